@@ -1,0 +1,1 @@
+"""Pointsman: agents bound to models by the risk of each step."""

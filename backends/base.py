@@ -1,0 +1,95 @@
+"""The port of a backend: build a chat model, translate its errors, say what its models can do."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..configs.catalogue import Usage
+from ..configs.errors import PointsmanError
+from ..configs.words import FailureKind
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage
+    from pydantic import SecretStr
+
+__all__ = ["Backend", "BackendError", "Endpoint", "Reply"]
+
+
+class BackendError(PointsmanError):
+    """A provider did not give what was asked.
+
+    Args:
+        kind: What went wrong, in the words dispatch acts on.
+        message: One line, free of secrets.
+        status: HTTP status, where there was one.
+        retry_after: Seconds the provider asked to wait, where it did.
+    """
+
+    def __init__(
+        self, kind: FailureKind, message: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how to reach one model. ``timeout`` is in seconds and bounds one request."""
+
+    model: str
+    base_url: str | None = None
+    key: SecretStr | None = None
+    region: str | None = None
+    timeout: float = 120.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a message says of its own making. ``failure`` is None for a usable answer."""
+
+    model: str | None
+    finish: str | None
+    failure: FailureKind | None
+    usage: Usage | None
+
+
+class Backend(ABC):
+    """One family of providers; stateless, built without any I/O.
+
+    Attributes:
+        finishes: Vendor's finish reason -> the failure it means, or None for a normal end. A reason that is not in
+            the table, or is absent, counts as ``malformed``.
+    """
+
+    finishes: ClassVar[Mapping[str, FailureKind | None]]
+
+    @abstractmethod
+    def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
+        """Build a client with the SDK's own retries off."""
+
+    @abstractmethod
+    def failure(self, error: BaseException) -> BackendError | None:
+        """Translate what the client raised; None when it is not the provider's trouble but ours."""
+
+    @abstractmethod
+    def profile(self, model: str) -> Mapping[str, Any]:
+        """The LangChain model profile of ``model`` (keys as `langchain_core` has them); empty when unknown."""
+
+    def read(self, message: AIMessage) -> Reply:
+        """Read model, finish reason, failure and usage off a complete reply."""
+        from .replies import read_reply
+
+        return read_reply(message, self.finishes)
+
+    def same_model(self, asked: str, answered: str) -> bool:
+        """Whether ``answered`` is ``asked``, be it by a dated or versioned name of the same model."""
+        asked, answered = asked.rsplit("/", 1)[-1].lower(), answered.rsplit("/", 1)[-1].lower()
+        return answered == asked or re.fullmatch(re.escape(asked) + r"[-@:](\d[\d.-]*|latest)", answered) is not None

@@ -1,0 +1,27 @@
+"""Errors named by who must act; the root of the family and the user's own branch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["ConfigError", "PointsmanError"]
+
+
+class PointsmanError(Exception):
+    """The root of every error Pointsman raises on purpose."""
+
+
+class ConfigError(PointsmanError):
+    """A mistake the user can mend: a file, a flag, a name, a missing key.
+
+    Args:
+        message: One line that says what is wrong and what to do.
+        file: The file the mistake stands in, where there is one.
+        line: Its line, counted from 1.
+    """
+
+    def __init__(self, message: str, *, file: Path | str | None = None, line: int | None = None) -> None:
+        where = "" if file is None else f"{file}:{line}: " if line is not None else f"{file}: "
+        super().__init__(where + message)
+        self.file = file
+        self.line = line

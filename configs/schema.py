@@ -1,0 +1,226 @@
+"""The schemas of the four configuration files, frozen, and `Settings`, which holds all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from .words import Effect, FailureKind, Risk, StepKind, Tier
+
+__all__ = [
+    "AgentEntry",
+    "Cure",
+    "Limits",
+    "ModelEntry",
+    "Prices",
+    "ProviderEntry",
+    "RiskRule",
+    "RoutingPolicy",
+    "RoutingRule",
+    "Settings",
+    "StepRiskPolicy",
+]
+
+Score = Annotated[float, Field(ge=0, le=1)]
+Cure = Literal["retry", "next", "larger", "stronger", "stop"]
+"""What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
+one of a higher tier, or nothing."""
+
+
+def _as_tuple(value: Any) -> Any:
+    """Let a user write one name where a list is meant."""
+    return (value,) if isinstance(value, str | int | float | bool) else value
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProviderEntry(_Frozen):
+    """Where models are served and how to sign in.
+
+    Attributes:
+        backend: A name in the backend registry.
+        base_url: Endpoint; the vendor's own when absent.
+        key: Name of the environment variable that holds the key; absent when none is needed. Never the key itself.
+        local: Requests stay on this machine, so the provider may be used with ``--offline``.
+        region: Region, where the provider has them.
+        enabled: False takes every model of the provider out of the routing.
+        options: Further keyword arguments for the backend's client.
+    """
+
+    backend: str
+    base_url: str | None = None
+    key: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    local: bool = False
+    region: str | None = None
+    enabled: bool = True
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Prices(_Frozen):
+    """USD per million tokens, overriding the price table; ``as_of`` says when they were read."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cache_read: float | None = Field(default=None, ge=0)
+    cache_write: float | None = Field(default=None, ge=0)
+    as_of: date
+
+
+class ModelEntry(_Frozen):
+    """One model of the catalogue, named ``provider/name`` by its key in ``models.yaml``.
+
+    Attributes:
+        tier: Its capability class.
+        name: The provider's name for it; the part of the key after the first ``/`` when absent.
+        roles: What it is good for, such as ``chat``, ``code``, ``vision``.
+        tasks: The only tasks it serves; absent means any.
+        scores: Capability scores in 0..1 by name (``reasoning``, ``coding``, ``vision``, ``speed``).
+        profile: The name under which the price table and the model profiles know it, when it differs.
+        context: Input window in tokens; overrides the model profile.
+        max_output: Output limit in tokens; overrides the model profile.
+        inputs: Input modalities; overrides the model profile.
+        tools: Can call tools; overrides the model profile.
+        structured: Can be held to a JSON schema; overrides the model profile.
+        prices: Overrides the price table.
+        as_of: When the overrides and scores were last checked.
+        options: Further keyword arguments for the chat model.
+    """
+
+    tier: Tier
+    name: str | None = None
+    roles: tuple[str, ...] = ("chat",)
+    tasks: tuple[str, ...] | None = None
+    scores: Mapping[str, Score] = Field(default_factory=dict)
+    profile: str | None = None
+    context: int | None = Field(default=None, gt=0)
+    max_output: int | None = Field(default=None, gt=0)
+    inputs: tuple[Literal["text", "image", "pdf", "audio", "video"], ...] | None = None
+    tools: bool | None = None
+    structured: bool | None = None
+    prices: Prices | None = None
+    as_of: date | None = None
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class AgentEntry(_Frozen):
+    """How a built-in or user's agent is bound to its backend.
+
+    Attributes:
+        task: What it does, for the routing rules.
+        kind: What its steps are for.
+        tier: The tier it asks for; the risk floor may raise it.
+        model: The model it prefers while it qualifies.
+        instructions: Its system prompt.
+        tools: Names in the tool registry.
+    """
+
+    task: str = "chat"
+    kind: StepKind | None = None
+    tier: Tier | None = None
+    model: str | None = None
+    instructions: str = ""
+    tools: tuple[str, ...] = ()
+
+
+Scalar = str | int | float | bool
+Condition = Annotated[tuple[Scalar, ...], BeforeValidator(_as_tuple)] | Mapping[Literal["min", "max"], float]
+"""One of these values, or a number within ``min``..``max`` (both included)."""
+
+
+class RiskRule(_Frozen):
+    """Every feature in ``when`` holds -> the step has at least this risk."""
+
+    id: str
+    reason: str
+    when: Mapping[str, Condition]
+    risk: Risk
+
+
+class StepRiskPolicy(_Frozen):
+    """``risk.yaml``: rules over declared facts of a step, and the tier below which each risk may not run."""
+
+    rules: tuple[RiskRule, ...]
+    floors: Mapping[Risk, Tier]
+    call: Mapping[Effect, Risk]
+
+
+class RoutingRule(_Frozen):
+    """Every feature in ``when`` holds -> what the rule says applies; the first rule that names a tier wins it.
+
+    Attributes:
+        tier: Go to this tier (never below the risk floor).
+        prefer: Models to try first, while they qualify.
+        avoid: Models or providers not to use.
+        require: Least capability scores.
+    """
+
+    id: str
+    reason: str
+    when: Mapping[str, Condition] = Field(default_factory=dict)
+    tier: Tier | None = None
+    prefer: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    avoid: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    require: Mapping[str, Score] = Field(default_factory=dict)
+
+
+class Limits(_Frozen):
+    """Bounds on one class of users or on every run.
+
+    Attributes:
+        max_cost: USD a run may spend.
+        tiers: Tiers it may use.
+        attempts: Model calls one step may make.
+        deadline: Seconds one step may take, retries included.
+    """
+
+    max_cost: float | None = Field(default=None, ge=0)
+    tiers: tuple[Tier, ...] | None = None
+    attempts: int = Field(default=6, ge=1)
+    deadline: float = Field(default=600.0, gt=0)
+
+
+class RoutingPolicy(_Frozen):
+    """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure."""
+
+    strategy: Literal["cost", "latency", "quality", "balanced"] = "cost"
+    rules: tuple[RoutingRule, ...] = ()
+    approved: tuple[str, ...] | None = None
+    cures: Mapping[FailureKind, Cure]
+    limits: Limits = Limits()
+
+
+class Settings(_Frozen):
+    """Everything that was configured, after precedence: built-in < user < project < environment < flags.
+
+    Attributes:
+        origins: Dotted name of each setting that is not built in -> the place it was set.
+        secrets: Environment variable name -> key, for the variables that providers name.
+        project: The project folder.
+        state: The folder for ledger, memory and checkpoints.
+        offline: Only providers that are ``local`` may be used.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    providers: Mapping[str, ProviderEntry]
+    models: Mapping[str, ModelEntry]
+    agents: Mapping[str, AgentEntry]
+    routing: RoutingPolicy
+    risk: StepRiskPolicy
+    project: Path
+    state: Path
+    offline: bool = False
+    origins: Mapping[str, str] = Field(default_factory=dict)
+    secrets: Mapping[str, SecretStr] = Field(default_factory=lambda: MappingProxyType({}), exclude=True, repr=False)
+
+    def key_of(self, provider: str) -> SecretStr | None:
+        """The provider's key, or None where it names no variable or the variable is not set."""
+        name = self.providers[provider].key
+        return self.secrets.get(name) if name else None

@@ -1,0 +1,122 @@
+"""The words every room shares, each with one meaning.
+
+They are ordered or closed sets, so that a comparison such as ``risk >= Risk.HIGH`` reads as it sounds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import total_ordering
+
+__all__ = ["Effect", "FailureKind", "Risk", "StepKind", "Tier", "Trust"]
+
+
+@total_ordering
+class _Ordered(StrEnum):
+    """A string enum whose members compare by the order they are written in."""
+
+    @property
+    def rank(self) -> int:
+        """Position in the order, 0 for the least."""
+        return _ranks(type(self))[self.value]
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return self.rank < other.rank
+
+    # StrEnum inherits str's comparisons, so total_ordering alone would not replace them.
+    def __le__(self, other: object) -> bool:
+        return self == other or self < other
+
+    def __gt__(self, other: object) -> bool:
+        return not self <= other
+
+    def __ge__(self, other: object) -> bool:
+        return not self < other
+
+
+_RANKS: dict[type, dict[str, int]] = {}
+
+
+def _ranks(kind: type[_Ordered]) -> dict[str, int]:
+    ranks = _RANKS.get(kind)
+    if ranks is None:
+        ranks = _RANKS[kind] = {member.value: rank for rank, member in enumerate(kind)}
+    return ranks
+
+
+class Tier(_Ordered):
+    """An ordered capability class of models; which model fills it is data in ``models.yaml``."""
+
+    ONDEVICE = "ondevice"
+    ECONOMY = "economy"
+    STANDARD = "standard"
+    ADVANCED = "advanced"
+    FRONTIER = "frontier"
+
+
+class Effect(_Ordered):
+    """What a tool does to the world; a tool that declares none counts as ``destructive``."""
+
+    READ = "read"
+    WRITE = "write"
+    EXTERNAL = "external"
+    DESTRUCTIVE = "destructive"
+
+
+class Risk(_Ordered):
+    """What a step or a call can break. ``UNKNOWN`` is handled as ``HIGH``."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    UNKNOWN = "unknown"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def handled_as(self) -> Risk:
+        """The risk whose rules apply: itself, but ``HIGH`` for ``UNKNOWN``."""
+        return Risk.HIGH if self is Risk.UNKNOWN else self
+
+
+class Trust(_Ordered):
+    """How far a value may be believed; what a model writes inherits the lowest trust in its view."""
+
+    UNTRUSTED = "untrusted"
+    TOOL = "tool"
+    USER = "user"
+
+
+class StepKind(StrEnum):
+    """What a step is for: gathering and transforming go cheap, deciding and acting pay for what they can break."""
+
+    GATHER = "gather"
+    TRANSFORM = "transform"
+    DECIDE = "decide"
+    ACT = "act"
+
+
+class FailureKind(StrEnum):
+    """Why a model call did not give a usable answer.
+
+    The first group is raised by a provider; the second is read off a reply that came back.
+    """
+
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    AUTH = "auth"
+    QUOTA = "quota"
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_FILTER = "content_filter"
+    BAD_REQUEST = "bad_request"
+    MALFORMED = "malformed"
+
+    REFUSAL = "refusal"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    INVALID_OUTPUT = "invalid_output"
+    DECLINED = "declined"
+    WRONG_MODEL = "wrong_model"

@@ -1,0 +1,97 @@
+"""What the ledger keeps: a row a run, a decision, a call, and an item handed to a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..configs.catalogue import Usage
+
+__all__ = ["CallRow", "DecisionRow", "HandoffRow", "RunRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of a workflow or agent. Times are seconds since the epoch, UTC."""
+
+    id: str
+    target: str
+    started: float
+    ended: float | None = None
+    status: str = "running"
+    user: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """One routing decision. ``features``, ``candidates``, ``rejected`` and ``rules`` are JSON texts."""
+
+    id: str
+    run: str
+    step: str
+    agent: str
+    task: str
+    at: float
+    risk: str
+    floor: str
+    tier: str
+    model: str | None
+    candidates: str
+    rejected: str
+    rules: str
+    complexity: float
+    confidence: float
+    features: str
+    policy_hash: str
+    price_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """One model call, answered or not.
+
+    Attributes:
+        attempt: 1 for the first candidate asked, counting up along the fallback chain.
+        model: The model asked, as ``provider/name``.
+        answered_by: The name the provider gave of the model that really ran, None when it did not say.
+        failure: A `FailureKind` value, or None for a usable answer.
+        cost: Picodollars (1e-12 USD), or None when the price is unknown: never zero for unknown.
+        latency: Seconds to the end; ``first_token`` seconds to the first chunk of a stream.
+        flagship_cost: Picodollars the same tokens would have cost on the flagship, None when unknown.
+    """
+
+    id: str
+    decision: str
+    run: str
+    step: str
+    agent: str
+    attempt: int
+    model: str
+    tier: str
+    risk: str
+    at: float
+    answered_by: str | None = None
+    failure: str | None = None
+    detail: str = ""
+    finish: str | None = None
+    usage: Usage | None = None
+    cost: int | None = None
+    flagship_cost: int | None = None
+    price_version: str = ""
+    latency: float = 0.0
+    first_token: float | None = None
+    confidence: float | None = None
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffRow:
+    """Something a person must look at. ``summary`` is what they are told, ``reason`` why it came to them."""
+
+    id: str
+    run: str
+    at: float
+    risk: str
+    reason: str
+    summary: str
+    done: bool = False

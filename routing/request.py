@@ -1,0 +1,75 @@
+"""What a routing decision is made from: the request as declared, and the circumstances at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..configs.words import Effect, Risk, StepKind, Tier
+
+__all__ = ["Circumstances", "RouteRequest"]
+
+
+class RouteRequest(BaseModel):
+    """One step that needs a model.
+
+    Everything but ``messages`` is declared by the caller and can be relied upon; the words in ``messages`` may
+    speak for complexity but never for risk.
+
+    Attributes:
+        messages: OpenAI chat format, oldest first: all that is visible before the call.
+        kind: What the step is for; undeclared counts as deciding.
+        task: What is done, such as ``classify`` or ``code``, for the rules.
+        effects: Effects of the tools the step can call; empty when none are bound.
+        tools: Number of tools bound; at least the number of effects.
+        reversible: Whether what the step does can be taken back.
+        sensitivity: Of the data in view.
+        dependents: Later steps that build on this one.
+        risk: The caller's own opinion, which can only raise the risk.
+        tier: The tier asked for, which can only raise the floor's.
+        model: The model asked for, used while it qualifies.
+        structured: The answer must fit a JSON schema.
+        max_output: Tokens of output to leave room for.
+        latency: ``batch`` work can wait.
+        user_class: For per-class limits.
+        tags: Free labels for rules and reports.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = ""
+    messages: tuple[Mapping[str, Any], ...] = ()
+    kind: StepKind | None = None
+    task: str = "chat"
+    effects: tuple[Effect, ...] = ()
+    tools: int = Field(default=0, ge=0)
+    reversible: bool = True
+    sensitivity: Literal["public", "internal", "personal", "secret"] = "internal"
+    dependents: int = Field(default=0, ge=0)
+    risk: Risk | None = None
+    tier: Tier | None = None
+    model: str | None = None
+    structured: bool = False
+    max_output: int = Field(default=1024, gt=0)
+    latency: Literal["interactive", "batch"] = "interactive"
+    user_class: str = "default"
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is true right now, handed in so that a decision can be replayed.
+
+    Attributes:
+        unavailable: Model or provider id -> why it cannot be used now (no key, breaker open, switched off, offline).
+        tried: Models this step already asked, never asked again.
+        at_least: Tier below which a fallback may not go.
+    """
+
+    unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tried: frozenset[str] = frozenset()
+    at_least: Tier | None = None
