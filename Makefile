@@ -1,0 +1,43 @@
+# Thin over the commands that README.md gives for pip and python.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell git ls-files '*.py' '*.yaml' pyproject.toml 2>/dev/null)
+
+.PHONY: demo test check lock clean
+
+demo: $(VENV)/.run
+	$(BIN)/pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2
+
+# Everything the continuous integration holds, besides the tests.
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy -p pointsman
+
+lock:
+	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	uv pip compile pyproject.toml --extra build --group pyproject.toml:test --constraints requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements-test.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.deps: requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	touch $@
+
+$(VENV)/.run: $(VENV)/.deps $(SOURCES)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --force-reinstall .
+	touch $@
+
+$(VENV)/.test-deps: $(VENV)/.deps requirements-test.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock
+	touch $@
+
+$(VENV)/.test: $(VENV)/.test-deps $(VENV)/.run
+	touch $@

@@ -1,0 +1,179 @@
+"""Cut knowledge into passages that can be cited: ``cards.md#lost-card``, lines 12 to 17."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from ..configs.errors import ConfigError
+from ..configs.words import Trust
+from .base import Note, Provenance
+
+__all__ = ["Chunk", "load_folder", "split_document"]
+
+_HEADING = re.compile(r"##[ \t]+(.+?)[ \t]*#*[ \t]*\Z")
+_TITLE = re.compile(r"#[ \t]+\S")
+_INTENTS = re.compile(r"intents:(.*)\Z", re.IGNORECASE)
+_FENCE = re.compile(r"(```|~~~)")
+# A sentence ends at its mark, with closing quotes or brackets, before white space; a blank line ends one too.
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|\n[ \t]*(?=\n)")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document.
+
+    Attributes:
+        text: The prose, without its heading and intents.
+        source: File and heading, such as ``cards.md#lost-card``; the file alone for what stands above any heading.
+        title: The heading as written; empty above any.
+        intents: What the section says it is for.
+        first_line: The line the text begins on, counted from 1.
+        last_line: The line it ends on.
+    """
+
+    text: str
+    source: str
+    title: str
+    intents: tuple[str, ...]
+    first_line: int
+    last_line: int
+
+    def note(self, *, author: str, run: str, trust: Trust) -> Note:
+        """Return it as something to remember, with title, intents and lines as searchable metadata."""
+        metadata = {"title": self.title, "intents": list(self.intents), "lines": [self.first_line, self.last_line]}
+        return Note(self.text, Provenance(self.source, author, run, trust), metadata=metadata)
+
+
+def load_folder(path: Path, *, max_chars: int = 1200) -> list[Chunk]:
+    """Read every file of a knowledge folder, in order of their paths; hidden files are left out.
+
+    Args:
+        path: The folder; its sub-folders are read too.
+        max_chars: Longest chunk, in characters.
+
+    Raises:
+        ConfigError: If the folder is missing or holds nothing, or with one line for every file that is empty, is not
+            UTF-8 text, or is a link to somewhere else.
+    """
+    if not path.is_dir():
+        raise ConfigError("is not a folder: name the folder that holds the knowledge", file=path)
+    root = path.resolve()
+    chunks: list[Chunk] = []
+    mistakes: list[ConfigError] = []
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if not file.is_file() or any(part.startswith(".") for part in name.parts):
+            continue
+        try:
+            chunks += split_document(_read(file, root), name.as_posix(), max_chars=max_chars)
+        except ConfigError as mistake:
+            mistakes.append(mistake)
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise ConfigError("\n".join(map(str, mistakes)))
+    if not chunks:
+        raise ConfigError("holds no text: add Markdown or text files", file=path)
+    return chunks
+
+
+def _read(file: Path, root: Path) -> str:
+    if not file.resolve().is_relative_to(root):
+        raise ConfigError("links to outside the knowledge folder: copy the file instead", file=file)
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"is not UTF-8 text (byte {error.start}): convert it, or move it out of the folder", file=file
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=file) from error
+    if "\x00" in text:
+        raise ConfigError("is not text: move it out of the knowledge folder", file=file)
+    if not text.strip():
+        raise ConfigError("is empty: write it or delete it", file=file)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def split_document(text: str, source: str, *, max_chars: int = 1200) -> list[Chunk]:
+    """Cut one document at its ``## `` headings, and long sections at the ends of sentences, without overlap.
+
+    A line ``intents: a, b`` right below a heading becomes metadata. A ``# `` title line is left out. Headings inside
+    fenced code do not count.
+
+    Args:
+        text: The document.
+        source: Its name in citations.
+        max_chars: Longest chunk, in characters; a sentence longer than that is cut between words.
+    """
+    if max_chars < 1:
+        raise ValueError("max_chars must be at least 1")
+    chunks: list[Chunk] = []
+    for title, slug, intents, first_line, body in _sections(text):
+        cited = f"{source}#{slug}" if slug else source
+        for start, end in _pieces(body, max_chars):
+            line = first_line + body.count("\n", 0, start)
+            last = first_line + body.count("\n", 0, end)
+            chunks.append(Chunk(body[start:end], cited, title, intents, line, last))
+    return chunks
+
+
+def _sections(text: str) -> Iterator[tuple[str, str, tuple[str, ...], int, str]]:
+    """Yield title, slug, intents, first line and body of every section."""
+    lines = text.split("\n")
+    cuts = [0, *_headings(lines), len(lines)]
+    taken: dict[str, int] = {}
+    for number, (start, end) in enumerate(pairwise(cuts)):
+        title, slug, first = "", "", start
+        intents: tuple[str, ...] = ()
+        if heading := _HEADING.match(lines[start]) if number else None:
+            title, slug, first = heading[1], _slug(heading[1], taken), start + 1
+            while first < end and not lines[first].strip():
+                first += 1
+            if listed := _INTENTS.match(lines[first].strip()) if first < end else None:
+                intents = tuple(name for part in listed[1].split(",") if (name := part.strip()))
+                first += 1
+        elif start < end and _TITLE.match(lines[start]):
+            first = start + 1
+        yield title, slug, intents, first + 1, "\n".join(lines[first:end])
+
+
+def _headings(lines: list[str]) -> Iterator[int]:
+    fence = ""
+    for number, line in enumerate(lines):
+        mark = _FENCE.match(line.lstrip())
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and mark[1] == fence:
+            fence = ""
+        elif not fence and _HEADING.match(line):
+            yield number
+
+
+def _slug(title: str, taken: dict[str, int]) -> str:
+    """Return the anchor of a heading as GitHub makes it: small letters, hyphens, a number when it comes again."""
+    kept = "".join(c for c in unicodedata.normalize("NFC", title.lower()) if c.isalnum() or c in " -_")
+    slug = kept.strip().replace(" ", "-") or "section"
+    count = taken.get(slug, 0)
+    taken[slug] = count + 1
+    return f"{slug}-{count}" if count else slug
+
+
+def _pieces(body: str, max_chars: int) -> Iterator[tuple[int, int]]:
+    """Yield where each piece starts and ends: as many whole sentences as fit, white space trimmed."""
+    start = len(body) - len(body.lstrip())
+    stop = len(body.rstrip())
+    ends = [match.end() for match in _SENTENCE_END.finditer(body, start, stop)]
+    while start < stop:
+        limit = start + max_chars
+        end = stop if stop <= limit else max((e for e in ends if start < e <= limit), default=0)
+        if not end:
+            gap = max((m.start() for m in re.finditer(r"\s", body[start : limit + 1])), default=0)
+            end = start + gap if gap else limit
+        yield start, start + len(body[start:end].rstrip())
+        start = stop - len(body[end:stop].lstrip())

@@ -1,0 +1,184 @@
+"""The port every wire format implements, and what passes through it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .request import Endpoint, Json, Request, ToolCall
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+# Compact JSON to and from bytes; orjson only makes it faster.
+encode: Callable[[Any], bytes] = _encode
+decode: Callable[[bytes | str], Any] = json.loads
+try:
+    import orjson
+except ImportError:
+    pass
+else:
+    encode, decode = orjson.dumps, orjson.loads
+
+_WORDS = re.compile(r"\S+\s*|\s+")
+_MOST_CHUNKS = 24
+_ARGUMENT_CHUNK = 24
+
+
+class BadRequest(Exception):
+    """The body is not what the vendor's API accepts; the text goes into the vendor's own error shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens as reported: `input` includes `cached` and `cache_creation`."""
+
+    input: int
+    output: int = 0
+    cached: int = 0
+    cache_creation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer made ready for the wire.
+
+    Args:
+        number: Running number, from which every identifier is made.
+        created: Unix time in seconds.
+        finish: Why the model stopped, in neutral words; None when the vendor is to leave it out.
+        refusal: The text of a refusal, for vendors with a field of its own.
+        blocked: The prompt itself was refused.
+    """
+
+    request: Request
+    number: int
+    created: int
+    model: str
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish: str | None
+    counts: Counts
+    stop_sequence: str | None = None
+    refusal: str | None = None
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The events of one streamed answer: `chunks` carry content, `tail` says that it is complete."""
+
+    head: Sequence[bytes]
+    chunks: Sequence[bytes]
+    tail: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error to be told in the vendor's own words: `kind` is a fault's kind, `tokens` the input's own count."""
+
+    kind: str
+    vendor: str = ""
+    message: str | None = None
+    variant: str | None = None
+    retry_after: float = 1.0
+    number: int = 0
+    tokens: int = 0
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What is left of a rate limit: requests a minute, those remaining and seconds until it is full again."""
+
+    limit: int
+    remaining: int
+    reset_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A rendered error: status, body and extra headers."""
+
+    status: int
+    body: Json
+    headers: Mapping[str, str]
+
+
+class Wire(Protocol):
+    """One vendor's wire format."""
+
+    def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
+        """Read a request; raise BadRequest where the vendor would."""
+        ...
+
+    def body(self, reply: Reply) -> Json:
+        """Write an answer, an embedding or a token count in one piece."""
+        ...
+
+    def stream(self, reply: Reply) -> Stream:
+        """Write an answer as server-sent events."""
+        ...
+
+    def failure(self, failure: Failure) -> Refused:
+        """Write an error."""
+        ...
+
+    def failure_event(self, failure: Failure, request: Request) -> bytes:
+        """Write an error that comes after a stream has begun."""
+        ...
+
+    def models(self, names: Sequence[str]) -> Json:
+        """List models."""
+        ...
+
+    def headers(self, number: int, headroom: Headroom) -> dict[str, str]:
+        """Write the headers every response carries."""
+        ...
+
+
+def sse(data: Any, event: str | None = None) -> bytes:
+    """Write one server-sent event."""
+    payload = encode(data)
+    return b"data: %b\n\n" % payload if event is None else b"event: %b\ndata: %b\n\n" % (event.encode(), payload)
+
+
+def chunks_of(text: str) -> list[str]:
+    """Cut a text into the pieces a stream sends: words, at most 24 pieces, at least two when it can be cut."""
+    words = _WORDS.findall(text)
+    if len(words) > _MOST_CHUNKS:
+        size = -(-len(words) // _MOST_CHUNKS)
+        return ["".join(words[start : start + size]) for start in range(0, len(words), size)]
+    if len(words) == 1 and len(text) > 1:
+        return [text[: len(text) // 2], text[len(text) // 2 :]]
+    return words
+
+
+def argument_chunks(text: str) -> list[str]:
+    """Cut a tool call's encoded arguments into the pieces a stream sends."""
+    size = max(_ARGUMENT_CHUNK, -(-len(text) // _MOST_CHUNKS))
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def encoded_arguments(call: ToolCall) -> str:
+    """Encode a call's arguments as the string some vendors send, or take the broken one it was given."""
+    return encode(call.arguments).decode() if call.raw is None else call.raw
+
+
+def listed(body: Json, key: str) -> list[Any]:
+    """Take a list from a body; a missing one is empty.
+
+    Raises:
+        BadRequest: The value is not a list.
+    """
+    value = body.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadRequest(f"{key}: Input should be a valid list")
+    return value

@@ -1,0 +1,218 @@
+"""Turns a request into a verdict and a reply, by the scenario or else the default brain."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, replace
+
+from .base import BadRequest, Counts, Headroom, Reply, encode
+from .brain import think
+from .faults import Manner, alter, refusal_manner, refusal_text
+from .request import Request, ToolCall, count_tokens, input_tokens, message_tokens
+from .scenario import Answer, Fault, Latency, RateLimit, Rule, Scenario
+
+# OpenAI caches prompts from 1,024 tokens in steps of 128 (platform.openai.com/docs/guides/prompt-caching); Gemini's
+# implicit caching starts about there too.
+_IMPLICIT_FROM = 1024
+_IMPLICIT_STEP = 128
+_MOST_PREFIXES = 100_000
+# Told in the headers while the scenario sets no limit.
+_UNLIMITED = Headroom(limit=4000, remaining=3999, reset_seconds=0.015)
+_WRONG_KEY = Fault("auth")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What shall happen to one request; waiting times in seconds."""
+
+    rule: Rule | None
+    fault: Fault | None
+    wait: float
+    gap: float
+
+
+class Engine:
+    """One running scenario with its counters, buckets and prompt cache. Used from one event loop only.
+
+    Args:
+        scenario: What to play.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self._seen = [0] * len(scenario.rules)
+        self._chance = [_draws(scenario.seed, index) for index in range(len(scenario.rules))]
+        self._delays = _draws(scenario.seed, "latency")
+        self._buckets = {vendor: _Bucket(limit) for vendor, limit in scenario.rate_limits.items()}
+        self._prefixes: set[int] = set()
+
+    def headroom(self, vendor: str) -> Headroom:
+        """Tell a vendor's rate limit without taking from it."""
+        bucket = self._buckets.get(vendor)
+        return _UNLIMITED if bucket is None else bucket.headroom()
+
+    def take(self, vendor: str) -> float:
+        """Take one request out of a vendor's bucket: 0 when there was one, else the seconds until there will be."""
+        bucket = self._buckets.get(vendor)
+        return 0.0 if bucket is None else bucket.take()
+
+    def judge(self, request: Request, key: str | None) -> Verdict:
+        """Find the rule for a request."""
+        for index, rule in enumerate(self.scenario.rules):
+            if not rule.match.fits(request):
+                continue
+            self._seen[index] += 1
+            if not rule.match.fits_count(self._seen[index], self._chance[index]):
+                continue
+            if rule.require_key is not None and key != rule.require_key:
+                return self._verdict(rule, _WRONG_KEY, request)
+            if not rule.is_gate:
+                return self._verdict(rule, rule.fault, request)
+        return self._verdict(None, None, request)
+
+    def _verdict(self, rule: Rule | None, fault: Fault | None, request: Request) -> Verdict:
+        latency: Latency | None = (rule.latency if rule else None) or self.scenario.latency
+        if latency is None:
+            return Verdict(rule, fault, 0.0, 0.0)
+        wait = latency.seconds(self._delays, stream=request.stream)
+        return Verdict(rule, fault, wait, latency.chunk_gap_ms / 1000)
+
+    def reply(self, request: Request, verdict: Verdict, number: int, manner: Manner) -> Reply:
+        """Compose the answer.
+
+        Args:
+            request: The request.
+            verdict: What was decided about it.
+            number: Running number of the request.
+            manner: How this wire shows a refusal.
+        """
+        if request.endpoint not in ("chat", "responses"):
+            answer = self._told(request, verdict) if verdict.rule else Answer()
+        else:
+            answer = self._told(request, verdict)
+            if answer.says_nothing:
+                thought = think(request)
+                answer = replace(answer, text=thought.text, json=thought.json, tool_calls=thought.tool_calls)
+        fault = verdict.fault
+        if fault is not None:
+            answer = alter(answer, fault, request)
+        text = encode(answer.json).decode() if answer.json is not None else answer.text or ""
+        finish: str | None = answer.finish or ("tool_calls" if answer.tool_calls else "stop")
+        text, finish, stopped = _limited(text, finish, request)
+        if fault is not None and fault.kind == "tidy_cut" and not request.stream:
+            finish = None
+        calls = tuple(
+            call if call.id else ToolCall(call.name, call.arguments, f"call_{number:016d}{index:04d}", call.raw)
+            for index, call in enumerate(answer.tool_calls)
+        )
+        refusal, blocked = None, False
+        if fault is not None and fault.kind == "refusal":
+            how = refusal_manner(fault, manner)
+            refusal = refusal_text(fault) if how == "field" else None
+            finish = "refusal" if how == "field" else finish
+            blocked = how == "blocked"
+        counts = self._counts(request, answer, text + (refusal or ""), calls)
+        return Reply(
+            request=request,
+            number=number,
+            created=int(time.time()),
+            model=answer.model or request.model,
+            text=text,
+            tool_calls=calls,
+            finish=finish,
+            counts=counts,
+            stop_sequence=stopped,
+            refusal=refusal,
+            blocked=blocked,
+        )
+
+    def _told(self, request: Request, verdict: Verdict) -> Answer:
+        told = verdict.rule.answer if verdict.rule else None
+        if told is None or isinstance(told, Answer):
+            return told or Answer()
+        answer = told(request)
+        if not isinstance(answer, Answer):
+            raise BadRequest("the scenario's function returned no Answer")
+        return answer
+
+    def _counts(self, request: Request, answer: Answer, text: str, calls: tuple[ToolCall, ...]) -> Counts:
+        total = input_tokens(request)
+        output = count_tokens(text)
+        for call in calls:
+            arguments = encode(call.arguments).decode() if call.raw is None else call.raw
+            output += count_tokens(call.name) + count_tokens(arguments)
+        cached, created = self._cached(request, total)
+        usage = answer.usage
+        if usage is None:
+            return Counts(total, output, cached, created)
+        return Counts(
+            total if usage.input is None else usage.input,
+            output if usage.output is None else usage.output,
+            cached if usage.cached is None else usage.cached,
+            created if usage.cache_creation is None else usage.cache_creation,
+        )
+
+    def _cached(self, request: Request, total: int) -> tuple[int, int]:
+        """Look the prompt's longest known beginning up, and remember it: (tokens read, tokens written)."""
+        explicit = request.breakpoint
+        if explicit is None and (total < _IMPLICIT_FROM or request.vendor == "anthropic"):
+            return 0, 0
+        marked = len(request.messages) if explicit is None else explicit
+        state = hash((request.vendor, request.model, request.tool_chars))
+        tokens = -(-request.tool_chars // 4)
+        read, states = 0, []
+        for message in request.messages[:marked]:
+            state = hash((state, message.role, message.text, len(message.tool_calls)))
+            tokens += message_tokens(message)
+            states.append(state)
+            if state in self._prefixes:
+                read = tokens
+        if len(self._prefixes) > _MOST_PREFIXES:
+            self._prefixes.clear()
+        if explicit is None:
+            self._prefixes.update(states)
+            return (read // _IMPLICIT_STEP * _IMPLICIT_STEP if read >= _IMPLICIT_FROM else 0), 0
+        self._prefixes.add(state)
+        return read, max(tokens - read, 0)
+
+
+def _draws(seed: int, purpose: int | str) -> random.Random:
+    return random.Random(f"{seed}/{purpose}")  # noqa: S311  # to be repeatable, not secret
+
+
+class _Bucket:
+    def __init__(self, limit: RateLimit) -> None:
+        self._rate = limit.requests_per_minute / 60
+        self._size = float(limit.burst or max(round(limit.requests_per_minute), 1))
+        self._limit = round(limit.requests_per_minute)
+        self._level = self._size
+        self._at = time.monotonic()
+
+    def _refill(self) -> None:
+        now = time.monotonic()
+        self._level = min(self._size, self._level + (now - self._at) * self._rate)
+        self._at = now
+
+    def take(self) -> float:
+        self._refill()
+        if self._level < 1:
+            return (1 - self._level) / self._rate
+        self._level -= 1
+        return 0.0
+
+    def headroom(self) -> Headroom:
+        self._refill()
+        return Headroom(self._limit, int(self._level), (self._size - self._level) / self._rate)
+
+
+def _limited(text: str, finish: str | None, request: Request) -> tuple[str, str | None, str | None]:
+    """Apply stop sequences and the token limit, as a provider does: (text, finish, the sequence that stopped it)."""
+    cuts = [(place, stop) for stop in request.stop if stop and (place := text.find(stop)) >= 0]
+    stopped = None
+    if cuts:
+        place, stopped = min(cuts)
+        text, finish = text[:place], "stop"
+    if request.max_tokens is not None and count_tokens(text) > request.max_tokens:
+        return text[: request.max_tokens * 4], "length", None
+    return text, finish, stopped

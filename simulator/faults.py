@@ -1,0 +1,110 @@
+"""What each fault does to an answer, and where it breaks a stream."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from .base import Stream, encode
+from .brain import force_a_call
+from .request import Json, Request, Tool, ToolCall
+from .scenario import Answer, Fault
+
+Manner = Literal["finish", "error", "blocked", "field"]
+
+# Told by status and error body before anything else is sent.
+BY_STATUS = frozenset(
+    ["rate_limit", "server_error", "unavailable", "overloaded", "auth", "permission", "not_found", "bad_request",
+     "context_overflow"]
+)  # fmt: skip
+# Played while the answer is on its way.
+IN_TRANSIT = frozenset(["cut_stream", "tidy_cut", "stall", "malformed_json", "error_in_stream"])
+
+_REFUSAL = "I'm sorry, but I can't help with that."
+_WRONG: dict[str, Any] = {"integer": "seven", "number": "seven", "boolean": "perhaps", "array": 7, "object": 7}
+
+
+def refusal_manner(fault: Fault, usual: Manner) -> Manner:
+    """Tell how a refusal shows: the variant the fault names, or what is usual on the wire."""
+    return fault.variant if fault.variant in ("finish", "field") else usual
+
+
+def alter(answer: Answer, fault: Fault, request: Request) -> Answer:
+    """Apply the faults that change what is said; the others leave the answer as it is."""
+    if fault.kind == "truncation":
+        return _halved(answer, "length")
+    if fault.kind == "refusal":
+        return replace(answer, text="", json=None, tool_calls=(), finish="content_filter")
+    if fault.kind == "empty":
+        return replace(answer, text="", json=None, tool_calls=(), finish=answer.finish or "stop")
+    if fault.kind == "wrong_model":
+        return replace(answer, model=fault.model or f"{request.model}-substitute")
+    if fault.kind == "bad_tool_arguments":
+        calls = answer.tool_calls or force_a_call(request).tool_calls
+        tools = {tool.name: tool for tool in request.tools}
+        spoilt = tuple(_spoilt(call, tools.get(call.name), fault.variant == "broken_json") for call in calls)
+        return replace(answer, text=None, json=None, tool_calls=spoilt)
+    if fault.kind == "tidy_cut" and not request.stream:
+        return _halved(answer, None)
+    return answer
+
+
+def refusal_text(fault: Fault) -> str:
+    """Give the words of a refusal."""
+    return fault.message or _REFUSAL
+
+
+def split(stream: Stream, fault: Fault) -> tuple[bytes, bytes, float]:
+    """Cut a stream where its fault strikes.
+
+    Returns:
+        What is sent before, what a stream that merely stumbles would still send, and the share of the content that
+        came through (0 to 1).
+    """
+    count = len(stream.chunks)
+    kept = min(count // 2 if fault.after_chunks is None else fault.after_chunks, max(count - 1, 0))
+    before = b"".join([*stream.head, *stream.chunks[:kept]])
+    after = b"".join([*stream.chunks[kept + 1 :], *stream.tail])
+    return before, after, kept / count if count else 0.0
+
+
+def broken_line(stream: Stream) -> bytes:
+    """Make a data line whose JSON ends too early, from the stream's own first data line."""
+    for event in (*stream.chunks, *stream.tail):
+        head, data, rest = event.partition(b"data: ")
+        line = rest.partition(b"\n")[0]
+        return head + data + line[: max(len(line) // 2, 1)] + b"\n\n"
+    return b'data: {"broken":\n\n'
+
+
+def _halved(answer: Answer, finish: Literal["length"] | None) -> Answer:
+    text = answer.text
+    if answer.json is not None:
+        text = encode(answer.json).decode()
+    calls = tuple(_half_call(call) for call in answer.tool_calls)
+    return replace(answer, text=text and text[: len(text) // 2], json=None, tool_calls=calls, finish=finish)
+
+
+def _half_call(call: ToolCall) -> ToolCall:
+    raw = encode(call.arguments).decode()
+    names = list(call.arguments)
+    kept = {name: call.arguments[name] for name in names[: len(names) // 2]}
+    return ToolCall(name=call.name, arguments=kept, id=call.id, raw=raw[: max(len(raw) // 2, 1)])
+
+
+def _spoilt(call: ToolCall, tool: Tool | None, broken: bool) -> ToolCall:
+    if broken:
+        raw = encode(call.arguments).decode()
+        return replace(call, raw=raw[:-1] + ',"')
+    schema = (tool.schema if tool else None) or {}
+    properties: Json = schema.get("properties") or {}
+    if not properties:
+        return replace(call, arguments={"unexpected": None})
+    # A wrong type where one is declared; leaving the argument out where it is not.
+    for name, sub in properties.items():
+        kind = sub.get("type") if isinstance(sub, dict) else None
+        if isinstance(kind, str) and kind.lower() in _WRONG:
+            return replace(call, arguments={**call.arguments, name: _WRONG[kind.lower()]})
+        if isinstance(kind, str) and kind.lower() == "string":
+            return replace(call, arguments={**call.arguments, name: [7]})
+    return replace(call, arguments={"unexpected": None})

@@ -1,0 +1,395 @@
+"""The HTTP server: routes, plays faults and latency, and writes the log."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, unquote
+
+from aiohttp import web
+
+from ..configs.errors import ConfigError
+from .anthropic import AnthropicWire
+from .base import BadRequest, Failure, Reply, Wire, decode, encode
+from .engine import Engine, Verdict
+from .faults import BY_STATUS, IN_TRANSIT, Manner, broken_line, refusal_manner, split
+from .google import GoogleWire
+from .log import Log, Served
+from .openai import OpenAIWire
+from .request import Endpoint, Request, input_tokens
+from .responses import ResponsesWire
+from .scenario import Fault, Scenario
+
+_MAX_BODY = 64 * 1024 * 1024
+_ANTHROPIC: tuple[Wire, Manner] = (AnthropicWire(), "finish")
+_OPENAI: tuple[Wire, Manner] = (OpenAIWire(), "error")
+_RESPONSES: tuple[Wire, Manner] = (ResponsesWire(), "error")
+_GOOGLE: tuple[Wire, Manner] = (GoogleWire(), "blocked")
+_POSTS: dict[str, tuple[tuple[Wire, Manner], Endpoint]] = {
+    "messages": (_ANTHROPIC, "chat"),
+    "messages/count_tokens": (_ANTHROPIC, "count_tokens"),
+    "chat/completions": (_OPENAI, "chat"),
+    "embeddings": (_OPENAI, "embeddings"),
+    "responses": (_RESPONSES, "responses"),
+}
+_METHODS: dict[str, Endpoint] = {
+    "generateContent": "chat",
+    "streamGenerateContent": "chat",
+    "countTokens": "count_tokens",
+    "embedContent": "embeddings",
+    "batchEmbedContents": "embeddings",
+}
+# Linger on, for zero seconds: closing then sends RST instead of FIN (socket(7), SO_LINGER).
+_RESET = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    vendor: str
+    wire: Wire
+    manner: Manner
+    endpoint: Endpoint
+    model: str = ""
+    stream: bool = False
+
+
+@dataclass(slots=True)
+class _Call:
+    http: web.BaseRequest
+    route: _Route
+    number: int
+    arrived: float
+    began: float
+    request: Request
+    recorded: bool = False
+    fault: Fault | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Server:
+    """The request handler; `web.Server(server.handle)` serves it.
+
+    Args:
+        scenario: What to play.
+        log: Where records go.
+    """
+
+    def __init__(self, scenario: Scenario, log: Log) -> None:
+        self.engine = Engine(scenario)
+        self.log = log
+        self.stopping = asyncio.Event()
+        self._number = 0
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP request."""
+        path, _, query = http.raw_path.partition("?")
+        if path.startswith("/_pointsman/"):
+            return await self._control(http, path.removeprefix("/_pointsman/"))
+        route = _route(http.method, path)
+        if route is None:
+            return _json({"error": {"message": f"no such endpoint: {http.method} {path}"}}, 404)
+        self._number += 1
+        request = Request(route.vendor, route.endpoint, route.model, stream=route.stream)
+        call = _Call(http, route, self._number, time.perf_counter(), time.time(), request)
+        try:
+            return await self._serve(call, _key(http, query))
+        except (asyncio.CancelledError, ConnectionError):
+            if not call.recorded:
+                self._record(call, None)
+            raise
+        except Exception:  # a rule's own function may raise anything; aiohttp logs it and answers 500
+            if not call.recorded:
+                self._record(call, 500)
+            raise
+
+    async def _serve(self, call: _Call, key: str | None) -> web.StreamResponse:
+        wire, route, engine = call.route.wire, call.route, self.engine
+        try:
+            if route.endpoint != "models":
+                body = decode(await call.http.read())
+                if not isinstance(body, dict):
+                    raise BadRequest("the body must be a JSON object")
+                call.request = wire.parse(route.vendor, route.endpoint, route.model, body, stream=route.stream)
+        except BadRequest as error:
+            return self._fail(call, _failure(call, Fault("bad_request", message=str(error))))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # A body of the wrong shape surfaces as one of these wherever the parser first touches it.
+            text = f"We could not parse the JSON body of your request ({type(error).__name__})."
+            return self._fail(call, _failure(call, Fault("bad_request", message=text)))
+        wait = engine.take(route.vendor)
+        call.headers = wire.headers(call.number, engine.headroom(route.vendor))
+        if wait:
+            call.fault = Fault("rate_limit", retry_after=wait)
+            return self._fail(call, _failure(call, call.fault))
+        verdict = engine.judge(call.request, key)
+        call.fault = verdict.fault
+        if verdict.wait:
+            await asyncio.sleep(verdict.wait)
+        if verdict.fault is not None:
+            broken = await self._break(call, verdict.fault)
+            if broken is not None:
+                return broken
+        if route.endpoint == "models":
+            return self._whole(call, encode(wire.models(engine.scenario.models)), None)
+        try:
+            reply = engine.reply(call.request, verdict, call.number, route.manner)
+        except BadRequest as error:
+            return self._fail(call, _failure(call, Fault("server_error", message=str(error))))
+        if call.request.stream:
+            return await self._stream(call, reply, verdict)
+        return await self._plain(call, reply)
+
+    async def _break(self, call: _Call, fault: Fault) -> web.StreamResponse | None:
+        """Play a fault that leaves no answer; None when there is one after all."""
+        kind = fault.kind
+        refused = kind == "refusal" and refusal_manner(fault, call.route.manner) == "error"
+        if kind in BY_STATUS or refused or (kind == "error_in_stream" and not call.request.stream):
+            return self._fail(call, _failure(call, fault))
+        if kind == "hang":
+            self._record(call, None)
+            await self.stopping.wait()
+        elif kind == "reset":
+            self._record(call, None)
+            sock: socket.socket | None = call.http.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        else:
+            return None
+        _abort(call.http)
+        return web.Response()
+
+    def _fail(self, call: _Call, failure: Failure) -> web.Response:
+        refused = call.route.wire.failure(failure)
+        headers = call.headers or call.route.wire.headers(call.number, self.engine.headroom(call.route.vendor))
+        self._record(call, refused.status)
+        return _json(refused.body, refused.status, {**headers, **refused.headers})
+
+    def _whole(self, call: _Call, body: bytes, reply: Reply | None) -> web.Response:
+        self._record(call, 200, reply)
+        return web.Response(body=body, headers={"Content-Type": "application/json", **call.headers})
+
+    async def _plain(self, call: _Call, reply: Reply) -> web.StreamResponse:
+        body = encode(call.route.wire.body(reply))
+        fault = call.fault
+        if fault is None or fault.kind not in IN_TRANSIT or fault.kind == "tidy_cut":
+            return self._whole(call, body, reply)
+        if fault.kind == "malformed_json":
+            return self._whole(call, body[: len(body) // 2], reply)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **call.headers}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(call.http)
+        await response.write(body[: len(body) // 2])
+        self._record(call, 200, reply)
+        await self._leave(call, fault)
+        return response
+
+    async def _stream(self, call: _Call, reply: Reply, verdict: Verdict) -> web.StreamResponse:
+        stream = call.route.wire.stream(reply)
+        fault, gap = call.fault, verdict.gap
+        headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", **call.headers}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(call.http)
+        if fault is not None and fault.kind in IN_TRANSIT:
+            before, after, share = split(stream, fault)
+            await response.write(before)
+            if fault.kind == "malformed_json":
+                self._record(call, 200, reply)
+                await response.write(broken_line(stream) + after)
+                return response
+            self._record(call, 200, reply, share)
+            if fault.kind == "error_in_stream":
+                await response.write(call.route.wire.failure_event(_failure(call, fault), call.request))
+            elif fault.kind != "tidy_cut":
+                await self._leave(call, fault)
+            return response
+        if gap:
+            await response.write(b"".join(stream.head))
+            for number, chunk in enumerate(stream.chunks):
+                try:
+                    if number:
+                        await asyncio.sleep(gap)
+                    await response.write(chunk)
+                except (asyncio.CancelledError, ConnectionError):
+                    # The client left; what it was sent so far is billed.
+                    self._record(call, 200, reply, number / len(stream.chunks))
+                    raise
+            self._record(call, 200, reply)
+            await response.write(b"".join(stream.tail))
+        else:
+            self._record(call, 200, reply)
+            await response.write(b"".join([*stream.head, *stream.chunks, *stream.tail]))
+        return response
+
+    async def _leave(self, call: _Call, fault: Fault) -> None:
+        """Stop in the middle: fall silent, or close the connection after what was written."""
+        if fault.kind == "stall":
+            await self.stopping.wait()
+            _abort(call.http)
+        elif call.http.transport is not None:
+            call.http.transport.close()
+
+    def _record(self, call: _Call, status: int | None, reply: Reply | None = None, share: float = 1.0) -> None:
+        # Written before the last byte goes out, so that whoever has the answer also finds the record.
+        call.recorded = True
+        request, billed = call.request, reply is not None and call.route.endpoint != "count_tokens"
+        counts = reply.counts if reply is not None and billed else None
+        self.log.add(
+            Served(
+                time=call.began,
+                vendor=request.vendor,
+                endpoint=request.endpoint,
+                model=request.model,
+                answered=reply.model if reply else None,
+                status=status,
+                fault=call.fault.kind if call.fault else None,
+                stream=request.stream,
+                input_tokens=counts.input if counts else 0,
+                output_tokens=round(counts.output * share) if counts else 0,
+                cached_tokens=counts.cached if counts else 0,
+                cache_creation_tokens=counts.cache_creation if counts else 0,
+                latency_ms=(time.perf_counter() - call.arrived) * 1000,
+            )
+        )
+
+    async def _control(self, http: web.BaseRequest, name: str) -> web.StreamResponse:
+        match http.method, name:
+            case "GET", "health":
+                return _json({"status": "ok", "served": self._number})
+            case "GET", "log":
+                return _json([record.as_dict() for record in self.log])
+            case "DELETE", "log":
+                self.log.clear()
+                return web.Response(status=204)
+            case "PUT", "scenario":
+                try:
+                    scenario = Scenario.parse((await http.read()).decode("utf-8"))
+                except (ConfigError, UnicodeDecodeError) as error:
+                    return _json({"error": str(error)}, 400)
+                self.engine = Engine(scenario)
+                return _json({"rules": len(scenario.rules)})
+            case _:
+                return _json({"error": f"no such control endpoint: {http.method} {name}"}, 404)
+
+
+class Listener:
+    """A server on a socket.
+
+    Args:
+        scenario: What to play.
+        log: Where records go.
+        host: Address to bind; loopback unless told otherwise.
+        port: Port to bind, 0 for a free one.
+    """
+
+    def __init__(self, scenario: Scenario, log: Log, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.server = Server(scenario, log)
+        self._host, self._port = host, port
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self) -> str:
+        """Bind and serve; give the base URL.
+
+        Raises:
+            ConfigError: The address cannot be bound.
+        """
+        server = web.Server(
+            self.server.handle,
+            request_factory=_request_factory,
+            handler_cancellation=True,
+            access_log=None,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.5)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            await self.stop()
+            reason = error.strerror or "unusable address"
+            raise ConfigError(f"cannot listen on {self._host}:{self._port}: {reason}; choose another port") from None
+        host, port = self._runner.addresses[0][:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def stop(self) -> None:
+        """Release what hangs, then close every connection."""
+        self.server.stopping.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+async def serve_until(
+    scenario: Scenario, host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None] | None
+) -> None:
+    """Serve until an event is set; `ready` is told the base URL."""
+    listener = Listener(scenario, Log(), host, port)
+    url = await listener.start()
+    try:
+        if ready is not None:
+            ready(url)
+        await stop.wait()
+    finally:
+        await listener.stop()
+
+
+def _request_factory(message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]  # aiohttp's own types
+    return web.BaseRequest(
+        message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=_MAX_BODY
+    )
+
+
+def _route(method: str, path: str) -> _Route | None:
+    parts = path.split("/", 3)
+    if len(parts) < 4 or not parts[1]:
+        return None
+    _, vendor, version, rest = parts
+    if version == "v1" and method == "POST" and rest in _POSTS:
+        (wire, manner), endpoint = _POSTS[rest]
+        return _Route(vendor, wire, manner, endpoint)
+    if method == "GET" and rest == "models":
+        google = version.startswith("v1beta")
+        wire, manner = _GOOGLE if google else _ANTHROPIC if vendor == "anthropic" else _OPENAI
+        return _Route(vendor, wire, manner, "models")
+    name, _, action = rest.rpartition(":")
+    if method == "POST" and version in ("v1", "v1beta", "v1beta1") and action in _METHODS:
+        model = unquote(name).removeprefix("models/")
+        wire, manner = _GOOGLE
+        return _Route(vendor, wire, manner, _METHODS[action], model, action == "streamGenerateContent")
+    return None
+
+
+def _key(http: web.BaseRequest, query: str) -> str | None:
+    headers = http.headers
+    if bearer := headers.get("Authorization"):
+        return bearer.removeprefix("Bearer ").strip()
+    for name in ("x-api-key", "x-goog-api-key", "api-key"):
+        if name in headers:
+            return headers[name]
+    return parse_qs(query).get("key", [None])[0] if "key=" in query else None
+
+
+def _failure(call: _Call, fault: Fault) -> Failure:
+    kind = "overloaded" if fault.kind == "error_in_stream" else fault.kind
+    return Failure(
+        kind=kind,
+        vendor=call.route.vendor,
+        message=fault.message,
+        variant=fault.variant,
+        retry_after=fault.retry_after,
+        number=call.number,
+        tokens=input_tokens(call.request),
+        model=call.request.model,
+    )
+
+
+def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=encode(value), status=status, headers={"Content-Type": "application/json", **(headers or {})}
+    )
+
+
+def _abort(http: web.BaseRequest) -> None:
+    if http.transport is not None:
+        http.transport.abort()
