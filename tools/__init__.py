@@ -1,0 +1,73 @@
+"""Tools: functions a model may call, each with a declared effect, and the workspace they are kept in."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import CallFacts, Declaration, EffectRule, ToolFailed, declaration_of, effect_of
+    from .decorator import declare, tool
+    from .facts import call_facts
+    from .files import file_tools
+    from .images import image_tools
+    from .memory import Memory, memory_tools
+    from .registry import McpServer, ToolRegistry
+    from .shell import ShellResult, shell_tool
+    from .workspace import PROTECTED, Workspace
+
+__all__ = [
+    "PROTECTED",
+    "CallFacts",
+    "Declaration",
+    "EffectRule",
+    "McpServer",
+    "Memory",
+    "ShellResult",
+    "ToolFailed",
+    "ToolRegistry",
+    "Workspace",
+    "call_facts",
+    "declaration_of",
+    "declare",
+    "effect_of",
+    "file_tools",
+    "image_tools",
+    "memory_tools",
+    "shell_tool",
+    "tool",
+]
+
+_HOME = {
+    "PROTECTED": ".workspace",
+    "CallFacts": ".base",
+    "Declaration": ".base",
+    "EffectRule": ".base",
+    "McpServer": ".registry",
+    "Memory": ".memory",
+    "ShellResult": ".shell",
+    "ToolFailed": ".base",
+    "ToolRegistry": ".registry",
+    "Workspace": ".workspace",
+    "call_facts": ".facts",
+    "declaration_of": ".base",
+    "declare": ".decorator",
+    "effect_of": ".base",
+    "file_tools": ".files",
+    "image_tools": ".images",
+    "memory_tools": ".memory",
+    "shell_tool": ".shell",
+    "tool": ".decorator",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # LangChain costs a fifth of a second to import, so nothing is loaded before it is named.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,194 @@
+"""Commands: what they see, what they return, and that nothing they start outlives them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool
+from pointsman.configs.errors import ConfigError
+from pointsman.configs.words import Effect
+from pointsman.tools import ToolRegistry, Workspace, call_facts, effect_of, shell_tool
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> BaseTool:
+    return shell_tool(Workspace(tmp_path), timeout=20)
+
+
+async def _run(shell: BaseTool, command: str) -> ToolMessage:
+    message = await shell.ainvoke({"type": "tool_call", "id": "1", "name": shell.name, "args": {"command": command}})
+    assert isinstance(message, ToolMessage)
+    return message
+
+
+def _alive(mark: str) -> list[int]:
+    """Processes whose command line holds a mark; a zombie has none any more."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def mark() -> str:
+    """A number of seconds that no other sleep on the machine has."""
+    return f"1000.{secrets.randbelow(10**9):09}"
+
+
+async def test_a_command_reports_exit_code_and_both_streams(shell: BaseTool, tmp_path: Path) -> None:
+    message = await _run(shell, "echo out; echo err >&2; pwd; exit 3")
+    assert message.content == f"exit code: 3\nstdout:\nout\n{tmp_path}\nstderr:\nerr"
+    assert message.status == "success"
+    assert (await _run(shell, "true")).content == "exit code: 0"
+    assert (await _run(shell, "kill -TERM $$")).content == "exit code: 143"
+    assert (await _run(shell, "no_such_command_here 2>/dev/null")).content == "exit code: 127"
+
+
+def test_it_also_runs_without_an_event_loop(shell: BaseTool) -> None:
+    assert shell.invoke({"command": "echo $((6 * 7))"}) == "exit code: 0\nstdout:\n42"
+
+
+async def test_standard_input_is_empty_and_pipelines_end_as_in_any_shell(shell: BaseTool) -> None:
+    assert (await _run(shell, "cat")).content == "exit code: 0"
+    assert (await _run(shell, "yes | head -n 1")).content == "exit code: 0\nstdout:\ny"
+
+
+def test_every_command_is_destructive(shell: BaseTool) -> None:
+    assert effect_of(shell) is Effect.DESTRUCTIVE
+    facts = call_facts(shell, {"command": "ls"})
+    assert (facts.effect, facts.target, facts.reversible) == (Effect.DESTRUCTIVE, "ls", False)
+
+
+async def test_the_parents_variables_are_not_handed_on(
+    shell: BaseTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "sk-very-secret")
+    naive = subprocess.run(["bash", "-c", "env"], capture_output=True, text=True, check=True).stdout
+    assert "sk-very-secret" in naive
+    message = await _run(shell, "env; tr '\\0' '\\n' < /proc/$PPID/environ")
+    assert "sk-very-secret" not in message.content
+    names = set(re.findall(r"^(\w+)=", str(message.content), re.MULTILINE))
+    assert names <= {"PATH", "LANG", "HOME", "TERM", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
+    assert f"HOME={tmp_path}" in message.content
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        "sleep {0}",
+        "sleep {0} & wait",
+        "setsid sleep {0} & sleep {0}",
+        "(setsid nohup sleep {0} >/dev/null 2>&1 &) ; sleep {0}",
+        "env -i setsid bash -c '(setsid sleep {0} &) ; sleep {0}' & sleep {0}",
+        "trap '' TERM INT HUP; set -m; sleep {0} & disown; sleep {0}",
+    ],
+)
+async def test_a_timeout_ends_the_whole_tree(tmp_path: Path, mark: str, escape: str) -> None:
+    message = await _run(shell_tool(Workspace(tmp_path), timeout=0.5), f"echo begun; {escape.format(mark)}")
+    assert message.status == "error"
+    assert str(message.content).startswith("timed out; it and all it started were ended\nstdout:\nbegun")
+    assert _alive(mark) == []
+
+
+async def test_killing_the_group_alone_would_miss_a_child_with_its_own_session(mark: str) -> None:
+    command = f"setsid sleep {mark} & echo $!; wait"
+    with subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            async with asyncio.timeout(10):
+                while os.getsid(child) != child:
+                    await asyncio.sleep(0.01)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            assert _alive(mark) == [child]
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+async def test_what_a_command_leaves_behind_ends_with_it(shell: BaseTool, mark: str) -> None:
+    message = await _run(shell, f"(setsid sleep {mark} &) ; sleep {mark} & echo done")
+    assert message.content == "exit code: 0\nstdout:\ndone"
+    assert _alive(mark) == []
+
+
+async def test_cancelling_ends_the_whole_tree(shell: BaseTool, tmp_path: Path, mark: str) -> None:
+    task = asyncio.create_task(_run(shell, f"(setsid sleep {mark} &) ; touch begun; sleep {mark}"))
+    while not (tmp_path / "begun").exists():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert _alive(mark) == []
+
+
+async def test_the_tree_ends_when_pointsman_itself_is_killed(tmp_path: Path, mark: str) -> None:
+    program = (
+        "import sys; from pointsman.tools import Workspace, shell_tool;"
+        "shell_tool(Workspace(sys.argv[1])).invoke({'command': sys.argv[2]})"
+    )
+    command = f"(setsid sleep {mark} &); touch begun; sleep {mark}"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), command)
+    while not (tmp_path / "begun").exists():
+        await asyncio.sleep(0.02)
+    process.kill()
+    await process.wait()
+    async with asyncio.timeout(10):
+        while _alive(mark):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_command_that_kills_its_supervisor_is_found_out(shell: BaseTool) -> None:
+    message = await _run(shell, "kill -KILL $PPID; while :; do :; done")
+    assert message.content == "exit code: 137\nit ended its own supervisor: something it started may still run"
+
+
+async def test_output_keeps_its_beginning_and_end_in_bounded_memory(tmp_path: Path) -> None:
+    shell = shell_tool(Workspace(tmp_path), timeout=20, output_limit=1_000)
+    message = await _run(shell, "echo first; seq 1 300000; echo last; echo oops >&2")
+    text = str(message.content)
+    assert len(text) < 1_200
+    assert text.startswith("exit code: 0\nstdout:\nfirst\n1\n2\n")
+    assert text.endswith("\n300000\nlast\nstderr:\noops")
+    left_out = re.search(r"\[([\d,]+) bytes left out\]", text)
+    assert left_out is not None
+    total = len("first\nlast\n") + sum(len(f"{number}\n") for number in range(1, 300_001))
+    assert int(left_out[1].replace(",", "")) == total - 1_000
+
+
+async def test_output_without_end_is_bounded_by_the_time_limit(tmp_path: Path) -> None:
+    began = time.monotonic()
+    message = await _run(shell_tool(Workspace(tmp_path), timeout=0.5), "yes")
+    assert time.monotonic() - began < 5
+    assert len(message.content) < 65_000
+
+
+async def test_bytes_that_are_no_utf8_do_not_stop_a_report(shell: BaseTool) -> None:
+    assert (await _run(shell, r"printf 'caf\xe9\n'")).content == "exit code: 0\nstdout:\ncaf\ufffd"
+
+
+@pytest.mark.parametrize("command", ["echo \0", "x" * 300_000])
+async def test_a_command_that_cannot_be_started_is_told_to_the_model(shell: BaseTool, command: str) -> None:
+    message = await _run(shell, command)
+    assert message.status == "error"
+    assert len(message.content) < 200
+
+
+def test_without_bash_the_user_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="needs bash"):
+        ToolRegistry(Workspace(tmp_path), plugins=False).get("run_shell")

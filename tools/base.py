@@ -1,0 +1,95 @@
+"""The port of the tools: what a tool declares about itself, and the error a model may hear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..configs.errors import PointsmanError
+from ..configs.words import Effect
+
+__all__ = ["CallFacts", "Declaration", "EffectRule", "ToolFailed", "declaration_of", "effect_of", "unbound"]
+
+DECLARED = "pointsman"
+"""The key in a tool's ``metadata`` under which its `Declaration` lies."""
+EffectRule = Callable[[Mapping[str, Any]], str]
+"""Says the effect of one call from its validated arguments."""
+
+
+class ToolFailed(PointsmanError):
+    """Trouble a tool met that the model is told, so that it can try something else."""
+
+
+class Declaration(BaseModel):
+    """What a tool's author declares about it.
+
+    Only an instance counts, never a mapping of the same shape: the ``metadata`` of an MCP tool is filled by its
+    server, which could otherwise declare itself harmless.
+
+    Attributes:
+        effect: The worst the tool does; ``destructive`` where a rule judges call by call.
+        rule: Judges the effect of one call; None when it is always `effect`.
+        target: The argument that names what a call acts on.
+        reversible: What it does can be undone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    effect: Effect
+    # Left out when dumped: traces write a tool's metadata as JSON, and a function has no JSON form.
+    rule: EffectRule | None = Field(default=None, exclude=True, repr=False)
+    target: str | None = None
+    reversible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What one call will do, judged before it runs.
+
+    Attributes:
+        tool: The tool's name.
+        arguments: As the model gave them.
+        effect: With these very arguments; None when the tool is an output schema and cannot act.
+        target: What it acts on, where the tool names such an argument.
+        reversible: What it does can be undone.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any]
+    effect: Effect | None
+    target: str | None = None
+    reversible: bool = False
+
+
+def unbound(tool: Any) -> Any:
+    """Return the tool itself out of what ``bind`` and ``with_config`` wrapped around it."""
+    while (inner := getattr(tool, "bound", None)) is not None:
+        tool = inner
+    return tool
+
+
+def declaration_of(tool: object) -> Declaration | None:
+    """Return what the tool declares, or None."""
+    metadata = getattr(unbound(tool), "metadata", None)
+    declared = metadata.get(DECLARED) if isinstance(metadata, Mapping) else None
+    return declared if isinstance(declared, Declaration) else None
+
+
+def effect_of(tool: Any) -> Effect | None:
+    """Return the worst effect a tool may have.
+
+    Returns:
+        The declared effect; ``destructive`` for whatever declares none (dicts in OpenAI's format and pydantic
+        classes among them); None for an output schema, which cannot act.
+    """
+    from langchain_core.tools import StructuredTool
+
+    tool = unbound(tool)
+    # Not isinstance: a subclass may act in its own _run although it carries no function.
+    if type(tool) is StructuredTool and tool.func is None and tool.coroutine is None:
+        return None
+    declared = declaration_of(tool)
+    return Effect.DESTRUCTIVE if declared is None else declared.effect

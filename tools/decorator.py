@@ -1,0 +1,163 @@
+"""``@tool`` and `declare`: a LangChain tool together with the effect it has."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar, overload
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+
+from ..configs.errors import ConfigError
+from ..configs.words import Effect
+from .base import DECLARED, Declaration, EffectRule, ToolFailed
+
+__all__ = ["declare", "tool"]
+
+EffectName = Literal["read", "write", "external", "destructive"]
+Function = Callable[..., Any]
+AnyTool = TypeVar("AnyTool", bound=BaseTool)
+
+
+@overload
+def tool(
+    function: Function,
+    /,
+    *,
+    effect: EffectName | Effect | EffectRule,
+    target: str | None = None,
+    reversible: bool = False,
+    name: str | None = None,
+    description: str | None = None,
+) -> StructuredTool: ...
+
+
+@overload
+def tool(
+    *,
+    effect: EffectName | Effect | EffectRule,
+    target: str | None = None,
+    reversible: bool = False,
+    name: str | None = None,
+    description: str | None = None,
+) -> Callable[[Function], StructuredTool]: ...
+
+
+def tool(
+    function: Function | None = None,
+    /,
+    *,
+    effect: EffectName | Effect | EffectRule,
+    target: str | None = None,
+    reversible: bool = False,
+    name: str | None = None,
+    description: str | None = None,
+) -> StructuredTool | Callable[[Function], StructuredTool]:
+    """Make a LangChain tool of a typed function, sync or async, and declare what it does.
+
+    The docstring tells the model what the tool is for; an ``Args:`` section in Google's style describes the
+    arguments, which pydantic validates. `ToolFailed` is told to the model; every other exception propagates.
+    An async function can also be called with ``invoke``, from a thread that runs no event loop.
+
+    Args:
+        function: The function; absent when used as ``@tool(effect=...)``.
+        effect: ``read``, ``write``, ``external`` or ``destructive``; or a function that says which of them one
+            call has, from its validated arguments.
+        target: The argument that names what a call acts on.
+        reversible: What the tool does can be undone.
+        name: What the model calls it; the function's name when absent.
+        description: What the model reads; the docstring when absent.
+
+    Raises:
+        ConfigError: When the effect is none of the four, the target is no argument, or nothing describes the tool.
+    """
+    if function is None:
+        return lambda decorated: tool(
+            decorated, effect=effect, target=target, reversible=reversible, name=name, description=description
+        )
+    if not (description or inspect.getdoc(function)):
+        raise ConfigError(f"the tool {function.__name__!r} needs a docstring: it is what the model reads")
+    is_async = inspect.iscoroutinefunction(function)
+    made = StructuredTool.from_function(
+        func=_driven(function) if is_async else _told(function),
+        coroutine=_told_async(function) if is_async else None,
+        name=name,
+        description=description,
+        parse_docstring=True,
+        handle_tool_error=True,
+    )
+    return declare(made, effect=effect, target=target, reversible=reversible)
+
+
+def declare(
+    tool: AnyTool,
+    /,
+    *,
+    effect: EffectName | Effect | EffectRule,
+    target: str | None = None,
+    reversible: bool = False,
+) -> AnyTool:
+    """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
+
+    Raises:
+        ConfigError: When the effect is none of the four, or the target is no argument of the tool.
+    """
+    if target is not None and target not in tool.args:
+        raise ConfigError(
+            f"the tool {tool.name!r} has no argument {target!r} to name its target; "
+            f"it has {', '.join(tool.args) or 'none'}"
+        )
+    rule = effect if callable(effect) else None
+    worst = Effect.DESTRUCTIVE if callable(effect) else _effect_named(effect, tool.name)
+    declaration = Declaration(effect=worst, rule=rule, target=target, reversible=reversible)
+    return tool.model_copy(update={"metadata": {**(tool.metadata or {}), DECLARED: declaration}})
+
+
+def _effect_named(name: str, tool_name: str) -> Effect:
+    try:
+        return Effect(name)
+    except ValueError:
+        choices = [effect.value for effect in Effect]
+        near = get_close_matches(str(name), choices, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"the tool {tool_name!r} declares the effect {name!r}, which is none of {', '.join(choices)}{meant}"
+        ) from None
+
+
+def _told(function: Function) -> Function:
+    """Have `ToolFailed` reach the model: LangChain tells it a ToolException."""
+
+    @functools.wraps(function)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ToolFailed as failure:
+            raise ToolException(str(failure)) from failure
+
+    return told
+
+
+def _told_async(function: Function) -> Function:
+    @functools.wraps(function)
+    async def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await function(*args, **kwargs)
+        except ToolFailed as failure:
+            raise ToolException(str(failure)) from failure
+
+    return told
+
+
+def _driven(function: Function) -> Function:
+    """Derive the sync form, which LangChain does not."""
+    told = _told_async(function)
+
+    @functools.wraps(function)
+    def driven(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(told(*args, **kwargs))
+
+    return driven

@@ -1,0 +1,66 @@
+"""The facts of one call, judged from the arguments the tool's function will really get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ..configs.words import Effect
+from .base import CallFacts, EffectRule, declaration_of, effect_of, unbound
+
+__all__ = ["call_facts"]
+
+
+def call_facts(tool: Any, arguments: Mapping[str, Any]) -> CallFacts:
+    """Say what a call will do, before it runs.
+
+    A rule is asked about the arguments as validated, not as the model wrote them: pydantic reads ``"false"`` as
+    False, and a rule that saw the string would judge another call than the one that runs. Arguments that do not
+    validate, and a rule that fails or answers nonsense, count as ``destructive``.
+
+    Args:
+        tool: A LangChain tool, a pydantic class or a dict in OpenAI's format.
+        arguments: As the model gave them.
+    """
+    tool = unbound(tool)
+    name, effect, declared = _name_of(tool), effect_of(tool), declaration_of(tool)
+    if effect is None or declared is None:
+        return CallFacts(name, arguments, effect)
+    seen = _validated(tool, arguments)
+    if declared.rule is not None:
+        effect = Effect.DESTRUCTIVE if seen is None else _judged(declared.rule, seen)
+    target = (arguments if seen is None else seen).get(declared.target) if declared.target else None
+    return CallFacts(name, arguments, effect, None if target is None else str(target), declared.reversible)
+
+
+def _judged(rule: EffectRule, arguments: Mapping[str, Any]) -> Effect:
+    try:
+        return Effect(rule(arguments))
+    except Exception:  # noqa: BLE001 - the rule is the user's code; one that cannot judge a call must not lower it
+        return Effect.DESTRUCTIVE
+
+
+def _validated(tool: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Arguments as the tool's function will get them, without injected ones; None when they do not validate."""
+    asked, schema = tool.tool_call_schema, tool.get_input_schema()
+    if isinstance(asked, dict):
+        return arguments  # LangChain hands arguments on unchanged where the schema is plain JSON
+    # The full schema has validators of its own, which the one shown to models lacks; but with injected arguments
+    # it cannot be filled from the model's.
+    if not issubclass(schema, BaseModel):
+        return None  # pydantic v1
+    if set(asked.model_fields) != set(schema.model_fields):
+        schema = asked
+    try:
+        filled: BaseModel = schema.model_validate(dict(arguments))
+    except ValidationError:
+        return None
+    return {name: getattr(filled, name) for name in type(filled).model_fields}
+
+
+def _name_of(tool: Any) -> str:
+    if isinstance(tool, Mapping):
+        return str(tool.get("name") or tool.get("function", {}).get("name", ""))
+    return str(getattr(tool, "name", None) or tool.__name__)

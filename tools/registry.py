@@ -1,0 +1,266 @@
+"""Every tool an agent may name: built in, in the user's modules, in installed plugins, on MCP servers."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..configs.errors import ConfigError
+from ..configs.words import Effect
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from .decorator import EffectName
+
+__all__ = ["ENTRY_POINTS", "McpServer", "ToolRegistry"]
+
+ENTRY_POINTS = "pointsman.tools"
+"""The entry-point group of plugins: ``tool_name = "module:tool"``."""
+
+_BUILT_IN = (
+    "read_file",
+    "write_file",
+    "edit_file",
+    "list_files",
+    "search_files",
+    "read_image",
+    "run_shell",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """A server that speaks the Model Context Protocol.
+
+    Attributes:
+        connection: How to reach it, in the form of langchain-mcp-adapters: ``transport`` and, for ``stdio``,
+            ``command`` and ``args``; for ``http``, ``url``.
+        effects: The effect of each of its tools, by name. What the server says about its tools is not believed, so
+            a tool that is not named here counts as ``destructive``.
+    """
+
+    # Headers and variables of a connection can hold secrets.
+    connection: Mapping[str, Any] = field(repr=False)
+    effects: Mapping[str, EffectName | Effect] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    name: str
+    load: Callable[[], BaseTool]
+
+
+class ToolRegistry:
+    """Finds tools by name, asking each kind of source only when it is first needed.
+
+    A plugin is imported when its tool is asked for; the user's modules are imported, and the entry points listed,
+    with the first question. MCP servers are asked by `connect`.
+
+    Args:
+        workspace: Binds the built-in tools; without one there are none.
+        modules: Modules of the user, by dotted name; every tool at their top level is found.
+        plugins: Look for the entry points of installed distributions.
+        mcp: Servers by name.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace | None = None,
+        *,
+        modules: Iterable[str] = (),
+        plugins: bool = True,
+        mcp: Mapping[str, McpServer] | None = None,
+    ) -> None:
+        self._workspace = workspace
+        self._modules = tuple(modules)
+        self._plugins = plugins
+        self._mcp = dict(mcp or {})
+        self._sources: dict[str, _Source] | None = None
+        self._tools: dict[str, BaseTool] = {}
+        self._added: list[tuple[BaseTool, str]] = []
+        self._connected = not self._mcp
+
+    @classmethod
+    def for_workspace(cls, root: Path) -> ToolRegistry:
+        """The built-in tools bound to a folder, and those of installed plugins.
+
+        Raises:
+            ConfigError: When there is no such folder.
+        """
+        return cls(Workspace(root))
+
+    def add(self, tools: Sequence[BaseTool], *, source: str) -> None:
+        """Add tools that were built elsewhere, such as those bound to a memory.
+
+        Args:
+            tools: The tools.
+            source: Where they come from, for messages.
+
+        Raises:
+            ConfigError: When a name is taken.
+        """
+        self._take([(tool, source) for tool in tools])
+
+    async def connect(self) -> None:
+        """Ask the MCP servers for their tools. Each call of such a tool opens a connection of its own.
+
+        Raises:
+            ConfigError: When the ``mcp`` extra is missing, a server cannot be asked, or an effect is declared for a
+                tool that the server does not have.
+        """
+        if self._connected:
+            return
+        found: list[tuple[BaseTool, str]] = []
+        for name, server in self._mcp.items():
+            found += [(tool, f"the MCP server {name!r}") for tool in await _served(name, server)]
+        self._take(found)
+        self._connected = True
+
+    def names(self) -> list[str]:
+        """Return the name of every tool, sorted."""
+        return sorted(self._found())
+
+    def get(self, name: str) -> BaseTool:
+        """Return a tool.
+
+        Raises:
+            ConfigError: When there is none of this name, two sources have one, or a plugin cannot be loaded.
+        """
+        if name not in self._tools:
+            source = self._found().get(name)
+            if source is None:
+                raise ConfigError(f"there is no tool {name!r}{self._hint(name)}")
+            self._tools[name] = source.load()
+        return self._tools[name]
+
+    def _take(self, found: list[tuple[BaseTool, str]]) -> None:
+        """Take all of these tools, or none when a name is taken."""
+        if self._sources is not None:
+            sources = dict(self._sources)
+            for tool, source in found:
+                _enter(sources, tool.name, _Source(source, _giving(tool)))
+            self._sources = sources
+        self._added += found
+
+    def _hint(self, name: str) -> str:
+        if name in _BUILT_IN and self._workspace is None:
+            return ": it is built in, but needs a workspace"
+        near = get_close_matches(name, self.names(), n=1)
+        if near:
+            return f"; did you mean {near[0]!r}?"
+        if not self._connected:
+            return ": the MCP servers have not been asked yet; await connect() first"
+        return f"; there are {', '.join(self.names()) or 'none at all'}"
+
+    def _found(self) -> dict[str, _Source]:
+        if self._sources is None:
+            sources: dict[str, _Source] = {}
+            if self._workspace is not None:
+                for name in _BUILT_IN:
+                    _enter(sources, name, _Source("Pointsman itself", _built_in(self._workspace, name)))
+            for module in self._modules:
+                for tool in _tools_of(module):
+                    _enter(sources, tool.name, _Source(f"the module {module}", _giving(tool)))
+            if self._plugins:
+                for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+                    _enter(sources, point.name, _plugin(point))
+            for tool, source in self._added:
+                _enter(sources, tool.name, _Source(source, _giving(tool)))
+            self._sources = sources
+        return self._sources
+
+
+def _enter(sources: dict[str, _Source], name: str, source: _Source) -> None:
+    if name in sources:
+        raise ConfigError(
+            f"two tools are called {name!r}: one of {sources[name].name}, one of {source.name}; rename one"
+        )
+    sources[name] = source
+
+
+def _giving(tool: BaseTool) -> Callable[[], BaseTool]:
+    return lambda: tool
+
+
+def _built_in(workspace: Workspace, name: str) -> Callable[[], BaseTool]:
+    def load() -> BaseTool:
+        if name == "run_shell":
+            from .shell import shell_tool
+
+            return shell_tool(workspace)
+        if name == "read_image":
+            from .images import image_tools as make
+        else:
+            from .files import file_tools as make
+        return next(tool for tool in make(workspace) if tool.name == name)
+
+    return load
+
+
+def _tools_of(module: str) -> list[BaseTool]:
+    from langchain_core.tools import BaseTool
+
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+            raise  # the module is there, but one that it imports is not
+        raise ConfigError(f"there is no module {module!r} to take tools from") from error
+    # One tool under two names, or imported from the next module, is one tool.
+    return list({id(tool): tool for tool in vars(loaded).values() if isinstance(tool, BaseTool)}.values())
+
+
+def _plugin(point: importlib.metadata.EntryPoint) -> _Source:
+    source = f"the distribution {point.dist.name!r}" if point.dist else f"the entry point {point.value!r}"
+
+    def load() -> BaseTool:
+        from langchain_core.tools import BaseTool
+
+        try:
+            tool = point.load()
+        except Exception as error:  # a plugin is foreign code, and importing it can raise anything
+            raise ConfigError(f"the tool {point.name!r} of {source} cannot be loaded: {error}") from error
+        if not isinstance(tool, BaseTool):
+            raise ConfigError(f"the entry point {point.name!r} of {source} is no LangChain tool: {point.value}")
+        if tool.name != point.name:
+            raise ConfigError(f"the entry point {point.name!r} of {source} gives a tool named otherwise: {tool.name!r}")
+        return tool
+
+    return _Source(source, load)
+
+
+async def _served(name: str, server: McpServer) -> list[BaseTool]:
+    try:
+        from langchain_mcp_adapters.client import (  # type: ignore[import-not-found,unused-ignore]  # an extra
+            MultiServerMCPClient,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the MCP server {name!r} needs an extra that is not installed: pip install 'pointsman[mcp]'"
+        ) from error
+    from .decorator import declare
+
+    try:
+        tools: list[BaseTool] = await MultiServerMCPClient({name: dict(server.connection)}).get_tools()
+    except Exception as error:  # a foreign process or host, reached over four transports
+        raise ConfigError(f"the MCP server {name!r} cannot be asked for its tools: {_cause(error)}") from error
+    unknown = sorted(set(server.effects) - {tool.name for tool in tools})
+    if unknown:
+        near = get_close_matches(unknown[0], [tool.name for tool in tools], n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"the MCP server {name!r} has no tool {unknown[0]!r} to declare an effect of{meant}")
+    return [declare(tool, effect=Effect(server.effects.get(tool.name, Effect.DESTRUCTIVE))) for tool in tools]
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong, without the address or the headers, which can hold secrets."""
+    while isinstance(error, BaseExceptionGroup):  # of the adapter's task groups
+        error = error.exceptions[0]
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
