@@ -39,9 +39,7 @@ def fit_temperature(scores: NDArray[np.float64], truth: NDArray[np.int_]) -> flo
     return float(np.exp((low + high) / 2))
 
 
-def expected_calibration_error(
-    confidence: NDArray[np.float64], right: NDArray[np.bool_], *, bins: int = 10
-) -> float:
+def expected_calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_], *, bins: int = 10) -> float:
     """Mean gap between confidence and share right over equal-width bins, weighted by how many fall in each."""
     places = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
@@ -58,9 +56,10 @@ def accept_threshold(confidence: NDArray[np.float64], right: NDArray[np.bool_], 
     The share is taken as (right + 1) / (accepted + 2), Laplace's rule, so that a lucky handful is not believed.
 
     Returns:
-        A confidence, or 1.0, which no verdict reaches, if no threshold attains the target.
+        A confidence of at least 0.5, since what is likelier wrong than right is not accepted whatever the rest of
+        its company; or 1.0, which no verdict reaches, if no threshold attains the target.
     """
     order = np.argsort(-confidence, kind="stable")
     counts = np.arange(1, len(order) + 1)
     good = np.flatnonzero((np.cumsum(right[order]) + 1) / (counts + 2) >= target)
-    return float(min(confidence[order[good[-1]]], 0.999)) if len(good) else 1.0
+    return float(np.clip(confidence[order[good[-1]]], 0.5, 0.999)) if len(good) else 1.0

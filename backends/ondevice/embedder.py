@@ -71,9 +71,8 @@ class WordLlamaEmbeddings(Embeddings):
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale each row to length 1 and leave zero rows zero."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = rows / np.where(norms > 0, norms, 1).astype(rows.dtype)
-    return scaled
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return np.asarray(rows / np.where(norms > 0, norms, 1), dtype=np.float32)
 
 
 def _weights() -> tuple[NDArray[np.float32], Any]:

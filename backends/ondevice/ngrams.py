@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NgramIndex"]
 
-_SHORTEST, _LONGEST = 2, 5
+_SHORTEST, _LONGEST = 3, 5
 # An n-gram seen in one text tells nothing about another and would double the table.
 _RAREST = 2
 
@@ -30,7 +30,7 @@ def _count(text: str) -> Counter[str]:
 
 
 class NgramIndex:
-    """Cosine similarity of a text to each indexed text, over n-grams of 2 to 5 characters within words.
+    """Cosine similarity of a text to each indexed text, over n-grams of 3 to 5 characters within words.
 
     Weights are (1 + log count) * (log((1 + texts) / (1 + texts with it)) + 1), scaled to unit length. Postings
     of all n-grams lie in two flat arrays; `starts` says where each n-gram's begin.
@@ -84,7 +84,8 @@ class NgramIndex:
         # Positions of all postings of all n-grams of the text, as one flat index.
         flat = np.arange(lengths.sum()) + np.repeat(first - np.cumsum(lengths) + lengths, lengths)
         own = np.repeat(np.array([weight for _, weight in weighed]), lengths)
-        return np.bincount(self._places[flat], weights=self._weights[flat] * own, minlength=self._texts)
+        places, products = self._places[flat], self._weights[flat] * own
+        return np.bincount(places, weights=products, minlength=self._texts).astype(np.float64, copy=False)
 
     def gram(self) -> NDArray[np.float64]:
         """Return the similarity of each indexed text to each, of shape (texts, texts)."""

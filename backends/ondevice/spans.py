@@ -1,0 +1,203 @@
+"""Find typed values in text - dates, amounts, addresses, numbers, names - each with the place it was read from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["FINDERS", "Span", "find", "parse_date", "parse_number"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A value and where it stands.
+
+    Attributes:
+        value: The value as read: `datetime.date`, `decimal.Decimal`, or the text itself.
+        start: Where it begins in the text.
+        end: Where it ends.
+        certain: False where the writing has two readings, such as 03/04/2026.
+    """
+
+    value: Any
+    start: int
+    end: int
+    certain: bool = True
+
+
+_MONTH_NAMES = (
+    "january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug",
+    "september sept sep", "october oct", "november nov", "december dec",
+)  # fmt: skip
+_MONTHS = {name: number for number, names in enumerate(_MONTH_NAMES, start=1) for name in names.split()}
+_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_DATES = (
+    re.compile(r"(?<![\d-])(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})(?![\d-])"),
+    re.compile(r"(?<![\d/])(?P<y>\d{4})/(?P<m>\d{2})/(?P<d>\d{2})(?![\d/])"),
+    re.compile(rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? (?P<mon>{_MONTH})\.?,? (?P<y>\d{{4}})\b", re.IGNORECASE),
+    re.compile(rf"\b(?P<mon>{_MONTH})\.? (?P<d>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<y>\d{{4}})\b", re.IGNORECASE),
+    re.compile(r"(?<![\d/.])(?P<a>\d{1,2})(?P<sep>[/.-])(?P<b>\d{1,2})(?P=sep)(?P<y>\d{4})(?![\d/])"),
+)
+_CURRENCY = r"(?:[£$€¥₹]|\b(?:USD|EUR|GBP|CHF|JPY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|CNY)\b)"
+_DIGITS = r"\d{1,3}(?:[,.'’\u00a0 ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?"
+_AMOUNT = re.compile(
+    rf"(?P<before>{_CURRENCY})\s?(?P<x>-?(?:{_DIGITS}))|(?<![\w.,])(?P<y>-?(?:{_DIGITS}))\s?(?P<after>{_CURRENCY}|"
+    r"\b(?:dollars?|euros?|pounds?|francs?|quid|pence|cents?)\b)",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(rf"(?<![\w.,/:-])-?(?:{_DIGITS})(?![\w/:-]|[.,]\d)")
+_CURRENCY_WORDS = {"£": "GBP", "$": "USD", "€": "EUR", "¥": "JPY", "₹": "INR"} | {
+    "dollar": "USD", "euro": "EUR", "pound": "GBP", "quid": "GBP", "franc": "CHF"
+}  # fmt: skip
+_NAME = r"[A-ZÀ-ÖØ-Þ][\w'’-]+(?:[ \t]+(?:(?:de|van|von|der|da|di|bin|al)[ \t]+)*[A-ZÀ-ÖØ-Þ][\w'’.-]*){0,3}"
+
+
+def parse_number(text: str) -> tuple[Decimal, bool]:
+    """Read a number written the English or the continental way.
+
+    Returns:
+        The number, and whether there is one reading only: ``1.234`` is 1.234 here but may be 1234 elsewhere.
+    """
+    plain = re.sub(r"['’\u00a0 ]", "", text)
+    commas, dots = plain.count(","), plain.count(".")
+    certain = True
+    if commas and dots:
+        decimal = max(plain.rfind(","), plain.rfind("."))
+        plain = re.sub(r"[,.]", "", plain[:decimal]) + "." + plain[decimal + 1 :]
+    elif commas:
+        thousands = re.fullmatch(r"-?\d{1,3}(,\d{3})+", plain)
+        plain = plain.replace(",", "" if thousands else ".")
+    elif dots > 1:
+        plain = plain.replace(".", "")
+    elif dots:
+        certain = not re.fullmatch(r"-?[1-9]\d{0,2}\.\d{3}", plain)
+    return Decimal(plain), certain
+
+
+def parse_date(text: str) -> tuple[date, bool] | None:
+    """Read a whole text as a date; see `find` for the forms."""
+    spans = list(_dates(text))
+    if len(spans) == 1 and (spans[0].start, spans[0].end) == (0, len(text)):
+        return spans[0].value, spans[0].certain
+    return None
+
+
+def _dates(text: str) -> Iterator[Span]:
+    for pattern in _DATES:
+        for match in pattern.finditer(text):
+            parts = match.groupdict()
+            certain = True
+            if "a" in parts:
+                first, second = int(parts["a"]), int(parts["b"])
+                # Day first, as everywhere but in the United States, unless that is no date.
+                day, month = (second, first) if second > 12 else (first, second)
+                certain = parts["sep"] == "." or max(first, second) > 12 or first == second
+            else:
+                month = _MONTHS[parts["mon"].lower()] if parts.get("mon") else int(parts["m"])
+                day = int(parts["d"])
+            try:
+                yield Span(date(int(parts["y"]), month, day), match.start(), match.end(), certain)
+            except ValueError:
+                continue
+
+
+def _amounts(text: str) -> Iterator[Span]:
+    for match in _AMOUNT.finditer(text):
+        group = "x" if match["x"] else "y"
+        number, certain = parse_number(match[group])
+        yield Span(number, match.start(group), match.end(group), certain)
+
+
+def _currencies(text: str) -> Iterator[Span]:
+    for match in _AMOUNT.finditer(text):
+        group = "before" if match["before"] else "after"
+        written = match[group].lower().rstrip("s")
+        code = _CURRENCY_WORDS.get(written, match[group].upper())
+        if len(code) == 3:
+            yield Span(code, match.start(group), match.end(group))
+
+
+def _numbers(text: str) -> Iterator[Span]:
+    for match in _NUMBER.finditer(text):
+        number, certain = parse_number(match.group())
+        yield Span(number, match.start(), match.end(), certain)
+
+
+def _ibans(text: str) -> Iterator[Span]:
+    for match in re.finditer(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", text):
+        plain = match.group().replace(" ", "")
+        # ISO 13616: letters as 10..35, the first four characters last, remainder 1.
+        if int("".join(str(int(letter, 36)) for letter in plain[4:] + plain[:4])) % 97 == 1:
+            yield Span(match.group(), match.start(), match.end())
+
+
+def _pattern(expression: str, flags: re.RegexFlag = re.NOFLAG) -> Callable[[str], Iterator[Span]]:
+    """Make a finder of a regular expression; its group ``v``, or all of it, is the value."""
+    compiled = re.compile(expression, flags)
+    group = "v" if "v" in compiled.groupindex else 0
+
+    def finder(text: str) -> Iterator[Span]:
+        for match in compiled.finditer(text):
+            yield Span(match[group], match.start(group), match.end(group))
+
+    return finder
+
+
+def _phones(text: str) -> Iterator[Span]:
+    for match in re.finditer(r"(?<![\w+.-])\+?\(?\d[\d ()./-]{6,}\d(?![\w-])", text):
+        digits = sum(character.isdigit() for character in match.group())
+        if 8 <= digits <= 15 and not list(_dates(match.group())):
+            yield Span(match.group(), match.start(), match.end())
+
+
+FINDERS: MappingProxyType[str, Callable[[str], Iterator[Span]]] = MappingProxyType(
+    {
+        "amount": _amounts,
+        "currency": _currencies,
+        "date": _dates,
+        "email": _pattern(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b"),
+        "iban": _ibans,
+        "last4": _pattern(
+            r"(?:\bend(?:s|ing|ed)?(?: in| with)?|\blast (?:four|4)(?: digits)?(?: are| is|:)?|[*•xX]{2,}[ -]?)\s*"
+            r"(?P<v>\d{4})\b",
+            re.IGNORECASE,
+        ),
+        "name": _pattern(
+            rf"(?:\b[Mm]y (?:full )?name is|\b[Nn]ame\s*[:=]|\bI am|\bI['’]m|\b[Tt]his is|\b[Cc]ustomer\s*:|"
+            rf"\b(?:[Rr]egards|[Ss]incerely|[Tt]hanks|[Cc]heers|[Bb]est),?[ \t]*\n+|\bMrs?\.?|\bMs\.?|\bDr\.?)\s*"
+            rf"(?P<v>{_NAME})"
+        ),
+        "number": _numbers,
+        "percent": _pattern(r"(?<![\w.,])(?P<v>\d+(?:[.,]\d+)?)\s?(?:%|percent\b|per cent\b)", re.IGNORECASE),
+        "phone": _phones,
+        "reference": _pattern(
+            r"(?<![\w@./-])#?(?P<v>(?=[A-Za-z0-9/-]*\d)(?:[A-Z]{1,6}[-/]?\d[A-Z0-9/-]*[A-Z0-9]|\d{5,}|"
+            r"(?<=#)[A-Za-z0-9-]{2,}|\d+-\d[\d-]*\d))(?![\w@])"
+        ),
+        "sort_code": _pattern(r"(?<![\d-])\d{2}-\d{2}-\d{2}(?![\d-])"),
+        "time": _pattern(r"(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?[ap]m)?(?![\d:])", re.IGNORECASE),
+        "url": _pattern(r"\bhttps?://[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]", re.IGNORECASE),
+        "uuid": _pattern(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
+    }
+)
+"""How each kind of value is found; the values of a kind come in the order of the finder's patterns."""
+
+
+def find(kind: str, text: str) -> list[Span]:
+    """Find all values of a kind, in the order they stand; of two that overlap, the longer one.
+
+    Args:
+        kind: A key of `FINDERS`. Dates are found as 2026-05-03, 2026/05/03, 3 May 2026, 3rd of May 2026,
+            May 3, 2026, 03/05/2026 and 03.05.2026, with four digits of year.
+        text: Where to look.
+    """
+    kept: list[Span] = []
+    for span in sorted(FINDERS[kind](text), key=lambda span: (span.start, -span.end)):
+        if not kept or span.start >= kept[-1].end:
+            kept.append(span)
+    return kept
