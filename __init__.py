@@ -1,1 +1,64 @@
-"""Pointsman: agents bound to models by the risk of each step."""
+"""Pointsman: agents bound to models by the risk of each step.
+
+Names are imported at their first use, so that ``import pointsman`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .agents.agent import Agent as Agent
+    from .agents.result import RunResult as RunResult
+    from .agents.runtime import Runtime as Runtime
+    from .backends.base import BackendError as BackendError
+    from .configs.errors import ConfigError as ConfigError
+    from .configs.errors import PointsmanError as PointsmanError
+    from .dispatch.model import RoutedChatModel as RoutedChatModel
+    from .graphs.support_desk import support_desk as support_desk
+    from .graphs.workflow import Workflow as Workflow
+    from .memory.store import ChromaStore as ChromaStore
+    from .tools.base import ToolFailed as ToolFailed
+    from .tools.decorator import tool as tool
+
+_HOMES = {
+    "Agent": "agents.agent",
+    "BackendError": "backends.base",
+    "ChromaStore": "memory.store",
+    "ConfigError": "configs.errors",
+    "PointsmanError": "configs.errors",
+    "RoutedChatModel": "dispatch.model",
+    "RunResult": "agents.result",
+    "Runtime": "agents.runtime",
+    "ToolFailed": "tools.base",
+    "Workflow": "graphs.workflow",
+    "support_desk": "graphs.support_desk",
+    "tool": "tools.decorator",
+}
+
+__all__ = [
+    "Agent",
+    "BackendError",
+    "ChromaStore",
+    "ConfigError",
+    "PointsmanError",
+    "RoutedChatModel",
+    "RunResult",
+    "Runtime",
+    "ToolFailed",
+    "Workflow",
+    "support_desk",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Agents: what each is told, may run on and can reach."""

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.catalogue import Usage
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = ["Backend", "BackendError", "Endpoint", "Reply"]
+
+# What may follow a model's name without making it another model: a date, a build of three or four digits, "latest".
+# One or two digits make a version: claude-opus-4 is not claude-opus-4-1.
+_DATED = re.compile(r"(?:[-@:](?:\d{4}-\d\d-\d\d|\d\d-(?:\d\d|\d{4})|\d{8}|\d{6}|\d{3,4}|latest|default))?")
 
 
 class BackendError(PointsmanError):
@@ -41,7 +46,12 @@ class BackendError(PointsmanError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where and how to reach one model. ``timeout`` is in seconds and bounds one request."""
+    """Where and how to reach one model.
+
+    Attributes:
+        timeout: Seconds one request may take.
+        cache: Folder in which a backend may keep what it worked out; None for nowhere.
+    """
 
     model: str
     base_url: str | None = None
@@ -49,6 +59,7 @@ class Endpoint:
     region: str | None = None
     timeout: float = 120.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,7 @@ class Backend(ABC):
         return read_reply(message, self.finishes)
 
     def same_model(self, asked: str, answered: str) -> bool:
-        """Whether ``answered`` is ``asked``, be it by a dated or versioned name of the same model."""
-        asked, answered = asked.rsplit("/", 1)[-1].lower(), answered.rsplit("/", 1)[-1].lower()
-        return answered == asked or re.fullmatch(re.escape(asked) + r"[-@:](\d[\d.-]*|latest)", answered) is not None
+        """Whether ``answered`` is ``asked``, be it by a dated name of the same model; a variant is another model."""
+        asked, answered = (name.rsplit("/", 1)[-1].lower() for name in (asked, answered))
+        stem = asked.removesuffix("-latest").removesuffix(":latest")
+        return answered == asked or (answered.startswith(stem) and _DATED.fullmatch(answered[len(stem) :]) is not None)

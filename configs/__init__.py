@@ -1,0 +1,70 @@
+"""Configuration: schemas, the loader, the data files, the words all rooms share, the errors of a user's mistake."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .catalogue import ModelCard, TokenPrices, Usage
+    from .errors import ConfigError, PointsmanError
+    from .evidence import Evidence, parse_evidence, render_evidence
+    from .loader import environment, load
+    from .schema import AgentEntry, Limits, ModelEntry, ProviderEntry, RoutingPolicy, Settings, StepRiskPolicy
+    from .words import Effect, FailureKind, Risk, StepKind, Tier, Trust
+
+__all__ = [
+    "AgentEntry",
+    "ConfigError",
+    "Effect",
+    "Evidence",
+    "FailureKind",
+    "Limits",
+    "ModelCard",
+    "ModelEntry",
+    "PointsmanError",
+    "ProviderEntry",
+    "Risk",
+    "RoutingPolicy",
+    "Settings",
+    "StepKind",
+    "StepRiskPolicy",
+    "Tier",
+    "TokenPrices",
+    "Trust",
+    "Usage",
+    "environment",
+    "load",
+    "parse_evidence",
+    "render_evidence",
+]
+
+_MODULES = {
+    "catalogue": ("ModelCard", "TokenPrices", "Usage"),
+    "errors": ("ConfigError", "PointsmanError"),
+    "evidence": ("Evidence", "parse_evidence", "render_evidence"),
+    "loader": ("environment", "load"),
+    "schema": (
+        "AgentEntry",
+        "Limits",
+        "ModelEntry",
+        "ProviderEntry",
+        "RoutingPolicy",
+        "Settings",
+        "StepRiskPolicy",
+    ),
+    "words": ("Effect", "FailureKind", "Risk", "StepKind", "Tier", "Trust"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

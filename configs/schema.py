@@ -220,6 +220,12 @@ class Settings(_Frozen):
     origins: Mapping[str, str] = Field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = Field(default_factory=lambda: MappingProxyType({}), exclude=True, repr=False)
 
+    def __getstate__(self) -> dict[Any, Any]:
+        # A pickle is a file or a message like any other: what comes out of one has no keys.
+        state = super().__getstate__()
+        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}}
+        return {**state, "__dict__": values}
+
     def key_of(self, provider: str) -> SecretStr | None:
         """The provider's key, or None where it names no variable or the variable is not set."""
         name = self.providers[provider].key

@@ -108,6 +108,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     CONNECTION = "connection"
     AUTH = "auth"
+    UNAVAILABLE = "unavailable"
     QUOTA = "quota"
     CONTEXT_LENGTH = "context_length"
     CONTENT_FILTER = "content_filter"

@@ -1,0 +1,1 @@
+"""Dispatch: carry a routing decision out."""

@@ -1,0 +1,1 @@
+"""Graphs: agents composed into LangGraph workflows."""

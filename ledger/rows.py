@@ -58,6 +58,7 @@ class CallRow:
         cost: Picodollars (1e-12 USD), or None when the price is unknown: never zero for unknown.
         latency: Seconds to the end; ``first_token`` seconds to the first chunk of a stream.
         flagship_cost: Picodollars the same tokens would have cost on the flagship, None when unknown.
+        flagship: The model that ``flagship_cost`` is about.
     """
 
     id: str
@@ -82,11 +83,15 @@ class CallRow:
     first_token: float | None = None
     confidence: float | None = None
     stream: bool = False
+    flagship: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class HandoffRow:
-    """Something a person must look at. ``summary`` is what they are told, ``reason`` why it came to them."""
+    """Something a person must look at. ``summary`` is what they are told, ``reason`` why it came to them.
+
+    To tick it off, record it again with ``done``.
+    """
 
     id: str
     run: str

@@ -68,8 +68,12 @@ class Circumstances:
         unavailable: Model or provider id -> why it cannot be used now (no key, breaker open, switched off, offline).
         tried: Models this step already asked, never asked again.
         at_least: Tier below which a fallback may not go.
+        needs_price: A budget has to be kept, so a model whose price is unknown cannot be used.
+        budget_left: Share of the budget that is left, 0..1, or None where there is no budget.
     """
 
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     tried: frozenset[str] = frozenset()
     at_least: Tier | None = None
+    needs_price: bool = False
+    budget_left: float | None = None

@@ -1,0 +1,266 @@
+"""`Agent`: instructions, a backend policy and tools, made into something that can be run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.runnables import Runnable, RunnableConfig
+from pydantic import BaseModel
+
+from ..configs.errors import ConfigError
+from ..configs.schema import AgentEntry
+from ..configs.words import Effect, StepKind, Tier
+from ..dispatch import portal
+from ..dispatch.context import current, entered
+from ..dispatch.model import RoutedChatModel
+from ..tools.base import effect_of
+from .result import StepRecord
+from .runtime import Runtime
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["Agent"]
+
+W = TypeVar("W", Tier, StepKind)
+
+_MAX_TURNS = 40
+
+
+class AgentOutput(TypedDict, total=False):
+    """What an agent adds to a graph's state."""
+
+    messages: list[BaseMessage]
+    structured_response: Any
+
+
+class Agent(Runnable[Any, dict[str, Any]]):
+    """One worker: what it is told, which models it may run on, what it can reach, what it returns.
+
+    Use it alone (`run`), as a node of your own graph (``builder.add_node("decide", agent)``: it reads ``messages`` and
+    adds to them), or in a `Workflow`.
+
+    Args:
+        name: Its name in plans, ledger and progress.
+        instructions: Its system prompt.
+        tier: The least tier it asks for; the risk of a step may raise it.
+        model: The model it prefers while that qualifies, as ``provider/name``.
+        task: What it does, for the routing rules (``classify``, ``code``, ``vision``, …).
+        kind: What its steps are for. Left out, its reach tells: no tools ``transform``, tools that only read
+            ``gather``, any other tools ``act``.
+        tools: Functions made with `pointsman.tool`, LangChain tools, or names in the tool registry.
+        output: Pydantic model its answer must fit.
+        examples: Field of the output -> CSV (``text,label``) with labelled examples.
+        reversible: Whether what its tools do can be taken back.
+        max_output: Tokens of output to leave room for.
+
+    Raises:
+        ConfigError: On a tier or kind that does not exist.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        instructions: str = "",
+        tier: Tier | str | None = None,
+        model: str | None = None,
+        task: str = "chat",
+        kind: StepKind | str | None = None,
+        tools: Sequence[BaseTool | Callable[..., Any] | str] = (),
+        output: type[BaseModel] | None = None,
+        examples: Mapping[str, str | Path] | None = None,
+        reversible: bool = True,
+        max_output: int | None = None,
+    ) -> None:
+        self.name = name
+        self.instructions = instructions
+        self.tier = _word(Tier, tier, f"tier of agent {name!r}")
+        self.model = model
+        self.task = task
+        self.declared_kind = _word(StepKind, kind, f"kind of agent {name!r}")
+        self.tools = tuple(tools)
+        self.output = output
+        self.examples = {field: str(path) for field, path in (examples or {}).items()}
+        self.reversible = reversible
+        self.max_output = max_output
+        self._runtime: Runtime | None = None
+
+    @classmethod
+    def from_entry(cls, name: str, entry: AgentEntry, **changes: Any) -> Agent:
+        """Make the agent that ``agents.yaml`` describes.
+
+        Args:
+            name: Its name.
+            entry: Its entry.
+            changes: Arguments of `Agent` to use instead of the entry's.
+        """
+        spec: dict[str, Any] = {
+            "instructions": entry.instructions,
+            "tier": entry.tier,
+            "model": entry.model,
+            "task": entry.task,
+            "kind": entry.kind,
+            "tools": entry.tools,
+        }
+        return cls(name, **{**spec, **changes})
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, task={self.task!r}, tier={self.tier and self.tier.value!r})"
+
+    @property
+    def runtime(self) -> Runtime:
+        """What it runs on: the runtime it was given, else that of the working directory's project."""
+        return self._runtime or Runtime.default()
+
+    def on(self, runtime: Runtime) -> Agent:
+        """The same agent on another runtime."""
+        twin = object.__new__(Agent)
+        twin.__dict__ = {key: value for key, value in self.__dict__.items() if key != "graph"}
+        twin._runtime = runtime
+        return twin
+
+    def bound_tools(self) -> list[BaseTool]:
+        """Its tools, those given by name looked up in the registry.
+
+        Raises:
+            ConfigError: On a name the registry does not have, or an object that is no tool.
+        """
+        from langchain_core.tools import BaseTool
+
+        bound: list[BaseTool] = []
+        for tool in self.tools:
+            if isinstance(tool, str):
+                bound.append(self.runtime.tools.get(tool))
+            elif isinstance(tool, BaseTool):
+                bound.append(tool)
+            else:
+                shown = getattr(tool, "__name__", type(tool).__name__)
+                raise ConfigError(
+                    f'agent {self.name!r}: {shown} is not a tool; put @tool(effect="read"), "write", "external" or '
+                    '"destructive" above it'
+                )
+        return bound
+
+    @property
+    def kind(self) -> StepKind:
+        """What its steps are for, declared or told by its reach."""
+        if self.declared_kind is not None:
+            return self.declared_kind
+        effects = [effect_of(tool) for tool in self.bound_tools()]
+        if not effects:
+            return StepKind.TRANSFORM
+        return StepKind.GATHER if all(effect is Effect.READ for effect in effects) else StepKind.ACT
+
+    @cached_property
+    def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The LangChain agent underneath."""
+        from langchain.agents import create_agent
+        from langchain.agents.structured_output import ToolStrategy
+
+        from .approval import ApprovalMiddleware
+
+        tools = self.bound_tools()
+        model = RoutedChatModel(
+            task=self.task,
+            kind=self.kind,
+            tier=self.tier,
+            prefer=self.model,
+            reversible=self.reversible,
+            max_output=self.max_output,
+            examples=self.examples,
+            dispatcher=self.runtime.dispatcher,
+        )
+        return create_agent(
+            model,
+            tools,
+            system_prompt=self.instructions or None,
+            middleware=[ApprovalMiddleware(self.runtime.settings.risk.call)] if tools else [],
+            # The dispatcher has already checked the answer against the schema and asked a stronger model if need be.
+            response_format=ToolStrategy(self.output, handle_errors=False) if self.output else None,
+            name=self.name,
+        )
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Run once on a text, a message list, or a graph's state with ``messages``.
+
+        Returns:
+            ``messages``: what it added; ``structured_response``: its typed output, where it declares one.
+        """
+        before = _messages(input)
+        with entered(agent=self.name, step=current().step or self.name):
+            state = await self.graph.ainvoke({"messages": before}, _bounded(config))
+        added = state["messages"][len(before) :]
+        result: dict[str, Any] = {"messages": added}
+        if self.output is not None:
+            result["structured_response"] = state.get("structured_response")
+        return result
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+        """The same from synchronous code."""
+        return portal.run(self.ainvoke(input, config, **kwargs))
+
+    async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
+        """Run once and tell how it went: the model that really ran, its risk, the output, the time."""
+        started = time.monotonic()
+        state = await self.ainvoke(input, config)
+        account = _account(state["messages"])
+        last = next((m for m in reversed(state["messages"]) if isinstance(m, AIMessage)), None)
+        output = state.get("structured_response") if self.output else (str(last.text) if last else "")
+        failed = account.get("failed") or []
+        return StepRecord(
+            id=current().step or self.name,
+            agent=self.name,
+            model=account.get("model"),
+            risk=account.get("risk", ""),
+            output=output,
+            note=f"after {'; '.join(failed)}" if failed else "",
+            seconds=time.monotonic() - started,
+            confidence=account.get("confidence"),
+        )
+
+
+def _account(messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
+    """What the dispatcher noted of the last model call among ``messages``."""
+    for message in reversed(messages):
+        account = message.response_metadata.get("pointsman")
+        if account:
+            return dict(account)
+    return {}
+
+
+def _bounded(config: RunnableConfig | None) -> RunnableConfig:
+    bounded: RunnableConfig = {**(config or {})}
+    # LangGraph's own default allows ten thousand turns.
+    bounded.setdefault("recursion_limit", _MAX_TURNS)
+    return bounded
+
+
+def _messages(input: Any) -> list[BaseMessage]:
+    if isinstance(input, str):
+        return [HumanMessage(input)]
+    if isinstance(input, Mapping):
+        input = input.get("messages", ())
+    elif not isinstance(input, Sequence):
+        input = getattr(input, "messages", ())
+    messages = convert_to_messages(input)
+    if not messages:
+        raise ConfigError("there is nothing to work on: give a text, or a state with messages")
+    return messages
+
+
+def _word(words: type[W], value: W | str | None, what: str) -> W | None:
+    if value is None:
+        return None
+    try:
+        return words(value)
+    except ValueError:
+        raise ConfigError(f"{what}: {value!r} is none of {', '.join(words)}") from None

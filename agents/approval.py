@@ -1,0 +1,87 @@
+"""Approval: an act whose risk is critical waits for a person, who sees exactly what would happen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import ToolMessage
+
+from ..configs.words import Effect, Risk
+from ..tools.facts import call_facts
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import ToolCallRequest
+    from langgraph.types import Command
+
+__all__ = ["ApprovalMiddleware", "digest"]
+
+
+def digest(tool: str, arguments: Mapping[str, Any]) -> str:
+    """Name an act: the first 16 hex digits of the SHA-256 of its tool and canonical arguments."""
+    text = json.dumps([tool, arguments], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class ApprovalMiddleware(AgentMiddleware[Any, Any]):
+    """Stop before a critical call and go on as the person says.
+
+    The answer is a mapping with ``digest`` and ``decision``: ``approve``, ``reject`` (with an optional ``reason``), or
+    ``edit`` with the ``arguments`` to use instead. An answer to another digest is refused, so that an approval never
+    covers arguments its giver did not see.
+
+    Args:
+        risks: Effect -> risk of a call with that effect.
+    """
+
+    def __init__(self, risks: Mapping[Effect, Risk]) -> None:
+        super().__init__()
+        self._risks = risks
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Ask before a critical call; hand anything else straight on."""
+        verdict = self._verdict(request)
+        return verdict if isinstance(verdict, ToolMessage) else handler(verdict)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """Ask before a critical call; hand anything else straight on."""
+        verdict = self._verdict(request)
+        return verdict if isinstance(verdict, ToolMessage) else await handler(verdict)
+
+    def _verdict(self, request: ToolCallRequest) -> ToolCallRequest | ToolMessage:
+        from langgraph.types import interrupt
+
+        call, tool = request.tool_call, request.tool
+        if tool is None:
+            return request
+        facts = call_facts(tool, call["args"])
+        risk = Risk.LOW if facts.effect is None else self._risks[facts.effect]
+        if risk < Risk.CRITICAL:
+            return request
+        asked = {
+            "tool": call["name"],
+            "arguments": call["args"],
+            "risk": risk.value,
+            "reason": f"{call['name']} is {facts.effect} with these arguments",
+            "digest": digest(call["name"], call["args"]),
+        }
+        answer = interrupt(asked)
+        decision = answer.get("decision") if isinstance(answer, Mapping) else None
+        if not isinstance(answer, Mapping) or answer.get("digest") != asked["digest"]:
+            return _refused(call, "the approval was for other arguments, so nothing was done")
+        if decision == "approve":
+            return request
+        if decision == "edit" and isinstance(answer.get("arguments"), Mapping):
+            return request.override(tool_call={**call, "args": dict(answer["arguments"])})
+        return _refused(call, f"a person refused this call: {answer.get('reason') or 'no reason given'}")
+
+
+def _refused(call: Mapping[str, Any], reason: str) -> ToolMessage:
+    return ToolMessage(content=reason, name=call["name"], tool_call_id=call["id"], status="error")

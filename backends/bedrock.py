@@ -1,0 +1,141 @@
+"""Models on Amazon Bedrock over langchain-aws, which is an extra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..configs.words import FailureKind
+from .base import Backend, BackendError, Endpoint
+from .clients import missing_extra
+from .failures import ErrorTable, translate
+from .profiles import profile
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = ["ERRORS", "FINISHES", "BedrockBackend"]
+
+# docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html: `stopReason`.
+FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
+    {
+        "end_turn": None,
+        "stop_sequence": None,
+        "tool_use": None,
+        "max_tokens": FailureKind.TRUNCATED,
+        "model_context_window_exceeded": FailureKind.TRUNCATED,
+        "content_filtered": FailureKind.CONTENT_FILTER,
+        "guardrail_intervened": FailureKind.CONTENT_FILTER,
+        "refusal": FailureKind.REFUSAL,
+        "malformed_model_output": FailureKind.MALFORMED,
+        "malformed_tool_use": FailureKind.INVALID_OUTPUT,
+    }
+)
+
+ERRORS = ErrorTable(
+    classes=MappingProxyType(
+        {
+            "botocore.exceptions.BotoCoreError": FailureKind.CONNECTION,
+            "botocore.exceptions.ClientError": None,
+            "botocore.exceptions.ConnectTimeoutError": FailureKind.TIMEOUT,
+            "botocore.exceptions.EventStreamError": None,
+            "botocore.exceptions.NoCredentialsError": FailureKind.AUTH,
+            "botocore.exceptions.PartialCredentialsError": FailureKind.AUTH,
+            "botocore.exceptions.ParamValidationError": FailureKind.BAD_REQUEST,
+            "botocore.exceptions.ReadTimeoutError": FailureKind.TIMEOUT,
+            "botocore.exceptions.ResponseParserError": FailureKind.MALFORMED,
+            "botocore.parsers.ResponseParserError": FailureKind.MALFORMED,
+            "botocore.exceptions.TokenRetrievalError": FailureKind.AUTH,
+        }
+    ),
+    # The errors of Converse and ConverseStream; a stream tells them in lower case.
+    codes=MappingProxyType(
+        {
+            "AccessDeniedException": FailureKind.UNAVAILABLE,
+            "ExpiredTokenException": FailureKind.AUTH,
+            "InternalServerException": FailureKind.OVERLOADED,
+            "internalServerException": FailureKind.OVERLOADED,
+            "ModelErrorException": FailureKind.OVERLOADED,
+            "ModelNotReadyException": FailureKind.OVERLOADED,
+            "ModelStreamErrorException": FailureKind.OVERLOADED,
+            "modelStreamErrorException": FailureKind.OVERLOADED,
+            "ModelTimeoutException": FailureKind.TIMEOUT,
+            "ResourceNotFoundException": FailureKind.UNAVAILABLE,
+            "ServiceQuotaExceededException": FailureKind.QUOTA,
+            "ServiceUnavailableException": FailureKind.OVERLOADED,
+            "serviceUnavailableException": FailureKind.OVERLOADED,
+            "ThrottlingException": FailureKind.RATE_LIMIT,
+            "throttlingException": FailureKind.RATE_LIMIT,
+            "UnrecognizedClientException": FailureKind.AUTH,
+        }
+    ),
+    phrases=MappingProxyType(
+        {
+            "input is too long": FailureKind.CONTEXT_LENGTH,
+            "prompt is too long": FailureKind.CONTEXT_LENGTH,
+            "too many input tokens": FailureKind.CONTEXT_LENGTH,
+        }
+    ),
+    readers=frozenset(
+        {
+            "langchain_aws.chat_models.bedrock_converse._parse_response",
+            "langchain_aws.chat_models.bedrock_converse._parse_stream_event",
+        }
+    ),
+)
+
+_GEOGRAPHY = re.compile(r"^(?:global|us|us-gov|eu|apac|au|jp|ca|sa)\.(?=[a-z0-9]+\.)")
+_REVISION = re.compile(r"-v\d+(?::\d+)?$")
+
+
+class BedrockBackend(Backend):
+    """Builds `ChatBedrockConverse`; the endpoint's options are its keyword arguments.
+
+    The endpoint's key is a Bedrock API key; without one the AWS SDK's own chain of credentials is used.
+    """
+
+    finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+
+    def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
+        """Build a client that sends one request a call.
+
+        Raises:
+            ConfigError: The extra is not installed.
+        """
+        try:
+            # An extra, so it may be absent when types are checked.
+            from botocore.config import Config  # type: ignore[import-not-found, unused-ignore]
+            from langchain_aws import ChatBedrockConverse  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as error:
+            raise missing_extra("bedrock") from error
+
+        settings: dict[str, Any] = {
+            "model": endpoint.model,
+            "region_name": endpoint.region,
+            "api_key": endpoint.key,
+            "config": Config(
+                connect_timeout=endpoint.timeout,
+                read_timeout=endpoint.timeout,
+                # The first request counts as an attempt here.
+                retries={"total_max_attempts": 1, "mode": "standard"},
+            ),
+        }
+        if endpoint.base_url:
+            settings["base_url"] = endpoint.base_url
+        model: BaseChatModel = ChatBedrockConverse(**{**settings, **endpoint.options})
+        return model
+
+    def failure(self, error: BaseException) -> BackendError | None:
+        """Translate an error of the client by `ERRORS`."""
+        return translate(error, ERRORS)
+
+    def profile(self, model: str) -> Mapping[str, Any]:
+        """Look the model up among langchain-aws's profiles, else among its maker's."""
+        name = _GEOGRAPHY.sub("", model)
+        found = profile("langchain_aws", model) or profile("langchain_aws", name)
+        maker, _, rest = name.partition(".")
+        if not found and maker == "anthropic":
+            found = profile("langchain_anthropic", _REVISION.sub("", rest))
+        return found

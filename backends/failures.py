@@ -1,0 +1,354 @@
+"""Turn what a vendor's client raises into a `BackendError`, by tables that name the classes and the vendor's codes.
+
+The tables hold names, not classes, so that no SDK need be imported to read them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from time import time
+from types import MappingProxyType
+from typing import Any
+
+from ..configs.words import FailureKind
+from .base import BackendError
+
+__all__ = ["SHARED", "STATUS", "ErrorTable", "one_line", "translate"]
+
+Kinds = Mapping[str, FailureKind | None]
+
+STATUS: Mapping[int, FailureKind] = MappingProxyType(
+    {
+        400: FailureKind.BAD_REQUEST,
+        401: FailureKind.AUTH,
+        402: FailureKind.QUOTA,
+        # The key is good, but not for this model or place; a model that is not there is the same trouble.
+        403: FailureKind.UNAVAILABLE,
+        404: FailureKind.UNAVAILABLE,
+        408: FailureKind.TIMEOUT,
+        409: FailureKind.OVERLOADED,
+        413: FailureKind.CONTEXT_LENGTH,
+        429: FailureKind.RATE_LIMIT,
+        499: FailureKind.TIMEOUT,
+        501: FailureKind.UNAVAILABLE,
+        504: FailureKind.TIMEOUT,
+    }
+)
+"""What an HTTP status means where the vendor says no more; other 4xx are ``bad_request``, other 5xx ``overloaded``."""
+
+
+def _http_client(package: str) -> dict[str, FailureKind | None]:
+    """Name the exceptions of httpx, or of its fork that the SDKs have moved to."""
+    timeouts = ("ConnectTimeout", "PoolTimeout", "ReadTimeout", "TimeoutException", "WriteTimeout")
+    transport = (
+        "CloseError", "ConnectError", "LocalProtocolError", "NetworkError", "ProtocolError", "ProxyError", "ReadError",
+        "RemoteProtocolError", "RequestError", "HTTPError", "TransportError", "WriteError",
+    )  # fmt: skip
+    # The address is wrong, or the body was read twice or too late: another provider can still answer.
+    unusable = ("InvalidURL", "UnsupportedProtocol", "TooManyRedirects")
+    unreadable = ("CookieConflict", "DecodingError", "RequestNotRead", "ResponseNotRead", "SSEError", "StreamClosed",
+                  "StreamConsumed", "StreamError")  # fmt: skip
+    return {
+        f"{package}.HTTPStatusError": None,
+        **{f"{package}.{name}": FailureKind.TIMEOUT for name in timeouts},
+        **{f"{package}.{name}": FailureKind.CONNECTION for name in transport},
+        **{f"{package}.{name}": FailureKind.UNAVAILABLE for name in unusable},
+        **{f"{package}.{name}": FailureKind.MALFORMED for name in unreadable},
+    }
+
+
+SHARED: Kinds = MappingProxyType(
+    {
+        **_http_client("httpx"),
+        **_http_client("httpx2"),
+        "aiohttp.client_exceptions.ServerTimeoutError": FailureKind.TIMEOUT,
+        "aiohttp.client_exceptions.ClientConnectionError": FailureKind.CONNECTION,
+        "aiohttp.client_exceptions.ClientPayloadError": FailureKind.CONNECTION,
+        "aiohttp.client_exceptions.ClientResponseError": None,
+        "aiohttp.client_exceptions.InvalidURL": FailureKind.UNAVAILABLE,
+        "aiohttp.client_exceptions.ClientError": FailureKind.CONNECTION,
+        "builtins.ConnectionError": FailureKind.CONNECTION,
+        "builtins.TimeoutError": FailureKind.TIMEOUT,
+        "json.decoder.JSONDecodeError": FailureKind.MALFORMED,
+        "langchain_core.exceptions.ContextOverflowError": FailureKind.CONTEXT_LENGTH,
+        "langchain_core.exceptions.ModelAPIError": FailureKind.OVERLOADED,
+        "langchain_core.exceptions.ModelAuthenticationError": FailureKind.AUTH,
+        "langchain_core.exceptions.ModelConnectionError": FailureKind.CONNECTION,
+        "langchain_core.exceptions.ModelError": FailureKind.OVERLOADED,
+        "langchain_core.exceptions.ModelInvalidRequestError": FailureKind.BAD_REQUEST,
+        "langchain_core.exceptions.ModelNotFoundError": FailureKind.UNAVAILABLE,
+        "langchain_core.exceptions.ModelPermissionDeniedError": FailureKind.UNAVAILABLE,
+        "langchain_core.exceptions.ModelRateLimitError": FailureKind.RATE_LIMIT,
+        "langchain_core.exceptions.ModelTimeoutError": FailureKind.TIMEOUT,
+    }
+)
+"""Exceptions that any backend can meet: HTTP clients, LangChain's own family, broken JSON."""
+
+_OVERFLOW = "langchain_core.exceptions.ContextOverflowError"
+_LONGEST = 300
+_DEPTH = 6
+
+
+def _no_codes(_: BaseException) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorTable:
+    """How one backend's errors read.
+
+    Attributes:
+        classes: Full name of an exception class -> its kind; None where status and code decide. A subclass that is
+            not named takes the entry of the nearest base that is.
+        codes: The vendor's own error code or type -> its kind; it goes before class and status.
+        phrases: Lower-case text -> kind, for rejected requests whose cause the vendor tells in words only.
+        readers: Full names of the functions that read a reply: what is raised inside them is a malformed reply.
+        codes_of: Finds further codes in an exception.
+    """
+
+    classes: Kinds
+    codes: Mapping[str, FailureKind] = field(default_factory=dict)
+    phrases: Mapping[str, FailureKind] = field(default_factory=dict)
+    readers: frozenset[str] = frozenset()
+    codes_of: Callable[[BaseException], Iterable[str]] = _no_codes
+
+    def entry(self, kind: type[BaseException]) -> str | None:
+        """The name under which a class is listed, its own or the nearest base's; None when none is."""
+        return next((name for name in _names(kind) if name in self.classes or name in SHARED), None)
+
+
+def translate(error: BaseException, table: ErrorTable) -> BackendError | None:
+    """Translate what a client raised.
+
+    The cause is read before what wraps it, since the SDK's error knows more than the one LangChain makes of it.
+
+    Args:
+        error: What the client raised.
+        table: The backend's table.
+
+    Returns:
+        The failure, or None when the error is not the provider's trouble.
+    """
+    if table.entry(type(error)) is None:
+        return _unreadable(error, table)
+    links = [link for link in _chain(error) if table.entry(type(link)) is not None]
+    links.reverse()
+    codes = [code for link in links for code in (*_codes(link), *table.codes_of(link))]
+    status = next((found for link in links if (found := _status(link)) is not None), None)
+    message = _message(links)
+    kind = _kind(links, codes, status, message, table)
+    text = one_line(message, secrets=[secret for link in links for secret in _secrets(link)])
+    return BackendError(kind, text, status=status, retry_after=_retry_after(links))
+
+
+def one_line(text: str, *, secrets: Iterable[str] = ()) -> str:
+    """Trim a message to one line of at most 300 characters, without anything that looks like a key.
+
+    Args:
+        text: What the vendor said.
+        secrets: Exact values to blot out as well.
+    """
+    for secret in secrets:
+        text = text.replace(secret, "[redacted]")
+    for pattern in _KEYS:
+        text = pattern.sub(r"\g<1>[redacted]", text)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+_KEYS = (
+    re.compile(r"(?i)((?:api[ _-]?key|authorization|token|secret|password)(?: provided)?[\"']?\s*[:=]\s*[\"']?)"
+               r"(?:bearer\s+)?[^\s\"',;}]+"),
+    re.compile(r"(?i)(\bbearer\s+)[^\s\"',;}]{12,}"),
+    re.compile(r"([?&](?:key|api_key|token)=)[^\s&\"']+"),
+    re.compile(r"()\b(?:sk|pk|rk|gsk|xai|hf|pplx)[-_][A-Za-z0-9_*-]{6,}"),
+    re.compile(r"()\b(?:AIza|AKIA|ya29\.)[A-Za-z0-9_.-]{10,}"),
+    # A long run of letters and digits without a break is no word of any language.
+    re.compile(r"()\b(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])[A-Za-z0-9_]{28,}\b"),
+)  # fmt: skip
+
+
+def _kind(
+    links: list[BaseException], codes: list[str], status: int | None, message: str, table: ErrorTable
+) -> FailureKind:
+    if any(_OVERFLOW in _names(type(link)) for link in links):
+        return FailureKind.CONTEXT_LENGTH
+    for code in codes:
+        if code in table.codes:
+            return table.codes[code]
+    kind = _by_class(links, table) or _by_status(status)
+    if kind is FailureKind.BAD_REQUEST:
+        lower = message.lower()
+        return next((meant for phrase, meant in table.phrases.items() if phrase in lower), kind)
+    return kind
+
+
+def _by_class(links: list[BaseException], table: ErrorTable) -> FailureKind | None:
+    for link in links:
+        name = table.entry(type(link))
+        if name is not None:
+            kind = table.classes[name] if name in table.classes else SHARED[name]
+            # The first that speaks is the innermost; where it leaves the word to the status, so do its wrappers.
+            if kind is not None or _status(link) is not None:
+                return kind
+    return None
+
+
+def _by_status(status: int | None) -> FailureKind:
+    if status is None or status < 300:
+        # An error told in the midst of a stream whose code nobody knows.
+        return FailureKind.OVERLOADED
+    if status in STATUS:
+        return STATUS[status]
+    if status < 400:
+        return FailureKind.MALFORMED
+    return FailureKind.BAD_REQUEST if status < 500 else FailureKind.OVERLOADED
+
+
+def _unreadable(error: BaseException, table: ErrorTable) -> BackendError | None:
+    if not isinstance(error, Exception):
+        return None
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}" in table.readers:
+            return _unreadable_reply(error, table)
+        traceback = traceback.tb_next
+    return None
+
+
+def _unreadable_reply(error: Exception, table: ErrorTable) -> BackendError:
+    # Some servers put an error into a reply with status 200, and the reader raises it as it is.
+    told = error.args[0] if error.args and isinstance(error.args[0], Mapping) else {}
+    codes = [str(told[key]) for key in ("code", "type") if told.get(key) is not None]
+    codes.append(str(error).partition(":")[0])
+    status = next((int(code) for code in codes if code.isdigit() and 400 <= int(code) < 600), None)
+    kind = next((table.codes[code] for code in codes if code in table.codes), None)
+    if kind is None:
+        kind = FailureKind.MALFORMED if status is None else _by_status(status)
+    text = str(told.get("message") or error) or type(error).__name__
+    return BackendError(kind, one_line(text), status=status)
+
+
+def _names(kind: type[BaseException]) -> Iterator[str]:
+    return (f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    for _ in range(_DEPTH):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__
+
+
+def _body(link: BaseException) -> Mapping[str, Any]:
+    for name in ("body", "details", "response"):
+        body = getattr(link, name, None)
+        if isinstance(body, Mapping):
+            inner = body.get("error", body.get("Error", body))
+            return inner if isinstance(inner, Mapping) else body
+    return {}
+
+
+def _codes(link: BaseException) -> Iterator[str]:
+    # The most telling first: `error_code` names the cause where `type` names only its kind.
+    body = _body(link)
+    for name in ("error_code", "code", "type", "status"):
+        for value in (getattr(link, name, None), body.get(name), body.get(name.title())):
+            if isinstance(value, str):
+                yield value
+
+
+def _status(link: BaseException) -> int | None:
+    for name in ("status_code", "code", "status"):
+        value = getattr(link, name, None)
+        if isinstance(value, int) and 300 <= value < 600:
+            return value
+    body = _body(link)
+    code = str(body.get("code", ""))
+    if code.isdigit() and 400 <= int(code) < 600:
+        return int(code)
+    response = getattr(link, "response", None)
+    if isinstance(response, Mapping):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status if isinstance(status, int) else None
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) and status >= 300 else None
+
+
+def _message(links: list[BaseException]) -> str:
+    # What the model said is not for a message.
+    return _told(links).partition(" Raw response:")[0]
+
+
+def _told(links: list[BaseException]) -> str:
+    for link in links:
+        body = _body(link)
+        told = body.get("message") or body.get("Message") or getattr(link, "message", None)
+        if isinstance(told, str) and told.strip():
+            return told
+    return next((text for link in reversed(links) if (text := str(link).strip())), type(links[0]).__name__)
+
+
+def _headers(link: BaseException) -> Mapping[str, Any]:
+    response = getattr(link, "response", None)
+    if isinstance(response, Mapping):
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders")
+    else:
+        headers = getattr(response if response is not None else link, "headers", None)
+    return headers if isinstance(headers, Mapping) else {}
+
+
+def _retry_after(links: list[BaseException]) -> float | None:
+    for link in links:
+        headers = _headers(link)
+        seconds = _number(headers.get("retry-after-ms"), scale=1000) or _delay(headers.get("retry-after"))
+        if seconds is not None:
+            return seconds
+        details = _body(link).get("details")
+        for detail in details if isinstance(details, list) else ():
+            # google.rpc.RetryInfo: a duration in seconds such as "13.5s".
+            delay = detail.get("retryDelay") if isinstance(detail, Mapping) else None
+            if isinstance(delay, str) and (seconds := _number(delay.removesuffix("s"))) is not None:
+                return seconds
+    return None
+
+
+def _number(text: Any, *, scale: float = 1) -> float | None:
+    try:
+        seconds = float(text) / scale
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _delay(text: Any) -> float | None:
+    # RFC 9110, section 10.2.3: seconds or a date.
+    seconds = _number(text)
+    if seconds is None and isinstance(text, str):
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+        except ValueError:
+            return None
+    return seconds
+
+
+_KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
+
+
+def _secrets(link: BaseException) -> Iterator[str]:
+    for holder in (link, getattr(link, "response", None)):
+        try:
+            headers = getattr(getattr(holder, "request", None) or getattr(holder, "request_info", None), "headers", {})
+        except RuntimeError:
+            # httpx raises this where no request was attached.
+            continue
+        for name in _KEY_HEADERS:
+            value = headers.get(name) if isinstance(headers, Mapping) else None
+            if isinstance(value, str) and value:
+                yield value.rpartition(" ")[2]

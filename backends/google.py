@@ -1,0 +1,147 @@
+"""Google's models over langchain-google-genai."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..configs.words import FailureKind
+from .base import Backend, BackendError, Endpoint
+from .clients import required_key
+from .failures import ErrorTable, translate
+from .profiles import profile
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = ["ERRORS", "FINISHES", "GoogleBackend", "settings_of"]
+
+_URL = "https://generativelanguage.googleapis.com/"
+_PER_DAY = "PerDay"
+_PREVIEW = re.compile(r"-preview(?:-\d\d-(?:\d\d|\d{4}))?$")
+_DAILY_QUOTA = "pointsman.daily_quota"
+
+# ai.google.dev/api/generate-content#FinishReason
+FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
+    {
+        "STOP": None,
+        "MAX_TOKENS": FailureKind.TRUNCATED,
+        "CONTINUATION": FailureKind.TRUNCATED,
+        "SAFETY": FailureKind.CONTENT_FILTER,
+        "RECITATION": FailureKind.CONTENT_FILTER,
+        "BLOCKLIST": FailureKind.CONTENT_FILTER,
+        "PROHIBITED_CONTENT": FailureKind.CONTENT_FILTER,
+        "SPII": FailureKind.CONTENT_FILTER,
+        "IMAGE_SAFETY": FailureKind.CONTENT_FILTER,
+        "IMAGE_PROHIBITED_CONTENT": FailureKind.CONTENT_FILTER,
+        "IMAGE_RECITATION": FailureKind.CONTENT_FILTER,
+        "LANGUAGE": FailureKind.REFUSAL,
+        "MALFORMED_FUNCTION_CALL": FailureKind.INVALID_OUTPUT,
+        "UNEXPECTED_TOOL_CALL": FailureKind.INVALID_OUTPUT,
+        "TOO_MANY_TOOL_CALLS": FailureKind.INVALID_OUTPUT,
+        "NO_IMAGE": FailureKind.EMPTY,
+        "IMAGE_OTHER": FailureKind.MALFORMED,
+        "OTHER": FailureKind.MALFORMED,
+        "FINISH_REASON_UNSPECIFIED": FailureKind.MALFORMED,
+    }
+)
+
+
+def _reasons(error: BaseException) -> Iterable[str]:
+    """The reasons and quotas in a google.rpc.Status, as AIP-193 lays it out."""
+    body = getattr(error, "details", None)
+    inner = body.get("error", body) if isinstance(body, Mapping) else {}
+    details = inner.get("details") if isinstance(inner, Mapping) else None
+    for detail in details if isinstance(details, list) else ():
+        if not isinstance(detail, Mapping):
+            continue
+        if isinstance(detail.get("reason"), str):
+            yield detail["reason"]
+        violations = detail.get("violations") or ()
+        if any(_PER_DAY in str(violation.get("quotaId", "")) for violation in violations):
+            yield _DAILY_QUOTA
+
+
+ERRORS = ErrorTable(
+    classes=MappingProxyType(
+        {
+            "google.genai.errors.APIError": None,
+            "google.genai.errors.ClientError": None,
+            "google.genai.errors.ServerError": None,
+            "google.genai.errors.ContinuationInterruptedError": FailureKind.CONNECTION,
+            "google.genai.errors.FunctionInvocationError": FailureKind.INVALID_OUTPUT,
+            "google.genai.errors.UnknownApiResponseError": FailureKind.MALFORMED,
+            "google.genai.errors.UnknownFunctionCallArgumentError": FailureKind.INVALID_OUTPUT,
+            "google.genai.errors.UnsupportedFunctionError": FailureKind.BAD_REQUEST,
+            "google.auth.exceptions.GoogleAuthError": FailureKind.AUTH,
+            "google.auth.exceptions.TransportError": FailureKind.CONNECTION,
+            "langchain_google_genai._common.GoogleGenerativeAIError": None,
+        }
+    ),
+    # google.rpc.Code and google.api.ErrorReason; the others say no more than the HTTP status they come with.
+    codes=MappingProxyType(
+        {
+            "API_KEY_INVALID": FailureKind.AUTH,
+            "API_KEY_EXPIRED": FailureKind.AUTH,
+            "BILLING_DISABLED": FailureKind.QUOTA,
+            "DEADLINE_EXCEEDED": FailureKind.TIMEOUT,
+            _DAILY_QUOTA: FailureKind.QUOTA,
+        }
+    ),
+    phrases=MappingProxyType(
+        {
+            "exceeds the maximum number of tokens": FailureKind.CONTEXT_LENGTH,
+            "api key not valid": FailureKind.AUTH,
+        }
+    ),
+    readers=frozenset(
+        {
+            "google.genai._common._from_response",
+            "langchain_google_genai.chat_models._parse_response_candidate",
+            "langchain_google_genai.chat_models._response_to_result",
+        }
+    ),
+)
+
+
+class GoogleBackend(Backend):
+    """Builds `ChatGoogleGenerativeAI` for the Gemini API; the endpoint's options are its keyword arguments."""
+
+    finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+
+    def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
+        """Build a client that sends one request a call.
+
+        Raises:
+            ConfigError: There is no key.
+        """
+        from langchain_google_genai import ChatGoogleGenerativeAI
+
+        settings = {
+            **settings_of(endpoint),
+            "base_url": endpoint.base_url or _URL,
+            "api_key": required_key(endpoint, "google"),
+            "vertexai": False,
+        }
+        model: BaseChatModel = ChatGoogleGenerativeAI(**{**settings, **endpoint.options})
+        return model
+
+    def failure(self, error: BaseException) -> BackendError | None:
+        """Translate an error of the client by `ERRORS`."""
+        return translate(error, ERRORS)
+
+    def profile(self, model: str) -> Mapping[str, Any]:
+        """Look the model up among langchain-google-genai's profiles."""
+        return profile("langchain_google_genai", model)
+
+    def same_model(self, asked: str, answered: str) -> bool:
+        """Take a preview for the model it is a preview of, since Google's names for a model lead to either."""
+        return super().same_model(asked, answered) or super().same_model(asked, _PREVIEW.sub("", answered))
+
+
+def settings_of(endpoint: Endpoint) -> dict[str, Any]:
+    """Give the arguments that both ways to Google's models share."""
+    # Google counts attempts, not retries, and takes 0 for "as you please".
+    return {"model": endpoint.model, "timeout": endpoint.timeout, "max_retries": 1}

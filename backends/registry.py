@@ -1,0 +1,45 @@
+"""The backends by name; none is imported before it is asked for."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from ..configs.errors import ConfigError
+from .base import Backend
+
+__all__ = ["BACKENDS", "get"]
+
+BACKENDS = MappingProxyType(
+    {
+        "anthropic": "pointsman.backends.anthropic:AnthropicBackend",
+        "bedrock": "pointsman.backends.bedrock:BedrockBackend",
+        "google": "pointsman.backends.google:GoogleBackend",
+        "ondevice": "pointsman.backends.ondevice.backend:OnDeviceBackend",
+        "openai": "pointsman.backends.openai:OpenAIBackend",
+        "openai_compatible": "pointsman.backends.openai_compatible:OpenAICompatibleBackend",
+        "scripted": "pointsman.backends.scripted:ScriptedBackend",
+        "vertex": "pointsman.backends.vertex:VertexBackend",
+    }
+)
+"""Name in the settings -> ``module:Class``."""
+
+
+@cache
+def get(name: str) -> Backend:
+    """Give the backend of that name, always the same one.
+
+    Raises:
+        ConfigError: There is no such backend.
+    """
+    if name not in BACKENDS:
+        near = get_close_matches(name, BACKENDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(BACKENDS)}"
+        raise ConfigError(f"unknown backend {name!r}: {hint}")
+    module, _, attribute = BACKENDS[name].partition(":")
+    made: Any = getattr(import_module(module), attribute)()
+    backend: Backend = made
+    return backend

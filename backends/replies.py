@@ -1,0 +1,117 @@
+"""Read model, finish reason, failure and token usage off a complete reply.
+
+The reply may have come in one piece or be merged from chunks; merging joins the strings of the metadata end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..configs.catalogue import Usage
+from ..configs.words import FailureKind
+from .base import Reply
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+__all__ = ["read_reply"]
+
+_MODEL = ("model_name", "model", "model_version", "model_id")
+_FINISH = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
+# Blocks that say nothing by themselves: text counts by its letters, calls by the message's list of them.
+_WORDLESS = frozenset({"text", "reasoning", "reasoning_content", "thinking", "redacted_thinking", "refusal", "tool_use",
+                       "tool_call", "tool_call_chunk", "function_call", "input_json_delta"})  # fmt: skip
+
+
+def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None]) -> Reply:
+    """Read what a message says of its own making.
+
+    Args:
+        message: A complete reply, or all chunks of a stream added up.
+        finishes: Vendor's finish reason -> the failure it means, None for a normal end.
+    """
+    metadata = message.response_metadata
+    finish = _finish(metadata, finishes)
+    return Reply(
+        model=_first(metadata, _MODEL),
+        finish=finish,
+        failure=_failure(message, finish, finishes),
+        usage=_usage(message),
+    )
+
+
+def _failure(message: AIMessage, finish: str | None, finishes: Mapping[str, FailureKind | None]) -> FailureKind | None:
+    if _refused(message):
+        return FailureKind.REFUSAL
+    if finish is None or finish not in finishes:
+        return FailureKind.MALFORMED
+    if finishes[finish] is not None:
+        return finishes[finish]
+    if message.invalid_tool_calls:
+        return FailureKind.INVALID_OUTPUT
+    return FailureKind.EMPTY if _empty(message) else None
+
+
+def _refused(message: AIMessage) -> bool:
+    return (
+        bool(message.additional_kwargs.get("refusal"))
+        or any(block.get("type") == "refusal" for block in _blocks(message))
+        or _block_reason(message.response_metadata) is not None
+    )
+
+
+def _empty(message: AIMessage) -> bool:
+    if message.tool_calls or message.text.strip() or message.additional_kwargs.get("audio"):
+        return False
+    return all(block.get("type") in _WORDLESS for block in _blocks(message))
+
+
+def _blocks(message: AIMessage) -> Iterator[Mapping[str, Any]]:
+    if isinstance(message.content, list):
+        yield from (block for block in message.content if isinstance(block, Mapping))
+
+
+def _finish(metadata: Mapping[str, Any], finishes: Mapping[str, FailureKind | None]) -> str | None:
+    if reason := _block_reason(metadata):
+        return f"blocked: {reason}"
+    incomplete = metadata.get("incomplete_details")
+    if isinstance(incomplete, Mapping) and isinstance(incomplete.get("reason"), str):
+        return _once(incomplete["reason"])
+    found = _first(metadata, _FINISH)
+    if found is not None and found not in finishes:
+        # A status that moves on while the reply streams is joined to one word, and the last word holds.
+        return next((name for name in finishes if found == "in_progress" + name), found)
+    return found
+
+
+def _block_reason(metadata: Mapping[str, Any]) -> str | None:
+    feedback = metadata.get("prompt_feedback")
+    reason = feedback.get("block_reason") if isinstance(feedback, Mapping) else None
+    return str(getattr(reason, "name", reason)) if reason else None
+
+
+def _first(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    return next((_once(value) for key in keys if isinstance(value := metadata.get(key), str) and value), None)
+
+
+def _once(text: str) -> str:
+    """Undo the repetition that merging chunks makes of a value which each of them carries."""
+    # A string is a repetition exactly when it occurs in its double at a place other than both ends.
+    period = (text + text).find(text, 1)
+    return text[:period]
+
+
+def _usage(message: AIMessage) -> Usage | None:
+    told = message.usage_metadata
+    if told is None:
+        return None
+    details = dict(told.get("input_token_details") or {})
+    # A service tier prefixes its counts, and the lifetimes of cache entries have counts of their own.
+    read = sum(count for key, count in details.items() if key.endswith("cache_read") and isinstance(count, int))
+    written = sum(
+        count
+        for key, count in details.items()
+        if isinstance(count, int) and (key.endswith("cache_creation") or key.startswith("ephemeral_"))
+    )
+    return Usage(input=told["input_tokens"], output=told["output_tokens"], cache_read=read, cache_write=written)

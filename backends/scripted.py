@@ -1,0 +1,212 @@
+"""The offline double: a chat model that says what a script tells it to, for tests without a provider."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeAlias
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from ..configs.errors import ConfigError
+from ..configs.words import FailureKind
+from .base import Backend, BackendError, Endpoint
+from .failures import ErrorTable, translate
+
+__all__ = ["Said", "ScriptedBackend", "ScriptedChatModel"]
+
+Said: TypeAlias = str | AIMessage | Exception | Callable[[list[BaseMessage]], "str | AIMessage | Exception"]
+"""One line of a script: a text, a message, an error to raise, or a function of the messages that gives one of them."""
+
+_CHARACTERS_PER_TOKEN = 4
+
+
+class ScriptedChatModel(BaseChatModel):
+    """Answers from a script.
+
+    Args:
+        replies: What to say, in order; or one function of the messages that always decides.
+        model_name: The name the replies carry.
+
+    Attributes:
+        asked: The messages of every call, in order.
+
+    Raises:
+        ConfigError: The script has come to its end.
+    """
+
+    replies: Sequence[Any] | Callable[..., Any]
+    model_name: str = Field(default="scripted", alias="model")
+
+    _asked: list[list[BaseMessage]] = PrivateAttr(default_factory=list)
+    _next: int = PrivateAttr(default=0)
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    @property
+    def asked(self) -> list[list[BaseMessage]]:
+        """The messages of every call, in order."""
+        return self._asked
+
+    @property
+    def _llm_type(self) -> str:
+        return "pointsman-scripted"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"model_name": self.model_name}
+
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools; they do not change what the script says."""
+        choice = {} if tool_choice is None else {"tool_choice": tool_choice}
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._say(messages, stop))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for piece in _pieces(self._say(messages, stop)):
+            chunk = ChatGenerationChunk(message=piece)
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return self._generate(messages, stop)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for chunk in self._stream(messages, stop):
+            if run_manager:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    def _say(self, messages: list[BaseMessage], stop: list[str] | None) -> AIMessage:
+        with self._lock:
+            self._asked.append(list(messages))
+            said = self._line()
+        if not isinstance(said, (str, AIMessage, Exception)):
+            said = said(messages)
+        if isinstance(said, Exception):
+            raise said
+        message = AIMessage(said) if isinstance(said, str) else said.model_copy(deep=True)
+        if stop and isinstance(message.content, str):
+            message.content = re.split("|".join(map(re.escape, stop)), message.content, maxsplit=1)[0]
+        finish = "tool_calls" if message.tool_calls else "stop"
+        message.response_metadata = {
+            "model_name": self.model_name,
+            "finish_reason": finish,
+            **message.response_metadata,
+        }
+        message.usage_metadata = message.usage_metadata or _usage(messages, message)
+        return message
+
+    def _line(self) -> Any:
+        if not isinstance(self.replies, Sequence):
+            return self.replies
+        if self._next >= len(self.replies):
+            raise ConfigError(f"the script has no reply left: it holds {len(self.replies)} and was asked for one more")
+        self._next += 1
+        return self.replies[self._next - 1]
+
+
+class ScriptedBackend(Backend):
+    """Builds `ScriptedChatModel`; of the endpoint's options it knows ``replies``."""
+
+    finishes: ClassVar[Mapping[str, FailureKind | None]] = MappingProxyType(
+        {
+            "stop": None,
+            "tool_calls": None,
+            "length": FailureKind.TRUNCATED,
+            "content_filter": FailureKind.CONTENT_FILTER,
+            "refusal": FailureKind.REFUSAL,
+        }
+    )
+
+    def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
+        """Build the model.
+
+        Raises:
+            ConfigError: There is no script, or an option is unknown.
+        """
+        unknown = set(endpoint.options) - {"replies"}
+        if unknown:
+            raise ConfigError(f"unknown option for the scripted model: {', '.join(sorted(unknown))}")
+        replies = endpoint.options.get("replies")
+        if isinstance(replies, str) or not (callable(replies) or isinstance(replies, Sequence)):
+            raise ConfigError("the scripted model needs the option `replies`: a list of texts")
+        return ScriptedChatModel(replies=replies, model=endpoint.model)
+
+    def failure(self, error: BaseException) -> BackendError | None:
+        """Give a scripted `BackendError` back, and translate what any HTTP client may raise."""
+        return error if isinstance(error, BackendError) else translate(error, _ERRORS)
+
+    def profile(self, model: str) -> Mapping[str, Any]:
+        """Give nothing: a script can stand for any model."""
+        return {}
+
+
+_ERRORS = ErrorTable(classes={})
+
+
+def _usage(messages: list[BaseMessage], reply: AIMessage) -> UsageMetadata:
+    asked = sum(len(message.text) for message in messages) // _CHARACTERS_PER_TOKEN + 1
+    said = (len(reply.text) + len(str(reply.tool_calls or ""))) // _CHARACTERS_PER_TOKEN + 1
+    return UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said)
+
+
+def _pieces(message: AIMessage) -> Iterator[AIMessageChunk]:
+    if isinstance(message.content, str):
+        pieces: list[Any] = re.findall(r"\S+\s*|\s+", message.content)
+    else:
+        pieces = [[{"index": number, **_as_block(block)}] for number, block in enumerate(message.content)]
+    for piece in pieces:
+        yield AIMessageChunk(content=piece, id=message.id)
+    yield AIMessageChunk(
+        content="",
+        id=message.id,
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=message.response_metadata,
+        tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
+        usage_metadata=message.usage_metadata,
+        chunk_position="last",
+    )
+
+
+def _as_block(block: Any) -> Mapping[str, Any]:
+    return {"type": "text", "text": block} if isinstance(block, str) else block

@@ -1,0 +1,69 @@
+"""What an error says at the terminal, and the exit code it ends with."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+
+__all__ = ["ExitCode", "Verdict", "judge"]
+
+
+class ExitCode(IntEnum):
+    """How ``pointsman`` ends."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    BUDGET = 3
+    PENDING = 4
+    INTERRUPTED = 130
+
+
+Verdict = tuple[ExitCode, str]
+"""The exit code, and the one line for stderr."""
+
+# Families by the module that defines them, so that judging an error imports nothing: a family whose module was never
+# loaded cannot have been raised.
+_FAMILIES: tuple[tuple[str, str, ExitCode], ...] = (
+    ("pointsman.ledger.budgets", "BudgetExceeded", ExitCode.BUDGET),
+    ("pointsman.configs.errors", "ConfigError", ExitCode.USAGE),
+    ("pointsman.backends.base", "BackendError", ExitCode.FAILED),
+    ("pointsman.configs.errors", "PointsmanError", ExitCode.FAILED),
+    ("langgraph.errors", "GraphRecursionError", ExitCode.FAILED),
+)
+
+
+def judge(error: BaseException) -> Verdict:
+    """Say how an error ends the command.
+
+    Args:
+        error: What a command raised.
+    """
+    inner = _first(error)
+    for module, name, code in _FAMILIES:
+        family = getattr(sys.modules.get(module), name, None)
+        if family is not None and isinstance(inner, family):
+            if name == "GraphRecursionError":
+                return code, "the run took more steps than it may: raise --max-steps, or look at the plan with --json"
+            return code, _folded(inner)
+    if isinstance(inner, TimeoutError):
+        return ExitCode.FAILED, _folded(inner) if str(inner) else "the time given with --timeout is over"
+    if isinstance(inner, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED, "interrupted"
+    said = f"internal error: {type(inner).__name__}: {_folded(inner)} (pointsman --debug … shows where)"
+    return ExitCode.FAILED, said
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error inside the groups that tasks raise together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _folded(error: BaseException) -> str:
+    from ..configs.documents import scrub
+
+    # Several lines come from several mistakes; each stays a line of its own.
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    return scrub("\n".join(line for line in lines if line)) or "no more is known"

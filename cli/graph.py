@@ -1,0 +1,46 @@
+"""``pointsman graph``: draw a workflow as Mermaid or in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .screen import as_json, result
+from .target import DEFAULT, load_target
+
+if TYPE_CHECKING:
+    from langchain_core.runnables.graph import Graph
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("graph")(graph)
+
+
+def graph(
+    target: Annotated[str, typer.Argument(metavar="[TARGET]", help="file.py:name or module:name.")] = DEFAULT,
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid/--ascii", help="Mermaid for a document, or a drawing for the terminal.")
+    ] = False,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Draw the LangGraph graph of a workflow; dotted edges are choices."""
+    from .drawing import draw
+    from .settings import opened
+
+    with opened(config) as runtime:
+        workflow = load_target(target)
+        drawn: Graph = workflow.builder(runtime).compile().get_graph()
+    edges = [(edge.source, edge.target, bool(edge.conditional)) for edge in drawn.edges]
+    if json:
+        listed = [{"source": source, "target": target, "conditional": choice} for source, target, choice in edges]
+        as_json({"name": workflow.name, "nodes": list(drawn.nodes), "edges": listed, "mermaid": drawn.draw_mermaid()})
+    elif mermaid:
+        result(drawn.draw_mermaid().rstrip())
+    else:
+        result(draw(list(drawn.nodes), edges))

@@ -1,0 +1,85 @@
+"""What is shown of a run while it lasts: a line a call and a step on stderr, tokens on stdout where asked for."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from . import records
+from .screen import as_json, money, paint, progress, seconds, short, visible
+
+if TYPE_CHECKING:
+    from ..graphs.events import Event
+    from ..ledger.rows import CallRow
+
+__all__ = ["RISK_COLOURS", "Live"]
+
+RISK_COLOURS = {"low": "green", "medium": "yellow", "unknown": "red", "high": "red", "critical": "magenta"}
+
+
+class Live:
+    """Shows events as they happen.
+
+    Args:
+        stream: Print tokens on stdout.
+        json: Print nothing but JSON on stdout: with ``stream`` an object a line for each event.
+    """
+
+    def __init__(self, *, stream: bool = False, json: bool = False) -> None:
+        self._stream = stream
+        self._json = json
+        self._speaker = ""
+        self.run = ""
+        self.streamed = ""
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        from ..graphs.events import Called, Stepped, Token
+
+        if isinstance(event, Token):
+            self._token(event.agent, event.text)
+            return
+        if isinstance(event, Called):
+            self.run = event.row.run
+            self._event({"event": "call", **records.call_record(event.row)})
+            progress(f"  {called(event.row)}")
+        elif isinstance(event, Stepped):
+            record = event.record
+            self._event({"event": "step", **records.step_record(record)})
+            if record.status != "done" or record.note:
+                state = "" if record.status == "done" else f"{record.status.replace('_', ' ')}: "
+                progress(f"  {record.agent:<12} {state}{short(record.note, 160)}")
+
+    def close(self) -> None:
+        """End a line of tokens."""
+        if self._speaker and not self._json:
+            typer.echo()
+        self._speaker = ""
+
+    def _token(self, agent: str, text: str) -> None:
+        if not self._stream:
+            return
+        if self._json:
+            self._event({"event": "token", "agent": agent, "text": text})
+            return
+        if agent != self._speaker:
+            self.close()
+            progress(f"  {agent}:")
+            self._speaker, self.streamed = agent, ""
+        self.streamed += text
+        typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
+
+    def _event(self, event: dict[str, object]) -> None:
+        if self._json and self._stream:
+            as_json(event, lines=True)
+
+
+def called(row: CallRow) -> str:
+    """One model call on one line: agent, model that really ran, risk, tokens, cost, time."""
+    tokens = f"{row.usage.input}+{row.usage.output} tok" if row.usage else "- tok"
+    risk = paint(f"{row.risk:<8}", RISK_COLOURS.get(row.risk, "white"))
+    ended = "" if row.failure is None else paint(f"  {row.failure}: {short(row.detail, 120)}", "red")
+    cost = money(row.cost) if row.usage else "-"
+    return f"{row.agent:<12} {row.model:<30} {risk} {tokens:>14} {cost:>10} {seconds(row.latency):>8}{ended}"

@@ -1,0 +1,130 @@
+"""The command ``pointsman``: its groups, its global options, and the guard that turns errors into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .errors import ExitCode, judge
+
+__all__ = ["COMMANDS", "app", "main"]
+
+COMMANDS = {
+    "init": ("init", "Write a project that runs without a key."),
+    "run": ("run", "Run a workflow or an agent."),
+    "resume": ("resume", "Take up a run that stopped."),
+    "runs": ("resume", "List what ran."),
+    "queue": ("queue", "List what waits for a person."),
+    "report": ("report", "Show what ran where, and what it cost."),
+    "graph": ("graph", "Draw a workflow."),
+    "agents": ("agents", "List the agents and what each would run on."),
+    "tools": ("agents", "List the tools agents can name."),
+    "models": ("agents", "List the models and which can be used."),
+    "route": ("route", "Decide for requests without calling a model."),
+    "memory": ("memory", "Look into the shared memory and change it."),
+    "config": ("config", "Show the settings in force."),
+    "doctor": ("doctor", "Check this machine and project."),
+    "simulate": ("simulate", "Play the model providers on this machine."),
+}
+"""Command -> the module that registers it, and its line in the help, so that help loads no command."""
+
+
+class _Root(TyperGroup):
+    """The root command: loads a command when it is named, and ends every error as one line and an exit code."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        # The names alone: suggestions for a misspelt one are made from them.
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # values come from get_command
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        home = typer.Typer(rich_markup_mode=None)
+        import_module(f".{COMMANDS[cmd_name][0]}", __package__).register(home)
+        return typer.main.get_group(home).commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in words[: _first_command(words)]
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(words, *rest, **extra)
+        except typer.TyperException as error:
+            _usage(error)
+            code = ExitCode.USAGE
+        except typer.Abort:
+            typer.echo("error: interrupted", err=True)
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            # The reader of the pipe has gone; Python would complain once more while it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = ExitCode.FAILED
+        except BaseException as error:
+            if isinstance(error, SystemExit):
+                raise
+            if debug:
+                raise
+            code, said = judge(error)
+            typer.echo(f"error: {said}", err=True)
+        sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def _first_command(words: Sequence[str]) -> int:
+    return next((place for place, word in enumerate(words) if not word.startswith("-")), len(words))
+
+
+def _usage(error: typer.TyperException) -> None:
+    context = getattr(error, "ctx", None)
+    hint = f" (see '{context.command_path} --help')" if context is not None else ""
+    typer.echo(f"error: {' '.join(error.format_message().split())}{hint}", err=True)
+
+
+app = typer.Typer(
+    name="pointsman",
+    cls=_Root,
+    help="Multi-agent orchestration where risk decides which model runs each step.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 budget, 4 waiting for approval.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"pointsman {version('pointsman')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+
+def main() -> None:
+    """Run the command line; the console script's entry point."""
+    app()

@@ -1,0 +1,240 @@
+"""``pointsman run``: run a workflow once, or once for each row of a CSV."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from . import options, records
+from .errors import ExitCode
+from .screen import as_json, line, money, progress, result
+from .target import DEFAULT, load_target, looks_like_target, target_file
+from .texts import MAX_INPUT, piped, read_input, read_messages
+
+if TYPE_CHECKING:
+    from ..agents.result import RunResult
+    from ..agents.runtime import Runtime
+    from ..graphs.workflow import Workflow
+    from .live import Live
+
+__all__ = ["TARGET_TAG", "Bounds", "drive", "register", "report_run", "told"]
+
+Approval = Literal["ask", "deny"]
+TARGET_TAG = "target:"
+"""Prefix of the tag under which a run keeps its target, for `resume`."""
+
+SAMPLES = "messages.csv"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What bounds a run and what it is booked on."""
+
+    max_cost: float | None = None
+    max_steps: int = 50
+    timeout: float | None = None
+    user: str = ""
+    tags: tuple[str, ...] = ()
+
+    def limits(self) -> dict[str, Any]:
+        """The arguments that `Workflow.aresume` takes too."""
+        return {"max_cost": self.max_cost, "max_steps": self.max_steps, "timeout": self.timeout}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run")(run)
+
+
+def run(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[TARGET]", help=f"file.py:name or module:name; {DEFAULT} when left out.")
+    ] = None,
+    input_: Annotated[
+        str | None, typer.Argument(metavar="[INPUT]", help="The text, @file, or - for standard input.")
+    ] = None,
+    batch: Annotated[
+        Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Rows of a batch to run at the same time.")] = 4,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most the command may spend.")
+    ] = None,
+    max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Steps of the graph a run may take.")] = 50,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")
+    ] = None,
+    approval: Annotated[
+        Approval, typer.Option("--approval", help="What to do with critical acts: ask a person, or refuse them.")
+    ] = "ask",
+    stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come.")] = False,
+    user: Annotated[str, typer.Option("--user", help="Who it is for, in the ledger.")] = "",
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A label for the ledger; may be repeated.")] = None,
+    max_input: Annotated[
+        int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")
+    ] = MAX_INPUT,
+    workspace: options.Workspace = None,
+    config: options.Config = None,
+    offline: options.Offline = False,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """Run a workflow or an agent.
+
+    Without an input, the project that ``pointsman init`` writes runs its sample messages.
+    """
+    from .settings import opened
+
+    spec, text, rows = _what(target, input_, batch)
+    messages = read_messages(rows, limit=max_input) if rows else None
+    task = None if messages else read_input(text or "-", limit=max_input)
+    bounds = Bounds(max_cost, max_steps, timeout, user, (*(tag or ()), TARGET_TAG + _kept(spec)))
+    with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
+        workflow = load_target(spec)
+        if messages is not None:
+            from .batch import run_batch
+
+            code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
+        else:
+            from .live import Live
+
+            live = Live(stream=stream, json=json)
+            outcome = drive(workflow, task or "", runtime, bounds, live, approval)
+            code = report_run(outcome, live, json=json, stream=stream)
+    raise typer.Exit(code)
+
+
+def _what(
+    target: str | None, text: str | None, batch: Path | None
+) -> tuple[str, str | None, Path | None]:
+    """Which target, which input, which batch; a lone argument that names no target is the input."""
+    if target is not None and text is None and not looks_like_target(target):
+        target, text = None, target
+    spec = target or DEFAULT
+    if spec.endswith(".py"):
+        spec += DEFAULT[DEFAULT.index(":") :]
+    if batch is not None and text is not None:
+        raise typer.BadParameter("give either an input or --batch, not both")
+    if batch is not None or text is not None:
+        return spec, text, batch
+    file = target_file(spec)
+    samples = file.parent / SAMPLES if file is not None and target is None else None
+    has_samples = samples is not None and file is not None and file.is_file() and samples.is_file()
+    if piped(optional=has_samples):
+        progress("reading the input from standard input")
+        return spec, "-", None
+    if has_samples:
+        progress(f"no input given, so the sample messages in {samples} run")
+        return spec, None, samples
+    if target is None and file is not None and not file.is_file():
+        load_target(spec)
+    raise typer.BadParameter("there is no input: give a text, @file, - for standard input, or --batch FILE.csv")
+
+
+def _kept(spec: str) -> str:
+    """The target as the ledger keeps it: a file by its full path, so that `resume` finds it from anywhere."""
+    file = target_file(spec)
+    return spec if file is None else f"{file.resolve()}:{spec.rpartition(':')[2]}"
+
+
+def drive(
+    workflow: Workflow, task: str, runtime: Runtime, bounds: Bounds, live: Live, approval: Approval = "ask"
+) -> RunResult:
+    """Run once, asking the person at the terminal whatever needs approval, and show it live.
+
+    Args:
+        workflow: What to run.
+        task: Its input.
+        runtime: What it runs on.
+        bounds: What bounds it.
+        live: What shows it.
+        approval: What becomes of critical acts.
+    """
+
+    async def work() -> RunResult:
+        first = await workflow.arun(
+            task, **bounds.limits(), user=bounds.user, tags=bounds.tags, runtime=runtime, emit=live.show
+        )
+        return await answered(workflow, first, runtime, bounds, live, approval)
+
+    try:
+        return asyncio.run(work())
+    except (TimeoutError, KeyboardInterrupt):
+        told(live.run)
+        raise
+    finally:
+        live.close()
+
+
+async def answered(
+    workflow: Workflow, outcome: RunResult, runtime: Runtime, bounds: Bounds, live: Live, approval: Approval
+) -> RunResult:
+    """Go on with a run that waits for approval until it ends or nobody answers."""
+    from .approval import ask
+
+    while outcome.pending:
+        if approval == "deny":
+            refusal = {"decision": "reject", "reason": "acts that need approval are refused here"}
+            answers: Any = {p.id: {"digest": p.digest, **refusal} for p in outcome.pending}
+        else:
+            live.close()
+            answers = ask(outcome.pending)
+        if answers is None:
+            return outcome
+        after = await workflow.aresume(outcome.run, answers, **bounds.limits(), runtime=runtime, emit=live.show)
+        outcome = replace(
+            after,
+            calls=outcome.calls + after.calls,
+            cost=outcome.cost + after.cost,
+            unpriced=outcome.unpriced + after.unpriced,
+        )
+    return outcome
+
+
+def told(run: str) -> None:
+    """Say how to take up a run that was cut off."""
+    if run:
+        progress(f"what is done is kept; go on with: pointsman resume {run}")
+
+
+def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool) -> ExitCode:
+    """Print a run's outcome and say with which code the command ends.
+
+    Args:
+        outcome: The outcome.
+        live: What showed the run.
+        json: Print it as JSON.
+        stream: Its tokens were printed already.
+    """
+    from .approval import show
+
+    for note in outcome.notes:
+        progress(f"note: {line(note)}")
+    tokens = sum((call.usage.input + call.usage.output) if call.usage else 0 for call in outcome.calls)
+    unpriced = f" and {outcome.unpriced} calls of unknown price" if outcome.unpriced else ""
+    cost = money(round(outcome.cost * 10**12))
+    progress(
+        f"run {outcome.run}: {outcome.status.replace('_', ' ')}, {len(outcome.steps)} steps, {len(outcome.calls)} calls"
+        f", {tokens} tokens, {cost}{unpriced}"
+    )
+    if json:
+        record = records.run_record(outcome)
+        as_json({"event": "result", **record} if stream else record, lines=stream)
+    elif outcome.output is not None:
+        text = records.as_text(outcome.output)
+        if not stream or live.streamed.strip() != text.strip():
+            result(text)
+    if outcome.status == "handed_over":
+        progress("a person must go on: pointsman queue")
+    if not outcome.pending:
+        return ExitCode.FAILED if outcome.status == "failed" else ExitCode.DONE
+    for pending in outcome.pending:
+        show(pending)
+    progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY)")
+    return ExitCode.PENDING
+
+

@@ -1,0 +1,67 @@
+"""Make the settings and the runtime of a command out of its options and the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..agents.runtime import Runtime
+    from ..configs.schema import Settings
+
+__all__ = ["opened", "settings_of"]
+
+
+def settings_of(config: Path | None, *, offline: bool = False, overrides: Sequence[str] | None = None) -> Settings:
+    """Load the settings: built in < user < project < environment < options.
+
+    Args:
+        config: The folder with models.yaml and its siblings; that of the project in the working directory when None.
+        offline: ``--offline`` was given.
+        overrides: What ``--set`` was given, each ``key=value`` with a dotted key.
+
+    Raises:
+        ConfigError: On a folder that does not exist, an override without ``=``, or any mistake in a file.
+    """
+    from ..configs.errors import ConfigError
+    from ..configs.loader import environment, load
+
+    if config is not None and not config.is_dir():
+        raise ConfigError("--config must name a folder that exists", file=config)
+    flags: dict[str, Any] = {"offline": True} if offline else {}
+    for override in overrides or ():
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {override!r} must have the form key=value, such as routing.strategy=quality")
+        flags[key.strip()] = value
+    return load(Path.cwd(), environ=environment(), flags=flags, config_dir=config)
+
+
+@contextmanager
+def opened(
+    config: Path | None,
+    *,
+    offline: bool = False,
+    overrides: Sequence[str] | None = None,
+    workspace: Path | None = None,
+) -> Iterator[Runtime]:
+    """Give the runtime of a command, closed at its end; arguments as `settings_of`.
+
+    Args:
+        workspace: Folder for the file and shell tools; the project itself when None.
+    """
+    from ..agents.runtime import Runtime
+    from ..configs.errors import ConfigError
+
+    if workspace is not None and not workspace.is_dir():
+        raise ConfigError("--workspace must name a folder that exists", file=workspace)
+    runtime = Runtime(
+        settings_of(config, offline=offline, overrides=overrides),
+        workspace=workspace.resolve() if workspace else None,
+    )
+    try:
+        yield runtime
+    finally:
+        runtime.close()

@@ -1,0 +1,154 @@
+"""Find what a command is to run: ``desk.py:flow`` or ``package.module:flow``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..configs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..graphs.workflow import Workflow
+
+__all__ = ["DEFAULT", "load_target", "looks_like_target", "target_file"]
+
+DEFAULT = "desk.py:flow"
+"""What `pointsman init` writes, and `run` takes when it is given no target."""
+
+_TARGET = re.compile(r"(?P<place>[^\s:]|[^\s:].*[^\s:]):(?P<name>[A-Za-z_]\w*)\Z")
+
+
+def looks_like_target(text: str) -> bool:
+    """Whether a lone argument names a target rather than being the input."""
+    return text.endswith(".py") or (_TARGET.match(text) is not None and "\n" not in text)
+
+
+def target_file(spec: str) -> Path | None:
+    """The Python file of a target, or None where it names a module."""
+    place = spec.rpartition(":")[0] or spec
+    return Path(place) if place.endswith(".py") else None
+
+
+def load_target(spec: str) -> Workflow:
+    """Import a workflow.
+
+    Args:
+        spec: ``file.py:name`` or ``module:name``, naming a Workflow, an Agent, or a function without arguments that
+            returns one.
+
+    Raises:
+        ConfigError: When there is no such file, module or name, the file cannot be imported, or the name is neither.
+    """
+    place, colon, name = spec.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise ConfigError(f"{spec!r} names nothing to run: write it as file.py:name, such as {DEFAULT}")
+    file = target_file(spec)
+    module = _from_file(file) if file else _from_module(place)
+    shown = str(file or place)
+    if not hasattr(module, name):
+        raise ConfigError(f"there is no {name!r} in it{_nearest(module, name)}", file=shown)
+    return _workflow(getattr(module, name), name, shown, Path(module.__file__ or shown))
+
+
+def _from_file(file: Path) -> ModuleType:
+    if not file.is_file():
+        if str(file) == DEFAULT.partition(":")[0]:
+            raise ConfigError(
+                f"there is no {file} here: make a project with 'pointsman init my-desk', or name a target file.py:name"
+            )
+        near = difflib.get_close_matches(file.name, [found.name for found in file.parent.glob("*.py")], n=1)
+        raise ConfigError(f"there is no such file{f'; did you mean {near[0]}?' if near else ''}", file=file)
+    path = file.resolve()
+    name = _module_name(path)
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError("is not a Python file", file=file)
+    module = importlib.util.module_from_spec(spec)
+    # As for a script: modules that lie beside the file can be imported, and its types can be found again by name.
+    sys.path.insert(0, str(path.parent))
+    sys.modules[name] = module
+    try:
+        _guarded(lambda: spec.loader.exec_module(module), file, path)  # type: ignore[union-attr]  # checked above
+    except ConfigError:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _module_name(path: Path) -> str:
+    """The file's own name, unless that would hide another module."""
+    known = sys.modules.get(path.stem)
+    if known is not None:
+        return path.stem if getattr(known, "__file__", None) == str(path) else f"_target_{path.stem}"
+    try:
+        spec = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):
+        spec = None
+    free = path.stem.isidentifier() and (spec is None or spec.origin == str(path))
+    return path.stem if free else f"_target_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
+
+
+def _from_module(place: str) -> ModuleType:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ConfigError(f"there is no module {place!r}: name a file as file.py:name, or an importable module")
+    origin = Path(found.origin) if found.origin else Path(place)
+    module: ModuleType = _guarded(lambda: importlib.import_module(place), origin, origin)
+    return module
+
+
+def _guarded(work: Callable[[], Any], shown: Path, path: Path) -> Any:
+    """Run the user's code; whatever it raises becomes one line with the place in their file."""
+    try:
+        return work()
+    except ConfigError:
+        raise
+    except SyntaxError as error:
+        file = shown if error.filename in (None, str(path)) else error.filename
+        raise ConfigError(f"is not valid Python: {error.msg}", file=file, line=error.lineno) from error
+    except (Exception, SystemExit) as error:
+        steps = [step for step in traceback.extract_tb(error.__traceback__) if step.filename == str(path)]
+        said = " ".join(str(error).split()) or "no message"
+        raise ConfigError(
+            f"cannot be loaded: {type(error).__name__}: {said}", file=shown, line=steps[-1].lineno if steps else None
+        ) from error
+
+
+def _nearest(module: ModuleType, name: str) -> str:
+    from ..agents.agent import Agent
+    from ..graphs.workflow import Workflow
+
+    runnable = [key for key, value in vars(module).items() if isinstance(value, Workflow | Agent)]
+    near = difflib.get_close_matches(name, runnable, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; it has {', '.join(sorted(runnable))}" if runnable else ": define a Workflow or an Agent under that name"
+
+
+def _workflow(value: Any, name: str, shown: str, path: Path) -> Workflow:
+    from ..agents.agent import Agent
+    from ..graphs.workflow import Workflow
+
+    if callable(value) and not isinstance(value, Workflow | Agent | type):
+        value = _guarded(value, Path(shown), path)
+    if isinstance(value, Agent):
+        return Workflow(value.name, [value])
+    if isinstance(value, Workflow):
+        return value
+    raise ConfigError(f"{name!r} is a {type(value).__name__}, not a Workflow or an Agent", file=shown)

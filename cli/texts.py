@@ -1,0 +1,160 @@
+"""Read what a run is given: a text, a file, standard input, or a CSV of many messages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import select
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..configs.errors import ConfigError
+
+__all__ = ["MAX_INPUT", "Message", "piped", "read_input", "read_messages"]
+
+MAX_INPUT = 1_000_000
+"""Bytes of one input unless ``--max-input`` says otherwise."""
+
+_PATIENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One row of a batch: its line in the file, its text, and the label it should get, where the file has one."""
+
+    line: int
+    text: str
+    label: str | None = None
+
+
+def piped(*, optional: bool = False) -> bool:
+    """Whether standard input is a pipe or a file that holds an input.
+
+    Args:
+        optional: The command can do without: do not wait for a pipe nobody writes to.
+    """
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        # No descriptor: a caller inside Python gave its own stream.
+        return sys.stdin is not None and not sys.stdin.isatty()
+    if stat.S_ISREG(mode):
+        return True
+    if not stat.S_ISFIFO(mode):
+        return False
+    return not optional or bool(select.select([sys.stdin], [], [], _PATIENCE_SECONDS)[0])
+
+
+def read_input(text: str, *, limit: int = MAX_INPUT) -> str:
+    """Read an input.
+
+    Args:
+        text: The text itself, ``@file``, or ``-`` for standard input.
+        limit: Most bytes it may have.
+
+    Raises:
+        ConfigError: When it cannot be read, is empty, too large, or no UTF-8 text.
+    """
+    if text == "-":
+        return _decoded(_read(sys.stdin.buffer, limit, "standard input"), "standard input")
+    if text.startswith("@"):
+        path = Path(text[1:])
+        return _decoded(_file(path, limit), str(path))
+    raw = text.encode("utf-8", "surrogateescape")
+    if len(raw) > limit:
+        raise _too_large("the input", limit)
+    return _decoded(raw, "the input")
+
+
+def _file(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return _read(file, limit, str(path))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=path) from error
+
+
+def _read(file: BinaryIO, limit: int, name: str) -> bytes:
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise _too_large(name, limit)
+    return data
+
+
+def _too_large(name: str, limit: int) -> ConfigError:
+    return ConfigError(f"{name} is larger than {limit:,} bytes: cut it, or allow more with --max-input BYTES")
+
+
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    if "\x00" in text:
+        raise ConfigError(f"{name} is binary, not text (a NUL at byte {data.index(0)})")
+    if not text.strip():
+        raise ConfigError(f"{name} is empty: there is nothing to work on")
+    return text
+
+
+def read_messages(path: Path, *, limit: int = MAX_INPUT) -> list[Message]:
+    """Read a batch.
+
+    Args:
+        path: CSV in UTF-8 with a header and the column ``text``, and ``label`` where the right answers are known.
+        limit: Most bytes one message may have.
+
+    Raises:
+        ConfigError: With the line, when the file is not such a CSV; nothing has run by then.
+    """
+    try:
+        text = _decoded(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=path) from error
+    before = csv.field_size_limit(max(limit, csv.field_size_limit()))
+    try:
+        return list(_rows(text, path, limit))
+    finally:
+        csv.field_size_limit(before)
+
+
+def _rows(text: str, path: Path, limit: int) -> list[Message]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    messages: list[Message] = []
+    head: list[str] = []
+    while True:
+        first = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            raise ConfigError(f"is not a CSV: {error} in the row that begins here", file=path, line=first) from error
+        if not head:
+            head = [name.strip() for name in row]
+            if "text" not in head:
+                raise ConfigError("has no column 'text': the first row must be text or text,label", file=path, line=1)
+        elif row:
+            messages.append(_message(row, head, path, first, limit))
+    if not messages:
+        raise ConfigError("holds no messages: add rows below the header", file=path)
+    return messages
+
+
+def _message(row: list[str], head: list[str], path: Path, number: int, limit: int) -> Message:
+    if len(row) != len(head):
+        raise ConfigError(
+            f"has {len(row)} fields where the header names {len(head)}: put text with commas in quotes",
+            file=path,
+            line=number,
+        )
+    fields = dict(zip(head, row, strict=True))
+    if not fields["text"].strip():
+        raise ConfigError("the text is empty", file=path, line=number)
+    if len(fields["text"].encode()) > limit:
+        raise ConfigError(str(_too_large("the text", limit)), file=path, line=number)
+    return Message(number, fields["text"], fields.get("label") or None)

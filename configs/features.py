@@ -1,0 +1,60 @@
+"""What a rule's ``when`` may ask about: the features of a step, each with one meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .words import Effect, Risk, StepKind
+
+__all__ = ["CHOICES", "FEATURES", "NUMBERS", "RISK_FEATURES", "ROUTING_FEATURES"]
+
+RISK_FEATURES: Mapping[str, str] = MappingProxyType(
+    {
+        "kind": "what the step is for; undeclared where it does not say",
+        "effect": "an effect that its tools can have",
+        "reversible": "whether what it does can be taken back",
+        "sensitivity": "of the data in view",
+        "dependents": "how many later steps build on it",
+        "task": "what is done, as the caller names it",
+        "tag": "a label the caller gave it",
+        "user_class": "the class of users it runs for",
+    }
+)
+"""Declared facts; a rule about risk may use nothing else, so that no wording of a message can change a risk."""
+
+ROUTING_FEATURES: Mapping[str, str] = MappingProxyType(
+    {
+        **RISK_FEATURES,
+        "risk": "the risk of the step",
+        "tools": "how many tools are bound",
+        "modality": "a kind of content in the messages",
+        "tokens": "estimated input tokens",
+        "complexity": "how hard the work looks, 0 (trivial) to 1 (hard)",
+        "structured": "whether the answer must fit a schema",
+        "latency": "whether somebody waits for it",
+        "messages": "how many messages there are",
+        "language": "language of the last message as a two-letter code (ISO 639-1)",
+        "budget_left": "share of the budget that is left, 0 to 1",
+    }
+)
+"""All that a routing rule may use."""
+
+FEATURES: tuple[str, ...] = tuple(ROUTING_FEATURES)
+
+CHOICES: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
+    {
+        "kind": (*(kind.value for kind in StepKind), "undeclared"),
+        "effect": tuple(effect.value for effect in Effect),
+        "reversible": (True, False),
+        "sensitivity": ("public", "internal", "personal", "secret"),
+        "risk": tuple(risk.value for risk in Risk),
+        "modality": ("text", "image", "pdf", "audio", "video"),
+        "structured": (True, False),
+        "latency": ("interactive", "batch"),
+    }
+)
+"""The features with a closed set of values."""
+
+NUMBERS: frozenset[str] = frozenset({"dependents", "tools", "tokens", "complexity", "messages", "budget_left"})
+"""The features that are numbers, and so the only ones that take ``min`` and ``max``."""

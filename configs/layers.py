@@ -1,0 +1,302 @@
+"""Lay configuration over configuration: files, environment and flags as trees of one shape, merged key by key."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from .documents import Node, Place, fail, parse, read, wrap
+
+__all__ = [
+    "FILES", "NAMED", "RULES", "SECTIONS", "expand", "from_environment", "from_flags", "leaves", "merge", "read_file",
+    "suggest",
+]  # fmt: skip
+
+FILES: Final[Mapping[str, tuple[str, ...]]] = {
+    "models": ("providers", "models"),
+    "agents": ("agents",),
+    "routing": ("routing",),
+    "risk": ("risk",),
+}
+SECTIONS: Final[Mapping[str, str]] = {section: file for file, sections in FILES.items() for section in sections}
+NAMED: Final = ("providers", "models", "agents")
+RULES: Final = (("routing", "rules"), ("risk", "rules"))
+
+_PREFIX: Final = "POINTSMAN_"
+# Variables without a section, and the likeliest slips; a nearer name than any of these is none of ours, such as the
+# POINTSMAN_PORT_80_TCP that a container platform sets for a service of that name.
+_PLAIN: Final = ("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_HOME")
+_LIKELY: Final = (*_PLAIN, "POINTSMAN_ROUTING__STRATEGY", "POINTSMAN_ROUTING__APPROVED")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Add ``; did you mean ...?`` for the nearest known name, or nothing when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def read_file(path: Path, file: str, place: Place) -> Node:
+    """Read ``models.yaml`` or one of its siblings.
+
+    Args:
+        path: The file; an absent one reads as empty.
+        file: Which of `FILES` it is.
+        place: How to name it in messages.
+
+    Raises:
+        ConfigError: As `documents.read`, or a key at the top that does not belong there.
+    """
+    wrong = path.with_suffix(".yml")
+    if not os.path.lexists(path) and os.path.exists(wrong):
+        fail(f"is not read; rename it to {path.name}", Place(place.layer, str(Path(place.name).with_suffix(".yml"))))
+    document = read(path, place)
+    if document is None:
+        return Node({}, place)
+    if not isinstance(document.value, dict):
+        wanted = " and ".join(FILES[file])
+        fail(f"must be a mapping with {wanted} at the top", document.place)
+    for key, node in document.value.items():
+        if key in FILES[file]:
+            continue
+        if key in SECTIONS:
+            fail(f"'{key}' belongs in {SECTIONS[key]}.yaml", node.place)
+        fail(f"unknown key '{key}' in {file}.yaml{suggest(key, FILES[file])}", node.place)
+    # A section with nothing under it says nothing; it does not remove what the layers below say.
+    return Node({key: node for key, node in document.value.items() if node.value is not None}, place)
+
+
+def expand(node: Node, environ: Mapping[str, str], *, refused: str | None, keys: frozenset[str]) -> Node:
+    """Put environment variables into ``${NAME}`` of every text.
+
+    Args:
+        node: The tree.
+        environ: The variables.
+        refused: Why this file may not do that, None for the user's own: whoever can write a file with ``${NAME}`` in
+            it can have any variable sent to a server of his choice.
+        keys: Variables that hold providers' keys, which must not spread into settings that are shown.
+
+    Raises:
+        ConfigError: A ``${`` where it is not allowed, an unset variable, or a broken reference.
+    """
+    value, place = node.value, node.place
+    if isinstance(value, dict):
+        return Node({k: expand(v, environ, refused=refused, keys=keys) for k, v in value.items()}, place)
+    if isinstance(value, list):
+        return Node([expand(v, environ, refused=refused, keys=keys) for v in value], place)
+    if not isinstance(value, str) or "${" not in value:
+        return node
+    if refused is not None:
+        fail(refused, place)
+
+    def put(match: re.Match[str]) -> str:
+        name = match[1]
+        if name is None:
+            fail("'${' must be followed by the name of an environment variable and '}'", place)
+        if name in keys:
+            fail(f"{name} holds a provider's key; name it with 'key: {name}' instead of expanding it", place)
+        if not environ.get(name):
+            fail(f"the environment variable {name} is not set", place)
+        return environ[name]
+
+    return Node(re.sub(r"\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?", put, value), place)
+
+
+def merge(
+    low: Node, high: Node, path: tuple[str, ...] = (), removed: dict[tuple[str, ...], Place] | None = None
+) -> Node:
+    """Lay one tree over another.
+
+    Mappings merge key by key, and null takes a key away. Lists replace, except rules, which merge by id: one with a
+    known id takes that rule's place, the others come first.
+
+    Args:
+        low: The tree below.
+        high: The tree that wins.
+        path: Where both stand.
+        removed: Receives what null took away, and where.
+
+    Raises:
+        ConfigError: Null for a provider, model, agent or rule that does not exist; rules that are no rules.
+    """
+    removed = {} if removed is None else removed
+    if path in RULES:
+        return _merge_rules(low, high, path, removed)
+    if not isinstance(high.value, dict):
+        return high
+    result = dict(low.value) if isinstance(low.value, dict) else {}
+    for key, node in high.value.items():
+        here = (*path, key)
+        if node.value is None:
+            if key not in result and path and path[0] in NAMED and len(path) == 1:
+                fail(f"there is no '{key}' in {path[0]} to remove{suggest(key, result)}", node.place)
+            if result.pop(key, None) is not None:
+                removed[here] = node.place
+            continue
+        below = result.get(key)
+        result[key] = merge(below or Node([] if here in RULES else {}, node.place), node, here, removed)
+        removed.pop(here, None)
+    return Node(result, high.place)
+
+
+def _merge_rules(low: Node, high: Node, path: tuple[str, ...], removed: dict[tuple[str, ...], Place]) -> Node:
+    rules = list(low.value)
+    where = {rule.value["id"].value: index for index, rule in enumerate(rules)}
+    new: list[Node] = []
+    for name, rule in _rules(high, ".".join(path)).items():
+        if rule.value is not None:
+            if name in where:
+                rules[where[name]] = rule
+            else:
+                new.append(rule)
+        elif name in where:
+            rules[where[name]] = Node(None, rule.place)
+            removed[*path, name] = rule.place
+        else:
+            fail(f"there is no rule '{name}' in {'.'.join(path)} to remove{suggest(name, where)}", rule.place)
+    return Node([*new, *(rule for rule in rules if rule.value is not None)], high.place)
+
+
+def _rules(node: Node, name: str) -> dict[str, Node]:
+    """Read rules by id from a list of rules, or from a mapping of id to rule, where null removes one."""
+    if isinstance(node.value, dict):
+        items = [
+            (key, rule if not isinstance(rule.value, dict) else _with_id(key, rule)) for key, rule in node.value.items()
+        ]
+    elif isinstance(node.value, list):
+        items = [(_id_of(rule, name), rule) for rule in node.value]
+    else:
+        fail(f"{name} must be a list of rules", node.place)
+    rules: dict[str, Node] = {}
+    for key, rule in items:
+        if rule.value is not None and not isinstance(rule.value, dict):
+            fail(f"a rule of {name} must be a mapping with id and reason", rule.place)
+        if key in rules:
+            fail(f"the rule '{key}' stands twice in {name}", rule.place)
+        rules[key] = rule
+    return rules
+
+
+def _with_id(key: str, rule: Node) -> Node:
+    own = rule.value.get("id")
+    if own is not None and own.value != key:
+        fail(f"the rule '{key}' calls itself '{own.value}'", own.place)
+    return Node({"id": Node(key, rule.place), **rule.value}, rule.place)
+
+
+def _id_of(rule: Node, name: str) -> str:
+    if not isinstance(rule.value, dict):
+        fail(f"a rule of {name} must be a mapping with id and reason", rule.place)
+    own = rule.value.get("id")
+    if own is None or not isinstance(own.value, str) or not own.value:
+        fail(f"a rule of {name} has no id", rule.place)
+    return str(own.value)
+
+
+def leaves(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Place]]:
+    """List every setting of a tree with its place; a list is one setting, and so is a rule."""
+    if path in RULES:
+        for rule in node.value:
+            yield (*path, rule.value["id"].value), rule.place
+    elif isinstance(node.value, dict) and node.value:
+        for key, child in node.value.items():
+            yield from leaves(child, (*path, key))
+    elif path:
+        yield path, node.place
+
+
+def from_environment(environ: Mapping[str, str], base: Node) -> Node:
+    """Read ``POINTSMAN_SECTION__KEY__KEY=value``; a name of ``base`` is met in capitals with ``_`` for every sign.
+
+    Args:
+        environ: The variables; empty ones count as unset.
+        base: The tree of the layers below, whose names are known.
+
+    Raises:
+        ConfigError: A variable that names no section, or looks like a misspelt one.
+    """
+    root = Node({}, Place("environment", "environment"))
+    for name in sorted(environ):
+        text = environ[name].strip()
+        if not name.startswith(_PREFIX) or not text or name == "POINTSMAN_HOME":
+            continue
+        place = Place("environment", f"environment {name}")
+        if name in _PLAIN:
+            path = [name.removeprefix(_PREFIX).lower()]
+        elif "__" in name:
+            path = _known(name.removeprefix(_PREFIX).split("__"), base)
+            if path[0] not in SECTIONS:
+                fail(f"'{path[0]}' is no section{suggest(path[0], SECTIONS)}", place)
+        elif difflib.get_close_matches(name, _LIKELY, n=1, cutoff=0.85):
+            fail(f"unknown variable{suggest(name, _LIKELY)}", place)
+        else:
+            continue
+        _put(root, path, _value(text, path, place))
+    return root
+
+
+def _known(segments: list[str], base: Node) -> list[str]:
+    path: list[str] = []
+    for segment in segments:
+        names = base.value if isinstance(base.value, dict) else {}
+        name = next((key for key in names if re.sub(r"[^A-Z0-9]", "_", key.upper()) == segment), segment.lower())
+        path.append(name)
+        base = names.get(name, Node(None, base.place))
+    return path
+
+
+def from_flags(flags: Mapping[str, Any], base: Node) -> Node:
+    """Read dotted keys; None counts as not given. Names of ``base`` may hold dots themselves (``openai/gpt-5.5``).
+
+    Raises:
+        ConfigError: A key that names no section.
+    """
+    root = Node({}, Place("flag", "flag"))
+    for name, value in flags.items():
+        if value is None:
+            continue
+        place = Place("flag", f"flag {name}")
+        path = _split(name, base)
+        if path[0] not in (*SECTIONS, "state", "offline"):
+            fail(f"unknown setting{suggest(path[0], (*SECTIONS, 'state', 'offline'))}", place)
+        _put(root, path, _value(value, path, place) if isinstance(value, str) else wrap(value, place))
+    return root
+
+
+def _split(name: str, base: Node) -> list[str]:
+    path: list[str] = []
+    while name:
+        names = base.value if isinstance(base.value, dict) else {}
+        fits = [key for key in names if name == key or name.startswith(f"{key}.")]
+        head = max(fits, key=len) if fits else name.split(".", 1)[0]
+        path.append(head)
+        base = names.get(head, Node(None, base.place))
+        name = name[len(head) + 1 :]
+    return path or [""]
+
+
+def _value(text: str, path: list[str], place: Place) -> Node:
+    # Plain text is left to the schema, which knows whether it wants a number or a name; free-form options have none.
+    if text[:1] in ("[", "{") or text == "null" or "options" in path:
+        node = parse(text, place)
+        return Node(None, place) if node is None else _at(node, place)
+    return Node(text, place)
+
+
+def _at(node: Node, place: Place) -> Node:
+    if isinstance(node.value, dict):
+        return Node({key: _at(child, place) for key, child in node.value.items()}, place)
+    if isinstance(node.value, list):
+        return Node([_at(child, place) for child in node.value], place)
+    return Node(node.value, place)
+
+
+def _put(root: Node, path: list[str], node: Node) -> None:
+    for key in path[:-1]:
+        if not isinstance(root.value.get(key, root).value, dict):
+            fail(f"'{key}' is set as a whole and in part", node.place)
+        root = root.value.setdefault(key, Node({}, node.place))
+    root.value[path[-1]] = node

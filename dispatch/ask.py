@@ -1,0 +1,93 @@
+"""`Ask`: one model call as the caller wants it, before any model is chosen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..configs.words import Effect, StepKind, Tier
+from ..routing.request import RouteRequest
+from .context import StepContext
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+__all__ = ["Ask", "route_request"]
+
+_ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked of whichever model is chosen.
+
+    Attributes:
+        messages: The conversation, oldest first.
+        tools: Tools in OpenAI format, output schema included.
+        effects: Effects of those tools that act.
+        tool_choice: As LangChain's ``bind_tools`` takes it.
+        output: Name of the tool that stands for the answer's schema, None for a free answer.
+        examples: Field of the answer -> CSV of labelled examples.
+        options: Further keyword arguments, passed on to the model as they are.
+    """
+
+    messages: Sequence[BaseMessage]
+    task: str = "chat"
+    kind: StepKind | None = None
+    tier: Tier | None = None
+    prefer: str | None = None
+    reversible: bool = True
+    max_output: int | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    effects: tuple[Effect, ...] = ()
+    tool_choice: Any = None
+    output: str | None = None
+    examples: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    stop: tuple[str, ...] | None = None
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def acting_tools(self) -> int:
+        """Tools bound that can do something, the output schema not counted."""
+        return len(self.tools) - (self.output is not None)
+
+
+def route_request(ask: Ask, step: StepContext, request_id: str) -> RouteRequest:
+    """Describe the ask to routing: declared facts, and the messages for their size and shape."""
+    return RouteRequest.model_construct(
+        id=request_id,
+        messages=tuple(_as_dict(message) for message in ask.messages),
+        kind=ask.kind,
+        task=ask.task,
+        effects=ask.effects,
+        tools=ask.acting_tools,
+        reversible=ask.reversible,
+        sensitivity=step.sensitivity or "internal",
+        dependents=step.dependents,
+        risk=step.risk,
+        tier=ask.tier,
+        model=ask.prefer,
+        structured=ask.output is not None,
+        max_output=ask.max_output or 1024,
+        latency="interactive",
+        user_class=step.run.user_class,
+        tags=step.run.tags,
+    )
+
+
+def _as_dict(message: BaseMessage) -> dict[str, Any]:
+    role = _ROLES.get(message.type, message.type)
+    record: dict[str, Any] = {"role": role, "content": message.content}
+    calls = getattr(message, "tool_calls", None)
+    if calls:
+        record["tool_calls"] = calls
+    return record
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """Fold a message into one line of at most ``limit`` characters."""
+    line = re.sub(r"\s+", " ", str(text)).strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,68 @@
+"""Brief one candidate: the conversation and keyword arguments in the form that very model takes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..configs.catalogue import ModelCard
+from ..configs.errors import ConfigError
+from .ask import Ask
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+__all__ = ["brief"]
+
+_EXAMPLES_SHOWN = 2
+
+
+def brief(ask: Ask, card: ModelCard) -> tuple[Sequence[BaseMessage], dict[str, Any]]:
+    """Say the ask in the way ``card`` takes it.
+
+    A model that serves only named tasks is told the task and given the labelled examples to learn from; a general
+    model reads a few of them in its instructions.
+    """
+    options = dict(ask.options)
+    if ask.stop:
+        options["stop"] = list(ask.stop)
+    if card.tasks is not None:
+        options["task"] = ask.task
+        if ask.examples:
+            options["examples"] = dict(ask.examples)
+        return ask.messages, options
+    if not ask.examples:
+        return ask.messages, options
+    return _with_examples(ask), options
+
+
+def _with_examples(ask: Ask) -> list[BaseMessage]:
+    from langchain_core.messages import SystemMessage
+
+    shown = "\n\n".join(
+        f"Examples for {field}:\n" + _examples(path, _mtime(path)) for field, path in sorted(ask.examples.items())
+    )
+    first, *rest = ask.messages
+    if first.type == "system" and isinstance(first.content, str):
+        return [SystemMessage(f"{first.content}\n\n{shown}"), *rest]
+    return [SystemMessage(shown), *ask.messages]
+
+
+def _mtime(path: str) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError as error:
+        raise ConfigError(f"cannot read the examples: {error.strerror}", file=path) from error
+
+
+@lru_cache(maxsize=64)
+def _examples(path: str, _changed: float) -> str:
+    """The first few examples of each label; the same text for every call, so that a provider can cache it."""
+    by_label: dict[str, list[str]] = {}
+    with Path(path).open(encoding="utf-8", newline="") as rows:
+        for row in csv.DictReader(rows):
+            by_label.setdefault(row["label"], []).append(row["text"])
+    return "\n".join(f"- {text} -> {label}" for label, texts in by_label.items() for text in texts[:_EXAMPLES_SHOWN])

@@ -1,0 +1,82 @@
+"""Make the catalogue: settings, model profiles and prices merged into one card a model."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from ..backends import registry
+from ..configs.catalogue import ModelCard
+from ..configs.schema import ModelEntry, Settings
+from ..ledger.prices import PriceBook
+
+__all__ = ["catalogue", "unavailable"]
+
+_MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pdf", "audio_inputs": "audio"}
+_PROBE_SECONDS = 0.25
+
+
+def catalogue(settings: Settings, prices: PriceBook, at: datetime | None = None) -> tuple[ModelCard, ...]:
+    """Build the cards of every configured model, in the order of the file.
+
+    Args:
+        settings: Providers and models.
+        prices: The price book, asked for the prices at ``at`` (default: now).
+    """
+    at = at or datetime.now(UTC)
+    return tuple(_card(settings, prices, name, entry, at) for name, entry in settings.models.items())
+
+
+def _card(settings: Settings, prices: PriceBook, name: str, entry: ModelEntry, at: datetime) -> ModelCard:
+    provider_id, _, rest = name.partition("/")
+    provider = settings.providers[provider_id]
+    model = entry.name or rest
+    profile = registry.get(provider.backend).profile(entry.profile or model)
+    profiled = tuple(word for key, word in _MODALITIES.items() if profile.get(key, word == "text"))
+    return ModelCard(
+        id=name,
+        provider=provider_id,
+        name=model,
+        tier=entry.tier,
+        roles=frozenset(entry.roles),
+        tasks=None if entry.tasks is None else frozenset(entry.tasks),
+        scores=MappingProxyType(dict(entry.scores)),
+        context=entry.context or profile.get("max_input_tokens"),
+        max_output=entry.max_output or profile.get("max_output_tokens"),
+        inputs=frozenset(entry.inputs or profiled),
+        tools=profile.get("tool_calling", True) if entry.tools is None else entry.tools,
+        structured=profile.get("structured_output", True) if entry.structured is None else entry.structured,
+        prices=prices.token_prices(name, at),
+        local=provider.local,
+    )
+
+
+def unavailable(settings: Settings) -> Mapping[str, str]:
+    """Say which providers cannot be used from here, and why, in words that tell what to do.
+
+    A local server is looked for on its port; a hosted provider needs its key.
+    """
+    reasons: dict[str, str] = {}
+    for name, provider in settings.providers.items():
+        if not provider.enabled:
+            reasons[name] = "switched off in the configuration"
+        elif settings.offline and not provider.local:
+            reasons[name] = "offline: it is not on this machine"
+        elif provider.key and settings.key_of(name) is None:
+            reasons[name] = f"no key: set {provider.key}"
+        elif provider.local and provider.base_url and not _listens(provider.base_url):
+            reasons[name] = f"nothing listens at {provider.base_url}"
+    return MappingProxyType(reasons)
+
+
+def _listens(url: str) -> bool:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "127.0.0.1", port), timeout=_PROBE_SECONDS):
+            return True
+    except OSError:
+        return False

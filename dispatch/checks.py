@@ -1,0 +1,75 @@
+"""Is a reply usable? The model that ran, the way it ended, and the arguments it gave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ..backends.base import Backend, Reply
+from ..configs.catalogue import ModelCard
+from ..configs.words import FailureKind
+from .ask import Ask, one_line
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+    from langchain_core.messages import AIMessage
+
+__all__ = ["fault"]
+
+
+def fault(
+    ask: Ask, card: ModelCard, backend: Backend, message: AIMessage, reply: Reply
+) -> tuple[FailureKind, str] | None:
+    """Say what is wrong with a complete reply, or None when it can be used.
+
+    Args:
+        ask: What was asked.
+        card: The model that was asked.
+        backend: Its backend, which knows names that mean the same model.
+        message: The reply.
+        reply: What the backend read off it.
+    """
+    if reply.failure is not None:
+        reason = message.response_metadata.get("reason") or f"finish reason {reply.finish!r}"
+        return reply.failure, one_line(reason)
+    if reply.model is not None and not backend.same_model(card.name, reply.model):
+        return FailureKind.WRONG_MODEL, f"asked {card.name}, answered by {reply.model}"
+    return _bad_arguments(ask, message)
+
+
+def _bad_arguments(ask: Ask, message: AIMessage) -> tuple[FailureKind, str] | None:
+    if message.invalid_tool_calls:
+        bad = message.invalid_tool_calls[0]
+        return FailureKind.INVALID_OUTPUT, one_line(f"arguments of {bad.get('name')} are not JSON")
+    schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in ask.tools}
+    for call in message.tool_calls:
+        if call["name"] not in schemas:
+            return FailureKind.INVALID_OUTPUT, f"called {one_line(call['name'], 60)!r}, which is not bound"
+        problem = _misfit(schemas[call["name"]], call["args"])
+        if problem:
+            return FailureKind.INVALID_OUTPUT, f"{call['name']}: {problem}"
+    if ask.output is not None and not message.tool_calls and (ask.acting_tools == 0 or _forced(ask)):
+        return FailureKind.INVALID_OUTPUT, f"no {ask.output} in the answer"
+    return None
+
+
+def _forced(ask: Ask) -> bool:
+    return ask.tool_choice not in (None, "auto", "none", False)
+
+
+def _misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
+    error = next(iter(_validator(json.dumps(schema, sort_keys=True)).iter_errors(arguments)), None)
+    if error is None:
+        return None
+    where = ".".join(str(part) for part in error.absolute_path)
+    # The value itself is left out: it can be long, and it can be private.
+    return one_line(f"{where or 'arguments'} breaks {error.validator!r} of the schema")
+
+
+@lru_cache(maxsize=512)
+def _validator(schema: str) -> Validator:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(schema))

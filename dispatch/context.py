@@ -1,0 +1,72 @@
+"""Which run and step a model call belongs to, carried by context so that any LangChain code may be in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..configs.words import Risk
+from ..ledger.rows import CallRow
+
+__all__ = ["RunContext", "StepContext", "current", "entered"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """One run, with what bounds it.
+
+    Attributes:
+        id: Id of the run; empty outside any.
+        user: Who it is for, in the ledger and the budgets.
+        tags: Free labels.
+        cap: Picodollars the run may spend, None for no cap.
+        user_class: For per-class limits.
+        observe: Called with the ledger row of each model call as it ends.
+    """
+
+    id: str = ""
+    user: str = ""
+    tags: tuple[str, ...] = ()
+    cap: int | None = None
+    user_class: str = "default"
+    observe: Callable[[CallRow], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """One step of a run, with the facts its planner declared; each can only raise the risk.
+
+    Attributes:
+        unavailable: Model or provider -> why this step must not use it.
+    """
+
+    run: RunContext = RunContext()
+    step: str = ""
+    agent: str = ""
+    dependents: int = 0
+    sensitivity: Literal["public", "internal", "personal", "secret"] | None = None
+    risk: Risk | None = None
+    unavailable: tuple[tuple[str, str], ...] = ()
+
+
+_NONE = StepContext()
+_STEP: ContextVar[StepContext] = ContextVar("pointsman_step", default=_NONE)
+
+
+def current() -> StepContext:
+    """The step the running code belongs to."""
+    return _STEP.get()
+
+
+@contextmanager
+def entered(base: StepContext | None = None, /, **changes: object) -> Iterator[StepContext]:
+    """Make ``base``, or the current step, with ``changes``, the current one inside the block."""
+    inner = replace(base or current(), **changes)  # type: ignore[arg-type]  # names are StepContext's own
+    token = _STEP.set(inner)
+    try:
+        yield inner
+    finally:
+        _STEP.reset(token)

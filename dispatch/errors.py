@@ -1,0 +1,46 @@
+"""How a step can end without an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..backends.base import BackendError
+from ..configs.errors import ConfigError
+from ..configs.words import FailureKind
+from ..routing.decision import Decision
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+__all__ = ["AllFailed", "Failure", "NoCandidate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One model that was asked and gave no usable answer; ``reply`` is what it said, where it said anything."""
+
+    model: str
+    kind: FailureKind
+    detail: str
+    reply: AIMessage | None = None
+
+
+class NoCandidate(ConfigError):
+    """No model of the catalogue may or can run the step; the message lists why each fell."""
+
+    def __init__(self, decision: Decision, agent: str) -> None:
+        reasons = "; ".join(f"{r.model}: {r.reason}" for r in decision.rejected) or "the catalogue is empty"
+        super().__init__(
+            f"no model can run {agent or 'this step'} (risk {decision.risk}, tier {decision.tier} or above): {reasons}"
+        )
+        self.decision = decision
+
+
+class AllFailed(BackendError):
+    """Every model that may run the step was asked or ruled out; ``failures`` has them in order."""
+
+    def __init__(self, failures: list[Failure], agent: str) -> None:
+        said = "; ".join(f"{f.model}: {f.kind} ({f.detail})" for f in failures)
+        super().__init__(failures[-1].kind, f"no model answered {agent or 'this step'}: {said}")
+        self.failures = tuple(failures)

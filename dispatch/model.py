@@ -1,0 +1,155 @@
+"""`RoutedChatModel`: a LangChain chat model that is whichever model the step's risk and task call for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field
+
+from ..configs.words import Effect, StepKind, Tier
+from ..tools.base import effect_of
+from . import portal
+from .ask import Ask
+from .dispatcher import Dispatcher, default_dispatcher
+
+__all__ = ["RoutedChatModel"]
+
+_OUTPUT_MARK = "ls_structured_output_format"
+
+
+class RoutedChatModel(BaseChatModel):
+    """A chat model that routes each call, falls back upwards, checks the reply and records the call.
+
+    It takes the place of any LangChain chat model, in ``create_agent``, in a plain `StateGraph`, or alone.
+
+    Args:
+        task: What the call does (``chat``, ``code``, ``classify``, …), for the routing rules.
+        kind: What the step is for; undeclared counts as deciding.
+        tier: The least tier asked for; risk may raise it.
+        prefer: The model to use while it qualifies, as ``provider/name``.
+        reversible: Whether what its tools do can be taken back.
+        max_output: Tokens of output to leave room for.
+        examples: Field of a structured answer -> CSV (``text,label``) of labelled examples.
+        dispatcher: The configuration to run under; the working directory's project when absent.
+    """
+
+    task: str = "chat"
+    kind: StepKind | None = None
+    tier: Tier | None = None
+    prefer: str | None = None
+    reversible: bool = True
+    max_output: int | None = None
+    examples: Mapping[str, str] = Field(default_factory=dict)
+    dispatcher: Dispatcher | None = Field(default=None, exclude=True, repr=False)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @property
+    def _llm_type(self) -> str:
+        return "pointsman"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"task": self.task, "kind": self.kind, "tier": self.tier, "prefer": self.prefer}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[Any, AIMessage]:
+        """Bind tools with their effects.
+
+        A schema given for structured output, and a tool that carries no function, stand for the answer and can do
+        nothing; any other tool without a declared effect counts as destructive.
+        """
+        is_output = _OUTPUT_MARK in kwargs
+        effects = [None if is_output else effect_of(tool) for tool in tools]
+        described = [convert_to_openai_tool(tool) for tool in tools]
+        outputs = [tool["function"]["name"] for tool, effect in zip(described, effects, strict=True) if effect is None]
+        return self.bind(
+            tools=described,
+            tool_choice=tool_choice,
+            effects=[effect.value for effect in effects if effect is not None],
+            output=outputs[0] if outputs else None,
+            **kwargs,
+        )
+
+    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Ask:
+        options.pop(_OUTPUT_MARK, None)
+        return Ask(
+            messages=messages,
+            task=self.task,
+            kind=self.kind,
+            tier=self.tier,
+            prefer=self.prefer,
+            reversible=self.reversible,
+            max_output=self.max_output,
+            examples=self.examples,
+            tools=tuple(options.pop("tools", None) or ()),
+            effects=tuple(Effect(effect) for effect in options.pop("effects", ())),
+            tool_choice=options.pop("tool_choice", None),
+            output=options.pop("output", None),
+            stop=tuple(stop) if stop else None,
+            options=options,
+        )
+
+    def _home(self) -> Dispatcher:
+        return self.dispatcher or default_dispatcher()
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        message = await self._home().call(self._ask(messages, stop, kwargs))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return portal.run(self._agenerate(messages, stop, **kwargs))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in self._home().stream(self._ask(messages, stop, kwargs)):
+            generation = ChatGenerationChunk(message=chunk)
+            if run_manager:
+                await run_manager.on_llm_new_token(_text(chunk), chunk=generation)
+            yield generation
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for generation in portal.stream(self._astream(messages, stop, **kwargs)):
+            if run_manager:
+                run_manager.on_llm_new_token(_text(generation.message), chunk=generation)
+            yield generation
+
+
+def _text(message: BaseMessage | AIMessageChunk) -> str:
+    return str(message.text)

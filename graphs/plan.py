@@ -1,0 +1,83 @@
+"""A plan: which agent does what, and what must come before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["MAX_STEPS", "Plan", "PlanStep", "dependents", "in_order", "problem", "ready"]
+
+MAX_STEPS = 12
+
+
+class PlanStep(BaseModel):
+    """One step of a plan."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(description="short unique id, such as s1")
+    agent: str = Field(description="name of the agent that does it")
+    instruction: str = Field(default="", description="what that agent is to do, in one or two sentences")
+    needs: list[str] = Field(default_factory=list, description="ids of the steps whose results it needs")
+
+
+class Plan(BaseModel):
+    """Steps towards the task; steps that do not need each other run at the same time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: list[PlanStep] = Field(min_length=1, max_length=MAX_STEPS)
+
+
+def in_order(agents: Sequence[str]) -> Plan:
+    """Plan without a model: each agent once, in the order given, each seeing what came before."""
+    return Plan(
+        steps=[
+            PlanStep(id=f"s{n}", agent=agent, needs=[f"s{n - 1}"] if n > 1 else [])
+            for n, agent in enumerate(agents, start=1)
+        ]
+    )
+
+
+def problem(plan: Plan, agents: Iterable[str]) -> str | None:
+    """Say what makes a plan impossible to carry out, or None.
+
+    Args:
+        plan: The plan.
+        agents: Names that exist.
+    """
+    names = set(agents)
+    ids = [step.id for step in plan.steps]
+    if len(set(ids)) < len(ids):
+        return "two steps have the same id"
+    for step in plan.steps:
+        if step.agent not in names:
+            return f"step {step.id} names an agent that does not exist: {step.agent!r}"
+        unknown = [need for need in step.needs if need not in ids]
+        if unknown:
+            return f"step {step.id} needs {unknown[0]!r}, which is not in the plan"
+    done: set[str] = set()
+    while len(done) < len(ids):
+        now = [step.id for step in plan.steps if step.id not in done and done.issuperset(step.needs)]
+        if not now:
+            return "steps need each other in a circle"
+        done.update(now)
+    return None
+
+
+def ready(steps: Sequence[Mapping[str, object]], done: Iterable[str]) -> list[Mapping[str, object]]:
+    """The steps, as dumped, that can run now."""
+    finished = set(done)
+    return [s for s in steps if s["id"] not in finished and finished.issuperset(s["needs"])]  # type: ignore[arg-type]
+
+
+def dependents(steps: Sequence[Mapping[str, object]], step: str) -> int:
+    """How many later steps build on ``step``, directly or through others."""
+    built = {step}
+    grew = True
+    while grew:
+        more = {str(s["id"]) for s in steps if built & set(s["needs"])} - built  # type: ignore[call-overload]
+        grew = bool(more)
+        built |= more
+    return len(built) - 1

@@ -1,0 +1,294 @@
+"""`Workflow`: a named graph of agents that can be run, watched, stopped for approval and taken up again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import BaseModel
+
+from ..agents.agent import Agent
+from ..agents.result import Pending, RunResult, StepRecord
+from ..agents.runs import Run, run_scope
+from ..agents.runtime import Runtime
+from ..configs.errors import ConfigError
+from ..dispatch import portal
+from ..ledger.rows import CallRow
+from .events import Called, Emit, Event, Finished, Stepped, Token
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph import StateGraph
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["Workflow"]
+
+Answers = Mapping[str, Mapping[str, Any]]
+"""Pending act's id -> ``{"decision": "approve" | "reject" | "edit", "digest": …, …}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    max_cost: float | None
+    max_steps: int
+    timeout: float | None
+    user: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Workflow:
+    """Agents under a supervisor, or a graph of your own, made into something to run.
+
+    Args:
+        name: Its name in ledger and progress.
+        agents: The agents it may use.
+        graph: Builds the StateGraph to run on a given runtime; the supervisor over ``agents`` when absent. Its state
+            needs ``task`` for the input and ``output`` for the result.
+        plan: How the supervisor plans: by a ``model``, or each agent once ``in_order``.
+        output: Pydantic model of the output of ``graph``.
+
+    Raises:
+        ConfigError: When there is neither an agent nor a graph, or two agents share a name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        agents: Sequence[Agent] = (),
+        *,
+        graph: Callable[[Runtime], StateGraph[Any, Any, Any, Any]] | None = None,
+        plan: Literal["model", "in_order"] = "model",
+        output: type[BaseModel] | None = None,
+    ) -> None:
+        names = [agent.name for agent in agents]
+        if not agents and graph is None:
+            raise ConfigError(f"workflow {name!r} has no agents: give agents=[…] or graph=…")
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice:
+            raise ConfigError(f"workflow {name!r} has two agents named {twice!r}: names must differ")
+        self.name = name
+        self.agents = tuple(agents)
+        self.plan = plan
+        self.output = output
+        self._graph = graph
+
+    def builder(self, runtime: Runtime | None = None) -> StateGraph[Any, Any, Any, Any]:
+        """The plain LangGraph graph, not yet compiled, to mix with nodes of your own."""
+        runtime = runtime or Runtime.default()
+        if self._graph is not None:
+            return self._graph(runtime)
+        from .supervisor import supervisor
+
+        return supervisor([agent.on(runtime) for agent in self.agents], runtime, plan=self.plan)
+
+    def run(self, task: str, **bounds: Any) -> RunResult:
+        """Run to the end, or to where a person is needed; arguments as `arun`."""
+        return portal.run(self.arun(task, **bounds))
+
+    async def arun(
+        self,
+        task: str,
+        *,
+        max_cost: float | None = None,
+        max_steps: int = 50,
+        timeout: float | None = None,
+        user: str = "",
+        tags: Sequence[str] = (),
+        runtime: Runtime | None = None,
+        emit: Emit | None = None,
+    ) -> RunResult:
+        """Run to the end, or to where a person is needed.
+
+        Args:
+            task: What is asked.
+            max_cost: USD the run may spend, sub-agents included.
+            max_steps: Supersteps of the graph it may take.
+            timeout: Seconds it may take.
+            user: Who it is for, in the ledger.
+            tags: Free labels, in the ledger.
+            runtime: What to run on; the working directory's project when absent.
+            emit: Called with each event as it happens.
+
+        Raises:
+            ConfigError: On empty input, or when no model may run a step.
+            BackendError: When every model that may run a step failed.
+            TimeoutError: When the time is over.
+        """
+        if not task.strip():
+            raise ConfigError("there is nothing to do: the input is empty")
+        bounds = _Bounds(max_cost, max_steps, timeout, user, tuple(tags))
+        return await self._drive({"task": task}, None, bounds, runtime or Runtime.default(), emit)
+
+    def resume(self, run: str, answers: Answers | None = None, **bounds: Any) -> RunResult:
+        """Take a run up where it stopped; arguments as `aresume`."""
+        return portal.run(self.aresume(run, answers, **bounds))
+
+    async def aresume(
+        self,
+        run: str,
+        answers: Answers | None = None,
+        *,
+        max_cost: float | None = None,
+        max_steps: int = 50,
+        timeout: float | None = None,
+        runtime: Runtime | None = None,
+        emit: Emit | None = None,
+    ) -> RunResult:
+        """Take a run up where it stopped.
+
+        Args:
+            run: Its id.
+            answers: Answers to what it waits for; None after a crash.
+            max_cost: USD this part may spend.
+            max_steps: Supersteps it may take.
+            timeout: Seconds it may take.
+            runtime: The runtime it ran on.
+            emit: Called with each event as it happens.
+        """
+        from langgraph.types import Command
+
+        work: Any = Command(resume={key: dict(answer) for key, answer in answers.items()}) if answers else None
+        bounds = _Bounds(max_cost, max_steps, timeout)
+        return await self._drive(work, run, bounds, runtime or Runtime.default(), emit)
+
+    def stream(self, task: str, **bounds: Any) -> Iterator[Event]:
+        """Run and iterate the events; arguments as `arun`."""
+        return portal.stream(self.astream(task, **bounds))
+
+    async def astream(self, task: str, **bounds: Any) -> AsyncIterator[Event]:
+        """Run and yield each event as it happens: tokens, calls, steps, and last the result."""
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        work = asyncio.create_task(self.arun(task, emit=events.put_nowait, **bounds))
+        try:
+            while True:
+                coming = asyncio.create_task(events.get())
+                await asyncio.wait({coming, work}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    break
+                yield coming.result()
+            while not events.empty():
+                yield events.get_nowait()
+            yield Finished(await work)
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+
+    async def _drive(
+        self, work: Any, resumed: str | None, bounds: _Bounds, runtime: Runtime, emit: Emit | None
+    ) -> RunResult:
+        def observe(row: CallRow) -> None:
+            if emit is not None:
+                emit(Called(row))
+
+        scope = run_scope(
+            runtime,
+            self.name,
+            run=resumed,
+            max_cost=bounds.max_cost,
+            user=bounds.user,
+            tags=bounds.tags,
+            observe=observe,
+        )
+        with scope as books:
+            async with asyncio.timeout(bounds.timeout), _checkpoints(runtime.settings.state, self._types()) as saver:
+                store = runtime.store if self._graph else None
+                graph = self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
+                config: RunnableConfig = {
+                    "configurable": {"thread_id": books.id},
+                    "recursion_limit": bounds.max_steps,
+                }
+                if resumed and (await graph.aget_state(config)).created_at is None:
+                    raise ConfigError(f"there is no run {resumed!r} to resume; pointsman runs lists them")
+                await _watch(graph, work, config, emit)
+                return await self._outcome(graph, config, books)
+
+    async def _outcome(
+        self, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, books: Run
+    ) -> RunResult:
+        snapshot = await graph.aget_state(config)
+        state = snapshot.values
+        pending = [_pending(stop) for task in snapshot.tasks for stop in task.interrupts]
+        steps = [self._record(dump) for dump in state.get("done", [])]
+        output = self._typed(state.get("output"), steps)
+        handed = any(step.status == "handed_over" for step in steps)
+        return books.result(output, steps=steps, pending=pending, notes=state.get("notes", []), handed_over=handed)
+
+    def _typed(self, output: Any, steps: Sequence[StepRecord]) -> Any:
+        if self.output is not None:
+            return None if output is None else self.output.model_validate(output)
+        return next((step.output for step in reversed(steps) if _plain(step.output) == output), output)
+
+    def _record(self, dump: Mapping[str, Any]) -> StepRecord:
+        """A step out of the checkpoint, its output typed again."""
+        record = StepRecord(**dump)
+        kind = next((agent.output for agent in self.agents if agent.name == record.agent), None)
+        if kind is None or not isinstance(record.output, Mapping):
+            return record
+        return StepRecord(**{**dump, "output": kind.model_validate(record.output)})
+
+    def _types(self) -> list[tuple[str, str]]:
+        return [(a.output.__module__, a.output.__qualname__) for a in self.agents if a.output is not None]
+
+
+async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, config: Any, emit: Emit | None) -> None:
+    """Run the graph, passing on what happens."""
+    if emit is None:
+        await graph.ainvoke(work, config)
+        return
+    modes: Any = ["updates", "messages"]
+    parts: AsyncIterator[Any] = graph.astream(work, config, stream_mode=modes, subgraphs=True)
+    async for _namespace, mode, part in parts:
+        if mode == "messages":
+            message, facts = part
+            text = str(message.text) if message.type == "AIMessageChunk" else ""
+            if text:
+                emit(Token(str(facts.get("lc_agent_name") or facts.get("langgraph_node", "")), text))
+            continue
+        for update in part.values():
+            for dump in update.get("done", ()) if isinstance(update, Mapping) else ():
+                emit(Stepped(StepRecord(**dump)))
+
+
+@asynccontextmanager
+async def _checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """The run's checkpoints in SQLite, readable by their owner only, closed when the run stops.
+
+    Only the types named may be built from a checkpoint file: LangGraph's default would import and call whatever a
+    crafted file names.
+    """
+    import aiosqlite
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    async with aiosqlite.connect(_private_file(state / "checkpoints.db")) as connection:
+        yield AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=list(types)))
+
+
+def _private_file(path: Path) -> Path:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return path
+
+
+def _pending(stop: Any) -> Pending:
+    asked = cast("Mapping[str, Any]", stop.value)
+    return Pending(
+        id=stop.id,
+        tool=asked["tool"],
+        arguments=asked["arguments"],
+        risk=asked["risk"],
+        reason=asked["reason"],
+        digest=asked["digest"],
+    )
+
+
+def _plain(output: Any) -> Any:
+    return output.model_dump(mode="json") if isinstance(output, BaseModel) else output

@@ -1,0 +1,6 @@
+class Budgets:
+    pass
+
+
+class BudgetExceeded:
+    pass

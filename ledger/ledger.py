@@ -1,0 +1,188 @@
+"""`Ledger`: what happened, in one SQLite file that several processes may share."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..configs.errors import ConfigError
+from .chain import Break, breaks
+from .connection import Connection, connect, lock_of
+from .rows import CallRow, DecisionRow, HandoffRow, RunRow
+from .tables import CALLS, DECISIONS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED, Row, Table
+from .writer import Writer
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """Runs, decisions, calls and what was handed to a person.
+
+    Recording costs the caller a few microseconds and never blocks: a thread writes the rows, many in one transaction.
+    Reading waits for that thread first, so that what was recorded is seen. A ledger may be used from any thread and
+    event loop, but not across a fork. Decisions, calls and handoffs are only ever added to, in a hash chain.
+
+    Args:
+        path: The file, made with its folder where missing, readable by its owner alone; None keeps it in memory.
+
+    Raises:
+        ConfigError: The file cannot be used, is no ledger, or was written by a newer Pointsman.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._writer = Writer(path)
+        # In memory there is only the one connection; a file is read beside the writer, without waiting for it.
+        self._reader = self._writer.connection if path is None else connect(path)
+        self._lock = self._writer.lock if path is None else lock_of(None)
+        if path is not None:
+            self._reader.execute("PRAGMA query_only = ON")
+        self._close = weakref.finalize(self, _close, self._writer, self._reader)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def record(self, row: Row) -> None:
+        """Keep a row: a decision or a call as it is, a run or a handoff in place of what was recorded under its id.
+
+        Args:
+            row: What happened. Secrets are taken out of its free texts.
+
+        Raises:
+            ConfigError: Rows could not be written, now or earlier.
+            ValueError: A number in it is too large to be kept.
+        """
+        table = TABLES[type(row)]
+        self._writer.put(table, table.encode(row))
+
+    def flush(self) -> None:
+        """Wait until everything recorded so far is on the disk.
+
+        Raises:
+            ConfigError: It could not be written.
+        """
+        self._writer.sync()
+
+    def close(self) -> None:
+        """Write what is left and close the file; a second call does nothing.
+
+        Raises:
+            ConfigError: It could not be written.
+        """
+        self._close()
+
+    def run(self, run: str) -> RunRow | None:
+        """The run of this id, or None."""
+        return next(iter(self._rows(RUNS, "WHERE id = ?", (run,))), None)
+
+    def runs(self, limit: int | None = None) -> tuple[RunRow, ...]:
+        """The runs, the newest first.
+
+        Args:
+            limit: Most to return.
+        """
+        return self._rows(RUNS, "ORDER BY started DESC, id LIMIT ?", (-1 if limit is None else limit,))
+
+    def calls(self, run: str | None = None, limit: int | None = None) -> tuple[CallRow, ...]:
+        """The calls in the order they were recorded.
+
+        Args:
+            run: Only those of this run.
+            limit: Most to return, the latest.
+        """
+        return self._latest(CALLS, run, limit)
+
+    def decisions(self, run: str | None = None, limit: int | None = None) -> tuple[DecisionRow, ...]:
+        """The routing decisions in the order they were recorded.
+
+        Args:
+            run: Only those of this run.
+            limit: Most to return, the latest.
+        """
+        return self._latest(DECISIONS, run, limit)
+
+    def decision(self, decision: str) -> DecisionRow | None:
+        """The decision of this id, or None."""
+        return next(iter(self._rows(DECISIONS, "WHERE id = ?", (decision,))), None)
+
+    def handoffs(self, open_only: bool = False) -> tuple[HandoffRow, ...]:
+        """What was handed to a person, the oldest first.
+
+        Args:
+            open_only: Only what is not done.
+        """
+        latest = "WHERE seq IN (SELECT max(seq) FROM handoffs GROUP BY id)"
+        return self._rows(HANDOFFS, f"{latest}{' AND done = 0' if open_only else ''} ORDER BY at, seq")
+
+    def finish_handoff(self, handoff: str) -> HandoffRow:
+        """Tick off what a person has done; doing it twice is no fault.
+
+        Args:
+            handoff: Its id.
+
+        Raises:
+            ConfigError: There is no such handoff.
+        """
+        row: HandoffRow | None = next(iter(self._rows(HANDOFFS, "WHERE id = ? ORDER BY seq DESC", (handoff,))), None)
+        if row is None:
+            raise ConfigError(f"nothing was handed over under the id {handoff!r}")
+        if not row.done:
+            row = replace(row, done=True)
+            self.record(row)
+            self.flush()
+        return row
+
+    def run_cost(self, run: str) -> tuple[int, int]:
+        """Picodollars a run has cost so far, and how many of its calls may have cost something nobody knows.
+
+        Args:
+            run: Its id.
+        """
+        with self.reading() as connection:
+            # In two halves, since SQLite's sum overflows where money does not.
+            query = f"SELECT sum(cost / ?1), sum(cost % ?1), sum({UNPRICED}) FROM calls WHERE run = ?2"  # noqa: S608 - our own words
+            high, low, unknown = connection.execute(query, (HALF, run)).fetchone()
+        return (high or 0) * HALF + (low or 0), unknown or 0
+
+    def verify(self) -> list[Break]:
+        """Find every decision, call and handoff that was edited, removed or moved since it was recorded."""
+        with self.reading() as connection:
+            return list(breaks(connection))
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees all that was recorded, in one state of the file throughout the block."""
+        self._writer.settle()
+        with self._lock:
+            self._reader.execute("BEGIN")
+            try:
+                yield self._reader
+            finally:
+                self._reader.execute("ROLLBACK")
+
+    def _latest(self, table: Table, run: str | None, limit: int | None) -> tuple[Any, ...]:
+        where, values = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        rows = self._rows(table, f"{where} ORDER BY seq DESC LIMIT ?", (*values, -1 if limit is None else limit))
+        return rows[::-1]
+
+    def _rows(self, table: Table, rest: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+        query = f"SELECT {table.names} FROM {table.name} {rest}"  # noqa: S608 - our own words
+        with self.reading() as connection:
+            return tuple([table.decode(found) for found in connection.execute(query, values)])
+
+
+def _close(writer: Writer, reader: Connection) -> None:
+    try:
+        writer.close()
+    finally:
+        reader.close()

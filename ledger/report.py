@@ -1,0 +1,378 @@
+"""What the calls cost, how they were routed, and what went wrong, added up over the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import reduce
+from typing import TYPE_CHECKING, NamedTuple
+
+from .connection import Connection
+from .prices import PICODOLLARS
+from .rows import DecisionRow
+from .tables import DECISIONS, HALF, UNPRICED
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
+
+__all__ = ["Failures", "Percentiles", "Report", "Savings", "Share", "Totals", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Calls added up.
+
+    Attributes:
+        calls: Model calls, answered or not.
+        failed: Those without a usable answer.
+        retries: Those that were not the first of their decision: asked again, fallen back or escalated.
+        input: Input tokens, those from and to a cache included.
+        output: Output tokens.
+        cache_read: Input tokens read from a cache.
+        cache_write: Input tokens written to a cache.
+        cost: USD of the calls whose cost is known.
+        unpriced: Calls that may have cost something nobody knows; they are not in ``cost``.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    retries: int = 0
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The calls of one model, tier, agent or tag; ``share`` is their part of all calls, in 0..1."""
+
+    name: str
+    share: float
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often a model failed in one way, a `FailureKind` value."""
+
+    model: str
+    kind: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Nearest-rank percentiles over ``count`` values, in seconds."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What routing saved against sending every request to the flagship, net of what failed attempts cost.
+
+    Attributes:
+        flagship: The models that the comparison is with.
+        compared: Usable answers whose own and whose flagship cost are known.
+        left_out: Usable answers where one of them is not.
+        flagship_cost: USD the compared answers would have cost there.
+        cost: USD they did cost.
+        wasted: USD spent on calls without a usable answer, which the flagship is taken not to have made.
+        saved: USD, ``flagship_cost - cost - wasted``; negative for a loss.
+    """
+
+    flagship: tuple[str, ...]
+    compared: int
+    left_out: int
+    flagship_cost: float
+    cost: float
+    wasted: float
+    saved: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything `report` adds up; ``dataclasses.asdict`` of it is JSON.
+
+    Attributes:
+        since: Only what happened at or after this, in seconds since the epoch; None for all.
+        run: Only this run; None for all.
+        tag: Only runs with this tag; None for all.
+        runs: Runs by status.
+        decisions: Routing decisions.
+        escalated: Decisions that took more than one call.
+        totals: All calls.
+        error_rate: Share of the calls without a usable answer, in 0..1.
+        models: By model, the most calls first; so are the three below.
+        tiers: By tier.
+        agents: By agent.
+        tags: By tag; a run with several counts under each.
+        failures: By model and kind, the most frequent first.
+        latency: Of the usable answers, to their end; None when there are none.
+        first_token: Of the usable answers that were streamed, to their first chunk; None when there are none.
+        savings: Against the flagship; None when no call was compared.
+        open_handoffs: What waits for a person.
+        last: The latest decisions, the newest first.
+    """
+
+    since: float | None
+    run: str | None
+    tag: str | None
+    runs: Mapping[str, int]
+    decisions: int
+    escalated: int
+    totals: Totals
+    error_rate: float
+    models: tuple[Share, ...]
+    tiers: tuple[Share, ...]
+    agents: tuple[Share, ...]
+    tags: tuple[Share, ...]
+    failures: tuple[Failures, ...]
+    latency: Percentiles | None
+    first_token: Percentiles | None
+    savings: Savings | None
+    open_handoffs: int
+    last: tuple[DecisionRow, ...]
+
+
+def report(
+    ledger: Ledger, *, since: float | None = None, run: str | None = None, tag: str | None = None, last: int = 20
+) -> Report:
+    """Add up the ledger, in memory that does not grow with it.
+
+    Args:
+        ledger: What to read.
+        since: Only what happened at or after this, in seconds since the epoch.
+        run: Only this run.
+        tag: Only runs with this tag.
+        last: How many of the latest decisions to show.
+    """
+    query = _Query(since, run, tag)
+    with ledger.reading() as connection:
+        groups = list(query.groups(connection))
+        total = _added(group.sums for group in groups)
+        calls = total.calls
+        decisions, escalated = query.decisions(connection)
+        return Report(
+            since=since,
+            run=run,
+            tag=tag,
+            runs=query.runs(connection),
+            decisions=decisions,
+            escalated=escalated,
+            totals=total.totals(),
+            error_rate=total.failed / calls if calls else 0.0,
+            models=_shares(((group.model, group.sums) for group in groups), calls),
+            tiers=_shares(((group.tier, group.sums) for group in groups), calls),
+            agents=_shares(((group.agent, group.sums) for group in groups), calls),
+            tags=_shares(query.tags(connection), calls),
+            failures=_failures(groups),
+            latency=query.percentiles(connection, "latency"),
+            first_token=query.percentiles(connection, "first_token"),
+            savings=_savings(groups),
+            open_handoffs=query.open_handoffs(connection),
+            last=query.last(connection, last),
+        )
+
+
+class _Sums(NamedTuple):
+    """Sums over a group of calls, money in picodollars."""
+
+    calls: int = 0
+    failed: int = 0
+    retries: int = 0
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    unpriced: int = 0
+    compared: int = 0
+    left_out: int = 0
+    cost: int = 0
+    flagship_cost: int = 0
+    compared_cost: int = 0
+    wasted: int = 0
+
+    def plus(self, other: _Sums) -> _Sums:
+        """Both groups together."""
+        return _Sums(*map(sum, zip(self, other, strict=True)))
+
+    def totals(self) -> Totals:
+        """What of it is reported for every group."""
+        return Totals(
+            calls=self.calls,
+            failed=self.failed,
+            retries=self.retries,
+            input=self.input,
+            output=self.output,
+            cache_read=self.cache_read,
+            cache_write=self.cache_write,
+            cost=_usd(self.cost),
+            unpriced=self.unpriced,
+        )
+
+
+class _Group(NamedTuple):
+    """The calls that have these in common."""
+
+    model: str
+    tier: str
+    agent: str
+    failure: str | None
+    flagship: str
+    sums: _Sums
+
+
+_BOTH_KNOWN = "cost IS NOT NULL AND flagship_cost IS NOT NULL"
+_COUNTED = (
+    "count(*)",
+    "sum(failure IS NOT NULL)",
+    "sum(attempt > 1)",
+    *(f"sum({kind})" for kind in ("input", "output", "cache_read", "cache_write")),
+    f"sum({UNPRICED})",
+    f"sum(failure IS NULL AND {_BOTH_KNOWN})",
+    f"sum(failure IS NULL AND NOT ({_BOTH_KNOWN}))",
+)
+_MONEY = (
+    ("cost", "TRUE"),
+    ("flagship_cost", f"failure IS NULL AND {_BOTH_KNOWN}"),
+    ("cost", f"failure IS NULL AND {_BOTH_KNOWN}"),
+    ("cost", "failure IS NOT NULL"),
+)
+# In the order of `_Sums`, each amount of money as its two parts.
+_SUMS = ", ".join(
+    (
+        *_COUNTED,
+        *(f"sum({what} {part} {HALF}) FILTER (WHERE {where})" for what, where in _MONEY for part in ("/", "%")),
+    )
+)
+
+
+def _sums(found: tuple[int | None, ...]) -> _Sums:
+    values = [value or 0 for value in found]
+    counted, parts = values[: len(_COUNTED)], values[len(_COUNTED) :]
+    return _Sums(*counted, *(high * HALF + low for high, low in zip(parts[::2], parts[1::2], strict=True)))
+
+
+class _Query:
+    """The questions to one ledger about what a report covers."""
+
+    def __init__(self, since: float | None, run: str | None, tag: str | None) -> None:
+        self._since, self._run, self._tag = since, run, tag
+
+    def groups(self, connection: Connection) -> Iterator[_Group]:
+        """The calls by all that the report tells apart at once, so that they are read but once."""
+        common = "model, tier, agent, failure, flagship"
+        query = f"SELECT {common}, {_SUMS} FROM calls WHERE {self._where()} GROUP BY {common}"  # noqa: S608 - our own words
+        for found in connection.execute(query, self._values()):
+            yield _Group(*(*found[:5], _sums(found[5:])))
+
+    def tags(self, connection: Connection) -> Iterator[tuple[str, _Sums]]:
+        """The calls by the tags of their run."""
+        source = "calls JOIN runs ON runs.id = calls.run, json_each(runs.tags)"
+        query = f"SELECT json_each.value, {_SUMS} FROM {source} WHERE {self._where()} GROUP BY 1"  # noqa: S608 - our own words
+        for tag, *found in connection.execute(query, self._values()):
+            yield tag, _sums(tuple(found))
+
+    def runs(self, connection: Connection) -> dict[str, int]:
+        """The number of runs by status."""
+        query = (
+            f"SELECT status, count(*) FROM runs WHERE {self._where('started', 'id')} GROUP BY status ORDER BY status"  # noqa: S608 - our own words
+        )
+        return dict(connection.execute(query, self._values()))
+
+    def decisions(self, connection: Connection) -> tuple[int, int]:
+        """The number of decisions, and of those that took more than one call."""
+        where = self._where()
+        every = connection.execute(f"SELECT count(*) FROM decisions WHERE {where}", self._values())  # noqa: S608 - our own words
+        query = f"SELECT count(DISTINCT decision) FROM calls WHERE attempt > 1 AND {where}"  # noqa: S608 - our own words
+        return every.fetchone()[0], connection.execute(query, self._values()).fetchone()[0]
+
+    def percentiles(self, connection: Connection, column: str) -> Percentiles | None:
+        """Percentiles of a column over the usable answers that have it."""
+        source = f"FROM calls WHERE failure IS NULL AND {column} IS NOT NULL AND {self._where()}"
+        (count,) = connection.execute(f"SELECT count(*) {source}", self._values()).fetchone()
+        if not count:
+            return None
+        query = f"SELECT {column} {source} ORDER BY {column} LIMIT 1 OFFSET :rank"
+        found = [
+            connection.execute(query, {**self._values(), "rank": math.ceil(count * percent / 100) - 1}).fetchone()[0]
+            for percent in (50, 95, 99)
+        ]
+        return Percentiles(count, *found)
+
+    def open_handoffs(self, connection: Connection) -> int:
+        """The number of handoffs that are not done, by what was last recorded of each."""
+        latest = "seq IN (SELECT max(seq) FROM handoffs GROUP BY id)"
+        query = f"SELECT count(*) FROM handoffs WHERE {latest} AND done = 0 AND {self._where()}"  # noqa: S608 - our own words
+        count: int = connection.execute(query, self._values()).fetchone()[0]
+        return count
+
+    def last(self, connection: Connection, limit: int) -> tuple[DecisionRow, ...]:
+        """The latest decisions, the newest first."""
+        query = f"SELECT {DECISIONS.names} FROM decisions WHERE {self._where()} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - our own words
+        found = connection.execute(query, {**self._values(), "limit": limit})
+        return tuple([DECISIONS.decode(values) for values in found])
+
+    def _where(self, at: str = "at", run: str = "run") -> str:
+        parts = ["TRUE"]
+        if self._since is not None:
+            parts.append(f"{at} >= :since")
+        if self._run is not None:
+            parts.append(f"{run} = :run")
+        if self._tag is not None:
+            tagged = "SELECT r.id FROM runs AS r, json_each(r.tags) AS t WHERE t.value = :tag"
+            parts.append(f"{run} IN ({tagged})")
+        return " AND ".join(parts)
+
+    def _values(self) -> dict[str, float | str | None]:
+        return {"since": self._since, "run": self._run, "tag": self._tag}
+
+
+def _added(sums: Iterable[_Sums]) -> _Sums:
+    return reduce(_Sums.plus, sums, _Sums())
+
+
+def _shares(groups: Iterable[tuple[str, _Sums]], calls: int) -> tuple[Share, ...]:
+    added: dict[str, _Sums] = {}
+    for name, sums in groups:
+        added[name] = added.get(name, _Sums()).plus(sums)
+    shares = [Share(name, sums.calls / calls, sums.totals()) for name, sums in added.items()]
+    return tuple(sorted(shares, key=lambda share: (-share.totals.calls, share.name)))
+
+
+def _failures(groups: Iterable[_Group]) -> tuple[Failures, ...]:
+    counted: Counter[tuple[str, str]] = Counter()
+    for group in groups:
+        if group.failure is not None:
+            counted[group.model, group.failure] += group.sums.calls
+    found = [Failures(model, kind, calls) for (model, kind), calls in counted.items()]
+    return tuple(sorted(found, key=lambda failures: (-failures.calls, failures.model, failures.kind)))
+
+
+def _savings(groups: Sequence[_Group]) -> Savings | None:
+    total = _added(group.sums for group in groups)
+    if not total.compared:
+        return None
+    return Savings(
+        flagship=tuple(sorted({group.flagship for group in groups if group.sums.compared and group.flagship})),
+        compared=total.compared,
+        left_out=total.left_out,
+        flagship_cost=_usd(total.flagship_cost),
+        cost=_usd(total.compared_cost),
+        wasted=_usd(total.wasted),
+        saved=_usd(total.flagship_cost - total.compared_cost - total.wasted),
+    )
+
+
+def _usd(pico: int) -> float:
+    return float(Decimal(pico) / PICODOLLARS)

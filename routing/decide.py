@@ -1,0 +1,369 @@
+"""`decide`: which models may run a step, best first, and why each of the others may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final
+
+from ..configs.catalogue import ModelCard
+from ..configs.words import Risk, Tier
+from .decision import Decision, Rejection, RuleHit
+from .features import Features
+from .policy import CompiledCard, Policy
+from .request import Circumstances
+from .risk import judge
+from .rules import Facts, declared, holds, measured
+
+__all__ = ["decide"]
+
+# A scorer below this is more likely wrong than right about its tier.
+_LOW_CONFIDENCE: Final = 0.5
+_TIERS: Final = tuple(Tier)
+_CANNOT: Final = {
+    "image": "cannot read images",
+    "pdf": "cannot read PDF files",
+    "audio": "cannot hear audio",
+    "video": "cannot watch video",
+}
+_CODE_TASKS: Final = frozenset({"code", "terminal"})
+_CODE_SHARE: Final = 0.2
+_NO_CIRCUMSTANCES: Final = Circumstances()
+
+
+@dataclass(slots=True)
+class _Said:
+    """What the routing rules said together."""
+
+    tier: Tier | None = None
+    by: str = ""
+    # The tier could have been another had the complexity been judged otherwise.
+    by_complexity: bool = False
+    prefer: dict[str, int] = field(default_factory=dict)
+    avoid: dict[str, str] = field(default_factory=dict)
+    require: dict[str, float] = field(default_factory=dict)
+    hits: list[RuleHit] = field(default_factory=list)
+
+
+def decide(features: Features, policy: Policy, circumstances: Circumstances = _NO_CIRCUMSTANCES) -> Decision:
+    """Decide which models may run a step.
+
+    Risk sets the floor; above it the rules, the caller and the complexity choose a tier; what a model can do and what
+    is true at the moment leave the candidates; the strategy orders them. Same arguments, same decision.
+
+    The rules' tier is taken one higher where it hangs on a complexity judged with confidence below 0.5, except that
+    a rule for the on-device tier stands where that tier serves the task: its model declines by itself. A tier or a
+    model asked for counts from the floor upwards. Tiers never fall along the candidates, save that an asked model
+    stands first.
+
+    Args:
+        features: Of the step, from `extract` or a record.
+        policy: Compiled rules and catalogue.
+        circumstances: What is true right now.
+
+    Returns:
+        The decision; without candidates where no model qualifies.
+    """
+    facts = declared(features)
+    risk, risk_hits = judge(facts, features.risk, policy)
+    floor = policy.floors[risk]
+    complexity, confidence = policy.scorer(features)
+    facts.update(measured(features, risk, complexity, circumstances.budget_left))
+    said = _apply_rules(facts, policy)
+    hits = said.hits
+    wanted = _wanted_tier(features, policy, said, confidence, risk, floor, circumstances)
+
+    need = _Need(features, policy, circumstances, said, floor)
+    rejected: dict[str, str] = {}
+    able: list[CompiledCard] = []
+    for entry in policy.cards:
+        reason = need.lacking(entry)
+        if reason is None:
+            able.append(entry)
+        else:
+            rejected[entry.id] = reason
+
+    asked = _asked(features, able, rejected, circumstances, hits)
+    tier = wanted
+    if asked is not None:
+        if asked.rank > wanted.rank:
+            wanted = asked.card.tier
+        tier = asked.card.tier
+    by_tier: dict[int, list[CompiledCard]] = {}
+    for entry in able:
+        if entry.rank >= wanted.rank or entry is asked:
+            by_tier.setdefault(entry.rank, []).append(entry)
+        else:
+            rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {wanted.value}"
+    if by_tier and asked is None and wanted.rank not in by_tier:
+        tier = _TIERS[min(by_tier)]
+        hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
+
+    ordered = _order(by_tier, features, policy.routing.strategy, said.prefer, asked)
+    return Decision(
+        request=features.id,
+        risk=risk,
+        floor=floor,
+        tier=tier,
+        candidates=tuple(entry.id for entry in ordered),
+        rejected=tuple(Rejection(entry.id, rejected[entry.id]) for entry in policy.cards if entry.id in rejected),
+        rules=(*risk_hits, *hits),
+        complexity=complexity,
+        confidence=confidence,
+        features=features,
+        policy_hash=policy.policy_hash,
+        price_version=policy.price_version,
+    )
+
+
+def _apply_rules(facts: Facts, policy: Policy) -> _Said:
+    said = _Said()
+    for rule in policy.rules:
+        if not holds(rule.predicates, facts):
+            continue
+        names_tier = rule.tier is not None and said.tier is None
+        if rule.complexity is not None:
+            said.by_complexity = said.by_complexity or names_tier
+            if not rule.complexity(facts):
+                continue
+        if names_tier:
+            said.tier, said.by = rule.tier, rule.hit.id
+        for name in rule.prefer:
+            said.prefer.setdefault(name, len(said.prefer))
+        for name in rule.avoid:
+            said.avoid.setdefault(name, rule.hit.id)
+        for score, least in rule.require:
+            said.require[score] = max(least, said.require.get(score, 0.0))
+        # A rule whose tier came too late and that says nothing else did not apply.
+        if names_tier or rule.prefer or rule.avoid or rule.require:
+            said.hits.append(rule.hit)
+    return said
+
+
+def _wanted_tier(
+    features: Features,
+    policy: Policy,
+    said: _Said,
+    confidence: float,
+    risk: Risk,
+    floor: Tier,
+    circumstances: Circumstances,
+) -> Tier:
+    """The tier by rules, confidence, caller, floor and fallback, each with the hit that explains it."""
+    tier, hits = said.tier or floor, said.hits
+    unsure = said.by_complexity and confidence < _LOW_CONFIDENCE and floor.rank <= tier.rank < Tier.FRONTIER.rank
+    if unsure and not _served_on_device(tier, features, policy):
+        hits.append(RuleHit("confidence.low", f"confidence {confidence:.2f} in {tier.value}: one tier up"))
+        tier = _TIERS[tier.rank + 1]
+    if features.tier is not None and features.tier.rank < floor.rank:
+        said_floor = f"risk {risk.value} demands {floor.value}"
+        hits.append(RuleHit("agent.tier", f"tier {features.tier.value} was asked for, but {said_floor}"))
+    elif features.tier is not None and features.tier.rank > tier.rank:
+        hits.append(RuleHit("agent.tier", f"tier {features.tier.value} was asked for"))
+        tier = features.tier
+    if tier.rank < floor.rank:
+        hits.append(RuleHit("risk.floor", f"risk {risk.value} raises {tier.value} to {floor.value}"))
+        tier = floor
+    least = circumstances.at_least
+    if least is not None and least.rank > tier.rank:
+        hits.append(RuleHit("fallback.at-least", f"a fallback may not go below {least.value}"))
+        tier = least
+    return tier
+
+
+def _served_on_device(tier: Tier, features: Features, policy: Policy) -> bool:
+    return tier is Tier.ONDEVICE and any(
+        entry.rank == 0 and (entry.card.tasks is None or features.task in entry.card.tasks) for entry in policy.cards
+    )
+
+
+class _Need:
+    """What a model must be able to do to run this step now."""
+
+    __slots__ = (
+        "_approved",
+        "_circumstances",
+        "_context",
+        "_features",
+        "_floor",
+        "_least",
+        "_limits",
+        "_modalities",
+        "_ranks",
+        "_said",
+    )
+
+    def __init__(
+        self, features: Features, policy: Policy, circumstances: Circumstances, said: _Said, floor: Tier
+    ) -> None:
+        self._features = features
+        self._circumstances = circumstances
+        self._said = said
+        self._floor = floor
+        self._least = circumstances.at_least
+        self._ranks = (floor.rank, 0 if self._least is None else self._least.rank)
+        self._context = features.tokens + features.max_output
+        self._modalities = frozenset(features.modalities)
+        self._approved = policy.routing.approved
+        self._limits = policy.limits.tiers
+
+    def lacking(self, entry: CompiledCard) -> str | None:
+        """Why this model may not run the step; None where it may.
+
+        What lasts is said before what may be different in a minute, so that nobody buys a key in vain.
+        """
+        return self._not_allowed(entry) or self._not_able(entry.card) or self._not_now(entry)
+
+    def _not_allowed(self, entry: CompiledCard) -> str | None:
+        tier = entry.card.tier
+        if entry.rank < self._ranks[0]:
+            return f"tier {tier.value} is below the floor {self._floor.value}"
+        if self._least is not None and entry.rank < self._ranks[1]:
+            return f"tier {tier.value} is below {self._least.value}, the least for a fallback"
+        if self._approved is not None and entry.id not in self._approved and entry.provider not in self._approved:
+            return "not approved"
+        if self._limits is not None and tier not in self._limits:
+            return f"user class {self._features.user_class} may not use tier {tier.value}"
+        if self._said.avoid:
+            rule = self._said.avoid.get(entry.id) or self._said.avoid.get(entry.provider)
+            if rule is not None:
+                return f"avoided by rule {rule}"
+        return None
+
+    def _not_able(self, card: ModelCard) -> str | None:
+        features = self._features
+        if card.tasks is not None and features.task not in card.tasks:
+            return f"serves only {', '.join(sorted(card.tasks))}"
+        if not self._modalities <= card.inputs:
+            missing = min(self._modalities - card.inputs)
+            return _CANNOT.get(missing, f"cannot take {missing}")
+        if features.tools and not card.tools:
+            return "cannot call tools"
+        if features.structured and not card.structured:
+            return "cannot be held to a schema"
+        if card.context is not None and card.context < self._context:
+            return f"context {card.context} < {self._context} tokens needed"
+        if card.max_output is not None and card.max_output < features.max_output:
+            return f"output {card.max_output} < {features.max_output} tokens needed"
+        for score, least in self._said.require.items():
+            has = card.scores.get(score)
+            if has is None:
+                return f"{score} unknown, {least:.2f} needed"
+            if has < least:
+                return f"{score} {has:.2f} < {least:.2f}"
+        return None
+
+    def _not_now(self, entry: CompiledCard) -> str | None:
+        now = self._circumstances
+        if entry.id in now.tried:
+            return "already tried"
+        if now.unavailable:
+            reason = now.unavailable.get(entry.id) or now.unavailable.get(entry.provider)
+            if reason is not None:
+                return reason
+        if now.needs_price and entry.card.prices is None:
+            return "price unknown, and a budget has to be kept"
+        return None
+
+
+def _asked(
+    features: Features,
+    able: list[CompiledCard],
+    rejected: dict[str, str],
+    circumstances: Circumstances,
+    hits: list[RuleHit],
+) -> CompiledCard | None:
+    """The model asked for, where it qualifies and is no lower than the tier asked for."""
+    name = features.model
+    if name is None:
+        return None
+    for entry in able:
+        if entry.id == name:
+            if features.tier is not None and entry.rank < features.tier.rank:
+                hits.append(RuleHit("agent.asks", f"{name} was asked for, but so was tier {features.tier.value}"))
+                return None
+            hits.append(RuleHit("agent.asks", f"{name} was asked for"))
+            return entry
+    why = rejected.get(name, "not in the catalogue")
+    hits.append(RuleHit("agent.asks", f"{name} was asked for, but: {why}"))
+    return None
+
+
+def _order(
+    by_tier: dict[int, list[CompiledCard]],
+    features: Features,
+    strategy: str,
+    prefer: dict[str, int],
+    asked: CompiledCard | None,
+) -> list[CompiledCard]:
+    """Tiers ascending; inside one the preferred, then by strategy; neighbours from different providers."""
+    ordered: list[CompiledCard] = [] if asked is None else [asked]
+    for rank in sorted(by_tier):
+        waiting = [entry for entry in by_tier[rank] if entry is not asked]
+        if len(waiting) > 1:
+            value = _STRATEGIES[strategy](waiting, features)
+            last = len(prefer)
+            waiting.sort(key=lambda entry: (prefer.get(entry.id, last), value[entry.id], entry.place))
+        while waiting:
+            previous = ordered[-1].provider if ordered else None
+            other = next((place for place, entry in enumerate(waiting) if entry.provider != previous), 0)
+            ordered.append(waiting.pop(other))
+    return ordered
+
+
+def _cost(entry: CompiledCard, features: Features) -> float:
+    """USD for the estimated input and the whole output allowance; infinite where the price is unknown."""
+    # Nothing times infinity is no number, and would sort anywhere.
+    if entry.input_price == inf or entry.output_price == inf:
+        return inf
+    return features.tokens * entry.input_price + features.max_output * entry.output_price
+
+
+def _quality(entry: CompiledCard, features: Features) -> float:
+    """Mean of the scores that matter here: reasoning always, coding with code in view, vision with pictures."""
+    scores = entry.card.scores
+    relevant = ["reasoning"]
+    if features.task in _CODE_TASKS or features.code_share >= _CODE_SHARE:
+        relevant.append("coding")
+    if len(features.modalities) > 1:
+        relevant.append("vision")
+    return sum(scores.get(name, 0.0) for name in relevant) / len(relevant)
+
+
+def _by_cost(entries: list[CompiledCard], features: Features) -> dict[str, float]:
+    return {entry.id: _cost(entry, features) for entry in entries}
+
+
+def _by_latency(entries: list[CompiledCard], features: Features) -> dict[str, float]:
+    return {entry.id: -entry.speed for entry in entries}
+
+
+def _by_quality(entries: list[CompiledCard], features: Features) -> dict[str, float]:
+    return {entry.id: -_quality(entry, features) for entry in entries}
+
+
+def _by_balance(entries: list[CompiledCard], features: Features) -> dict[str, float]:
+    """Sum of thrift, quality and speed, each from 0 to 1, so that none outweighs the others.
+
+    Quality and speed are divided by the best among the entries. Thrift is ``m / (m + cost)`` with ``m`` the middle of
+    the costs that are known and above zero: 1 for what is free, 0.5 for the middle, 0 where the price is unknown.
+    """
+    cost = {entry.id: _cost(entry, features) for entry in entries}
+    quality = {entry.id: _quality(entry, features) for entry in entries}
+    paid = sorted(value for value in cost.values() if 0 < value < inf)
+    middle = paid[len(paid) // 2] if paid else 1.0
+    best = max(quality.values()) or 1.0
+    fastest = max(entry.speed for entry in entries) or 1.0
+    return {
+        entry.id: -(middle / (middle + cost[entry.id]) + quality[entry.id] / best + entry.speed / fastest)
+        for entry in entries
+    }
+
+
+_STRATEGIES: Final[dict[str, Callable[[list[CompiledCard], Features], dict[str, float]]]] = {
+    "cost": _by_cost,
+    "latency": _by_latency,
+    "quality": _by_quality,
+    "balanced": _by_balance,
+}

@@ -1,0 +1,52 @@
+"""Write a decision down, and make it again from what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .decide import decide
+from .decision import Decision
+from .features import Features, features_dict, from_dict
+from .policy import Policy
+from .request import Circumstances
+
+__all__ = ["decision_dict", "replay"]
+
+
+def decision_dict(decision: Decision) -> dict[str, Any]:
+    """Write a decision as plain JSON values, with the features it was made from."""
+    features = decision.features
+    return {
+        "id": decision.request,
+        "risk": decision.risk.value,
+        "floor": decision.floor.value,
+        "tier": decision.tier.value,
+        "model": decision.model,
+        "candidates": list(decision.candidates),
+        "rejected": [{"model": rejection.model, "reason": rejection.reason} for rejection in decision.rejected],
+        "rules": [{"id": hit.id, "reason": hit.reason} for hit in decision.rules],
+        "complexity": decision.complexity,
+        "confidence": decision.confidence,
+        "policy_hash": decision.policy_hash,
+        "price_version": decision.price_version,
+        "features": features_dict(features) if isinstance(features, Features) else features,
+    }
+
+
+def replay(
+    recorded: Mapping[str, Any],
+    policy: Policy,
+    circumstances: Circumstances = Circumstances(),  # noqa: B008 - frozen
+) -> Decision:
+    """Make a recorded decision again, under the same policy or another.
+
+    Args:
+        recorded: The ``features`` of a `decision_dict`.
+        policy: The policy to decide by.
+        circumstances: What was true then.
+
+    Raises:
+        ConfigError: The record is not one of features.
+    """
+    return decide(from_dict(recorded), policy, circumstances)

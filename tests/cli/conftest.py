@@ -1,0 +1,68 @@
+"""A project of its own for each test, and the command run in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pointsman.cli.main import app
+
+Run = Callable[..., Any]
+
+DESK = """
+from pointsman import Agent, Workflow, tool
+
+deleted = []
+
+@tool(effect="read")
+def order_status(order_id: str) -> str:
+    \"\"\"Look up the status of an order.\"\"\"
+    return f"order {order_id} was sent on Monday"
+
+@tool(effect="destructive")
+def delete_account(user: str) -> str:
+    \"\"\"Delete the account of a user.\"\"\"
+    with open("deleted.txt", "a") as file:
+        file.write(user + "\\n")
+    return f"{user} is deleted"
+
+helper = Agent("helper", instructions="Help.", kind="transform")
+clerk = Agent("clerk", instructions="Delete what you are told to.", tools=[delete_account], kind="act")
+flow = Workflow("pair", [Agent("first", kind="transform"), Agent("second", kind="transform")], plan="in_order")
+
+def made():
+    return Workflow("made", [helper])
+
+number = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project to stand in."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def desk(project: Path) -> Path:
+    """A project with a file of agents."""
+    (project / "desk.py").write_text(DESK)
+    return project
+
+
+@pytest.fixture
+def pointsman() -> Run:
+    """Run the command in this process and give back how it ended."""
+    runner = CliRunner()
+
+    def run(*words: str, stdin: str | bytes | None = None) -> Any:
+        return runner.invoke(app, list(words), input=stdin)
+
+    return run

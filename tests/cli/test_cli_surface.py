@@ -1,0 +1,206 @@
+"""The command as a whole: help, errors, exit codes, and the pieces that need no model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pointsman.cli import main as cli
+from pointsman.cli.drawing import draw
+from pointsman.cli.errors import ExitCode, judge
+from pointsman.cli.screen import aligned, line, money, visible
+from pointsman.cli.target import looks_like_target
+from pointsman.cli.texts import read_input, read_messages
+from pointsman.configs.errors import ConfigError
+from typer.testing import CliRunner
+
+HEAVY = ("anthropic", "chromadb", "google", "langchain", "langchain_core", "langgraph", "numpy", "openai", "pydantic",
+         "rich", "sklearn", "wordllama", "yaml", "asyncio")  # fmt: skip
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner()
+
+
+def test_help_loads_nothing_but_typer_and_few_modules() -> None:
+    script = (
+        "import sys; sys.argv = ['pointsman', '--help']\n"
+        "from pointsman.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "import json; print('\\n' + json.dumps(sorted(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout.splitlines()[-1])
+
+    assert not [name for name in loaded if name.split(".")[0] in HEAVY]
+    assert len(loaded) < 200
+    assert [name for name in loaded if name.startswith("pointsman.")] == [
+        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.main",
+    ]  # fmt: skip
+
+
+def test_every_command_of_the_help_can_be_loaded_and_explains_itself(runner: CliRunner) -> None:
+    listed = runner.invoke(cli.app, ["--help"]).stdout
+    for name, (_, said) in cli.COMMANDS.items():
+        assert f"  {name} " in listed
+        assert said in listed
+        own = runner.invoke(cli.app, [name, "--help"])
+        assert own.exit_code == 0, name
+        assert f"pointsman {name}" in own.stdout
+
+
+def test_the_bare_command_prints_its_help(runner: CliRunner) -> None:
+    assert runner.invoke(cli.app, []).stdout == runner.invoke(cli.app, ["--help"]).stdout
+
+
+def test_the_version_is_that_of_the_distribution(runner: CliRunner) -> None:
+    from importlib.metadata import version
+
+    assert runner.invoke(cli.app, ["--version"]).stdout == f"pointsman {version('pointsman')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rnu"], "No such command 'rnu'. Did you mean 'run'"),
+        (["run", "--jbos", "3"], "No such option"),
+        (["run", "--jobs", "none"], "--jobs"),
+        (["run", "a.py:flow", "x", "--approval", "maybe"], "--approval"),
+        (["memory"], "Missing command"),
+    ],
+)
+def test_a_misuse_is_one_line_on_stderr_and_code_2(runner: CliRunner, words: list[str], said: str) -> None:
+    ended = runner.invoke(cli.app, words)
+
+    assert ended.exit_code == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: ")
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_an_unforeseen_error_is_one_line_and_its_traceback_is_kept_for_debug() -> None:
+    code, said = judge(RuntimeError("the\nmoon fell"))
+
+    assert code is ExitCode.FAILED
+    assert said.startswith("internal error: RuntimeError: the")
+    assert "--debug" in said
+
+
+def test_errors_end_with_the_code_of_their_family() -> None:
+    from pointsman.backends.base import BackendError
+    from pointsman.configs.words import FailureKind
+    from pointsman.tools.base import ToolFailed
+
+    assert judge(ConfigError("mend it", file="a.yaml", line=3)) == (ExitCode.USAGE, "a.yaml:3: mend it")
+    assert judge(BackendError(FailureKind.OVERLOADED, "busy"))[0] is ExitCode.FAILED
+    assert judge(ToolFailed("no"))[0] is ExitCode.FAILED
+    assert judge(TimeoutError())[0] is ExitCode.FAILED
+    assert judge(KeyboardInterrupt())[0] is ExitCode.INTERRUPTED
+    assert judge(ExceptionGroup("two", [ConfigError("first"), ValueError("second")])) == (ExitCode.USAGE, "first")
+
+
+def test_what_looks_like_a_key_does_not_reach_the_terminal() -> None:
+    assert "sk-ant-abcdefgh1234" not in judge(RuntimeError("denied for sk-ant-abcdefgh1234"))[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("desk.py:flow", True), ("pack.mod:flow", True), ("my desk.py:flow", True), ("desk.py", True),
+        ("My card was stolen", False), ("note: call me back", False), ("-", False), ("@message.txt", False),
+    ],
+)  # fmt: skip
+def test_a_target_is_told_from_an_input(text: str, target: bool) -> None:
+    assert looks_like_target(text) is target
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty"), (b"  \n ", "is empty"), (b"\xff\xfe\x00", "not UTF-8"), (b"GIF\x00", "binary"),
+        (b"x" * 101, "larger than 100 bytes"),
+    ],
+)  # fmt: skip
+def test_an_input_that_cannot_be_used_is_refused_with_what_to_do(tmp_path: Path, data: bytes, said: str) -> None:
+    file = tmp_path / "input"
+    file.write_bytes(data)
+
+    with pytest.raises(ConfigError, match=said):
+        read_input(f"@{file}", limit=100)
+
+
+def test_an_input_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing.txt: cannot be read: No such file"):
+        read_input(f"@{tmp_path / 'nothing.txt'}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("label\nx\n", 1, "no column 'text'"),
+        ("text,label\n", None, "no messages"),
+        ("text,label\nhello,a\nfine, thanks,b\n", 3, "put text with commas in quotes"),
+        ("text,label\nhello,a\n ,b\n", 3, "the text is empty"),
+        ('text,label\nhello,a\n"never closed,b\n', 3, "not a CSV"),
+    ],
+)
+def test_a_broken_csv_is_refused_with_its_line(tmp_path: Path, text: str, line: int | None, said: str) -> None:
+    file = tmp_path / "messages.csv"
+    file.write_text(text)
+
+    with pytest.raises(ConfigError, match=said) as refused:
+        read_messages(file)
+    assert refused.value.line == line
+
+
+def test_a_csv_keeps_line_breaks_in_quotes_and_the_line_each_row_begins_on(tmp_path: Path) -> None:
+    file = tmp_path / "messages.csv"
+    file.write_bytes(b'\xef\xbb\xbftext,label\r\n"two\r\nlines",a\r\nlast,\r\n')
+
+    rows = [(row.line, row.text, row.label) for row in read_messages(file)]
+    assert rows == [(2, "two\r\nlines", "a"), (4, "last", None)]
+
+
+@given(st.text())
+def test_no_text_can_move_the_cursor_or_turn_the_reading_direction(text: str) -> None:
+    import unicodedata
+
+    shown = visible(text)
+    assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cf") and c not in "\n\t\u200d"]
+    assert "\n" not in line(text)
+
+
+@given(st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), min_size=1))
+def test_a_table_has_a_line_for_each_row(rows: list[tuple[str, str]]) -> None:
+    assert len(aligned(rows, ("one", "two")).split("\n")) == len(rows) + 1
+
+
+def test_an_unknown_price_is_never_shown_as_zero() -> None:
+    assert money(None) == "unknown"
+    assert money(0) == "$0.0000"
+    assert money(1) == "<$0.000001"
+    assert money(25 * 10**10) == "$0.2500"
+
+
+def test_a_drawing_holds_every_node_and_lists_what_leads_back() -> None:
+    edges = [("a", "b", True), ("a", "c", True), ("b", "d", False), ("c", "d", False), ("d", "a", False)]
+    text = draw(["a", "b", "c", "d"], edges)
+
+    assert [text.count(f"| {name} |") for name in "abcd"] == [1, 1, 1, 1]
+    assert text.endswith("back again:\n  d --> a")
+    assert text.isascii()
+
+
+@given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20))
+def test_any_graph_can_be_drawn(pairs: set[tuple[int, int]]) -> None:
+    nodes = [f"n{i}" for i in range(8)]
+    text = draw(nodes, [(f"n{a}", f"n{b}", a % 2 == 0) for a, b in pairs])
+    assert all(text.count(f"| {node} |") == 1 for node in nodes)

@@ -1,0 +1,33 @@
+"""A runtime whose three vendors are the simulator, or which has no key at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.agents.runtime import Runtime
+from pointsman.configs.loader import load
+from pointsman.simulator import Simulator
+
+KEYS = {name: "not-a-real-key" for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY")}
+
+
+@pytest.fixture
+def runtime(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., Runtime]]:
+    """Make a runtime over the simulator; ``keys=False`` leaves only what runs on this machine."""
+    made: list[Runtime] = []
+
+    def make(*, keys: bool = True, **flags: Any) -> Runtime:
+        urls = {
+            f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL": simulator.url(vendor)
+            for vendor in ("anthropic", "openai", "google")
+        }
+        environ = {**(KEYS if keys else {}), **urls}
+        made.append(Runtime(load(tmp_path, environ=environ, flags=flags)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

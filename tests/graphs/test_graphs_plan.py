@@ -1,0 +1,46 @@
+"""Plans: what makes one impossible, and what can run when."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pointsman.graphs.plan import Plan, PlanStep, dependents, in_order, problem, ready
+
+
+def _plan(*steps: tuple[str, str, list[str]]) -> Plan:
+    return Plan(steps=[PlanStep(id=i, agent=a, needs=n) for i, a, n in steps])
+
+
+def test_a_plan_with_a_circle_is_refused() -> None:
+    assert "circle" in str(problem(_plan(("a", "x", ["b"]), ("b", "x", ["a"])), ["x"]))
+
+
+def test_a_plan_that_needs_what_it_does_not_have_is_refused() -> None:
+    assert "not in the plan" in str(problem(_plan(("a", "x", ["z"])), ["x"]))
+
+
+def test_a_plan_with_an_unknown_agent_is_refused() -> None:
+    assert "does not exist" in str(problem(_plan(("a", "ghost", [])), ["x"]))
+
+
+def test_a_plan_with_the_same_id_twice_is_refused() -> None:
+    assert "same id" in str(problem(_plan(("a", "x", []), ("a", "x", [])), ["x"]))
+
+
+def test_dependents_are_counted_through_others() -> None:
+    steps = _plan(("a", "x", []), ("b", "x", ["a"]), ("c", "x", ["b"])).model_dump()["steps"]
+    assert [dependents(steps, step) for step in "abc"] == [2, 1, 0]
+
+
+@given(st.integers(1, 12))
+def test_the_order_given_is_a_plan_that_runs_one_after_the_other(count: int) -> None:
+    names = [f"agent{n}" for n in range(count)]
+    plan = in_order(names)
+    assert problem(plan, names) is None
+    steps = plan.model_dump()["steps"]
+    done: list[str] = []
+    while now := ready(steps, done):
+        assert len(now) == 1
+        done.append(str(now[0]["id"]))
+    assert [step["agent"] for step in steps] == names
+    assert len(done) == count

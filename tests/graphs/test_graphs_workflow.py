@@ -1,0 +1,277 @@
+"""A supervised run over three vendors' SDKs: planned, run in parallel, verified, put together, recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman import Agent, Workflow, tool
+from pointsman.agents.runtime import Runtime
+from pointsman.configs.errors import ConfigError
+from pointsman.graphs.events import Called, Finished, Stepped, Token
+from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
+from pydantic import BaseModel
+
+Make = Callable[..., Runtime]
+
+
+class Ticket(BaseModel):
+    """A support ticket."""
+
+    subject: str
+    urgent: bool
+
+
+ran: list[str] = []
+
+
+@tool(effect="read")
+def order_status(order_id: str) -> str:
+    """Look up an order."""
+    return f"{order_id} is on its way"
+
+
+@tool(effect="destructive")
+def delete_order(order_id: str) -> str:
+    """Delete an order."""
+    ran.append(order_id)
+    return f"{order_id} is gone"
+
+
+def _plan(*steps: dict[str, Any]) -> Rule:
+    return Rule(
+        match=Match(contains_any_message="You plan work"),
+        answer=Answer(tool_calls=[{"name": "Plan", "arguments": {"steps": list(steps)}}]),
+    )
+
+
+def _verdict(ok: bool, reason: str = "it holds") -> Rule:
+    return Rule(
+        match=Match(contains_any_message="You check another model's work"),
+        answer=Answer(tool_calls=[{"name": "Verdict", "arguments": {"ok": ok, "reason": reason}}]),
+    )
+
+
+def _two_agents() -> Workflow:
+    triage = Agent("triage", tier="economy", instructions="Write the ticket.", output=Ticket)
+    decide = Agent("decide", tier="frontier", kind="decide", instructions="Decide what to do.", tools=[order_status])
+    return Workflow("desk", agents=[triage, decide])
+
+
+def test_one_run_uses_three_vendors_and_the_ledger_agrees_with_them(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(
+        rules=[
+            _plan({"id": "a", "agent": "triage"}, {"id": "b", "agent": "decide", "needs": ["a"]}),
+            _verdict(True),
+            Rule(match=Match(model="*opus*"), answer=Answer(text="Block the card.")),
+        ]
+    )
+    home = runtime()
+    delete = Agent("decide", kind="decide", instructions="Decide what to do.", tools=[delete_order])
+    flow = Workflow("desk", agents=[_two_agents().agents[0], delete])
+    result = flow.run("My card was stolen", max_cost=5, runtime=home)
+    assert result.status == "done"
+    assert result.output == "Block the card."
+    assert {served.vendor for served in simulator.log} == {"anthropic", "openai", "google"}
+    home.ledger.flush()
+    rows = sorted(home.ledger.calls(run=result.run), key=lambda row: row.at)
+    assert sorted(str(row.answered_by) for row in rows) == sorted(served.answered or "" for served in simulator.log)
+    tokens = sum(row.usage.input + row.usage.output for row in rows if row.usage)
+    assert tokens == sum(served.input_tokens + served.output_tokens for served in simulator.log)
+    assert result.cost == pytest.approx(sum(served.cost_usd or 0 for served in simulator.log), abs=1e-12)
+    assert [step.risk for step in result.steps] == ["low", "high"]
+
+
+def test_steps_that_do_not_need_each_other_run_at_the_same_time(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(
+        rules=[
+            _plan(
+                {"id": "a", "agent": "one"},
+                {"id": "b", "agent": "two"},
+                {"id": "c", "agent": "three", "needs": ["a", "b"]},
+            ),
+            Rule(answer=Answer(text="done"), latency=400),
+        ]
+    )
+    flow = Workflow("trio", agents=[Agent(name, tier="economy") for name in ("one", "two", "three")])
+    result = flow.run("Look at both sides", runtime=runtime())
+    first, second, third = (next(s for s in result.steps if s.agent == name) for name in ("one", "two", "three"))
+    calls = {row.agent: row for row in result.calls}
+    assert calls["one"].at < calls["two"].at + calls["two"].latency
+    assert calls["two"].at < calls["one"].at + calls["one"].latency
+    assert calls["three"].at >= max(calls[n].at + calls[n].latency for n in ("one", "two"))
+    assert (first.status, second.status, third.status) == ("done", "done", "done")
+
+
+def test_a_later_step_reads_what_earlier_agents_wrote(runtime: Make, simulator: Simulator) -> None:
+    seen: list[str] = []
+
+    def listen(request: Any) -> Answer:
+        seen.append(request.user_text)
+        return Answer(text="The parcel code is QX-77.")
+
+    simulator.scenario = Scenario(
+        rules=[
+            _plan(
+                {"id": "a", "agent": "finder"},
+                {"id": "b", "agent": "thinker", "needs": ["a"]},
+                {"id": "c", "agent": "writer", "needs": ["b"], "instruction": "Name the parcel code"},
+            ),
+            Rule(answer=listen),
+        ]
+    )
+    agents = [Agent(name, tier="economy") for name in ("finder", "thinker", "writer")]
+    Workflow("chain", agents=agents).run("Find the parcel", runtime=runtime())
+    assert 'source="step:b by thinker"' in seen[2]
+    assert "QX-77" in seen[2]
+
+
+def test_a_plan_that_cannot_work_gives_way_to_the_order_given(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=[_plan({"id": "a", "agent": "nobody"}), Rule(answer=Answer(text="done"))])
+    flow = Workflow("pair", agents=[Agent("one", tier="economy"), Agent("two", tier="economy")])
+    result = flow.run("Go", runtime=runtime())
+    assert [step.agent for step in result.steps] == ["one", "two"]
+    assert "names an agent that does not exist" in result.notes[0]
+
+
+def test_a_doubted_high_risk_result_goes_to_a_person(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(
+        rules=[_verdict(False, "it promises a refund nobody approved"), Rule(answer=Answer(text="Refund it."))]
+    )
+    home = runtime()
+    flow = Workflow("solo", agents=[Agent("decide", kind="decide", tools=[delete_order])])
+    result = flow.run("Is a refund due?", runtime=home)
+    assert "handed to a person" in result.notes[0]
+    (waiting,) = home.ledger.handoffs(open_only=True)
+    assert "promises a refund" in waiting.reason
+
+
+def test_a_verifier_is_never_of_the_authors_own_provider(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=[_verdict(True), Rule(answer=Answer(text="Keep it."))])
+    flow = Workflow("solo", agents=[Agent("decide", kind="decide", tools=[delete_order])])
+    result = flow.run("Is a refund due?", runtime=runtime())
+    author, verifier = result.calls
+    assert author.model.startswith("anthropic/")
+    assert not verifier.model.startswith("anthropic/")
+
+
+def _deleting(simulator: Simulator) -> Workflow:
+    ran.clear()
+    simulator.scenario = Scenario(
+        rules=[
+            _verdict(True),
+            Rule(
+                match=Match(vendor="anthropic", first=1),
+                answer=Answer(tool_calls=[{"name": "delete_order", "arguments": {"order_id": "A-1"}}]),
+            ),
+            Rule(answer=Answer(text="Done.")),
+        ]
+    )
+    return Workflow("cleaner", agents=[Agent("cleaner", tools=[delete_order])])
+
+
+def test_a_destructive_act_waits_for_a_person_and_goes_on_when_approved(runtime: Make, simulator: Simulator) -> None:
+    flow, home = _deleting(simulator), runtime()
+    stopped = flow.run("Delete order A-1", runtime=home)
+    assert (stopped.status, ran) == ("pending", [])
+    (act,) = stopped.pending
+    assert (act.tool, act.arguments, act.risk) == ("delete_order", {"order_id": "A-1"}, "critical")
+    result = flow.resume(stopped.run, {act.id: {"decision": "approve", "digest": act.digest}}, runtime=home)
+    assert (result.status, ran) == ("done", ["A-1"])
+
+
+def test_an_approval_of_other_arguments_does_nothing(runtime: Make, simulator: Simulator) -> None:
+    flow, home = _deleting(simulator), runtime()
+    stopped = flow.run("Delete order A-1", runtime=home)
+    (act,) = stopped.pending
+    flow.resume(stopped.run, {act.id: {"decision": "approve", "digest": "0" * 16}}, runtime=home)
+    assert ran == []
+
+
+def test_a_rejected_act_is_not_done_and_the_model_is_told_why(runtime: Make, simulator: Simulator) -> None:
+    flow, home = _deleting(simulator), runtime()
+    stopped = flow.run("Delete order A-1", runtime=home)
+    (act,) = stopped.pending
+    answer = {act.id: {"decision": "reject", "digest": act.digest, "reason": "wrong customer"}}
+    assert flow.resume(stopped.run, answer, runtime=home).status == "done"
+    assert ran == []
+
+
+def test_an_edited_act_runs_with_the_persons_arguments(runtime: Make, simulator: Simulator) -> None:
+    flow, home = _deleting(simulator), runtime()
+    stopped = flow.run("Delete order A-1", runtime=home)
+    (act,) = stopped.pending
+    answer = {act.id: {"decision": "edit", "digest": act.digest, "arguments": {"order_id": "B-2"}}}
+    flow.resume(stopped.run, answer, runtime=home)
+    assert ran == ["B-2"]
+
+
+async def test_a_stream_tells_tokens_calls_steps_and_last_the_result(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="It flows through Cambridge to the sea."))])
+    flow = Workflow("solo", agents=[Agent("guide", tier="economy")])
+    events = [event async for event in flow.astream("Tell me about the Cam", runtime=runtime())]
+    assert isinstance(events[-1], Finished)
+    assert "".join(e.text for e in events if isinstance(e, Token)) == "It flows through Cambridge to the sea."
+    assert [e.row.model for e in events if isinstance(e, Called)] == ["openai/gpt-5.4-mini"]
+    assert [e.record.agent for e in events if isinstance(e, Stepped)] == ["guide"]
+
+
+def test_two_runs_from_synchronous_code_share_their_connections(runtime: Make, simulator: Simulator) -> None:
+    flow, home = Workflow("solo", agents=[Agent("guide", tier="economy")]), runtime()
+    assert [flow.run(text, runtime=home).status for text in ("one", "two")] == ["done", "done"]
+
+
+def test_runs_on_two_event_loops_both_work(runtime: Make, simulator: Simulator) -> None:
+    flow, home = Workflow("solo", agents=[Agent("guide", tier="economy")]), runtime()
+    for text in ("one", "two"):
+        assert asyncio.run(flow.arun(text, runtime=home)).status == "done"
+
+
+def test_a_run_that_fails_can_be_taken_up_again_without_repeating_what_was_done(
+    runtime: Make, simulator: Simulator
+) -> None:
+    failing = Rule(match=Match(contains="second part"), fault=Fault("bad_request"))
+    plan = _plan(
+        {"id": "a", "agent": "one", "instruction": "first part"},
+        {"id": "b", "agent": "two", "instruction": "second part", "needs": ["a"]},
+    )
+    simulator.scenario = Scenario(rules=[plan, failing, Rule(answer=Answer(text="done"))])
+    flow = Workflow("pair", agents=[Agent("one", tier="economy"), Agent("two", tier="economy")])
+    home = runtime()
+    with pytest.raises(Exception, match="Invalid type"):
+        flow.run("Go", runtime=home)
+    (run,) = home.ledger.runs(limit=1)
+    assert run.status == "failed"
+    before = len(simulator.log)
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="done"))])
+    result = flow.resume(run.id, runtime=home)
+    assert result.status == "done"
+    assert len(simulator.log) - before == 1
+
+
+def test_empty_input_and_unknown_runs_are_the_users_to_mend(runtime: Make) -> None:
+    flow, home = Workflow("solo", agents=[Agent("guide")]), runtime()
+    with pytest.raises(ConfigError, match="input is empty"):
+        flow.run("  ", runtime=home)
+    with pytest.raises(ConfigError, match="there is no run"):
+        flow.resume("20200101-000000-deadbeef", runtime=home)
+
+
+def test_checkpoints_and_ledger_are_readable_by_their_owner_only(runtime: Make, tmp_path: Path) -> None:
+    Workflow("solo", agents=[Agent("guide", tier="economy")]).run("Hello", runtime=runtime())
+    for name in ("checkpoints.db", "ledger.db"):
+        assert (tmp_path / ".pointsman" / name).stat().st_mode & 0o077 == 0
+
+
+def test_agents_work_as_nodes_of_a_graph_of_ones_own(runtime: Make) -> None:
+    from langgraph.graph import END, START, MessagesState, StateGraph
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("guide", Agent("guide", tier="economy").on(runtime()))
+    builder.add_edge(START, "guide")
+    builder.add_edge("guide", END)
+    state = builder.compile().invoke({"messages": [("user", "Where is the Cam?")]})
+    assert [message.type for message in state["messages"]] == ["human", "ai"]

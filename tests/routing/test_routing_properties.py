@@ -1,0 +1,198 @@
+"""What holds for every policy, catalogue, request and moment."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pointsman.configs.catalogue import ModelCard, TokenPrices
+from pointsman.configs.features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
+from pointsman.configs.schema import RoutingPolicy, Settings, StepRiskPolicy
+from pointsman.configs.words import Effect, FailureKind, Risk, StepKind, Tier
+from pointsman.routing.decide import decide
+from pointsman.routing.explain import decision_dict, replay
+from pointsman.routing.features import extract
+from pointsman.routing.lint import lint
+from pointsman.routing.policy import Policy
+from pointsman.routing.request import Circumstances, RouteRequest
+
+PROVIDERS = ("a", "b", "c")
+MODELS = [f"{provider}/{number}" for provider in PROVIDERS for number in range(3)]
+TASKS = ["chat", "code", "classify"]
+SCORES = st.dictionaries(
+    st.sampled_from(["reasoning", "coding", "vision", "speed"]), st.sampled_from([0.0, 0.3, 0.6, 0.9])
+)
+TEXTS = {"task": TASKS, "tag": ["x", "y"], "user_class": ["default", "trial"], "language": ["en", "de"]}
+
+
+@st.composite
+def cards(draw: st.DrawFn) -> list[ModelCard]:
+    return [draw(a_card(name)) for name in draw(st.lists(st.sampled_from(MODELS), unique=True, max_size=7))]
+
+
+@st.composite
+def a_card(draw: st.DrawFn, name: str) -> ModelCard:
+    price = draw(st.none() | st.sampled_from([0, 1, 7]))
+    return ModelCard(
+        id=name,
+        provider=name.split("/")[0],
+        name=name,
+        tier=draw(st.sampled_from(Tier)),
+        tasks=draw(st.none() | st.frozensets(st.sampled_from(TASKS), min_size=1)),
+        scores=draw(SCORES),
+        context=draw(st.none() | st.sampled_from([500, 10_000])),
+        max_output=draw(st.none() | st.sampled_from([500, 10_000])),
+        inputs=draw(st.sampled_from([frozenset({"text"}), frozenset({"text", "image"})])),
+        tools=draw(st.booleans()),
+        structured=draw(st.booleans()),
+        prices=None if price is None else TokenPrices(*[Decimal(price) / 1_000_000] * 4, version=f"table-{price}"),
+    )
+
+
+@st.composite
+def conditions(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
+    when: dict[str, Any] = {}
+    for name in draw(st.lists(st.sampled_from(names), unique=True, max_size=2)):
+        if name in NUMBERS:
+            when[name] = {draw(st.sampled_from(["min", "max"])): draw(st.sampled_from([0, 0.5, 2, 50]))}
+        else:
+            when[name] = [draw(st.sampled_from([*CHOICES.get(name, ()), *TEXTS.get(name, ())]))]
+    return when
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    rules = [
+        {
+            "id": f"r{number}",
+            "reason": "drawn",
+            "when": draw(conditions(list(ROUTING_FEATURES))),
+            "tier": draw(st.none() | st.sampled_from(Tier)),
+            "prefer": draw(st.lists(st.sampled_from(MODELS), max_size=2)),
+            "avoid": draw(st.lists(st.sampled_from([*MODELS, *PROVIDERS]), max_size=1)),
+            "require": draw(st.dictionaries(st.sampled_from(["coding", "vision"]), st.just(0.5), max_size=1)),
+        }
+        for number in range(draw(st.integers(0, 4)))
+    ]
+    routing = RoutingPolicy(
+        strategy=draw(st.sampled_from(["cost", "latency", "quality", "balanced"])),
+        rules=rules,
+        approved=draw(st.none() | st.lists(st.sampled_from([*MODELS, *PROVIDERS]), min_size=4)),
+        limits={"tiers": draw(st.none() | st.lists(st.sampled_from(Tier), min_size=2))},
+        cures=dict.fromkeys(FailureKind, "next"),
+    )
+    risk = StepRiskPolicy(
+        rules=[
+            {
+                "id": f"k{number}",
+                "reason": "drawn",
+                "when": draw(conditions(list(RISK_FEATURES))),
+                "risk": draw(st.sampled_from(Risk)),
+            }
+            for number in range(draw(st.integers(0, 4)))
+        ],
+        floors=draw(st.dictionaries(st.sampled_from(Risk), st.sampled_from(Tier))),
+        call=dict.fromkeys(Effect, Risk.HIGH),
+    )
+    score = draw(st.sampled_from([0.0, 0.5, 1.0])), draw(st.sampled_from([0.2, 0.9]))
+    return Policy.compile(routing, risk, draw(cards()), scorer=lambda features: score)
+
+
+IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
+MESSAGES = st.lists(st.sampled_from([IMAGE, {"role": "user", "content": "Hello, what is the matter?"}]), max_size=2)
+REQUESTS = st.builds(
+    RouteRequest,
+    messages=MESSAGES.map(tuple),
+    kind=st.none() | st.sampled_from(StepKind),
+    task=st.sampled_from(TASKS),
+    effects=st.lists(st.sampled_from(Effect), max_size=2).map(tuple),
+    tools=st.integers(0, 2),
+    reversible=st.booleans(),
+    sensitivity=st.sampled_from(["public", "internal", "personal", "secret"]),
+    dependents=st.integers(0, 4),
+    risk=st.none() | st.sampled_from(Risk),
+    tier=st.none() | st.sampled_from(Tier),
+    model=st.none() | st.sampled_from([*MODELS, "z/none"]),
+    structured=st.booleans(),
+    max_output=st.sampled_from([100, 5_000]),
+    user_class=st.sampled_from(TEXTS["user_class"]),
+    tags=st.lists(st.sampled_from(TEXTS["tag"])).map(tuple),
+)
+MOMENTS = st.builds(
+    Circumstances,
+    unavailable=st.dictionaries(st.sampled_from([*MODELS, *PROVIDERS]), st.just("down"), max_size=2),
+    tried=st.frozensets(st.sampled_from(MODELS), max_size=2),
+    at_least=st.none() | st.sampled_from(Tier),
+    needs_price=st.booleans(),
+    budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(policies(), REQUESTS, MOMENTS)
+def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest, moment: Circumstances) -> None:
+    decision = decide(extract(request), policy, moment)
+    known = {card.id: card for card in policy.catalogue}
+    chosen = [known[name] for name in decision.candidates]
+
+    # Every model is a candidate or rejected with a reason, exactly once.
+    assert sorted([*decision.candidates, *(rejection.model for rejection in decision.rejected)]) == sorted(known)
+    assert all(rejection.reason and "\n" not in rejection.reason for rejection in decision.rejected)
+
+    # No candidate is below the floor, below the tier chosen, or below where a fallback started.
+    least = max(decision.floor, decision.tier, moment.at_least or Tier.ONDEVICE)
+    assert all(card.tier >= least for card in chosen)
+    assert decision.tier >= decision.floor == policy.floor(decision.risk)
+    assert request.risk is None or decision.risk >= request.risk
+
+    # Tiers never fall, and the first candidate is of the tier chosen.
+    assert [card.tier for card in chosen] == sorted(card.tier for card in chosen)
+    assert not chosen or chosen[0].tier == decision.tier
+
+    # Nothing that is out of use or was tried comes back, and no price is unknown where one is needed.
+    assert not any(card.id in moment.tried for card in chosen)
+    assert not any(name in moment.unavailable for card in chosen for name in (card.id, card.provider))
+    assert not moment.needs_price or all(card.prices is not None for card in chosen)
+
+    # The second candidate of the first one's tier comes from another provider where one is there.
+    peers = [card for card in chosen if card.tier == chosen[0].tier]
+    if len({card.provider for card in peers}) > 1:
+        assert peers[0].provider != peers[1].provider
+
+
+@settings(max_examples=60, deadline=None)
+@given(policies(), REQUESTS, MOMENTS)
+def test_a_recorded_decision_replays_to_the_same(policy: Policy, request: RouteRequest, moment: Circumstances) -> None:
+    decision = decide(extract(request), policy, moment)
+    assert decide(extract(request), policy, moment) == decision
+    recorded = json.loads(json.dumps(decision_dict(decision)))
+    assert replay(recorded["features"], policy, moment) == decision
+
+
+@settings(max_examples=60, deadline=None)
+@given(policies(), REQUESTS, MOMENTS)
+def test_a_rule_that_lint_calls_unreachable_never_applies(
+    policy: Policy, request: RouteRequest, moment: Circumstances
+) -> None:
+    dead = {
+        problem.subject.removeprefix("risk ").removeprefix("rule ")
+        for problem in lint(policy)
+        if problem.what.startswith(("can never apply", "it can never apply"))
+    }
+    hits = {hit.id for hit in decide(extract(request), policy, moment).rules}
+    assert not dead & hits
+
+
+@settings(max_examples=60, deadline=None)
+@given(REQUESTS, MOMENTS, st.sampled_from([(0.0, 0.9), (0.4, 0.1), (0.9, 0.4)]))
+def test_the_built_in_risk_floor_holds_whatever_a_scorer_says(
+    settings: Settings, catalogue: Any, request: RouteRequest, moment: Circumstances, score: tuple[float, float]
+) -> None:
+    policy = Policy.compile(settings.routing, settings.risk, catalogue, scorer=lambda features: score)
+    tiers = {card.id: card.tier for card in catalogue}
+    decision = decide(extract(request), policy, moment)
+    if decision.risk.handled_as >= Risk.HIGH:
+        assert all(tiers[name] == Tier.FRONTIER for name in decision.candidates)

@@ -1,0 +1,118 @@
+"""The rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
+FOLDERS = [ROOT.joinpath(*name.split(".")[1:]) for name in PACKAGES]
+FILES = sorted(file for folder in FOLDERS for file in folder.glob("*.py"))
+SOURCES = [file for file in FILES if file.parent != ROOT] + [ROOT / "__init__.py"]
+
+
+def _name(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+def test_every_folder_with_python_in_it_is_listed_as_a_package() -> None:
+    found = {
+        ".".join(("pointsman", *init.parent.relative_to(ROOT).parts))
+        for init in ROOT.rglob("__init__.py")
+        if not {".venv", "build", "templates"} & set(init.parts)
+    }
+    assert found == set(PACKAGES)
+
+
+def test_the_wheel_carries_every_data_file() -> None:
+    import pointsman
+
+    home = Path(str(pointsman.__file__)).parent
+    for pattern in ("configs/*.yaml", "simulator/*.yaml", "py.typed"):
+        for file in ROOT.glob(pattern):
+            assert (home / file.relative_to(ROOT)).is_file(), file
+
+
+@pytest.mark.parametrize("module", ["pointsman", "pointsman.cli.main"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    heavy = {
+        "aiohttp", "anthropic", "chromadb", "genai_prices", "google", "httpx", "httpx2", "langchain", "langchain_core",
+        "langgraph", "numpy", "openai", "pydantic", "scipy", "sklearn", "wordllama", "yaml",
+    }  # fmt: skip
+    assert not loaded & heavy
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=_name)
+def test_public_names_are_sorted_and_exist(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    exported = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and getattr(node.targets[0], "id", "") == "__all__"
+        and isinstance(node.value, ast.List | ast.Tuple)
+    ]
+    if not exported:
+        return
+    (names,) = exported
+    assert list(names) == sorted(names)
+    dotted = ".".join(("pointsman", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    module = importlib.import_module(dotted)
+    assert [name for name in names if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=_name)
+def test_no_model_is_named_outside_backends_and_configs(file: Path) -> None:
+    if file.relative_to(ROOT).parts[0] in ("backends", "configs", "simulator"):
+        return
+    text = file.read_text(encoding="utf-8")
+    assert re.findall(r"claude-|gpt-\d|gemini-\d|deepseek-v|llama-?\d", text) == []
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=_name)
+def test_the_environment_is_read_in_one_place_below_the_command_line(file: Path) -> None:
+    place = file.relative_to(ROOT)
+    if place.parts[0] in ("cli", "server") or _name(file) == "configs/loader.py":
+        return
+    text = file.read_text(encoding="utf-8")
+    assert re.findall(r"os\.environ|getenv\(", text) == []
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=_name)
+def test_only_graphs_builds_a_state_graph(file: Path) -> None:
+    if file.relative_to(ROOT).parts[0] == "graphs":
+        return
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert [c for c in calls if getattr(c.func, "id", getattr(c.func, "attr", "")) == "StateGraph"] == []
+
+
+def test_the_locks_have_a_hash_for_every_package_and_name_no_host() -> None:
+    for lock in ("requirements.lock", "requirements-test.lock"):
+        text = (ROOT / lock).read_text(encoding="utf-8")
+        assert "://" not in text
+        pins = re.findall(r"^([\w.-]+)==", text, flags=re.MULTILINE)
+        blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+        assert len(pins) == len(blocks) > 100
+        assert all("--hash=sha256:" in block for block in blocks)
+
+
+def test_tests_cannot_reach_beyond_this_machine() -> None:
+    import socket
+
+    from pytest_socket import SocketConnectBlockedError
+
+    with pytest.raises(SocketConnectBlockedError):
+        socket.create_connection(("192.0.2.1", 80), timeout=0.1)
