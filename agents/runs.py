@@ -109,7 +109,12 @@ def run_scope(
         observe: Called with each model call's row as it ends.
     """
     run_id = run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
-    row = RunRow(id=run_id, target=target, started=time.time(), user=user, tags=tuple(tags))
+    before = runtime.ledger.run(run) if run else None
+    if before is not None:
+        # A run that is taken up stays the run that was started: its labels and its beginning are kept.
+        row = replace(before, ended=None, status="running", user=user or before.user, tags=(*before.tags, *tags))
+    else:
+        row = RunRow(id=run_id, target=target, started=time.time(), user=user, tags=tuple(tags))
     books = Run(run_id, runtime, row)
 
     def booked(call: CallRow) -> None:
@@ -122,7 +127,7 @@ def run_scope(
     outer = current()
     runtime.ledger.record(row)
     cap = None if max_cost is None else int(Decimal(str(max_cost)) * _PICO)
-    context = RunContext(id=run_id, user=user, tags=row.tags, cap=cap, observe=booked)
+    context = RunContext(id=run_id, user=row.user, tags=row.tags, cap=cap, observe=booked)
     try:
         with entered(StepContext(run=context)):
             yield books

@@ -5,6 +5,7 @@ The reply may have come in one piece or be merged from chunks; merging joins the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +49,19 @@ def _failure(message: AIMessage, finish: str | None, finishes: Mapping[str, Fail
         return FailureKind.MALFORMED
     if finishes[finish] is not None:
         return finishes[finish]
-    if message.invalid_tool_calls:
+    if message.invalid_tool_calls or not _arguments_are_json(message):
         return FailureKind.INVALID_OUTPUT
     return FailureKind.EMPTY if _empty(message) else None
+
+
+def _arguments_are_json(message: AIMessage) -> bool:
+    # Merging chunks mends arguments that break off, so a call can look whole that the model never finished.
+    for chunk in getattr(message, "tool_call_chunks", ()):
+        try:
+            json.loads(chunk["args"] or "{}", strict=False)
+        except json.JSONDecodeError:
+            return False
+    return True
 
 
 def _refused(message: AIMessage) -> bool:

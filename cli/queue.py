@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +41,7 @@ def queue(
     if context.invoked_subcommand is not None:
         return
     with opened(config) as runtime:
-        rows = [row for row in runtime.ledger.handoffs() if every or not row.done]
+        rows = runtime.ledger.handoffs(open_only=not every)
     if json:
         as_json([asdict(row) for row in rows])
         return
@@ -74,11 +74,11 @@ def done(
         if len(fitting) != 1:
             none = f"nothing in the queue has the id {item!r}: pointsman queue lists it"
             raise ConfigError(f"{len(fitting)} items begin with {item!r}: write more of the id" if fitting else none)
-        runtime.ledger.record(replace(fitting[0], done=True))
+        finished = runtime.ledger.finish_handoff(fitting[0].id)
     if json:
-        as_json(asdict(replace(fitting[0], done=True)))
+        as_json(asdict(finished))
     else:
-        result(f"{fitting[0].id[:_SHOWN]} is done: {short(fitting[0].summary, 100)}")
+        result(f"{finished.id[:_SHOWN]} is done: {short(finished.summary, 100)}")
 
 
 def _state(row: HandoffRow) -> str:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_NEAR = 1000
+"""How many of the latest runs a mistyped id is compared with."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -92,10 +95,10 @@ def _run_row(runtime: Runtime, run: str) -> RunRow:
 
     from ..configs.errors import ConfigError
 
-    known = {row.id: row for row in runtime.ledger.runs()}
-    if run in known:
-        return known[run]
-    near = difflib.get_close_matches(run, known, n=1)
+    row = runtime.ledger.run(run)
+    if row is not None:
+        return row
+    near = difflib.get_close_matches(run, [row.id for row in runtime.ledger.runs(limit=_NEAR)], n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
     raise ConfigError(f"there is no run {run!r}{meant}: pointsman runs lists them")
 
@@ -137,7 +140,7 @@ def runs(
     from .settings import opened
 
     with opened(config) as runtime:
-        rows = sorted(runtime.ledger.runs(), key=lambda row: row.started, reverse=True)[:limit]
+        rows = runtime.ledger.runs(limit=limit)
     if json:
         as_json([_record(row) for row in rows])
         return

@@ -192,10 +192,10 @@ def _stored(decision: str, config: Path | None) -> dict[str, Any]:
     from .settings import opened
 
     with opened(config) as runtime:
-        rows = [row for row in runtime.ledger.decisions() if row.id == decision]
-    if not rows:
+        row = runtime.ledger.decision(decision)
+    if row is None:
         raise ConfigError(f"{decision!r} is neither a file nor a decision in the ledger; run --json tells their ids")
-    return decision_record(rows[0])
+    return decision_record(row)
 
 
 def _told(record: dict[str, Any]) -> str:

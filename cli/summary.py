@@ -96,10 +96,8 @@ class Summary:
         if not self.local:
             return f"Providers used: {names}."
         if self.missing:
-            return (
-                f"No key was found, so only models on this machine ran ({names}); set one of {', '.join(self.missing)} "
-                "to use more."
-            )
+            keys = ", ".join(self.missing[:3])
+            return f"No key was found, so only models on this machine ran ({names}); set {keys} or another to use more."
         return f"Only models on this machine ran ({names})."
 
     def record(self) -> dict[str, Any]:
@@ -208,7 +206,7 @@ def summarise(ended: Sequence[Ended], runtime: Runtime, took: float) -> Summary:
         unpriced=sum(call.cost is None and call.usage is not None for call in calls),
         flagship=home.flagship.id if home.flagship else None,
         flagship_cost=_total(flagged),
-        queue=tuple(handoff for handoff in runtime.ledger.handoffs() if handoff.run in runs and not handoff.done),
+        queue=tuple(handoff for handoff in runtime.ledger.handoffs(open_only=True) if handoff.run in runs),
         providers=providers,
         local=all(home.settings.providers[name].local for name in providers),
         missing=_missing(runtime),

@@ -109,11 +109,11 @@ def _settings(
 def _secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, SecretStr]:
     providers = data.get("providers")
     entries = providers.values() if isinstance(providers, dict) else ()
-    names = {entry.get("key") for entry in entries if isinstance(entry, dict)}
+    named = [entry.get("key") for entry in entries if isinstance(entry, dict)]
     return {
         name: SecretStr(environ[name].strip())
-        for name in sorted(name for name in names if isinstance(name, str))
-        if environ.get(name, "").strip()
+        for name in named
+        if isinstance(name, str) and environ.get(name, "").strip()
     }
 
 

@@ -53,6 +53,7 @@ _WANTED: Final[Mapping[str, str]] = {
     "float_type": "must be a number",
     "tuple_type": "must be a list",
     "mapping_type": "must be a mapping",
+    "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
     "date_from_datetime_parsing": "must be a date such as 2026-11-21",

@@ -13,7 +13,10 @@ from ..configs.catalogue import ModelCard
 from ..configs.schema import ModelEntry, Settings
 from ..ledger.prices import PriceBook
 
-__all__ = ["catalogue", "unavailable"]
+__all__ = ["NO_KEY", "catalogue", "unavailable"]
+
+NO_KEY = "no key: set "
+"""How the reason begins where only a key is missing; the name of its variable follows."""
 
 _MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pdf", "audio_inputs": "audio"}
 _PROBE_SECONDS = 0.25
@@ -66,7 +69,7 @@ def unavailable(settings: Settings) -> Mapping[str, str]:
         elif settings.offline and not provider.local:
             reasons[name] = "offline: it is not on this machine"
         elif provider.key and settings.key_of(name) is None:
-            reasons[name] = f"no key: set {provider.key}"
+            reasons[name] = NO_KEY + provider.key
         elif provider.local and provider.base_url and not _listens(provider.base_url):
             reasons[name] = f"nothing listens at {provider.base_url}"
     return MappingProxyType(reasons)

@@ -336,6 +336,7 @@ class _Attempts:
             row,
             cost=prices.price(card.id, row.usage, at),
             flagship_cost=prices.price(flagship.id, row.usage, at) if flagship else None,
+            flagship=flagship.id if flagship else "",
             price_version=card.prices.version if card.prices else "",
         )
 

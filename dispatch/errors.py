@@ -30,7 +30,11 @@ class NoCandidate(ConfigError):
     """No model of the catalogue may or can run the step; the message lists why each fell."""
 
     def __init__(self, decision: Decision, agent: str) -> None:
-        reasons = "; ".join(f"{r.model}: {r.reason}" for r in decision.rejected) or "the catalogue is empty"
+        models: dict[str, list[str]] = {}
+        for rejection in decision.rejected:
+            models.setdefault(rejection.reason, []).append(rejection.model)
+        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in models.items())
+        reasons = reasons or "the catalogue is empty"
         super().__init__(
             f"no model can run {agent or 'this step'} (risk {decision.risk}, tier {decision.tier} or above): {reasons}"
         )

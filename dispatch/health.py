@@ -24,6 +24,7 @@ _VERDICTS: Final[Mapping[FailureKind, Verdict]] = {
     FailureKind.CONNECTION: "ill",
     FailureKind.AUTH: "down",
     FailureKind.QUOTA: "down",
+    FailureKind.UNAVAILABLE: "down",
     FailureKind.CONTEXT_LENGTH: "neutral",
     FailureKind.CONTENT_FILTER: "neutral",
     FailureKind.BAD_REQUEST: "neutral",

@@ -23,6 +23,7 @@ from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..configs.evidence import Evidence, render_evidence
 from ..configs.words import Risk, StepKind, Tier, Trust
+from ..dispatch.catalogue import NO_KEY
 from ..dispatch.context import entered
 from ..dispatch.errors import AllFailed, NoCandidate
 from ..memory.chunks import load_folder
@@ -232,7 +233,7 @@ class _Rooms:
             guess = _guess(error, "intent")
             return {
                 "intent": {"intent": guess, "sure": False, "why": str(error.failures[-1].detail)},
-                "done": [_unanswered("intent", "low", str(error.failures[-1].detail), guess)],
+                "done": [_note("intent", "low", str(error.failures[-1].detail), guess)],
             }
         return {"intent": {"intent": record.output.intent, "sure": True}, "done": [_dump(record)]}
 
@@ -246,7 +247,7 @@ class _Rooms:
                 "urgency": _guess(error, "urgency") or "normal",
                 "sentiment": _guess(error, "sentiment") or "neutral",
             }
-            return {"tone": tone, "done": [_unanswered("tone", "low", "a guess", tone)]}
+            return {"tone": tone, "done": [_note("tone", "low", "a guess", tone)]}
         return {"tone": record.output.model_dump(), "done": [_dump(record)]}
 
     async def recall(self, state: DeskState) -> dict[str, Any]:
@@ -280,7 +281,7 @@ class _Rooms:
         except (NoCandidate, AllFailed) as error:
             shown = (risk or Risk.LOW).value
             why = _why(error)
-            return {"handover": {"reason": why, "risk": shown}, "done": [_unanswered(name, shown, why, None)]}
+            return {"handover": {"reason": why, "risk": shown}, "done": [_note(name, shown, why, None)]}
         made = record.output.model_dump()
         if made.get("action") == "hand_over":
             return {"handover": {"reason": made["reason"], "risk": record.risk}, "done": [_dump(record)]}
@@ -299,10 +300,10 @@ class _Rooms:
         elif not reply["quote"].strip() or _folded(reply["quote"]) not in _folded(text):
             wrong = "the quoted sentence does not stand in its source"
         else:
-            return {"done": [_unanswered("check", "low", "the quote stands in its source", "passed", status="done")]}
+            return {"done": [_note("check", "low", "the quote stands in its source", "passed")]}
         return {
             "handover": {"reason": wrong, "risk": reply["risk"]},
-            "done": [_unanswered("check", "low", wrong, "failed", status="done")],
+            "done": [_note("check", "low", wrong, "failed")],
         }
 
     def checked(self, state: DeskState) -> str:
@@ -323,7 +324,7 @@ class _Rooms:
             gist = state["task"]
         summary = f"{intent['intent']} ({state['tone']['urgency']}, {state['tone']['sentiment']}): {gist}"
         hand_over(self._runtime, risk=handover["risk"], reason=handover["reason"], summary=summary)
-        steps.append(_unanswered("person", handover["risk"], handover["reason"], summary, status="handed_over"))
+        steps.append(_note("person", handover["risk"], handover["reason"], summary, status="handed_over"))
         return {"handover": {**handover, "summary": summary}, "done": steps}
 
     async def close(self, state: DeskState) -> dict[str, Any]:
@@ -369,8 +370,9 @@ def _guess(error: AllFailed, field: str) -> str:
 def _why(error: NoCandidate | AllFailed) -> str:
     if isinstance(error, AllFailed):
         return f"no model answered: {error.failures[-1].detail}"
-    missing = sorted({r.reason for r in error.decision.rejected if r.reason.startswith("no key")})
-    return f"needs the {error.decision.tier} tier, and {' or '.join(missing) or 'none of its models can be used'}"
+    keys = sorted({r.reason.removeprefix(NO_KEY) for r in error.decision.rejected if r.reason.startswith(NO_KEY)})
+    cure = f"set {' or '.join(keys)}" if keys else "none of its models can be used"
+    return f"needs the {error.decision.tier} tier: {cure}"
 
 
 def _folded(text: str) -> str:
@@ -382,5 +384,6 @@ def _dump(record: StepRecord) -> dict[str, Any]:
     return asdict(replace(record, output=output.model_dump(mode="json") if isinstance(output, BaseModel) else output))
 
 
-def _unanswered(agent: str, risk: str, note: str, output: Any, *, status: str = "handed_over") -> dict[str, Any]:
+def _note(agent: str, risk: str, note: str, output: Any, *, status: str = "done") -> dict[str, Any]:
+    """A step that no model did, or did to the end."""
     return asdict(StepRecord(agent, agent, None, risk, output, status, note))

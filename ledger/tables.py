@@ -38,7 +38,7 @@ Values = tuple[str | int | float | None, ...]
 SCHEMA_VERSION = 1
 
 HALF = 10**9
-"""Money is summed in two parts, above and below this: SQLite's sum overflows at 64 bits, which picodollars can reach."""
+"""Money is summed in two parts, above and below this: SQLite's sum overflows at 64 bits, as picodollars can."""
 
 _LARGEST = 2**63 - 1
 _SQL_TYPES = {"text": "TEXT", "free": "TEXT", "tags": "TEXT", "real": "REAL", "int": "INTEGER", "bool": "INTEGER"}

@@ -124,8 +124,8 @@ def test_what_the_asker_or_the_model_did_is_not_held_against_the_provider(kind: 
     assert isinstance(health.allow(KEY), Permit)
 
 
-@pytest.mark.parametrize("kind", [FailureKind.AUTH, FailureKind.QUOTA])
-def test_a_refused_key_or_an_empty_account_opens_it_at_once_and_for_long(kind: FailureKind) -> None:
+@pytest.mark.parametrize("kind", [FailureKind.AUTH, FailureKind.QUOTA, FailureKind.UNAVAILABLE])
+def test_a_refused_key_an_empty_account_or_a_missing_model_opens_it_at_once_and_for_long(kind: FailureKind) -> None:
     health = _health(HealthLimits(cool_down_cap=300))
     _fail(health, 1, kind)
     assert health.allow(KEY) == f"circuit open for 300.0 s more: {kind}"

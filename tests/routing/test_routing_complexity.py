@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.words import StepKind
 from pointsman.routing.complexity import heuristic
@@ -39,6 +39,7 @@ def said(role: str, text: str) -> dict[str, str]:
     return {"role": role, "content": text}
 
 
+@settings(deadline=None)
 @given(FEATURES)
 def test_score_and_confidence_lie_between_nothing_and_one(features: Features) -> None:
     complexity, confidence = heuristic(features)
@@ -46,6 +47,7 @@ def test_score_and_confidence_lie_between_nothing_and_one(features: Features) ->
     assert 0 <= confidence <= 1
 
 
+@settings(deadline=None)
 @given(FEATURES, st.sampled_from(["tool_errors", "tests_failed", "thought", "tool_results"]))
 def test_more_trouble_thought_or_work_never_looks_easier(features: Features, name: str) -> None:
     more = replace(features, **{name: getattr(features, name) + 1})

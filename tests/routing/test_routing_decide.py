@@ -186,6 +186,17 @@ class TestTier:
         assert hits(route(by=unsure, kind="gather"))["confidence.low"] == "confidence 0.40 in economy: one tier up"
         assert route(by=unsure_and_hard, kind="gather").tier == Tier.FRONTIER
 
+    def test_low_confidence_in_a_tier_that_the_floor_raises_anyway_is_not_mentioned(
+        self, route: Decide, ladder: Any
+    ) -> None:
+        rules = [
+            {"id": "hard", "reason": "hard", "when": {"complexity": {"min": 0.6}}, "tier": "advanced"},
+            {"id": "rest", "reason": "rest", "tier": "economy"},
+        ]
+        decision = route(by=ladder(rules=rules, scorer=lambda features: (0.1, 0.4)), kind="decide")
+        assert decision.tier == Tier.STANDARD
+        assert "confidence.low" not in hits(decision)
+
     def test_low_confidence_changes_nothing_where_complexity_had_no_say(self, route: Decide, ladder: Any) -> None:
         rules = [
             {"id": "declared", "reason": "as declared", "when": {"task": "chat"}, "tier": "economy"},

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
@@ -229,6 +229,7 @@ SHAPED = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.fixed_dictionaries({"role": st.just("user") | SHAPED, "content": SHAPED, "tool_calls": SHAPED})))
 def test_no_message_whatever_crashes_the_extraction(messages: list[dict[str, Any]]) -> None:
     request = RouteRequest.model_construct(**{**dict(RouteRequest()), "messages": tuple(messages)})
@@ -241,6 +242,7 @@ def test_no_message_whatever_crashes_the_extraction(messages: list[dict[str, Any
     assert 0 <= features.diff_share <= 1
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(
         RouteRequest,

@@ -28,9 +28,14 @@ SCORES = st.dictionaries(
 TEXTS = {"task": TASKS, "tag": ["x", "y"], "user_class": ["default", "trial"], "language": ["en", "de"]}
 
 
+def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    """The usual value four times as often as any other, so that enough models are left to put in order."""
+    return st.sampled_from([usual] * 4 + list(others))
+
+
 @st.composite
 def cards(draw: st.DrawFn) -> list[ModelCard]:
-    return [draw(a_card(name)) for name in draw(st.lists(st.sampled_from(MODELS), unique=True, max_size=7))]
+    return [draw(a_card(name)) for name in draw(st.permutations(MODELS))[: draw(st.integers(0, 9))]]
 
 
 @st.composite
@@ -41,13 +46,13 @@ def a_card(draw: st.DrawFn, name: str) -> ModelCard:
         provider=name.split("/")[0],
         name=name,
         tier=draw(st.sampled_from(Tier)),
-        tasks=draw(st.none() | st.frozensets(st.sampled_from(TASKS), min_size=1)),
+        tasks=draw(mostly(None, frozenset({"classify"}), frozenset({"chat", "code"}))),
         scores=draw(SCORES),
-        context=draw(st.none() | st.sampled_from([500, 10_000])),
-        max_output=draw(st.none() | st.sampled_from([500, 10_000])),
-        inputs=draw(st.sampled_from([frozenset({"text"}), frozenset({"text", "image"})])),
-        tools=draw(st.booleans()),
-        structured=draw(st.booleans()),
+        context=draw(mostly(None, 500, 10_000)),
+        max_output=draw(mostly(None, 500, 10_000)),
+        inputs=draw(mostly(frozenset({"text", "image"}), frozenset({"text"}))),
+        tools=draw(mostly(True, False)),
+        structured=draw(mostly(True, False)),
         prices=None if price is None else TokenPrices(*[Decimal(price) / 1_000_000] * 4, version=f"table-{price}"),
     )
 
@@ -72,16 +77,16 @@ def policies(draw: st.DrawFn) -> Policy:
             "when": draw(conditions(list(ROUTING_FEATURES))),
             "tier": draw(st.none() | st.sampled_from(Tier)),
             "prefer": draw(st.lists(st.sampled_from(MODELS), max_size=2)),
-            "avoid": draw(st.lists(st.sampled_from([*MODELS, *PROVIDERS]), max_size=1)),
-            "require": draw(st.dictionaries(st.sampled_from(["coding", "vision"]), st.just(0.5), max_size=1)),
+            "avoid": draw(mostly([], ["a"], ["b/1"])),
+            "require": draw(mostly({}, {"coding": 0.5}, {"vision": 0.5})),
         }
         for number in range(draw(st.integers(0, 4)))
     ]
     routing = RoutingPolicy(
         strategy=draw(st.sampled_from(["cost", "latency", "quality", "balanced"])),
         rules=rules,
-        approved=draw(st.none() | st.lists(st.sampled_from([*MODELS, *PROVIDERS]), min_size=4)),
-        limits={"tiers": draw(st.none() | st.lists(st.sampled_from(Tier), min_size=2))},
+        approved=draw(mostly(None, [*MODELS[:4], "c"])),
+        limits={"tiers": draw(mostly(None, [Tier.ECONOMY, Tier.FRONTIER]))},
         cures=dict.fromkeys(FailureKind, "next"),
     )
     risk = StepRiskPolicy(
@@ -94,7 +99,7 @@ def policies(draw: st.DrawFn) -> Policy:
             }
             for number in range(draw(st.integers(0, 4)))
         ],
-        floors=draw(st.dictionaries(st.sampled_from(Risk), st.sampled_from(Tier))),
+        floors=draw(st.dictionaries(st.sampled_from(Risk), st.sampled_from(Tier), max_size=2)),
         call=dict.fromkeys(Effect, Risk.HIGH),
     )
     score = draw(st.sampled_from([0.0, 0.5, 1.0])), draw(st.sampled_from([0.2, 0.9]))
@@ -113,8 +118,8 @@ REQUESTS = st.builds(
     reversible=st.booleans(),
     sensitivity=st.sampled_from(["public", "internal", "personal", "secret"]),
     dependents=st.integers(0, 4),
-    risk=st.none() | st.sampled_from(Risk),
-    tier=st.none() | st.sampled_from(Tier),
+    risk=mostly(None, *Risk),
+    tier=mostly(None, *Tier),
     model=st.none() | st.sampled_from([*MODELS, "z/none"]),
     structured=st.booleans(),
     max_output=st.sampled_from([100, 5_000]),
@@ -125,8 +130,8 @@ MOMENTS = st.builds(
     Circumstances,
     unavailable=st.dictionaries(st.sampled_from([*MODELS, *PROVIDERS]), st.just("down"), max_size=2),
     tried=st.frozensets(st.sampled_from(MODELS), max_size=2),
-    at_least=st.none() | st.sampled_from(Tier),
-    needs_price=st.booleans(),
+    at_least=mostly(None, *Tier),
+    needs_price=mostly(False, True),
     budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import Settings, StepRiskPolicy
@@ -90,6 +90,7 @@ def test_the_highest_rule_holds_and_all_that_applied_are_named(policy: Policy) -
     assert hits == {"step.decides", "reach.destroys", "plan.many-depend"}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(Risk), st.sampled_from(StepKind), st.lists(st.sampled_from(Effect), max_size=2))
 def test_an_opinion_can_only_raise_a_risk(policy: Policy, opinion: Risk, kind: StepKind, effects: list[Effect]) -> None:
     without, _ = judged(policy, kind=kind, effects=effects)
@@ -104,6 +105,7 @@ PLEAS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries({"role": ROLES, "content": PLEAS | st.text(max_size=40)}), max_size=4))
 def test_no_wording_of_a_message_changes_a_risk(policy: Policy, messages: list[dict[str, str]]) -> None:
     for applies, spared, _ in CASES.values():
@@ -122,6 +124,7 @@ def test_the_built_in_floors_are_none_for_low_standard_for_medium_frontier_above
     ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(Risk), st.sampled_from(Tier)))
 def test_floors_never_fall_as_risk_grows_and_are_never_below_what_was_named(floors: dict[Risk, Tier]) -> None:
     whole = compile_floors(floors)

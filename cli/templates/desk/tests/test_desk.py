@@ -2,14 +2,14 @@
 
 import sys
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import desk  # noqa: E402
-from pointsman import Runtime  # noqa: E402
+
+from pointsman import Runtime, Workflow  # noqa: E402
 from pointsman.configs.loader import load  # noqa: E402
 
 
@@ -32,17 +32,13 @@ def test_a_hacked_account_goes_to_a_person_when_there_is_no_key(tmp_path: Path) 
     assert result.output.risk == "high"
 
 
-# The fixture `simulator` comes with Pointsman: it plays the providers on this machine, so vendors' own SDKs are tested.
-def test_the_orders_agent_looks_the_order_up(tmp_path: Path, simulator: pytest.FixtureRequest) -> None:
+# The fixture `simulator` comes with Pointsman: it plays the providers on this machine, so that the vendors' own client
+# libraries are in the test too.
+def test_the_orders_agent_looks_the_order_up(tmp_path: Path, simulator: Any) -> None:
     home = runtime(
-        tmp_path,
-        OPENAI_API_KEY="simulated",
-        POINTSMAN_PROVIDERS__OPENAI__BASE_URL=simulator.url("openai"),
+        tmp_path, OPENAI_API_KEY="simulated", POINTSMAN_PROVIDERS__OPENAI__BASE_URL=simulator.url("openai")
     )
-
-    from pointsman import Workflow
-
     result = Workflow("orders", [desk.orders]).run("What is the order status of A-1001?", runtime=home)
 
-    assert "order_status" not in str(result.output)
-    assert result.calls
+    assert "The tool returned" in result.output
+    assert {call.model.partition("/")[0] for call in result.calls} == {"openai"}

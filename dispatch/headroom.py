@@ -1,0 +1,274 @@
+"""Leave a provider before its rate limit is hit: token buckets fed by response headers and by configured limits."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from ..configs.errors import ConfigError
+from .limits import Headroom, Resource, read_limits
+
+__all__ = ["HeadroomKey", "Headrooms", "Rate", "Reservation", "Wait"]
+
+_MINUTE: Final = 60.0
+_DAY: Final = 86_400.0
+# Amounts smaller than this are rounding errors of refilling.
+_CRUMB: Final = 1e-6
+
+
+class HeadroomKey(NamedTuple):
+    """Whose limit it is; providers set limits for each model or family."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A configured limit: requests (``rpm``) and tokens, input and output together (``tpm``), a minute.
+
+    Raises:
+        ConfigError: A limit is not a positive number.
+    """
+
+    rpm: float | None = None
+    tpm: float | None = None
+
+    def __post_init__(self) -> None:
+        if not all(value is None or 0 < value < math.inf for value in (self.rpm, self.tpm)):
+            raise ConfigError(f"a rate limit must be a positive number a minute, or left out: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a call does not fit now, and in how many seconds it will; infinite when it never can."""
+
+    reason: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Headrooms:
+    """What every provider and model still takes; safe to use from several threads.
+
+    A limit is kept as a token bucket that refills evenly, which is how OpenAI and Anthropic describe theirs
+    (platform.claude.com/docs/en/api/rate-limits: "continuously replenished up to your maximum limit"). Every call
+    under way has taken its share already, so that parallel callers see what is really left.
+
+    Args:
+        rates: Limits to keep whether or not the provider tells its own.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self, rates: Mapping[HeadroomKey, Rate] | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._accounts: dict[HeadroomKey, _Account] = {}
+        now = clock()
+        for key, rate in (rates or {}).items():
+            self._accounts[key] = _Account(
+                [
+                    _Bucket(resource, limit, limit, limit / _MINUTE, now)
+                    for resource, limit in (("requests", rate.rpm), ("tokens", rate.tpm))
+                    if limit is not None
+                ]
+            )
+
+    def fits(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Wait | None:
+        """Say why a call would not fit now, None when it would.
+
+        Args:
+            key: Whose limits.
+            input_tokens: Counted input.
+            output_tokens: The most it may answer, which is what providers count before they know better.
+        """
+        with self._lock:
+            account = self._accounts.get(key)
+            return None if account is None else account.wait(_Need(input_tokens, output_tokens), self._clock())
+
+    def reserve(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Reservation | Wait:
+        """Take a call's share if it fits, in one step.
+
+        Returns:
+            The share, to be settled with what was really used or released (a ``with`` block does), or why not.
+        """
+        with self._lock:
+            now = self._clock()
+            account = self._accounts.setdefault(key, _Account([]))
+            need = _Need(input_tokens, output_tokens)
+            wait = account.wait(need, now)
+            if wait is not None:
+                return wait
+            account.take(need, now)
+            return Reservation(self, key, need)
+
+    def observe(self, key: HeadroomKey, headers: Mapping[str, str]) -> dict[Resource, Headroom]:
+        """Learn from the headers of a response; settle the reservation of that call first.
+
+        Returns:
+            What was read off them.
+        """
+        with self._lock:
+            now = self._clock()
+            found = read_limits(headers, now)
+            if found:
+                self._accounts.setdefault(key, _Account([])).learn(found, now)
+            return found
+
+    def left(self, key: HeadroomKey) -> dict[Resource, float]:
+        """What is left of each known limit, reservations taken off; the tighter where there are two of a kind."""
+        with self._lock:
+            now = self._clock()
+            account = self._accounts.get(key)
+            left: dict[Resource, float] = {}
+            for bucket in account.buckets if account else ():
+                level = bucket.level_at(now)
+                left[bucket.resource] = min(level, left.get(bucket.resource, math.inf))
+            return left
+
+    def _settle(self, reservation: Reservation, used: _Need | None) -> None:
+        with self._lock:
+            if reservation.settled:
+                return
+            reservation.settled = True
+            self._accounts[reservation.key].give_back(reservation.need, used, self._clock())
+
+
+class Reservation:
+    """A call's share of its limits; as a ``with`` block it is released at the end unless it was settled."""
+
+    __slots__ = ("_home", "key", "need", "settled")
+
+    def __init__(self, home: Headrooms, key: HeadroomKey, need: _Need) -> None:
+        self._home = home
+        self.key = key
+        self.need = need
+        self.settled = False
+
+    def settle(self, input_tokens: float, output_tokens: float = 0) -> None:
+        """Replace the estimate by what was used; only the first word counts."""
+        self._home._settle(self, _Need(input_tokens, output_tokens))
+
+    def release(self) -> None:
+        """Give everything back: the call was never sent."""
+        self._home._settle(self, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class _Need:
+    """What one call takes of each kind of limit."""
+
+    __slots__ = ("_amounts",)
+
+    def __init__(self, input_tokens: float, output_tokens: float, requests: float = 1.0) -> None:
+        if not (0 <= input_tokens < math.inf and 0 <= output_tokens < math.inf):
+            raise ValueError(f"tokens must be finite and not negative: {input_tokens}, {output_tokens}")
+        self._amounts: dict[Resource, float] = {
+            "requests": requests,
+            "tokens": input_tokens + output_tokens,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+        }
+
+    def of(self, resource: Resource) -> float:
+        return self._amounts[resource]
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """A limit that refills evenly; ``rate`` is per second. The level may fall below zero by later, better counts."""
+
+    resource: Resource
+    limit: float
+    level: float
+    rate: float
+    at: float
+    told: bool = False
+
+    def level_at(self, now: float) -> float:
+        # A clock that was set back must not take away what was there.
+        self.level = min(self.limit, self.level + self.rate * max(0.0, now - self.at))
+        self.at = now
+        return self.level
+
+    def wait(self, amount: float, now: float) -> Wait | None:
+        level = self.level_at(now)
+        if amount <= level + _CRUMB:
+            return None
+        noun = self.resource.replace("_", " ")
+        if amount > self.limit:
+            return Wait(f"needs {amount:.0f} {noun} of a limit of {self.limit:.0f} a minute", math.inf)
+        seconds = (amount - level) / self.rate
+        return Wait(
+            f"no headroom: {max(0.0, level):.0f} of {self.limit:.0f} {noun} left, fits in {seconds:.1f} s", seconds
+        )
+
+
+class _Account:
+    """The buckets of one key and what calls under way have taken of them."""
+
+    def __init__(self, buckets: list[_Bucket]) -> None:
+        self.buckets = buckets
+        self._flying: dict[Resource, float] = {}
+
+    def wait(self, need: _Need, now: float) -> Wait | None:
+        waits = [wait for bucket in self.buckets if (wait := bucket.wait(need.of(bucket.resource), now))]
+        return max(waits, key=lambda wait: wait.seconds, default=None)
+
+    def take(self, need: _Need, now: float) -> None:
+        for bucket in self.buckets:
+            bucket.level = bucket.level_at(now) - need.of(bucket.resource)
+        for resource in _RESOURCES:
+            self._flying[resource] = self._flying.get(resource, 0.0) + need.of(resource)
+
+    def give_back(self, need: _Need, used: _Need | None, now: float) -> None:
+        for bucket in self.buckets:
+            rest = need.of(bucket.resource) - (used.of(bucket.resource) if used else 0.0)
+            bucket.level = min(bucket.limit, bucket.level_at(now) + rest)
+        for resource in _RESOURCES:
+            self._flying[resource] = max(0.0, self._flying.get(resource, 0.0) - need.of(resource))
+
+    def learn(self, found: Mapping[Resource, Headroom], now: float) -> None:
+        for resource, headroom in found.items():
+            known = next((bucket for bucket in self.buckets if bucket.told and bucket.resource == resource), None)
+            limit = headroom.limit or (known.limit if known else headroom.remaining)
+            if limit <= 0:
+                continue
+            remaining = min(headroom.remaining, limit)
+            rate = _refill(limit, remaining, headroom.resets_at, now)
+            if known is None:
+                # Calls under way may not be in the provider's count yet, so they are taken off.
+                level = remaining - self._flying.get(resource, 0.0)
+                self.buckets.append(_Bucket(resource, limit, level, rate, now, told=True))
+                continue
+            # Answers overtake each other and others use the same key: the lower of the two counts is safe, and what
+            # it may be too low by comes back with the refilling.
+            known.level = min(known.level_at(now), remaining)
+            known.limit, known.rate = limit, rate
+
+
+_RESOURCES: Final[tuple[Resource, ...]] = ("requests", "tokens", "input_tokens", "output_tokens")
+
+
+def _refill(limit: float, remaining: float, resets_at: float | None, now: float) -> float:
+    """Tokens a second: those that are gone, over the time until all are back; a minute's worth when not said."""
+    if resets_at is None or remaining >= limit:
+        return limit / _MINUTE
+    # Moments are written to the second, and no limit is known to take more than a day.
+    return (limit - remaining) / min(max(resets_at - now, 1.0), _DAY)

@@ -1,0 +1,311 @@
+"""`pointsman run`, `resume` and `runs` against the real SDKs and the simulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman.simulator import Fault, Match, Rule, Scenario, Simulator
+
+Run = Callable[..., Any]
+VENDORS = ("anthropic", "openai", "google")
+
+
+@pytest.fixture
+def vendors(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """Three vendors on loopback, with keys."""
+    for vendor in VENDORS:
+        monkeypatch.setenv(f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL", simulator.url(vendor))
+        monkeypatch.setenv(f"{vendor.upper()}_API_KEY", f"sk-simulated-{vendor}")
+    return simulator
+
+
+@pytest.fixture
+def plants(pointsman: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project that `init` writes, to stand in."""
+    assert pointsman("init", "plants").exit_code == 0
+    monkeypatch.chdir("plants")
+    return Path.cwd()
+
+
+def test_a_run_prints_its_output_and_shows_every_call_on_stderr(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    ended = pointsman("run", "desk.py:helper", "good morning")
+
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.stdout == "You said: good morning\n"
+    (call,) = vendors.log
+    assert f"helper       openai/{call.model}" in ended.stderr
+    assert f"{call.input_tokens}+{call.output_tokens} tok" in ended.stderr
+
+
+def test_the_json_of_a_run_agrees_with_the_providers_log(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    made = json.loads(pointsman("run", "good morning", "--json", "--user", "ann", "--tag", "a").stdout)
+
+    assert (made["status"], len(made["steps"]), made["pending"]) == ("done", 2, [])
+    assert made["unpriced"] == 0
+    assert made["cost"] == pytest.approx(sum(call["cost"] for call in made["calls"])) != 0
+    assert [(c["model"].partition("/")[2], c["usage"]["input"], c["usage"]["output"]) for c in made["calls"]] == [
+        (served.model, served.input_tokens, served.output_tokens) for served in vendors.log
+    ]
+    assert {"id", "risk", "tier", "model", "candidates", "rejected", "rules"} <= set(made["decisions"][0])
+    (listed,) = json.loads(pointsman("runs", "--json").stdout)
+    assert (listed["run"], listed["user"], listed["tags"][0]) == (made["run"], "ann", "a")
+
+
+@pytest.mark.parametrize("given", ["piped", "dash", "file"])
+def test_the_input_may_come_from_a_pipe_or_a_file(pointsman: Run, desk: Path, vendors: Simulator, given: str) -> None:
+    (desk / "in.txt").write_text("from a file, ü\n")
+    words = {"piped": ["desk.py:helper"], "dash": ["desk.py:made", "-"], "file": ["desk.py:helper", "@in.txt"]}[given]
+    ended = pointsman("run", *words, stdin="from a file, ü\n")
+
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.stdout == "You said: from a file, ü\n"
+
+
+def test_tokens_are_printed_as_they_come_and_not_again(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    assert pointsman("run", "desk.py:helper", "good morning", "--stream").stdout == "You said: good morning\n"
+
+    lines = pointsman("run", "desk.py:helper", "good morning", "--stream", "--json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert "".join(e["text"] for e in events if e["event"] == "token") == "You said: good morning"
+    assert events[-1]["event"] == "result"
+    assert events[-1]["output"] == "You said: good morning"
+
+
+def test_a_critical_act_waits_for_approval_and_happens_once(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    asked = pointsman("run", "desk.py:clerk", "delete account bob")
+    assert asked.exit_code == 4
+    assert asked.stdout == ""
+    assert "delete_account is destructive with these arguments" in asked.stderr
+    (row,) = json.loads(pointsman("runs", "--json").stdout)
+    assert f"pointsman resume {row['run']} --approve all" in asked.stderr
+    assert not (desk / "deleted.txt").exists()
+    spent = len(vendors.log)
+
+    shown = pointsman("resume", row["run"])
+    assert shown.exit_code == 4
+    assert "delete_account" in shown.stderr
+    assert len(vendors.log) == spent
+    assert not (desk / "deleted.txt").exists()
+
+    done = pointsman("resume", row["run"], "--approve", "all")
+    assert done.exit_code == 0, done.stderr
+    assert "is deleted" in done.stdout
+    assert (desk / "deleted.txt").read_text().count("\n") == 1
+
+    assert pointsman("resume", row["run"]).exit_code == 0
+    assert (desk / "deleted.txt").read_text().count("\n") == 1
+    (after,) = json.loads(pointsman("runs", "--json").stdout)
+    assert (after["status"], after["tags"]) == ("done", row["tags"])
+
+
+def test_a_rejection_reaches_the_agent_with_its_reason(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    pending = json.loads(pointsman("run", "desk.py:clerk", "delete account bob", "--json").stdout)
+    (act,) = pending["pending"]
+    assert (pending["status"], act["tool"], act["risk"]) == ("pending", "delete_account", "critical")
+    unknown = pointsman("resume", pending["run"], "--reject", "nobody")
+    assert (unknown.exit_code, act["id"] in unknown.stderr) == (2, True)
+
+    done = pointsman("resume", pending["run"], "--reject", act["id"], "--reason", "bob pays well")
+    assert done.exit_code == 0
+    assert "bob pays well" in done.stdout
+    assert not (desk / "deleted.txt").exists()
+
+
+def test_with_approval_denied_nothing_critical_happens(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    ended = pointsman("run", "desk.py:clerk", "delete account bob", "--approval", "deny")
+
+    assert ended.exit_code == 0
+    assert not (desk / "deleted.txt").exists()
+
+
+def test_a_provider_that_is_overloaded_is_fallen_back_from_and_the_report_says_so(
+    pointsman: Run, desk: Path, vendors: Simulator
+) -> None:
+    vendors.scenario = Scenario(rules=(Rule(match=Match(vendor="openai"), fault=Fault("overloaded")),))
+    ended = pointsman("run", "desk.py:helper", "good morning")
+
+    assert ended.exit_code == 0, ended.stderr
+    assert "overloaded" in ended.stderr
+    report = json.loads(pointsman("report", "--json").stdout)
+    assert [(f["model"].partition("/")[0], f["kind"]) for f in report["failures"]] == [("openai", "overloaded")]
+    assert report["escalated"] == 1
+    told = pointsman("report").stdout
+    assert "overloaded" in told
+    assert "against anthropic/claude-opus-4-7" in told
+
+
+def test_when_every_provider_fails_it_is_one_line_and_code_1(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    vendors.scenario = Scenario(rules=(Rule(fault=Fault("auth")),))
+    ended = pointsman("run", "desk.py:helper", "good morning")
+
+    assert ended.exit_code == 1
+    assert ended.stdout == ""
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "no model answered helper" in errors[0]
+    assert "sk-simulated" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_run_that_takes_too_long_ends_with_code_1_and_can_be_taken_up(
+    pointsman: Run, desk: Path, vendors: Simulator
+) -> None:
+    vendors.scenario = Scenario(rules=(Rule(match=Match(contains="step:s1"), fault=Fault("hang")),))
+    ended = pointsman("run", "good morning", "--timeout", "6")
+    assert ended.exit_code == 1
+    assert "error: the time given with --timeout is over" in ended.stderr
+    (row,) = json.loads(pointsman("runs", "--json").stdout)
+    assert f"pointsman resume {row['run']}" in ended.stderr
+    first = [served for served in vendors.log if "step:s1" not in str(served.request)]
+
+    vendors.scenario = Scenario()
+    done = pointsman("resume", row["run"])
+    assert done.exit_code == 0, done.stderr
+    assert "You said: good morning" in done.stdout
+    again = [served for served in vendors.log if "step:s1" not in str(served.request)]
+    assert len(again) == len(first)
+
+
+def test_without_any_key_a_chat_is_a_usage_error_that_names_the_keys(pointsman: Run, desk: Path) -> None:
+    ended = pointsman("run", "desk.py:helper", "good morning")
+
+    assert ended.exit_code == 2
+    assert "no key: set ANTHROPIC_API_KEY" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("nothing.py:flow", "error: nothing.py: there is no such file"),
+        ("dsk.py:flow", "did you mean desk.py?"),
+        ("desk.py:flwo", "error: desk.py: there is no 'flwo' in it; did you mean 'flow'?"),
+        ("desk.py:number", "error: desk.py: 'number' is a int, not a Workflow or an Agent"),
+        ("no.such.module:flow", "error: there is no module 'no.such.module'"),
+        ("broken.py:flow", "error: broken.py:2: is not valid Python"),
+        ("failing.py:flow", "error: failing.py:3: cannot be loaded: ZeroDivisionError: division by zero"),
+        ("missing.py:flow", "error: missing.py:1: cannot be loaded: ModuleNotFoundError: No module named 'nothing_here'"),
+        ("leaving.py:flow", "error: leaving.py:1: cannot be loaded: SystemExit: 3"),
+        ("image.py:flow", "error: image.py"),
+        ("desk.txt:flow", "error: there is no module 'desk.txt'"),
+    ],
+)
+def test_a_target_that_cannot_be_run_is_told_in_one_line(pointsman: Run, desk: Path, spec: str, said: str) -> None:
+    (desk / "broken.py").write_text("flow = 1\nflow = = 2\n")
+    (desk / "failing.py").write_text("def half(n):\n    return 1 // 0\nflow = half(3)\n".replace("    return 1 // 0", "    return n"))
+    (desk / "failing.py").write_text("\n\nflow = 1 // 0\n")
+    (desk / "missing.py").write_text("import nothing_here\n")
+    (desk / "leaving.py").write_text("raise SystemExit(3)\n")
+    (desk / "image.py").write_bytes(b"\x89PNG\x00\x01")
+    ended = pointsman("run", spec, "good morning")
+
+    assert ended.exit_code == 2
+    assert ended.stdout == ""
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "desk.py:flow", "  "], "is empty"),
+        (["run", "desk.py:flow", "@nothing.txt"], "nothing.txt: cannot be read"),
+        (["run", "desk.py:flow", "@big.txt"], "larger than 1,000,000 bytes"),
+        (["run", "desk.py:flow", "@image.png"], "is not UTF-8 text"),
+        (["run", "desk.py:flow", "x", "--batch", "messages.csv"], "not both"),
+        (["run", "desk.py:flow", "--batch", "nothing.csv"], "nothing.csv: cannot be read"),
+        (["run", "desk.py:flow", "x", "--set", "routing.strategy"], "must have the form key=value"),
+        (["run", "desk.py:flow", "x", "--set", "routing.stratgy=cost"], "stratgy"),
+        (["run", "desk.py:flow", "x", "--set", "routing.strategy=best"], "routing.strategy"),
+        (["run", "desk.py:flow", "x", "--config", "nowhere"], "nowhere"),
+        (["run", "desk.py:flow", "x", "--workspace", "nowhere"], "nowhere: --workspace must name a folder that exists"),
+        (["resume", "nothing"], "there is no run 'nothing'"),
+        (["report", "--run", "nothing"], "there is no run 'nothing'"),
+        (["report", "--since", "yesterday"], "--since takes a span"),
+        (["queue", "done", "nothing"], "nothing in the queue has the id 'nothing'"),
+    ],
+)
+def test_bad_input_is_one_line_that_says_what_to_do_and_code_2(
+    pointsman: Run, desk: Path, words: list[str], said: str
+) -> None:
+    (desk / "big.txt").write_bytes(b"x" * 10_000_000)
+    (desk / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\x00")
+    ended = pointsman(*words)
+
+    assert ended.exit_code == 2
+    assert ended.stdout == ""
+    assert said in ended.stderr
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_mistake_in_a_configuration_file_is_told_with_its_line(pointsman: Run, desk: Path) -> None:
+    (desk / "models.yaml").write_text("models:\n  openai/gpt-5.5:\n    teir: economy\n")
+    ended = pointsman("run", "desk.py:flow", "good morning")
+
+    assert ended.exit_code == 2
+    assert "models.yaml:3" in ended.stderr
+    assert "did you mean 'tier'" in ended.stderr
+
+
+def test_what_init_writes_runs_its_samples_without_a_key(pointsman: Run, plants: Path) -> None:
+    ended = pointsman("run")
+
+    assert ended.exit_code == 0, ended.stderr
+    assert "13 messages in" in ended.stdout
+    assert "accuracy against the labels" in ended.stdout
+    assert "No key was found, so only models on this machine ran (ondevice)" in ended.stdout
+    assert "waiting for a person" in ended.stdout
+    assert "needs the frontier tier" in ended.stderr
+    for number in range(1, 14):
+        assert f"{number:>2}/13  " in ended.stderr
+
+    queue = json.loads(pointsman("queue", "--json").stdout)
+    assert {item["risk"] for item in queue} == {"high", "low"}
+    finished = pointsman("queue", "done", queue[0]["id"][:8])
+    assert "is done" in finished.stdout
+    assert len(json.loads(pointsman("queue", "--json").stdout)) == len(queue) - 1
+    assert queue[0]["id"][:8] in pointsman("queue", "--all").stdout
+
+
+def test_the_summary_of_a_batch_adds_up(pointsman: Run, plants: Path) -> None:
+    (plants / "two.csv").write_text("text,label\nHow long does delivery take?,delivery\nhow much is shipping,return\n")
+    made = json.loads(pointsman("run", "--batch", "two.csv", "--jobs", "1", "--json").stdout)
+
+    assert (made["messages"], made["labelled"], made["correct"], made["accuracy"]) == (2, 2, 1, 0.5)
+    assert made["answered"] + made["handed_over"] == 2
+    assert [row["line"] for row in made["rows"]] == [2, 3]
+    assert sum(entry["share"] for entry in made["routing"]) == pytest.approx(1)
+    assert {entry["tier"] for entry in made["routing"]} == {"ondevice"}
+    assert (made["cost"], made["unpriced"]) == (0.0, 0)
+    assert made["flagship_cost"] > 0
+
+
+def test_a_batch_goes_on_after_a_message_that_fails_and_ends_with_code_1(
+    pointsman: Run, desk: Path, vendors: Simulator
+) -> None:
+    vendors.scenario = Scenario(rules=(Rule(match=Match(contains="poison"), fault=Fault("bad_request")),))
+    (desk / "some.csv").write_text("text\nfine one\npoison\nfine two\n")
+    ended = pointsman("run", "desk.py:helper", "--batch", "some.csv", "--json")
+
+    assert ended.exit_code == 1
+    made = json.loads(ended.stdout)
+    assert (made["answered"], made["failed"]) == (2, 1)
+    assert [row["status"] for row in made["rows"]] == ["done", "failed", "done"]
+    assert made["rows"][1]["error"]
+    assert made["providers"] == ["openai"]
+    assert made["said"] == "Providers used: openai."
+
+
+def test_a_broken_csv_runs_nothing(pointsman: Run, desk: Path) -> None:
+    (desk / "some.csv").write_text("text,label\nfine,a\nnot, fine,b\n")
+    ended = pointsman("run", "--batch", "some.csv")
+
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr == "error: some.csv:3: has 3 fields where the header names 2: put text with commas in quotes\n"
+    assert not (desk / ".pointsman").exists()

@@ -1,0 +1,73 @@
+"""Rows to record, and ledgers to record them in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.ledger.ledger import Ledger
+from pointsman.ledger.rows import CallRow, DecisionRow, HandoffRow, RunRow
+
+Rows = Callable[..., Any]
+
+
+class Make:
+    """Makes rows, each with an id of its own unless told."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def run(self, **fields: Any) -> RunRow:
+        return RunRow(**{"id": f"run{next(self._numbers)}", "target": "desk.py:flow", "started": 1000.0, **fields})
+
+    def call(self, **fields: Any) -> CallRow:
+        number = next(self._numbers)
+        base: dict[str, Any] = {
+            "id": f"call{number}", "decision": f"decision{number}", "run": "r", "step": "s", "agent": "a", "attempt": 1,
+            "model": "p/m", "tier": "economy", "risk": "low", "at": 1000.0 + number,
+        }  # fmt: skip
+        return CallRow(**{**base, **fields})
+
+    def decision(self, **fields: Any) -> DecisionRow:
+        number = next(self._numbers)
+        base: dict[str, Any] = {
+            "id": f"decision{number}", "run": "r", "step": "s", "agent": "a", "task": "chat", "at": 1000.0 + number,
+            "risk": "low", "floor": "ondevice", "tier": "economy", "model": "p/m", "candidates": '["p/m"]',
+            "rejected": "[]", "rules": "[]", "complexity": 0.25, "confidence": 1, "features": "{}",
+            "policy_hash": "00", "price_version": "",
+        }  # fmt: skip
+        return DecisionRow(**{**base, **fields})
+
+    def handoff(self, **fields: Any) -> HandoffRow:
+        number = next(self._numbers)
+        base: dict[str, Any] = {
+            "id": f"handoff{number}", "run": "r", "at": 1000.0 + number, "risk": "high", "reason": "no model may",
+            "summary": "look at it",
+        }  # fmt: skip
+        return HandoffRow(**{**base, **fields})
+
+
+@pytest.fixture
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    with Ledger(path) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["file", "memory"])
+def either(request: pytest.FixtureRequest, path: Path) -> Iterator[Ledger]:
+    """A ledger in a file, and one in memory."""
+    with Ledger(path if request.param == "file" else None) as opened:
+        yield opened
