@@ -103,6 +103,7 @@ ERRORS = ErrorTable(
             "langchain_google_genai.chat_models._response_to_result",
         }
     ),
+    codes_of=_reasons,
 )
 
 

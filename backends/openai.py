@@ -48,7 +48,6 @@ _BY_NAME = {
     "InvalidWebhookSignatureError": FailureKind.MALFORMED,
     "LengthFinishReasonError": FailureKind.TRUNCATED,
     "OpenAIError": FailureKind.MALFORMED,
-    "SubjectTokenProviderError": FailureKind.AUTH,
     "WebSocketConnectionClosedError": FailureKind.CONNECTION,
     "WebSocketQueueFullError": FailureKind.OVERLOADED,
 }
@@ -58,6 +57,7 @@ ERRORS = ErrorTable(
         {
             **{f"openai.{name}": None for name in _BY_STATUS},
             **{f"openai.{name}": kind for name, kind in _BY_NAME.items()},
+            "openai._exceptions.SubjectTokenProviderError": FailureKind.AUTH,
             "langchain_openai.chat_models.base.OpenAIRefusalError": FailureKind.REFUSAL,
         }
     ),

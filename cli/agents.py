@@ -87,7 +87,8 @@ def _why(preferred: str | None, decision: Any) -> str:
         return "; ".join(keys) or "; ".join(sorted(set(fallen.values())))
     if preferred and decision.model != preferred:
         return f"{preferred}: {fallen.get(preferred, 'ranks lower')}"
-    return "; ".join(hit.reason for hit in decision.rules) or "the cheapest that qualifies"
+    # The rules that came last settled it.
+    return "; ".join(hit.reason for hit in reversed(decision.rules)) or "the cheapest that qualifies"
 
 
 def tools(

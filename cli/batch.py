@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import ExitCode, judge
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .texts import Message
 
 __all__ = ["run_batch"]
+
+_PICO = 10**12
 
 
 def run_batch(
@@ -41,7 +44,7 @@ def run_batch(
         messages: The rows.
         runtime: What to run on.
         bounds: What bounds each run; ``max_cost`` bounds them all together.
-        jobs: How many at the same time.
+        jobs: How many at the same time; one after another under ``max_cost``, so that each knows what is left.
         deny: Refuse acts that need approval instead of leaving them waiting.
         json: Print JSON.
     """
@@ -49,7 +52,7 @@ def run_batch(
     batch = _Batch(workflow, messages, runtime, bounds, deny)
     broken: BaseException | None = None
     try:
-        asyncio.run(batch.all(jobs))
+        asyncio.run(batch.all(jobs if bounds.max_cost is None else 1))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what is done is shown before it ends the command
         broken = error
     summary = summarise(batch.ended, runtime, time.monotonic() - started)
@@ -58,8 +61,13 @@ def run_batch(
         as_json({**summary.record(), "rows": [_row(one) for one in rows]})
     else:
         result(summary.text())
+    left = len(messages) - len(batch.ended)
+    if left:
+        progress(f"{left} of {len(messages)} messages were not worked on")
+    if broken is None and left:
+        progress(f"error: --max-cost is used up: {money(batch.spent)} of {money(batch.cap)}")
+        return ExitCode.BUDGET
     if broken is not None:
-        progress(f"{len(messages) - len(batch.ended)} of {len(messages)} messages were not worked on")
         code, said = judge(broken)
         progress(f"error: {said}")
         return code
@@ -79,22 +87,39 @@ class _Batch:
         self._deny = deny
         self.ended: list[Ended] = []
 
+    @property
+    def cap(self) -> int | None:
+        """Picodollars all runs together may spend."""
+        return None if self._bounds.max_cost is None else round(self._bounds.max_cost * _PICO)
+
+    @property
+    def spent(self) -> int:
+        """Picodollars spent so far on calls whose price is known."""
+        return sum(call.cost or 0 for one in self.ended if one.result for call in one.result.calls)
+
     async def all(self, jobs: int) -> None:
         """Work the messages off; an error that every further message would meet too ends it."""
         waiting = iter(self._messages)
 
         async def worker() -> None:
             for message in waiting:
-                await self._one(message)
+                left = self._left()
+                if left is not None and left <= 0:
+                    return
+                await self._one(message, left)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(jobs, len(self._messages))):
                 group.create_task(worker())
 
-    async def _one(self, message: Message) -> None:
+    def _left(self) -> float | None:
+        """USD that may still be spent, None without a cap."""
+        return None if self.cap is None else (self.cap - self.spent) / _PICO
+
+    async def _one(self, message: Message, left: float | None) -> None:
         started = time.monotonic()
         try:
-            outcome = await self._run(message.text)
+            outcome = await self._run(message.text, replace(self._bounds, max_cost=left))
         except Exception as error:
             code, said = judge(error)
             if code in (ExitCode.USAGE, ExitCode.BUDGET) and not _of_this_message(error):
@@ -105,11 +130,10 @@ class _Batch:
         self.ended.append(ended)
         progress(_line(ended, len(self.ended), len(self._messages)))
 
-    async def _run(self, text: str) -> RunResult:
+    async def _run(self, text: str, bounds: Bounds) -> RunResult:
         from .live import Live
         from .run import answered
 
-        bounds = self._bounds
         outcome = await self._workflow.arun(
             text, **bounds.limits(), user=bounds.user, tags=bounds.tags, runtime=self._runtime
         )

@@ -27,7 +27,7 @@ def _group() -> None:
 
 def show(
     section: Annotated[
-        str, typer.Argument(metavar="[SECTION]", help="Only this section, such as routing or models.openai/gpt-5.5.")
+        str, typer.Argument(metavar="[SECTION]", help="Only this section, such as routing or models.PROVIDER/NAME.")
     ] = "",
     origin: Annotated[bool, typer.Option("--origin", help="Say where each setting comes from.")] = False,
     config: options.Config = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..configs.errors import ConfigError
 from . import options
 from .records import decision_record
 from .run import TARGET_TAG
@@ -40,7 +41,6 @@ def report(
     json: options.AsJson = False,
 ) -> None:
     """Show the routing distribution, cost, failures, latency and savings of what ran."""
-    from ..configs.errors import ConfigError
     from ..ledger.report import report as add_up
     from .settings import opened
 
@@ -65,7 +65,7 @@ def _since(text: str | None) -> float | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter("--since takes a span such as 30m, 2h, 7d, 4w, or a date such as 2026-11-30") from None
+        raise ConfigError("--since takes a span such as 30m, 2h, 7d, 4w, or a date such as 2026-11-30") from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
@@ -114,8 +114,8 @@ def _shares(name: str, shares: Sequence[Share]) -> list[str]:
 def _percentiles(name: str, found: Percentiles | None) -> str:
     if found is None:
         return f"{name:<12} no answers"
-    parts = (f"{label} {seconds(value)}" for label, value in (("p50", found.p50), ("p95", found.p95), ("p99", found.p99)))
-    return f"{name:<12} {'   '.join(parts)}   ({found.count} answers)"
+    shown = "   ".join(f"{label} {seconds(getattr(found, label))}" for label in ("p50", "p95", "p99"))
+    return f"{name:<12} {shown}   ({found.count} answers)"
 
 
 def _savings(found: Savings | None) -> str:
@@ -124,8 +124,9 @@ def _savings(found: Savings | None) -> str:
     left = f"; {found.left_out} answers of unknown price are left out" if found.left_out else ""
     wasted = f" and {_dollars(found.wasted)} for answers that could not be used" if found.wasted else ""
     word = "saved" if found.saved >= 0 else "lost"
+    flagship = " and ".join(found.flagship)
     return (
-        f"{word} {_dollars(abs(found.saved))} against {' and '.join(found.flagship)}: {_dollars(found.flagship_cost)} there, "
+        f"{word} {_dollars(abs(found.saved))} against {flagship}: {_dollars(found.flagship_cost)} there, "
         f"{_dollars(found.cost)} here{wasted}, over {found.compared} answers{left}"
     )
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..configs.errors import ConfigError
 from . import options, records
 from .errors import ExitCode
 from .screen import as_json, line, money, progress, result
 from .target import DEFAULT, load_target, looks_like_target, target_file
-from .texts import MAX_INPUT, piped, read_input, read_messages
+from .texts import MAX_INPUT, read_input, read_messages, read_piped
 
 if TYPE_CHECKING:
     from ..agents.result import RunResult
@@ -89,9 +90,8 @@ def run(
     """
     from .settings import opened
 
-    spec, text, rows = _what(target, input_, batch)
+    spec, task, rows = _what(target, input_, batch, max_input)
     messages = read_messages(rows, limit=max_input) if rows else None
-    task = None if messages else read_input(text or "-", limit=max_input)
     bounds = Bounds(max_cost, max_steps, timeout, user, (*(tag or ()), TARGET_TAG + _kept(spec)))
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
         workflow = load_target(spec)
@@ -109,30 +109,32 @@ def run(
 
 
 def _what(
-    target: str | None, text: str | None, batch: Path | None
+    target: str | None, text: str | None, batch: Path | None, limit: int
 ) -> tuple[str, str | None, Path | None]:
-    """Which target, which input, which batch; a lone argument that names no target is the input."""
+    """Which target, and which input or batch; a lone argument that names no target is the input."""
     if target is not None and text is None and not looks_like_target(target):
         target, text = None, target
     spec = target or DEFAULT
     if spec.endswith(".py"):
         spec += DEFAULT[DEFAULT.index(":") :]
     if batch is not None and text is not None:
-        raise typer.BadParameter("give either an input or --batch, not both")
-    if batch is not None or text is not None:
-        return spec, text, batch
+        raise ConfigError("give either an input or --batch, not both")
+    if batch is not None:
+        return spec, None, batch
+    if text is not None:
+        return spec, read_input(text, limit=limit), None
     file = target_file(spec)
+    if file is not None and not file.is_file():
+        load_target(spec)  # which says what is wrong, before anything is waited for
     samples = file.parent / SAMPLES if file is not None and target is None else None
-    has_samples = samples is not None and file is not None and file.is_file() and samples.is_file()
-    if piped(optional=has_samples):
-        progress("reading the input from standard input")
-        return spec, "-", None
+    has_samples = samples is not None and samples.is_file()
+    task = read_piped(limit=limit, optional=has_samples)
+    if task is not None:
+        return spec, task, None
     if has_samples:
         progress(f"no input given, so the sample messages in {samples} run")
         return spec, None, samples
-    if target is None and file is not None and not file.is_file():
-        load_target(spec)
-    raise typer.BadParameter("there is no input: give a text, @file, - for standard input, or --batch FILE.csv")
+    raise ConfigError("there is no input: give a text, @file, - for standard input, or --batch FILE.csv")
 
 
 def _kept(spec: str) -> str:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from ..configs.errors import ConfigError
 
-__all__ = ["MAX_INPUT", "Message", "piped", "read_input", "read_messages"]
+__all__ = ["MAX_INPUT", "Message", "read_input", "read_messages", "read_piped"]
 
 MAX_INPUT = 1_000_000
 """Bytes of one input unless ``--max-input`` says otherwise."""
@@ -31,12 +31,25 @@ class Message:
     label: str | None = None
 
 
-def piped(*, optional: bool = False) -> bool:
-    """Whether standard input is a pipe or a file that holds an input.
+def read_piped(*, limit: int = MAX_INPUT, optional: bool = False) -> str | None:
+    """Read what is piped in, or return None where nothing is.
 
     Args:
-        optional: The command can do without: do not wait for a pipe nobody writes to.
+        limit: Most bytes it may have.
+        optional: The command can do without: empty input is none, and a pipe nobody writes to is not waited for.
+
+    Raises:
+        ConfigError: As `read_input`.
     """
+    if not _piped(optional):
+        return None
+    data = _read(sys.stdin.buffer, limit, "standard input")
+    if optional and not data.strip():
+        return None
+    return _decoded(data, "standard input")
+
+
+def _piped(optional: bool) -> bool:
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError, AttributeError):

@@ -84,6 +84,9 @@ def _as_dict(message: BaseMessage) -> dict[str, Any]:
     calls = getattr(message, "tool_calls", None)
     if calls:
         record["tool_calls"] = calls
+    status = getattr(message, "status", None)
+    if status == "error":
+        record["status"] = status
     return record
 
 

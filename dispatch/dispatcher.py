@@ -147,7 +147,7 @@ class Dispatcher:
                     raise failure from error
                 continue
             message = _complete(whole)
-            if attempts.accept(card, message, time.monotonic() - started, first_token=first):
+            if attempts.accept(card, message, time.monotonic() - started, first_token=first, chunks=whole):
                 for chunk in held:
                     yield chunk
                 yield _closing_chunk(message)
@@ -239,10 +239,21 @@ class _Attempts:
         self._made += 1
         return self._home.cards[self._queue[0]]
 
-    def accept(self, card: ModelCard, message: AIMessage, seconds: float, *, first_token: float | None = None) -> bool:
-        """Check and record a complete reply; False when the next candidate must be asked."""
+    def accept(
+        self,
+        card: ModelCard,
+        message: AIMessage,
+        seconds: float,
+        *,
+        first_token: float | None = None,
+        chunks: AIMessageChunk | None = None,
+    ) -> bool:
+        """Check and record a complete reply; False when the next candidate must be asked.
+
+        ``chunks`` is the reply as it was streamed: merging mends broken JSON, so only the chunks tell of it.
+        """
         backend = self._home.backend(card)
-        reply = backend.read(message)
+        reply = backend.read(message if chunks is None else chunks)
         wrong = fault(self._ask, card, backend, message, reply)
         metadata = message.response_metadata
         row = replace(
@@ -273,7 +284,7 @@ class _Attempts:
         partial: AIMessageChunk | None = None,
     ) -> None:
         """Record a call that raised, and wait where the cure is to ask again."""
-        reply = None if partial is None else self._home.backend(card).read(_complete(partial))
+        reply = None if partial is None else self._home.backend(card).read(partial)
         row = replace(
             self._row(card, seconds),
             failure=error.kind.value,

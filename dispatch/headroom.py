@@ -75,10 +75,11 @@ class Headrooms:
         self._accounts: dict[HeadroomKey, _Account] = {}
         now = clock()
         for key, rate in (rates or {}).items():
+            limits: dict[Resource, float | None] = {"requests": rate.rpm, "tokens": rate.tpm}
             self._accounts[key] = _Account(
                 [
                     _Bucket(resource, limit, limit, limit / _MINUTE, now)
-                    for resource, limit in (("requests", rate.rpm), ("tokens", rate.tpm))
+                    for resource, limit in limits.items()
                     if limit is not None
                 ]
             )

@@ -53,21 +53,15 @@ def _moment(text: str, now: float) -> float | None:
 
 _Reset = Callable[[str, float], float | None]
 
-# Resource -> headers of (limit, remaining, reset) and how the reset is written.
+# Resource -> name of the headers ("limit", "remaining", "reset" in the gap) and how the reset is written.
 # platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"; Groq, Mistral, OpenRouter and others copy it.
 # platform.claude.com/docs/en/api/rate-limits, "Response headers".
-_TABLE: Final[Mapping[Resource, tuple[tuple[str, str, str, _Reset], ...]]] = MappingProxyType(
+_TABLE: Final[Mapping[Resource, tuple[tuple[str, _Reset], ...]]] = MappingProxyType(
     {
-        resource: tuple(
-            (scheme.format("limit"), scheme.format("remaining"), scheme.format("reset"), reset)
-            for scheme, reset in schemes
-        )
-        for resource, schemes in (
-            ("requests", (("x-ratelimit-{}-requests", _duration), ("anthropic-ratelimit-requests-{}", _moment))),
-            ("tokens", (("x-ratelimit-{}-tokens", _duration), ("anthropic-ratelimit-tokens-{}", _moment))),
-            ("input_tokens", (("anthropic-ratelimit-input-tokens-{}", _moment),)),
-            ("output_tokens", (("anthropic-ratelimit-output-tokens-{}", _moment),)),
-        )
+        "requests": (("x-ratelimit-{}-requests", _duration), ("anthropic-ratelimit-requests-{}", _moment)),
+        "tokens": (("x-ratelimit-{}-tokens", _duration), ("anthropic-ratelimit-tokens-{}", _moment)),
+        "input_tokens": (("anthropic-ratelimit-input-tokens-{}", _moment),),
+        "output_tokens": (("anthropic-ratelimit-output-tokens-{}", _moment),),
     }
 )
 
@@ -84,13 +78,13 @@ def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, Headro
     theirs = _http_date(lower.get("date", "")) or now
     found: dict[Resource, Headroom] = {}
     for resource, schemes in _TABLE.items():
-        for limit_name, remaining_name, reset_name, read_reset in schemes:
-            remaining = _number(lower.get(remaining_name, ""))
+        for scheme, read_reset in schemes:
+            remaining = _number(lower.get(scheme.format("remaining"), ""))
             if remaining is None:
                 continue
-            wait = read_reset(lower.get(reset_name, "").strip(), theirs)
+            wait = read_reset(lower.get(scheme.format("reset"), "").strip(), theirs)
             resets_at = None if wait is None else now + max(0.0, wait)
-            found[resource] = Headroom(_number(lower.get(limit_name, "")), remaining, resets_at)
+            found[resource] = Headroom(_number(lower.get(scheme.format("limit"), "")), remaining, resets_at)
             break
     return found
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel
@@ -19,11 +17,11 @@ from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch import portal
 from ..ledger.rows import CallRow
+from .checkpoints import checkpoints
 from .events import Called, Emit, Event, Finished, Stepped, Token
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
-    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
 
@@ -198,7 +196,7 @@ class Workflow:
             observe=observe,
         )
         with scope as books:
-            async with asyncio.timeout(bounds.timeout), _checkpoints(runtime.settings.state, self._types()) as saver:
+            async with asyncio.timeout(bounds.timeout), checkpoints(runtime.settings.state, self._types()) as saver:
                 store = runtime.store if self._graph else None
                 graph = self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
                 config: RunnableConfig = {
@@ -255,27 +253,6 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
         for update in part.values():
             for dump in update.get("done", ()) if isinstance(update, Mapping) else ():
                 emit(Stepped(StepRecord(**dump)))
-
-
-@asynccontextmanager
-async def _checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """The run's checkpoints in SQLite, readable by their owner only, closed when the run stops.
-
-    Only the types named may be built from a checkpoint file: LangGraph's default would import and call whatever a
-    crafted file names.
-    """
-    import aiosqlite
-    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    async with aiosqlite.connect(_private_file(state / "checkpoints.db")) as connection:
-        yield AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=list(types)))
-
-
-def _private_file(path: Path) -> Path:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    return path
 
 
 def _pending(stop: Any) -> Pending:

@@ -1,6 +1,237 @@
+"""Budgets: the worst case is reserved before a call and settled after it, so that no cap is ever passed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..configs.errors import PointsmanError
+from .prices import dollars
+from .processes import ended, this_process
+from .reservations import MOST, FileStore, MemoryStore, Short, Store
+
+__all__ = ["BudgetExceeded", "Budgets"]
+
+_POLL_SECONDS = 0.25
+"""How often one who waits looks whether another process has given something back."""
+_POLLS_A_SECOND = 200.0
+_FORGOTTEN_SECONDS = 86_400.0
+"""After this long a reservation made where nobody here can look, on another machine or in another container, is taken
+for abandoned: no call lasts a day."""
+
+
+class BudgetExceeded(PointsmanError):
+    """A cap leaves too little for what is asked.
+
+    Args:
+        scope: The scope whose cap it is, such as ``run:abc``.
+        cap: The cap, in picodollars.
+        spent: What is spent of it.
+        asked: What was to be reserved.
+        reserved: What other calls have reserved of it and may give back.
+    """
+
+    def __init__(self, scope: str, cap: int, spent: int, asked: int, reserved: int = 0) -> None:
+        held = f" and {dollars(reserved)} is reserved" if reserved else ""
+        super().__init__(
+            f"the budget of {scope} is {dollars(cap)}: {dollars(spent)} is spent{held}, {dollars(asked)} more is asked"
+        )
+        self.scope = scope
+        self.cap = cap
+        self.spent = spent
+        self.asked = asked
+        self.reserved = reserved
+
+    @property
+    def final(self) -> bool:
+        """Whether it stays so even if every reservation is given back."""
+        return self.spent + self.asked > self.cap
+
+
 class Budgets:
-    pass
+    """Caps on scopes: strings such as ``run:abc``, ``user:x``, ``tag:t`` or ``day:2026-11-21``.
+
+    A call reserves its worst case in all its scopes or in none, atomically among threads and processes. A child of a
+    run reserves in both runs' scopes, so that each bounds it. What a crashed process had reserved is given back once:
+    charged in full where its call was on its way, released where it was not.
+
+    Args:
+        path: The ledger's file, to share the counts with every process that uses it; None counts in this process.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._store: Store = MemoryStore() if path is None else FileStore(path)
+        self._owner = this_process()
+        # The scopes of what this process has reserved, to wake those that wait for them.
+        self._scopes: dict[str, tuple[str, ...]] = {}
+        # Who waits for which scope, in the order they came; touched by every event loop.
+        self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
+        self._guard = threading.Lock()
+        self.reclaim()
+
+    def reserve(self, scopes: Mapping[str, int | None], amount: int, owner: str | None = None) -> str:
+        """Set the worst case of a call aside.
+
+        Args:
+            scopes: Each scope with its cap in picodollars, or None where it is only counted.
+            amount: Picodollars the call can cost at most.
+            owner: The process that will settle it, as `processes.this_process` names it; this one when absent.
+
+        Returns:
+            The reservation, for `mark_sent` and for `settle` or `release`.
+
+        Raises:
+            BudgetExceeded: A scope has too little left.
+            ValueError: The amount or a cap is not a whole number of picodollars, zero or more.
+        """
+        for number in (amount, *(cap for cap in scopes.values() if cap is not None)):
+            if type(number) is not int or number < 0:
+                raise ValueError(f"{number!r} is not an amount of picodollars")
+        reservation = uuid.uuid4().hex
+        short = self._try(reservation, scopes, amount, owner or self._owner)
+        if short is not None:
+            raise BudgetExceeded(short.scope, short.cap, short.spent, amount, short.reserved)
+        self._scopes[reservation] = tuple(scopes)
+        return reservation
+
+    async def acquire(self, scopes: Mapping[str, int | None], amount: int, patience: float) -> str:
+        """Reserve, waiting while only others' reservations, not what is spent, stand in the way.
+
+        Worst cases are larger than what calls cost in the end, so without waiting many parallel calls would be refused
+        while most of the cap is still unspent.
+
+        Args:
+            scopes: As in `reserve`.
+            amount: As in `reserve`.
+            patience: Seconds to wait at most.
+
+        Raises:
+            BudgetExceeded: A scope has too little left, or had for too long.
+            ValueError: As in `reserve`.
+        """
+        deadline = time.monotonic() + patience
+        blocked: str | None = None
+        while True:
+            try:
+                reservation = self.reserve(scopes, amount)
+            except BudgetExceeded as exceeded:
+                # Others that wait for the scope this one no longer waits for may fit where it did not.
+                if blocked is not None and blocked != exceeded.scope:
+                    self._wake(blocked)
+                blocked = exceeded.scope
+                left = deadline - time.monotonic()
+                if exceeded.final or left <= 0:
+                    self._wake(blocked)
+                    raise
+                await self._change(blocked, left)
+            else:
+                if blocked is not None:
+                    self._wake(blocked)
+                return reservation
+
+    def mark_sent(self, reservation: str) -> bool:
+        """Note that the call is on its way, so that a crash from here on is charged.
+
+        Returns:
+            False when the reservation is closed: the call must not be made under it.
+        """
+        return self._store.mark_sent(reservation)
+
+    def settle(self, reservation: str, actual: int | None) -> int | None:
+        """Charge what the call cost and give back the rest.
+
+        Args:
+            reservation: From `reserve`.
+            actual: Picodollars, charged in full even above what was reserved. Where it is None, negative or not a whole
+                number, the cost is not known, and what was reserved is charged.
+
+        Returns:
+            What was charged, or None when the reservation was closed before, so that nothing is charged twice.
+        """
+        known = type(actual) is int and actual >= 0
+        charged = self._store.close(
+            reservation, lambda amount: min(actual, MOST) if known and actual is not None else amount
+        )
+        self._given_back(reservation)
+        return charged
+
+    def release(self, reservation: str) -> bool:
+        """Give all of it back, for a call that was never made; False when the reservation was closed before."""
+        closed = self._store.close(reservation, lambda _: 0)
+        self._given_back(reservation)
+        return closed is not None
+
+    def totals(self, scope: str) -> tuple[int, int]:
+        """Picodollars spent and reserved in a scope."""
+        return self._store.totals(scope)
+
+    def reclaim(self) -> int:
+        """Close the reservations of processes that have ended, and return how many that were.
+
+        This happens by itself when budgets are opened and before anything is refused.
+        """
+        return self._store.reclaim(_gone)
+
+    def close(self) -> None:
+        """Close the file; what is reserved stays so until this process ends."""
+        self._store.shut()
+
+    def _try(self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str) -> Short | None:
+        short = self._store.reserve(reservation, scopes, amount, owner)
+        if short is not None and short.reserved and self.reclaim():
+            short = self._store.reserve(reservation, scopes, amount, owner)
+        return short
+
+    def _given_back(self, reservation: str) -> None:
+        for scope in self._scopes.pop(reservation, ()):
+            self._wake(scope)
+
+    async def _change(self, scope: str, most: float) -> None:
+        """Wait until something may have been given back to a scope, or ``most`` seconds have passed."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._guard:
+            queue = self._waiting.setdefault(scope, {})
+            queue[waiter] = None
+            # Together they ask the file so many times a second, however many they are.
+            poll = _POLL_SECONDS + len(queue) / _POLLS_A_SECOND
+        try:
+            await asyncio.wait((waiter,), timeout=min(most, poll))
+        except asyncio.CancelledError:
+            # Woken and cancelled at once: the chance goes to the next.
+            if waiter.done():
+                self._wake(scope)
+            raise
+        finally:
+            with self._guard:
+                queue.pop(waiter, None)
+                if not queue and self._waiting.get(scope) is queue:
+                    del self._waiting[scope]
+
+    def _wake(self, scope: str) -> None:
+        """Let the first that waits for a scope try again; when it is served it wakes the next."""
+        with self._guard:
+            queue = self._waiting.get(scope, {})
+            waiter = next((one for one in queue if not one.get_loop().is_closed()), None)
+            if waiter is not None:
+                del queue[waiter]
+                waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
 
 
-class BudgetExceeded:
-    pass
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _gone(owner: str) -> float | None:
+    gone = ended(owner)
+    if gone is None:
+        return time.time() - _FORGOTTEN_SECONDS
+    return math.inf if gone else None

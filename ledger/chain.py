@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
+from .coding import Table, Values
 from .connection import Connection
-from .tables import CHAINED, HANDOFFS, Table, Values
+from .tables import CHAINED, HANDOFFS
 
 __all__ = ["Break", "Head", "breaks", "read_head", "seal", "write_head"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ from typing import Any
 
 from ..configs.errors import ConfigError
 from .chain import Break, breaks
-from .connection import Connection, connect, lock_of
+from .coding import Row, Table
+from .connection import Connection, connect, explain, lock_of
 from .rows import CallRow, DecisionRow, HandoffRow, RunRow
-from .tables import CALLS, DECISIONS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED, Row, Table
+from .tables import CALLS, DECISIONS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED
 from .writer import Writer
 
 __all__ = ["Ledger"]
@@ -161,14 +163,21 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that sees all that was recorded, in one state of the file throughout the block."""
+        """A connection that sees all that was recorded, in one state of the file throughout the block.
+
+        Raises:
+            ConfigError: Rows could not be written, or the file cannot be read.
+        """
         self._writer.settle()
         with self._lock:
-            self._reader.execute("BEGIN")
             try:
-                yield self._reader
-            finally:
-                self._reader.execute("ROLLBACK")
+                self._reader.execute("BEGIN")
+                try:
+                    yield self._reader
+                finally:
+                    self._reader.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                raise explain(self.path, error) from error
 
     def _latest(self, table: Table, run: str | None, limit: int | None) -> tuple[Any, ...]:
         where, values = ("", ()) if run is None else ("WHERE run = ?", (run,))

@@ -27,7 +27,7 @@ _VALUE = r"[A-Za-z0-9+/_.~%=-]"
 _PATTERNS = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), _MARK),
     (re.compile(rf"(?<![A-Za-z0-9])(?:{_PREFIXED})", re.VERBOSE), _MARK),
-    (re.compile(rf"\b((?:Bearer|Basic)\s+){_VALUE}{{8,}}", re.IGNORECASE), rf"\1{_MARK}"),
+    (re.compile(rf"(?<![A-Za-z0-9])((?:Bearer|Basic)\s+){_VALUE}{{8,}}", re.IGNORECASE), rf"\1{_MARK}"),
     (re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"), rf"\1{_MARK}"),
     # Long values after any spelling of a secret's name, and short ones where an equals sign leaves no doubt.
     (re.compile(rf"({_NAMED}[\"']?\s*[:=]\s*[\"']?){_VALUE}{{16,}}", re.IGNORECASE), rf"\1{_MARK}"),

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ..configs.errors import ConfigError, PointsmanError
 from .chain import Head, read_head, seal, write_head
+from .coding import Table, Values
 from .connection import connect, explain, lock_of, transaction
 from .redact import redact
-from .tables import CHAINED, Table, Values
+from .tables import CHAINED
 
 __all__ = ["Writer"]
 

@@ -54,8 +54,8 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
 
     The rules' tier is taken one higher where it hangs on a complexity judged with confidence below 0.5, except that
     a rule for the on-device tier stands where that tier serves the task: its model declines by itself. A tier or a
-    model asked for counts from the floor upwards. Tiers never fall along the candidates, save that an asked model
-    stands first.
+    model asked for counts from the floor upwards, and an asked model stands first: where its tier is below the rules',
+    the fallbacks still come from theirs. Tiers never fall along the candidates.
 
     Args:
         features: Of the step, from `extract` or a record.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "PairScores",
     "StepBench",
     "StepScores",
+    "apgr",
     "bootstrap",
     "pair_scores",
     "step_tier",
@@ -44,6 +46,7 @@ _PRICES: Final = ((0.13, 0.26, 0.5), (0.059, 0.3, 2.0), (0.05, 0.08333, 5.0), (0
 # TwinRouterBench: a cache is cold after three steps, and a reply whose length is unknown has 500 tokens.
 _CACHE_STEPS: Final = 3
 _UNKNOWN_OUTPUT: Final = 500.0
+_HULL_POINTS: Final = 400
 _CHARACTERS_A_TOKEN: Final = 4.0
 _MESSAGE_TOKENS: Final = 4.0
 
@@ -149,7 +152,7 @@ class StepBench:
     def _follow(self, path: list[int], rows: Sequence[Mapping[str, Any]], texts: list[list[str]]) -> None:
         """Note what each step of a trajectory can reuse of the one before, and how long its reply was."""
         known: list[float] = []
-        for before, now in zip(path, path[1:], strict=False):
+        for before, now in pairwise(path):
             start = texts[before]
             if texts[now][: len(start)] == start:
                 self._reused[now] = self.tokens[before]
@@ -292,34 +295,71 @@ def pair_scores(
     Raises:
         ConfigError: The lengths differ, a score is no number, or the two models are equally good.
     """
-    if not len(strong) == len(weak) == len(score) or not len(score) or not np.isfinite(score).all():
-        raise ConfigError("every prompt needs the quality of both models and a score that is a number")
-    weight = np.ones(len(score)) if weights is None else weights
     high, low = costs or (np.full(len(score), 25.0), np.ones(len(score)))
-    order = np.argsort(-score, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    total = float(weight.sum())
-    best, worst = float(weight @ strong) / total, float(weight @ weak) / total
-    if abs(best - worst) < 1e-9:
-        raise ConfigError("the two models are equally good on these prompts, so there is no gap to recover")
-
-    def curve(start: float, gain: Floats) -> Floats:
-        return np.append(start, start + np.cumsum((weight * gain)[order])[ends] / total)
-
-    share = curve(0.0, np.ones(len(score)))
-    quality = curve(worst, strong - weak)
-    cost = curve(float(weight @ low) / total, high - low)
-    pgr = (quality - worst) / (best - worst)
-    area = _hull_area(cost, quality)
+    curve = _Curve.draw(strong, weak, score, weights)
+    quality, best, worst = curve.quality, curve.strong, curve.weak
+    cost = curve.follow(low, high - low)
+    # The hull is found in a loop, so it is found over at most 400 points, the ends among them.
+    some = np.unique(np.linspace(0, len(cost) - 1, min(len(cost), _HULL_POINTS)).astype(np.int64))
+    area = _hull_area(cost[some], quality[some])
     return PairScores(
-        apgr=float(np.trapezoid(pgr, share)),
-        cpt50=_crossing(share, pgr, 0.5),
-        cpt80=_crossing(share, pgr, 0.8),
+        apgr=curve.apgr,
+        cpt50=_crossing(curve.share, curve.pgr, 0.5),
+        cpt80=_crossing(curve.share, curve.pgr, 0.8),
         aiq=area,
         aiq_gain=area - (best + worst) / 2 if best > worst else area - worst,
         best_fixed=max(best, worst),
         quality=float(quality.max()),
     )
+
+
+def apgr(strong: Floats, weak: Floats, score: Floats, weights: Floats | None = None) -> float:
+    """`PairScores.apgr` alone, for where it is wanted often."""
+    return _Curve.draw(strong, weak, score, weights).apgr
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """Quality as ever more prompts go to the strong model, those with the highest score first."""
+
+    order: Ints
+    ends: Ints
+    weight: Floats
+    share: Floats
+    quality: Floats
+    strong: float
+    weak: float
+
+    @classmethod
+    def draw(cls, strong: Floats, weak: Floats, score: Floats, weights: Floats | None) -> _Curve:
+        if not len(strong) == len(weak) == len(score) or not len(score) or not np.isfinite(score).all():
+            raise ConfigError("every prompt needs the quality of both models and a score that is a number")
+        weight = np.ones(len(score)) if weights is None else weights
+        order = np.argsort(-score, kind="stable")
+        ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+        total = float(weight.sum())
+        best, worst = float(weight @ strong) / total, float(weight @ weak) / total
+        if abs(best - worst) < 1e-9:
+            raise ConfigError("the two models are equally good on these prompts, so there is no gap to recover")
+        empty = np.zeros(0)
+        bare = cls(order, ends, weight, empty, empty, best, worst)
+        return cls(
+            order, ends, weight, bare.follow(empty, np.ones(len(score))), bare.follow(weak, strong - weak), best, worst
+        )
+
+    def follow(self, start: Floats, gain: Floats) -> Floats:
+        """Weighted mean of ``start`` with the gains of ever more prompts; no start counts as zero."""
+        total = float(self.weight.sum())
+        first = float(self.weight @ start) / total if len(start) else 0.0
+        return np.append(first, first + np.cumsum((self.weight * gain)[self.order])[self.ends] / total)
+
+    @property
+    def pgr(self) -> Floats:
+        return (self.quality - self.weak) / (self.strong - self.weak)
+
+    @property
+    def apgr(self) -> float:
+        return float(np.trapezoid(self.pgr, self.share))
 
 
 def _crossing(share: Floats, pgr: Floats, goal: float) -> float:

@@ -1,4 +1,4 @@
-"""The phase of a piece of agent work, read off its messages: what `Features` counts too coarsely for a trained router."""
+"""How far the work in a conversation has come, in the few numbers that a trained router looks at."""
 
 from __future__ import annotations
 
@@ -33,8 +33,12 @@ SIGNALS_VERSION: Final = 1
 _CODE_CHARACTERS: Final = b"();=<>_\\"
 _CODE_DENSITY: Final = 0.03
 _EDITING_TOOL: Final = re.compile(r"(?:^|[_.-])(?:write|edit|patch|replace|create|insert)", re.IGNORECASE)
-_SHELL_TOOL: Final = re.compile(r"(?:^|[_.-])(?:bash|shell|exec|execute|terminal|run|command)(?:$|[_.-])", re.IGNORECASE)
-_EDITING_COMMANDS: Final = ("sed -i", "write_text", ".write(", "apply_patch", "*** Begin Patch", "git apply", "patch -p")
+_SHELL_TOOL: Final = re.compile(
+    r"(?:^|[_.-])(?:bash|shell|exec|execute|terminal|run|command)(?:$|[_.-])", re.IGNORECASE
+)
+_EDITING_COMMANDS: Final = (
+    "sed -i", "write_text", ".write(", "apply_patch", "*** Begin Patch", "git apply", "patch -p",
+)  # fmt: skip
 _DIFF_TO_FILE: Final = re.compile(r"git (?:diff|format-patch)\b[^|]*?>\s*[\w./~-]|>\s*[\w./~-]+\.(?:patch|diff)\b")
 _DIFFS: Final = ("diff --git ", "\n@@ -")
 

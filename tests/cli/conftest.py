@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
-
 from pointsman.cli.main import app
+from typer.testing import CliRunner
 
 Run = Callable[..., Any]
 

@@ -221,7 +221,7 @@ ODD = st.sampled_from(
 )
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(SPOTS), ODD, st.sampled_from(["file", "flag"]))
 def test_any_value_in_any_place_is_taken_or_told_as_the_users_mistake(
     spot: tuple[str, tuple[Any, ...]], odd: Any, way: str

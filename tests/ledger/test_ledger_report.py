@@ -33,7 +33,8 @@ def some_calls(make: Any, number: int, seed: int = 1) -> list[CallRow]:
         calls.append(
             make.call(
                 id=f"c{index}", decision=f"d{dice.randrange(number // 2 + 1)}", run=f"r{dice.randrange(20)}",
-                attempt=attempt, agent=dice.choice("abc"), model=f"p/m{dice.randrange(4)}", tier=dice.choice(["economy", "frontier"]),
+                attempt=attempt, agent=dice.choice("abc"), model=f"p/m{dice.randrange(4)}",
+                tier=dice.choice(["economy", "frontier"]),
                 at=float(index), failure=failure, usage=usage, cost=dice.randrange(10**13) if known else None,
                 flagship_cost=dice.randrange(10**14) if known and dice.random() < 0.9 else None, flagship="p/top",
                 latency=dice.random(), first_token=dice.random() if dice.random() < 0.3 else None,

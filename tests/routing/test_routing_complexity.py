@@ -61,6 +61,11 @@ def test_gathering_and_transforming_a_modest_text_without_tools_stays_economy(ki
     assert score(*messages, kind=kind) < 0.35 < score(*messages, kind="decide")
 
 
+def test_gathering_without_tools_in_a_long_conversation_is_judged_like_any_other() -> None:
+    messages = said("user", PROGRAM * 40), *[said("tool", f"{PROGRAM}\nError: no")] * 3
+    assert score(*messages, kind="gather") == score(*messages, kind="decide") > 0.35
+
+
 def test_a_long_transcript_to_be_summarised_is_not_hard() -> None:
     assert score(said("user", f"Summarise this meeting:\n{PROSE * 60}"), kind="decide") < 0.15
 

@@ -13,6 +13,7 @@ import pointsman.routing
 import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import Settings
+from pointsman.routing.complexity import heuristic
 from pointsman.routing.decision import Decision
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.policy import Policy
@@ -46,9 +47,11 @@ def test_a_record_that_is_none_is_refused(policy: Policy) -> None:
         replay({"prompt": "x"}, policy)
 
 
-def test_the_hash_depends_on_policy_risk_catalogue_and_nothing_else(settings: Settings, catalogue: Any) -> None:
-    def hashed(routing: Any = settings.routing, risk: Any = settings.risk, cards: Any = catalogue) -> str:
-        return Policy.compile(routing, risk, cards).policy_hash
+def test_the_hash_depends_on_policy_risk_catalogue_and_scorer(settings: Settings, catalogue: Any) -> None:
+    def hashed(
+        routing: Any = settings.routing, risk: Any = settings.risk, cards: Any = catalogue, scorer: Any = heuristic
+    ) -> str:
+        return Policy.compile(routing, risk, cards, scorer=scorer).policy_hash
 
     first = hashed()
     assert first == hashed()
@@ -60,8 +63,9 @@ def test_the_hash_depends_on_policy_risk_catalogue_and_nothing_else(settings: Se
         hashed(risk=settings.risk.model_copy(update={"floors": {}})),
         hashed(cards=cards),
         hashed(cards=catalogue[::-1]),
+        hashed(scorer=lambda features: (0.0, 1.0)),
     }
-    assert len(others | {first}) == 5
+    assert len(others | {first}) == 6
 
 
 def test_the_hash_is_the_same_in_another_process() -> None:

@@ -35,7 +35,7 @@ def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
 
 @st.composite
 def cards(draw: st.DrawFn) -> list[ModelCard]:
-    return [draw(a_card(name)) for name in draw(st.permutations(MODELS))[: draw(st.integers(0, 9))]]
+    return [draw(a_card(name)) for name in draw(st.permutations(MODELS))[: draw(st.integers(4, 9))]]
 
 
 @st.composite
@@ -128,8 +128,8 @@ REQUESTS = st.builds(
 )
 MOMENTS = st.builds(
     Circumstances,
-    unavailable=st.dictionaries(st.sampled_from([*MODELS, *PROVIDERS]), st.just("down"), max_size=2),
-    tried=st.frozensets(st.sampled_from(MODELS), max_size=2),
+    unavailable=mostly({}, {"a": "down"}, {"b/1": "down", "c": "down"}),
+    tried=mostly(frozenset(), frozenset({"a/0", "c/2"})),
     at_least=mostly(None, *Tier),
     needs_price=mostly(False, True),
     budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),

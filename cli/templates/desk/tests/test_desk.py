@@ -8,7 +8,6 @@ PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import desk  # noqa: E402
-
 from pointsman import Runtime, Workflow  # noqa: E402
 from pointsman.configs.loader import load  # noqa: E402
 

@@ -1,0 +1,271 @@
+"""Content blocks, whoever wrote them, in a form that the next model's client takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from .dialects import Dialect
+
+__all__ = ["Block", "CannotCarry", "Carrier", "Kind", "kind_of", "text_of"]
+
+Block = dict[str, Any]
+Kind = Literal["text", "refusal", "image", "file", "audio", "video", "thought", "call", "server", "wrapped", "unknown"]
+
+_DATA_URL: Final = re.compile(r"data:(?P<mime>[^;,]+)(?:;[^;,]+)*;base64,(?P<data>.+)", re.DOTALL)
+_PDF: Final = "application/pdf"
+_EMPTY: Final = "(empty)"
+
+
+class CannotCarry(Exception):
+    """Something in the conversation has no form that the model would take; the text says what."""
+
+
+def _by_kind(**types: str) -> Mapping[str, Kind]:
+    return MappingProxyType({name: kind for kind, names in types.items() for name in names.split()})  # type: ignore[misc]
+
+
+# Block types of LangChain v0 and v1, Anthropic's Messages, OpenAI's Chat Completions and Responses, Gemini's parts as
+# langchain-google-genai writes them, and Bedrock's Converse.
+_KINDS: Final = _by_kind(
+    text="text output_text input_text text-plain",
+    refusal="refusal",
+    image="image image_url input_image",
+    file="file document input_file",
+    audio="audio input_audio",
+    video="video",
+    thought="thinking redacted_thinking reasoning reasoning_content function_call_signature",
+    call="tool_use tool_call tool_call_chunk invalid_tool_call function_call custom_tool_call input_json_delta",
+    server="server_tool_use server_tool_call server_tool_call_chunk server_tool_result mcp_tool_use mcp_call "
+    "mcp_list_tools web_search_call file_search_call code_interpreter_call image_generation_call executable_code "
+    "code_execution_result tool_search_call tool_search_output container_upload",
+    wrapped="non_standard",
+)
+
+
+def kind_of(block: Mapping[str, Any]) -> Kind:
+    """Sort a block by its type, and Gemini's ``media`` by its MIME type."""
+    name = str(block.get("type", ""))
+    if name == "text" and block.get("source_type") == "text":
+        return "text"
+    if name in ("media", "file_data"):
+        family = str(block.get("mime_type") or "").partition("/")[0]
+        return family if family in ("image", "audio", "video") else "file"  # type: ignore[return-value]
+    if name in _KINDS:
+        return _KINDS[name]
+    return "server" if name.endswith("_tool_result") else "unknown"
+
+
+def text_of(block: Mapping[str, Any]) -> str | None:
+    """The readable text of a block, None when it has none."""
+    for key in ("text", "refusal"):
+        if isinstance(block.get(key), str):
+            return str(block[key])
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the bytes of a medium are: one of data (base64), url, id of an upload, or plain text."""
+
+    mime: str = ""
+    data: str = ""
+    url: str = ""
+    id: str = ""
+    text: str = ""
+    name: str = ""
+
+
+class Carrier:
+    """Carries content blocks to one model.
+
+    Args:
+        dialect: What its backend takes.
+        inputs: Its input modalities.
+        tool_media: Whether a tool's result may hold an image.
+    """
+
+    def __init__(self, dialect: Dialect, inputs: frozenset[str], *, tool_media: bool) -> None:
+        self._dialect = dialect
+        self._inputs = inputs
+        self._tool_media = tool_media
+
+    def content(self, content: str | Sequence[Any], *, text_only: bool = False) -> Any:
+        """Carry what a user or the system said; the same object when it can stay as it is.
+
+        Args:
+            content: A message's content.
+            text_only: Whether media are out of place here.
+
+        Raises:
+            CannotCarry: Something has no form that the model takes.
+        """
+        if isinstance(content, str):
+            return content if content.strip() else _EMPTY
+        carried = [block for block in map(self._carry, content) if block.get("type") != "text" or block["text"].strip()]
+        if text_only and any(block.get("type") != "text" for block in carried):
+            raise CannotCarry("a system message holds something else than text")
+        if not carried:
+            return _EMPTY
+        return content if _unchanged(carried, content) else carried
+
+    def result(self, content: str | Sequence[Any]) -> tuple[Any, list[Block]]:
+        """Carry a tool's result.
+
+        Returns:
+            Its content, and the media that had to be taken out of it.
+
+        Raises:
+            CannotCarry: Something has no form that the model takes.
+        """
+        if isinstance(content, str):
+            return content, []
+        carried = [self._carry(block) for block in content]
+        moved = [] if self._tool_media else [block for block in carried if kind_of(block) not in ("text", "unknown")]
+        if not moved:
+            return (content if _unchanged(carried, content) else carried), []
+        texts = [block["text"] for block in carried if block.get("type") == "text"]
+        noun = "attachment" if len(moved) == 1 else "attachments"
+        return "\n".join([*texts, f"[{len(moved)} {noun}: see the next message]"]), moved
+
+    def said(self, content: str | Sequence[Any]) -> tuple[str, list[Block]]:
+        """Carry what another vendor's model said: its words as one text, and the media it made.
+
+        Its thoughts and its calls in the vendor's own form are left out: the first are no one else's, the second are
+        in the message's ``tool_calls`` too.
+
+        Raises:
+            CannotCarry: It holds something unknown without a text.
+        """
+        if isinstance(content, str):
+            return content, []
+        text, apart = "", False
+        media: list[Block] = []
+        for block in _unwrapped(content):
+            kind = kind_of(block)
+            words = text_of(block) if kind in ("text", "refusal", "unknown") else None
+            if words is not None:
+                text = f"{text}\n\n{words}" if apart and text and words else text + words
+                apart = False
+            elif kind in ("image", "file", "audio", "video"):
+                media.append(self._medium(block, kind))
+                apart = True
+            elif kind == "unknown":
+                raise CannotCarry(f"an answer holds a {block.get('type')!r} block, which only its maker can read")
+            else:
+                apart = apart or kind != "thought"
+        return text, media
+
+    def _carry(self, block: Any) -> Block:
+        if isinstance(block, str):
+            return {"type": "text", "text": block}
+        if block.get("type") == "non_standard" and isinstance(block.get("value"), dict):
+            block = block["value"]
+        kind = kind_of(block)
+        if kind in ("image", "file", "audio", "video"):
+            return self._medium(block, kind)
+        if block.get("type") in self._dialect.native or block.keys() & self._dialect.native:
+            return dict(block)
+        text = text_of(block)
+        if text is None:
+            raise CannotCarry(f"a message holds a {block.get('type')!r} block, which it does not take")
+        marks = {key: value for key, value in block.items() if key in self._dialect.marks}
+        return {"type": "text", "text": text, **marks}
+
+    def _medium(self, block: Mapping[str, Any], kind: Kind) -> Block:
+        source = _source(block)
+        mime = source.mime or (_PDF if kind == "file" else "")
+        native = block.get("type") in self._dialect.native
+        if kind == "file" and mime.startswith("text/") and not native:
+            text = source.text or _decoded(source.data)
+            if text:
+                return {"type": "text", "text": text}
+        modality = "pdf" if mime == _PDF else "text" if kind == "file" and mime.startswith("text/") else kind
+        if modality not in self._inputs:
+            raise CannotCarry(f"it takes no {mime if modality == 'file' else modality} input")
+        if source.id and not (self._dialect.file_id and self._dialect.file_id.match(source.id)):
+            raise CannotCarry(f"a {kind} is an upload that only another provider has")
+        if kind == "file" and source.url and not self._dialect.file_urls:
+            raise CannotCarry("it takes no file by its URL")
+        if block.get("type") == "image_url" and isinstance(block["image_url"], dict):
+            return {"type": "image_url", "image_url": block["image_url"]}
+        if native or _is_common(block, kind) or (self._dialect.sources and "source" in block):
+            return dict(block)
+        return _medium_block(kind, source, mime)
+
+
+def _unchanged(carried: list[Block], content: Sequence[Any]) -> bool:
+    return len(carried) == len(content) and all(new == old for new, old in zip(carried, content, strict=True))
+
+
+def _unwrapped(content: Sequence[Any]) -> list[Mapping[str, Any]]:
+    blocks: list[Mapping[str, Any]] = []
+    for block in content:
+        if isinstance(block, str):
+            blocks.append({"type": "text", "text": block})
+        elif block.get("type") == "non_standard" and isinstance(block.get("value"), dict):
+            blocks.append(block["value"])
+        else:
+            blocks.append(block)
+    return blocks
+
+
+def _is_common(block: Mapping[str, Any], kind: Kind) -> bool:
+    """Whether a block is in LangChain's v1 form, which every client reads."""
+    if block.get("type") != kind or "source_type" in block:
+        return False
+    if "base64" in block:
+        return bool(block.get("mime_type")) and (kind != "file" or "filename" in block)
+    return "url" in block or "file_id" in block
+
+
+def _medium_block(kind: Kind, source: _Source, mime: str) -> Block:
+    if source.data:
+        block = {"type": kind, "base64": source.data, "mime_type": mime or f"{kind}/*"}
+        # OpenAI wants a file to have a name.
+        return {**block, "filename": source.name or "document.pdf"} if kind == "file" else block
+    named = {"mime_type": mime} if mime else {}
+    if source.url:
+        return {"type": kind, "url": source.url, **named}
+    if source.id:
+        return {"type": kind, "file_id": source.id, **named}
+    raise CannotCarry(f"a {kind} has neither data nor a URL")
+
+
+def _source(block: Mapping[str, Any]) -> _Source:
+    """Read where a medium's bytes are, in every spelling that is around."""
+    inner: Any = block
+    for key in ("source", "image_url", "input_audio", "file"):
+        if isinstance(block.get(key), dict):
+            inner = block[key]
+    extras = block.get("extras") or block.get("metadata") or {}
+    name = str(inner.get("filename") or block.get("filename") or block.get("title") or extras.get("filename") or "")
+    mime = str(inner.get("media_type") or inner.get("mime_type") or "")
+    if inner.get("format"):
+        mime = f"audio/{inner['format']}"
+    if inner.get("source_type") == "text" or inner.get("type") == "text":
+        return _Source(mime or "text/plain", text=str(inner.get("text") or inner.get("data") or ""), name=name)
+    identity = inner.get("file_id") or (inner.get("id") if inner.get("source_type") == "id" else None)
+    address = inner.get("url") or inner.get("file_url") or inner.get("file_uri")
+    if isinstance(block.get("image_url"), str):
+        address = block["image_url"]
+    data = inner.get("base64") or inner.get("data") or inner.get("file_data")
+    if isinstance(data, bytes):
+        data = base64.b64encode(data).decode()
+    for value in (address, data):
+        found = _DATA_URL.match(value) if isinstance(value, str) else None
+        if found:
+            return _Source(mime or found["mime"], data=found["data"], name=name)
+    return _Source(mime, str(data or ""), str(address or ""), str(identity or ""), "", name)
+
+
+def _decoded(data: str) -> str:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

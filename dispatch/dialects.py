@@ -1,0 +1,110 @@
+"""What each backend's API and LangChain client take of a conversation: data for `portability`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["Dialect", "dialect_of"]
+
+_ANY_ID: Final = re.compile(r".+", re.DOTALL)
+_WORD_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What one backend takes.
+
+    Attributes:
+        makers: What LangChain writes into ``model_provider`` of the replies it makes.
+        call_id: Tool-call ids it takes, whole.
+        native: Types of content blocks of its own that its client sends as they are.
+        file_id: Ids of uploaded files that are its own, from their start; None when it has none.
+        tool_media: Whether a tool's result may hold an image; the model's profile has to agree.
+        file_urls: Whether a file may be named by its URL.
+        sources: Whether its client reads images in Anthropic's form, with a ``source``.
+        marks: Keys of a text block that it takes beside type and text.
+        speaker: Names of a message's author it takes; None when its client sends none.
+        system_anywhere: Whether system messages may stand between others.
+        user_first: Whether the conversation must begin with the user.
+        alternating: Whether two messages in a row may not have the same role.
+    """
+
+    makers: frozenset[str]
+    call_id: re.Pattern[str]
+    native: frozenset[str] = frozenset()
+    file_id: re.Pattern[str] | None = None
+    tool_media: bool = False
+    file_urls: bool = False
+    sources: bool = False
+    marks: frozenset[str] = frozenset()
+    speaker: re.Pattern[str] | None = None
+    system_anywhere: bool = False
+    user_first: bool = True
+    alternating: bool = False
+
+
+# docs.claude.com/en/api/messages: ids by pattern, images and documents in tool results.
+_ANTHROPIC = Dialect(
+    makers=frozenset({"anthropic"}),
+    call_id=_WORD_ID,
+    native=frozenset({"container_upload", "document", "search_result", "tool_reference", "tool_result"}),
+    file_id=re.compile(r"file_"),
+    tool_media=True,
+    file_urls=True,
+    sources=True,
+    marks=frozenset({"cache_control", "citations"}),
+)
+# platform.openai.com/docs/api-reference/chat: ids of at most 40 characters; images only in the user's messages (the
+# Responses API takes them in results too, but which of the two is spoken is the client's choice).
+_OPENAI = Dialect(
+    makers=frozenset({"openai"}),
+    call_id=re.compile(r"[\x21-\x7e]{1,40}"),
+    native=frozenset({"input_audio"}),
+    file_id=re.compile(r"file-"),
+    marks=frozenset({"prompt_cache_breakpoint"}),
+    speaker=_WORD_ID,
+    system_anywhere=True,
+    user_first=False,
+)
+# ai.google.dev/api/caching#Content; the client pairs calls and results by id and sends none.
+_GOOGLE = Dialect(
+    makers=frozenset({"google_genai", "google_vertexai"}),
+    call_id=_ANY_ID,
+    native=frozenset({"media"}),
+    file_id=re.compile(r"gs://|https://generativelanguage\.googleapis\.com/"),
+    tool_media=True,
+    file_urls=True,
+)
+# docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html: the pattern of toolUseId.
+_BEDROCK = Dialect(
+    makers=frozenset({"bedrock", "bedrock_converse"}),
+    call_id=_WORD_ID,
+    native=frozenset({"cachePoint", "guard_content"}),
+    tool_media=True,
+)
+# The strictest of the servers that speak OpenAI's format: Mistral's ids are nine letters or digits, and chat templates
+# refuse two messages of one role in a row and a system message anywhere but first.
+_COMPATIBLE = Dialect(makers=frozenset(), call_id=re.compile(r"[a-zA-Z0-9]{9}"), speaker=_WORD_ID, alternating=True)
+
+# What runs in this process reads LangChain's messages themselves and has no dialect.
+_DIALECTS: Final[Mapping[str, Dialect | None]] = MappingProxyType(
+    {
+        "anthropic": _ANTHROPIC,
+        "bedrock": _BEDROCK,
+        "google": _GOOGLE,
+        "ondevice": None,
+        "openai": _OPENAI,
+        "openai_compatible": _COMPATIBLE,
+        "scripted": None,
+        "vertex": _GOOGLE,
+    }
+)
+
+
+def dialect_of(backend: str) -> Dialect | None:
+    """The dialect of a backend by its name in the settings: the strictest for one not known, None where any will do."""
+    return _DIALECTS.get(backend, _COMPATIBLE)

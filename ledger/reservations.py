@@ -1,0 +1,231 @@
+"""Where budgets are counted: in memory for one process, or in the ledger's file for several."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..configs.errors import PointsmanError
+from .connection import Connection, connect, explain, lock_of, transaction
+
+__all__ = ["MOST", "FileStore", "Gone", "MemoryStore", "Short", "Store"]
+
+MOST = 2**62 - 1
+"""Picodollars, some $4.6 million: the most one scope counts, so that two amounts always add up within 64 bits."""
+
+Gone = Callable[[str], float | None]
+"""Says of an owner before which time, in seconds since the epoch, its reservations may be reclaimed; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """The scope that has not enough left, with what is spent and what is reserved in it, in picodollars."""
+
+    scope: str
+    cap: int
+    spent: int
+    reserved: int
+
+
+class Store(Protocol):
+    """Counts amounts in scopes; each method happens as a whole or not at all, whoever else calls one."""
+
+    def reserve(self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str) -> Short | None:
+        """Reserve in every scope, or say which has not enough left."""
+
+    def mark_sent(self, reservation: str) -> bool:
+        """Note that the call is on its way; False when the reservation is closed."""
+
+    def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
+        """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
+
+    def totals(self, scope: str) -> tuple[int, int]:
+        """What is spent, and what is reserved."""
+
+    def reclaim(self, gone: Gone) -> int:
+        """Close what nobody will close any more, charging what was sent, and return how many that were."""
+
+    def shut(self) -> None:
+        """Give back what the store holds open."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    spent: int = 0
+    reserved: int = 0
+
+
+class MemoryStore:
+    """Counts for this process alone; its reservations end with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scopes: dict[str, _Scope] = {}
+        self._open: dict[str, tuple[tuple[str, ...], int]] = {}
+
+    def reserve(self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str) -> Short | None:
+        """Reserve in every scope, or say which has not enough left."""
+        with self._lock:
+            for name, cap in scopes.items():
+                scope = self._scopes.get(name) or _Scope()
+                if _exceeds(cap, scope.spent, scope.reserved, amount):
+                    return Short(name, cap or 0, scope.spent, scope.reserved)
+            for name in scopes:
+                self._scopes.setdefault(name, _Scope()).reserved += amount
+            self._open[reservation] = (tuple(scopes), amount)
+        return None
+
+    def mark_sent(self, reservation: str) -> bool:
+        """Note that the call is on its way; False when the reservation is closed."""
+        return reservation in self._open
+
+    def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
+        """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
+        with self._lock:
+            found = self._open.pop(reservation, None)
+            if found is None:
+                return None
+            names, amount = found
+            charged = charge(amount)
+            for name in names:
+                scope = self._scopes[name]
+                scope.reserved -= amount
+                scope.spent = min(scope.spent + charged, MOST)
+            return charged
+
+    def totals(self, scope: str) -> tuple[int, int]:
+        """What is spent, and what is reserved."""
+        with self._lock:
+            found = self._scopes.get(scope) or _Scope()
+            return found.spent, found.reserved
+
+    def reclaim(self, gone: Gone) -> int:
+        """Nothing: the owners are in this process, which runs."""
+        return 0
+
+    def shut(self) -> None:
+        """Nothing is held open."""
+
+
+class FileStore:
+    """Counts in a ledger's file, for every process that has it open.
+
+    Args:
+        path: The ledger.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pid = os.getpid()
+        self._lock = lock_of(path)
+        self._connection = connect(path)
+
+    def reserve(self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str) -> Short | None:
+        """Reserve in every scope, or say which has not enough left."""
+        with self._changing() as connection:
+            for name, cap in scopes.items():
+                spent, reserved = _totals(connection, name)
+                if _exceeds(cap, spent, reserved, amount):
+                    return Short(name, cap or 0, spent, reserved)
+            connection.execute(
+                "INSERT INTO reservations (id, owner, amount, sent, at) VALUES (?, ?, ?, 0, ?)",
+                (reservation, owner, amount, time.time()),
+            )
+            connection.executemany(
+                "INSERT INTO scopes (name, spent, reserved) VALUES (?, 0, ?2) "
+                "ON CONFLICT (name) DO UPDATE SET reserved = reserved + ?2",
+                [(name, amount) for name in scopes],
+            )
+            connection.executemany(
+                "INSERT INTO reserved_in (reservation, scope) VALUES (?, ?)", [(reservation, name) for name in scopes]
+            )
+        return None
+
+    def mark_sent(self, reservation: str) -> bool:
+        """Note that the call is on its way; False when the reservation is closed."""
+        with self._changing() as connection:
+            found = connection.execute("UPDATE reservations SET sent = 1 WHERE id = ?", (reservation,))
+            return found.rowcount == 1
+
+    def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
+        """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
+        with self._changing() as connection:
+            found = connection.execute("SELECT amount FROM reservations WHERE id = ?", (reservation,)).fetchone()
+            if found is None:
+                return None
+            return _end(connection, reservation, found[0], charge(found[0]))
+
+    def totals(self, scope: str) -> tuple[int, int]:
+        """What is spent, and what is reserved."""
+        found = self._read("SELECT spent, reserved FROM scopes WHERE name = ?", scope)
+        return found[0] if found else (0, 0)
+
+    def reclaim(self, gone: Gone) -> int:
+        """Close what nobody will close any more, charging what was sent, and return how many that were."""
+        # Asked before the file is locked: seldom is anybody gone, and looking for processes takes its time.
+        owners = [owner for (owner,) in self._read("SELECT DISTINCT owner FROM reservations")]
+        before = [(owner, time) for owner, time in zip(owners, map(gone, owners), strict=True) if time is not None]
+        if not before:
+            return 0
+        closed = 0
+        with self._changing() as connection:
+            for owner, time in before:
+                query = "SELECT id, amount, sent FROM reservations WHERE owner = ? AND at < ?"
+                for reservation, amount, sent in connection.execute(query, (owner, time)).fetchall():
+                    _end(connection, reservation, amount, amount if sent else 0)
+                    closed += 1
+        return closed
+
+    def shut(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _read(self, query: str, *values: str) -> list[Any]:
+        with self._held() as connection:
+            return connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        with self._held() as connection, transaction(connection):
+            yield connection
+
+    @contextmanager
+    def _held(self) -> Iterator[Connection]:
+        if os.getpid() != self._pid:
+            raise PointsmanError("the budgets were opened before this process was forked: open them again")
+        try:
+            with self._lock:
+                yield self._connection
+        except sqlite3.Error as error:
+            raise explain(self._path, error) from error
+
+
+def _exceeds(cap: int | None, spent: int, reserved: int, amount: int) -> bool:
+    # What costs nothing is let through even where the last call cost more than was left.
+    return cap is not None and amount > 0 and spent + reserved + amount > min(cap, MOST)
+
+
+def _totals(connection: Connection, scope: str) -> tuple[int, int]:
+    found = connection.execute("SELECT spent, reserved FROM scopes WHERE name = ?", (scope,)).fetchone()
+    return (0, 0) if found is None else (found[0], found[1])
+
+
+def _end(connection: Connection, reservation: str, amount: int, charged: int) -> int:
+    connection.execute(
+        "UPDATE scopes SET reserved = reserved - ?, spent = min(spent + ?, ?) "
+        "WHERE name IN (SELECT scope FROM reserved_in WHERE reservation = ?)",
+        (amount, charged, MOST, reservation),
+    )
+    connection.execute("DELETE FROM reservations WHERE id = ?", (reservation,))
+    return charged

@@ -1,0 +1,58 @@
+"""The code blocks of the documentation run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pointsman.simulator import Simulator
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# They install or run everything there is, so the continuous integration runs them itself.
+INSTALLS = ("make demo", "pip install")
+
+
+def _blocks(language: str) -> Iterator[pytest.param]:
+    for page in PAGES:
+        for number, code in enumerate(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S), 1):
+            if not any(words in code for words in INSTALLS):
+                yield pytest.param(code, id=f"{page.name}-{number}")
+
+
+@pytest.fixture
+def environment(simulator: Simulator, tmp_path: Path) -> dict[str, str]:
+    """A shell in which the three vendors are the simulator and ``pointsman`` is on the path."""
+    urls = {f"POINTSMAN_PROVIDERS__{v.upper()}__BASE_URL": simulator.url(v) for v in ("anthropic", "openai", "google")}
+    keys = {name: "not-a-real-key" for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, **urls, **keys, "PATH": path, "HOME": str(tmp_path)}
+
+
+@pytest.mark.parametrize("code", [*_blocks("python")])
+def test_python_blocks_run(code: str, environment: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "block.py"
+    script.write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", [*_blocks("sh")])
+def test_shell_blocks_run(code: str, environment: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
