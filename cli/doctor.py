@@ -39,9 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(
-    config: options.Config = None, offline: options.Offline = False, json: options.AsJson = False
-) -> None:
+def doctor(config: options.Config = None, offline: options.Offline = False, json: options.AsJson = False) -> None:
     """Check this machine and project; ends with code 1 when something is broken."""
     found: list[_Finding] = []
     colours = {"ok": "green", "missing": "yellow", "broken": "red"}

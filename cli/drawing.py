@@ -160,4 +160,3 @@ def _horizontal(row: list[str], box: _Box) -> None:
             row[place] = stroke
     for place in places:
         row[place] = "+"
-

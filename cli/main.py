@@ -124,7 +124,6 @@ def _root(
         typer.echo(context.get_help())
 
 
-
 def main() -> None:
     """Run the command line; the console script's entry point."""
     app()

@@ -108,9 +108,7 @@ def run(
     raise typer.Exit(code)
 
 
-def _what(
-    target: str | None, text: str | None, batch: Path | None, limit: int
-) -> tuple[str, str | None, Path | None]:
+def _what(target: str | None, text: str | None, batch: Path | None, limit: int) -> tuple[str, str | None, Path | None]:
     """Which target, and which input or batch; a lone argument that names no target is the input."""
     if target is not None and text is None and not looks_like_target(target):
         target, text = None, target
@@ -238,5 +236,3 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool) -> E
         show(pending)
     progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY)")
     return ExitCode.PENDING
-
-

@@ -52,4 +52,3 @@ def simulate(
         progress("serving")
 
     serve(played, host, port, ready=ready)
-

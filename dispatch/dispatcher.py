@@ -136,7 +136,7 @@ class Dispatcher:
                             first = time.monotonic() - started
                         if first is not None:
                             held.append(chunk)
-                        # The last chunk tells whether the answer can be used, and half of a structured one is of no use.
+                        # Half of a structured answer is of no use, and the last chunk tells whether all of it is.
                         while len(held) > 1 and ask.output is None:
                             handed = True
                             yield held.pop(0)

@@ -139,16 +139,16 @@ class _Supervisor:
             for s in steps
         ]
 
-    async def work(self, order: _Work) -> dict[str, Any]:
+    async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step and tell the others of it."""
-        step = order["step"]
+        step = state["step"]
         agent = self._agents[step["agent"]]
-        evidence = [_as_evidence(record) for record in order["given"]]
-        evidence += await self._recalled(order, {e.id for e in evidence})
-        parts = [step["instruction"], order["task"], render_evidence(evidence)]
-        with entered(step=step["id"], dependents=dependents(order["plan"], step["id"])):
+        evidence = [_as_evidence(record) for record in state["given"]]
+        evidence += await self._recalled(state, {e.id for e in evidence})
+        parts = [step["instruction"], state["task"], render_evidence(evidence)]
+        with entered(step=step["id"], dependents=dependents(state["plan"], step["id"])):
             record = await agent.step("\n\n".join(part for part in parts if part))
-        await self._remember(order, record)
+        await self._remember(state, record)
         return {"done": [_dump(record)]}
 
     async def verify(self, state: SupervisorState) -> dict[str, Any]:

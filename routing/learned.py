@@ -51,7 +51,7 @@ class RouterFile:
         header: ``format``, ``kind`` (``steps`` or ``prompts``), ``signals_version``, ``dimensions`` of the embedding
             (0 without one), ``rows``, ``data_hash`` (SHA-256 of what it was trained on), ``trained_on`` and ``date``;
             of steps also ``margin``, ``reach`` and ``bands`` (tier -> lowest complexity), of prompts ``weight``,
-            ``reach``, ``prior`` and the ``length`` scale.
+            ``reach`` and ``prior``.
         arrays: Numbers by name.
     """
 
@@ -240,9 +240,8 @@ class Learned:
         return verdict(self.model, self._chances(point), _distance(self.model, point))
 
     def score_prompt(self, found: Sequence[float]) -> float:
-        """How much a prompt needs the stronger model, on no particular scale."""
-        length = self.model.header["length"]
-        return (found[0] - length["mean"]) / length["deviation"] + float(self.model.header["weight"]) * found[1]
+        """How much a prompt needs the stronger model: its log length, moved by what prompts like it needed."""
+        return found[0] + float(self.model.header["weight"]) * found[1]
 
     def _judge_prompt(self, found: Sequence[float]) -> Verdict:
         rank = np.searchsorted(self.model.arrays["quantiles"], self.score_prompt(found), side="right") / 101

@@ -40,9 +40,9 @@ _CAREFUL: Final = 0.2
 # the nearest one of another trajectory.
 _FAMILIAR: Final = 0.98
 
-# Similarity below which a known prompt says nothing about another, and weight of the correction against one standard
-# deviation of log length.
-_REACHES: Final = (0.9, 0.8, 0.7)
+# Similarity below which a known prompt says nothing about another (at 0.7 unseen benchmarks are touched already), and
+# weight of the correction in standard deviations of log length.
+_REACHES: Final = (0.9, 0.8)
 _WEIGHTS: Final = (3.0, 10.0)
 # Known prompts as good as no evidence, in the manner of an empirical Bayes prior.
 _PRIOR: Final = 4.0
@@ -50,7 +50,7 @@ _PRIOR: Final = 4.0
 _SAME: Final = 0.9
 _FEWEST_ALIKE: Final = 2
 # APGR by which the lower end of the interval may lie below plain length on groups never seen.
-_TOLERANCE: Final = 0.001
+_TOLERANCE: Final = 0.003
 _MOST_VALIDATED: Final = 6_000
 
 
@@ -130,7 +130,9 @@ def _kind(rows: Sequence[Mapping[str, Any]]) -> str:
                 f"row {number} is neither a step (messages, target_tier) nor a prompt (prompt, strong, weak)"
             )
         if kind != (first := first or kind):
-            raise ConfigError(f"row {number} belongs to {kind} and the rows before it to {first}; train one router each")
+            raise ConfigError(
+                f"row {number} belongs to {kind} and the rows before it to {first}; train one router each"
+            )
     return first
 
 
@@ -307,10 +309,9 @@ def _train_prompts(data: PromptSet, embed: Embed | None, seed: int, header: dict
         header
         | {
             "dimensions": width,
-            "weight": weight,
+            "weight": weight * float(lengths.std()),
             "reach": reach,
             "prior": _PRIOR,
-            "length": {"mean": float(lengths.mean()), "deviation": float(lengths.std() or 1.0)},
         },
         {"centres": centres, "counts": counts, "gaps": gaps, "quantiles": np.zeros(101)},
     )
@@ -349,15 +350,15 @@ def _choose_prompts(data: PromptSet, seed: int) -> tuple[float, float]:
     random = np.random.default_rng(seed)
     sample = data.part(random.permutation(len(data))[:_MOST_VALIDATED])
     lengths = sample.lengths
-    base = (lengths - lengths.mean()) / (lengths.std() or 1.0)
+    deviation = float(lengths.std())
     apart = [_corrections(sample, groups, seed) for groups in _groups(sample, seed)]
     alike = _corrections(sample, np.arange(len(sample)), seed)
     best, chosen = 0.0, (0.0, _REACHES[0])
     for reach in _REACHES:
         for weight in _WEIGHTS:
-            if any(_gain(sample, base, weight * change[reach], seed) < -_TOLERANCE for change in apart):
+            if any(_gain(sample, weight * deviation * change[reach], seed) < -_TOLERANCE for change in apart):
                 continue
-            gain = _gain(sample, base, weight * alike[reach], seed)
+            gain = _gain(sample, weight * deviation * alike[reach], seed)
             if gain > best:
                 best, chosen = gain, (weight, reach)
     return chosen
@@ -388,12 +389,12 @@ def _corrections(data: PromptSet, groups: Ints, seed: int) -> dict[float, Floats
     return found
 
 
-def _gain(data: PromptSet, base: Floats, change: Floats, seed: int) -> float:
+def _gain(data: PromptSet, change: Floats, seed: int) -> float:
     """Lower end of the interval of the APGR gained over plain length."""
+    lengths = data.lengths
 
     def gained(weights: Floats) -> float:
-        return apgr(data.strong, data.weak, base + change, weights) - apgr(data.strong, data.weak, base, weights)
+        plain = apgr(data.strong, data.weak, lengths, weights)
+        return apgr(data.strong, data.weak, lengths + change, weights) - plain
 
     return bootstrap(gained, len(data), draws=60, seed=seed).low if change.any() else 0.0
-
-

@@ -248,7 +248,8 @@ async def _served(name: str, server: McpServer) -> list[BaseTool]:
     from .decorator import declare
 
     try:
-        tools: list[BaseTool] = await MultiServerMCPClient({name: dict(server.connection)}).get_tools()
+        connections: Any = {name: dict(server.connection)}
+        tools: list[BaseTool] = await MultiServerMCPClient(connections).get_tools()
     except Exception as error:  # a foreign process or host, reached over four transports
         raise ConfigError(f"the MCP server {name!r} cannot be asked for its tools: {_cause(error)}") from error
     unknown = sorted(set(server.effects) - {tool.name for tool in tools})

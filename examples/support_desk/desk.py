@@ -1,7 +1,7 @@
 """A bank's support desk on real customer messages.
 
-    pointsman run examples/support_desk/desk.py:flow "My card was stolen"
-    pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
+pointsman run examples/support_desk/desk.py:flow "My card was stolen"
+pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
 """
 
 from pathlib import Path

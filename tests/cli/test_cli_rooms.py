@@ -100,9 +100,7 @@ def test_config_show_tells_every_setting_its_origin_and_no_secret(
 
     assert shown["routing.strategy"] == {"value": "balanced", "origin": "routing.yaml:2"}
     assert shown["routing.limits.attempts"] == {"value": 2, "origin": "flag"}
-    assert shown["providers.openai.base_url"]["origin"] == (
-        "environment POINTSMAN_PROVIDERS__OPENAI__BASE_URL"
-    )
+    assert shown["providers.openai.base_url"]["origin"] == ("environment POINTSMAN_PROVIDERS__OPENAI__BASE_URL")
     assert shown["providers.openai.key"] == {"value": "OPENAI_API_KEY", "origin": "built-in"}
     assert "not-to-be-shown" not in ended.stdout + pointsman("config", "show").stdout
     assert "routing.rules.default.economy" in pointsman("config", "show", "routing").stdout
@@ -155,9 +153,7 @@ def test_init_writes_a_whole_project_and_never_over_another(pointsman: Run, proj
 
     again = pointsman("init", "my-desk")
     assert again.exit_code == 2
-    assert again.stderr == (
-        "error: my-desk: is not empty, and nothing in it is overwritten: choose another folder\n"
-    )
+    assert again.stderr == ("error: my-desk: is not empty, and nothing in it is overwritten: choose another folder\n")
 
 
 def test_the_tests_that_init_writes_pass(pointsman: Run, project: Path) -> None:

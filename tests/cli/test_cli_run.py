@@ -226,8 +226,7 @@ def test_a_target_that_cannot_be_run_is_told_in_one_line(pointsman: Run, desk: P
         (["run", "desk.py:flow", "x", "--set", "routing.strategy=best"], "routing.strategy"),
         (["run", "desk.py:flow", "x", "--config", "nowhere"], "nowhere"),
         (["run", "desk.py:flow", "x", "--workspace", "nowhere"], "nowhere: --workspace must name a folder that exists"),
-        (["run", "desk.py:flow"], "there is no input: give a text"),
-        (["run", "x", "--config", "/"], "there is no desk.py here: make a project with 'pointsman init my-desk'"),
+        (["run", "desk.py:flow"], "standard input is empty"),
         (["resume", "nothing"], "there is no run 'nothing'"),
         (["report", "--run", "nothing"], "there is no run 'nothing'"),
         (["report", "--since", "yesterday"], "--since takes a span"),
@@ -246,6 +245,20 @@ def test_bad_input_is_one_line_that_says_what_to_do_and_code_2(
     assert said in ended.stderr
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "good morning"]])
+def test_without_a_project_the_way_to_one_is_told(pointsman: Run, project: Path, words: list[str]) -> None:
+    ended = pointsman(*words)
+
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("error: there is no desk.py here: make a project with 'pointsman init my-desk'")
+
+
+def test_debug_shows_the_traceback(pointsman: Run, desk: Path) -> None:
+    ended = pointsman("--debug", "run", "nothing.py:flow", "good morning")
+
+    assert type(ended.exception).__name__ == "ConfigError"
 
 
 def test_a_mistake_in_a_configuration_file_is_told_with_its_line(pointsman: Run, desk: Path) -> None:
@@ -346,3 +359,32 @@ def test_a_person_at_the_terminal_sees_the_exact_arguments_and_can_change_them(d
     assert "delete_account is destructive with these arguments" in shown
     assert "give an object with no other names than user" in shown
     assert (desk / "deleted.txt").read_text() == "eve\n"
+
+
+def test_one_run_uses_three_vendors_and_the_ledger_agrees_with_their_log(
+    pointsman: Run, project: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for vendor in VENDORS:
+        monkeypatch.setenv(f"{vendor.upper()}_API_KEY", f"sk-simulated-{vendor}")
+    urls = "\n".join(f"  {vendor}: {{base_url: '{simulator.url(vendor)}'}}" for vendor in VENDORS)
+    (project / "models.yaml").write_text(f"providers:\n{urls}\n")
+    (project / "trio.py").write_text(
+        "from pointsman import Agent, Workflow\n"
+        "models = ['google/gemini-3.5-flash', 'openai/gpt-5.4-mini', 'anthropic/claude-haiku-4-5']\n"
+        "agents = [Agent(m.partition('/')[0], model=m, kind='transform') for m in models]\n"
+        "flow = Workflow('trio', agents, plan='in_order')\n"
+    )
+    made = json.loads(pointsman("run", "trio.py:flow", "good morning", "--json").stdout)
+
+    assert [step["model"] for step in made["steps"]] == [
+        "google/gemini-3.5-flash", "openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5",
+    ]  # fmt: skip
+    called = [(c["model"], c["usage"]["input"], c["usage"]["output"], c["cost"]) for c in made["calls"]]
+    assert called == [
+        (f"{served.vendor}/{served.model}", served.input_tokens, served.output_tokens, pytest.approx(served.cost_usd))
+        for served in simulator.log
+    ]
+    report = json.loads(pointsman("report", "--run", made["run"], "--json").stdout)
+    assert {share["name"]: share["totals"]["cost"] for share in report["models"]} == {
+        model: pytest.approx(cost) for model, _, _, cost in called
+    }

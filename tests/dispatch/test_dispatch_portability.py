@@ -292,7 +292,10 @@ IMAGES = [
     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
     {"type": "image", "source_type": "base64", "mime_type": "image/png", "data": PNG},
     {"type": "media", "mime_type": "image/png", "data": base64.b64decode(PNG)},
-    {"type": "non_standard", "value": {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}},
+    {
+        "type": "non_standard",
+        "value": {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+    },
     IMAGE,
 ]  # fmt: skip
 

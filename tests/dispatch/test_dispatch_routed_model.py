@@ -78,7 +78,7 @@ def test_an_output_schema_is_not_a_tool_that_acts(dispatcher: Make, simulator: S
 def test_without_fallback_an_overloaded_provider_fails_the_step(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(match=Match(vendor="openai"), fault=Fault("overloaded"))])
     home = dispatcher(routing__limits={"attempts": 1})
-    with pytest.raises(AllFailed, match="gpt-5.4-mini: overloaded"):
+    with pytest.raises(AllFailed, match=r"gpt-5\.4-mini: overloaded"):
         RoutedChatModel(kind="transform", dispatcher=home).invoke("Say hello to Ada")
 
 

@@ -1,9 +1,9 @@
 """A support desk for a small plant shop. Change it: it is yours.
 
-    pointsman run                                   the sample messages
-    pointsman run "How long does delivery take?"    one message
-    pointsman run desk.py:orders "Where is order A-1001?"    an agent with a tool; needs a key or a local model
-    pointsman graph                                 what happens to a message
+pointsman run                                   the sample messages
+pointsman run "How long does delivery take?"    one message
+pointsman run desk.py:orders "Where is order A-1001?"    an agent with a tool; needs a key or a local model
+pointsman graph                                 what happens to a message
 """
 
 from pathlib import Path

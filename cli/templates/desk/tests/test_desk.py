@@ -34,9 +34,7 @@ def test_a_hacked_account_goes_to_a_person_when_there_is_no_key(tmp_path: Path) 
 # The fixture `simulator` comes with Pointsman: it plays the providers on this machine, so that the vendors' own client
 # libraries are in the test too.
 def test_the_orders_agent_looks_the_order_up(tmp_path: Path, simulator: Any) -> None:
-    home = runtime(
-        tmp_path, OPENAI_API_KEY="simulated", POINTSMAN_PROVIDERS__OPENAI__BASE_URL=simulator.url("openai")
-    )
+    home = runtime(tmp_path, OPENAI_API_KEY="simulated", POINTSMAN_PROVIDERS__OPENAI__BASE_URL=simulator.url("openai"))
     result = Workflow("orders", [desk.orders]).run("What is the order status of A-1001?", runtime=home)
 
     assert "The tool returned" in result.output
