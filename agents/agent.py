@@ -177,6 +177,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
             reversible=self.reversible,
             max_output=self.max_output,
             examples=self.examples,
+            # LangGraph adds the chunks up, and the workflow tells whoever watches that words were withdrawn.
+            on_cut="retract",
             dispatcher=self.runtime.dispatcher,
         )
         return create_agent(

@@ -126,8 +126,10 @@ def run_scope(
 
     outer = current()
     runtime.ledger.record(row)
-    cap = None if max_cost is None else int(Decimal(str(max_cost)) * _PICO)
-    context = RunContext(id=run_id, user=row.user, tags=row.tags, cap=cap, observe=booked)
+    caps = outer.run.caps
+    if max_cost is not None:
+        caps = (*caps, (f"run:{run_id}", int(Decimal(str(max_cost)) * _PICO)))
+    context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, observe=booked)
     try:
         with entered(StepContext(run=context)):
             yield books

@@ -68,7 +68,7 @@ class Runtime:
     def close(self) -> None:
         """Write what is still waiting and let go of files. The runtime is not to be used afterwards."""
         if "dispatcher" in self.__dict__:
-            self.dispatcher.ledger.close()
+            self.dispatcher.close()
         if "store" in self.__dict__:
             self.store.close()
 

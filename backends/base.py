@@ -78,9 +78,11 @@ class Backend(ABC):
     Attributes:
         finishes: Vendor's finish reason -> the failure it means, or None for a normal end. A reason that is not in
             the table, or is absent, counts as ``malformed``.
+        output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
+    output_limit: ClassVar[str | None] = "max_tokens"
 
     @abstractmethod
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:

@@ -112,6 +112,8 @@ class GoogleBackend(Backend):
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
 
+    output_limit: ClassVar[str | None] = "max_output_tokens"
+
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.
 

@@ -178,21 +178,36 @@ class Limits(_Frozen):
         tiers: Tiers it may use.
         attempts: Model calls one step may make.
         deadline: Seconds one step may take, retries included.
+        call: Seconds one model call may take.
+        first_token: Seconds to the first words of a stream.
+        stall: Seconds a stream may say nothing once it has begun.
     """
 
     max_cost: float | None = Field(default=None, ge=0)
     tiers: tuple[Tier, ...] | None = None
     attempts: int = Field(default=6, ge=1)
     deadline: float = Field(default=600.0, gt=0)
+    call: float = Field(default=180.0, gt=0)
+    first_token: float = Field(default=60.0, gt=0)
+    stall: float = Field(default=30.0, gt=0)
 
 
 class RoutingPolicy(_Frozen):
-    """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure."""
+    """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure.
+
+    Attributes:
+        approved: The only models or providers that may be used; absent means all.
+        budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.
+        limits: Bounds on every run and call.
+    """
 
     strategy: Literal["cost", "latency", "quality", "balanced"] = "cost"
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None
     cures: Mapping[FailureKind, Cure]
+    budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict
+    )
     limits: Limits = Limits()
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..configs.words import Effect, StepKind, Tier
 from ..routing.request import RouteRequest
@@ -31,6 +31,8 @@ class Ask:
         tool_choice: As LangChain's ``bind_tools`` takes it.
         output: Name of the tool that stands for the answer's schema, None for a free answer.
         examples: Field of the answer -> CSV of labelled examples.
+        on_cut: What becomes of a stream that breaks after its first words: ``report`` raises, ``retract`` withdraws
+            them and lets the next candidate answer anew.
         options: Further keyword arguments, passed on to the model as they are.
     """
 
@@ -47,6 +49,7 @@ class Ask:
     output: str | None = None
     examples: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stop: tuple[str, ...] | None = None
+    on_cut: Literal["report", "retract"] = "report"
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

@@ -29,8 +29,12 @@ CREATE INDEX IF NOT EXISTS responses_used ON responses (used);
 CREATE INDEX IF NOT EXISTS responses_made ON responses (made);
 """
 _BUSY_SECONDS: Final = 2.0
+# Another process may have written between our look at the clock and our look at the row.
+_SKEW_SECONDS: Final = 1.0
 # Share of the bound after which the bytes are counted anew, since other processes write too.
 _RECOUNT: Final = 16
+# One answer may take at most this share.
+_LARGEST: Final = 4
 
 
 class ResponseCache:
@@ -40,7 +44,7 @@ class ResponseCache:
 
     Args:
         path: SQLite file beside the ledger; None keeps the answers in memory.
-        max_bytes: The most all answers may take; the least recently used make room.
+        max_bytes: The most all answers may take, one of them at most a quarter; the least recently used make room.
         ttl: Seconds an answer is good for.
         similar: Finds nearly the same requests; None for exact ones only.
         clock: Seconds since the epoch.
@@ -96,7 +100,7 @@ class ResponseCache:
             return False
         body = _kept(message)
         size = 0 if body is None else len(body.encode("utf-8", "surrogatepass"))
-        if body is None or size > self._max_bytes:
+        if body is None or size > self._max_bytes / _LARGEST:
             return False
         now = self._clock()
         with self._lock:
@@ -134,12 +138,12 @@ class ResponseCache:
         with self._lock:
             try:
                 row = self._db.execute("SELECT body, made FROM responses WHERE key = ?", (key,)).fetchone()
-                if row is None or not 0 <= now - row[1] < self._ttl:
+                if row is None or not -_SKEW_SECONDS <= now - row[1] < self._ttl:
                     return None
                 self._db.execute("UPDATE responses SET used = ? WHERE key = ?", (now, key))
             except sqlite3.Error:
                 return None
-        return str(row[0]), now - float(row[1])
+        return str(row[0]), max(0.0, now - float(row[1]))
 
     def _make_room(self, now: float, added: int) -> None:
         self._unsure += added
@@ -208,6 +212,8 @@ class Similar:
         if vector is None:
             return
         with self._lock:
+            if any(self._keys[slot] == request.key for slot in self._slots.get(request.scope, ())):
+                return
             if self._vectors is None:
                 self._vectors = np.zeros((self._most, len(vector)), dtype=np.float32)
             slot = self._next % self._most
@@ -295,11 +301,15 @@ def _revived(body: str, age: float, *, kind: str, similarity: float) -> AIMessag
     return message
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+def _renamed(value: Any, names: Mapping[str, str], under: str = "") -> Any:
     if isinstance(value, str):
-        return names.get(value, value)
+        return names.get(value, value) if under in _ID_KEYS else value
     if isinstance(value, list):
-        return [_renamed(item, names) for item in value]
-    if isinstance(value, dict):
-        return {names.get(key, key): _renamed(item, names) for key, item in value.items()}
+        return [_renamed(item, names, under) for item in value]
+    if isinstance(value, dict) and under not in ("args", "input"):
+        # Gemini's signatures stand under the ids of their calls.
+        return {names.get(key, key): _renamed(item, names, key) for key, item in value.items()}
     return value
+
+
+_ID_KEYS: Final = frozenset({"call_id", "id", "tool_call_id", "tool_use_id"})

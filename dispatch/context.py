@@ -22,7 +22,7 @@ class RunContext:
         id: Id of the run; empty outside any.
         user: Who it is for, in the ledger and the budgets.
         tags: Free labels.
-        cap: Picodollars the run may spend, None for no cap.
+        caps: Scope and cap in picodollars of this run and of every run around it.
         user_class: For per-class limits.
         observe: Called with the ledger row of each model call as it ends.
     """
@@ -30,7 +30,7 @@ class RunContext:
     id: str = ""
     user: str = ""
     tags: tuple[str, ...] = ()
-    cap: int | None = None
+    caps: tuple[tuple[str, int], ...] = ()
     user_class: str = "default"
     observe: Callable[[CallRow], None] | None = None
 

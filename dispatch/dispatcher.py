@@ -1,58 +1,50 @@
-"""Carry a routing decision out: ask the candidates in order, check what comes back, record all of it."""
+"""Carry a routing decision out: ask the candidates in order until one gives a usable answer."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import random
-import time
-import uuid
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..backends import registry
-from ..backends.base import Backend, BackendError, Endpoint
+from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
 from ..configs.loader import environment, load
-from ..configs.schema import Settings
+from ..configs.schema import Limits, Settings
 from ..configs.words import FailureKind
+from ..ledger.budgets import Budgets
 from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
-from ..ledger.rows import CallRow, DecisionRow
 from ..routing.decide import decide
 from ..routing.decision import Decision
-from ..routing.explain import decision_dict
 from ..routing.features import extract
 from ..routing.policy import Policy
 from ..routing.request import Circumstances, RouteRequest
-from .ask import Ask, one_line, route_request
-from .briefing import brief
+from .ask import Ask
+from .attempts import Attempt, Attempts
 from .catalogue import catalogue, unavailable
-from .checks import fault
-from .context import StepContext, current
-from .errors import AllFailed, Failure, NoCandidate
+from .clients import Clients
+from .headroom import Headrooms
+from .health import Health
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, AIMessageChunk
 
 __all__ = ["Dispatcher", "default_dispatcher"]
 
-_BACKOFF_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 20.0
-
 
 class Dispatcher:
-    """Decides and carries out model calls under one configuration.
+    """Decides and carries out model calls under one configuration, and keeps what all calls share.
 
     Args:
         settings: The configuration.
         ledger: Where to record; the project's own ledger when absent.
+
+    Attributes:
+        health: One breaker for each model at each provider.
+        headroom: What each provider still takes.
     """
 
     def __init__(self, settings: Settings, *, ledger: Ledger | None = None) -> None:
@@ -61,16 +53,34 @@ class Dispatcher:
         self.prices = PriceBook(settings.models)
         self.cards: Mapping[str, ModelCard] = {card.id: card for card in catalogue(settings, self.prices)}
         self.policy = Policy.compile(settings.routing, settings.risk, tuple(self.cards.values()))
-        self.unavailable: dict[str, str] = dict(unavailable(settings))
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self.clients = Clients(settings)
+        self.health = Health()
+        self.headroom = Headrooms()
+        self._unavailable: dict[str, str] = dict(unavailable(settings))
 
-    @property
+    @cached_property
+    def budgets(self) -> Budgets:
+        """Caps, shared with every process that uses the same ledger."""
+        return Budgets(self.settings.state / "ledger.db")
+
+    @cached_property
     def flagship(self) -> ModelCard | None:
         """The first priced model of the highest tier: what everything would cost had all gone there."""
         priced = [card for card in self.cards.values() if card.prices is not None]
         return max(priced, key=lambda card: card.tier.rank, default=None)
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Provider -> why it cannot be used now."""
+        return self._unavailable
+
+    def unusable(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, str]:
+        """Provider or model -> why it cannot be used now, with what only one step must not use."""
+        return {**self._unavailable, **dict(besides)} if besides else self._unavailable
+
+    def refused(self, provider: str) -> None:
+        """Note that a provider refused its key: no other call under it would fare better."""
+        self._unavailable[provider] = f"its key was refused: check {self.settings.providers[provider].key}"
 
     def decide(self, request: RouteRequest, *, only_usable: bool = True) -> Decision:
         """Decide without calling any model.
@@ -79,8 +89,14 @@ class Dispatcher:
             request: The step.
             only_usable: Leave out what cannot be used from here, for want of a key and the like.
         """
-        reasons: Mapping[str, str] = self.unavailable if only_usable else {}
+        reasons: Mapping[str, str] = self._unavailable if only_usable else {}
         return decide(extract(request), self.policy, Circumstances(unavailable=reasons))
+
+    def close(self) -> None:
+        """Write what is still waiting and let go of files."""
+        if "budgets" in self.__dict__:
+            self.budgets.close()
+        self.ledger.close()
 
     async def call(self, ask: Ask) -> AIMessage:
         """Get one usable answer.
@@ -95,317 +111,129 @@ class Dispatcher:
             NoCandidate: No model may or can run the step.
             AllFailed: Every candidate failed.
             BackendError: The request itself is at fault, so no other model would do better.
+            BudgetExceeded: A cap leaves too little.
         """
-        attempts = _Attempts(self, ask)
-        for card in attempts:
-            started = time.monotonic()
-            try:
-                async with asyncio.timeout_at(attempts.deadline):
-                    message = await self._invoke(ask, card)
-            except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
-                await attempts.failed(card, self._translate(card, error), time.monotonic() - started)
-                continue
-            if attempts.accept(card, message, time.monotonic() - started):
-                return message
+        attempts = Attempts(self, ask)
+        while (attempt := await attempts.next()) is not None:
+            with attempt:
+                try:
+                    async with asyncio.timeout_at(min(attempts.deadline, _now() + self.policy.limits.call)):
+                        message = await self._invoke(ask, attempt)
+                except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
+                    await attempts.failed(attempt, self._translate(attempt.card, error))
+                    continue
+                if attempts.accept(attempt, message):
+                    return message
         raise attempts.error()
 
     async def stream(self, ask: Ask) -> AsyncIterator[AIMessageChunk]:
         """Get one answer in chunks.
 
         Each chunk is handed out when the next one comes, and those of a structured answer when it is complete. Until
-        the first is handed out a failure goes to the next candidate; after that it is raised, for what was handed out
-        cannot be taken back.
+        the first is handed out a failure goes to the next candidate unseen; after that ``ask.on_cut`` decides.
 
         Raises:
             NoCandidate: No model may or can run the step.
             AllFailed: Every candidate failed.
             BackendError: The stream broke, or ended without saying that it was complete.
+            BudgetExceeded: A cap leaves too little.
         """
-        attempts = _Attempts(self, ask, stream=True)
-        for card in attempts:
-            started = time.monotonic()
-            first: float | None = None
-            whole: AIMessageChunk | None = None
-            held: list[AIMessageChunk] = []
-            handed = False
-            try:
-                async with aclosing(_bounded(self._chunks(ask, card), attempts.deadline)) as chunks:
-                    async for chunk in chunks:
-                        whole = chunk if whole is None else whole + chunk
-                        if first is None and (chunk.content or chunk.tool_call_chunks):
-                            first = time.monotonic() - started
-                        if first is not None:
-                            held.append(chunk)
-                        # Half of a structured answer is of no use, and the last chunk tells whether all of it is.
-                        while len(held) > 1 and ask.output is None:
-                            handed = True
-                            yield held.pop(0)
-            except Exception as error:
-                failure = self._translate(card, error)
-                await attempts.failed(card, failure, time.monotonic() - started, first_token=first, partial=whole)
-                if handed:
-                    raise failure from error
-                continue
-            message = _complete(whole)
-            if attempts.accept(card, message, time.monotonic() - started, first_token=first, chunks=whole):
-                for chunk in held:
-                    yield chunk
-                yield _closing_chunk(message)
-                return
-            if handed:
-                raise BackendError(attempts.failures[-1].kind, attempts.failures[-1].detail)
+        from .retraction import retractable, retracting
+
+        attempts = Attempts(self, ask, stream=True)
+        while (attempt := await attempts.next()) is not None:
+            heard = _Heard(hold_all=ask.output is not None)
+            with attempt:
+                try:
+                    chunks = _bounded(self._chunks(ask, attempt), attempts.deadline, self.policy.limits)
+                    async with aclosing(chunks):
+                        async for chunk in chunks:
+                            for ready in heard.add(chunk if ask.on_cut == "report" else retractable(chunk), attempt):
+                                yield ready
+                except Exception as error:
+                    failure = self._translate(attempt.card, error)
+                    await attempts.failed(attempt, failure, first_token=heard.first, partial=heard.whole)
+                    if heard.handed and ask.on_cut == "report":
+                        raise failure from error
+                else:
+                    message = _complete(heard.whole)
+                    if attempts.accept(attempt, message, first_token=heard.first, chunks=heard.whole):
+                        for chunk in heard.held:
+                            yield chunk
+                        yield _closing_chunk(message)
+                        return
+                    if heard.handed and ask.on_cut == "report":
+                        raise BackendError(attempts.failures[-1].kind, attempts.failures[-1].detail)
+            if heard.handed:
+                yield retracting(heard.whole.id if heard.whole else None)
         raise attempts.error()
 
-    def client(self, card: ModelCard) -> BaseChatModel:
-        """The chat model of a card, made once for each event loop, since connections belong to a loop."""
-        clients = self._clients.setdefault(asyncio.get_running_loop(), {})
-        if card.id not in clients:
-            provider = self.settings.providers[card.provider]
-            endpoint = Endpoint(
-                model=card.name,
-                base_url=provider.base_url,
-                key=self.settings.key_of(card.provider),
-                region=provider.region,
-                timeout=self.policy.limits.deadline,
-                cache=self.settings.state / "models",
-                options={**provider.options, **self.settings.models[card.id].options},
-            )
-            clients[card.id] = registry.get(provider.backend).chat_model(endpoint)
-        return clients[card.id]
-
-    def backend(self, card: ModelCard) -> Backend:
-        """The backend that serves a card."""
-        return registry.get(self.settings.providers[card.provider].backend)
-
-    def _bound(self, ask: Ask, card: ModelCard) -> Any:
-        client = self.client(card)
-        if not ask.tools:
-            return client
-        choice = {} if ask.tool_choice is None else {"tool_choice": ask.tool_choice}
-        return client.bind_tools([dict(tool) for tool in ask.tools], **choice)
-
-    async def _invoke(self, ask: Ask, card: ModelCard) -> AIMessage:
-        messages, options = brief(ask, card)
+    async def _invoke(self, ask: Ask, attempt: Attempt) -> AIMessage:
+        client, binding = self.clients.bound(ask, attempt.card)
         # The outer call is traced; a second trace of the same tokens would count them twice.
-        reply: AIMessage = await self._bound(ask, card).ainvoke(messages, {"callbacks": []}, **options)
+        reply: AIMessage = await client.ainvoke(list(attempt.messages), {"callbacks": []}, **binding, **attempt.options)
         return reply
 
-    async def _chunks(self, ask: Ask, card: ModelCard) -> AsyncGenerator[AIMessageChunk]:
-        messages, options = brief(ask, card)
-        async for chunk in self._bound(ask, card).astream(messages, {"callbacks": []}, **options):
+    async def _chunks(self, ask: Ask, attempt: Attempt) -> AsyncGenerator[AIMessageChunk]:
+        client, binding = self.clients.bound(ask, attempt.card)
+        async for chunk in client.astream(list(attempt.messages), {"callbacks": []}, **binding, **attempt.options):
             yield chunk
 
     def _translate(self, card: ModelCard, error: Exception) -> BackendError:
         if isinstance(error, BackendError):
             return error
         if isinstance(error, TimeoutError):
-            return BackendError(FailureKind.TIMEOUT, "no complete answer before the deadline")
-        failure: BackendError | None = self.backend(card).failure(error)
+            return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
+        failure = self.clients.backend(card).failure(error)
         if failure is None:
             raise error
         failure.__cause__ = error
         return failure
 
 
-class _Attempts:
-    """The candidates of one ask in order, what became of each, and their rows in the ledger.
+class _Heard:
+    """What a stream has said so far: all of it, what is still held back, and whether anything was handed out."""
 
-    Iterating gives the next card to ask; `failed` and `accept` say how it went and choose the cure.
-    """
+    def __init__(self, *, hold_all: bool) -> None:
+        self._hold_all = hold_all
+        self.whole: AIMessageChunk | None = None
+        self.held: list[AIMessageChunk] = []
+        self.first: float | None = None
+        self.handed = False
 
-    def __init__(self, dispatcher: Dispatcher, ask: Ask, *, stream: bool = False) -> None:
-        self._home = dispatcher
-        self._ask = ask
-        self._stream = stream
-        self._step: StepContext = current()
-        self._decision_id = uuid.uuid4().hex
-        reasons = {**dispatcher.unavailable, **dict(self._step.unavailable)}
-        features = extract(route_request(ask, self._step, self._decision_id))
-        self.decision = decide(features, dispatcher.policy, Circumstances(unavailable=reasons))
-        self._queue = list(self.decision.candidates)
-        self._retried: set[str] = set()
-        self._made = 0
-        self.deadline = asyncio.get_running_loop().time() + dispatcher.policy.limits.deadline
-        self.failures: list[Failure] = []
-        self._record_decision()
-
-    def __iter__(self) -> _Attempts:
-        return self
-
-    def __next__(self) -> ModelCard:
-        late = asyncio.get_running_loop().time() >= self.deadline
-        if late or not self._queue or self._made >= self._home.policy.limits.attempts:
-            raise StopIteration
-        self._made += 1
-        return self._home.cards[self._queue[0]]
-
-    def accept(
-        self,
-        card: ModelCard,
-        message: AIMessage,
-        seconds: float,
-        *,
-        first_token: float | None = None,
-        chunks: AIMessageChunk | None = None,
-    ) -> bool:
-        """Check and record a complete reply; False when the next candidate must be asked.
-
-        ``chunks`` is the reply as it was streamed: merging mends broken JSON, so only the chunks tell of it.
-        """
-        backend = self._home.backend(card)
-        reply = backend.read(message if chunks is None else chunks)
-        wrong = fault(self._ask, card, backend, message, reply)
-        metadata = message.response_metadata
-        row = replace(
-            self._row(card, seconds),
-            answered_by=reply.model,
-            finish=reply.finish,
-            usage=reply.usage,
-            confidence=metadata.get("confidence"),
-            first_token=first_token,
-            failure=None if wrong is None else wrong[0].value,
-            detail="" if wrong is None else wrong[1],
-        )
-        row = self._priced(card, row)
-        self._record_call(row)
-        if wrong is not None:
-            self._apply_cure(card, Failure(card.id, wrong[0], wrong[1], message))
-            return False
-        metadata["pointsman"] = self._account(card, row)
-        return True
-
-    async def failed(
-        self,
-        card: ModelCard,
-        error: BackendError,
-        seconds: float,
-        *,
-        first_token: float | None = None,
-        partial: AIMessageChunk | None = None,
-    ) -> None:
-        """Record a call that raised, and wait where the cure is to ask again."""
-        reply = None if partial is None else self._home.backend(card).read(partial)
-        row = replace(
-            self._row(card, seconds),
-            failure=error.kind.value,
-            detail=one_line(error),
-            first_token=first_token,
-            usage=reply.usage if reply else None,
-        )
-        self._record_call(self._priced(card, row) if row.usage else row)
-        if error.kind is FailureKind.AUTH:
-            self._home.unavailable[card.provider] = "its key was refused: check the key"
-        if self._apply_cure(card, Failure(card.id, error.kind, one_line(error)), error) == "retry":
-            pause = error.retry_after or _BACKOFF_SECONDS * (1 + random.random())  # noqa: S311 - jitter
-            left = self.deadline - asyncio.get_running_loop().time()
-            await asyncio.sleep(max(0.0, min(pause, left, _LONGEST_WAIT_SECONDS)))
-
-    def error(self) -> NoCandidate | AllFailed:
-        """The error that tells why there is no answer."""
-        if not self.failures:
-            return NoCandidate(self.decision, self._step.agent)
-        return AllFailed(self.failures, self._step.agent)
-
-    def _apply_cure(self, card: ModelCard, failure: Failure, error: BackendError | None = None) -> str:
-        self.failures.append(failure)
-        cure = self._home.policy.cures[failure.kind]
-        if cure == "stop":
-            raise error or AllFailed(self.failures, self._step.agent)
-        if cure == "retry" and card.id not in self._retried:
-            self._retried.add(card.id)
-            return cure
-        rest = [self._home.cards[name] for name in self._queue if name != card.id]
-        if cure == "stronger":
-            rest = [other for other in rest if other.tier > card.tier]
-        elif cure == "larger":
-            rest = [other for other in rest if (other.context or 0) > (card.context or 0)]
-        if failure.kind is FailureKind.AUTH:
-            rest = [other for other in rest if other.provider != card.provider]
-        self._queue = [other.id for other in rest]
-        return cure
-
-    def _row(self, card: ModelCard, seconds: float) -> CallRow:
-        return CallRow(
-            id=uuid.uuid4().hex,
-            decision=self._decision_id,
-            run=self._step.run.id,
-            step=self._step.step,
-            agent=self._step.agent,
-            attempt=self._made,
-            model=card.id,
-            tier=card.tier.value,
-            risk=self.decision.risk.value,
-            at=time.time() - seconds,
-            latency=seconds,
-            stream=self._stream,
-        )
-
-    def _priced(self, card: ModelCard, row: CallRow) -> CallRow:
-        at = datetime.fromtimestamp(row.at, UTC)
-        prices, flagship = self._home.prices, self._home.flagship
-        return replace(
-            row,
-            cost=prices.price(card.id, row.usage, at),
-            flagship_cost=prices.price(flagship.id, row.usage, at) if flagship else None,
-            flagship=flagship.id if flagship else "",
-            price_version=card.prices.version if card.prices else "",
-        )
-
-    def _record_call(self, row: CallRow) -> None:
-        self._home.ledger.record(row)
-        if self._step.run.observe is not None:
-            self._step.run.observe(row)
-
-    def _record_decision(self) -> None:
-        said = decision_dict(self.decision)
-        self._home.ledger.record(
-            DecisionRow(
-                id=self._decision_id,
-                run=self._step.run.id,
-                step=self._step.step,
-                agent=self._step.agent,
-                task=self._ask.task,
-                at=time.time(),
-                risk=self.decision.risk.value,
-                floor=self.decision.floor.value,
-                tier=self.decision.tier.value,
-                model=self.decision.model,
-                candidates=json.dumps(said["candidates"]),
-                rejected=json.dumps(said["rejected"]),
-                rules=json.dumps(said["rules"]),
-                complexity=self.decision.complexity,
-                confidence=self.decision.confidence,
-                features=json.dumps(said["features"]),
-                policy_hash=self.decision.policy_hash,
-                price_version=self.decision.price_version,
-            )
-        )
-
-    def _account(self, card: ModelCard, row: CallRow) -> dict[str, Any]:
-        return {
-            "decision": self._decision_id,
-            "model": card.id,
-            "answered_by": row.answered_by,
-            "tier": card.tier.value,
-            "risk": self.decision.risk.value,
-            "attempt": row.attempt,
-            "cost": row.cost,
-            "seconds": row.latency,
-            "confidence": row.confidence,
-            "usage": asdict(row.usage) if row.usage else None,
-            "rules": [hit.id for hit in self.decision.rules],
-            "failed": [f"{failure.model}: {failure.kind}" for failure in self.failures],
-        }
+    def add(self, chunk: AIMessageChunk, attempt: Attempt) -> list[AIMessageChunk]:
+        """Take a chunk; give those that may be handed out."""
+        self.whole = chunk if self.whole is None else self.whole + chunk
+        if self.first is None and (chunk.content or chunk.tool_call_chunks):
+            self.first = attempt.seconds
+        if self.first is None:
+            return []
+        self.held.append(chunk)
+        # The last chunk tells whether the answer is complete, and half of a structured one is of no use.
+        if self._hold_all or len(self.held) < 2:
+            return []
+        self.handed = True
+        ready, self.held = self.held[:-1], self.held[-1:]
+        return ready
 
 
-async def _bounded(chunks: AsyncIterator[AIMessageChunk], deadline: float) -> AsyncGenerator[AIMessageChunk]:
-    """The same chunks, each waited for no longer than the deadline; time the consumer takes is its own."""
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _bounded(
+    chunks: AsyncIterator[AIMessageChunk], deadline: float, limits: Limits
+) -> AsyncGenerator[AIMessageChunk]:
+    """The same chunks, each waited for no longer than it may take; time the consumer takes is its own."""
+    patience = limits.first_token
     while True:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(min(deadline, _now() + patience)):
             try:
                 chunk = await anext(chunks)
             except StopAsyncIteration:
                 return
+        if chunk.content or chunk.tool_call_chunks:
+            patience = limits.stall
         yield chunk
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,9 +43,23 @@ class NoCandidate(ConfigError):
 
 
 class AllFailed(BackendError):
-    """Every model that may run the step was asked or ruled out; ``failures`` has them in order."""
+    """Every model that may run the step was asked or had to be passed over.
 
-    def __init__(self, failures: list[Failure], agent: str) -> None:
-        said = "; ".join(f"{f.model}: {f.kind} ({f.detail})" for f in failures)
-        super().__init__(failures[-1].kind, f"no model answered {agent or 'this step'}: {said}")
+    Args:
+        failures: Those that were asked, in order.
+        skipped: Those that were not, each with its reason: not well, out of headroom, cannot take the conversation.
+        agent: Whose step it was.
+    """
+
+    def __init__(self, failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], agent: str) -> None:
+        said = [f"{f.model}: {f.kind} ({f.detail})" for f in failures]
+        said += [f"{model}: not asked ({reason})" for model, reason in skipped]
+        kind = failures[-1].kind if failures else FailureKind.UNAVAILABLE
+        super().__init__(kind, f"no model answered {agent or 'this step'}: {'; '.join(said)}")
         self.failures = tuple(failures)
+        self.skipped = tuple(skipped)
+
+    @property
+    def last(self) -> str:
+        """Why the last of them gave no answer, in a few words."""
+        return self.failures[-1].detail if self.failures else self.skipped[-1][1]

@@ -159,6 +159,10 @@ class Reservation:
         """Replace the estimate by what was used; only the first word counts."""
         self._home._settle(self, _Need(input_tokens, output_tokens))
 
+    def keep(self) -> None:
+        """Count the whole estimate as used: the call was sent, and nobody said what it took."""
+        self._home._settle(self, self.need)
+
     def release(self) -> None:
         """Give everything back: the call was never sent."""
         self._home._settle(self, None)

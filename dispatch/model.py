@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -37,6 +37,9 @@ class RoutedChatModel(BaseChatModel):
         prefer: The model to use while it qualifies, as ``provider/name``.
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
+        on_cut: What becomes of a stream that breaks after its first words: ``report`` raises; ``retract`` lets the next
+            candidate answer anew, after a chunk that withdraws what was said. Chunks added with ``+`` heed it; whoever
+            shows them one by one must look for `pointsman.dispatch.retraction.retracts`.
         examples: Field of a structured answer -> CSV (``text,label``) of labelled examples.
         dispatcher: The configuration to run under; the working directory's project when absent.
     """
@@ -47,6 +50,7 @@ class RoutedChatModel(BaseChatModel):
     prefer: str | None = None
     reversible: bool = True
     max_output: int | None = None
+    on_cut: Literal["report", "retract"] = "report"
     examples: Mapping[str, str] = Field(default_factory=dict)
     dispatcher: Dispatcher | None = Field(default=None, exclude=True, repr=False)
 
@@ -94,6 +98,7 @@ class RoutedChatModel(BaseChatModel):
             prefer=self.prefer,
             reversible=self.reversible,
             max_output=self.max_output,
+            on_cut=self.on_cut,
             examples=self.examples,
             tools=tuple(options.pop("tools", None) or ()),
             effects=tuple(Effect(effect) for effect in options.pop("effects", ())),

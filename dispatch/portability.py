@@ -79,7 +79,7 @@ class _Conversation:
             carried = _system_first(carried)
         if self._dialect.user_first:
             carried = _user_first(carried)
-        return _merged(carried) if self._dialect.alternating else carried
+        return _merged(carried, self._carrier) if self._dialect.alternating else carried
 
     def _turn(self, turn: Turn) -> list[BaseMessage]:
         message = turn.message
@@ -145,7 +145,7 @@ class _Conversation:
         calls = [{**call.call, "id": name} for call, name in zip(turn.calls, names, strict=True)]
         made = AIMessage(content=text, tool_calls=calls, name=None if message is None else message.name)
         if message is not None and own:
-            made.response_metadata = {key: message.response_metadata.get(key) for key in _ORIGIN}
+            made.response_metadata = _origin(message)
         return self._changed(made, {}), media
 
     def _changed(self, message: _Message, changes: dict[str, Any]) -> _Message:
@@ -169,6 +169,11 @@ class _Conversation:
 def _family(name: object) -> str:
     short = str(name or "").rsplit("/", 1)[-1].lower()
     return _DATED.sub("", short)
+
+
+def _origin(message: BaseMessage) -> dict[str, Any]:
+    """Who made a message, all else about its making left out."""
+    return {key: value for key, value in message.response_metadata.items() if key in _ORIGIN}
 
 
 def _is_plain(message: AIMessage) -> bool:
@@ -229,7 +234,7 @@ def _user_first(messages: list[BaseMessage]) -> list[BaseMessage]:
     return [*messages[:head], HumanMessage(_OPENING), *messages[head:]]
 
 
-def _merged(messages: list[BaseMessage]) -> list[BaseMessage]:
+def _merged(messages: list[BaseMessage], carrier: Carrier) -> list[BaseMessage]:
     """Messages in a row of one role as one; an assistant's with calls is followed by results, so never by its like."""
     from langchain_core.messages import AIMessage, HumanMessage
 
@@ -239,7 +244,9 @@ def _merged(messages: list[BaseMessage]) -> list[BaseMessage]:
         if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
             merged[-1] = HumanMessage(_joined([last, message]))
         elif isinstance(last, AIMessage) and isinstance(message, AIMessage):
-            merged[-1] = AIMessage(_joined([last, message]), tool_calls=message.tool_calls)
+            texts = [text for text in (carrier.said(one.content)[0] for one in (last, message)) if text]
+            merged[-1] = AIMessage("\n\n".join(texts), tool_calls=message.tool_calls, name=message.name)
+            merged[-1].response_metadata = _origin(message)
         else:
             merged.append(message)
     return merged

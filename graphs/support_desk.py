@@ -232,8 +232,8 @@ class _Rooms:
         except AllFailed as error:
             guess = _guess(error, "intent")
             return {
-                "intent": {"intent": guess, "sure": False, "why": str(error.failures[-1].detail)},
-                "done": [_note("intent", "low", str(error.failures[-1].detail), guess)],
+                "intent": {"intent": guess, "sure": False, "why": error.last},
+                "done": [_note("intent", "low", error.last, guess)],
             }
         return {"intent": {"intent": record.output.intent, "sure": True}, "done": [_dump(record)]}
 
@@ -247,7 +247,7 @@ class _Rooms:
                 "urgency": _guess(error, "urgency") or "normal",
                 "sentiment": _guess(error, "sentiment") or "neutral",
             }
-            return {"tone": tone, "done": [_note("tone", "low", "a guess", tone)]}
+            return {"tone": tone, "done": [_note("tone", "low", f"a guess: {error.last}", tone)]}
         return {"tone": record.output.model_dump(), "done": [_dump(record)]}
 
     async def recall(self, state: DeskState) -> dict[str, Any]:
@@ -369,7 +369,7 @@ def _guess(error: AllFailed, field: str) -> str:
 
 def _why(error: NoCandidate | AllFailed) -> str:
     if isinstance(error, AllFailed):
-        return f"no model answered: {error.failures[-1].detail}"
+        return f"no model answered: {error.last}"
     keys = sorted({r.reason.removeprefix(NO_KEY) for r in error.decision.rejected if r.reason.startswith(NO_KEY)})
     cure = f"set {' or '.join(keys)}" if keys else "none of its models can be used"
     return f"needs the {error.decision.tier} tier: {cure}"

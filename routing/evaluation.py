@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 __all__ = [
-    "STEP_TIERS",
+    "AGENT_TIERS",
     "Interval",
     "PairScores",
     "StepBench",
@@ -30,7 +30,7 @@ __all__ = [
     "step_tier",
 ]
 
-STEP_TIERS: Final = (Tier.ECONOMY, Tier.STANDARD, Tier.ADVANCED, Tier.FRONTIER)
+AGENT_TIERS: Final = (Tier.ECONOMY, Tier.STANDARD, Tier.ADVANCED, Tier.FRONTIER)
 """The tiers of step labels, lowest first; a label's number is its place here."""
 
 _LABELS: Final = {
@@ -38,7 +38,7 @@ _LABELS: Final = {
     "mid": 1,
     "mid_high": 2,
     "high": 3,
-    **{tier.value: place for place, tier in enumerate(STEP_TIERS)},
+    **{tier.value: place for place, tier in enumerate(AGENT_TIERS)},
     Tier.ONDEVICE.value: 0,
 }
 # USD per million tokens by tier (cache read, cache write, output): TwinRouterBench's price table (arXiv 2605.18859).

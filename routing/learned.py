@@ -49,14 +49,21 @@ class RouterFile:
 
     Attributes:
         header: ``format``, ``kind`` (``steps`` or ``prompts``), ``signals_version``, ``dimensions`` of the embedding
-            (0 without one), ``rows``, ``data_hash`` (SHA-256 of what it was trained on), ``trained_on`` and ``date``;
-            of steps also ``margin``, ``reach`` and ``bands`` (tier -> lowest complexity), of prompts ``weight``,
-            ``reach`` and ``prior``.
+            (0 without one), ``rows``, ``data_hash`` (SHA-256 of what it was trained on), ``trained_on``, ``date`` and
+            ``reach`` (how far what was learned holds); of steps also ``margin`` and ``bands`` (tier -> lowest
+            complexity), of prompts ``weight``, ``prior`` and ``strong_from`` (complexity from which the stronger
+            model is chosen).
         arrays: Numbers by name.
     """
 
     header: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def new(cls, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RouterFile:
+        """A router of this format and this version of the signals."""
+        stamp = {"format": _FORMAT, "kind": kind, "signals_version": SIGNALS_VERSION}
+        return cls({**stamp, **header}, arrays)
 
     @property
     def kind(self) -> str:
@@ -93,9 +100,10 @@ class Verdict:
 
 def save(router: RouterFile, path: Path | str) -> None:
     """Write a router to an ``.npz`` file that holds numbers and one text, and no objects."""
+    numbers: dict[str, Any] = dict(router.arrays)
     header = np.array(json.dumps(dict(router.header), sort_keys=True))
     with Path(path).open("wb") as file:
-        np.savez_compressed(file, header=header, **router.arrays)
+        np.savez_compressed(file, header=header, **numbers)
 
 
 def load(path: Path | str, *, dimensions: int | None = None) -> RouterFile:
@@ -157,9 +165,12 @@ def _fits(router: RouterFile) -> bool:
             "bias": (3,), "examples": (count, width), "labels": (count,), "mean": (width,), "scale": (width,),
             "weights": (3, width),
         }  # fmt: skip
-        bands = router.header.get("bands", {})
-        return shapes == wanted and count > 0 and set(bands) == {tier.value for tier in _TIERS}
+        bands = router.header.get("bands")
+        known = isinstance(bands, dict) and set(bands) == {tier.value for tier in _TIERS}
+        return shapes == wanted and count > 0 and known and "margin" in router.header
     count = len(router.arrays["counts"])
+    if not {"weight", "prior", "strong_from"} <= set(router.header):
+        return False
     return shapes == {
         "centres": (count, router.dimensions), "counts": (count,), "gaps": (count,), "quantiles": (101,),
     }  # fmt: skip
@@ -186,6 +197,7 @@ class Learned:
     def __init__(self, model: RouterFile, embed: Embed | None = None) -> None:
         self.model = model
         self.embed = embed if model.dimensions else None
+        self._centres = np.asarray(model.arrays.get("centres", np.zeros((0, 0))), dtype=np.float32).T
         if self.embed is not None:
             given = self.embed(["dimensions"]).shape[-1]
             if given != model.dimensions:
@@ -211,7 +223,7 @@ class Learned:
         lengths = [log1p(len(prompt)) for prompt in prompts]
         if self.embed is None or not len(arrays["counts"]):
             return [(round(length, 6), 0.0, 0.0) for length in lengths]
-        near = self.embed(list(prompts)) @ arrays["centres"].T
+        near = self.embed(list(prompts)) @ self._centres
         reach = float(header["reach"])
         closeness = np.maximum(near - reach, 0) / (1 - reach) * arrays["counts"]
         evidence = closeness.sum(axis=1)
@@ -247,14 +259,15 @@ class Learned:
         rank = np.searchsorted(self.model.arrays["quantiles"], self.score_prompt(found), side="right") / 101
         known = found[2] / (float(self.model.header["prior"]) + found[2])
         complexity = round(float(rank), 4)
-        tier = _TIERS[0] if complexity < _TRUSTED else _TIERS[-1]
+        tier = _TIERS[0] if complexity < float(self.model.header["strong_from"]) else _TIERS[-1]
         return Verdict(tier, complexity, round(_LENGTH_CONFIDENCE + (1 - _LENGTH_CONFIDENCE) * known, 4), known)
 
     def _chances(self, point: Floats) -> Floats:
         """Chance of each tier to be the one needed, from three ordered logistic models."""
         logits = self.model.arrays["weights"] @ point + self.model.arrays["bias"]
         above = np.minimum.accumulate(1 / (1 + np.exp(-np.clip(logits, -30, 30))))
-        return np.append(1, above) - np.append(above, 0)
+        chances: Floats = np.append(1, above) - np.append(above, 0)
+        return chances
 
 
 def choose(chances: Floats, margin: float) -> int:

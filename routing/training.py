@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ..configs.errors import ConfigError
-from .evaluation import STEP_TIERS, StepBench, apgr, bootstrap
-from .learned import _FORMAT, Embed, Learned, RouterFile, choose
+from .evaluation import AGENT_TIERS, StepBench, apgr, bootstrap
+from .learned import Embed, Learned, RouterFile, choose
 from .request import RouteRequest
-from .signals import SIGNALS, SIGNALS_VERSION, signals
+from .signals import SIGNALS, signals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PromptSet", "grouped_folds", "train"]
 
-_BANDS: Final = dict(zip((tier.value for tier in STEP_TIERS), (0.0, 0.35, 0.6, 0.85), strict=True))
+_BANDS: Final = dict(zip((tier.value for tier in AGENT_TIERS), (0.0, 0.35, 0.6, 0.85), strict=True))
 _FEWEST_TRAJECTORIES: Final = 5
 _FEWEST_PROMPTS: Final = 50
 
@@ -49,6 +49,8 @@ _PRIOR: Final = 4.0
 # Prompts more alike than this are kept as one.
 _SAME: Final = 0.9
 _FEWEST_ALIKE: Final = 2
+# Share of the prompts, those that need it least, which the weaker model is given.
+_STRONG_FROM: Final = 0.5
 # APGR by which the lower end of the interval may lie below plain length on groups never seen.
 _TOLERANCE: Final = 0.003
 _MOST_VALIDATED: Final = 6_000
@@ -87,9 +89,6 @@ def train(
     kind = _kind(rows)
     day = date or datetime.now(UTC).date().isoformat()
     header = {
-        "format": _FORMAT,
-        "kind": kind,
-        "signals_version": SIGNALS_VERSION,
         "rows": len(rows),
         "data_hash": _hash(rows),
         "trained_on": trained_on,
@@ -157,7 +156,7 @@ def _train_steps(rows: Sequence[Mapping[str, Any]], seed: int, header: dict[str,
     arrays = _fit_steps(points, bench.targets, penalty)
     reach = _reach(arrays["examples"], bench.groups)
     settings = {"dimensions": 0, "signals": list(SIGNALS), "bands": _BANDS, "margin": margin, "penalty": penalty}
-    return RouterFile(header | settings | {"reach": reach}, arrays)
+    return RouterFile.new("steps", header | settings | {"reach": reach}, arrays)
 
 
 def _fit_steps(points: Floats, targets: Ints, penalty: float) -> dict[str, NDArray[Any]]:
@@ -189,7 +188,8 @@ def _chances(arrays: Mapping[str, NDArray[Any]], points: Floats) -> Floats:
     logits = ((points - arrays["mean"]) / arrays["scale"]) @ arrays["weights"].T + arrays["bias"]
     above = np.minimum.accumulate(1 / (1 + np.exp(-np.clip(logits, -30, 30))), axis=1)
     full = np.hstack([np.ones((len(points), 1)), above, np.zeros((len(points), 1))])
-    return full[:, :-1] - full[:, 1:]
+    chances: Floats = full[:, :-1] - full[:, 1:]
+    return chances
 
 
 def _choose_steps(bench: StepBench, points: Floats, seed: int) -> tuple[float, float]:
@@ -305,16 +305,21 @@ def _train_prompts(data: PromptSet, embed: Embed | None, seed: int, header: dict
     width = data.vectors.shape[1] if weight else 0
     empty = np.zeros(0)
     centres, counts, gaps = _condense(data) if weight else (np.zeros((0, width), dtype=np.float32), empty, empty)
-    router = RouterFile(
-        header
-        | {
-            "dimensions": width,
-            "weight": weight * float(lengths.std()),
-            "reach": reach,
-            "prior": _PRIOR,
-        },
-        {"centres": centres, "counts": counts, "gaps": gaps, "quantiles": np.zeros(101)},
-    )
+    settings = {
+        "dimensions": width,
+        "weight": weight * float(lengths.std()),
+        "reach": reach,
+        "prior": _PRIOR,
+        "strong_from": _STRONG_FROM,
+    }
+    # Half precision is plenty for a similarity, and halves the file.
+    arrays: dict[str, NDArray[Any]] = {
+        "centres": centres.astype(np.float16),
+        "counts": counts,
+        "gaps": gaps,
+        "quantiles": np.zeros(101),
+    }
+    router = RouterFile.new("prompts", header | settings, arrays)
     learned = Learned(router, embed)
     scores = [learned.score_prompt(found) for found in learned.read_prompts(data.prompts)]
     return replace(router, arrays={**router.arrays, "quantiles": np.quantile(scores, np.linspace(0, 1, 101))})

@@ -24,6 +24,8 @@ class OnDeviceBackend(Backend):
         {"stop": None, "tool_calls": None, "declined": FailureKind.DECLINED}
     )
 
+    output_limit: ClassVar[str | None] = None
+
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build the model; nothing is loaded before its first call.
 

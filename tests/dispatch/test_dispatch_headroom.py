@@ -161,6 +161,13 @@ def test_what_was_reserved_too_much_comes_back_and_a_call_never_sent_costs_nothi
     assert rooms.left(A) == {"requests": 9, "tokens": 500}
 
 
+def test_a_call_that_was_sent_and_told_nothing_counts_as_reserved() -> None:
+    rooms = Headrooms({A: Rate(rpm=10, tpm=1000)}, clock=Clock())
+    with _granted(rooms.reserve(A, 500, 400)) as reservation:
+        reservation.keep()
+    assert rooms.left(A) == {"requests": 9, "tokens": 100}
+
+
 def test_a_reservation_is_settled_once() -> None:
     rooms = Headrooms({A: Rate(rpm=10)}, clock=Clock())
     reservation = _granted(rooms.reserve(A, 1))

@@ -501,7 +501,7 @@ def _words(messages: Any, role: str) -> list[str]:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(messages=CONVERSATION, backend=st.sampled_from(REMOTE))
 def test_whatever_the_conversation_calls_are_paired_words_kept_and_nothing_is_changed_twice(
     messages: list[BaseMessage], backend: str

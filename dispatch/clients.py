@@ -1,0 +1,66 @@
+"""The chat models of the catalogue, built at their first use and kept for each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ..backends import registry
+from ..backends.base import Backend, Endpoint
+from ..configs.catalogue import ModelCard
+from ..configs.schema import Settings
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from .ask import Ask
+
+__all__ = ["Clients"]
+
+
+class Clients:
+    """Builds chat models.
+
+    Connections belong to the event loop they were made on, so each loop has models of its own.
+
+    Args:
+        settings: Providers, keys and options.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
+
+    def backend(self, card: ModelCard) -> Backend:
+        """The backend that serves a card."""
+        return self._backends[card.provider]
+
+    def bound(self, ask: Ask, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
+        """The chat model of a card, and the keyword arguments that give it the ask's tools."""
+        client = self._client(card)
+        if not ask.tools:
+            return client, {}
+        choice = {} if ask.tool_choice is None else {"tool_choice": ask.tool_choice}
+        binding: Any = client.bind_tools([dict(tool) for tool in ask.tools], **choice)
+        return binding.bound, dict(binding.kwargs)
+
+    def _client(self, card: ModelCard) -> BaseChatModel:
+        models = self._loops.setdefault(asyncio.get_running_loop(), {})
+        if card.id not in models:
+            provider = self._settings.providers[card.provider]
+            models[card.id] = self.backend(card).chat_model(
+                Endpoint(
+                    model=card.name,
+                    base_url=provider.base_url,
+                    key=self._settings.key_of(card.provider),
+                    region=provider.region,
+                    timeout=self._settings.routing.limits.deadline,
+                    cache=self._settings.state / "models",
+                    options={**provider.options, **self._settings.models[card.id].options},
+                )
+            )
+        return models[card.id]

@@ -1,0 +1,36 @@
+"""Chunks of a stream that can be withdrawn: what a broken stream had said must not become part of the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.messages import AIMessageChunk, BaseMessage
+
+__all__ = ["RetractableChunk", "retractable", "retracting", "retracts"]
+
+_MARK = "pointsman_retracts"
+
+
+class RetractableChunk(AIMessageChunk):
+    """A chunk that forgets all before a withdrawal when chunks are added up."""
+
+    def __add__(self, other: Any) -> Any:
+        """Join two chunks, or begin anew at one that withdraws."""
+        if isinstance(other, BaseMessage) and retracts(other):
+            return other
+        return super().__add__(other)
+
+
+def retractable(chunk: AIMessageChunk) -> RetractableChunk:
+    """The same chunk, able to be withdrawn."""
+    return RetractableChunk.model_construct(**chunk.__dict__)
+
+
+def retracting(message_id: str | None) -> RetractableChunk:
+    """A chunk that withdraws everything before it."""
+    return RetractableChunk(content="", id=message_id, response_metadata={_MARK: True})
+
+
+def retracts(message: BaseMessage) -> bool:
+    """Whether a chunk of a stream withdraws everything that was said before it."""
+    return _MARK in message.response_metadata

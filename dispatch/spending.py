@@ -1,0 +1,100 @@
+"""What a call can cost at most, and the caps it counts against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from ..configs.catalogue import ModelCard
+from .context import RunContext
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+__all__ = ["DEFAULT_OUTPUT", "input_bound", "scopes_of", "worst_case"]
+
+_PICO: Final = 10**12
+DEFAULT_OUTPUT: Final = 4096
+"""Output tokens a call may use under a cap where nobody said; without a limit a single call could need it all."""
+
+# A byte-pair token is at least one byte, so bytes bound the tokens of a text; the rest is what vendors add around it.
+_PER_MESSAGE: Final = 16
+_PER_REQUEST: Final = 600
+# The largest image of any vendor here counts 4,784 tokens (platform.claude.com/docs/en/build-with-claude/vision).
+_PER_IMAGE: Final = 6_000
+
+
+def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) -> int:
+    """Tokens the input can have at most, without asking a tokenizer.
+
+    Args:
+        messages: The conversation.
+        tools: Tools in OpenAI format.
+    """
+    total = _PER_REQUEST + sum(_PER_MESSAGE + _content_bound(message) for message in messages)
+    return total + (len(json.dumps(tools)) if tools else 0)
+
+
+def _content_bound(message: BaseMessage) -> int:
+    calls = getattr(message, "tool_calls", None)
+    bound = len(json.dumps(calls, default=str)) if calls else 0
+    content = message.content
+    if isinstance(content, str):
+        return bound + _bytes(content)
+    return bound + sum(_bytes(block) if isinstance(block, str) else _block_bound(block) for block in content)
+
+
+def _block_bound(block: Mapping[str, Any]) -> int:
+    kind = str(block.get("type", ""))
+    if kind == "text":
+        return _bytes(str(block.get("text", "")))
+    if "image" in kind:
+        return _PER_IMAGE
+    return len(json.dumps(block, default=str))
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def worst_case(card: ModelCard, input_tokens: int, output_tokens: int) -> int:
+    """Picodollars a call can cost at most, every input token at the dearest input price.
+
+    Args:
+        card: The model; its price must be known.
+        input_tokens: Upper bound of the input.
+        output_tokens: Limit of the output.
+
+    Raises:
+        ValueError: The price is not known, so there is no worst case.
+    """
+    prices = card.prices
+    if prices is None:
+        raise ValueError(f"the price of {card.id} is not known")
+    dearest = max(prices.input, prices.cache_read, prices.cache_write)
+    whole = (dearest * input_tokens + prices.output * output_tokens) * _PICO
+    return int(whole.to_integral_value(rounding=ROUND_CEILING))
+
+
+def scopes_of(run: RunContext, budgets: Mapping[str, float], at: datetime | None = None) -> dict[str, int | None]:
+    """The scopes a call of ``run`` counts against, each with its cap in picodollars; empty when nothing is capped.
+
+    Args:
+        run: The run, which carries the caps of the runs around it.
+        budgets: ``day``, ``user`` or ``tag:NAME`` -> USD, from the routing policy.
+        at: The moment of the call, which names the day (UTC).
+    """
+    scopes: dict[str, int | None] = dict(run.caps)
+    for name, dollars in budgets.items():
+        if name == "day":
+            scope = f"day:{(at or datetime.now(UTC)):%Y-%m-%d}"
+        elif name == "user":
+            scope = f"user:{run.user}" if run.user else ""
+        else:
+            scope = name if name.removeprefix("tag:") in run.tags else ""
+        if scope:
+            scopes[scope] = int(Decimal(str(dollars)) * _PICO)
+    return scopes
