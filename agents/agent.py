@@ -52,8 +52,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
         tier: The least tier it asks for; the risk of a step may raise it.
         model: The model it prefers while that qualifies, as ``provider/name``.
         task: What it does, for the routing rules (``classify``, ``code``, ``vision``, …).
-        kind: What its steps are for. Left out, its reach tells: no tools ``transform``, tools that only read
-            ``gather``, any other tools ``act``.
+        kind: What its steps are for. Left out, its reach tells: no tools ``transform`` (``decide`` where it asks for
+            the frontier tier), tools that only read ``gather``, any other tools ``act``.
         tools: Functions made with `pointsman.tool`, LangChain tools, or names in the tool registry.
         output: Pydantic model its answer must fit.
         examples: Field of the output -> CSV (``text,label``) with labelled examples.
@@ -157,7 +157,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             return self.declared_kind
         effects = [effect_of(tool) for tool in self.bound_tools()]
         if not effects:
-            return StepKind.TRANSFORM
+            return StepKind.DECIDE if self.tier is Tier.FRONTIER else StepKind.TRANSFORM
         return StepKind.GATHER if all(effect is Effect.READ for effect in effects) else StepKind.ACT
 
     @cached_property

@@ -152,16 +152,15 @@ class _Supervisor:
         return {"done": [_dump(record)]}
 
     async def verify(self, state: SupervisorState) -> dict[str, Any]:
-        """Have every result of a high-risk step checked by another provider's model."""
-        risky = [r for r in state["done"] if r["risk"] and Risk(r["risk"]).handled_as >= Risk.HIGH]
+        """Have the result of every step that is not of low risk checked by another provider's model."""
+        risky = [r for r in state["done"] if r["risk"] and Risk(r["risk"]) > Risk.LOW]
         notes = await asyncio.gather(*(self._verified(state["task"], record) for record in risky))
         return {"notes": [note for note in notes if note]}
 
     async def _verified(self, task: str, record: Mapping[str, Any]) -> str:
         author = str(record["model"] or "").partition("/")[0]
-        model = RoutedChatModel(
-            task="verify", kind=StepKind.TRANSFORM, tier=Tier.ADVANCED, dispatcher=self._runtime.dispatcher
-        )
+        tier = Tier.STANDARD if Risk(record["risk"]) is Risk.MEDIUM else Tier.ADVANCED
+        model = RoutedChatModel(task="verify", kind=StepKind.TRANSFORM, tier=tier, dispatcher=self._runtime.dispatcher)
         asked = f"What was asked:\n{task}\n\nThe result to check:\n{render_evidence([_as_evidence(record)])}"
         try:
             with entered(

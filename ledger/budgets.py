@@ -206,7 +206,7 @@ class Budgets:
             await asyncio.wait((waiter,), timeout=min(most, poll))
         except asyncio.CancelledError:
             # Woken and cancelled at once: the chance goes to the next.
-            if waiter.done():
+            if waiter not in queue:
                 self._wake(scope)
             raise
         finally:

@@ -67,6 +67,7 @@ def connect(path: Path | None) -> Connection:
         raise explain(path, error) from error
     try:
         with lock_of(path):
+            _check(connection, path)
             _set_up(connection, path)
     except sqlite3.Error as error:
         connection.close()
@@ -130,33 +131,39 @@ def lock_of(path: Path | None) -> Lock:
 def _make_private(path: Path) -> None:
     """Make the folder and the file for their owner alone; a folder that is there already is left as it is."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        # Only ever a new file: closing a descriptor of one in use would drop SQLite's locks on it.
+    # Only ever a new file: closing a descriptor of one in use would drop SQLite's locks on it.
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            # A file of somebody else's keeps the mode they gave it.
-            with suppress(PermissionError):
-                path.chmod(0o600)
+
+
+def _check(connection: Connection, path: Path | None) -> None:
+    """Refuse, before anything is changed, what is no ledger or a newer one."""
+    connection.execute("BEGIN")
+    try:
+        _checked_version(connection, path)
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _set_up(connection: Connection, path: Path | None) -> None:
     if path is not None:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            # A file of somebody else's keeps the mode they gave it.
+            with suppress(PermissionError):
+                path.chmod(0o600)
         _use_wal(connection)
     # A crash of the process loses nothing; against a crash of the machine `Ledger.flush` syncs the file.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("BEGIN")
-    version = _checked_version(connection, path)
-    connection.execute("COMMIT")
-    if version < SCHEMA_VERSION:
-        with transaction(connection):
-            # Another process may have made the tables while this one waited.
-            if _checked_version(connection, path) < SCHEMA_VERSION:
-                for statement in SCHEMA:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+        return
+    with transaction(connection):
+        # Another process may have made the tables while this one waited.
+        if _checked_version(connection, path) < SCHEMA_VERSION:
+            for statement in SCHEMA:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _use_wal(connection: Connection) -> None:

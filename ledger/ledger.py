@@ -44,7 +44,9 @@ class Ledger:
         self._lock = self._writer.lock if path is None else lock_of(None)
         if path is not None:
             self._reader.execute("PRAGMA query_only = ON")
-        self._close = weakref.finalize(self, _close, self._writer, self._reader)
+        # A ledger that is dropped unclosed is collected in whatever thread, which must not be made to wait there.
+        self._dropped = weakref.finalize(self, _drop, self._writer, None if path is None else self._reader)
+        self._dropped.atexit = False
 
     def __enter__(self) -> Ledger:
         return self
@@ -81,7 +83,11 @@ class Ledger:
         Raises:
             ConfigError: It could not be written.
         """
-        self._close()
+        self._dropped.detach()
+        try:
+            self._writer.close()
+        finally:
+            self._reader.close()
 
     def run(self, run: str) -> RunRow | None:
         """The run of this id, or None."""
@@ -190,8 +196,7 @@ class Ledger:
             return tuple([table.decode(found) for found in connection.execute(query, values)])
 
 
-def _close(writer: Writer, reader: Connection) -> None:
-    try:
-        writer.close()
-    finally:
+def _drop(writer: Writer, reader: Connection | None) -> None:
+    writer.stop()
+    if reader is not None:
         reader.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sqlite3
 import threading
+import weakref
 from collections import deque
 from pathlib import Path
 
@@ -25,6 +27,23 @@ _GROUP_ROWS = 256
 _Item = tuple[Table, Values]
 
 
+_running: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    errors: list[PointsmanError] = []
+    for writer in list(_running):
+        try:
+            # What a forked child has of its parent's ledger is the parent's to write.
+            if writer.pid == os.getpid():
+                writer.close()
+        except PointsmanError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
 class Writer:
     """Writes rows in the order in which they were put, in a thread of its own.
 
@@ -37,6 +56,7 @@ class Writer:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self.pid = os.getpid()
         self.connection = connect(path)
         self.lock = lock_of(path)
         self._queue: deque[_Item | threading.Event] = deque()
@@ -44,11 +64,13 @@ class Writer:
         self._hurry = threading.Event()
         self._failure: str | None = None
         self._closing = False
+        self._closed = False
         self._unsynced = False
         self._syncing = threading.Lock()
-        # A daemon, so that a ledger nobody closed does not keep the process alive; its owner closes it at exit.
+        # A daemon, so that a ledger nobody closed does not keep the process alive; it is closed at exit.
         self._thread = threading.Thread(target=self._work, name="pointsman-ledger", daemon=True)
         self._thread.start()
+        _running.add(self)
 
     def put(self, table: Table, values: Values) -> None:
         """Take a row to be written soon.
@@ -72,7 +94,7 @@ class Writer:
         if self._closing:
             raise PointsmanError("the ledger is closed")
         # Threads do not survive a fork; rows put here would wait for ever.
-        if not self._thread.is_alive():
+        if self.pid != os.getpid():
             raise PointsmanError("the ledger was opened before this process was forked: open it again")
 
     def settle(self) -> None:
@@ -100,20 +122,22 @@ class Writer:
         self.settle()
         self._sync_log()
 
+    def stop(self) -> None:
+        """Take no more rows, and let the thread end by itself once it has written what it has."""
+        self._closing = True
+        self._wake.set()
+        self._hurry.set()
+
     def close(self) -> None:
         """Write what is left and end the thread; a second call does nothing.
 
         Raises:
             PointsmanError: Rows could not be written.
         """
-        if self._closing:
+        if self._closed:
             return
-        self._closing = True
-        self._wake.set()
-        self._hurry.set()
-        # The garbage collector may call this in any thread, this one too, which then ends when it has written all.
-        if threading.current_thread() is self._thread:
-            return
+        self._closed = True
+        self.stop()
         self._thread.join()
         if self._failure is None and self._queue:
             self._failure = f"the ledger: {len(self._queue)} rows came while it was closed and were not kept"

@@ -123,15 +123,18 @@ class StepBench:
             raise ConfigError("there are no labelled steps to score")
         targets, names, works, steps = [], [], [], []
         for number, row in enumerate(rows, 1):
-            if not isinstance(row.get("messages"), list | tuple):
+            messages, index = row.get("messages"), row.get("step_index", number)
+            if not isinstance(messages, list | tuple) or not all(isinstance(said, Mapping) for said in messages):
                 raise ConfigError(f"row {number} has no messages")
+            if not isinstance(index, int):
+                raise ConfigError(f"row {number}: step_index is {index!r}; it must be a whole number")
             try:
                 targets.append(step_tier(row.get("target_tier")))
             except ConfigError as error:
                 raise ConfigError(f"row {number}: {error}") from None
             names.append(str(row.get("instance_id", f"row {number}")))
             works.append(str(row.get("benchmark", "")))
-            steps.append(int(row.get("step_index", number)))
+            steps.append(index)
         self.targets: Ints = np.array(targets)
         self.groups: Ints = np.unique(names, return_inverse=True)[1]
         self.workloads: NDArray[np.str_] = np.array(works)
@@ -239,8 +242,9 @@ def _text(message: Mapping[str, Any]) -> str:
     texts = [content] if isinstance(content, str) else []
     if isinstance(content, list | tuple):
         texts += [str(part.get("text") or "") if isinstance(part, Mapping) else str(part) for part in content]
-    for call in message.get("tool_calls") or ():
-        function = call.get("function", call)
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list | tuple) else ():
+        function = call.get("function", call) if isinstance(call, Mapping) else {}
         texts += [str(function.get("name", "")), str(function.get("arguments", ""))]
     return "\n".join(texts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -94,9 +95,10 @@ def train(
         "trained_on": trained_on,
         "date": day,
     }
-    if kind == "steps":
-        return _train_steps(rows, seed, header)
-    return _train_prompts(PromptSet.read(rows, embed), embed, seed, header)
+    with _one_thread():
+        if kind == "steps":
+            return _train_steps(rows, seed, header)
+        return _train_prompts(PromptSet.read(rows, embed), embed, seed, header)
 
 
 def grouped_folds(groups: Ints, seed: int, folds: int = _FOLDS) -> Iterator[tuple[Ints, Ints]]:
@@ -113,6 +115,15 @@ def grouped_folds(groups: Ints, seed: int, folds: int = _FOLDS) -> Iterator[tupl
     for number in range(min(folds, count)):
         inside = fold[groups] == number
         yield np.flatnonzero(~inside), np.flatnonzero(inside)
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Keep linear algebra to one thread: the matrices are small, and threads that wait for each other cost seconds."""
+    import sklearn.linear_model  # noqa: F401 - loads the libraries that are then limited
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
+
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1)
+    return limits
 
 
 def _kind(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -272,6 +272,28 @@ def test_a_late_rate_limit_lengthens_an_open_state_only() -> None:
     assert health.states()[0].state == "closed"
 
 
+def test_a_late_rate_limit_never_shortens_an_open_state() -> None:
+    health = _health(HealthLimits(consecutive=1, cool_down=30))
+    late = _permit(health)
+    _fail(health, 1)
+    late.record(0.1, FailureKind.RATE_LIMIT, retry_after=1)
+    assert health.states()[0].retry_in == 30
+
+
+def test_a_late_success_is_not_taken_for_the_probe() -> None:
+    clock = Clock()
+    health = _health(HealthLimits(consecutive=1), clock)
+    late = _permit(health)
+    _fail(health, 1)
+    clock.now += 5
+    probe = _permit(health)
+    late.record(0.1)
+    assert health.states()[0].state == "half_open"
+    assert isinstance(health.allow(KEY), str)
+    probe.record(0.1, FailureKind.OVERLOADED)
+    assert health.states()[0].state == "open"
+
+
 def test_only_the_first_word_about_a_call_counts() -> None:
     health = _health(HealthLimits(consecutive=1))
     permit = _permit(health)

@@ -265,6 +265,13 @@ def test_an_image_another_model_made_is_shown_by_the_user_as_such() -> None:
     assert shown.content[0] == {"type": "text", "text": "(The following is made by the assistant.)"}
 
 
+def test_an_image_made_beside_a_call_is_shown_after_its_result() -> None:
+    answer = AIMessage([IMAGES[0]], tool_calls=_calls("a").tool_calls)
+    carried = _to("openai", HumanMessage("draw"), answer, ToolMessage("red", tool_call_id="a"))
+    assert [message.type for message in carried] == ["human", "ai", "tool", "human"]
+    assert PNG in str(carried[3].content)
+
+
 @pytest.mark.parametrize(
     ("metadata", "own"),
     [
@@ -501,7 +508,7 @@ def _words(messages: Any, role: str) -> list[str]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(messages=CONVERSATION, backend=st.sampled_from(REMOTE))
 def test_whatever_the_conversation_calls_are_paired_words_kept_and_nothing_is_changed_twice(
     messages: list[BaseMessage], backend: str

@@ -216,11 +216,11 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_as_it_is(path: Path, tmp_p
     with sqlite3.connect(path) as raw:
         raw.execute("CREATE TABLE mine (x)")
     raw.close()
+    path.chmod(0o644)
+    before = path.read_bytes()
     with pytest.raises(ConfigError, match="other program's"):
         Ledger(path)
-    with sqlite3.connect(path) as raw:
-        assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
-    raw.close()
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (before, 0o644)
     path.write_text("no database at all " * 100)
     with pytest.raises(ConfigError, match="not a SQLite file"):
         Ledger(path)

@@ -59,7 +59,10 @@ def agent_steps(number: int) -> list[dict[str, Any]]:
 def chat_step(number: int) -> dict[str, Any]:
     talk = [{"role": "system", "content": "Answer from the passages. " * 12}]
     for turn in range(1 + number % 4):
-        talk += [{"role": "user", "content": f"What of {turn}? " * (3 + number)}, {"role": "assistant", "content": "So."}]
+        talk += [
+            {"role": "user", "content": f"What of {turn}? " * (3 + number)},
+            {"role": "assistant", "content": "So."},
+        ]
     return {
         "instance_id": f"chat{number}",
         "benchmark": "chat",
@@ -90,17 +93,17 @@ def tiers(scorer: Learned, rows: Sequence[dict[str, Any]]) -> list[int]:
     return [AGENT_TIERS.index(scorer.judge(scorer.read(request(row))).tier) for row in rows]
 
 
-@pytest.mark.parametrize("kind", [Learned, Nearest])
-def test_trajectories_never_seen_get_the_tier_they_need(kind: type[Learned]) -> None:
+def test_trajectories_never_seen_get_the_tier_they_need() -> None:
     bench = StepBench(STEPS)
-    found = np.zeros(len(STEPS), dtype=np.int64)
+    found = {kind: np.zeros(len(STEPS), dtype=np.int64) for kind in (Learned, Nearest)}
     for inside, outside in grouped_folds(bench.groups, 3):
-        scorer = kind(train([STEPS[row] for row in inside]))
-        found[outside] = tiers(scorer, [STEPS[row] for row in outside])
-    score = bench.score(found)
+        model = train([STEPS[row] for row in inside])
+        for kind, tier in found.items():
+            tier[outside] = tiers(kind(model), [STEPS[row] for row in outside])
     majority = bench.score([3 if row["benchmark"] == "code" else 0 for row in STEPS])
-    assert score.trajectory_pass > 92
-    assert score.mean > majority.mean
+    for tier in found.values():
+        assert bench.score(tier).trajectory_pass > 92
+        assert bench.score(tier).mean > majority.mean
 
 
 def test_training_twice_gives_the_same_router(router: RouterFile) -> None:
@@ -209,7 +212,10 @@ def test_deciding_imports_neither_scikit_learn_nor_an_embedder() -> None:
     [
         ([], "nothing to train on"),
         ([{"text": "x"}], "row 1 is neither a step"),
-        ([STEPS[0], {"prompt": "x", "strong": 1, "weak": 0}], "row 2 belongs to prompts and the rows before it to steps"),
+        (
+            [STEPS[0], {"prompt": "x", "strong": 1, "weak": 0}],
+            "row 2 belongs to prompts and the rows before it to steps",
+        ),
         (STEPS[:3], "1 trajectories are too few"),
         ([{**row, "target_tier": "gigantic"} for row in STEPS], "row 1: 'gigantic' is no tier"),
         ([{"prompt": "x", "strong": 1, "weak": 0}] * 3, "3 prompts are too few"),

@@ -1,0 +1,52 @@
+"""`pointsman provider`: off for so many seconds, on again, and what is off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pointsman.dispatch.switches import SWITCHES_FILE, Switches
+
+Run = Callable[..., Any]
+
+
+def test_a_provider_is_switched_off_listed_and_switched_on(pointsman: Run, project: Path) -> None:
+    ended = pointsman("provider", "off", "openai", "--for", "600", "--reason", "maintenance")
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.stdout.startswith("openai is switched off until ")
+    assert Switches(project / ".pointsman" / SWITCHES_FILE).reasons()["openai"].endswith(": maintenance")
+
+    (listed,) = json.loads(pointsman("provider", "list", "--json").stdout)
+    assert (listed["name"], listed["reason"]) == ("openai", "maintenance")
+    assert 590 < listed["seconds"] <= 600
+    assert "maintenance" in pointsman("provider", "list").stdout
+
+    assert pointsman("provider", "on", "openai").stdout == "openai is on again\n"
+    assert pointsman("provider", "on", "openai").stdout == "openai was not switched off\n"
+    assert pointsman("provider", "list").stdout == "nothing is switched off\n"
+
+
+def test_a_single_model_can_be_switched_off(pointsman: Run, project: Path) -> None:
+    made = json.loads(pointsman("provider", "off", "openai/gpt-5.5", "--for", "60", "--json").stdout)
+    assert made["name"] == "openai/gpt-5.5"
+
+
+def test_a_name_that_is_none_is_refused_with_the_nearest(pointsman: Run, project: Path) -> None:
+    for words in (("off", "opnai", "--for", "60"), ("on", "opnai")):
+        ended = pointsman("provider", *words)
+        assert ended.exit_code == 2
+        assert ended.stderr.startswith("error: there is no provider or model 'opnai'; did you mean 'openai'?")
+    assert pointsman("provider", "off", "openai").exit_code == 2
+    assert pointsman("provider", "off", "openai", "--for", "0").exit_code == 2
+    assert pointsman("provider", "off", "openai", "--for", "nan").exit_code == 2
+
+
+def test_what_left_the_configuration_while_it_was_off_can_still_be_switched_on(pointsman: Run, project: Path) -> None:
+    (project / "models.yaml").write_text(
+        "providers: {lab: {backend: openai_compatible, base_url: 'http://127.0.0.1:9/v1', local: true}}\n"
+    )
+    assert pointsman("provider", "off", "lab", "--for", "600").exit_code == 0
+    (project / "models.yaml").unlink()
+    assert pointsman("provider", "on", "lab").stdout == "lab is on again\n"

@@ -1,0 +1,143 @@
+"""Switches: what is off is off for every process, for its time and no longer."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.switches import SWITCHES_FILE, Switches
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / SWITCHES_FILE
+
+
+def test_looking_at_switches_that_were_never_used_makes_no_file(file: Path, clock: Clock) -> None:
+    assert Switches(file, clock).reasons() == {}
+    assert not file.parent.exists()
+
+
+def test_what_is_off_says_until_when_and_why_and_comes_on_by_itself(file: Path, clock: Clock) -> None:
+    switches = Switches(file, clock)
+    switches.off("openai", clock.now + 60, "they are\nmoving")
+    switches.off("google/gemini-3.5-flash", clock.now + 30)
+
+    assert switches.reasons() == {
+        "openai": "switched off until 1970-01-12 13:47:40 UTC: they are moving",
+        "google/gemini-3.5-flash": "switched off until 1970-01-12 13:47:10 UTC",
+    }
+    assert [switch.name for switch in switches.all()] == ["google/gemini-3.5-flash", "openai"]
+    clock.now += 30
+    assert list(switches.reasons()) == ["openai"]
+    clock.now += 30
+    assert switches.reasons() == {}
+    assert switches.all() == ()
+
+
+def test_another_object_sees_every_change_at_once(file: Path, clock: Clock) -> None:
+    mine, theirs = Switches(file, clock), Switches(file, clock)
+    for _ in range(50):
+        mine.off("openai", clock.now + 60)
+        assert "openai" in theirs.reasons()
+        assert mine.on("openai")
+        assert theirs.reasons() == {}
+    assert not theirs.on("openai")
+
+
+def test_the_file_is_for_its_owner_alone_and_nothing_is_left_beside_it(file: Path, clock: Clock) -> None:
+    Switches(file, clock).off("openai", clock.now + 60)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert sorted(path.name for path in file.parent.iterdir()) == [SWITCHES_FILE, f"{SWITCHES_FILE}.lock"]
+
+
+def test_processes_that_switch_at_once_lose_nothing(file: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from pointsman.dispatch.switches import Switches\n"
+        "for n in range(20): Switches(Path(sys.argv[1])).off(f'{sys.argv[2]}/{n}', time.time() + 600)\n"
+    )
+    workers = [subprocess.Popen([sys.executable, "-c", script, str(file), name]) for name in ("a", "b", "c")]
+    assert [worker.wait(timeout=60) for worker in workers] == [0, 0, 0]
+    assert set(Switches(file).reasons()) == {f"{name}/{n}" for name in "abc" for n in range(20)}
+
+
+def test_a_look_costs_less_than_twenty_microseconds(file: Path) -> None:
+    switches = Switches(file)
+    switches.off("openai", time.time() + 600)
+    switches.reasons()
+    best = min(_time_of(switches, 500) for _ in range(10))
+    assert best < 20e-6
+
+
+def _time_of(switches: Switches, times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        switches.reasons()
+    return (time.perf_counter() - started) / times
+
+
+def test_a_secret_in_the_reason_is_not_kept(file: Path, clock: Clock) -> None:
+    switches = Switches(file, clock)
+    switches.off("openai", clock.now + 60, "key sk-ant-abcdefgh12345678 leaked")
+    assert "abcdefgh" not in file.read_text() + str(switches.reasons())
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"openai": 3}', '{"openai": {"until": "soon", "reason": ""}}', "\x00"])
+def test_a_file_that_is_none_of_switches_is_told_and_not_overwritten(file: Path, clock: Clock, text: str) -> None:
+    file.parent.mkdir()
+    file.write_text(text)
+    switches = Switches(file, clock)
+    with pytest.raises(ConfigError, match="is not a file of switches: delete it"):
+        switches.reasons()
+    with pytest.raises(ConfigError, match="is not a file of switches"):
+        switches.off("openai", clock.now + 60)
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("until", [0.0, 1_000_000.0, float("nan"), float("inf"), 1e18])
+def test_only_a_time_to_come_can_be_named(file: Path, clock: Clock, until: float) -> None:
+    with pytest.raises(ConfigError, match="only be switched off until a time to come"):
+        Switches(file, clock).off("openai", until)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 20), st.integers(0, 10)), max_size=12))
+def test_it_agrees_with_a_plain_table(tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, int, int]]) -> None:
+    clock = Clock()
+    path = tmp_path_factory.mktemp("switches") / SWITCHES_FILE
+    mine, theirs = Switches(path, clock), Switches(path, clock)
+    table: dict[str, float] = {}
+    for name, lasts, passes in moves:
+        if lasts > 0:
+            mine.off(name, clock.now + lasts)
+            table[name] = clock.now + lasts
+        else:
+            assert mine.on(name) == (table.pop(name, 0.0) > clock.now)
+        clock.now += passes
+        still = {key for key, until in table.items() if until > clock.now}
+        assert set(mine.reasons()) == set(theirs.reasons()) == still
+    if path.exists():
+        json.loads(path.read_text())
