@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -122,6 +123,8 @@ class GoogleBackend(Backend):
         """
         from langchain_google_genai import ChatGoogleGenerativeAI
 
+        # It warns of every schema that closes its objects, which Google does not need to be told.
+        logging.getLogger("langchain_google_genai._function_utils").setLevel(logging.ERROR)
         settings = {
             **settings_of(endpoint),
             "base_url": endpoint.base_url or _URL,

@@ -110,22 +110,20 @@ class _Decider:
     """Routing over the catalogue, without a ledger, so that nothing is written."""
 
     def __init__(self, config: Path | None, *, offline: bool, overrides: list[str] | None, usable: bool) -> None:
-        from ..dispatch.catalogue import catalogue, unavailable
+        from ..dispatch.catalogue import catalogue, policy_of, unavailable
         from ..ledger.prices import PriceBook
-        from ..routing.policy import Policy
         from .settings import settings_of
 
         settings: Settings = settings_of(config, offline=offline, overrides=overrides)
         cards = catalogue(settings, PriceBook(settings.models))
-        self._policy = Policy.compile(settings.routing, settings.risk, cards)
+        self._policy = policy_of(settings, cards)
         self._unavailable = dict(unavailable(settings)) if usable or offline else {}
 
     def decide(self, request: RouteRequest) -> Decision:
         from ..routing.decide import decide
-        from ..routing.features import extract
         from ..routing.request import Circumstances
 
-        return decide(extract(request), self._policy, Circumstances(unavailable=self._unavailable))
+        return decide(self._policy.features(request), self._policy, Circumstances(unavailable=self._unavailable))
 
     def record(self, decision: Decision) -> dict[str, Any]:
         from ..routing.explain import decision_dict

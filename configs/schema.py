@@ -196,12 +196,15 @@ class RoutingPolicy(_Frozen):
     """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure.
 
     Attributes:
+        scorer: Judges complexity: ``heuristic``, ``learned`` (the router that comes with the package) or the path of a
+            router file, from the project folder.
         approved: The only models or providers that may be used; absent means all.
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.
         limits: Bounds on every run and call.
     """
 
     strategy: Literal["cost", "latency", "quality", "balanced"] = "cost"
+    scorer: str = "learned"
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None
     cures: Mapping[FailureKind, Cure]

@@ -19,7 +19,6 @@ from ..configs.words import FailureKind
 from ..ledger.rows import CallRow, DecisionRow
 from ..routing.decide import decide
 from ..routing.explain import decision_dict
-from ..routing.features import extract
 from ..routing.request import Circumstances
 from .ask import Ask, one_line, route_request
 from .briefing import brief
@@ -94,6 +93,8 @@ class Attempt:
         """
         if usage is not None:
             self.share.settle(usage.input, usage.output)
+        else:
+            self.share.keep()
         if self.money is not None and billed:
             self.home.budgets.settle(self.money, cost)
 
@@ -114,7 +115,7 @@ class Attempts:
         self._step: StepContext = current()
         self._decision_id = uuid.uuid4().hex
         self._scopes = scopes_of(self._step.run, dispatcher.policy.routing.budgets)
-        features = extract(route_request(ask, self._step, self._decision_id))
+        features = dispatcher.policy.features(route_request(ask, self._step, self._decision_id))
         self.decision = decide(
             features,
             dispatcher.policy,
@@ -237,13 +238,14 @@ class Attempts:
         """Everything but money that a call of ``card`` needs, or why it cannot be made now."""
         home = self._home
         provider = home.settings.providers[card.provider]
-        messages, options = brief(self._ask, card)
-        carried = portable(messages, to=provider.backend, card=card)
-        if isinstance(carried, str):
-            return carried
         permit = home.health.allow(HealthKey(card.provider, card.name, provider.region or ""))
         if isinstance(permit, str):
             return permit
+        messages, options = brief(self._ask, card)
+        carried = portable(messages, to=provider.backend, card=card)
+        if isinstance(carried, str):
+            permit.cancel()
+            return carried
         share = home.headroom.reserve(
             HeadroomKey(card.provider, card.name),
             self.decision.features.tokens,

@@ -12,8 +12,10 @@ from ..backends import registry
 from ..configs.catalogue import ModelCard
 from ..configs.schema import ModelEntry, Settings
 from ..ledger.prices import PriceBook
+from ..routing.complexity import Scorer, heuristic
+from ..routing.policy import Policy
 
-__all__ = ["NO_KEY", "catalogue", "unavailable"]
+__all__ = ["NO_KEY", "catalogue", "policy_of", "unavailable"]
 
 NO_KEY = "no key: set "
 """How the reason begins where only a key is missing; the name of its variable follows."""
@@ -55,6 +57,31 @@ def _card(settings: Settings, prices: PriceBook, name: str, entry: ModelEntry, a
         prices=prices.token_prices(name, at),
         local=provider.local,
     )
+
+
+def policy_of(settings: Settings, cards: tuple[ModelCard, ...]) -> Policy:
+    """Compile the settings' policy over a catalogue.
+
+    Args:
+        settings: Rules, and the judge of complexity they name.
+        cards: The catalogue.
+
+    Raises:
+        ConfigError: A rule or the router file cannot be used.
+    """
+    return Policy.compile(settings.routing, settings.risk, cards, scorer=_scorer(settings))
+
+
+def _scorer(settings: Settings) -> Scorer:
+    """The judge of complexity that the policy names."""
+    if settings.routing.scorer == "heuristic":
+        return heuristic
+    from ..routing.learned import Learned, default
+    from ..routing.learned import load as load_router
+
+    chosen = settings.routing.scorer
+    router = default() if chosen == "learned" else load_router(settings.project / chosen)
+    return Learned(router)
 
 
 def unavailable(settings: Settings) -> Mapping[str, str]:

@@ -19,12 +19,10 @@ from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
 from ..routing.decide import decide
 from ..routing.decision import Decision
-from ..routing.features import extract
-from ..routing.policy import Policy
 from ..routing.request import Circumstances, RouteRequest
 from .ask import Ask
 from .attempts import Attempt, Attempts
-from .catalogue import catalogue, unavailable
+from .catalogue import catalogue, policy_of, unavailable
 from .clients import Clients
 from .headroom import Headrooms
 from .health import Health
@@ -52,7 +50,7 @@ class Dispatcher:
         self.ledger = ledger or Ledger(settings.state / "ledger.db")
         self.prices = PriceBook(settings.models)
         self.cards: Mapping[str, ModelCard] = {card.id: card for card in catalogue(settings, self.prices)}
-        self.policy = Policy.compile(settings.routing, settings.risk, tuple(self.cards.values()))
+        self.policy = policy_of(settings, tuple(self.cards.values()))
         self.clients = Clients(settings)
         self.health = Health()
         self.headroom = Headrooms()
@@ -90,7 +88,7 @@ class Dispatcher:
             only_usable: Leave out what cannot be used from here, for want of a key and the like.
         """
         reasons: Mapping[str, str] = self._unavailable if only_usable else {}
-        return decide(extract(request), self.policy, Circumstances(unavailable=reasons))
+        return decide(self.policy.features(request), self.policy, Circumstances(unavailable=reasons))
 
     def close(self) -> None:
         """Write what is still waiting and let go of files."""

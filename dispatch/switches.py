@@ -144,10 +144,13 @@ class Switches:
         try:
             made: Any = json.loads(text)
             return {
-                str(name): Switch(str(name), float(entry["until"]), str(entry["reason"])) for name, entry in made.items()
+                str(name): Switch(str(name), float(entry["until"]), str(entry["reason"]))
+                for name, entry in made.items()
             }
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ConfigError("is not a file of switches: delete it to switch everything on", file=self._path) from error
+            raise ConfigError(
+                "is not a file of switches: delete it to switch everything on", file=self._path
+            ) from error
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Switch]]:

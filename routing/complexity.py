@@ -8,7 +8,7 @@ from typing import Final
 
 from .features import Features
 
-__all__ = ["Scorer", "heuristic"]
+__all__ = ["Scorer", "heuristic", "is_modest"]
 
 Scorer = Callable[[Features], tuple[float, float]]
 """Maps features to (complexity 0..1, confidence 0..1); pure, so that a recorded decision replays."""
@@ -18,6 +18,11 @@ _MODEST_SCORE: Final = 0.3
 
 # Scores below this -> (steps for which the tier sufficed + 1) / (steps + 2): 69 of 75, 6 of 11, 8 of 17, 15 of 39.
 _SUFFICED: Final = ((0.15, 0.91), (0.35, 0.54), (0.6, 0.47), (float("inf"), 0.39))
+
+
+def is_modest(features: Features) -> bool:
+    """Whether a step gathers or transforms a little, with nothing done yet: work no transcript tells more about."""
+    return features.kind in ("gather", "transform") and features.tokens <= _MODEST_TOKENS and features.tool_results == 0
 
 
 def heuristic(features: Features) -> tuple[float, float]:

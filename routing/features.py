@@ -114,6 +114,7 @@ class Features:
     step: int = 1
     characters: int = 0
     tokens: int = 0
+    signals: tuple[float, ...] = ()
     code_share: float = 0.0
     diff_share: float = 0.0
     modalities: tuple[str, ...] = ("text",)
@@ -232,6 +233,10 @@ def _read(name: str, value: Any) -> Any:
     if name == "tier":
         return _word(Tier, name, value)
     default = "" if name == "model" else getattr(_EMPTY, name)
+    if name == "signals":
+        if not isinstance(value, list | tuple) or not all(isinstance(item, int | float) for item in value):
+            raise ConfigError("feature 'signals' must be a list of numbers")
+        return tuple(float(item) for item in value)
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise ConfigError(f"feature '{name}' must be a list of texts")

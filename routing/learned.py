@@ -14,7 +14,7 @@ import numpy as np
 
 from ..configs.errors import ConfigError
 from ..configs.words import Tier
-from .complexity import heuristic
+from .complexity import heuristic, is_modest
 from .features import Features
 from .request import RouteRequest
 from .signals import SIGNALS, SIGNALS_VERSION, signals
@@ -232,9 +232,14 @@ class Learned:
         return [(round(length, 6), round(change, 6), round(seen, 6)) for length, change, seen in found]
 
     def __call__(self, features: Features) -> tuple[float, float]:
-        """Complexity and confidence; the heuristic's, with little confidence, where the features hold no signals."""
-        # Records written before a router was in use have no signals.
-        found = getattr(features, "signals", ())
+        """Complexity and confidence.
+
+        The heuristic's where the step is modest, since nothing like it was learned from; and the heuristic's with
+        little confidence where the features hold no signals, as in records from before a router was in use.
+        """
+        if is_modest(features):
+            return heuristic(features)
+        found = features.signals
         if len(found) != (len(SIGNALS) if self.model.kind == "steps" else 3):
             guess, sure = heuristic(features)
             return guess, min(sure, _LENGTH_CONFIDENCE)

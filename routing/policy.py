@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import inf
 from typing import Any, Self
@@ -16,6 +16,8 @@ from ..configs.schema import Cure, Limits, RoutingPolicy, RoutingRule, StepRiskP
 from ..configs.words import FailureKind, Risk, Tier
 from .complexity import Scorer, heuristic
 from .decision import RuleHit
+from .features import Features, extract
+from .request import RouteRequest
 from .risk import CompiledRiskRule, compile_floors, compile_risk_rule
 from .rules import Predicate, compile_when
 
@@ -161,6 +163,12 @@ class Policy:
         """What to do about each kind of failure."""
         return self.routing.cures
 
+    def features(self, request: RouteRequest) -> Features:
+        """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""
+        features = extract(request)
+        read = getattr(self.scorer, "read", None)
+        return features if read is None else replace(features, signals=read(request))
+
     def floor(self, risk: Risk) -> Tier:
         """The tier below which a step of this risk may not run."""
         return self.floors[risk]
@@ -179,7 +187,7 @@ def _hash(routing: RoutingPolicy, risk: StepRiskPolicy, cards: tuple[ModelCard, 
         "routing": routing.model_dump(mode="json"),
         "risk": risk.model_dump(mode="json"),
         "catalogue": [_card(card) for card in cards],
-        "scorer": getattr(scorer, "__qualname__", type(scorer).__qualname__),
+        "scorer": getattr(scorer, "id", getattr(scorer, "__qualname__", type(scorer).__qualname__)),
     }
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()[:16]

@@ -125,7 +125,9 @@ def test_only_a_time_to_come_can_be_named(file: Path, clock: Clock, until: float
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 20), st.integers(0, 10)), max_size=12))
-def test_it_agrees_with_a_plain_table(tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, int, int]]) -> None:
+def test_it_agrees_with_a_plain_table(
+    tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, int, int]]
+) -> None:
     clock = Clock()
     path = tmp_path_factory.mktemp("switches") / SWITCHES_FILE
     mine, theirs = Switches(path, clock), Switches(path, clock)

@@ -328,6 +328,24 @@ async def test_one_who_waits_and_is_cancelled_leaves_its_chance_to_the_next(
     assert budgets.totals("run:a") == (0, 0)
 
 
+async def test_what_one_gives_back_serves_all_that_fit_in_it(budgets: Budgets, no_polling: None) -> None:
+    held = budgets.reserve({"run:a": 100}, 100)
+    # The last is held up in another scope first, and must not hold up those behind it.
+    other = budgets.reserve({"user:x": 100}, 90)
+    scopes = {"run:a": 100, "user:x": 100}
+    waiting = [asyncio.create_task(budgets.acquire({"run:a": 100}, 25, patience=60)) for _ in range(2)]
+    waiting.append(asyncio.create_task(budgets.acquire(scopes, 25, patience=60)))
+    waiting.append(asyncio.create_task(budgets.acquire({"run:a": 100}, 25, patience=60)))
+    await asyncio.sleep(0)
+    budgets.release(held)
+    async with asyncio.timeout(20):
+        await asyncio.gather(waiting[0], waiting[1], waiting[3])
+        assert not waiting[2].done()
+        budgets.release(other)
+        await waiting[2]
+    assert budgets.totals("run:a") == (0, 100)
+
+
 CRASH = """
     import sys, time
     from pathlib import Path

@@ -17,13 +17,16 @@ IMAGE = ({"role": "user", "content": [{"type": "image_url", "image_url": {"url":
 PROGRAM = "def total(items):\n    return sum(item.price * item.count for item in items if item._paid == True)\n" * 9
 FAILED = {"role": "tool", "content": f"{PROGRAM}\nTraceback (most recent call last):\nValueError: no"}
 QUESTION = ({"role": "user", "content": f"Debug this and explain why there is a deadlock:\n{PROGRAM}"},)
-WORK = (*QUESTION, {"role": "assistant", "content": "I look."}, FAILED, FAILED, FAILED)
+LOOK = {"role": "assistant", "content": "I look."}
+WORK = (*QUESTION, LOOK, {"role": "tool", "content": PROGRAM}, {"role": "tool", "content": PROGRAM})
+HARD = (*QUESTION, LOOK, FAILED, FAILED, FAILED)
 
 # Id of every built-in rule -> a request that triggers it, and one that does not.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "task.on-device": ({"kind": "transform", "task": "classify"}, {"kind": "decide", "task": "classify"}),
     "task.code": ({"kind": "gather", "task": "code"}, {"kind": "gather", "task": "chat"}),
     "task.vision": ({"kind": "gather", "messages": IMAGE}, {"kind": "gather"}),
+    "complexity.extreme": ({"kind": "act", "messages": HARD}, {"kind": "act", "messages": QUESTION}),
     "complexity.high": ({"kind": "act", "messages": WORK}, {"kind": "act", "messages": QUESTION}),
     "complexity.middling": ({"kind": "act", "messages": QUESTION}, {"kind": "act", "messages": WORK}),
     "default.economy": ({"kind": "gather"}, {"kind": "transform", "task": "classify"}),
