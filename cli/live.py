@@ -36,10 +36,13 @@ class Live:
 
     def show(self, event: Event) -> None:
         """Show one event."""
-        from ..graphs.events import Called, Stepped, Token
+        from ..graphs.events import Called, Retracted, Stepped, Token
 
         if isinstance(event, Token):
             self._token(event.agent, event.text)
+            return
+        if isinstance(event, Retracted):
+            self._retract(event.agent)
             return
         if isinstance(event, Called):
             self.run = event.row.run
@@ -70,6 +73,14 @@ class Live:
             self._speaker, self.streamed = agent, ""
         self.streamed += text
         typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
+
+    def _retract(self, agent: str) -> None:
+        if not self._stream:
+            return
+        self._event({"event": "retracted", "agent": agent})
+        self.close()
+        self.streamed = ""
+        progress("  the words above are withdrawn: their stream broke, and another model answers anew")
 
     def _event(self, event: dict[str, object]) -> None:
         if self._json and self._stream:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
@@ -168,14 +168,16 @@ class Dispatcher:
 
     async def _invoke(self, ask: Ask, attempt: Attempt) -> AIMessage:
         client, binding = self.clients.bound(ask, attempt.card)
-        # The outer call is traced; a second trace of the same tokens would count them twice.
-        reply: AIMessage = await client.ainvoke(list(attempt.messages), {"callbacks": []}, **binding, **attempt.options)
+        # LangChain's own layer is already around RoutedChatModel: a second one would trace every token twice, and
+        # costs as much as all of the routing.
+        result = await client._agenerate(list(attempt.messages), **binding, **attempt.options)
+        reply: AIMessage = _told(result.generations[0], result.llm_output)
         return reply
 
     async def _chunks(self, ask: Ask, attempt: Attempt) -> AsyncGenerator[AIMessageChunk]:
         client, binding = self.clients.bound(ask, attempt.card)
-        async for chunk in client.astream(list(attempt.messages), {"callbacks": []}, **binding, **attempt.options):
-            yield chunk
+        async for generation in client._astream(list(attempt.messages), **binding, **attempt.options):
+            yield _told(generation)
 
     def _translate(self, card: ModelCard, error: Exception) -> BackendError:
         if isinstance(error, BackendError):
@@ -194,14 +196,22 @@ class _Heard:
 
     def __init__(self, *, hold_all: bool) -> None:
         self._hold_all = hold_all
-        self.whole: AIMessageChunk | None = None
+        self._said: list[AIMessageChunk] = []
         self.held: list[AIMessageChunk] = []
         self.first: float | None = None
         self.handed = False
 
+    @property
+    def whole(self) -> AIMessageChunk | None:
+        """Everything as one chunk, None when nothing was said; merged at once, since each merge copies all."""
+        if len(self._said) > 1:
+            first, *rest = self._said
+            self._said = [first + rest]
+        return self._said[0] if self._said else None
+
     def add(self, chunk: AIMessageChunk, attempt: Attempt) -> list[AIMessageChunk]:
         """Take a chunk; give those that may be handed out."""
-        self.whole = chunk if self.whole is None else self.whole + chunk
+        self._said.append(chunk)
         if self.first is None and (chunk.content or chunk.tool_call_chunks):
             self.first = attempt.seconds
         if self.first is None:
@@ -233,6 +243,18 @@ async def _bounded(
         if chunk.content or chunk.tool_call_chunks:
             patience = limits.stall
         yield chunk
+
+
+def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
+    """The message of a generation, with what the vendor said beside it, as LangChain's own layer puts it there."""
+    message = generation.message
+    if generation.generation_info or beside:
+        message.response_metadata = {
+            **(beside or {}),
+            **(generation.generation_info or {}),
+            **message.response_metadata,
+        }
+    return message
 
 
 def _complete(whole: AIMessageChunk | None) -> AIMessage:

@@ -20,12 +20,11 @@ from ..ledger.ledger import Ledger
 from ..ledger.prices import PICODOLLARS, PriceBook
 from ..ledger.rows import DecisionRow
 from ..routing import explain
-from ..routing.complexity import Scorer, heuristic
 from ..routing.decision import Decision
 from ..routing.features import Features, features_dict
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
-from .catalogue import catalogue
+from .catalogue import catalogue, policy_of
 from .recorded import Course, Floats, Recorded, Seen, evidence
 from .tally import FEWEST_CALLS, Expected, Outcome, Replayed, ReplayReport, Tally
 
@@ -45,7 +44,6 @@ def replay(
     ledger: Ledger,
     settings: Settings,
     *,
-    scorer: Scorer = heuristic,
     since: float | None = None,
     run: str | None = None,
     draws: int = 400,
@@ -66,7 +64,6 @@ def replay(
     Args:
         ledger: What happened.
         settings: Under which to decide: policy, risk rules, catalogue.
-        scorer: Judges complexity from the recorded features.
         since: Only what happened at or after this, in seconds since the epoch.
         run: Only the decisions of this run; what is known of models still comes from all.
         draws: Resamples.
@@ -74,7 +71,7 @@ def replay(
         each: Called with every decision that could be made again.
     """
     random = np.random.default_rng(seed)
-    policies = _Policies(settings, scorer)
+    policies = _Policies(settings)
     query = Recorded(ledger, since, run)
     seen = evidence(query, random, draws)
     by_run = run is None and query.runs() >= _FEWEST_RUNS
@@ -99,8 +96,8 @@ def replay(
 class _Policies:
     """The policy as it would have been at any moment: only prices differ, so one is compiled for each set of them."""
 
-    def __init__(self, settings: Settings, scorer: Scorer) -> None:
-        self._settings, self._scorer = settings, scorer
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.prices = PriceBook(settings.models)
         self._made: dict[tuple[Any, ...], Policy] = {}
         self.latest = self.at(datetime.now(UTC).timestamp())
@@ -110,9 +107,7 @@ class _Policies:
         key = tuple(self.prices.token_prices(name, at) for name in self._settings.models)
         policy = self._made.get(key)
         if policy is None:
-            cards = catalogue(self._settings, self.prices, at)
-            policy = Policy.compile(self._settings.routing, self._settings.risk, cards, scorer=self._scorer)
-            self._made[key] = policy
+            policy = self._made[key] = policy_of(self._settings, catalogue(self._settings, self.prices, at))
         self.latest = policy
         return policy
 

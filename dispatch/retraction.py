@@ -16,7 +16,11 @@ class RetractableChunk(AIMessageChunk):
 
     def __add__(self, other: Any) -> Any:
         """Join two chunks, or begin anew at one that withdraws."""
-        if isinstance(other, BaseMessage) and retracts(other):
+        if isinstance(other, list):
+            begin = next((place for place in reversed(range(len(other))) if retracts(other[place])), None)
+            if begin is not None:
+                return other[begin] + other[begin + 1 :] if other[begin + 1 :] else other[begin]
+        elif isinstance(other, BaseMessage) and retracts(other):
             return other
         return super().__add__(other)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..agents.result import RunResult, StepRecord
 from ..ledger.rows import CallRow
 
-__all__ = ["Called", "Emit", "Event", "Finished", "Stepped", "Token"]
+__all__ = ["Called", "Emit", "Event", "Finished", "Retracted", "Stepped", "Token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,13 @@ class Token:
 
     agent: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retracted:
+    """The tokens of this agent so far are withdrawn: their stream broke, and another model answers anew."""
+
+    agent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +47,5 @@ class Finished:
     result: RunResult
 
 
-Event = Token | Called | Stepped | Finished
+Event = Token | Retracted | Called | Stepped | Finished
 Emit = Callable[[Event], None]

@@ -16,9 +16,10 @@ from ..agents.runs import Run, run_scope
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch import portal
+from ..dispatch.retraction import retracts
 from ..ledger.rows import CallRow
 from .checkpoints import checkpoints
-from .events import Called, Emit, Event, Finished, Stepped, Token
+from .events import Called, Emit, Event, Finished, Retracted, Stepped, Token
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -246,9 +247,11 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
     async for _namespace, mode, part in parts:
         if mode == "messages":
             message, facts = part
-            text = str(message.text) if message.type == "AIMessageChunk" else ""
-            if text:
-                emit(Token(str(facts.get("lc_agent_name") or facts.get("langgraph_node", "")), text))
+            agent = str(facts.get("lc_agent_name") or facts.get("langgraph_node", ""))
+            if retracts(message):
+                emit(Retracted(agent))
+            elif message.type == "AIMessageChunk" and (text := str(message.text)):
+                emit(Token(agent, text))
             continue
         for update in part.values():
             for dump in update.get("done", ()) if isinstance(update, Mapping) else ():

@@ -1,0 +1,209 @@
+"""The contenders, each behind the same three methods; a contender's own library is imported when it is built.
+
+All are given the same three models in the same order: the primary, another provider's, and a larger and stronger one.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+__all__ = ["CONTENDERS", "Contender", "Setting", "Tool"]
+
+PRIMARY, SECOND, THIRD = "gpt-5.4-mini", "deepseek-v4-flash", "openai/gpt-5.5"
+_KEY = "simulated"
+
+Tool = dict[str, Any]
+Setting = dict[str, Any]
+"""``url`` of the simulator; ``seconds`` a model may be silent, None for the library's default; ``cap`` in USD, or None."""
+
+
+class Contender(Protocol):
+    """Something that answers a prompt."""
+
+    async def plain(self, prompt: str) -> str:
+        """The answer in one piece."""
+
+    async def streamed(self, prompt: str) -> str:
+        """What a consumer has who shows the answer as it comes, at the end of the stream."""
+
+    def settle(self) -> None:
+        """Finish whatever was put off to other threads."""
+
+
+class Pointsman:
+    """`RoutedChatModel` with decision, breaker, headroom, ledger and, given a cap, budget."""
+
+    def __init__(self, setting: Setting) -> None:
+        import yaml
+
+        from pointsman.agents.runs import run_scope
+        from pointsman.agents.runtime import Runtime
+        from pointsman.configs.loader import load
+        from pointsman.dispatch.model import RoutedChatModel
+        from pointsman.dispatch.retraction import retracts
+
+        self._folder = tempfile.TemporaryDirectory(prefix="pointsman-benchmark-")
+        folder = Path(self._folder.name)
+        (folder / "models.yaml").write_text(yaml.safe_dump(catalogue(setting["url"])))
+        if setting.get("seconds"):
+            limits = dict.fromkeys(("call", "first_token", "stall"), setting["seconds"])
+            (folder / "routing.yaml").write_text(yaml.safe_dump({"routing": {"limits": limits}}))
+        environ = dict.fromkeys(("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "OPENROUTER_API_KEY"), _KEY)
+        self._runtime = Runtime(load(folder, environ=environ))
+        model: Any = RoutedChatModel(
+            kind="transform",
+            prefer=f"openai/{PRIMARY}",
+            max_output=256,
+            on_cut="retract",
+            dispatcher=self._runtime.dispatcher,
+        )
+        tool: Tool | None = setting.get("tool")
+        self._model = model.bind_tools([tool], tool_choice="any") if tool else model
+        self._retracts = retracts
+        self._scope = run_scope(self._runtime, "benchmark", max_cost=setting.get("cap"))
+        self._scope.__enter__()
+
+    async def plain(self, prompt: str) -> str:
+        return told(await self._model.ainvoke(prompt))
+
+    async def streamed(self, prompt: str) -> str:
+        whole: Any = None
+        async for chunk in self._model.astream(prompt):
+            whole = chunk if whole is None or self._retracts(chunk) else whole + chunk
+        return told(whole)
+
+    def settle(self) -> None:
+        self._runtime.ledger.flush()
+
+    def close(self) -> None:
+        """Write the ledger and remove it."""
+        self._scope.__exit__(None, None, None)
+        self._runtime.close()
+        self._folder.cleanup()
+
+
+class LangChain:
+    """langchain-openai's `ChatOpenAI`, called plainly."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._model = chat_openai(setting, "openai", PRIMARY)
+
+    async def plain(self, prompt: str) -> str:
+        return told(await self._model.ainvoke(prompt))
+
+    async def streamed(self, prompt: str) -> str:
+        return "".join([str(chunk.content) async for chunk in self._model.astream(prompt)])
+
+    def settle(self) -> None:
+        """Nothing was put off."""
+
+
+class Middleware:
+    """langchain's agent without tools, under `ModelFallbackMiddleware`."""
+
+    def __init__(self, setting: Setting) -> None:
+        from langchain.agents import create_agent
+        from langchain.agents.middleware import ModelFallbackMiddleware
+
+        fallback = ModelFallbackMiddleware(
+            chat_openai(setting, "deepseek", SECOND), chat_openai(setting, "openrouter", THIRD)
+        )
+        self._agent: Any = create_agent(chat_openai(setting, "openai", PRIMARY), [], middleware=[fallback])
+
+    async def plain(self, prompt: str) -> str:
+        state = await self._agent.ainvoke({"messages": [("user", prompt)]})
+        return told(state["messages"][-1])
+
+    async def streamed(self, prompt: str) -> str:
+        chunks = self._agent.astream({"messages": [("user", prompt)]}, stream_mode="messages")
+        return "".join([str(chunk.content) async for chunk, _ in chunks])
+
+    def settle(self) -> None:
+        """Nothing was put off."""
+
+
+class LiteLLM:
+    """`litellm.Router` with fallbacks and no retries, its cool-downs as they come."""
+
+    def __init__(self, setting: Setting) -> None:
+        # Without it the library fetches a price table from the network when it is imported.
+        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+        import litellm
+
+        litellm.suppress_debug_info = True
+        litellm.telemetry = False
+        entries = [("primary", "openai", PRIMARY), ("second", "deepseek", SECOND), ("third", "openrouter", THIRD)]
+        self._router = litellm.Router(
+            model_list=[
+                {
+                    "model_name": name,
+                    "litellm_params": {
+                        "model": f"openai/{model}",
+                        "api_base": f"{setting['url']}/{vendor}/v1",
+                        "api_key": _KEY,
+                        **({"timeout": setting["seconds"]} if setting.get("seconds") else {}),
+                    },
+                }
+                for name, vendor, model in entries
+            ],
+            fallbacks=[{"primary": ["second", "third"]}],
+            num_retries=0,
+        )
+
+    async def plain(self, prompt: str) -> str:
+        reply: Any = await self._router.acompletion("primary", messages=[{"role": "user", "content": prompt}])
+        return reply.choices[0].message.content or ""
+
+    async def streamed(self, prompt: str) -> str:
+        chunks: Any = await self._router.acompletion(
+            "primary", messages=[{"role": "user", "content": prompt}], stream=True
+        )
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
+
+    def settle(self) -> None:
+        """Its callbacks run on the same event loop."""
+
+
+CONTENDERS: dict[str, Callable[[Setting], Contender]] = {
+    "pointsman": Pointsman,
+    "langchain-openai": LangChain,
+    "fallback-middleware": Middleware,
+    "litellm-router": LiteLLM,
+}
+
+
+def catalogue(url: str) -> dict[str, Any]:
+    """The built-in catalogue with only the three models of the benchmark reachable."""
+    return {
+        "providers": {
+            **{name: {"base_url": f"{url}/{name}/v1"} for name in ("openai", "deepseek", "openrouter")},
+            "ollama": {"enabled": False},
+            "vllm": {"enabled": False},
+        },
+        "models": {
+            # A task nobody has, so that they are weighed like all others and never chosen.
+            "openai/gpt-5.5": {"tasks": ["none"]},
+            "openai/gpt-5.5-pro": {"tasks": ["none"]},
+            f"openrouter/{THIRD}": {"tier": "advanced", "tools": True, "structured": True, "context": 1_050_000},
+        },
+    }
+
+
+def chat_openai(setting: Setting, vendor: str, model: str) -> Any:
+    """A `ChatOpenAI` at its defaults; given a time-out it asks once, since the next model is the cure."""
+    from langchain_openai import ChatOpenAI
+
+    seconds = setting.get("seconds")
+    bounded = {"timeout": seconds, "stream_chunk_timeout": seconds, "max_retries": 0} if seconds else {}
+    return ChatOpenAI(model=model, api_key=_KEY, base_url=f"{setting['url']}/{vendor}/v1", **bounded)  # type: ignore[arg-type]
+
+
+def told(message: Any) -> str:
+    """The text of a message, or the arguments of its first tool call."""
+    if message.tool_calls:
+        return str(message.tool_calls[0]["args"])
+    return str(message.text)

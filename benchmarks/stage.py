@@ -1,0 +1,135 @@
+"""What the benchmarks stand on: the loopback provider in a process of its own, and one worker process a contender."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Provider", "Worker", "WorkerFailed", "provider", "table"]
+
+_WORKER = Path(__file__).with_name("worker.py")
+_SERVE = "from pointsman.simulator import serve; serve(None, port=0, ready=lambda url: print(url, flush=True))"
+
+
+class WorkerFailed(RuntimeError):
+    """A contender could not be built or measured."""
+
+
+class Provider:
+    """The simulator, told what to play while it runs.
+
+    Args:
+        url: Where it listens.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def play(self, scenario: dict[str, Any]) -> None:
+        """Take up a scenario, with its counts and its log begun anew."""
+        self._ask("PUT", "scenario", json.dumps(scenario).encode())
+        self._ask("DELETE", "log")
+
+    def log(self) -> list[dict[str, Any]]:
+        """What was served since the scenario was taken up."""
+        records: list[dict[str, Any]] = json.loads(self._ask("GET", "log"))
+        return records
+
+    def _ask(self, method: str, name: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(f"{self.url}/_pointsman/{name}", data=body, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content: bytes = answer.read()
+            return content
+
+
+@contextmanager
+def provider() -> Iterator[Provider]:
+    """Start the simulator in a process of its own, so that its CPU time is not the client's."""
+    process = subprocess.Popen([sys.executable, "-c", _SERVE], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            raise SystemExit("the simulator did not start: is pointsman installed for this Python?")
+        yield Provider(url)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Worker:
+    """A process that runs one contender and does what it is told, block by block.
+
+    Args:
+        contender: Its name in `contenders`.
+        python: The interpreter, for a contender that needs another environment.
+    """
+
+    def __init__(self, contender: str, python: str = sys.executable) -> None:
+        self.contender = contender
+        self._errors = tempfile.TemporaryFile("w+")
+        try:
+            self._process = subprocess.Popen(
+                [python, str(_WORKER), contender],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+            )
+        except OSError as error:
+            raise WorkerFailed(f"{python} cannot be run: {error.strerror}") from None
+
+    def tell(self, **order: Any) -> dict[str, Any]:
+        """Have one order carried out and give its result.
+
+        Raises:
+            WorkerFailed: The contender raised, or its process ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            said = self._errors.read().strip().splitlines()
+            raise WorkerFailed(f"{self.contender}: {said[-1] if said else 'its process ended'}")
+        result: dict[str, Any] = json.loads(line)
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+            self._process.wait(timeout=20)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay rows out as a Markdown table, numbers to the right."""
+    body = [list(row) for row in rows]
+    widths = [max(len(line[column]) for line in [list(head), *body]) for column in range(len(head))]
+    lines = [list(head), ["-" * (width - 1) + ":" if place else "-" * width for place, width in enumerate(widths)], *body]
+    return "\n".join(
+        "| "
+        + " | ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in lines
+    )

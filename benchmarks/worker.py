@@ -1,0 +1,121 @@
+"""One contender in a process of its own: reads an order a line from stdin, writes its result as a line of JSON.
+
+Started by the benchmarks, not by hand. It needs nothing but the contender's own library, so that a contender whose
+dependencies clash with Pointsman's can be measured from an environment of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from contenders import CONTENDERS, Contender
+
+__all__: list[str] = []
+
+# Long enough to tell half an answer from a whole one, different for each call to tell one answer from another.
+_PROMPT = "Call {number}: repeat these words one by one, and nothing else: " + " ".join(
+    "amber birch cedar delta ember flint grove heron iris jade kelp linen maple north ochre pearl quill raven".split()
+)
+
+
+async def _serve(name: str, out: Any) -> None:
+    contender: Any = None
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        order = json.loads(line)
+        match order.pop("do"):
+            case "build":
+                _close(contender)
+                contender = CONTENDERS[name](order)
+                result: dict[str, Any] = {"built": name}
+            case "block":
+                result = await _block(contender, **order)
+            case "judge":
+                result = await _judge(contender, **order)
+        out.write(json.dumps(result) + "\n")
+        out.flush()
+    _close(contender)
+
+
+def _close(contender: Any) -> None:
+    if hasattr(contender, "close"):
+        contender.close()
+
+
+async def _block(contender: Contender, mode: str, calls: int, at_once: int, prompt: str) -> dict[str, Any]:
+    """CPU time of this process a call, all threads and what they were left to do included, and the median latency."""
+    answer: Callable[[str], Awaitable[str]] = getattr(contender, mode)
+    seconds: list[float] = []
+
+    async def one(_: int) -> None:
+        began = time.perf_counter()
+        await answer(prompt)
+        seconds.append(time.perf_counter() - began)
+
+    contender.settle()
+    gc.collect()
+    before = time.process_time()
+    await _spread(one, calls, at_once)
+    contender.settle()
+    cpu = time.process_time() - before
+    return {"cpu_ms": cpu / calls * 1000, "p50_ms": _quantile(seconds, 0.5) * 1000}
+
+
+async def _judge(contender: Contender, mode: str, calls: int, at_once: int, expected: str | None) -> dict[str, Any]:
+    """How many answers were right, how many failures were reported, how many answers were wrong without a word."""
+    answer: Callable[[str], Awaitable[str]] = getattr(contender, mode)
+    seconds: list[float] = []
+    counts = {"right": 0, "reported": 0, "wrong": 0}
+    examples: dict[str, str] = {}
+
+    async def one(number: int) -> None:
+        prompt = _PROMPT.format(number=number)
+        began = time.perf_counter()
+        try:
+            text = await answer(prompt)
+        except Exception as error:  # noqa: BLE001 - whatever a contender raises tells its caller that it failed
+            outcome = "reported"
+            examples.setdefault(outcome, f"{type(error).__name__}: {error}"[:300])
+        else:
+            outcome = "right" if text == (expected or f"You said: {prompt}") else "wrong"
+            if outcome == "wrong":
+                examples.setdefault(outcome, text[:300])
+        seconds.append(time.perf_counter() - began)
+        counts[outcome] += 1
+
+    await _spread(one, calls, at_once)
+    contender.settle()
+    return {**counts, "p95_ms": _quantile(seconds, 0.95) * 1000, "examples": examples}
+
+
+async def _spread(one: Callable[[int], Awaitable[None]], calls: int, at_once: int) -> None:
+    numbers = iter(range(calls))
+
+    async def lane() -> None:
+        for number in numbers:
+            await one(number)
+
+    await asyncio.gather(*(lane() for _ in range(min(at_once, calls))))
+
+
+def _quantile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def main() -> None:
+    """Serve until stdin ends; whatever a library prints goes to stderr, so that it does not mix with the results."""
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        asyncio.run(_serve(sys.argv[1], out))
+
+
+if __name__ == "__main__":
+    main()

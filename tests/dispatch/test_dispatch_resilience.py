@@ -1,0 +1,167 @@
+"""Faults over the real SDKs: what heals unseen, what is reported, and what a cap allows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessageChunk
+from pointsman.agents.runs import run_scope
+from pointsman.agents.runtime import Runtime
+from pointsman.backends.base import BackendError
+from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.errors import AllFailed
+from pointsman.dispatch.model import RoutedChatModel
+from pointsman.dispatch.retraction import retracts
+from pointsman.ledger.budgets import BudgetExceeded
+from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
+
+Make = Callable[..., Dispatcher]
+RIVER = "It flows through Cambridge and Ely, and then to the sea."
+
+
+def _primary(fault: Fault, **match: Any) -> Scenario:
+    return Scenario(rules=(Rule(match=Match(vendor="openai", **match), fault=fault), Rule(answer=Answer(text=RIVER))))
+
+
+def _model(home: Dispatcher, **facts: Any) -> RoutedChatModel:
+    return RoutedChatModel(kind="transform", dispatcher=home, **facts)
+
+
+@contextmanager
+def capped(home: Dispatcher, max_cost: float) -> Iterator[str]:
+    """A run with a cap over a dispatcher."""
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    with run_scope(runtime, "test", max_cost=max_cost) as books:
+        yield books.id
+
+
+async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = _primary(Fault("overloaded"))
+    home = dispatcher()
+    for _ in range(60):
+        assert (await _model(home).ainvoke("Tell me about the Cam")).text == RIVER
+    asked = sum(served.vendor == "openai" for served in simulator.log)
+    assert asked <= 5
+    (ill,) = [state for state in home.health.states() if state.key.provider == "openai"]
+    assert ill.state == "open"
+
+
+async def test_a_hung_provider_is_left_for_the_next_in_time(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = _primary(Fault("hang"))
+    home = dispatcher(routing__limits={"call": 0.4})
+    answer = await _model(home).ainvoke("Tell me about the Cam")
+    assert answer.text == RIVER
+    assert answer.response_metadata["pointsman"]["failed"] == ["openai/gpt-5.4-mini: timeout"]
+
+
+async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
+    home = dispatcher(routing__limits={"deadline": 0.5})
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(AllFailed, match="timeout"):
+        await _model(home).ainvoke("Tell me about the Cam")
+    assert asyncio.get_running_loop().time() - started < 5
+
+
+@pytest.mark.parametrize("kind", ["cut_stream", "tidy_cut", "error_in_stream", "malformed_json"])
+async def test_a_broken_stream_is_withdrawn_and_answered_anew(
+    dispatcher: Make, simulator: Simulator, kind: Any
+) -> None:
+    simulator.scenario = _primary(Fault(kind, after_chunks=4))
+    shown: list[str] = []
+    whole: AIMessageChunk | None = None
+    async for chunk in _model(dispatcher(), on_cut="retract").astream("Tell me about the Cam"):
+        assert isinstance(chunk, AIMessageChunk)
+        whole = chunk if whole is None else whole + chunk
+        if retracts(chunk):
+            shown.clear()
+        shown.append(str(chunk.text))
+    assert whole is not None
+    assert str(whole.text) == "".join(shown) == RIVER
+    assert whole.response_metadata["pointsman"]["model"] == "anthropic/claude-haiku-4-5"
+
+
+async def test_a_stalled_stream_is_withdrawn_and_answered_anew(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = _primary(Fault("stall", after_chunks=4))
+    home = dispatcher(routing__limits={"stall": 0.4})
+    chunks = [chunk async for chunk in _model(home, on_cut="retract").astream("Tell me about the Cam")]
+    begin = max(place for place, chunk in enumerate(chunks) if retracts(chunk))
+    assert "".join(str(chunk.text) for chunk in chunks[begin:]) == RIVER
+
+
+async def test_what_a_broken_stream_had_used_is_charged(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = _primary(Fault("cut_stream", after_chunks=4))
+    home = dispatcher()
+    with capped(home, max_cost=1.0) as run:
+        with pytest.raises(BackendError):
+            async for _ in _model(home).astream("Tell me about the Cam"):
+                pass
+        spent, reserved = home.budgets.totals(f"run:{run}")
+    assert spent > 0
+    assert reserved == 0
+
+
+async def test_parallel_calls_never_pass_the_cap_and_use_nearly_all_of_it(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=20),))
+    home = dispatcher()
+    cap = 0.02
+    done: list[int] = []
+
+    async def branch() -> None:
+        try:
+            answer = await _model(home, max_output=64).ainvoke("Tell me about the Cam")
+        except BudgetExceeded:
+            return
+        done.append(answer.response_metadata["pointsman"]["cost"])
+
+    with capped(home, max_cost=cap) as run:
+        await asyncio.gather(*(branch() for _ in range(400)))
+        spent, reserved = home.budgets.totals(f"run:{run}")
+    assert reserved == 0
+    assert spent == sum(done)
+    assert 0.95 * cap <= spent / 10**12 <= cap
+
+
+async def test_a_model_of_unknown_price_is_not_used_under_a_cap(dispatcher: Make, simulator: Simulator) -> None:
+    home = dispatcher(models={"openai/mystery": {"tier": "economy", "context": 9000, "max_output": 4000}})
+    model = RoutedChatModel(kind="transform", prefer="openai/mystery", dispatcher=home)
+    with capped(home, max_cost=1.0):
+        answer = await model.ainvoke("Tell me about the Cam")
+    assert answer.response_metadata["pointsman"]["model"] == "openai/gpt-5.4-mini"
+
+
+async def test_a_cancelled_call_gives_its_reservation_back(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
+    home = dispatcher()
+    with capped(home, max_cost=1.0) as run:
+        call = asyncio.create_task(_model(home).ainvoke("Tell me about the Cam"))
+        while home.budgets.totals(f"run:{run}")[1] == 0:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert home.budgets.totals(f"run:{run}") == (0, 0)
+
+
+async def test_a_conversation_begun_at_one_vendor_goes_on_at_another(dispatcher: Make, simulator: Simulator) -> None:
+    from langchain.agents import create_agent
+    from pointsman import tool
+
+    @tool(effect="read")
+    def order_status(order_id: str) -> str:
+        """Look up an order."""
+        return f"{order_id} is on its way"
+
+    # The first turn is OpenAI's, with its ids; a transcript under way then goes to a stronger model elsewhere.
+    simulator.scenario = Scenario(rules=(Rule(match=Match(vendor="openai", after=1), fault=Fault("overloaded")),))
+    agent: Any = create_agent(RoutedChatModel(kind="gather", dispatcher=dispatcher()), [order_status])
+    state = await agent.ainvoke({"messages": [("user", 'Use order_status for order "A-17" please')]})
+    assert "on its way" in str(state["messages"][-1].text)
+    assert [served.vendor for served in simulator.log] == ["openai", "anthropic"]
