@@ -49,14 +49,14 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer and smaller blocks, at 1 and 16 at once; noisy")
-    parser.add_argument("--calls", type=int, help="calls a block (default 300, quick 100)")
-    parser.add_argument("--rounds", type=int, help="blocks of each kind (default 7, quick 3)")
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller blocks, at 1 and 16 at once only")
+    parser.add_argument("--calls", type=int, help="calls a block (default 300, quick 60)")
+    parser.add_argument("--rounds", type=int, help="blocks of each kind (default 7, quick 2)")
     parser.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with litellm")
     parser.add_argument("--no-cap", action="store_true", help="run without a budget")
     options = parser.parse_args()
-    options.calls = options.calls or (100 if options.quick else 300)
-    options.rounds = options.rounds or (3 if options.quick else 7)
+    options.calls = options.calls or (60 if options.quick else 300)
+    options.rounds = options.rounds or (2 if options.quick else 7)
     options.at_once = AT_ONCE[:2] if options.quick else AT_ONCE
     return options
 

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["CONTENDERS", "Contender", "Setting", "Tool"]
+__all__ = ["CONTENDERS", "Contender", "Setting"]
 
 PRIMARY, SECOND, THIRD = "gpt-5.4-mini", "deepseek-v4-flash", "openai/gpt-5.5"
 _KEY = "simulated"
 
-Tool = dict[str, Any]
 Setting = dict[str, Any]
-"""``url`` of the simulator; ``seconds`` a model may be silent, None for the library's default; ``cap`` in USD, or None."""
+"""``url`` of the simulator, and what is not the default: ``seconds`` a model may be silent, ``cap`` in USD, JSON ``schema``
+of the answer."""
 
 
 class Contender(Protocol):
@@ -61,8 +61,8 @@ class Pointsman:
             on_cut="retract",
             dispatcher=self._runtime.dispatcher,
         )
-        tool: Tool | None = setting.get("tool")
-        self._model = model.bind_tools([tool], tool_choice="any") if tool else model
+        schema = setting.get("schema")
+        self._model = model.with_structured_output(schema) if schema else model
         self._retracts = retracts
         self._scope = run_scope(self._runtime, "benchmark", max_cost=setting.get("cap"))
         self._scope.__enter__()
@@ -73,7 +73,9 @@ class Pointsman:
     async def streamed(self, prompt: str) -> str:
         whole: Any = None
         async for chunk in self._model.astream(prompt):
-            whole = chunk if whole is None or self._retracts(chunk) else whole + chunk
+            # A structured answer comes as ever fuller objects.
+            anew = whole is None or isinstance(chunk, dict) or self._retracts(chunk)
+            whole = chunk if anew else whole + chunk
         return told(whole)
 
     def settle(self) -> None:
@@ -202,8 +204,6 @@ def chat_openai(setting: Setting, vendor: str, model: str) -> Any:
     return ChatOpenAI(model=model, api_key=_KEY, base_url=f"{setting['url']}/{vendor}/v1", **bounded)  # type: ignore[arg-type]
 
 
-def told(message: Any) -> str:
-    """The text of a message, or the arguments of its first tool call."""
-    if message.tool_calls:
-        return str(message.tool_calls[0]["args"])
-    return str(message.text)
+def told(answer: Any) -> str:
+    """The text of a message, or a structured answer as text."""
+    return str(answer) if isinstance(answer, dict) else str(answer.text)

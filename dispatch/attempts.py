@@ -28,7 +28,7 @@ from .errors import AllFailed, Failure, NoCandidate
 from .headroom import HeadroomKey, Reservation, Wait
 from .health import HealthKey, Permit
 from .portability import portable
-from .spending import DEFAULT_OUTPUT, input_bound, scopes_of, worst_case
+from .spending import DEFAULT_OUTPUT, input_bound, scopes_of
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -261,9 +261,11 @@ class Attempts:
         limit = self._ask.max_output
         card = attempt.card
         option = self._home.clients.backend(card).output_limit
-        if self._scopes and card.prices is not None and not (card.prices.input == card.prices.output == 0):
+        if self._scopes:
             limit = min(limit or DEFAULT_OUTPUT, card.max_output or DEFAULT_OUTPUT)
-            most = worst_case(card, input_bound(attempt.messages, self._ask.tools), limit)
+            bound = input_bound(attempt.messages, self._ask.tools)
+            # Without a cap anywhere a model of unknown price may run; it is then counted once its cost is known.
+            most = self._home.prices.worst_case(card.id, bound, limit, datetime.now(UTC)) or 0
             patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
             attempt.money = await self._home.budgets.acquire(self._scopes, most, patience)
             self._home.budgets.mark_sent(attempt.money)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from ..configs.catalogue import ModelCard
 from .context import RunContext
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["DEFAULT_OUTPUT", "input_bound", "scopes_of", "worst_case"]
+__all__ = ["DEFAULT_OUTPUT", "input_bound", "scopes_of"]
 
 _PICO: Final = 10**12
 DEFAULT_OUTPUT: Final = 4096
@@ -58,25 +57,6 @@ def _block_bound(block: Mapping[str, Any]) -> int:
 
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
-
-
-def worst_case(card: ModelCard, input_tokens: int, output_tokens: int) -> int:
-    """Picodollars a call can cost at most, every input token at the dearest input price.
-
-    Args:
-        card: The model; its price must be known.
-        input_tokens: Upper bound of the input.
-        output_tokens: Limit of the output.
-
-    Raises:
-        ValueError: The price is not known, so there is no worst case.
-    """
-    prices = card.prices
-    if prices is None:
-        raise ValueError(f"the price of {card.id} is not known")
-    dearest = max(prices.input, prices.cache_read, prices.cache_write)
-    whole = (dearest * input_tokens + prices.output * output_tokens) * _PICO
-    return int(whole.to_integral_value(rounding=ROUND_CEILING))
 
 
 def scopes_of(run: RunContext, budgets: Mapping[str, float], at: datetime | None = None) -> dict[str, int | None]:

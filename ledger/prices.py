@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ class _Rate:
                 return price
         return self.base
 
+    def dearest(self, most_input: int) -> Decimal:
+        """The highest price in any call with no more input tokens than this."""
+        return max(self.base, *(price for start, price in self.steps if most_input > start), _NOTHING)
+
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
@@ -76,6 +81,16 @@ class _Rates:
                     return None
                 total = _EXACT.fma(rate.at(usage.input), count, total)
         return int(_EXACT.quantize(total, _ONE))
+
+    def most(self, input_tokens: int, output_tokens: int) -> int | None:
+        """Picodollars one call within these bounds costs at most, None where there is no price for it."""
+        if self.input is None or (self.output is None and output_tokens):
+            return None
+        kinds = (self.input, self.cache_read, self.cache_write)
+        dearest = max(rate.dearest(input_tokens) for rate in kinds if rate is not None)
+        answer = _NOTHING if self.output is None else self.output.dearest(input_tokens)
+        total = _EXACT.fma(dearest, input_tokens, _EXACT.fma(answer, output_tokens, self.request))
+        return math.ceil(total)
 
 
 class PriceBook:
@@ -116,6 +131,21 @@ class PriceBook:
             return None
         rates = self._rates(model_id, at, answered_by)
         return None if rates is None else rates.cost(usage)
+
+    def worst_case(self, model_id: str, input_tokens: int, output_tokens: int, at: datetime) -> int | None:
+        """Say what a call can cost at most, to be set aside before it is made.
+
+        Args:
+            model_id: The model, as ``provider/name``.
+            input_tokens: Upper bound of the input; any part of it may turn out to be read from or written to a cache.
+            output_tokens: Limit of the output.
+            at: When the call will be made.
+
+        Returns:
+            Picodollars, no less than `price` for any usage within the bounds; None where the price is unknown.
+        """
+        rates = self._rates(model_id, at, None)
+        return None if rates is None else rates.most(input_tokens, output_tokens)
 
     def token_prices(self, model_id: str, at: datetime) -> TokenPrices | None:
         """The prices of a model for the catalogue, or None when it has no price for input or output.

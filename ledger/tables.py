@@ -101,6 +101,7 @@ _FREE_OF_CHARGE = (
     FailureKind.OVERLOADED,
     FailureKind.CONNECTION,
     FailureKind.AUTH,
+    FailureKind.UNAVAILABLE,
     FailureKind.QUOTA,
     FailureKind.CONTEXT_LENGTH,
     FailureKind.CONTENT_FILTER,

@@ -68,7 +68,8 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
     facts = declared(features)
     risk, risk_hits = judge(facts, features.risk, policy)
     floor = policy.floors[risk]
-    complexity, confidence = policy.scorer(features)
+    # Where the risk alone demands the highest tier there is nothing left to judge, and no words can sway it.
+    complexity, confidence = (0.0, 1.0) if floor is _TIERS[-1] else policy.scorer(features)
     facts.update(measured(features, risk, complexity, circumstances.budget_left))
     said = _apply_rules(facts, policy)
     hits = said.hits

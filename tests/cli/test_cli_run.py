@@ -337,7 +337,7 @@ def test_a_batch_stops_when_its_cap_is_used_up_and_ends_with_code_3(
     assert ended.exit_code == 3
     assert json.loads(ended.stdout)["messages"] == len(vendors.log) < 3
     assert "messages were not worked on" in ended.stderr
-    assert "error: --max-cost is used up" in ended.stderr
+    assert "error: the budget of run:" in ended.stderr
 
 
 def test_a_person_at_the_terminal_sees_the_exact_arguments_and_can_change_them(desk: Path, vendors: Simulator) -> None:

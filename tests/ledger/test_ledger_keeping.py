@@ -152,6 +152,7 @@ def test_the_cost_of_a_run_never_counts_what_is_unknown(either: Ledger, make: An
         {"failure": "timeout"},
         {"failure": "connection", "first_token": 0.5},
         {"failure": "rate_limit"},
+        {"failure": "unavailable"},
         {"failure": "connection"},
         {"run": "other", "cost": 100},
     ):

@@ -43,7 +43,14 @@ def override(input: float, output: float, **rest: float) -> ModelEntry:
 
 
 FREE = override(0, 0)
-BOOK = PriceBook({**{name: entry() for name in TABLE}, "own/free": FREE, "own/odd": override(0.1, 0.0000005)})
+BOOK = PriceBook(
+    {
+        **{name: entry() for name in TABLE},
+        "own/free": FREE,
+        "own/odd": override(0.1, 0.0000005),
+        "own/cheap cache": override(3, 5, cache_read=0, cache_write=9),
+    }
+)
 
 
 @st.composite
@@ -112,6 +119,28 @@ def test_an_override_is_charged_to_the_last_picodollar(
     )
     # Fraction rounds halves to even.
     assert own.price("own/m", usage, NOON) == round(exact)
+
+
+@settings(deadline=None)
+@given(usages(), st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([*TABLE, "own/odd", "own/cheap cache"]))
+def test_no_call_within_its_bounds_costs_more_than_the_worst_case(
+    usage: Usage, more_input: int, more_output: int, model: str
+) -> None:
+    for at in (NOON, PEAK):
+        worst = BOOK.worst_case(model, usage.input + more_input, usage.output + more_output, at)
+        price = BOOK.price(model, usage, at)
+        assert worst is not None
+        assert price is not None
+        assert price <= worst
+
+
+def test_the_worst_case_knows_the_tier_the_hour_and_the_price_of_writing_a_cache() -> None:
+    assert BOOK.worst_case("google/gemini-3.1-pro-preview", 300_000, 0, NOON) == 1_200_000_000_000
+    assert BOOK.worst_case("deepseek/deepseek-v4-flash", 10**6, 0, PEAK) == 300_000_000_000
+    assert BOOK.worst_case("anthropic/claude-opus-4-7", 10**6, 10**6, NOON) == 31_250_000_000_000
+    assert BOOK.worst_case("own/odd", 0, 1, NOON) == 1
+    assert BOOK.worst_case("own/free", 10**6, 10**6, NOON) == 0
+    assert BOOK.worst_case("nowhere/at-all", 1, 1, NOON) is None
 
 
 def test_halves_are_rounded_to_even_whatever_context_the_caller_set() -> None:

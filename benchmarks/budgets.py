@@ -1,0 +1,177 @@
+"""Parallel branches of one run against its cap: never a cent over, and nearly all of it usable.
+
+    python benchmarks/budgets.py [--quick]
+
+Each branch makes one call after the other until the cap refuses it. What was spent is told by the ledger, by the counts the
+budget keeps, and by the loopback provider from the tokens it billed; the first two must never pass the cap, and nor must
+the third. First in one process, then in four that share a ledger.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import tempfile
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from contenders import PRIMARY, catalogue
+from stage import Provider, provider, table
+
+_RUN = "benchmark"
+_PICO = 10**12
+_PROMPT = "Where is my order 4711? I was promised it for Tuesday."
+_ANSWER = "It left the warehouse this morning and should reach you on Thursday."
+_MAX_OUTPUT = 64
+# Milliseconds; branches then overlap as they would at a real provider.
+_LATENCY = 20
+_BAR = 0.95
+_MODEL = f"openai/{PRIMARY}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="40 branches instead of 200, and a fifth of the cap")
+    parser.add_argument("--branches", type=int, help="parallel branches (default 200, quick 40)")
+    parser.add_argument("--calls", type=int, help="calls the cap shall allow (default 5000, quick 1000)")
+    options = parser.parse_args()
+    branches = options.branches or (40 if options.quick else 200)
+    calls = options.calls or (1000 if options.quick else 5000)
+    rows: list[list[str]] = []
+    lines: list[str] = []
+    with provider() as played:
+        scenario = {
+            "rules": [{"match": {"model": PRIMARY}, "answer": _ANSWER, "latency": _LATENCY}],
+            "rate_limits": {"openai": {"requests_per_minute": 100_000_000, "burst": 100_000_000}},
+        }
+        cap = _price_of_one(played, scenario) * calls
+        for processes in (1, 4):
+            played.play(scenario)
+            _measure(played, processes, branches, cap, rows, lines)
+    print(f"{branches} branches, a cap of ${cap}: {calls} calls as they turn out, each reserving its worst case before\n")
+    print(table(_HEAD, rows))
+    print()
+    print("\n".join(lines))
+
+
+_HEAD = ("processes", "calls", "refused", "ledger / cap", "counted / cap", "billed / cap", "left reserved", "seconds")
+
+
+def _measure(
+    played: Provider, processes: int, branches: int, cap: Decimal, rows: list[list[str]], lines: list[str]
+) -> None:
+    from pointsman.ledger.budgets import Budgets
+    from pointsman.ledger.ledger import Ledger
+
+    with tempfile.TemporaryDirectory(prefix="pointsman-benchmark-") as folder:
+        began = time.monotonic()
+        results = _in_processes(played.url, folder, processes, branches, cap)
+        took = time.monotonic() - began
+        file = Path(folder) / ".pointsman" / "ledger.db"
+        with Ledger(file) as ledger:
+            kept, unknown = ledger.run_cost(_RUN)
+        budgets = Budgets(file)
+        spent, reserved = budgets.totals(f"run:{_RUN}")
+        budgets.close()
+    billed = sum((Decimal(str(record["cost_usd"])) for record in played.log()), Decimal(0))
+    shares = [Decimal(kept) / _PICO / cap, Decimal(spent) / _PICO / cap, billed / cap]
+    answered, refused = (sum(result[key] for result in results) for key in ("answered", "refused"))
+    odd = [message for result in results for message in result["odd"]]
+    cells = [answered, refused, *(f"{share:.2%}" for share in shares), reserved, f"{took:.1f}"]
+    rows.append([str(processes), *map(str, cells)])
+    name = f"{processes} process{'es' if processes > 1 else ''}"
+    over = max(shares) > 1 or unknown
+    lines.append(f"{'MISSED' if over else 'met   '} {name}: at most {max(shares):.2%} of the cap spent, never over")
+    usable = min(shares)
+    lines.append(f"{'met   ' if usable >= _BAR else 'MISSED'} {name}: {usable:.2%} of the cap was usable (bar {_BAR:.0%})")
+    if odd:
+        lines.append(f"MISSED {name}: {len(odd)} calls ended in another way, for one: {odd[0]}")
+
+
+def _price_of_one(played: Provider, scenario: dict[str, Any]) -> Decimal:
+    """What one call turns out to cost, in USD."""
+    played.play(scenario)
+    with tempfile.TemporaryDirectory(prefix="pointsman-benchmark-") as folder:
+        asyncio.run(_ask_once(folder, played.url))
+    cost = played.log()[0]["cost_usd"]
+    if not cost:
+        raise SystemExit(f"genai-prices knows no price for {_MODEL}, so there is nothing to cap")
+    return Decimal(str(cost))
+
+
+async def _ask_once(folder: str, url: str) -> None:
+    runtime, model = _model(folder, url)
+    await model.ainvoke(_PROMPT)
+    runtime.close()
+
+
+def _in_processes(url: str, folder: str, processes: int, branches: int, cap: Decimal) -> list[dict[str, Any]]:
+    spawn = multiprocessing.get_context("spawn")
+    together, results = spawn.Barrier(processes), spawn.Queue()
+    started = [
+        spawn.Process(target=_process, args=(url, folder, branches // processes, str(cap), together, results))
+        for _ in range(processes)
+    ]
+    for process in started:
+        process.start()
+    told = [results.get(timeout=600) for _ in started]
+    for process in started:
+        process.join()
+    return told
+
+
+def _process(url: str, folder: str, branches: int, cap: str, together: Any, results: Any) -> None:
+    try:
+        results.put(asyncio.run(_branches(url, folder, branches, cap, together)))
+    except BaseException as error:
+        results.put({"answered": 0, "refused": 0, "odd": [f"{type(error).__name__}: {error}"]})
+        raise
+
+
+async def _branches(url: str, folder: str, branches: int, cap: str, together: Any) -> dict[str, Any]:
+    from pointsman.agents.runs import run_scope
+    from pointsman.ledger.budgets import BudgetExceeded
+
+    result: dict[str, Any] = {"answered": 0, "refused": 0, "odd": []}
+    runtime, model = _model(folder, url)
+
+    async def branch() -> None:
+        while True:
+            try:
+                await model.ainvoke(_PROMPT)
+            except BudgetExceeded:
+                result["refused"] += 1
+                return
+            except Exception as error:  # noqa: BLE001 - counted, since only a refusal may end a branch
+                result["odd"].append(f"{type(error).__name__}: {error}")
+                return
+            result["answered"] += 1
+
+    await asyncio.to_thread(together.wait)
+    with run_scope(runtime, "benchmark", run=_RUN, max_cost=float(cap)):
+        await asyncio.gather(*(branch() for _ in range(branches)))
+    runtime.close()
+    return result
+
+
+def _model(folder: str, url: str) -> tuple[Any, Any]:
+    import yaml
+
+    from pointsman.agents.runtime import Runtime
+    from pointsman.configs.loader import load
+    from pointsman.dispatch.model import RoutedChatModel
+
+    file = Path(folder) / "models.yaml"
+    if not file.exists():
+        file.write_text(yaml.safe_dump(catalogue(url)))
+    runtime = Runtime(load(Path(folder), environ={"OPENAI_API_KEY": "simulated"}))
+    model = RoutedChatModel(kind="transform", prefer=_MODEL, max_output=_MAX_OUTPUT, dispatcher=runtime.dispatcher)  # type: ignore[arg-type]
+    return runtime, model
+
+
+if __name__ == "__main__":
+    main()
