@@ -214,7 +214,7 @@ class _Taken:
 
     def asking(self, provider: str | None) -> frozenset[int]:
         """The steps that asked a provider."""
-        return frozenset(one.number for one in self.outcomes if provider in map(_provider, one.calls))
+        return frozenset(one.number for one in self.outcomes if provider in {_provider(call) for call in one.calls})
 
     def asked_first(self, played: frozenset[str]) -> dict[str, int]:
         """Provider -> steps that asked it before any other."""

@@ -267,8 +267,9 @@ class Attempts:
             # Without a cap anywhere a model of unknown price may run; it is then counted once its cost is known.
             most = self._home.prices.worst_case(card.id, bound, limit, datetime.now(UTC)) or 0
             patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
-            attempt.money = await self._home.budgets.acquire(self._scopes, most, patience)
-            self._home.budgets.mark_sent(attempt.money)
+            if most:
+                attempt.money = await self._home.budgets.acquire(self._scopes, most, patience)
+                self._home.budgets.mark_sent(attempt.money)
         if limit is not None and option:
             attempt.options.setdefault(option, limit)
 

@@ -176,7 +176,9 @@ class PriceBook:
         model = self._model(provider, answered_by) if answered_by else None
         if model is None:
             entry = self._entries.get(model_id)
-            model = self._model(provider, (entry and (entry.profile or entry.name)) or rest)
+            names = (entry.name, entry.profile, rest) if entry else (rest,)
+            found = (self._model(provider, name) for name in names if name)
+            model = next((one for one in found if one is not None), None)
         if model is None or not model.prices:
             return None
         prices = model.get_prices(at if at.tzinfo else at.replace(tzinfo=UTC))

@@ -14,7 +14,6 @@ from pointsman.cli.drill_faults import DRILLS, played
 from pointsman.configs.loader import load
 
 Run = Callable[..., Any]
-CLOUDS = "{deepseek: {enabled: false}, bedrock: {enabled: false}, vertex: {enabled: false}}"
 
 
 def drilled(pointsman: Run, *words: str, code: int = 0) -> dict[str, Any]:
@@ -25,14 +24,14 @@ def drilled(pointsman: Run, *words: str, code: int = 0) -> dict[str, Any]:
 
 
 def test_every_first_choice_is_broken_in_turn_and_nothing_is_silently_wrong(pointsman: Run, project: Path) -> None:
-    (project / "models.yaml").write_text(f"providers: {CLOUDS}\n")
+    (project / "routing.yaml").write_text("routing: {approved: [anthropic, openai]}\n")
     made = drilled(pointsman, "--calls", "10")
 
     plain, streamed = made["undisturbed"]
     assert (plain["streamed"], streamed["streamed"]) == (False, True)
     assert (plain["failed"], streamed["failed"], plain["steps"]) == (0, 0, 10)
     victims = list(plain["asked_first"])
-    assert {"openai", "anthropic"} <= set(victims)
+    assert set(victims) == {"openai", "anthropic"}
     assert {(one["drill"], one["provider"]) for one in made["drills"]} == {
         (drill.name, victim) for drill in DRILLS for victim in victims
     }
@@ -82,8 +81,9 @@ def test_a_workflow_of_ones_own_is_drilled_without_its_tools_acting(pointsman: R
     assert made["drills"][0]["person"] == {"approval pending": 2}
     assert made["drills"][0]["wrong"] == 0
 
-    reader = (desk / "desk.py").read_text() + (
-        "\nimport pathlib\n"
+    (desk / "reader.py").write_text(
+        "import pathlib\n"
+        "from pointsman import Agent, tool\n"
         "@tool(effect='read')\n"
         "def peek(name: str) -> str:\n"
         "    'Peek.'\n"
@@ -91,8 +91,7 @@ def test_a_workflow_of_ones_own_is_drilled_without_its_tools_acting(pointsman: R
         "    return 'seen'\n"
         "peeker = Agent('peeker', instructions='Peek.', tools=[peek])\n"
     )
-    (desk / "desk.py").write_text(reader)
-    words = ("--target", "desk.py:peeker", "--input", "please peek", "--calls", "2", "--scenario", script)
+    words = ("--target", "reader.py:peeker", "--input", "please peek", "--calls", "2", "--scenario", script)
     assert drilled(pointsman, *words)["drills"][0]["answered"] == 2
     assert not (desk / "peeked.txt").exists()
     assert drilled(pointsman, *words, "--run-tools")["drills"][0]["answered"] == 2
@@ -127,7 +126,7 @@ def test_every_provider_that_is_drilled_is_on_this_machine_and_has_no_real_key(t
         "  lab: {backend: openai_compatible, base_url: 'https://lab.example/v1', key: LAB_API_KEY,"
         " options: {openai_proxy: 'http://proxy.example', default_headers: {a: b}}}\n"
         "  openai: {base_url: 'https://gateway.example/v1'}\n"
-        "models: {lab/m: {tier: economy, context: 1000, options: {base_url: 'https://else.example', temperature: 0.1}}}\n"
+        "models: {lab/m: {tier: economy, context: 9, options: {base_url: 'https://else.example', temperature: 0.1}}}\n"
     )
     settings = load(tmp_path, environ={"LAB_API_KEY": "sk-real", "OPENAI_API_KEY": "sk-real", "POINTSMAN_OFFLINE": "1"})
     there, left_out = played(settings, "http://127.0.0.1:1", tmp_path / "state", {"vllm": "nothing listens"})
