@@ -37,10 +37,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="40 branches instead of 200, and a fifth of the cap")
     parser.add_argument("--branches", type=int, help="parallel branches (default 200, quick 40)")
-    parser.add_argument("--calls", type=int, help="calls the cap shall allow (default 5000, quick 1000)")
+    parser.add_argument("--calls", type=int, help="calls the cap shall allow (default 2000, quick 400)")
     options = parser.parse_args()
     branches = options.branches or (40 if options.quick else 200)
-    calls = options.calls or (1000 if options.quick else 5000)
+    calls = options.calls or (400 if options.quick else 2000)
     rows: list[list[str]] = []
     lines: list[str] = []
     with provider() as played:

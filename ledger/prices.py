@@ -96,8 +96,8 @@ class _Rates:
 class PriceBook:
     """Prices of the catalogue's models.
 
-    The provider part of a model's id finds the provider in the table of genai-prices, and the entry's ``profile``, else
-    its ``name``, else the rest of the id finds the model there. An override in the entry wins over the table.
+    The provider part of a model's id finds the provider in the table of genai-prices, and the entry's ``name``, else
+    its ``profile``, else the rest of the id finds the model there. An override in the entry wins over the table.
 
     Args:
         entries: The catalogue by model id.
