@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import required_key
+from .clients import hang_up_with, required_key
 from .failures import ErrorTable, translate
 from .profiles import profile
 
@@ -118,7 +118,7 @@ class AnthropicBackend(Backend):
         Raises:
             ConfigError: There is no key.
         """
-        from anthropic import AsyncAnthropic
+        from anthropic import AsyncAnthropic, DefaultAioHttpClient
         from langchain_anthropic import ChatAnthropic
 
         # What is left out would be looked for in the environment.
@@ -134,7 +134,9 @@ class AnthropicBackend(Backend):
         model = ChatAnthropic(**{**settings, **endpoint.options})
         if model.anthropic_proxy is None:
             # LangChain's own async client shares its connections between event loops, and they die with the first.
-            model.__dict__["_async_client"] = AsyncAnthropic(**model._client_params)
+            client = DefaultAioHttpClient(timeout=endpoint.timeout)
+            model.__dict__["_async_client"] = AsyncAnthropic(**{**model._client_params, "http_client": client})
+            hang_up_with(model, client)
         return model
 
     def failure(self, error: BaseException) -> BackendError | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import weakref
+from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
@@ -10,7 +12,7 @@ from .base import Endpoint
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-__all__ = ["missing_extra", "required_key"]
+__all__ = ["hang_up_with", "missing_extra", "required_key"]
 
 
 def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
@@ -29,6 +31,31 @@ def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
             "environment variable, and set that variable"
         )
     return endpoint.key
+
+
+def hang_up_with(model: object, client: Any) -> None:
+    """Close the connections of an HTTP client over aiohttp when its chat model goes.
+
+    Nobody can await the client's own closing then, and aiohttp complains of every session left open.
+
+    Args:
+        model: Whose end it is.
+        client: An SDK's ``DefaultAioHttpClient``.
+    """
+    weakref.finalize(model, _hang_up, client)
+
+
+def _hang_up(client: Any) -> None:
+    for transport in {client._transport, *client._mounts.values()}:
+        session = getattr(transport, "client", None)
+        connector = getattr(session, "connector", None)
+        if connector is None or connector.closed:
+            continue
+        closing = connector.close()
+        # It hangs up in its first step and then only waits for what lingers; the loop may be gone by now.
+        with contextlib.suppress(StopIteration, RuntimeError):
+            closing.send(None)
+        closing.close()
 
 
 def missing_extra(extra: str) -> ConfigError:

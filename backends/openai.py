@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import required_key
+from .clients import hang_up_with, required_key
+from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
 from .profiles import profile
 
@@ -32,6 +33,7 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
         "length": FailureKind.TRUNCATED,
         "max_output_tokens": FailureKind.TRUNCATED,
         "content_filter": FailureKind.CONTENT_FILTER,
+        REFUSED: FailureKind.REFUSAL,
     }
 )
 
@@ -136,14 +138,15 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         key: The key, given always for the same reason.
         defaults: Further arguments, which the endpoint's options override.
     """
-    from openai import DefaultAsyncHttpxClient
+    from openai import DefaultAioHttpClient
 
     settings: dict[str, Any] = {
         "model": endpoint.model,
         "base_url": url,
         "api_key": key,
         "timeout": endpoint.timeout,
-        "stream_chunk_timeout": endpoint.timeout,
+        # Whoever reads the stream bounds its silences; a second timer would cost as much as reading a chunk.
+        "stream_chunk_timeout": None,
         "max_retries": 0,
         "stream_usage": True,
         "include_response_headers": True,
@@ -151,10 +154,14 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         **defaults,
         **endpoint.options,
     }
-    if settings["openai_proxy"] is None and "http_async_client" not in settings:
+    own = settings["openai_proxy"] is None and "http_async_client" not in settings
+    if own:
         # LangChain's own async client shares its connections between event loops, and they die with the first.
-        settings["http_async_client"] = DefaultAsyncHttpxClient(timeout=endpoint.timeout)
+        settings["http_async_client"] = DefaultAioHttpClient(timeout=endpoint.timeout)
     model = made(**settings)
+    if own:
+        hang_up_with(model, settings["http_async_client"])
+        model.async_client = Completions(model.root_async_client)
     for client in (model.root_client, model.root_async_client):
         # Both would come from the environment, and go to whoever the URL belongs to.
         client.organization = endpoint.options.get("organization", endpoint.options.get("openai_organization"))

@@ -52,7 +52,9 @@ def main() -> None:
         for processes in (1, 4):
             played.play(scenario)
             _measure(played, processes, branches, cap, rows, lines)
-    print(f"{branches} branches, a cap of ${cap}: {calls} calls as they turn out, each reserving its worst case before\n")
+    print(
+        f"{branches} branches, a cap of ${cap}: {calls} calls as they turn out, each reserving its worst case before\n"
+    )
     print(table(_HEAD, rows))
     print()
     print("\n".join(lines))
@@ -87,7 +89,9 @@ def _measure(
     over = max(shares) > 1 or unknown
     lines.append(f"{'MISSED' if over else 'met   '} {name}: at most {max(shares):.2%} of the cap spent, never over")
     usable = min(shares)
-    lines.append(f"{'met   ' if usable >= _BAR else 'MISSED'} {name}: {usable:.2%} of the cap was usable (bar {_BAR:.0%})")
+    lines.append(
+        f"{'met   ' if usable >= _BAR else 'MISSED'} {name}: {usable:.2%} of the cap was usable (bar {_BAR:.0%})"
+    )
     if odd:
         lines.append(f"MISSED {name}: {len(odd)} calls ended in another way, for one: {odd[0]}")
 

@@ -117,7 +117,9 @@ def _mixed(played: Provider, workers: list[Worker], options: argparse.Namespace)
         for worker in list(workers):
             try:
                 well = _run(played, worker, mode, [], options.calls)
-                outcomes = [_run(played, worker, mode, _chances(_MIXED, share), options.calls) for share in options.shares]
+                outcomes = [
+                    _run(played, worker, mode, _chances(_MIXED, share), options.calls) for share in options.shares
+                ]
             except WorkerFailed as failure:
                 if worker.contender == OURS:
                     raise SystemExit(str(failure)) from None
@@ -180,7 +182,9 @@ def _judged(outcome: Outcome, what: str, calls: int, *, quiet: bool = False) -> 
 def _judged_dead(outcome: Outcome, what: str, well_ms: float) -> list[str]:
     added = outcome.p95_ms - well_ms
     met = outcome.asked <= 0.05 and added <= 50
-    return [f"{'met   ' if met else 'MISSED'} dead primary, {what}: asked {outcome.asked:.1%} (bar 5 %), {added:+.0f} ms (50)"]
+    return [
+        f"{'met   ' if met else 'MISSED'} dead primary, {what}: asked {outcome.asked:.1%} (bar 5 %), {added:+.0f} ms (50)"
+    ]
 
 
 def _run(played: Provider, worker: Worker, mode: str, rules: list[dict[str, Any]], calls: int) -> Outcome:

@@ -123,7 +123,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Lay rows out as a Markdown table, numbers to the right."""
     body = [list(row) for row in rows]
     widths = [max(len(line[column]) for line in [list(head), *body]) for column in range(len(head))]
-    lines = [list(head), ["-" * (width - 1) + ":" if place else "-" * width for place, width in enumerate(widths)], *body]
+    lines = [
+        list(head),
+        ["-" * (width - 1) + ":" if place else "-" * width for place, width in enumerate(widths)],
+        *body,
+    ]
     return "\n".join(
         "| "
         + " | ".join(

@@ -26,6 +26,7 @@ SWITCHES_FILE: Final = "switches.json"
 """Its name in the project's state folder."""
 
 _REASON_CHARACTERS: Final = 200
+_LAST: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -105,7 +106,7 @@ class Switches:
         Raises:
             ConfigError: The time has passed already or is none, or the file cannot be used.
         """
-        if not self._clock() < until <= datetime.max.replace(tzinfo=UTC).timestamp():
+        if not self._clock() < until <= _LAST:
             raise ConfigError(f"{name} can only be switched off until a time to come")
         switch = Switch(name, until, scrub(one_line(reason, _REASON_CHARACTERS)))
         with self._changing() as switches:
@@ -143,10 +144,10 @@ class Switches:
             raise self._unreadable(error) from error
         try:
             made: Any = json.loads(text)
-            return {
-                str(name): Switch(str(name), float(entry["until"]), str(entry["reason"]))
-                for name, entry in made.items()
-            }
+            switches = {name: Switch(name, float(entry["until"]), str(entry["reason"])) for name, entry in made.items()}
+            if not all(0 <= switch.until <= _LAST for switch in switches.values()):
+                raise ValueError("there is no such time")
+            return switches
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(
                 "is not a file of switches: delete it to switch everything on", file=self._path

@@ -258,6 +258,7 @@ class Tally:
     read: int = 0
     skipped: int = 0
     below_floor: int = 0
+    unmeasured: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     choices: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -329,7 +330,7 @@ class Tally:
             choices=self._choices(seen, query),
             changes=tuple(_change(key, group) for key, group in groups),
             resampled=resampled,
-            notes=tuple(_notes(policy, self.cost.count)),
+            notes=tuple(_notes(policy, self.cost.count, self.unmeasured)),
         )
 
     def _shift(self, name: str) -> Shift:
@@ -361,9 +362,11 @@ def _tier_shares(tiers: Mapping[str, _Sums]) -> Iterator[TierShare]:
             yield TierShare(tier, found.recorded, found.new, found.change)
 
 
-def _notes(policy: Policy, compared: int) -> Iterator[str]:
+def _notes(policy: Policy, compared: int, unmeasured: int) -> Iterator[str]:
     blind = [rule.id for rule in policy.routing.rules if "budget_left" in rule.when]
     if blind:
         yield f"what was left of a budget is not recorded, so these rules never applied: {', '.join(blind)}"
+    if unmeasured:
+        yield f"{unmeasured} decisions lack what this policy's router measures; the heuristic judged them instead"
     if 0 < compared < _FEW:
         yield f"the cost of only {compared} decisions is compared: the intervals say little"

@@ -66,7 +66,8 @@ class Book:
         row = DecisionRow(
             id=request.id, run=run, step="s", agent="a", task=request.task, at=at, risk=said["risk"],
             floor=said["floor"], tier=said["tier"], model=said["model"], complexity=said["complexity"],
-            confidence=said["confidence"], policy_hash=said["policy_hash"], price_version=said["price_version"], **texts,
+            confidence=said["confidence"], policy_hash=said["policy_hash"], price_version=said["price_version"],
+            **texts,
         )  # fmt: skip
         self.ledger.record(row)
         return row
@@ -255,6 +256,22 @@ def test_features_of_another_version_are_skipped_and_counted(book: Book, tmp_pat
     book.ledger.record(dataclasses.replace(row, id="y", features="not JSON"))
     made = replay(book.ledger, settings(tmp_path))
     assert (made.decisions, made.skipped, made.same) == (6, 5, 1)
+
+
+def test_what_a_trained_router_would_have_measured_and_nobody_did_is_noted(book: Book, tmp_path: Path) -> None:
+    row = book.decided()
+    features = {**json.loads(row.features), "signals": []}
+    book.ledger.record(dataclasses.replace(row, id="x", features=json.dumps(features)))
+    (note,) = replay(book.ledger, settings(tmp_path)).notes
+    assert note.startswith("1 decisions lack what this policy's router measures")
+    assert replay(book.ledger, settings(tmp_path, {"routing.scorer": "heuristic"})).notes == ()
+
+
+def test_a_rule_about_what_is_not_recorded_is_named(book: Book, tmp_path: Path) -> None:
+    book.decided()
+    rule = {"id": "poor", "reason": "x", "when": {"budget_left": {"max": 0.1}}, "tier": "frontier"}
+    (note,) = replay(book.ledger, settings(tmp_path, {"routing.rules": [rule]})).notes
+    assert note.endswith("these rules never applied: poor")
 
 
 def test_a_policy_that_leaves_no_model_says_so(book: Book, tmp_path: Path) -> None:

@@ -106,7 +106,17 @@ def test_a_secret_in_the_reason_is_not_kept(file: Path, clock: Clock) -> None:
     assert "abcdefgh" not in file.read_text() + str(switches.reasons())
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"openai": 3}', '{"openai": {"until": "soon", "reason": ""}}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        '{"openai": 3}',
+        '{"a": {"until": "soon", "reason": ""}}',
+        '{"a": {"until": NaN, "reason": ""}}',
+        "\x00",
+    ],
+)
 def test_a_file_that_is_none_of_switches_is_told_and_not_overwritten(file: Path, clock: Clock, text: str) -> None:
     file.parent.mkdir()
     file.write_text(text)

@@ -1,0 +1,285 @@
+"""``pointsman router``: train a router from labelled rows, measure one, and show what one was trained on."""
+
+from __future__ import annotations
+
+import gzip
+import json as jsonlib
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
+
+import typer
+
+from . import options
+from .errors import ExitCode
+from .screen import aligned, as_json, progress, result, seconds, short
+
+if TYPE_CHECKING:
+    from ..routing.learned import Embed, RouterFile
+    from .router_scores import PromptReport, StepReport
+
+__all__ = ["register"]
+
+_MAX_LINE: Final = 20_000_000
+_GZIP: Final = b"\x1f\x8b"
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped: labelled steps or prompts.")]
+
+Row = Mapping[str, Any]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(rich_markup_mode=None)
+    group.command("train")(train)
+    group.command("eval")(evaluate)
+    group.command("show")(show)
+    app.add_typer(group, name="router", help="Train, measure and show a router.")
+
+
+def train(
+    file: _File,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the router.")],
+    seed: Annotated[int, typer.Option("--seed", help="Of folds and resampling.", min=0)] = 0,
+    json: options.AsJson = False,
+) -> None:
+    """Train a router from labelled rows, in seconds.
+
+    A step is {"messages", "target_tier"}, with "instance_id" where steps share a trajectory; a prompt is {"prompt",
+    "strong", "weak"} with the quality 0..1 of two models' answers.
+    """
+    from ..configs.errors import ConfigError
+    from ..routing import training
+    from ..routing.learned import save
+
+    if not output.absolute().parent.is_dir():
+        raise ConfigError("there is no such folder", file=output.parent)
+    read = _read(file)
+    started = time.monotonic()
+    router = training.train(read.rows, embed=_embedder(read.kind), seed=seed, trained_on=file.name)
+    took = time.monotonic() - started
+    # Whoever reads the old file meanwhile must not meet half of the new one.
+    draft = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        save(router, draft)
+        os.replace(draft, output)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ConfigError(f"cannot be written: {error.strerror}", file=output) from error
+    if json:
+        as_json({"file": str(output), "seconds": took, "broken": read.broken, **dict(router.header)})
+    else:
+        result("\n".join(_header(router, output)))
+        result(f"trained in  {seconds(took)}; to use it, set routing.scorer to its path")
+    if read.broken:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def evaluate(
+    file: _File,
+    router: Annotated[
+        Path | None, typer.Option("--router", metavar="FILE", help="The router to measure; the package's own if none.")
+    ] = None,
+    json: options.AsJson = False,
+) -> None:
+    """Measure a router on labelled rows, beside baselines that need none.
+
+    A router that was trained on these very rows is trained anew on four fifths of them at a time and measured on the
+    rest, so that no figure is about rows it has seen.
+    """
+    from ..configs.errors import ConfigError
+    from .router_scores import score_prompts, score_steps
+
+    chosen = _router(router) if router else None
+    read = _read(file)
+    model = chosen or _router(None, read.kind)
+    if model.kind != read.kind:
+        raise ConfigError(f"it was trained on {model.kind}, and {file} holds {read.kind}", file=router)
+    embed = _embedder(read.kind)
+    made = score_steps(read.rows, model) if read.kind == "steps" else score_prompts(read.rows, model, embed)
+    if json:
+        as_json({"router": dict(model.header), "broken": read.broken, **asdict(made)})
+    else:
+        result("\n".join(_told(made, model, router)))
+    if read.broken:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def show(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A router; the package's own when left out.")
+    ] = None,
+    json: options.AsJson = False,
+) -> None:
+    """Show what a router was trained on."""
+    model = _router(file)
+    if json:
+        as_json({"file": str(file) if file else None, **dict(model.header)})
+    else:
+        result("\n".join(_header(model, file)))
+
+
+def _router(file: Path | None, kind: str = "steps") -> RouterFile:
+    from ..backends.ondevice.embedder import WordLlamaEmbeddings
+    from ..routing.learned import default, load
+
+    return default(kind) if file is None else load(file, dimensions=WordLlamaEmbeddings.dimensions)
+
+
+def _embedder(kind: str) -> Embed | None:
+    if kind == "steps":
+        return None
+    from ..backends.ondevice.embedder import WordLlamaEmbeddings
+
+    return WordLlamaEmbeddings().vectors
+
+
+def _header(model: RouterFile, file: Path | None) -> Iterator[str]:
+    header = model.header
+    yield f"router      {file or 'comes with the package'}"
+    yield f"for         {model.kind}"
+    yield f"trained on  {header['trained_on'] or 'data without a name'}: {header['rows']} rows, {header['date']}"
+    yield f"data hash   {header['data_hash']}"
+    yield f"embeddings  {f'{model.dimensions} dimensions' if model.dimensions else 'none'}"
+
+
+# --- rows ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    kind: str
+    rows: Sequence[Row]
+    broken: int
+
+
+def _read(file: Path) -> _Read:
+    """Read the rows, saying which lines are broken.
+
+    Raises:
+        ConfigError: The file cannot be read, or no line of it is a row.
+    """
+    from ..configs.errors import ConfigError
+
+    kind, rows, broken = "", [], 0
+    for number, text in _lines(file):
+        made = _row(text)
+        if not isinstance(made, str):
+            found, row = made
+            kind = kind or found
+            if found == kind:
+                rows.append(row)
+                continue
+            made = f"is one of {found}, and those before it are {kind}"
+        broken += 1
+        progress(f"error: line {number}: {made}")
+    if not rows:
+        raise ConfigError(
+            "holds no rows: give steps (messages, target_tier) or prompts (prompt, strong, weak), a JSON object a line",
+            file=file,
+        )
+    return _Read(kind, rows, broken)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    from ..configs.errors import ConfigError
+
+    try:
+        with file.open("rb") as plain:
+            packed = plain.read(2) == _GZIP
+            plain.seek(0)
+            source: BinaryIO = gzip.GzipFile(fileobj=plain) if packed else plain  # type: ignore[assignment]  # reads alike
+            number = 0
+            while line := source.readline(_MAX_LINE + 1):
+                number += 1
+                if line.strip():
+                    yield number, line
+    except (OSError, EOFError, zlib.error) as error:
+        said = getattr(error, "strerror", None) or "is a damaged gzip file"
+        raise ConfigError(f"cannot be read: {said}", file=file) from error
+
+
+def _row(text: bytes) -> tuple[str, Row] | str:
+    """The row of a line with its kind, or what is wrong with it."""
+    if len(text) > _MAX_LINE:
+        return f"is longer than {_MAX_LINE:,} bytes"
+    try:
+        made = jsonlib.loads(text)
+    except (ValueError, RecursionError) as error:
+        return f"is not JSON: {short(error, 120)}"
+    if not isinstance(made, dict):
+        return "is not a JSON object"
+    if "messages" in made:
+        wrong = _wrong_step(made)
+        return wrong or ("steps", made)
+    if "prompt" in made:
+        wrong = _wrong_prompt(made)
+        return wrong or ("prompts", made)
+    return "is neither a step (messages, target_tier) nor a prompt (prompt, strong, weak)"
+
+
+def _wrong_step(row: Row) -> str:
+    from pydantic import ValidationError
+
+    from ..configs.errors import ConfigError
+    from ..routing.evaluation import StepBench, step_tier
+    from ..routing.request import RouteRequest
+    from ..routing.signals import signals
+
+    if "target_tier" not in row:
+        return "has no target_tier"
+    if type(row.get("step_index", 0)) is not int:
+        return "step_index must be a whole number"
+    try:
+        step_tier(row["target_tier"])
+        if not isinstance(row["messages"], list):
+            return "messages must be a list"
+        signals(RouteRequest(messages=tuple(row["messages"])))
+        StepBench([row])
+    except ConfigError as error:
+        return short(error, 160)
+    except (ValidationError, AttributeError, TypeError, ValueError, KeyError):
+        # The message can be of any shape, so it can go wrong anywhere.
+        return "a message is not one of OpenAI's chat format"
+    return ""
+
+
+def _wrong_prompt(row: Row) -> str:
+    if not isinstance(row["prompt"], str):
+        return "the prompt must be a text"
+    for name in ("strong", "weak"):
+        value = row.get(name)
+        if not isinstance(value, bool | int | float) or not 0 <= value <= 1:
+            return f"{name} must be a quality from 0 to 1"
+    return ""
+
+
+# --- words ---
+
+
+def _told(made: StepReport | PromptReport, model: RouterFile, file: Path | None) -> Iterator[str]:
+    yield from _header(model, file)
+    if made.left_out:
+        yield "measured    on rows left out of the training, as it was trained on these"
+    else:
+        yield f"measured    on {made.rows} rows it was not trained on, as far as their hash tells"
+    yield ""
+    if made.kind == "steps":
+        cells = [
+            (
+                row.name,
+                *(f"{figure:.1f}" for figure in (row.row_pass, row.row_exact, row.trajectory_pass, row.cost_saved)),
+                f"{row.mean.value:.1f} [{row.mean.low:.1f}, {row.mean.high:.1f}]",
+            )
+            for row in made.scores
+        ]
+        head = ("", "row pass", "row exact", "trajectory pass", "cost saved", "mean of the four")
+        yield aligned(cells, head, right=range(1, 5))
+        return
+    prompts = [
+        (row.name, *map(str, (row.apgr, row.cpt50, row.cpt80, row.aiq)), f"{row.quality:.3f}") for row in made.scores
+    ]
+    yield aligned(prompts, ("", "APGR", "CPT 50", "CPT 80", "AIQ", "best quality"))
