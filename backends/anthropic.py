@@ -111,6 +111,8 @@ class AnthropicBackend(Backend):
     """Builds `ChatAnthropic`; the endpoint's options are its keyword arguments."""
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+    # platform.claude.com/docs/en/build-with-claude/prompt-caching: kept for five minutes from the last use.
+    prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({"cache_control": {"type": "ephemeral"}})
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.catalogue import Usage
@@ -78,11 +79,14 @@ class Backend(ABC):
     Attributes:
         finishes: Vendor's finish reason -> the failure it means, or None for a normal end. A reason that is not in
             the table, or is absent, counts as ``malformed``.
+        prompt_cache: Keyword arguments of a call that have the vendor keep the prompt for the next call; empty where it
+            does so by itself.
         output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
     output_limit: ClassVar[str | None] = "max_tokens"
+    prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:

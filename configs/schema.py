@@ -14,6 +14,7 @@ from .words import Effect, FailureKind, Risk, StepKind, Tier
 
 __all__ = [
     "AgentEntry",
+    "CachePolicy",
     "Cure",
     "Limits",
     "ModelEntry",
@@ -192,6 +193,23 @@ class Limits(_Frozen):
     stall: float = Field(default=30.0, gt=0)
 
 
+class CachePolicy(_Frozen):
+    """Whether answers are kept and given again; never for steps that act or see secrets.
+
+    Attributes:
+        mode: ``off``; ``exact`` for the very same request; ``similar`` also where only the wording of the last message
+            differs a little.
+        ttl: Seconds an answer is good for.
+        threshold: Least cosine similarity of two wordings.
+        max_bytes: The most all answers may take.
+    """
+
+    mode: Literal["off", "exact", "similar"] = "off"
+    ttl: float = Field(default=3600.0, gt=0)
+    threshold: float = Field(default=0.95, gt=0, le=1)
+    max_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
+
+
 class RoutingPolicy(_Frozen):
     """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure.
 
@@ -200,6 +218,7 @@ class RoutingPolicy(_Frozen):
             router file, from the project folder.
         approved: The only models or providers that may be used; absent means all.
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.
+        cache: Whether answers are kept and given again.
         limits: Bounds on every run and call.
     """
 
@@ -211,6 +230,7 @@ class RoutingPolicy(_Frozen):
     budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict
     )
+    cache: CachePolicy = CachePolicy()
     limits: Limits = Limits()
 
 

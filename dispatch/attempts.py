@@ -22,6 +22,7 @@ from ..routing.explain import decision_dict
 from ..routing.request import Circumstances
 from .ask import Ask, one_line, route_request
 from .briefing import brief
+from .cache_key import CacheRequest, cacheable
 from .checks import fault
 from .context import StepContext, current
 from .errors import AllFailed, Failure, NoCandidate
@@ -41,6 +42,9 @@ _BACKOFF_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 20.0
 _PATIENCE_SECONDS = 30.0
 """How long a call waits for what parallel calls have reserved of a cap."""
+
+# Writing a prompt to a cache costs a quarter more than reading it, so short ones are not worth it.
+_LONG_PROMPT_TOKENS = 2048
 
 # The provider may have worked, and billed, although no complete answer came.
 _PERHAPS_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKind.MALFORMED})
@@ -129,6 +133,7 @@ class Attempts:
         self._retried: set[str] = set()
         self._skipped: list[tuple[str, str]] = []
         self._made = 0
+        self._request: CacheRequest | None = None
         self.deadline = asyncio.get_running_loop().time() + dispatcher.policy.limits.deadline
         self.failures: list[Failure] = []
         self._record_decision()
@@ -225,6 +230,43 @@ class Attempts:
             pause = error.retry_after or _BACKOFF_SECONDS * (1 + random.random())  # noqa: S311 - jitter
             await asyncio.sleep(max(0.0, min(pause, self._left(), _LONGEST_WAIT_SECONDS)))
 
+    def kept_answer(self) -> AIMessage | None:
+        """An answer given before to the same request, where the policy keeps them; it costs nothing."""
+        home = self._home
+        if home.responses is None or not cacheable(self._ask.effects, self._ask.kind, self._step.sensitivity or ""):
+            return None
+        decision, options = self.decision, dict(self._ask.options)
+        self._request = CacheRequest.of(
+            self._ask.messages,
+            tools=self._ask.tools,
+            options={**options, "stop": self._ask.stop, "tool_choice": self._ask.tool_choice},
+            facts={
+                "tier": decision.tier,
+                "task": self._ask.task,
+                "policy": decision.policy_hash,
+                "output": self._ask.output,
+                # What one user's data went into is not another's to read.
+                "user": self._step.run.user,
+                "class": self._step.run.user_class,
+            },
+        )
+        message = None if self._request is None else home.responses.get(self._request)
+        if message is None:
+            return None
+        model = str(message.response_metadata["pointsman_cache"]["model"])
+        card = home.cards.get(model)
+        if card is None:
+            return None
+        row = replace(self._row(card, 0.0), finish="cached", detail="an answer given before", cost=0)
+        self._record_call(row)
+        message.response_metadata["pointsman"] = self._account(card, row)
+        return message
+
+    def keep(self, message: AIMessage) -> None:
+        """Keep a usable answer for the next who asks the same."""
+        if self._request is not None and self._home.responses is not None:
+            self._home.responses.put(self._request, message)
+
     def error(self) -> NoCandidate | AllFailed:
         """The error that tells why there is no answer."""
         if self.failures or self._skipped:
@@ -254,7 +296,14 @@ class Attempts:
         if isinstance(share, Wait):
             permit.cancel()
             return share
+        if self._worth_caching():
+            options = {**home.clients.backend(card).prompt_cache, **options}
         return Attempt(card, carried, options, permit, share, home)
+
+    def _worth_caching(self) -> bool:
+        """Whether the vendor should keep the prompt: a long one that the next turn will begin with."""
+        features = self.decision.features
+        return features.tokens >= _LONG_PROMPT_TOKENS and (self._ask.acting_tools > 0 or features.step > 1)
 
     async def _reserve(self, attempt: Attempt) -> None:
         """Set the worst case of the call aside, and hold the model to the output that was reckoned with."""
@@ -291,7 +340,8 @@ class Attempts:
             return cure
         rest = [self._home.cards[name] for name in self._queue if name != card.id]
         if cure == "stronger":
-            rest = [other for other in rest if other.tier > card.tier]
+            # Where nothing is stronger another model of the same tier may still do better.
+            rest = [other for other in rest if other.tier > card.tier] or [o for o in rest if o.tier is card.tier]
         elif cure == "larger":
             rest = [other for other in rest if (other.context or 0) > (card.context or 0)]
         if failure.kind is FailureKind.AUTH:

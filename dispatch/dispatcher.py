@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import cached_property
@@ -22,10 +23,12 @@ from ..routing.decision import Decision
 from ..routing.request import Circumstances, RouteRequest
 from .ask import Ask
 from .attempts import Attempt, Attempts
+from .cache import ResponseCache, Similar
 from .catalogue import catalogue, policy_of, unavailable
 from .clients import Clients
 from .headroom import Headrooms
 from .health import Health
+from .switches import SWITCHES_FILE, Switches
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -54,7 +57,22 @@ class Dispatcher:
         self.clients = Clients(settings)
         self.health = Health()
         self.headroom = Headrooms()
+        self.switches = Switches(settings.state / SWITCHES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
+
+    @cached_property
+    def responses(self) -> ResponseCache | None:
+        """Answers given before, where the policy keeps them."""
+        policy = self.settings.routing.cache
+        if policy.mode == "off":
+            return None
+        similar: Similar | None = None
+        if policy.mode == "similar":
+            from ..backends.ondevice import WordLlamaEmbeddings
+
+            similar = Similar(WordLlamaEmbeddings().embed_query, threshold=policy.threshold)
+        path = self.settings.state / "responses.db"
+        return ResponseCache(path, max_bytes=policy.max_bytes, ttl=policy.ttl, similar=similar)
 
     @cached_property
     def budgets(self) -> Budgets:
@@ -74,7 +92,10 @@ class Dispatcher:
 
     def unusable(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, str]:
         """Provider or model -> why it cannot be used now, with what only one step must not use."""
-        return {**self._unavailable, **dict(besides)} if besides else self._unavailable
+        switched = self.switches.reasons()
+        if not switched and not besides:
+            return self._unavailable
+        return {**self._unavailable, **switched, **dict(besides)}
 
     def refused(self, provider: str) -> None:
         """Note that a provider refused its key: no other call under it would fare better."""
@@ -87,13 +108,15 @@ class Dispatcher:
             request: The step.
             only_usable: Leave out what cannot be used from here, for want of a key and the like.
         """
-        reasons: Mapping[str, str] = self._unavailable if only_usable else {}
+        reasons: Mapping[str, str] = self.unusable() if only_usable else {}
         return decide(self.policy.features(request), self.policy, Circumstances(unavailable=reasons))
 
     def close(self) -> None:
         """Write what is still waiting and let go of files."""
         if "budgets" in self.__dict__:
             self.budgets.close()
+        if "responses" in self.__dict__ and self.responses is not None:
+            self.responses.close()
         self.ledger.close()
 
     async def call(self, ask: Ask) -> AIMessage:
@@ -112,6 +135,9 @@ class Dispatcher:
             BudgetExceeded: A cap leaves too little.
         """
         attempts = Attempts(self, ask)
+        kept = attempts.kept_answer()
+        if kept is not None:
+            return kept
         while (attempt := await attempts.next()) is not None:
             with attempt:
                 try:
@@ -121,6 +147,7 @@ class Dispatcher:
                     await attempts.failed(attempt, self._translate(attempt.card, error))
                     continue
                 if attempts.accept(attempt, message):
+                    attempts.keep(message)
                     return message
         raise attempts.error()
 
@@ -139,6 +166,10 @@ class Dispatcher:
         from .retraction import retractable, retracting
 
         attempts = Attempts(self, ask, stream=True)
+        kept = attempts.kept_answer()
+        if kept is not None:
+            yield _as_chunk(kept)
+            return
         while (attempt := await attempts.next()) is not None:
             heard = _Heard(hold_all=ask.output is not None)
             with attempt:
@@ -158,6 +189,7 @@ class Dispatcher:
                     if attempts.accept(attempt, message, first_token=heard.first, chunks=heard.whole):
                         for chunk in heard.held:
                             yield chunk
+                        attempts.keep(message)
                         yield _closing_chunk(message)
                         return
                     if heard.handed and ask.on_cut == "report":
@@ -266,6 +298,23 @@ def _complete(whole: AIMessageChunk | None) -> AIMessage:
     if not isinstance(message, AIMessage):
         raise TypeError(f"a chat model streamed {type(message).__name__}")
     return message
+
+
+def _as_chunk(message: AIMessage) -> AIMessageChunk:
+    """A whole message as the only chunk of a stream."""
+    from langchain_core.messages import AIMessageChunk
+
+    calls = [
+        {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": place}
+        for place, call in enumerate(message.tool_calls)
+    ]
+    return AIMessageChunk(
+        content=message.content,
+        id=message.id,
+        tool_call_chunks=calls,
+        response_metadata=message.response_metadata,
+        chunk_position="last",
+    )
 
 
 def _closing_chunk(message: AIMessage) -> AIMessageChunk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -165,3 +166,66 @@ async def test_a_conversation_begun_at_one_vendor_goes_on_at_another(dispatcher:
     state = await agent.ainvoke({"messages": [("user", 'Use order_status for order "A-17" please')]})
     assert "on its way" in str(state["messages"][-1].text)
     assert [served.vendor for served in simulator.log] == ["openai", "anthropic"]
+
+
+async def test_without_a_cache_the_same_question_is_asked_again(dispatcher: Make, simulator: Simulator) -> None:
+    home = dispatcher()
+    for _ in range(2):
+        await _model(home).ainvoke("Tell me about the Cam")
+    assert len(simulator.log) == 2
+
+
+async def test_with_a_cache_the_same_question_costs_nothing_the_second_time(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER)),))
+    home = dispatcher(routing__cache={"mode": "exact"})
+    first, second = [await _model(home).ainvoke("Tell me about the Cam") for _ in range(2)]
+    streamed = [chunk async for chunk in _model(home).astream("Tell me about the Cam")]
+    assert first.text == second.text == "".join(str(chunk.text) for chunk in streamed) == RIVER
+    assert len(simulator.log) == 1
+    assert [row.cost for row in home.ledger.calls() if row.finish == "cached"] == [0, 0]
+
+
+async def test_answers_of_one_user_are_not_given_to_another(dispatcher: Make, simulator: Simulator) -> None:
+    home = dispatcher(routing__cache={"mode": "exact"})
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    for user in ("ada", "bob", "ada"):
+        with run_scope(runtime, "test", user=user):
+            await _model(home).ainvoke("Tell me about the Cam")
+    assert len(simulator.log) == 2
+
+
+async def test_a_provider_switched_off_is_not_asked_until_it_is_on_again(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    home = dispatcher()
+    home.switches.off("openai", time.time() + 3600, "rotating keys")
+    answer = await _model(home).ainvoke("Tell me about the Cam")
+    assert answer.response_metadata["pointsman"]["model"] == "anthropic/claude-haiku-4-5"
+    home.switches.on("openai")
+    answer = await _model(home).ainvoke("Tell me about the Cam")
+    assert answer.response_metadata["pointsman"]["model"] == "openai/gpt-5.4-mini"
+
+
+async def test_a_long_prompt_of_an_agent_is_kept_at_the_vendor_and_its_price_shows_it(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    from pointsman import tool
+
+    @tool(effect="read")
+    def order_status(order_id: str) -> str:
+        """Look up an order."""
+        return order_id
+
+    home = dispatcher()
+    model = RoutedChatModel(kind="gather", prefer="anthropic/claude-haiku-4-5", dispatcher=home)
+    manual = "The clerk looks at the order first and then at the customer. " * 400
+    for _ in range(2):
+        await model.bind_tools([order_status]).ainvoke([("system", manual), ("user", "What comes first?")])
+    first, second = sorted(home.ledger.calls(), key=lambda row: row.at)
+    assert first.usage is not None
+    assert second.usage is not None
+    assert (first.usage.cache_write > 0, second.usage.cache_read > 0) == (True, True)
+    assert (second.cost or 0) < (first.cost or 0) / 5

@@ -78,11 +78,11 @@ def test_processes_that_switch_at_once_lose_nothing(file: Path) -> None:
         "import sys, time\n"
         "from pathlib import Path\n"
         "from pointsman.dispatch.switches import Switches\n"
-        "for n in range(20): Switches(Path(sys.argv[1])).off(f'{sys.argv[2]}/{n}', time.time() + 600)\n"
+        "for n in range(10): Switches(Path(sys.argv[1])).off(f'{sys.argv[2]}/{n}', time.time() + 600)\n"
     )
     workers = [subprocess.Popen([sys.executable, "-c", script, str(file), name]) for name in ("a", "b", "c")]
     assert [worker.wait(timeout=60) for worker in workers] == [0, 0, 0]
-    assert set(Switches(file).reasons()) == {f"{name}/{n}" for name in "abc" for n in range(20)}
+    assert set(Switches(file).reasons()) == {f"{name}/{n}" for name in "abc" for n in range(10)}
 
 
 def test_a_look_costs_less_than_twenty_microseconds(file: Path) -> None:
