@@ -164,7 +164,6 @@ async def _branches(url: str, folder: str, branches: int, cap: str, together: An
 
 def _model(folder: str, url: str) -> tuple[Any, Any]:
     import yaml
-
     from pointsman.agents.runtime import Runtime
     from pointsman.configs.loader import load
     from pointsman.dispatch.model import RoutedChatModel

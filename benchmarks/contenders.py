@@ -39,7 +39,6 @@ class Pointsman:
 
     def __init__(self, setting: Setting) -> None:
         import yaml
-
         from pointsman.agents.runs import run_scope
         from pointsman.agents.runtime import Runtime
         from pointsman.configs.loader import load

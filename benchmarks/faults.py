@@ -148,7 +148,7 @@ def _each(played: Provider, worker: Worker, options: argparse.Namespace) -> list
                 rows.append([f"{mode} {share:.0%} {kind}", *_cells(outcome, well.p95_ms)])
                 lines += _judged(outcome, f"{mode}, {share:.0%} {kind}", options.calls, quiet=True)
                 # In fewer calls the ones that set out together before anything is known are already too many.
-                if share == 1.0 and kind in _DEAD and _AT_ONCE <= 0.02 * options.calls:
+                if share == 1.0 and kind in _DEAD and 0.02 * options.calls >= _AT_ONCE:
                     lines += _judged_dead(outcome, f"{mode}, {kind}", well.p95_ms)
     print(f"\neach kind alone, {OURS}\n")
     print(table(_HEAD, rows), flush=True)

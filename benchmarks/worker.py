@@ -21,7 +21,26 @@ __all__: list[str] = []
 
 # Long enough to tell half an answer from a whole one, different for each call to tell one answer from another.
 _PROMPT = "Call {number}: repeat these words one by one, and nothing else: " + " ".join(
-    "amber birch cedar delta ember flint grove heron iris jade kelp linen maple north ochre pearl quill raven".split()
+    [
+        "amber",
+        "birch",
+        "cedar",
+        "delta",
+        "ember",
+        "flint",
+        "grove",
+        "heron",
+        "iris",
+        "jade",
+        "kelp",
+        "linen",
+        "maple",
+        "north",
+        "ochre",
+        "pearl",
+        "quill",
+        "raven",
+    ]
 )
 
 
