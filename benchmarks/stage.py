@@ -74,7 +74,7 @@ class Worker:
 
     def __init__(self, contender: str, python: str = sys.executable) -> None:
         self.contender = contender
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
         try:
             self._process = subprocess.Popen(
                 [python, str(_WORKER), contender],
