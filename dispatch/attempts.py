@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +19,8 @@ from ..configs.catalogue import ModelCard, Usage
 from ..configs.words import FailureKind
 from ..ledger.rows import CallRow, DecisionRow
 from ..routing.decide import decide
-from ..routing.explain import decision_dict
+from ..routing.decision import Rejection, RuleHit
+from ..routing.features import features_dict
 from ..routing.request import Circumstances
 from .ask import Ask, one_line, route_request
 from .briefing import brief
@@ -317,8 +319,7 @@ class Attempts:
             most = self._home.prices.worst_case(card.id, bound, limit, datetime.now(UTC)) or 0
             patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
             if most:
-                attempt.money = await self._home.budgets.acquire(self._scopes, most, patience)
-                self._home.budgets.mark_sent(attempt.money)
+                attempt.money = await self._home.budgets.acquire(self._scopes, most, patience, sent=True)
         if limit is not None and option:
             attempt.options.setdefault(option, limit)
 
@@ -387,7 +388,7 @@ class Attempts:
             self._step.run.observe(row)
 
     def _record_decision(self) -> None:
-        said = decision_dict(self.decision)
+        made = self.decision
         self._home.ledger.record(
             DecisionRow(
                 id=self._decision_id,
@@ -396,18 +397,18 @@ class Attempts:
                 agent=self._step.agent,
                 task=self._ask.task,
                 at=time.time(),
-                risk=self.decision.risk.value,
-                floor=self.decision.floor.value,
-                tier=self.decision.tier.value,
-                model=self.decision.model,
-                candidates=json.dumps(said["candidates"]),
-                rejected=json.dumps(said["rejected"]),
-                rules=json.dumps(said["rules"]),
-                complexity=self.decision.complexity,
-                confidence=self.decision.confidence,
-                features=json.dumps(said["features"]),
-                policy_hash=self.decision.policy_hash,
-                price_version=self.decision.price_version,
+                risk=made.risk.value,
+                floor=made.floor.value,
+                tier=made.tier.value,
+                model=made.model,
+                candidates=_names(made.candidates),
+                rejected=_reasons(made.rejected),
+                rules=_reasons(made.rules),
+                complexity=made.complexity,
+                confidence=made.confidence,
+                features=json.dumps(features_dict(made.features)),
+                policy_hash=made.policy_hash,
+                price_version=made.price_version,
             )
         )
 
@@ -427,3 +428,14 @@ class Attempts:
             "failed": [f"{failure.model}: {failure.kind}" for failure in self.failures],
             "skipped": [f"{model}: {reason}" for model, reason in self._skipped],
         }
+
+
+# Most decisions of a process name the same models and rules, so their texts are kept.
+@lru_cache(maxsize=1024)
+def _names(models: tuple[str, ...]) -> str:
+    return json.dumps(models)
+
+
+@lru_cache(maxsize=1024)
+def _reasons(said: tuple[Rejection | RuleHit, ...]) -> str:
+    return json.dumps([asdict(one) for one in said])

@@ -77,13 +77,16 @@ class Budgets:
         self._guard = threading.Lock()
         self.reclaim()
 
-    def reserve(self, scopes: Mapping[str, int | None], amount: int, owner: str | None = None) -> str:
+    def reserve(
+        self, scopes: Mapping[str, int | None], amount: int, owner: str | None = None, *, sent: bool = False
+    ) -> str:
         """Set the worst case of a call aside.
 
         Args:
             scopes: Each scope with its cap in picodollars, or None where it is only counted.
             amount: Picodollars the call can cost at most.
             owner: The process that will settle it, as `processes.this_process` names it; this one when absent.
+            sent: The call goes out at once, so a crash from here on is charged; saves a `mark_sent`.
 
         Returns:
             The reservation, for `mark_sent` and for `settle` or `release`.
@@ -96,13 +99,15 @@ class Budgets:
             if type(number) is not int or number < 0:
                 raise ValueError(f"{number!r} is not an amount of picodollars")
         reservation = uuid.uuid4().hex
-        short = self._try(reservation, scopes, amount, owner or self._owner)
+        short = self._try(reservation, scopes, amount, owner or self._owner, sent)
         if short is not None:
             raise BudgetExceeded(short.scope, short.cap, short.spent, amount, short.reserved)
         self._scopes[reservation] = tuple(scopes)
         return reservation
 
-    async def acquire(self, scopes: Mapping[str, int | None], amount: int, patience: float) -> str:
+    async def acquire(
+        self, scopes: Mapping[str, int | None], amount: int, patience: float, *, sent: bool = False
+    ) -> str:
         """Reserve, waiting while only others' reservations, not what is spent, stand in the way.
 
         Worst cases are larger than what calls cost in the end, so without waiting many parallel calls would be refused
@@ -112,6 +117,7 @@ class Budgets:
             scopes: As in `reserve`.
             amount: As in `reserve`.
             patience: Seconds to wait at most.
+            sent: As in `reserve`.
 
         Raises:
             BudgetExceeded: A scope has too little left, or had for too long.
@@ -121,7 +127,7 @@ class Budgets:
         blocked: str | None = None
         while True:
             try:
-                reservation = self.reserve(scopes, amount)
+                reservation = self.reserve(scopes, amount, sent=sent)
             except BudgetExceeded as exceeded:
                 # Others that wait for the scope this one no longer waits for may fit where it did not.
                 if blocked is not None and blocked != exceeded.scope:
@@ -184,10 +190,12 @@ class Budgets:
         """Close the file; what is reserved stays so until this process ends."""
         self._store.shut()
 
-    def _try(self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str) -> Short | None:
-        short = self._store.reserve(reservation, scopes, amount, owner)
+    def _try(
+        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, sent: bool
+    ) -> Short | None:
+        short = self._store.reserve(reservation, scopes, amount, owner, sent=sent)
         if short is not None and short.reserved and self.reclaim():
-            short = self._store.reserve(reservation, scopes, amount, owner)
+            short = self._store.reserve(reservation, scopes, amount, owner, sent=sent)
         return short
 
     def _given_back(self, reservation: str) -> None:

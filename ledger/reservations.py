@@ -37,7 +37,9 @@ class Short:
 class Store(Protocol):
     """Counts amounts in scopes; each method happens as a whole or not at all, whoever else calls one."""
 
-    def reserve(self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str) -> Short | None:
+    def reserve(
+        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
+    ) -> Short | None:
         """Reserve in every scope, or say which has not enough left."""
 
     def mark_sent(self, reservation: str) -> bool:
@@ -70,7 +72,9 @@ class MemoryStore:
         self._scopes: dict[str, _Scope] = {}
         self._open: dict[str, tuple[tuple[str, ...], int]] = {}
 
-    def reserve(self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str) -> Short | None:
+    def reserve(
+        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
+    ) -> Short | None:
         """Reserve in every scope, or say which has not enough left."""
         with self._lock:
             for name, cap in scopes.items():
@@ -130,7 +134,9 @@ class FileStore:
         self._lock = lock_of(path)
         self._connection = connect(path)
 
-    def reserve(self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str) -> Short | None:
+    def reserve(
+        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
+    ) -> Short | None:
         """Reserve in every scope, or say which has not enough left."""
         with self._changing() as connection:
             for name, cap in scopes.items():
@@ -138,8 +144,8 @@ class FileStore:
                 if _exceeds(cap, spent, reserved, amount):
                     return Short(name, cap or 0, spent, reserved)
             connection.execute(
-                "INSERT INTO reservations (id, owner, amount, sent, at) VALUES (?, ?, ?, 0, ?)",
-                (reservation, owner, amount, time.time()),
+                "INSERT INTO reservations (id, owner, amount, sent, at) VALUES (?, ?, ?, ?, ?)",
+                (reservation, owner, amount, int(sent), time.time()),
             )
             connection.executemany(
                 "INSERT INTO scopes (name, spent, reserved) VALUES (?, 0, ?2) "
