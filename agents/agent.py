@@ -13,6 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
 from ..configs.errors import ConfigError
+from ..configs.layers import suggest
 from ..configs.schema import AgentEntry
 from ..configs.words import Effect, StepKind, Tier
 from ..dispatch import portal
@@ -162,13 +163,20 @@ class Agent(Runnable[Any, dict[str, Any]]):
 
     @cached_property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """The LangChain agent underneath."""
+        """The LangChain agent underneath.
+
+        Raises:
+            ConfigError: The model it prefers is not in the catalogue.
+        """
         from langchain.agents import create_agent
         from langchain.agents.structured_output import ToolStrategy
 
         from .approval import ApprovalMiddleware
 
         tools = self.bound_tools()
+        known = self.runtime.settings.models
+        if self.model is not None and self.model not in known:
+            raise ConfigError(f"agent {self.name!r}: there is no model {self.model!r}{suggest(self.model, known)}")
         model = RoutedChatModel(
             task=self.task,
             kind=self.kind,
