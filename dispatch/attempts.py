@@ -326,7 +326,8 @@ class Attempts:
     def _budget_left(self) -> float | None:
         """Share of the tightest cap that is neither spent nor reserved."""
         capped = {scope: cap for scope, cap in self._scopes.items() if cap}
-        if not capped:
+        # Asking costs a look into the file, and most policies have no rule about it.
+        if not capped or not self._home.rules_on_budget:
             return None
         totals = {scope: sum(self._home.budgets.totals(scope)) for scope in capped}
         return max(0.0, min(1 - totals[scope] / cap for scope, cap in capped.items()))

@@ -85,6 +85,11 @@ class Dispatcher:
         priced = [card for card in self.cards.values() if card.prices is not None]
         return max(priced, key=lambda card: card.tier.rank, default=None)
 
+    @cached_property
+    def rules_on_budget(self) -> bool:
+        """Whether a routing rule asks how much of the budget is left."""
+        return any("budget_left" in rule.when for rule in self.settings.routing.rules)
+
     @property
     def unavailable(self) -> Mapping[str, str]:
         """Provider -> why it cannot be used now."""

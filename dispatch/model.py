@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
@@ -63,6 +63,13 @@ class RoutedChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {"task": self.task, "kind": self.kind, "tier": self.tier, "prefer": self.prefer}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        """What tracers are told; which model really ran stands in the reply."""
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "pointsman"
+        params["ls_model_name"] = self.prefer or f"routed/{self.task}"
+        return params
 
     def bind_tools(
         self,
