@@ -34,7 +34,7 @@ class RoutedChatModel(BaseChatModel):
         task: What the call does (``chat``, ``code``, ``classify``, …), for the routing rules.
         kind: What the step is for; undeclared counts as deciding.
         tier: The least tier asked for; risk may raise it.
-        prefer: The model to use while it qualifies, as ``provider/name``.
+        prefer: The model to use while it qualifies, as ``provider/name``; ``model=`` at a call overrides it.
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises; ``retract`` lets the next
@@ -68,7 +68,7 @@ class RoutedChatModel(BaseChatModel):
         """What tracers are told; which model really ran stands in the reply."""
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "pointsman"
-        params["ls_model_name"] = self.prefer or f"routed/{self.task}"
+        params["ls_model_name"] = kwargs.get("model") or self.prefer or f"routed/{self.task}"
         return params
 
     def bind_tools(
@@ -102,7 +102,7 @@ class RoutedChatModel(BaseChatModel):
             task=self.task,
             kind=self.kind,
             tier=self.tier,
-            prefer=self.prefer,
+            prefer=options.pop("model", None) or self.prefer,
             reversible=self.reversible,
             max_output=self.max_output,
             on_cut=self.on_cut,
