@@ -53,6 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--calls", type=int, help="calls a block (default 300, quick 60)")
     parser.add_argument("--rounds", type=int, help="blocks of each kind (default 7, quick 2)")
     parser.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with litellm")
+    parser.add_argument("--no-peers", action="store_true", help="against plain langchain-openai alone")
     parser.add_argument("--no-cap", action="store_true", help="run without a budget")
     options = parser.parse_args()
     options.calls = options.calls or (60 if options.quick else 300)
@@ -62,11 +63,13 @@ def _options() -> argparse.Namespace:
 
 
 def _workers(options: argparse.Namespace, played: Provider) -> list[Worker]:
-    wanted = [Worker(OURS), Worker(PLAIN), Worker("fallback-middleware")]
-    if options.peer_python:
-        wanted.append(Worker("litellm-router", options.peer_python))
-    else:
-        print("litellm-router is left out: give --peer-python an environment with litellm\n")
+    wanted = [Worker(OURS), Worker(PLAIN)]
+    if not options.no_peers:
+        wanted.append(Worker("fallback-middleware"))
+        if options.peer_python:
+            wanted.append(Worker("litellm-router", options.peer_python))
+        else:
+            print("litellm-router is left out: give --peer-python an environment with litellm\n")
     ready = []
     for worker in wanted:
         try:

@@ -257,7 +257,8 @@ class Attempts:
             return None
         model = str(message.response_metadata["pointsman_cache"]["model"])
         card = home.cards.get(model)
-        if card is None:
+        # What may not run the step now may not answer it out of the cache either.
+        if card is None or model not in self.decision.candidates:
             return None
         row = replace(self._row(card, 0.0), finish="cached", detail="an answer given before", cost=0)
         self._record_call(row)
