@@ -275,5 +275,8 @@ def _refill(limit: float, remaining: float, resets_at: float | None, now: float)
     """Tokens a second: those that are gone, over the time until all are back; a minute's worth when not said."""
     if resets_at is None or remaining >= limit:
         return limit / _MINUTE
+    left = resets_at - now
     # Moments are written to the second, and no limit is known to take more than a day.
-    return (limit - remaining) / min(max(resets_at - now, 1.0), _DAY)
+    rate = (limit - remaining) / min(max(left, 1.0), _DAY)
+    # One call gone and back in milliseconds is no slow refill: what is whole within a minute is a limit a minute.
+    return max(rate, limit / _MINUTE) if left <= _MINUTE else rate

@@ -220,6 +220,17 @@ def test_answers_that_overtake_each_other_do_not_bring_headroom_back() -> None:
     assert rooms.left(A)["requests"] == 3
 
 
+def test_a_steady_rate_below_the_limit_is_never_refused() -> None:
+    clock = Clock()
+    rooms = Headrooms(clock=clock)
+    for _ in range(6_000):
+        share = _granted(rooms.reserve(A, 10, 10))
+        share.settle(10, 10)
+        rooms.observe(A, _openai(4_000, 3_999, "15ms"))
+        clock.now += 1 / 60
+    assert rooms.left(A)["requests"] > 3_900
+
+
 def test_others_use_of_the_same_key_is_seen() -> None:
     rooms = Headrooms(clock=Clock())
     rooms.observe(A, _openai(60, 50, "10s"))
