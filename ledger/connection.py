@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..configs.errors import ConfigError
-from .tables import SCHEMA, SCHEMA_VERSION
+from .tables import SCHEMA_VERSION, VERSIONS
 
 __all__ = ["Connection", "Lock", "connect", "explain", "lock_of", "transaction"]
 
@@ -159,9 +159,11 @@ def _set_up(connection: Connection, path: Path | None) -> None:
         return
     with transaction(connection):
         # Another process may have made the tables while this one waited.
-        if _checked_version(connection, path) < SCHEMA_VERSION:
-            for statement in SCHEMA:
-                connection.execute(statement)
+        version = _checked_version(connection, path)
+        if version < SCHEMA_VERSION:
+            for statements in VERSIONS[version:]:
+                for statement in statements:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

@@ -19,13 +19,11 @@ __all__ = [
     "HALF",
     "HANDOFFS",
     "RUNS",
-    "SCHEMA",
     "SCHEMA_VERSION",
     "TABLES",
     "UNPRICED",
+    "VERSIONS",
 ]
-
-SCHEMA_VERSION = 1
 
 HALF = 10**9
 """Money is summed in two parts, above and below this: SQLite's sum overflows at 64 bits, as picodollars can."""
@@ -138,5 +136,12 @@ def _schema() -> tuple[str, ...]:
     return (*statements, *_BUDGETS)
 
 
-SCHEMA = _schema()
-"""The statements that make the tables of `SCHEMA_VERSION` in an empty file."""
+_HEALTH = (
+    "CREATE TABLE health (provider TEXT NOT NULL, model TEXT NOT NULL, region TEXT NOT NULL, until REAL NOT NULL, "
+    "reason TEXT NOT NULL, trips INTEGER NOT NULL, PRIMARY KEY (provider, model, region)) WITHOUT ROWID",
+)
+"""The breakers that are open, for every process that uses the ledger."""
+
+VERSIONS = (_schema(), _HEALTH)
+"""Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
+SCHEMA_VERSION = len(VERSIONS)
