@@ -32,7 +32,9 @@ ROUTING_FEATURES: Mapping[str, str] = MappingProxyType(
         "tokens": "estimated input tokens",
         "complexity": "how hard the work looks, 0 (trivial) to 1 (hard)",
         "structured": "whether the answer must fit a schema",
-        "latency": "whether somebody waits for it",
+        "latency": "whether somebody waits for it, and how badly",
+        "deadline": "seconds the step may take, where the caller bounds it",
+        "down": "a model or provider that cannot be used now: switched off, without a key, or its circuit open",
         "messages": "how many messages there are",
         "language": "language of the last message as a two-letter code (ISO 639-1)",
         "budget_left": "share of the budget that is left, 0 to 1",
@@ -51,10 +53,12 @@ CHOICES: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
         "risk": tuple(risk.value for risk in Risk),
         "modality": ("text", "image", "pdf", "audio", "video"),
         "structured": (True, False),
-        "latency": ("interactive", "batch"),
+        "latency": ("batch", "interactive", "critical"),
     }
 )
 """The features with a closed set of values."""
 
-NUMBERS: frozenset[str] = frozenset({"dependents", "tools", "tokens", "complexity", "messages", "budget_left"})
+NUMBERS: frozenset[str] = frozenset(
+    {"dependents", "tools", "tokens", "complexity", "deadline", "messages", "budget_left"}
+)
 """The features that are numbers, and so the only ones that take ``min`` and ``max``."""

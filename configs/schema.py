@@ -172,25 +172,29 @@ class RoutingRule(_Frozen):
 
 
 class Limits(_Frozen):
-    """Bounds on one class of users or on every run.
+    """Bounds on every run, or on those of one class of users.
 
     Attributes:
         max_cost: USD a run may spend.
         tiers: Tiers it may use.
+        require: Least capability scores of the models it may use.
         attempts: Model calls one step may make.
         deadline: Seconds one step may take, retries included.
         call: Seconds one model call may take.
         first_token: Seconds to the first words of a stream.
         stall: Seconds a stream may say nothing once it has begun.
+        hedge: Seconds after which a second model is asked as well where the step's latency is ``critical``.
     """
 
     max_cost: float | None = Field(default=None, ge=0)
     tiers: tuple[Tier, ...] | None = None
+    require: Mapping[str, Score] = Field(default_factory=dict)
     attempts: int = Field(default=6, ge=1)
     deadline: float = Field(default=600.0, gt=0)
     call: float = Field(default=180.0, gt=0)
     first_token: float = Field(default=60.0, gt=0)
     stall: float = Field(default=30.0, gt=0)
+    hedge: float = Field(default=3.0, gt=0)
 
 
 class CachePolicy(_Frozen):
@@ -202,12 +206,15 @@ class CachePolicy(_Frozen):
         ttl: Seconds an answer is good for.
         threshold: Least cosine similarity of two wordings.
         max_bytes: The most all answers may take.
+        fallback: Least cosine similarity at which an answer of any age stands in where every model failed, marked as
+            such; None for never.
     """
 
     mode: Literal["off", "exact", "similar"] = "off"
     ttl: float = Field(default=3600.0, gt=0)
     threshold: float = Field(default=0.95, gt=0, le=1)
     max_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
+    fallback: float | None = Field(default=None, gt=0, le=1)
 
 
 class RoutingPolicy(_Frozen):
@@ -220,6 +227,7 @@ class RoutingPolicy(_Frozen):
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.
         cache: Whether answers are kept and given again.
         limits: Bounds on every run and call.
+        classes: Class of users -> the bounds that differ for them.
     """
 
     strategy: Literal["cost", "latency", "quality", "balanced"] = "cost"
@@ -232,6 +240,14 @@ class RoutingPolicy(_Frozen):
     )
     cache: CachePolicy = CachePolicy()
     limits: Limits = Limits()
+    classes: Mapping[str, Limits] = Field(default_factory=dict)
+
+    def limits_of(self, user_class: str) -> Limits:
+        """The bounds on a class of users: its own, and for what it does not name those on every run."""
+        own = self.classes.get(user_class)
+        if own is None:
+            return self.limits
+        return self.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
 class Settings(_Frozen):

@@ -31,6 +31,8 @@ class Ask:
         tool_choice: As LangChain's ``bind_tools`` takes it.
         output: Name of the tool that stands for the answer's schema, None for a free answer.
         examples: Field of the answer -> CSV of labelled examples.
+        latency: How badly somebody waits: ``batch`` work can wait, ``critical`` work must not.
+        deadline: Seconds the answer may take, retries included; None where only the policy bounds it.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises, ``retract`` withdraws
             them and lets the next candidate answer anew.
         options: Further keyword arguments, passed on to the model as they are.
@@ -49,6 +51,8 @@ class Ask:
     output: str | None = None
     examples: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stop: tuple[str, ...] | None = None
+    latency: Literal["batch", "interactive", "critical"] = "interactive"
+    deadline: float | None = None
     on_cut: Literal["report", "retract"] = "report"
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -75,7 +79,8 @@ def route_request(ask: Ask, step: StepContext, request_id: str) -> RouteRequest:
         model=ask.prefer,
         structured=ask.output is not None,
         max_output=ask.max_output or 1024,
-        latency="interactive",
+        latency=ask.latency,
+        deadline=ask.deadline,
         user_class=step.run.user_class,
         tags=step.run.tags,
     )

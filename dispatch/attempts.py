@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.words import FailureKind
-from ..ledger.rows import CallRow, DecisionRow
+from ..ledger.prices import PICODOLLARS
 from ..routing.decide import decide
-from ..routing.decision import Rejection, RuleHit
-from ..routing.features import features_dict
-from ..routing.request import Circumstances
+from ..routing.request import Circumstances, Funds
 from .ask import Ask, one_line, route_request
+from .booking import Booking
 from .briefing import brief
 from .cache_key import CacheRequest, cacheable
 from .checks import fault
@@ -61,6 +58,7 @@ class Attempt:
         messages: The conversation in a form the model takes.
         options: Keyword arguments for the call.
         started: Monotonic seconds.
+        number: Which call of the ask it is, from 1.
     """
 
     card: ModelCard
@@ -71,6 +69,7 @@ class Attempt:
     home: Dispatcher
     money: str | None = None
     started: float = 0.0
+    number: int = 0
 
     def __enter__(self) -> Self:
         self.started = time.monotonic()
@@ -106,55 +105,65 @@ class Attempt:
 
 
 class Attempts:
-    """Gives one candidate after the other until one answers.
+    """Gives one candidate after the other until one answers; made with `Attempts.decided`.
 
-    Args:
-        dispatcher: The configuration and the state all calls share.
-        ask: What is asked.
-        stream: The answer is streamed.
+    Attributes:
+        decision: Which models may run the step.
+        deadline: When the step has to be over, in the event loop's seconds.
+        limits: What bounds it.
+        failures: What was asked in vain.
+        answered: Whether a model has begun to answer, so that others still under way are no longer needed.
     """
 
-    def __init__(self, dispatcher: Dispatcher, ask: Ask, *, stream: bool = False) -> None:
+    def __init__(self, dispatcher: Dispatcher, ask: Ask, *, stream: bool) -> None:
         self._home = dispatcher
         self._ask = ask
-        self._stream = stream
         self._step: StepContext = current()
-        self._decision_id = uuid.uuid4().hex
-        self._scopes = scopes_of(self._step.run, dispatcher.policy.routing.budgets)
-        features = dispatcher.policy.features(route_request(ask, self._step, self._decision_id))
-        self.decision = decide(
-            features,
-            dispatcher.policy,
-            Circumstances(
-                unavailable=dispatcher.unusable(self._step.unavailable),
-                needs_price=any(cap is not None for cap in self._scopes.values()),
-                budget_left=self._budget_left(),
-            ),
-        )
-        self._queue = list(self.decision.candidates)
+        self._policy = dispatcher.policy
+        self._scopes = scopes_of(self._step.run, self._policy.routing.budgets)
         self._retried: set[str] = set()
+        self._flying: set[str] = set()
         self._skipped: list[tuple[str, str]] = []
         self._made = 0
         self._request: CacheRequest | None = None
-        self.deadline = asyncio.get_running_loop().time() + dispatcher.policy.limits.deadline
+        self.limits = self._policy.limits_of(self._step.run.user_class)
+        self.deadline = _now() + min(self.limits.deadline, ask.deadline or self.limits.deadline)
         self.failures: list[Failure] = []
-        self._record_decision()
+        self.answered = False
+        features = self._policy.features(route_request(ask, self._step, uuid.uuid4().hex))
+        self.decision = decide(features, self._policy, self._circumstances())
+        self._queue = list(self.decision.candidates)
+        self._booking = Booking(dispatcher, self._step, self.decision, stream=stream)
+
+    @classmethod
+    async def decided(cls, dispatcher: Dispatcher, ask: Ask, *, stream: bool = False) -> Self:
+        """Decide which models may be asked, and write that down.
+
+        Args:
+            dispatcher: The configuration and the state all calls share.
+            ask: What is asked.
+            stream: The answer is streamed.
+        """
+        return cls(dispatcher, ask, stream=stream)
 
     async def next(self) -> Attempt | None:
-        """The next call that may be made, or None when there is nobody left to ask.
+        """The next call that may be made beside those under way, or None when there is nobody left to ask.
 
         Raises:
             BudgetExceeded: A cap leaves too little for it.
         """
-        while self._queue and self._made < self._home.policy.limits.attempts and self._left() > 0:
-            card = self._home.cards[self._queue[0]]
+        while self._made < self.limits.attempts and self._left() > 0:
+            name = next((name for name in self._queue if name not in self._flying), None)
+            if name is None:
+                return None
+            card = self._home.cards[name]
             ready = self._prepared(card)
             if isinstance(ready, Wait) and len(self._queue) == 1 and ready.seconds < self._left():
                 await asyncio.sleep(ready.seconds)
                 continue
             if not isinstance(ready, Attempt):
                 self._skipped.append((card.id, str(ready)))
-                self._queue.pop(0)
+                self._queue.remove(name)
                 continue
             try:
                 await self._reserve(ready)
@@ -162,6 +171,8 @@ class Attempts:
                 ready.__exit__(None, None, None)
                 raise
             self._made += 1
+            ready.number = self._made
+            self._flying.add(name)
             return ready
         return None
 
@@ -181,25 +192,28 @@ class Attempts:
         reply = backend.read(message if chunks is None else chunks)
         wrong = fault(self._ask, card, backend, message, reply)
         metadata = message.response_metadata
-        row = replace(
-            self._row(card, seconds),
+        row = self._booking.call(
+            card,
+            attempt=attempt.number,
+            seconds=seconds,
+            usage=reply.usage,
             answered_by=reply.model,
             finish=reply.finish,
-            usage=reply.usage,
             confidence=metadata.get("confidence"),
             first_token=first_token,
             failure=None if wrong is None else wrong[0].value,
             detail="" if wrong is None else wrong[1],
         )
-        row = self._priced(card, row)
+        self._flying.discard(card.id)
         attempt.settle(row.usage, row.cost, billed=True)
         attempt.permit.record(first_token or seconds, None if wrong is None else wrong[0])
         self._observe(attempt, message)
-        self._record_call(row)
+        self._booking.record(row)
         if wrong is not None:
             self._apply_cure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
-        metadata["pointsman"] = self._account(card, row)
+        self.answered = True
+        metadata["pointsman"] = self._booking.account(row, self.failures, self._skipped)
         return True
 
     async def failed(
@@ -213,24 +227,42 @@ class Attempts:
         """Record a call that raised, and wait where the cure is to ask again."""
         card, seconds = attempt.card, attempt.seconds
         reply = None if partial is None else self._home.clients.backend(card).read(partial)
-        row = replace(
-            self._row(card, seconds),
+        row = self._booking.call(
+            card,
+            attempt=attempt.number,
+            seconds=seconds,
+            usage=reply.usage if reply else None,
             failure=error.kind.value,
             detail=one_line(error),
             first_token=first_token,
-            usage=reply.usage if reply else None,
         )
-        if row.usage:
-            row = self._priced(card, row)
+        self._flying.discard(card.id)
+        self.answered = False
         billed = row.usage is not None or first_token is not None or error.kind in _PERHAPS_BILLED
         attempt.settle(row.usage, row.cost, billed=billed)
         attempt.permit.record(seconds, error.kind, retry_after=error.retry_after)
-        self._record_call(row)
+        self._booking.record(row)
         if error.kind is FailureKind.AUTH:
             self._home.refused(card.provider)
         if self._apply_cure(card, Failure(card.id, error.kind, one_line(error)), error) == "retry":
             pause = error.retry_after or _BACKOFF_SECONDS * (1 + random.random())  # noqa: S311 - jitter
             await asyncio.sleep(max(0.0, min(pause, self._left(), _LONGEST_WAIT_SECONDS)))
+
+    def broken_off(self, attempt: Attempt) -> None:
+        """Record a cancelled call where that is because another model has answered: its provider may bill it."""
+        if not self.answered:
+            return
+        attempt.settle(None, None, billed=True)
+        detail = "broken off: another model answered first"
+        self._booking.record(
+            self._booking.call(
+                attempt.card,
+                attempt=attempt.number,
+                seconds=attempt.seconds,
+                failure=FailureKind.TIMEOUT.value,
+                detail=detail,
+            )
+        )
 
     def kept_answer(self) -> AIMessage | None:
         """An answer given before to the same request, where the policy keeps them; it costs nothing."""
@@ -252,17 +284,21 @@ class Attempts:
                 "class": self._step.run.user_class,
             },
         )
-        message = None if self._request is None else home.responses.get(self._request)
+        return None if self._request is None else self._given_again(home.responses.get(self._request))
+
+    def last_resort(self) -> AIMessage:
+        """An old answer to the same question or one like it, where the policy allows that and nobody answered.
+
+        Raises:
+            NoCandidate: As `error`.
+            AllFailed: As `error`.
+        """
+        responses = self._home.responses
+        message = None
+        if self._request is not None and responses is not None:
+            message = self._given_again(responses.stand_in(self._request), "an old answer: no model gave a new one")
         if message is None:
-            return None
-        model = str(message.response_metadata["pointsman_cache"]["model"])
-        card = home.cards.get(model)
-        # What may not run the step now may not answer it out of the cache either.
-        if card is None or model not in self.decision.candidates:
-            return None
-        row = replace(self._row(card, 0.0), finish="cached", detail="an answer given before", cost=0)
-        self._record_call(row)
-        message.response_metadata["pointsman"] = self._account(card, row)
+            raise self.error()
         return message
 
     def keep(self, message: AIMessage) -> None:
@@ -276,8 +312,34 @@ class Attempts:
             return AllFailed(self.failures, self._skipped, self._step.agent)
         return NoCandidate(self.decision, self._step.agent)
 
+    def _given_again(self, message: AIMessage | None, why: str = "an answer given before") -> AIMessage | None:
+        if message is None:
+            return None
+        model = str(message.response_metadata["pointsman_cache"]["model"])
+        card = self._home.cards.get(model)
+        # What may not run the step now may not answer it out of the cache either.
+        if card is None or model not in self.decision.candidates:
+            return None
+        row = self._booking.call(card, attempt=self._made, seconds=0.0, finish="cached", detail=why, cost=0)
+        self._booking.record(row)
+        message.response_metadata["pointsman"] = self._booking.account(row, self.failures, self._skipped)
+        return message
+
     def _left(self) -> float:
-        return self.deadline - asyncio.get_running_loop().time()
+        return self.deadline - _now()
+
+    def _circumstances(self) -> Circumstances:
+        """What is true right now."""
+        home = self._home
+        asked = self._policy.asks
+        unavailable = home.unusable(self._step.unavailable)
+        return Circumstances(
+            unavailable=unavailable,
+            needs_price=any(cap is not None for cap in self._scopes.values()),
+            budget_left=self._budget_left() if "budget_left" in asked else None,
+            funds=self._funds(),
+            down=frozenset(unavailable).union(home.open_circuits()) if "down" in asked else frozenset(),
+        )
 
     def _prepared(self, card: ModelCard) -> Attempt | Wait | str:
         """Everything but money that a call of ``card`` needs, or why it cannot be made now."""
@@ -327,15 +389,23 @@ class Attempts:
     def _budget_left(self) -> float | None:
         """Share of the tightest cap that is neither spent nor reserved."""
         capped = {scope: cap for scope, cap in self._scopes.items() if cap}
-        # Asking costs a look into the file, and most policies have no rule about it.
-        if not capped or not self._home.rules_on_budget:
+        if not capped:
             return None
         totals = {scope: sum(self._home.budgets.totals(scope)) for scope in capped}
         return max(0.0, min(1 - totals[scope] / cap for scope, cap in capped.items()))
 
+    def _funds(self) -> Funds | None:
+        """What the run's own caps leave, where steps of high risk are still to come."""
+        ahead, caps = self._step.ahead, self._step.run.caps
+        # Asking costs a look into the file, so nobody asks without need.
+        if not ahead or not caps:
+            return None
+        left = min(cap - sum(self._home.budgets.totals(scope)) for scope, cap in caps)
+        return Funds(max(0, left) / PICODOLLARS, sum(ahead) / PICODOLLARS, len(ahead))
+
     def _apply_cure(self, card: ModelCard, failure: Failure, error: BackendError | None = None) -> str:
         self.failures.append(failure)
-        cure = self._home.policy.cures[failure.kind]
+        cure = self._policy.cures[failure.kind]
         if cure == "stop":
             raise error or self.error()
         if cure == "retry" and card.id not in self._retried:
@@ -357,87 +427,6 @@ class Attempts:
         if headers:
             self._home.headroom.observe(HeadroomKey(attempt.card.provider, attempt.card.name), headers)
 
-    def _row(self, card: ModelCard, seconds: float) -> CallRow:
-        return CallRow(
-            id=uuid.uuid4().hex,
-            decision=self._decision_id,
-            run=self._step.run.id,
-            step=self._step.step,
-            agent=self._step.agent,
-            attempt=self._made,
-            model=card.id,
-            tier=card.tier.value,
-            risk=self.decision.risk.value,
-            at=time.time() - seconds,
-            latency=seconds,
-            stream=self._stream,
-        )
 
-    def _priced(self, card: ModelCard, row: CallRow) -> CallRow:
-        at = datetime.fromtimestamp(row.at, UTC)
-        prices, flagship = self._home.prices, self._home.flagship
-        return replace(
-            row,
-            cost=prices.price(card.id, row.usage, at),
-            flagship=flagship.id if flagship else "",
-            flagship_cost=prices.price(flagship.id, row.usage, at) if flagship else None,
-            price_version=card.prices.version if card.prices else "",
-        )
-
-    def _record_call(self, row: CallRow) -> None:
-        self._home.ledger.record(row)
-        if self._step.run.observe is not None:
-            self._step.run.observe(row)
-
-    def _record_decision(self) -> None:
-        made = self.decision
-        self._home.ledger.record(
-            DecisionRow(
-                id=self._decision_id,
-                run=self._step.run.id,
-                step=self._step.step,
-                agent=self._step.agent,
-                task=self._ask.task,
-                at=time.time(),
-                risk=made.risk.value,
-                floor=made.floor.value,
-                tier=made.tier.value,
-                model=made.model,
-                candidates=_names(made.candidates),
-                rejected=_reasons(made.rejected),
-                rules=_reasons(made.rules),
-                complexity=made.complexity,
-                confidence=made.confidence,
-                features=json.dumps(features_dict(made.features)),
-                policy_hash=made.policy_hash,
-                price_version=made.price_version,
-            )
-        )
-
-    def _account(self, card: ModelCard, row: CallRow) -> dict[str, Any]:
-        return {
-            "decision": self._decision_id,
-            "model": card.id,
-            "answered_by": row.answered_by,
-            "tier": card.tier.value,
-            "risk": self.decision.risk.value,
-            "attempt": row.attempt,
-            "cost": row.cost,
-            "seconds": row.latency,
-            "confidence": row.confidence,
-            "usage": asdict(row.usage) if row.usage else None,
-            "rules": [hit.id for hit in self.decision.rules],
-            "failed": [f"{failure.model}: {failure.kind}" for failure in self.failures],
-            "skipped": [f"{model}: {reason}" for model, reason in self._skipped],
-        }
-
-
-# Most decisions of a process name the same models and rules, so their texts are kept.
-@lru_cache(maxsize=1024)
-def _names(models: tuple[str, ...]) -> str:
-    return json.dumps(models)
-
-
-@lru_cache(maxsize=1024)
-def _reasons(said: tuple[Rejection | RuleHit, ...]) -> str:
-    return json.dumps([asdict(one) for one in said])
+def _now() -> float:
+    return asyncio.get_running_loop().time()

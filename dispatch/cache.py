@@ -47,6 +47,7 @@ class ResponseCache:
         max_bytes: The most all answers may take, one of them at most a quarter; the least recently used make room.
         ttl: Seconds an answer is good for.
         similar: Finds nearly the same requests; None for exact ones only.
+        fallback: Least similarity of a request whose answer may stand in, whatever its age; None for never.
         clock: Seconds since the epoch.
 
     Raises:
@@ -60,12 +61,13 @@ class ResponseCache:
         max_bytes: int = 64 * 1024 * 1024,
         ttl: float = 3600.0,
         similar: Similar | None = None,
+        fallback: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if max_bytes <= 0 or not ttl > 0:
             raise ConfigError("the response cache needs a size and a time to live above zero")
         self._max_bytes, self._ttl, self._clock = max_bytes, ttl, clock
-        self._similar = similar
+        self._similar, self._fallback = similar, fallback
         self._lock = threading.Lock()
         self._unsure = max_bytes
         try:
@@ -88,6 +90,21 @@ class ResponseCache:
             return None
         near = self._similar.find(request)
         found = None if near is None else self._read(near[0])
+        return None if near is None or found is None else _revived(*found, kind="similar", similarity=near[1])
+
+    def stand_in(self, request: CacheRequest) -> AIMessage | None:
+        """Look for an answer of any age to the same request or one like it, for when nothing better is to be had.
+
+        Returns:
+            As `get` does; None also where the policy wants no such answers.
+        """
+        if self._fallback is None:
+            return None
+        found = self._read(request.key, any_age=True)
+        if found is not None:
+            return _revived(*found, kind="exact", similarity=1.0)
+        near = self._similar.find(request, self._fallback) if self._similar is not None and request.text else None
+        found = None if near is None else self._read(near[0], any_age=True)
         return None if near is None or found is None else _revived(*found, kind="similar", similarity=near[1])
 
     def put(self, request: CacheRequest, message: AIMessage) -> bool:
@@ -133,12 +150,12 @@ class ResponseCache:
         with self._lock:
             self._db.close()
 
-    def _read(self, key: str) -> tuple[str, float] | None:
+    def _read(self, key: str, *, any_age: bool = False) -> tuple[str, float] | None:
         now = self._clock()
         with self._lock:
             try:
                 row = self._db.execute("SELECT body, made FROM responses WHERE key = ?", (key,)).fetchone()
-                if row is None or not -_SKEW_SECONDS <= now - row[1] < self._ttl:
+                if row is None or not (any_age or -_SKEW_SECONDS <= now - row[1] < self._ttl):
                     return None
                 self._db.execute("UPDATE responses SET used = ? WHERE key = ?", (now, key))
             except sqlite3.Error:
@@ -150,7 +167,8 @@ class ResponseCache:
         if self._unsure < self._max_bytes / _RECOUNT:
             return
         self._unsure = 0
-        self._db.execute("DELETE FROM responses WHERE made <= ?", (now - self._ttl,))
+        if self._fallback is None:
+            self._db.execute("DELETE FROM responses WHERE made <= ?", (now - self._ttl,))
         (total,) = self._db.execute("SELECT COALESCE(SUM(bytes), 0) FROM responses").fetchone()
         bound = self._max_bytes
         if total > bound * (1 - 1 / _RECOUNT):
@@ -188,8 +206,13 @@ class Similar:
         self._scopes: list[str] = []
         self._next = 0
 
-    def find(self, request: CacheRequest) -> tuple[str, float] | None:
-        """The key of the most similar request of the same scope and its cosine; None when none is similar enough."""
+    def find(self, request: CacheRequest, threshold: float | None = None) -> tuple[str, float] | None:
+        """The key of the most similar request of the same scope and its cosine; None when none is similar enough.
+
+        Args:
+            request: The request.
+            threshold: The least cosine, where it is not the usual one.
+        """
         with self._lock:
             if request.scope not in self._slots:
                 return None
@@ -202,7 +225,7 @@ class Similar:
             best = int(cosines.argmax())
             # Rounding can take the cosine of equal vectors a little above one.
             cosine = min(1.0, float(cosines[best]))
-            return (self._keys[slots[best]], cosine) if cosine >= self._threshold else None
+            return (self._keys[slots[best]], cosine) if cosine >= (threshold or self._threshold) else None
 
     def add(self, request: CacheRequest) -> None:
         """Remember a request whose answer was kept."""

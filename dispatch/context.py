@@ -41,6 +41,7 @@ class StepContext:
 
     Attributes:
         unavailable: Model or provider -> why this step must not use it.
+        ahead: Picodollars that each step of high risk still to come may cost, to be left in the run's budget.
     """
 
     run: RunContext = RunContext()
@@ -50,6 +51,7 @@ class StepContext:
     sensitivity: Literal["public", "internal", "personal", "secret"] | None = None
     risk: Risk | None = None
     unavailable: tuple[tuple[str, str], ...] = ()
+    ahead: tuple[int, ...] = ()
 
 
 _NONE = StepContext()

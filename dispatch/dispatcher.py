@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import ExitStack, aclosing
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
 from ..configs.loader import environment, load
-from ..configs.schema import Limits, Settings
+from ..configs.schema import Settings
 from ..configs.words import FailureKind
-from ..ledger.budgets import Budgets
+from ..ledger.budgets import BudgetExceeded, Budgets
 from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
 from ..routing.decide import decide
@@ -28,12 +27,16 @@ from .catalogue import catalogue, policy_of, unavailable
 from .clients import Clients
 from .headroom import Headrooms
 from .health import Health
+from .hedging import first_of
+from .streaming import Streamed, as_chunk, bounded, closing_chunk
 from .switches import SWITCHES_FILE, Switches
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
 __all__ = ["Dispatcher", "default_dispatcher"]
+
+T = TypeVar("T")
 
 
 class Dispatcher:
@@ -67,12 +70,15 @@ class Dispatcher:
         if policy.mode == "off":
             return None
         similar: Similar | None = None
-        if policy.mode == "similar":
+        if policy.mode == "similar" or policy.fallback is not None:
             from ..backends.ondevice import WordLlamaEmbeddings
 
-            similar = Similar(WordLlamaEmbeddings().embed_query, threshold=policy.threshold)
+            threshold = policy.threshold if policy.mode == "similar" else 1.0
+            similar = Similar(WordLlamaEmbeddings().embed_query, threshold=threshold)
         path = self.settings.state / "responses.db"
-        return ResponseCache(path, max_bytes=policy.max_bytes, ttl=policy.ttl, similar=similar)
+        return ResponseCache(
+            path, max_bytes=policy.max_bytes, ttl=policy.ttl, similar=similar, fallback=policy.fallback
+        )
 
     @cached_property
     def budgets(self) -> Budgets:
@@ -85,11 +91,6 @@ class Dispatcher:
         priced = [card for card in self.cards.values() if card.prices is not None]
         return max(priced, key=lambda card: card.tier.rank, default=None)
 
-    @cached_property
-    def rules_on_budget(self) -> bool:
-        """Whether a routing rule asks how much of the budget is left."""
-        return any("budget_left" in rule.when for rule in self.settings.routing.rules)
-
     @property
     def unavailable(self) -> Mapping[str, str]:
         """Provider -> why it cannot be used now."""
@@ -101,6 +102,11 @@ class Dispatcher:
         if not switched and not besides:
             return self._unavailable
         return {**self._unavailable, **switched, **dict(besides)}
+
+    def open_circuits(self) -> frozenset[str]:
+        """The models whose breaker lets nothing through now."""
+        open_now = {(state.key.provider, state.key.model) for state in self.health.states() if state.state == "open"}
+        return frozenset(card.id for card in self.cards.values() if (card.provider, card.name) in open_now)
 
     def refused(self, provider: str) -> None:
         """Note that a provider refused its key: no other call under it would fare better."""
@@ -139,22 +145,16 @@ class Dispatcher:
             BackendError: The request itself is at fault, so no other model would do better.
             BudgetExceeded: A cap leaves too little.
         """
-        attempts = Attempts(self, ask)
-        kept = attempts.kept_answer()
-        if kept is not None:
-            return kept
+        attempts = await Attempts.decided(self, ask)
+        message = attempts.kept_answer()
+        if message is not None:
+            return message
         while (attempt := await attempts.next()) is not None:
-            with attempt:
-                try:
-                    async with asyncio.timeout_at(min(attempts.deadline, _now() + self.policy.limits.call)):
-                        message = await self._invoke(ask, attempt)
-                except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
-                    await attempts.failed(attempt, self._translate(attempt.card, error))
-                    continue
-                if attempts.accept(attempt, message):
-                    attempts.keep(message)
-                    return message
-        raise attempts.error()
+            message = await self._raced(self._answer, ask, attempts, attempt)
+            if message is not None:
+                attempts.keep(message)
+                return message
+        return attempts.last_resort()
 
     async def stream(self, ask: Ask) -> AsyncIterator[AIMessageChunk]:
         """Get one answer in chunks.
@@ -168,40 +168,94 @@ class Dispatcher:
             BackendError: The stream broke, or ended without saying that it was complete.
             BudgetExceeded: A cap leaves too little.
         """
-        from .retraction import retractable, retracting
+        from .retraction import retracting
 
-        attempts = Attempts(self, ask, stream=True)
+        attempts = await Attempts.decided(self, ask, stream=True)
         kept = attempts.kept_answer()
         if kept is not None:
-            yield _as_chunk(kept)
+            yield as_chunk(kept)
             return
         while (attempt := await attempts.next()) is not None:
-            heard = _Heard(hold_all=ask.output is not None)
-            with attempt:
+            said = await self._raced(self._opened, ask, attempts, attempt)
+            if said is None:
+                continue
+            with said.attempt:
                 try:
-                    chunks = _bounded(self._chunks(ask, attempt), attempts.deadline, self.policy.limits)
-                    async with aclosing(chunks):
+                    async with aclosing(said.ready()) as chunks:
                         async for chunk in chunks:
-                            for ready in heard.add(chunk if ask.on_cut == "report" else retractable(chunk), attempt):
-                                yield ready
+                            yield chunk
                 except Exception as error:
-                    failure = self._translate(attempt.card, error)
-                    await attempts.failed(attempt, failure, first_token=heard.first, partial=heard.whole)
-                    if heard.handed and ask.on_cut == "report":
+                    failure = self._translate(said.attempt.card, error)
+                    await attempts.failed(said.attempt, failure, first_token=said.first, partial=said.whole)
+                    if said.handed and ask.on_cut == "report":
                         raise failure from error
                 else:
-                    message = _complete(heard.whole)
-                    if attempts.accept(attempt, message, first_token=heard.first, chunks=heard.whole):
-                        for chunk in heard.held:
+                    message = said.message()
+                    if attempts.accept(said.attempt, message, first_token=said.first, chunks=said.whole):
+                        for chunk in said.held:
                             yield chunk
                         attempts.keep(message)
-                        yield _closing_chunk(message)
+                        yield closing_chunk(message)
                         return
-                    if heard.handed and ask.on_cut == "report":
+                    if said.handed and ask.on_cut == "report":
                         raise BackendError(attempts.failures[-1].kind, attempts.failures[-1].detail)
-            if heard.handed:
-                yield retracting(heard.whole.id if heard.whole else None)
-        raise attempts.error()
+            if said.handed:
+                yield retracting(said.whole.id if said.whole else None)
+        yield as_chunk(attempts.last_resort())
+
+    async def _raced(
+        self,
+        work: Callable[[Ask, Attempts, Attempt], Coroutine[Any, Any, T | None]],
+        ask: Ask,
+        attempts: Attempts,
+        attempt: Attempt,
+    ) -> T | None:
+        """What ``work`` makes of an attempt, with a second one beside it where somebody waits badly."""
+        if ask.latency != "critical":
+            return await work(ask, attempts, attempt)
+
+        async def second() -> Coroutine[Any, Any, T | None] | None:
+            try:
+                other = await attempts.next()
+            except BudgetExceeded:
+                # The first may answer yet.
+                return None
+            return None if other is None else work(ask, attempts, other)
+
+        return await first_of(work(ask, attempts, attempt), second, attempts.limits.hedge)
+
+    async def _answer(self, ask: Ask, attempts: Attempts, attempt: Attempt) -> AIMessage | None:
+        """The answer of one model, or None where it gave no usable one."""
+        with attempt:
+            try:
+                async with asyncio.timeout_at(min(attempts.deadline, _now() + attempts.limits.call)):
+                    message = await self._invoke(ask, attempt)
+            except asyncio.CancelledError:
+                attempts.broken_off(attempt)
+                raise
+            except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
+                await attempts.failed(attempt, self._translate(attempt.card, error))
+                return None
+            return message if attempts.accept(attempt, message) else None
+
+    async def _opened(self, ask: Ask, attempts: Attempts, attempt: Attempt) -> Streamed | None:
+        """The stream of one model up to its first words, or None where it did not come so far."""
+        with ExitStack() as guard:
+            guard.enter_context(attempt)
+            chunks = bounded(self._chunks(ask, attempt), attempts.deadline, attempts.limits)
+            said = Streamed(attempt, chunks, hold_all=ask.output is not None)
+            try:
+                await said.open()
+            except asyncio.CancelledError:
+                attempts.broken_off(attempt)
+                raise
+            except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
+                await attempts.failed(attempt, self._translate(attempt.card, error), partial=said.whole)
+                return None
+            attempts.answered = True
+            # From here on the attempt is in the hands of whoever reads the rest.
+            guard.pop_all()
+            return said
 
     async def _invoke(self, ask: Ask, attempt: Attempt) -> AIMessage:
         client, binding = self.clients.bound(ask, attempt.card)
@@ -212,9 +266,13 @@ class Dispatcher:
         return reply
 
     async def _chunks(self, ask: Ask, attempt: Attempt) -> AsyncGenerator[AIMessageChunk]:
+        from .retraction import retractable
+
         client, binding = self.clients.bound(ask, attempt.card)
+        retracts = ask.on_cut == "retract"
         async for generation in client._astream(list(attempt.messages), **binding, **attempt.options):
-            yield _told(generation)
+            chunk = _told(generation)
+            yield retractable(chunk) if retracts else chunk
 
     def _translate(self, card: ModelCard, error: Exception) -> BackendError:
         if isinstance(error, BackendError):
@@ -228,58 +286,8 @@ class Dispatcher:
         return failure
 
 
-class _Heard:
-    """What a stream has said so far: all of it, what is still held back, and whether anything was handed out."""
-
-    def __init__(self, *, hold_all: bool) -> None:
-        self._hold_all = hold_all
-        self._said: list[AIMessageChunk] = []
-        self.held: list[AIMessageChunk] = []
-        self.first: float | None = None
-        self.handed = False
-
-    @property
-    def whole(self) -> AIMessageChunk | None:
-        """Everything as one chunk, None when nothing was said; merged at once, since each merge copies all."""
-        if len(self._said) > 1:
-            first, *rest = self._said
-            self._said = [first + rest]
-        return self._said[0] if self._said else None
-
-    def add(self, chunk: AIMessageChunk, attempt: Attempt) -> list[AIMessageChunk]:
-        """Take a chunk; give those that may be handed out."""
-        self._said.append(chunk)
-        if self.first is None and (chunk.content or chunk.tool_call_chunks):
-            self.first = attempt.seconds
-        if self.first is None:
-            return []
-        self.held.append(chunk)
-        # The last chunk tells whether the answer is complete, and half of a structured one is of no use.
-        if self._hold_all or len(self.held) < 2:
-            return []
-        self.handed = True
-        ready, self.held = self.held[:-1], self.held[-1:]
-        return ready
-
-
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def _bounded(
-    chunks: AsyncIterator[AIMessageChunk], deadline: float, limits: Limits
-) -> AsyncGenerator[AIMessageChunk]:
-    """The same chunks, each waited for no longer than it may take; time the consumer takes is its own."""
-    patience = limits.first_token
-    while True:
-        async with asyncio.timeout_at(min(deadline, _now() + patience)):
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-        if chunk.content or chunk.tool_call_chunks:
-            patience = limits.stall
-        yield chunk
 
 
 def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
@@ -292,46 +300,6 @@ def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
             **message.response_metadata,
         }
     return message
-
-
-def _complete(whole: AIMessageChunk | None) -> AIMessage:
-    from langchain_core.messages import AIMessage, message_chunk_to_message
-
-    if whole is None:
-        return AIMessage("")
-    message = message_chunk_to_message(whole)
-    if not isinstance(message, AIMessage):
-        raise TypeError(f"a chat model streamed {type(message).__name__}")
-    return message
-
-
-def _as_chunk(message: AIMessage) -> AIMessageChunk:
-    """A whole message as the only chunk of a stream."""
-    from langchain_core.messages import AIMessageChunk
-
-    calls = [
-        {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": place}
-        for place, call in enumerate(message.tool_calls)
-    ]
-    return AIMessageChunk(
-        content=message.content,
-        id=message.id,
-        tool_call_chunks=calls,
-        response_metadata=message.response_metadata,
-        chunk_position="last",
-    )
-
-
-def _closing_chunk(message: AIMessage) -> AIMessageChunk:
-    """An empty last chunk that carries the account of the call, so that a stream tells what ran too."""
-    from langchain_core.messages import AIMessageChunk
-
-    return AIMessageChunk(
-        content="",
-        id=message.id,
-        response_metadata={"pointsman": message.response_metadata["pointsman"]},
-        chunk_position="last",
-    )
 
 
 _default: dict[Path, Dispatcher] = {}

@@ -37,6 +37,9 @@ class RoutedChatModel(BaseChatModel):
         prefer: The model to use while it qualifies, as ``provider/name``; ``model=`` at a call overrides it.
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
+        latency: How badly somebody waits. ``batch`` work goes to the cheapest of its tier, ``critical`` work to the
+            fastest, and a second model is asked when that one is slow.
+        deadline: Seconds an answer may take, retries included.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises; ``retract`` lets the next
             candidate answer anew, after a chunk that withdraws what was said. Chunks added with ``+`` heed it; whoever
             shows them one by one must look for `pointsman.dispatch.retraction.retracts`.
@@ -50,6 +53,8 @@ class RoutedChatModel(BaseChatModel):
     prefer: str | None = None
     reversible: bool = True
     max_output: int | None = None
+    latency: Literal["batch", "interactive", "critical"] = "interactive"
+    deadline: float | None = Field(default=None, gt=0)
     on_cut: Literal["report", "retract"] = "report"
     examples: Mapping[str, str] = Field(default_factory=dict)
     dispatcher: Dispatcher | None = Field(default=None, exclude=True, repr=False)
@@ -105,6 +110,8 @@ class RoutedChatModel(BaseChatModel):
             prefer=options.pop("model", None) or self.prefer,
             reversible=self.reversible,
             max_output=self.max_output,
+            latency=self.latency,
+            deadline=self.deadline,
             on_cut=self.on_cut,
             examples=self.examples,
             tools=tuple(options.pop("tools", None) or ()),

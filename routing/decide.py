@@ -12,7 +12,7 @@ from ..configs.words import Risk, Tier
 from .decision import Decision, Rejection, RuleHit
 from .features import Features
 from .policy import CompiledCard, Policy
-from .request import Circumstances
+from .request import Circumstances, Funds
 from .risk import judge
 from .rules import Facts, declared, holds, measured
 
@@ -70,7 +70,7 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
     floor = policy.floors[risk]
     # Where the risk alone demands the highest tier there is nothing left to judge, and no words can sway it.
     complexity, confidence = (0.0, 1.0) if floor is _TIERS[-1] else policy.scorer(features)
-    facts.update(measured(features, risk, complexity, circumstances.budget_left))
+    facts.update(measured(features, risk, complexity, circumstances))
     said = _apply_rules(facts, policy)
     hits = said.hits
     wanted = _wanted_tier(features, policy, said, confidence, risk, floor, circumstances)
@@ -85,6 +85,9 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
         else:
             rejected[entry.id] = reason
 
+    if circumstances.funds is not None and risk.handled_as < Risk.HIGH:
+        least = max(floor, features.tier or floor, circumstances.at_least or floor)
+        wanted = _afford(able, rejected, wanted, least, features, circumstances.funds, hits)
     asked = _asked(features, able, rejected, circumstances, hits)
     tier = wanted
     if asked is not None:
@@ -189,10 +192,11 @@ class _Need:
         "_features",
         "_floor",
         "_least",
-        "_limits",
         "_modalities",
         "_ranks",
+        "_require",
         "_said",
+        "_tiers",
     )
 
     def __init__(
@@ -207,7 +211,11 @@ class _Need:
         self._context = features.tokens + features.max_output
         self._modalities = frozenset(features.modalities)
         self._approved = policy.routing.approved
-        self._limits = policy.limits.tiers
+        limits = policy.limits_of(features.user_class)
+        self._tiers = limits.tiers
+        self._require = {**said.require}
+        for score, least in limits.require.items():
+            self._require[score] = max(least, self._require.get(score, 0.0))
 
     def lacking(self, entry: CompiledCard) -> str | None:
         """Why this model may not run the step; None where it may.
@@ -224,7 +232,7 @@ class _Need:
             return f"tier {tier.value} is below {self._least.value}, the least for a fallback"
         if self._approved is not None and entry.id not in self._approved and entry.provider not in self._approved:
             return "not approved"
-        if self._limits is not None and tier not in self._limits:
+        if self._tiers is not None and tier not in self._tiers:
             return f"user class {self._features.user_class} may not use tier {tier.value}"
         if self._said.avoid:
             rule = self._said.avoid.get(entry.id) or self._said.avoid.get(entry.provider)
@@ -247,7 +255,7 @@ class _Need:
             return f"context {card.context} < {self._context} tokens needed"
         if card.max_output is not None and card.max_output < features.max_output:
             return f"output {card.max_output} < {features.max_output} tokens needed"
-        for score, least in self._said.require.items():
+        for score, least in self._require.items():
             has = card.scores.get(score)
             if has is None:
                 return f"{score} unknown, {least:.2f} needed"
@@ -266,6 +274,42 @@ class _Need:
         if now.needs_price and entry.card.prices is None:
             return "price unknown, and a budget has to be kept"
         return None
+
+
+def _afford(
+    able: list[CompiledCard],
+    rejected: dict[str, str],
+    wanted: Tier,
+    least: Tier,
+    features: Features,
+    funds: Funds,
+    hits: list[RuleHit],
+) -> Tier:
+    """Leave out what would use up the money of riskier steps to come, and give the tier that can be paid for.
+
+    Where nothing of the wanted tier or above can be, it is the next lower one that can, though none below ``least``;
+    where none can be at all, the cheapest model there is: the step itself has to be done too.
+    """
+    spare = max(0.0, funds.left - funds.kept)
+    price = {entry.id: _cost(entry, features) for entry in able if entry.rank >= least.rank}
+    within = [entry for entry in able if price.get(entry.id, inf) <= spare]
+    if not within and price:
+        cheapest = min(price.values())
+        within = [entry for entry in able if price.get(entry.id) == cheapest]
+    if not any(entry.rank >= wanted.rank for entry in within) and within:
+        tier = max((entry.card.tier for entry in within), key=lambda one: one.rank)
+    else:
+        tier = wanted
+    kept = f"${funds.kept:.4f} of the ${funds.left:.4f} left is kept for {funds.steps} step(s) of high risk to come"
+    dropped = [entry for entry in able if entry.id in price and entry not in within]
+    for entry in dropped:
+        rejected[entry.id] = f"may cost ${price[entry.id]:.4f}, and {kept}"
+        able.remove(entry)
+    if tier is not wanted:
+        hits.append(RuleHit("budget.kept", f"{kept}, so {tier.value} and not {wanted.value}"))
+    elif any(entry.rank == wanted.rank for entry in dropped):
+        hits.append(RuleHit("budget.kept", kept))
+    return tier
 
 
 def _asked(

@@ -55,7 +55,8 @@ class Features:
         model: The model asked for.
         structured: The answer must fit a schema.
         max_output: Tokens of output to leave room for.
-        latency: ``interactive`` or ``batch``.
+        latency: ``batch``, ``interactive`` or ``critical``.
+        deadline: Seconds the step may take, None where only the policy bounds it.
         user_class: For per-class limits.
         tags: Labels, sorted.
         messages: Messages in the conversation.
@@ -96,6 +97,7 @@ class Features:
     structured: bool = False
     max_output: int = 1024
     latency: str = "interactive"
+    deadline: float | None = None
     user_class: str = "default"
     tags: tuple[str, ...] = ()
 
@@ -160,6 +162,7 @@ def extract(request: RouteRequest) -> Features:
         structured=request.structured,
         max_output=request.max_output,
         latency=request.latency,
+        deadline=request.deadline,
         user_class=request.user_class,
         tags=tuple(sorted(set(request.tags))),
         messages=sum(counted.roles.values()),
@@ -222,17 +225,19 @@ def from_dict(recorded: Mapping[str, Any]) -> Features:
 
 
 _NOUNS: Final[dict[type, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+# What may be absent, with a value of the kind it has where it is not.
+_OPTIONAL: Final[Mapping[str, Any]] = {"risk": "", "tier": "", "model": "", "deadline": 0.0}
 _Word = TypeVar("_Word", Effect, Risk, Tier)
 
 
 def _read(name: str, value: Any) -> Any:
-    if name in ("risk", "tier", "model") and value is None:
+    if name in _OPTIONAL and value is None:
         return None
     if name == "risk":
         return _word(Risk, name, value)
     if name == "tier":
         return _word(Tier, name, value)
-    default = "" if name == "model" else getattr(_EMPTY, name)
+    default = _OPTIONAL.get(name, getattr(_EMPTY, name))
     if name == "signals":
         if not isinstance(value, list | tuple) or not all(isinstance(item, int | float) for item in value):
             raise ConfigError("feature 'signals' must be a list of numbers")

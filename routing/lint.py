@@ -53,6 +53,7 @@ def lint(policy: Policy, circumstances: Circumstances = _NO_CIRCUMSTANCES) -> li
         *_risk_rules(policy),
         *_names(policy),
         *_tiers(policy, circumstances),
+        *_classes(policy),
     ]
 
 
@@ -75,7 +76,7 @@ def _rules(policy: Policy) -> Iterator[Problem]:
             )
         else:
             earlier.append(rule)
-        allowed = policy.limits.tiers
+        allowed = policy.routing.limits.tiers
         if allowed is not None and not any(tier >= rule.tier for tier in allowed):
             yield Problem(subject, f"goes to tier {rule.tier.value}, and limits allow nothing so high")
 
@@ -125,6 +126,23 @@ def _tiers(policy: Policy, circumstances: Circumstances) -> Iterator[Problem]:
             )
 
 
+def _classes(policy: Policy) -> Iterator[Problem]:
+    """The classes of users that may use no model good enough for some risk."""
+    for name, limits in policy.limits.items():
+        allowed = [
+            entry.rank
+            for entry in policy.cards
+            if (limits.tiers is None or entry.card.tier in limits.tiers)
+            and all(entry.card.scores.get(score, 0.0) >= least for score, least in limits.require.items())
+        ]
+        best = max(allowed, default=-1)
+        barred = next((risk for risk in Risk if policy.floors[risk].rank > best), None)
+        if barred is not None:
+            floor = policy.floors[barred].value
+            why = f"may use no model of tier {floor} or above, which risk {barred.value} demands"
+            yield Problem(f"class {name}", why)
+
+
 def _demand(tier: Tier, policy: Policy) -> str:
     risks = [risk.value for risk in Risk if policy.floors[risk] >= tier]
     return f", and risk {risks[0]} demands one" if risks else ""
@@ -132,7 +150,7 @@ def _demand(tier: Tier, policy: Policy) -> str:
 
 def _usable(entry: CompiledCard, policy: Policy, circumstances: Circumstances) -> bool:
     """Whether a model can stand in for another: it serves any task, and nothing rules it out for every step."""
-    approved, allowed = policy.routing.approved, policy.limits.tiers
+    approved, allowed = policy.routing.approved, policy.routing.limits.tiers
     names = {entry.id, entry.provider}
     return (
         entry.card.tasks is None

@@ -99,6 +99,8 @@ class Policy:
         rules: Compiled routing rules, in order.
         risk_rules: Compiled risk rules.
         floors: Every risk -> the tier below which it may not run.
+        limits: Class of users that has bounds of its own -> its bounds.
+        asks: The features that any routing rule asks about.
         cards: Compiled cards, in order.
         policy_hash: First 16 hex digits of SHA-256 over all of it as canonical JSON.
         price_version: The price tables the catalogue was made with.
@@ -111,6 +113,8 @@ class Policy:
     rules: tuple[CompiledRule, ...]
     risk_rules: tuple[CompiledRiskRule, ...]
     floors: Mapping[Risk, Tier]
+    limits: Mapping[str, Limits]
+    asks: frozenset[str]
     cards: tuple[CompiledCard, ...]
     policy_hash: str
     price_version: str
@@ -148,15 +152,16 @@ class Policy:
             rules=tuple(CompiledRule.compile(rule) for rule in routing.rules),
             risk_rules=tuple(compile_risk_rule(rule) for rule in risk.rules),
             floors=compile_floors(risk.floors),
+            limits={name: routing.limits_of(name) for name in routing.classes},
+            asks=frozenset(name for rule in routing.rules for name in rule.when),
             cards=tuple(CompiledCard.compile(card, place) for place, card in enumerate(cards)),
             policy_hash=_hash(routing, risk, cards, scorer),
             price_version=" + ".join(sorted(versions)),
         )
 
-    @property
-    def limits(self) -> Limits:
-        """Bounds on every run."""
-        return self.routing.limits
+    def limits_of(self, user_class: str) -> Limits:
+        """The bounds on a class of users."""
+        return self.limits.get(user_class) or self.routing.limits
 
     @property
     def cures(self) -> Mapping[FailureKind, Cure]:

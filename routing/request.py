@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..configs.words import Effect, Risk, StepKind, Tier
 
-__all__ = ["Circumstances", "RouteRequest"]
+__all__ = ["Circumstances", "Funds", "RouteRequest"]
 
 
 class RouteRequest(BaseModel):
@@ -34,7 +34,8 @@ class RouteRequest(BaseModel):
         model: The model asked for, used while it qualifies.
         structured: The answer must fit a JSON schema.
         max_output: Tokens of output to leave room for.
-        latency: ``batch`` work can wait.
+        latency: ``batch`` work can wait, ``critical`` work must not.
+        deadline: Seconds the step may take, None where only the policy bounds it.
         user_class: For per-class limits.
         tags: Free labels for rules and reports.
     """
@@ -55,9 +56,25 @@ class RouteRequest(BaseModel):
     model: str | None = None
     structured: bool = False
     max_output: int = Field(default=1024, gt=0)
-    latency: Literal["interactive", "batch"] = "interactive"
+    latency: Literal["batch", "interactive", "critical"] = "interactive"
+    deadline: float | None = Field(default=None, gt=0)
     user_class: str = "default"
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """What is left of a budget that has to last, in USD.
+
+    Attributes:
+        left: Neither spent nor reserved.
+        kept: Set aside of it for the steps of high risk that are still to come.
+        steps: How many steps those are.
+    """
+
+    left: float
+    kept: float
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,8 @@ class Circumstances:
         at_least: Tier below which a fallback may not go.
         needs_price: A budget has to be kept, so a model whose price is unknown cannot be used.
         budget_left: Share of the budget that is left, 0..1, or None where there is no budget.
+        funds: What a step of lower risk may not use up, None where nothing is set aside.
+        down: Models and providers that cannot be used now, for the rules that ask.
     """
 
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -77,3 +96,5 @@ class Circumstances:
     at_least: Tier | None = None
     needs_price: bool = False
     budget_left: float | None = None
+    funds: Funds | None = None
+    down: frozenset[str] = frozenset()

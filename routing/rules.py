@@ -10,6 +10,7 @@ from ..configs.features import NUMBERS, ROUTING_FEATURES
 from ..configs.schema import Condition
 from ..configs.words import Risk
 from .features import Features
+from .request import Circumstances
 
 __all__ = ["Facts", "Predicate", "compile_when", "declared", "holds", "measured"]
 
@@ -17,7 +18,7 @@ Facts = dict[str, Any]
 """Name of a feature, as rules call it, -> its value; a set where it can have several."""
 Predicate = Callable[[Facts], bool]
 
-_SEVERAL: Final = frozenset({"effect", "tag", "modality", "risk"})
+_SEVERAL: Final = frozenset({"down", "effect", "tag", "modality", "risk"})
 _TRUTHS: Final = frozenset({"reversible", "structured"})
 
 
@@ -35,8 +36,8 @@ def declared(features: Features) -> Facts:
     }
 
 
-def measured(features: Features, risk: Risk, complexity: float, budget_left: float | None) -> Facts:
-    """The further facts a routing rule may use; a budget that does not exist satisfies no condition."""
+def measured(features: Features, risk: Risk, complexity: float, now: Circumstances) -> Facts:
+    """The further facts a routing rule may use; a budget or deadline that does not exist satisfies no condition."""
     return {
         # A rule for high risk means unknown risk as well, since that is how it is handled.
         "risk": (risk.value,) if risk is risk.handled_as else (risk.value, risk.handled_as.value),
@@ -46,9 +47,11 @@ def measured(features: Features, risk: Risk, complexity: float, budget_left: flo
         "complexity": complexity,
         "structured": features.structured,
         "latency": features.latency,
+        "deadline": features.deadline,
+        "down": now.down,
         "messages": features.messages,
         "language": features.language,
-        "budget_left": budget_left,
+        "budget_left": now.budget_left,
     }
 
 

@@ -69,7 +69,7 @@ def test_of_a_rule_that_comes_too_late_only_the_tier_is_lost(said: Any) -> None:
         ({"complexity": {"min": 60}}, "complexity lies between 0 and 1"),
         ({"tools": {"max": -1}}, "tools is never negative"),
         ({"kind": []}, "kind lists no value"),
-        ({"latency": "soon"}, "latency is one of interactive, batch"),
+        ({"latency": "soon"}, "latency is one of batch, interactive, critical"),
         ({"risk": "low", "effect": "destructive"}, "risk rule reach.destroys makes it high"),
         ({"risk": ["low", "medium"], "sensitivity": "secret"}, "risk rule data.secret makes it high"),
     ],

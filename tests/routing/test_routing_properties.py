@@ -17,7 +17,7 @@ from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.features import extract
 from pointsman.routing.lint import lint
 from pointsman.routing.policy import Policy
-from pointsman.routing.request import Circumstances, RouteRequest
+from pointsman.routing.request import Circumstances, Funds, RouteRequest
 
 PROVIDERS = ("a", "b", "c")
 MODELS = [f"{provider}/{number}" for provider in PROVIDERS for number in range(3)]
@@ -25,7 +25,7 @@ TASKS = ["chat", "code", "classify"]
 SCORES = st.dictionaries(
     st.sampled_from(["reasoning", "coding", "vision", "speed"]), st.sampled_from([0.0, 0.3, 0.6, 0.9])
 )
-TEXTS = {"task": TASKS, "tag": ["x", "y"], "user_class": ["default", "trial"], "language": ["en", "de"]}
+TEXTS = {"task": TASKS, "tag": ["x", "y"], "user_class": ["default", "trial"], "language": ["en", "de"], "down": ["a", "b/1"]}
 
 
 def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
@@ -87,6 +87,7 @@ def policies(draw: st.DrawFn) -> Policy:
         rules=rules,
         approved=draw(mostly(None, [*MODELS[:4], "c"])),
         limits={"tiers": draw(mostly(None, [Tier.ECONOMY, Tier.FRONTIER]))},
+        classes={"trial": draw(mostly({}, {"require": {"reasoning": 0.5}}, {"tiers": [Tier.ECONOMY]}))},
         cures=dict.fromkeys(FailureKind, "next"),
     )
     risk = StepRiskPolicy(
@@ -122,6 +123,8 @@ REQUESTS = st.builds(
     tier=mostly(None, *Tier),
     model=st.none() | st.sampled_from([*MODELS, "z/none"]),
     structured=st.booleans(),
+    latency=st.sampled_from(CHOICES["latency"]),
+    deadline=st.none() | st.sampled_from([0.5, 20.0]),
     max_output=st.sampled_from([100, 5_000]),
     user_class=st.sampled_from(TEXTS["user_class"]),
     tags=st.lists(st.sampled_from(TEXTS["tag"])).map(tuple),
@@ -133,6 +136,8 @@ MOMENTS = st.builds(
     at_least=mostly(None, *Tier),
     needs_price=mostly(False, True),
     budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),
+    funds=mostly(None, Funds(0.01, 0.0, 1), Funds(0.01, 0.009, 2), Funds(0.0, 0.01, 1)),
+    down=st.sampled_from([frozenset(), frozenset({"a"})]),
 )
 
 

@@ -1,0 +1,134 @@
+"""`Streamed`: one streamed call, read up to its first words and handed out from there a chunk late."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from ..configs.schema import Limits
+from .attempts import Attempt
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage, AIMessageChunk
+
+__all__ = ["Streamed", "as_chunk", "bounded", "closing_chunk"]
+
+
+class Streamed:
+    """What a stream has said so far: all of it, what is still held back, and whether anything was handed out.
+
+    Args:
+        attempt: The call.
+        chunks: What it says.
+        hold_all: Hand nothing out before the end: half of a structured answer is of no use.
+
+    Attributes:
+        first: Seconds to the first words, None before them.
+        held: Chunks that were not handed out.
+        handed: Whether anything was.
+    """
+
+    def __init__(self, attempt: Attempt, chunks: AsyncGenerator[AIMessageChunk], *, hold_all: bool) -> None:
+        self.attempt = attempt
+        self._chunks = chunks
+        self._hold_all = hold_all
+        self._said: list[AIMessageChunk] = []
+        self.held: list[AIMessageChunk] = []
+        self.first: float | None = None
+        self.handed = False
+
+    @property
+    def whole(self) -> AIMessageChunk | None:
+        """Everything as one chunk, None when nothing was said; merged at once, since each merge copies all."""
+        if len(self._said) > 1:
+            first, *rest = self._said
+            self._said = [first + rest]
+        return self._said[0] if self._said else None
+
+    async def open(self) -> None:
+        """Read up to the first words."""
+        async for chunk in self._chunks:
+            self._said.append(chunk)
+            if chunk.content or chunk.tool_call_chunks:
+                self.first = self.attempt.seconds
+                self.held.append(chunk)
+                return
+
+    async def ready(self) -> AsyncIterator[AIMessageChunk]:
+        """Read the rest, giving each chunk when the next has come: the last tells whether the answer is complete."""
+        async with aclosing(self._chunks):
+            async for chunk in self._chunks:
+                self._said.append(chunk)
+                self.held.append(chunk)
+                if not self._hold_all and len(self.held) > 1:
+                    self.handed = True
+                    yield self.held.pop(0)
+
+    def message(self) -> AIMessage:
+        """The complete answer."""
+        from langchain_core.messages import AIMessage, message_chunk_to_message
+
+        if self.whole is None:
+            return AIMessage("")
+        message = message_chunk_to_message(self.whole)
+        if not isinstance(message, AIMessage):
+            raise TypeError(f"a chat model streamed {type(message).__name__}")
+        return message
+
+
+async def bounded(
+    chunks: AsyncIterator[AIMessageChunk], deadline: float, limits: Limits
+) -> AsyncGenerator[AIMessageChunk]:
+    """Give the same chunks, each waited for no longer than it may take; time the consumer takes is its own.
+
+    Args:
+        chunks: The stream.
+        deadline: When all has to be over, in the event loop's seconds.
+        limits: How long the first words and any later silence may take.
+
+    Raises:
+        TimeoutError: Something took longer.
+    """
+    now = asyncio.get_running_loop().time
+    patience = limits.first_token
+    while True:
+        async with asyncio.timeout_at(min(deadline, now() + patience)):
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+        if chunk.content or chunk.tool_call_chunks:
+            patience = limits.stall
+        yield chunk
+
+
+def as_chunk(message: AIMessage) -> AIMessageChunk:
+    """Give a whole message as the only chunk of a stream."""
+    from langchain_core.messages import AIMessageChunk
+
+    calls = [
+        {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": place}
+        for place, call in enumerate(message.tool_calls)
+    ]
+    return AIMessageChunk(
+        content=message.content,
+        id=message.id,
+        tool_call_chunks=calls,
+        response_metadata=message.response_metadata,
+        chunk_position="last",
+    )
+
+
+def closing_chunk(message: AIMessage) -> AIMessageChunk:
+    """Give an empty last chunk that carries the account of the call, so that a stream tells what ran too."""
+    from langchain_core.messages import AIMessageChunk
+
+    return AIMessageChunk(
+        content="",
+        id=message.id,
+        response_metadata={"pointsman": message.response_metadata["pointsman"]},
+        chunk_position="last",
+    )
