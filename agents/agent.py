@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -19,6 +19,8 @@ from ..configs.words import Effect, StepKind, Tier
 from ..dispatch import portal
 from ..dispatch.context import current, entered
 from ..dispatch.model import RoutedChatModel
+from ..dispatch.spending import DEFAULT_OUTPUT
+from ..routing.request import RouteRequest
 from ..tools.base import effect_of
 from .result import StepRecord
 from .runtime import Runtime
@@ -60,6 +62,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         examples: Field of the output -> CSV (``text,label``) with labelled examples.
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
+        latency: How badly somebody waits for it, as `RoutedChatModel` takes it.
 
     Raises:
         ConfigError: On a tier or kind that does not exist.
@@ -81,6 +84,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         examples: Mapping[str, str | Path] | None = None,
         reversible: bool = True,
         max_output: int | None = None,
+        latency: Literal["batch", "interactive", "critical"] = "interactive",
     ) -> None:
         self.name = name
         self.instructions = instructions
@@ -93,6 +97,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         self.examples = {field: str(path) for field, path in (examples or {}).items()}
         self.reversible = reversible
         self.max_output = max_output
+        self.latency: Literal["batch", "interactive", "critical"] = latency
         self._runtime: Runtime | None = None
 
     @classmethod
@@ -161,6 +166,27 @@ class Agent(Runnable[Any, dict[str, Any]]):
             return StepKind.DECIDE if self.tier is Tier.FRONTIER else StepKind.TRANSFORM
         return StepKind.GATHER if all(effect is Effect.READ for effect in effects) else StepKind.ACT
 
+    def request(self, dependents: int = 0) -> RouteRequest:
+        """What routing will be told of one of its steps, the messages aside.
+
+        Args:
+            dependents: Later steps that build on the step.
+        """
+        effects = tuple(effect_of(tool) for tool in self.bound_tools())
+        return RouteRequest(
+            kind=self.kind,
+            task=self.task,
+            effects=effects,
+            tools=len(effects),
+            reversible=self.reversible,
+            dependents=dependents,
+            tier=self.tier,
+            model=self.model,
+            structured=self.output is not None,
+            max_output=self.max_output or DEFAULT_OUTPUT,
+            latency=self.latency,
+        )
+
     @cached_property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The LangChain agent underneath.
@@ -185,6 +211,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             reversible=self.reversible,
             max_output=self.max_output,
             examples=self.examples,
+            latency=self.latency,
             # LangGraph adds the chunks up, and the workflow tells whoever watches that words were withdrawn.
             on_cut="retract",
             dispatcher=self.runtime.dispatcher,

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from ..configs.errors import ConfigError
+from ..configs.layers import suggest
+from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
+from ..dispatch.errors import AllFailed
 from ..ledger.rows import CallRow, DecisionRow, HandoffRow, RunRow
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
@@ -18,6 +22,8 @@ from .runtime import Runtime
 __all__ = ["Run", "hand_over", "run_scope"]
 
 _PICO = 10**12
+_EVERYBODY = "default"
+_HANDOFF = "failed-"
 
 
 @dataclass
@@ -92,6 +98,7 @@ def run_scope(
     run: str | None = None,
     max_cost: float | None = None,
     user: str = "",
+    user_class: str | None = None,
     tags: Sequence[str] = (),
     observe: Callable[[CallRow], None] | None = None,
 ) -> Iterator[Run]:
@@ -103,10 +110,14 @@ def run_scope(
         runtime: What it runs on.
         target: What is run, as the command line names it.
         run: Id of a run that is resumed; a new one when absent.
-        max_cost: USD it may spend.
+        max_cost: USD it may spend; what its class of users may spend bounds it too.
         user: Who it is for.
+        user_class: Class of users whose limits hold, that of the run around it when absent.
         tags: Free labels.
         observe: Called with each model call's row as it ends.
+
+    Raises:
+        ConfigError: The policy knows classes of users, and not this one.
     """
     run_id = run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
     before = runtime.ledger.run(run) if run else None
@@ -114,7 +125,17 @@ def run_scope(
         # A run that is taken up stays the run that was started: its labels and its beginning are kept.
         row = replace(before, ended=None, status="running", user=user or before.user, tags=(*before.tags, *tags))
     else:
-        row = RunRow(id=run_id, target=target, started=time.time(), user=user, tags=tuple(tags))
+        row = RunRow(
+            id=run_id,
+            target=target,
+            started=time.time(),
+            user=user,
+            tags=tuple(tags),
+            user_class=current().run.user_class,
+        )
+    if user_class is not None:
+        row = replace(row, user_class=user_class)
+    limits = _limits(runtime, row.user_class)
     books = Run(run_id, runtime, row)
 
     def booked(call: CallRow) -> None:
@@ -127,11 +148,43 @@ def run_scope(
     outer = current()
     runtime.ledger.record(row)
     caps = outer.run.caps
-    if max_cost is not None:
-        caps = (*caps, (f"run:{run_id}", int(Decimal(str(max_cost)) * _PICO)))
-    context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, observe=booked)
+    most = min((cap for cap in (max_cost, limits.max_cost) if cap is not None), default=None)
+    if most is not None:
+        caps = (*caps, (f"run:{run_id}", int(Decimal(str(most)) * _PICO)))
+    context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked)
     try:
         with entered(StepContext(run=context)):
             yield books
+        if before is not None:
+            _tick_off(runtime, run_id)
+    except AllFailed as error:
+        # The last rung of every fallback is a person; the run itself can be taken up again.
+        runtime.ledger.record(
+            HandoffRow(
+                id=_HANDOFF + run_id,
+                run=run_id,
+                at=time.time(),
+                risk=error.risk.value,
+                reason="no model gave a usable answer",
+                summary=f"{error}; take it up again with: pointsman resume {run_id}",
+            )
+        )
+        raise
     finally:
         runtime.ledger.record(replace(row, ended=time.time(), status=books.status))
+
+
+def _tick_off(runtime: Runtime, run_id: str) -> None:
+    """Take a run that has been taken up and got further out of the person's queue."""
+    handoff = _HANDOFF + run_id
+    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True)):
+        runtime.ledger.finish_handoff(handoff)
+
+
+def _limits(runtime: Runtime, user_class: str) -> Limits:
+    """The bounds on a class of users; a class that is misspelt must not get the bounds of everybody."""
+    routing = runtime.dispatcher.policy.routing
+    if routing.classes and user_class not in (*routing.classes, _EVERYBODY):
+        near = suggest(user_class, routing.classes)
+        raise ConfigError(f"routing.classes has no class {user_class!r}{near}")
+    return routing.limits_of(user_class)

@@ -39,6 +39,7 @@ class Bounds:
     max_steps: int = 50
     timeout: float | None = None
     user: str = ""
+    user_class: str | None = None
     tags: tuple[str, ...] = ()
 
     def limits(self) -> dict[str, Any]:
@@ -74,6 +75,9 @@ def run(
     ] = "ask",
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come.")] = False,
     user: Annotated[str, typer.Option("--user", help="Who it is for, in the ledger.")] = "",
+    user_class: Annotated[
+        str | None, typer.Option("--user-class", help="Whose limits hold, a name under routing.classes.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A label for the ledger; may be repeated.")] = None,
     max_input: Annotated[
         int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")
@@ -92,7 +96,7 @@ def run(
 
     spec, task, rows = _what(target, input_, batch, max_input)
     messages = read_messages(rows, limit=max_input) if rows else None
-    bounds = Bounds(max_cost, max_steps, timeout, user, (*(tag or ()), TARGET_TAG + _kept(spec)))
+    bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
         workflow = load_target(spec)
         if messages is not None:

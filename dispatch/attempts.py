@@ -309,7 +309,7 @@ class Attempts:
     def error(self) -> NoCandidate | AllFailed:
         """The error that tells why there is no answer."""
         if self.failures or self._skipped:
-            return AllFailed(self.failures, self._skipped, self._step.agent)
+            return AllFailed(self.failures, self._skipped, self._step.agent, self.decision.risk)
         return NoCandidate(self.decision, self._step.agent)
 
     def _given_again(self, message: AIMessage | None, why: str = "an answer given before") -> AIMessage | None:

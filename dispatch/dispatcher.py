@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import ExitStack, aclosing
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,7 @@ from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
 from ..configs.loader import environment, load
 from ..configs.schema import Settings
-from ..configs.words import FailureKind
+from ..configs.words import FailureKind, Risk
 from ..ledger.budgets import BudgetExceeded, Budgets
 from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
@@ -28,6 +29,7 @@ from .clients import Clients
 from .headroom import Headrooms
 from .health import Health
 from .hedging import first_of
+from .spending import STEP_INPUT
 from .streaming import Streamed, as_chunk, bounded, closing_chunk
 from .switches import SWITCHES_FILE, Switches
 
@@ -121,6 +123,17 @@ class Dispatcher:
         """
         reasons: Mapping[str, str] = self.unusable() if only_usable else {}
         return decide(self.policy.features(request), self.policy, Circumstances(unavailable=reasons))
+
+    def set_aside(self, request: RouteRequest) -> int:
+        """Picodollars to keep for a step that is still to come: what it may cost where it is of high risk, else 0.
+
+        Args:
+            request: The step, as its agent will declare it.
+        """
+        decision = self.decide(request)
+        if decision.risk.handled_as < Risk.HIGH or decision.model is None:
+            return 0
+        return self.prices.worst_case(decision.model, STEP_INPUT, request.max_output, datetime.now(UTC)) or 0
 
     def close(self) -> None:
         """Write what is still waiting and let go of files."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..backends.base import BackendError
 from ..configs.errors import ConfigError
-from ..configs.words import FailureKind
+from ..configs.words import FailureKind, Risk
 from ..routing.decision import Decision
 
 if TYPE_CHECKING:
@@ -49,15 +49,19 @@ class AllFailed(BackendError):
         failures: Those that were asked, in order.
         skipped: Those that were not, each with its reason: not well, out of headroom, cannot take the conversation.
         agent: Whose step it was.
+        risk: Of the step.
     """
 
-    def __init__(self, failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], agent: str) -> None:
+    def __init__(
+        self, failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], agent: str, risk: Risk
+    ) -> None:
         said = [f"{f.model}: {f.kind} ({f.detail})" for f in failures]
         said += [f"{model}: not asked ({reason})" for model, reason in skipped]
         kind = failures[-1].kind if failures else FailureKind.UNAVAILABLE
         super().__init__(kind, f"no model answered {agent or 'this step'}: {'; '.join(said)}")
         self.failures = tuple(failures)
         self.skipped = tuple(skipped)
+        self.risk = risk
 
     @property
     def last(self) -> str:

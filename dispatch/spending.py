@@ -13,11 +13,14 @@ from .context import RunContext
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["DEFAULT_OUTPUT", "input_bound", "scopes_of"]
+__all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "input_bound", "scopes_of"]
 
 _PICO: Final = 10**12
 DEFAULT_OUTPUT: Final = 4096
 """Output tokens a call may use under a cap where nobody said; without a limit a single call could need it all."""
+
+STEP_INPUT: Final = 8_000
+"""Input tokens reckoned with for a step that is still to come; nobody knows yet what it will read."""
 
 # A byte-pair token is at least one byte, so bytes bound the tokens of a text; the rest is what vendors add around it.
 _PER_MESSAGE: Final = 16

@@ -57,7 +57,7 @@ class Streamed:
                 self.held.append(chunk)
                 return
 
-    async def ready(self) -> AsyncIterator[AIMessageChunk]:
+    async def ready(self) -> AsyncGenerator[AIMessageChunk]:
         """Read the rest, giving each chunk when the next has come: the last tells whether the answer is complete."""
         async with aclosing(self._chunks):
             async for chunk in self._chunks:

@@ -54,6 +54,7 @@ class _Work(TypedDict):
     plan: list[dict[str, Any]]
     step: dict[str, Any]
     given: list[dict[str, Any]]
+    ahead: list[int]
 
 
 class Verdict(BaseModel):
@@ -131,13 +132,23 @@ class _Supervisor:
     def schedule(self, state: SupervisorState) -> list[Send] | str:
         """Send every step whose needs are met to work, at the same time; verify when all are done."""
         done = {record["id"]: record for record in state.get("done", [])}
-        steps = ready(state["plan"], done)
+        plan = state["plan"]
+        steps = ready(plan, done)
         if not steps:
             return "verify"
+        ahead = self._ahead(plan, {*done, *(str(s["id"]) for s in steps)})
         return [
-            Send("work", _Work(task=state["task"], plan=state["plan"], step=dict(s), given=_given(s, done)))
+            Send("work", _Work(task=state["task"], plan=plan, step=dict(s), given=_given(s, done), ahead=ahead))
             for s in steps
         ]
+
+    def _ahead(self, plan: Sequence[Mapping[str, Any]], begun: set[str]) -> list[int]:
+        """Picodollars that each step of high risk may cost that has not begun, where the run has a cap to last for."""
+        if not current().run.caps:
+            return []
+        later = [step for step in plan if step["id"] not in begun]
+        asked = [self._agents[step["agent"]].request(dependents(plan, step["id"])) for step in later]
+        return [most for request in asked if (most := self._runtime.dispatcher.set_aside(request))]
 
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step and tell the others of it."""
@@ -146,7 +157,8 @@ class _Supervisor:
         evidence = [_as_evidence(record) for record in state["given"]]
         evidence += await self._recalled(state, {e.id for e in evidence})
         parts = [step["instruction"], state["task"], render_evidence(evidence)]
-        with entered(step=step["id"], dependents=dependents(state["plan"], step["id"])):
+        built_on = dependents(state["plan"], step["id"])
+        with entered(step=step["id"], dependents=built_on, ahead=tuple(state["ahead"])):
             record = await agent.step("\n\n".join(part for part in parts if part))
         await self._remember(state, record)
         return {"done": [_dump(record)]}

@@ -38,6 +38,7 @@ class _Bounds:
     max_steps: int
     timeout: float | None
     user: str = ""
+    user_class: str | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -98,6 +99,7 @@ class Workflow:
         max_steps: int = 50,
         timeout: float | None = None,
         user: str = "",
+        user_class: str | None = None,
         tags: Sequence[str] = (),
         runtime: Runtime | None = None,
         emit: Emit | None = None,
@@ -110,6 +112,7 @@ class Workflow:
             max_steps: Supersteps of the graph it may take.
             timeout: Seconds it may take.
             user: Who it is for, in the ledger.
+            user_class: Class of users whose limits in ``routing.yaml`` hold.
             tags: Free labels, in the ledger.
             runtime: What to run on; the working directory's project when absent.
             emit: Called with each event as it happens.
@@ -121,7 +124,7 @@ class Workflow:
         """
         if not task.strip():
             raise ConfigError("there is nothing to do: the input is empty")
-        bounds = _Bounds(max_cost, max_steps, timeout, user, tuple(tags))
+        bounds = _Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
         return await self._drive({"task": task}, None, bounds, runtime or Runtime.default(), emit)
 
     def resume(self, run: str, answers: Answers | None = None, **bounds: Any) -> RunResult:
@@ -193,6 +196,7 @@ class Workflow:
             run=resumed,
             max_cost=bounds.max_cost,
             user=bounds.user,
+            user_class=bounds.user_class,
             tags=bounds.tags,
             observe=observe,
         )

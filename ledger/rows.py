@@ -20,6 +20,7 @@ class RunRow:
     status: str = "running"
     user: str = ""
     tags: tuple[str, ...] = ()
+    user_class: str = "default"
 
 
 @dataclass(frozen=True, slots=True)

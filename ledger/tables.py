@@ -61,8 +61,8 @@ def _make_call(values: tuple[Any, ...]) -> CallRow:
 
 
 def _make_run(values: tuple[Any, ...]) -> RunRow:
-    *rest, tags = values
-    return RunRow(*(*rest, tuple(json.loads(tags))))
+    *rest, tags, user_class = values
+    return RunRow(*(*rest, tuple(json.loads(tags)), user_class))
 
 
 def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
@@ -70,7 +70,9 @@ def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
     return HandoffRow(*(*rest, bool(done)))
 
 
-RUNS = described("runs", RunRow, "id target:free started:real ended:real status user:free tags:tags", _make_run)
+RUNS = described(
+    "runs", RunRow, "id target:free started:real ended:real status user:free tags:tags user_class", _make_run
+)
 DECISIONS = described(
     "decisions",
     DecisionRow,
@@ -123,8 +125,11 @@ _BUDGETS = (
 """What `budgets` keeps: picodollars spent and reserved in each scope, and the reservations that are open."""
 
 
+_USER_CLASS = '"user_class" TEXT'
+
+
 def _schema() -> tuple[str, ...]:
-    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1)
+    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1).replace(f", {_USER_CLASS}", "")
     statements = [f"CREATE TABLE runs ({runs})"]
     for table in CHAINED:
         name = table.name
@@ -142,6 +147,9 @@ _HEALTH = (
 )
 """The breakers that are open, for every process that uses the ledger."""
 
-VERSIONS = (_schema(), _HEALTH)
+_CLASSES = (f"ALTER TABLE runs ADD COLUMN {_USER_CLASS} NOT NULL DEFAULT 'default'",)
+"""Whose bounds a run keeps when it is taken up again."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES))
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

@@ -229,3 +229,30 @@ async def test_a_long_prompt_of_an_agent_is_kept_at_the_vendor_and_its_price_sho
     assert second.usage is not None
     assert (first.usage.cache_write > 0, second.usage.cache_read > 0) == (True, True)
     assert (second.cost or 0) < (first.cost or 0) / 5
+
+
+OUTAGE = Scenario(rules=(Rule(fault=Fault("overloaded")),))
+
+
+async def test_without_an_old_answer_allowed_an_outage_ends_the_step(dispatcher: Make, simulator: Simulator) -> None:
+    home = dispatcher(routing__cache={"mode": "exact", "ttl": 0.001})
+    await _model(home).ainvoke("Tell me about the Cam")
+    simulator.scenario = OUTAGE
+    with pytest.raises(AllFailed):
+        await _model(home).ainvoke("Tell me about the Cam")
+
+
+async def test_an_old_answer_to_a_question_like_it_stands_in_when_every_model_failed(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER)),))
+    home = dispatcher(routing__cache={"mode": "exact", "ttl": 0.001, "fallback": 0.6})
+    await _model(home).ainvoke("Tell me something about the river Cam")
+    simulator.scenario = OUTAGE
+    answer = await _model(home).ainvoke("Tell me about the river Cam")
+    streamed = [chunk async for chunk in _model(home).astream("Tell me about the river Cam")]
+    assert answer.text == "".join(str(chunk.text) for chunk in streamed) == RIVER
+    assert answer.response_metadata["pointsman_cache"]["kind"] == "similar"
+    assert answer.response_metadata["pointsman"]["failed"]
+    with pytest.raises(AllFailed):
+        await _model(home).ainvoke("Which wine goes with trout?")

@@ -275,3 +275,55 @@ def test_agents_work_as_nodes_of_a_graph_of_ones_own(runtime: Make) -> None:
     builder.add_edge("guide", END)
     state = builder.compile().invoke({"messages": [("user", "Where is the Cam?")]})
     assert [message.type for message in state["messages"]] == ["human", "ai"]
+
+
+def test_early_steps_go_cheaper_so_that_the_risky_one_to_come_stays_funded(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(
+        rules=[
+            _plan({"id": "a", "agent": "reader"}, {"id": "b", "agent": "judge", "needs": ["a"]}),
+            _verdict(True),
+            Rule(answer=Answer(text="Done.")),
+        ]
+    )
+    reader = Agent("reader", kind="transform", instructions="Read it.")
+    judge = Agent("judge", kind="decide", tools=[delete_order], max_output=1000)
+    flow = Workflow("desk", agents=[reader, judge])
+    dear = {"routing.rules": [{"id": "all", "reason": "test", "tier": "advanced"}]}
+    rich = flow.run("Look at order A-1", max_cost=5, runtime=runtime(**dear))
+    scarce = flow.run("Look at order A-1", max_cost=0.085, runtime=runtime(**dear))
+    tiers = [{call.agent: call.tier for call in result.calls} for result in (rich, scarce)]
+    assert (tiers[0]["reader"], tiers[0]["judge"]) == ("advanced", "frontier")
+    assert (tiers[1]["reader"], tiers[1]["judge"]) == ("standard", "frontier")
+    (kept,) = [decision.rules for decision in scarce.decisions if decision.agent == "reader"]
+    assert "is kept for 1 step(s) of high risk to come" in kept
+
+
+def test_a_class_of_users_bounds_a_run_and_still_does_when_it_is_taken_up(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="Done."))])
+    home = runtime(**{"routing.classes": {"guest": {"max_cost": 0.00001}, "gold": {}}})
+    flow = Workflow("solo", agents=[Agent("guide", tier="economy")])
+    assert flow.run("Go", user_class="gold", runtime=home).status == "done"
+    with pytest.raises(Exception, match=r"the budget of run:.* is \$0.00001"):
+        flow.run("Go", user_class="guest", runtime=home)
+    (run, _) = home.ledger.runs(limit=2)
+    assert run.user_class == "guest"
+    with pytest.raises(Exception, match=r"is \$0.00001"):
+        flow.resume(run.id, runtime=home)
+    with pytest.raises(ConfigError, match="no class 'guests'; did you mean 'guest'"):
+        flow.run("Go", user_class="guests", runtime=home)
+
+
+def test_a_run_that_no_model_could_finish_waits_for_a_person_until_it_is_taken_up(
+    runtime: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=[Rule(fault=Fault("overloaded"))])
+    home, flow = runtime(), Workflow("solo", agents=[Agent("guide", tier="economy")])
+    with pytest.raises(Exception, match="no model answered guide"):
+        flow.run("Go", runtime=home)
+    (waiting,) = home.ledger.handoffs(open_only=True)
+    assert (waiting.reason, waiting.run) == ("no model gave a usable answer", home.ledger.runs()[0].id)
+    assert f"pointsman resume {waiting.run}" in waiting.summary
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="Done."))])
+    assert flow.resume(waiting.run, runtime=runtime()).status == "done"
+    home.ledger.flush()
+    assert home.ledger.handoffs(open_only=True) == ()

@@ -25,7 +25,13 @@ TASKS = ["chat", "code", "classify"]
 SCORES = st.dictionaries(
     st.sampled_from(["reasoning", "coding", "vision", "speed"]), st.sampled_from([0.0, 0.3, 0.6, 0.9])
 )
-TEXTS = {"task": TASKS, "tag": ["x", "y"], "user_class": ["default", "trial"], "language": ["en", "de"], "down": ["a", "b/1"]}
+TEXTS = {
+    "task": TASKS,
+    "tag": ["x", "y"],
+    "user_class": ["default", "trial"],
+    "language": ["en", "de"],
+    "down": ["a", "b/1"],
+}
 
 
 def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:

@@ -1,0 +1,118 @@
+"""Classes of users with bounds of their own, money kept for riskier steps to come, and rules about the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pointsman.configs.schema import RoutingPolicy, Settings
+from pointsman.configs.words import Effect, Risk, Tier
+from pointsman.routing.decide import decide
+from pointsman.routing.decision import Decision
+from pointsman.routing.features import extract
+from pointsman.routing.lint import lint
+from pointsman.routing.policy import Policy
+from pointsman.routing.request import Circumstances, Funds, RouteRequest
+
+LONG = ({"role": "user", "content": "a word and another " * 4_000},)
+
+
+def hits(decision: Decision) -> dict[str, str]:
+    return {hit.id: hit.reason for hit in decision.rules}
+
+
+@pytest.fixture
+def policy_with(settings: Settings, card: Callable[..., Any]) -> Callable[..., Policy]:
+    """A policy over three tiers whose prices are ten times apart."""
+    cards = [
+        card("a/small", "economy", price=(0.1, 0.4), scores={"reasoning": 0.4}),
+        card("b/small", "economy", price=(0.2, 0.8), scores={"reasoning": 0.5}),
+        card("a/middle", "standard", price=(1, 4), scores={"reasoning": 0.7}),
+        card("a/large", "frontier", price=(10, 40), scores={"reasoning": 0.9}),
+    ]
+
+    def make(**routing: Any) -> Policy:
+        rules = routing.pop("rules", [{"id": "all", "reason": "test", "tier": "standard"}])
+        made = RoutingPolicy(rules=rules, cures=settings.routing.cures, **routing)
+        return Policy.compile(made, settings.risk, cards)
+
+    return make
+
+
+def _decide(policy: Policy, moment: Circumstances | None = None, **declared: Any) -> Decision:
+    request = RouteRequest(**{"kind": "transform", "messages": LONG, **declared})
+    return decide(extract(request), policy, moment or Circumstances())
+
+
+class TestClassesOfUsers:
+    def test_a_class_may_use_only_its_tiers(self, policy_with: Any) -> None:
+        policy = policy_with(classes={"guest": {"tiers": ["economy"]}})
+        assert _decide(policy).model == "a/middle"
+        guest = _decide(policy, user_class="guest", tier="economy")
+        assert guest.candidates == ()
+        assert "user class guest may not use tier standard" in {r.reason for r in guest.rejected}
+
+    def test_a_class_has_a_least_quality(self, policy_with: Any) -> None:
+        policy = policy_with(rules=[], classes={"gold": {"require": {"reasoning": 0.45}}})
+        assert _decide(policy).model == "a/small"
+        assert _decide(policy, user_class="gold").model == "b/small"
+
+    def test_what_a_class_does_not_name_it_shares_with_everybody(self, policy_with: Any) -> None:
+        policy = policy_with(limits={"attempts": 2, "deadline": 9}, classes={"guest": {"deadline": 3}})
+        limits = policy.limits_of("guest")
+        assert (limits.attempts, limits.deadline) == (2, 3)
+        assert policy.limits_of("somebody").deadline == 9
+
+    def test_lint_tells_of_a_class_that_may_not_run_a_risk(self, policy_with: Any) -> None:
+        policy = policy_with(classes={"guest": {"tiers": ["economy"]}})
+        (said,) = [str(problem) for problem in lint(policy) if problem.subject == "class guest"]
+        assert said == "class guest: may use no model of tier standard or above, which risk medium demands"
+
+
+class TestMoneyKeptForLater:
+    def test_with_money_enough_nothing_changes(self, policy_with: Any) -> None:
+        policy = policy_with()
+        rich = Circumstances(funds=Funds(left=5.0, kept=1.0, steps=2))
+        assert _decide(policy, rich) == _decide(policy)
+
+    def test_a_step_of_low_risk_goes_cheaper_so_that_the_high_one_stays_funded(self, policy_with: Any) -> None:
+        decision = _decide(policy_with(), Circumstances(funds=Funds(left=0.110, kept=0.1, steps=1)))
+        assert (decision.tier, decision.model) == (Tier.ECONOMY, "a/small")
+        assert hits(decision)["budget.kept"] == (
+            "$0.1000 of the $0.1100 left is kept for 1 step(s) of high risk to come, so economy and not standard"
+        )
+        (why,) = [r.reason for r in decision.rejected if r.model == "a/middle"]
+        assert why.startswith("may cost $0.02")
+
+    def test_it_never_goes_below_the_floor_or_the_tier_asked_for(self, policy_with: Any) -> None:
+        poor = Circumstances(funds=Funds(left=0.110, kept=0.1, steps=1))
+        assert _decide(policy_with(), poor, kind="decide").model == "a/middle"
+        assert _decide(policy_with(), poor, tier="standard").model == "a/middle"
+
+    def test_a_step_of_high_risk_is_not_held_back(self, policy_with: Any) -> None:
+        poor = Circumstances(funds=Funds(left=0.1, kept=0.1, steps=1))
+        decision = _decide(policy_with(), poor, kind="act", effects=(Effect.DESTRUCTIVE,), reversible=False)
+        assert decision.risk.handled_as >= Risk.HIGH
+        assert decision.model == "a/large"
+
+    def test_where_nothing_can_be_afforded_the_cheapest_runs(self, policy_with: Any) -> None:
+        broke = Circumstances(funds=Funds(left=0.0, kept=0.1, steps=1))
+        assert _decide(policy_with(), broke).candidates == ("a/small",)
+
+
+class TestRulesAboutTheMoment:
+    def test_a_rule_may_ask_what_is_down(self, policy_with: Any) -> None:
+        rules = [
+            {"id": "spare", "reason": "b is the spare", "when": {"down": "a"}, "tier": "frontier"},
+            {"id": "all", "reason": "test", "tier": "standard"},
+        ]
+        policy = policy_with(rules=rules)
+        assert _decide(policy).tier is Tier.STANDARD
+        assert _decide(policy, Circumstances(down=frozenset({"a"}))).tier is Tier.FRONTIER
+
+    def test_a_rule_may_ask_how_long_the_step_may_take(self, policy_with: Any) -> None:
+        rules = [{"id": "quick", "reason": "no time to think", "when": {"deadline": {"max": 5}}, "tier": "economy"}]
+        policy = policy_with(rules=[*rules, {"id": "all", "reason": "test", "tier": "standard"}])
+        assert _decide(policy, deadline=3).tier is Tier.ECONOMY
+        assert _decide(policy).tier is Tier.STANDARD
