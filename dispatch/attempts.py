@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard, Usage
+from ..configs.ids import new_id
 from ..configs.words import FailureKind
 from ..ledger.prices import PICODOLLARS
 from ..routing.decide import decide
@@ -130,7 +130,7 @@ class Attempts:
         self.deadline = _now() + min(self.limits.deadline, ask.deadline or self.limits.deadline)
         self.failures: list[Failure] = []
         self.answered = False
-        features = self._policy.features(route_request(ask, self._step, uuid.uuid4().hex))
+        features = self._policy.features(route_request(ask, self._step, new_id()))
         self.decision = decide(features, self._policy, self._circumstances())
         self._queue = list(self.decision.candidates)
         self._booking = Booking(dispatcher, self._step, self.decision, stream=stream)
@@ -206,8 +206,7 @@ class Attempts:
         )
         self._flying.discard(card.id)
         attempt.settle(row.usage, row.cost, billed=True)
-        attempt.permit.record(first_token or seconds, None if wrong is None else wrong[0])
-        self._observe(attempt, message)
+        attempt.permit.record(first_token or seconds, None if wrong is None else wrong[0], usage=row.usage)
         self._booking.record(row)
         if wrong is not None:
             self._apply_cure(card, Failure(card.id, wrong[0], wrong[1], message))
@@ -345,7 +344,8 @@ class Attempts:
         """Everything but money that a call of ``card`` needs, or why it cannot be made now."""
         home = self._home
         provider = home.settings.providers[card.provider]
-        permit = home.health.allow(HealthKey(card.provider, card.name, provider.region or ""))
+        key = HealthKey(card.provider, card.name, provider.region or "")
+        permit = home.health.allow(key, last=len(self._queue) == 1)
         if isinstance(permit, str):
             return permit
         messages, options = brief(self._ask, card)
@@ -421,11 +421,6 @@ class Attempts:
             rest = [other for other in rest if other.provider != card.provider]
         self._queue = [other.id for other in rest]
         return cure
-
-    def _observe(self, attempt: Attempt, message: AIMessage) -> None:
-        headers = message.response_metadata.get("headers")
-        if headers:
-            self._home.headroom.observe(HeadroomKey(attempt.card.provider, attempt.card.name), headers)
 
 
 def _now() -> float:

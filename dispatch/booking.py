@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..configs.catalogue import ModelCard, Usage
+from ..configs.ids import new_id
 from ..ledger.rows import CallRow, DecisionRow
 from ..routing.decision import Decision, Rejection, RuleHit
-from ..routing.features import features_dict
+from ..routing.features import features_json
 from .context import StepContext
 from .errors import Failure
 
@@ -63,8 +63,8 @@ class Booking:
             if home.flagship is not None:
                 flagship = home.flagship.id
                 flagship_cost = home.prices.price(flagship, usage, at)
-        row = CallRow(
-            id=uuid.uuid4().hex,
+        return CallRow(
+            id=new_id(),
             decision=self._decision.request,
             run=self._step.run.id,
             step=self._step.step,
@@ -77,12 +77,12 @@ class Booking:
             latency=seconds,
             stream=self._stream,
             usage=usage,
-            cost=cost,
+            cost=facts.pop("cost", cost),
             flagship=flagship,
             flagship_cost=flagship_cost,
             price_version=version,
+            **facts,
         )
-        return replace(row, **facts) if facts else row
 
     def record(self, row: CallRow) -> None:
         """Write a call down, and tell whoever watches the run."""
@@ -135,7 +135,7 @@ def _decision_row(made: Decision, step: StepContext) -> DecisionRow:
         rules=_reasons(made.rules),
         complexity=made.complexity,
         confidence=made.confidence,
-        features=json.dumps(features_dict(features)),
+        features=features_json(features),
         policy_hash=made.policy_hash,
         price_version=made.price_version,
     )

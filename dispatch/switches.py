@@ -67,22 +67,30 @@ class Switches:
         self._known: Mapping[str, Switch] = {}
         self._reasons = _NONE
         self._next = math.inf
+        self._looked = -math.inf
 
-    def reasons(self) -> Mapping[str, str]:
+    def reasons(self, age: float = 0.0) -> Mapping[str, str]:
         """What is off now: provider or model -> why, as `Circumstances.unavailable` takes it.
 
         The file is looked at each time, a few microseconds, and read only when it has changed.
 
+        Args:
+            age: Seconds that the last look may be old, where it will do.
+
         Raises:
             ConfigError: The file is not one of switches.
         """
+        now = self._clock()
+        if 0 <= now - self._looked < age and now < self._next:
+            return self._reasons
+        self._looked = now
         try:
             stamp = os.stat(self._name).st_mtime_ns
         except FileNotFoundError:
             stamp = 0
         except OSError as error:
             raise self._unreadable(error) from error
-        if stamp != self._stamp or self._clock() >= self._next:
+        if stamp != self._stamp or now >= self._next:
             self._refresh(stamp)
         return self._reasons
 
@@ -170,6 +178,7 @@ class Switches:
                 self._write(switches)
             except OSError as error:
                 raise self._unreadable(error) from error
+            self._looked = -math.inf
         finally:
             os.close(lock)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .budgets import BudgetExceeded, Budgets
@@ -41,14 +42,5 @@ _HOME = {
     "dollars": ".prices",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # SQLite and the price table are loaded by those who use them; naming a row type must not pay for either.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME[name], __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+# SQLite and the price table are loaded by those who use them; naming a row type must not pay for either.
+__getattr__, __dir__ = lazily(__name__, _HOME)

@@ -6,8 +6,9 @@ Names are imported at their first use. `decide` is not among them, since the mod
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .complexity import Scorer as Scorer
@@ -65,13 +66,4 @@ __all__ = [
     "step_risk",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{home}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .log import Log, Served
     from .request import Message, Request, Tool, ToolCall
-    from .scenario import Answer, Fault, Latency, Match, RateLimit, Rule, Scenario, Usage
+    from .scenario import Answer, BatchPace, Fault, Latency, Match, RateLimit, Rule, Scenario, Usage
     from .simulator import Simulator, serve
 
 __all__ = [
     "Answer",
+    "BatchPace",
     "Fault",
     "Latency",
     "Log",
@@ -32,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "Answer": "scenario",
+    "BatchPace": "scenario",
     "Fault": "scenario",
     "Latency": "scenario",
     "Log": "log",
@@ -49,9 +52,5 @@ _HOMES = {
     "serve": "simulator",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # aiohttp and pydantic load only when the simulator is used.
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# aiohttp and pydantic load only when the simulator is used.
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .base import CallFacts, Declaration, EffectRule, ToolFailed, declaration_of, effect_of
@@ -60,14 +61,5 @@ _HOME = {
     "tool": ".decorator",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # LangChain costs a fifth of a second to import, so nothing is loaded before it is named.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME[name], __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+# LangChain costs a fifth of a second to import, so nothing is loaded before it is named.
+__getattr__, __dir__ = lazily(__name__, _HOME)

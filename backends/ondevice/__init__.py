@@ -5,8 +5,9 @@ Names load on first use, so that importing the package costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .backend import OnDeviceBackend
@@ -57,8 +58,4 @@ _HOMES = {
     "summarise": "summarise",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -1,0 +1,25 @@
+"""Names of a package that are imported at their first use, since what they need costs up to a second to load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["lazily"]
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Make the ``__getattr__`` and ``__dir__`` of a package (PEP 562).
+
+    Args:
+        package: Its name.
+        homes: Public name -> the module inside the package that has it.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f".{homes[name].lstrip('.')}", package), name)
+
+    return find, lambda: sorted(homes)
