@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .backends.base import BackendError as BackendError
     from .configs.errors import ConfigError as ConfigError
     from .configs.errors import PointsmanError as PointsmanError
+    from .dispatch.ensemble import Ensemble as Ensemble
     from .dispatch.model import RoutedChatModel as RoutedChatModel
     from .graphs.support_desk import support_desk as support_desk
     from .graphs.workflow import Workflow as Workflow
@@ -28,6 +29,7 @@ _HOMES = {
     "BackendError": "backends.base",
     "ChromaStore": "memory.store",
     "ConfigError": "configs.errors",
+    "Ensemble": "dispatch.ensemble",
     "PointsmanError": "configs.errors",
     "RoutedChatModel": "dispatch.model",
     "RunResult": "agents.result",
@@ -43,6 +45,7 @@ __all__ = [
     "BackendError",
     "ChromaStore",
     "ConfigError",
+    "Ensemble",
     "PointsmanError",
     "RoutedChatModel",
     "RunResult",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +52,9 @@ class Endpoint:
     Attributes:
         timeout: Seconds one request may take.
         cache: Folder in which a backend may keep what it worked out; None for nowhere.
+        on_headers: Called with the headers of every response, a refusal's too, before its body is read; it must neither
+            wait nor raise. A backend whose vendor tells no limits in them, or whose client lets nobody listen, never
+            calls it.
     """
 
     model: str
@@ -61,6 +64,7 @@ class Endpoint:
     timeout: float = 120.0
     options: Mapping[str, Any] = field(default_factory=dict)
     cache: Path | None = None
+    on_headers: Callable[[Mapping[str, str]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

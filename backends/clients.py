@@ -12,7 +12,7 @@ from .base import Endpoint
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-__all__ = ["hang_up_with", "missing_extra", "required_key"]
+__all__ = ["hang_up_with", "http_settings", "missing_extra", "required_key"]
 
 
 def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
@@ -31,6 +31,24 @@ def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
             "environment variable, and set that variable"
         )
     return endpoint.key
+
+
+def http_settings(endpoint: Endpoint) -> dict[str, Any]:
+    """Give the arguments of an SDK's ``DefaultAioHttpClient``: the time-out, and a hook that passes headers on.
+
+    Args:
+        endpoint: Whose requests it will send.
+    """
+    settings: dict[str, Any] = {"timeout": endpoint.timeout}
+    hear = endpoint.on_headers
+    if hear is not None:
+
+        async def pass_on(response: Any) -> None:
+            # Its own dict would find out the encoding first, which takes longer than all else that is done to them.
+            hear({name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw})
+
+        settings["event_hooks"] = {"response": [pass_on]}
+    return settings
 
 
 def hang_up_with(model: object, client: Any) -> None:

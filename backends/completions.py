@@ -7,12 +7,13 @@ for requests of one's own. Building the models costs a quarter to a third of a c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["REFUSED", "Completions"]
+__all__ = ["REFUSED", "Completions", "refusal_told"]
 
 REFUSED: Final = "refusal"
 """The finish reason of an answer that is a refusal; OpenAI itself says ``stop``."""
@@ -23,7 +24,6 @@ _OPTIONS: Final = {
     "extra_body": "extra_json",
     "timeout": "timeout",
 }
-_RAW: Final = {"X-Stainless-Raw-Response": "true"}
 
 
 class Completions:
@@ -31,17 +31,15 @@ class Completions:
 
     Args:
         client: The SDK's client.
-        raw: Give the response with its headers, to be parsed by the caller.
     """
 
-    def __init__(self, client: AsyncOpenAI, *, raw: bool = False) -> None:
+    def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
-        self._raw = raw
 
     @property
-    def with_raw_response(self) -> Completions:
-        """The same, giving responses with their headers."""
-        return Completions(self._client, raw=True)
+    def with_raw_response(self) -> _ToBeParsed:
+        """The same for one who wants to parse the response, as langchain-openai does with every whole answer."""
+        return _ToBeParsed(self)
 
     async def create(self, **payload: Any) -> Any:
         """Send one request.
@@ -52,8 +50,6 @@ class Completions:
         from openai import AsyncStream
 
         options: Any = {name: payload.pop(key) for key, name in _OPTIONS.items() if key in payload}
-        if self._raw:
-            options["headers"] = {**(options.get("headers") or {}), **_RAW}
         stream = bool(payload.get("stream"))
         reply: Any = await self._client.post(
             "/chat/completions",
@@ -63,25 +59,28 @@ class Completions:
             stream=stream,
             stream_cls=AsyncStream[object],
         )
-        if stream:
-            return reply
-        return _Whole(reply) if self._raw else _refusal_told(reply)
+        return reply if stream else refusal_told(reply)
 
 
-class _Whole:
-    """A response with its headers, whose body tells of a refusal."""
+@dataclass(frozen=True, slots=True)
+class _ToBeParsed:
+    completions: Completions
 
-    def __init__(self, response: Any) -> None:
-        self._response = response
+    async def create(self, **payload: Any) -> _Parsed:
+        return _Parsed(await self.completions.create(**payload))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._response, name)
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A response whose body the SDK has parsed already, so that it need not be kept for later."""
+
+    body: Any
 
     def parse(self) -> Any:
-        return _refusal_told(self._response.parse())
+        return self.body
 
 
-def _refusal_told(body: Any) -> Any:
+def refusal_told(body: Any) -> Any:
     """Put a refusal into the finish reason: of dicts langchain-openai passes only that on."""
     for choice in (body.get("choices") or ()) if isinstance(body, dict) else ():
         if isinstance(choice, dict) and (choice.get("message") or {}).get("refusal"):

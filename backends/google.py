@@ -109,7 +109,11 @@ ERRORS = ErrorTable(
 
 
 class GoogleBackend(Backend):
-    """Builds `ChatGoogleGenerativeAI` for the Gemini API; the endpoint's options are its keyword arguments."""
+    """Builds `ChatGoogleGenerativeAI` for the Gemini API; the endpoint's options are its keyword arguments.
+
+    Headers are not passed on: Google tells no rate limits in them (ai.google.dev/gemini-api/docs/rate-limits), only how
+    long to wait, in the body of a refusal. Its headroom is what `rpm` and `tpm` of the models say.
+    """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import hang_up_with, required_key
+from .clients import hang_up_with, http_settings, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
 from .profiles import profile
@@ -149,7 +149,6 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         "stream_chunk_timeout": None,
         "max_retries": 0,
         "stream_usage": True,
-        "include_response_headers": True,
         "openai_proxy": None,
         **defaults,
         **endpoint.options,
@@ -157,7 +156,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
     own = settings["openai_proxy"] is None and "http_async_client" not in settings
     if own:
         # LangChain's own async client shares its connections between event loops, and they die with the first.
-        settings["http_async_client"] = DefaultAioHttpClient(timeout=endpoint.timeout)
+        settings["http_async_client"] = DefaultAioHttpClient(**http_settings(endpoint))
     model = made(**settings)
     if own:
         hang_up_with(model, settings["http_async_client"])

@@ -6,12 +6,15 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
 from .base import Backend
 
-__all__ = ["BACKENDS", "get"]
+if TYPE_CHECKING:
+    from .batches import BatchApi
+
+__all__ = ["BACKENDS", "BATCHES", "batches", "get"]
 
 BACKENDS = MappingProxyType(
     {
@@ -27,6 +30,15 @@ BACKENDS = MappingProxyType(
 )
 """Name in the settings -> ``module:Class``."""
 
+BATCHES = MappingProxyType(
+    {
+        "anthropic": "pointsman.backends.batches_anthropic:AnthropicBatches",
+        "google": "pointsman.backends.batches_google:GoogleBatches",
+        "openai": "pointsman.backends.batches_openai:OpenAIBatches",
+    }
+)
+"""Name of a backend whose provider has a batch API -> ``module:Class``."""
+
 
 @cache
 def get(name: str) -> Backend:
@@ -39,7 +51,16 @@ def get(name: str) -> Backend:
         near = get_close_matches(name, BACKENDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(BACKENDS)}"
         raise ConfigError(f"unknown backend {name!r}: {hint}")
-    module, _, attribute = BACKENDS[name].partition(":")
-    made: Any = getattr(import_module(module), attribute)()
-    backend: Backend = made
+    backend: Backend = _made(BACKENDS[name])
     return backend
+
+
+@cache
+def batches(name: str) -> BatchApi | None:
+    """Give the batch API of the backend of that name, always the same one; None where its provider has none."""
+    return _made(BATCHES[name]) if name in BATCHES else None
+
+
+def _made(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)()

@@ -1,4 +1,4 @@
-"""``pointsman config show``: every setting in force, and where it was set."""
+"""``pointsman config``: every setting in force and where it was set, and what is wrong with the policy."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from . import options
+from .errors import ExitCode
 from .screen import aligned, as_json, result
 
 __all__ = ["register"]
+
+_RULES = "routing.rules."
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(rich_markup_mode=None)
-    group.callback()(_group)
     group.command("show")(show)
-    app.add_typer(group, name="config", help="Show the settings in force.")
-
-
-def _group() -> None:
-    """Keep ``show`` a command of its own, although it is the only one."""
+    group.command("check")(check)
+    app.add_typer(group, name="config", help="Show the settings in force, and check them.")
 
 
 def show(
@@ -49,6 +48,40 @@ def show(
         return
     rows = [(name, *([_origin(name, settings.origins)] if origin else []), _shown(value)) for name, value in leaves]
     result(aligned(rows))
+
+
+def check(
+    config: options.Config = None,
+    offline: options.Offline = False,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """Look for what cannot be meant: rules that never apply, names that nothing bears, tiers that one outage empties.
+
+    Ends with 1 where a rule or name has to be mended; what a class of users may not do, or this machine lacks, is told.
+    """
+    from ..dispatch.catalogue import catalogue, policy_of, unavailable
+    from ..ledger.prices import PriceBook
+    from ..routing.lint import lint
+    from ..routing.request import Circumstances
+    from .settings import settings_of
+
+    settings = settings_of(config, offline=offline, overrides=overrides)
+    policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))
+    built_in = {f"rule {rule.id}" for rule in policy.routing.rules} - {
+        f"rule {name.removeprefix(_RULES)}" for name in settings.origins if name.startswith(_RULES)
+    }
+    # A built-in rule that a rule of the project's own goes before is as it should be.
+    now = Circumstances(unavailable=unavailable(settings))
+    found = [problem for problem in lint(policy, now) if problem.subject not in built_in]
+    faults = [str(one) for one in found if not one.subject.startswith(("class ", "tier "))]
+    notes = [str(one) for one in found if one.subject.startswith(("class ", "tier "))]
+    if json:
+        as_json({"faults": faults, "notes": notes})
+    else:
+        lines = [*(f"fault  {said}" for said in faults), *(f"note   {said}" for said in notes)]
+        result("\n".join(lines) or f"no fault in {len(policy.rules)} routing and {len(policy.risk_rules)} risk rules")
+    raise typer.Exit(ExitCode.FAILED if faults else ExitCode.DONE)
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

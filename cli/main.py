@@ -28,6 +28,7 @@ COMMANDS = {
     "models": ("agents", "List the models and which can be used."),
     "route": ("route", "Decide for requests without calling a model."),
     "router": ("router", "Train, measure and show a router."),
+    "batch": ("batches", "Have work that can wait done by the providers' batch APIs."),
     "replay": ("replay", "Decide what was recorded again, under another policy."),
     "drill": ("drill", "Break providers on purpose, on this machine."),
     "provider": ("provider", "Switch a provider or a model off for a while."),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +10,8 @@ from typer.core import TyperGroup
 
 from . import options
 from .errors import ExitCode
-from .screen import aligned, as_json, progress, result, short
+from .requests import lines_of, request_of
+from .screen import aligned, as_json, progress, result
 
 if TYPE_CHECKING:
     from ..configs.schema import Settings
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_MAX_LINE = 20_000_000
 _Usable = Annotated[bool, typer.Option("--usable", help="Leave out what cannot be used from here, for want of a key.")]
 
 
@@ -62,8 +58,8 @@ def decide(
     decider = _Decider(config, offline=offline, overrides=overrides, usable=usable)
     rows: list[tuple[object, ...]] = []
     broken = 0
-    for number, text in _lines(file):
-        request = _request(text, number)
+    for number, text in lines_of(file):
+        request = request_of(text, number)
         if request is None:
             broken += 1
             continue
@@ -95,7 +91,7 @@ def explain(
         records = [stored]
     else:
         decider = _Decider(config, offline=False, overrides=None, usable=usable)
-        requests = [request for number, text in _lines(what) if (request := _request(text, number)) is not None]
+        requests = [request for number, text in lines_of(what) if (request := request_of(text, number)) is not None]
         records = [decider.record(decider.decide(request)) for request in requests]
     for record in records:
         if json:
@@ -118,6 +114,8 @@ class _Decider:
         cards = catalogue(settings, PriceBook(settings.models))
         self._policy = policy_of(settings, cards)
         self._unavailable = dict(unavailable(settings)) if usable or offline else {}
+        if settings.routing.scorer == "classifier":
+            progress("no model is asked here, so the heuristic judges complexity, and not the classifier")
 
     def decide(self, request: RouteRequest) -> Decision:
         from ..routing.decide import decide
@@ -129,59 +127,6 @@ class _Decider:
         from ..routing.explain import decision_dict
 
         return dict(decision_dict(decision))
-
-
-def _lines(file: str) -> Iterator[tuple[int, bytes]]:
-    from ..configs.errors import ConfigError
-
-    if file == "-":
-        if sys.stdin.isatty():
-            progress("reading requests from standard input, one JSON object a line")
-        yield from _numbered(sys.stdin.buffer)
-        return
-    try:
-        with Path(file).open("rb") as source:
-            yield from _numbered(source)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=file) from error
-
-
-def _numbered(source: Any) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while line := source.readline(_MAX_LINE + 1):
-        number += 1
-        if line.strip():
-            yield number, line
-
-
-def _request(text: bytes, number: int) -> RouteRequest | None:
-    """Read one request, or say what is wrong with its line."""
-    from pydantic import ValidationError
-
-    from ..routing.request import RouteRequest
-
-    if len(text) > _MAX_LINE:
-        progress(f"error: line {number}: is longer than {_MAX_LINE:,} bytes")
-        return None
-    try:
-        made = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        progress(f"error: line {number}: is not JSON: {short(error, 120)}")
-        return None
-    if not isinstance(made, dict):
-        progress(f"error: line {number}: a request is a JSON object with messages, kind, effects and so on")
-        return None
-    try:
-        return RouteRequest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        said = first["msg"]
-        if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, RouteRequest.model_fields, n=1)
-            said = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
-        progress(f"error: line {number}: {where}: {short(said, 160)}")
-        return None
 
 
 def _stored(decision: str, config: Path | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +17,13 @@ from .errors import ConfigError
 from .layers import FILES, expand, from_environment, from_flags, leaves, merge, read_file
 from .mistakes import check_names, check_secrets, explain
 from .schema import Settings
+from .sources import Sources
 
 __all__ = ["environment", "load", "user_folder"]
 
 _SHARED: Final = "'${...}' is expanded only in your own files (~/.config/pointsman), never in a project's; put it there"
+# What can be taken up while models are in use; a changed catalogue needs new clients.
+_RELOADED: Final = ("routing", "risk")
 _INSIDE: Final = "'${...}' is not expanded here: your own files lie inside the project, where an agent could write them"
 
 
@@ -71,6 +74,8 @@ def load(
     user = user or user_folder(environ)
     folder = _project_folder(project, config_dir)
     # The same folder cannot be both; as the project's it may do less.
+    again = partial(load, project, environ=environ, user=user, flags=flags, config_dir=config_dir)
+    sources = Sources(_watched(project, config_dir, folder, user), again)
     own = _read(user, "user", str(user)) if user is not None and not _same(user, folder) else []
     shared = _read(folder, "project", _shown(folder, project))
     keys = _key_names([tree, *own, *shared])
@@ -80,11 +85,15 @@ def load(
             tree = merge(tree, expand(layer, environ, refused=refused, keys=keys), removed=removed)
     tree = merge(tree, from_environment(environ, tree), removed=removed)
     tree = merge(tree, from_flags(flags, tree), removed=removed)
-    return _settings(tree, removed, project, environ)
+    return _settings(tree, removed, project, environ, sources)
 
 
 def _settings(
-    tree: Node, removed: Mapping[tuple[str, ...], Place], project: Path, environ: Mapping[str, str]
+    tree: Node,
+    removed: Mapping[tuple[str, ...], Place],
+    project: Path,
+    environ: Mapping[str, str],
+    sources: Sources,
 ) -> Settings:
     check_secrets(tree)
     data = plain(tree)
@@ -98,6 +107,7 @@ def _settings(
                 "state": project / state if isinstance(state, str | os.PathLike) else state,
                 "origins": MappingProxyType(origins),
                 "secrets": MappingProxyType(_secrets(data, environ)),
+                "sources": sources,
             }
         )
     except ValidationError as error:
@@ -155,6 +165,13 @@ def _project_folder(project: Path, config_dir: Path | None) -> Path:
         return folder
     inner = project / "configs"
     return inner if os.path.isdir(inner) else project
+
+
+def _watched(project: Path, config_dir: Path | None, folder: Path, user: Path | None) -> list[Path]:
+    """The files of what can be taken up later, those included that would count once their folder is made."""
+    shared = [folder] if config_dir is not None else [project, project / "configs"]
+    folders = shared if user is None else [user, *shared]
+    return [folder / f"{name}.yaml" for folder in folders for name in _RELOADED]
 
 
 def _shown(folder: Path, project: Path) -> str:

@@ -14,6 +14,8 @@ from .features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
 from .layers import RULES, suggest
 from .schema import (
     AgentEntry,
+    ClassifierPolicy,
+    HealthLimits,
     Limits,
     ModelEntry,
     Prices,
@@ -37,7 +39,9 @@ _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("agents", "*"): AgentEntry,
     ("routing",): RoutingPolicy,
     ("routing", "rules", "*"): RoutingRule,
+    ("routing", "classifier"): ClassifierPolicy,
     ("routing", "limits"): Limits,
+    ("routing", "health"): HealthLimits,
     ("risk",): StepRiskPolicy,
     ("risk", "rules", "*"): RiskRule,
 }
@@ -219,6 +223,8 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
     either = {**settings.providers, **settings.models}
     for model_or_provider in settings.routing.approved or ():
         names.known(model_or_provider, "model or provider", either, "routing", "approved")
+    if settings.routing.classifier.model is not None:
+        names.known(settings.routing.classifier.model, "model", settings.models, "routing", "classifier", "model")
     for index, rule in enumerate(settings.routing.rules):
         where = ("routing", "rules", index)
         for name in rule.prefer:

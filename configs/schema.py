@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from .sources import Sources
 from .words import Effect, FailureKind, Risk, StepKind, Tier
 
 __all__ = [
     "AgentEntry",
     "CachePolicy",
+    "ClassifierPolicy",
     "Cure",
+    "HealthLimits",
+    "HistoryPolicy",
     "Limits",
     "ModelEntry",
     "Prices",
@@ -28,6 +32,7 @@ __all__ = [
 ]
 
 Score = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Cure = Literal["retry", "next", "larger", "stronger", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
 one of a higher tier, or nothing."""
@@ -52,6 +57,10 @@ class ProviderEntry(_Frozen):
         local: Requests stay on this machine, so the provider may be used with ``--offline``.
         region: Region, where the provider has them.
         enabled: False takes every model of the provider out of the routing.
+        cache_ttl: Seconds for which its prompt cache surely holds a prompt after its last use; absent where it has none
+            or nobody knows.
+        cache_least: Tokens below which a prompt cache that works by itself keeps nothing.
+        batch_discount: Share of the price that it takes off for work sent through its batch API.
         options: Further keyword arguments for the backend's client.
     """
 
@@ -61,6 +70,9 @@ class ProviderEntry(_Frozen):
     local: bool = False
     region: str | None = None
     enabled: bool = True
+    cache_ttl: float | None = Field(default=None, gt=0)
+    cache_least: int = Field(default=1024, ge=0)
+    batch_discount: float = Field(default=0.0, ge=0, le=1)
     options: Mapping[str, Any] = Field(default_factory=dict)
 
 
@@ -90,6 +102,9 @@ class ModelEntry(_Frozen):
         tools: Can call tools; overrides the model profile.
         structured: Can be held to a JSON schema; overrides the model profile.
         prices: Overrides the price table.
+        rpm: Requests a minute that the provider takes, where its answers do not tell.
+        tpm: Tokens a minute it takes, input and output together.
+        sla: Seconds within which it answers; as in `HealthLimits`, which it overrides.
         as_of: When the overrides and scores were last checked.
         options: Further keyword arguments for the chat model.
     """
@@ -106,6 +121,9 @@ class ModelEntry(_Frozen):
     tools: bool | None = None
     structured: bool | None = None
     prices: Prices | None = None
+    rpm: _Positive | None = None
+    tpm: _Positive | None = None
+    sla: _Positive | None = None
     as_of: date | None = None
     options: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -197,6 +215,46 @@ class Limits(_Frozen):
     hedge: float = Field(default=3.0, gt=0)
 
 
+class HealthLimits(_Frozen):
+    """When a model at a provider counts as ill and is left alone, and for how long. All times are seconds.
+
+    Attributes:
+        window: How long a call counts.
+        samples: The most calls remembered of one model; older ones make room.
+        consecutive: Failures in a row, or slow answers in a row, that are too many.
+        rate: Share of failures, or of slow answers, that is too much.
+        calls: The least number of calls in the window before a share or a percentile means anything.
+        sla: Seconds within which 95 % of the answers, or the first words of streams, must come. None compares a model
+            with itself instead: an answer is slow that takes five times as long as the model takes as a rule for that
+            much to read and to write, and ``slack`` longer at least.
+        slack: Least seconds beyond what is usual, without an ``sla``.
+        cool_down: How long it is left alone the first time; each time in a row it doubles.
+        cool_down_cap: Where the doubling ends, jitter not counted.
+        jitter: Largest share by which a cool-down is lengthened at random, so that not all come back at once.
+        longest_hold: The longest ``retry-after`` that is believed.
+    """
+
+    window: _Positive = 60.0
+    samples: int = Field(default=512, ge=1)
+    consecutive: int = Field(default=5, ge=1)
+    rate: float = Field(default=0.5, gt=0, le=1)
+    calls: int = Field(default=10, ge=1)
+    sla: _Positive | None = None
+    slack: _Positive = 10.0
+    cool_down: _Positive = 5.0
+    cool_down_cap: _Positive = 300.0
+    jitter: float = Field(default=0.2, ge=0, allow_inf_nan=False)
+    longest_hold: _Positive = 86_400.0
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.calls > self.samples:
+            raise ValueError("samples must not be fewer than calls")
+        if self.cool_down > self.cool_down_cap:
+            raise ValueError("cool_down_cap must not be below cool_down")
+        return self
+
+
 class CachePolicy(_Frozen):
     """Whether answers are kept and given again; never for steps that act or see secrets.
 
@@ -217,21 +275,59 @@ class CachePolicy(_Frozen):
     fallback: float | None = Field(default=None, gt=0, le=1)
 
 
+class HistoryPolicy(_Frozen):
+    """Whether past calls of a task order the models inside a tier.
+
+    Rules, approved models and a model asked for go before them.
+
+    Attributes:
+        enabled: False leaves the order to prices and scores.
+        half_life: Seconds after which a call counts half. A model that was moved back for its failures thus comes
+            back to be tried once its calls count less than ``least``.
+        least: Calls, by their weight, that it takes to believe what they say of a model.
+    """
+
+    enabled: bool = True
+    half_life: float = Field(default=86400.0, gt=0)
+    least: float = Field(default=20.0, gt=0)
+
+
+class ClassifierPolicy(_Frozen):
+    """The small model that judges complexity where the scorer is ``classifier``.
+
+    Attributes:
+        model: Which; None for the cheapest of the tiers economy and standard that can be used and held to a schema.
+        timeout: Seconds it may take, after which the heuristic judges. No more than a quarter of a step's deadline.
+    """
+
+    model: str | None = None
+    timeout: float = Field(default=3.0, gt=0)
+
+
 class RoutingPolicy(_Frozen):
     """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure.
 
     Attributes:
-        scorer: Judges complexity: ``heuristic``, ``learned`` (the router that comes with the package) or the path of a
-            router file, from the project folder.
+        scorer: Judges complexity: ``heuristic``, ``learned`` (the router that comes with the package), ``nearest`` (the
+            labelled examples in it that are most like the step), ``classifier`` (a small model, asked at each step that
+            hangs on it), or the path of another router file, from the project folder, with ``nearest:`` before it for
+            its examples alone.
+        classifier: The small model.
         approved: The only models or providers that may be used; absent means all.
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.
         cache: Whether answers are kept and given again.
+        history: Whether past calls of a task count.
+        switch_margin: Share by which another model must be better (cheaper, under the strategy ``cost``) than the one
+            that holds the conversation in its prompt cache, to take over from it. Under ``latency`` and ``quality``
+            prices, and so prompt caches, do not count.
         limits: Bounds on every run and call.
+        health: When a model is left alone for its failures or its slowness.
         classes: Class of users -> the bounds that differ for them.
     """
 
     strategy: Literal["cost", "latency", "quality", "balanced"] = "cost"
     scorer: str = "learned"
+    classifier: ClassifierPolicy = ClassifierPolicy()
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None
     cures: Mapping[FailureKind, Cure]
@@ -239,7 +335,10 @@ class RoutingPolicy(_Frozen):
         default_factory=dict
     )
     cache: CachePolicy = CachePolicy()
+    history: HistoryPolicy = HistoryPolicy()
+    switch_margin: float = Field(default=0.1, ge=0, le=1)
     limits: Limits = Limits()
+    health: HealthLimits = HealthLimits()
     classes: Mapping[str, Limits] = Field(default_factory=dict)
 
     def limits_of(self, user_class: str) -> Limits:
@@ -259,6 +358,8 @@ class Settings(_Frozen):
         project: The project folder.
         state: The folder for ledger, memory and checkpoints.
         offline: Only providers that are ``local`` may be used.
+        sources: Where routing and risk can be read again when their files change; None where they did not come from
+            files as they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -273,12 +374,25 @@ class Settings(_Frozen):
     offline: bool = False
     origins: Mapping[str, str] = Field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = Field(default_factory=lambda: MappingProxyType({}), exclude=True, repr=False)
+    sources: Sources | None = Field(default=None, exclude=True, repr=False)
 
     def __getstate__(self) -> dict[Any, Any]:
-        # A pickle is a file or a message like any other: what comes out of one has no keys.
+        # A pickle is a file or a message like any other: what comes out of one has no keys, nor a way to them.
         state = super().__getstate__()
-        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}}
+        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}, "sources": None}
         return {**state, "__dict__": values}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Settings):
+            return NotImplemented
+        # The same settings are the same wherever they were read.
+        return {**self.__dict__, "sources": None} == {**other.__dict__, "sources": None}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy, with changes; a policy that is put in so is kept, whatever becomes of the files."""
+        if update and {"routing", "risk"} & set(update):
+            update = {"sources": None, **update}
+        return super().model_copy(update=update, deep=deep)
 
     def key_of(self, provider: str) -> SecretStr | None:
         """The provider's key, or None where it names no variable or the variable is not set."""

@@ -15,6 +15,7 @@ from ..backends.base import BackendError
 from ..configs.errors import ConfigError
 from ..configs.words import FailureKind, StepKind, Tier
 from ..ledger.budgets import BudgetExceeded
+from . import portal
 from .consensus import Candidate, Vote, capability, judge_request, tally
 from .errors import NoCandidate
 from .members import Answering, Barred, Member, barred_from, called, dearness, model_of, routed, shared_out
@@ -131,6 +132,12 @@ class Ensemble:
         if self._combine != "judge" or len(votes) == 1:
             return _combined(votes[0], votes, members)
         return await self._judged(said, votes, members)
+
+    def invoke(
+        self, messages: str | Sequence[MessageLikeRepresentation], output: type | dict[str, Any] | None = None
+    ) -> EnsembleAnswer:
+        """The same from synchronous code."""
+        return portal.run(self.ainvoke(messages, output))
 
     async def _asked(self, calls: Sequence[Callable[[], Awaitable[Member]]]) -> list[Member]:
         """Ask all at once, and stop as soon as the quorum is out of reach."""

@@ -143,13 +143,29 @@ def _schema() -> tuple[str, ...]:
 
 _HEALTH = (
     "CREATE TABLE health (provider TEXT NOT NULL, model TEXT NOT NULL, region TEXT NOT NULL, until REAL NOT NULL, "
-    "reason TEXT NOT NULL, trips INTEGER NOT NULL, PRIMARY KEY (provider, model, region)) WITHOUT ROWID",
+    "reason TEXT NOT NULL, cause TEXT NOT NULL, trips INTEGER NOT NULL, PRIMARY KEY (provider, model, region)) "
+    "WITHOUT ROWID",
 )
 """The breakers that are open, for every process that uses the ledger."""
 
 _CLASSES = (f"ALTER TABLE runs ADD COLUMN {_USER_CLASS} NOT NULL DEFAULT 'default'",)
 """Whose bounds a run keeps when it is taken up again."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES))
+_BATCHES = (
+    "CREATE TABLE batches (id TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL, ended REAL, "
+    "holder TEXT, held REAL NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE batch_parts (id TEXT PRIMARY KEY NOT NULL, batch TEXT NOT NULL REFERENCES batches (id) "
+    "ON DELETE CASCADE, model TEXT NOT NULL, state TEXT NOT NULL, at REAL NOT NULL, reservation TEXT, vendor TEXT, "
+    "detail TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX batch_parts_batch ON batch_parts (batch)",
+    "CREATE TABLE batch_asks (batch TEXT NOT NULL REFERENCES batches (id) ON DELETE CASCADE, place INTEGER NOT NULL, "
+    "part TEXT, state TEXT NOT NULL, call TEXT NOT NULL, facts TEXT NOT NULL, ask TEXT NOT NULL, "
+    "worst INTEGER NOT NULL, cost INTEGER, reply TEXT, error TEXT, PRIMARY KEY (batch, place)) WITHOUT ROWID",
+    "CREATE INDEX batch_asks_part ON batch_asks (part)",
+)
+"""Work that providers do by and by: what was handed in together, the parts that went to one model each, and what was
+asked. A question is kept until it is answered, an answer until its batch is forgotten."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES))
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

@@ -27,6 +27,7 @@ class Served:
         cached_tokens: Part of the input tokens read from the cache.
         cache_creation_tokens: Part of the input tokens written to the cache.
         latency_ms: From arrival to the answer's last byte (or to the fault).
+        batch: The request came in a batch, for which providers take half the price.
     """
 
     time: float
@@ -42,13 +43,15 @@ class Served:
     cached_tokens: int
     cache_creation_tokens: int
     latency_ms: float
+    batch: bool = False
 
     @cached_property
     def cost_usd(self) -> float | None:
         """What the provider would have charged in USD, None when genai-prices knows no price for it."""
         if self.input_tokens == 0 and self.output_tokens == 0:
             return 0.0
-        return _price(self)
+        price = _price(self)
+        return price / 2 if price and self.batch else price
 
     def as_dict(self) -> dict[str, Any]:
         """Give the record as plain JSON values, cost included."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, JsonValue
 from pydantic.dataclasses import dataclass as checked
 
-Endpoint = Literal["chat", "responses", "embeddings", "count_tokens", "models"]
+Endpoint = Literal["chat", "responses", "embeddings", "count_tokens", "models", "batches"]
 Role = Literal["system", "user", "assistant", "tool"]
 Json = dict[str, Any]
 

@@ -252,6 +252,19 @@ class RateLimit:
     burst: int | None = Field(default=None, ge=1)
 
 
+@checked(frozen=True, config=STRICT, kw_only=True)
+class BatchPace:
+    """How long a batch is being worked on: it is over when both have gone by.
+
+    Args:
+        polls: Times its state can be asked for while it is.
+        seconds: From its submission on.
+    """
+
+    polls: int = Field(default=1, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
+
+
 def _rate_limit(value: object) -> object:
     return {"requests_per_minute": value} if isinstance(value, int | float) else value
 
@@ -265,6 +278,7 @@ class Scenario:
         rate_limits: By vendor; requests per minute for short.
         latency: For requests whose rule has none; milliseconds for short.
         models: Names listed by the models endpoint.
+        batches: How long batches take.
         seed: Of every random draw.
     """
 
@@ -272,6 +286,7 @@ class Scenario:
     rate_limits: Mapping[str, Annotated[RateLimit, BeforeValidator(_rate_limit)]] = field(default_factory=dict)
     latency: Annotated[Latency | None, BeforeValidator(_latency)] = None
     models: tuple[str, ...] = ("simulated-model",)
+    batches: BatchPace = field(default_factory=BatchPace)
     seed: int = 0
 
     @classmethod

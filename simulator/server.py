@@ -14,7 +14,8 @@ from aiohttp import web
 
 from ..configs.errors import ConfigError
 from .anthropic import AnthropicWire
-from .base import BadRequest, Failure, Reply, Wire, decode, encode
+from .base import BadRequest, Counts, Failure, Reply, Wire, decode, encode
+from .batches import BatchDesk, BatchRoute, batch_route
 from .engine import Engine, Verdict
 from .faults import BY_STATUS, IN_TRANSIT, Manner, broken_line, refusal_manner, split
 from .google import GoogleWire
@@ -55,6 +56,7 @@ class _Route:
     endpoint: Endpoint
     model: str = ""
     stream: bool = False
+    batch: BatchRoute | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class Server:
         self.log = log
         self.stopping = asyncio.Event()
         self._number = 0
+        self._desk = BatchDesk(self._record_in_batch)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request."""
@@ -109,7 +112,7 @@ class Server:
     async def _serve(self, call: _Call, key: str | None) -> web.StreamResponse:
         wire, route, engine = call.route.wire, call.route, self.engine
         try:
-            if route.endpoint != "models":
+            if route.endpoint not in ("models", "batches"):
                 body = decode(await call.http.read())
                 if not isinstance(body, dict):
                     raise BadRequest("the body must be a JSON object")
@@ -135,13 +138,25 @@ class Server:
                 return broken
         if route.endpoint == "models":
             return self._whole(call, encode(wire.models(engine.scenario.models)), None)
+        if route.batch is not None:
+            return await self._batch(call, route.batch, key)
         try:
             reply = engine.reply(call.request, verdict, call.number, route.manner)
         except BadRequest as error:
             return self._fail(call, _failure(call, Fault("server_error", message=str(error))))
         if call.request.stream:
             return await self._stream(call, reply, verdict)
-        return await self._plain(call, reply)
+        return await self._plain(call, encode(wire.body(reply)), reply)
+
+    async def _batch(self, call: _Call, route: BatchRoute, key: str | None) -> web.StreamResponse:
+        base, sent = f"{call.http.scheme}://{call.http.host}", await call.http.read()
+        try:
+            body = self._desk.answer(route, self.engine, key, base, call.http.headers.get("Content-Type", ""), sent)
+        except (BadRequest, ValueError, TypeError) as error:
+            return self._fail(call, _failure(call, Fault("bad_request", message=str(error))))
+        except KeyError:
+            return self._fail(call, _failure(call, Fault("not_found", message=f"there is no {route.name!r}")))
+        return await self._plain(call, body, None)
 
     async def _break(self, call: _Call, fault: Fault) -> web.StreamResponse | None:
         """Play a fault that leaves no answer; None when there is one after all."""
@@ -172,8 +187,7 @@ class Server:
         self._record(call, 200, reply)
         return web.Response(body=body, headers={"Content-Type": "application/json", **call.headers})
 
-    async def _plain(self, call: _Call, reply: Reply) -> web.StreamResponse:
-        body = encode(call.route.wire.body(reply))
+    async def _plain(self, call: _Call, body: bytes, reply: Reply | None) -> web.StreamResponse:
         fault = call.fault
         if fault is None or fault.kind not in IN_TRANSIT or fault.kind == "tidy_cut":
             return self._whole(call, body, reply)
@@ -252,6 +266,27 @@ class Server:
                 cached_tokens=counts.cached if counts else 0,
                 cache_creation_tokens=counts.cache_creation if counts else 0,
                 latency_ms=(time.perf_counter() - call.arrived) * 1000,
+            )
+        )
+
+    def _record_in_batch(self, request: Request, reply: Reply | None, fault: Fault | None, status: int | None) -> None:
+        counts = reply.counts if reply else Counts(0)
+        self.log.add(
+            Served(
+                time=time.time(),
+                vendor=request.vendor,
+                endpoint=request.endpoint,
+                model=request.model,
+                answered=reply.model if reply else None,
+                status=status,
+                fault=fault.kind if fault else None,
+                stream=False,
+                input_tokens=counts.input,
+                output_tokens=counts.output,
+                cached_tokens=counts.cached,
+                cache_creation_tokens=counts.cache_creation,
+                latency_ms=0.0,
+                batch=True,
             )
         )
 
@@ -352,6 +387,9 @@ def _route(method: str, path: str) -> _Route | None:
         google = version.startswith("v1beta")
         wire, manner = _GOOGLE if google else _ANTHROPIC if vendor == "anthropic" else _OPENAI
         return _Route(vendor, wire, manner, "models")
+    batch = batch_route(method, vendor, version, rest)
+    if batch is not None:
+        return _Route(vendor, batch.form.wire, "error", "batches", batch=batch)
     name, _, action = rest.rpartition(":")
     if method == "POST" and version in ("v1", "v1beta", "v1beta1") and action in _METHODS:
         model = unquote(name).removeprefix("models/")

@@ -1,0 +1,468 @@
+"""`Batches`: work that can wait, handed in at the providers' batch APIs and collected hours later, by any process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from ..backends import registry
+from ..backends.base import BackendError
+from ..backends.batches import BatchApi, BatchRequest
+from ..configs.catalogue import ModelCard
+from ..configs.errors import ConfigError, PointsmanError
+from ..configs.words import FailureKind
+from ..ledger.batches import AskRow, BatchBook, BatchRow, Outcome, PartRow, owner_of
+from .ask import Ask, one_line
+from .attempts import Attempts
+from .batch_answers import judged
+from .briefing import brief
+from .context import StepContext, current, entered
+from .portability import portable
+from .spending import DEFAULT_OUTPUT, input_bound, scopes_of
+from .stored import ask_of, ask_text, reply_of, reply_text, step_of, step_record
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+    from .dispatcher import Dispatcher
+
+__all__ = ["BatchAnswer", "Batches"]
+
+_FIRST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 300.0
+_GROWTH: Final = 1.5
+_AT_ONCE: Final = 8
+"""Live calls under way at the same time."""
+_GROUP: Final = 200
+"""Answers written down in one transaction."""
+_BREATH: Final = 20
+"""Asks worked on, at a millisecond each, before others on the event loop have their turn."""
+_GIVE_UP_SECONDS: Final = 86_400.0
+"""How long a provider is asked again that takes no more batches now: as long as a batch itself may take."""
+_SHARE_OF_LIMIT: Final = 0.9
+"""Parts are measured by the asks as they are written down, which is not quite how they are sent."""
+_NOT_FOUND: Final = 404
+
+# The provider said no, so the batch is not there; whatever else went wrong, it may be.
+_REFUSED = frozenset(
+    {
+        FailureKind.RATE_LIMIT,
+        FailureKind.AUTH,
+        FailureKind.UNAVAILABLE,
+        FailureKind.QUOTA,
+        FailureKind.CONTEXT_LENGTH,
+        FailureKind.CONTENT_FILTER,
+        FailureKind.BAD_REQUEST,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer:
+    """What became of one ask.
+
+    Attributes:
+        place: Its place in the order of the asks, from 0.
+        name: The step it belongs to.
+        message: The reply, as `Dispatcher.call` gives it; None while it is open, or when there is none.
+        error: Why there is none.
+    """
+
+    place: int
+    name: str
+    message: AIMessage | None
+    error: str | None
+
+
+class Batches:
+    """Hands asks in at the providers' batch APIs, and collects the answers.
+
+    Each ask is decided as a live call is. Where the provider of the model decided on has a batch API, it goes there at
+    the price such work has; its worst case stays reserved in the budgets until it is answered. Whatever has no batch
+    API, and whatever came back without a usable answer, is asked live at the same tier or above. All that is needed to
+    go on is in the ledger's file, so another process can collect what this one submitted.
+
+    Args:
+        dispatcher: Decides, and makes the live calls.
+    """
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._home = dispatcher
+
+    @cached_property
+    def book(self) -> BatchBook:
+        """What is written down about them."""
+        return BatchBook(self._home.settings.state / "ledger.db")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if "book" in self.__dict__:
+            self.book.close()
+
+    async def submit(self, asks: Sequence[Ask], steps: Sequence[StepContext] | None = None) -> str:
+        """Hand asks in.
+
+        Args:
+            asks: What is asked.
+            steps: The step each belongs to; the current one for all when absent.
+
+        Returns:
+            The batch's id, for `collect`.
+
+        Raises:
+            ConfigError: There are no asks, or one cannot be written down.
+            BudgetExceeded: A cap leaves too little for the worst case of them all; nothing was handed in.
+        """
+        if not asks:
+            raise ConfigError("a batch needs at least one request")
+        batch = uuid.uuid4().hex[:12]
+        rows: list[AskRow] = []
+        for place, (ask, step) in enumerate(zip(asks, steps or [current()] * len(asks), strict=True)):
+            rows.append(await self._decided(batch, place, replace(ask, latency="batch"), step))
+            if place % _BREATH == 0:
+                await asyncio.sleep(0)
+        parts, rows = await asyncio.to_thread(self._parted, batch, rows)
+        await asyncio.to_thread(self.book.add, batch, parts, rows)
+        try:
+            parts = self._all_reserved(batch, parts)
+            for part in parts:
+                await self._hand_in(part)
+        finally:
+            self.book.let_go(batch)
+        return batch
+
+    async def poll(self, batch: str) -> BatchRow:
+        """Look once how far a batch is, take in what is ready, and ask live what must be.
+
+        Args:
+            batch: Its id.
+
+        Raises:
+            ConfigError: There is no such batch, or somebody else is at work on it.
+            BackendError: The provider refuses the key.
+            BudgetExceeded: A part that was not handed in yet no longer fits under a cap.
+        """
+        found = self.book.batch(batch)
+        if found.ended is None:
+            with self.book.held(batch):
+                await self._advance(batch)
+        return self.book.batch(batch)
+
+    async def collect(self, batch: str, *, pause: float = _FIRST_PAUSE) -> list[BatchAnswer]:
+        """Wait until every ask is answered, and give the answers; collecting again costs nothing.
+
+        Args:
+            batch: Its id.
+            pause: Seconds until the provider is asked a second time; later pauses are longer.
+
+        Raises:
+            ConfigError: As in `poll`.
+            BackendError: As in `poll`.
+            BudgetExceeded: As in `poll`.
+        """
+        if self.book.batch(batch).ended is None:
+            with self.book.held(batch):
+                while not await self._advance(batch):
+                    await asyncio.sleep(pause)
+                    pause = min(pause * _GROWTH, _LONGEST_PAUSE)
+                    self.book.stir(batch)
+        return await asyncio.to_thread(self.answers, batch)
+
+    def answers(self, batch: str) -> list[BatchAnswer]:
+        """What is known now, in the order of the asks.
+
+        Args:
+            batch: Its id.
+        """
+        return [
+            BatchAnswer(
+                row.place,
+                json.loads(row.facts)["step"]["step"],
+                None if row.reply is None else reply_of(row.reply),
+                row.error,
+            )
+            for row in self.book.asks(batch)
+        ]
+
+    async def _decided(self, batch: str, place: int, ask: Ask, step: StepContext) -> AskRow:
+        """Decide about one ask; its row's ``part`` names the model for now, where it can go into a batch."""
+        with entered(step):
+            attempts = await Attempts.decided(self._home, ask)
+        decision = attempts.decision
+        facts = {
+            "step": step_record(step),
+            "decision": decision.request,
+            "risk": decision.risk.value,
+            "rules": [hit.id for hit in decision.rules],
+            "candidates": decision.candidates,
+            "avoid": [],
+        }
+        row = AskRow(batch, place, None, "live", uuid.uuid4().hex, json.dumps(facts), ask_text(ask))
+        if decision.model is None:
+            return replace(row, state="done", ask="", error=one_line(attempts.error()))
+        card = self._home.cards[decision.model]
+        if self._api(card) is None or (letter := self._letter(ask, card, self._scopes(step))) is None:
+            return row
+        return replace(row, part=card.id, state="waiting", worst=letter.worst)
+
+    def _parted(self, batch: str, rows: list[AskRow]) -> tuple[list[PartRow], list[AskRow]]:
+        """Put the asks that are for one model, and under the same caps, into parts that its provider takes."""
+        parts: list[PartRow] = []
+        open_parts: dict[tuple[str, str], tuple[PartRow, int, int]] = {}
+        placed: list[AskRow] = []
+        for row in rows:
+            if row.part is None:
+                placed.append(row)
+                continue
+            api = self._known_api(row.part)
+            key = row.part, json.dumps(self._scopes(_step(row)), sort_keys=True)
+            part, count, size = open_parts.get(key, (None, 0, 0))
+            size += len(row.ask)
+            if part is None or count == api.most_requests or size > api.most_bytes * _SHARE_OF_LIMIT:
+                part, count, size = PartRow(uuid.uuid4().hex, batch, row.part), 0, len(row.ask)
+                parts.append(part)
+            open_parts[key] = part, count + 1, size
+            placed.append(replace(row, part=part.id))
+        return parts, placed
+
+    def _all_reserved(self, batch: str, parts: Iterable[PartRow]) -> list[PartRow]:
+        """Reserve for every part, or for none and forget the batch."""
+        reserved: list[PartRow] = []
+        try:
+            for part in parts:
+                reserved.append(self._reserved(part))  # noqa: PERF401 - those before a failure are needed
+        except BaseException:
+            for part in reserved:
+                self._release(part)
+            self.book.drop(batch)
+            raise
+        return reserved
+
+    def _reserved(self, part: PartRow) -> PartRow:
+        """Set the worst case of a part aside, under a name that outlives this process."""
+        scopes = self._scopes(_step(self.book.asks(part.batch, part=part.id)[0]))
+        most = self.book.charge(part.id)
+        if not scopes or not most:
+            return part
+        reservation = self._home.budgets.reserve(scopes, most, owner_of(part.batch), sent=True)
+        return self._noted(part, reservation=reservation)
+
+    def _release(self, part: PartRow) -> None:
+        if part.reservation is not None:
+            self._home.budgets.release(part.reservation)
+
+    def _noted(self, part: PartRow, **changes: Any) -> PartRow:
+        changed = replace(part, **changes)
+        self.book.update(changed)
+        return changed
+
+    async def _advance(self, batch: str) -> bool:
+        """Do for a batch what can be done now, and say whether all of it is answered."""
+        for stray in self.book.stray_reservations(batch):
+            self._home.budgets.release(stray)
+        for part in self.book.parts(batch):
+            if part.state == "planned":
+                await self._hand_in(part if part.reservation else self._reserved(part))
+            elif part.state == "sending":
+                await self._hand_in(part)
+            elif part.state == "sent":
+                await self._look(part)
+        await self._ask_live(batch)
+        over = not self.book.asks(batch, state="waiting")
+        if over:
+            self.book.end(batch)
+        return over
+
+    async def _hand_in(self, part: PartRow) -> None:
+        """Hand a part in, unless the provider has it already."""
+        card, api = self._card(part), self._known_api(part.model)
+        model, requests = await self._requests(part, card)
+        if not requests:
+            # Whoever gave it up ended before that was written down.
+            self._give_up(part, part.detail)
+            return
+        # Written down before it is sent: whoever finds it so looks for it at the provider first.
+        sending = self._noted(part, state="sending", at=part.at or time.time())
+        try:
+            vendor = await api.submit(model, part.id, requests, since=part.at if part.state == "sending" else None)
+        except Exception as error:
+            failure = self._failure(card, error)
+            said = one_line(failure)
+            if part.state == "sending" or failure.kind not in _REFUSED:
+                self._noted(sending, detail=said)
+                if failure.kind is FailureKind.AUTH:
+                    raise failure from error
+            elif failure.kind is FailureKind.RATE_LIMIT and time.time() - sending.at < _GIVE_UP_SECONDS:
+                self._noted(sending, state="planned", detail=said)
+            else:
+                self._give_up(sending, said)
+        else:
+            self._noted(sending, state="sent", vendor=vendor, detail="")
+
+    def _give_up(self, part: PartRow, said: str) -> None:
+        """Have what the provider did not take asked live."""
+        rows = self.book.asks(part.batch, part=part.id, state="waiting")
+        self.book.answer(part.batch, [Outcome(row.place, "live", row.ask, cost=0) for row in rows])
+        self._release(part)
+        self._noted(part, state="given_up", detail=said)
+
+    async def _look(self, part: PartRow) -> None:
+        """Ask how far a part is, and take its answers in when it is over."""
+        card, api = self._card(part), self._known_api(part.model)
+        waiting = {row.place: row for row in self.book.asks(part.batch, part=part.id, state="waiting")}
+        model, _ = self._home.clients.bound(Ask(()), card)
+        recorded = self.book.recorded(part.id)
+        lost: BackendError | None = None
+        detail = part.detail
+        try:
+            state = await api.state(model, part.vendor or "")
+            detail = state.detail
+            if not state.over:
+                self._noted(part, detail=detail)
+                return
+            group: list[tuple[AskRow, AIMessage | BackendError]] = []
+            async for name, outcome in api.collect(model, part.vendor or ""):
+                row = waiting.pop(_place(part, name), None)
+                if row is not None:
+                    group.append((row, outcome))
+                if len(group) == _GROUP:
+                    await self._take_in(part, card, group, recorded)
+                    group = []
+            await self._take_in(part, card, group, recorded)
+        except Exception as error:
+            failure = self._failure(card, error)
+            if failure.status != _NOT_FOUND:
+                self._noted(part, detail=one_line(failure))
+                if failure.kind is FailureKind.AUTH:
+                    raise failure from error
+                return
+            lost = BackendError(FailureKind.MALFORMED, f"the provider does not know the batch any more: {failure}")
+        missing = lost or BackendError(FailureKind.TIMEOUT, f"not answered: the batch is {detail}")
+        unanswered = [(row, missing) for row in waiting.values()]
+        await self._take_in(part, card, unanswered, recorded, billed=lost is not None)
+        if part.reservation is not None:
+            self._home.budgets.settle(part.reservation, self.book.charge(part.id))
+        self._noted(part, state="given_up" if lost else "collected", detail=detail)
+
+    async def _take_in(
+        self,
+        part: PartRow,
+        card: ModelCard,
+        answers: Sequence[tuple[AskRow, AIMessage | BackendError]],
+        recorded: set[int],
+        *,
+        billed: bool = False,
+    ) -> None:
+        """Record the calls that are not, then what became of the asks: so nothing is recorded twice or not at all."""
+        outcomes: list[Outcome] = []
+        for row, answer in answers:
+            call, outcome = judged(self._home, card, part, row, answer, billed=billed)
+            outcomes.append(outcome)
+            if row.place not in recorded:
+                self._home.ledger.record(call)
+            if len(outcomes) % _BREATH == 0:
+                await asyncio.sleep(0)
+        await asyncio.to_thread(self._home.ledger.flush)
+        await asyncio.to_thread(self.book.answer, part.batch, outcomes)
+
+    async def _ask_live(self, batch: str) -> None:
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(row: AskRow) -> None:
+            async with gate:
+                await self._answered_live(row)
+
+        async with asyncio.TaskGroup() as tasks:
+            for row in self.book.asks(batch, state="live"):
+                tasks.create_task(one(row))
+
+    async def _answered_live(self, row: AskRow) -> None:
+        step, facts = _step(row), json.loads(row.facts)
+        avoid = tuple((str(name), str(reason)) for name, reason in facts["avoid"])
+        try:
+            with entered(step, unavailable=(*step.unavailable, *avoid)):
+                message = await self._home.call(ask_of(row.ask))
+        except PointsmanError as error:
+            outcome = Outcome(row.place, "done", error=one_line(error))
+        else:
+            outcome = Outcome(row.place, "done", reply=reply_text(message))
+        self.book.answer(row.batch, [outcome])
+
+    async def _requests(self, part: PartRow, card: ModelCard) -> tuple[Any, list[BatchRequest]]:
+        """The chat model of a part, and its asks in the form the model takes."""
+        requests: list[BatchRequest] = []
+        model: Any = None
+        for row in self.book.asks(part.batch, part=part.id, state="waiting"):
+            ask = ask_of(row.ask)
+            letter = self._letter(ask, card, self._scopes(_step(row)))
+            if letter is None:
+                raise ConfigError(f"batch {part.batch}: {card.id} no longer takes ask {row.place}")
+            model, binding = self._home.clients.bound(ask, card)
+            name = f"{part.id}-{row.place}"
+            requests.append(BatchRequest(name, letter.messages, {**binding, **letter.options}))
+            if len(requests) % _BREATH == 0:
+                await asyncio.sleep(0)
+        return model, requests
+
+    def _letter(self, ask: Ask, card: ModelCard, scopes: dict[str, int | None]) -> _Letter | None:
+        """An ask in the form ``card`` takes, held to the output that is reckoned with; None where it takes none."""
+        messages, options = brief(ask, card)
+        carried = portable(messages, to=self._home.settings.providers[card.provider].backend, card=card)
+        if isinstance(carried, str):
+            return None
+        limit, worst = ask.max_output, 0
+        if scopes:
+            limit = min(limit or DEFAULT_OUTPUT, card.max_output or DEFAULT_OUTPUT)
+            bound = input_bound(carried, ask.tools)
+            worst = self._home.prices.worst_case(card.id, bound, limit, datetime.now(UTC)) or 0
+        option = self._home.clients.backend(card).output_limit
+        if limit is not None and option:
+            options = {option: limit, **options}
+        return _Letter(carried, options, worst)
+
+    def _scopes(self, step: StepContext) -> dict[str, int | None]:
+        return scopes_of(step.run, self._home.policy.routing.budgets)
+
+    def _api(self, card: ModelCard) -> BatchApi | None:
+        return registry.batches(self._home.settings.providers[card.provider].backend)
+
+    def _known_api(self, model: str) -> BatchApi:
+        api = self._api(self._home.cards[model])
+        if api is None:
+            raise ConfigError(f"{model} has no batch API any more: give its provider the backend it had")
+        return api
+
+    def _card(self, part: PartRow) -> ModelCard:
+        card = self._home.cards.get(part.model)
+        if card is None:
+            raise ConfigError(f"batch {part.batch} is for {part.model}: put that model back into models.yaml")
+        return card
+
+    def _failure(self, card: ModelCard, error: Exception) -> BackendError:
+        failure = error if isinstance(error, BackendError) else self._home.clients.backend(card).failure(error)
+        if failure is None:
+            raise error
+        return failure
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    messages: Sequence[Any]
+    options: dict[str, Any]
+    worst: int
+
+
+def _step(row: AskRow) -> StepContext:
+    return step_of(json.loads(row.facts)["step"])
+
+
+def _place(part: PartRow, name: str) -> int:
+    label, _, place = name.rpartition("-")
+    return int(place) if label == part.id and place.isdigit() else -1

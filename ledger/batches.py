@@ -1,0 +1,292 @@
+"""`BatchBook`: the batches that providers work on, in the ledger's file, so that any process can go on with them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..configs.errors import ConfigError, PointsmanError
+from .budgets import LASTING
+from .connection import Connection, connect, explain, lock_of, transaction
+from .processes import ended, this_process
+
+__all__ = ["AskRow", "BatchBook", "BatchRow", "Outcome", "PartRow", "PartState", "owner_of"]
+
+_KEPT_SECONDS = 30 * 86_400.0
+"""How long a batch is kept from its submission on; after that no provider has the answers any more."""
+_SILENT_SECONDS = 3_600.0
+"""A holder that cannot be seen from here, and has not stirred for so long, is taken for gone."""
+
+PartState = Literal["planned", "sending", "sent", "collected", "given_up"]
+"""``sending``: it may have been handed in. ``given_up``: it was not, or its answers are lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One batch with the counts of its asks; ``ended`` is None until none of them is open."""
+
+    id: str
+    at: float
+    ended: float | None = None
+    asks: int = 0
+    answered: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """What goes to one model in one go.
+
+    Attributes:
+        id: The label it is handed in under.
+        at: When it was first about to be handed in, seconds since the epoch; 0 before.
+        reservation: Its reservation in the budgets, None where nothing is capped.
+        vendor: The provider's id of it, None until that is known.
+        detail: What the provider last said of it.
+    """
+
+    id: str
+    batch: str
+    model: str
+    state: PartState = "planned"
+    at: float = 0.0
+    reservation: str | None = None
+    vendor: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskRow:
+    """One ask.
+
+    Attributes:
+        place: Its place in the order of the asks, from 0.
+        part: The part it is in; None where it was never meant for one.
+        state: ``waiting`` for its part, to be asked ``live``, or ``done``.
+        call: Id of the ledger's row of its call in the part.
+        facts: JSON of the step it belongs to, and of what was decided about it.
+        ask: JSON of what is asked, empty once it is done.
+        worst: Picodollars it can cost at most in its part.
+        cost: Picodollars it did cost there, None while that is unknown.
+        reply: JSON of the reply.
+        error: Why there is none.
+    """
+
+    batch: str
+    place: int
+    part: str | None
+    state: Literal["waiting", "live", "done"]
+    call: str
+    facts: str
+    ask: str
+    worst: int = 0
+    cost: int | None = None
+    reply: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an ask: the fields of `AskRow` that change."""
+
+    place: int
+    state: Literal["live", "done"]
+    ask: str = ""
+    facts: str | None = None
+    cost: int | None = None
+    reply: str | None = None
+    error: str | None = None
+
+
+def owner_of(batch: str) -> str:
+    """The name under which a batch reserves money, whichever process works on it."""
+    return f"{LASTING}{batch}"
+
+
+class BatchBook:
+    """Keeps batches; each method happens as a whole or not at all.
+
+    Args:
+        path: The ledger's file.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pid = os.getpid()
+        self._lock = lock_of(path)
+        self._connection = connect(path)
+
+    def add(self, batch: str, parts: Sequence[PartRow], asks: Sequence[AskRow]) -> None:
+        """Write a new batch down, held by this process, and forget those that are too old to be collected."""
+        now = time.time()
+        with self._changing() as connection:
+            connection.execute("DELETE FROM batches WHERE at < ?", (now - _KEPT_SECONDS,))
+            connection.execute(
+                "INSERT INTO batches (id, at, holder, held) VALUES (?, ?, ?, ?)",
+                (batch, now, this_process(), now),
+            )
+            connection.executemany("INSERT INTO batch_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _values(parts))
+            connection.executemany("INSERT INTO batch_asks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _values(asks))
+
+    def drop(self, batch: str) -> None:
+        """Forget a batch of which nothing was handed in."""
+        with self._changing() as connection:
+            connection.execute("DELETE FROM batches WHERE id = ?", (batch,))
+
+    def batch(self, batch: str) -> BatchRow:
+        """The batch of this id.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        found = self._batches("WHERE id = ?", batch)
+        if not found:
+            raise ConfigError(f"there is no batch {batch!r}: pointsman batch list shows those there are")
+        return found[0]
+
+    def batches(self) -> list[BatchRow]:
+        """All of them, the newest first."""
+        return self._batches("ORDER BY at DESC, id")
+
+    def parts(self, batch: str) -> list[PartRow]:
+        """The parts of a batch."""
+        names = "id, batch, model, state, at, reservation, vendor, detail"
+        query = f"SELECT {names} FROM batch_parts WHERE batch = ? ORDER BY model, id"  # noqa: S608 - our own words
+        return [PartRow(*row) for row in self._read(query, batch)]
+
+    def asks(self, batch: str, *, part: str | None = None, state: str | None = None) -> list[AskRow]:
+        """The asks of a batch in their order.
+
+        Args:
+            batch: The batch.
+            part: Only those of this part.
+            state: Only those in this state.
+        """
+        names = "batch, place, part, state, call, facts, ask, worst, cost, reply, error"
+        query = (
+            f"SELECT {names} FROM batch_asks WHERE batch = ?1 AND (?2 IS NULL OR part = ?2) "  # noqa: S608 - our own words
+            "AND (?3 IS NULL OR state = ?3) ORDER BY place"
+        )
+        return [AskRow(*row) for row in self._read(query, batch, part, state)]
+
+    def update(self, part: PartRow) -> None:
+        """Write down how a part stands."""
+        with self._changing() as connection:
+            connection.execute(
+                "UPDATE batch_parts SET state = ?, at = ?, reservation = ?, vendor = ?, detail = ? WHERE id = ?",
+                (part.state, part.at, part.reservation, part.vendor, part.detail, part.id),
+            )
+
+    def answer(self, batch: str, outcomes: Iterable[Outcome]) -> None:
+        """Write down what became of asks; what became of one that is done stays."""
+        values = [(one.state, one.ask, one.facts, one.cost, one.reply, one.error, batch, one.place) for one in outcomes]
+        with self._changing() as connection:
+            connection.executemany(
+                "UPDATE batch_asks SET state = ?, ask = ?, facts = coalesce(?, facts), cost = coalesce(?, cost), "
+                "reply = ?, error = ? WHERE batch = ? AND place = ? AND state <> 'done'",
+                values,
+            )
+
+    def end(self, batch: str) -> None:
+        """Note that all of a batch is answered."""
+        with self._changing() as connection:
+            connection.execute("UPDATE batches SET ended = coalesce(ended, ?) WHERE id = ?", (time.time(), batch))
+
+    def recorded(self, part: str) -> set[int]:
+        """Places of the part's asks whose call is in the ledger already."""
+        query = "SELECT place FROM batch_asks a WHERE part = ? AND EXISTS (SELECT 1 FROM calls c WHERE c.id = a.call)"
+        return {place for (place,) in self._read(query, part)}
+
+    def charge(self, part: str) -> int:
+        """Picodollars the part's asks cost together; one whose cost is unknown counts as what it can cost at most."""
+        # Added up here: SQLite's sum would overflow where money does not.
+        return sum(cost for (cost,) in self._read("SELECT coalesce(cost, worst) FROM batch_asks WHERE part = ?", part))
+
+    def stray_reservations(self, batch: str) -> list[str]:
+        """Reservations made for a batch by a process that ended before it could write down for which part."""
+        query = (
+            "SELECT id FROM reservations WHERE owner = ? AND id NOT IN "
+            "(SELECT reservation FROM batch_parts WHERE batch = ? AND reservation IS NOT NULL)"
+        )
+        return [found for (found,) in self._read(query, owner_of(batch), batch)]
+
+    @contextmanager
+    def held(self, batch: str) -> Iterator[None]:
+        """Keep every other worker away from a batch inside the block.
+
+        Raises:
+            ConfigError: Somebody is at work on it, or there is no such batch.
+        """
+        self.batch(batch)
+        with self._changing() as connection:
+            holder, since = connection.execute("SELECT holder, held FROM batches WHERE id = ?", (batch,)).fetchone()
+            if holder is not None and not _gone(holder, since):
+                raise ConfigError(f"batch {batch} is being worked on by another process or task: let it end first")
+            self._hold(connection, batch)
+        try:
+            yield
+        finally:
+            self.let_go(batch)
+
+    def stir(self, batch: str) -> None:
+        """Say that the holder is still at work."""
+        with self._changing() as connection:
+            self._hold(connection, batch)
+
+    def let_go(self, batch: str) -> None:
+        """Let others work on a batch."""
+        with self._changing() as connection:
+            connection.execute("UPDATE batches SET holder = NULL WHERE id = ?", (batch,))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _hold(self, connection: Connection, batch: str) -> None:
+        connection.execute("UPDATE batches SET holder = ?, held = ? WHERE id = ?", (this_process(), time.time(), batch))
+
+    def _batches(self, rest: str, *values: str) -> list[BatchRow]:
+        counts = ", ".join(
+            f"(SELECT count({what}) FROM batch_asks WHERE batch = id)"  # noqa: S608 - our own words
+            for what in ("*", "reply", "error")
+        )
+        query = f"SELECT id, at, ended, {counts} FROM batches {rest}"  # noqa: S608 - our own words
+        return [BatchRow(*row) for row in self._read(query, *values)]
+
+    def _read(self, query: str, *values: str | None) -> list[Any]:
+        with self._using() as connection:
+            return connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        with self._using() as connection, transaction(connection):
+            yield connection
+
+    @contextmanager
+    def _using(self) -> Iterator[Connection]:
+        if os.getpid() != self._pid:
+            raise PointsmanError("the batches were opened before this process was forked: open them again")
+        try:
+            with self._lock:
+                yield self._connection
+        except sqlite3.Error as error:
+            raise explain(self._path, error) from error
+
+
+def _values(rows: Iterable[PartRow | AskRow]) -> list[tuple[Any, ...]]:
+    return [astuple(row) for row in rows]
+
+
+def _gone(holder: str, since: float) -> bool:
+    gone = ended(holder)
+    return time.time() - since > _SILENT_SECONDS if gone is None else gone
