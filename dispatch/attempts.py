@@ -16,10 +16,11 @@ from ..configs.catalogue import ModelCard, Usage
 from ..configs.ids import new_id
 from ..configs.words import FailureKind
 from ..ledger.prices import PICODOLLARS
+from ..ledger.rows import CallRow
 from ..routing.decide import decide
 from ..routing.request import Circumstances, Funds
 from .ask import Ask, one_line, route_request
-from .booking import Booking
+from .booking import Booking, account
 from .briefing import brief
 from .cache_key import CacheRequest, cacheable
 from .checks import fault
@@ -212,7 +213,7 @@ class Attempts:
             self._apply_cure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
         self.answered = True
-        metadata["pointsman"] = self._booking.account(row, self.failures, self._skipped)
+        metadata["pointsman"] = self._account(row)
         return True
 
     async def failed(
@@ -321,8 +322,11 @@ class Attempts:
             return None
         row = self._booking.call(card, attempt=self._made, seconds=0.0, finish="cached", detail=why, cost=0)
         self._booking.record(row)
-        message.response_metadata["pointsman"] = self._booking.account(row, self.failures, self._skipped)
+        message.response_metadata["pointsman"] = self._account(row)
         return message
+
+    def _account(self, row: CallRow) -> dict[str, Any]:
+        return account(row, [hit.id for hit in self.decision.rules], self.failures, self._skipped)
 
     def _left(self) -> float:
         return self.deadline - _now()

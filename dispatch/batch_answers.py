@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ..configs.words import FailureKind
 from ..ledger.batches import AskRow, Outcome, PartRow
 from ..ledger.rows import CallRow
 from .ask import Ask, one_line
+from .booking import account
 from .checks import fault
 from .stored import ask_of, ask_text, reply_text, step_of
 
@@ -88,7 +89,7 @@ def judged(
         call = replace(call, answered_by=reply.model, finish=reply.finish, usage=reply.usage)
         call = replace(call, **_priced(home, card, call))
     if wrong is None and not isinstance(answer, BackendError):
-        answer.response_metadata["pointsman"] = _account(call, facts["rules"])
+        answer.response_metadata["pointsman"] = account(call, facts["rules"])
         return call, Outcome(row.place, "done", cost=call.cost, reply=reply_text(answer))
     kind, detail = wrong or (FailureKind.MALFORMED, "")
     call = replace(call, failure=kind.value, detail=one_line(f"batch {part.batch}: {detail}"))
@@ -130,21 +131,3 @@ def _discounted(cost: int, discount: float) -> int:
     # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
     left = Decimal(cost) * (1 - Decimal(str(discount)))
     return int(left.quantize(Decimal(1), ROUND_HALF_EVEN))
-
-
-def _account(call: CallRow, rules: list[str]) -> dict[str, Any]:
-    return {
-        "decision": call.decision,
-        "model": call.model,
-        "answered_by": call.answered_by,
-        "tier": call.tier,
-        "risk": call.risk,
-        "attempt": call.attempt,
-        "cost": call.cost,
-        "seconds": call.latency,
-        "confidence": None,
-        "usage": asdict(call.usage) if call.usage else None,
-        "rules": rules,
-        "failed": [],
-        "skipped": [],
-    }

@@ -21,7 +21,7 @@ from .errors import Failure
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
 
-__all__ = ["Booking"]
+__all__ = ["Booking", "account"]
 
 
 class Booking:
@@ -90,31 +90,33 @@ class Booking:
         if self._step.run.observe is not None:
             self._step.run.observe(row)
 
-    def account(
-        self, row: CallRow, failures: Sequence[Failure] = (), skipped: Sequence[tuple[str, str]] = ()
-    ) -> dict[str, Any]:
-        """Say in plain values which model answered, why, and what it cost; it stands in the reply's metadata.
 
-        Args:
-            row: The call that was answered.
-            failures: Models asked before, in vain.
-            skipped: Models passed over, each with its reason.
-        """
-        return {
-            "decision": row.decision,
-            "model": row.model,
-            "answered_by": row.answered_by,
-            "tier": row.tier,
-            "risk": row.risk,
-            "attempt": row.attempt,
-            "cost": row.cost,
-            "seconds": row.latency,
-            "confidence": row.confidence,
-            "usage": asdict(row.usage) if row.usage else None,
-            "rules": [hit.id for hit in self._decision.rules],
-            "failed": [f"{failure.model}: {failure.kind}" for failure in failures],
-            "skipped": [f"{model}: {reason}" for model, reason in skipped],
-        }
+def account(
+    row: CallRow, rules: Sequence[str], failures: Sequence[Failure] = (), skipped: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """Say in plain values which model answered, why, and what it cost; it stands in the reply's metadata.
+
+    Args:
+        row: The call that was answered.
+        rules: Ids of the rules that applied.
+        failures: Models asked before, in vain.
+        skipped: Models passed over, each with its reason.
+    """
+    return {
+        "decision": row.decision,
+        "model": row.model,
+        "answered_by": row.answered_by,
+        "tier": row.tier,
+        "risk": row.risk,
+        "attempt": row.attempt,
+        "cost": row.cost,
+        "seconds": row.latency,
+        "confidence": row.confidence,
+        "usage": asdict(row.usage) if row.usage else None,
+        "rules": list(rules),
+        "failed": [f"{failure.model}: {failure.kind}" for failure in failures],
+        "skipped": [f"{model}: {reason}" for model, reason in skipped],
+    }
 
 
 def _decision_row(made: Decision, step: StepContext) -> DecisionRow:

@@ -13,13 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from ..configs.errors import ConfigError
+from ..configs.catalogue import Usage
+from ..configs.schema import HealthLimits
 from ..configs.words import FailureKind
+from .pace import Pace
 
-__all__ = ["Breaker", "HealthKey", "HealthLimits", "HealthState", "State", "Verdict"]
+__all__ = ["Breaker", "Cause", "HealthKey", "HealthState", "State", "Verdict"]
 
 State = Literal["closed", "open", "half_open"]
 Verdict = Literal["ill", "down", "well", "neutral"]
+Cause = Literal["ill", "down", "slow"]
+"""Why it opened: ``ill`` with failures that pass by themselves; ``down`` for want of a key, money or the model, which
+somebody must see to; ``slow``, though it does answer."""
 
 # Below 20 calls the 95th percentile by nearest rank is the slowest call itself.
 _P95_CALLS: Final = 20
@@ -35,52 +40,6 @@ class HealthKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class HealthLimits:
-    """When a breaker opens, and for how long. All times are seconds.
-
-    Attributes:
-        window: How long a call counts.
-        samples: The most calls remembered of one key; older ones make room.
-        consecutive: Failures in a row that open it.
-        rate: Share of failures, in 0..1, that opens it once there are ``calls`` of them in the window.
-        calls: The least number of calls before a share or a percentile means anything.
-        sla: 95th percentile of the latency above which it opens; None for no such bound.
-        cool_down: How long it stays open the first time; each time in a row it doubles.
-        cool_down_cap: Where the doubling ends, jitter not counted.
-        jitter: Largest share by which a cool-down is lengthened at random, so that not all come back at once.
-        longest_hold: The longest ``retry-after`` that is believed.
-
-    Raises:
-        ConfigError: A limit is out of its range.
-    """
-
-    window: float = 60.0
-    samples: int = 512
-    consecutive: int = 5
-    rate: float = 0.5
-    calls: int = 10
-    sla: float | None = None
-    cool_down: float = 5.0
-    cool_down_cap: float = 300.0
-    jitter: float = 0.2
-    longest_hold: float = 86_400.0
-
-    def __post_init__(self) -> None:
-        fine = (
-            0 < self.window < math.inf
-            and 1 <= self.calls <= self.samples
-            and self.consecutive >= 1
-            and 0 < self.rate <= 1
-            and (self.sla is None or self.sla > 0)
-            and 0 < self.cool_down <= self.cool_down_cap < math.inf
-            and 0 <= self.jitter < math.inf
-            and 0 < self.longest_hold < math.inf
-        )
-        if not fine:
-            raise ConfigError(f"the limits of a breaker do not fit together: {self}")
-
-
-@dataclass(frozen=True, slots=True)
 class HealthState:
     """One breaker as it stands, for display.
 
@@ -90,6 +49,7 @@ class HealthState:
         p95: 95th percentile (nearest rank) of the latencies of answered calls in seconds, None without any.
         retry_in: Seconds until a probe may pass, 0 when calls pass already.
         reason: Why it opened, empty while it is closed.
+        cause: What kind of reason that is.
         trips: Times it opened in a row.
     """
 
@@ -101,6 +61,7 @@ class HealthState:
     p95: float | None
     retry_in: float
     reason: str
+    cause: Cause
     trips: int
 
 
@@ -113,11 +74,14 @@ class Breaker:
         self.generation = 0
         self.until = 0.0
         self.reason = ""
+        self.cause: Cause = "ill"
         self.trips = 0
         self.closed_at = -math.inf
         self.probe: weakref.ref[object] | None = None
         self.window = _Window(limits.window, limits.samples)
+        self.pace = Pace(limits.calls)
         self.consecutive = 0
+        self.slow_in_a_row = 0
 
     def refusal(self, now: float) -> str | None:
         """Why no call may pass now, None when one may."""
@@ -133,26 +97,42 @@ class Breaker:
         self,
         now: float,
         latency: float,
+        usage: Usage | None,
         kind: FailureKind | None,
         verdict: Verdict,
         jitter: Callable[[], float],
     ) -> None:
         """Count a call made while it was closed, and open if that was one too many."""
         well = verdict == "well"
-        slow = self.sla is not None and latency > self.sla
         # The latency of a failure would make a provider that refuses quickly look fast.
-        self.window.add(now, well, latency if kind is None else None, slow)
+        answered = kind is None
+        slow = answered and latency > self._bound(latency, usage)
+        self.window.add(now, well, latency if answered else None, slow)
         self.consecutive = 0 if well else self.consecutive + 1
-        reason = str(kind) if verdict == "down" else self._illness()
-        if reason:
-            self._trip(now, reason, jitter(), longest=verdict == "down")
+        if answered:
+            self.slow_in_a_row = self.slow_in_a_row + 1 if slow else 0
+        if verdict == "down":
+            self._trip(now, str(kind), "down", jitter())
+        elif reason := self._illness():
+            self._trip(now, reason, "ill", jitter())
+        elif reason := self._slowness():
+            self._trip(now, reason, "slow", jitter())
 
-    def probed(self, now: float, latency: float, kind: FailureKind | None, verdict: Verdict, jitter: float) -> None:
+    def probed(
+        self,
+        now: float,
+        latency: float,
+        usage: Usage | None,
+        kind: FailureKind | None,
+        verdict: Verdict,
+        jitter: float,
+    ) -> None:
         """Close or open again by what the probe brought back."""
+        bound = self._bound(latency, usage) if kind is None else math.inf
         if verdict != "well":
-            self._trip(now, f"the probe failed: {kind}", jitter, longest=verdict == "down")
-        elif kind is None and self.sla is not None and latency > self.sla:
-            self._trip(now, f"the probe took {latency:.2f} s, over {self.sla:g} s", jitter)
+            self._trip(now, f"the probe failed: {kind}", "down" if verdict == "down" else "ill", jitter)
+        elif latency > bound:
+            self._trip(now, f"the probe took {latency:.2f} s, over {bound:.3g} s", "slow", jitter)
         elif now >= self.until:
             self.reason = ""
             self.closed_at = now
@@ -161,12 +141,13 @@ class Breaker:
     def hold(self, now: float, wait: float, *, current: bool) -> None:
         """Open until the provider's own time; the late answer of an earlier call can only lengthen that."""
         if current or self.reason:
-            self.open(now + wait, f"rate limited for {wait:g} s")
+            self.open(now + wait, f"rate limited for {wait:g} s", "ill")
 
-    def open(self, until: float, reason: str) -> None:
+    def open(self, until: float, reason: str, cause: Cause) -> None:
         """Let nothing through before ``until``."""
         self.until = max(self.until, until) if self.reason else until
         self.reason = reason
+        self.cause = cause
         self._start_anew()
 
     def state(self, key: HealthKey, now: float) -> HealthState:
@@ -182,26 +163,34 @@ class Breaker:
             p95=self.window.p95(),
             retry_in=max(0.0, self.until - now) if self.reason else 0.0,
             reason=self.reason,
+            cause=self.cause,
             trips=self.trips,
         )
 
     def _probing(self) -> bool:
         return self.probe is not None and self.probe() is not None
 
-    def _trip(self, now: float, reason: str, jitter: float, *, longest: bool = False) -> None:
+    def _bound(self, latency: float, usage: Usage | None) -> float:
+        """Seconds beyond which an answer is slow, infinite where nothing tells; a model's pace learns from each."""
+        if self.sla is not None:
+            return self.sla
+        return math.inf if usage is None else self.pace.bound(latency, usage, self.limits.slack)
+
+    def _trip(self, now: float, reason: str, cause: Cause, jitter: float) -> None:
         limits = self.limits
         if not self.reason and now - self.closed_at > limits.window:
             self.trips = 0
         doubled = limits.cool_down * 2.0 ** min(self.trips, _MOST_DOUBLINGS)
-        seconds = limits.cool_down_cap if longest else min(doubled, limits.cool_down_cap)
+        # What somebody must see to first will not be well in seconds.
+        seconds = limits.cool_down_cap if cause == "down" else min(doubled, limits.cool_down_cap)
         self.trips += 1
-        self.open(now + seconds * (1 + limits.jitter * jitter), reason)
+        self.open(now + seconds * (1 + limits.jitter * jitter), reason, cause)
 
     def _start_anew(self) -> None:
         # What calls of an earlier state bring back late must not be counted in this one.
         self.generation += 1
         self.window.clear()
-        self.consecutive = 0
+        self.consecutive = self.slow_in_a_row = 0
 
     def _illness(self) -> str:
         limits, window = self.limits, self.window
@@ -210,9 +199,21 @@ class Breaker:
         calls = len(window)
         if calls >= limits.calls and window.errors >= limits.rate * calls:
             return f"{window.errors} of {calls} calls failed"
+        return ""
+
+    def _slowness(self) -> str:
+        limits, window = self.limits, self.window
+        bound = "what is usual for it" if self.sla is None else f"{self.sla:g} s"
+        # One caller after the other never gets enough answers into the window for a percentile once they are slow.
+        if self.slow_in_a_row >= limits.consecutive:
+            return f"{self.slow_in_a_row} answers in a row took over {bound}"
+        if self.sla is None:
+            # One answer in twenty may be slow for reasons of its own where nobody has promised anything.
+            many = window.timed >= limits.calls and window.slow >= limits.rate * window.timed
+            return f"{window.slow} of {window.timed} answers took over {bound}" if many else ""
         enough = max(limits.calls, _P95_CALLS)
-        if self.sla is not None and window.timed >= enough and window.timed - window.slow < _rank(window.timed):
-            return f"p95 latency over {self.sla:g} s"
+        if window.timed >= enough and window.timed - window.slow < _rank(window.timed):
+            return f"p95 latency over {bound}"
         return ""
 
 

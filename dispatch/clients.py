@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..backends import registry
 from ..backends.base import Backend, Endpoint
 from ..configs.catalogue import ModelCard
 from ..configs.schema import Settings
+from .headroom import HeadroomKey
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -26,10 +29,12 @@ class Clients:
 
     Args:
         settings: Providers, keys and options.
+        on_headers: Called with the headers of each response and whose limits they tell of.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_headers: Callable[[HeadroomKey, Mapping[str, str]], None]) -> None:
         self._settings = settings
+        self._on_headers = on_headers
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
             weakref.WeakKeyDictionary()
         )
@@ -60,6 +65,7 @@ class Clients:
                     region=provider.region,
                     timeout=self._settings.routing.limits.deadline,
                     cache=self._settings.state / "models",
+                    on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
                     options={**provider.options, **self._settings.models[card.id].options},
                 )
             )

@@ -40,6 +40,9 @@ __all__ = ["Dispatcher", "default_dispatcher"]
 
 T = TypeVar("T")
 
+_LOOK_SECONDS = 0.25
+"""How soon a switch that another process has turned is heeded."""
+
 
 class Dispatcher:
     """Decides and carries out model calls under one configuration, and keeps what all calls share.
@@ -59,9 +62,9 @@ class Dispatcher:
         self.prices = PriceBook(settings.models)
         self.cards: Mapping[str, ModelCard] = {card.id: card for card in catalogue(settings, self.prices)}
         self.policy = policy_of(settings, tuple(self.cards.values()))
-        self.clients = Clients(settings)
-        self.health = Health()
-        self.headroom = Headrooms()
+        self.headroom = Headrooms.of(settings, self.cards.values())
+        self.clients = Clients(settings, self.headroom.hear)
+        self.health = Health.of(settings, self.cards.values(), self.ledger.path)
         self.switches = Switches(settings.state / SWITCHES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
 
@@ -100,7 +103,7 @@ class Dispatcher:
 
     def unusable(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, str]:
         """Provider or model -> why it cannot be used now, with what only one step must not use."""
-        switched = self.switches.reasons()
+        switched = self.switches.reasons(age=_LOOK_SECONDS)
         if not switched and not besides:
             return self._unavailable
         return {**self._unavailable, **switched, **dict(besides)}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from ..configs.catalogue import ModelCard
 from ..configs.errors import ConfigError
+from ..configs.schema import Settings
 from .limits import Headroom, Resource, read_limits
 
 __all__ = ["HeadroomKey", "Headrooms", "Rate", "Reservation", "Wait"]
@@ -55,6 +58,10 @@ class Wait:
         return self.reason
 
 
+_RESERVED: ContextVar[Reservation | None] = ContextVar("pointsman_reserved", default=None)
+"""The last reservation of the running task, which is that of the call it makes next."""
+
+
 class Headrooms:
     """What every provider and model still takes; safe to use from several threads.
 
@@ -84,6 +91,17 @@ class Headrooms:
                 ]
             )
 
+    @classmethod
+    def of(cls, settings: Settings, cards: Iterable[ModelCard]) -> Headrooms:
+        """Keep the limits that the models' entries name.
+
+        Args:
+            settings: Their entries.
+            cards: The catalogue made of them.
+        """
+        entries = [(HeadroomKey(card.provider, card.name), settings.models[card.id]) for card in cards]
+        return cls({key: Rate(entry.rpm, entry.tpm) for key, entry in entries if entry.rpm or entry.tpm})
+
     def fits(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Wait | None:
         """Say why a call would not fit now, None when it would.
 
@@ -110,20 +128,40 @@ class Headrooms:
             if wait is not None:
                 return wait
             account.take(need, now)
-            return Reservation(self, key, need)
+            reservation = Reservation(self, key, need)
+        _RESERVED.set(reservation)
+        return reservation
 
-    def observe(self, key: HeadroomKey, headers: Mapping[str, str]) -> dict[Resource, Headroom]:
-        """Learn from the headers of a response; settle the reservation of that call first.
+    def hear(self, key: HeadroomKey, headers: Mapping[str, str]) -> None:
+        """Learn from the headers of a response as they come in; they are those of the call that this task reserved for.
+
+        Args:
+            key: Whose limits.
+            headers: Of an answer or of a refusal.
+        """
+        self.observe(key, headers, _RESERVED.get())
+
+    def observe(
+        self, key: HeadroomKey, headers: Mapping[str, str], call: Reservation | None = None
+    ) -> dict[Resource, Headroom]:
+        """Learn from the headers of a response.
+
+        Args:
+            key: Whose limits.
+            headers: Names in any case.
+            call: The call they belong to, while it is not settled: the provider has counted it already. All others
+                under way count as not counted yet.
 
         Returns:
             What was read off them.
         """
-        with self._lock:
-            now = self._clock()
-            found = read_limits(headers, now)
-            if found:
-                self._accounts.setdefault(key, _Account([])).learn(found, now)
-            return found
+        now = self._clock()
+        found = read_limits(headers, now)
+        if found:
+            with self._lock:
+                mine = None if call is None or call.settled or call.key != key or call.home is not self else call
+                self._accounts.setdefault(key, _Account([])).learn(found, mine, now)
+        return found
 
     def left(self, key: HeadroomKey) -> dict[Resource, float]:
         """What is left of each known limit, reservations taken off; the tighter where there are two of a kind."""
@@ -141,31 +179,37 @@ class Headrooms:
             if reservation.settled:
                 return
             reservation.settled = True
-            self._accounts[reservation.key].give_back(reservation.need, used, self._clock())
+            self._accounts[reservation.key].give_back(reservation, used, self._clock())
 
 
 class Reservation:
-    """A call's share of its limits; as a ``with`` block it is released at the end unless it was settled."""
+    """A call's share of its limits; as a ``with`` block it is released at the end unless it was settled.
 
-    __slots__ = ("_home", "key", "need", "settled")
+    Attributes:
+        counted: None before its own headers came; then, of each limit they told, by how much more the provider had left
+            than was known here, the call itself taken off in both.
+    """
+
+    __slots__ = ("counted", "home", "key", "need", "settled")
 
     def __init__(self, home: Headrooms, key: HeadroomKey, need: _Need) -> None:
-        self._home = home
+        self.home = home
         self.key = key
         self.need = need
         self.settled = False
+        self.counted: dict[Resource, float] | None = None
 
     def settle(self, input_tokens: float, output_tokens: float = 0) -> None:
         """Replace the estimate by what was used; only the first word counts."""
-        self._home._settle(self, _Need(input_tokens, output_tokens))
+        self.home._settle(self, _Need(input_tokens, output_tokens))
 
     def keep(self) -> None:
         """Count the whole estimate as used: the call was sent, and nobody said what it took."""
-        self._home._settle(self, self.need)
+        self.home._settle(self, self.need)
 
     def release(self) -> None:
         """Give everything back: the call was never sent."""
-        self._home._settle(self, None)
+        self.home._settle(self, None)
 
     def __enter__(self) -> Self:
         return self
@@ -204,7 +248,6 @@ class _Bucket:
     level: float
     rate: float
     at: float
-    told: bool = False
 
     def level_at(self, now: float) -> float:
         # A clock that was set back must not take away what was there.
@@ -226,11 +269,16 @@ class _Bucket:
 
 
 class _Account:
-    """The buckets of one key and what calls under way have taken of them."""
+    """The buckets of one key, configured and told by the provider, and what calls under way have taken of them."""
 
-    def __init__(self, buckets: list[_Bucket]) -> None:
-        self.buckets = buckets
-        self._flying: dict[Resource, float] = {}
+    def __init__(self, configured: list[_Bucket]) -> None:
+        self._configured = configured
+        self._told: dict[Resource, _Bucket] = {}
+        self._flying: dict[Resource, float] = dict.fromkeys(_RESOURCES, 0.0)
+
+    @property
+    def buckets(self) -> list[_Bucket]:
+        return [*self._configured, *self._told.values()]
 
     def wait(self, need: _Need, now: float) -> Wait | None:
         waits = [wait for bucket in self.buckets if (wait := bucket.wait(need.of(bucket.resource), now))]
@@ -239,19 +287,29 @@ class _Account:
     def take(self, need: _Need, now: float) -> None:
         for bucket in self.buckets:
             bucket.level = bucket.level_at(now) - need.of(bucket.resource)
-        for resource in _RESOURCES:
-            self._flying[resource] = self._flying.get(resource, 0.0) + need.of(resource)
+        self._fly(need, 1)
 
-    def give_back(self, need: _Need, used: _Need | None, now: float) -> None:
-        for bucket in self.buckets:
+    def give_back(self, call: Reservation, used: _Need | None, now: float) -> None:
+        need, counted = call.need, call.counted
+        for bucket in self._configured:
             rest = need.of(bucket.resource) - (used.of(bucket.resource) if used else 0.0)
             bucket.level = min(bucket.limit, bucket.level_at(now) + rest)
-        for resource in _RESOURCES:
-            self._flying[resource] = max(0.0, self._flying.get(resource, 0.0) - need.of(resource))
+        for resource, bucket in self._told.items():
+            rest = need.of(resource) - (used.of(resource) if used else 0.0)
+            if counted is not None and resource in counted:
+                rest = _late(rest, counted[resource])
+            bucket.level = min(bucket.limit, bucket.level_at(now) + rest)
+        if counted is None:
+            self._fly(need, -1)
 
-    def learn(self, found: Mapping[Resource, Headroom], now: float) -> None:
+    def learn(self, found: Mapping[Resource, Headroom], call: Reservation | None, now: float) -> None:
+        counted: dict[Resource, float] = {}
+        if call is not None:
+            if call.counted is None:
+                self._fly(call.need, -1)
+            call.counted = counted
         for resource, headroom in found.items():
-            known = next((bucket for bucket in self.buckets if bucket.told and bucket.resource == resource), None)
+            known = self._told.get(resource)
             limit = headroom.limit or (known.limit if known else headroom.remaining)
             if limit <= 0:
                 continue
@@ -259,13 +317,32 @@ class _Account:
             rate = _refill(limit, remaining, headroom.resets_at, now)
             if known is None:
                 # Calls under way may not be in the provider's count yet, so they are taken off.
-                level = remaining - self._flying.get(resource, 0.0)
-                self.buckets.append(_Bucket(resource, limit, level, rate, now, told=True))
+                self._told[resource] = _Bucket(resource, limit, remaining - self._flying[resource], rate, now)
+                counted[resource] = -math.inf
                 continue
             # Answers overtake each other and others use the same key: the lower of the two counts is safe, and what
             # it may be too low by comes back with the refilling.
-            known.level = min(known.level_at(now), remaining)
+            level = known.level_at(now)
+            counted[resource] = remaining - level
+            known.level = min(level, remaining)
             known.limit, known.rate = limit, rate
+
+    def _fly(self, need: _Need, by: int) -> None:
+        for resource in _RESOURCES:
+            self._flying[resource] = max(0.0, self._flying[resource] + by * need.of(resource))
+
+
+def _late(rest: float, more: float) -> float:
+    """What settling still changes of a limit whose provider has counted the call already.
+
+    At the end the level must be what it would be, had the call been settled before its headers came: the lower of the
+    account here, which ``rest`` then corrects, and what the provider told.
+
+    Args:
+        rest: The estimate less what was used.
+        more: By how much more the provider had left than the account here with the whole estimate taken off.
+    """
+    return min(rest, more) if more > 0 else min(rest - more, 0.0)
 
 
 _RESOURCES: Final[tuple[Resource, ...]] = ("requests", "tokens", "input_tokens", "output_tokens")

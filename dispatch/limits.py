@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import MappingProxyType
-from typing import Final, Literal
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
 
-__all__ = ["Headroom", "Resource", "read_limits", "retry_after"]
+__all__ = ["Headroom", "Resource", "read_limits"]
 
 Resource = Literal["requests", "tokens", "input_tokens", "output_tokens"]
 
 
-@dataclass(frozen=True, slots=True)
-class Headroom:
+class Headroom(NamedTuple):
     """What is left of one limit.
 
     Attributes:
@@ -36,34 +34,63 @@ _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:
 _UNITS: Final = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 
 
-def _duration(text: str, _now: float) -> float | None:
-    found = _DURATION.fullmatch(text)
+# The headers of every answer are read, and of many answers within a second most values are the same.
+_kept = lru_cache(maxsize=256)
+
+
+@_kept
+def _duration(text: str) -> float | None:
+    """Seconds from now."""
+    found = _DURATION.fullmatch(text.strip())
     if found is None or not any(found.groups()):
         return _number(text)
     return sum(float(group) * unit for group, unit in zip(found.groups(), _UNITS, strict=True) if group)
 
 
-def _moment(text: str, now: float) -> float | None:
+@_kept
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch, by the provider's clock."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.strip())
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-_Reset = Callable[[str, float], float | None]
+class _Scheme(NamedTuple):
+    """The headers of one limit, and how their reset is written."""
 
-# Resource -> name of the headers ("limit", "remaining", "reset" in the gap) and how the reset is written.
+    resource: Resource
+    remaining: str
+    limit: str
+    reset: str
+    read_reset: Callable[[str], float | None]
+    is_moment: bool
+
+
+def _schemes(names: str, *resources: Resource, moments: bool) -> tuple[_Scheme, ...]:
+    read = _moment if moments else _duration
+    named = {resource: names.replace("KIND", resource.replace("_", "-")) for resource in resources}
+    return tuple(
+        _Scheme(
+            resource,
+            remaining=name.replace("WHAT", "remaining"),
+            limit=name.replace("WHAT", "limit"),
+            reset=name.replace("WHAT", "reset"),
+            read_reset=read,
+            is_moment=moments,
+        )
+        for resource, name in named.items()
+    )
+
+
 # platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"; Groq, Mistral, OpenRouter and others copy it.
 # platform.claude.com/docs/en/api/rate-limits, "Response headers".
-_TABLE: Final[Mapping[Resource, tuple[tuple[str, _Reset], ...]]] = MappingProxyType(
-    {
-        "requests": (("x-ratelimit-{}-requests", _duration), ("anthropic-ratelimit-requests-{}", _moment)),
-        "tokens": (("x-ratelimit-{}-tokens", _duration), ("anthropic-ratelimit-tokens-{}", _moment)),
-        "input_tokens": (("anthropic-ratelimit-input-tokens-{}", _moment),),
-        "output_tokens": (("anthropic-ratelimit-output-tokens-{}", _moment),),
-    }
+_SCHEMES: Final = (
+    *_schemes("x-ratelimit-WHAT-KIND", "requests", "tokens", moments=False),
+    *_schemes("anthropic-ratelimit-KIND-WHAT", "requests", "tokens", "input_tokens", "output_tokens", moments=True),
 )
+_NAMES: Final = frozenset(name for scheme in _SCHEMES for name in (scheme.remaining, scheme.limit, scheme.reset))
 
 
 def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, Headroom]:
@@ -74,44 +101,33 @@ def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, Headro
         now: Seconds since the epoch when they came. Where the response has a ``date``, moments are taken relative to
             it, since the two clocks may differ.
     """
-    lower = {name.lower(): value for name, value in headers.items()}
-    theirs = _http_date(lower.get("date", "")) or now
+    told: dict[str, str] = {}
+    date = ""
+    # One pass over all headers: each look into an HTTP client's headers is a pass of its own.
+    for name, value in headers.items():
+        low = name.lower()
+        if low in _NAMES:
+            told[low] = value
+        elif low == "date":
+            date = value
     found: dict[Resource, Headroom] = {}
-    for resource, schemes in _TABLE.items():
-        for scheme, read_reset in schemes:
-            remaining = _number(lower.get(scheme.format("remaining"), ""))
-            if remaining is None:
-                continue
-            wait = read_reset(lower.get(scheme.format("reset"), "").strip(), theirs)
-            resets_at = None if wait is None else now + max(0.0, wait)
-            found[resource] = Headroom(_number(lower.get(scheme.format("limit"), "")), remaining, resets_at)
-            break
+    if not told:
+        return found
+    theirs = _http_date(date) or now
+    for scheme in _SCHEMES:
+        if scheme.remaining not in told or scheme.resource in found:
+            continue
+        remaining = _number(told[scheme.remaining])
+        if remaining is None:
+            continue
+        reset = scheme.read_reset(told.get(scheme.reset, ""))
+        wait = reset - theirs if reset is not None and scheme.is_moment else reset
+        resets_at = None if wait is None else now + max(0.0, wait)
+        found[scheme.resource] = Headroom(_number(told.get(scheme.limit, "")), remaining, resets_at)
     return found
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Read how many seconds a provider asks to wait.
-
-    Sources: RFC 9110, section 10.2.3 (seconds or an HTTP date); ``retry-after-ms`` is OpenAI's finer form.
-
-    Args:
-        headers: Names in any case.
-        now: Seconds since the epoch when they came.
-    """
-    lower = {name.lower(): value for name, value in headers.items()}
-    millis = _number(lower.get("retry-after-ms", ""))
-    if millis is not None:
-        return millis / 1000
-    text = lower.get("retry-after", "")
-    seconds = _number(text)
-    if seconds is not None:
-        return seconds
-    moment = _http_date(text)
-    if moment is None:
-        return None
-    return max(0.0, moment - (_http_date(lower.get("date", "")) or now))
-
-
+@_kept
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -120,6 +136,7 @@ def _number(text: str) -> float | None:
     return value if 0 <= value < math.inf else None
 
 
+@_kept
 def _http_date(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp() if text else None

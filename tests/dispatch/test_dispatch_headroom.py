@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.headroom import HeadroomKey, Headrooms, Rate, Reservation, Wait
-from pointsman.dispatch.limits import Headroom, read_limits, retry_after
+from pointsman.dispatch.limits import Headroom, read_limits
 from pointsman.simulator import RateLimit, Scenario, Simulator
 
 NOW = 1_795_000_000.0
@@ -93,31 +93,11 @@ def test_moments_are_taken_by_the_providers_clock_where_it_tells_it() -> None:
         "date": format_datetime(datetime.fromtimestamp(fast, UTC), usegmt=True),
     }
     assert read_limits(headers, NOW)["requests"].resets_at == NOW + 30
-    wait = {"retry-after": format_datetime(datetime.fromtimestamp(fast + 7, UTC), usegmt=True), "date": headers["date"]}
-    assert retry_after(wait, NOW) == 7
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"Retry-After": "30"}, 30),
-        ({"retry-after": "1.5"}, 1.5),
-        ({"retry-after": "2", "retry-after-ms": "1234"}, 1.234),
-        ({"retry-after": format_datetime(datetime.fromtimestamp(NOW + 9, UTC), usegmt=True)}, 9),
-        ({"retry-after": format_datetime(datetime.fromtimestamp(NOW - 9, UTC), usegmt=True)}, 0),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "nan"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers, NOW) == seconds
 
 
 @given(
     st.dictionaries(
-        st.sampled_from([*_openai(1, 1, "1s"), "date", "retry-after", "anthropic-ratelimit-requests-reset",
+        st.sampled_from([*_openai(1, 1, "1s"), "date", "anthropic-ratelimit-requests-reset",
                          "anthropic-ratelimit-requests-remaining"]),
         st.text(max_size=12) | st.from_regex(r"-?\d{1,20}(\.\d+)?(ms|s|m|h)?", fullmatch=True),
     )
@@ -126,9 +106,10 @@ def test_no_header_can_break_the_reading(headers: dict[str, str]) -> None:
     for found in read_limits(headers, NOW).values():
         assert found.remaining >= 0
         assert found.resets_at is None or NOW <= found.resets_at < math.inf
-    wait = retry_after(headers, NOW)
-    assert wait is None or 0 <= wait < math.inf
-    Headrooms(clock=Clock()).observe(A, headers)
+    rooms = Headrooms(clock=Clock())
+    call = _granted(rooms.reserve(A, 1))
+    rooms.observe(A, headers, call)
+    call.settle(1)
 
 
 def test_without_any_limit_everything_fits() -> None:
@@ -211,6 +192,77 @@ def test_a_header_takes_calls_under_way_into_account() -> None:
     for reservation in flying:
         reservation.settle(10)
     assert rooms.left(A)["requests"] == 0
+
+
+def test_the_call_whose_headers_they_are_is_counted_once() -> None:
+    rooms = Headrooms(clock=Clock())
+    call, *flying = [_granted(rooms.reserve(A, 10)) for _ in range(40)]
+    rooms.observe(A, _openai(60, 59, "1s"), call)
+    assert rooms.left(A)["requests"] == 59 - 39
+    for reservation in (call, *flying):
+        reservation.settle(10)
+    assert rooms.left(A)["requests"] == 59 - 39
+
+
+def test_what_the_provider_told_is_not_raised_by_settling_the_call_it_has_counted() -> None:
+    rooms = Headrooms(clock=Clock())
+    rooms.observe(A, _openai(10_000, 10_000, "1s", "tokens"))
+    call = _granted(rooms.reserve(A, 100, 4_000))
+    # Others have used the same key meanwhile.
+    rooms.observe(A, _openai(10_000, 3_000, "42s", "tokens"), call)
+    assert rooms.left(A)["tokens"] == 3_000
+    call.settle(100, 50)
+    assert rooms.left(A)["tokens"] == 3_000
+
+
+def test_an_estimate_that_the_provider_did_not_count_comes_back_when_the_call_is_settled() -> None:
+    rooms = Headrooms(clock=Clock())
+    rooms.observe(A, _openai(10_000, 10_000, "1s", "tokens"))
+    call = _granted(rooms.reserve(A, 100, 4_000))
+    rooms.observe(A, _openai(10_000, 9_850, "1s", "tokens"), call)
+    assert rooms.left(A)["tokens"] == 5_900
+    call.settle(100, 50)
+    assert rooms.left(A)["tokens"] == 9_850
+
+
+@given(
+    level=st.integers(0, 1000), told=st.integers(0, 1000), need=st.integers(0, 500), used=st.integers(0, 500),
+    other=st.none() | st.integers(0, 300), first=st.booleans(),
+)  # fmt: skip
+def test_headers_that_come_before_the_call_is_settled_lead_where_those_after_it_do(
+    level: int, told: int, need: int, used: int, other: int | None, first: bool
+) -> None:
+    left = []
+    for late in (False, True):
+        rooms = Headrooms(clock=Clock())
+        if not first:
+            rooms.observe(A, _openai(1000, level, "1s", "tokens"))
+        beside = None if other is None else rooms.reserve(A, other)
+        call = rooms.reserve(A, need)
+        if isinstance(call, Wait):
+            return
+        if late:
+            call.settle(used)
+            rooms.observe(A, _openai(1000, told, "1s", "tokens"))
+        else:
+            rooms.observe(A, _openai(1000, told, "1s", "tokens"), call)
+            call.settle(used)
+        if isinstance(beside, Reservation):
+            beside.settle(other or 0)
+        left.append(rooms.left(A)["tokens"])
+    assert left[0] == left[1]
+
+
+def test_a_task_is_heard_with_its_own_reservation() -> None:
+    rooms = Headrooms(clock=Clock())
+    _granted(rooms.reserve(A, 10))
+    _granted(rooms.reserve(A, 10))
+    rooms.hear(A, _openai(60, 59, "1s"))
+    assert rooms.left(A)["requests"] == 58
+    assert rooms.left(B) == {}
+    _granted(rooms.reserve(B, 10))
+    rooms.hear(A, _openai(60, 59, "1s"))
+    assert rooms.left(A)["requests"] == 58
 
 
 def test_answers_that_overtake_each_other_do_not_bring_headroom_back() -> None:

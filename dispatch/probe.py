@@ -1,0 +1,93 @@
+"""Ask one model for a few words, to see whether it answers; what that shows counts for its health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from ..configs.errors import PointsmanError
+from ..configs.words import FailureKind, StepKind
+from ..ledger.rows import CallRow
+from .ask import Ask, one_line
+from .context import current, entered
+from .dispatcher import Dispatcher
+from .errors import AllFailed
+from .headroom import HeadroomKey
+from .health import HealthKey, speaks_well
+from .limits import Resource
+
+if TYPE_CHECKING:
+    from ..configs.catalogue import ModelCard
+
+__all__ = ["AGENT", "Probed", "probe"]
+
+AGENT: Final = "probe"
+"""Whose calls they are in the ledger."""
+
+_QUESTION: Final = "Are you there? Answer in one word."
+# The least that every vendor takes as a limit (OpenAI's Responses: 16).
+_OUTPUT_TOKENS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What became of a probe.
+
+    Attributes:
+        model: The model asked.
+        ok: It answered; a model that thinks may have used up the few tokens for that, which is as good.
+        seconds: To the whole answer, None where nothing was sent.
+        cost: Picodollars, None where unknown.
+        detail: What is wrong, empty where nothing is.
+        left: What is left of the limits that are known of it.
+    """
+
+    model: str
+    ok: bool
+    seconds: float | None
+    cost: int | None
+    detail: str
+    left: Mapping[Resource, float]
+
+
+async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
+    """Ask a model, past its breaker where that is open.
+
+    Args:
+        home: Whose configuration, ledger, budgets and health.
+        card: The model.
+        timeout: Seconds it may take.
+    """
+    from langchain_core.messages import HumanMessage
+
+    region = home.settings.providers[card.provider].region or ""
+    home.health.try_now(HealthKey(card.provider, card.name, region))
+    rows: list[CallRow] = []
+    others = tuple((other, f"only {card.id} is probed") for other in home.cards if other != card.id)
+    run = replace(current().run, observe=rows.append)
+    ask = Ask(
+        messages=[HumanMessage(_QUESTION)],
+        kind=StepKind.GATHER,
+        prefer=card.id,
+        max_output=_OUTPUT_TOKENS,
+        deadline=timeout,
+    )
+    detail = ""
+    with entered(run=run, agent=AGENT, unavailable=others):
+        try:
+            await home.call(ask)
+        except AllFailed as failed:
+            detail = failed.last
+        except PointsmanError as error:
+            detail = one_line(error)
+    row = rows[-1] if rows else None
+    ok = row is not None and speaks_well(None if row.failure is None else FailureKind(row.failure))
+    return Probed(
+        model=card.id,
+        ok=ok,
+        seconds=None if row is None else row.latency,
+        cost=None if row is None else row.cost,
+        detail="" if ok else f"{row.failure}: {row.detail}" if row is not None else detail,
+        left=home.headroom.left(HeadroomKey(card.provider, card.name)),
+    )
