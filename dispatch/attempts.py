@@ -18,6 +18,7 @@ from ..configs.words import FailureKind
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
 from ..routing.decide import decide
+from ..routing.ordering import worth_caching
 from ..routing.request import Circumstances, Funds
 from .ask import Ask, one_line, route_request
 from .booking import Booking, account
@@ -30,6 +31,7 @@ from .headroom import HeadroomKey, Reservation, Wait
 from .health import HealthKey, Permit
 from .portability import portable
 from .spending import DEFAULT_OUTPUT, input_bound, scopes_of
+from .warmth import conversation
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -42,9 +44,6 @@ _BACKOFF_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 20.0
 _PATIENCE_SECONDS = 30.0
 """How long a call waits for what parallel calls have reserved of a cap."""
-
-# Writing a prompt to a cache costs a quarter more than reading it, so short ones are not worth it.
-_LONG_PROMPT_TOKENS = 2048
 
 # The provider may have worked, and billed, although no complete answer came.
 _PERHAPS_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKind.MALFORMED})
@@ -124,6 +123,7 @@ class Attempts:
         self._scopes = scopes_of(self._step.run, self._policy.routing.budgets)
         self._retried: set[str] = set()
         self._flying: set[str] = set()
+        self._slow: set[str] = set()
         self._skipped: list[tuple[str, str]] = []
         self._made = 0
         self._request: CacheRequest | None = None
@@ -131,6 +131,7 @@ class Attempts:
         self.deadline = _now() + min(self.limits.deadline, ask.deadline or self.limits.deadline)
         self.failures: list[Failure] = []
         self.answered = False
+        self._thread = conversation(ask.messages, ask.tools)
         features = self._policy.features(route_request(ask, self._step, new_id()))
         self.decision = decide(features, self._policy, self._circumstances())
         self._queue = list(self.decision.candidates)
@@ -154,13 +155,19 @@ class Attempts:
             BudgetExceeded: A cap leaves too little for it.
         """
         while self._made < self.limits.attempts and self._left() > 0:
-            name = next((name for name in self._queue if name not in self._flying), None)
-            if name is None:
+            waiting = [name for name in self._queue if name not in self._flying]
+            if not waiting:
                 return None
+            # One that has become slow is still better than nobody, so the last call is kept for it.
+            wanted_slow = self._made + 1 == self.limits.attempts
+            name = next((name for name in waiting if (name in self._slow) is wanted_slow), waiting[0])
             card = self._home.cards[name]
+            await self._home.clients.ready(card)
             ready = self._prepared(card)
             if isinstance(ready, Wait) and len(self._queue) == 1 and ready.seconds < self._left():
                 await asyncio.sleep(ready.seconds)
+                continue
+            if ready is None:
                 continue
             if not isinstance(ready, Attempt):
                 self._skipped.append((card.id, str(ready)))
@@ -209,9 +216,12 @@ class Attempts:
         attempt.settle(row.usage, row.cost, billed=True)
         attempt.permit.record(first_token or seconds, None if wrong is None else wrong[0], usage=row.usage)
         self._booking.record(row)
+        self._home.history.observe(self._ask.task, row)
         if wrong is not None:
             self._apply_cure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
+        provider, tokens = self._home.settings.providers[card.provider], self.decision.features.tokens
+        self._home.warmth.noted(self._thread, row, tokens, provider, asked=bool(backend.prompt_cache))
         self.answered = True
         metadata["pointsman"] = self._account(row)
         return True
@@ -242,6 +252,7 @@ class Attempts:
         attempt.settle(row.usage, row.cost, billed=billed)
         attempt.permit.record(seconds, error.kind, retry_after=error.retry_after)
         self._booking.record(row)
+        self._home.history.observe(self._ask.task, row)
         if error.kind is FailureKind.AUTH:
             self._home.refused(card.provider)
         if self._apply_cure(card, Failure(card.id, error.kind, one_line(error)), error) == "retry":
@@ -341,17 +352,23 @@ class Attempts:
             needs_price=any(cap is not None for cap in self._scopes.values()),
             budget_left=self._budget_left() if "budget_left" in asked else None,
             funds=self._funds(),
+            experience=home.history.of(self._ask.task),
+            warm=home.warmth.of(self._thread, time.time()),
+            last=home.warmth.last(self._thread),
             down=frozenset(unavailable).union(home.open_circuits()) if "down" in asked else frozenset(),
         )
 
-    def _prepared(self, card: ModelCard) -> Attempt | Wait | str:
-        """Everything but money that a call of ``card`` needs, or why it cannot be made now."""
+    def _prepared(self, card: ModelCard) -> Attempt | Wait | str | None:
+        """Everything but money that a call of ``card`` needs, or why it cannot be made now; None puts it off."""
         home = self._home
         provider = home.settings.providers[card.provider]
         key = HealthKey(card.provider, card.name, provider.region or "")
-        permit = home.health.allow(key, last=len(self._queue) == 1)
+        permit = home.health.allow(key, last=card.id in self._slow)
         if isinstance(permit, str):
-            return permit
+            if card.id in self._slow or not home.health.merely_slow(key):
+                return permit
+            self._slow.add(card.id)
+            return None
         messages, options = brief(self._ask, card)
         carried = portable(messages, to=provider.backend, card=card)
         if isinstance(carried, str):
@@ -365,14 +382,9 @@ class Attempts:
         if isinstance(share, Wait):
             permit.cancel()
             return share
-        if self._worth_caching():
+        if worth_caching(self.decision.features):
             options = {**home.clients.backend(card).prompt_cache, **options}
         return Attempt(card, carried, options, permit, share, home)
-
-    def _worth_caching(self) -> bool:
-        """Whether the vendor should keep the prompt: a long one that the next turn will begin with."""
-        features = self.decision.features
-        return features.tokens >= _LONG_PROMPT_TOKENS and (self._ask.acting_tools > 0 or features.step > 1)
 
     async def _reserve(self, attempt: Attempt) -> None:
         """Set the worst case of the call aside, and hold the model to the output that was reckoned with."""

@@ -317,6 +317,7 @@ class Batches:
         """Ask how far a part is, and take its answers in when it is over."""
         card, api = self._card(part), self._known_api(part.model)
         waiting = {row.place: row for row in self.book.asks(part.batch, part=part.id, state="waiting")}
+        await self._home.clients.ready(card)
         model, _ = self._home.clients.bound(Ask(()), card)
         recorded = self.book.recorded(part.id)
         lost: BackendError | None = None
@@ -397,6 +398,7 @@ class Batches:
 
     async def _requests(self, part: PartRow, card: ModelCard) -> tuple[Any, list[BatchRequest]]:
         """The chat model of a part, and its asks in the form the model takes."""
+        await self._home.clients.ready(card)
         requests: list[BatchRequest] = []
         model: Any = None
         for row in self.book.asks(part.batch, part=part.id, state="waiting"):

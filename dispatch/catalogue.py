@@ -12,7 +12,7 @@ from ..backends import registry
 from ..configs.catalogue import ModelCard
 from ..configs.schema import ModelEntry, Settings
 from ..ledger.prices import PriceBook
-from ..routing.complexity import Scorer, heuristic
+from ..routing.complexity import Scorer, classified, heuristic
 from ..routing.policy import Policy
 
 __all__ = ["NO_KEY", "catalogue", "policy_of", "unavailable"]
@@ -22,6 +22,8 @@ NO_KEY = "no key: set "
 
 _MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pdf", "audio_inputs": "audio"}
 _PROBE_SECONDS = 0.25
+# Those that need nothing from a file.
+_PLAIN: Mapping[str, Scorer] = {"heuristic": heuristic, "classifier": classified}
 
 
 def catalogue(settings: Settings, prices: PriceBook, at: datetime | None = None) -> tuple[ModelCard, ...]:
@@ -74,14 +76,15 @@ def policy_of(settings: Settings, cards: tuple[ModelCard, ...]) -> Policy:
 
 def _scorer(settings: Settings) -> Scorer:
     """The judge of complexity that the policy names."""
-    if settings.routing.scorer == "heuristic":
-        return heuristic
-    from ..routing.learned import Learned, default
-    from ..routing.learned import load as load_router
-
     chosen = settings.routing.scorer
-    router = default() if chosen == "learned" else load_router(settings.project / chosen)
-    return Learned(router)
+    if chosen in _PLAIN:
+        return _PLAIN[chosen]
+    from ..routing import learned, nearest
+
+    kind, _, path = chosen.partition(":") if chosen.startswith("nearest:") else (chosen, "", "")
+    if kind == "nearest":
+        return nearest.Nearest(learned.load(settings.project / path) if path else learned.default())
+    return learned.Learned(learned.default() if kind == "learned" else learned.load(settings.project / kind))
 
 
 def unavailable(settings: Settings) -> Mapping[str, str]:

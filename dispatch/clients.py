@@ -38,35 +38,46 @@ class Clients:
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
             weakref.WeakKeyDictionary()
         )
+        self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
 
     def backend(self, card: ModelCard) -> Backend:
         """The backend that serves a card."""
         return self._backends[card.provider]
 
+    async def ready(self, card: ModelCard) -> None:
+        """Have the chat model of a card built, in a thread the first time: to load its SDK takes a second or two."""
+        loop = asyncio.get_running_loop()
+        if card.id in self._loops.get(loop, ()):
+            return
+        async with self._building.setdefault(loop, asyncio.Lock()):
+            models = self._loops.setdefault(loop, {})
+            if card.id not in models:
+                models[card.id] = await asyncio.to_thread(self._build, card)
+
     def bound(self, ask: Ask, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
-        """The chat model of a card, and the keyword arguments that give it the ask's tools."""
-        client = self._client(card)
+        """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
+        models = self._loops.setdefault(asyncio.get_running_loop(), {})
+        client = models.get(card.id)
+        if client is None:
+            client = models[card.id] = self._build(card)
         if not ask.tools:
             return client, {}
         choice = {} if ask.tool_choice is None else {"tool_choice": ask.tool_choice}
         binding: Any = client.bind_tools([dict(tool) for tool in ask.tools], **choice)
         return binding.bound, dict(binding.kwargs)
 
-    def _client(self, card: ModelCard) -> BaseChatModel:
-        models = self._loops.setdefault(asyncio.get_running_loop(), {})
-        if card.id not in models:
-            provider = self._settings.providers[card.provider]
-            models[card.id] = self.backend(card).chat_model(
-                Endpoint(
-                    model=card.name,
-                    base_url=provider.base_url,
-                    key=self._settings.key_of(card.provider),
-                    region=provider.region,
-                    timeout=self._settings.routing.limits.deadline,
-                    cache=self._settings.state / "models",
-                    on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
-                    options={**provider.options, **self._settings.models[card.id].options},
-                )
+    def _build(self, card: ModelCard) -> BaseChatModel:
+        provider = self._settings.providers[card.provider]
+        return self.backend(card).chat_model(
+            Endpoint(
+                model=card.name,
+                base_url=provider.base_url,
+                key=self._settings.key_of(card.provider),
+                region=provider.region,
+                timeout=self._settings.routing.limits.deadline,
+                cache=self._settings.state / "models",
+                on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
+                options={**provider.options, **self._settings.models[card.id].options},
             )
-        return models[card.id]
+        )

@@ -16,6 +16,7 @@ from ..configs.loader import environment, load
 from ..configs.schema import Settings
 from ..configs.words import FailureKind, Risk
 from ..ledger.budgets import BudgetExceeded, Budgets
+from ..ledger.experience import newest_calls
 from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
 from ..routing.decide import decide
@@ -29,9 +30,11 @@ from .clients import Clients
 from .headroom import Headrooms
 from .health import Health
 from .hedging import first_of
+from .history import History
 from .spending import STEP_INPUT
 from .streaming import Streamed, as_chunk, bounded, closing_chunk
 from .switches import SWITCHES_FILE, Switches
+from .warmth import Warmth
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -40,6 +43,7 @@ __all__ = ["Dispatcher", "default_dispatcher"]
 
 T = TypeVar("T")
 
+_REMEMBERED_CALLS = 2_000
 _LOOK_SECONDS = 0.25
 """How soon a switch that another process has turned is heeded."""
 
@@ -65,6 +69,10 @@ class Dispatcher:
         self.headroom = Headrooms.of(settings, self.cards.values())
         self.clients = Clients(settings, self.headroom.hear)
         self.health = Health.of(settings, self.cards.values(), self.ledger.path)
+        self.history = History(self.policy.routing.history.half_life)
+        if self.policy.routing.history.enabled:
+            self.history.load(newest_calls(self.ledger, _REMEMBERED_CALLS))
+        self.warmth = Warmth()
         self.switches = Switches(settings.state / SWITCHES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
 
@@ -125,7 +133,8 @@ class Dispatcher:
             only_usable: Leave out what cannot be used from here, for want of a key and the like.
         """
         reasons: Mapping[str, str] = self.unusable() if only_usable else {}
-        return decide(self.policy.features(request), self.policy, Circumstances(unavailable=reasons))
+        now = Circumstances(unavailable=reasons, experience=self.history.of(request.task))
+        return decide(self.policy.features(request), self.policy, now)
 
     def set_aside(self, request: RouteRequest) -> int:
         """Picodollars to keep for a step that is still to come: what it may cost where it is of high risk, else 0.

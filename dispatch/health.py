@@ -126,6 +126,12 @@ class Health:
                 breaker.probe = weakref.ref(permit)
             return permit
 
+    def merely_slow(self, key: HealthKey) -> bool:
+        """Whether calls are held back from a model only because it has become slow."""
+        with self._lock:
+            breaker = self._breaker(key)
+            return bool(breaker.reason) and breaker.cause == "slow"
+
     def try_now(self, key: HealthKey) -> None:
         """Let the next call to an open breaker through as the probe, before its time has come."""
         with self._lock:

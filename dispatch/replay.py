@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from ..ledger.rows import DecisionRow
 from ..routing import explain
 from ..routing.decision import Decision
 from ..routing.features import Features, features_dict
+from ..routing.ordering import EVIDENCE, heeded
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
 from .catalogue import catalogue, policy_of
@@ -56,6 +58,9 @@ def replay(
     the catalogue has the prices of that moment. Where the first choice changes, its cost is that of the recorded
     tokens at its own price then, and its time the mean of what was recorded of that model for that task. In the share
     of cases in which it failed there, the recorded course is taken to follow, its cost and time on top.
+
+    What history told and what was warm is not recorded, only that it put a model first. It is taken to do so again
+    wherever the policy still leaves that to evidence, so that no such difference counts as the policy's.
 
     Intervals are 95 % percentile intervals of a Poisson bootstrap over runs or decisions, and at the same time over
     the calls that tell of a model's time and failures (Chamandy et al., "Estimating Uncertainty for Massive Data
@@ -119,7 +124,13 @@ def _again(row: DecisionRow, policy: Policy) -> Decision | None:
         recorded = json.loads(row.features)
         if set(recorded) != _FEATURES:
             return None
-        return explain.replay(recorded, policy, Circumstances(unavailable=_unavailable(row)))
+        now = Circumstances(unavailable=_unavailable(row))
+        decision = explain.replay(recorded, policy, now)
+        told = {hit["id"] for hit in json.loads(row.rules)} & heeded(policy)
+        # Evidence of the same tier says nothing where the policy now chooses another tier.
+        if "cache.tier" in told or (told and decision.tier.value == row.tier):
+            decision = explain.replay(recorded, policy, replace(now, proven=row.model))
+        return decision
     except (ConfigError, KeyError, TypeError, ValueError):
         return None
 
@@ -151,7 +162,7 @@ def _compare(
     row: DecisionRow, course: Course | None, decision: Decision, seen: Seen, prices: PriceBook
 ) -> tuple[Replayed, Expected]:
     outcome: Outcome = "same" if decision.model == row.model else "none" if decision.model is None else "other"
-    then = [str(hit["id"]) for hit in json.loads(row.rules)]
+    then = [str(hit["id"]) for hit in json.loads(row.rules) if hit["id"] not in EVIDENCE]
     now = [hit.id for hit in decision.rules]
     expected, left_out = _expect(row, course, decision.model, outcome, seen, prices)
     found = Replayed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -11,6 +10,7 @@ from ..configs.catalogue import ModelCard
 from ..configs.words import Risk, Tier
 from .decision import Decision, Rejection, RuleHit
 from .features import Features
+from .ordering import Ordering, cost
 from .policy import CompiledCard, Policy
 from .request import Circumstances, Funds
 from .risk import judge
@@ -27,8 +27,6 @@ _CANNOT: Final = {
     "audio": "cannot hear audio",
     "video": "cannot watch video",
 }
-_CODE_TASKS: Final = frozenset({"code", "terminal"})
-_CODE_SHARE: Final = 0.2
 _NO_CIRCUMSTANCES: Final = Circumstances()
 
 
@@ -50,7 +48,8 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
     """Decide which models may run a step.
 
     Risk sets the floor; above it the rules, the caller and the complexity choose a tier; what a model can do and what
-    is true at the moment leave the candidates; the strategy orders them. Same arguments, same decision.
+    is true at the moment leave the candidates; the strategy orders them, on what evidence there is. Same arguments,
+    same decision.
 
     The rules' tier is taken one higher where it hangs on a complexity judged with confidence below 0.5, except that
     a rule for the on-device tier stands where that tier serves the task: its model declines by itself. A tier or a
@@ -104,7 +103,14 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
         tier = _TIERS[min(by_tier)]
         hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
 
-    ordered = _order(by_tier, features, policy.routing.strategy, said.prefer, asked)
+    ordering = Ordering(features, policy, circumstances, said.prefer)
+    first = ordering.first(by_tier, hits) if by_tier and asked is None else asked
+    if first is not None and first is not asked and first.rank > min(by_tier):
+        tier = first.card.tier
+        for rank in [rank for rank in by_tier if rank < first.rank]:
+            for entry in by_tier.pop(rank):
+                rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {tier.value}"
+    ordered = ordering.order(by_tier, first)
     return Decision(
         request=features.id,
         risk=risk,
@@ -291,7 +297,7 @@ def _afford(
     where none can be at all, the cheapest model there is: the step itself has to be done too.
     """
     spare = max(0.0, funds.left - funds.kept)
-    price = {entry.id: _cost(entry, features) for entry in able if entry.rank >= least.rank}
+    price = {entry.id: cost(entry, features) for entry in able if entry.rank >= least.rank}
     within = [entry for entry in able if price.get(entry.id, inf) <= spare]
     if not within and price:
         cheapest = min(price.values())
@@ -333,82 +339,3 @@ def _asked(
     why = rejected.get(name, "not in the catalogue")
     hits.append(RuleHit("agent.asks", f"{name} was asked for, but: {why}"))
     return None
-
-
-def _order(
-    by_tier: dict[int, list[CompiledCard]],
-    features: Features,
-    strategy: str,
-    prefer: dict[str, int],
-    asked: CompiledCard | None,
-) -> list[CompiledCard]:
-    """Tiers ascending; inside one the preferred, then by strategy; neighbours from different providers."""
-    ordered: list[CompiledCard] = [] if asked is None else [asked]
-    for rank in sorted(by_tier):
-        waiting = [entry for entry in by_tier[rank] if entry is not asked]
-        if len(waiting) > 1:
-            value = _STRATEGIES[strategy](waiting, features)
-            last = len(prefer)
-            waiting.sort(key=lambda entry: (prefer.get(entry.id, last), value[entry.id], entry.place))
-        while waiting:
-            previous = ordered[-1].provider if ordered else None
-            other = next((place for place, entry in enumerate(waiting) if entry.provider != previous), 0)
-            ordered.append(waiting.pop(other))
-    return ordered
-
-
-def _cost(entry: CompiledCard, features: Features) -> float:
-    """USD for the estimated input and the whole output allowance; infinite where the price is unknown."""
-    # Nothing times infinity is no number, and would sort anywhere.
-    if entry.input_price == inf or entry.output_price == inf:
-        return inf
-    return features.tokens * entry.input_price + features.max_output * entry.output_price
-
-
-def _quality(entry: CompiledCard, features: Features) -> float:
-    """Mean of the scores that matter here: reasoning always, coding with code in view, vision with pictures."""
-    scores = entry.card.scores
-    relevant = ["reasoning"]
-    if features.task in _CODE_TASKS or features.code_share >= _CODE_SHARE:
-        relevant.append("coding")
-    if len(features.modalities) > 1:
-        relevant.append("vision")
-    return sum(scores.get(name, 0.0) for name in relevant) / len(relevant)
-
-
-def _by_cost(entries: list[CompiledCard], features: Features) -> dict[str, float]:
-    return {entry.id: _cost(entry, features) for entry in entries}
-
-
-def _by_latency(entries: list[CompiledCard], features: Features) -> dict[str, float]:
-    return {entry.id: -entry.speed for entry in entries}
-
-
-def _by_quality(entries: list[CompiledCard], features: Features) -> dict[str, float]:
-    return {entry.id: -_quality(entry, features) for entry in entries}
-
-
-def _by_balance(entries: list[CompiledCard], features: Features) -> dict[str, float]:
-    """Sum of thrift, quality and speed, each from 0 to 1, so that none outweighs the others.
-
-    Quality and speed are divided by the best among the entries. Thrift is ``m / (m + cost)`` with ``m`` the middle of
-    the costs that are known and above zero: 1 for what is free, 0.5 for the middle, 0 where the price is unknown.
-    """
-    cost = {entry.id: _cost(entry, features) for entry in entries}
-    quality = {entry.id: _quality(entry, features) for entry in entries}
-    paid = sorted(value for value in cost.values() if 0 < value < inf)
-    middle = paid[len(paid) // 2] if paid else 1.0
-    best = max(quality.values()) or 1.0
-    fastest = max(entry.speed for entry in entries) or 1.0
-    return {
-        entry.id: -(middle / (middle + cost[entry.id]) + quality[entry.id] / best + entry.speed / fastest)
-        for entry in entries
-    }
-
-
-_STRATEGIES: Final[dict[str, Callable[[list[CompiledCard], Features], dict[str, float]]]] = {
-    "cost": _by_cost,
-    "latency": _by_latency,
-    "quality": _by_quality,
-    "balanced": _by_balance,
-}

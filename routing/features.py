@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from ..configs.errors import ConfigError
@@ -12,7 +14,7 @@ from .language import language
 from .messages import measure
 from .request import RouteRequest
 
-__all__ = ["Features", "extract", "features_dict", "from_dict"]
+__all__ = ["Features", "extract", "features_dict", "features_json", "from_dict"]
 
 _UNDECLARED: Final = "undeclared"
 _QUESTION_HEAD: Final = 1_500
@@ -74,6 +76,8 @@ class Features:
         step: Which step of its conversation this is, from 1.
         characters: Text in all messages.
         tokens: Estimated input tokens.
+        signals: What a trained scorer read off the messages.
+        judged: Complexity and confidence, both 0..1, as a model that was asked put them; None where none was.
         code_share: Share of the text outside system messages that looks like a program, 0..1.
         diff_share: Share of it that belongs to a diff, 0..1.
         modalities: Kinds of content, ``text`` always among them, sorted.
@@ -117,6 +121,7 @@ class Features:
     characters: int = 0
     tokens: int = 0
     signals: tuple[float, ...] = ()
+    judged: tuple[float, float] | None = None
     code_share: float = 0.0
     diff_share: float = 0.0
     modalities: tuple[str, ...] = ("text",)
@@ -131,11 +136,12 @@ class Features:
         return self.effects[-1] if self.effects else None
 
 
-def extract(request: RouteRequest) -> Features:
+def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     """Reduce a request to its features.
 
     Args:
         request: The step. Its messages are measured, never obeyed: nothing in them reaches a declared feature.
+        signals: What a trained scorer reads off the messages.
 
     Raises:
         ConfigError: A message is malformed; the error names it.
@@ -180,6 +186,7 @@ def extract(request: RouteRequest) -> Features:
         step=counted.roles["assistant"] + 1,
         characters=counted.characters,
         tokens=int(counted.tokens + 0.999),
+        signals=signals,
         code_share=round(counted.code / work, 4),
         diff_share=round(counted.diff / work, 4),
         modalities=tuple(sorted({"text", *counted.modalities})),
@@ -198,6 +205,7 @@ def _words(question: str) -> set[str]:
 
 
 _FIELDS: Final = tuple(field.name for field in fields(Features))
+_VALUES: Final = attrgetter(*_FIELDS)
 _KNOWN: Final = frozenset(_FIELDS)
 _EMPTY: Final = Features()
 
@@ -205,6 +213,12 @@ _EMPTY: Final = Features()
 def features_dict(features: Features) -> dict[str, Any]:
     """Write features as plain JSON values, in the order of the fields."""
     return {name: _plain(getattr(features, name)) for name in _FIELDS}
+
+
+def features_json(features: Features) -> str:
+    """Write what `features_dict` gives as JSON."""
+    # The words of the house are texts to JSON already.
+    return json.dumps(dict(zip(_FIELDS, _VALUES(features), strict=True)))
 
 
 def _plain(value: Any) -> Any:
@@ -226,7 +240,7 @@ def from_dict(recorded: Mapping[str, Any]) -> Features:
 
 _NOUNS: Final[dict[type, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 # What may be absent, with a value of the kind it has where it is not.
-_OPTIONAL: Final[Mapping[str, Any]] = {"risk": "", "tier": "", "model": "", "deadline": 0.0}
+_OPTIONAL: Final[Mapping[str, Any]] = {"risk": "", "tier": "", "model": "", "deadline": 0.0, "judged": ()}
 _Word = TypeVar("_Word", Effect, Risk, Tier)
 
 
@@ -238,9 +252,11 @@ def _read(name: str, value: Any) -> Any:
     if name == "tier":
         return _word(Tier, name, value)
     default = _OPTIONAL.get(name, getattr(_EMPTY, name))
-    if name == "signals":
+    if name in ("judged", "signals"):
         if not isinstance(value, list | tuple) or not all(isinstance(item, int | float) for item in value):
-            raise ConfigError("feature 'signals' must be a list of numbers")
+            raise ConfigError(f"feature '{name}' must be a list of numbers")
+        if name == "judged" and (len(value) != 2 or not all(0 <= item <= 1 for item in value)):
+            raise ConfigError("feature 'judged' must be a complexity and a confidence, both from 0 to 1")
         return tuple(float(item) for item in value)
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):

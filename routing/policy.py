@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
 from typing import Any, Self
@@ -70,19 +70,24 @@ class CompiledCard:
     rank: int
     input_price: float
     output_price: float
+    cache_read_price: float
+    cache_write_price: float
     speed: float
 
     @classmethod
     def compile(cls, card: ModelCard, place: int) -> Self:
         """Compile one card; ``place`` is its position in the catalogue."""
+        prices = card.prices
         return cls(
             card=card,
             id=card.id,
             provider=card.provider,
             place=place,
             rank=card.tier.rank,
-            input_price=inf if card.prices is None else float(card.prices.input),
-            output_price=inf if card.prices is None else float(card.prices.output),
+            input_price=inf if prices is None else float(prices.input),
+            output_price=inf if prices is None else float(prices.output),
+            cache_read_price=inf if prices is None else float(prices.cache_read),
+            cache_write_price=inf if prices is None else float(prices.cache_write),
             speed=card.scores.get("speed", 0.0),
         )
 
@@ -170,9 +175,8 @@ class Policy:
 
     def features(self, request: RouteRequest) -> Features:
         """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""
-        features = extract(request)
         read = getattr(self.scorer, "read", None)
-        return features if read is None else replace(features, signals=read(request))
+        return extract(request, () if read is None else read(request))
 
     def floor(self, risk: Risk) -> Tier:
         """The tier below which a step of this risk may not run."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..configs.words import Effect, Risk, StepKind, Tier
+from .experience import Experience
 
 __all__ = ["Circumstances", "Funds", "RouteRequest"]
 
@@ -89,6 +90,10 @@ class Circumstances:
         budget_left: Share of the budget that is left, 0..1, or None where there is no budget.
         funds: What a step of lower risk may not use up, None where nothing is set aside.
         down: Models and providers that cannot be used now, for the rules that ask.
+        experience: Model -> how it has done at this task.
+        warm: Model -> tokens of this conversation's beginning that its provider holds in a prompt cache.
+        last: The model that answered last in this conversation.
+        proven: The model that such evidence put first when this was first decided, for a replay, which has none.
     """
 
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -98,3 +103,7 @@ class Circumstances:
     budget_left: float | None = None
     funds: Funds | None = None
     down: frozenset[str] = frozenset()
+    experience: Mapping[str, Experience] = field(default_factory=lambda: MappingProxyType({}))
+    warm: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    last: str | None = None
+    proven: str | None = None

@@ -249,6 +249,17 @@ async def test_a_slow_provider_is_still_asked_where_there_is_no_other(dispatcher
     assert [state.state for state in home.health.states()] == ["open"]
 
 
+async def test_a_slow_provider_is_asked_when_every_other_has_failed(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = _slow(60)
+    name = "openai/gpt-5.4-mini"
+    home = dispatcher(**{f"models__{name}__sla": 0.01}, routing__health={"consecutive": 2, "cool_down": 60})
+    assert (await _models(home, 3))[2] != name
+    slow = Rule(match=Match(vendor="openai", model="*mini*"), answer=Answer(text="slow"))
+    simulator.scenario = Scenario(rules=(slow, Rule(fault=Fault("overloaded"))))
+    assert await _models(home, 1) == [name]
+    assert len(simulator.log) > 1
+
+
 async def test_the_limits_of_health_come_from_the_configuration(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("overloaded")),))
     home = dispatcher(routing__health={"consecutive": 2, "cool_down": 77, "jitter": 0})

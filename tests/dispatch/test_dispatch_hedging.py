@@ -27,7 +27,7 @@ def _model(home: Dispatcher, **facts: Any) -> RoutedChatModel:
 
 async def test_a_step_that_is_not_critical_waits_for_the_slow_model(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = SLOW
-    home = dispatcher(routing__limits={**CALM, "call": 3.0})
+    home = dispatcher(routing__limits={**CALM, "call": 1.0})
     answer = await _model(home).ainvoke("Tell me about the Cam")
     assert answer.response_metadata["pointsman"]["failed"] == ["openai/gpt-5.4-mini: timeout"]
     assert answer.response_metadata["pointsman"]["attempt"] == 2

@@ -23,6 +23,7 @@ from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.prices import PriceBook
 from pointsman.ledger.rows import CallRow, DecisionRow
 from pointsman.routing.decide import decide
+from pointsman.routing.experience import Experience
 from pointsman.routing.explain import decision_dict
 from pointsman.routing.request import Circumstances, RouteRequest
 from pointsman.simulator import Simulator
@@ -34,6 +35,8 @@ STANDARD = {
 }
 AWAY = dict.fromkeys(("ollama", "vllm", "bedrock", "vertex"), "nothing listens there")
 USAGE = Usage(input=1000, output=100)
+SHORT = {"role": "user", "content": "Put this into one line."}
+LONG = ({"role": "system", "content": "You put things into one line. " * 1500}, SHORT)
 
 
 def settings(tmp_path: Path, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -50,17 +53,20 @@ class Book:
         self.number = 0
 
     def decided(
-        self, run: str = "", unavailable: Mapping[str, str] | None = None, at: float = AT, **facts: Any
+        self,
+        run: str = "",
+        unavailable: Mapping[str, str] | None = None,
+        at: float = AT,
+        evidence: Mapping[str, Any] | None = None,
+        **facts: Any,
     ) -> DecisionRow:
         self.number += 1
         request = RouteRequest(
             id=f"d{self.number}",
-            messages=({"role": "user", "content": "Put this into one line."},),
-            **{"kind": StepKind.TRANSFORM, "task": "chat", **facts},
+            **{"messages": (SHORT,), "kind": StepKind.TRANSFORM, "task": "chat", **facts},
         )
-        decision = decide(
-            self.policy.features(request), self.policy, Circumstances(unavailable={**AWAY, **(unavailable or {})})
-        )
+        now = Circumstances(unavailable={**AWAY, **(unavailable or {})}, **(evidence or {}))
+        decision = decide(self.policy.features(request), self.policy, now)
         said = decision_dict(decision)
         texts = {name: json.dumps(said[name]) for name in ("candidates", "rejected", "rules", "features")}
         row = DecisionRow(
@@ -116,6 +122,37 @@ def test_the_policy_it_was_decided_by_changes_nothing(book: Book, tmp_path: Path
     assert (made.cost.change.low, made.cost.change.value, made.cost.change.high) == (0, 0, 0)
     assert all(tier.recorded == tier.new for tier in made.tiers)
     assert (made.choices, made.changes, made.below_floor) == ((), (), 0)
+
+
+# The cheaper model of the economy tier had failed; the dearer one held the conversation.
+FAILED = {"experience": {FLASH: Experience(200.0, 0.01, 1.0), MINI: Experience(200.0, 1.0, 1.0)}}
+HELD = {"experience": {FLASH: Experience(200.0, 0.4, 1.0)}, "warm": {MINI: 10**9}, "last": MINI}
+
+
+@pytest.mark.parametrize(("evidence", "rule"), [(FAILED, "history"), (HELD, "cache.warm")])
+def test_a_choice_that_rested_on_evidence_is_no_change_of_the_policy(
+    book: Book, tmp_path: Path, evidence: Mapping[str, Any], rule: str
+) -> None:
+    row = book.decided(evidence=evidence, messages=LONG)
+    assert (row.model, f'"{rule}"' in row.rules) == (MINI, True)
+    assert book.decided(messages=LONG).model == FLASH
+    found: list[Replayed] = []
+    made = replay(book.ledger, settings(tmp_path), each=found.append)
+    assert (made.decisions, made.same, made.other) == (2, 2, 0)
+    assert (found[0].gained, found[0].lost) == ((), ())
+
+
+def test_a_warm_model_of_a_higher_tier_is_no_change_of_the_policy_either(book: Book, tmp_path: Path) -> None:
+    row = book.decided(evidence={"warm": {HAIKU: 10**9}, "last": HAIKU}, unavailable={FLASH: "down"}, messages=LONG)
+    assert (row.model, row.tier, '"cache.tier"' in row.rules) == (HAIKU, "standard", True)
+    made = replay(book.ledger, settings(tmp_path))
+    assert (made.same, made.other) == (1, 0)
+
+
+def test_a_policy_that_goes_by_no_evidence_any_more_is_told_of_what_changes(book: Book, tmp_path: Path) -> None:
+    book.decided(evidence=FAILED)
+    assert replay(book.ledger, settings(tmp_path, {"routing.history.enabled": False})).other == 1
+    assert replay(book.ledger, settings(tmp_path, STANDARD)).other == 1
 
 
 def test_another_choice_costs_the_recorded_tokens_at_its_own_price_and_takes_its_own_time(

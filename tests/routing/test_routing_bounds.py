@@ -116,3 +116,37 @@ class TestRulesAboutTheMoment:
         policy = policy_with(rules=[*rules, {"id": "all", "reason": "test", "tier": "standard"}])
         assert _decide(policy, deadline=3).tier is Tier.ECONOMY
         assert _decide(policy).tier is Tier.STANDARD
+
+
+class TestUrgency:
+    @pytest.fixture
+    def policy(self, settings: Settings, card: Callable[..., Any]) -> Callable[[str], Policy]:
+        """Three models of a tier: one cheap, one quick, one good."""
+        cards = [
+            card("a/cheap", price=(0.1, 0.4), scores={"speed": 0.3, "reasoning": 0.4}),
+            card("b/quick", price=(1, 4), scores={"speed": 0.9, "reasoning": 0.4}),
+            card("c/good", price=(1, 4), scores={"speed": 0.3, "reasoning": 0.8}),
+        ]
+
+        def make(strategy: Any) -> Policy:
+            made = RoutingPolicy(strategy=strategy, cures=settings.routing.cures)
+            return Policy.compile(made, settings.risk, cards)
+
+        return make
+
+    @pytest.mark.parametrize(
+        ("strategy", "latency", "first"),
+        [
+            ("cost", "interactive", "a/cheap"),
+            ("cost", "critical", "b/quick"),
+            ("quality", "critical", "b/quick"),
+            ("latency", "interactive", "b/quick"),
+            ("latency", "batch", "a/cheap"),
+            ("balanced", "batch", "a/cheap"),
+            ("quality", "batch", "c/good"),
+        ],
+    )
+    def test_who_waits_badly_gets_the_quickest_and_who_can_wait_the_cheapest(
+        self, policy: Any, strategy: str, latency: str, first: str
+    ) -> None:
+        assert _decide(policy(strategy), latency=latency).model == first

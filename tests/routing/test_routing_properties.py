@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from pointsman.configs.features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_
 from pointsman.configs.schema import RoutingPolicy, Settings, StepRiskPolicy
 from pointsman.configs.words import Effect, FailureKind, Risk, StepKind, Tier
 from pointsman.routing.decide import decide
+from pointsman.routing.experience import Experience
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.features import extract
 from pointsman.routing.lint import lint
@@ -59,8 +61,13 @@ def a_card(draw: st.DrawFn, name: str) -> ModelCard:
         inputs=draw(mostly(frozenset({"text", "image"}), frozenset({"text"}))),
         tools=draw(mostly(True, False)),
         structured=draw(mostly(True, False)),
-        prices=None if price is None else TokenPrices(*[Decimal(price) / 1_000_000] * 4, version=f"table-{price}"),
+        prices=None if price is None else _prices(price, draw(st.sampled_from(["1", "0.1"]))),
     )
+
+
+def _prices(price: int, read: str) -> TokenPrices:
+    each = Decimal(price) / 1_000_000
+    return TokenPrices(each, each, each * Decimal(read), each, version=f"table-{price}")
 
 
 @st.composite
@@ -90,6 +97,7 @@ def policies(draw: st.DrawFn) -> Policy:
     ]
     routing = RoutingPolicy(
         strategy=draw(st.sampled_from(["cost", "latency", "quality", "balanced"])),
+        switch_margin=draw(st.sampled_from([0.0, 0.1, 1.0])),
         rules=rules,
         approved=draw(mostly(None, [*MODELS[:4], "c"])),
         limits={"tiers": draw(mostly(None, [Tier.ECONOMY, Tier.FRONTIER]))},
@@ -135,6 +143,14 @@ REQUESTS = st.builds(
     user_class=st.sampled_from(TEXTS["user_class"]),
     tags=st.lists(st.sampled_from(TEXTS["tag"])).map(tuple),
 )
+EXPERIENCES = st.builds(
+    Experience,
+    calls=st.sampled_from([1.0, 20.0, 1e9]),
+    success=st.sampled_from([0.0, 0.5, 1.0]),
+    seconds=st.sampled_from([None, 0.0, 0.1, 90.0]),
+    cost=st.none() | st.just(0.01),
+    output=st.none() | st.sampled_from([0.0, 50.0]),
+)
 MOMENTS = st.builds(
     Circumstances,
     unavailable=mostly({}, {"a": "down"}, {"b/1": "down", "c": "down"}),
@@ -144,6 +160,10 @@ MOMENTS = st.builds(
     budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),
     funds=mostly(None, Funds(0.01, 0.0, 1), Funds(0.01, 0.009, 2), Funds(0.0, 0.01, 1)),
     down=st.sampled_from([frozenset(), frozenset({"a"})]),
+    experience=mostly({}) | st.dictionaries(st.sampled_from(MODELS), EXPERIENCES),
+    warm=mostly({}) | st.dictionaries(st.sampled_from(MODELS), st.sampled_from([5, 10**6])),
+    last=st.none() | st.sampled_from(MODELS),
+    proven=mostly(None, "a/1", "c/0"),
 )
 
 
@@ -177,6 +197,35 @@ def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest
     peers = [card for card in chosen if card.tier == chosen[0].tier]
     if len({card.provider for card in peers}) > 1:
         assert peers[0].provider != peers[1].provider
+
+
+@settings(max_examples=120, deadline=None)
+@given(policies(), REQUESTS, MOMENTS)
+def test_evidence_changes_the_order_and_nothing_that_stands_above_it(
+    policy: Policy, request: RouteRequest, moment: Circumstances
+) -> None:
+    moment = replace(moment, proven=None)
+    bare = replace(moment, experience={}, warm={}, last=None)
+    decision, plain = decide(extract(request), policy, moment), decide(extract(request), policy, bare)
+    said = {hit.id for hit in decision.rules}
+    tiers = {card.id: card.tier for card in policy.catalogue}
+
+    # Who may run is the same, unless a model of a higher tier holds the conversation: then those below are left out.
+    if "cache.tier" not in said:
+        assert sorted(decision.candidates) == sorted(plain.candidates)
+        assert (decision.tier, decision.rejected) == (plain.tier, plain.rejected)
+    else:
+        assert decision.model == moment.last
+        assert sorted(decision.candidates) == sorted(name for name in plain.candidates if tiers[name] >= decision.tier)
+
+    # A first candidate that differs is explained; what the caller or a rule names is not moved.
+    assert decision.model == plain.model or said & {"history", "cache.warm", "cache.tier"}
+    assert said >= {hit.id for hit in plain.rules}
+    if plain.model is not None and plain.model == request.model and "agent.asks" in said:
+        assert decision.model == plain.model
+    preferred = {name for rule in policy.routing.rules if rule.id in said for name in rule.prefer}
+    if plain.model in preferred:
+        assert decision.model == plain.model or decision.model in preferred
 
 
 @settings(max_examples=60, deadline=None)

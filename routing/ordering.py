@@ -1,0 +1,310 @@
+"""`Ordering`: in which order the candidates are tried, from price and scores, from history, and from what is warm.
+
+Evidence only ever orders models of one tier, with one exception that costs nothing: see `Ordering.first`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+from statistics import median
+from typing import Final
+
+from .decision import RuleHit
+from .experience import Experience, likely
+from .features import Features
+from .policy import CompiledCard, Policy
+from .request import Circumstances
+
+__all__ = ["EVIDENCE", "Ordering", "cost", "heeded", "worth_caching"]
+
+EVIDENCE: Final = frozenset({"history", "cache.warm", "cache.tier"})
+"""The rules that tell of evidence which changed the first candidate."""
+
+_CODE_TASKS: Final = frozenset({"code", "terminal"})
+_CODE_SHARE: Final = 0.2
+# Writing a prompt to a cache costs a quarter more than reading it, so short ones are not worth it.
+_LONG_PROMPT_TOKENS: Final = 2048
+# What the scale of speed takes for a model that has no score on it.
+_MIDDLING_SPEED: Final = 0.5
+_NOTHING_KNOWN: Final[Mapping[str, Experience]] = {}
+_NOTHING_WARM: Final[Mapping[str, int]] = {}
+
+ByTier = Mapping[int, list[CompiledCard]]
+"""Rank of a tier -> the candidates in it, in the order of the catalogue."""
+
+
+def worth_caching(features: Features) -> bool:
+    """Whether the vendor should keep the prompt: a long one that the next turn will begin with."""
+    return features.tokens >= _LONG_PROMPT_TOKENS and (features.tools > 0 or features.step > 1)
+
+
+def cost(entry: CompiledCard, features: Features, warm: int = 0, output: float | None = None) -> float:
+    """USD for one call; infinite where the price is unknown.
+
+    Args:
+        entry: The model.
+        features: Of the step; its input is estimated.
+        warm: Tokens of that input that the model's provider holds in its prompt cache.
+        output: Tokens of output to expect; the whole allowance where that is not known.
+    """
+    # Nothing times infinity is no number, and would sort anywhere.
+    if entry.input_price == inf or entry.output_price == inf:
+        return inf
+    warm = min(warm, features.tokens)
+    fresh = entry.cache_write_price if worth_caching(features) else entry.input_price
+    tokens = features.max_output if output is None else min(output, features.max_output)
+    return warm * entry.cache_read_price + (features.tokens - warm) * fresh + tokens * entry.output_price
+
+
+def heeded(policy: Policy) -> frozenset[str]:
+    """Those of `EVIDENCE` that can apply under a policy."""
+    history = {"history"} if policy.routing.history.enabled else set()
+    cache = {"cache.warm", "cache.tier"} if policy.routing.strategy in _THRIFTY else set()
+    return frozenset(history | cache)
+
+
+class _Outlook:
+    """What to expect of a call to each model, from its card and as much evidence as is given."""
+
+    def __init__(
+        self,
+        features: Features,
+        cards: tuple[CompiledCard, ...],
+        known: Mapping[str, Experience] = _NOTHING_KNOWN,
+        warm: Mapping[str, int] = _NOTHING_WARM,
+    ) -> None:
+        self._features = features
+        self._cards = cards
+        self._known = known
+        self._warm = warm
+        counted = [one.output for one in known.values() if one.output is not None]
+        # Else a model would look cheap for having been counted at all: the others are held to be like those counted.
+        self._output = sum(counted) / len(counted) if counted else None
+        self._units: dict[bool, float] = {}
+
+    def success(self, entry: CompiledCard) -> float:
+        return likely(self._known.get(entry.id)) if self._known else 1.0
+
+    def cost(self, entry: CompiledCard) -> float:
+        """USD of one call."""
+        known = self._known.get(entry.id)
+        output = self._output if known is None or known.output is None else known.output
+        return cost(entry, self._features, self._warm.get(entry.id, 0), output)
+
+    def paid(self, entry: CompiledCard) -> float:
+        """USD of a usable answer: a failure is paid with another call.
+
+        Cost over the chance of success is the mean cost of an answer where a call is repeated until it succeeds (Erol
+        et al., "Cost-of-Pass", arXiv:2504.13359, 2025), and to try the models with the least such quotient first costs
+        the least in the mean (Mitten, "An Analytic Solution to the Least Cost Testing Sequence Problem", Journal of
+        Industrial Engineering 11, 1960).
+        """
+        return self.cost(entry) / self.success(entry)
+
+    def pace(self, entry: CompiledCard) -> float:
+        """Speed score of a usable answer: as measured where it was, else as the catalogue says.
+
+        A score is taken to be proportional to 1 / seconds; the unit is that of the middle measured model, so that
+        measured and unmeasured models stand on one scale. Models on this machine have a unit of their own, since
+        they answer in milliseconds.
+        """
+        known = self._known.get(entry.id)
+        seconds = None if known is None else known.seconds
+        return (self._unit(entry.card.local) / seconds if seconds else entry.speed) * self.success(entry)
+
+    def quality(self, entry: CompiledCard) -> float:
+        """Mean of the scores that matter here, by the chance of a usable answer.
+
+        Reasoning always, coding with code in view, vision with pictures.
+        """
+        features, scores = self._features, entry.card.scores
+        relevant = ["reasoning"]
+        if features.task in _CODE_TASKS or features.code_share >= _CODE_SHARE:
+            relevant.append("coding")
+        if len(features.modalities) > 1:
+            relevant.append("vision")
+        return sum(scores.get(name, 0.0) for name in relevant) / len(relevant) * self.success(entry)
+
+    def _unit(self, local: bool) -> float:
+        """Seconds of a call at speed 1."""
+        if local not in self._units:
+            alike = [entry for entry in self._cards if entry.card.local == local and entry.id in self._known]
+            took = [(self._known[entry.id].seconds or 0.0) * (entry.speed or _MIDDLING_SPEED) for entry in alike]
+            self._units[local] = median([seconds for seconds in took if seconds])
+        return self._units[local]
+
+
+def _by_cost(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
+    return {entry.id: outlook.paid(entry) for entry in entries}
+
+
+def _by_latency(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
+    return {entry.id: -outlook.pace(entry) for entry in entries}
+
+
+def _by_quality(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
+    return {entry.id: -outlook.quality(entry) for entry in entries}
+
+
+def _by_balance(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
+    """Sum of thrift, quality and speed, each from 0 to 1, so that none outweighs the others.
+
+    Quality and speed are divided by the best among the entries. Thrift is ``m / (m + cost)`` with ``m`` the middle of
+    the costs that are known and above zero: 1 for what is free, 0.5 for the middle, 0 where the price is unknown.
+    """
+    paid = {entry.id: outlook.paid(entry) for entry in entries}
+    quality = {entry.id: outlook.quality(entry) for entry in entries}
+    pace = {entry.id: outlook.pace(entry) for entry in entries}
+    some = sorted(value for value in paid.values() if 0 < value < inf)
+    middle = some[len(some) // 2] if some else 1.0
+    best = max(quality.values()) or 1.0
+    fastest = max(pace.values()) or 1.0
+    return {name: -(middle / (middle + paid[name]) + quality[name] / best + pace[name] / fastest) for name in paid}
+
+
+_STRATEGIES: Final[dict[str, Callable[[list[CompiledCard], _Outlook], dict[str, float]]]] = {
+    "cost": _by_cost,
+    "latency": _by_latency,
+    "quality": _by_quality,
+    "balanced": _by_balance,
+}
+# Those in which a prompt cache counts, since it is about money.
+_THRIFTY: Final = frozenset({"cost", "balanced"})
+
+
+def _strategy_for(features: Features, configured: str) -> str:
+    """The strategy that fits how badly somebody waits: speed is all that counts, or counts for nothing.
+
+    Args:
+        features: Of the step.
+        configured: The policy's.
+    """
+    if features.latency == "critical":
+        return "latency"
+    # Quality counts at night too.
+    return "cost" if features.latency == "batch" and configured != "quality" else configured
+
+
+class Ordering:
+    """Puts the candidates of one decision in order.
+
+    Args:
+        features: Of the step.
+        policy: Strategy, and how much evidence it takes.
+        now: Evidence: history, and what is warm where.
+        prefer: Model -> its place among those the rules prefer; it goes before all evidence.
+    """
+
+    def __init__(self, features: Features, policy: Policy, now: Circumstances, prefer: Mapping[str, int]) -> None:
+        routing = policy.routing
+        self._features = features
+        strategy = _strategy_for(features, routing.strategy)
+        self._strategy = _STRATEGIES[strategy]
+        self._margin = routing.switch_margin
+        self._prefer = prefer
+        self._now = now
+        self._cards = policy.cards
+        enough = routing.history.least if routing.history.enabled else inf
+        self._known = {name: one for name, one in now.experience.items() if one.calls >= enough}
+        self._warm = now.warm if strategy in _THRIFTY else _NOTHING_WARM
+        self._plain = _Outlook(features, self._cards)
+        self._past = _Outlook(features, self._cards, self._known) if self._known else self._plain
+        self._all = _Outlook(features, self._cards, self._known, self._warm) if self._warm else self._past
+
+    def first(self, by_tier: ByTier, hits: list[RuleHit]) -> CompiledCard | None:
+        """The model to try first on all the evidence; None where there is none, and the strategy alone tells.
+
+        The one that answered last in the conversation stays while it holds some of it warm, unless another is better
+        by more than the margin. Where it is of a higher tier it stays if that costs no more than the best.
+
+        Args:
+            by_tier: The candidates, some at least.
+            hits: Takes what evidence changed.
+        """
+        if self._all is self._plain and self._now.proven is None:
+            return None
+        entries = by_tier[min(by_tier)]
+        plain = self._best(entries, self._plain)
+        if self._now.proven is not None:
+            return self._proven(by_tier, plain)
+        past = plain if self._past is self._plain else self._best(entries, self._past)
+        if past is not plain:
+            hits.append(RuleHit("history", self._why_history(plain, past)))
+        if not self._warm:
+            return past
+        best = self._best(entries, self._all)
+        last = _find(by_tier, self._now.last)
+        if last is not None and self._stays(last, best, entries):
+            best = last
+        if best is not past:
+            rule = "cache.tier" if best.rank > past.rank else "cache.warm"
+            hits.append(RuleHit(rule, self._why_warm(past, best)))
+        return best
+
+    def order(self, by_tier: ByTier, first: CompiledCard | None) -> list[CompiledCard]:
+        """Tiers ascending after the first; in one the preferred, then by strategy; neighbours from other providers."""
+        ordered: list[CompiledCard] = [] if first is None else [first]
+        for rank in sorted(by_tier):
+            waiting = [entry for entry in by_tier[rank] if entry is not first]
+            if len(waiting) > 1:
+                waiting.sort(key=self._key(waiting, self._all))
+            while waiting:
+                previous = ordered[-1].provider if ordered else None
+                other = next((place for place, entry in enumerate(waiting) if entry.provider != previous), 0)
+                ordered.append(waiting.pop(other))
+        return ordered
+
+    def _key(self, entries: list[CompiledCard], outlook: _Outlook) -> Callable[[CompiledCard], tuple[int, float, int]]:
+        value, prefer, last = self._strategy(entries, outlook), self._prefer, len(self._prefer)
+        return lambda entry: (prefer.get(entry.id, last), value[entry.id], entry.place)
+
+    def _best(self, entries: list[CompiledCard], outlook: _Outlook) -> CompiledCard:
+        return entries[0] if len(entries) == 1 else min(entries, key=self._key(entries, outlook))
+
+    def _as_preferred(self, one: CompiledCard, other: CompiledCard) -> bool:
+        last = len(self._prefer)
+        return self._prefer.get(one.id, last) <= self._prefer.get(other.id, last)
+
+    def _proven(self, by_tier: ByTier, plain: CompiledCard) -> CompiledCard:
+        proven = _find(by_tier, self._now.proven)
+        return plain if proven is None or not self._as_preferred(proven, plain) else proven
+
+    def _stays(self, last: CompiledCard, best: CompiledCard, entries: list[CompiledCard]) -> bool:
+        outlook = self._all
+        if not self._warm.get(last.id) or not self._as_preferred(last, best) or outlook.cost(last) == inf:
+            return False
+        if last.rank > best.rank:
+            return outlook.paid(last) <= outlook.paid(best)
+        value = self._strategy(entries, outlook)
+        return value[best.id] >= value[last.id] - self._margin * abs(value[last.id])
+
+    def _why_history(self, before: CompiledCard, after: CompiledCard) -> str:
+        task = self._features.task
+        one, what = before, f"so {after.id} goes first"
+        if one.id not in self._known:
+            one, what = after, f"so it goes before {before.id}"
+        known = self._known.get(one.id)
+        if known is None:
+            return f"how other models did at {task} calls puts {after.id} before {before.id}"
+        time = "" if known.seconds is None else f" in {known.seconds:.1f} s"
+        price = "" if known.cost is None else f" at {_usd(known.cost)} each"
+        return f"{one.id} answered {100 * known.success:.0f} % of {known.calls:.0f} {task} calls{time}{price}, {what}"
+
+    def _why_warm(self, before: CompiledCard, after: CompiledCard) -> str:
+        now, instead = self._all.cost(after), self._all.cost(before)
+        warm = min(self._warm.get(after.id, 0), self._features.tokens)
+        holds = f"{after.id} holds {warm:,} of {self._features.tokens:,} tokens warm"
+        if now <= instead:
+            return f"{holds}: {_usd(now)} against {_usd(instead)}"
+        return f"{holds}: {_usd(instead)} instead of {_usd(now)} does not pay for a switch to {before.id}"
+
+
+def _find(by_tier: ByTier, name: str | None) -> CompiledCard | None:
+    if name is None:
+        return None
+    return next((entry for entries in by_tier.values() for entry in entries if entry.id == name), None)
+
+
+def _usd(amount: float) -> str:
+    return "an unknown price" if amount == inf else f"${amount:.4f}" if amount >= 0.001 else f"${amount:.6f}"

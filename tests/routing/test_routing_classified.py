@@ -1,0 +1,146 @@
+"""Complexity as a model judged it: what its word counts, what it cannot do, and when nobody need be asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pointsman.configs.catalogue import ModelCard
+from pointsman.configs.errors import ConfigError
+from pointsman.configs.schema import RoutingPolicy, Settings
+from pointsman.configs.words import Effect, Risk, StepKind, Tier
+from pointsman.routing.complexity import LEVELS, claimed, classified, heuristic
+from pointsman.routing.decide import decide
+from pointsman.routing.dependence import depends_on_complexity
+from pointsman.routing.explain import replay
+from pointsman.routing.features import Features, extract, features_dict, from_dict
+from pointsman.routing.policy import Policy
+from pointsman.routing.request import Circumstances, RouteRequest
+
+LEVEL = st.sampled_from(list(LEVELS))
+SHARE = st.floats(0, 1)
+FEATURES = st.builds(
+    Features,
+    kind=st.sampled_from([*StepKind, "undeclared"]),
+    task=st.sampled_from(["chat", "code", "classify"]),
+    effects=st.sampled_from([(), (Effect.READ,), (Effect.WRITE,), (Effect.DESTRUCTIVE,)]),
+    risk=st.sampled_from([None, *Risk]),
+    tier=st.sampled_from([None, *Tier]),
+    tools=st.integers(0, 2),
+    tool_results=st.integers(0, 5),
+    tests_failed=st.integers(0, 5),
+    tokens=st.integers(0, 50_000),
+    code_share=SHARE,
+    thought=st.integers(0, 4),
+    tags=st.sampled_from([(), ("vip",)]),
+)
+HARD = Features(kind="undeclared", tool_results=4, tests_failed=3, code_share=0.5, thought=3, tokens=4000)
+
+
+@pytest.fixture(scope="session")
+def judging(settings: Settings, catalogue: tuple[ModelCard, ...]) -> Policy:
+    """The built-in policy with a model as judge."""
+    return Policy.compile(settings.routing, settings.risk, catalogue, scorer=classified)
+
+
+def test_without_a_judgement_the_heuristic_judges() -> None:
+    assert classified(HARD) == heuristic(HARD)
+
+
+def test_the_further_apart_looks_and_worst_case_lie_the_less_a_word_counts() -> None:
+    sure, less, unsure = (claimed("simple", hardest)[1] for hardest in ("simple", "middling", "hard"))
+    assert sure > less > 0.5 > unsure
+    assert claimed("hard", "simple")[1] == claimed("trivial", "extreme")[1] == unsure
+
+
+@settings(deadline=None)
+@given(FEATURES, LEVEL, LEVEL)
+def test_a_judgement_that_is_not_trusted_never_lowers_the_complexity(
+    features: Features, level: str, hardest: str
+) -> None:
+    complexity, confidence = classified(replace(features, judged=claimed(level, hardest)))
+    assert 0 <= complexity <= 1
+    assert 0 <= confidence <= 0.7
+    if confidence < 0.5:
+        assert complexity >= heuristic(features)[0]
+
+
+@settings(deadline=None)
+@given(FEATURES, SHARE, SHARE)
+def test_no_judgement_moves_a_step_below_its_floor(
+    judging: Policy, features: Features, complexity: float, confidence: float
+) -> None:
+    plain = decide(features, judging)
+    swayed = decide(replace(features, judged=(complexity, confidence)), judging)
+    assert (swayed.risk, swayed.floor) == (plain.risk, plain.floor)
+    assert swayed.tier.rank >= swayed.floor.rank
+
+
+def test_a_text_that_talks_its_judge_down_gains_less_than_a_band(judging: Policy) -> None:
+    honest = decide(HARD, judging)
+    fooled = decide(replace(HARD, judged=claimed("trivial", "trivial")), judging)
+    assert honest.complexity > 0.35
+    assert fooled.complexity == honest.complexity
+    assert fooled.confidence < 0.5
+    assert fooled.tier.rank >= honest.tier.rank
+
+
+@settings(deadline=None, max_examples=300)
+@given(FEATURES, st.tuples(SHARE, SHARE), st.tuples(SHARE, SHARE))
+def test_where_nothing_depends_on_complexity_no_judgement_changes_the_decision(
+    settings: Settings, catalogue: tuple[ModelCard, ...], features: Features, one: Any, other: Any
+) -> None:
+    rules = [
+        {"id": "vip", "reason": "-", "when": {"tag": "vip"}, "tier": "advanced"},
+        {"id": "code", "reason": "-", "when": {"task": "code", "complexity": {"min": 0.5}}, "require": {"coding": 0.8}},
+        {"id": "hard", "reason": "-", "when": {"complexity": {"min": 0.5}}, "tier": "standard"},
+    ]
+    routing = RoutingPolicy(rules=rules, cures=settings.routing.cures)
+
+    scorers = [lambda _: one, lambda _: other]
+    policies = [Policy.compile(routing, settings.risk, catalogue, scorer=scorer) for scorer in scorers]
+    assume(not depends_on_complexity(features, policies[0]))
+    first, second = (decide(features, policy) for policy in policies)
+    assert (first.tier, first.candidates, first.rejected) == (second.tier, second.candidates, second.rejected)
+    assert first.rules == second.rules
+
+
+def test_nobody_need_be_asked_at_the_highest_floor_or_where_a_rule_has_named_the_tier(
+    over: Callable[..., Policy], card: Callable[..., ModelCard]
+) -> None:
+    by_complexity = {"id": "hard", "reason": "-", "when": {"complexity": {"min": 0.5}}, "tier": "advanced"}
+    short = {"id": "short", "reason": "-", "when": {"budget_left": {"max": 0.1}}, "tier": "economy"}
+    fixed = {"id": "fixed", "reason": "-", "tier": "economy"}
+    plain, risky = Features(kind="gather"), Features(kind="gather", risk=Risk.HIGH)
+
+    def depends(features: Features, *rules: Any, **now: Any) -> bool:
+        return depends_on_complexity(features, over(card("a/x"), rules=rules), Circumstances(**now))
+
+    assert depends(plain, by_complexity)
+    assert depends(plain, by_complexity, fixed)
+    assert not depends(plain, fixed, by_complexity)
+    assert not depends(plain, fixed)
+    assert not depends(risky, by_complexity)
+    assert depends(plain, short, by_complexity, budget_left=0.5)
+    assert not depends(plain, short, by_complexity, budget_left=0.05)
+
+
+def test_a_recorded_judgement_replays_without_the_model(judging: Policy) -> None:
+    features = replace(extract(RouteRequest(id="r1", messages=({"role": "user", "content": "Hi"},))), judged=(0.7, 0.7))
+    decision = decide(features, judging)
+    recorded = json.loads(json.dumps(features_dict(features)))
+    assert from_dict(recorded) == features
+    assert replay(recorded, judging) == decision
+    assert decision.complexity == 0.7
+    assert decision.tier is Tier.ADVANCED
+
+
+@pytest.mark.parametrize("judged", [[0.5], [0.5, 1.5], ["a", "b"], 0.5, [0.1, 0.2, 0.3]])
+def test_a_recorded_judgement_that_is_none_is_refused(judged: Any) -> None:
+    with pytest.raises(ConfigError, match="judged"):
+        from_dict({"judged": judged})
