@@ -27,7 +27,7 @@ class Runtime:
     """
 
     def __init__(self, settings: Settings, *, workspace: Path | None = None) -> None:
-        self.settings = settings
+        self._settings = settings
         self.workspace = workspace or settings.project
 
     @classmethod
@@ -38,12 +38,17 @@ class Runtime:
             _defaults[project] = cls(load(project, environ=environment()))
         return _defaults[project]
 
+    @property
+    def settings(self) -> Settings:
+        """The configuration as it is now: a policy whose file changes is taken up by whoever dispatches."""
+        return self.dispatcher.settings if "dispatcher" in self.__dict__ else self._settings
+
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Chooses and calls models."""
         from ..dispatch.dispatcher import Dispatcher
 
-        return Dispatcher(self.settings)
+        return Dispatcher(self._settings)
 
     @property
     def ledger(self) -> Ledger:

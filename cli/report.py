@@ -123,11 +123,12 @@ def _savings(found: Savings | None) -> str:
         return "savings: no call can be compared with the flagship"
     left = f"; {found.left_out} answers of unknown price are left out" if found.left_out else ""
     wasted = f" and {_dollars(found.wasted)} for answers that could not be used" if found.wasted else ""
+    router = f" and {_dollars(found.router)} for judging steps" if found.router else ""
     word = "saved" if found.saved >= 0 else "lost"
     flagship = " and ".join(found.flagship)
     return (
         f"{word} {_dollars(abs(found.saved))} against {flagship}: {_dollars(found.flagship_cost)} there, "
-        f"{_dollars(found.cost)} here{wasted}, over {found.compared} answers{left}"
+        f"{_dollars(found.cost)} here{wasted}{router}, over {found.compared} answers{left}"
     )
 
 

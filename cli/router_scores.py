@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ..configs.errors import ConfigError
 from ..routing import training
+from ..routing.complexity import Scorer, heuristic
 from ..routing.evaluation import AGENT_TIERS, Interval, PairScores, StepBench, bootstrap, pair_scores
 from ..routing.features import extract
 from ..routing.learned import Embed, Learned, RouterFile
+from ..routing.nearest import Nearest
 from ..routing.request import RouteRequest
 from ..routing.training import PromptSet, grouped_folds
 
@@ -46,8 +48,9 @@ class StepReport:
 
     Attributes:
         left_out: It was trained on these rows, so each is measured by a router trained without its trajectory.
-        scores: Of the router as it chooses, of the tiers that are decided (an unsure choice goes one up), and of the
-            baselines, which are fitted on the other trajectories.
+        scores: Of the router as it chooses, of the tiers that are decided (an unsure choice goes one up), the same of
+            its nearest examples alone and of the heuristic, and of the baselines, which are fitted on the other
+            trajectories.
     """
 
     rows: int
@@ -100,9 +103,10 @@ def score_steps(rows: Sequence[Row], router: RouterFile) -> StepReport:
 
     for inside, outside in grouped_folds(bench.groups, _SEED):
         model = training.train([rows[place] for place in inside], seed=_SEED) if left_out else router
-        scorer = Learned(model)
-        put("router", outside, [_chosen(scorer, requests[place]) for place in outside])
-        put("router, as decided", outside, [_decided(scorer, requests[place]) for place in outside])
+        for name, scorer in (("router", Learned(model)), ("nearest", Nearest(model))):
+            put(name, outside, [_chosen(scorer, requests[place]) for place in outside])
+            put(f"{name}, as decided", outside, [_decided(scorer, scorer, requests[place]) for place in outside])
+        put("heuristic, as decided", outside, [_decided(heuristic, scorer, requests[place]) for place in outside])
         for name, tiers in bench.baselines(inside, outside).items():
             put(name, outside, tiers)
     return StepReport(len(rows), left_out, tuple(_step_score(bench, name, tiers) for name, tiers in found.items()))
@@ -143,10 +147,10 @@ def _chosen(scorer: Learned, request: RouteRequest) -> int:
     return AGENT_TIERS.index(scorer.judge(scorer.read(request)).tier)
 
 
-def _decided(scorer: Learned, request: RouteRequest) -> int:
+def _decided(scorer: Scorer, router: Learned, request: RouteRequest) -> int:
     """The tier of the bands the router was trained for, one higher where it is unsure, as `decide` does it."""
-    complexity, confidence = scorer(replace(extract(request), signals=scorer.read(request)))
-    bands = scorer.model.header["bands"]
+    complexity, confidence = scorer(replace(extract(request), signals=router.read(request)))
+    bands = router.model.header["bands"]
     tier = max(place for place, tier in enumerate(AGENT_TIERS) if complexity >= bands[tier.value])
     return min(tier + (confidence < _UNSURE), len(AGENT_TIERS) - 1)
 

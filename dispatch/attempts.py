@@ -18,6 +18,7 @@ from ..configs.words import FailureKind
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
 from ..routing.decide import decide
+from ..routing.decision import Decision
 from ..routing.ordering import worth_caching
 from ..routing.request import Circumstances, Funds
 from .ask import Ask, one_line, route_request
@@ -115,7 +116,9 @@ class Attempts:
         answered: Whether a model has begun to answer, so that others still under way are no longer needed.
     """
 
-    def __init__(self, dispatcher: Dispatcher, ask: Ask, *, stream: bool) -> None:
+    decision: Decision
+
+    def __init__(self, dispatcher: Dispatcher, ask: Ask) -> None:
         self._home = dispatcher
         self._ask = ask
         self._step: StepContext = current()
@@ -132,10 +135,7 @@ class Attempts:
         self.failures: list[Failure] = []
         self.answered = False
         self._thread = conversation(ask.messages, ask.tools)
-        features = self._policy.features(route_request(ask, self._step, new_id()))
-        self.decision = decide(features, self._policy, self._circumstances())
-        self._queue = list(self.decision.candidates)
-        self._booking = Booking(dispatcher, self._step, self.decision, stream=stream)
+        self._queue: list[str] = []
 
     @classmethod
     async def decided(cls, dispatcher: Dispatcher, ask: Ask, *, stream: bool = False) -> Self:
@@ -146,7 +146,21 @@ class Attempts:
             ask: What is asked.
             stream: The answer is streamed.
         """
-        return cls(dispatcher, ask, stream=stream)
+        await dispatcher.reload.look()
+        made = cls(dispatcher, ask)
+        await made._decide(stream)
+        return made
+
+    async def _decide(self, stream: bool) -> None:
+        home, policy = self._home, self._policy
+        features, now = policy.features(route_request(self._ask, self._step, new_id())), self._circumstances()
+        judged = await home.classifier.judged(features, self._ask, policy, now)
+        if judged is not features:
+            # Whoever was asked took their time.
+            features, now = judged, self._circumstances()
+        self.decision = decide(features, policy, now)
+        self._queue = list(self.decision.candidates)
+        self._booking = Booking(home, self._step, self.decision, stream=stream)
 
     async def next(self) -> Attempt | None:
         """The next call that may be made beside those under way, or None when there is nobody left to ask.

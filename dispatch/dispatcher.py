@@ -26,11 +26,13 @@ from .ask import Ask
 from .attempts import Attempt, Attempts
 from .cache import ResponseCache, Similar
 from .catalogue import catalogue, policy_of, unavailable
+from .classifier import Classifier
 from .clients import Clients
 from .headroom import Headrooms
 from .health import Health
 from .hedging import first_of
 from .history import History
+from .reload import Reload
 from .spending import STEP_INPUT
 from .streaming import Streamed, as_chunk, bounded, closing_chunk
 from .switches import SWITCHES_FILE, Switches
@@ -73,6 +75,8 @@ class Dispatcher:
         if self.policy.routing.history.enabled:
             self.history.load(newest_calls(self.ledger, _REMEMBERED_CALLS))
         self.warmth = Warmth()
+        self.classifier = Classifier(self)
+        self.reload = Reload(self)
         self.switches = Switches(settings.state / SWITCHES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
 

@@ -52,9 +52,7 @@ class AllFailed(BackendError):
         risk: Of the step.
     """
 
-    def __init__(
-        self, failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], agent: str, risk: Risk
-    ) -> None:
+    def __init__(self, failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], agent: str, risk: Risk) -> None:
         said = [f"{f.model}: {f.kind} ({f.detail})" for f in failures]
         said += [f"{model}: not asked ({reason})" for model, reason in skipped]
         kind = failures[-1].kind if failures else FailureKind.UNAVAILABLE

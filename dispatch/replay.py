@@ -34,6 +34,7 @@ __all__ = ["ReplayReport", "Replayed", "replay"]
 
 _FEWEST_RUNS: Final = 10
 _FEATURES: Final = frozenset(features_dict(Features()))
+_MEASURED: Final = frozenset(name for name, value in features_dict(Features()).items() if value is not None)
 # How `decide` puts what lasts; any other reason was true at that moment only, and is taken to have been true.
 _LASTING: Final = re.compile(
     r"tier \w+ is below |not approved$|user class |avoided by rule |serves only |cannot |context \d|output \d"
@@ -122,7 +123,8 @@ class _Policies:
 def _again(row: DecisionRow, policy: Policy) -> Decision | None:
     try:
         recorded = json.loads(row.features)
-        if set(recorded) != _FEATURES:
+        # An older version did not know all that may be absent.
+        if not isinstance(recorded, dict) or not _MEASURED <= set(recorded) <= _FEATURES:
             return None
         now = Circumstances(unavailable=_unavailable(row))
         decision = explain.replay(recorded, policy, now)

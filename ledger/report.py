@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .connection import Connection
 from .prices import PICODOLLARS
-from .rows import DecisionRow
+from .rows import ROUTER, DecisionRow
 from .tables import DECISIONS, HALF, UNPRICED
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """What routing saved against sending every request to the flagship, net of what failed attempts cost.
+    """What routing saved against sending every request to the flagship, net of failed attempts and of its own calls.
 
     Attributes:
         flagship: The models that the comparison is with.
@@ -86,7 +86,8 @@ class Savings:
         flagship_cost: USD the compared answers would have cost there.
         cost: USD they did cost.
         wasted: USD spent on calls without a usable answer, which the flagship is taken not to have made.
-        saved: USD, ``flagship_cost - cost - wasted``; negative for a loss.
+        router: USD spent by routing itself on judging steps, whatever came of it.
+        saved: USD, ``flagship_cost - cost - wasted - router``; negative for a loss.
     """
 
     flagship: tuple[str, ...]
@@ -95,6 +96,7 @@ class Savings:
     flagship_cost: float
     cost: float
     wasted: float
+    router: float
     saved: float
 
 
@@ -200,6 +202,7 @@ class _Sums(NamedTuple):
     flagship_cost: int = 0
     compared_cost: int = 0
     wasted: int = 0
+    router: int = 0
 
     def plus(self, other: _Sums) -> _Sums:
         """Both groups together."""
@@ -232,20 +235,23 @@ class _Group(NamedTuple):
 
 
 _BOTH_KNOWN = "cost IS NOT NULL AND flagship_cost IS NOT NULL"
+# The flagship would have been asked to do the step, and not to judge it.
+_DONE = f"agent <> '{ROUTER}'"
 _COUNTED = (
     "count(*)",
     "sum(failure IS NOT NULL)",
     "sum(attempt > 1)",
     *(f"sum({kind})" for kind in ("input", "output", "cache_read", "cache_write")),
     f"sum({UNPRICED})",
-    f"sum(failure IS NULL AND {_BOTH_KNOWN})",
-    f"sum(failure IS NULL AND NOT ({_BOTH_KNOWN}))",
+    f"sum(failure IS NULL AND {_DONE} AND {_BOTH_KNOWN})",
+    f"sum(failure IS NULL AND {_DONE} AND NOT ({_BOTH_KNOWN}))",
 )
 _MONEY = (
     ("cost", "TRUE"),
-    ("flagship_cost", f"failure IS NULL AND {_BOTH_KNOWN}"),
-    ("cost", f"failure IS NULL AND {_BOTH_KNOWN}"),
-    ("cost", "failure IS NOT NULL"),
+    ("flagship_cost", f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"),
+    ("cost", f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"),
+    ("cost", f"failure IS NOT NULL AND {_DONE}"),
+    ("cost", f"NOT {_DONE}"),
 )
 # In the order of `_Sums`, each amount of money as its two parts.
 _SUMS = ", ".join(
@@ -298,7 +304,7 @@ class _Query:
 
     def percentiles(self, connection: Connection, column: str) -> Percentiles | None:
         """Percentiles of a column over the usable answers that have it."""
-        source = f"FROM calls WHERE failure IS NULL AND {column} IS NOT NULL AND {self._where()}"
+        source = f"FROM calls WHERE failure IS NULL AND {_DONE} AND {column} IS NOT NULL AND {self._where()}"
         (count,) = connection.execute(f"SELECT count(*) {source}", self._values()).fetchone()
         if not count:
             return None
@@ -369,7 +375,8 @@ def _savings(groups: Sequence[_Group]) -> Savings | None:
         flagship_cost=_usd(total.flagship_cost),
         cost=_usd(total.compared_cost),
         wasted=_usd(total.wasted),
-        saved=_usd(total.flagship_cost - total.compared_cost - total.wasted),
+        router=_usd(total.router),
+        saved=_usd(total.flagship_cost - total.compared_cost - total.wasted - total.router),
     )
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ..configs.catalogue import Usage
 
-__all__ = ["CallRow", "DecisionRow", "HandoffRow", "RunRow"]
+__all__ = ["ROUTER", "CallRow", "DecisionRow", "HandoffRow", "RunRow"]
+
+ROUTER: Final = "(router)"
+"""The agent of the calls that routing makes for itself; in brackets, as nobody names an agent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,3 +98,12 @@ def test_a_strategy_given_by_flag_takes_part(pointsman: Run) -> None:
 
     assert cheap["policy_hash"] != best["policy_hash"]
     assert cheap["candidates"] != best["candidates"]
+
+
+def test_without_a_model_the_heuristic_stands_in_for_the_classifier_and_that_is_said(pointsman: Run) -> None:
+    asked = pointsman("route", "--json", "--set", "routing.scorer=classifier", stdin=request())
+    plain = decided(pointsman, "--set", "routing.scorer=heuristic", stdin=request())
+    made = json.loads(asked.stdout)
+
+    assert "the heuristic judges complexity, and not the classifier" in asked.stderr
+    assert (made["complexity"], made["features"]["judged"]) == (plain["complexity"], None)

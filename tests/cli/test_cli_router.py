@@ -81,7 +81,8 @@ def test_steps_are_measured_beside_baselines_and_never_on_rows_it_has_seen(
     pointsman("router", "train", steps, "-o", "mine.npz")
     made = json.loads(pointsman("router", "eval", steps, "--router", "mine.npz", "--json").stdout)
     scores = {row["name"]: row for row in made["scores"]}
-    assert set(scores) == {"router", "router, as decided", "always-high", "best-fixed", "majority", "length"}
+    untrained = {"heuristic, as decided", "always-high", "best-fixed", "majority", "length"}
+    assert set(scores) == {"router", "router, as decided", "nearest", "nearest, as decided"} | untrained
     assert (made["left_out"], made["rows"]) == (True, 40)
     assert scores["always-high"]["trajectory_pass"] == 100
     for row in scores.values():

@@ -8,14 +8,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 from pointsman.configs.catalogue import Usage
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.report import Share, Totals, report
-from pointsman.ledger.rows import CallRow
+from pointsman.ledger.rows import ROUTER, CallRow
 
 PICO = 10**12
 FAILURES = [None] * 8 + ["timeout", "rate_limit", "refusal", "connection"]
@@ -165,6 +165,21 @@ def test_a_failed_cheap_try_is_no_saving(either: Ledger, make: Any) -> None:
     savings = report(either).savings
     assert savings is not None
     assert (savings.saved, savings.wasted, savings.compared) == (-1.0, 1.0, 1)
+
+
+def test_what_routing_spends_on_its_own_judgement_is_taken_off_the_savings(either: Ledger, make: Any) -> None:
+    dear = 10 * PICO
+    either.record(make.call(decision="d", cost=PICO, flagship_cost=dear, usage=Usage(1, 1), latency=4.0))
+    before = report(either)
+    for failure in (None, "timeout"):
+        usage = Usage(1, 1)
+        either.record(make.call(agent=ROUTER, failure=failure, cost=PICO // 4, usage=usage, latency=1.0))
+    after = report(either)
+    assert before.savings is not None
+    assert after.savings == replace(before.savings, router=0.5, saved=8.5)
+    assert after.latency == before.latency
+    assert {share.name: share.totals.cost for share in after.agents}[ROUTER] == 0.5
+    assert after.totals.cost == 1.5
 
 
 def test_unknown_prices_stand_beside_the_cost_and_not_in_it(either: Ledger, make: Any) -> None:

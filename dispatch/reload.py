@@ -1,0 +1,100 @@
+"""`Reload`: a dispatcher that lives long takes up changed files of routing and risk without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ..configs.errors import ConfigError
+from ..configs.schema import Settings
+from ..configs.sources import Sources
+from ..routing.lint import lint
+from ..routing.policy import Policy
+from .catalogue import policy_of
+
+if TYPE_CHECKING:
+    from .dispatcher import Dispatcher
+
+__all__ = ["Reload"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
+
+
+class Reload:
+    """Looks at the policy's files at most once a second, and puts a changed policy in the place of the old one.
+
+    A change is taken up when two looks in a row found the files the same, as a file can be half written at one of them;
+    that is a call later, and a second. Environment and flags still win over the files. A new file that is wrong leaves
+    the old policy in force until it changes again.
+
+    Only routing and risk are taken up. Providers, models and agents need new clients, and so do the limits that are
+    built into what all calls share: the response cache, the breakers and the time a client waits.
+
+    Args:
+        dispatcher: Whose ``policy`` and ``settings`` are replaced; a call under way keeps those it began with.
+        clock: Seconds that never go back.
+
+    Attributes:
+        trouble: Why the files as they are now are not in force; None where they are.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._home = dispatcher
+        self._clock = clock
+        self._sources = dispatcher.settings.sources
+        self._loaded = self._seen = () if self._sources is None else self._sources.stamps
+        self._next = clock() + _LOOK_SECONDS
+        self._busy = threading.Lock()
+        self.trouble: str | None = None
+
+    async def look(self) -> None:
+        """Take up what has changed since the last look; at any other time of the second nothing is done.
+
+        Who comes while another loads goes on under the old policy.
+        """
+        sources = self._sources
+        if sources is None or self._clock() < self._next or not self._busy.acquire(blocking=False):
+            return
+        try:
+            self._next = self._clock() + _LOOK_SECONDS
+            found = sources.look()
+            settled, self._seen = found == self._seen, found
+            if settled and found != self._loaded:
+                await self._take_up(sources)
+                self._loaded = found
+        finally:
+            self._busy.release()
+
+    async def _take_up(self, sources: Sources) -> None:
+        home = self._home
+        try:
+            # Reading and checking takes tens of milliseconds, in which all other calls would stand still.
+            settings, policy, doubts = await asyncio.to_thread(_loaded, home, sources)
+        except (ConfigError, OSError) as error:
+            self.trouble = str(error)
+            _log.warning("the changed policy is not taken up, the one before stays in force: %s", error)
+            return
+        home.settings, home.policy = settings, policy
+        self.trouble = None
+        _log.info("the changed policy is in force: %s", policy.policy_hash)
+        for doubt in doubts:
+            _log.warning("the changed policy is in force, but %s", doubt)
+
+
+def _loaded(home: Dispatcher, sources: Sources) -> tuple[Settings, Policy, list[str]]:
+    """The settings with the new policy in them, that policy, and what speaks against it although it is valid."""
+    old, new = home.settings, sources.read()
+    changes = {"routing": new.routing, "risk": new.risk, "origins": new.origins, "sources": sources}
+    settings = old.model_copy(update=changes)
+    policy = policy_of(settings, tuple(home.cards.values()))
+    known = set(map(str, lint(home.policy)))
+    doubts = [problem for problem in map(str, lint(policy)) if problem not in known]
+    if (new.providers, new.models, new.agents) != (old.providers, old.models, old.agents):
+        doubts.append("providers, models or agents have changed as well, which takes a restart")
+    return settings, policy, doubts
