@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import ExitStack, aclosing
 from datetime import UTC, datetime
@@ -46,6 +47,8 @@ __all__ = ["Dispatcher", "default_dispatcher"]
 T = TypeVar("T")
 
 _REMEMBERED_CALLS = 2_000
+_REFUSED_SECONDS = 300.0
+"""How long a key that was refused is not tried again: keys are mended while a process runs."""
 _LOOK_SECONDS = 0.25
 """How soon a switch that another process has turned is heeded."""
 
@@ -79,6 +82,7 @@ class Dispatcher:
         self.reload = Reload(self)
         self.switches = Switches(settings.state / SWITCHES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
+        self._refused: dict[str, float] = {}
 
     @cached_property
     def responses(self) -> ResponseCache | None:
@@ -116,6 +120,8 @@ class Dispatcher:
     def unusable(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, str]:
         """Provider or model -> why it cannot be used now, with what only one step must not use."""
         switched = self.switches.reasons(age=_LOOK_SECONDS)
+        if self._refused:
+            self._forgive()
         if not switched and not besides:
             return self._unavailable
         return {**self._unavailable, **switched, **dict(besides)}
@@ -126,8 +132,13 @@ class Dispatcher:
         return frozenset(card.id for card in self.cards.values() if (card.provider, card.name) in open_now)
 
     def refused(self, provider: str) -> None:
-        """Note that a provider refused its key: no other call under it would fare better."""
+        """Note that a provider refused its key: no other call under it would fare better for a while."""
         self._unavailable[provider] = f"its key was refused: check {self.settings.providers[provider].key}"
+        self._refused[provider] = time.monotonic() + _REFUSED_SECONDS
+
+    def _forgive(self) -> None:
+        for provider in [name for name, until in self._refused.items() if until <= time.monotonic()]:
+            del self._refused[provider], self._unavailable[provider]
 
     def decide(self, request: RouteRequest, *, only_usable: bool = True) -> Decision:
         """Decide without calling any model.

@@ -1,0 +1,66 @@
+"""What a whole call does under the policy in force: who judges it, who pays for that, and which file holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from pointsman.agents.runs import run_scope
+from pointsman.agents.runtime import Runtime
+from pointsman.dispatch.classifier import ROUTER
+from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.model import RoutedChatModel
+from pointsman.ledger.report import report
+from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator, ToolCall
+
+Make = Callable[..., Dispatcher]
+QUESTION = "Why is it so?"
+
+
+def _judging(level: str) -> Scenario:
+    call = ToolCall("judge_step", {"level": level, "hardest": level})
+    judge = Rule(match=Match(contains_any_message="You judge how hard"), answer=Answer(tool_calls=(call,)))
+    return Scenario(rules=(judge, Rule(answer=Answer(text="Because."))))
+
+
+async def test_a_small_model_judges_a_step_and_the_run_pays_for_it(dispatcher: Make, simulator: Simulator) -> None:
+    home = dispatcher(routing__scorer="classifier")
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    tiers = []
+    for level in ("simple", "hard"):
+        simulator.scenario = _judging(level)
+        with run_scope(runtime, "test", max_cost=1.0) as run:
+            answer = await RoutedChatModel(dispatcher=home).ainvoke(QUESTION)
+            streamed = [chunk.text async for chunk in RoutedChatModel(dispatcher=home).astream(QUESTION)]
+        tiers.append(answer.response_metadata["pointsman"]["tier"])
+        assert "".join(map(str, streamed)) == answer.text == "Because."
+        rows = home.ledger.calls(run=run.id)
+        assert [row.agent == ROUTER for row in sorted(rows, key=lambda row: row.at)] == [True, False, True, False]
+        assert home.budgets.totals(f"run:{run.id}") == (sum(row.cost or 0 for row in rows), 0)
+    assert tiers == ["standard", "advanced"]
+    assert (report(home.ledger).savings.router or 0) > 0
+
+
+async def test_a_file_written_while_the_process_runs_is_heeded_by_its_calls(
+    dispatcher: Make, simulator: Simulator, tmp_path: Path
+) -> None:
+    home = dispatcher()
+
+    async def tier() -> str:
+        answer = await RoutedChatModel(kind="transform", dispatcher=home).ainvoke(QUESTION)
+        return str(answer.response_metadata["pointsman"]["tier"])
+
+    assert await tier() == "economy"
+    rule = "{id: mine, reason: all goes up, tier: advanced}"
+    (tmp_path / "routing.yaml").write_text(f"routing: {{rules: [{rule}]}}", encoding="utf-8")
+    async with asyncio.timeout(20):
+        while await tier() != "advanced":
+            await asyncio.sleep(0.2)
+    (tmp_path / "routing.yaml").write_text("routing: {rules: [{id: mine, when: {complexty: 1}}]}", encoding="utf-8")
+    async with asyncio.timeout(20):
+        while not home.reload.trouble:
+            assert await tier() == "advanced"
+            await asyncio.sleep(0.2)
+    assert await tier() == "advanced"
