@@ -119,22 +119,19 @@ def run_scope(
     Raises:
         ConfigError: The policy knows classes of users, and not this one.
     """
+    outer = current()
     run_id = run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
     before = runtime.ledger.run(run) if run else None
-    if before is not None:
-        # A run that is taken up stays the run that was started: its labels and its beginning are kept.
-        row = replace(before, ended=None, status="running", user=user or before.user, tags=(*before.tags, *tags))
-    else:
-        row = RunRow(
-            id=run_id,
-            target=target,
-            started=time.time(),
-            user=user,
-            tags=tuple(tags),
-            user_class=current().run.user_class,
-        )
-    if user_class is not None:
-        row = replace(row, user_class=user_class)
+    # A run that is taken up stays the run that was started: its labels and its beginning are kept.
+    row = before or RunRow(id=run_id, target=target, started=time.time(), user_class=outer.run.user_class)
+    row = replace(
+        row,
+        ended=None,
+        status="running",
+        user=user or row.user,
+        tags=(*row.tags, *tags),
+        user_class=user_class or row.user_class,
+    )
     limits = _limits(runtime, row.user_class)
     books = Run(run_id, runtime, row)
 
@@ -145,7 +142,6 @@ def run_scope(
         if outer.run.observe is not None:
             outer.run.observe(call)
 
-    outer = current()
     runtime.ledger.record(row)
     caps = outer.run.caps
     most = min((cap for cap in (max_cost, limits.max_cost) if cap is not None), default=None)
@@ -158,20 +154,22 @@ def run_scope(
         if before is not None:
             _tick_off(runtime, run_id)
     except AllFailed as error:
-        # The last rung of every fallback is a person; the run itself can be taken up again.
-        runtime.ledger.record(
-            HandoffRow(
-                id=_HANDOFF + run_id,
-                run=run_id,
-                at=time.time(),
-                risk=error.risk.value,
-                reason="no model gave a usable answer",
-                summary=f"{error}; take it up again with: pointsman resume {run_id}",
-            )
-        )
+        runtime.ledger.record(_handed_over(run_id, error))
         raise
     finally:
         runtime.ledger.record(replace(row, ended=time.time(), status=books.status))
+
+
+def _handed_over(run_id: str, error: AllFailed) -> HandoffRow:
+    """The last rung of every fallback is a person; the run itself can be taken up again."""
+    return HandoffRow(
+        id=_HANDOFF + run_id,
+        run=run_id,
+        at=time.time(),
+        risk=error.risk.value,
+        reason="no model gave a usable answer",
+        summary=f"{error}; take it up again with: pointsman resume {run_id}",
+    )
 
 
 def _tick_off(runtime: Runtime, run_id: str) -> None:

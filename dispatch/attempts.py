@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,7 +30,7 @@ from .errors import AllFailed, Failure, NoCandidate
 from .headroom import HeadroomKey, Reservation, Wait
 from .health import HealthKey, Permit
 from .portability import portable
-from .spending import DEFAULT_OUTPUT, input_bound, scopes_of
+from .spending import scopes_of, worst_case
 from .warmth import conversation
 
 if TYPE_CHECKING:
@@ -402,17 +401,12 @@ class Attempts:
 
     async def _reserve(self, attempt: Attempt) -> None:
         """Set the worst case of the call aside, and hold the model to the output that was reckoned with."""
-        limit = self._ask.max_output
-        card = attempt.card
-        option = self._home.clients.backend(card).output_limit
-        if self._scopes:
-            limit = min(limit or DEFAULT_OUTPUT, card.max_output or DEFAULT_OUTPUT)
-            bound = input_bound(attempt.messages, self._ask.tools)
-            # Without a cap anywhere a model of unknown price may run; it is then counted once its cost is known.
-            most = self._home.prices.worst_case(card.id, bound, limit, datetime.now(UTC)) or 0
+        home, card = self._home, attempt.card
+        option = home.clients.backend(card).output_limit
+        limit, most = worst_case(home.prices, card, self._ask, attempt.messages, capped=bool(self._scopes))
+        if most:
             patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
-            if most:
-                attempt.money = await self._home.budgets.acquire(self._scopes, most, patience, sent=True)
+            attempt.money = await home.budgets.acquire(self._scopes, most, patience, sent=True)
         if limit is not None and option:
             attempt.options.setdefault(option, limit)
 

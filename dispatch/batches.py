@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +24,7 @@ from .batch_answers import judged
 from .briefing import brief
 from .context import StepContext, current, entered
 from .portability import portable
-from .spending import DEFAULT_OUTPUT, input_bound, scopes_of
+from .spending import scopes_of, worst_case
 from .stored import ask_of, ask_text, reply_of, reply_text, step_of, step_record
 
 if TYPE_CHECKING:
@@ -419,11 +418,7 @@ class Batches:
         carried = portable(messages, to=self._home.settings.providers[card.provider].backend, card=card)
         if isinstance(carried, str):
             return None
-        limit, worst = ask.max_output, 0
-        if scopes:
-            limit = min(limit or DEFAULT_OUTPUT, card.max_output or DEFAULT_OUTPUT)
-            bound = input_bound(carried, ask.tools)
-            worst = self._home.prices.worst_case(card.id, bound, limit, datetime.now(UTC)) or 0
+        limit, worst = worst_case(self._home.prices, card, ask, carried, capped=bool(scopes))
         option = self._home.clients.backend(card).output_limit
         if limit is not None and option:
             options = {option: limit, **options}

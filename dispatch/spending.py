@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from ..configs.catalogue import ModelCard
+from ..ledger.prices import PriceBook
+from .ask import Ask
 from .context import RunContext
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "input_bound", "scopes_of"]
+__all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "input_bound", "scopes_of", "worst_case"]
 
 _PICO: Final = 10**12
 DEFAULT_OUTPUT: Final = 4096
@@ -38,6 +41,29 @@ def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, An
     """
     total = _PER_REQUEST + sum(_PER_MESSAGE + _content_bound(message) for message in messages)
     return total + (len(json.dumps(tools)) if tools else 0)
+
+
+def worst_case(
+    prices: PriceBook, card: ModelCard, ask: Ask, messages: Sequence[BaseMessage], *, capped: bool
+) -> tuple[int | None, int]:
+    """Say how much a call may answer and what it can then cost at most.
+
+    Args:
+        prices: The price book, asked for the prices of now.
+        card: The model.
+        ask: What is asked.
+        messages: The conversation in the form the model takes.
+        capped: The call counts against a budget, so that its output needs a limit.
+
+    Returns:
+        Tokens of output to hold the model to, None for no limit; and picodollars, 0 where nothing is capped or the
+        price is unknown: without a cap anywhere such a model may run, and is counted once its cost is known.
+    """
+    if not capped:
+        return ask.max_output, 0
+    limit = min(ask.max_output or DEFAULT_OUTPUT, card.max_output or DEFAULT_OUTPUT)
+    bound = input_bound(messages, ask.tools)
+    return limit, prices.worst_case(card.id, bound, limit, datetime.now(UTC)) or 0
 
 
 def _content_bound(message: BaseMessage) -> int:
