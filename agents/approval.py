@@ -34,10 +34,10 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
     covers arguments its giver did not see.
 
     Args:
-        risks: Effect -> risk of a call with that effect.
+        risks: Gives effect -> risk of a call with that effect, as it is when the call is made.
     """
 
-    def __init__(self, risks: Mapping[Effect, Risk]) -> None:
+    def __init__(self, risks: Callable[[], Mapping[Effect, Risk]]) -> None:
         super().__init__()
         self._risks = risks
 
@@ -62,7 +62,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         if tool is None:
             return request
         facts = call_facts(tool, call["args"])
-        risk = Risk.LOW if facts.effect is None else self._risks[facts.effect]
+        risk = Risk.LOW if facts.effect is None else self._risks()[facts.effect]
         if risk < Risk.CRITICAL:
             return request
         asked = {
