@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import threading
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..configs.errors import PointsmanError
+from ..configs.ids import new_id
+from .lease import LeaseStore
 from .prices import dollars
 from .processes import ended, this_process
 from .reservations import MOST, FileStore, MemoryStore, Short, Store
 
-__all__ = ["BudgetExceeded", "Budgets"]
+__all__ = ["LASTING", "BudgetExceeded", "Budgets"]
+
+LASTING = "batch:"
+"""How the owner of a reservation is named that outlives the process which made it, as a provider's batch does."""
 
 _POLL_SECONDS = 0.25
 """How often one who waits looks whether another process has given something back."""
@@ -23,6 +28,8 @@ _POLLS_A_SECOND = 200.0
 _FORGOTTEN_SECONDS = 86_400.0
 """After this long a reservation made where nobody here can look, on another machine or in another container, is taken
 for abandoned: no call lasts a day."""
+_LASTING_SECONDS = 30 * 86_400.0
+"""Likewise for a batch: providers keep the answers for so long at most."""
 
 
 class BudgetExceeded(PointsmanError):
@@ -58,7 +65,8 @@ class Budgets:
 
     A call reserves its worst case in all its scopes or in none, atomically among threads and processes. A child of a
     run reserves in both runs' scopes, so that each bounds it. What a crashed process had reserved is given back once:
-    charged in full where its call was on its way, released where it was not.
+    charged in full where its call was on its way, released where it was not. Of a file, a process takes a little more
+    at a time than its calls need, a 64th of what is left at most, and a crash charges that too: see `LeaseStore`.
 
     Args:
         path: The ledger's file, to share the counts with every process that uses it; None counts in this process.
@@ -68,8 +76,11 @@ class Budgets:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._store: Store = MemoryStore() if path is None else FileStore(path)
         self._owner = this_process()
+        self._store: Store = MemoryStore() if path is None else LeaseStore(FileStore(path), self._owner)
+        # What is reserved here is called by this name and a number.
+        self._name = f"{new_id()}-"
+        self._numbers = itertools.count(1)
         # The scopes of what this process has reserved, to wake those that wait for them.
         self._scopes: dict[str, tuple[str, ...]] = {}
         # Who waits for which scope, in the order they came; touched by every event loop.
@@ -85,20 +96,23 @@ class Budgets:
         Args:
             scopes: Each scope with its cap in picodollars, or None where it is only counted.
             amount: Picodollars the call can cost at most.
-            owner: The process that will settle it, as `processes.this_process` names it; this one when absent.
-            sent: The call goes out at once, so a crash from here on is charged; saves a `mark_sent`.
+            owner: The process that will settle it, as `processes.this_process` names it, or a name that begins with
+                `LASTING`, for what any process may settle; this process when absent.
+            sent: The call goes out at once, so a crash from here on is charged; saves a `mark_sent`, and mostly the
+                look into the file.
 
         Returns:
-            The reservation, for `mark_sent` and for `settle` or `release`.
+            The reservation, for `mark_sent` and for `settle` or `release` of these budgets; where it has an owner of
+            its own, of any that have the file open.
 
         Raises:
             BudgetExceeded: A scope has too little left.
             ValueError: The amount or a cap is not a whole number of picodollars, zero or more.
         """
-        for number in (amount, *(cap for cap in scopes.values() if cap is not None)):
+        for number in [amount, *[cap for cap in scopes.values() if cap is not None]]:
             if type(number) is not int or number < 0:
                 raise ValueError(f"{number!r} is not an amount of picodollars")
-        reservation = uuid.uuid4().hex
+        reservation = f"{self._name}{next(self._numbers)}"
         short = self._try(reservation, scopes, amount, owner or self._owner, sent)
         if short is not None:
             raise BudgetExceeded(short.scope, short.cap, short.spent, amount, short.reserved)
@@ -162,6 +176,8 @@ class Budgets:
         Returns:
             What was charged, or None when the reservation was closed before, so that nothing is charged twice.
         """
+        if self._over(reservation):
+            return None
         known = type(actual) is int and actual >= 0
         charged = self._store.close(
             reservation, lambda amount: min(actual, MOST) if known and actual is not None else amount
@@ -171,6 +187,8 @@ class Budgets:
 
     def release(self, reservation: str) -> bool:
         """Give all of it back, for a call that was never made; False when the reservation was closed before."""
+        if self._over(reservation):
+            return False
         closed = self._store.close(reservation, lambda _: 0)
         self._given_back(reservation)
         return closed is not None
@@ -197,6 +215,10 @@ class Budgets:
         if short is not None and short.reserved and self.reclaim():
             short = self._store.reserve(reservation, scopes, amount, owner, sent=sent)
         return short
+
+    def _over(self, reservation: str) -> bool:
+        """Whether it was made here and is closed already, so that nobody need ask the file."""
+        return reservation not in self._scopes and reservation.startswith(self._name)
 
     def _given_back(self, reservation: str) -> None:
         for scope in self._scopes.pop(reservation, ()):
@@ -225,6 +247,8 @@ class Budgets:
 
     def _wake(self, scope: str) -> None:
         """Let the first that waits for a scope try again; when it is served it wakes the next."""
+        if scope not in self._waiting:
+            return
         with self._guard:
             queue = self._waiting.get(scope, {})
             waiter = next((one for one in queue if not one.get_loop().is_closed()), None)
@@ -239,6 +263,8 @@ def _resolve(waiter: asyncio.Future[None]) -> None:
 
 
 def _gone(owner: str) -> float | None:
+    if owner.startswith(LASTING):
+        return time.time() - _LASTING_SECONDS
     gone = ended(owner)
     if gone is None:
         return time.time() - _FORGOTTEN_SECONDS

@@ -13,6 +13,9 @@ from .tables import CHAINED, HANDOFFS
 
 __all__ = ["Break", "Head", "breaks", "read_head", "seal", "write_head"]
 
+# One for all rows: to make it costs a fifth of what it does.
+_JSON = json.JSONEncoder(separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Break:
@@ -47,7 +50,7 @@ def seal(previous: str, seq: int, values: Values) -> str:
         seq: The row's number.
         values: The row as it is stored.
     """
-    return sha256(previous.encode() + json.dumps([seq, *values], separators=(",", ":")).encode()).hexdigest()
+    return sha256((previous + _JSON.encode([seq, *values])).encode()).hexdigest()
 
 
 def read_head(connection: Connection, table: Table) -> Head:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..configs.errors import PointsmanError
 from .connection import Connection, connect, explain, lock_of, transaction
 
-__all__ = ["MOST", "FileStore", "Gone", "MemoryStore", "Short", "Store"]
+__all__ = ["MOST", "FileStore", "Gone", "MemoryStore", "Short", "Store", "counted", "exceeds"]
 
 MOST = 2**62 - 1
 """Picodollars, some $4.6 million: the most one scope counts, so that two amounts always add up within 64 bits."""
@@ -79,7 +79,7 @@ class MemoryStore:
         with self._lock:
             for name, cap in scopes.items():
                 scope = self._scopes.get(name) or _Scope()
-                if _exceeds(cap, scope.spent, scope.reserved, amount):
+                if exceeds(cap, scope.spent, scope.reserved, amount):
                     return Short(name, cap or 0, scope.spent, scope.reserved)
             for name in scopes:
                 self._scopes.setdefault(name, _Scope()).reserved += amount
@@ -138,10 +138,10 @@ class FileStore:
         self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
     ) -> Short | None:
         """Reserve in every scope, or say which has not enough left."""
-        with self._changing() as connection:
+        with self.changing() as connection:
             for name, cap in scopes.items():
-                spent, reserved = _totals(connection, name)
-                if _exceeds(cap, spent, reserved, amount):
+                spent, reserved = counted(connection, name)
+                if exceeds(cap, spent, reserved, amount):
                     return Short(name, cap or 0, spent, reserved)
             connection.execute(
                 "INSERT INTO reservations (id, owner, amount, sent, at) VALUES (?, ?, ?, ?, ?)",
@@ -159,13 +159,13 @@ class FileStore:
 
     def mark_sent(self, reservation: str) -> bool:
         """Note that the call is on its way; False when the reservation is closed."""
-        with self._changing() as connection:
+        with self.changing() as connection:
             found = connection.execute("UPDATE reservations SET sent = 1 WHERE id = ?", (reservation,))
             return found.rowcount == 1
 
     def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
         """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
-        with self._changing() as connection:
+        with self.changing() as connection:
             found = connection.execute("SELECT amount FROM reservations WHERE id = ?", (reservation,)).fetchone()
             if found is None:
                 return None
@@ -184,13 +184,27 @@ class FileStore:
         if not before:
             return 0
         closed = 0
-        with self._changing() as connection:
+        with self.changing() as connection:
             for owner, time in before:
                 query = "SELECT id, amount, sent FROM reservations WHERE owner = ? AND at < ?"
                 for reservation, amount, sent in connection.execute(query, (owner, time)).fetchall():
                     _end(connection, reservation, amount, amount if sent else 0)
                     closed += 1
         return closed
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a process forked from the one that opened the file."""
+        return os.getpid() != self._pid
+
+    def check(self) -> None:
+        """Refuse to work in a process forked from the one that opened the file.
+
+        Raises:
+            PointsmanError: This is such a process.
+        """
+        if self.forked:
+            raise PointsmanError("the budgets were opened before this process was forked: open them again")
 
     def shut(self) -> None:
         """Close the file."""
@@ -202,14 +216,14 @@ class FileStore:
             return connection.execute(query, values).fetchall()
 
     @contextmanager
-    def _changing(self) -> Iterator[Connection]:
+    def changing(self) -> Iterator[Connection]:
+        """A transaction in the file."""
         with self._held() as connection, transaction(connection):
             yield connection
 
     @contextmanager
     def _held(self) -> Iterator[Connection]:
-        if os.getpid() != self._pid:
-            raise PointsmanError("the budgets were opened before this process was forked: open them again")
+        self.check()
         try:
             with self._lock:
                 yield self._connection
@@ -217,12 +231,14 @@ class FileStore:
             raise explain(self._path, error) from error
 
 
-def _exceeds(cap: int | None, spent: int, reserved: int, amount: int) -> bool:
+def exceeds(cap: int | None, spent: int, reserved: int, amount: int) -> bool:
+    """Whether an amount is more than a cap leaves."""
     # What costs nothing is let through even where the last call cost more than was left.
     return cap is not None and amount > 0 and spent + reserved + amount > min(cap, MOST)
 
 
-def _totals(connection: Connection, scope: str) -> tuple[int, int]:
+def counted(connection: Connection, scope: str) -> tuple[int, int]:
+    """What is spent and what is reserved in a scope."""
     found = connection.execute("SELECT spent, reserved FROM scopes WHERE name = ?", (scope,)).fetchone()
     return (0, 0) if found is None else (found[0], found[1])
 

@@ -19,8 +19,9 @@ from .tables import CHAINED
 
 __all__ = ["Writer"]
 
-_GROUP_SECONDS = 0.025
-"""How long rows wait for company before they are committed together, unless somebody wants to see them."""
+_GROUP_SECONDS = 0.05
+"""How long rows wait for company before they are committed together, unless somebody wants to see them; the longer, the
+fewer pages are written twice, and the more rows go with a process that is killed."""
 _GROUP_ROWS = 256
 """Most rows of one transaction: other writers of the file wait for its end, about a hundredth of a second."""
 

@@ -481,11 +481,12 @@ def test_threads_never_pass_a_cap_together(budgets: Budgets, monkeypatch: pytest
 
     def work(seed: int) -> None:
         dice = random.Random(seed)
-        scopes = [{"run:a": CAP}, {"run:a": CAP, "user:x": None}, {"user:x": None, "run:a": CAP}][seed % 3]
+        sets: list[dict[str, int | None]]
+        sets = [{"run:a": CAP}, {"run:a": CAP, "user:x": None}, {"user:x": None, "run:a": CAP}]
         for _ in range(300):
             amount = dice.randrange(1, 2 * WORST)
             try:
-                reservation = budgets.reserve(scopes, amount, sent=dice.random() < 0.9)
+                reservation = budgets.reserve(sets[seed % 3], amount, sent=dice.random() < 0.9)
             except BudgetExceeded:
                 continue
             charged.append(budgets.settle(reservation, dice.randrange(amount)) or 0)
