@@ -1,4 +1,4 @@
-"""Ids of decisions, calls and reservations: unique, in the order of their making, and without a system call of their own."""
+"""Ids of decisions, calls and reservations: unique, ordered in time, and without a system call of their own."""
 
 from __future__ import annotations
 
