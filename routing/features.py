@@ -206,13 +206,18 @@ def _words(question: str) -> set[str]:
 
 _FIELDS: Final = tuple(field.name for field in fields(Features))
 _VALUES: Final = attrgetter(*_FIELDS)
+# Those that hold words of the house or several values; the others are JSON as they are.
+_WORDED: Final = ("effects", "judged", "modalities", "risk", "signals", "tags", "tier")
 _KNOWN: Final = frozenset(_FIELDS)
 _EMPTY: Final = Features()
 
 
 def features_dict(features: Features) -> dict[str, Any]:
     """Write features as plain JSON values, in the order of the fields."""
-    return {name: _plain(getattr(features, name)) for name in _FIELDS}
+    made = dict(zip(_FIELDS, _VALUES(features), strict=True))
+    for name in _WORDED:
+        made[name] = _plain(made[name])
+    return made
 
 
 def features_json(features: Features) -> str:
