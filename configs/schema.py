@@ -309,9 +309,9 @@ class RoutingPolicy(_Frozen):
 
     Attributes:
         scorer: Judges complexity: ``heuristic``, ``learned`` (the router that comes with the package), ``nearest`` (the
-            labelled examples in it that are most like the step), ``classifier`` (a small model, asked at each step that
-            hangs on it), or the path of another router file, from the project folder, with ``nearest:`` before it for
-            its examples alone.
+            labelled examples in it that are most like the step), ``prompts`` (a router for single questions that comes
+            with the package), ``classifier`` (a small model, asked at each step that hangs on it), or the path of
+            another router file, from the project folder, with ``nearest:`` before it for its examples alone.
         classifier: The small model.
         approved: The only models or providers that may be used; absent means all.
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.

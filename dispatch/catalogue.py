@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..backends import registry
@@ -14,6 +15,9 @@ from ..configs.schema import ModelEntry, Settings
 from ..ledger.prices import PriceBook
 from ..routing.complexity import Scorer, classified, heuristic
 from ..routing.policy import Policy
+
+if TYPE_CHECKING:
+    from ..routing.learned import Embed
 
 __all__ = ["NO_KEY", "catalogue", "policy_of", "unavailable"]
 
@@ -24,6 +28,8 @@ _MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pd
 _PROBE_SECONDS = 0.25
 # Those that need nothing from a file.
 _PLAIN: Mapping[str, Scorer] = {"heuristic": heuristic, "classifier": classified}
+# Those that come with the package, and what they were trained on.
+_SHIPPED: Mapping[str, str] = {"learned": "steps", "prompts": "prompts"}
 
 
 def catalogue(settings: Settings, prices: PriceBook, at: datetime | None = None) -> tuple[ModelCard, ...]:
@@ -84,7 +90,17 @@ def _scorer(settings: Settings) -> Scorer:
     kind, _, path = chosen.partition(":") if chosen.startswith("nearest:") else (chosen, "", "")
     if kind == "nearest":
         return nearest.Nearest(learned.load(settings.project / path) if path else learned.default())
-    return learned.Learned(learned.default() if kind == "learned" else learned.load(settings.project / kind))
+    if kind in _SHIPPED:
+        router = learned.default(_SHIPPED[kind])
+    else:
+        router = learned.load(settings.project / kind)
+    return learned.Learned(router, _vectors() if router.dimensions else None)
+
+
+def _vectors() -> Embed:
+    from ..backends.ondevice.embedder import WordLlamaEmbeddings
+
+    return WordLlamaEmbeddings().vectors
 
 
 def unavailable(settings: Settings) -> Mapping[str, str]:

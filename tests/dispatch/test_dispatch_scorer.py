@@ -24,7 +24,7 @@ def test_every_scorer_can_be_named_and_has_its_own_place_in_the_policys_hash(dis
     save(default(), tmp_path / "own.npz")
     kinds = {
         "heuristic": None, "classifier": None, "learned": Learned, "nearest": Nearest, "own.npz": Learned,
-        "nearest:own.npz": Nearest,
+        "nearest:own.npz": Nearest, "prompts": Learned,
     }  # fmt: skip
     policies = {name: dispatcher(routing__scorer=name).policy for name in kinds}
     assert policies["heuristic"].scorer is heuristic
@@ -46,6 +46,18 @@ def test_the_nearest_examples_of_a_file_judge_as_those_of_the_package_it_is_a_co
     features = built_in.features(RouteRequest(messages=TROUBLE))
     assert features == copied.features(RouteRequest(messages=TROUBLE))
     assert built_in.scorer(features) == copied.scorer(features)
+
+
+def test_a_router_for_prompts_reads_the_question_by_its_embedding(dispatcher: Make, tmp_path: Path) -> None:
+    save(default("prompts"), tmp_path / "own.npz")
+    known = "A pen costs as much as a pencil and an eraser. A pencil costs $1.20 and an eraser $0.30. What cost 8 pens?"
+    asked = RouteRequest(messages=({"role": "user", "content": known},))
+    for name in ("prompts", "own.npz"):
+        policy = dispatcher(routing__scorer=name).policy
+        length, correction, evidence = policy.features(asked).signals
+        assert length > 0
+        assert evidence > 0
+        assert correction != 0
 
 
 @pytest.mark.parametrize("name", ["nearest:none.npz", "none.npz", "nearests"])
