@@ -1,7 +1,6 @@
 """The trained head on real messages: right often enough, honest about how sure it is, quick, and safe to store."""
 
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -77,18 +76,6 @@ def test_leaving_each_example_out_predicts_how_new_messages_fare(head: Head, jud
 @pytest.mark.parametrize("text", ["Write a poem about spring", "What is 17 times 23?", "", "zzzz qqqq", "😀😀"])
 def test_text_unlike_every_example_is_declined(head: Head, text: str) -> None:
     assert not head.decide(text).accepted
-
-
-def test_learning_takes_seconds_and_a_decision_about_a_millisecond(head: Head) -> None:
-    assert head.report.train_seconds < 30
-    texts = [text for text, _ in read_examples(DESK / "messages.csv")[:100]]
-    times = []
-    for text in texts:
-        started = time.perf_counter()
-        head.decide(text)
-        times.append(time.perf_counter() - started)
-    # Measured 0.7 ms; the bound leaves room for a machine that does other things too.
-    assert np.median(times) < 0.005
 
 
 def test_the_same_text_gets_the_same_verdict(head: Head) -> None:

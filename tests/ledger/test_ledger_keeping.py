@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,24 +237,11 @@ def test_recording_does_not_wait_for_a_writer_that_holds_the_file(ledger: Ledger
     # A row written now would wait, as this shows.
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         sqlite3.connect(path, timeout=0, isolation_level=None).execute("BEGIN IMMEDIATE")
-    started = time.perf_counter()
     for _ in range(200):
         ledger.record(make.call())
-    assert time.perf_counter() - started < 0.2
     other.execute("ROLLBACK")
     other.close()
     assert len(ledger.calls()) == 200
-
-
-def test_recording_a_call_takes_about_twenty_microseconds(ledger: Ledger, make: Any) -> None:
-    rows = [make.call(usage=Usage(1000, 100), cost=10**9, detail="rate limited") for _ in range(1000)]
-    best = 1.0
-    for start in range(0, 1000, 50):
-        began = time.perf_counter()
-        for row in rows[start : start + 50]:
-            ledger.record(row)
-        best = min(best, (time.perf_counter() - began) / 50)
-    assert best < 20e-6
 
 
 def test_a_full_disk_is_told_in_one_line_to_whoever_comes_next(path: Path, make: Any) -> None:

@@ -1,0 +1,105 @@
+"""What the pieces of one call take by themselves, in microseconds: the best of many runs, since machines are busy.
+
+    python benchmarks/pieces.py
+
+Ratios to other software are in the other benchmarks; this one tells where the time of a call goes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pointsman.configs.catalogue import Usage
+from pointsman.configs.loader import load
+from pointsman.dispatch.catalogue import catalogue, policy_of
+from pointsman.dispatch.switches import Switches
+from pointsman.ledger.budgets import Budgets
+from pointsman.ledger.ledger import Ledger
+from pointsman.ledger.prices import PriceBook
+from pointsman.ledger.report import report
+from pointsman.ledger.rows import CallRow
+from pointsman.routing.decide import decide
+from pointsman.routing.features import extract
+from pointsman.routing.learned import Learned, default
+from pointsman.routing.nearest import Nearest
+from pointsman.routing.request import RouteRequest
+from stage import table
+
+_PROGRAM = "def add(a, b):\n    return a + b\n\n\nTraceback (most recent call last):\nKeyError: 'x'\n" * 8
+_PROSE = "The order has left the warehouse this morning and should reach you on Thursday. " * 8
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [[name, f"{best:,.1f}"] for name, best in _measured(Path(folder))]
+    print(table(["piece", "µs"], rows))
+
+
+def _measured(folder: Path) -> Iterator[tuple[str, float]]:
+    turn = ({"role": "assistant", "content": _PROSE}, {"role": "tool", "content": _PROGRAM})
+    long = RouteRequest(messages=({"role": "user", "content": _PROSE}, *turn * 40))
+    size = sum(len(message["content"]) for message in long.messages)
+    settings = load(folder, environ={})
+    policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))
+    features = policy.features(long)
+    yield f"features of {size:,} characters", _best(lambda: extract(long))
+    for scorer in (Learned(default()), Nearest(default())):
+        found = scorer.read(long)
+        name = type(scorer).__name__.lower()
+        yield f"{name}: signals of the same", _best(lambda scorer=scorer: scorer.read(long))
+        yield f"{name}: judgement", _best(lambda scorer=scorer, found=found: scorer.judge(found))
+    yield f"decision over {len(policy.cards)} models", _best(lambda: decide(features, policy))
+    switches = Switches(folder / "switches.json")
+    switches.off("openai", time.time() + 600)
+    yield "look at the switches", _best(switches.reasons)
+    budgets = Budgets(folder / "ledger.db")
+    yield "reserve and settle, one cap", _best(lambda: _spent(budgets))
+    budgets.close()
+    yield from _ledger(folder)
+
+
+def _spent(budgets: Budgets) -> None:
+    budgets.settle(budgets.reserve({"run:x": 10**18}, 10**6, sent=True), 10**5)
+
+
+def _ledger(folder: Path) -> Iterator[tuple[str, float]]:
+    row = CallRow(
+        id="c",
+        decision="d",
+        run="r",
+        step="s",
+        agent="a",
+        attempt=1,
+        model="openai/x",
+        tier="economy",
+        risk="low",
+        at=datetime.now(UTC).timestamp(),
+        usage=Usage(1000, 100),
+        cost=10**9,
+        latency=0.3,
+    )
+    with Ledger(folder / "ledger.db") as ledger:
+        yield "record a call", _best(lambda: ledger.record(row), runs=50)
+        for _ in range(20_000):
+            ledger.record(row)
+        ledger.flush()
+        yield f"report over {len(ledger.calls()):,} calls", _best(lambda: report(ledger), runs=1, times=3)
+
+
+def _best(work: Callable[[], object], *, runs: int = 20, times: int = 20) -> float:
+    best = float("inf")
+    for _ in range(times):
+        began = time.perf_counter()
+        for _ in range(runs):
+            work()
+        best = min(best, (time.perf_counter() - began) / runs)
+    return best * 1e6
+
+
+if __name__ == "__main__":
+    main()
