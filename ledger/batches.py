@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +9,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..configs.errors import ConfigError, PointsmanError
+from ..configs.errors import ConfigError
 from .budgets import LASTING
-from .connection import Connection, connect, explain, lock_of, transaction
+from .connection import Access, Connection
 from .processes import ended, this_process
 
 __all__ = ["AskRow", "BatchBook", "BatchRow", "Outcome", "PartRow", "PartState", "owner_of"]
@@ -120,15 +118,12 @@ class BatchBook:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pid = os.getpid()
-        self._lock = lock_of(path)
-        self._connection = connect(path)
+        self._file = Access(path, "batches")
 
     def add(self, batch: str, parts: Sequence[PartRow], asks: Sequence[AskRow]) -> None:
         """Write a new batch down, held by this process, and forget those that are too old to be collected."""
         now = time.time()
-        with self._changing() as connection:
+        with self._file.changing() as connection:
             connection.execute("DELETE FROM batches WHERE at < ?", (now - _KEPT_SECONDS,))
             connection.execute(
                 "INSERT INTO batches (id, at, holder, held) VALUES (?, ?, ?, ?)",
@@ -139,7 +134,7 @@ class BatchBook:
 
     def drop(self, batch: str) -> None:
         """Forget a batch of which nothing was handed in."""
-        with self._changing() as connection:
+        with self._file.changing() as connection:
             connection.execute("DELETE FROM batches WHERE id = ?", (batch,))
 
     def batch(self, batch: str) -> BatchRow:
@@ -161,7 +156,7 @@ class BatchBook:
         """The parts of a batch."""
         names = "id, batch, model, state, at, reservation, vendor, detail"
         query = f"SELECT {names} FROM batch_parts WHERE batch = ? ORDER BY model, id"  # noqa: S608 - our own words
-        return [PartRow(*row) for row in self._read(query, batch)]
+        return [PartRow(*row) for row in self._file.read(query, batch)]
 
     def asks(self, batch: str, *, part: str | None = None, state: str | None = None) -> list[AskRow]:
         """The asks of a batch in their order.
@@ -176,11 +171,11 @@ class BatchBook:
             f"SELECT {names} FROM batch_asks WHERE batch = ?1 AND (?2 IS NULL OR part = ?2) "  # noqa: S608 - our own words
             "AND (?3 IS NULL OR state = ?3) ORDER BY place"
         )
-        return [AskRow(*row) for row in self._read(query, batch, part, state)]
+        return [AskRow(*row) for row in self._file.read(query, batch, part, state)]
 
     def update(self, part: PartRow) -> None:
         """Write down how a part stands."""
-        with self._changing() as connection:
+        with self._file.changing() as connection:
             connection.execute(
                 "UPDATE batch_parts SET state = ?, at = ?, reservation = ?, vendor = ?, detail = ? WHERE id = ?",
                 (part.state, part.at, part.reservation, part.vendor, part.detail, part.id),
@@ -189,7 +184,7 @@ class BatchBook:
     def answer(self, batch: str, outcomes: Iterable[Outcome]) -> None:
         """Write down what became of asks; what became of one that is done stays."""
         values = [(one.state, one.ask, one.facts, one.cost, one.reply, one.error, batch, one.place) for one in outcomes]
-        with self._changing() as connection:
+        with self._file.changing() as connection:
             connection.executemany(
                 "UPDATE batch_asks SET state = ?, ask = ?, facts = coalesce(?, facts), cost = coalesce(?, cost), "
                 "reply = ?, error = ? WHERE batch = ? AND place = ? AND state <> 'done'",
@@ -198,18 +193,20 @@ class BatchBook:
 
     def end(self, batch: str) -> None:
         """Note that all of a batch is answered."""
-        with self._changing() as connection:
+        with self._file.changing() as connection:
             connection.execute("UPDATE batches SET ended = coalesce(ended, ?) WHERE id = ?", (time.time(), batch))
 
     def recorded(self, part: str) -> set[int]:
         """Places of the part's asks whose call is in the ledger already."""
         query = "SELECT place FROM batch_asks a WHERE part = ? AND EXISTS (SELECT 1 FROM calls c WHERE c.id = a.call)"
-        return {place for (place,) in self._read(query, part)}
+        return {place for (place,) in self._file.read(query, part)}
 
     def charge(self, part: str) -> int:
         """Picodollars the part's asks cost together; one whose cost is unknown counts as what it can cost at most."""
         # Added up here: SQLite's sum would overflow where money does not.
-        return sum(cost for (cost,) in self._read("SELECT coalesce(cost, worst) FROM batch_asks WHERE part = ?", part))
+        return sum(
+            cost for (cost,) in self._file.read("SELECT coalesce(cost, worst) FROM batch_asks WHERE part = ?", part)
+        )
 
     def stray_reservations(self, batch: str) -> list[str]:
         """Reservations made for a batch by a process that ended before it could write down for which part."""
@@ -217,7 +214,7 @@ class BatchBook:
             "SELECT id FROM reservations WHERE owner = ? AND id NOT IN "
             "(SELECT reservation FROM batch_parts WHERE batch = ? AND reservation IS NOT NULL)"
         )
-        return [found for (found,) in self._read(query, owner_of(batch), batch)]
+        return [found for (found,) in self._file.read(query, owner_of(batch), batch)]
 
     @contextmanager
     def held(self, batch: str) -> Iterator[None]:
@@ -227,7 +224,7 @@ class BatchBook:
             ConfigError: Somebody is at work on it, or there is no such batch.
         """
         self.batch(batch)
-        with self._changing() as connection:
+        with self._file.changing() as connection:
             holder, since = connection.execute("SELECT holder, held FROM batches WHERE id = ?", (batch,)).fetchone()
             if holder is not None and not _gone(holder, since):
                 raise ConfigError(f"batch {batch} is being worked on by another process or task: let it end first")
@@ -239,18 +236,17 @@ class BatchBook:
 
     def stir(self, batch: str) -> None:
         """Say that the holder is still at work."""
-        with self._changing() as connection:
+        with self._file.changing() as connection:
             self._hold(connection, batch)
 
     def let_go(self, batch: str) -> None:
         """Let others work on a batch."""
-        with self._changing() as connection:
+        with self._file.changing() as connection:
             connection.execute("UPDATE batches SET holder = NULL WHERE id = ?", (batch,))
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._connection.close()
+        self._file.close()
 
     def _hold(self, connection: Connection, batch: str) -> None:
         connection.execute("UPDATE batches SET holder = ?, held = ? WHERE id = ?", (this_process(), time.time(), batch))
@@ -261,26 +257,7 @@ class BatchBook:
             for what in ("*", "reply", "error")
         )
         query = f"SELECT id, at, ended, {counts} FROM batches {rest}"  # noqa: S608 - our own words
-        return [BatchRow(*row) for row in self._read(query, *values)]
-
-    def _read(self, query: str, *values: str | None) -> list[Any]:
-        with self._using() as connection:
-            return connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _changing(self) -> Iterator[Connection]:
-        with self._using() as connection, transaction(connection):
-            yield connection
-
-    @contextmanager
-    def _using(self) -> Iterator[Connection]:
-        if os.getpid() != self._pid:
-            raise PointsmanError("the batches were opened before this process was forked: open them again")
-        try:
-            with self._lock:
-                yield self._connection
-        except sqlite3.Error as error:
-            raise explain(self._path, error) from error
+        return [BatchRow(*row) for row in self._file.read(query, *values)]
 
 
 def _values(rows: Iterable[PartRow | AskRow]) -> list[tuple[Any, ...]]:

@@ -11,11 +11,12 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from ..configs.errors import ConfigError
+from ..configs.errors import ConfigError, PointsmanError
 from .tables import SCHEMA_VERSION, VERSIONS
 
-__all__ = ["Connection", "Lock", "connect", "explain", "lock_of", "transaction"]
+__all__ = ["Access", "Connection", "Lock", "connect", "explain", "lock_of", "transaction"]
 
 Connection = sqlite3.Connection
 
@@ -126,6 +127,64 @@ def lock_of(path: Path | None) -> Lock:
         if lock is None:
             lock = _locks[name] = Lock()
         return lock
+
+
+class Access:
+    """A connection of this process's own, used by one thread at a time.
+
+    Args:
+        path: The ledger.
+        what: What is kept there, for messages.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._path = path
+        self._what = what
+        self._pid = os.getpid()
+        self._lock = lock_of(path)
+        self._connection = connect(path)
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a process forked from the one that opened the file."""
+        return os.getpid() != self._pid
+
+    def check(self) -> None:
+        """Refuse to work in a process forked from the one that opened the file.
+
+        Raises:
+            PointsmanError: This is such a process.
+        """
+        if self.forked:
+            raise PointsmanError(f"the {self._what} were opened before this process was forked: open them again")
+
+    def read(self, query: str, *values: str | None) -> list[Any]:
+        """Give the rows of a query."""
+        with self._held() as connection:
+            return connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def changing(self) -> Iterator[Connection]:
+        """Hold a transaction in the file."""
+        with self._held() as connection, transaction(connection):
+            yield connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _held(self) -> Iterator[Connection]:
+        self.check()
+        try:
+            with self._lock:
+                yield self._connection
+        except sqlite3.Error as error:
+            raise explain(self._path, error) from error
 
 
 def _make_private(path: Path) -> None:

@@ -128,7 +128,7 @@ class LeaseStore:
         self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
     ) -> Short | None:
         """Reserve in every scope, or say which has not enough left."""
-        self._file.check()
+        self._file.access.check()
         if not sent or owner != self._owner:
             return self._unless_idle(lambda: self._file.reserve(reservation, scopes, amount, owner, sent=sent))
         if self._begun(tuple(scopes.items()), reservation, amount):
@@ -137,12 +137,12 @@ class LeaseStore:
 
     def mark_sent(self, reservation: str) -> bool:
         """Note that the call is on its way; False when the reservation is closed."""
-        self._file.check()
+        self._file.access.check()
         return reservation in self._open or self._file.mark_sent(reservation)
 
     def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
         """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
-        self._file.check()
+        self._file.access.check()
         with self._counting:
             lease, amount = (None, 0) if self._closed else self._open.pop(reservation, (None, 0))
             if lease is not None:
@@ -157,7 +157,7 @@ class LeaseStore:
 
     def totals(self, scope: str) -> tuple[int, int]:
         """What is spent, and what is reserved; idle leases of this process count as neither."""
-        self._file.check()
+        self._file.access.check()
         with self._filing:
             spent, reserved = self._file.totals(scope)
             with self._counting:
@@ -174,7 +174,7 @@ class LeaseStore:
     def book(self) -> None:
         """Tell the file what was spent, and leave in it no more than what calls under way have reserved."""
         # What a forked child has of its parent's leases is the parent's to book.
-        if self._file.forked:
+        if self._file.access.forked:
             return
         with self._filing:
             if not self._closed:
@@ -182,7 +182,7 @@ class LeaseStore:
 
     def shut(self) -> None:
         """Book what was spent, and close the file; what calls under way have reserved stays so."""
-        with nullcontext() if self._file.forked else self._filing:
+        with nullcontext() if self._file.access.forked else self._filing:
             try:
                 self.book()
             finally:
@@ -239,7 +239,7 @@ class LeaseStore:
             with self._counting:
                 renewals = [lease.renewal(idle(lease), asked) for lease in leases]
             try:
-                with self._file.changing() as connection:
+                with self._file.access.changing() as connection:
                     done = [renew(connection, renewal, self._owner) for renewal in renewals]
             except BaseException:
                 with self._counting:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from ..configs.errors import PointsmanError
-from .connection import Connection, connect, explain, lock_of, transaction
+from .connection import Access, Connection
 
 __all__ = ["MOST", "FileStore", "Gone", "MemoryStore", "Short", "Store", "counted", "exceeds"]
 
@@ -124,21 +120,21 @@ class FileStore:
     Args:
         path: The ledger.
 
+    Attributes:
+        access: The file.
+
     Raises:
         ConfigError: The file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pid = os.getpid()
-        self._lock = lock_of(path)
-        self._connection = connect(path)
+        self.access = Access(path, "budgets")
 
     def reserve(
         self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
     ) -> Short | None:
         """Reserve in every scope, or say which has not enough left."""
-        with self.changing() as connection:
+        with self.access.changing() as connection:
             for name, cap in scopes.items():
                 spent, reserved = counted(connection, name)
                 if exceeds(cap, spent, reserved, amount):
@@ -159,13 +155,13 @@ class FileStore:
 
     def mark_sent(self, reservation: str) -> bool:
         """Note that the call is on its way; False when the reservation is closed."""
-        with self.changing() as connection:
+        with self.access.changing() as connection:
             found = connection.execute("UPDATE reservations SET sent = 1 WHERE id = ?", (reservation,))
             return found.rowcount == 1
 
     def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
         """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
-        with self.changing() as connection:
+        with self.access.changing() as connection:
             found = connection.execute("SELECT amount FROM reservations WHERE id = ?", (reservation,)).fetchone()
             if found is None:
                 return None
@@ -173,18 +169,18 @@ class FileStore:
 
     def totals(self, scope: str) -> tuple[int, int]:
         """What is spent, and what is reserved."""
-        found = self._read("SELECT spent, reserved FROM scopes WHERE name = ?", scope)
+        found = self.access.read("SELECT spent, reserved FROM scopes WHERE name = ?", scope)
         return found[0] if found else (0, 0)
 
     def reclaim(self, gone: Gone) -> int:
         """Close what nobody will close any more, charging what was sent, and return how many that were."""
         # Asked before the file is locked: seldom is anybody gone, and looking for processes takes its time.
-        owners = [owner for (owner,) in self._read("SELECT DISTINCT owner FROM reservations")]
+        owners = [owner for (owner,) in self.access.read("SELECT DISTINCT owner FROM reservations")]
         before = [(owner, time) for owner, time in zip(owners, map(gone, owners), strict=True) if time is not None]
         if not before:
             return 0
         closed = 0
-        with self.changing() as connection:
+        with self.access.changing() as connection:
             for owner, time in before:
                 query = "SELECT id, amount, sent FROM reservations WHERE owner = ? AND at < ?"
                 for reservation, amount, sent in connection.execute(query, (owner, time)).fetchall():
@@ -192,43 +188,9 @@ class FileStore:
                     closed += 1
         return closed
 
-    @property
-    def forked(self) -> bool:
-        """Whether this is a process forked from the one that opened the file."""
-        return os.getpid() != self._pid
-
-    def check(self) -> None:
-        """Refuse to work in a process forked from the one that opened the file.
-
-        Raises:
-            PointsmanError: This is such a process.
-        """
-        if self.forked:
-            raise PointsmanError("the budgets were opened before this process was forked: open them again")
-
     def shut(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    def _read(self, query: str, *values: str) -> list[Any]:
-        with self._held() as connection:
-            return connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def changing(self) -> Iterator[Connection]:
-        """A transaction in the file."""
-        with self._held() as connection, transaction(connection):
-            yield connection
-
-    @contextmanager
-    def _held(self) -> Iterator[Connection]:
-        self.check()
-        try:
-            with self._lock:
-                yield self._connection
-        except sqlite3.Error as error:
-            raise explain(self._path, error) from error
+        self.access.close()
 
 
 def exceeds(cap: int | None, spent: int, reserved: int, amount: int) -> bool:

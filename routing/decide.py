@@ -88,29 +88,8 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
         least = max(floor, features.tier or floor, circumstances.at_least or floor)
         wanted = _afford(able, rejected, wanted, least, features, circumstances.funds, hits)
     asked = _asked(features, able, rejected, circumstances, hits)
-    tier = wanted
-    if asked is not None:
-        if asked.rank > wanted.rank:
-            wanted = asked.card.tier
-        tier = asked.card.tier
-    by_tier: dict[int, list[CompiledCard]] = {}
-    for entry in able:
-        if entry.rank >= wanted.rank or entry is asked:
-            by_tier.setdefault(entry.rank, []).append(entry)
-        else:
-            rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {wanted.value}"
-    if by_tier and asked is None and wanted.rank not in by_tier:
-        tier = _TIERS[min(by_tier)]
-        hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
-
     ordering = Ordering(features, policy, circumstances, said.prefer)
-    first = ordering.first(by_tier, hits) if by_tier and asked is None else asked
-    if first is not None and first is not asked and first.rank > min(by_tier):
-        tier = first.card.tier
-        for rank in [rank for rank in by_tier if rank < first.rank]:
-            for entry in by_tier.pop(rank):
-                rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {tier.value}"
-    ordered = ordering.order(by_tier, first)
+    tier, ordered = _ranked(able, asked, wanted, rejected, hits, ordering)
     return Decision(
         request=features.id,
         risk=risk,
@@ -186,6 +165,37 @@ def _served_on_device(tier: Tier, features: Features, policy: Policy) -> bool:
     return tier is Tier.ONDEVICE and any(
         entry.rank == 0 and (entry.card.tasks is None or features.task in entry.card.tasks) for entry in policy.cards
     )
+
+
+def _ranked(
+    able: list[CompiledCard],
+    asked: CompiledCard | None,
+    wanted: Tier,
+    rejected: dict[str, str],
+    hits: list[RuleHit],
+    ordering: Ordering,
+) -> tuple[Tier, list[CompiledCard]]:
+    """The tier of the first candidate, and the candidates in order; those below it are rejected."""
+    tier = wanted
+    if asked is not None:
+        tier = asked.card.tier
+        wanted = max(wanted, tier)
+    by_tier: dict[int, list[CompiledCard]] = {}
+    for entry in able:
+        if entry.rank >= wanted.rank or entry is asked:
+            by_tier.setdefault(entry.rank, []).append(entry)
+        else:
+            rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {wanted.value}"
+    if by_tier and asked is None and wanted.rank not in by_tier:
+        tier = _TIERS[min(by_tier)]
+        hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
+    first = ordering.first(by_tier, hits) if by_tier and asked is None else asked
+    if first is not None and first is not asked and first.rank > min(by_tier):
+        tier = first.card.tier
+        for rank in [rank for rank in by_tier if rank < first.rank]:
+            for entry in by_tier.pop(rank):
+                rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {tier.value}"
+    return tier, ordering.order(by_tier, first)
 
 
 class _Need:

@@ -650,7 +650,7 @@ def test_whenever_a_process_is_killed_its_calls_are_charged_at_their_cost_or_the
     diaries = [tmp_path / "killed", tmp_path / "survived"]
     killed, survivor = (python(SCHEDULE, path, f"{seed}.{diary.name}", diary) for diary in diaries)
     lines = random.Random(seed).randrange(50, 4_000)
-    assert eventually(lambda: diaries[0].exists() and diaries[0].read_text().count("\n") >= lines)
+    assert eventually(lambda: diaries[0].exists() and diaries[0].read_text().count("\n") >= lines, seconds=120)
     kill(killed)
     _, err = survivor.communicate(timeout=120)
     assert survivor.returncode == 0, err
