@@ -13,8 +13,6 @@ from .screen import aligned, as_json, result
 
 __all__ = ["register"]
 
-_RULES = "routing.rules."
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -60,20 +58,14 @@ def check(
 
     Ends with 1 where a rule or name has to be mended; what a class of users may not do, or this machine lacks, is told.
     """
-    from ..dispatch.catalogue import catalogue, policy_of, unavailable
+    from ..dispatch.catalogue import catalogue, policy_of, problems, unavailable
     from ..ledger.prices import PriceBook
-    from ..routing.lint import lint
     from ..routing.request import Circumstances
     from .settings import settings_of
 
     settings = settings_of(config, offline=offline, overrides=overrides)
     policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))
-    built_in = {f"rule {rule.id}" for rule in policy.routing.rules} - {
-        f"rule {name.removeprefix(_RULES)}" for name in settings.origins if name.startswith(_RULES)
-    }
-    # A built-in rule that a rule of the project's own goes before is as it should be.
-    now = Circumstances(unavailable=unavailable(settings))
-    found = [problem for problem in lint(policy, now) if problem.subject not in built_in]
+    found = problems(settings, policy, Circumstances(unavailable=unavailable(settings)))
     faults = [str(one) for one in found if not one.subject.startswith(("class ", "tier "))]
     notes = [str(one) for one in found if one.subject.startswith(("class ", "tier "))]
     if json:

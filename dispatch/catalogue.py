@@ -14,18 +14,21 @@ from ..configs.catalogue import ModelCard
 from ..configs.schema import ModelEntry, Settings
 from ..ledger.prices import PriceBook
 from ..routing.complexity import Scorer, classified, heuristic
+from ..routing.lint import Problem, lint
 from ..routing.policy import Policy
+from ..routing.request import Circumstances
 
 if TYPE_CHECKING:
     from ..routing.learned import Embed
 
-__all__ = ["NO_KEY", "catalogue", "policy_of", "unavailable"]
+__all__ = ["NO_KEY", "catalogue", "policy_of", "problems", "unavailable"]
 
 NO_KEY = "no key: set "
 """How the reason begins where only a key is missing; the name of its variable follows."""
 
 _MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pdf", "audio_inputs": "audio"}
 _PROBE_SECONDS = 0.25
+_RULES = "routing.rules."
 # Those that need nothing from a file.
 _PLAIN: Mapping[str, Scorer] = {"heuristic": heuristic, "classifier": classified}
 # Those that come with the package, and what they were trained on.
@@ -78,6 +81,22 @@ def policy_of(settings: Settings, cards: tuple[ModelCard, ...]) -> Policy:
         ConfigError: A rule or the router file cannot be used.
     """
     return Policy.compile(settings.routing, settings.risk, cards, scorer=_scorer(settings))
+
+
+def problems(settings: Settings, policy: Policy, now: Circumstances | None = None) -> list[Problem]:
+    """Find what cannot be meant in a policy, as `lint` does.
+
+    A built-in rule that a rule of the user's own goes before is as it should be, and is left out.
+
+    Args:
+        settings: Where each rule was written.
+        policy: Compiled from them.
+        now: What is unavailable does not count as an alternative.
+    """
+    own = {name.removeprefix(_RULES) for name in settings.origins if name.startswith(_RULES)}
+    built_in = {f"rule {rule.id}" for rule in policy.routing.rules if rule.id not in own}
+    found = lint(policy) if now is None else lint(policy, now)
+    return [problem for problem in found if problem.subject not in built_in]
 
 
 def _scorer(settings: Settings) -> Scorer:

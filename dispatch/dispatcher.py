@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import ExitStack, aclosing
@@ -26,7 +27,7 @@ from ..routing.request import Circumstances, RouteRequest
 from .ask import Ask
 from .attempts import Attempt, Attempts
 from .cache import ResponseCache, Similar
-from .catalogue import catalogue, policy_of, unavailable
+from .catalogue import catalogue, policy_of, problems, unavailable
 from .classifier import Classifier
 from .clients import Clients
 from .headroom import Headrooms
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher", "default_dispatcher"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _REMEMBERED_CALLS = 2_000
 _REFUSED_SECONDS = 300.0
@@ -72,6 +75,8 @@ class Dispatcher:
         self.cards: Mapping[str, ModelCard] = {card.id: card for card in catalogue(settings, self.prices)}
         self.policy = policy_of(settings, tuple(self.cards.values()))
         self.headroom = Headrooms.of(settings, self.cards.values())
+        for problem in problems(settings, self.policy):
+            _log.warning("the routing policy: %s", problem)
         self.clients = Clients(settings, self.headroom.hear)
         self.health = Health.of(settings, self.cards.values(), self.ledger.path)
         self.history = History(self.policy.routing.history.half_life)

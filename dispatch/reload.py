@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 from ..configs.errors import ConfigError
 from ..configs.schema import Settings
 from ..configs.sources import Sources
-from ..routing.lint import lint
 from ..routing.policy import Policy
-from .catalogue import policy_of
+from .catalogue import policy_of, problems
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
@@ -93,8 +92,8 @@ def _loaded(home: Dispatcher, sources: Sources) -> tuple[Settings, Policy, list[
     changes = {"routing": new.routing, "risk": new.risk, "origins": new.origins, "sources": sources}
     settings = old.model_copy(update=changes)
     policy = policy_of(settings, tuple(home.cards.values()))
-    known = set(map(str, lint(home.policy)))
-    doubts = [problem for problem in map(str, lint(policy)) if problem not in known]
+    known = set(map(str, problems(old, home.policy)))
+    doubts = [problem for problem in map(str, problems(settings, policy)) if problem not in known]
     if (new.providers, new.models, new.agents) != (old.providers, old.models, old.agents):
         doubts.append("providers, models or agents have changed as well, which takes a restart")
     return settings, policy, doubts

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.dispatch.classifier import ROUTER
@@ -64,3 +65,17 @@ async def test_a_file_written_while_the_process_runs_is_heeded_by_its_calls(
             assert await tier() == "advanced"
             await asyncio.sleep(0.2)
     assert await tier() == "advanced"
+
+
+def test_a_rule_that_can_never_apply_is_told_when_the_policy_is_loaded(
+    dispatcher: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = [
+        {"id": "all", "reason": "everything", "tier": "economy"},
+        {"id": "late", "reason": "too late", "when": {"task": "code"}, "tier": "frontier"},
+    ]
+    dispatcher()
+    assert not [record for record in caplog.records if "routing policy" in record.message]
+    dispatcher(routing__rules=rules)
+    (told,) = [record.message for record in caplog.records if "routing policy" in record.message]
+    assert told.startswith("the routing policy: rule late: it can never apply: rule all names a tier first")
