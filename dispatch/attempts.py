@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from .dispatcher import Dispatcher
 
-__all__ = ["Attempt", "Attempts"]
+__all__ = ["PERHAPS_BILLED", "Attempt", "Attempts"]
 
 _BACKOFF_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 20.0
@@ -46,7 +46,7 @@ _PATIENCE_SECONDS = 30.0
 """How long a call waits for what parallel calls have reserved of a cap."""
 
 # The provider may have worked, and billed, although no complete answer came.
-_PERHAPS_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKind.MALFORMED})
+PERHAPS_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKind.MALFORMED})
 
 
 @dataclass
@@ -261,7 +261,7 @@ class Attempts:
         )
         self._flying.discard(card.id)
         self.answered = False
-        billed = row.usage is not None or first_token is not None or error.kind in _PERHAPS_BILLED
+        billed = row.usage is not None or first_token is not None or error.kind in PERHAPS_BILLED
         attempt.settle(row.usage, row.cost, billed=billed)
         attempt.permit.record(seconds, error.kind, retry_after=error.retry_after)
         self._booking.record(row)

@@ -26,7 +26,7 @@ from ..routing.ordering import cost
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
 from .ask import Ask, one_line, route_request
-from .attempts import Attempt
+from .attempts import PERHAPS_BILLED, Attempt
 from .briefing import brief
 from .checks import fault
 from .context import StepContext, current
@@ -52,8 +52,6 @@ _TAIL_BYTES: Final = 500
 _MOST_OUTPUT: Final = 1_000
 # Of a step's deadline, so that whoever then does the step has most of it.
 _SHARE_OF_DEADLINE: Final = 0.25
-# The provider may have worked, and billed, although no complete answer came.
-_PERHAPS_BILLED: Final = frozenset({FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKind.MALFORMED})
 _TOOL: Final = "judge_step"
 _LEVELS: Final = {"type": "string", "enum": list(LEVELS)}
 _SCHEMA: Final[Mapping[str, Any]] = {
@@ -140,7 +138,11 @@ class Classifier:
             return features
         question = self._question(features, ask, policy)
         card = self._chosen(question.decision, policy)
-        attempt = None if card is None else self._attempt(card, question)
+        if card is None:
+            return features
+        # Built before the clock runs: to import a vendor's SDK for the first time takes longer than a judgement.
+        await self._home.clients.ready(card)
+        attempt = self._attempt(card, question)
         if attempt is None:
             return features
         with attempt:
@@ -216,8 +218,6 @@ class Classifier:
         if isinstance(share, Wait):
             permit.cancel()
             return None
-        # Built before the clock runs: to import a vendor's SDK for the first time takes longer than a judgement.
-        home.clients.bound(question.words, card)
         if option := home.clients.backend(card).output_limit:
             options.setdefault(option, _MOST_OUTPUT)
         attempt = Attempt(card, messages, options, permit, share, home)
@@ -243,7 +243,7 @@ class Classifier:
         except Exception as error:  # noqa: BLE001 - whatever it is, the step must go on
             failure = self._failure(attempt.card, error)
             self._book(attempt, question, failure=failure.kind.value, detail=one_line(failure))
-            attempt.settle(None, None, billed=failure.kind in _PERHAPS_BILLED)
+            attempt.settle(None, None, billed=failure.kind in PERHAPS_BILLED)
             attempt.permit.record(attempt.seconds, failure.kind, retry_after=failure.retry_after)
             return None
         return self._read(attempt, question, message)
