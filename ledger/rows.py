@@ -15,7 +15,15 @@ ROUTER: Final = "(router)"
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run of a workflow or agent. Times are seconds since the epoch, UTC."""
+    """One run of a workflow or agent, with what bounds it when it is taken up again.
+
+    Times are seconds since the epoch, UTC.
+
+    Attributes:
+        max_cost: Picodollars (1e-12 USD) the run may spend in all its parts, None without a cap.
+        max_steps: Supersteps of the graph that each part may take, None where nobody said.
+        timeout: Seconds that each part may take, None without a bound.
+    """
 
     id: str
     target: str
@@ -25,6 +33,9 @@ class RunRow:
     user: str = ""
     tags: tuple[str, ...] = ()
     user_class: str = "default"
+    max_cost: int | None = None
+    max_steps: int | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

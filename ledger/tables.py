@@ -61,8 +61,8 @@ def _make_call(values: tuple[Any, ...]) -> CallRow:
 
 
 def _make_run(values: tuple[Any, ...]) -> RunRow:
-    *rest, tags, user_class = values
-    return RunRow(*(*rest, tuple(json.loads(tags)), user_class))
+    head, tags, tail = values[:6], values[6], values[7:]
+    return RunRow(*(*head, tuple(json.loads(tags)), *tail))
 
 
 def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
@@ -71,7 +71,11 @@ def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
 
 
 RUNS = described(
-    "runs", RunRow, "id target:free started:real ended:real status user:free tags:tags user_class", _make_run
+    "runs",
+    RunRow,
+    "id target:free started:real ended:real status user:free tags:tags user_class max_cost:int max_steps:int "
+    "timeout:real",
+    _make_run,
 )
 DECISIONS = described(
     "decisions",
@@ -126,10 +130,13 @@ _BUDGETS = (
 
 
 _USER_CLASS = '"user_class" TEXT'
+_RUN_BOUNDS = ('"max_cost" INTEGER', '"max_steps" INTEGER', '"timeout" REAL')
 
 
 def _schema() -> tuple[str, ...]:
-    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1).replace(f", {_USER_CLASS}", "")
+    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1)
+    for later in (_USER_CLASS, *_RUN_BOUNDS):
+        runs = runs.replace(f", {later}", "")
     statements = [f"CREATE TABLE runs ({runs})"]
     for table in CHAINED:
         name = table.name
@@ -166,6 +173,9 @@ _BATCHES = (
 """Work that providers do by and by: what was handed in together, the parts that went to one model each, and what was
 asked. A question is kept until it is answered, an answer until its batch is forgotten."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES))
+_BOUNDS = tuple(f"ALTER TABLE runs ADD COLUMN {column}" for column in _RUN_BOUNDS)
+"""What bounds a run whoever takes it up again."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), _BOUNDS)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)
