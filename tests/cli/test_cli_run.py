@@ -114,15 +114,17 @@ def test_a_rejection_reaches_the_agent_with_its_reason(pointsman: Run, desk: Pat
     assert (unknown.exit_code, act["id"] in unknown.stderr) == (2, True)
 
     done = pointsman("resume", pending["run"], "--reject", act["id"], "--reason", "bob pays well")
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert "bob pays well" in done.stdout
+    assert "rejected, 1 steps" in done.stderr
     assert not (desk / "deleted.txt").exists()
 
 
 def test_with_approval_denied_nothing_critical_happens(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     ended = pointsman("run", "desk.py:clerk", "delete account bob", "--approval", "deny")
 
-    assert ended.exit_code == 0
+    assert ended.exit_code == 1
+    assert "rejected, 1 steps" in ended.stderr
     assert not (desk / "deleted.txt").exists()
 
 
