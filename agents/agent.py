@@ -218,6 +218,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         from .approval import ApprovalMiddleware
         from .checking import CheckMiddleware
         from .intents import IntentMiddleware
+        from .together import TogetherMiddleware
 
         tools = self.bound_tools()
         known = self.runtime.settings.models
@@ -242,6 +243,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             system_prompt=self.instructions or None,
             # The first is the outermost: a person allows, a verifier judges, the ledger has it, the tool runs.
             middleware=[
+                TogetherMiddleware(),
                 ApprovalMiddleware(lambda: self.runtime.settings.risk.call),
                 CheckMiddleware(self.name),
                 IntentMiddleware(lambda: self.runtime.ledger),
@@ -264,9 +266,11 @@ class Agent(Runnable[Any, dict[str, Any]]):
         """
         from langgraph.errors import GraphRecursionError
 
+        from .together import one_invocation
+
         before = _messages(input)
         bounded = _bounded(config)
-        with entered(agent=self.name, step=current().step or self.name):
+        with entered(agent=self.name, step=current().step or self.name), one_invocation():
             try:
                 state = await self.graph.ainvoke({"messages": before}, bounded)
             except GraphRecursionError as error:

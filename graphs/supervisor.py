@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, TypedDict
 
 from langchain_core.messages import HumanMessage, SystemMessage
-from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
@@ -22,6 +21,7 @@ from ..agents.checking import Check, checked
 from ..agents.result import Status, StepRecord
 from ..agents.runs import hand_over
 from ..agents.runtime import Runtime
+from ..agents.together import Together
 from ..agents.verifier import Verifier, as_evidence, as_text, needs_check
 from ..backends.base import BackendError
 from ..configs.evidence import Evidence, render_evidence
@@ -120,9 +120,7 @@ class _Supervisor:
         self._verifier = Verifier(runtime)
         self._plan_by_model = plan == "model" and len(agents) > 1
         self._retries = retries
-        # Errors of steps, raised when all that does not need them is done: LangGraph cancels the other steps of a wave
-        # when one raises, and what those had done would be done again when the run is taken up.
-        self._broken: dict[str, Exception] = {}
+        self._wave = Together()
 
     async def plan(self, state: SupervisorState) -> dict[str, Any]:
         """Decide the steps."""
@@ -163,8 +161,6 @@ class _Supervisor:
         doubts = {doubt["record"]["id"]: doubt for doubt in state.get("doubts", [])}
         done = [step for step, record in ended.items() if record["status"] == Status.DONE]
         steps = [step for step in ready(plan, done) if step["id"] not in ended]
-        # A step that raised is sent again when nothing else is left, to raise for the whole run.
-        steps = [step for step in steps if step["id"] not in self._broken] or steps
         if not steps:
             return "aggregate"
         ahead = self._ahead(plan, {*ended, *(str(step["id"]) for step in steps)})
@@ -192,15 +188,13 @@ class _Supervisor:
 
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step."""
-        step = state["step"]["id"]
-        if step in self._broken:
-            raise self._broken.pop(step)
-        try:
-            record = await self._worked(state)
-        except GraphBubbleUp:
-            raise
-        except Exception as error:  # noqa: BLE001 - raised once the other steps of the wave have ended
-            return self._failed(state, error)
+        async with self._wave.task():
+            try:
+                record = await self._worked(state)
+            except (NoCandidate, AllFailed) as error:
+                if state["doubt"] is None:
+                    raise
+                return self._ended([self._left_doubted(state["doubt"], error)])
         return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
 
     async def _worked(self, order: _Work) -> StepRecord:
@@ -223,15 +217,9 @@ class _Supervisor:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record
 
-    def _failed(self, order: _Work, error: Exception) -> dict[str, Any]:
-        step, doubt = order["step"]["id"], order["doubt"]
-        if doubt is not None and isinstance(error, NoCandidate | AllFailed):
-            record = StepRecord.restored(doubt["record"]).noted(
-                f"no stronger model could do it again: {one_line(error)}"
-            )
-            return self._ended([self._handed_over(replace(record, doubt=doubt["reason"]))])
-        self._broken[step] = error
-        return {"notes": [f"step {step} failed: {one_line(error)}"]}
+    def _left_doubted(self, doubt: _Doubt, error: Exception) -> StepRecord:
+        record = replace(StepRecord.restored(doubt["record"]), doubt=doubt["reason"])
+        return self._handed_over(record.noted(f"no stronger model could do it again: {one_line(error)}"))
 
     async def verify(self, state: SupervisorState) -> dict[str, Any]:
         """Verify what a wave has made, and say what cannot run without what is missing."""

@@ -220,7 +220,8 @@ class Workflow:
                 graph = self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
                 config: RunnableConfig = {
                     "configurable": {"thread_id": books.id},
-                    "recursion_limit": books.row.max_steps or 0,
+                    # LangGraph counts the input as a superstep of its own.
+                    "recursion_limit": (books.row.max_steps or 0) + 1,
                 }
                 if resumed and (await graph.aget_state(config)).created_at is None:
                     raise ConfigError(f"there is no run {resumed!r} to resume; pointsman runs lists them")
