@@ -20,8 +20,8 @@ check: $(VENV)/.test
 	$(BIN)/mypy -p pointsman
 
 lock:
-	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
-	uv pip compile pyproject.toml --extra build --group pyproject.toml:test --constraints requirements.lock --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements-test.lock
+	uv pip compile pyproject.toml --extra build --upgrade --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	uv pip compile pyproject.toml --extra build --group pyproject.toml:test --upgrade --constraints requirements.lock --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements-test.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
