@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["VertexBackend"]
 
 _GLOBAL = "global"
+_VERSION = "v1beta1"
 
 
 class VertexBackend(GoogleBackend):
@@ -40,6 +41,7 @@ class VertexBackend(GoogleBackend):
         settings = {
             **settings_of(endpoint),
             "vertexai": True,
+            "api_version": _VERSION,
             "project": project,
             "location": endpoint.region or _GLOBAL,
             "api_key": None,
