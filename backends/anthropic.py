@@ -68,6 +68,7 @@ _BY_NAME = {
     "RequestBodyEncodingUnsupportedError": FailureKind.BAD_REQUEST,
     "RetryableError": FailureKind.OVERLOADED,
     "SandboxEgressRestrictedError": FailureKind.UNAVAILABLE,
+    "WorkspaceHumanReviewDisabledError": FailureKind.UNAVAILABLE,
 }
 
 ERRORS = ErrorTable(
