@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from pydantic import SecretStr
 
+    from .counting import StreamUsage
+
 __all__ = ["Backend", "BackendError", "Endpoint", "Reply"]
 
 # What may follow a model's name without making it another model: a date, a build of three or four digits, "latest".
@@ -34,15 +36,23 @@ class BackendError(PointsmanError):
         message: One line, free of secrets.
         status: HTTP status, where there was one.
         retry_after: Seconds the provider asked to wait, where it did.
+        sent: The request may have reached the provider, which may then bill it; False where no connection was made.
     """
 
     def __init__(
-        self, kind: FailureKind, message: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        kind: FailureKind,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.status = status
         self.retry_after = retry_after
+        self.sent = sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,12 @@ class Backend(ABC):
         from .replies import read_reply
 
         return read_reply(message, self.finishes)
+
+    def counting(self) -> StreamUsage:
+        """Count the tokens of a stream chunk by chunk."""
+        from .counting import StreamUsage
+
+        return StreamUsage(self.finishes)
 
     def same_model(self, asked: str, answered: str) -> bool:
         """Whether ``answered`` is ``asked``, be it by a dated name of the same model; a variant is another model."""
