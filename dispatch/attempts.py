@@ -21,7 +21,7 @@ from ..routing.ordering import worth_caching
 from ..routing.request import Circumstances, Funds
 from .ask import Ask, one_line, route_request
 from .booking import Booking, account
-from .briefing import brief
+from .briefing import brief, examples_digests
 from .cache_key import CacheRequest, cacheable
 from .call import ModelCall
 from .context import StepContext, current
@@ -228,6 +228,12 @@ class Attempts:
             facts={
                 "tier": decision.tier,
                 "task": self._ask.task,
+                "kind": self._ask.kind,
+                "prefer": self._ask.prefer,
+                "reversible": self._ask.reversible,
+                "max_output": self._ask.max_output,
+                "latency": self._ask.latency,
+                "examples": examples_digests(self._ask.examples),
                 "policy": decision.policy_hash,
                 "output": self._ask.output,
                 # What one user's data went into is not another's to read.
@@ -260,7 +266,7 @@ class Attempts:
     def error(self) -> NoCandidate | AllFailed:
         """The error that tells why there is no answer."""
         if self.failures or self._skipped:
-            return AllFailed(self.failures, self._skipped, self._step.agent, self.decision.risk)
+            return AllFailed(self.failures, self._skipped, self._step.agent, self.decision.risk, self.setup)
         return NoCandidate(self.decision, self._step.agent)
 
     def _given_again(self, message: AIMessage | None, why: str = "an answer given before") -> AIMessage | None:

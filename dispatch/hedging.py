@@ -58,9 +58,9 @@ async def first_of(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for task in tasks if discard is not None else ():
+        for task in tasks:
             late = None if task is first else _result(task)
-            if late is not None:
+            if late is not None and discard is not None:
                 await discard(late)
 
 
