@@ -411,3 +411,39 @@ async def test_a_reply_that_cannot_be_checked_is_paid_for_and_the_next_is_asked(
     assert {row.failure for row in rows} == {"malformed"}
     assert home.budgets.totals(f"run:{run}") == (sum(row.cost or 0 for row in rows), 0)
     assert all(row.cost for row in rows)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_to_make_a_client_ready_counts_against_no_deadline_and_is_stated(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER)),))
+    home = dispatcher()
+    card = home.cards["openai/gpt-5.4-mini"]
+    await home.clients.ready(card)
+    ready = home.clients.ready
+
+    async def slowly(card: Any) -> None:
+        # Longer than the whole deadline: what loading an SDK takes on a busy machine.
+        await asyncio.sleep(6)
+        await ready(card)
+
+    monkeypatch.setattr(home.clients, "ready", slowly)
+    model = _model(home, deadline=5)
+    if streamed:
+        answer: Any = None
+        async for chunk in model.astream(QUESTION):
+            answer = chunk if answer is None else answer + chunk
+    else:
+        answer = await model.ainvoke(QUESTION)
+    assert answer.text == RIVER
+    account = answer.response_metadata["pointsman"]
+    assert account["setup"] >= 6
+    assert account["seconds"] < account["setup"]
+
+
+async def test_a_failure_states_what_it_took_to_make_the_client_ready(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = HANGING
+    with pytest.raises(AllFailed) as failed:
+        await _model(dispatcher(), deadline=0.3).ainvoke(QUESTION)
+    assert failed.value.setup > 0
