@@ -137,7 +137,7 @@ def test_no_call_within_its_bounds_costs_more_than_the_worst_case(
 def test_the_worst_case_knows_the_tier_the_hour_and_the_price_of_writing_a_cache() -> None:
     assert BOOK.worst_case("google/gemini-3.1-pro-preview", 300_000, 0, NOON) == 1_200_000_000_000
     assert BOOK.worst_case("deepseek/deepseek-v4-flash", 10**6, 0, PEAK) == 300_000_000_000
-    assert BOOK.worst_case("anthropic/claude-opus-4-7", 10**6, 10**6, NOON) == 31_250_000_000_000
+    assert BOOK.worst_case("anthropic/claude-opus-4-7", 10**6, 10**6, NOON) == 35_000_000_000_000
     assert BOOK.worst_case("own/odd", 0, 1, NOON) == 1
     assert BOOK.worst_case("own/free", 10**6, 10**6, NOON) == 0
     assert BOOK.worst_case("nowhere/at-all", 1, 1, NOON) is None
