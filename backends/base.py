@@ -79,12 +79,19 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a message says of its own making. ``failure`` is None for a usable answer."""
+    """What a message says of its own making.
+
+    Attributes:
+        failure: None for a usable answer.
+        usage: None where it is not told, or not believable: whoever pays then charges what was set aside.
+        doubt: Why there is no usage, for the ledger; empty where there is one.
+    """
 
     model: str | None
     finish: str | None
     failure: FailureKind | None
     usage: Usage | None
+    doubt: str = ""
 
 
 class Backend(ABC):
