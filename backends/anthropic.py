@@ -12,6 +12,7 @@ from .clients import counting, hang_up_with, http_settings, required_key
 from .failures import ErrorTable, translate
 from .profiles import profile
 from .usage.messages import CountingMessages
+from .usage.wire import keep_exact
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -140,6 +141,7 @@ class AnthropicBackend(Backend):
             # LangChain's own async client shares its connections between event loops, and they die with the first.
             client = DefaultAioHttpClient(**http_settings(endpoint))
             model.__dict__["_async_client"] = AsyncAnthropic(**{**model._client_params, "http_client": client})
+            keep_exact(model._async_client)
             hang_up_with(model, client)
         built: BaseChatModel = model
         return built

@@ -13,6 +13,7 @@ from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
 from .profiles import profile
 from .usage.chat import CountingChat, CountingResponses
+from .usage.wire import keep_exact
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -166,6 +167,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         # Both would come from the environment, and go to whoever the URL belongs to.
         client.organization = endpoint.options.get("organization", endpoint.options.get("openai_organization"))
         client.project = None
+    keep_exact(model.root_async_client)
     model.root_async_client.__dict__["responses"] = CountingResponses(model.root_async_client)
     built: BaseChatModel = model
     return built

@@ -221,7 +221,7 @@ class Limits(_Frozen):
         hedge: Seconds after which a second model is asked as well where the step's latency is ``critical``.
     """
 
-    max_cost: float | None = Field(default=None, ge=0)
+    max_cost: _Money | None = None
     tiers: tuple[Tier, ...] | None = None
     require: Mapping[str, Score] = Field(default_factory=dict)
     attempts: int = Field(default=6, ge=1)
@@ -348,9 +348,7 @@ class RoutingPolicy(_Frozen):
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None
     cures: Mapping[FailureKind, Cure]
-    budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict
-    )
+    budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], _Money] = Field(default_factory=dict)
     cache: CachePolicy = CachePolicy()
     history: HistoryPolicy = HistoryPolicy()
     switch_margin: float = Field(default=0.1, ge=0, le=1)

@@ -51,7 +51,8 @@ class Streamed:
         async for chunk in self._chunks:
             self._said.append(chunk)
             if self.call.first_token is not None:
-                self.held.append(chunk)
+                # With what came before it, which tells more than words.
+                self.held.append(self.whole or chunk)
                 return
 
     async def ready(self) -> AsyncGenerator[AIMessageChunk]:
