@@ -128,7 +128,8 @@ class PriceBook:
         self._entries = entries
         self._overrides = {name: _overriding(entry.prices) for name, entry in entries.items() if entry.prices}
         self._found: dict[tuple[str, str], ModelInfo | None] = {}
-        self._given: dict[str, tuple[str, ...]] = {}
+        # Provider -> the tiers of service that it has given.
+        self._given: dict[str, set[str]] = {}
         # Keyed by identity, since the table's prices have no hash; the price itself is kept so that its id stays taken.
         self._converted: dict[tuple[int, str, tuple[bool, ...]], tuple[ModelPrice, _Rates]] = {}
 
@@ -153,12 +154,14 @@ class PriceBook:
         """
         if usage is None or usage.doubt():
             return None
+        if usage.service_tier:
+            self._given.setdefault(model_id.partition("/")[0], {""}).add(usage.service_tier)
         rates = self._rates(model_id, at, answered_by, usage.service_tier)
         cost = None if rates is None else rates.cost(usage)
         return max(cost or 0, usage.charged) if usage.charged else cost
 
     def worst_case(
-        self, model_id: str, input_tokens: int, output_tokens: int, at: datetime, *, service_tier: str | None = None
+        self, model_id: str, input_tokens: int, output_tokens: int, at: datetime, *, service_tier: str = ""
     ) -> int | None:
         """Say what a call can cost at most, to be set aside before it is made.
 
@@ -170,13 +173,14 @@ class PriceBook:
                 for an hour too, or be sound.
             output_tokens: Limit of the output.
             at: When the call will be made.
-            service_tier: The tier of service that the call asks for; None where it leaves that to the provider, which
-                may give any (developers.openai.com/api/docs/guides/priority-processing: a project has a default).
+            service_tier: The tier of service that the call asks for. A provider may give another by itself
+                (developers.openai.com/api/docs/guides/priority-processing: a project has a default), so that what it
+                has given once is reckoned with from then on.
 
         Returns:
             Picodollars, no less than `price` for any usage within the bounds; None where the price is unknown.
         """
-        tiers = (service_tier or "",) if service_tier is not None else self._tiers(model_id)
+        tiers = {service_tier.lower(), *self._given.get(model_id.partition("/")[0], ())}
         rates = [self._rates(model_id, at, None, tier) for tier in tiers]
         bounds = [None if rate is None else rate.most(input_tokens, output_tokens) for rate in rates]
         known = [bound for bound in bounds if bound is not None]
@@ -236,17 +240,6 @@ class PriceBook:
             found = (self._model(provider, name) for name in names if name)
             model = next((one for one in found if one is not None), None)
         return model if model is not None and model.prices else None
-
-    def _tiers(self, model_id: str) -> tuple[str, ...]:
-        """The tiers of service that a provider may give by itself, the usual one first."""
-        override = self._overrides.get(model_id)
-        if override is not None:
-            return tuple(override)
-        if model_id not in self._given:
-            model = self._in_table(model_id, None)
-            named = (variant.when.get("service_tier") for variant in (model and model.price_variants) or ())
-            self._given[model_id] = ("", *dict.fromkeys(tier for tier in named if tier))
-        return self._given[model_id]
 
     def _model(self, provider: str, name: str) -> ModelInfo | None:
         key = (provider, name)
