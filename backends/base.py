@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from pydantic import SecretStr
 
-    from .counting import StreamUsage
-
 __all__ = ["Backend", "BackendError", "Endpoint", "Reply"]
 
 # What may follow a model's name without making it another model: a date, a build of three or four digits, "latest".
@@ -126,12 +124,6 @@ class Backend(ABC):
         from .replies import read_reply
 
         return read_reply(message, self.finishes)
-
-    def counting(self) -> StreamUsage:
-        """Count the tokens of a stream chunk by chunk."""
-        from .counting import StreamUsage
-
-        return StreamUsage(self.finishes)
 
     def same_model(self, asked: str, answered: str) -> bool:
         """Whether ``answered`` is ``asked``, be it by a dated name of the same model; a variant is another model."""

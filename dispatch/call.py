@@ -8,11 +8,11 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..backends.base import Backend, BackendError
+from ..backends.usage.seen import StreamUsage
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.words import FailureKind
 from ..ledger.rows import CallRow
@@ -98,7 +98,7 @@ class ModelCall:
         self.task: asyncio.Task[Any] | None = None
         self._booking = booking
         self._row_id = row_id
-        self._heard = backend.counting()
+        self._heard = StreamUsage()
         self._sent: float | None = None
         self._seconds = 0.0
         self._at = 0.0
@@ -205,16 +205,17 @@ class ModelCall:
             reply = self.backend.read(message if streamed is None else streamed)
         except Exception as error:  # noqa: BLE001 - whatever a reply holds, the call is paid for
             wrong: tuple[FailureKind, str] = FailureKind.MALFORMED, f"unreadable reply: {type(error).__name__}"
-            self._end(self._heard.told, wrong, billed=True)
+            self._end(None, wrong, billed=True)
             return wrong
-        usage = reply.usage if streamed is None else self._heard.told
-        cost, charged = self._settled(usage, billed=True)
+        # Money first: whatever is wrong with the reply itself, it has been written.
+        cost, charged = self._settled(reply.usage, billed=True)
         verdict = self._verdict(message, reply)
         self._book(
-            usage,
+            reply.usage,
             cost,
             charged,
             verdict,
+            doubt=reply.doubt,
             answered_by=reply.model,
             finish=reply.finish,
             confidence=message.response_metadata.get("confidence"),
@@ -260,12 +261,11 @@ class ModelCall:
 
     def _seen(self) -> Usage | None:
         """What the provider told of a reply that is not complete; the output no less than was seen of it."""
-        told, output = self._heard.told, self._heard.seen_output
-        if told is not None:
-            return told if told.output >= output else replace(told, output=output)
-        if self.first_token is None:
-            return None
-        return Usage(input=input_bound(self.messages, self.ask.tools), output=max(1, output))
+        told = self._heard.so_far
+        if told is None and self.first_token is not None:
+            # The input is not known yet, so its bound is taken, as it was when money was reserved.
+            return Usage(input=input_bound(self.messages, self.ask.tools), output=max(1, self._heard.seen_output))
+        return told
 
     def _end(
         self, usage: Usage | None, wrong: tuple[FailureKind, str], *, billed: bool, known: int | None = None
@@ -291,11 +291,13 @@ class ModelCall:
         cost: int | None,
         charged: int | None,
         wrong: tuple[FailureKind, str] | None,
+        doubt: str = "",
         **facts: Any,
     ) -> None:
-        detail = "" if wrong is None else wrong[1]
+        notes = ["" if wrong is None else wrong[1], doubt]
         if cost is None and charged is not None:
-            cost, detail = charged, f"{detail}{'; ' if detail else ''}charged as reserved"
+            cost = charged
+            notes.append("charged as reserved")
         self.row = self._booking.row(
             self.card,
             id=self._row_id,
@@ -306,7 +308,7 @@ class ModelCall:
             usage=usage,
             cost=cost,
             failure=None if wrong is None else wrong[0].value,
-            detail=detail,
+            detail="; ".join(note for note in notes if note),
             **facts,
         )
         _under_way.discard(self)
