@@ -10,7 +10,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,7 +143,7 @@ class Head:
 
         Args:
             examples: At least two labels. Every pair counts. Texts that differ only in case, spaces or punctuation
-                are left out together when the head is judged, and with different labels share the weight.
+                are one text, as heavy as its pairs and shared among their labels.
             embedder: Where sentence vectors come from.
             target_accuracy: What the accepted verdicts shall reach; it sets the threshold.
 
@@ -157,9 +157,8 @@ class Head:
             raise ConfigError("examples for a classifier need at least two labels")
         texts, places = _distinct(text for text, _ in examples)
         numbers = {label: number for number, label in enumerate(labels)}
-        truth = np.array([numbers[label] for _, label in examples])
         told = np.zeros((len(texts), len(labels)))
-        np.add.at(told, (places, truth), 1)
+        np.add.at(told, (places, [numbers[label] for _, label in examples]), 1)
         counts = told.sum(axis=1)
 
         vectors = _embed(texts, embedder)
@@ -175,8 +174,9 @@ class Head:
 
         wanted = told / counts[:, None] - 1 / len(labels)
         weights, without = fit_ridge(kernel, centres, wanted, counts, _RIDGE)
-        left_out = without[places]
-
+        # Judged once a text and label: the hundredth copy of a text is no evidence about another.
+        judged, truth = np.nonzero(told)
+        left_out = without[judged]
         temperature = fit_temperature(left_out, truth)
         probabilities = softmax(left_out / temperature)
         confidence = probabilities.max(axis=1)
@@ -194,11 +194,11 @@ class Head:
         return cls(embedder, labels, centre, likest, weights.astype(np.float32), ngrams, temperature, report)
 
     def probabilities(self, text: str) -> NDArray[np.float64]:
-        """Return the calibrated probability of each of `labels`, in their order; all alike for a text of no words."""
+        """Return the calibrated probability of each of `labels`, in their order; all alike for a blank text."""
+        if not text.strip():
+            return np.full(len(self.labels), 1 / len(self.labels))
         vector = _centred(_embed([text], self._embedder), self._centre)[0]
         overlaps = self._ngrams.similarities(text)
-        if not vector.any() and not overlaps.any():
-            return np.full(len(self.labels), 1 / len(self.labels))
         # einsum stays on this thread: a BLAS product this small waits for other threads when the machine is busy.
         cosines = np.einsum("ij,j->i", self._rows, vector)
         scores = np.einsum("i,ij->j", _kernel(cosines, overlaps), self._weights)
@@ -212,7 +212,9 @@ class Head:
             threshold: Confidence to accept from; the learned one if None.
         """
         threshold = self.report.threshold if threshold is None else threshold
-        return _verdict(self.labels, self.probabilities(text), threshold)
+        verdict = _verdict(self.labels, self.probabilities(text), threshold)
+        # Of two labels even a blank text has one that is as likely as not.
+        return verdict if text.strip() else replace(verdict, accepted=False)
 
     def save(self, path: Path, name: str = "") -> None:
         """Write the head to a ``.npz`` file in one step; see `write_arrays`.
