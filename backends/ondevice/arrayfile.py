@@ -22,7 +22,7 @@ __all__ = ["read_arrays", "write_arrays"]
 _DIGEST, _LENGTH = 64, 2
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays to a ``.npz`` file in one step: another process sees the whole file or none.
 
     Args:

@@ -170,7 +170,8 @@ class Head:
 
         def kernel(block: Sequence[int]) -> NDArray[np.float64]:
             overlaps = (table[list(block)] @ overlapping).toarray()
-            return _kernel((rows[list(block)] @ likest.T).astype(np.float64), overlaps)
+            cosines = (rows[list(block)] @ likest.T).astype(np.float64)
+            return np.asarray(_kernel(cosines, overlaps), dtype=np.float64)
 
         wanted = told / counts[:, None] - 1 / len(labels)
         weights, without = fit_ridge(kernel, centres, wanted, counts, _RIDGE)
@@ -406,13 +407,16 @@ def _embed(texts: list[str], embedder: Embedder) -> NDArray[np.float32]:
 
 def _centred(vectors: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return unit vectors from the centre; a text of no tokens has no direction and keeps the zero vector."""
-    return np.where(vectors.any(axis=1)[:, None], unit_rows(vectors - centre), np.float32(0))
+    rows = unit_rows(vectors - centre)
+    rows[np.all(vectors == 0, axis=1)] = 0
+    return rows
 
 
 def _distinct(texts: Iterable[str]) -> tuple[list[str], list[int]]:
     """Return the first of the texts that differ only in case, spaces or punctuation, and each text's place there."""
     kept: dict[str, int] = {}
-    firsts, places = [], []
+    firsts: list[str] = []
+    places: list[int] = []
     for text in texts:
         folded = unicodedata.normalize("NFKC", text).casefold()
         # Marks and symbols are kept: they are the vowels of many scripts, and the whole of "👍".
