@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NgramIndex", "array_to_strings", "strings_to_array"]
 
-# Two characters are a word in scripts that write none apart.
-_SHORTEST, _LONGEST = 2, 5
+_SHORTEST, _LONGEST = 3, 5
+# Two characters are a word in scripts that set none apart; of Latin letters they say little and cost most of the time.
+_SHORTEST_ELSEWHERE = 2
 # An n-gram seen in one text tells nothing about another and would double the table.
 _RAREST = 2
 
@@ -28,16 +29,18 @@ def _count(text: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     for word in unicodedata.normalize("NFKC", text).casefold().split():
         padded = f" {word} "
-        for size in range(_SHORTEST, _LONGEST + 1):
+        shortest = _SHORTEST if word.isascii() else _SHORTEST_ELSEWHERE
+        for size in range(shortest, _LONGEST + 1):
             counts.update(padded[i : i + size] for i in range(len(padded) - size + 1))
     return counts
 
 
 class NgramIndex:
-    """Cosine similarity of a text to each indexed text, over n-grams of 2 to 5 characters within words.
+    """Cosine similarity of a text to each indexed text, over n-grams of 3 to 5 characters within words.
 
-    Weights are (1 + log count) * (log((1 + texts) / (1 + texts with it)) + 1), scaled to unit length. Postings
-    of all n-grams lie in two flat arrays; `starts` says where each n-gram's begin.
+    Words beyond ASCII give those of 2 characters too. Weights are (1 + log count) * (log((1 + texts) / (1 + texts
+    with it)) + 1), scaled to unit length. Postings of all n-grams lie in two flat arrays; `starts` says where each
+    n-gram's begin.
     """
 
     def __init__(

@@ -190,6 +190,13 @@ def test_of_a_text_with_two_labels_the_more_frequent_wins_whatever_the_order() -
         assert Head.train([*SMALL, *order], EMBEDDER).decide("close it").label == "delivery"
 
 
+def test_an_example_beyond_those_that_texts_are_compared_with_is_learned_too(monkeypatch) -> None:
+    monkeypatch.setattr("pointsman.backends.ondevice.classify._MOST_CENTRES", 4)
+    text = "zebra crossing"
+    shares = [Head.train([*SMALL, (text, label)], EMBEDDER).probabilities(text)[0] for label in ("delivery", "refund")]
+    assert shares[0] > shares[1] + 0.01
+
+
 def test_copies_weigh_in_the_head_but_are_no_evidence_of_how_good_it_is() -> None:
     once, often = Head.train(SMALL, EMBEDDER).report, Head.train(SMALL * 200, EMBEDDER).report
     assert often.threshold == once.threshold == 1.0
