@@ -236,7 +236,7 @@ def test_nobody_waits_for_a_head_that_another_is_learning(tmp_path: Path) -> Non
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
             if any("slow" in text for text in texts):
                 entered.set()
-                assert go_on.wait(30)
+                assert go_on.wait(300)
             return super().embed_documents(texts)
 
     write_csv(tmp_path / "known.csv", SMALL)
@@ -246,11 +246,11 @@ def test_nobody_waits_for_a_head_that_another_is_learning(tmp_path: Path) -> Non
     with ThreadPoolExecutor(2) as pool:
         learning = pool.submit(shelf.head, tmp_path / "new.csv")
         try:
-            assert entered.wait(30)
-            assert pool.submit(shelf.head, tmp_path / "known.csv").result(30) is known
+            assert entered.wait(300)
+            assert pool.submit(shelf.head, tmp_path / "known.csv").result(300) is known
         finally:
             go_on.set()
-        assert learning.result(30).labels == known.labels
+        assert learning.result(300).labels == known.labels
 
 
 def test_label_names_alone_are_used_with_caution() -> None:

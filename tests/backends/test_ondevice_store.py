@@ -113,7 +113,7 @@ def test_processes_that_learn_the_same_at_once_agree_and_leave_one_file(tmp_path
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = {process.communicate(timeout=60)[0] for process in processes}
+    said = {process.communicate(timeout=300)[0] for process in processes}
     assert len(said) == 1
     assert [file.suffix for file in tmp_path.iterdir()] == [".npz"]
     (file,) = tmp_path.iterdir()
