@@ -22,7 +22,7 @@ from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherited
 
-__all__ = ["Bounds", "Run", "Taken", "hand_over", "run_scope", "taken_up", "tick_off"]
+__all__ = ["Bounds", "Run", "Taken", "check_cap", "hand_over", "run_scope", "taken_up", "tick_off"]
 
 _PICO = 10**12
 _MOST_STEPS = 50
@@ -55,8 +55,8 @@ class Bounds:
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_cost is not None and not 0 <= self.max_cost < math.inf:
-            raise ConfigError(f"max_cost is {self.max_cost}: give a number of USD, 0 or more")
+        if self.max_cost is not None:
+            check_cap(self.max_cost)
         if self.max_steps is not None and self.max_steps < 1:
             raise ConfigError(f"max_steps is {self.max_steps}: give 1 or more")
         if self.timeout is not None and not 0 < self.timeout < math.inf:
@@ -159,6 +159,20 @@ def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, step: s
     return row
 
 
+def check_cap(max_cost: float) -> None:
+    """Refuse what bounds nothing.
+
+    Args:
+        max_cost: USD a run may spend.
+
+    Raises:
+        ConfigError: It is negative, infinite or no number.
+    """
+    # Neither comparison holds for what is no number.
+    if not 0 <= max_cost < math.inf:
+        raise ConfigError(f"a cap of {max_cost} bounds nothing: give USD, 0 or more, or leave it out for no cap")
+
+
 def taken_up(runtime: Runtime, run: str) -> Taken:
     """What the ledger has of a run that is to be taken up again; this waits for the ledger's file.
 
@@ -208,7 +222,7 @@ def run_scope(
         observe: Called with each model call's row as it ends.
 
     Raises:
-        ConfigError: The policy knows classes of users, and not this one.
+        ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
     """
     outer = current()
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]

@@ -51,6 +51,12 @@ class Bounds:
     user_class: str | None = None
     tags: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.max_cost is not None:
+            from ..agents.runs import check_cap
+
+            check_cap(self.max_cost)
+
     def arguments(self) -> dict[str, Any]:
         """The arguments of `Workflow.arun` and `Workflow.aresume`."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

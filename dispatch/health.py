@@ -39,6 +39,8 @@ _VERDICTS: Final[Mapping[FailureKind, Verdict]] = {
     FailureKind.INVALID_OUTPUT: "well",
     FailureKind.DECLINED: "well",
     FailureKind.WRONG_MODEL: "ill",
+    FailureKind.UNKNOWN: "neutral",
+    FailureKind.CANCELLED: "neutral",
 }
 
 _LOOK_SECONDS: Final = 3.0

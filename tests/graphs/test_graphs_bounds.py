@@ -108,7 +108,7 @@ def test_a_cap_given_anew_counts_what_the_run_has_spent_already(
 )  # fmt: skip
 def test_a_bound_that_bounds_nothing_is_refused(runtime: Make, simulator: Simulator, bound: dict[str, Any]) -> None:
     home = runtime()
-    with pytest.raises(ConfigError, match=f"{next(iter(bound))} is"):
+    with pytest.raises(ConfigError, match=r"bounds nothing|max_steps is|timeout is"):
         _deleting(simulator).run("Go", runtime=home, **bound)
     assert (len(simulator.log), home.ledger.runs()) == (0, ())
 
