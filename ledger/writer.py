@@ -176,6 +176,7 @@ class Writer:
             raise ConfigError(f"the ledger {self._path or 'in memory'} is closed: open it again")
 
     def _enter(self, item: _Item | _Asked) -> None:
+        mind_the_end()
         with self._guard:
             self._refuse_if_closed()
             self._queue.put(item)
@@ -183,7 +184,6 @@ class Writer:
 
     def _start(self) -> None:
         if self._thread is None:
-            mind_the_end()
             # A daemon, so that a ledger nobody closed does not keep the process alive; it is closed at exit.
             thread = threading.Thread(target=self._work, name="pointsman-ledger", daemon=True)
             # At the end of the process no thread starts any more; what is left is written when it is closed.
