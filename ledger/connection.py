@@ -31,7 +31,7 @@ _WORDS = (
     ("not a database", "it is not a SQLite file: move it away, or choose another"),
     ("malformed", "it is damaged: move it away; sqlite3's .recover may save its rows"),
     ("locked", f"another process has held it for over {BUSY_SECONDS:.0f} seconds: end that process, then try again"),
-    ("disk i/o", "the disk reports an error: check it"),
+    ("disk i/o", "the disk reports an error: check it, its free space and your quota"),
 )
 
 
