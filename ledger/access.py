@@ -137,8 +137,9 @@ class Access:
                     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                     self._durable = durable
                 connection.execute(begin)
-                # A transaction that only reads begins with the first look.
-                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+                if begin == "BEGIN":
+                    # One that only reads begins with the first look.
+                    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
             except sqlite3.Error as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -179,7 +180,7 @@ class Access:
 def _identity(path: Path) -> tuple[int, int] | None:
     """Which file it is, by device and inode; None where there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
