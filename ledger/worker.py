@@ -18,6 +18,9 @@ __all__ = ["Worker"]
 _LINGER_SECONDS = 10.0
 """How long the thread waits for the next job before it ends."""
 
+_UNDO_SECONDS = 0.05
+"""How long one who is cancelled waits, so that what was done for it is mostly undone when it ends."""
+
 _T = TypeVar("_T")
 _Job = tuple["Future[Any]", Callable[[], Any]]
 
@@ -69,14 +72,15 @@ class Worker:
 
         Args:
             job: What to do.
-            undo: Told the result where nobody waits for it any more.
+            undo: Told the result, in the thread, where who waited for it is cancelled.
         """
         future = self.submit(job)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            # One that has not begun is cancelled with its waiter.
-            future.add_done_callback(lambda done: _undo(done, undo))
+            if not future.cancel():
+                undone = self.submit(lambda: _undo(future, undo))
+                await asyncio.wait((asyncio.wrap_future(undone),), timeout=_UNDO_SECONDS)
             raise
 
     def finish(self) -> None:
@@ -112,7 +116,7 @@ def _do(job: _Job) -> None:
 
 
 def _undo(done: Future[_T], undo: Callable[[_T], None]) -> None:
-    if not done.cancelled() and done.exception() is None:
+    if done.exception() is None:
         undo(done.result())
 
 
