@@ -294,7 +294,7 @@ def test_early_steps_go_cheaper_so_that_the_risky_one_to_come_stays_funded(runti
     flow = Workflow("desk", agents=[reader, judge])
     dear = {"routing.rules": [{"id": "all", "reason": "test", "tier": "advanced"}]}
     rich = flow.run("Look at order A-1", max_cost=5, runtime=runtime(**dear))
-    scarce = flow.run("Look at order A-1", max_cost=0.085, runtime=runtime(**dear))
+    scarce = flow.run("Look at order A-1", max_cost=0.114, runtime=runtime(**dear))
     tiers = [{call.agent: call.tier for call in result.calls} for result in (rich, scarce)]
     assert (tiers[0]["reader"], tiers[0]["judge"]) == ("advanced", "frontier")
     assert (tiers[1]["reader"], tiers[1]["judge"]) == ("standard", "frontier")
