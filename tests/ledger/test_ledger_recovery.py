@@ -331,6 +331,29 @@ async def test_acts_are_committed_from_an_event_loop_side_by_side(ledger: Ledger
     assert ledger.verify() == []
 
 
+def test_an_act_is_synced_to_the_disk_and_a_call_is_not(ledger: Ledger, make: Any) -> None:
+    said: list[str] = []
+    with ledger._writer.access.changing() as connection:
+        connection.set_trace_callback(said.append)
+
+    def how(insert: str) -> str:
+        (place,) = [number for number, one in enumerate(said) if one.startswith(f"INSERT INTO {insert}")]
+        return [one for one in said[:place] if one.startswith("PRAGMA synchronous")][-1]
+
+    ledger.commit(make.effect())
+    ledger.record(make.call())
+    ledger.calls()
+    assert (how("effects"), how("calls")) == ("PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL")
+    # What was written without a sync is synced when that is asked for, once.
+    said.clear()
+    ledger.flush()
+    ledger.flush()
+    assert [one for one in said if one.startswith(("PRAGMA synchronous", "COMMIT"))] == [
+        "PRAGMA synchronous = FULL",
+        "COMMIT",
+    ]
+
+
 def test_an_act_that_is_edited_afterwards_shows(path: Path, make: Any) -> None:
     with Ledger(path) as ledger:
         for _ in range(3):

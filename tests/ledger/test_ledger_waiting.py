@@ -200,3 +200,21 @@ async def test_what_is_given_back_while_another_asks_the_file_wakes_them(
         async with asyncio.timeout(60):
             await asyncio.gather(*(branch(20) for _ in range(12)))
         assert budgets.totals("run:a") == (0, 0)
+
+
+async def test_what_is_given_back_between_the_answer_and_the_wait_is_not_missed(
+    path: Path, budgets: Budgets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.ledger.budgets._POLL_SECONDS", 3600.0)
+    scopes: dict[str, int | None] = {"run:a": WORST}
+    held = await begun(budgets, scopes)
+    ask = budgets._store.reserve
+
+    def ask_then_give_back(*asked: Any, **how: Any) -> Any:
+        short = ask(*asked, **how)
+        budgets.release(held)
+        return short
+
+    monkeypatch.setattr(budgets._store, "reserve", ask_then_give_back)
+    async with asyncio.timeout(60):
+        assert budgets.release(await begun(budgets, scopes))
