@@ -8,13 +8,14 @@ from typing import Any
 
 from ..configs.catalogue import MOST_TOKENS, Usage
 from ..configs.words import FailureKind
-from .coding import described
-from .rows import CallRow, DecisionRow, HandoffRow, RunRow
+from .coding import Table, described
+from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = [
     "CALLS",
     "CHAINED",
     "DECISIONS",
+    "EFFECTS",
     "HALF",
     "HANDOFFS",
     "RUNS",
@@ -97,9 +98,15 @@ CALLS = described(
     _read_call,
 )
 HANDOFFS = described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool", _make_handoff)
+EFFECTS = described(
+    "effects",
+    EffectRow,
+    "id run step agent tool effect digest at:real outcome:free",
+    lambda values: EffectRow(*values),
+)
 
-TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS)}
-CHAINED = (DECISIONS, CALLS, HANDOFFS)
+TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS)}
+CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)
 """The tables that are only ever added to, each row sealed by the hash of all before it."""
 
 
@@ -138,15 +145,19 @@ _FURTHER = '"usage_further" TEXT'
 
 def _schema() -> tuple[str, ...]:
     runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1).replace(f", {_USER_CLASS}", "")
-    statements = [f"CREATE TABLE runs ({runs})"]
-    for table in CHAINED:
-        name, definition = table.name, table.definition.replace(f", {_FURTHER}", "")
-        # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
-        statements.append(f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {definition}, chain TEXT NOT NULL)")
-        statements.append(f"CREATE INDEX {name}_run ON {name} (run)")
-        statements.append(f"CREATE INDEX {name}_id ON {name} (id)")
-    statements.append("CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)")
-    return (*statements, *_BUDGETS)
+    heads = "CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)"
+    chained = [statement for table in (DECISIONS, CALLS, HANDOFFS) for statement in _chained(table)]
+    return (f"CREATE TABLE runs ({runs})", *chained, heads, *_BUDGETS)
+
+
+def _chained(table: Table) -> tuple[str, ...]:
+    # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
+    name, definition = table.name, table.definition.replace(f", {_FURTHER}", "")
+    return (
+        f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {definition}, chain TEXT NOT NULL)",
+        f"CREATE INDEX {name}_run ON {name} (run)",
+        f"CREATE INDEX {name}_id ON {name} (id)",
+    )
 
 
 _HEALTH = (
@@ -177,6 +188,6 @@ asked. A question is kept until it is answered, an answer until its batch is for
 _USAGE = (f"ALTER TABLE calls ADD COLUMN {_FURTHER}",)
 """What a call used beyond the four counts; null in the rows of before, which their seals leave out."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), _USAGE)
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), _USAGE, _chained(EFFECTS))
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)
