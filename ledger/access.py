@@ -47,6 +47,8 @@ class Access:
         self._reading = reading
         self._connection: Connection | None = None
         self._file: tuple[int, int] | None = None
+        # Whether SQLite knows of it, already while it is being opened.
+        self._at_work = False
         self._uses = 0
         self._durable = False
         self._closed = False
@@ -101,11 +103,11 @@ class Access:
     def anew(self) -> None:
         """Begin anew in a forked child."""
         self.lock.anew()
-        if self._path is not None and self._connection is not None:
+        if self._path is not None and self._at_work:
             # The parent's: not even the end of the process may close it.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
-            self._connection = None
             _unusable.add(self._name)
+            self._connection, self._at_work = None, False
         self._uses = 0
 
     @contextmanager
@@ -164,7 +166,12 @@ class Access:
                     "fork while nobody reads it, or start processes by spawn"
                 )
             mind_the_end()
-            self._connection, self._durable = connect(self._path), False
+            self._at_work = True
+            try:
+                self._connection, self._durable = connect(self._path), False
+            except BaseException:
+                self._at_work = False
+                raise
             if self._path is not None:
                 self._file = _identity(self._path)
                 if self._reading:
@@ -175,6 +182,7 @@ class Access:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self._at_work = False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -90,7 +90,8 @@ class Budgets:
         self._worker, self._reader = Worker("pointsman-budgets"), Worker("pointsman-totals")
         self._empty()
         begin_anew(self)
-        self.reclaim()
+        # In the thread, since budgets may be opened on an event loop; trouble with the file is told to whoever asks.
+        self._worker.submit(self.reclaim)
 
     def _empty(self) -> None:
         # What is reserved here is called by this name and a number.

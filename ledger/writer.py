@@ -86,6 +86,8 @@ class Writer:
         self._waiting: deque[_Item] = deque()
         self._asked: list[_Asked] = []
         self._unsynced = False
+        # How many rows were put and are not written.
+        self._left = 0
         self._guard = threading.RLock()
         self._hurry = threading.Event()
         self._trouble: ConfigError | None = None
@@ -101,7 +103,7 @@ class Writer:
         Raises:
             ConfigError: The ledger is closed, or as many rows wait as memory is meant to hold.
         """
-        if self._trouble is not None and self._left() >= _MOST_WAITING:
+        if self._trouble is not None and self._left >= _MOST_WAITING:
             raise ConfigError(f"{self._trouble} ({_MOST_WAITING} rows wait in memory, this one was not kept)")
         self._enter((table, values))
 
@@ -113,7 +115,7 @@ class Writer:
         """
         trouble = self._trouble
         if trouble is not None:
-            raise ConfigError(f"{trouble} ({self._left()} rows wait in memory)")
+            raise ConfigError(f"{trouble} ({self._left} rows wait in memory)")
         self._refuse_if_closed()
 
     def ask(self, *, durable: bool, row: _Item | None = None) -> Future[None]:
@@ -165,11 +167,8 @@ class Writer:
             self._thread.join()
         else:
             self._work()
-        if self._trouble is not None:
-            raise ConfigError(f"{self._trouble} ({self._left()} rows were not kept)")
-
-    def _left(self) -> int:
-        return self._queue.qsize() + len(self._waiting)
+        if self._trouble is not None and (self._left or self._unsynced):
+            raise ConfigError(f"{self._trouble} ({self._left} rows were not kept)")
 
     def _refuse_if_closed(self) -> None:
         if self._closing:
@@ -179,6 +178,7 @@ class Writer:
         mind_the_end()
         with self._guard:
             self._refuse_if_closed()
+            self._left += not isinstance(item, _Asked)
             self._queue.put(item)
             self._start()
 
@@ -242,12 +242,15 @@ class Writer:
         """Write the first rows that wait, with those of who asked, in one transaction."""
         rows = [*islice(self._waiting, count), *(one.row for one in asked if one.row is not None)]
         durable = self._closing or any(one.durable for one in asked)
-        if rows or (durable and self._unsynced):
+        # While there is trouble, something is written to see whether it is over.
+        if rows or (durable and self._unsynced) or self._trouble is not None:
             with self.access.changing(durable=durable) as connection:
                 _add(connection, rows)
             self._unsynced = not durable
         for _ in range(count):
             self._waiting.popleft()
+        with self._guard:
+            self._left -= count
 
     def _fail(self, error: Exception) -> None:
         if self._trouble is None:
@@ -255,7 +258,7 @@ class Writer:
         known = isinstance(error, ConfigError)
         self._trouble = ConfigError(str(error) if known else f"the ledger: {type(error).__name__}: {error}")
         for one in self._asked:
-            one.written.set_exception(ConfigError(f"{self._trouble} ({self._left()} rows wait in memory)"))
+            one.written.set_exception(ConfigError(f"{self._trouble} ({self._left} rows wait in memory)"))
         self._asked = []
 
 
@@ -284,7 +287,7 @@ def _add(connection: Connection, items: Sequence[_Item]) -> None:
         else:
             _replace(connection, table, rows)
     if not items:
-        # Something must be written for the log to be synced.
+        # Something must be written for the log to grow and to be synced.
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute(f"PRAGMA user_version = {version}")
 

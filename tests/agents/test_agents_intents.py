@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,14 +102,13 @@ async def test_nothing_is_done_while_another_process_holds_the_ledger_and_the_lo
     agent = Agent("clerk", tier="economy", tools=[send]).on(home)
     home.ledger.flush()
     holder = sqlite3.connect(str(home.ledger.path), isolation_level=None, timeout=10)
-    longest = 0.0
+    beats = 0
 
     async def beat() -> None:
-        nonlocal longest
+        nonlocal beats
         while True:
-            began = time.perf_counter()
             await asyncio.sleep(0.01)
-            longest = max(longest, time.perf_counter() - began)
+            beats += 1
 
     holder.execute("BEGIN IMMEDIATE")
     try:
@@ -122,5 +120,5 @@ async def test_nothing_is_done_while_another_process_holds_the_ledger_and_the_lo
         holder.execute("ROLLBACK")
         holder.close()
     assert acts == {}
-    # It waits for seconds; a loop that waited with it would not beat.
-    assert longest < 2.0
+    # It waits for seconds; a loop that waited with it would hardly beat.
+    assert beats > 20

@@ -147,8 +147,10 @@ def test_a_run_whose_time_is_over_says_how_to_go_on_and_is_a_timeout_too(runtime
     )
     home = runtime()
     flow = Workflow("two", [Agent("a", tier="economy"), Agent("b", tier="economy")], plan="in_order")
+    # Its clients are ready, so that the time goes to the step that hangs.
+    Agent("warm", tier="economy").on(home).invoke("Hello")
     with pytest.raises(TimeoutError) as cut:
-        flow.run("do it", runtime=home, timeout=6)
+        flow.run("do it", runtime=home, timeout=8)
     assert isinstance(cut.value, RunTimeout)
     assert f"pointsman resume {cut.value.run}" in str(cut.value)
     assert cut.value.result is not None

@@ -121,6 +121,45 @@ def test_rows_are_written_by_themselves_once_there_is_room(disk: Path, make: Any
         assert written.is_set()
 
 
+def test_trouble_is_over_only_once_something_could_be_written(
+    disk: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.ledger.writer._PAUSE_SECONDS", 0.005)
+    with Ledger(disk / "ledger.db") as ledger:
+        with full(disk):
+            # The log's first pages have room already: it takes as many rows as fill them.
+            ledger.record(make.call(detail="x" * 100_000))
+            told(ledger.flush, "free some space")
+            told(lambda: ledger.commit(make.effect()), "free some space")
+            for _ in range(50):
+                told(ledger.check, "free some space")
+                threading.Event().wait(0.005)
+        for _ in range(1000):
+            if ledger._writer._trouble is None:
+                break
+            threading.Event().wait(0.01)
+        ledger.check()
+        assert len(ledger.calls()) == 1
+
+
+def test_an_act_that_was_refused_leaves_calls_refused_until_the_file_is_free(
+    ledger: Ledger, path: Path, make: Any, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.ledger.writer._PAUSE_SECONDS", 0.005)
+    with locked(path):
+        # No row waits that would be tried again.
+        told(lambda: ledger.commit(make.effect()), "another process")
+        for _ in range(50):
+            told(ledger.check, r"\(0 rows wait in memory\)$")
+            threading.Event().wait(0.005)
+    for _ in range(1000):
+        if ledger._writer._trouble is None:
+            break
+        threading.Event().wait(0.01)
+    ledger.check()
+    ledger.record(make.decision())
+
+
 def test_money_waits_for_room_on_the_disk_and_no_more_is_spent(disk: Path) -> None:
     path = disk / "ledger.db"
     with closing(Budgets(path)) as budgets:
@@ -290,6 +329,29 @@ async def test_acts_are_committed_from_an_event_loop_side_by_side(ledger: Ledger
     await asyncio.gather(*(ledger.committed(make.effect(id=f"act {number}")) for number in range(40)))
     assert sorted(row.id for row in ledger.effects()) == sorted(f"act {number}" for number in range(40))
     assert ledger.verify() == []
+
+
+def test_an_act_is_synced_to_the_disk_and_a_call_is_not(ledger: Ledger, make: Any) -> None:
+    said: list[str] = []
+    with ledger._writer.access.changing() as connection:
+        connection.set_trace_callback(said.append)
+
+    def how(insert: str) -> str:
+        (place,) = [number for number, one in enumerate(said) if one.startswith(f"INSERT INTO {insert}")]
+        return [one for one in said[:place] if one.startswith("PRAGMA synchronous")][-1]
+
+    ledger.commit(make.effect())
+    ledger.record(make.call())
+    ledger.calls()
+    assert (how("effects"), how("calls")) == ("PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL")
+    # What was written without a sync is synced when that is asked for, once.
+    said.clear()
+    ledger.flush()
+    ledger.flush()
+    assert [one for one in said if one.startswith(("PRAGMA synchronous", "COMMIT"))] == [
+        "PRAGMA synchronous = FULL",
+        "COMMIT",
+    ]
 
 
 def test_an_act_that_is_edited_afterwards_shows(path: Path, make: Any) -> None:

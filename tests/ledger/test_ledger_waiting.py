@@ -19,6 +19,14 @@ from pointsman.ledger.ledger import Ledger
 CAP = 1_000_000
 RUN: dict[str, int | None] = {"run:a": CAP}
 WORST = 1_000
+ABANDONED = """
+    import os, sys
+    from pathlib import Path
+    from pointsman.ledger.budgets import Budgets
+
+    Budgets(Path(sys.argv[1])).reserve({"run:a": None}, 300, sent=True)
+    os._exit(0)
+"""
 
 
 @pytest.fixture
@@ -59,6 +67,27 @@ async def test_a_call_that_needs_the_file_holds_up_itself_alone(path: Path, budg
     for one in waiting:
         assert budgets.settle(await one, 7) == 7
     assert [budgets.totals(f"run:{name}") for name in range(20)] == [(7, 0)] * 20
+
+
+async def test_budgets_and_a_ledger_are_opened_while_the_file_is_held(path: Path, make: Any, script: Any) -> None:
+    # Somebody has ended without giving back what they held, which a new process does for them.
+    script(ABANDONED, path)
+    async with held(path):
+        budgets, ledger = Budgets(path), Ledger(path)
+        waiting = asyncio.create_task(begun(budgets))
+        ledger.record(make.decision())
+    assert budgets.release(await waiting)
+    assert len(await asyncio.to_thread(ledger.decisions)) == 1
+    await asyncio.to_thread(budgets.close)
+    ledger.close()
+
+
+async def test_what_a_process_left_behind_is_reclaimed_when_budgets_are_opened(path: Path, script: Any) -> None:
+    script(ABANDONED, path)
+    with closing(Budgets(path)) as budgets:
+        async with asyncio.timeout(30):
+            while await budgets.atotals("run:a") != (300, 0):
+                await asyncio.sleep(0.005)
 
 
 async def test_a_call_ends_without_a_look_at_the_file(path: Path, budgets: Budgets) -> None:
@@ -171,3 +200,21 @@ async def test_what_is_given_back_while_another_asks_the_file_wakes_them(
         async with asyncio.timeout(60):
             await asyncio.gather(*(branch(20) for _ in range(12)))
         assert budgets.totals("run:a") == (0, 0)
+
+
+async def test_what_is_given_back_between_the_answer_and_the_wait_is_not_missed(
+    path: Path, budgets: Budgets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.ledger.budgets._POLL_SECONDS", 3600.0)
+    scopes: dict[str, int | None] = {"run:a": WORST}
+    held = await begun(budgets, scopes)
+    ask = budgets._store.reserve
+
+    def ask_then_give_back(*asked: Any, **how: Any) -> Any:
+        short = ask(*asked, **how)
+        budgets.release(held)
+        return short
+
+    monkeypatch.setattr(budgets._store, "reserve", ask_then_give_back)
+    async with asyncio.timeout(60):
+        assert budgets.release(await begun(budgets, scopes))
