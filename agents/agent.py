@@ -198,6 +198,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         from langchain.agents.structured_output import ToolStrategy
 
         from .approval import ApprovalMiddleware
+        from .containment import ContainmentMiddleware
 
         tools = self.bound_tools()
         known = self.runtime.settings.models
@@ -220,7 +221,9 @@ class Agent(Runnable[Any, dict[str, Any]]):
             model,
             tools,
             system_prompt=self.instructions or None,
-            middleware=[ApprovalMiddleware(lambda: self.runtime.settings.risk.call)] if tools else [],
+            middleware=[ApprovalMiddleware(lambda: self.runtime.settings.risk.call), ContainmentMiddleware()]
+            if tools
+            else [],
             # The dispatcher has already checked the answer against the schema and asked a stronger model if need be.
             response_format=ToolStrategy(self.output, handle_errors=False) if self.output else None,
             name=self.name,
