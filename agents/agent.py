@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
@@ -99,6 +98,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         self.max_output = max_output
         self.latency: Literal["batch", "interactive", "critical"] = latency
         self._runtime: Runtime | None = None
+        self._built: tuple[Runtime, CompiledStateGraph[Any, Any, Any, Any]] | None = None
 
     @classmethod
     def from_entry(cls, name: str, entry: AgentEntry, **changes: Any) -> Agent:
@@ -130,7 +130,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
     def on(self, runtime: Runtime) -> Agent:
         """The same agent on another runtime."""
         twin = object.__new__(Agent)
-        twin.__dict__ = {key: value for key, value in self.__dict__.items() if key != "graph"}
+        twin.__dict__ = {**self.__dict__, "_built": None}
         twin._runtime = runtime
         return twin
 
@@ -187,13 +187,19 @@ class Agent(Runnable[Any, dict[str, Any]]):
             latency=self.latency,
         )
 
-    @cached_property
+    @property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """The LangChain agent underneath.
+        """The LangChain agent underneath, built anew where the default runtime has become another.
 
         Raises:
             ConfigError: The model it prefers is not in the catalogue.
         """
+        runtime = self.runtime
+        if self._built is None or self._built[0] is not runtime:
+            self._built = runtime, self._build()
+        return self._built[1]
+
+    def _build(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         from langchain.agents import create_agent
         from langchain.agents.structured_output import ToolStrategy
 

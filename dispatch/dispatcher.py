@@ -8,13 +8,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import ExitStack, aclosing
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
-from ..configs.loader import environment, load
 from ..configs.schema import Settings
 from ..configs.words import FailureKind, Risk
 from ..ledger.budgets import BudgetExceeded, Budgets
@@ -30,10 +27,12 @@ from .cache import ResponseCache, Similar
 from .catalogue import catalogue, policy_of, problems, unavailable
 from .classifier import Classifier
 from .clients import Clients
+from .defaults import default_dispatcher
 from .headroom import Headrooms
 from .health import Health
 from .hedging import first_of
 from .history import History
+from .once import Once
 from .reload import Reload
 from .spending import STEP_INPUT
 from .streaming import Streamed, as_chunk, bounded, closing_chunk
@@ -66,6 +65,7 @@ class Dispatcher:
     Attributes:
         health: One breaker for each model at each provider.
         headroom: What each provider still takes.
+        closed: It was closed and is not to be used.
     """
 
     def __init__(self, settings: Settings, *, ledger: Ledger | None = None) -> None:
@@ -88,8 +88,9 @@ class Dispatcher:
         self.switches = Switches(settings.state / SWITCHES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
         self._refused: dict[str, float] = {}
+        self.closed = False
 
-    @cached_property
+    @Once
     def responses(self) -> ResponseCache | None:
         """Answers given before, where the policy keeps them."""
         policy = self.settings.routing.cache
@@ -106,12 +107,12 @@ class Dispatcher:
             path, max_bytes=policy.max_bytes, ttl=policy.ttl, similar=similar, fallback=policy.fallback
         )
 
-    @cached_property
+    @Once
     def budgets(self) -> Budgets:
         """Caps, shared with every process that uses the same ledger."""
         return Budgets(self.settings.state / "ledger.db")
 
-    @cached_property
+    @Once
     def flagship(self) -> ModelCard | None:
         """The first priced model of the highest tier: what everything would cost had all gone there."""
         priced = [card for card in self.cards.values() if card.prices is not None]
@@ -169,6 +170,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Write what is still waiting and let go of files."""
+        self.closed = True
         if "budgets" in self.__dict__:
             self.budgets.close()
         if "responses" in self.__dict__ and self.responses is not None:
@@ -345,14 +347,3 @@ def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
             **message.response_metadata,
         }
     return message
-
-
-_default: dict[Path, Dispatcher] = {}
-
-
-def default_dispatcher() -> Dispatcher:
-    """The dispatcher of the project in the working directory, made at its first use."""
-    project = Path.cwd()
-    if project not in _default:
-        _default[project] = Dispatcher(load(project, environ=environment()))
-    return _default[project]
