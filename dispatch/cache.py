@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.errors import ConfigError
-from ..ledger.forks import Lock, rest_before_forks
+from ..ledger.forks import Lock, begin_anew, rest_before_forks
 from .cache_key import CacheRequest, cacheable
 from .private import open_private
 
@@ -233,7 +232,8 @@ class Similar:
         if not 0 < threshold <= 1 or most < 1:
             raise ConfigError("similar answers need a threshold in 0..1 and room for at least one")
         self._embed, self._threshold, self._most = embed, threshold, most
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        begin_anew(self._lock)
         self._vectors: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self._keys: list[str] = []
         self._slots: dict[str, list[int]] = {}

@@ -12,6 +12,8 @@ from ..backends import registry
 from ..backends.base import Backend, Endpoint
 from ..configs.catalogue import ModelCard
 from ..configs.schema import Settings
+from ..ledger.forks import begin_anew
+from .forks import keep_for_good
 from .headroom import HeadroomKey
 
 if TYPE_CHECKING:
@@ -39,7 +41,13 @@ class Clients:
             weakref.WeakKeyDictionary()
         )
         self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        begin_anew(self)
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: connections are the parent's."""
+        keep_for_good(dict(self._loops))
+        self._loops, self._building = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
 
     def backend(self, card: ModelCard) -> Backend:
         """The backend that serves a card."""

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from ..configs.errors import PointsmanError
 from ..tools.threads import THREADS
+from .forks import keep_for_good
 
 __all__ = ["run", "stream"]
 
@@ -57,15 +58,12 @@ class _Portal:
 
 _lock = threading.Lock()
 _portal: _Portal | None = None
-_of_parents: list[_Portal | None] = []
 
 
 def _after_fork() -> None:
     global _lock, _portal
     _lock = threading.Lock()
-    # Kept for good: the parent still waits on the same epoll object, and a loop or a connection that is closed here
-    # would take its sockets out of it.
-    _of_parents.append(_portal)
+    keep_for_good(_portal)
     _portal = None
 
 

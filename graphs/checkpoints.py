@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.errors import ConfigError
+from ..dispatch.forks import keep_for_good
 from ..dispatch.private import open_private
 from ..ledger.forks import lock_of, rest_before_forks
 
@@ -98,7 +99,7 @@ class _Shared:
     def anew(self) -> None:
         """Close, in a forked child, the file it inherited."""
         self.lock.anew()
-        _of_parents.append(self)
+        keep_for_good(self)
         if self._raw is None:
             return
         if self._paused.is_set():
@@ -108,8 +109,6 @@ class _Shared:
 
 
 _shared: dict[tuple[asyncio.AbstractEventLoop, Path], _Shared] = {}
-_of_parents: list[_Shared] = []
-"""What a forked child must not even collect."""
 _unusable: set[Path] = set()
 """Files that a forked child must not open."""
 
