@@ -35,9 +35,14 @@ class Resting(Anew, Protocol):
 
 
 class Lock:
-    """A reentrant lock that a weak dictionary can hold, and that is free again in a forked child."""
+    """A reentrant lock that a weak dictionary can hold, and that is free again in a forked child.
 
-    def __init__(self) -> None:
+    Args:
+        shared: By all who write a file; who has one of their own may wait for it, but not the other way round.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:
@@ -65,7 +70,7 @@ _locks: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()
 _beginners: weakref.WeakSet[Anew] = weakref.WeakSet()
 _resters: weakref.WeakSet[Resting] = weakref.WeakSet()
 _ends: list[Callable[[], None]] = []
-_minded = False
+_minded: object = None
 _taken: list[Lock] = []
 
 
@@ -84,7 +89,7 @@ def lock_of(path: Path | None) -> Lock:
     with _guard:
         lock = _locks.get(name)
         if lock is None:
-            lock = _locks[name] = Lock()
+            lock = _locks[name] = Lock(shared=True)
         return lock
 
 
@@ -119,12 +124,13 @@ def at_end(end: Callable[[], None]) -> Callable[[], None]:
 def mind_the_end() -> None:
     """See to it that `at_end` holds in this process, if that takes anything; to be called before there is work."""
     global _minded
-    if _minded:
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.current_process() is _minded:
         return
-    _minded = True
+    _minded = process.current_process()
     # A child of multiprocessing leaves by os._exit, after the finalizers of its own.
-    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
-    if process is not None and util is not None and process.parent_process() is not None:
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and process.parent_process() is not None:
         util.Finalize(None, _end, exitpriority=0)
 
 
@@ -141,20 +147,26 @@ def _end() -> None:
 
 def _before_fork() -> None:
     deadline = time.monotonic() + _FORK_SECONDS
-    seen: dict[Lock, bool] = {}
     while True:
+        with _guard:
+            locks = {member.lock for member in _resters}
+        # First those whose holders may wait for the others.
+        taken = [
+            lock
+            for lock in sorted(locks, key=lambda one: one.shared)
+            if lock.acquire(max(0.0, deadline - time.monotonic()))
+        ]
         # Held through the fork, so that nobody opens a file meanwhile.
         _guard.acquire()
-        fresh = {member.lock for member in _resters} - seen.keys()
-        if not fresh:
+        if locks.issuperset(member.lock for member in _resters):
             break
         _guard.release()
-        for lock in fresh:
-            seen[lock] = lock.acquire(max(0.0, deadline - time.monotonic()))
+        for lock in taken:
+            lock.release()
     for member in _resters:
-        if seen[member.lock]:
+        if member.lock in taken:
             member.rest()
-    _taken.extend(lock for lock, taken in seen.items() if taken)
+    _taken.extend(taken)
 
 
 def _in_parent() -> None:
@@ -166,7 +178,7 @@ def _in_parent() -> None:
 def _in_child() -> None:
     global _guard, _minded
     _guard = threading.RLock()
-    _minded = False
+    _minded = None
     _taken.clear()
     for member in [*_resters, *_beginners]:
         member.anew()

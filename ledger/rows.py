@@ -1,4 +1,4 @@
-"""What the ledger keeps: a row a run, a decision, a call, and an item handed to a person."""
+"""What the ledger keeps: a row a run, a decision, a call, an act, and an item handed to a person."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from ..configs.catalogue import Usage
 
-__all__ = ["ROUTER", "CallRow", "DecisionRow", "HandoffRow", "RunRow"]
+__all__ = ["ROUTER", "CallRow", "DecisionRow", "EffectRow", "HandoffRow", "RunRow"]
 
 ROUTER: Final = "(router)"
 """The agent of the calls that routing makes for itself; in brackets, as nobody names an agent."""
@@ -105,3 +105,27 @@ class HandoffRow:
     reason: str
     summary: str
     done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """One act of a tool that does more than read, recorded before it is carried out.
+
+    To tell what came of it, record it again with an outcome; one without may have happened.
+
+    Attributes:
+        effect: What the tool does, an `Effect` value.
+        digest: What tells this act from others, made of the tool and its arguments; never the arguments themselves.
+        at: When it was about to begin, in seconds since the epoch.
+        outcome: How it ended, in a word or a line; empty until that is known.
+    """
+
+    id: str
+    run: str
+    step: str
+    agent: str
+    tool: str
+    effect: str
+    digest: str
+    at: float
+    outcome: str = ""

@@ -8,14 +8,15 @@ from typing import Any
 
 from ..configs.catalogue import Usage
 from ..configs.words import FailureKind
-from .coding import described
+from .coding import Table, described
 from .prices import MOST_TOKENS
-from .rows import CallRow, DecisionRow, HandoffRow, RunRow
+from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = [
     "CALLS",
     "CHAINED",
     "DECISIONS",
+    "EFFECTS",
     "HALF",
     "HANDOFFS",
     "RUNS",
@@ -90,9 +91,15 @@ CALLS = described(
     _read_call,
 )
 HANDOFFS = described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool", _make_handoff)
+EFFECTS = described(
+    "effects",
+    EffectRow,
+    "id run step agent tool effect digest at:real outcome:free",
+    lambda values: EffectRow(*values),
+)
 
-TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS)}
-CHAINED = (DECISIONS, CALLS, HANDOFFS)
+TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS)}
+CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)
 """The tables that are only ever added to, each row sealed by the hash of all before it."""
 
 
@@ -130,15 +137,19 @@ _USER_CLASS = '"user_class" TEXT'
 
 def _schema() -> tuple[str, ...]:
     runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1).replace(f", {_USER_CLASS}", "")
-    statements = [f"CREATE TABLE runs ({runs})"]
-    for table in CHAINED:
-        name = table.name
-        # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
-        statements.append(f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {table.definition}, chain TEXT NOT NULL)")
-        statements.append(f"CREATE INDEX {name}_run ON {name} (run)")
-        statements.append(f"CREATE INDEX {name}_id ON {name} (id)")
-    statements.append("CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)")
-    return (*statements, *_BUDGETS)
+    heads = "CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)"
+    chained = [statement for table in (DECISIONS, CALLS, HANDOFFS) for statement in _chained(table)]
+    return (f"CREATE TABLE runs ({runs})", *chained, heads, *_BUDGETS)
+
+
+def _chained(table: Table) -> tuple[str, ...]:
+    # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
+    name = table.name
+    return (
+        f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {table.definition}, chain TEXT NOT NULL)",
+        f"CREATE INDEX {name}_run ON {name} (run)",
+        f"CREATE INDEX {name}_id ON {name} (id)",
+    )
 
 
 _HEALTH = (
@@ -166,6 +177,6 @@ _BATCHES = (
 """Work that providers do by and by: what was handed in together, the parts that went to one model each, and what was
 asked. A question is kept until it is answered, an answer until its batch is forgotten."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES))
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), _chained(EFFECTS))
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)
