@@ -198,6 +198,6 @@ _BOUNDS = tuple(f"ALTER TABLE runs ADD COLUMN {column}" for column in _RUN_BOUND
 _USAGE = (f"ALTER TABLE calls ADD COLUMN {_FURTHER}",)
 """What a call used beyond the four counts; null in the rows of before, which their seals leave out."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), _USAGE, _chained(EFFECTS), _BOUNDS)
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)))
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

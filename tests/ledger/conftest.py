@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,20 @@ def script() -> Script:
         return ended.stdout
 
     return run
+
+
+@pytest.fixture
+def as_of_version_2() -> Callable[[Path], None]:
+    """Turns a ledger's file into one that version 2 of the tables has left."""
+
+    def turn(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute("ALTER TABLE calls DROP COLUMN usage_further")
+            for column in ("max_cost", "max_steps", "timeout"):
+                raw.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+            raw.execute("DROP TABLE effects")
+            raw.execute("DELETE FROM heads WHERE name = 'effects'")
+            raw.execute("PRAGMA user_version = 2")
+            raw.commit()
+
+    return turn

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -337,7 +338,9 @@ def test_what_a_usage_tells_beyond_its_four_counts_comes_back(either: Ledger, ma
     assert either.verify() == []
 
 
-def test_a_file_from_before_they_were_kept_is_taken_on_and_its_seals_hold(tmp_path: Path, make: Any) -> None:
+def test_a_file_from_before_they_were_kept_is_taken_on_and_its_seals_hold(
+    tmp_path: Path, make: Any, as_of_version_2: Callable[[Path], None]
+) -> None:
     file = tmp_path / "ledger.db"
     with Ledger(file) as ledger:
         ledger.record(make.call(id="old", usage=Usage(10, 5)))

@@ -22,7 +22,6 @@ import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.ledger.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
-from pointsman.ledger.tables import VERSIONS
 
 Script = Callable[..., str]
 RUN = {"run:a": 10**9}
@@ -369,12 +368,12 @@ def test_a_closed_ledger_commits_no_act(either: Ledger, make: Any) -> None:
     told(either.check, "closed: open it again")
 
 
-def test_a_ledger_of_the_version_before_takes_acts(path: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as before:
-        before.setattr("pointsman.ledger.connection.VERSIONS", VERSIONS[:2])
-        before.setattr("pointsman.ledger.connection.SCHEMA_VERSION", 2)
-        with Ledger(path) as old:
-            old.record(make.call())
+def test_a_ledger_of_the_version_before_takes_acts(
+    path: Path, make: Any, as_of_version_2: Callable[[Path], None]
+) -> None:
+    with Ledger(path) as old:
+        old.record(make.call())
+    as_of_version_2(path)
     with Ledger(path) as ledger:
         ledger.commit(make.effect())
         assert (len(ledger.calls()), len(ledger.effects())) == (1, 1)
