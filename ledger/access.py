@@ -67,17 +67,18 @@ class Access:
             yield connection
 
     @contextmanager
-    def changing(self, *, durable: bool = False) -> Iterator[Connection]:
+    def changing(self, *, durable: bool = False, patience: float | None = None) -> Iterator[Connection]:
         """Hold the file's write lock, and keep all of the block's changes or none; the block itself may commit them.
 
         Args:
             durable: They are on the disk at the end, with all that was written before. Else they outlive the end of
                 the process, and a crash of the machine only once SQLite has moved them out of its log.
+            patience: Seconds to wait for another process that holds the file; ten when absent.
 
         Raises:
             ConfigError: The file cannot be written, another process held it for too long, or it is closed.
         """
-        with self._transaction("BEGIN IMMEDIATE", durable=durable) as connection:
+        with self._transaction("BEGIN IMMEDIATE", durable=durable, patience=patience) as connection:
             yield connection
             if connection.in_transaction:
                 connection.execute("COMMIT")
@@ -111,8 +112,8 @@ class Access:
         self._uses = 0
 
     @contextmanager
-    def _transaction(self, begin: str, *, durable: bool = False) -> Iterator[Connection]:
-        deadline = time.monotonic() + BUSY_SECONDS
+    def _transaction(self, begin: str, *, durable: bool = False, patience: float | None = None) -> Iterator[Connection]:
+        deadline = time.monotonic() + (BUSY_SECONDS if patience is None else patience)
         while (connection := self._begun(begin, deadline, durable=durable)) is None:
             # Without the lock, so that neither other threads nor a fork wait for another process.
             time.sleep(_POLL_SECONDS)

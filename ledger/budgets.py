@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from ..configs.errors import PointsmanError
+from ..configs.errors import ConfigError, PointsmanError
 from ..configs.ids import new_id
 from .forks import begin_anew
 from .lease import LeaseStore
@@ -90,8 +90,11 @@ class Budgets:
         self._worker, self._reader = Worker("pointsman-budgets"), Worker("pointsman-totals")
         self._empty()
         begin_anew(self)
-        # In the thread, since budgets may be opened on an event loop; trouble with the file is told to whoever asks.
-        self._worker.submit(self.reclaim)
+        try:
+            self._store.reclaim(_gone, patience=0.0)
+        except ConfigError:
+            # Budgets may be opened on an event loop, and trouble with the file is told to whoever asks.
+            self._worker.submit(self.reclaim)
 
     def _empty(self) -> None:
         # What is reserved here is called by this name and a number.

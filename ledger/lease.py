@@ -215,9 +215,9 @@ class LeaseStore:
                         reserved -= lease.spent + lease.idle
                 return min(spent, MOST), reserved
 
-    def reclaim(self, gone: Gone) -> int:
+    def reclaim(self, gone: Gone, patience: float | None = None) -> int:
         """Close what nobody will close any more, charging what was sent, and return how many that were."""
-        return self._file.reclaim(gone)
+        return self._file.reclaim(gone, patience)
 
     def book(self) -> None:
         """Tell the file what was spent, and leave in it no more than what calls under way have reserved."""

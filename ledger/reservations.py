@@ -52,7 +52,7 @@ class Store(Protocol):
     def totals(self, scope: str) -> tuple[int, int]:
         """What is spent, and what is reserved."""
 
-    def reclaim(self, gone: Gone) -> int:
+    def reclaim(self, gone: Gone, patience: float | None = None) -> int:
         """Close what nobody will close any more, charging what was sent, and return how many that were."""
 
     def shut(self) -> None:
@@ -130,7 +130,7 @@ class MemoryStore:
             found = self._scopes.get(scope) or _Scope()
             return found.spent, found.reserved
 
-    def reclaim(self, gone: Gone) -> int:
+    def reclaim(self, gone: Gone, patience: float | None = None) -> int:
         """Nothing: the owners are in this process, which runs."""
         return 0
 
@@ -197,7 +197,7 @@ class FileStore:
             there = {one for one in reservations if connection.execute(query, (one,)).fetchone()}
             return *counted(connection, scope), there
 
-    def reclaim(self, gone: Gone) -> int:
+    def reclaim(self, gone: Gone, patience: float | None = None) -> int:
         """Close what nobody will close any more, charging what was sent, and return how many that were."""
         # Asked before the file is locked: seldom is anybody gone, and looking for processes takes its time.
         owners = [owner for (owner,) in self.reader.read("SELECT DISTINCT owner FROM reservations")]
@@ -205,7 +205,7 @@ class FileStore:
         if not before:
             return 0
         closed = 0
-        with self.access.changing() as connection:
+        with self.access.changing(patience=patience) as connection:
             for owner, time in before:
                 query = "SELECT id, sent FROM reservations WHERE owner = ? AND at < ?"
                 for reservation, sent in connection.execute(query, (owner, time)).fetchall():
