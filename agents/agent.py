@@ -107,6 +107,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         self.max_output = max_output
         self.latency: Literal["batch", "interactive", "critical"] = latency
         self._runtime: Runtime | None = None
+        self._built: tuple[Runtime, CompiledStateGraph[Any, Any, Any, Any]] | None = None
 
     @classmethod
     def from_entry(cls, name: str, entry: AgentEntry, **changes: Any) -> Agent:
@@ -149,7 +150,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
         for name in made:
             twin.__dict__.pop(name, None)
-        twin.__dict__.update(changes)
+        twin.__dict__.update({"_built": None, **changes})
         return twin
 
     def bound_tools(self) -> list[BaseTool]:
@@ -205,18 +206,25 @@ class Agent(Runnable[Any, dict[str, Any]]):
             latency=self.latency,
         )
 
-    @cached_property
+    @property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """The LangChain agent underneath.
+        """The LangChain agent underneath, built anew where the default runtime has become another.
 
         Raises:
             ConfigError: The model it prefers is not in the catalogue.
         """
+        runtime = self.runtime
+        if self._built is None or self._built[0] is not runtime:
+            self._built = runtime, self._build()
+        return self._built[1]
+
+    def _build(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         from langchain.agents import create_agent
         from langchain.agents.structured_output import ToolStrategy
 
         from .approval import ApprovalMiddleware
         from .checking import CheckMiddleware
+        from .containment import ContainmentMiddleware
         from .intents import IntentMiddleware
         from .together import TogetherMiddleware
 
@@ -241,12 +249,14 @@ class Agent(Runnable[Any, dict[str, Any]]):
             model,
             tools,
             system_prompt=self.instructions or None,
-            # The first is the outermost: a person allows, a verifier judges, the ledger has it, the tool runs.
+            # The first is the outermost: a person allows, a verifier judges, the ledger has it, the tool runs and
+            # whatever it raises stays its own.
             middleware=[
                 TogetherMiddleware(),
                 ApprovalMiddleware(lambda: self.runtime.settings.risk.call),
                 CheckMiddleware(self.name),
                 IntentMiddleware(lambda: self.runtime.ledger),
+                ContainmentMiddleware(),
             ]
             if tools
             else [],
