@@ -326,7 +326,7 @@ class RoutingPolicy(_Frozen):
     """
 
     strategy: Literal["cost", "latency", "quality", "balanced"] = "cost"
-    scorer: str = "learned"
+    scorer: str = "rules"
     classifier: ClassifierPolicy = ClassifierPolicy()
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None

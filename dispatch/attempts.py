@@ -236,7 +236,7 @@ class Attempts:
         provider, tokens = self._home.settings.providers[card.provider], self.decision.features.tokens
         self._home.warmth.noted(self._thread, row, tokens, provider, asked=bool(backend.prompt_cache))
         self.answered = True
-        metadata["pointsman"] = self._account(row)
+        metadata["pointsman"] = self._account(row, message)
         return True
 
     async def failed(
@@ -346,11 +346,12 @@ class Attempts:
             return None
         row = self._booking.call(card, attempt=self._made, seconds=0.0, finish="cached", detail=why, cost=0)
         self._booking.record(row)
-        message.response_metadata["pointsman"] = self._account(row)
+        message.response_metadata["pointsman"] = self._account(row, message)
         return message
 
-    def _account(self, row: CallRow) -> dict[str, Any]:
-        return account(row, [hit.id for hit in self.decision.rules], self.failures, self._skipped)
+    def _account(self, row: CallRow, message: AIMessage) -> dict[str, Any]:
+        rules, effects = [hit.id for hit in self.decision.rules], self._ask.called(message)
+        return account(row, rules, self.failures, self._skipped, effects=effects)
 
     def _left(self) -> float:
         return self.deadline - _now()

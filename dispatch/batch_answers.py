@@ -89,7 +89,7 @@ def judged(
         call = replace(call, answered_by=reply.model, finish=reply.finish, usage=reply.usage)
         call = replace(call, **_priced(home, card, call))
     if wrong is None and not isinstance(answer, BackendError):
-        answer.response_metadata["pointsman"] = account(call, facts["rules"])
+        answer.response_metadata["pointsman"] = account(call, facts["rules"], effects=ask.called(answer))
         return call, Outcome(row.place, "done", cost=call.cost, reply=reply_text(answer))
     kind, detail = wrong or (FailureKind.MALFORMED, "")
     call = replace(call, failure=kind.value, detail=one_line(f"batch {part.batch}: {detail}"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..configs.catalogue import ModelCard, Usage
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .dispatcher import Dispatcher
 
 __all__ = ["Booking", "account"]
+
+_NO_EFFECTS: Mapping[str, str] = MappingProxyType({})
 
 
 class Booking:
@@ -92,7 +95,12 @@ class Booking:
 
 
 def account(
-    row: CallRow, rules: Sequence[str], failures: Sequence[Failure] = (), skipped: Sequence[tuple[str, str]] = ()
+    row: CallRow,
+    rules: Sequence[str],
+    failures: Sequence[Failure] = (),
+    skipped: Sequence[tuple[str, str]] = (),
+    *,
+    effects: Mapping[str, str] = _NO_EFFECTS,
 ) -> dict[str, Any]:
     """Say in plain values which model answered, why, and what it cost; it stands in the reply's metadata.
 
@@ -101,6 +109,7 @@ def account(
         rules: Ids of the rules that applied.
         failures: Models asked before, in vain.
         skipped: Models passed over, each with its reason.
+        effects: Tool -> effect, of the tools that the reply calls, for whoever goes on with the conversation.
     """
     return {
         "decision": row.decision,
@@ -116,6 +125,7 @@ def account(
         "rules": list(rules),
         "failed": [f"{failure.model}: {failure.kind}" for failure in failures],
         "skipped": [f"{model}: {reason}" for model, reason in skipped],
+        "effects": dict(effects),
     }
 
 

@@ -13,7 +13,7 @@ from ..backends import registry
 from ..configs.catalogue import ModelCard
 from ..configs.schema import ModelEntry, Settings
 from ..ledger.prices import PriceBook
-from ..routing.complexity import Scorer, classified, heuristic
+from ..routing.complexity import Scorer, classified
 from ..routing.lint import Problem, lint
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
@@ -30,9 +30,7 @@ _MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pd
 _PROBE_SECONDS = 0.25
 _RULES = "routing.rules."
 # Those that need nothing from a file.
-_PLAIN: Mapping[str, Scorer] = {"heuristic": heuristic, "classifier": classified}
-# Those that come with the package, and what they were trained on.
-_SHIPPED: Mapping[str, str] = {"learned": "steps", "prompts": "prompts"}
+_PLAIN: Mapping[str, Scorer | None] = {"rules": None, "classifier": classified}
 
 
 def catalogue(settings: Settings, prices: PriceBook, at: datetime | None = None) -> tuple[ModelCard, ...]:
@@ -99,20 +97,14 @@ def problems(settings: Settings, policy: Policy, now: Circumstances | None = Non
     return [problem for problem in found if problem.subject not in built_in]
 
 
-def _scorer(settings: Settings) -> Scorer:
-    """The judge of complexity that the policy names."""
+def _scorer(settings: Settings) -> Scorer | None:
+    """The judge of complexity that the policy names; None where only declared facts decide."""
     chosen = settings.routing.scorer
     if chosen in _PLAIN:
         return _PLAIN[chosen]
-    from ..routing import learned, nearest
+    from ..routing import learned
 
-    kind, _, path = chosen.partition(":") if chosen.startswith("nearest:") else (chosen, "", "")
-    if kind == "nearest":
-        return nearest.Nearest(learned.load(settings.project / path) if path else learned.default())
-    if kind in _SHIPPED:
-        router = learned.default(_SHIPPED[kind])
-    else:
-        router = learned.load(settings.project / kind)
+    router = learned.load(settings.project / chosen)
     return learned.Learned(router, _vectors() if router.dimensions else None)
 
 

@@ -22,7 +22,7 @@ from ..ledger.prices import PICODOLLARS, PriceBook
 from ..ledger.rows import DecisionRow
 from ..routing import explain
 from ..routing.decision import Decision
-from ..routing.features import Features, features_dict
+from ..routing.features import is_record
 from ..routing.ordering import EVIDENCE, heeded
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
@@ -33,8 +33,6 @@ from .tally import FEWEST_CALLS, Expected, Outcome, Replayed, ReplayReport, Tall
 __all__ = ["ReplayReport", "Replayed", "replay"]
 
 _FEWEST_RUNS: Final = 10
-_FEATURES: Final = frozenset(features_dict(Features()))
-_MEASURED: Final = frozenset(name for name, value in features_dict(Features()).items() if value is not None)
 # How `decide` puts what lasts; any other reason was true at that moment only, and is taken to have been true.
 _LASTING: Final = re.compile(
     r"tier \w+ is below |not approved$|user class |avoided by rule |serves only |cannot |context \d|output \d"
@@ -123,8 +121,7 @@ class _Policies:
 def _again(row: DecisionRow, policy: Policy) -> Decision | None:
     try:
         recorded = json.loads(row.features)
-        # An older version did not know all that may be absent.
-        if not isinstance(recorded, dict) or not _MEASURED <= set(recorded) <= _FEATURES:
+        if not is_record(recorded):
             return None
         now = Circumstances(unavailable=_unavailable(row))
         decision = explain.replay(recorded, policy, now)

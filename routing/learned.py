@@ -14,7 +14,6 @@ import numpy as np
 
 from ..configs.errors import ConfigError
 from ..configs.words import Tier
-from .complexity import heuristic, is_modest
 from .features import Features
 from .request import RouteRequest
 from .signals import SIGNALS, SIGNALS_VERSION, signals
@@ -24,21 +23,19 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Embed", "Learned", "RouterFile", "Verdict", "choose", "default", "load", "place", "save"]
+__all__ = ["Embed", "Learned", "RouterFile", "Verdict", "choose", "load", "place", "save"]
 
 Embed = Callable[[list[str]], "NDArray[np.float32]"]
 """Texts -> an array of shape (texts, dimensions) with rows of length 1."""
 
-_FORMAT: Final = "pointsman-router/1"
+_FORMAT: Final = "pointsman-router/2"
 _TIERS: Final = (Tier.ECONOMY, Tier.STANDARD, Tier.ADVANCED, Tier.FRONTIER)
-_DEFAULTS: Final = {"steps": "default_router.npz", "prompts": "default_prompts.npz"}
-_TRUSTED: Final = 0.5
 # Share of the highest tier's cost that each tier saves, from the prices in `evaluation`.
 _SAVED: Final = np.array([0.95, 0.93, 0.90, 0.0])
 # What a prompt is worth whose like was never seen: its length tells little.
 _LENGTH_CONFIDENCE: Final = 0.4
 _ARRAYS: Final = {
-    "steps": ("bias", "examples", "labels", "mean", "scale", "weights"),
+    "steps": ("bias", "examples", "mean", "scale", "weights"),
     "prompts": ("centres", "counts", "gaps", "quantiles"),
 }
 
@@ -127,11 +124,6 @@ def load(path: Path | str, *, dimensions: int | None = None) -> RouterFile:
     return _checked(RouterFile(header, found), path, dimensions)
 
 
-def default(kind: str = "steps") -> RouterFile:
-    """The router that comes with the package, trained on ``steps`` of agents or on ``prompts``."""
-    return load(Path(__file__).with_name(_DEFAULTS[kind]))
-
-
 def _checked(router: RouterFile, path: Path | str, dimensions: int | None) -> RouterFile:
     header, arrays = router.header, router.arrays
 
@@ -160,9 +152,9 @@ def _checked(router: RouterFile, path: Path | str, dimensions: int | None) -> Ro
 def _fits(router: RouterFile) -> bool:
     shapes = {name: array.shape for name, array in router.arrays.items()}
     if router.kind == "steps":
-        width, count = len(SIGNALS), len(router.arrays["labels"])
+        width, count = len(SIGNALS), len(router.arrays["examples"])
         wanted: dict[str, tuple[int, ...]] = {
-            "bias": (3,), "examples": (count, width), "labels": (count,), "mean": (width,), "scale": (width,),
+            "bias": (3,), "examples": (count, width), "mean": (width,), "scale": (width,),
             "weights": (3, width),
         }  # fmt: skip
         bands = router.header.get("bands")
@@ -182,8 +174,7 @@ class Learned:
     The messages are read once by `read`; what it returns belongs into ``Features.signals``, so that a recorded
     decision replays without messages and without the embedder. Called with features, it is pure.
 
-    Far from its training data it does not extrapolate: confidence falls below 0.5, which raises the tier by one, and
-    the complexity is the higher of its own and the heuristic's.
+    Far from its training data it does not extrapolate: confidence falls below 0.5, which raises the tier by one.
 
     Args:
         model: What was trained.
@@ -231,23 +222,13 @@ class Learned:
         found = zip(lengths, correction.tolist(), evidence.tolist(), strict=True)
         return [(round(length, 6), round(change, 6), round(seen, 6)) for length, change, seen in found]
 
-    def __call__(self, features: Features) -> tuple[float, float]:
-        """Complexity and confidence.
-
-        The heuristic's where the step is modest, since nothing like it was learned from; and the heuristic's with
-        little confidence where the features hold no signals, as in records from before a router was in use.
-        """
-        if is_modest(features):
-            return heuristic(features)
+    def __call__(self, features: Features) -> tuple[float, float] | None:
+        """Complexity and confidence; None where the features hold no signals, as in records of another policy."""
         found = features.signals
         if len(found) != (len(SIGNALS) if self.model.kind == "steps" else 3):
-            guess, sure = heuristic(features)
-            return guess, min(sure, _LENGTH_CONFIDENCE)
+            return None
         verdict = self.judge(found)
-        complexity = verdict.complexity
-        if verdict.confidence < _TRUSTED:
-            complexity = max(complexity, heuristic(features)[0])
-        return complexity, verdict.confidence
+        return verdict.complexity, verdict.confidence
 
     def judge(self, found: Sequence[float]) -> Verdict:
         """Judge what `read` returned."""

@@ -10,13 +10,14 @@ from math import inf
 from statistics import median
 from typing import Final
 
+from ..configs.schema import HistoryPolicy
 from .decision import RuleHit
 from .experience import Experience, likely
 from .features import Features
 from .policy import CompiledCard, Policy
 from .request import Circumstances
 
-__all__ = ["EVIDENCE", "Ordering", "cost", "heeded", "worth_caching"]
+__all__ = ["EVIDENCE", "Ordering", "cost", "enough", "heeded", "worth_caching"]
 
 EVIDENCE: Final = frozenset({"history", "cache.warm", "cache.tier"})
 """The rules that tell of evidence which changed the first candidate."""
@@ -55,6 +56,13 @@ def cost(entry: CompiledCard, features: Features, warm: int = 0, output: float |
     fresh = entry.cache_write_price if worth_caching(features) else entry.input_price
     tokens = features.max_output if output is None else min(output, features.max_output)
     return warm * entry.cache_read_price + (features.tokens - warm) * fresh + tokens * entry.output_price
+
+
+def enough(experience: Mapping[str, Experience], policy: HistoryPolicy) -> Mapping[str, Experience]:
+    """The experience that rests on enough calls to be believed."""
+    if not policy.enabled:
+        return _NOTHING_KNOWN
+    return {name: one for name, one in experience.items() if one.calls >= policy.least}
 
 
 def heeded(policy: Policy) -> frozenset[str]:
@@ -192,11 +200,19 @@ class Ordering:
     Args:
         features: Of the step.
         policy: Strategy, and how much evidence it takes.
-        now: Evidence: history, and what is warm where.
+        now: Evidence: what is warm where.
+        known: Model -> how it did at this task, on enough calls.
         prefer: Model -> its place among those the rules prefer; it goes before all evidence.
     """
 
-    def __init__(self, features: Features, policy: Policy, now: Circumstances, prefer: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        features: Features,
+        policy: Policy,
+        now: Circumstances,
+        known: Mapping[str, Experience],
+        prefer: Mapping[str, int],
+    ) -> None:
         routing = policy.routing
         self._features = features
         strategy = _strategy_for(features, routing.strategy)
@@ -205,8 +221,7 @@ class Ordering:
         self._prefer = prefer
         self._now = now
         self._cards = policy.cards
-        enough = routing.history.least if routing.history.enabled else inf
-        self._known = {name: one for name, one in now.experience.items() if one.calls >= enough}
+        self._known = known
         self._warm = now.warm if strategy in _THRIFTY else _NOTHING_WARM
         self._plain = _Outlook(features, self._cards)
         self._past = _Outlook(features, self._cards, self._known) if self._known else self._plain

@@ -14,7 +14,7 @@ from ..configs.errors import ConfigError
 from ..configs.features import ROUTING_FEATURES
 from ..configs.schema import Cure, Limits, RoutingPolicy, RoutingRule, StepRiskPolicy
 from ..configs.words import FailureKind, Risk, Tier
-from .complexity import Scorer, heuristic
+from .complexity import Scorer
 from .decision import RuleHit
 from .features import Features, extract
 from .request import RouteRequest
@@ -100,7 +100,7 @@ class Policy:
         routing: As configured.
         risk: As configured.
         catalogue: The cards, in order of preference.
-        scorer: Judges complexity.
+        scorer: Judges complexity; None where only declared facts decide.
         rules: Compiled routing rules, in order.
         risk_rules: Compiled risk rules.
         floors: Every risk -> the tier below which it may not run.
@@ -114,7 +114,7 @@ class Policy:
     routing: RoutingPolicy
     risk: StepRiskPolicy
     catalogue: tuple[ModelCard, ...]
-    scorer: Scorer
+    scorer: Scorer | None
     rules: tuple[CompiledRule, ...]
     risk_rules: tuple[CompiledRiskRule, ...]
     floors: Mapping[Risk, Tier]
@@ -131,7 +131,7 @@ class Policy:
         risk: StepRiskPolicy,
         catalogue: Iterable[ModelCard],
         *,
-        scorer: Scorer = heuristic,
+        scorer: Scorer | None = None,
     ) -> Self:
         """Compile a policy.
 
@@ -164,6 +164,10 @@ class Policy:
             price_version=" + ".join(sorted(versions)),
         )
 
+    def judged(self, features: Features) -> tuple[float, float] | None:
+        """Complexity and confidence of a step; None where nobody judges it."""
+        return None if self.scorer is None else self.scorer(features)
+
     def limits_of(self, user_class: str) -> Limits:
         """The bounds on a class of users."""
         return self.limits.get(user_class) or self.routing.limits
@@ -191,12 +195,14 @@ def _once(what: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _hash(routing: RoutingPolicy, risk: StepRiskPolicy, cards: tuple[ModelCard, ...], scorer: Scorer) -> str:
+def _hash(routing: RoutingPolicy, risk: StepRiskPolicy, cards: tuple[ModelCard, ...], scorer: Scorer | None) -> str:
     whole = {
         "routing": routing.model_dump(mode="json"),
         "risk": risk.model_dump(mode="json"),
         "catalogue": [_card(card) for card in cards],
-        "scorer": getattr(scorer, "id", getattr(scorer, "__qualname__", type(scorer).__qualname__)),
+        "scorer": None
+        if scorer is None
+        else getattr(scorer, "id", getattr(scorer, "__qualname__", type(scorer).__qualname__)),
     }
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()[:16]

@@ -191,7 +191,6 @@ def _fit_steps(points: Floats, targets: Ints, penalty: float) -> dict[str, NDArr
         "weights": weights,
         "bias": bias,
         "examples": known.astype(np.float32),
-        "labels": targets.astype(np.int8),
     }
 
 

@@ -14,6 +14,7 @@ from pointsman.configs.features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_
 from pointsman.configs.schema import RoutingPolicy, Settings, StepRiskPolicy
 from pointsman.configs.words import Effect, FailureKind, Risk, StepKind, Tier
 from pointsman.routing.decide import decide
+from pointsman.routing.evidence import Finding
 from pointsman.routing.experience import Experience
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.features import extract
@@ -142,6 +143,8 @@ REQUESTS = st.builds(
     max_output=st.sampled_from([100, 5_000]),
     user_class=st.sampled_from(TEXTS["user_class"]),
     tags=st.lists(st.sampled_from(TEXTS["tag"])).map(tuple),
+    only_reads=st.booleans(),
+    evidence=mostly((), (Finding("evidence.doubted", "doubted", Tier.ADVANCED),), (Finding("evidence.x", "seen"),)),
 )
 EXPERIENCES = st.builds(
     Experience,
@@ -155,7 +158,6 @@ MOMENTS = st.builds(
     Circumstances,
     unavailable=mostly({}, {"a": "down"}, {"b/1": "down", "c": "down"}),
     tried=mostly(frozenset(), frozenset({"a/0", "c/2"})),
-    at_least=mostly(None, *Tier),
     needs_price=mostly(False, True),
     budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),
     funds=mostly(None, Funds(0.01, 0.0, 1), Funds(0.01, 0.009, 2), Funds(0.0, 0.01, 1)),
@@ -179,7 +181,8 @@ def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest
     assert all(rejection.reason and "\n" not in rejection.reason for rejection in decision.rejected)
 
     # No candidate is below the floor, below the tier chosen, or below where a fallback started.
-    least = max(decision.floor, decision.tier, moment.at_least or Tier.ONDEVICE)
+    demands = [finding.at_least for finding in request.evidence if finding.at_least is not None]
+    least = max(decision.floor, decision.tier, *demands)
     assert all(card.tier >= least for card in chosen)
     assert decision.tier >= decision.floor == policy.floor(decision.risk)
     assert request.risk is None or decision.risk >= request.risk

@@ -138,7 +138,8 @@ def test_the_declaration_survives_copies_and_bindings() -> None:
 
 
 def test_a_declared_tool_can_be_dumped_as_json_for_a_trace() -> None:
-    assert '"pointsman":{"effect":"destructive","target":"table","reversible":false}' in prune.model_dump_json()
+    declared = '"pointsman":{"effect":"destructive","target":"table","reversible":false,"only_reads":false}'
+    assert declared in prune.model_dump_json()
 
 
 def test_declare_leaves_the_tool_it_was_given_as_it_was() -> None:
