@@ -57,9 +57,6 @@ class ProviderEntry(_Frozen):
         local: Requests stay on this machine, so the provider may be used with ``--offline``.
         region: Region, where the provider has them.
         enabled: False takes every model of the provider out of the routing.
-        cache_ttl: Seconds for which its prompt cache surely holds a prompt after its last use; absent where it has none
-            or nobody knows.
-        cache_least: Tokens below which a prompt cache that works by itself keeps nothing.
         batch_discount: Share of the price that it takes off for work sent through its batch API.
         options: Further keyword arguments for the backend's client.
     """
@@ -70,8 +67,6 @@ class ProviderEntry(_Frozen):
     local: bool = False
     region: str | None = None
     enabled: bool = True
-    cache_ttl: float | None = Field(default=None, gt=0)
-    cache_least: int = Field(default=1024, ge=0)
     batch_discount: float = Field(default=0.0, ge=0, le=1)
     options: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -317,9 +312,6 @@ class RoutingPolicy(_Frozen):
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.
         cache: Whether answers are kept and given again.
         history: Whether past calls of a task count.
-        switch_margin: Share by which another model must be better (cheaper, under the strategy ``cost``) than the one
-            that holds the conversation in its prompt cache, to take over from it. Under ``latency`` and ``quality``
-            prices, and so prompt caches, do not count.
         limits: Bounds on every run and call.
         health: When a model is left alone for its failures or its slowness.
         classes: Class of users -> the bounds that differ for them.
@@ -336,7 +328,6 @@ class RoutingPolicy(_Frozen):
     )
     cache: CachePolicy = CachePolicy()
     history: HistoryPolicy = HistoryPolicy()
-    switch_margin: float = Field(default=0.1, ge=0, le=1)
     limits: Limits = Limits()
     health: HealthLimits = HealthLimits()
     classes: Mapping[str, Limits] = Field(default_factory=dict)

@@ -26,12 +26,12 @@ from .briefing import brief
 from .cache_key import CacheRequest, cacheable
 from .checks import fault
 from .context import StepContext, current
+from .conversations import place_of
 from .errors import AllFailed, Failure, NoCandidate
 from .headroom import HeadroomKey, Reservation, Wait
 from .health import HealthKey, Permit
 from .portability import portable
 from .spending import scopes_of, worst_case
-from .warmth import conversation
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -133,7 +133,7 @@ class Attempts:
         self.deadline = _now() + min(self.limits.deadline, ask.deadline or self.limits.deadline)
         self.failures: list[Failure] = []
         self.answered = False
-        self._thread = conversation(ask.messages, ask.tools)
+        self._place = place_of(ask.messages, ask.tools)
         self._queue: list[str] = []
 
     @classmethod
@@ -233,8 +233,7 @@ class Attempts:
         if wrong is not None:
             self._apply_cure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
-        provider, tokens = self._home.settings.providers[card.provider], self.decision.features.tokens
-        self._home.warmth.noted(self._thread, row, tokens, provider, asked=bool(backend.prompt_cache))
+        self._home.conversations.noted(self._place, card)
         self.answered = True
         metadata["pointsman"] = self._account(row, message)
         return True
@@ -367,8 +366,7 @@ class Attempts:
             budget_left=self._budget_left() if "budget_left" in asked else None,
             funds=self._funds(),
             experience=home.history.of(self._ask.task),
-            warm=home.warmth.of(self._thread, time.time()),
-            last=home.warmth.last(self._thread),
+            carried=home.conversations.carried(self._place),
             down=frozenset(unavailable).union(home.open_circuits()) if "down" in asked else frozenset(),
         )
 

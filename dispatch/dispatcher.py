@@ -30,6 +30,7 @@ from .cache import ResponseCache, Similar
 from .catalogue import catalogue, policy_of, problems, unavailable
 from .classifier import Classifier
 from .clients import Clients
+from .conversations import Conversations
 from .headroom import Headrooms
 from .health import Health
 from .hedging import first_of
@@ -38,7 +39,6 @@ from .reload import Reload
 from .spending import STEP_INPUT
 from .streaming import Streamed, as_chunk, bounded, closing_chunk
 from .switches import SWITCHES_FILE, Switches
-from .warmth import Warmth
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -82,7 +82,7 @@ class Dispatcher:
         self.history = History(self.policy.routing.history.half_life)
         if self.policy.routing.history.enabled:
             self.history.load(newest_calls(self.ledger, _REMEMBERED_CALLS))
-        self.warmth = Warmth()
+        self.conversations = Conversations()
         self.classifier = Classifier(self)
         self.reload = Reload(self)
         self.switches = Switches(settings.state / SWITCHES_FILE)

@@ -11,7 +11,7 @@ from .features import Features
 __all__ = ["LEVELS", "Scorer", "claimed", "classified", "is_modest"]
 
 Scorer = Callable[[Features], tuple[float, float] | None]
-"""Maps features to (complexity 0..1, confidence 0..1), or to None where it cannot tell; pure, so that a recorded decision
+"""Maps features to (complexity 0..1, confidence 0..1), or to None where it cannot tell; pure, so that a record
 replays."""
 
 _MODEST_TOKENS: Final = 8_000

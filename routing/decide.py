@@ -197,11 +197,6 @@ def _ranked(
         tier = _TIERS[min(by_tier)]
         hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
     first = ordering.first(by_tier, hits) if by_tier and asked is None else asked
-    if first is not None and first is not asked and first.rank > min(by_tier):
-        tier = first.card.tier
-        for rank in [rank for rank in by_tier if rank < first.rank]:
-            for entry in by_tier.pop(rank):
-                rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {tier.value}"
     return tier, ordering.order(by_tier, first)
 
 

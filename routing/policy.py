@@ -70,7 +70,6 @@ class CompiledCard:
     rank: int
     input_price: float
     output_price: float
-    cache_read_price: float
     cache_write_price: float
     speed: float
 
@@ -86,7 +85,6 @@ class CompiledCard:
             rank=card.tier.rank,
             input_price=inf if prices is None else float(prices.input),
             output_price=inf if prices is None else float(prices.output),
-            cache_read_price=inf if prices is None else float(prices.cache_read),
             cache_write_price=inf if prices is None else float(prices.cache_write),
             speed=card.scores.get("speed", 0.0),
         )

@@ -105,8 +105,7 @@ class Circumstances:
         funds: What a step of lower risk may not use up, None where nothing is set aside.
         down: Models and providers that cannot be used now, for the rules that ask.
         experience: Model -> how it has done at this task.
-        warm: Model -> tokens of this conversation's beginning that its provider holds in a prompt cache.
-        last: The model that answered last in this conversation.
+        carried: The models that answered last in this conversation, one a tier at most.
         proven: The model that such evidence put first when this was first decided, for a replay, which has none.
     """
 
@@ -117,6 +116,5 @@ class Circumstances:
     funds: Funds | None = None
     down: frozenset[str] = frozenset()
     experience: Mapping[str, Experience] = field(default_factory=lambda: MappingProxyType({}))
-    warm: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    last: str | None = None
+    carried: frozenset[str] = frozenset()
     proven: str | None = None

@@ -98,7 +98,6 @@ def policies(draw: st.DrawFn) -> Policy:
     ]
     routing = RoutingPolicy(
         strategy=draw(st.sampled_from(["cost", "latency", "quality", "balanced"])),
-        switch_margin=draw(st.sampled_from([0.0, 0.1, 1.0])),
         rules=rules,
         approved=draw(mostly(None, [*MODELS[:4], "c"])),
         limits={"tiers": draw(mostly(None, [Tier.ECONOMY, Tier.FRONTIER]))},
@@ -163,8 +162,7 @@ MOMENTS = st.builds(
     funds=mostly(None, Funds(0.01, 0.0, 1), Funds(0.01, 0.009, 2), Funds(0.0, 0.01, 1)),
     down=st.sampled_from([frozenset(), frozenset({"a"})]),
     experience=mostly({}) | st.dictionaries(st.sampled_from(MODELS), EXPERIENCES),
-    warm=mostly({}) | st.dictionaries(st.sampled_from(MODELS), st.sampled_from([5, 10**6])),
-    last=st.none() | st.sampled_from(MODELS),
+    carried=mostly(frozenset()) | st.frozensets(st.sampled_from(MODELS), max_size=3),
     proven=mostly(None, "a/1", "c/0"),
 )
 
@@ -208,21 +206,16 @@ def test_evidence_changes_the_order_and_nothing_that_stands_above_it(
     policy: Policy, request: RouteRequest, moment: Circumstances
 ) -> None:
     moment = replace(moment, proven=None)
-    bare = replace(moment, experience={}, warm={}, last=None)
+    bare = replace(moment, experience={}, carried=frozenset())
     decision, plain = decide(extract(request), policy, moment), decide(extract(request), policy, bare)
     said = {hit.id for hit in decision.rules}
-    tiers = {card.id: card.tier for card in policy.catalogue}
 
-    # Who may run is the same, unless a model of a higher tier holds the conversation: then those below are left out.
-    if "cache.tier" not in said:
-        assert sorted(decision.candidates) == sorted(plain.candidates)
-        assert (decision.tier, decision.rejected) == (plain.tier, plain.rejected)
-    else:
-        assert decision.model == moment.last
-        assert sorted(decision.candidates) == sorted(name for name in plain.candidates if tiers[name] >= decision.tier)
+    # Who may run is the same.
+    assert sorted(decision.candidates) == sorted(plain.candidates)
+    assert (decision.tier, decision.rejected) == (plain.tier, plain.rejected)
 
     # A first candidate that differs is explained; what the caller or a rule names is not moved.
-    assert decision.model == plain.model or said & {"history", "cache.warm", "cache.tier"}
+    assert decision.model == plain.model or said & {"history", "conversation.stays"}
     assert said >= {hit.id for hit in plain.rules}
     if plain.model is not None and plain.model == request.model and "agent.asks" in said:
         assert decision.model == plain.model
