@@ -292,7 +292,7 @@ class ClassifierPolicy(_Frozen):
 
     Attributes:
         model: Which; None for the cheapest of the tiers economy and standard that can be used and held to a schema.
-        timeout: Seconds it may take, after which the heuristic judges. No more than a quarter of a step's deadline.
+        timeout: Seconds it may take, after which the rules decide alone. No more than a quarter of a step's deadline.
     """
 
     model: str | None = None
@@ -303,10 +303,10 @@ class RoutingPolicy(_Frozen):
     """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure.
 
     Attributes:
-        scorer: Judges complexity: ``heuristic``, ``learned`` (the router that comes with the package), ``nearest`` (the
-            labelled examples in it that are most like the step), ``prompts`` (a router for single questions that comes
-            with the package), ``classifier`` (a small model, asked at each step that hangs on it), or the path of
-            another router file, from the project folder, with ``nearest:`` before it for its examples alone.
+        scorer: Who judges complexity, for the rules that ask for it: ``rules`` (nobody, so that only declared facts
+            decide), the path of a router file of your own from the project folder, or ``classifier`` (a small model,
+            asked at each step that hangs on it). Either of the latter judges only the tasks for which ``pointsman
+            router eval`` has shown that it beats the commonest tier of the workload and plain length.
         classifier: The small model.
         approved: The only models or providers that may be used; absent means all.
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.

@@ -93,7 +93,7 @@ def replay(
         if drawn is None or not by_run or not row.run or drawn[0] != row.run:
             drawn = (row.run, np.concatenate(([1.0], random.poisson(1.0, draws))))
         # A router that was trained judges by signals, which are recorded only where one was in use.
-        tally.unmeasured += hasattr(policy.scorer, "read") and not decision.features.signals
+        tally.unmeasured += policy.unmeasured(decision.features)
         found, expected = _compare(row, course, decision, seen, policies.prices)
         tally.add(found, drawn[1], expected)
         if each is not None:

@@ -75,6 +75,8 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
     facts.update(measured(features, risk, None if judged is None else complexity, circumstances))
     said = _apply_rules(facts, policy)
     hits = said.hits
+    if why := policy.unjudged(features.task):
+        hits.append(RuleHit("scorer.unproven", f"{policy.routing.scorer} is not used: {why}"))
     wanted = _wanted_tier(features, said, risk, floor)
     named = next((entry for entry in policy.cards if entry.id == features.model), None)
     plain = wanted if named is None else max(wanted, named.card.tier)

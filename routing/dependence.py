@@ -27,7 +27,7 @@ def depends_on_complexity(features: Features, policy: Policy, circumstances: Cir
         policy: The rules.
         circumstances: What the rules may ask about besides; unlike `decide`'s they are those before the judgement.
     """
-    if policy.scorer is None or "complexity" not in policy.asks:
+    if policy.scorer is None or policy.unjudged(features.task) or "complexity" not in policy.asks:
         return False
     facts = declared(features)
     risk, _ = judge(facts, features.risk, policy)

@@ -29,9 +29,14 @@ Embed = Callable[[list[str]], "NDArray[np.float32]"]
 """Texts -> an array of shape (texts, dimensions) with rows of length 1."""
 
 _FORMAT: Final = "pointsman-router/2"
+_HEADER: Final = frozenset(
+    {"signals_version", "dimensions", "data_hash", "instances", "configurations", "reach", "rows", "trained_on", "date"}
+)
 _TIERS: Final = (Tier.ECONOMY, Tier.STANDARD, Tier.ADVANCED, Tier.FRONTIER)
 # Share of the highest tier's cost that each tier saves, from the prices in `evaluation`.
 _SAVED: Final = np.array([0.95, 0.93, 0.90, 0.0])
+# Below it a step lies more than 1.4 times as far from the training data as these do from each other.
+_FAMILIAR: Final = 0.5
 # What a prompt is worth whose like was never seen: its length tells little.
 _LENGTH_CONFIDENCE: Final = 0.4
 _ARRAYS: Final = {
@@ -46,10 +51,11 @@ class RouterFile:
 
     Attributes:
         header: ``format``, ``kind`` (``steps`` or ``prompts``), ``signals_version``, ``dimensions`` of the embedding
-            (0 without one), ``rows``, ``data_hash`` (SHA-256 of what it was trained on), ``trained_on``, ``date`` and
-            ``reach`` (how far what was learned holds); of steps also ``margin`` and ``bands`` (tier -> lowest
-            complexity), of prompts ``weight``, ``prior`` and ``strong_from`` (complexity from which the stronger
-            model is chosen).
+            (0 without one), ``rows``, ``data_hash`` (SHA-256 of what it was trained on), ``instances`` (hashes of the
+            trajectories or prompts in it), ``configurations`` (how many settings were tried to choose its own),
+            ``trained_on``, ``date`` and ``reach`` (how far what was learned holds); of steps also ``margin`` and
+            ``bands`` (tier -> lowest complexity), of prompts ``weight``, ``prior`` and ``strong_from`` (complexity from
+            which the stronger model is chosen).
         arrays: Numbers by name.
     """
 
@@ -134,7 +140,7 @@ def _checked(router: RouterFile, path: Path | str, dimensions: int | None) -> Ro
         refuse("is a router file of another format")
     if header.get("kind") not in _ARRAYS:
         refuse(f"is a router of the unknown kind {header.get('kind')!r}")
-    missing = {"signals_version", "dimensions", "data_hash", "reach", "rows", "trained_on", "date"} - set(header)
+    missing = _HEADER - set(header)
     missing |= set(_ARRAYS[router.kind]) - set(arrays)
     if missing:
         refuse(f"lacks {', '.join(sorted(missing))}")
@@ -142,7 +148,8 @@ def _checked(router: RouterFile, path: Path | str, dimensions: int | None) -> Ro
         refuse(f"was trained on version {header['signals_version']} of the signals and this is {SIGNALS_VERSION}")
     if not all(array.dtype.kind in "fi" and np.isfinite(array).all() for array in arrays.values()):
         refuse("holds something other than finite numbers")
-    if not _fits(router):
+    instances = header["instances"]
+    if not isinstance(instances, list) or not all(isinstance(name, str) for name in instances) or not _fits(router):
         refuse("has arrays that do not fit each other")
     if dimensions is not None and router.dimensions not in (0, dimensions):
         refuse(f"was trained with embeddings of {router.dimensions} dimensions, but the embedder gives {dimensions}")
@@ -174,7 +181,7 @@ class Learned:
     The messages are read once by `read`; what it returns belongs into ``Features.signals``, so that a recorded
     decision replays without messages and without the embedder. Called with features, it is pure.
 
-    Far from its training data it does not extrapolate: confidence falls below 0.5, which raises the tier by one.
+    Far from its training data it does not extrapolate: it says nothing.
 
     Args:
         model: What was trained.
@@ -223,12 +230,16 @@ class Learned:
         return [(round(length, 6), round(change, 6), round(seen, 6)) for length, change, seen in found]
 
     def __call__(self, features: Features) -> tuple[float, float] | None:
-        """Complexity and confidence; None where the features hold no signals, as in records of another policy."""
+        """Complexity and confidence; None where it cannot tell, so that the rules decide alone.
+
+        It cannot where the step is unlike all it was trained on, nor where the features hold no signals, as in records
+        of another policy.
+        """
         found = features.signals
         if len(found) != (len(SIGNALS) if self.model.kind == "steps" else 3):
             return None
         verdict = self.judge(found)
-        return verdict.complexity, verdict.confidence
+        return (verdict.complexity, verdict.confidence) if verdict.familiarity >= _FAMILIAR else None
 
     def judge(self, found: Sequence[float]) -> Verdict:
         """Judge what `read` returned."""

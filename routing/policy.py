@@ -17,6 +17,7 @@ from ..configs.words import FailureKind, Risk, Tier
 from .complexity import Scorer
 from .decision import RuleHit
 from .features import Features, extract
+from .proof import Proven
 from .request import RouteRequest
 from .risk import CompiledRiskRule, compile_floors, compile_risk_rule
 from .rules import Predicate, compile_when
@@ -99,6 +100,7 @@ class Policy:
         risk: As configured.
         catalogue: The cards, in order of preference.
         scorer: Judges complexity; None where only declared facts decide.
+        unused: Why the scorer that is configured is not in use; empty where it is, or none is configured.
         rules: Compiled routing rules, in order.
         risk_rules: Compiled risk rules.
         floors: Every risk -> the tier below which it may not run.
@@ -113,6 +115,7 @@ class Policy:
     risk: StepRiskPolicy
     catalogue: tuple[ModelCard, ...]
     scorer: Scorer | None
+    unused: str
     rules: tuple[CompiledRule, ...]
     risk_rules: tuple[CompiledRiskRule, ...]
     floors: Mapping[Risk, Tier]
@@ -130,6 +133,7 @@ class Policy:
         catalogue: Iterable[ModelCard],
         *,
         scorer: Scorer | None = None,
+        unused: str = "",
     ) -> Self:
         """Compile a policy.
 
@@ -138,6 +142,7 @@ class Policy:
             risk: Risk rules and floors.
             catalogue: The models, in order of preference.
             scorer: Judges complexity from features; pure.
+            unused: Why the scorer that is configured is not in use.
 
         Raises:
             ConfigError: A rule cannot be compiled, or a name stands twice.
@@ -152,6 +157,7 @@ class Policy:
             risk=risk,
             catalogue=cards,
             scorer=scorer,
+            unused=unused,
             rules=tuple(CompiledRule.compile(rule) for rule in routing.rules),
             risk_rules=tuple(compile_risk_rule(rule) for rule in risk.rules),
             floors=compile_floors(risk.floors),
@@ -165,6 +171,15 @@ class Policy:
     def judged(self, features: Features) -> tuple[float, float] | None:
         """Complexity and confidence of a step; None where nobody judges it."""
         return None if self.scorer is None else self.scorer(features)
+
+    def unjudged(self, task: str) -> str:
+        """Why the scorer that is configured does not judge a task; empty where it does, or none is configured."""
+        return self.scorer.lacking(task) if isinstance(self.scorer, Proven) else self.unused
+
+    def unmeasured(self, features: Features) -> bool:
+        """Whether the scorer would judge a step by signals that a record of it lacks."""
+        scorer = self.scorer.scorer if isinstance(self.scorer, Proven) else self.scorer
+        return hasattr(scorer, "read") and not self.unjudged(features.task) and not features.signals
 
     def limits_of(self, user_class: str) -> Limits:
         """The bounds on a class of users."""

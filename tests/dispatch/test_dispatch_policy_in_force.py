@@ -25,8 +25,8 @@ def _judging(level: str) -> Scenario:
     return Scenario(rules=(judge, Rule(answer=Answer(text="Because."))))
 
 
-async def test_a_small_model_judges_a_step_and_the_run_pays_for_it(dispatcher: Make, simulator: Simulator) -> None:
-    home = dispatcher(routing__scorer="classifier")
+async def test_a_small_model_judges_a_step_and_the_run_pays_for_it(judging: Make, simulator: Simulator) -> None:
+    home = judging()
     runtime = Runtime(home.settings)
     runtime.__dict__["dispatcher"] = home
     tiers = []
