@@ -27,6 +27,8 @@ HISTORY: Final = "evidence.history"
 
 # The kinds for which it is the reply that failed; every other is the provider's trouble or the caller's.
 _OF_REPLIES: Final[Mapping[FailureKind, str]] = {
+    # A refusal, whether the model says it or the filter in front of it.
+    FailureKind.CONTENT_FILTER: "evidence.refusal",
     FailureKind.DECLINED: "evidence.declined",
     FailureKind.EMPTY: "evidence.empty",
     FailureKind.INVALID_OUTPUT: "evidence.invalid-output",

@@ -299,7 +299,7 @@ def test_the_interval_is_the_one_of_the_textbooks() -> None:
 def test_a_failure_is_evidence_where_the_reply_failed_and_not_the_provider() -> None:
     found = {kind: of_failure(kind) for kind in FailureKind}
     assert {kind.value for kind, name in found.items() if name} == {
-        "declined", "empty", "invalid_output", "malformed", "refusal", "truncated",
+        "content_filter", "declined", "empty", "invalid_output", "malformed", "refusal", "truncated",
     }  # fmt: skip
     assert all(is_evidence(name) for name in found.values() if name)
 
