@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files '*.py' '*.yaml' pyproject.toml 2>/dev/null)
 
-.PHONY: demo test check lock clean
+.PHONY: demo test core check lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
+
+# A quick part of the tests that reaches every layer and every vendor's client: what other versions are tried with.
+core: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 @.ci/core
 
 # Everything the continuous integration holds, besides the tests.
 check: $(VENV)/.test
@@ -20,8 +24,8 @@ check: $(VENV)/.test
 	$(BIN)/mypy -p pointsman
 
 lock:
-	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
-	uv pip compile pyproject.toml --extra build --group pyproject.toml:test --constraints requirements.lock --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements-test.lock
+	uv pip compile pyproject.toml --extra build --upgrade --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	uv pip compile pyproject.toml --extra build --group pyproject.toml:test --upgrade --constraints requirements.lock --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements-test.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

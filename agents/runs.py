@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from ..ledger.rows import CallRow, DecisionRow, HandoffRow, RunRow
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 
-__all__ = ["Run", "hand_over", "run_scope"]
+__all__ = ["Run", "check_cap", "hand_over", "run_scope"]
 
 _PICO = 10**12
 _EVERYBODY = "default"
@@ -90,6 +91,20 @@ def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str) -> Hand
     return row
 
 
+def check_cap(max_cost: float) -> None:
+    """Refuse what bounds nothing.
+
+    Args:
+        max_cost: USD a run may spend.
+
+    Raises:
+        ConfigError: It is negative, infinite or no number.
+    """
+    # Neither comparison holds for what is no number.
+    if not 0 <= max_cost < math.inf:
+        raise ConfigError(f"a cap of {max_cost} bounds nothing: give USD, 0 or more, or leave it out for no cap")
+
+
 @contextmanager
 def run_scope(
     runtime: Runtime,
@@ -117,8 +132,10 @@ def run_scope(
         observe: Called with each model call's row as it ends.
 
     Raises:
-        ConfigError: The policy knows classes of users, and not this one.
+        ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
     """
+    if max_cost is not None:
+        check_cap(max_cost)
     outer = current()
     run_id = run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
     before = runtime.ledger.run(run) if run else None

@@ -72,6 +72,7 @@ SHARED: Kinds = MappingProxyType(
         "aiohttp.client_exceptions.ClientError": FailureKind.CONNECTION,
         "builtins.ConnectionError": FailureKind.CONNECTION,
         "builtins.TimeoutError": FailureKind.TIMEOUT,
+        "builtins.UnicodeDecodeError": FailureKind.MALFORMED,
         "json.decoder.JSONDecodeError": FailureKind.MALFORMED,
         "langchain_core.exceptions.ContextOverflowError": FailureKind.CONTEXT_LENGTH,
         "langchain_core.exceptions.ModelAPIError": FailureKind.OVERLOADED,
@@ -82,10 +83,37 @@ SHARED: Kinds = MappingProxyType(
         "langchain_core.exceptions.ModelNotFoundError": FailureKind.UNAVAILABLE,
         "langchain_core.exceptions.ModelPermissionDeniedError": FailureKind.UNAVAILABLE,
         "langchain_core.exceptions.ModelRateLimitError": FailureKind.RATE_LIMIT,
+        "langchain_core.exceptions.ModelRefusalError": FailureKind.REFUSAL,
         "langchain_core.exceptions.ModelTimeoutError": FailureKind.TIMEOUT,
     }
 )
 """Exceptions that any backend can meet: HTTP clients, LangChain's own family, broken JSON."""
+
+# Below the SDKs: what an HTTP client is built on, and what google-auth asks for a token with.
+_TRANSPORTS = frozenset(
+    {"aiohttp", "anyio", "h11", "h2", "httpcore", "httpcore2", "httpx", "httpx2", "requests", "socket", "ssl",
+     "urllib3", "websockets"}
+)  # fmt: skip
+# Parts of one namespace belong to many: only its second name tells whose they are.
+_NAMESPACES = frozenset({"google"})
+
+_FAMILY = "langchain_core.exceptions.ModelError"
+_NO_CONNECTION = frozenset(
+    {
+        *(
+            f"{package}.{name}"
+            for package in ("httpx", "httpx2")
+            for name in ("ConnectError", "ConnectTimeout", "InvalidURL", "PoolTimeout", "UnsupportedProtocol")
+        ),
+        "aiohttp.client_exceptions.ClientConnectorError",
+        "aiohttp.client_exceptions.ConnectionTimeoutError",
+        "aiohttp.client_exceptions.InvalidURL",
+        "botocore.exceptions.ConnectTimeoutError",
+        "botocore.exceptions.EndpointConnectionError",
+        "builtins.ConnectionRefusedError",
+    }
+)
+"""What is raised before a connection is there, so that no request can have been sent."""
 
 _OVERFLOW = "langchain_core.exceptions.ContextOverflowError"
 _LONGEST = 300
@@ -119,6 +147,17 @@ class ErrorTable:
         """The name under which a class is listed, its own or the nearest base's; None when none is."""
         return next((name for name in _names(kind) if name in self.classes or name in SHARED), None)
 
+    def unmapped(self, kind: type[BaseException]) -> FailureKind | None:
+        """What an unlisted class of the SDK, or of the HTTP client under it, means; None for any other class.
+
+        Whether the provider worked for such a request is not known, as with a reply that cannot be read.
+        """
+        packages = {_package(name) for name in _names(kind)}
+        if packages & _TRANSPORTS:
+            return FailureKind.CONNECTION
+        sdks = {_package(name) for name in (*self.classes, *self.readers)}
+        return FailureKind.MALFORMED if packages & sdks else None
+
 
 def translate(error: BaseException, table: ErrorTable) -> BackendError | None:
     """Translate what a client raised.
@@ -132,16 +171,22 @@ def translate(error: BaseException, table: ErrorTable) -> BackendError | None:
     Returns:
         The failure, or None when the error is not the provider's trouble.
     """
-    if table.entry(type(error)) is None:
+    if not _theirs(error, table):
         return _unreadable(error, table)
-    links = [link for link in _chain(error) if table.entry(type(link)) is not None]
+    links = [link for link in _chain(error) if _theirs(link, table)]
     links.reverse()
     codes = [code for link in links for code in (*_codes(link), *table.codes_of(link))]
     status = next((found for link in links if (found := _status(link)) is not None), None)
     message = _message(links)
     kind = _kind(links, codes, status, message, table)
     text = one_line(message, secrets=[secret for link in links for secret in _secrets(link)])
-    return BackendError(kind, text, status=status, retry_after=_retry_after(links))
+    sent = _NO_CONNECTION.isdisjoint(name for link in _chain(error) for name in _names(type(link)))
+    return BackendError(kind, text, status=status, retry_after=_retry_after(links), sent=sent)
+
+
+def _theirs(error: BaseException, table: ErrorTable) -> bool:
+    kind = type(error)
+    return isinstance(error, Exception) and (table.entry(kind) is not None or table.unmapped(kind) is not None)
 
 
 def one_line(text: str, *, secrets: Iterable[str] = ()) -> str:
@@ -179,9 +224,11 @@ def _kind(
     for code in codes:
         if code in table.codes:
             return table.codes[code]
-    kind = _by_class(links, table) or _by_status(status)
+    kind = _by_class(links, table) or (_unmapped(links, table) if status is None else None) or _by_status(status)
     if kind is FailureKind.BAD_REQUEST:
         lower = message.lower()
+        # A class that the table does not know yet names a cause that the status leaves open, and not the asker's.
+        kind = FailureKind.UNAVAILABLE if _newer(links[0], table) else kind
         return next((meant for phrase, meant in table.phrases.items() if phrase in lower), kind)
     return kind
 
@@ -195,6 +242,18 @@ def _by_class(links: list[BaseException], table: ErrorTable) -> FailureKind | No
             if kind is not None or _status(link) is not None:
                 return kind
     return None
+
+
+def _newer(link: BaseException, table: ErrorTable) -> bool:
+    # LangChain's family wraps the SDK's classes and adds nothing to what they say.
+    names = list(_names(type(link)))
+    return table.entry(type(link)) != names[0] and _FAMILY not in names
+
+
+def _unmapped(links: list[BaseException], table: ErrorTable) -> FailureKind | None:
+    if any(table.entry(type(link)) is not None for link in links):
+        return None
+    return next((kind for link in links if (kind := table.unmapped(type(link))) is not None), None)
 
 
 def _by_status(status: int | None) -> FailureKind:
@@ -235,6 +294,11 @@ def _unreadable_reply(error: Exception, table: ErrorTable) -> BackendError:
 
 def _names(kind: type[BaseException]) -> Iterator[str]:
     return (f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__)
+
+
+def _package(name: str) -> str:
+    parts = name.split(".")
+    return ".".join(parts[: 2 if parts[0] in _NAMESPACES else 1])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

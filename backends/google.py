@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import required_key
+from .clients import counting, required_key
 from .failures import ErrorTable, translate
 from .profiles import profile
+from .usage.gemini import CountingGemini
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["ERRORS", "FINISHES", "GoogleBackend", "settings_of"]
 
 _URL = "https://generativelanguage.googleapis.com/"
+# Batches, cached contents and the names that end in "-latest" are documented for this version only, and the SDK has
+# changed its own default between two major versions.
+_VERSION = "v1beta"
 _PER_DAY = "PerDay"
 _PREVIEW = re.compile(r"-preview(?:-\d\d-(?:\d\d|\d{4}))?$")
 _DAILY_QUOTA = "pointsman.daily_quota"
@@ -38,11 +42,18 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
         "IMAGE_SAFETY": FailureKind.CONTENT_FILTER,
         "IMAGE_PROHIBITED_CONTENT": FailureKind.CONTENT_FILTER,
         "IMAGE_RECITATION": FailureKind.CONTENT_FILTER,
+        "ESCALATION": FailureKind.CONTENT_FILTER,
+        "MODEL_ARMOR": FailureKind.CONTENT_FILTER,
         "LANGUAGE": FailureKind.REFUSAL,
         "MALFORMED_FUNCTION_CALL": FailureKind.INVALID_OUTPUT,
         "UNEXPECTED_TOOL_CALL": FailureKind.INVALID_OUTPUT,
         "TOO_MANY_TOOL_CALLS": FailureKind.INVALID_OUTPUT,
+        # The account is limited or closed for breaking the rules of use.
+        "PUP_LIMITED_DISABLED": FailureKind.AUTH,
+        # A turn that another model wrote cannot be continued here; elsewhere it can.
+        "MISSING_THOUGHT_SIGNATURE": FailureKind.MALFORMED,
         "NO_IMAGE": FailureKind.EMPTY,
+        "MALFORMED_RESPONSE": FailureKind.MALFORMED,
         "IMAGE_OTHER": FailureKind.MALFORMED,
         "OTHER": FailureKind.MALFORMED,
         "FINISH_REASON_UNSPECIFIED": FailureKind.MALFORMED,
@@ -132,10 +143,11 @@ class GoogleBackend(Backend):
         settings = {
             **settings_of(endpoint),
             "base_url": endpoint.base_url or _URL,
+            "api_version": _VERSION,
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,
         }
-        model: BaseChatModel = ChatGoogleGenerativeAI(**{**settings, **endpoint.options})
+        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
         return model
 
     def failure(self, error: BaseException) -> BackendError | None:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
+from .clients import counting
 from .google import GoogleBackend, settings_of
+from .usage.gemini import CountingGemini
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["VertexBackend"]
 
 _GLOBAL = "global"
+_VERSION = "v1beta1"
 
 
 class VertexBackend(GoogleBackend):
@@ -40,10 +43,11 @@ class VertexBackend(GoogleBackend):
         settings = {
             **settings_of(endpoint),
             "vertexai": True,
+            "api_version": _VERSION,
             "project": project,
             "location": endpoint.region or _GLOBAL,
             "api_key": None,
             **({"base_url": endpoint.base_url} if endpoint.base_url else {}),
         }
-        model: BaseChatModel = ChatGoogleGenerativeAI(**{**settings, **endpoint.options})
+        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
         return model

@@ -16,6 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -156,7 +157,7 @@ def measured(runtime: Runtime) -> tuple[int, int, Counter[str], Counter[tuple[st
         models[call.model] += call.failure is None
     rose: Counter[tuple[str, bool]] = Counter()
     for calls in tiers.values():
-        for (failure, tier), (_, then) in zip(calls, calls[1:], strict=False):
+        for (failure, tier), (_, then) in pairwise(calls):
             rose[str(failure), then > tier] += 1
     return len(tiers), sum(calls[-1][1] > DECLARED for calls in tiers.values()), models, rose
 

@@ -42,6 +42,12 @@ class Bounds:
     user_class: str | None = None
     tags: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.max_cost is not None:
+            from ..agents.runs import check_cap
+
+            check_cap(self.max_cost)
+
     def limits(self) -> dict[str, Any]:
         """The arguments that `Workflow.aresume` takes too."""
         return {"max_cost": self.max_cost, "max_steps": self.max_steps, "timeout": self.timeout}

@@ -20,6 +20,10 @@ MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 50_000
 
+_TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
+# From 0.2.6 on libyaml reads ahead and stops by itself at 1,000 levels, in these words.
+_TOO_DEEP_FOR_LIBYAML: Final = "exceeded maximum nesting depth"
+
 Layer = Literal["built-in", "user", "project", "environment", "flag"]
 
 # Shapes in which vendors hand out keys: OpenAI, Anthropic, DeepSeek, OpenRouter, Stripe (sk-, pk_), Google (AIza), AWS
@@ -134,7 +138,7 @@ def parse(text: str, place: Place) -> Node | None:
             document is nested or expands (by aliases) beyond reason.
     """
     # Built from events rather than with yaml.compose: libyaml's composer recurses in C, and a file of half a million
-    # brackets ends the whole process there.
+    # brackets ends the whole process there before 0.2.6.
     try:
         return _Reader(text, place).document()
     except yaml.MarkedYAMLError as error:
@@ -143,6 +147,8 @@ def parse(text: str, place: Place) -> Node | None:
         # The mark stands one past the end where something is missing there.
         line = None if mark is None else min(mark.line + 1, text.count("\n") + 1)
         where = Place(place.layer, place.name, line)
+        if problem == _TOO_DEEP_FOR_LIBYAML:
+            fail(_TOO_DEEP, where)
         if "'\\t'" in problem or (line is not None and _indented_by_tab(text, line)):
             fail("a tab stands where YAML wants spaces; indent with spaces", where)
         fail(f"is not valid YAML: {problem}", where)
@@ -202,14 +208,14 @@ class _Reader:
             node, size = self._anchors[event.anchor]
             self._count(size, place)
             if depth + _height(node) > MAX_DEPTH:
-                fail(f"is nested more than {MAX_DEPTH} levels deep", self._at(event))
+                fail(_TOO_DEEP, self._at(event))
             return Node(node.value, place)
         before = self._nodes
         self._count(1, place)
         if isinstance(event, yaml.ScalarEvent):
             node = Node(self._scalar(event), place)
         elif depth >= MAX_DEPTH:
-            fail(f"is nested more than {MAX_DEPTH} levels deep", self._at(event))
+            fail(_TOO_DEEP, self._at(event))
         elif isinstance(event, yaml.SequenceStartEvent):
             self._no_tag(event, "seq")
             node = Node(list(self._items(events, depth)), place)
@@ -271,7 +277,7 @@ class _Reader:
         except (ValueError, KeyError, OverflowError):
             fail(f"'{event.value[:40]}' is not a {tag.rsplit(':', 1)[-1]}; put it in quotes if it is text", place)
         if value != value:
-            fail("not-a-number is not a value", place)
+            fail("not-a-number is not a value; write a number, or leave it out", place)
         return value
 
 

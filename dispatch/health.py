@@ -15,7 +15,7 @@ from ..configs.catalogue import ModelCard, Usage
 from ..configs.schema import HealthLimits, Settings
 from ..configs.words import FailureKind
 from ..ledger.health import HealthBook, HealthRow
-from .breaker import Breaker, Cause, HealthKey, HealthState, Verdict
+from .breaker import RATE_LIMITED, Breaker, Cause, HealthKey, HealthState, Verdict
 
 __all__ = ["Health", "HealthKey", "HealthState", "Permit", "speaks_well"]
 
@@ -39,6 +39,8 @@ _VERDICTS: Final[Mapping[FailureKind, Verdict]] = {
     FailureKind.INVALID_OUTPUT: "well",
     FailureKind.DECLINED: "well",
     FailureKind.WRONG_MODEL: "ill",
+    FailureKind.UNKNOWN: "neutral",
+    FailureKind.CANCELLED: "neutral",
 }
 
 _LOOK_SECONDS: Final = 3.0
@@ -131,6 +133,12 @@ class Health:
         with self._lock:
             breaker = self._breaker(key)
             return bool(breaker.reason) and breaker.cause == "slow"
+
+    def held(self, key: HealthKey) -> float:
+        """Seconds for which calls are held back only because the provider limits their rate; 0 where they are not."""
+        with self._lock:
+            breaker = self._breaker(key)
+            return max(0.0, breaker.until - self._clock()) if breaker.reason.startswith(RATE_LIMITED) else 0.0
 
     def try_now(self, key: HealthKey) -> None:
         """Let the next call to an open breaker through as the probe, before its time has come."""

@@ -37,6 +37,8 @@ _COUNTS: Final[Mapping[FailureKind, bool]] = {
     FailureKind.INVALID_OUTPUT: True,
     FailureKind.DECLINED: True,
     FailureKind.WRONG_MODEL: True,
+    FailureKind.UNKNOWN: False,
+    FailureKind.CANCELLED: False,
 }
 _EXCUSED: Final = frozenset(kind.value for kind, counts in _COUNTS.items() if not counts)
 _UNUSABLE: Final = frozenset(kind.value for kind in FailureKind if of_failure(kind) is not None)

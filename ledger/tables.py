@@ -6,10 +6,9 @@ import json
 from operator import attrgetter
 from typing import Any
 
-from ..configs.catalogue import Usage
+from ..configs.catalogue import MOST_TOKENS, Usage
 from ..configs.words import FailureKind
 from .coding import described
-from .prices import MOST_TOKENS
 from .rows import CallRow, DecisionRow, HandoffRow, RunRow
 
 __all__ = [
@@ -40,6 +39,12 @@ def _usage_values(usage: Usage | None) -> tuple[int | None, ...]:
     return counts
 
 
+def _further(usage: Usage | None) -> str | None:
+    """What a usage tells beyond the four counts, as JSON; None for nothing, which most calls have to tell."""
+    further = None if usage is None else usage.further
+    return json.dumps(further) if further else None
+
+
 _CALL_HEAD = attrgetter(
     *("id", "decision", "run", "step", "agent", "attempt", "model", "tier", "risk", "at"),
     *("answered_by", "failure", "detail", "finish"),
@@ -50,13 +55,14 @@ _CALL_TAIL = attrgetter(
 
 
 def _read_call(row: CallRow) -> tuple[Any, ...]:
-    return (*_CALL_HEAD(row), *_usage_values(row.usage), *_CALL_TAIL(row))
+    counts = _usage_values(row.usage)
+    return (*_CALL_HEAD(row), *counts, *_CALL_TAIL(row), None if counts[0] is None else _further(row.usage))
 
 
 def _make_call(values: tuple[Any, ...]) -> CallRow:
     head, counts, tail = values[:14], values[14:18], values[18:]
-    usage = None if counts[0] is None else Usage(*counts)
-    *rest, stream, flagship = tail
+    *rest, stream, flagship, further = tail
+    usage = None if counts[0] is None else Usage(*counts, **json.loads(further or "{}"))
     return CallRow(*(*head, usage, *rest, bool(stream), flagship))
 
 
@@ -85,7 +91,8 @@ CALLS = described(
     CallRow,
     "id decision run step agent attempt:int model tier risk at:real answered_by failure detail:free finish "
     "input:int output:int cache_read:int cache_write:int "
-    "cost:int flagship_cost:int price_version latency:real first_token:real confidence:real stream:bool flagship",
+    "cost:int flagship_cost:int price_version latency:real first_token:real confidence:real stream:bool flagship "
+    "usage_further",
     _make_call,
     _read_call,
 )
@@ -126,15 +133,16 @@ _BUDGETS = (
 
 
 _USER_CLASS = '"user_class" TEXT'
+_FURTHER = '"usage_further" TEXT'
 
 
 def _schema() -> tuple[str, ...]:
     runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1).replace(f", {_USER_CLASS}", "")
     statements = [f"CREATE TABLE runs ({runs})"]
     for table in CHAINED:
-        name = table.name
+        name, definition = table.name, table.definition.replace(f", {_FURTHER}", "")
         # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
-        statements.append(f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {table.definition}, chain TEXT NOT NULL)")
+        statements.append(f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {definition}, chain TEXT NOT NULL)")
         statements.append(f"CREATE INDEX {name}_run ON {name} (run)")
         statements.append(f"CREATE INDEX {name}_id ON {name} (id)")
     statements.append("CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)")
@@ -166,6 +174,9 @@ _BATCHES = (
 """Work that providers do by and by: what was handed in together, the parts that went to one model each, and what was
 asked. A question is kept until it is answered, an answer until its batch is forgotten."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES))
+_USAGE = (f"ALTER TABLE calls ADD COLUMN {_FURTHER}",)
+"""What a call used beyond the four counts; null in the rows of before, which their seals leave out."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), _USAGE)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

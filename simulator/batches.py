@@ -391,6 +391,16 @@ _OPENAI: Form = _OpenAI()
 _GOOGLE: Form = _Google()
 
 
+def is_gemini(vendor: str, version: str) -> bool:
+    """Whether a path is Gemini's where it could be another vendor's: only Gemini has betas, but it has a ``v1`` too.
+
+    Args:
+        vendor: First segment of the path.
+        version: The second.
+    """
+    return version.startswith("v1beta") or (vendor == "google" and version == "v1")
+
+
 def batch_route(method: str, vendor: str, version: str, rest: str) -> BatchRoute | None:
     """Find the batch call that a path means, or None.
 
@@ -401,7 +411,7 @@ def batch_route(method: str, vendor: str, version: str, rest: str) -> BatchRoute
         rest: What follows.
     """
     place, _, name = rest.partition("/")
-    if version.startswith("v1beta"):
+    if is_gemini(vendor, version):
         model, _, action = rest.rpartition(":")
         if method == "POST" and action == "batchGenerateContent":
             return BatchRoute(vendor, _GOOGLE, "create", unquote(model).removeprefix("models/"))

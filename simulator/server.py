@@ -15,7 +15,7 @@ from aiohttp import web
 from ..configs.errors import ConfigError
 from .anthropic import AnthropicWire
 from .base import BadRequest, Counts, Failure, Reply, Wire, decode, encode
-from .batches import BatchDesk, BatchRoute, batch_route
+from .batches import BatchDesk, BatchRoute, batch_route, is_gemini
 from .engine import Engine, Verdict
 from .faults import BY_STATUS, IN_TRANSIT, Manner, broken_line, refusal_manner, split
 from .google import GoogleWire
@@ -384,7 +384,7 @@ def _route(method: str, path: str) -> _Route | None:
         (wire, manner), endpoint = _POSTS[rest]
         return _Route(vendor, wire, manner, endpoint)
     if method == "GET" and rest == "models":
-        google = version.startswith("v1beta")
+        google = is_gemini(vendor, version)
         wire, manner = _GOOGLE if google else _ANTHROPIC if vendor == "anthropic" else _OPENAI
         return _Route(vendor, wire, manner, "models")
     batch = batch_route(method, vendor, version, rest)

@@ -337,3 +337,73 @@ def test_a_known_secret_never_survives(before: str, secret: str, after: str) -> 
     assert secret not in clean
     assert len(clean) <= 300
     assert "\n" not in clean
+
+
+def _unknown(name: str, *bases: type[Exception]) -> type[Exception]:
+    """A class as a newer release of a client could bring it."""
+    module, _, last = name.rpartition(".")
+    return type(last, bases or (Exception,), {"__module__": module})
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "kind"),
+    [
+        ("anthropic", "anthropic.NewError", FailureKind.MALFORMED),
+        ("anthropic", "anthropic.lib.streaming.NewError", FailureKind.MALFORMED),
+        ("anthropic", "langchain_anthropic.chat_models.NewError", FailureKind.MALFORMED),
+        ("openai", "openai.NewError", FailureKind.MALFORMED),
+        ("openai_compatible", "langchain_openai.chat_models.base.NewError", FailureKind.MALFORMED),
+        ("google", "google.genai.errors.NewError", FailureKind.MALFORMED),
+        ("google", "google.auth.exceptions.NewError", FailureKind.MALFORMED),
+        ("vertex", "langchain_google_genai.chat_models.NewError", FailureKind.MALFORMED),
+        ("bedrock", "botocore.exceptions.NewError", FailureKind.MALFORMED),
+        *((backend, f"{client}.NewError", FailureKind.CONNECTION)
+          for backend in ("anthropic", "openai", "google")
+          for client in ("aiohttp.client_exceptions", "h11._util", "httpcore._exceptions", "httpcore2", "httpx2",
+                         "requests.exceptions", "ssl")),
+    ],
+)  # fmt: skip
+def test_a_class_that_no_table_knows_is_the_providers_trouble_if_it_is_its_clients(
+    backend: str, name: str, kind: FailureKind
+) -> None:
+    assert _kind(backend, _unknown(name)("new")) is kind
+    assert _kind(backend, _unknown(name, ValueError)("new")) is kind
+    assert _kind(backend, _unknown("pointsman_user.Own", _unknown(name))("new")) is kind
+
+
+@pytest.mark.parametrize("backend", ["anthropic", "openai", "google"])
+@pytest.mark.parametrize("name", ["google.protobuf.NewError", "langchain_core.tracers.NewError", "somewhere.NewError"])
+def test_a_class_of_nobodys_client_is_not_the_providers_trouble(backend: str, name: str) -> None:
+    assert _kind(backend, _unknown(name)("new")) is None
+
+
+def test_an_unknown_class_is_read_off_its_status_its_code_and_its_cause() -> None:
+    def new(status: int, **error: Any) -> Exception:
+        made = _unknown("openai.NewError")("new")
+        made.status_code, made.body = status, error  # type: ignore[attr-defined]
+        return made
+
+    assert _kind("openai", new(429)) is FailureKind.RATE_LIMIT
+    assert _kind("openai", new(503)) is FailureKind.OVERLOADED
+    assert _kind("openai", new(429, code="insufficient_quota")) is FailureKind.QUOTA
+    assert _kind("openai", new(400, message="maximum context length is 8192")) is FailureKind.CONTEXT_LENGTH
+    late = _unknown("openai.NewError")("new")
+    late.__cause__ = httpx2.ReadTimeout("slow")
+    assert _kind("openai", late) is FailureKind.TIMEOUT
+
+
+def test_a_rejection_under_a_new_name_is_not_taken_for_a_request_that_nobody_can_answer() -> None:
+    new = _unknown("anthropic.NewlyNamedError", anthropic.BadRequestError)
+    raised: Any = new("no", response=_response(400, {}), body={})  # type: ignore[call-arg]
+    assert _kind("anthropic", raised) is FailureKind.UNAVAILABLE
+    plain = anthropic.BadRequestError("no", response=_response(400, {}), body={})
+    assert _kind("anthropic", plain) is FailureKind.BAD_REQUEST
+    wrapped = langchain_anthropic.chat_models.AnthropicInvalidRequestError("no", response=_response(400, {}), body={})
+    assert _kind("anthropic", wrapped) is FailureKind.BAD_REQUEST
+    wrapped.__cause__ = raised
+    assert _kind("anthropic", wrapped) is FailureKind.UNAVAILABLE
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai", "google"])
+def test_a_body_that_is_no_text_is_a_malformed_reply(name: str) -> None:
+    assert _kind(name, UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")) is FailureKind.MALFORMED

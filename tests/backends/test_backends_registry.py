@@ -114,6 +114,22 @@ def test_options_and_time_out_reach_the_client_and_the_key_stays_hidden(name: st
     assert _KEY.get_secret_value() not in repr(model)
 
 
+@pytest.mark.parametrize("set_to", [None, "v1", "v1alpha"])
+def test_the_version_of_googles_api_is_neither_the_sdks_nor_the_environments_choice(
+    set_to: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.auth.credentials import AnonymousCredentials
+
+    if set_to is not None:
+        monkeypatch.setenv("GOOGLE_GENAI_API_VERSION", set_to)
+    gemini = _build("google", "gemini-3.5-flash")
+    assert gemini.client._api_client._http_options.api_version == "v1beta"
+    asked = _build("google", "gemini-3.5-flash", options={"api_version": "v1"})
+    assert asked.client._api_client._http_options.api_version == "v1"
+    vertex = _build("vertex", key=SecretStr("my-project"), options={"credentials": AnonymousCredentials()})
+    assert vertex.client._api_client._http_options.api_version == "v1beta1"
+
+
 def test_vertex_takes_the_project_from_the_key_and_the_region_from_the_provider() -> None:
     from google.auth.credentials import AnonymousCredentials
 

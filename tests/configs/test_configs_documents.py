@@ -103,13 +103,9 @@ def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
         read(file, HERE)
 
 
-def test_brackets_that_end_the_process_in_libyaml_are_refused_here() -> None:
-    if not yaml.__with_libyaml__:
-        pytest.skip("PyYAML was built without libyaml")
+def test_brackets_that_end_the_process_in_an_older_libyaml_are_refused_here() -> None:
     bomb = "'[' * 900_000 + ']' * 900_000"
-    there = f"import yaml; yaml.load({bomb}, Loader=yaml.CSafeLoader)"
     here = f"from pointsman.configs.documents import Place, parse; parse({bomb}, Place('project', 'x'))"
-    assert subprocess.run([sys.executable, "-c", there], capture_output=True).returncode < 0
     done = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True)
     assert done.returncode == 1
     assert "nested more than 32 levels deep" in done.stderr

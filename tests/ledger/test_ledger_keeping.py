@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -364,3 +365,30 @@ def test_naming_the_rows_loads_neither_sqlite_nor_the_price_table() -> None:
         print(*sorted({"genai_prices", "pydantic"} & set(sys.modules)))
     """
     assert python(code).communicate(timeout=60)[0] == "\n\n"
+
+
+def test_what_a_usage_tells_beyond_its_four_counts_comes_back(either: Ledger, make: Any) -> None:
+    usage = Usage(100, 50, 30, 20, 10, audio=7, output_audio=5, searches=2, charged=10**12, service_tier="flex")
+    either.record(make.call(usage=usage))
+    assert either.calls()[0].usage == usage
+    assert either.verify() == []
+
+
+def test_a_file_from_before_they_were_kept_is_taken_on_and_its_seals_hold(tmp_path: Path, make: Any) -> None:
+    file = tmp_path / "ledger.db"
+    with Ledger(file) as ledger:
+        ledger.record(make.call(id="old", usage=Usage(10, 5)))
+    with closing(sqlite3.connect(file)) as raw:
+        # As version 2 left it: the same row under the same seal, without the column.
+        raw.execute('ALTER TABLE calls DROP COLUMN "usage_further"')
+        raw.execute("PRAGMA user_version = 2")
+        raw.commit()
+    with Ledger(file) as ledger:
+        ledger.record(make.call(id="new", usage=Usage(10, 5, 4, 3, 2)))
+        assert [call.usage for call in ledger.calls()] == [Usage(10, 5), Usage(10, 5, 4, 3, 2)]
+        assert ledger.verify() == []
+    with closing(sqlite3.connect(file)) as raw:
+        raw.execute("UPDATE calls SET usage_further = NULL WHERE id = 'new'")
+        raw.commit()
+    with Ledger(file) as ledger:
+        assert [found.id for found in ledger.verify()] == ["new"]

@@ -266,7 +266,7 @@ def test_a_hanging_server_holds_every_client_until_its_time_out(
         _claude(claude, timeout=_HASTY)
     with pytest.raises(openai.APITimeoutError):
         _gpt(gpt, timeout=_HASTY)
-    with pytest.raises(httpx.TimeoutException):
+    with pytest.raises(httpx2.TimeoutException):
         _gemini(gemini, config=_SOON)
     assert [(served.status, served.fault) for served in sim.log] == [(None, "hang")] * 3
 
@@ -302,7 +302,7 @@ def test_a_reset_connection_is_a_connection_error(
     assert isinstance(caught.value.__cause__, httpx2.ReadError)
     with pytest.raises(openai.APIConnectionError):
         _gpt(gpt)
-    with pytest.raises(httpx.ReadError):
+    with pytest.raises(httpx2.ReadError):
         _gemini(gemini)
 
 
@@ -325,7 +325,7 @@ def test_a_broken_stream_delivers_its_first_chunks_and_then_fails(
     assert "".join(got) == "One two three "
     with pytest.raises((httpx2.TransportError, openai.APIConnectionError)):
         _gpt_stream(gpt)
-    with pytest.raises(httpx.TransportError):
+    with pytest.raises(httpx2.TransportError):
         _gemini_stream(gemini, config=_SOON)
     assert [served.output_tokens for served in sim.log] == [round(count_tokens(_TEXT) * 3 / 10)] * 3
 
@@ -339,7 +339,7 @@ def test_an_answer_in_one_piece_breaks_too(
         _claude(claude, timeout=_HASTY)
     with pytest.raises(openai.APIConnectionError):
         _gpt(gpt, timeout=_HASTY)
-    with pytest.raises(httpx.TransportError):
+    with pytest.raises(httpx2.TransportError):
         _gemini(gemini, config=_SOON)
 
 

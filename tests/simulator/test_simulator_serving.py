@@ -315,6 +315,22 @@ def test_models_are_listed_in_each_vendors_shape(
     assert [model.id for model in claude.models.list()] == ["one", "two"]
     assert [model.id for model in gpt.models.list()] == ["one", "two"]
     assert [model.name for model in gemini.models.list()] == ["models/one", "models/two"]
+    for version in ("v1", "v1beta"):
+        config = google_types.ListModelsConfig(http_options=google_types.HttpOptions(api_version=version))
+        assert [model.name for model in gemini.models.list(config=config)] == ["models/one", "models/two"]
+
+
+def test_googles_batches_are_served_under_both_of_its_versions(sim: Simulator, gemini: genai.Client) -> None:
+    sim.scenario = Scenario()
+    for version in ("v1", "v1beta"):
+        options = google_types.HttpOptions(api_version=version)
+        job = gemini.batches.create(
+            model="gemini-3.5-flash",
+            src=[google_types.InlinedRequest(contents="Hi.", metadata={"key": "one"})],
+            config=google_types.CreateBatchJobConfig(http_options=options, display_name=version),
+        )
+        found = gemini.batches.get(name=job.name or "", config=google_types.GetBatchJobConfig(http_options=options))
+        assert (found.name, found.display_name) == (job.name, version)
 
 
 def test_any_prefix_is_a_vendor_that_speaks_openai(sim: Simulator) -> None:
