@@ -61,6 +61,7 @@ def put(usage: dict[str, Any], path: str, value: Any) -> None:
 
 
 COUNTS = st.integers(0, 100_000)
+SMALL = st.none() | st.integers(0, 2_000)
 ANYTHING = (
     COUNTS
     | st.none()
@@ -77,11 +78,15 @@ ANYTHING = (
 def raw_usages(draw: st.DrawFn) -> tuple[Form, dict[str, Any]]:
     form = draw(st.sampled_from(FORMS))
     usage: dict[str, Any] = {}
-    likely = draw(st.sampled_from([COUNTS, ANYTHING]))
-    for names in form.names.values():
-        for path in names:
-            if draw(st.booleans()):
-                put(usage, path, draw(likely))
+    # Some that may be true: parts that fit into their whole, each under one name; and some of anything anywhere.
+    wholes = st.just(None) | st.integers(10_000, 90_000)
+    sane = draw(st.booleans())
+    for meaning, names in form.names.items():
+        whole = meaning in ("input", "output", "total")
+        for path in names[:1] if sane else names:
+            if (sane and meaning in form.required) or draw(st.booleans()):
+                likely = (st.integers(10_000, 90_000) if meaning in form.required else wholes) if whole else SMALL
+                put(usage, path, draw(likely if sane else ANYTHING))
     return form, usage
 
 

@@ -6,13 +6,16 @@ The sources stand with the forms in `pointsman.backends.usage.forms`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pointsman.configs.catalogue import Usage
 from pointsman.configs.loader import load
+from pointsman.dispatch.context import RunContext
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.model import RoutedChatModel
+from pointsman.dispatch.spending import scopes_of
 
 # USD a million tokens, so that a token is so many millionths of a dollar, and every kind tells itself apart.
 PRICES = (
@@ -466,3 +469,26 @@ def test_one_number_that_cannot_be_spoils_the_account(usage: Any, ask: Asking) -
     assert ask("vllm", chat(usage))[:2] == (None, None)
     stream = [piece("a", usage=count(10, 1)), piece("b", "stop", usage=usage), DONE]
     assert ask("vllm", stream)[:2] == (None, None)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_usage_that_cannot_be_is_charged_as_reserved_and_the_row_says_why(
+    stream: bool, wire: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "models.yaml").write_text(_models("openai", wire.url), encoding="utf-8")
+    flags = {"routing.approved": f"[{MODELS['openai']}]", "routing.budgets": {"day": 5}}
+    home = Dispatcher(load(tmp_path, environ={"OPENAI_API_KEY": "not-a-real-key"}, flags=flags, user=tmp_path / "none"))
+    wire.answer = _odd("openai", -5, 10, stream)
+    chat = RoutedChatModel(kind="transform", dispatcher=home, max_output=100)
+    text = "".join(chunk.text for chunk in chat.stream("hi")) if stream else chat.invoke("hi").text
+    [row] = home.ledger.calls()
+    home.ledger.flush()
+    [scope] = scopes_of(RunContext(id=row.run), home.policy.routing.budgets)
+    spent, reserved = home.budgets.totals(scope)
+    home.ledger.close()
+    assert text == "ok"
+    assert (row.usage, row.failure) == (None, None)
+    assert row.detail == "usage not believable: input -5; charged as reserved"
+    # At least 100 tokens of output at ten thousandths of a cent.
+    assert row.cost == spent > 100 * 100 * 10**6
+    assert reserved == 0

@@ -389,3 +389,13 @@ def test_one_run_uses_three_vendors_and_the_ledger_agrees_with_their_log(
     assert {share["name"]: share["totals"]["cost"] for share in report["models"]} == {
         model: pytest.approx(cost) for model, _, _, cost in called
     }
+
+
+@pytest.mark.parametrize("cap", ["inf", "nan", "-1", "-inf", "1e999"])
+def test_a_cap_that_bounds_nothing_is_refused_before_anything_runs(
+    pointsman: Run, desk: Path, vendors: Simulator, cap: str
+) -> None:
+    ended = pointsman("run", "desk.py:helper", "hello", f"--max-cost={cap}")
+
+    assert (ended.exit_code, ended.stdout, len(vendors.log)) == (2, "", 0)
+    assert "bounds nothing: give USD" in ended.stderr or "greater than or equal to 0" in ended.stderr
