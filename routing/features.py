@@ -34,7 +34,8 @@ class Features:
         id: Of the request.
         kind: A `StepKind`, declared or told by its reach.
         task: What is done.
-        effects: Effects of the bound tools, worst last; ``destructive`` where tools are bound that declare none.
+        effects: Effects of the bound tools, worst last; ``destructive`` where tools are bound that declare none, or
+            were called without a word on what the step is for or can reach.
         tools: Tools bound.
         only_reads: Those of them that leave the machine declare that they change nothing there.
         done: The worst effect of the tools that were called earlier, None where none were.
@@ -137,7 +138,8 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     """
     counted = measure(request.messages)
     effects = tuple(sorted(set(request.effects), key=lambda effect: effect.rank))
-    if request.tools and not effects:
+    done = worst_called(counted.called, request.called, declares=bool(effects))
+    if not effects and (request.tools or (counted.called - set(request.called) and _says_nothing(request))):
         effects = (Effect.DESTRUCTIVE,)
     question = counted.question
     work = counted.work or 1
@@ -148,7 +150,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         effects=effects,
         tools=max(request.tools, len(effects)),
         only_reads=request.only_reads,
-        done=worst_called(counted.called, request.called, declares=bool(effects)),
+        done=done,
         reversible=request.reversible,
         sensitivity=request.sensitivity,
         dependents=request.dependents,
@@ -184,6 +186,11 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         language=language(question),
         question=len(question),
     )
+
+
+def _says_nothing(request: RouteRequest) -> bool:
+    """Whether a request declares neither what it is for nor what it can reach: then its transcript shows its tools."""
+    return request.kind is None and not {"effects", "tools"} & request.model_fields_set
 
 
 _FIELDS: Final = tuple(field.name for field in fields(Features))

@@ -26,7 +26,8 @@ class RouteRequest(BaseModel):
         messages: OpenAI chat format, oldest first: all that is visible before the call.
         kind: What the step is for; left out, its reach tells (`reach.kind_of`).
         task: What is done, such as ``classify`` or ``code``, for the rules.
-        effects: Effects of the tools the step can call; empty when none are bound.
+        effects: Effects of the tools the step can call; empty when none are bound. Where neither these, nor ``tools``,
+            nor a kind are given, a tool called in ``messages`` counts as bound and without a declared effect.
         tools: Number of tools bound; at least the number of effects.
         only_reads: The tools among them whose effect is ``external`` declare that they change nothing there.
         called: Effects by name of tools that were called earlier in ``messages``, as far as they are known.

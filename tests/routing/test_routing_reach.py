@@ -59,11 +59,17 @@ def test_a_tool_without_a_declared_effect_counts_as_destructive_whatever_the_kin
     assert (decision.risk, decision.tier) == (Risk.HIGH, Tier.FRONTIER)
 
 
-@pytest.mark.parametrize("kind", [None, "transform", "gather"])
-def test_a_transcript_whose_tools_nobody_declared_is_not_of_low_risk(route: Decide, kind: Any) -> None:
-    decision = route(kind=kind, messages=transcript("look_up", "drop_table"))
+@pytest.mark.parametrize("declared", [{"kind": "transform"}, {"kind": "gather"}, {"effects": []}, {"tools": 0}])
+def test_a_transcript_whose_tools_nobody_declared_is_not_of_low_risk(route: Decide, declared: dict[str, Any]) -> None:
+    decision = route(messages=transcript("look_up", "drop_table"), **declared)
     assert decision.risk is Risk.MEDIUM
     assert "transcript.destroyed" in {hit.id for hit in decision.rules}
+
+
+def test_a_bare_transcript_that_declares_nothing_has_the_tools_it_shows(route: Decide) -> None:
+    decision = route(messages=transcript("look_up"))
+    assert (decision.features.kind, decision.features.tools, decision.risk) == ("act", 1, Risk.HIGH)
+    assert route(messages=transcript("look_up"), called={"look_up": "read"}).risk is Risk.LOW
 
 
 def test_calls_known_by_name_count_as_what_they_are_declared(route: Decide) -> None:
