@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
 from ..configs.ids import new_id
-from ..configs.words import FailureKind
+from ..configs.words import FailureKind, Tier
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
 from ..routing.decide import decide
 from ..routing.decision import Decision
+from ..routing.evidence import of_failure
 from ..routing.ordering import worth_caching
 from ..routing.request import Circumstances, Funds
 from .ask import Ask, one_line, route_request
@@ -302,8 +303,11 @@ class Attempts:
         return message
 
     def _account(self, row: CallRow, message: AIMessage) -> dict[str, Any]:
-        rules, effects = [hit.id for hit in self.decision.rules], self._ask.called(message)
-        return account(row, rules, self.failures, self._skipped, self.setup, effects)
+        rules = [hit.id for hit in self.decision.rules]
+        if Tier(row.tier) > self.decision.tier:
+            raised = (of_failure(failure.kind) for failure in self.failures)
+            rules += dict.fromkeys(name for name in raised if name is not None)
+        return account(row, rules, self.failures, self._skipped, self.setup, self._ask.called(message))
 
     def _left(self) -> float:
         return self.deadline - _now()

@@ -15,7 +15,7 @@ from pointsman.configs.loader import load
 from pointsman.configs.words import Tier
 from pointsman.dispatch.context import entered
 from pointsman.dispatch.errors import NoCandidate
-from pointsman.routing.evidence import DOUBTED, Finding
+from pointsman.routing.evidence import DOUBTED, Finding, is_evidence
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator.request import Request
 from pydantic import BaseModel
@@ -147,7 +147,10 @@ def test_a_reply_whose_content_fails_goes_up_and_a_provider_that_fails_sideways(
     broken = Rule(match=match, answer=wrong) if kind == "shape" else Rule(match=match, fault=kind)  # type: ignore[arg-type]
     right = Rule(answer=Answer(tool_calls=(ToolCall("Facts", {"name": "Ada", "amount": 7}),)))
     simulator.scenario = Scenario(rules=(broken, right))
-    assert agent(runtime, output=Facts).invoke("Ada paid 7.")["structured_response"] == Facts(name="Ada", amount=7)
+    state = agent(runtime, output=Facts).invoke("Ada paid 7.")
+    assert state["structured_response"] == Facts(name="Ada", amount=7)
+    (account,) = [m.response_metadata["pointsman"] for m in state["messages"] if isinstance(m, AIMessage)]
+    assert any(is_evidence(rule) for rule in account["rules"]) is rises
     runtime.ledger.flush()
     first, second = runtime.ledger.calls()
     assert (first.model, first.tier) == (CHEAP, "economy")
