@@ -17,13 +17,14 @@ from pydantic import BaseModel
 from ..configs.errors import ConfigError
 from ..configs.layers import suggest
 from ..configs.schema import AgentEntry
-from ..configs.words import Effect, Risk, StepKind, Tier
+from ..configs.words import Risk, StepKind, Tier
 from ..dispatch import portal
 from ..dispatch.context import current, entered
 from ..dispatch.model import RoutedChatModel
 from ..dispatch.spending import DEFAULT_OUTPUT
+from ..routing.reach import kind_of
 from ..routing.request import RouteRequest
-from ..tools.base import effect_of
+from ..tools.base import effect_of, only_reads
 from .acts import account_of, acts_of, open_acts
 from .errors import TurnLimit
 from .result import Act, Outcome, Status, StepRecord
@@ -178,12 +179,9 @@ class Agent(Runnable[Any, dict[str, Any]]):
     @property
     def kind(self) -> StepKind:
         """What its steps are for, declared or told by its reach."""
-        if self.declared_kind is not None:
-            return self.declared_kind
-        effects = [effect_of(tool) for tool in self.bound_tools()]
-        if not effects:
-            return StepKind.DECIDE if self.tier is Tier.FRONTIER else StepKind.TRANSFORM
-        return StepKind.GATHER if all(effect is Effect.READ for effect in effects) else StepKind.ACT
+        tools = self.bound_tools()
+        effects = [effect for tool in tools if (effect := effect_of(tool)) is not None]
+        return kind_of(self.declared_kind, effects, self.tier, only_reads=only_reads(tools))
 
     def request(self, dependents: int = 0) -> RouteRequest:
         """What routing will be told of one of its steps, the messages aside.
@@ -191,12 +189,14 @@ class Agent(Runnable[Any, dict[str, Any]]):
         Args:
             dependents: Later steps that build on the step.
         """
-        effects = tuple(effect_of(tool) for tool in self.bound_tools())
+        tools = self.bound_tools()
+        effects = tuple(effect_of(tool) for tool in tools)
         return RouteRequest(
             kind=self.kind,
             task=self.task,
             effects=effects,
             tools=len(effects),
+            only_reads=only_reads(tools),
             reversible=self.reversible,
             dependents=dependents,
             tier=self.tier,

@@ -24,9 +24,9 @@ from pointsman.ledger.report import report
 from pointsman.ledger.rows import CallRow
 from pointsman.routing.decide import decide
 from pointsman.routing.features import extract
-from pointsman.routing.learned import Learned, default
-from pointsman.routing.nearest import Nearest
+from pointsman.routing.learned import Learned
 from pointsman.routing.request import RouteRequest
+from pointsman.routing.training import train
 from stage import table
 
 _PROGRAM = "def add(a, b):\n    return a + b\n\n\nTraceback (most recent call last):\nKeyError: 'x'\n" * 8
@@ -48,11 +48,10 @@ def _measured(folder: Path) -> Iterator[tuple[str, float]]:
     policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))
     features = policy.features(long)
     yield f"features of {size:,} characters", _best(lambda: extract(long))
-    for scorer in (Learned(default()), Nearest(default())):
-        found = scorer.read(long)
-        name = type(scorer).__name__.lower()
-        yield f"{name}: signals of the same", _best(lambda scorer=scorer: scorer.read(long))
-        yield f"{name}: judgement", _best(lambda scorer=scorer, found=found: scorer.judge(found))
+    scorer = Learned(train(_steps()))
+    found = scorer.read(long)
+    yield "a trained router: signals of the same", _best(lambda: scorer.read(long))
+    yield "a trained router: judgement", _best(lambda: scorer.judge(found))
     yield f"decision over {len(policy.cards)} models", _best(lambda: decide(features, policy))
     switches = Switches(folder / "switches.json")
     switches.off("openai", time.time() + 600)
@@ -61,6 +60,16 @@ def _measured(folder: Path) -> Iterator[tuple[str, float]]:
     yield "reserve and settle, one cap", _best(lambda: _spent(budgets))
     budgets.close()
     yield from _ledger(folder)
+
+
+def _steps() -> list[dict[str, object]]:
+    """Made-up rows, as many as a small workload has: how long a judgement takes does not depend on what it learned."""
+    texts = ((_PROSE, "low"), (_PROGRAM, "high"))
+    return [
+        {"messages": [{"role": "user", "content": f"{number} {text}"}], "target_tier": tier, "instance_id": str(number)}
+        for number in range(70)
+        for text, tier in texts
+    ]
 
 
 def _spent(budgets: Budgets) -> None:

@@ -66,6 +66,7 @@ def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
         return
     yield _files(settings)
     yield from _providers(settings)
+    yield _scorer(settings)
     yield _checked("ledger", lambda: _ledger(settings))
     yield _checked("on-device model", _model)
     yield _checked("memory (Chroma)", lambda: _memory(settings))
@@ -104,6 +105,18 @@ def _providers(settings: Settings) -> Iterator[_Finding]:
         key = f"{entry.key} is set" if entry.key else "needs no key"
         listens = f", {entry.base_url} listens" if entry.local and entry.base_url else ""
         yield _Finding(f"provider {name}", "missing" if reason else "ok", reason or key + listens)
+
+
+def _scorer(settings: Settings) -> _Finding:
+    """Whether the judge of complexity that the policy names has proved itself."""
+    from ..dispatch.catalogue import policy_of
+
+    what = f"scorer {settings.routing.scorer}"
+    try:
+        unused = policy_of(settings, ()).unused
+    except Exception as error:  # noqa: BLE001 - the finding is the error
+        return _Finding(what, "broken", judge(error)[1])
+    return _Finding(what, "missing" if unused else "ok", f"not used: {unused}" if unused else "decides as it is")
 
 
 def _checked(what: str, look: Callable[[], str]) -> _Finding:

@@ -48,16 +48,23 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
     Args:
         text: The line.
         number: Its number.
+
+    Raises:
+        ConfigError: A key stands twice in an object: readers differ in which of the two they heed, so the request could
+            be taken for a harmless one.
     """
     from pydantic import ValidationError
 
+    from ..configs.errors import ConfigError
     from ..routing.request import RouteRequest
 
     if len(text) > _MAX_LINE:
         broken_line(number, f"is longer than {_MAX_LINE:,} bytes")
         return None
     try:
-        made = json.loads(text)
+        made = json.loads(text, object_pairs_hook=_once)
+    except _Twice as twice:
+        raise ConfigError(f"line {number}: the key {twice.args[0]!r} stands twice; give each key once") from None
     except (ValueError, RecursionError) as error:
         broken_line(number, f"is not JSON: {short(error, 120)}")
         return None
@@ -75,6 +82,19 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
             said = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
         broken_line(number, f"{where}: {short(said, 160)}")
         return None
+
+
+class _Twice(Exception):
+    """A key that stands twice in a JSON object."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise _Twice(key)
+        made[key] = value
+    return made
 
 
 def broken_line(number: int, said: str) -> None:

@@ -115,7 +115,7 @@ class _Decider:
         self._policy = policy_of(settings, cards)
         self._unavailable = dict(unavailable(settings)) if usable or offline else {}
         if settings.routing.scorer == "classifier":
-            progress("no model is asked here, so the heuristic judges complexity, and not the classifier")
+            progress("no model is asked here, so the rules decide without the classifier")
 
     def decide(self, request: RouteRequest) -> Decision:
         from ..routing.decide import decide

@@ -11,8 +11,9 @@ __all__ = ["CHOICES", "FEATURES", "NUMBERS", "RISK_FEATURES", "ROUTING_FEATURES"
 
 RISK_FEATURES: Mapping[str, str] = MappingProxyType(
     {
-        "kind": "what the step is for; undeclared where it does not say",
+        "kind": "what the step is for, declared or told by its reach",
         "effect": "an effect that its tools can have",
+        "done": "the worst effect of the tools that were called earlier in its conversation",
         "reversible": "whether what it does can be taken back",
         "sensitivity": "of the data in view",
         "dependents": "how many later steps build on it",
@@ -21,7 +22,10 @@ RISK_FEATURES: Mapping[str, str] = MappingProxyType(
         "user_class": "the class of users it runs for",
     }
 )
-"""Declared facts; a rule about risk may use nothing else, so that no wording of a message can change a risk."""
+"""Declared facts; a rule about risk may use nothing else, so that no wording of a message can change a risk.
+
+``done`` is told by the names of the tools that were called, which can only raise a risk.
+"""
 
 ROUTING_FEATURES: Mapping[str, str] = MappingProxyType(
     {
@@ -46,8 +50,9 @@ FEATURES: tuple[str, ...] = tuple(ROUTING_FEATURES)
 
 CHOICES: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
     {
-        "kind": (*(kind.value for kind in StepKind), "undeclared"),
+        "kind": tuple(kind.value for kind in StepKind),
         "effect": tuple(effect.value for effect in Effect),
+        "done": tuple(effect.value for effect in Effect),
         "reversible": (True, False),
         "sensitivity": ("public", "internal", "personal", "secret"),
         "risk": tuple(risk.value for risk in Risk),

@@ -58,9 +58,6 @@ class ProviderEntry(_Frozen):
         local: Requests stay on this machine, so the provider may be used with ``--offline``.
         region: Region, where the provider has them.
         enabled: False takes every model of the provider out of the routing.
-        cache_ttl: Seconds for which its prompt cache surely holds a prompt after its last use; absent where it has none
-            or nobody knows.
-        cache_least: Tokens below which a prompt cache that works by itself keeps nothing.
         batch_discount: Share of the price that it takes off for work sent through its batch API.
         options: Further keyword arguments for the backend's client.
     """
@@ -71,8 +68,6 @@ class ProviderEntry(_Frozen):
     local: bool = False
     region: str | None = None
     enabled: bool = True
-    cache_ttl: float | None = Field(default=None, gt=0)
-    cache_least: int = Field(default=1024, ge=0)
     batch_discount: float = Field(default=0.0, ge=0, le=1)
     options: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -314,7 +309,7 @@ class ClassifierPolicy(_Frozen):
 
     Attributes:
         model: Which; None for the cheapest of the tiers economy and standard that can be used and held to a schema.
-        timeout: Seconds it may take, after which the heuristic judges. No more than a quarter of a step's deadline.
+        timeout: Seconds it may take, after which the rules decide alone. No more than a quarter of a step's deadline.
     """
 
     model: str | None = None
@@ -325,25 +320,22 @@ class RoutingPolicy(_Frozen):
     """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure.
 
     Attributes:
-        scorer: Judges complexity: ``heuristic``, ``learned`` (the router that comes with the package), ``nearest`` (the
-            labelled examples in it that are most like the step), ``prompts`` (a router for single questions that comes
-            with the package), ``classifier`` (a small model, asked at each step that hangs on it), or the path of
-            another router file, from the project folder, with ``nearest:`` before it for its examples alone.
+        scorer: Who judges complexity, for the rules that ask for it: ``rules`` (nobody, so that only declared facts
+            decide), the path of a router file of your own from the project folder, or ``classifier`` (a small model,
+            asked at each step that hangs on it). Either of the latter judges only the tasks for which ``pointsman
+            router eval`` has shown that it beats the commonest tier of the workload and plain length.
         classifier: The small model.
         approved: The only models or providers that may be used; absent means all.
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.
         cache: Whether answers are kept and given again.
         history: Whether past calls of a task count.
-        switch_margin: Share by which another model must be better (cheaper, under the strategy ``cost``) than the one
-            that holds the conversation in its prompt cache, to take over from it. Under ``latency`` and ``quality``
-            prices, and so prompt caches, do not count.
         limits: Bounds on every run and call.
         health: When a model is left alone for its failures or its slowness.
         classes: Class of users -> the bounds that differ for them.
     """
 
     strategy: Literal["cost", "latency", "quality", "balanced"] = "cost"
-    scorer: str = "learned"
+    scorer: str = "rules"
     classifier: ClassifierPolicy = ClassifierPolicy()
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None
@@ -351,7 +343,6 @@ class RoutingPolicy(_Frozen):
     budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], _Money] = Field(default_factory=dict)
     cache: CachePolicy = CachePolicy()
     history: HistoryPolicy = HistoryPolicy()
-    switch_margin: float = Field(default=0.1, ge=0, le=1)
     limits: Limits = Limits()
     health: HealthLimits = HealthLimits()
     classes: Mapping[str, Limits] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from ..routing.request import RouteRequest
 from .context import StepContext
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import AIMessage, BaseMessage
 
 __all__ = ["Ask", "route_request"]
 
@@ -27,7 +27,8 @@ class Ask:
     Attributes:
         messages: The conversation, oldest first.
         tools: Tools in OpenAI format, output schema included.
-        effects: Effects of those tools that act.
+        effects: Effects of those tools that act, in their order.
+        only_reads: Those of them that leave the machine declare that they change nothing there.
         tool_choice: As LangChain's ``bind_tools`` takes it.
         output: Name of the tool that stands for the answer's schema, None for a free answer.
         examples: Field of the answer -> CSV of labelled examples.
@@ -47,6 +48,7 @@ class Ask:
     max_output: int | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     effects: tuple[Effect, ...] = ()
+    only_reads: bool = False
     tool_choice: Any = None
     output: str | None = None
     examples: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -61,6 +63,19 @@ class Ask:
         """Tools bound that can do something, the output schema not counted."""
         return len(self.tools) - (self.output is not None)
 
+    @property
+    def reach(self) -> Mapping[str, Effect]:
+        """Effect by name of each tool bound; the output schema does nothing worse than to read."""
+        names = [str(tool.get("function", tool).get("name")) for tool in self.tools]
+        acting = [name for name in names if name != self.output]
+        known = dict(zip(acting, self.effects, strict=True)) if len(acting) == len(self.effects) else {}
+        return known if self.output is None else {**known, self.output: Effect.READ}
+
+    def called(self, message: AIMessage) -> Mapping[str, str]:
+        """Effect by name of each tool that a reply calls, as far as it is known; it stays with the reply."""
+        reach = self.reach
+        return {call["name"]: reach[call["name"]].value for call in message.tool_calls if call["name"] in reach}
+
 
 def route_request(ask: Ask, step: StepContext, request_id: str) -> RouteRequest:
     """Describe the ask to routing: declared facts, and the messages for their size and shape."""
@@ -71,6 +86,8 @@ def route_request(ask: Ask, step: StepContext, request_id: str) -> RouteRequest:
         task=ask.task,
         effects=ask.effects,
         tools=ask.acting_tools,
+        only_reads=ask.only_reads,
+        called=_called(ask),
         reversible=ask.reversible,
         sensitivity=step.sensitivity or "internal",
         dependents=step.dependents,
@@ -83,7 +100,18 @@ def route_request(ask: Ask, step: StepContext, request_id: str) -> RouteRequest:
         deadline=ask.deadline,
         user_class=step.run.user_class,
         tags=step.run.tags,
+        evidence=step.evidence,
     )
+
+
+def _called(ask: Ask) -> Mapping[str, Effect]:
+    """Effects of the tools called earlier, as the replies that called them remember."""
+    known = dict(ask.reach)
+    for message in ask.messages:
+        told = message.response_metadata.get("pointsman")
+        for name, effect in (told.get("effects") or {}).items() if told else ():
+            known[name] = max(Effect(effect), known.get(name, Effect.READ))
+    return known
 
 
 def _as_dict(message: BaseMessage) -> dict[str, Any]:
@@ -92,6 +120,8 @@ def _as_dict(message: BaseMessage) -> dict[str, Any]:
     calls = getattr(message, "tool_calls", None)
     if calls:
         record["tool_calls"] = calls
+    if answered := getattr(message, "tool_call_id", None):
+        record["tool_call_id"] = answered
     status = getattr(message, "status", None)
     if status == "error":
         record["status"] = status

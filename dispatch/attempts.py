@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
 from ..configs.ids import new_id
-from ..configs.words import FailureKind
+from ..configs.words import FailureKind, Tier
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
 from ..routing.decide import decide
 from ..routing.decision import Decision
+from ..routing.evidence import of_failure
 from ..routing.ordering import worth_caching
 from ..routing.request import Circumstances, Funds
 from .ask import Ask, one_line, route_request
@@ -25,12 +26,12 @@ from .briefing import brief, examples_digests
 from .cache_key import CacheRequest, cacheable
 from .call import ModelCall
 from .context import StepContext, current
+from .conversations import place_of
 from .errors import AllFailed, Failure, NoCandidate
 from .grant import Grant, admit, health_key
 from .headroom import Wait
 from .portability import portable
 from .spending import scopes_of, worst_case
-from .warmth import conversation
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -41,6 +42,8 @@ __all__ = ["Attempts"]
 
 _BACKOFF_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 20.0
+_SHORT_HOLD_SECONDS: Final = 2.0
+"""How long a rate limit is waited for where the next model that may be asked is of a dearer tier."""
 _PATIENCE_SECONDS: Final = 30.0
 """How long a call waits for what parallel calls have reserved of a cap."""
 
@@ -68,6 +71,7 @@ class Attempts:
         self._retried: set[str] = set()
         self._flying: dict[str, ModelCall] = {}
         self._slow: set[str] = set()
+        self._held: set[str] = set()
         self._skipped: list[tuple[str, str]] = []
         self._made = 0
         self._request: CacheRequest | None = None
@@ -75,7 +79,7 @@ class Attempts:
         self.deadline = _now() + min(self.limits.deadline, ask.deadline or self.limits.deadline)
         self.setup = 0.0
         self.failures: list[Failure] = []
-        self._thread = conversation(ask.messages, ask.tools)
+        self._place = place_of(ask.messages, ask.tools)
         self._queue: list[str] = []
 
     @classmethod
@@ -117,12 +121,17 @@ class Attempts:
             # One that has become slow is still better than nobody, so the last call is kept for it.
             wanted_slow = self._made + 1 == self.limits.attempts
             name = next((name for name in waiting if (name in self._slow) is wanted_slow), waiting[0])
+            name = self._beside(name, waiting)
             card = self._home.cards[name]
             async with self._setting_up():
                 await self._home.clients.ready(card)
             ready = self._prepared(card) if name in self._queue else None
-            if isinstance(ready, Wait) and len(self._queue) == 1 and ready.seconds < self._left():
-                await asyncio.sleep(ready.seconds)
+            if isinstance(ready, Wait) and ready.seconds < self._patience(card):
+                if card.id in self._held or len(self._queue) == 1:
+                    await asyncio.sleep(ready.seconds)
+                    self._held.clear()
+                else:
+                    self._held.add(card.id)
             elif isinstance(ready, ModelCall):
                 if await self._funded(ready):
                     self._made += 1
@@ -133,6 +142,18 @@ class Attempts:
                 self._skipped.append((card.id, str(ready)))
                 self._queue.remove(name)
         return None
+
+    def _beside(self, name: str, waiting: Sequence[str]) -> str:
+        """Another model of the same tier where this one is held back for a moment, itself where there is none."""
+        tier = self._home.cards[name].tier
+        peers = (one for one in waiting if one not in self._held and self._home.cards[one].tier is tier)
+        return next(peers, name) if name in self._held else name
+
+    def _patience(self, card: ModelCard) -> float:
+        """Seconds to wait for a model's rate limit rather than ask a dearer one, or nobody."""
+        if len(self._queue) == 1:
+            return self._left()
+        return 0.0 if self._ask.latency == "critical" else min(self._left(), _SHORT_HOLD_SECONDS)
 
     @asynccontextmanager
     async def _setting_up(self) -> AsyncIterator[None]:
@@ -180,10 +201,9 @@ class Attempts:
         if wrong is not None:
             self._apply_cure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
-        provider, tokens = self._home.settings.providers[card.provider], self.decision.features.tokens
-        self._home.warmth.noted(self._thread, row, tokens, provider, asked=bool(call.backend.prompt_cache))
+        self._home.conversations.noted(self._place, card)
         self._break_off("another model answered first")
-        message.response_metadata["pointsman"] = self._account(row)
+        message.response_metadata["pointsman"] = self._account(row, message)
         return True
 
     async def failed(self, call: ModelCall, error: BackendError) -> None:
@@ -279,11 +299,15 @@ class Attempts:
             return None
         row = self._booking.row(card, at=time.time(), attempt=self._made, finish="cached", detail=why, cost=0)
         self._booking.record(row)
-        message.response_metadata["pointsman"] = self._account(row)
+        message.response_metadata["pointsman"] = self._account(row, message)
         return message
 
-    def _account(self, row: CallRow) -> dict[str, Any]:
-        return account(row, [hit.id for hit in self.decision.rules], self.failures, self._skipped, self.setup)
+    def _account(self, row: CallRow, message: AIMessage) -> dict[str, Any]:
+        rules = [hit.id for hit in self.decision.rules]
+        if Tier(row.tier) > self.decision.tier:
+            raised = (of_failure(failure.kind) for failure in self.failures)
+            rules += dict.fromkeys(name for name in raised if name is not None)
+        return account(row, rules, self.failures, self._skipped, self.setup, self._ask.called(message))
 
     def _left(self) -> float:
         return self.deadline - _now()
@@ -299,8 +323,7 @@ class Attempts:
             budget_left=self._budget_left() if "budget_left" in asked else None,
             funds=self._funds(),
             experience=home.history.of(self._ask.task),
-            warm=home.warmth.of(self._thread, time.time()),
-            last=home.warmth.last(self._thread),
+            carried=home.conversations.carried(self._place),
             down=frozenset(unavailable).union(home.open_circuits()) if "down" in asked else frozenset(),
         )
 
@@ -311,7 +334,10 @@ class Attempts:
         tokens, output = self.decision.features.tokens, self._ask.max_output or 0
         grant = admit(home, home.health, card, tokens, output, last=card.id in self._slow)
         if isinstance(grant, str):
-            if card.id in self._slow or not home.health.merely_slow(health_key(home, card)):
+            key = health_key(home, card)
+            if held := home.health.held(key):
+                return Wait(grant, held)
+            if card.id in self._slow or not home.health.merely_slow(key):
                 return grant
             self._slow.add(card.id)
             return None

@@ -85,7 +85,7 @@ def judged(
         wrong = call.answered(answer)
         entry = call.ended
     if wrong is None and not isinstance(answer, BackendError):
-        answer.response_metadata["pointsman"] = account(entry, facts["rules"])
+        answer.response_metadata["pointsman"] = account(entry, facts["rules"], effects=ask.called(answer))
         return Outcome(row.place, "done", cost=entry.cost, reply=reply_text(answer))
     kind, detail = wrong or (FailureKind.MALFORMED, "")
     if home.policy.cures[kind] == "stop":

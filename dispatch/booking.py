@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..configs.catalogue import ModelCard, Usage
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .dispatcher import Dispatcher
 
 __all__ = ["Booking", "account"]
+
+_NO_EFFECTS: Mapping[str, str] = MappingProxyType({})
 
 
 class Booking:
@@ -132,6 +135,7 @@ def account(
     failures: Sequence[Failure] = (),
     skipped: Sequence[tuple[str, str]] = (),
     setup: float = 0.0,
+    effects: Mapping[str, str] = _NO_EFFECTS,
 ) -> dict[str, Any]:
     """Say in plain values which model answered, why, and what it cost; it stands in the reply's metadata.
 
@@ -141,6 +145,7 @@ def account(
         failures: Models asked before, in vain.
         skipped: Models passed over, each with its reason.
         setup: Seconds it took to load SDKs and build clients before the calls; they count against no deadline.
+        effects: Tool -> effect, of the tools that the reply calls, for whoever goes on with the conversation.
     """
     return {
         "decision": row.decision,
@@ -157,6 +162,7 @@ def account(
         "rules": list(rules),
         "failed": [f"{failure.model}: {failure.kind}" for failure in failures],
         "skipped": [f"{model}: {reason}" for model, reason in skipped],
+        "effects": dict(effects),
     }
 
 

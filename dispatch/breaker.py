@@ -18,7 +18,10 @@ from ..configs.schema import HealthLimits
 from ..configs.words import FailureKind
 from .pace import Pace
 
-__all__ = ["Breaker", "Cause", "HealthKey", "HealthState", "State", "Verdict"]
+__all__ = ["RATE_LIMITED", "Breaker", "Cause", "HealthKey", "HealthState", "State", "Verdict"]
+
+RATE_LIMITED: Final = "rate limited"
+"""How the reason of a breaker begins that is open for the time the provider asked for."""
 
 State = Literal["closed", "open", "half_open"]
 Verdict = Literal["ill", "down", "well", "neutral"]
@@ -141,7 +144,7 @@ class Breaker:
     def hold(self, now: float, wait: float, *, current: bool) -> None:
         """Open until the provider's own time; the late answer of an earlier call can only lengthen that."""
         if current or self.reason:
-            self.open(now + wait, f"rate limited for {wait:g} s", "ill")
+            self.open(now + wait, f"{RATE_LIMITED} for {wait:g} s", "ill")
 
     def open(self, until: float, reason: str, cause: Cause) -> None:
         """Let nothing through before ``until``."""

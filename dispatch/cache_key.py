@@ -29,7 +29,7 @@ def cacheable(effects: Iterable[Effect], kind: StepKind | None, sensitivity: str
 
     Args:
         effects: Effects of the tools that are bound.
-        kind: What the step is for; undeclared counts as deciding.
+        kind: What the step is for, where it is declared; else the effects tell.
         sensitivity: As the step declares it.
     """
     return kind is not StepKind.ACT and sensitivity != "secret" and all(effect is Effect.READ for effect in effects)

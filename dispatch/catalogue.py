@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..backends import registry
 from ..configs.catalogue import ModelCard
-from ..configs.schema import ModelEntry, Settings
+from ..configs.schema import ClassifierPolicy, ModelEntry, Settings
 from ..ledger.prices import PriceBook
-from ..routing.complexity import Scorer, classified, heuristic
+from ..routing.complexity import LEVELS, Scorer, classified
 from ..routing.lint import Problem, lint
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
@@ -21,7 +24,16 @@ from ..routing.request import Circumstances
 if TYPE_CHECKING:
     from ..routing.learned import Embed
 
-__all__ = ["NO_KEY", "catalogue", "policy_of", "problems", "unavailable"]
+__all__ = [
+    "NO_KEY",
+    "catalogue",
+    "classifier_id",
+    "policy_of",
+    "problems",
+    "proof_file",
+    "unavailable",
+    "vectors",
+]
 
 NO_KEY = "no key: set "
 """How the reason begins where only a key is missing; the name of its variable follows."""
@@ -29,10 +41,7 @@ NO_KEY = "no key: set "
 _MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pdf", "audio_inputs": "audio"}
 _PROBE_SECONDS = 0.25
 _RULES = "routing.rules."
-# Those that need nothing from a file.
-_PLAIN: Mapping[str, Scorer] = {"heuristic": heuristic, "classifier": classified}
-# Those that come with the package, and what they were trained on.
-_SHIPPED: Mapping[str, str] = {"learned": "steps", "prompts": "prompts"}
+_EVAL = ("pointsman router eval FILE --router ROUTER", "pointsman router eval FILE --classifier")
 
 
 def catalogue(settings: Settings, prices: PriceBook, at: datetime | None = None) -> tuple[ModelCard, ...]:
@@ -80,13 +89,15 @@ def policy_of(settings: Settings, cards: tuple[ModelCard, ...]) -> Policy:
     Raises:
         ConfigError: A rule or the router file cannot be used.
     """
-    return Policy.compile(settings.routing, settings.risk, cards, scorer=_scorer(settings))
+    scorer, unused = _scorer(settings)
+    return Policy.compile(settings.routing, settings.risk, cards, scorer=scorer, unused=unused)
 
 
 def problems(settings: Settings, policy: Policy, now: Circumstances | None = None) -> list[Problem]:
     """Find what cannot be meant in a policy, as `lint` does.
 
-    A built-in rule that a rule of the user's own goes before is as it should be, and is left out.
+    A built-in rule that a rule of the user's own goes before is as it should be, and is left out. A scorer that is not
+    used is told, and so is a rule of the user's own that asks for a complexity nobody judges.
 
     Args:
         settings: Where each rule was written.
@@ -96,27 +107,61 @@ def problems(settings: Settings, policy: Policy, now: Circumstances | None = Non
     own = {name.removeprefix(_RULES) for name in settings.origins if name.startswith(_RULES)}
     built_in = {f"rule {rule.id}" for rule in policy.routing.rules if rule.id not in own}
     found = lint(policy) if now is None else lint(policy, now)
+    if policy.unused:
+        found.append(Problem("scorer", f"{policy.routing.scorer} is not used: {policy.unused}"))
+    if policy.scorer is None:
+        found += [
+            Problem(f"rule {rule.id}", "can never apply: nobody judges complexity; name a proven scorer")
+            for rule in policy.routing.rules
+            if "complexity" in rule.when
+        ]
     return [problem for problem in found if problem.subject not in built_in]
 
 
-def _scorer(settings: Settings) -> Scorer:
-    """The judge of complexity that the policy names."""
+def _scorer(settings: Settings) -> tuple[Scorer | None, str]:
+    """The judge of complexity that the policy names, for the tasks it has proved itself at.
+
+    Returns:
+        None where only declared facts decide, and why a scorer that is named is not used.
+    """
     chosen = settings.routing.scorer
-    if chosen in _PLAIN:
-        return _PLAIN[chosen]
-    from ..routing import learned, nearest
+    if chosen == "rules":
+        return None, ""
+    from ..routing import proof
 
-    kind, _, path = chosen.partition(":") if chosen.startswith("nearest:") else (chosen, "", "")
-    if kind == "nearest":
-        return nearest.Nearest(learned.load(settings.project / path) if path else learned.default())
-    if kind in _SHIPPED:
-        router = learned.default(_SHIPPED[kind])
+    path = proof_file(settings)
+    if chosen == "classifier":
+        scorer: Scorer = classified
+        known = classifier_id(settings.routing.classifier)
     else:
-        router = learned.load(settings.project / kind)
-    return learned.Learned(router, _vectors() if router.dimensions else None)
+        from ..routing import learned
+
+        router = learned.load(settings.project / chosen)
+        scorer, known = (
+            learned.Learned(router, vectors() if router.dimensions else None),
+            proof.fingerprint(settings.project / chosen),
+        )
+    shown = proof.read(path)
+    if shown is None:
+        return None, f"nothing proves that it helps; run '{_EVAL[chosen == 'classifier']}' on rows of your own"
+    why = shown.why_not(known, proof.inputs(settings.routing, settings.risk))
+    return (None, why) if why else (proof.Proven(scorer, shown), "")
 
 
-def _vectors() -> Embed:
+def proof_file(settings: Settings) -> Path:
+    """Where the proof of the scorer lies that the policy names."""
+    from ..routing.proof import proof_path
+
+    return proof_path(settings.project / settings.routing.scorer)
+
+
+def classifier_id(classifier: ClassifierPolicy) -> str:
+    """Names the small model that judges, and the words it may use, in the proof of what it has shown."""
+    return sha256(json.dumps([classifier.model, dict(LEVELS)]).encode()).hexdigest()
+
+
+def vectors() -> Embed:
+    """The embedder of this machine, texts -> unit vectors."""
     from ..backends.ondevice.embedder import WordLlamaEmbeddings
 
     return WordLlamaEmbeddings().vectors

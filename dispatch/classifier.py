@@ -95,7 +95,7 @@ class Classifier:
 
     What it says goes into the features, which are recorded, so that routing stays pure and a decision replays without
     the model. There is no second try: where nobody can be asked, or no usable answer comes in time, the features stay
-    as they are, and the heuristic judges.
+    as they are, and the rules decide alone.
 
     The call is itself routed, as a step without tools that transforms data of the same sensitivity for the same class
     of users, so that whatever forbids a model to see the step's data forbids it here. It is charged to the caps of the
@@ -195,7 +195,7 @@ class Classifier:
             ]
             trouble = "; ".join(reasons) or "the catalogue has no model of the tiers economy and standard"
             if trouble != self.trouble:
-                _log.warning("no model can judge complexity, so the heuristic does: %s", trouble)
+                _log.warning("no model can judge complexity, so the rules decide alone: %s", trouble)
         self.trouble = trouble
         return None if found is None else found.card
 

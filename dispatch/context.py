@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..configs.words import Risk
 from ..ledger.rows import CallRow
+from ..routing.evidence import Finding
 
 __all__ = ["RunContext", "StepContext", "current", "entered"]
 
@@ -41,6 +42,7 @@ class StepContext:
 
     Attributes:
         unavailable: Model or provider -> why this step must not use it.
+        evidence: What has happened that speaks for a higher tier, such as a verifier's doubt.
         ahead: Picodollars that each step of high risk still to come may cost, to be left in the run's budget.
     """
 
@@ -52,6 +54,7 @@ class StepContext:
     risk: Risk | None = None
     unavailable: tuple[tuple[str, str], ...] = ()
     ahead: tuple[int, ...] = ()
+    evidence: tuple[Finding, ...] = ()
 
 
 _NONE = StepContext()

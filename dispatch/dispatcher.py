@@ -29,6 +29,7 @@ from .call import ModelCall
 from .catalogue import catalogue, policy_of, problems, unavailable
 from .classifier import Classifier
 from .clients import Clients
+from .conversations import Conversations
 from .defaults import default_dispatcher
 from .headroom import Headrooms
 from .health import Health
@@ -39,7 +40,6 @@ from .reload import Reload
 from .spending import STEP_INPUT
 from .streaming import Streamed, as_chunk, bounded, closing_chunk
 from .switches import SWITCHES_FILE, Switches
-from .warmth import Warmth
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -84,7 +84,7 @@ class Dispatcher:
         self.history = History(self.policy.routing.history.half_life)
         if self.policy.routing.history.enabled:
             self.history.load(newest_calls(self.ledger, _REMEMBERED_CALLS))
-        self.warmth = Warmth()
+        self.conversations = Conversations()
         self.classifier = Classifier(self)
         self.reload = Reload(self)
         self.switches = Switches(settings.state / SWITCHES_FILE)

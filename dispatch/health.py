@@ -16,7 +16,7 @@ from ..configs.schema import HealthLimits, Settings
 from ..configs.words import FailureKind
 from ..ledger.forks import begin_anew
 from ..ledger.health import HealthBook, HealthRow
-from .breaker import Breaker, Cause, HealthKey, HealthState, Verdict
+from .breaker import RATE_LIMITED, Breaker, Cause, HealthKey, HealthState, Verdict
 
 __all__ = ["Health", "HealthKey", "HealthState", "Permit", "speaks_well"]
 
@@ -141,6 +141,12 @@ class Health:
         with self._lock:
             breaker = self._breaker(key)
             return bool(breaker.reason) and breaker.cause == "slow"
+
+    def held(self, key: HealthKey) -> float:
+        """Seconds for which calls are held back only because the provider limits their rate; 0 where they are not."""
+        with self._lock:
+            breaker = self._breaker(key)
+            return max(0.0, breaker.until - self._clock()) if breaker.reason.startswith(RATE_LIMITED) else 0.0
 
     def try_now(self, key: HealthKey) -> None:
         """Let the next call to an open breaker through as the probe, before its time has come."""

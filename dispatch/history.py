@@ -12,6 +12,7 @@ from ..configs.words import FailureKind
 from ..ledger.forks import Lock, begin_anew
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
+from ..routing.evidence import of_failure
 from ..routing.experience import Experience
 
 __all__ = ["History"]
@@ -40,6 +41,7 @@ _COUNTS: Final[Mapping[FailureKind, bool]] = {
     FailureKind.CANCELLED: False,
 }
 _EXCUSED: Final = frozenset(kind.value for kind, counts in _COUNTS.items() if not counts)
+_UNUSABLE: Final = frozenset(kind.value for kind in FailureKind if of_failure(kind) is not None)
 # How a row ends for which no call was made.
 _CACHED: Final = "cached"
 # Tasks are free words of whoever calls, so there is no natural end to them.
@@ -127,12 +129,12 @@ class _Task:
 class _Tally:
     """Sums over the calls of one model, each by its weight at the moment ``at``."""
 
-    __slots__ = ("answering", "at", "calls", "cost", "counted", "good", "output", "priced", "seconds")
+    __slots__ = ("answering", "at", "calls", "cost", "counted", "good", "output", "priced", "seconds", "unusable")
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.calls = self.good = self.seconds = self.answering = 0.0
-        self.priced = self.cost = self.counted = self.output = 0.0
+        self.priced = self.cost = self.counted = self.output = self.unusable = 0.0
 
     def add(self, row: CallRow, half_life: float) -> None:
         age = row.at - self.at
@@ -149,6 +151,7 @@ class _Tally:
             self.priced += weight
             self.cost += weight * row.cost
         if row.failure is not None:
+            self.unusable += weight if row.failure in _UNUSABLE else 0.0
             return
         self.good += weight
         self.answering += weight * row.latency
@@ -159,9 +162,11 @@ class _Tally:
     def read(self, now: float, half_life: float) -> Experience:
         # What has faded to nothing divides by nothing.
         calls = self.calls or 1.0
+        weight = 0.5 ** (max(0.0, now - self.at) / half_life)
         return Experience(
-            calls=self.calls * 0.5 ** (max(0.0, now - self.at) / half_life),
+            calls=self.calls * weight,
             success=self.good / calls,
+            unusable=self.unusable * weight,
             seconds=max(self.seconds / calls, self.answering / self.good) if self.good else None,
             cost=self.cost / self.priced / float(PICODOLLARS) if self.priced else None,
             output=self.output / self.counted if self.counted else None,
@@ -170,6 +175,7 @@ class _Tally:
     def _fade(self, factor: float) -> None:
         self.calls *= factor
         self.good *= factor
+        self.unusable *= factor
         self.seconds *= factor
         self.answering *= factor
         self.priced *= factor

@@ -16,7 +16,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field
 
 from ..configs.words import Effect, StepKind, Tier
-from ..tools.base import effect_of
+from ..tools.base import effect_of, only_reads
 from . import portal
 from .ask import Ask
 from .defaults import default_dispatcher
@@ -34,7 +34,8 @@ class RoutedChatModel(BaseChatModel):
 
     Args:
         task: What the call does (``chat``, ``code``, ``classify``, …), for the routing rules.
-        kind: What the step is for; undeclared counts as deciding.
+        kind: What the step is for; left out, its reach tells: no tools ``transform`` (``decide`` where it asks for the
+            frontier tier), tools that only read ``gather``, any other tools ``act``.
         tier: The least tier asked for; risk may raise it.
         prefer: The model to use while it qualifies, as ``provider/name``; ``model=`` at a call overrides it.
         reversible: Whether what its tools do can be taken back.
@@ -98,6 +99,7 @@ class RoutedChatModel(BaseChatModel):
             tools=described,
             tool_choice=tool_choice,
             effects=[effect.value for effect in effects if effect is not None],
+            only_reads=only_reads(tools),
             output=outputs[0] if outputs else None,
             **kwargs,
         )
@@ -118,6 +120,7 @@ class RoutedChatModel(BaseChatModel):
             examples=self.examples,
             tools=tuple(options.pop("tools", None) or ()),
             effects=tuple(Effect(effect) for effect in options.pop("effects", ())),
+            only_reads=options.pop("only_reads", False),
             tool_choice=options.pop("tool_choice", None),
             output=options.pop("output", None),
             stop=tuple(stop) if stop else None,

@@ -22,7 +22,8 @@ from ..ledger.prices import PICODOLLARS, PriceBook
 from ..ledger.rows import DecisionRow
 from ..routing import explain
 from ..routing.decision import Decision
-from ..routing.features import Features, features_dict
+from ..routing.evidence import HISTORY
+from ..routing.features import is_record
 from ..routing.ordering import EVIDENCE, heeded
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
@@ -33,8 +34,6 @@ from .tally import FEWEST_CALLS, Expected, Outcome, Replayed, ReplayReport, Tall
 __all__ = ["ReplayReport", "Replayed", "replay"]
 
 _FEWEST_RUNS: Final = 10
-_FEATURES: Final = frozenset(features_dict(Features()))
-_MEASURED: Final = frozenset(name for name, value in features_dict(Features()).items() if value is not None)
 # How `decide` puts what lasts; any other reason was true at that moment only, and is taken to have been true.
 _LASTING: Final = re.compile(
     r"tier \w+ is below |not approved$|user class |avoided by rule |serves only |cannot |context \d|output \d"
@@ -60,8 +59,9 @@ def replay(
     tokens at its own price then, and its time the mean of what was recorded of that model for that task. In the share
     of cases in which it failed there, the recorded course is taken to follow, its cost and time on top.
 
-    What history told and what was warm is not recorded, only that it put a model first. It is taken to do so again
-    wherever the policy still leaves that to evidence, so that no such difference counts as the policy's.
+    What history told and who carried the conversation is not recorded, only that it put a model first or raised the
+    step. It is taken to do so again wherever the policy still leaves that to evidence, so that no such difference
+    counts as the policy's.
 
     Intervals are 95 % percentile intervals of a Poisson bootstrap over runs or decisions, and at the same time over
     the calls that tell of a model's time and failures (Chamandy et al., "Estimating Uncertainty for Massive Data
@@ -93,7 +93,7 @@ def replay(
         if drawn is None or not by_run or not row.run or drawn[0] != row.run:
             drawn = (row.run, np.concatenate(([1.0], random.poisson(1.0, draws))))
         # A router that was trained judges by signals, which are recorded only where one was in use.
-        tally.unmeasured += hasattr(policy.scorer, "read") and not decision.features.signals
+        tally.unmeasured += policy.unmeasured(decision.features)
         found, expected = _compare(row, course, decision, seen, policies.prices)
         tally.add(found, drawn[1], expected)
         if each is not None:
@@ -123,14 +123,19 @@ class _Policies:
 def _again(row: DecisionRow, policy: Policy) -> Decision | None:
     try:
         recorded = json.loads(row.features)
-        # An older version did not know all that may be absent.
-        if not isinstance(recorded, dict) or not _MEASURED <= set(recorded) <= _FEATURES:
+        if not is_record(recorded):
             return None
         now = Circumstances(unavailable=_unavailable(row))
         decision = explain.replay(recorded, policy, now)
-        told = {hit["id"] for hit in json.loads(row.rules)} & heeded(policy)
+        hits = {str(hit["id"]): str(hit["reason"]) for hit in json.loads(row.rules)}
+        told = set(hits) & heeded(policy)
+        if HISTORY in told:
+            # What history told is not recorded, only that it raised the step.
+            raised = [HISTORY, hits[HISTORY].rpartition(": ")[0], None]
+            recorded = {**recorded, "evidence": [*recorded.get("evidence", ()), raised]}
+            decision = explain.replay(recorded, policy, now)
         # Evidence of the same tier says nothing where the policy now chooses another tier.
-        if "cache.tier" in told or (told and decision.tier.value == row.tier):
+        if told and decision.tier.value == row.tier:
             decision = explain.replay(recorded, policy, replace(now, proven=row.model))
         return decision
     except (ConfigError, KeyError, TypeError, ValueError):
@@ -165,7 +170,7 @@ def _compare(
 ) -> tuple[Replayed, Expected]:
     outcome: Outcome = "same" if decision.model == row.model else "none" if decision.model is None else "other"
     then = [str(hit["id"]) for hit in json.loads(row.rules) if hit["id"] not in EVIDENCE]
-    now = [hit.id for hit in decision.rules]
+    now = [hit.id for hit in decision.rules if hit.id not in EVIDENCE]
     expected, left_out = _expect(row, course, decision.model, outcome, seen, prices)
     found = Replayed(
         decision=row.id,

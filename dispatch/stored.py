@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
 from ..configs.words import Effect, Risk, StepKind, Tier
+from ..routing.evidence import Finding
 from .ask import Ask
 from .context import RunContext, StepContext
 
@@ -67,6 +68,10 @@ def step_of(record: dict[str, Any]) -> StepContext:
     run["caps"] = tuple((str(scope), int(cap)) for scope, cap in run["caps"])
     said = {**record, "run": RunContext(**run), "ahead": tuple(record["ahead"])}
     said["unavailable"] = tuple((str(name), str(reason)) for name, reason in record["unavailable"])
+    said["evidence"] = tuple(
+        Finding(str(name), str(reason), None if least is None else Tier(least))
+        for name, reason, least in record.get("evidence", ())
+    )
     said["risk"] = None if record["risk"] is None else Risk(record["risk"])
     return StepContext(**said)
 

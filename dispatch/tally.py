@@ -367,6 +367,6 @@ def _notes(policy: Policy, compared: int, unmeasured: int) -> Iterator[str]:
     if blind:
         yield f"what was left of a budget is not recorded, so these rules never applied: {', '.join(blind)}"
     if unmeasured:
-        yield f"{unmeasured} decisions lack what this policy's router measures; the heuristic judged them instead"
+        yield f"{unmeasured} decisions lack what this policy's router measures; the rules alone decided them"
     if 0 < compared < _FEW:
         yield f"the cost of only {compared} decisions is compared: the intervals say little"

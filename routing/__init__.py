@@ -12,10 +12,10 @@ from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .complexity import Scorer as Scorer
-    from .complexity import heuristic as heuristic
     from .decision import Decision as Decision
     from .decision import Rejection as Rejection
     from .decision import RuleHit as RuleHit
+    from .evidence import Finding as Finding
     from .explain import decision_dict as decision_dict
     from .explain import replay as replay
     from .features import Features as Features
@@ -32,6 +32,7 @@ _HOMES = {
     "Circumstances": "request",
     "Decision": "decision",
     "Features": "features",
+    "Finding": "evidence",
     "Policy": "policy",
     "Rejection": "decision",
     "RouteRequest": "request",
@@ -42,7 +43,6 @@ _HOMES = {
     "features_dict": "features",
     "floor": "risk",
     "from_dict": "features",
-    "heuristic": "complexity",
     "replay": "explain",
     "step_risk": "risk",
 }
@@ -51,6 +51,7 @@ __all__ = [
     "Circumstances",
     "Decision",
     "Features",
+    "Finding",
     "Policy",
     "Rejection",
     "RouteRequest",
@@ -61,7 +62,6 @@ __all__ = [
     "features_dict",
     "floor",
     "from_dict",
-    "heuristic",
     "replay",
     "step_risk",
 ]

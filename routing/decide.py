@@ -10,8 +10,9 @@ from ..configs.catalogue import ModelCard
 from ..configs.words import Risk, Tier
 from .decision import Decision, Rejection, RuleHit
 from .features import Features
-from .ordering import Ordering, cost
+from .ordering import Ordering, cost, enough
 from .policy import CompiledCard, Policy
+from .raising import demanded, raised
 from .request import Circumstances, Funds
 from .risk import judge
 from .rules import Facts, declared, holds, measured
@@ -47,14 +48,15 @@ class _Said:
 def decide(features: Features, policy: Policy, circumstances: Circumstances = _NO_CIRCUMSTANCES) -> Decision:
     """Decide which models may run a step.
 
-    Risk sets the floor; above it the rules, the caller and the complexity choose a tier; what a model can do and what
-    is true at the moment leave the candidates; the strategy orders them, on what evidence there is. Same arguments,
-    same decision.
+    Risk sets the floor; above it the rules and the caller choose a tier by declared facts; evidence raises it; what a
+    model can do and what is true at the moment leave the candidates; the strategy orders them. Same arguments, same
+    decision.
 
-    The rules' tier is taken one higher where it hangs on a complexity judged with confidence below 0.5, except that
-    a rule for the on-device tier stands where that tier serves the task: its model declines by itself. A tier or a
-    model asked for counts from the floor upwards, and an asked model stands first: where its tier is below the rules',
-    the fallbacks still come from theirs. Tiers never fall along the candidates.
+    Where a scorer is in use and the rules' tier hangs on a complexity it judged with confidence below 0.5, that tier is
+    taken one higher, except that a rule for the on-device tier stands where that tier serves the task: its model
+    declines by itself. A tier or a model asked for counts from the floor upwards, and an asked model stands first, if
+    evidence demands no higher tier than its own: where its tier is below the rules', the fallbacks still come from
+    theirs. Tiers never fall along the candidates.
 
     Args:
         features: Of the step, from `extract` or a record.
@@ -68,13 +70,21 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
     risk, risk_hits = judge(facts, features.risk, policy)
     floor = policy.floors[risk]
     # Where the risk alone demands the highest tier there is nothing left to judge, and no words can sway it.
-    complexity, confidence = (0.0, 1.0) if floor is _TIERS[-1] else policy.scorer(features)
-    facts.update(measured(features, risk, complexity, circumstances))
+    judged = None if floor is _TIERS[-1] else policy.judged(features)
+    complexity, confidence = judged or (0.0, 1.0)
+    facts.update(measured(features, risk, None if judged is None else complexity, circumstances))
     said = _apply_rules(facts, policy)
     hits = said.hits
-    wanted = _wanted_tier(features, policy, said, confidence, risk, floor, circumstances)
+    if why := policy.unjudged(features.task):
+        hits.append(RuleHit("scorer.unproven", f"{policy.routing.scorer} is not used: {why}"))
+    wanted = _wanted_tier(features, said, risk, floor)
+    named = next((entry for entry in policy.cards if entry.id == features.model), None)
+    plain = wanted if named is None else max(wanted, named.card.tier)
+    if said.by_complexity and confidence < _LOW_CONFIDENCE:
+        wanted = max(wanted, _doubted(said.tier or floor, wanted, confidence, features, policy, hits))
 
     need = _Need(features, policy, circumstances, said, floor)
+    known = enough(circumstances.experience, policy.routing.history)
     rejected: dict[str, str] = {}
     able: list[CompiledCard] = []
     for entry in policy.cards:
@@ -84,11 +94,14 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
         else:
             rejected[entry.id] = reason
 
+    evident = raised(features, able, plain, known, hits)
+    wanted = max(wanted, evident or wanted)
     if circumstances.funds is not None and risk.handled_as < Risk.HIGH:
-        least = max(floor, features.tier or floor, circumstances.at_least or floor)
+        demand = demanded(features)
+        least = max(floor, features.tier or floor, (demand and demand.at_least) or floor)
         wanted = _afford(able, rejected, wanted, least, features, circumstances.funds, hits)
-    asked = _asked(features, able, rejected, circumstances, hits)
-    ordering = Ordering(features, policy, circumstances, said.prefer)
+    asked = _asked(features, able, rejected, evident, hits)
+    ordering = Ordering(features, policy, circumstances, known, said.prefer)
     tier, ordered = _ranked(able, asked, wanted, rejected, hits, ordering)
     return Decision(
         request=features.id,
@@ -113,6 +126,8 @@ def _apply_rules(facts: Facts, policy: Policy) -> _Said:
             continue
         names_tier = rule.tier is not None and said.tier is None
         if rule.complexity is not None:
+            if facts["complexity"] is None:
+                continue
             said.by_complexity = said.by_complexity or names_tier
             if not rule.complexity(facts):
                 continue
@@ -130,21 +145,9 @@ def _apply_rules(facts: Facts, policy: Policy) -> _Said:
     return said
 
 
-def _wanted_tier(
-    features: Features,
-    policy: Policy,
-    said: _Said,
-    confidence: float,
-    risk: Risk,
-    floor: Tier,
-    circumstances: Circumstances,
-) -> Tier:
-    """The tier by rules, confidence, caller, floor and fallback, each with the hit that explains it."""
+def _wanted_tier(features: Features, said: _Said, risk: Risk, floor: Tier) -> Tier:
+    """The tier by rules, caller and floor, each with the hit that explains it."""
     tier, hits = said.tier or floor, said.hits
-    unsure = said.by_complexity and confidence < _LOW_CONFIDENCE and floor.rank <= tier.rank < Tier.FRONTIER.rank
-    if unsure and not _served_on_device(tier, features, policy):
-        hits.append(RuleHit("confidence.low", f"confidence {confidence:.2f} in {tier.value}: one tier up"))
-        tier = _TIERS[tier.rank + 1]
     if features.tier is not None and features.tier.rank < floor.rank:
         said_floor = f"risk {risk.value} demands {floor.value}"
         hits.append(RuleHit("agent.tier", f"tier {features.tier.value} was asked for, but {said_floor}"))
@@ -154,11 +157,17 @@ def _wanted_tier(
     if tier.rank < floor.rank:
         hits.append(RuleHit("risk.floor", f"risk {risk.value} raises {tier.value} to {floor.value}"))
         tier = floor
-    least = circumstances.at_least
-    if least is not None and least.rank > tier.rank:
-        hits.append(RuleHit("fallback.at-least", f"a fallback may not go below {least.value}"))
-        tier = least
     return tier
+
+
+def _doubted(
+    said: Tier, wanted: Tier, confidence: float, features: Features, policy: Policy, hits: list[RuleHit]
+) -> Tier:
+    """One tier above the one that a scorer gave without being sure of it; what was raised already is left alone."""
+    if said is _TIERS[-1] or said.rank < wanted.rank or _served_on_device(said, features, policy):
+        return said
+    hits.append(RuleHit("confidence.low", f"confidence {confidence:.2f} in {said.value}: one tier up"))
+    return _TIERS[said.rank + 1]
 
 
 def _served_on_device(tier: Tier, features: Features, policy: Policy) -> bool:
@@ -190,11 +199,6 @@ def _ranked(
         tier = _TIERS[min(by_tier)]
         hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
     first = ordering.first(by_tier, hits) if by_tier and asked is None else asked
-    if first is not None and first is not asked and first.rank > min(by_tier):
-        tier = first.card.tier
-        for rank in [rank for rank in by_tier if rank < first.rank]:
-            for entry in by_tier.pop(rank):
-                rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {tier.value}"
     return tier, ordering.order(by_tier, first)
 
 
@@ -205,6 +209,7 @@ class _Need:
         "_approved",
         "_circumstances",
         "_context",
+        "_demand",
         "_features",
         "_floor",
         "_least",
@@ -222,7 +227,8 @@ class _Need:
         self._circumstances = circumstances
         self._said = said
         self._floor = floor
-        self._least = circumstances.at_least
+        self._demand = demanded(features)
+        self._least = None if self._demand is None else self._demand.at_least
         self._ranks = (floor.rank, 0 if self._least is None else self._least.rank)
         self._context = features.tokens + features.max_output
         self._modalities = frozenset(features.modalities)
@@ -244,8 +250,8 @@ class _Need:
         tier = entry.card.tier
         if entry.rank < self._ranks[0]:
             return f"tier {tier.value} is below the floor {self._floor.value}"
-        if self._least is not None and entry.rank < self._ranks[1]:
-            return f"tier {tier.value} is below {self._least.value}, the least for a fallback"
+        if self._demand is not None and self._least is not None and entry.rank < self._ranks[1]:
+            return f"tier {tier.value} is below {self._least.value}, which {self._demand.id} demands"
         if self._approved is not None and entry.id not in self._approved and entry.provider not in self._approved:
             return "not approved"
         if self._tiers is not None and tier not in self._tiers:
@@ -332,10 +338,10 @@ def _asked(
     features: Features,
     able: list[CompiledCard],
     rejected: dict[str, str],
-    circumstances: Circumstances,
+    evident: Tier | None,
     hits: list[RuleHit],
 ) -> CompiledCard | None:
-    """The model asked for, where it qualifies and is no lower than the tier asked for."""
+    """The model asked for, where it qualifies and is no lower than the tier asked for or demanded by evidence."""
     name = features.model
     if name is None:
         return None
@@ -343,6 +349,9 @@ def _asked(
         if entry.id == name:
             if features.tier is not None and entry.rank < features.tier.rank:
                 hits.append(RuleHit("agent.asks", f"{name} was asked for, but so was tier {features.tier.value}"))
+                return None
+            if evident is not None and entry.rank < evident.rank:
+                hits.append(RuleHit("agent.asks", f"{name} was asked for, but evidence demands {evident.value}"))
                 return None
             hits.append(RuleHit("agent.asks", f"{name} was asked for"))
             return entry

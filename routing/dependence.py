@@ -19,15 +19,15 @@ _NO_CIRCUMSTANCES: Final = Circumstances()
 def depends_on_complexity(features: Features, policy: Policy, circumstances: Circumstances = _NO_CIRCUMSTANCES) -> bool:
     """Say whether `decide` could decide otherwise were the complexity judged otherwise.
 
-    Not where the risk alone demands the highest tier, nor where no rule that applies asks about complexity, or each
-    that does only names a tier that an earlier one has named already.
+    Not where nobody would judge it, where the risk alone demands the highest tier, nor where no rule that applies asks
+    about complexity, or each that does only names a tier that an earlier one has named already.
 
     Args:
         features: Of the step.
         policy: The rules.
         circumstances: What the rules may ask about besides; unlike `decide`'s they are those before the judgement.
     """
-    if "complexity" not in policy.asks:
+    if policy.scorer is None or policy.unjudged(features.task) or "complexity" not in policy.asks:
         return False
     facts = declared(features)
     risk, _ = judge(facts, features.risk, policy)

@@ -210,6 +210,18 @@ class StepBench:
         means = [self.score(tiers, random.integers(0, count, count).tolist()).mean for _ in range(draws)]
         return Interval(self.score(tiers).mean, *map(float, np.percentile(means, [2.5, 97.5])))
 
+    def gain(
+        self, tiers: Sequence[int] | Ints, other: Sequence[int] | Ints, *, draws: int = 1000, seed: int = 0
+    ) -> Interval:
+        """How much better the mean of the four scores is than another prediction's, drawing whole trajectories."""
+        random = np.random.default_rng(seed)
+        count = len(self._paths)
+        found = []
+        for _ in range(draws):
+            paths = random.integers(0, count, count).tolist()
+            found.append(self.score(tiers, paths).mean - self.score(other, paths).mean)
+        return Interval(self.score(tiers).mean - self.score(other).mean, *map(float, np.percentile(found, [2.5, 97.5])))
+
     def baselines(self, train: Ints, test: Ints) -> dict[str, Ints]:
         """Predictions for the rows ``test`` that need no model, fitted on the rows ``train``.
 

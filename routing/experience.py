@@ -1,9 +1,11 @@
-"""`Experience`: how a model has done at a task, as evidence for the order of the candidates."""
+"""`Experience`: how a model has done at a task, as evidence for the order of the candidates and for their tier."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from .evidence import wilson
 
 __all__ = ["Experience", "likely"]
 
@@ -25,6 +27,7 @@ class Experience:
             quick. None where nothing was answered.
         cost: Mean USD of a call, None where no cost is known.
         output: Mean tokens of the usable answers, None where none were counted.
+        unusable: Calls, by weight, whose reply came and could not be used; any other failed for the provider's sake.
     """
 
     calls: float
@@ -32,6 +35,18 @@ class Experience:
     seconds: float | None = None
     cost: float | None = None
     output: float | None = None
+    unusable: float = 0.0
+
+    @property
+    def replies(self) -> float:
+        """Calls, by weight, to which a reply came, usable or not."""
+        return self.calls * self.success + self.unusable
+
+    @property
+    def usable(self) -> tuple[float, float] | None:
+        """The 95 % interval of the share of usable replies; None where no reply ever came."""
+        replies = self.replies
+        return wilson(self.calls * self.success / replies, replies) if replies > 0 else None
 
 
 def likely(experience: Experience | None) -> float:

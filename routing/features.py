@@ -9,34 +9,21 @@ from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from ..configs.errors import ConfigError
-from ..configs.words import Effect, Risk, Tier
+from ..configs.words import Effect, Risk, StepKind, Tier
+from .evidence import Finding, is_evidence
 from .language import language
 from .messages import measure
+from .progress import stalled
+from .reach import kind_of, worst_called
 from .request import RouteRequest
 
-__all__ = ["Features", "extract", "features_dict", "features_json", "from_dict"]
+__all__ = ["Features", "extract", "features_dict", "features_json", "from_dict", "is_record"]
 
+# How older records name the kind of a step that did not say.
 _UNDECLARED: Final = "undeclared"
-_QUESTION_HEAD: Final = 1_500
-_QUESTION_TAIL: Final = 500
-
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-# Words of a question that ask for thought, and words that ask for a mechanical change. English only: other languages
-# have neither, and are judged by structure alone.
-_THOUGHT: Final = _set(
-    "why prove proof derive design architect architecture analyse analyze debug diagnose optimise optimize refactor"
-    " trade-off trade-offs tradeoff tradeoffs strategy plan evaluate assess justify investigate root-cause reason"
-    " decide recommend migrate concurrency deadlock race invariant complexity vulnerability theorem hypothesis"
-)
-_CHORES: Final = _set(
-    "translate summarise summarize list format reformat extract classify label rewrite convert sort count copy"
-    " rename spell capitalise capitalize transcribe"
-)
-_EDGES: Final = ".,;:!?\"'()[]{}<>`*"
+# Features that older records have and this version does not, and the other way round.
+_RETIRED: Final = frozenset({"thought", "chores"})
+_ADDED: Final = frozenset({"only_reads", "evidence"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +32,13 @@ class Features:
 
     Attributes:
         id: Of the request.
-        kind: A `StepKind`, or ``undeclared``.
+        kind: A `StepKind`, declared or told by its reach.
         task: What is done.
-        effects: Effects of the bound tools, worst last; ``destructive`` where tools are bound that declare none.
+        effects: Effects of the bound tools, worst last; ``destructive`` where tools are bound that declare none, or
+            were called without a word on what the step is for or can reach.
         tools: Tools bound.
+        only_reads: Those of them that leave the machine declare that they change nothing there.
+        done: The worst effect of the tools that were called earlier, None where none were.
         reversible: Whether what the step does can be taken back.
         sensitivity: Of the data in view.
         dependents: Later steps that build on this one.
@@ -61,6 +51,7 @@ class Features:
         deadline: Seconds the step may take, None where only the policy bounds it.
         user_class: For per-class limits.
         tags: Labels, sorted.
+        evidence: What has happened that speaks for a higher tier, told by the caller or seen in the messages.
         messages: Messages in the conversation.
         system_messages: Those of the system.
         user_messages: Those of the user.
@@ -83,15 +74,15 @@ class Features:
         modalities: Kinds of content, ``text`` always among them, sorted.
         language: Of the newest user message (ISO 639-1), empty where nothing tells.
         question: Characters of the newest user message.
-        thought: Words in it that ask for thought.
-        chores: Words in it that ask for a mechanical change.
     """
 
     id: str = ""
-    kind: str = _UNDECLARED
+    kind: str = StepKind.TRANSFORM.value
     task: str = "chat"
     effects: tuple[Effect, ...] = ()
     tools: int = 0
+    only_reads: bool = False
+    done: Effect | None = None
     reversible: bool = True
     sensitivity: str = "internal"
     dependents: int = 0
@@ -104,6 +95,7 @@ class Features:
     deadline: float | None = None
     user_class: str = "default"
     tags: tuple[str, ...] = ()
+    evidence: tuple[Finding, ...] = ()
 
     messages: int = 0
     system_messages: int = 0
@@ -127,8 +119,6 @@ class Features:
     modalities: tuple[str, ...] = ("text",)
     language: str = ""
     question: int = 0
-    thought: int = 0
-    chores: int = 0
 
     @property
     def worst_effect(self) -> Effect | None:
@@ -148,17 +138,19 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     """
     counted = measure(request.messages)
     effects = tuple(sorted(set(request.effects), key=lambda effect: effect.rank))
-    if request.tools and not effects:
+    done = worst_called(counted.called, request.called, declares=bool(effects))
+    if not effects and (request.tools or (counted.called - set(request.called) and _says_nothing(request))):
         effects = (Effect.DESTRUCTIVE,)
     question = counted.question
-    words = _words(question)
     work = counted.work or 1
     return Features(
         id=request.id,
-        kind=_UNDECLARED if request.kind is None else request.kind.value,
+        kind=kind_of(request.kind, effects, request.tier, only_reads=request.only_reads).value,
         task=request.task,
         effects=effects,
         tools=max(request.tools, len(effects)),
+        only_reads=request.only_reads,
+        done=done,
         reversible=request.reversible,
         sensitivity=request.sensitivity,
         dependents=request.dependents,
@@ -171,6 +163,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         deadline=request.deadline,
         user_class=request.user_class,
         tags=tuple(sorted(set(request.tags))),
+        evidence=(*request.evidence, *stalled(request.messages)),
         messages=sum(counted.roles.values()),
         system_messages=counted.roles["system"],
         user_messages=counted.roles["user"],
@@ -192,24 +185,21 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         modalities=tuple(sorted({"text", *counted.modalities})),
         language=language(question),
         question=len(question),
-        thought=len(words & _THOUGHT),
-        chores=len(words & _CHORES),
     )
 
 
-def _words(question: str) -> set[str]:
-    """The words at both ends of a question; what is asked stands there, what it is asked about between."""
-    if len(question) > _QUESTION_HEAD + _QUESTION_TAIL:
-        question = f"{question[:_QUESTION_HEAD]} {question[-_QUESTION_TAIL:]}"
-    return {word.strip(_EDGES) for word in question.lower().split()}
+def _says_nothing(request: RouteRequest) -> bool:
+    """Whether a request declares neither what it is for nor what it can reach: then its transcript shows its tools."""
+    return request.kind is None and not {"effects", "tools"} & request.model_fields_set
 
 
 _FIELDS: Final = tuple(field.name for field in fields(Features))
 _VALUES: Final = attrgetter(*_FIELDS)
 # Those that hold words of the house or several values; the others are JSON as they are.
-_WORDED: Final = ("effects", "judged", "modalities", "risk", "signals", "tags", "tier")
+_WORDED: Final = ("done", "effects", "evidence", "judged", "modalities", "risk", "signals", "tags", "tier")
 _KNOWN: Final = frozenset(_FIELDS)
 _EMPTY: Final = Features()
+_MEASURED: Final = frozenset(name for name in _FIELDS if getattr(_EMPTY, name) is not None) - _ADDED
 
 
 def features_dict(features: Features) -> dict[str, Any]:
@@ -232,20 +222,33 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Effect | Risk | Tier) else value
 
 
+def is_record(recorded: object) -> bool:
+    """Whether this was written by `features_dict`, of this version or of an older one, and holds all it should."""
+    return isinstance(recorded, dict) and _MEASURED <= set(recorded) <= _KNOWN | _RETIRED
+
+
 def from_dict(recorded: Mapping[str, Any]) -> Features:
     """Read features back from what `features_dict` wrote; a feature that is absent takes its default.
+
+    The kind of a step that did not say what it is for is told by its reach, as `extract` does it.
 
     Raises:
         ConfigError: A feature is unknown or its value does not fit.
     """
-    if unknown := sorted(set(recorded) - _KNOWN):
+    if unknown := sorted(set(recorded) - _KNOWN - _RETIRED):
         raise ConfigError(f"unknown feature '{unknown[0]}'; this version knows {', '.join(sorted(_KNOWN))}")
-    return Features(**{name: _read(name, value) for name, value in recorded.items()})
+    read = {name: _read(name, value) for name, value in recorded.items() if name not in _RETIRED}
+    if read.get("kind", _UNDECLARED) == _UNDECLARED:
+        only_reads = read.get("only_reads", False)
+        read["kind"] = kind_of(None, read.get("effects", ()), read.get("tier"), only_reads=only_reads).value
+    return Features(**read)
 
 
 _NOUNS: Final[dict[type, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 # What may be absent, with a value of the kind it has where it is not.
-_OPTIONAL: Final[Mapping[str, Any]] = {"risk": "", "tier": "", "model": "", "deadline": 0.0, "judged": ()}
+_OPTIONAL: Final[Mapping[str, Any]] = {
+    "deadline": 0.0, "done": "", "judged": (), "model": "", "risk": "", "tier": "",
+}  # fmt: skip
 _Word = TypeVar("_Word", Effect, Risk, Tier)
 
 
@@ -256,6 +259,10 @@ def _read(name: str, value: Any) -> Any:
         return _word(Risk, name, value)
     if name == "tier":
         return _word(Tier, name, value)
+    if name == "done":
+        return _word(Effect, name, value)
+    if name == "evidence":
+        return _findings(value)
     default = _OPTIONAL.get(name, getattr(_EMPTY, name))
     if name in ("judged", "signals"):
         if not isinstance(value, list | tuple) or not all(isinstance(item, int | float) for item in value):
@@ -279,3 +286,15 @@ def _word(kind: type[_Word], name: str, value: Any) -> _Word:
     except ValueError:
         words = ", ".join(member.value for member in kind)
         raise ConfigError(f"feature '{name}' is {value!r}; it must be one of {words}") from None
+
+
+def _findings(value: Any) -> tuple[Finding, ...]:
+    """Findings as they were written: id, reason, and the least tier or null."""
+    if not isinstance(value, list | tuple) or not all(map(_is_finding, value)):
+        raise ConfigError("feature 'evidence' must be a list of [id, reason, least tier or null]")
+    return tuple(Finding(row[0], row[1], None if row[2] is None else _word(Tier, "evidence", row[2])) for row in value)
+
+
+def _is_finding(row: Any) -> bool:
+    fits = isinstance(row, list | tuple) and len(row) == 3 and all(isinstance(text, str) for text in row[:2])
+    return fits and is_evidence(row[0])

@@ -14,7 +14,6 @@ import numpy as np
 
 from ..configs.errors import ConfigError
 from ..configs.words import Tier
-from .complexity import heuristic, is_modest
 from .features import Features
 from .request import RouteRequest
 from .signals import SIGNALS, SIGNALS_VERSION, signals
@@ -24,21 +23,24 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Embed", "Learned", "RouterFile", "Verdict", "choose", "default", "load", "place", "save"]
+__all__ = ["Embed", "Learned", "RouterFile", "Verdict", "choose", "load", "place", "save"]
 
 Embed = Callable[[list[str]], "NDArray[np.float32]"]
 """Texts -> an array of shape (texts, dimensions) with rows of length 1."""
 
-_FORMAT: Final = "pointsman-router/1"
+_FORMAT: Final = "pointsman-router/2"
+_HEADER: Final = frozenset(
+    {"signals_version", "dimensions", "data_hash", "instances", "configurations", "reach", "rows", "trained_on", "date"}
+)
 _TIERS: Final = (Tier.ECONOMY, Tier.STANDARD, Tier.ADVANCED, Tier.FRONTIER)
-_DEFAULTS: Final = {"steps": "default_router.npz", "prompts": "default_prompts.npz"}
-_TRUSTED: Final = 0.5
 # Share of the highest tier's cost that each tier saves, from the prices in `evaluation`.
 _SAVED: Final = np.array([0.95, 0.93, 0.90, 0.0])
+# Below it a step lies more than 1.4 times as far from the training data as these do from each other.
+_FAMILIAR: Final = 0.5
 # What a prompt is worth whose like was never seen: its length tells little.
 _LENGTH_CONFIDENCE: Final = 0.4
 _ARRAYS: Final = {
-    "steps": ("bias", "examples", "labels", "mean", "scale", "weights"),
+    "steps": ("bias", "examples", "mean", "scale", "weights"),
     "prompts": ("centres", "counts", "gaps", "quantiles"),
 }
 
@@ -49,10 +51,11 @@ class RouterFile:
 
     Attributes:
         header: ``format``, ``kind`` (``steps`` or ``prompts``), ``signals_version``, ``dimensions`` of the embedding
-            (0 without one), ``rows``, ``data_hash`` (SHA-256 of what it was trained on), ``trained_on``, ``date`` and
-            ``reach`` (how far what was learned holds); of steps also ``margin`` and ``bands`` (tier -> lowest
-            complexity), of prompts ``weight``, ``prior`` and ``strong_from`` (complexity from which the stronger
-            model is chosen).
+            (0 without one), ``rows``, ``data_hash`` (SHA-256 of what it was trained on), ``instances`` (hashes of the
+            trajectories or prompts in it), ``configurations`` (how many settings were tried to choose its own),
+            ``trained_on``, ``date`` and ``reach`` (how far what was learned holds); of steps also ``margin`` and
+            ``bands`` (tier -> lowest complexity), of prompts ``weight``, ``prior`` and ``strong_from`` (complexity from
+            which the stronger model is chosen).
         arrays: Numbers by name.
     """
 
@@ -127,11 +130,6 @@ def load(path: Path | str, *, dimensions: int | None = None) -> RouterFile:
     return _checked(RouterFile(header, found), path, dimensions)
 
 
-def default(kind: str = "steps") -> RouterFile:
-    """The router that comes with the package, trained on ``steps`` of agents or on ``prompts``."""
-    return load(Path(__file__).with_name(_DEFAULTS[kind]))
-
-
 def _checked(router: RouterFile, path: Path | str, dimensions: int | None) -> RouterFile:
     header, arrays = router.header, router.arrays
 
@@ -142,7 +140,7 @@ def _checked(router: RouterFile, path: Path | str, dimensions: int | None) -> Ro
         refuse("is a router file of another format")
     if header.get("kind") not in _ARRAYS:
         refuse(f"is a router of the unknown kind {header.get('kind')!r}")
-    missing = {"signals_version", "dimensions", "data_hash", "reach", "rows", "trained_on", "date"} - set(header)
+    missing = _HEADER - set(header)
     missing |= set(_ARRAYS[router.kind]) - set(arrays)
     if missing:
         refuse(f"lacks {', '.join(sorted(missing))}")
@@ -150,7 +148,8 @@ def _checked(router: RouterFile, path: Path | str, dimensions: int | None) -> Ro
         refuse(f"was trained on version {header['signals_version']} of the signals and this is {SIGNALS_VERSION}")
     if not all(array.dtype.kind in "fi" and np.isfinite(array).all() for array in arrays.values()):
         refuse("holds something other than finite numbers")
-    if not _fits(router):
+    instances = header["instances"]
+    if not isinstance(instances, list) or not all(isinstance(name, str) for name in instances) or not _fits(router):
         refuse("has arrays that do not fit each other")
     if dimensions is not None and router.dimensions not in (0, dimensions):
         refuse(f"was trained with embeddings of {router.dimensions} dimensions, but the embedder gives {dimensions}")
@@ -160,9 +159,9 @@ def _checked(router: RouterFile, path: Path | str, dimensions: int | None) -> Ro
 def _fits(router: RouterFile) -> bool:
     shapes = {name: array.shape for name, array in router.arrays.items()}
     if router.kind == "steps":
-        width, count = len(SIGNALS), len(router.arrays["labels"])
+        width, count = len(SIGNALS), len(router.arrays["examples"])
         wanted: dict[str, tuple[int, ...]] = {
-            "bias": (3,), "examples": (count, width), "labels": (count,), "mean": (width,), "scale": (width,),
+            "bias": (3,), "examples": (count, width), "mean": (width,), "scale": (width,),
             "weights": (3, width),
         }  # fmt: skip
         bands = router.header.get("bands")
@@ -182,8 +181,7 @@ class Learned:
     The messages are read once by `read`; what it returns belongs into ``Features.signals``, so that a recorded
     decision replays without messages and without the embedder. Called with features, it is pure.
 
-    Far from its training data it does not extrapolate: confidence falls below 0.5, which raises the tier by one, and
-    the complexity is the higher of its own and the heuristic's.
+    Far from its training data it does not extrapolate: it says nothing.
 
     Args:
         model: What was trained.
@@ -231,23 +229,17 @@ class Learned:
         found = zip(lengths, correction.tolist(), evidence.tolist(), strict=True)
         return [(round(length, 6), round(change, 6), round(seen, 6)) for length, change, seen in found]
 
-    def __call__(self, features: Features) -> tuple[float, float]:
-        """Complexity and confidence.
+    def __call__(self, features: Features) -> tuple[float, float] | None:
+        """Complexity and confidence; None where it cannot tell, so that the rules decide alone.
 
-        The heuristic's where the step is modest, since nothing like it was learned from; and the heuristic's with
-        little confidence where the features hold no signals, as in records from before a router was in use.
+        It cannot where the step is unlike all it was trained on, nor where the features hold no signals, as in records
+        of another policy.
         """
-        if is_modest(features):
-            return heuristic(features)
         found = features.signals
         if len(found) != (len(SIGNALS) if self.model.kind == "steps" else 3):
-            guess, sure = heuristic(features)
-            return guess, min(sure, _LENGTH_CONFIDENCE)
+            return None
         verdict = self.judge(found)
-        complexity = verdict.complexity
-        if verdict.confidence < _TRUSTED:
-            complexity = max(complexity, heuristic(features)[0])
-        return complexity, verdict.confidence
+        return (verdict.complexity, verdict.confidence) if verdict.familiarity >= _FAMILIAR else None
 
     def judge(self, found: Sequence[float]) -> Verdict:
         """Judge what `read` returned."""

@@ -91,6 +91,7 @@ class Measures:
     Attributes:
         roles: Messages by role (``system``, ``user``, ``assistant``, ``tool``).
         calls: Tool calls that the assistant asked for.
+        called: Names of the tools that were called.
         results: Tool results.
         errors: Tool results that tell of an error.
         tracebacks: Tool results that hold a stack trace.
@@ -108,6 +109,7 @@ class Measures:
 
     roles: dict[str, int] = field(default_factory=lambda: {"system": 0, "user": 0, "assistant": 0, "tool": 0})
     calls: int = 0
+    called: set[str] = field(default_factory=set)
     results: int = 0
     errors: int = 0
     tracebacks: int = 0
@@ -230,6 +232,8 @@ def _part(part: Mapping[str, Any], number: int, total: Measures) -> list[str]:
         total.modalities.add(modality)
         total.tokens += _PART_TOKENS[modality]
         return []
+    if kind == "tool_use":
+        total.called.add(str(part.get("name") or ""))
     if kind == "tool_result":
         texts = _texts(part.get("content"), number, total)
         _outcome("\n".join(texts), total, failed=part.get("is_error") is True)
@@ -259,6 +263,7 @@ def _calls(calls: Any, number: int, total: Measures) -> None:
         total.calls += 1
         function = call.get("function")
         said = function if isinstance(function, Mapping) else call
+        total.called.add(str(said.get("name") or ""))
         arguments = said.get("arguments", said.get("args"))
         values = arguments.values() if isinstance(arguments, Mapping) else (arguments,)
         for value in values:

@@ -1,7 +1,5 @@
-"""`Ordering`: in which order the candidates are tried, from price and scores, from history, and from what is warm.
-
-Evidence only ever orders models of one tier, with one exception that costs nothing: see `Ordering.first`.
-"""
+"""`Ordering`: in which order the candidates are tried, from price and scores, from history, and from who carries the
+conversation. It only ever orders models of one tier."""
 
 from __future__ import annotations
 
@@ -10,16 +8,18 @@ from math import inf
 from statistics import median
 from typing import Final
 
+from ..configs.schema import HistoryPolicy
 from .decision import RuleHit
+from .evidence import HISTORY, wilson
 from .experience import Experience, likely
 from .features import Features
 from .policy import CompiledCard, Policy
 from .request import Circumstances
 
-__all__ = ["EVIDENCE", "Ordering", "cost", "heeded", "worth_caching"]
+__all__ = ["EVIDENCE", "Ordering", "cost", "enough", "heeded", "worth_caching"]
 
-EVIDENCE: Final = frozenset({"history", "cache.warm", "cache.tier"})
-"""The rules that tell of evidence which changed the first candidate."""
+EVIDENCE: Final = frozenset({"history", HISTORY, "conversation.stays"})
+"""The rules that tell of what happened before and changed the first candidate, or its tier."""
 
 _CODE_TASKS: Final = frozenset({"code", "terminal"})
 _CODE_SHARE: Final = 0.2
@@ -28,7 +28,6 @@ _LONG_PROMPT_TOKENS: Final = 2048
 # What the scale of speed takes for a model that has no score on it.
 _MIDDLING_SPEED: Final = 0.5
 _NOTHING_KNOWN: Final[Mapping[str, Experience]] = {}
-_NOTHING_WARM: Final[Mapping[str, int]] = {}
 
 ByTier = Mapping[int, list[CompiledCard]]
 """Rank of a tier -> the candidates in it, in the order of the catalogue."""
@@ -39,29 +38,32 @@ def worth_caching(features: Features) -> bool:
     return features.tokens >= _LONG_PROMPT_TOKENS and (features.tools > 0 or features.step > 1)
 
 
-def cost(entry: CompiledCard, features: Features, warm: int = 0, output: float | None = None) -> float:
+def cost(entry: CompiledCard, features: Features, output: float | None = None) -> float:
     """USD for one call; infinite where the price is unknown.
 
     Args:
         entry: The model.
         features: Of the step; its input is estimated.
-        warm: Tokens of that input that the model's provider holds in its prompt cache.
         output: Tokens of output to expect; the whole allowance where that is not known.
     """
     # Nothing times infinity is no number, and would sort anywhere.
     if entry.input_price == inf or entry.output_price == inf:
         return inf
-    warm = min(warm, features.tokens)
     fresh = entry.cache_write_price if worth_caching(features) else entry.input_price
     tokens = features.max_output if output is None else min(output, features.max_output)
-    return warm * entry.cache_read_price + (features.tokens - warm) * fresh + tokens * entry.output_price
+    return features.tokens * fresh + tokens * entry.output_price
+
+
+def enough(experience: Mapping[str, Experience], policy: HistoryPolicy) -> Mapping[str, Experience]:
+    """The experience that rests on enough calls to be believed."""
+    if not policy.enabled:
+        return _NOTHING_KNOWN
+    return {name: one for name, one in experience.items() if one.calls >= policy.least}
 
 
 def heeded(policy: Policy) -> frozenset[str]:
     """Those of `EVIDENCE` that can apply under a policy."""
-    history = {"history"} if policy.routing.history.enabled else set()
-    cache = {"cache.warm", "cache.tier"} if policy.routing.strategy in _THRIFTY else set()
-    return frozenset(history | cache)
+    return EVIDENCE if policy.routing.history.enabled else EVIDENCE - {"history", HISTORY}
 
 
 class _Outlook:
@@ -72,12 +74,10 @@ class _Outlook:
         features: Features,
         cards: tuple[CompiledCard, ...],
         known: Mapping[str, Experience] = _NOTHING_KNOWN,
-        warm: Mapping[str, int] = _NOTHING_WARM,
     ) -> None:
         self._features = features
         self._cards = cards
         self._known = known
-        self._warm = warm
         counted = [one.output for one in known.values() if one.output is not None]
         # Else a model would look cheap for having been counted at all: the others are held to be like those counted.
         self._output = sum(counted) / len(counted) if counted else None
@@ -90,7 +90,7 @@ class _Outlook:
         """USD of one call."""
         known = self._known.get(entry.id)
         output = self._output if known is None or known.output is None else known.output
-        return cost(entry, self._features, self._warm.get(entry.id, 0), output)
+        return cost(entry, self._features, output)
 
     def paid(self, entry: CompiledCard) -> float:
         """USD of a usable answer: a failure is paid with another call.
@@ -169,8 +169,6 @@ _STRATEGIES: Final[dict[str, Callable[[list[CompiledCard], _Outlook], dict[str, 
     "quality": _by_quality,
     "balanced": _by_balance,
 }
-# Those in which a prompt cache counts, since it is about money.
-_THRIFTY: Final = frozenset({"cost", "balanced"})
 
 
 def _strategy_for(features: Features, configured: str) -> str:
@@ -192,55 +190,53 @@ class Ordering:
     Args:
         features: Of the step.
         policy: Strategy, and how much evidence it takes.
-        now: Evidence: history, and what is warm where.
+        now: Who carries the conversation.
+        known: Model -> how it did at this task, on enough calls.
         prefer: Model -> its place among those the rules prefer; it goes before all evidence.
     """
 
-    def __init__(self, features: Features, policy: Policy, now: Circumstances, prefer: Mapping[str, int]) -> None:
-        routing = policy.routing
+    def __init__(
+        self,
+        features: Features,
+        policy: Policy,
+        now: Circumstances,
+        known: Mapping[str, Experience],
+        prefer: Mapping[str, int],
+    ) -> None:
         self._features = features
-        strategy = _strategy_for(features, routing.strategy)
-        self._strategy = _STRATEGIES[strategy]
-        self._margin = routing.switch_margin
+        self._strategy = _STRATEGIES[_strategy_for(features, policy.routing.strategy)]
         self._prefer = prefer
         self._now = now
-        self._cards = policy.cards
-        enough = routing.history.least if routing.history.enabled else inf
-        self._known = {name: one for name, one in now.experience.items() if one.calls >= enough}
-        self._warm = now.warm if strategy in _THRIFTY else _NOTHING_WARM
-        self._plain = _Outlook(features, self._cards)
-        self._past = _Outlook(features, self._cards, self._known) if self._known else self._plain
-        self._all = _Outlook(features, self._cards, self._known, self._warm) if self._warm else self._past
+        self._known = known
+        self._plain = _Outlook(features, policy.cards)
+        self._past = _Outlook(features, policy.cards, known) if known else self._plain
 
     def first(self, by_tier: ByTier, hits: list[RuleHit]) -> CompiledCard | None:
-        """The model to try first on all the evidence; None where there is none, and the strategy alone tells.
+        """The model to try first where history or the conversation tells; None where the strategy alone does.
 
-        The one that answered last in the conversation stays while it holds some of it warm, unless another is better
-        by more than the margin. Where it is of a higher tier it stays if that costs no more than the best.
+        The one that answered last in the conversation stays while it qualifies, whatever the others cost: a switch
+        would cost what the provider holds warm of it. What the rules prefer goes before.
 
         Args:
             by_tier: The candidates, some at least.
-            hits: Takes what evidence changed.
+            hits: Takes what changed the choice.
         """
-        if self._all is self._plain and self._now.proven is None:
+        now = self._now
+        if self._past is self._plain and not now.carried and now.proven is None:
             return None
         entries = by_tier[min(by_tier)]
         plain = self._best(entries, self._plain)
-        if self._now.proven is not None:
-            return self._proven(by_tier, plain)
+        if now.proven is not None:
+            return self._proven(entries, plain)
         past = plain if self._past is self._plain else self._best(entries, self._past)
+        last = next((entry for entry in entries if entry.id in now.carried), None)
+        if last is not None and last is not past and self._as_preferred(last, past):
+            why = f"{last.id} carries this conversation: a switch to {past.id} would cost what it holds warm"
+            hits.append(RuleHit("conversation.stays", why))
+            return last
         if past is not plain:
             hits.append(RuleHit("history", self._why_history(plain, past)))
-        if not self._warm:
-            return past
-        best = self._best(entries, self._all)
-        last = _find(by_tier, self._now.last)
-        if last is not None and self._stays(last, best, entries):
-            best = last
-        if best is not past:
-            rule = "cache.tier" if best.rank > past.rank else "cache.warm"
-            hits.append(RuleHit(rule, self._why_warm(past, best)))
-        return best
+        return past
 
     def order(self, by_tier: ByTier, first: CompiledCard | None) -> list[CompiledCard]:
         """Tiers ascending after the first; in one the preferred, then by strategy; neighbours from other providers."""
@@ -248,7 +244,7 @@ class Ordering:
         for rank in sorted(by_tier):
             waiting = [entry for entry in by_tier[rank] if entry is not first]
             if len(waiting) > 1:
-                waiting.sort(key=self._key(waiting, self._all))
+                waiting.sort(key=self._key(waiting, self._past))
             while waiting:
                 previous = ordered[-1].provider if ordered else None
                 other = next((place for place, entry in enumerate(waiting) if entry.provider != previous), 0)
@@ -266,18 +262,9 @@ class Ordering:
         last = len(self._prefer)
         return self._prefer.get(one.id, last) <= self._prefer.get(other.id, last)
 
-    def _proven(self, by_tier: ByTier, plain: CompiledCard) -> CompiledCard:
-        proven = _find(by_tier, self._now.proven)
+    def _proven(self, entries: list[CompiledCard], plain: CompiledCard) -> CompiledCard:
+        proven = next((entry for entry in entries if entry.id == self._now.proven), None)
         return plain if proven is None or not self._as_preferred(proven, plain) else proven
-
-    def _stays(self, last: CompiledCard, best: CompiledCard, entries: list[CompiledCard]) -> bool:
-        outlook = self._all
-        if not self._warm.get(last.id) or not self._as_preferred(last, best) or outlook.cost(last) == inf:
-            return False
-        if last.rank > best.rank:
-            return outlook.paid(last) <= outlook.paid(best)
-        value = self._strategy(entries, outlook)
-        return value[best.id] >= value[last.id] - self._margin * abs(value[last.id])
 
     def _why_history(self, before: CompiledCard, after: CompiledCard) -> str:
         task = self._features.task
@@ -289,21 +276,10 @@ class Ordering:
             return f"how other models did at {task} calls puts {after.id} before {before.id}"
         time = "" if known.seconds is None else f" in {known.seconds:.1f} s"
         price = "" if known.cost is None else f" at {_usd(known.cost)} each"
-        return f"{one.id} answered {100 * known.success:.0f} % of {known.calls:.0f} {task} calls{time}{price}, {what}"
-
-    def _why_warm(self, before: CompiledCard, after: CompiledCard) -> str:
-        now, instead = self._all.cost(after), self._all.cost(before)
-        warm = min(self._warm.get(after.id, 0), self._features.tokens)
-        holds = f"{after.id} holds {warm:,} of {self._features.tokens:,} tokens warm"
-        if now <= instead:
-            return f"{holds}: {_usd(now)} against {_usd(instead)}"
-        return f"{holds}: {_usd(instead)} instead of {_usd(now)} does not pay for a switch to {before.id}"
-
-
-def _find(by_tier: ByTier, name: str | None) -> CompiledCard | None:
-    if name is None:
-        return None
-    return next((entry for entries in by_tier.values() for entry in entries if entry.id == name), None)
+        low, high = wilson(known.success, known.calls)
+        sure = f"(95 %: {100 * low:.0f} to {100 * high:.0f} %)"
+        share = f"{100 * known.success:.0f} % of {known.calls:.0f} {task} calls {sure}"
+        return f"{one.id} answered {share}{time}{price}, {what}"
 
 
 def _usd(amount: float) -> str:

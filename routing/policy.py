@@ -14,9 +14,10 @@ from ..configs.errors import ConfigError
 from ..configs.features import ROUTING_FEATURES
 from ..configs.schema import Cure, Limits, RoutingPolicy, RoutingRule, StepRiskPolicy
 from ..configs.words import FailureKind, Risk, Tier
-from .complexity import Scorer, heuristic
+from .complexity import Scorer
 from .decision import RuleHit
 from .features import Features, extract
+from .proof import Proven
 from .request import RouteRequest
 from .risk import CompiledRiskRule, compile_floors, compile_risk_rule
 from .rules import Predicate, compile_when
@@ -70,7 +71,6 @@ class CompiledCard:
     rank: int
     input_price: float
     output_price: float
-    cache_read_price: float
     cache_write_price: float
     speed: float
 
@@ -86,7 +86,6 @@ class CompiledCard:
             rank=card.tier.rank,
             input_price=inf if prices is None else float(prices.input),
             output_price=inf if prices is None else float(prices.output),
-            cache_read_price=inf if prices is None else float(prices.cache_read),
             cache_write_price=inf if prices is None else float(prices.cache_write),
             speed=card.scores.get("speed", 0.0),
         )
@@ -100,7 +99,8 @@ class Policy:
         routing: As configured.
         risk: As configured.
         catalogue: The cards, in order of preference.
-        scorer: Judges complexity.
+        scorer: Judges complexity; None where only declared facts decide.
+        unused: Why the scorer that is configured is not in use; empty where it is, or none is configured.
         rules: Compiled routing rules, in order.
         risk_rules: Compiled risk rules.
         floors: Every risk -> the tier below which it may not run.
@@ -114,7 +114,8 @@ class Policy:
     routing: RoutingPolicy
     risk: StepRiskPolicy
     catalogue: tuple[ModelCard, ...]
-    scorer: Scorer
+    scorer: Scorer | None
+    unused: str
     rules: tuple[CompiledRule, ...]
     risk_rules: tuple[CompiledRiskRule, ...]
     floors: Mapping[Risk, Tier]
@@ -131,7 +132,8 @@ class Policy:
         risk: StepRiskPolicy,
         catalogue: Iterable[ModelCard],
         *,
-        scorer: Scorer = heuristic,
+        scorer: Scorer | None = None,
+        unused: str = "",
     ) -> Self:
         """Compile a policy.
 
@@ -140,6 +142,7 @@ class Policy:
             risk: Risk rules and floors.
             catalogue: The models, in order of preference.
             scorer: Judges complexity from features; pure.
+            unused: Why the scorer that is configured is not in use.
 
         Raises:
             ConfigError: A rule cannot be compiled, or a name stands twice.
@@ -154,6 +157,7 @@ class Policy:
             risk=risk,
             catalogue=cards,
             scorer=scorer,
+            unused=unused,
             rules=tuple(CompiledRule.compile(rule) for rule in routing.rules),
             risk_rules=tuple(compile_risk_rule(rule) for rule in risk.rules),
             floors=compile_floors(risk.floors),
@@ -163,6 +167,19 @@ class Policy:
             policy_hash=_hash(routing, risk, cards, scorer),
             price_version=" + ".join(sorted(versions)),
         )
+
+    def judged(self, features: Features) -> tuple[float, float] | None:
+        """Complexity and confidence of a step; None where nobody judges it."""
+        return None if self.scorer is None else self.scorer(features)
+
+    def unjudged(self, task: str) -> str:
+        """Why the scorer that is configured does not judge a task; empty where it does, or none is configured."""
+        return self.scorer.lacking(task) if isinstance(self.scorer, Proven) else self.unused
+
+    def unmeasured(self, features: Features) -> bool:
+        """Whether the scorer would judge a step by signals that a record of it lacks."""
+        scorer = self.scorer.scorer if isinstance(self.scorer, Proven) else self.scorer
+        return hasattr(scorer, "read") and not self.unjudged(features.task) and not features.signals
 
     def limits_of(self, user_class: str) -> Limits:
         """The bounds on a class of users."""
@@ -191,12 +208,14 @@ def _once(what: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _hash(routing: RoutingPolicy, risk: StepRiskPolicy, cards: tuple[ModelCard, ...], scorer: Scorer) -> str:
+def _hash(routing: RoutingPolicy, risk: StepRiskPolicy, cards: tuple[ModelCard, ...], scorer: Scorer | None) -> str:
     whole = {
         "routing": routing.model_dump(mode="json"),
         "risk": risk.model_dump(mode="json"),
         "catalogue": [_card(card) for card in cards],
-        "scorer": getattr(scorer, "id", getattr(scorer, "__qualname__", type(scorer).__qualname__)),
+        "scorer": None
+        if scorer is None
+        else getattr(scorer, "id", getattr(scorer, "__qualname__", type(scorer).__qualname__)),
     }
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()[:16]

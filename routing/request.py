@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..configs.words import Effect, Risk, StepKind, Tier
+from .evidence import PREFIX, Finding, is_evidence
 from .experience import Experience
 
 __all__ = ["Circumstances", "Funds", "RouteRequest"]
@@ -23,10 +24,13 @@ class RouteRequest(BaseModel):
 
     Attributes:
         messages: OpenAI chat format, oldest first: all that is visible before the call.
-        kind: What the step is for; undeclared counts as deciding.
+        kind: What the step is for; left out, its reach tells (`reach.kind_of`).
         task: What is done, such as ``classify`` or ``code``, for the rules.
-        effects: Effects of the tools the step can call; empty when none are bound.
+        effects: Effects of the tools the step can call; empty when none are bound. Where neither these, nor ``tools``,
+            nor a kind are given, a tool called in ``messages`` counts as bound and without a declared effect.
         tools: Number of tools bound; at least the number of effects.
+        only_reads: The tools among them whose effect is ``external`` declare that they change nothing there.
+        called: Effects by name of tools that were called earlier in ``messages``, as far as they are known.
         reversible: Whether what the step does can be taken back.
         sensitivity: Of the data in view.
         dependents: Later steps that build on this one.
@@ -39,6 +43,8 @@ class RouteRequest(BaseModel):
         deadline: Seconds the step may take, None where only the policy bounds it.
         user_class: For per-class limits.
         tags: Free labels for rules and reports.
+        evidence: What has happened that speaks for a higher tier, besides what ``messages`` show by themselves: each
+            with an ``id`` that begins with ``evidence.``, a ``reason`` and perhaps ``at_least``, a tier.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +55,8 @@ class RouteRequest(BaseModel):
     task: str = "chat"
     effects: tuple[Effect, ...] = ()
     tools: int = Field(default=0, ge=0)
+    only_reads: bool = False
+    called: Mapping[str, Effect] = Field(default_factory=dict)
     reversible: bool = True
     sensitivity: Literal["public", "internal", "personal", "secret"] = "internal"
     dependents: int = Field(default=0, ge=0)
@@ -61,6 +69,14 @@ class RouteRequest(BaseModel):
     deadline: float | None = Field(default=None, gt=0)
     user_class: str = "default"
     tags: tuple[str, ...] = ()
+    evidence: tuple[Finding, ...] = ()
+
+    @field_validator("evidence")
+    @classmethod
+    def _told_apart(cls, evidence: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        if strange := next((finding.id for finding in evidence if not is_evidence(finding.id)), None):
+            raise ValueError(f"the id {strange!r} must begin with '{PREFIX}'")
+        return evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +101,21 @@ class Circumstances:
     Attributes:
         unavailable: Model or provider id -> why it cannot be used now (no key, breaker open, switched off, offline).
         tried: Models this step already asked, never asked again.
-        at_least: Tier below which a fallback may not go.
         needs_price: A budget has to be kept, so a model whose price is unknown cannot be used.
         budget_left: Share of the budget that is left, 0..1, or None where there is no budget.
         funds: What a step of lower risk may not use up, None where nothing is set aside.
         down: Models and providers that cannot be used now, for the rules that ask.
         experience: Model -> how it has done at this task.
-        warm: Model -> tokens of this conversation's beginning that its provider holds in a prompt cache.
-        last: The model that answered last in this conversation.
+        carried: The models that answered last in this conversation, one a tier at most.
         proven: The model that such evidence put first when this was first decided, for a replay, which has none.
     """
 
     unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     tried: frozenset[str] = frozenset()
-    at_least: Tier | None = None
     needs_price: bool = False
     budget_left: float | None = None
     funds: Funds | None = None
     down: frozenset[str] = frozenset()
     experience: Mapping[str, Experience] = field(default_factory=lambda: MappingProxyType({}))
-    warm: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    last: str | None = None
+    carried: frozenset[str] = frozenset()
     proven: str | None = None

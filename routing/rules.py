@@ -27,6 +27,7 @@ def declared(features: Features) -> Facts:
     return {
         "kind": features.kind,
         "effect": features.effects,
+        "done": features.done,
         "reversible": features.reversible,
         "sensitivity": features.sensitivity,
         "dependents": features.dependents,
@@ -36,8 +37,9 @@ def declared(features: Features) -> Facts:
     }
 
 
-def measured(features: Features, risk: Risk, complexity: float, now: Circumstances) -> Facts:
-    """The further facts a routing rule may use; a budget or deadline that does not exist satisfies no condition."""
+def measured(features: Features, risk: Risk, complexity: float | None, now: Circumstances) -> Facts:
+    """The further facts a routing rule may use; what does not exist (a complexity that nobody judged, a budget, a
+    deadline) satisfies no condition."""
     return {
         # A rule for high risk means unknown risk as well, since that is how it is handled.
         "risk": (risk.value,) if risk is risk.handled_as else (risk.value, risk.handled_as.value),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = ["PromptSet", "grouped_folds", "train"]
+__all__ = ["PromptSet", "data_hash", "grouped_folds", "instance", "train"]
 
 _BANDS: Final = dict(zip((tier.value for tier in AGENT_TIERS), (0.0, 0.35, 0.6, 0.85), strict=True))
 _FEWEST_TRAJECTORIES: Final = 5
@@ -91,7 +91,9 @@ def train(
     day = date or datetime.now(UTC).date().isoformat()
     header = {
         "rows": len(rows),
-        "data_hash": _hash(rows),
+        "data_hash": data_hash(rows),
+        "instances": sorted({instance(row) for row in rows}),
+        "configurations": len(_PENALTIES) * len(_MARGINS) if kind == "steps" else len(_REACHES) * len(_WEIGHTS),
         "trained_on": trained_on,
         "date": day,
     }
@@ -146,7 +148,16 @@ def _kind(rows: Sequence[Mapping[str, Any]]) -> str:
     return first
 
 
-def _hash(rows: Sequence[Mapping[str, Any]]) -> str:
+def instance(row: Mapping[str, Any]) -> str:
+    """Names the trajectory or prompt a row belongs to, so that rows that were trained on are known again."""
+    named = row.get("instance_id")
+    said = row.get("messages") if "messages" in row else " ".join(str(row.get("prompt")).lower().split())
+    text = json.dumps([named] if named is not None else said, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def data_hash(rows: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of labelled rows."""
     whole = hashlib.sha256()
     for row in rows:
         whole.update(json.dumps(dict(row), sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
@@ -191,7 +202,6 @@ def _fit_steps(points: Floats, targets: Ints, penalty: float) -> dict[str, NDArr
         "weights": weights,
         "bias": bias,
         "examples": known.astype(np.float32),
-        "labels": targets.astype(np.int8),
     }
 
 

@@ -37,7 +37,7 @@ def test_the_wheel_carries_every_data_file() -> None:
     import pointsman
 
     home = Path(str(pointsman.__file__)).parent
-    for pattern in ("configs/*.yaml", "simulator/*.yaml", "routing/*.npz", "cli/templates/**/*", "py.typed"):
+    for pattern in ("configs/*.yaml", "simulator/*.yaml", "cli/templates/**/*", "py.typed"):
         files = [file for file in ROOT.glob(pattern) if file.is_file() and "__pycache__" not in file.parts]
         assert files, pattern
         for file in files:

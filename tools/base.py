@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..configs.errors import PointsmanError
 from ..configs.words import Effect
 
-__all__ = ["CallFacts", "Declaration", "EffectRule", "ToolFailed", "declaration_of", "effect_of", "unbound"]
+__all__ = [
+    "CallFacts",
+    "Declaration",
+    "EffectRule",
+    "ToolFailed",
+    "declaration_of",
+    "effect_of",
+    "only_reads",
+    "unbound",
+]
 
 DECLARED = "pointsman"
 """The key in a tool's ``metadata`` under which its `Declaration` lies."""
@@ -34,6 +43,7 @@ class Declaration(BaseModel):
         rule: Judges the effect of one call; None when it is always `effect`.
         target: The argument that names what a call acts on.
         reversible: What it does can be undone.
+        only_reads: It changes nothing anywhere, although its effect is ``external``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +53,7 @@ class Declaration(BaseModel):
     rule: EffectRule | None = Field(default=None, exclude=True, repr=False)
     target: str | None = None
     reversible: bool = False
+    only_reads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +104,9 @@ def effect_of(tool: Any) -> Effect | None:
         return None
     declared = declaration_of(tool)
     return Effect.DESTRUCTIVE if declared is None else declared.effect
+
+
+def only_reads(tools: Iterable[object]) -> bool:
+    """Whether each of these tools that leaves the machine declares that it changes nothing there."""
+    leaving = [tool for tool in tools if effect_of(tool) is Effect.EXTERNAL]
+    return all((declared := declaration_of(tool)) is not None and declared.only_reads for tool in leaving)

@@ -33,6 +33,7 @@ def tool(
     effect: EffectName | Effect | EffectRule,
     target: str | None = None,
     reversible: bool = False,
+    only_reads: bool = False,
     name: str | None = None,
     description: str | None = None,
 ) -> StructuredTool: ...
@@ -44,6 +45,7 @@ def tool(
     effect: EffectName | Effect | EffectRule,
     target: str | None = None,
     reversible: bool = False,
+    only_reads: bool = False,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Function], StructuredTool]: ...
@@ -56,6 +58,7 @@ def tool(
     effect: EffectName | Effect | EffectRule,
     target: str | None = None,
     reversible: bool = False,
+    only_reads: bool = False,
     name: str | None = None,
     description: str | None = None,
 ) -> StructuredTool | Callable[[Function], StructuredTool]:
@@ -75,15 +78,23 @@ def tool(
             call has, from its validated arguments.
         target: The argument that names what a call acts on.
         reversible: What the tool does can be undone.
+        only_reads: It changes nothing anywhere, although it leaves the machine; with ``external`` alone.
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
 
     Raises:
-        ConfigError: When the effect is none of the four, the target is no argument, or nothing describes the tool.
+        ConfigError: When the effect is none of the four, the target is no argument, nothing describes the tool, or a
+            tool that is not ``external`` is said to read only.
     """
     if function is None:
         return lambda decorated: tool(
-            decorated, effect=effect, target=target, reversible=reversible, name=name, description=description
+            decorated,
+            effect=effect,
+            target=target,
+            reversible=reversible,
+            only_reads=only_reads,
+            name=name,
+            description=description,
         )
     if not (description or inspect.getdoc(function)):
         raise ConfigError(f"the tool {function.__name__!r} needs a docstring: it is what the model reads")
@@ -98,7 +109,7 @@ def tool(
         parse_docstring=True,
         handle_tool_error=True,
     )
-    return declare(made, effect=effect, target=target, reversible=reversible)
+    return declare(made, effect=effect, target=target, reversible=reversible, only_reads=only_reads)
 
 
 def declare(
@@ -108,11 +119,13 @@ def declare(
     effect: EffectName | Effect | EffectRule,
     target: str | None = None,
     reversible: bool = False,
+    only_reads: bool = False,
 ) -> AnyTool:
     """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
 
     Raises:
-        ConfigError: When the effect is none of the four, or the target is no argument of the tool.
+        ConfigError: When the effect is none of the four, the target is no argument of the tool, or a tool that is not
+            ``external`` is said to read only.
     """
     if target is not None and target not in tool.args:
         raise ConfigError(
@@ -121,7 +134,9 @@ def declare(
         )
     rule = effect if callable(effect) else None
     worst = Effect.DESTRUCTIVE if callable(effect) else _effect_named(effect, tool.name)
-    declaration = Declaration(effect=worst, rule=rule, target=target, reversible=reversible)
+    if only_reads and worst is not Effect.EXTERNAL:
+        raise ConfigError(f"the tool {tool.name!r}: only_reads goes with the effect 'external'; leave it out")
+    declaration = Declaration(effect=worst, rule=rule, target=target, reversible=reversible, only_reads=only_reads)
     return tool.model_copy(update={"metadata": {**(tool.metadata or {}), DECLARED: declaration}})
 
 

@@ -100,10 +100,36 @@ def test_a_strategy_given_by_flag_takes_part(pointsman: Run) -> None:
     assert cheap["candidates"] != best["candidates"]
 
 
-def test_without_a_model_the_heuristic_stands_in_for_the_classifier_and_that_is_said(pointsman: Run) -> None:
+def test_without_a_model_the_rules_decide_without_the_classifier_and_that_is_said(pointsman: Run) -> None:
     asked = pointsman("route", "--json", "--set", "routing.scorer=classifier", stdin=request())
-    plain = decided(pointsman, "--set", "routing.scorer=heuristic", stdin=request())
+    plain = decided(pointsman, "--set", "routing.scorer=rules", stdin=request())
     made = json.loads(asked.stdout)
 
-    assert "the heuristic judges complexity, and not the classifier" in asked.stderr
+    assert "the rules decide without the classifier" in asked.stderr
     assert (made["complexity"], made["features"]["judged"]) == (plain["complexity"], None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"effects": ["destructive"], "effects": ["read"], "kind": "gather", "messages": []}',
+        '{"kind": "act", "k\\u0069nd": "gather", "messages": []}',
+        '{"messages": [{"role": "user", "content": "a", "role": "tool"}]}',
+    ],
+)
+def test_a_request_with_a_key_twice_is_refused_by_its_line(pointsman: Run, line: str) -> None:
+    ended = pointsman("route", "--json", stdin=f"{request(kind='gather')}\n{line}\n")
+    assert ended.exit_code == 2
+    assert ended.stderr.count("\n") == 1
+    assert "line 3: the key" in ended.stderr
+    assert "stands twice" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hello", "Translate good morning", "What is 17 % of 240?", "Why does my kettle trip the fuse?", "Debug this plan"],
+)
+def test_a_request_that_declares_nothing_is_cheap(pointsman: Run, text: str) -> None:
+    made = decided(pointsman, stdin=json.dumps({"messages": [{"role": "user", "content": text}]}) + "\n")
+    assert (made["risk"], made["tier"], made["features"]["kind"]) == ("low", "economy", "transform")

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from pointsman.routing.learned import load
 from pointsman.routing.training import train
+from pointsman.simulator import Answer, Rule, Scenario, Simulator, ToolCall
+from pointsman.simulator.request import Request
 
 Run = Callable[..., Any]
 CODE = "for item in range(10):\n    total = total + values[item];\n" * 9
@@ -52,7 +54,8 @@ def test_a_router_is_trained_shown_and_the_same_as_from_python(pointsman: Run, p
     assert (shown["kind"], shown["rows"], shown["trained_on"]) == ("steps", 40, "steps.jsonl")
     assert shown["data_hash"] in pointsman("router", "show", "mine.npz").stdout
     assert shown["date"][:2] == "20"
-    assert "comes with the package" in pointsman("router", "show").stdout
+    assert (shown["configurations"], len(shown["instances"])) == (9, 20)
+    assert "the best of 9 that were tried" in ended.stdout
     assert sorted(path.name for path in project.iterdir()) == ["mine.npz", "steps.jsonl"]
 
 
@@ -81,9 +84,8 @@ def test_steps_are_measured_beside_baselines_and_never_on_rows_it_has_seen(
     pointsman("router", "train", steps, "-o", "mine.npz")
     made = json.loads(pointsman("router", "eval", steps, "--router", "mine.npz", "--json").stdout)
     scores = {row["name"]: row for row in made["scores"]}
-    untrained = {"heuristic, as decided", "always-high", "best-fixed", "majority", "length"}
-    assert set(scores) == {"router", "router, as decided", "nearest", "nearest, as decided"} | untrained
-    assert (made["left_out"], made["rows"]) == (True, 40)
+    assert set(scores) == {"scorer", "rules", "always-high", "best-fixed", "majority", "length"}
+    assert (made["left_out"], made["dropped"], made["rows"], made["configurations"]) == (True, 0, 40, 9)
     assert scores["always-high"]["trajectory_pass"] == 100
     for row in scores.values():
         assert row["mean"]["low"] <= row["mean"]["value"] <= row["mean"]["high"]
@@ -91,13 +93,78 @@ def test_steps_are_measured_beside_baselines_and_never_on_rows_it_has_seen(
         assert row["mean"]["value"] == pytest.approx(sum(four) / 4)
 
     other = project / "other.jsonl.gz"
-    other.write_bytes(gzip.compress("".join(json.dumps(step(n)) + "\n" for n in range(100, 120)).encode()))
+    other.write_bytes(gzip.compress("".join(json.dumps(step(n)) + "\n" for n in range(30, 60)).encode()))
     told = pointsman("router", "eval", "other.jsonl.gz", "--router", "mine.npz")
     assert told.exit_code == 0, told.stderr
-    assert "on 20 rows it was not trained on" in told.stdout
+    assert "on 20 rows it was not trained on; 10 of instances it was trained on are left out" in told.stdout
     assert "majority" in told.stdout
-    by_default = json.loads(pointsman("router", "eval", "other.jsonl.gz", "--json").stdout)
-    assert (by_default["left_out"], by_default["router"]["kind"]) == (False, "steps")
+
+
+def _rows(count: int, *, teaches: bool, first: int = 0) -> list[dict[str, Any]]:
+    """Steps of one length: programs need the highest tier where they teach that, else nothing tells."""
+    made = []
+    for number in range(first, first + count):
+        hard = number % 2 if teaches else number % 3 == 0
+        text = (CODE * 9 if number % 2 else "A word about what is to be done here. " * 99)[:3_000]
+        made.append(
+            {
+                "messages": [{"role": "user", "content": f"{number:03d} {text}"}],
+                "target_tier": "high" if hard else "low",
+                "instance_id": f"i{number}",
+            }
+        )
+    return made
+
+
+@pytest.mark.parametrize("teaches", [True, False])
+def test_a_router_is_used_for_a_task_only_where_it_beats_majority_and_length(
+    pointsman: Run, project: Path, teaches: bool
+) -> None:
+    first = written(project / "first.jsonl", _rows(60, teaches=teaches))
+    second = written(project / "second.jsonl", _rows(60, teaches=teaches, first=60))
+    pointsman("router", "train", first, "-o", "mine.npz")
+    (project / "routing.yaml").write_text("routing: {scorer: mine.npz}")
+    asked = json.dumps(_rows(60, teaches=True)[1] | {"id": "x"} | {}).replace('"target_tier": "high", ', "")
+    request = json.dumps({"messages": json.loads(asked)["messages"]})
+
+    def tier() -> str:
+        made = json.loads(pointsman("route", "--json", stdin=request + "\n").stdout)
+        return str(made["tier"])
+
+    assert tier() == "economy"
+    assert "nothing proves that it helps" in pointsman("config", "check").stdout
+    ended = pointsman("router", "eval", second, "--router", "mine.npz")
+    assert ended.exit_code == 0, ended.stderr
+    assert ("chat: used: mean of the four over the majority +" in ended.stdout) is teaches
+    assert ("chat: not used: it does not beat" in ended.stdout) is not teaches
+    assert (project / "mine.npz.proof.json").is_file()
+    assert tier() == ("frontier" if teaches else "economy")
+    checked = pointsman("config", "check")
+    assert ("scorer: mine.npz is not used: chat: it does not beat" in checked.stdout) is not teaches
+    explained = pointsman("route", "explain", "-", stdin=request + "\n").stdout
+    assert ("scorer.unproven: mine.npz is not used" in explained) is not teaches
+
+
+def test_tasks_are_proved_one_by_one(pointsman: Run, project: Path) -> None:
+    good = [{**row, "task": "mend"} for row in _rows(60, teaches=True)]
+    few = [{**row, "task": "talk", "instance_id": f"t{n}"} for n, row in enumerate(_rows(9, teaches=True, first=60))]
+    rows = written(project / "rows.jsonl", [*good, *few])
+    pointsman("router", "train", rows, "-o", "mine.npz")
+    made = json.loads(pointsman("router", "eval", rows, "--router", "mine.npz", "--json").stdout)
+    assert made["used_for"] == ["mend"]
+    assert made["proof"]["tasks"]["talk"]["instances"] == 9
+
+
+def test_an_eval_says_what_it_measures(pointsman: Run, project: Path, steps: str) -> None:
+    for words in ([], ["--router", "mine.npz", "--classifier"]):
+        ended = pointsman("router", "eval", steps, *words)
+        assert (ended.exit_code, "say what to measure" in ended.stderr) == (2, True)
+
+
+def test_a_row_that_declares_what_no_request_may_is_broken(pointsman: Run, project: Path) -> None:
+    rows = [*map(step, range(40)), {**step(41), "effects": ["burn"]}]
+    ended = pointsman("router", "train", written(project / "rows.jsonl", rows), "-o", "mine.npz")
+    assert (ended.exit_code, "line 41:" in ended.stderr) == (1, True)
 
 
 def test_prompts_are_measured_by_the_gap_they_recover_with_intervals(pointsman: Run, project: Path) -> None:
@@ -117,7 +184,7 @@ def test_prompts_are_measured_by_the_gap_they_recover_with_intervals(pointsman: 
         for name in ("apgr", "cpt50", "cpt80", "aiq"):
             assert row[name]["low"] <= row[name]["value"] <= row[name]["high"]
     seen = pointsman("router", "eval", first, "--router", "mine.npz")
-    assert "on rows left out of the training" in seen.stdout
+    assert "on 150 rows left out of the training" in seen.stdout
     assert "APGR" in seen.stdout
 
 
@@ -159,7 +226,7 @@ def _with_dimensions(source: Path, target: Path, dimensions: int) -> None:
 )
 def test_a_file_without_rows_is_refused(pointsman: Run, project: Path, data: bytes, said: str) -> None:
     (project / "rows.jsonl").write_bytes(data)
-    for words in (["train", "rows.jsonl", "-o", "mine.npz"], ["eval", "rows.jsonl"]):
+    for words in (["train", "rows.jsonl", "-o", "mine.npz"], ["eval", "rows.jsonl", "--classifier"]):
         ended = pointsman("router", *words)
         assert ended.exit_code == 2
         assert f"error: rows.jsonl: {said}" in ended.stderr
@@ -174,9 +241,34 @@ def test_what_cannot_be_read_or_written_or_is_too_little_is_refused(pointsman: R
         (["train", steps, "-o", "nowhere/x.npz"], "nowhere: there is no such folder"),
         (["train", steps, "-o", "folder"], "folder: cannot be written"),
         (["train", few, "-o", "x.npz"], "1 trajectories are too few to train on"),
-        (["eval", few], "all steps are of one trajectory"),
+        (["eval", few, "--classifier"], "all steps are of one trajectory"),
         (["train", steps], "Missing option"),
     ):
         ended = pointsman("router", *words)
         assert (ended.exit_code, said in ended.stderr) == (2, True), (words, ended.stderr)
     assert not list(project.glob(".*"))
+
+
+def test_the_classifier_is_measured_by_asking_it_and_used_once_it_has_proved_itself(
+    pointsman: Run, project: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POINTSMAN_PROVIDERS__OPENAI__BASE_URL", simulator.url("openai"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-simulated")
+
+    def judged(request: Request) -> Answer:
+        level = "extreme" if "for item in" in request.user_text else "simple"
+        return Answer(tool_calls=(ToolCall("judge_step", {"level": level, "hardest": level}),))
+
+    simulator.scenario = Scenario(rules=(Rule(answer=judged),))
+    labels = {"high": "high", "low": "mid"}
+    rows = [{**row, "kind": "decide", "target_tier": labels[row["target_tier"]]} for row in _rows(24, teaches=True)]
+    (project / "routing.yaml").write_text("routing: {scorer: classifier}")
+    ended = pointsman("router", "eval", written(project / "rows.jsonl", rows), "--classifier", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    made = json.loads(ended.stdout)
+    assert (made["used_for"], len(simulator.log)) == (["chat"], 24)
+    assert (project / "classifier.proof.json").is_file()
+    assert [
+        (one["name"], one["totals"]["calls"]) for one in json.loads(pointsman("report", "--json").stdout)["agents"]
+    ] == [("(router)", 24)]
+    assert pointsman("config", "check").exit_code == 0

@@ -161,20 +161,21 @@ def test_when_every_provider_fails_it_is_one_line_and_code_1(pointsman: Run, des
 def test_a_run_that_takes_too_long_ends_with_code_1_and_can_be_taken_up(
     pointsman: Run, desk: Path, vendors: Simulator
 ) -> None:
-    pointsman("run", "desk.py:helper", "load the vendor's library before the clock runs")
+    pointsman("run", "load the vendors' libraries before the clock runs")
+    before = len(vendors.log)
     vendors.scenario = Scenario(rules=(Rule(match=Match(contains="step:s1"), fault=Fault("hang")),))
     ended = pointsman("run", "good morning", "--timeout", "2.5")
     assert ended.exit_code == 1
     assert "error: the time given with --timeout is over" in ended.stderr
     row = json.loads(pointsman("runs", "--json").stdout)[0]
     assert f"pointsman resume {row['run']}" in ended.stderr
-    assert [served.fault for served in vendors.log] == [None, None, "hang"]
+    assert [served.fault for served in vendors.log][before:] == [None, "hang"]
 
     vendors.scenario = Scenario()
     done = pointsman("resume", row["run"])
     assert done.exit_code == 0, done.stderr
     assert "You said: good morning" in done.stdout
-    assert [served.fault for served in vendors.log] == [None, None, "hang", None]
+    assert [served.fault for served in vendors.log][before:] == [None, "hang", None]
 
 
 def test_without_any_key_a_chat_is_a_usage_error_that_names_the_keys(pointsman: Run, desk: Path) -> None:

@@ -33,23 +33,23 @@ def test_the_files_of_user_and_project_are_watched_and_no_others(tmp_path: Path)
 def test_reading_again_takes_the_new_file_under_the_old_flags_and_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environ = {"POINTSMAN_ROUTING__SCORER": "heuristic"}
+    environ = {"POINTSMAN_ROUTING__SCORER": "classifier"}
     monkeypatch.chdir(tmp_path)
     sources = sources_of(load(environ=environ, flags={"routing.strategy": "quality"}))
     monkeypatch.chdir(tmp_path.parent)
     before = sources.look()
     assert before == sources.stamps
-    (tmp_path / "routing.yaml").write_text("routing: {scorer: learned, strategy: cost, switch_margin: 0.3}")
+    (tmp_path / "routing.yaml").write_text("routing: {scorer: own.npz, strategy: cost, history: {least: 30}}")
     assert sources.look() != before
     routing = sources.read().routing
-    assert (routing.scorer, routing.strategy, routing.switch_margin) == ("heuristic", "quality", 0.3)
+    assert (routing.scorer, routing.strategy, routing.history.least) == ("classifier", "quality", 30)
 
 
 def test_a_file_written_anew_looks_different_even_at_the_same_length(tmp_path: Path) -> None:
     file, other = tmp_path / "routing.yaml", tmp_path / "other"
-    file.write_text("routing: {switch_margin: 0.3}")
+    file.write_text("routing: {strategy: quality}")
     sources = sources_of(load(tmp_path, environ={}))
-    other.write_text("routing: {switch_margin: 0.4}")
+    other.write_text("routing: {strategy: latency}")
     before = sources.look()
     other.replace(file)
     assert sources.look() != before

@@ -26,6 +26,7 @@ from pointsman.dispatch.context import RunContext, StepContext, entered
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.stored import ask_of, ask_text, step_of, step_record
 from pointsman.ledger.budgets import BudgetExceeded, Budgets
+from pointsman.routing.evidence import Finding
 from pointsman.simulator import Answer, BatchPace, Fault, Match, Rule, Scenario, Simulator, Usage
 
 Make = Callable[..., Dispatcher]
@@ -525,7 +526,8 @@ def test_an_ask_and_its_step_come_back_from_their_text_as_they_were() -> None:
                  "stop", "latency", "options"):  # fmt: skip
         assert getattr(back, name) == getattr(ask, name), name
     run = RunContext("r", "ada", ("night",), (("run:r", 5),), "free")
-    step = StepContext(run, "s", "agent", 3, "personal", Risk.HIGH, (("a/b", "why"),))
+    step = StepContext(run, "s", "agent", 3, "personal", Risk.HIGH, (("a/b", "why"),),
+                       evidence=(Finding("evidence.doubted", "no source", Tier.ADVANCED),))  # fmt: skip
     assert step_of(json.loads(json.dumps(step_record(step)))) == step
 
 

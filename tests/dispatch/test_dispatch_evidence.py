@@ -53,9 +53,9 @@ async def test_a_model_that_keeps_refusing_a_task_goes_behind_one_that_does_it(
     assert home.ledger.decisions()[-1].model == "openai/gpt-5.4-mini"
 
 
-async def test_a_conversation_stays_where_its_beginning_is_warm(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_conversation_stays_with_its_model_until_it_is_compacted(dispatcher: Make) -> None:
     home = dispatcher()
-    conversation: list[Any] = [("system", MANUAL), ("user", "What comes first?")]
+    conversation: list[Any] = [("system", "The clerk looks at the order first."), ("user", "What comes first?")]
 
     async def turn(**facts: Any) -> str:
         model = RoutedChatModel(kind="gather", tier="standard", dispatcher=home, **facts)
@@ -67,9 +67,29 @@ async def test_a_conversation_stays_where_its_beginning_is_warm(dispatcher: Make
     assert await turn() == cheapest
     conversation[1:] = [("user", "What is the first thing?")]
     assert await turn(prefer=other) == other
-    assert await turn() == other
-    (said,) = [hits["cache.warm"] for hits in _hits(home) if "cache.warm" in hits]
-    assert said.startswith(f"{other} holds ")
-    # Elsewhere nothing is warm.
+    assert [await turn() for _ in range(3)] == [other] * 3
+    told = [hits for hits in _hits(home) if "conversation.stays" in hits]
+    assert len(told) == 3
+    # Compaction: what the model was shown is no longer how the conversation begins.
+    conversation[1:3] = [("user", "In short: they asked what comes first.")]
+    assert await turn() == cheapest
     conversation[1:] = [("user", "Who looks?")]
     assert await turn() == cheapest
+
+
+async def test_a_conversation_whose_model_is_out_stays_where_it_went(dispatcher: Make, simulator: Simulator) -> None:
+    home = dispatcher()
+    model = RoutedChatModel(kind="gather", tier="standard", dispatcher=home)
+    conversation: list[Any] = [("user", "What comes first?")]
+
+    async def turn() -> str:
+        answer = await model.ainvoke(conversation)
+        conversation.extend([answer, ("user", "And then?")])
+        return str(answer.response_metadata["pointsman"]["model"])
+
+    cheapest, other = "anthropic/claude-haiku-4-5", "google/gemini-3.5-flash"
+    assert await turn() == cheapest
+    simulator.scenario = Scenario(rules=(Rule(match=Match(vendor="anthropic"), fault=Fault("overloaded")),))
+    assert await turn() == other
+    simulator.scenario = Scenario()
+    assert [await turn() for _ in range(2)] == [other] * 2

@@ -25,16 +25,17 @@ def _judging(level: str) -> Scenario:
     return Scenario(rules=(judge, Rule(answer=Answer(text="Because."))))
 
 
-async def test_a_small_model_judges_a_step_and_the_run_pays_for_it(dispatcher: Make, simulator: Simulator) -> None:
-    home = dispatcher(routing__scorer="classifier")
+async def test_a_small_model_judges_a_step_and_the_run_pays_for_it(judging: Make, simulator: Simulator) -> None:
+    home = judging()
     runtime = Runtime(home.settings)
     runtime.__dict__["dispatcher"] = home
     tiers = []
     for level in ("simple", "hard"):
         simulator.scenario = _judging(level)
         with run_scope(runtime, "test", max_cost=1.0) as run:
-            answer = await RoutedChatModel(dispatcher=home).ainvoke(QUESTION)
-            streamed = [chunk.text async for chunk in RoutedChatModel(dispatcher=home).astream(QUESTION)]
+            model = RoutedChatModel(kind="decide", dispatcher=home)
+            answer = await model.ainvoke(QUESTION)
+            streamed = [chunk.text async for chunk in model.astream(QUESTION)]
         tiers.append(answer.response_metadata["pointsman"]["tier"])
         assert "".join(map(str, streamed)) == answer.text == "Because."
         rows = home.ledger.calls(run=run.id)

@@ -161,10 +161,10 @@ async def test_flags_and_environment_still_win(tmp_path: Path) -> None:
     environ = {"POINTSMAN_ROUTING__LIMITS__ATTEMPTS": "2"}
     home = Dispatcher(load(tmp_path, environ=environ, flags={"routing.strategy": "quality"}))
     watched = Watched(home)
-    put(tmp_path / "routing.yaml", "routing: {strategy: latency, switch_margin: 0.5, limits: {attempts: 9}}")
+    put(tmp_path / "routing.yaml", "routing: {strategy: latency, history: {least: 30}, limits: {attempts: 9}}")
     await watched.passes(2)
     routing = home.policy.routing
-    assert (routing.strategy, routing.limits.attempts, routing.switch_margin) == ("quality", 2, 0.5)
+    assert (routing.strategy, routing.limits.attempts, routing.history.least) == ("quality", 2, 30)
     home.close()
 
 

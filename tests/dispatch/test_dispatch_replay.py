@@ -126,10 +126,10 @@ def test_the_policy_it_was_decided_by_changes_nothing(book: Book, tmp_path: Path
 
 # The cheaper model of the economy tier had failed; the dearer one held the conversation.
 FAILED = {"experience": {FLASH: Experience(200.0, 0.01, 1.0), MINI: Experience(200.0, 1.0, 1.0)}}
-HELD = {"experience": {FLASH: Experience(200.0, 0.4, 1.0)}, "warm": {MINI: 10**9}, "last": MINI}
+HELD = {"carried": frozenset({MINI})}
 
 
-@pytest.mark.parametrize(("evidence", "rule"), [(FAILED, "history"), (HELD, "cache.warm")])
+@pytest.mark.parametrize(("evidence", "rule"), [(FAILED, "history"), (HELD, "conversation.stays")])
 def test_a_choice_that_rested_on_evidence_is_no_change_of_the_policy(
     book: Book, tmp_path: Path, evidence: Mapping[str, Any], rule: str
 ) -> None:
@@ -142,11 +142,14 @@ def test_a_choice_that_rested_on_evidence_is_no_change_of_the_policy(
     assert (found[0].gained, found[0].lost) == ((), ())
 
 
-def test_a_warm_model_of_a_higher_tier_is_no_change_of_the_policy_either(book: Book, tmp_path: Path) -> None:
-    row = book.decided(evidence={"warm": {HAIKU: 10**9}, "last": HAIKU}, unavailable={FLASH: "down"}, messages=LONG)
-    assert (row.model, row.tier, '"cache.tier"' in row.rules) == (HAIKU, "standard", True)
-    made = replay(book.ledger, settings(tmp_path))
-    assert (made.same, made.other) == (1, 0)
+def test_a_step_that_history_raised_is_no_change_of_the_policy_either(book: Book, tmp_path: Path) -> None:
+    useless = Experience(50.0, 0.0, unusable=50.0)
+    row = book.decided(evidence={"experience": {FLASH: useless, MINI: useless}}, messages=LONG)
+    assert (row.tier, '"evidence.history"' in row.rules) == ("standard", True)
+    found: list[Replayed] = []
+    made = replay(book.ledger, settings(tmp_path), each=found.append)
+    assert (made.same, made.other, found[0].gained, found[0].lost) == (1, 0, (), ())
+    assert replay(book.ledger, settings(tmp_path, {"routing.history.enabled": False})).other == 1
 
 
 def test_a_policy_that_goes_by_no_evidence_any_more_is_told_of_what_changes(book: Book, tmp_path: Path) -> None:
@@ -299,9 +302,7 @@ def test_what_a_trained_router_would_have_measured_and_nobody_did_is_noted(book:
     row = book.decided()
     features = {**json.loads(row.features), "signals": []}
     book.ledger.record(dataclasses.replace(row, id="x", features=json.dumps(features)))
-    (note,) = replay(book.ledger, settings(tmp_path)).notes
-    assert note.startswith("1 decisions lack what this policy's router measures")
-    assert replay(book.ledger, settings(tmp_path, {"routing.scorer": "heuristic"})).notes == ()
+    assert replay(book.ledger, settings(tmp_path)).notes == ()
 
 
 def test_a_rule_about_what_is_not_recorded_is_named(book: Book, tmp_path: Path) -> None:

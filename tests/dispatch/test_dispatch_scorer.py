@@ -1,72 +1,160 @@
-"""The scorer that the policy names is the one that judges."""
+"""The scorer that the policy names judges once it has proved itself, and says in one line why it does not."""
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.catalogue import problems, proof_file
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.routing.complexity import classified, heuristic
-from pointsman.routing.learned import Learned, default, save
-from pointsman.routing.nearest import Nearest
+from pointsman.routing.complexity import classified
+from pointsman.routing.decision import Decision
+from pointsman.routing.learned import Learned, save
+from pointsman.routing.proof import Proven, fingerprint
 from pointsman.routing.request import RouteRequest
+from pointsman.routing.training import train
+
+from .conftest import prove
 
 Make = Callable[..., Dispatcher]
-TROUBLE = tuple(
-    {"role": role, "content": "Traceback (most recent call last):\n  File 'a.py', line 3\nKeyError: 'x'\n" * 20}
-    for role in ("user", "assistant", "tool", "assistant", "tool")
-)
 
 
-def test_every_scorer_can_be_named_and_has_its_own_place_in_the_policys_hash(dispatcher: Make, tmp_path: Path) -> None:
-    save(default(), tmp_path / "own.npz")
-    kinds = {
-        "heuristic": None, "classifier": None, "learned": Learned, "nearest": Nearest, "own.npz": Learned,
-        "nearest:own.npz": Nearest, "prompts": Learned,
-    }  # fmt: skip
-    policies = {name: dispatcher(routing__scorer=name).policy for name in kinds}
-    assert policies["heuristic"].scorer is heuristic
-    assert policies["classifier"].scorer is classified
-    for name, kind in kinds.items():
-        assert kind is None or type(policies[name].scorer) is kind
-        features = policies[name].features(RouteRequest(messages=TROUBLE))
-        complexity, confidence = policies[name].scorer(features)
-        assert 0 <= complexity <= 1
-        assert 0 <= confidence <= 1
-    assert len({policy.policy_hash for policy in policies.values()}) == len(kinds)
+def talk(words: int, number: int = 0) -> tuple[dict[str, str], ...]:
+    return ({"role": "user", "content": f"{number} " + "word " * words},)
 
 
-def test_the_nearest_examples_of_a_file_judge_as_those_of_the_package_it_is_a_copy_of(
-    dispatcher: Make, tmp_path: Path
+def rows() -> list[dict[str, Any]]:
+    """Short questions need little, long ones much."""
+    return [
+        {"messages": list(talk(400 if number % 2 else 4, number)), "target_tier": "high" if number % 2 else "low",
+         "instance_id": f"i{number}"}
+        for number in range(40)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def router(tmp_path: Path) -> Path:
+    save(train(rows()), tmp_path / "own.npz")
+    return tmp_path / "own.npz"
+
+
+def asked(home: Dispatcher, words: int, task: str = "chat") -> Decision:
+    return home.decide(RouteRequest(messages=talk(words), task=task))
+
+
+def hits(decision: Decision) -> dict[str, str]:
+    return {hit.id: hit.reason for hit in decision.rules}
+
+
+def test_a_router_that_has_proved_itself_judges_the_tasks_it_was_measured_at(dispatcher: Make, router: Path) -> None:
+    prove(dispatcher(routing__scorer="own.npz").settings, fingerprint(router), "chat")
+    home = dispatcher(routing__scorer="own.npz")
+    assert isinstance(home.policy.scorer, Proven)
+    assert isinstance(home.policy.scorer.scorer, Learned)
+    assert [asked(home, words).tier.value for words in (4, 400)] == ["economy", "frontier"]
+    assert "scorer.unproven" not in hits(asked(home, 4))
+    elsewhere = asked(home, 400, "plan")
+    assert (elsewhere.tier.value, elsewhere.features.signals) == ("economy", ())
+    assert "own.npz is not used: it was not measured at plan" in hits(elsewhere)["scorer.unproven"]
+
+
+def test_without_proof_the_rules_decide_and_that_is_said_on_loading_checking_and_explaining(
+    dispatcher: Make, router: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save(default(), tmp_path / "own.npz")
-    built_in, copied = (dispatcher(routing__scorer=name).policy for name in ("nearest", "nearest:own.npz"))
-    features = built_in.features(RouteRequest(messages=TROUBLE))
-    assert features == copied.features(RouteRequest(messages=TROUBLE))
-    assert built_in.scorer(features) == copied.scorer(features)
+    with caplog.at_level(logging.WARNING):
+        home = dispatcher(routing__scorer="own.npz")
+    said = "own.npz is not used: nothing proves that it helps; run 'pointsman router eval FILE --router ROUTER'"
+    assert any(said in record.getMessage() for record in caplog.records)
+    assert [str(one) for one in problems(home.settings, home.policy) if said in str(one)]
+    decision = asked(home, 400)
+    assert (decision.tier.value, home.policy.scorer) == ("economy", None)
+    assert hits(decision)["scorer.unproven"].startswith(said)
 
 
-def test_a_router_for_prompts_reads_the_question_by_its_embedding(dispatcher: Make, tmp_path: Path) -> None:
-    save(default("prompts"), tmp_path / "own.npz")
-    known = "A pen costs as much as a pencil and an eraser. A pencil costs $1.20 and an eraser $0.30. What cost 8 pens?"
-    asked = RouteRequest(messages=({"role": "user", "content": known},))
-    for name in ("prompts", "own.npz"):
-        policy = dispatcher(routing__scorer=name).policy
-        length, correction, evidence = policy.features(asked).signals
-        assert length > 0
-        assert evidence > 0
-        assert correction != 0
+def test_a_proof_holds_for_that_very_router_and_those_rules(dispatcher: Make, router: Path) -> None:
+    settings = dispatcher(routing__scorer="own.npz").settings
+    prove(settings, fingerprint(router), "chat")
+    mine = {"id": "mine", "reason": "x", "when": {"complexity": {"min": 0.1}}, "tier": "frontier"}
+    changed = dispatcher(routing__scorer="own.npz", routing__rules=[mine])
+    assert "the rules have changed since it was measured" in changed.policy.unused
+    floors = dispatcher(routing__scorer="own.npz", risk__floors={"low": "standard"})
+    assert "the rules have changed since it was measured" in floors.policy.unused
+    save(train([*rows(), {**rows()[0], "instance_id": "another"}]), router)
+    assert "it is not the one that was measured" in dispatcher(routing__scorer="own.npz").policy.unused
 
 
-@pytest.mark.parametrize("name", ["nearest:none.npz", "none.npz", "nearests"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"over_majority": [3.0, 0.0, 6.0]}, "does not beat the commonest tier of the workload: +3 [+0, +6]"),
+        ({"over_length": [3.0, -0.1, 6.0]}, "does not beat plain length: +3 [-0.1, +6]"),
+        ({"instances": 19}, "19 instances are too few, 20 are needed"),
+    ],
+)
+def test_a_router_that_does_not_beat_both_is_not_used(
+    dispatcher: Make, router: Path, change: dict[str, Any], said: str
+) -> None:
+    settings = dispatcher(routing__scorer="own.npz").settings
+    prove(settings, fingerprint(router), "chat")
+    stored = json.loads(proof_file(settings).read_text())
+    stored["tasks"]["chat"] |= change
+    proof_file(settings).write_text(json.dumps(stored))
+    home = dispatcher(routing__scorer="own.npz")
+    assert home.policy.scorer is None
+    assert said in home.policy.unused
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": "x"}',
+        "not JSON",
+        '{"format": "pointsman-proof/1", "tasks": {"chat": {"instances": 1}}}',
+    ],
+)
+def test_a_proof_that_is_none_is_refused_in_one_line(dispatcher: Make, router: Path, text: str) -> None:
+    router.with_name("own.npz.proof.json").write_text(text)
+    with pytest.raises(ConfigError, match="is no proof of a router"):
+        dispatcher(routing__scorer="own.npz")
+
+
+def test_a_step_unlike_all_it_learned_from_is_left_to_the_rules(dispatcher: Make, router: Path) -> None:
+    prove(dispatcher(routing__scorer="own.npz").settings, fingerprint(router), "chat")
+    home = dispatcher(routing__scorer="own.npz")
+    strange = tuple(
+        {"role": role, "content": "def f(x):\n    return x;\n" * 900} for role in ("user", "assistant") * 20
+    )
+    decision = home.decide(RouteRequest(messages=strange))
+    assert (decision.tier.value, decision.confidence) == ("economy", 1.0)
+
+
+def test_each_scorer_has_its_own_place_in_the_policys_hash(dispatcher: Make, judging: Make, router: Path) -> None:
+    prove(dispatcher(routing__scorer="own.npz").settings, fingerprint(router), "chat")
+    homes = [dispatcher(), dispatcher(routing__scorer="own.npz"), judging()]
+    assert len({home.policy.policy_hash for home in homes}) == 3
+    assert homes[0].policy.scorer is None
+    assert isinstance(homes[2].policy.scorer, Proven)
+    assert homes[2].policy.scorer.scorer is classified
+
+
+def test_a_rule_of_ones_own_that_asks_for_a_complexity_nobody_judges_is_told(dispatcher: Make) -> None:
+    rule = {"id": "mine", "reason": "x", "when": {"complexity": {"min": 0.5}}, "tier": "advanced"}
+    home = dispatcher(routing__rules=[rule])
+    assert "rule mine: can never apply: nobody judges complexity; name a proven scorer" in [
+        str(one) for one in problems(home.settings, home.policy)
+    ]
+    assert not [one for one in problems(dispatcher().settings, dispatcher().policy) if "complexity" in str(one)]
+
+
+@pytest.mark.parametrize("name", ["none.npz", "learned", "heuristic", "nearest"])
 def test_a_router_file_that_is_not_there_is_refused_in_one_line(dispatcher: Make, name: str) -> None:
     with pytest.raises(ConfigError, match="there is no such router file"):
         dispatcher(routing__scorer=name)
-
-
-def test_nearest_wants_labelled_steps_and_says_so(dispatcher: Make, tmp_path: Path) -> None:
-    save(default("prompts"), tmp_path / "prompts.npz")
-    with pytest.raises(ConfigError, match="labelled steps"):
-        dispatcher(routing__scorer="nearest:prompts.npz")

@@ -14,7 +14,7 @@ from pointsman.configs.catalogue import ModelCard
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import RoutingPolicy, Settings
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
-from pointsman.routing.complexity import LEVELS, claimed, classified, heuristic
+from pointsman.routing.complexity import claimed, classified
 from pointsman.routing.decide import decide
 from pointsman.routing.dependence import depends_on_complexity
 from pointsman.routing.explain import replay
@@ -22,11 +22,10 @@ from pointsman.routing.features import Features, extract, features_dict, from_di
 from pointsman.routing.policy import Policy
 from pointsman.routing.request import Circumstances, RouteRequest
 
-LEVEL = st.sampled_from(list(LEVELS))
 SHARE = st.floats(0, 1)
 FEATURES = st.builds(
     Features,
-    kind=st.sampled_from([*StepKind, "undeclared"]),
+    kind=st.sampled_from(StepKind),
     task=st.sampled_from(["chat", "code", "classify"]),
     effects=st.sampled_from([(), (Effect.READ,), (Effect.WRITE,), (Effect.DESTRUCTIVE,)]),
     risk=st.sampled_from([None, *Risk]),
@@ -36,10 +35,9 @@ FEATURES = st.builds(
     tests_failed=st.integers(0, 5),
     tokens=st.integers(0, 50_000),
     code_share=SHARE,
-    thought=st.integers(0, 4),
     tags=st.sampled_from([(), ("vip",)]),
 )
-HARD = Features(kind="undeclared", tool_results=4, tests_failed=3, code_share=0.5, thought=3, tokens=4000)
+STEP = Features(kind="gather", tool_results=4, tokens=4000)
 
 
 @pytest.fixture(scope="session")
@@ -48,26 +46,17 @@ def judging(settings: Settings, catalogue: tuple[ModelCard, ...]) -> Policy:
     return Policy.compile(settings.routing, settings.risk, catalogue, scorer=classified)
 
 
-def test_without_a_judgement_the_heuristic_judges() -> None:
-    assert classified(HARD) == heuristic(HARD)
+def test_without_a_judgement_the_rules_decide_alone(judging: Policy, policy: Policy) -> None:
+    assert classified(STEP) is None
+    assert decide(STEP, judging).tier == decide(STEP, policy).tier
+    assert depends_on_complexity(STEP, judging)
+    assert not depends_on_complexity(STEP, policy)
 
 
 def test_the_further_apart_looks_and_worst_case_lie_the_less_a_word_counts() -> None:
     sure, less, unsure = (claimed("simple", hardest)[1] for hardest in ("simple", "middling", "hard"))
     assert sure > less > 0.5 > unsure
     assert claimed("hard", "simple")[1] == claimed("trivial", "extreme")[1] == unsure
-
-
-@settings(deadline=None)
-@given(FEATURES, LEVEL, LEVEL)
-def test_a_judgement_that_is_not_trusted_never_lowers_the_complexity(
-    features: Features, level: str, hardest: str
-) -> None:
-    complexity, confidence = classified(replace(features, judged=claimed(level, hardest)))
-    assert 0 <= complexity <= 1
-    assert 0 <= confidence <= 0.7
-    if confidence < 0.5:
-        assert complexity >= heuristic(features)[0]
 
 
 @settings(deadline=None)
@@ -81,13 +70,11 @@ def test_no_judgement_moves_a_step_below_its_floor(
     assert swayed.tier.rank >= swayed.floor.rank
 
 
-def test_a_text_that_talks_its_judge_down_gains_less_than_a_band(judging: Policy) -> None:
-    honest = decide(HARD, judging)
-    fooled = decide(replace(HARD, judged=claimed("trivial", "trivial")), judging)
-    assert honest.complexity > 0.35
-    assert fooled.complexity == honest.complexity
-    assert fooled.confidence < 0.5
-    assert fooled.tier.rank >= honest.tier.rank
+def test_a_text_that_talks_its_judge_down_gains_nothing_on_what_is_declared(judging: Policy, policy: Policy) -> None:
+    for declared in ({"tier": Tier.ADVANCED}, {"kind": "decide"}, {"risk": Risk.HIGH}):
+        features = replace(STEP, **declared)
+        fooled = decide(replace(features, judged=claimed("trivial", "trivial")), judging)
+        assert fooled.tier >= decide(features, policy).tier
 
 
 @settings(deadline=None, max_examples=300)

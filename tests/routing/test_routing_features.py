@@ -31,9 +31,9 @@ def tool(content: Any, **more: Any) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": "1", "content": content, **more}
 
 
-def test_a_request_that_declares_nothing_is_undeclared_and_has_no_effects() -> None:
+def test_a_request_that_declares_nothing_transforms_and_has_no_effects() -> None:
     features = extract(RouteRequest())
-    assert (features.kind, features.effects, features.worst_effect, features.tools) == ("undeclared", (), None, 0)
+    assert (features.kind, features.effects, features.worst_effect, features.tools) == ("transform", (), None, 0)
 
 
 def test_tools_bound_without_effects_count_as_destructive() -> None:

@@ -14,6 +14,7 @@ from pointsman.configs.features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_
 from pointsman.configs.schema import RoutingPolicy, Settings, StepRiskPolicy
 from pointsman.configs.words import Effect, FailureKind, Risk, StepKind, Tier
 from pointsman.routing.decide import decide
+from pointsman.routing.evidence import Finding
 from pointsman.routing.experience import Experience
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.features import extract
@@ -97,7 +98,6 @@ def policies(draw: st.DrawFn) -> Policy:
     ]
     routing = RoutingPolicy(
         strategy=draw(st.sampled_from(["cost", "latency", "quality", "balanced"])),
-        switch_margin=draw(st.sampled_from([0.0, 0.1, 1.0])),
         rules=rules,
         approved=draw(mostly(None, [*MODELS[:4], "c"])),
         limits={"tiers": draw(mostly(None, [Tier.ECONOMY, Tier.FRONTIER]))},
@@ -142,6 +142,8 @@ REQUESTS = st.builds(
     max_output=st.sampled_from([100, 5_000]),
     user_class=st.sampled_from(TEXTS["user_class"]),
     tags=st.lists(st.sampled_from(TEXTS["tag"])).map(tuple),
+    only_reads=st.booleans(),
+    evidence=mostly((), (Finding("evidence.doubted", "doubted", Tier.ADVANCED),), (Finding("evidence.x", "seen"),)),
 )
 EXPERIENCES = st.builds(
     Experience,
@@ -155,14 +157,12 @@ MOMENTS = st.builds(
     Circumstances,
     unavailable=mostly({}, {"a": "down"}, {"b/1": "down", "c": "down"}),
     tried=mostly(frozenset(), frozenset({"a/0", "c/2"})),
-    at_least=mostly(None, *Tier),
     needs_price=mostly(False, True),
     budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),
     funds=mostly(None, Funds(0.01, 0.0, 1), Funds(0.01, 0.009, 2), Funds(0.0, 0.01, 1)),
     down=st.sampled_from([frozenset(), frozenset({"a"})]),
     experience=mostly({}) | st.dictionaries(st.sampled_from(MODELS), EXPERIENCES),
-    warm=mostly({}) | st.dictionaries(st.sampled_from(MODELS), st.sampled_from([5, 10**6])),
-    last=st.none() | st.sampled_from(MODELS),
+    carried=mostly(frozenset()) | st.frozensets(st.sampled_from(MODELS), max_size=3),
     proven=mostly(None, "a/1", "c/0"),
 )
 
@@ -179,7 +179,8 @@ def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest
     assert all(rejection.reason and "\n" not in rejection.reason for rejection in decision.rejected)
 
     # No candidate is below the floor, below the tier chosen, or below where a fallback started.
-    least = max(decision.floor, decision.tier, moment.at_least or Tier.ONDEVICE)
+    demands = [finding.at_least for finding in request.evidence if finding.at_least is not None]
+    least = max(decision.floor, decision.tier, *demands)
     assert all(card.tier >= least for card in chosen)
     assert decision.tier >= decision.floor == policy.floor(decision.risk)
     assert request.risk is None or decision.risk >= request.risk
@@ -205,21 +206,16 @@ def test_evidence_changes_the_order_and_nothing_that_stands_above_it(
     policy: Policy, request: RouteRequest, moment: Circumstances
 ) -> None:
     moment = replace(moment, proven=None)
-    bare = replace(moment, experience={}, warm={}, last=None)
+    bare = replace(moment, experience={}, carried=frozenset())
     decision, plain = decide(extract(request), policy, moment), decide(extract(request), policy, bare)
     said = {hit.id for hit in decision.rules}
-    tiers = {card.id: card.tier for card in policy.catalogue}
 
-    # Who may run is the same, unless a model of a higher tier holds the conversation: then those below are left out.
-    if "cache.tier" not in said:
-        assert sorted(decision.candidates) == sorted(plain.candidates)
-        assert (decision.tier, decision.rejected) == (plain.tier, plain.rejected)
-    else:
-        assert decision.model == moment.last
-        assert sorted(decision.candidates) == sorted(name for name in plain.candidates if tiers[name] >= decision.tier)
+    # Who may run is the same.
+    assert sorted(decision.candidates) == sorted(plain.candidates)
+    assert (decision.tier, decision.rejected) == (plain.tier, plain.rejected)
 
     # A first candidate that differs is explained; what the caller or a rule names is not moved.
-    assert decision.model == plain.model or said & {"history", "cache.warm", "cache.tier"}
+    assert decision.model == plain.model or said & {"history", "conversation.stays"}
     assert said >= {hit.id for hit in plain.rules}
     if plain.model is not None and plain.model == request.model and "agent.asks" in said:
         assert decision.model == plain.model

@@ -15,11 +15,16 @@ from pointsman.routing.policy import Policy
 from pointsman.routing.request import RouteRequest
 from pointsman.routing.risk import compile_floors, floor, step_risk
 
+CALLED = (
+    {"role": "user", "content": "Go on."},
+    {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "name": "look", "args": {}}]},
+    {"role": "tool", "tool_call_id": "1", "content": "done"},
+)
+
 # Id of every built-in rule -> a request that triggers it, one as near to it that does not, and the risk it gives.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Risk]] = {
     "step.decides": ({"kind": "decide"}, {"kind": "gather"}, Risk.MEDIUM),
     "step.acts": ({"kind": "act"}, {"kind": "transform"}, Risk.MEDIUM),
-    "step.kind-undeclared": ({}, {"kind": "transform"}, Risk.MEDIUM),
     "reach.writes": (
         {"kind": "gather", "effects": ["read", "write"]},
         {"kind": "gather", "effects": ["read"]},
@@ -51,6 +56,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Risk]] = {
         {"kind": "gather", "sensitivity": "personal"},
         Risk.HIGH,
     ),
+    "transcript.destroyed": ({"messages": CALLED}, {"messages": CALLED, "called": {"look": "read"}}, Risk.MEDIUM),
     "plan.many-depend": ({"kind": "gather", "dependents": 3}, {"kind": "gather", "dependents": 2}, Risk.MEDIUM),
 }
 
@@ -111,7 +117,8 @@ def test_no_wording_of_a_message_changes_a_risk(policy: Policy, messages: list[d
     for applies, spared, _ in CASES.values():
         for declared in (applies, spared):
             silent = judged(policy, **declared)
-            assert judged(policy, messages=tuple(messages), **declared) == silent
+            spoken = {**declared, "messages": (*messages, *declared.get("messages", ()))}
+            assert judged(policy, **spoken) == silent
 
 
 def test_an_unknown_risk_has_the_floor_of_a_high_one(policy: Policy) -> None:

@@ -9,26 +9,22 @@ import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import Settings
 from pointsman.routing.decision import Decision
+from pointsman.routing.features import Features
+from pointsman.routing.policy import Policy
 from pointsman.routing.request import Circumstances
 
 Decide = Callable[..., Decision]
 
 IMAGE = ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]},)
-PROGRAM = "def total(items):\n    return sum(item.price * item.count for item in items if item._paid == True)\n" * 9
-FAILED = {"role": "tool", "content": f"{PROGRAM}\nTraceback (most recent call last):\nValueError: no"}
-QUESTION = ({"role": "user", "content": f"Debug this and explain why there is a deadlock:\n{PROGRAM}"},)
-LOOK = {"role": "assistant", "content": "I look."}
-WORK = (*QUESTION, LOOK, {"role": "tool", "content": PROGRAM}, {"role": "tool", "content": PROGRAM})
-HARD = (*QUESTION, LOOK, FAILED, FAILED, FAILED)
 
 # Id of every built-in rule -> a request that triggers it, and one that does not.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "task.on-device": ({"kind": "transform", "task": "classify"}, {"kind": "decide", "task": "classify"}),
     "task.code": ({"kind": "gather", "task": "code"}, {"kind": "gather", "task": "chat"}),
     "task.vision": ({"kind": "gather", "messages": IMAGE}, {"kind": "gather"}),
-    "complexity.extreme": ({"kind": "act", "messages": HARD}, {"kind": "act", "messages": QUESTION}),
-    "complexity.high": ({"kind": "act", "messages": WORK}, {"kind": "act", "messages": QUESTION}),
-    "complexity.middling": ({"kind": "act", "messages": QUESTION}, {"kind": "act", "messages": WORK}),
+    "complexity.extreme": ({"task": "0.9"}, {"task": "0.8"}),
+    "complexity.high": ({"task": "0.7"}, {"task": "0.9"}),
+    "complexity.middling": ({"task": "0.4"}, {"task": "0.3"}),
     "default.economy": ({"kind": "gather"}, {"kind": "transform", "task": "classify"}),
 }
 
@@ -41,11 +37,24 @@ def test_every_built_in_routing_rule_has_a_case_here(settings: Settings) -> None
     assert set(CASES) == {rule.id for rule in settings.routing.rules}
 
 
+def scored(features: Features) -> tuple[float, float] | None:
+    """Complexity as the task is named, for tasks that are numbers."""
+    return (float(features.task), 1.0) if features.task[:1].isdigit() else None
+
+
 @pytest.mark.parametrize("rule", CASES)
-def test_a_built_in_routing_rule_applies_where_it_should_and_not_elsewhere(route: Decide, rule: str) -> None:
+def test_a_built_in_routing_rule_applies_where_it_should_and_not_elsewhere(
+    route: Decide, settings: Settings, catalogue: Any, rule: str
+) -> None:
     applies, spared = CASES[rule]
-    assert rule in applied(route(**applies))
-    assert rule not in applied(route(**spared))
+    by = Policy.compile(settings.routing, settings.risk, catalogue, scorer=scored)
+    assert rule in applied(route(by=by, **applies))
+    assert rule not in applied(route(by=by, **spared))
+
+
+@pytest.mark.parametrize("task", ["0.4", "0.9"])
+def test_by_default_nobody_judges_complexity(route: Decide, task: str) -> None:
+    assert applied(route(task=task)) == {"default.economy"}
 
 
 @pytest.mark.parametrize(

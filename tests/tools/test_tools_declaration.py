@@ -18,6 +18,7 @@ from langchain_core.tools import tool as langchain_tool
 from pointsman.configs.errors import ConfigError, PointsmanError
 from pointsman.configs.words import Effect
 from pointsman.tools import Declaration, ToolFailed, call_facts, declaration_of, declare, effect_of, tool
+from pointsman.tools.base import only_reads
 from pydantic import BaseModel, ValidationError
 from pydantic import Field as PydanticField
 
@@ -138,7 +139,8 @@ def test_the_declaration_survives_copies_and_bindings() -> None:
 
 
 def test_a_declared_tool_can_be_dumped_as_json_for_a_trace() -> None:
-    assert '"pointsman":{"effect":"destructive","target":"table","reversible":false}' in prune.model_dump_json()
+    declared = '"pointsman":{"effect":"destructive","target":"table","reversible":false,"only_reads":false}'
+    assert declared in prune.model_dump_json()
 
 
 def test_declare_leaves_the_tool_it_was_given_as_it_was() -> None:
@@ -271,3 +273,35 @@ def test_importing_the_tools_or_their_errors_loads_no_langchain() -> None:
         "sys.exit(any(name.split('.')[0].startswith('lang') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_a_tool_that_leaves_the_machine_may_declare_that_it_only_reads() -> None:
+    @tool(effect="external", only_reads=True)
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        return city
+
+    @tool(effect="external")
+    def post(text: str) -> str:
+        """Post a text."""
+        return text
+
+    @tool(effect="read")
+    def look(key: str) -> str:
+        """Look it up."""
+        return key
+
+    assert effect_of(weather) is Effect.EXTERNAL
+    assert only_reads([weather, look])
+    assert only_reads([])
+    assert not only_reads([weather, post])
+
+
+@pytest.mark.parametrize("effect", ["read", "write", "destructive", lambda arguments: "external"])
+def test_only_reads_goes_with_an_external_effect_alone(effect: Any) -> None:
+    with pytest.raises(ConfigError, match="only_reads goes with the effect 'external'"):
+
+        @tool(effect=effect, only_reads=True)
+        def some(text: str) -> str:
+            """Do something."""
+            return text
