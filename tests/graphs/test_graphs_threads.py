@@ -131,7 +131,7 @@ def test_threads_of_runs_that_go_on_at_the_same_time_are_never_mixed_up(
     def one(number: int, way: str) -> RunResult:
         return _asking(home, way, pool, errors).run("Go", user=f"u{number}", runtime=home)
 
-    with ThreadPoolExecutor(4) as callers:
+    with ThreadPoolExecutor(len(together)) as callers:
         results = list(callers.map(one, range(len(together)), together))
     assert errors == []
     assert [len(result.calls) for result in results] == [12] * len(together)
