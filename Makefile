@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files '*.py' '*.yaml' pyproject.toml 2>/dev/null)
 
-.PHONY: demo test check lock clean
+.PHONY: demo test core check lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
+
+# A quick part of the tests that reaches every layer and every vendor's client: what other versions are tried with.
+core: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 @.ci/core
 
 # Everything the continuous integration holds, besides the tests.
 check: $(VENV)/.test
