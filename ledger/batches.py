@@ -168,10 +168,10 @@ class BatchBook:
         """
         names = "batch, place, part, state, call, facts, ask, worst, cost, reply, error"
         query = (
-            f"SELECT {names} FROM batch_asks WHERE batch = ?1 AND (?2 IS NULL OR part = ?2) "  # noqa: S608 - our own words
-            "AND (?3 IS NULL OR state = ?3) ORDER BY place"
+            f"SELECT {names} FROM batch_asks WHERE batch = ? AND (? IS NULL OR part = ?) "  # noqa: S608 - our own words
+            "AND (? IS NULL OR state = ?) ORDER BY place"
         )
-        return [AskRow(*row) for row in self._file.read(query, batch, part, state)]
+        return [AskRow(*row) for row in self._file.read(query, batch, part, part, state, state)]
 
     def update(self, part: PartRow) -> None:
         """Write down how a part stands."""

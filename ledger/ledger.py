@@ -158,8 +158,8 @@ class Ledger:
         """
         with self.reading() as connection:
             # In two halves, since SQLite's sum overflows where money does not.
-            query = f"SELECT sum(cost / ?1), sum(cost % ?1), sum({UNPRICED}) FROM calls WHERE run = ?2"  # noqa: S608 - our own words
-            high, low, unknown = connection.execute(query, (HALF, run)).fetchone()
+            query = f"SELECT sum(cost / ?), sum(cost % ?), sum({UNPRICED}) FROM calls WHERE run = ?"  # noqa: S608 - our own words
+            high, low, unknown = connection.execute(query, (HALF, HALF, run)).fetchone()
         return (high or 0) * HALF + (low or 0), unknown or 0
 
     def verify(self) -> list[Break]:

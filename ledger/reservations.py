@@ -144,8 +144,8 @@ class FileStore:
                 (reservation, owner, amount, int(sent), time.time()),
             )
             connection.executemany(
-                "INSERT INTO scopes (name, spent, reserved) VALUES (?, 0, ?2) "
-                "ON CONFLICT (name) DO UPDATE SET reserved = reserved + ?2",
+                "INSERT INTO scopes (name, spent, reserved) VALUES (?, 0, ?) "
+                "ON CONFLICT (name) DO UPDATE SET reserved = reserved + excluded.reserved",
                 [(name, amount) for name in scopes],
             )
             connection.executemany(

@@ -143,7 +143,7 @@ async def test_a_cancelled_call_gives_its_reservation_back(dispatcher: Make, sim
     home = dispatcher()
     with capped(home, max_cost=1.0) as run:
         call = asyncio.create_task(_model(home).ainvoke("Tell me about the Cam"))
-        while home.budgets.totals(f"run:{run}")[1] == 0:
+        while home.budgets.totals(f"run:{run}")[1] == 0 and not call.done():
             await asyncio.sleep(0.01)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
