@@ -1,10 +1,23 @@
-"""A clean environment for every test: no keys, no configuration of the user's, a folder of its own."""
+"""A clean environment for every test: no keys, no configuration of the user's, a folder and a clock of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from weakref import WeakSet
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "pointsman", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("pointsman")
 
 KEYS = ("_API_KEY", "AWS_", "GOOGLE_", "POINTSMAN_", "LANGSMITH_", "LANGCHAIN_")
 
@@ -17,3 +30,54 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+
+
+class Leap:
+    """The clock of every event loop, which a test sets forward instead of waiting for a time limit to pass.
+
+    Limits can then be so long that no busy machine reaches them by itself. Clients that are not asynchronous wait in
+    the operating system and are not moved.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+
+    def time(self, loop: asyncio.AbstractEventLoop) -> float:
+        """What the loop takes for the time, in seconds."""
+        self._loops.add(loop)
+        return time.monotonic() + self._ahead
+
+    def forward(self, seconds: float) -> None:
+        """Let that much time be over, in every loop at once."""
+        self._ahead += seconds
+        for loop in list(self._loops):
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(lambda: None)
+
+    @contextmanager
+    def when(self, happened: Callable[[], bool], seconds: float) -> Iterator[None]:
+        """Go forward as soon as something has happened that the body waits behind."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.005):
+                if happened():
+                    self.forward(seconds)
+                    return
+
+        watcher = threading.Thread(target=watch, name="leap")
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+
+@pytest.fixture
+def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
+    """A clock that is set forward."""
+    clock = Leap()
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: clock.time(loop))
+    return clock

@@ -121,12 +121,13 @@ async def test_nobody_is_asked_under_another_scorer(dispatcher: Make, simulator:
     ],
 )
 async def test_whatever_goes_wrong_the_heuristic_judges_without_a_second_try(
-    dispatcher: Make, simulator: Simulator, fault: Fault, kind: str
+    dispatcher: Make, simulator: Simulator, leap: Any, fault: Fault, kind: str
 ) -> None:
     simulator.scenario = playing(Rule(fault=fault))
-    home = judging(dispatcher, routing__classifier={"timeout": 0.4})
+    home = judging(dispatcher, routing__classifier={"timeout": 60})
     ask = asked()
-    assert await judged(home, ask) == (plain := features_of(home, ask))
+    with leap.when(lambda: bool(simulator.log) and fault.kind == "hang", 61):
+        assert await judged(home, ask) == (plain := features_of(home, ask))
     assert decide(plain, home.policy).complexity == heuristic(plain)[0]
     assert len(simulator.log) == 1
     assert [row.failure for row in own_calls(home)] == [kind]
@@ -170,11 +171,13 @@ async def test_a_breaker_that_others_opened_does_not_keep_it_from_asking(
     assert (await judged(home, asked())).judged is not None
 
 
-async def test_it_has_a_quarter_of_the_steps_deadline_at_most(dispatcher: Make, simulator: Simulator) -> None:
+async def test_it_has_a_quarter_of_the_steps_deadline_at_most(
+    dispatcher: Make, simulator: Simulator, leap: Any
+) -> None:
     simulator.scenario = playing(Rule(fault=Fault("hang")))
-    home = judging(dispatcher, routing__classifier={"timeout": 60})
-    async with asyncio.timeout(20):
-        assert (await judged(home, asked(deadline=1.0))).judged is None
+    home = judging(dispatcher, routing__classifier={"timeout": 600})
+    with leap.when(lambda: bool(simulator.log), 101):
+        assert (await judged(home, asked(deadline=400))).judged is None
     assert [row.failure for row in own_calls(home)] == ["timeout"]
 
 
@@ -247,12 +250,13 @@ async def test_a_budget_that_is_too_small_leaves_it_to_the_heuristic(
     assert home.budgets.totals("run:r") == (0, 0)
 
 
-async def test_what_was_reserved_is_given_back_or_charged(dispatcher: Make, simulator: Simulator) -> None:
-    home = judging(dispatcher, routing__classifier={"timeout": 0.4})
+async def test_what_was_reserved_is_given_back_or_charged(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
+    home = judging(dispatcher, routing__classifier={"timeout": 60})
     charged = {}
     for kind in ("overloaded", "hang"):
         simulator.scenario = playing(Rule(fault=Fault(kind)))
-        with entered(StepContext(run=RunContext(id=kind, caps=((f"run:{kind}", 10**12),)))):
+        hangs = leap.when(lambda: any(served.fault == "hang" for served in simulator.log), 61)
+        with entered(StepContext(run=RunContext(id=kind, caps=((f"run:{kind}", 10**12),)))), hangs:
             await judged(home, asked())
         spent, reserved = home.budgets.totals(f"run:{kind}")
         assert reserved == 0
@@ -265,9 +269,8 @@ async def test_a_caller_who_leaves_takes_the_question_along(dispatcher: Make, si
     home = judging(dispatcher, routing__classifier={"timeout": 60})
     with entered(StepContext(run=RunContext(id="r", caps=(("run:r", 10**12),)))):
         task = asyncio.create_task(judged(home, asked()))
-        async with asyncio.timeout(20):
-            while home.budgets.totals("run:r") == (0, 0):
-                await asyncio.sleep(0.01)
+        while home.budgets.totals("run:r") == (0, 0) and not task.done():
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

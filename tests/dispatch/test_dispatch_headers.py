@@ -116,7 +116,7 @@ async def test_configured_limits_spread_calls_before_the_provider_has_to_refuse(
 
 async def test_a_limit_on_tokens_is_kept_as_configured(dispatcher: Make, simulator: Simulator) -> None:
     name = "openai/gpt-5.4-mini"
-    home = dispatcher(routing__approved=[name], routing__limits={"deadline": 0.5}, **{f"models__{name}__tpm": 300})
+    home = dispatcher(routing__approved=[name], routing__limits={"deadline": 30}, **{f"models__{name}__tpm": 300})
     model = _one(home, name, max_output=250)
     await model.ainvoke("Tell me about the Cam")
     with pytest.raises(AllFailed, match="tokens"):
