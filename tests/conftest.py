@@ -6,8 +6,9 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 from weakref import WeakSet
 
 import hypothesis
@@ -32,8 +33,11 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
 
 
+T = TypeVar("T")
+
+
 class Leap:
-    """The clock of every event loop, which a test sets forward instead of waiting for a time limit to pass.
+    """`time.monotonic` and the clock of every event loop, set forward by a test instead of waiting for a time limit.
 
     Limits can then be so long that no busy machine reaches them by itself. Clients that are not asynchronous wait in
     the operating system and are not moved.
@@ -42,11 +46,16 @@ class Leap:
     def __init__(self) -> None:
         self._ahead = 0.0
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self._clock = time.monotonic
 
-    def time(self, loop: asyncio.AbstractEventLoop) -> float:
-        """What the loop takes for the time, in seconds."""
+    def now(self) -> float:
+        """The time in seconds, from any beginning."""
+        return self._clock() + self._ahead
+
+    def of_loop(self, loop: asyncio.AbstractEventLoop) -> float:
+        """What the loop takes for the time, which is woken from now on when the time is set forward."""
         self._loops.add(loop)
-        return time.monotonic() + self._ahead
+        return self.now()
 
     def forward(self, seconds: float) -> None:
         """Let that much time be over, in every loop at once."""
@@ -54,6 +63,14 @@ class Leap:
         for loop in list(self._loops):
             with suppress(RuntimeError):  # it is closed
                 loop.call_soon_threadsafe(lambda: None)
+
+    async def through(self, work: Awaitable[T], step: float) -> T:
+        """Await work while that much time goes by every hundredth of a second."""
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            self.forward(step)
+            await asyncio.sleep(0.01)
+        return await task
 
     @contextmanager
     def when(self, happened: Callable[[], bool], seconds: float) -> Iterator[None]:
@@ -79,5 +96,6 @@ class Leap:
 def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
     """A clock that is set forward."""
     clock = Leap()
-    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: clock.time(loop))
+    monkeypatch.setattr(time, "monotonic", clock.now)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: clock.of_loop(loop))
     return clock

@@ -422,7 +422,7 @@ class _Process:
 
     def killed_within_submit(self, simulator: Simulator) -> None:
         with self.start("submit") as process:
-            limit = time.monotonic() + 60
+            limit = time.monotonic() + 240
             while not any(served.fault == "hang" for served in simulator.log):
                 assert time.monotonic() < limit
                 assert process.poll() is None
@@ -431,7 +431,7 @@ class _Process:
 
     def collect(self, batch: str) -> list[str]:
         with self.start(batch) as process:
-            out, _ = process.communicate(timeout=90)
+            out, _ = process.communicate(timeout=240)
         assert process.returncode == 0
         return out.splitlines()
 

@@ -109,12 +109,8 @@ async def test_when_both_fail_the_next_is_asked_until_nobody_is_left(
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("overloaded"), latency=Latency(ms=400_000)),))
     home = dispatcher(routing__limits={**CALM, "attempts": 4})
-    call = asyncio.create_task(_model(home, latency="critical").ainvoke("Tell me about the Cam"))
-    while not call.done():
-        leap.forward(5)
-        await asyncio.sleep(0.01)
     with pytest.raises(AllFailed) as failed:
-        await call
+        await leap.through(_model(home, latency="critical").ainvoke("Tell me about the Cam"), 5)
     assert len(failed.value.failures) == 4
 
 
