@@ -241,7 +241,7 @@ async def test_only_one_at_a_time_works_on_a_batch(batches: Desk, simulator: Sim
     simulator.scenario = Scenario(batches=BatchPace(seconds=3600))
     _, waiting = batches()
     batch = await waiting.submit(_asks("one"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(240):
         collecting = asyncio.create_task(waiting.collect(batch, pause=30))
         while sum(served.endpoint == "batches" for served in simulator.log) < 3:
             await asyncio.sleep(0.01)

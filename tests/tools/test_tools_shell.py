@@ -116,7 +116,7 @@ async def test_killing_the_group_alone_would_miss_a_child_with_its_own_session(m
         assert process.stdout is not None
         child = int(process.stdout.readline())
         try:
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(240):
                 while os.getsid(child) != child:
                     await asyncio.sleep(0.01)
             os.killpg(process.pid, signal.SIGKILL)
@@ -153,7 +153,7 @@ async def test_the_tree_ends_when_pointsman_itself_is_killed(tmp_path: Path, mar
         await asyncio.sleep(0.02)
     process.kill()
     await process.wait()
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         while _alive(mark):
             await asyncio.sleep(0.02)
 
