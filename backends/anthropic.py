@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import hang_up_with, http_settings, required_key
+from .clients import counting, hang_up_with, http_settings, required_key
 from .failures import ErrorTable, translate
 from .profiles import profile
+from .usage.messages import CountingMessages
+from .usage.wire import keep_exact
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -134,13 +136,15 @@ class AnthropicBackend(Backend):
             "stream_usage": True,
             "anthropic_proxy": None,
         }
-        model = ChatAnthropic(**{**settings, **endpoint.options})
+        model = counting(CountingMessages, ChatAnthropic)(**{**settings, **endpoint.options})
         if model.anthropic_proxy is None:
             # LangChain's own async client shares its connections between event loops, and they die with the first.
             client = DefaultAioHttpClient(**http_settings(endpoint))
             model.__dict__["_async_client"] = AsyncAnthropic(**{**model._client_params, "http_client": client})
+            keep_exact(model._async_client)
             hang_up_with(model, client)
-        return model
+        built: BaseChatModel = model
+        return built
 
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""

@@ -34,15 +34,23 @@ class BackendError(PointsmanError):
         message: One line, free of secrets.
         status: HTTP status, where there was one.
         retry_after: Seconds the provider asked to wait, where it did.
+        sent: The request may have reached the provider, which may then bill it; False where no connection was made.
     """
 
     def __init__(
-        self, kind: FailureKind, message: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        kind: FailureKind,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.status = status
         self.retry_after = retry_after
+        self.sent = sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +77,19 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a message says of its own making. ``failure`` is None for a usable answer."""
+    """What a message says of its own making.
+
+    Attributes:
+        failure: None for a usable answer.
+        usage: None where it is not told, or not believable: whoever pays then charges what was set aside.
+        doubt: Why there is no usage, for the ledger; empty where there is one.
+    """
 
     model: str | None
     finish: str | None
     failure: FailureKind | None
     usage: Usage | None
+    doubt: str = ""
 
 
 class Backend(ABC):

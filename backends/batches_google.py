@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,7 @@ from ..configs.words import FailureKind
 from .base import BackendError
 from .batches import BatchApi, BatchRequest, BatchState, answer_of, failure_told
 from .google import ERRORS
+from .usage.gemini import read_gemini
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -85,7 +87,7 @@ def _outcome(entry: Any) -> AIMessage | BackendError:
     from langchain_google_genai.chat_models import _response_to_result
 
     if entry.response is not None:
-        return answer_of(ERRORS, _response_to_result, entry.response)
+        return answer_of(ERRORS, partial(read_gemini, _response_to_result), entry.response)
     error = entry.error
     if error is None:
         return BackendError(FailureKind.MALFORMED, "neither an answer nor an error")

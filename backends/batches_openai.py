@@ -13,6 +13,7 @@ from .base import BackendError
 from .batches import CLOCK_SKEW, BatchApi, BatchRequest, BatchState, answer_of, failure_told
 from .completions import refusal_told
 from .openai import ERRORS
+from .usage.chat import read_responses, settled
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -118,4 +119,5 @@ def _read_response(model: Any, body: Mapping[str, Any]) -> Any:
     from langchain_openai.chat_models.base import _construct_lc_result_from_responses_api
     from openai.types.responses import Response
 
-    return _construct_lc_result_from_responses_api(Response.construct(**body), output_version=model.output_version)
+    response = read_responses(Response.construct(**body))
+    return settled(_construct_lc_result_from_responses_api(response, output_version=model.output_version))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import weakref
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
@@ -12,7 +14,7 @@ from .base import Endpoint
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-__all__ = ["hang_up_with", "http_settings", "missing_extra", "required_key"]
+__all__ = ["counting", "hang_up_with", "http_settings", "missing_extra", "required_key"]
 
 
 def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
@@ -31,6 +33,17 @@ def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
             "environment variable, and set that variable"
         )
     return endpoint.key
+
+
+@cache
+def counting(mixin: type, made: type) -> Any:
+    """Give a class of chat models whose usage is read by ``mixin``; it goes by the same name.
+
+    Args:
+        mixin: One of `usage`.
+        made: The partner package's class.
+    """
+    return type(made)(made.__name__, (mixin, made), {"__module__": made.__module__, "__doc__": made.__doc__})
 
 
 def http_settings(endpoint: Endpoint) -> dict[str, Any]:
@@ -60,10 +73,13 @@ def hang_up_with(model: object, client: Any) -> None:
         model: Whose end it is.
         client: An SDK's ``DefaultAioHttpClient``.
     """
-    weakref.finalize(model, _hang_up, client)
+    weakref.finalize(model, _hang_up, client, os.getpid())
 
 
-def _hang_up(client: Any) -> None:
+def _hang_up(client: Any, pid: int) -> None:
+    # A forked child shares its parent's connections.
+    if pid != os.getpid():
+        return
     for transport in {client._transport, *client._mounts.values()}:
         session = getattr(transport, "client", None)
         connector = getattr(session, "connector", None)

@@ -98,6 +98,23 @@ _TRANSPORTS = frozenset(
 _NAMESPACES = frozenset({"google"})
 
 _FAMILY = "langchain_core.exceptions.ModelError"
+_NO_CONNECTION = frozenset(
+    {
+        *(
+            f"{package}.{name}"
+            for package in ("httpx", "httpx2")
+            for name in ("ConnectError", "ConnectTimeout", "InvalidURL", "PoolTimeout", "UnsupportedProtocol")
+        ),
+        "aiohttp.client_exceptions.ClientConnectorError",
+        "aiohttp.client_exceptions.ConnectionTimeoutError",
+        "aiohttp.client_exceptions.InvalidURL",
+        "botocore.exceptions.ConnectTimeoutError",
+        "botocore.exceptions.EndpointConnectionError",
+        "builtins.ConnectionRefusedError",
+    }
+)
+"""What is raised before a connection is there, so that no request can have been sent."""
+
 _OVERFLOW = "langchain_core.exceptions.ContextOverflowError"
 _LONGEST = 300
 _DEPTH = 6
@@ -163,7 +180,8 @@ def translate(error: BaseException, table: ErrorTable) -> BackendError | None:
     message = _message(links)
     kind = _kind(links, codes, status, message, table)
     text = one_line(message, secrets=[secret for link in links for secret in _secrets(link)])
-    return BackendError(kind, text, status=status, retry_after=_retry_after(links))
+    sent = _NO_CONNECTION.isdisjoint(name for link in _chain(error) for name in _names(type(link)))
+    return BackendError(kind, text, status=status, retry_after=_retry_after(links), sent=sent)
 
 
 def _theirs(error: BaseException, table: ErrorTable) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import required_key
+from .clients import counting, required_key
 from .failures import ErrorTable, translate
 from .profiles import profile
+from .usage.gemini import CountingGemini
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -146,7 +147,7 @@ class GoogleBackend(Backend):
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,
         }
-        model: BaseChatModel = ChatGoogleGenerativeAI(**{**settings, **endpoint.options})
+        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
         return model
 
     def failure(self, error: BaseException) -> BackendError | None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import hang_up_with, http_settings, required_key
+from .clients import counting, hang_up_with, http_settings, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
 from .profiles import profile
+from .usage.chat import CountingChat, CountingResponses
+from .usage.wire import keep_exact
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -157,7 +159,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
     if own:
         # LangChain's own async client shares its connections between event loops, and they die with the first.
         settings["http_async_client"] = DefaultAioHttpClient(**http_settings(endpoint))
-    model = made(**settings)
+    model = counting(CountingChat, made)(**settings)
     if own:
         hang_up_with(model, settings["http_async_client"])
         model.async_client = Completions(model.root_async_client)
@@ -165,4 +167,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         # Both would come from the environment, and go to whoever the URL belongs to.
         client.organization = endpoint.options.get("organization", endpoint.options.get("openai_organization"))
         client.project = None
-    return model
+    keep_exact(model.root_async_client)
+    model.root_async_client.__dict__["responses"] = CountingResponses(model.root_async_client)
+    built: BaseChatModel = model
+    return built

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..configs.catalogue import Usage
 from ..configs.words import FailureKind
 from .base import Reply
+from .usage.door import believed
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -34,11 +35,13 @@ def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None]) -
     """
     metadata = message.response_metadata
     finish = _finish(metadata, finishes)
+    usage, doubt = _usage(message, finish)
     return Reply(
         model=_first(metadata, _MODEL),
         finish=finish,
         failure=_failure(message, finish, finishes),
-        usage=_usage(message),
+        usage=usage,
+        doubt=doubt,
     )
 
 
@@ -113,16 +116,11 @@ def _once(text: str) -> str:
     return text[:period]
 
 
-def _usage(message: AIMessage) -> Usage | None:
-    told = message.usage_metadata
-    if told is None:
-        return None
-    details = dict(told.get("input_token_details") or {})
-    # A service tier prefixes its counts, and the lifetimes of cache entries have counts of their own.
-    read = sum(count for key, count in details.items() if key.endswith("cache_read") and isinstance(count, int))
-    written = sum(
-        count
-        for key, count in details.items()
-        if isinstance(count, int) and (key.endswith("cache_creation") or key.startswith("ephemeral_"))
-    )
-    return Usage(input=told["input_tokens"], output=told["output_tokens"], cache_read=read, cache_write=written)
+def _usage(message: AIMessage, finish: str | None) -> tuple[Usage | None, str]:
+    if finish is None and hasattr(message, "chunk_position"):
+        # What a stream tells on its way is no account of the whole; `StreamUsage` counts what was seen of it.
+        return None, "usage not told: the stream broke off"
+    usage, doubt = believed(message)
+    if usage is not None and not usage.output and not _empty(message):
+        return None, "usage not believable: output 0 for an answer"
+    return usage, doubt

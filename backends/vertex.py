@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
+from .clients import counting
 from .google import GoogleBackend, settings_of
+from .usage.gemini import CountingGemini
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -47,5 +49,5 @@ class VertexBackend(GoogleBackend):
             "api_key": None,
             **({"base_url": endpoint.base_url} if endpoint.base_url else {}),
         }
-        model: BaseChatModel = ChatGoogleGenerativeAI(**{**settings, **endpoint.options})
+        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
         return model

@@ -12,7 +12,7 @@ import typer
 
 from . import options
 from .errors import ExitCode
-from .screen import aligned, as_json, line, money, paint, result, seconds, short
+from .screen import aligned, as_json, line, money, paint, progress, result, seconds, short
 
 if TYPE_CHECKING:
     from ..configs.catalogue import ModelCard
@@ -141,6 +141,13 @@ async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet:
         # A model that serves some tasks only is a program on this machine, and does not answer questions.
         cards = [card for card in home.cards.values() if card.tasks is None and not reasons[card.id]]
     width = max((len(card.id) for card in cards), default=0)
+    # To load several SDKs while others answer would take the answers' time.
+    began = time.monotonic()
+    for card in cards:
+        if not reasons[card.id]:
+            await home.clients.ready(card)
+    if cards and not quiet:
+        progress(f"clients ready in {time.monotonic() - began:.1f} s, which no time-out counts")
 
     async def one(card: ModelCard) -> dict[str, Any]:
         reason = reasons[card.id]
@@ -167,6 +174,7 @@ def _probe_record(probed: Probed) -> dict[str, Any]:
         "model": probed.model,
         "ok": probed.ok,
         "seconds": probed.seconds,
+        "setup": probed.setup,
         "cost": dollars(probed.cost),
         "detail": probed.detail,
         "left": dict(probed.left),

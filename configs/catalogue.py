@@ -3,23 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Final
 
 from .words import Tier
 
-__all__ = ["ModelCard", "TokenPrices", "Usage"]
+__all__ = ["MOST_CHARGED", "MOST_TOKENS", "ModelCard", "TokenPrices", "Usage"]
+
+
+MOST_TOKENS: Final = 10**9
+"""More tokens than this in one call is a fault in what the provider reported, not a usage."""
+MOST_CHARGED: Final = 10_000 * 10**12
+"""Picodollars; a provider that says it charged more than this for one call is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens one call used. ``input`` counts all input tokens, those read from or written to a cache included."""
+    """What one call used, in tokens where nothing else is said.
+
+    Attributes:
+        input: All of the input, whatever was read from or written to a cache included.
+        output: All of the output, reasoning included.
+        cache_read: Of the input, read from a cache.
+        cache_write: Of the input, written to a cache, for whatever time.
+        cache_write_1h: Of those written, kept for an hour.
+        audio: Of the input, sound.
+        cache_audio: Of those read from a cache, sound.
+        output_audio: Of the output, sound.
+        output_image: Of the output, pictures.
+        searches: Web searches that the provider made by itself.
+        charged: Picodollars the provider says it charged; 0 where it does not say.
+        service_tier: The tier of service it was given, such as ``priority``; empty for the usual one.
+    """
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
+    audio: int = 0
+    cache_audio: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    searches: int = 0
+    charged: int = 0
+    service_tier: str = ""
+
+    @property
+    def further(self) -> dict[str, int | str]:
+        """What is told beyond the first four counts."""
+        told = {name: getattr(self, name) for name in _FURTHER}
+        return {name: value for name, value in told.items() if value}
+
+    def doubt(self) -> str:
+        """Say why no provider can have counted so; empty where one can.
+
+        The counts are read off a provider's JSON, so their annotation proves nothing.
+        """
+        for name in _COUNTS:
+            count = getattr(self, name)
+            if type(count) is not int:
+                return f"{name} is no whole number"
+            if not 0 <= count <= (MOST_CHARGED if name == "charged" else MOST_TOKENS):
+                return f"{name} {count}" if abs(count) < 10**15 else f"{name} is far too large"
+        for part, whole in _WITHIN:
+            if getattr(self, part) > getattr(self, whole):
+                return f"{part} {getattr(self, part)} of {whole} {getattr(self, whole)}"
+        if self.cache_read + self.cache_write > self.input:
+            return f"cache_read {self.cache_read} and cache_write {self.cache_write} of input {self.input}"
+        if self.output_audio + self.output_image > self.output:
+            return f"output_audio {self.output_audio} and output_image {self.output_image} of output {self.output}"
+        return "" if self.input + self.output else "no tokens"
+
+
+_COUNTS: Final = tuple(field.name for field in fields(Usage) if field.name != "service_tier")
+_FURTHER: Final = (*_COUNTS[4:], "service_tier")
+_WITHIN: Final = (
+    ("cache_write_1h", "cache_write"),
+    ("audio", "input"),
+    ("cache_audio", "cache_read"),
+    ("cache_audio", "audio"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,7 +277,7 @@ class _Reader:
         except (ValueError, KeyError, OverflowError):
             fail(f"'{event.value[:40]}' is not a {tag.rsplit(':', 1)[-1]}; put it in quotes if it is text", place)
         if value != value:
-            fail("not-a-number is not a value", place)
+            fail("not-a-number is not a value; write a number, or leave it out", place)
         return value
 
 

@@ -55,6 +55,7 @@ _WANTED: Final[Mapping[str, str]] = {
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
+    "finite_number": "must be a finite number",
     "tuple_type": "must be a list",
     "mapping_type": "must be a mapping",
     "dict_type": "must be a mapping",
@@ -63,6 +64,14 @@ _WANTED: Final[Mapping[str, str]] = {
     "date_from_datetime_parsing": "must be a date such as 2026-11-21",
     "date_parsing": "must be a date such as 2026-11-21",
     "date_type": "must be a date such as 2026-11-21",
+}
+
+
+# Bounds that may be changed but not taken away; and what to write instead.
+_KEPT: Final = (("risk", "floors"), ("routing", "budgets"))
+_BOUNDS: Final[Mapping[str, str]] = {
+    "risk": "name the tier below which such a step may not run, such as frontier",
+    "routing": "write the USD that may be spent",
 }
 
 
@@ -90,7 +99,17 @@ def explain(error: ValidationError, tree: Node) -> NoReturn:
         fail(f"{what} is none of {', '.join(choices)}{suggest(text, choices)}", place)
     if "when" in path and path[-1] != "when":
         fail(f"{name} must be a value, a list of values, or a mapping with min and max", place)
-    fail(f"{name} {_WANTED.get(kind) or _lower(detail['msg'])}", place)
+    fail(f"{name} {_WANTED.get(kind) or _lower(detail['msg'])}{_instead(kind, path)}", place)
+
+
+def _instead(kind: str, path: tuple[str | int, ...]) -> str:
+    """What to write for an amount of money that is none."""
+    if kind not in ("finite_number", "greater_than_equal"):
+        return ""
+    if "prices" in path:
+        return "; where a price is not known leave out `prices`, and it counts as unknown"
+    capped = path[:2] == ("routing", "budgets") or path[-1:] == ("max_cost",)
+    return "; write USD, or leave it out for no cap" if capped else ""
 
 
 def _lower(message: str) -> str:
@@ -237,6 +256,9 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
         names.check_when(rule, ROUTING_FEATURES, *where)
     for index, risk_rule in enumerate(settings.risk.rules):
         names.check_when(risk_rule, RISK_FEATURES, "risk", "rules", index)
+    for path, place in removed.items():
+        if any(path[: len(kept)] == kept or path == kept[: len(path)] for kept in _KEPT) or path[-1] == "max_cost":
+            fail(f"{'.'.join(path)}: null would take a bound away; {_BOUNDS.get(path[0], '')}", place)
     names.complete(settings.routing.cures, FailureKind, "routing", "cures")
     names.complete(settings.risk.call, Effect, "risk", "call")
 

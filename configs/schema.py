@@ -33,6 +33,7 @@ __all__ = [
 
 Score = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Cure = Literal["retry", "next", "larger", "stronger", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
 one of a higher tier, or nothing."""
@@ -77,12 +78,28 @@ class ProviderEntry(_Frozen):
 
 
 class Prices(_Frozen):
-    """USD per million tokens, overriding the price table; ``as_of`` says when they were read."""
+    """USD per million tokens, overriding the price table; ``as_of`` says when they were read.
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    cache_read: float | None = Field(default=None, ge=0)
-    cache_write: float | None = Field(default=None, ge=0)
+    Attributes:
+        cache_read: Of what is read from a cache; as the input when absent.
+        cache_write: Of what is written to a cache; as the input when absent.
+        cache_write_1h: Of what is written for an hour. A call that does so has no price where ``cache_write`` has one
+            and this has none.
+        input_audio: Of sound in the input; as the input when absent.
+        output_audio: Of sound in the output; as the output when absent.
+        search: USD per thousand web searches that the provider makes by itself.
+        service_tiers: Tier of service, as the provider names it in its answers -> times the price.
+    """
+
+    input: _Money
+    output: _Money
+    cache_read: _Money | None = None
+    cache_write: _Money | None = None
+    cache_write_1h: _Money | None = None
+    input_audio: _Money | None = None
+    output_audio: _Money | None = None
+    search: _Money | None = None
+    service_tiers: Mapping[str, _Money] = Field(default_factory=dict)
     as_of: date
 
 
@@ -204,7 +221,7 @@ class Limits(_Frozen):
         hedge: Seconds after which a second model is asked as well where the step's latency is ``critical``.
     """
 
-    max_cost: float | None = Field(default=None, ge=0)
+    max_cost: _Money | None = None
     tiers: tuple[Tier, ...] | None = None
     require: Mapping[str, Score] = Field(default_factory=dict)
     attempts: int = Field(default=6, ge=1)
@@ -331,9 +348,7 @@ class RoutingPolicy(_Frozen):
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None
     cures: Mapping[FailureKind, Cure]
-    budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict
-    )
+    budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], _Money] = Field(default_factory=dict)
     cache: CachePolicy = CachePolicy()
     history: HistoryPolicy = HistoryPolicy()
     switch_margin: float = Field(default=0.1, ge=0, le=1)

@@ -100,7 +100,8 @@ class StepKind(StrEnum):
 class FailureKind(StrEnum):
     """Why a model call did not give a usable answer.
 
-    The first group is raised by a provider; the second is read off a reply that came back.
+    The first group is raised by a provider; the second is read off a reply that came back; the third comes from this
+    side of the wire: an error that no backend knows, and a caller who did not wait for the end.
     """
 
     RATE_LIMIT = "rate_limit"
@@ -121,3 +122,6 @@ class FailureKind(StrEnum):
     INVALID_OUTPUT = "invalid_output"
     DECLINED = "declined"
     WRONG_MODEL = "wrong_model"
+
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"

@@ -1,17 +1,16 @@
-"""`Attempts`: the candidates of one ask in order, what guards each call, what became of it, and its rows."""
+"""`Attempts`: the candidates of one ask in order: which is asked next, and what follows from how a call ended."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..backends.base import BackendError
-from ..configs.catalogue import ModelCard, Usage
+from ..configs.catalogue import ModelCard
 from ..configs.ids import new_id
 from ..configs.words import FailureKind
 from ..ledger.prices import PICODOLLARS
@@ -22,86 +21,28 @@ from ..routing.ordering import worth_caching
 from ..routing.request import Circumstances, Funds
 from .ask import Ask, one_line, route_request
 from .booking import Booking, account
-from .briefing import brief
+from .briefing import brief, examples_digests
 from .cache_key import CacheRequest, cacheable
-from .checks import fault
+from .call import ModelCall
 from .context import StepContext, current
 from .errors import AllFailed, Failure, NoCandidate
-from .headroom import HeadroomKey, Reservation, Wait
-from .health import HealthKey, Permit
+from .grant import Grant, admit, health_key
+from .headroom import Wait
 from .portability import portable
 from .spending import scopes_of, worst_case
 from .warmth import conversation
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+    from langchain_core.messages import AIMessage, AIMessageChunk
 
     from .dispatcher import Dispatcher
 
-__all__ = ["PERHAPS_BILLED", "Attempt", "Attempts"]
+__all__ = ["Attempts"]
 
-_BACKOFF_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 20.0
-_PATIENCE_SECONDS = 30.0
+_BACKOFF_SECONDS: Final = 0.5
+_LONGEST_WAIT_SECONDS: Final = 20.0
+_PATIENCE_SECONDS: Final = 30.0
 """How long a call waits for what parallel calls have reserved of a cap."""
-
-# The provider may have worked, and billed, although no complete answer came.
-PERHAPS_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CONNECTION, FailureKind.MALFORMED})
-
-
-@dataclass
-class Attempt:
-    """One call that may be made now; as a ``with`` block it gives back whatever was not settled.
-
-    Attributes:
-        card: The model to ask.
-        messages: The conversation in a form the model takes.
-        options: Keyword arguments for the call.
-        started: Monotonic seconds.
-        number: Which call of the ask it is, from 1.
-    """
-
-    card: ModelCard
-    messages: Sequence[BaseMessage]
-    options: dict[str, Any]
-    permit: Permit
-    share: Reservation
-    home: Dispatcher
-    money: str | None = None
-    started: float = 0.0
-    number: int = 0
-
-    def __enter__(self) -> Self:
-        self.started = time.monotonic()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.permit.cancel()
-        self.share.release()
-        if self.money is not None:
-            self.home.budgets.release(self.money)
-
-    @property
-    def seconds(self) -> float:
-        """Time since the call began."""
-        return time.monotonic() - self.started
-
-    def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> None:
-        """Charge what was used.
-
-        Args:
-            usage: Tokens, where they are known.
-            cost: Picodollars, where they are known.
-            billed: Whether the provider may have billed the call; what is not known is then charged in full.
-        """
-        if usage is not None:
-            self.share.settle(usage.input, usage.output)
-        else:
-            self.share.keep()
-        if self.money is not None and billed:
-            self.home.budgets.settle(self.money, cost)
 
 
 class Attempts:
@@ -109,10 +50,11 @@ class Attempts:
 
     Attributes:
         decision: Which models may run the step.
-        deadline: When the step has to be over, in the event loop's seconds.
+        deadline: When the step has to be over, in the event loop's seconds; loading SDKs and building clients is not
+            counted.
+        setup: Seconds that has taken.
         limits: What bounds it.
         failures: What was asked in vain.
-        answered: Whether a model has begun to answer, so that others still under way are no longer needed.
     """
 
     decision: Decision
@@ -124,15 +66,15 @@ class Attempts:
         self._policy = dispatcher.policy
         self._scopes = scopes_of(self._step.run, self._policy.routing.budgets)
         self._retried: set[str] = set()
-        self._flying: set[str] = set()
+        self._flying: dict[str, ModelCall] = {}
         self._slow: set[str] = set()
         self._skipped: list[tuple[str, str]] = []
         self._made = 0
         self._request: CacheRequest | None = None
         self.limits = self._policy.limits_of(self._step.run.user_class)
         self.deadline = _now() + min(self.limits.deadline, ask.deadline or self.limits.deadline)
+        self.setup = 0.0
         self.failures: list[Failure] = []
-        self.answered = False
         self._thread = conversation(ask.messages, ask.tools)
         self._queue: list[str] = []
 
@@ -159,9 +101,10 @@ class Attempts:
             features, now = judged, self._circumstances()
         self.decision = decide(features, policy, now)
         self._queue = list(self.decision.candidates)
-        self._booking = Booking(home, self._step, self.decision, stream=stream)
+        self._booking = Booking(home, self._step, self.decision.request, self.decision.risk, stream=stream)
+        self._booking.decided(self.decision)
 
-    async def next(self) -> Attempt | None:
+    async def next(self) -> ModelCall | None:
         """The next call that may be made beside those under way, or None when there is nobody left to ask.
 
         Raises:
@@ -175,96 +118,84 @@ class Attempts:
             wanted_slow = self._made + 1 == self.limits.attempts
             name = next((name for name in waiting if (name in self._slow) is wanted_slow), waiting[0])
             card = self._home.cards[name]
-            await self._home.clients.ready(card)
-            ready = self._prepared(card)
+            async with self._setting_up():
+                await self._home.clients.ready(card)
+            ready = self._prepared(card) if name in self._queue else None
             if isinstance(ready, Wait) and len(self._queue) == 1 and ready.seconds < self._left():
                 await asyncio.sleep(ready.seconds)
-                continue
-            if ready is None:
-                continue
-            if not isinstance(ready, Attempt):
+            elif isinstance(ready, ModelCall):
+                if await self._funded(ready):
+                    self._made += 1
+                    ready.number = self._made
+                    self._flying[name] = ready
+                    return ready
+            elif ready is not None:
                 self._skipped.append((card.id, str(ready)))
                 self._queue.remove(name)
-                continue
-            try:
-                await self._reserve(ready)
-            except BaseException:
-                ready.__exit__(None, None, None)
-                raise
-            self._made += 1
-            ready.number = self._made
-            self._flying.add(name)
-            return ready
         return None
 
-    def accept(
-        self,
-        attempt: Attempt,
-        message: AIMessage,
-        *,
-        first_token: float | None = None,
-        chunks: AIMessageChunk | None = None,
-    ) -> bool:
-        """Check and record a complete reply; False when the next candidate must be asked.
+    @asynccontextmanager
+    async def _setting_up(self) -> AsyncIterator[None]:
+        """What is done here is not the provider's doing: the deadline moves by the time it takes."""
+        began = _now()
+        try:
+            yield
+        finally:
+            took = _now() - began
+            self.setup += took
+            self.deadline += took
 
-        ``chunks`` is the reply as it was streamed: merging mends broken JSON, so only the chunks tell of it.
+    async def answer(self, call: ModelCall) -> AIMessage | None:
+        """Make a call, and give its reply where that can be used.
+
+        Raises:
+            BackendError: The request itself is at fault.
         """
-        card, backend, seconds = attempt.card, self._home.clients.backend(attempt.card), attempt.seconds
-        reply = backend.read(message if chunks is None else chunks)
-        wrong = fault(self._ask, card, backend, message, reply)
-        metadata = message.response_metadata
-        row = self._booking.call(
-            card,
-            attempt=attempt.number,
-            seconds=seconds,
-            usage=reply.usage,
-            answered_by=reply.model,
-            finish=reply.finish,
-            confidence=metadata.get("confidence"),
-            first_token=first_token,
-            failure=None if wrong is None else wrong[0].value,
-            detail="" if wrong is None else wrong[1],
-        )
-        self._flying.discard(card.id)
-        attempt.settle(row.usage, row.cost, billed=True)
-        attempt.permit.record(first_token or seconds, None if wrong is None else wrong[0], usage=row.usage)
-        self._booking.record(row)
+        call.task = asyncio.current_task()
+        try:
+            with call:
+                until = min(self.deadline, _now() + self.limits.call)
+                try:
+                    message = await call.invoke(self._home.clients, until)
+                except BackendError as error:
+                    await self.failed(call, error)
+                    return None
+                return message if self.accept(call, message) else None
+        except asyncio.CancelledError:
+            # Broken off from here, not by the caller: the race goes on without it.
+            if call.unwanted:
+                return None
+            raise
+        finally:
+            self._flying.pop(call.card.id, None)
+
+    def accept(self, call: ModelCall, message: AIMessage, *, chunks: AIMessageChunk | None = None) -> bool:
+        """Check and record a complete reply; False when the next candidate must be asked."""
+        card = call.card
+        wrong = call.answered(message, chunks)
+        row = call.ended
+        self._flying.pop(card.id, None)
+        call.grant.judge(call.first_token or row.latency, None if wrong is None else wrong[0], usage=row.usage)
         self._home.history.observe(self._ask.task, row)
         if wrong is not None:
             self._apply_cure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
         provider, tokens = self._home.settings.providers[card.provider], self.decision.features.tokens
-        self._home.warmth.noted(self._thread, row, tokens, provider, asked=bool(backend.prompt_cache))
-        self.answered = True
-        metadata["pointsman"] = self._account(row)
+        self._home.warmth.noted(self._thread, row, tokens, provider, asked=bool(call.backend.prompt_cache))
+        self._break_off("another model answered first")
+        message.response_metadata["pointsman"] = self._account(row)
         return True
 
-    async def failed(
-        self,
-        attempt: Attempt,
-        error: BackendError,
-        *,
-        first_token: float | None = None,
-        partial: AIMessageChunk | None = None,
-    ) -> None:
-        """Record a call that raised, and wait where the cure is to ask again."""
-        card, seconds = attempt.card, attempt.seconds
-        reply = None if partial is None else self._home.clients.backend(card).read(partial)
-        row = self._booking.call(
-            card,
-            attempt=attempt.number,
-            seconds=seconds,
-            usage=reply.usage if reply else None,
-            failure=error.kind.value,
-            detail=one_line(error),
-            first_token=first_token,
-        )
-        self._flying.discard(card.id)
-        self.answered = False
-        billed = row.usage is not None or first_token is not None or error.kind in PERHAPS_BILLED
-        attempt.settle(row.usage, row.cost, billed=billed)
-        attempt.permit.record(seconds, error.kind, retry_after=error.retry_after)
-        self._booking.record(row)
+    async def failed(self, call: ModelCall, error: BackendError) -> None:
+        """Record a call that raised, and wait where the cure is to ask again.
+
+        Raises:
+            BackendError: The request itself is at fault.
+        """
+        card = call.card
+        row = call.failed(error)
+        self._flying.pop(card.id, None)
+        call.grant.judge(row.latency, error.kind, retry_after=error.retry_after)
         self._home.history.observe(self._ask.task, row)
         if error.kind is FailureKind.AUTH:
             self._home.refused(card.provider)
@@ -272,21 +203,17 @@ class Attempts:
             pause = error.retry_after or _BACKOFF_SECONDS * (1 + random.random())  # noqa: S311 - jitter
             await asyncio.sleep(max(0.0, min(pause, self._left(), _LONGEST_WAIT_SECONDS)))
 
-    def broken_off(self, attempt: Attempt) -> None:
-        """Record a cancelled call where that is because another model has answered: its provider may bill it."""
-        if not self.answered:
-            return
-        attempt.settle(None, None, billed=True)
-        detail = "broken off: another model answered first"
-        self._booking.record(
-            self._booking.call(
-                attempt.card,
-                attempt=attempt.number,
-                seconds=attempt.seconds,
-                failure=FailureKind.TIMEOUT.value,
-                detail=detail,
-            )
-        )
+    def begun(self, call: ModelCall) -> None:
+        """Note that a call's stream has begun, so that no other is needed; one that breaks after that is on its own."""
+        self._flying.pop(call.card.id, None)
+        self._break_off("another model answered first")
+
+    def _break_off(self, why: str, keep: frozenset[str] = frozenset()) -> None:
+        """Cancel the calls under way that nobody needs any more."""
+        for name, call in list(self._flying.items()):
+            if name not in keep and call.task is not None and call.task is not asyncio.current_task():
+                call.unwanted = why
+                call.task.cancel()
 
     def kept_answer(self) -> AIMessage | None:
         """An answer given before to the same request, where the policy keeps them; it costs nothing."""
@@ -301,6 +228,12 @@ class Attempts:
             facts={
                 "tier": decision.tier,
                 "task": self._ask.task,
+                "kind": self._ask.kind,
+                "prefer": self._ask.prefer,
+                "reversible": self._ask.reversible,
+                "max_output": self._ask.max_output,
+                "latency": self._ask.latency,
+                "examples": examples_digests(self._ask.examples),
                 "policy": decision.policy_hash,
                 "output": self._ask.output,
                 # What one user's data went into is not another's to read.
@@ -333,7 +266,7 @@ class Attempts:
     def error(self) -> NoCandidate | AllFailed:
         """The error that tells why there is no answer."""
         if self.failures or self._skipped:
-            return AllFailed(self.failures, self._skipped, self._step.agent, self.decision.risk)
+            return AllFailed(self.failures, self._skipped, self._step.agent, self.decision.risk, self.setup)
         return NoCandidate(self.decision, self._step.agent)
 
     def _given_again(self, message: AIMessage | None, why: str = "an answer given before") -> AIMessage | None:
@@ -344,13 +277,13 @@ class Attempts:
         # What may not run the step now may not answer it out of the cache either.
         if card is None or model not in self.decision.candidates:
             return None
-        row = self._booking.call(card, attempt=self._made, seconds=0.0, finish="cached", detail=why, cost=0)
+        row = self._booking.row(card, at=time.time(), attempt=self._made, finish="cached", detail=why, cost=0)
         self._booking.record(row)
         message.response_metadata["pointsman"] = self._account(row)
         return message
 
     def _account(self, row: CallRow) -> dict[str, Any]:
-        return account(row, [hit.id for hit in self.decision.rules], self.failures, self._skipped)
+        return account(row, [hit.id for hit in self.decision.rules], self.failures, self._skipped, self.setup)
 
     def _left(self) -> float:
         return self.deadline - _now()
@@ -371,44 +304,50 @@ class Attempts:
             down=frozenset(unavailable).union(home.open_circuits()) if "down" in asked else frozenset(),
         )
 
-    def _prepared(self, card: ModelCard) -> Attempt | Wait | str | None:
-        """Everything but money that a call of ``card`` needs, or why it cannot be made now; None puts it off."""
+    def _prepared(self, card: ModelCard) -> ModelCall | Wait | str | None:
+        """The call of ``card``, still without money, or why it cannot be made now; None puts it off."""
         home = self._home
-        provider = home.settings.providers[card.provider]
-        key = HealthKey(card.provider, card.name, provider.region or "")
-        permit = home.health.allow(key, last=card.id in self._slow)
-        if isinstance(permit, str):
-            if card.id in self._slow or not home.health.merely_slow(key):
-                return permit
+        provider, backend = home.settings.providers[card.provider], home.clients.backend(card)
+        tokens, output = self.decision.features.tokens, self._ask.max_output or 0
+        grant = admit(home, home.health, card, tokens, output, last=card.id in self._slow)
+        if isinstance(grant, str):
+            if card.id in self._slow or not home.health.merely_slow(health_key(home, card)):
+                return grant
             self._slow.add(card.id)
             return None
-        messages, options = brief(self._ask, card)
-        carried = portable(messages, to=provider.backend, card=card)
-        if isinstance(carried, str):
-            permit.cancel()
-            return carried
-        share = home.headroom.reserve(
-            HeadroomKey(card.provider, card.name),
-            self.decision.features.tokens,
-            self._ask.max_output or 0,
-        )
-        if isinstance(share, Wait):
-            permit.cancel()
-            return share
-        if worth_caching(self.decision.features):
-            options = {**home.clients.backend(card).prompt_cache, **options}
-        return Attempt(card, carried, options, permit, share, home)
+        if isinstance(grant, Wait):
+            return grant
+        with _given_back(grant):
+            messages, options = brief(self._ask, card)
+            carried = portable(messages, to=provider.backend, card=card)
+            if isinstance(carried, str):
+                grant.give_back()
+                return carried
+            if worth_caching(self.decision.features):
+                options = {**backend.prompt_cache, **options}
+            return ModelCall(card, self._ask, carried, options, backend=backend, grant=grant, booking=self._booking)
 
-    async def _reserve(self, attempt: Attempt) -> None:
-        """Set the worst case of the call aside, and hold the model to the output that was reckoned with."""
-        home, card = self._home, attempt.card
-        option = home.clients.backend(card).output_limit
-        limit, most = worst_case(home.prices, card, self._ask, attempt.messages, capped=bool(self._scopes))
-        if most:
-            patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
-            attempt.money = await home.budgets.acquire(self._scopes, most, patience, sent=True)
-        if limit is not None and option:
-            attempt.options.setdefault(option, limit)
+    async def _funded(self, call: ModelCall) -> bool:
+        """Set the worst case of a call aside, and hold the model to the output that was reckoned with.
+
+        Returns:
+            False where what ended meanwhile has left the model no candidate any more.
+
+        Raises:
+            BudgetExceeded: A cap leaves too little.
+        """
+        home, card = self._home, call.card
+        with _given_back(call.grant):
+            limit, most = worst_case(home.prices, card, self._ask, call.messages, capped=bool(self._scopes))
+            if most:
+                patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
+                call.grant.fund(home.budgets, await home.budgets.acquire(self._scopes, most, patience, sent=True))
+            if limit is not None and call.backend.output_limit:
+                call.options.setdefault(call.backend.output_limit, limit)
+        if card.id in self._queue:
+            return True
+        call.grant.give_back()
+        return False
 
     def _budget_left(self) -> float | None:
         """Share of the tightest cap that is neither spent nor reserved."""
@@ -444,7 +383,18 @@ class Attempts:
         if failure.kind is FailureKind.AUTH:
             rest = [other for other in rest if other.provider != card.provider]
         self._queue = [other.id for other in rest]
+        self._break_off(f"{card.id}: {failure.kind}, so another model must answer", frozenset(self._queue))
         return cure
+
+
+@contextmanager
+def _given_back(grant: Grant) -> Iterator[None]:
+    """Give a grant back where the block raises."""
+    try:
+        yield
+    except BaseException:
+        grant.give_back()
+        raise
 
 
 def _now() -> float:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
-from ..configs.words import FailureKind
+from ..configs.words import FailureKind, Risk
 from ..ledger.batches import AskRow, Outcome, PartRow
-from ..ledger.rows import CallRow
 from .ask import Ask, one_line
-from .booking import account
-from .checks import fault
+from .booking import Booking, account
+from .call import ModelCall
+from .grant import Grant
 from .stored import ask_of, ask_text, reply_text, step_of
 
 if TYPE_CHECKING:
@@ -49,8 +46,9 @@ def judged(
     answer: AIMessage | BackendError,
     *,
     billed: bool = False,
-) -> tuple[CallRow, Outcome]:
-    """Say what an answer is worth.
+    recorded: bool = False,
+) -> Outcome:
+    """Say what an answer is worth, and record its call.
 
     Args:
         home: Whose prices, checks and cures.
@@ -60,44 +58,41 @@ def judged(
         answer: The reply, or what failed.
         billed: A failure may have been billed; providers bill nothing for a request that they say failed.
 
+        recorded: Its call is in the ledger already.
+
     Returns:
-        The ledger's row of the call, and what becomes of the ask: it is done, or is to be asked live.
+        What becomes of the ask: it is done, or is to be asked live.
     """
     ask, facts = ask_of(row.ask), json.loads(row.facts)
-    step = step_of(facts["step"])
-    call = CallRow(
-        id=row.call,
-        decision=facts["decision"],
-        run=step.run.id,
-        step=step.step,
-        agent=step.agent,
-        attempt=1,
-        model=card.id,
-        tier=card.tier.value,
-        risk=facts["risk"],
-        at=part.at,
-        latency=max(0.0, time.time() - part.at),
-        detail=f"batch {part.batch}",
+    booking = Booking(
+        home,
+        step_of(facts["step"]),
+        facts["decision"],
+        Risk(facts["risk"]),
+        discount=home.settings.providers[card.provider].batch_discount,
+        note=f"batch {part.batch}",
+        recorded=recorded,
     )
+    # Its money is reserved for the whole part, and breakers and rate limits are for live calls.
+    call = ModelCall(
+        card, ask, ask.messages, {}, backend=home.clients.backend(card), grant=Grant(), booking=booking, row_id=row.call
+    )
+    call.sent(part.at)
     if isinstance(answer, BackendError):
         wrong: tuple[FailureKind, str] | None = (answer.kind, one_line(answer))
-        call = replace(call, cost=None if billed else 0)
+        entry = call.failed(answer, billed=billed)
     else:
-        backend = home.clients.backend(card)
-        reply = backend.read(answer)
-        wrong = fault(ask, card, backend, answer, reply)
-        call = replace(call, answered_by=reply.model, finish=reply.finish, usage=reply.usage)
-        call = replace(call, **_priced(home, card, call))
+        wrong = call.answered(answer)
+        entry = call.ended
     if wrong is None and not isinstance(answer, BackendError):
-        answer.response_metadata["pointsman"] = account(call, facts["rules"])
-        return call, Outcome(row.place, "done", cost=call.cost, reply=reply_text(answer))
+        answer.response_metadata["pointsman"] = account(entry, facts["rules"])
+        return Outcome(row.place, "done", cost=entry.cost, reply=reply_text(answer))
     kind, detail = wrong or (FailureKind.MALFORMED, "")
-    call = replace(call, failure=kind.value, detail=one_line(f"batch {part.batch}: {detail}"))
     if home.policy.cures[kind] == "stop":
-        return call, Outcome(row.place, "done", cost=call.cost, error=f"{card.id}: {kind} ({detail})")
+        return Outcome(row.place, "done", cost=entry.cost, error=f"{card.id}: {kind} ({detail})")
     again, avoid = _again(home, card, ask, facts, kind)
     facts["avoid"] = avoid
-    return call, Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=call.cost)
+    return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
 
 
 def _again(
@@ -111,23 +106,3 @@ def _again(
     tier = least if ask.tier is None else max(ask.tier, least)
     avoid = [] if kind in _PASSING else [(card.id, f"gave no usable answer in a batch: {kind}")]
     return replace(ask, tier=tier), avoid
-
-
-def _priced(home: Dispatcher, card: ModelCard, call: CallRow) -> dict[str, Any]:
-    """The costs of a call: what a batch costs, and what the flagship would have cost live."""
-    at = datetime.fromtimestamp(call.at, UTC)
-    cost = home.prices.price(card.id, call.usage, at)
-    discount = home.settings.providers[card.provider].batch_discount
-    flagship = home.flagship
-    return {
-        "cost": None if cost is None else _discounted(cost, discount),
-        "flagship": flagship.id if flagship else "",
-        "flagship_cost": home.prices.price(flagship.id, call.usage, at) if flagship else None,
-        "price_version": card.prices.version if card.prices else "",
-    }
-
-
-def _discounted(cost: int, discount: float) -> int:
-    # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
-    left = Decimal(cost) * (1 - Decimal(str(discount)))
-    return int(left.quantize(Decimal(1), ROUND_HALF_EVEN))

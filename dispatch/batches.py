@@ -363,10 +363,8 @@ class Batches:
         """Record the calls that are not, then what became of the asks: so nothing is recorded twice or not at all."""
         outcomes: list[Outcome] = []
         for row, answer in answers:
-            call, outcome = judged(self._home, card, part, row, answer, billed=billed)
-            outcomes.append(outcome)
-            if row.place not in recorded:
-                self._home.ledger.record(call)
+            known = row.place in recorded
+            outcomes.append(judged(self._home, card, part, row, answer, billed=billed, recorded=known))
             if len(outcomes) % _BREATH == 0:
                 await asyncio.sleep(0)
         await asyncio.to_thread(self._home.ledger.flush)

@@ -7,14 +7,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.ids import new_id
+from ..configs.words import Risk
 from ..ledger.rows import CallRow, DecisionRow
 from ..routing.decision import Decision, Rejection, RuleHit
 from ..routing.features import features_json
+from .ask import one_line
 from .context import StepContext
 from .errors import Failure
 
@@ -30,69 +33,105 @@ class Booking:
     Args:
         dispatcher: Whose ledger and prices.
         step: The step it belongs to.
-        decision: The decision, recorded at once.
+        decision: Id of the decision the calls are made under.
+        risk: Risk of the step.
         stream: The answer is streamed.
+        compared: Say what the flagship would have cost.
+        discount: What the provider takes off the price of such work, from 0 to 1.
+        note: What the details of its rows begin with.
+        recorded: Its rows are in the ledger already.
     """
 
-    def __init__(self, dispatcher: Dispatcher, step: StepContext, decision: Decision, *, stream: bool = False) -> None:
-        self._home = dispatcher
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        step: StepContext,
+        decision: str,
+        risk: Risk,
+        *,
+        stream: bool = False,
+        compared: bool = True,
+        discount: float = 0.0,
+        note: str = "",
+        recorded: bool = False,
+    ) -> None:
+        self._ledger = dispatcher.ledger
+        self._prices = dispatcher.prices
+        self._flagship = dispatcher.flagship if compared else None
         self._step = step
         self._decision = decision
+        self._risk = risk
         self._stream = stream
-        dispatcher.ledger.record(_decision_row(decision, step))
+        self._discount = discount
+        self._note = note
+        self._recorded = recorded
 
-    def call(
-        self, card: ModelCard, *, attempt: int, seconds: float, usage: Usage | None = None, **facts: Any
-    ) -> CallRow:
-        """Make the row of one call, priced where its usage is known.
+    def decided(self, decision: Decision) -> None:
+        """Write the decision down."""
+        self._ledger.record(_decision_row(decision, self._step))
+
+    def cost(self, card: ModelCard, usage: Usage | None, at: float) -> int | None:
+        """Picodollars for a call; None where it is unknown.
 
         Args:
             card: The model asked.
-            attempt: Which call of the ask it is, from 1.
-            seconds: How long it took.
             usage: Tokens used.
+            at: When it was made, in seconds since the epoch.
+        """
+        full = self._prices.price(card.id, usage, datetime.fromtimestamp(at, UTC))
+        if full is None or not self._discount:
+            return full
+        # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
+        left = Decimal(full) * (1 - Decimal(str(self._discount)))
+        return int(left.quantize(Decimal(1), ROUND_HALF_EVEN))
+
+    def row(self, card: ModelCard, *, at: float, usage: Usage | None = None, detail: str = "", **facts: Any) -> CallRow:
+        """Make the row of one call.
+
+        Args:
+            card: The model asked.
+            at: When it was made, in seconds since the epoch.
+            usage: Tokens used.
+            detail: What a reader should know of it.
             facts: Further fields of `CallRow`.
         """
-        home, began = self._home, time.time() - seconds
-        cost = flagship_cost = None
-        flagship, version = "", ""
-        if usage is not None:
-            at = datetime.fromtimestamp(began, UTC)
-            cost = home.prices.price(card.id, usage, at)
-            version = card.prices.version if card.prices else ""
-            if home.flagship is not None:
-                flagship = home.flagship.id
-                flagship_cost = home.prices.price(flagship, usage, at)
+        flagship = self._flagship if usage is not None else None
         return CallRow(
-            id=new_id(),
-            decision=self._decision.request,
+            id=facts.pop("id", None) or new_id(),
+            decision=self._decision,
             run=self._step.run.id,
             step=self._step.step,
             agent=self._step.agent,
-            attempt=attempt,
             model=card.id,
             tier=card.tier.value,
-            risk=self._decision.risk.value,
-            at=began,
-            latency=seconds,
+            risk=self._risk.value,
+            at=at,
             stream=self._stream,
             usage=usage,
-            cost=facts.pop("cost", cost),
-            flagship=flagship,
-            flagship_cost=flagship_cost,
-            price_version=version,
+            flagship="" if flagship is None else flagship.id,
+            flagship_cost=None
+            if flagship is None
+            else self._prices.price(flagship.id, usage, datetime.fromtimestamp(at, UTC)),
+            price_version=card.prices.version if card.prices and usage is not None else "",
+            detail=one_line(": ".join(part for part in (self._note, detail) if part)),
             **facts,
         )
 
     def record(self, row: CallRow) -> None:
         """Write a call down, and tell whoever watches the run."""
-        self._home.ledger.record(row)
+        if self._recorded:
+            return
+        self._ledger.record(row)
         if self._step.run.observe is not None:
             self._step.run.observe(row)
 
 
 def account(
-    row: CallRow, rules: Sequence[str], failures: Sequence[Failure] = (), skipped: Sequence[tuple[str, str]] = ()
+    row: CallRow,
+    rules: Sequence[str],
+    failures: Sequence[Failure] = (),
+    skipped: Sequence[tuple[str, str]] = (),
+    setup: float = 0.0,
 ) -> dict[str, Any]:
     """Say in plain values which model answered, why, and what it cost; it stands in the reply's metadata.
 
@@ -101,6 +140,7 @@ def account(
         rules: Ids of the rules that applied.
         failures: Models asked before, in vain.
         skipped: Models passed over, each with its reason.
+        setup: Seconds it took to load SDKs and build clients before the calls; they count against no deadline.
     """
     return {
         "decision": row.decision,
@@ -111,6 +151,7 @@ def account(
         "attempt": row.attempt,
         "cost": row.cost,
         "seconds": row.latency,
+        "setup": setup,
         "confidence": row.confidence,
         "usage": asdict(row.usage) if row.usage else None,
         "rules": list(rules),

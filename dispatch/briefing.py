@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from .ask import Ask
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["brief"]
+__all__ = ["brief", "examples_digests"]
 
 _EXAMPLES_SHOWN = 2
 
@@ -37,6 +38,20 @@ def brief(ask: Ask, card: ModelCard) -> tuple[Sequence[BaseMessage], dict[str, A
     if not ask.examples:
         return ask.messages, options
     return _with_examples(ask), options
+
+
+def examples_digests(examples: Mapping[str, str]) -> dict[str, str]:
+    """Field -> SHA-256 of the file of examples for it: what an answer depends on is their text, not where they stand.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    return {field: _digest(path, _mtime(path)) for field, path in examples.items()}
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, _changed: float) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _with_examples(ask: Ask) -> list[BaseMessage]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ..backends.base import BackendError
-from ..configs.catalogue import ModelCard, Usage
+from ..configs.catalogue import ModelCard
 from ..configs.evidence import Evidence, render_evidence
-from ..configs.ids import new_id
-from ..configs.words import FailureKind, StepKind, Tier
+from ..configs.words import StepKind, Tier
 from ..ledger.budgets import BudgetExceeded
-from ..ledger.rows import ROUTER, CallRow
+from ..ledger.rows import ROUTER
 from ..routing.complexity import LEVELS, claimed, is_modest
 from ..routing.decide import decide
 from ..routing.decision import Decision
@@ -26,17 +24,15 @@ from ..routing.ordering import cost
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
 from .ask import Ask, one_line, route_request
-from .attempts import PERHAPS_BILLED, Attempt
+from .booking import Booking
 from .briefing import brief
-from .checks import fault
+from .call import ModelCall
 from .context import StepContext, current
-from .headroom import HeadroomKey, Wait
-from .health import Health, HealthKey
+from .grant import Grant, admit
+from .health import Health
 from .spending import input_bound, scopes_of
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
-
     from .dispatcher import Dispatcher
 
 __all__ = ["Classifier"]
@@ -142,11 +138,11 @@ class Classifier:
             return features
         # Built before the clock runs: to import a vendor's SDK for the first time takes longer than a judgement.
         await self._home.clients.ready(card)
-        attempt = self._attempt(card, question)
-        if attempt is None:
+        call = await self._admitted(card, question)
+        if call is None:
             return features
-        with attempt:
-            verdict = await self._said(attempt, question)
+        with call:
+            verdict = await self._said(call, question)
         return features if verdict is None else replace(features, judged=verdict)
 
     def _question(self, features: Features, ask: Ask, policy: Policy) -> _Question:
@@ -203,105 +199,47 @@ class Classifier:
         self.trouble = trouble
         return None if found is None else found.card
 
-    def _attempt(self, card: ModelCard, question: _Question) -> Attempt | None:
-        """Everything the call needs, or None where breaker, rate limit or budget do not allow it now."""
-        home = self._home
-        permit = self.health.allow(
-            HealthKey(card.provider, card.name, home.settings.providers[card.provider].region or "")
-        )
-        if isinstance(permit, str):
+    async def _admitted(self, card: ModelCard, question: _Question) -> ModelCall | None:
+        """The call, or None where breaker, rate limit or budget do not allow it now."""
+        home, decision = self._home, question.decision
+        grant = admit(home, self.health, card, decision.features.tokens, _MOST_OUTPUT)
+        if not isinstance(grant, Grant):
             return None
+        backend = home.clients.backend(card)
         messages, options = brief(question.words, card)
-        share = home.headroom.reserve(
-            HeadroomKey(card.provider, card.name), question.decision.features.tokens, _MOST_OUTPUT
-        )
-        if isinstance(share, Wait):
-            permit.cancel()
-            return None
-        if option := home.clients.backend(card).output_limit:
-            options.setdefault(option, _MOST_OUTPUT)
-        attempt = Attempt(card, messages, options, permit, share, home)
+        if backend.output_limit:
+            options.setdefault(backend.output_limit, _MOST_OUTPUT)
         if question.scopes:
             bound = input_bound(messages, question.words.tools)
             most = home.prices.worst_case(card.id, bound, _MOST_OUTPUT, datetime.now(UTC)) or 0
             try:
-                attempt.money = home.budgets.reserve(question.scopes, most, sent=True) if most else None
-            except BudgetExceeded:
-                attempt.__exit__(None, None, None)
-                return None
-        return attempt
+                if most:
+                    grant.fund(home.budgets, await home.budgets.acquire(question.scopes, most, 0.0, sent=True))
+            except BaseException as error:
+                grant.give_back()
+                if isinstance(error, BudgetExceeded):
+                    return None
+                raise
+        # What it cost is not compared with a flagship, which nobody would have asked this.
+        step = replace(question.step, agent=ROUTER)
+        booking = Booking(home, step, decision.request, decision.risk, compared=False)
+        return ModelCall(card, question.words, messages, options, backend=backend, grant=grant, booking=booking)
 
-    async def _said(self, attempt: Attempt, question: _Question) -> tuple[float, float] | None:
+    async def _said(self, call: ModelCall, question: _Question) -> tuple[float, float] | None:
         """Complexity and confidence, or None where no usable answer came; booked either way."""
         try:
-            async with asyncio.timeout(question.seconds):
-                message = await self._home._invoke(question.words, attempt)
-        except asyncio.CancelledError:
-            self._book(attempt, question, failure=FailureKind.TIMEOUT.value, detail="broken off by the caller")
-            attempt.settle(None, None, billed=True)
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the step must go on
-            failure = self._failure(attempt.card, error)
-            self._book(attempt, question, failure=failure.kind.value, detail=one_line(failure))
-            attempt.settle(None, None, billed=failure.kind in PERHAPS_BILLED)
-            attempt.permit.record(attempt.seconds, failure.kind, retry_after=failure.retry_after)
+            until = asyncio.get_running_loop().time() + question.seconds
+            message = await call.invoke(self._home.clients, until)
+        except BackendError as failure:
+            row = call.failed(failure)
+            call.grant.judge(row.latency, failure.kind, retry_after=failure.retry_after)
             return None
-        return self._read(attempt, question, message)
-
-    def _read(self, attempt: Attempt, question: _Question, message: AIMessage) -> tuple[float, float] | None:
-        card, backend = attempt.card, self._home.clients.backend(attempt.card)
-        reply = backend.read(message)
-        wrong = fault(question.words, card, backend, message, reply)
-        row = self._book(
-            attempt,
-            question,
-            usage=reply.usage,
-            answered_by=reply.model,
-            finish=reply.finish,
-            failure=None if wrong is None else wrong[0].value,
-            detail="" if wrong is None else wrong[1],
-        )
-        attempt.settle(row.usage, row.cost, billed=True)
-        attempt.permit.record(attempt.seconds, None if wrong is None else wrong[0], usage=row.usage)
+        wrong = call.answered(message)
+        call.grant.judge(call.ended.latency, None if wrong is None else wrong[0], usage=call.ended.usage)
         if wrong is not None:
             return None
         said = message.tool_calls[0]["args"]
         return claimed(said["level"], said["hardest"])
-
-    def _failure(self, card: ModelCard, error: Exception) -> BackendError:
-        try:
-            return self._home._translate(card, error)
-        except Exception:  # noqa: BLE001 - a judgement that cannot be had must not cost the step its answer
-            _log.exception("the call of the classifier went wrong here, not at the provider")
-            return BackendError(FailureKind.MALFORMED, f"no backend knows this error: {type(error).__name__}")
-
-    def _book(self, attempt: Attempt, question: _Question, *, usage: Usage | None = None, **facts: Any) -> CallRow:
-        """Write the call down: what it cost is not compared with a flagship, which nobody would have asked this."""
-        home, card, step = self._home, attempt.card, question.step
-        seconds = attempt.seconds
-        began = time.time() - seconds
-        cost = None if usage is None else home.prices.price(card.id, usage, datetime.fromtimestamp(began, UTC))
-        row = CallRow(
-            id=new_id(),
-            decision=question.decision.request,
-            run=step.run.id,
-            step=step.step,
-            agent=ROUTER,
-            attempt=1,
-            model=card.id,
-            tier=card.tier.value,
-            risk=question.decision.risk.value,
-            at=began,
-            latency=seconds,
-            usage=usage,
-            cost=cost,
-            price_version=card.prices.version if card.prices and usage else "",
-            **facts,
-        )
-        home.ledger.record(row)
-        if step.run.observe is not None:
-            step.run.observe(row)
-        return row
 
 
 def _left_for_others(scopes: Mapping[str, int | None], step: StepContext) -> dict[str, int | None]:

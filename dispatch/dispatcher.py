@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import ExitStack, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
-from ..configs.loader import environment, load
 from ..configs.schema import Settings
-from ..configs.words import FailureKind, Risk
+from ..configs.words import Risk
 from ..ledger.budgets import BudgetExceeded, Budgets
 from ..ledger.experience import newest_calls
 from ..ledger.ledger import Ledger
@@ -25,15 +23,18 @@ from ..routing.decide import decide
 from ..routing.decision import Decision
 from ..routing.request import Circumstances, RouteRequest
 from .ask import Ask
-from .attempts import Attempt, Attempts
+from .attempts import Attempts
 from .cache import ResponseCache, Similar
+from .call import ModelCall
 from .catalogue import catalogue, policy_of, problems, unavailable
 from .classifier import Classifier
 from .clients import Clients
+from .defaults import default_dispatcher
 from .headroom import Headrooms
 from .health import Health
 from .hedging import first_of
 from .history import History
+from .once import Once
 from .reload import Reload
 from .spending import STEP_INPUT
 from .streaming import Streamed, as_chunk, bounded, closing_chunk
@@ -66,6 +67,7 @@ class Dispatcher:
     Attributes:
         health: One breaker for each model at each provider.
         headroom: What each provider still takes.
+        closed: It was closed and is not to be used.
     """
 
     def __init__(self, settings: Settings, *, ledger: Ledger | None = None) -> None:
@@ -88,8 +90,9 @@ class Dispatcher:
         self.switches = Switches(settings.state / SWITCHES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
         self._refused: dict[str, float] = {}
+        self.closed = False
 
-    @cached_property
+    @Once
     def responses(self) -> ResponseCache | None:
         """Answers given before, where the policy keeps them."""
         policy = self.settings.routing.cache
@@ -106,12 +109,12 @@ class Dispatcher:
             path, max_bytes=policy.max_bytes, ttl=policy.ttl, similar=similar, fallback=policy.fallback
         )
 
-    @cached_property
+    @Once
     def budgets(self) -> Budgets:
         """Caps, shared with every process that uses the same ledger."""
         return Budgets(self.settings.state / "ledger.db")
 
-    @cached_property
+    @Once
     def flagship(self) -> ModelCard | None:
         """The first priced model of the highest tier: what everything would cost had all gone there."""
         priced = [card for card in self.cards.values() if card.prices is not None]
@@ -169,6 +172,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Write what is still waiting and let go of files."""
+        self.closed = True
         if "budgets" in self.__dict__:
             self.budgets.close()
         if "responses" in self.__dict__ and self.responses is not None:
@@ -194,14 +198,14 @@ class Dispatcher:
         message = attempts.kept_answer()
         if message is not None:
             return message
-        while (attempt := await attempts.next()) is not None:
-            message = await self._raced(self._answer, ask, attempts, attempt)
+        while (call := await attempts.next()) is not None:
+            message = await self._raced(attempts.answer, ask, attempts, call)
             if message is not None:
                 attempts.keep(message)
                 return message
         return attempts.last_resort()
 
-    async def stream(self, ask: Ask) -> AsyncIterator[AIMessageChunk]:
+    async def stream(self, ask: Ask) -> AsyncGenerator[AIMessageChunk]:
         """Get one answer in chunks.
 
         Each chunk is handed out when the next one comes, and those of a structured answer when it is complete. Until
@@ -220,26 +224,25 @@ class Dispatcher:
         if kept is not None:
             yield as_chunk(kept)
             return
-        while (attempt := await attempts.next()) is not None:
-            said = await self._raced(self._opened, ask, attempts, attempt)
+        while (call := await attempts.next()) is not None:
+            said = await self._raced(partial(self._opened, ask, attempts), ask, attempts, call, Streamed.aclose)
             if said is None:
                 continue
-            with said.attempt:
+            async with aclosing(said):
                 try:
-                    async with aclosing(said.ready()) as chunks:
-                        async for chunk in chunks:
-                            yield chunk
+                    async for chunk in said.ready():
+                        yield chunk
                 except Exception as error:
-                    failure = self._translate(said.attempt.card, error)
-                    await attempts.failed(said.attempt, failure, first_token=said.first, partial=said.whole)
+                    failure = said.call.translated(error)
+                    await attempts.failed(said.call, failure)
                     if said.handed and ask.on_cut == "report":
                         raise failure from error
                 else:
                     message = said.message()
-                    if attempts.accept(said.attempt, message, first_token=said.first, chunks=said.whole):
+                    if attempts.accept(said.call, message, chunks=said.whole):
+                        attempts.keep(message)
                         for chunk in said.held:
                             yield chunk
-                        attempts.keep(message)
                         yield closing_chunk(message)
                         return
                     if said.handed and ask.on_cut == "report":
@@ -250,14 +253,15 @@ class Dispatcher:
 
     async def _raced(
         self,
-        work: Callable[[Ask, Attempts, Attempt], Coroutine[Any, Any, T | None]],
+        work: Callable[[ModelCall], Coroutine[Any, Any, T | None]],
         ask: Ask,
         attempts: Attempts,
-        attempt: Attempt,
+        call: ModelCall,
+        discard: Callable[[T], Awaitable[None]] | None = None,
     ) -> T | None:
-        """What ``work`` makes of an attempt, with a second one beside it where somebody waits badly."""
+        """What ``work`` makes of a call, with a second one beside it where somebody waits badly."""
         if ask.latency != "critical":
-            return await work(ask, attempts, attempt)
+            return await work(call)
 
         async def second() -> Coroutine[Any, Any, T | None] | None:
             try:
@@ -265,94 +269,44 @@ class Dispatcher:
             except BudgetExceeded:
                 # The first may answer yet.
                 return None
-            return None if other is None else work(ask, attempts, other)
+            return None if other is None else work(other)
 
-        return await first_of(work(ask, attempts, attempt), second, attempts.limits.hedge)
+        try:
+            return await first_of(work(call), second, attempts.limits.hedge, discard)
+        except BaseException:
+            # A task that is cancelled before it begins never comes to its own end.
+            call.close()
+            raise
 
-    async def _answer(self, ask: Ask, attempts: Attempts, attempt: Attempt) -> AIMessage | None:
-        """The answer of one model, or None where it gave no usable one."""
-        with attempt:
-            try:
-                async with asyncio.timeout_at(min(attempts.deadline, _now() + attempts.limits.call)):
-                    message = await self._invoke(ask, attempt)
-            except asyncio.CancelledError:
-                attempts.broken_off(attempt)
-                raise
-            except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
-                await attempts.failed(attempt, self._translate(attempt.card, error))
-                return None
-            return message if attempts.accept(attempt, message) else None
-
-    async def _opened(self, ask: Ask, attempts: Attempts, attempt: Attempt) -> Streamed | None:
+    async def _opened(self, ask: Ask, attempts: Attempts, call: ModelCall) -> Streamed | None:
         """The stream of one model up to its first words, or None where it did not come so far."""
-        with ExitStack() as guard:
-            guard.enter_context(attempt)
-            chunks = bounded(self._chunks(ask, attempt), attempts.deadline, attempts.limits)
-            said = Streamed(attempt, chunks, hold_all=ask.output is not None)
-            try:
-                await said.open()
-            except asyncio.CancelledError:
-                attempts.broken_off(attempt)
-                raise
-            except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
-                await attempts.failed(attempt, self._translate(attempt.card, error), partial=said.whole)
+        call.task = asyncio.current_task()
+        chunks = bounded(call.chunks(self.clients), attempts.deadline, attempts.limits)
+        if ask.on_cut == "retract":
+            chunks = _retractable(chunks)
+        said = Streamed(call, chunks, hold_all=ask.output is not None)
+        try:
+            await said.open()
+        except asyncio.CancelledError:
+            await said.aclose()
+            # Broken off from here, not by the caller: the race goes on without it.
+            if call.unwanted:
                 return None
-            attempts.answered = True
-            # From here on the attempt is in the hands of whoever reads the rest.
-            guard.pop_all()
-            return said
-
-    async def _invoke(self, ask: Ask, attempt: Attempt) -> AIMessage:
-        client, binding = self.clients.bound(ask, attempt.card)
-        # LangChain's own layer is already around RoutedChatModel: a second one would trace every token twice, and
-        # costs as much as all of the routing.
-        result = await client._agenerate(list(attempt.messages), **binding, **attempt.options)
-        reply: AIMessage = _told(result.generations[0], result.llm_output)
-        return reply
-
-    async def _chunks(self, ask: Ask, attempt: Attempt) -> AsyncGenerator[AIMessageChunk]:
-        from .retraction import retractable
-
-        client, binding = self.clients.bound(ask, attempt.card)
-        retracts = ask.on_cut == "retract"
-        async for generation in client._astream(list(attempt.messages), **binding, **attempt.options):
-            chunk = _told(generation)
-            yield retractable(chunk) if retracts else chunk
-
-    def _translate(self, card: ModelCard, error: Exception) -> BackendError:
-        if isinstance(error, BackendError):
-            return error
-        if isinstance(error, TimeoutError):
-            return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
-        failure = self.clients.backend(card).failure(error)
-        if failure is None:
-            raise error
-        failure.__cause__ = error
-        return failure
+            raise
+        except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
+            await attempts.failed(call, call.translated(error))
+            return None
+        except BaseException:
+            call.close()
+            raise
+        attempts.begun(call)
+        # From here on the call is in the hands of whoever reads the rest.
+        return said
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+async def _retractable(chunks: AsyncGenerator[AIMessageChunk]) -> AsyncGenerator[AIMessageChunk]:
+    from .retraction import retractable
 
-
-def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
-    """The message of a generation, with what the vendor said beside it, as LangChain's own layer puts it there."""
-    message = generation.message
-    if generation.generation_info or beside:
-        message.response_metadata = {
-            **(beside or {}),
-            **(generation.generation_info or {}),
-            **message.response_metadata,
-        }
-    return message
-
-
-_default: dict[Path, Dispatcher] = {}
-
-
-def default_dispatcher() -> Dispatcher:
-    """The dispatcher of the project in the working directory, made at its first use."""
-    project = Path.cwd()
-    if project not in _default:
-        _default[project] = Dispatcher(load(project, environ=environment()))
-    return _default[project]
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield retractable(chunk)

@@ -50,9 +50,17 @@ class AllFailed(BackendError):
         skipped: Those that were not, each with its reason: not well, out of headroom, cannot take the conversation.
         agent: Whose step it was.
         risk: Of the step.
+        setup: Seconds it took to load SDKs and build clients, which no deadline counts.
     """
 
-    def __init__(self, failures: Sequence[Failure], skipped: Sequence[tuple[str, str]], agent: str, risk: Risk) -> None:
+    def __init__(
+        self,
+        failures: Sequence[Failure],
+        skipped: Sequence[tuple[str, str]],
+        agent: str,
+        risk: Risk,
+        setup: float = 0.0,
+    ) -> None:
         said = [f"{f.model}: {f.kind} ({f.detail})" for f in failures]
         said += [f"{model}: not asked ({reason})" for model, reason in skipped]
         kind = failures[-1].kind if failures else FailureKind.UNAVAILABLE
@@ -60,6 +68,7 @@ class AllFailed(BackendError):
         self.failures = tuple(failures)
         self.skipped = tuple(skipped)
         self.risk = risk
+        self.setup = setup
 
     @property
     def last(self) -> str:

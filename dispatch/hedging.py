@@ -18,30 +18,51 @@ async def first_of(
     one: Coroutine[Any, Any, T | None],
     other: Callable[[], Awaitable[Coroutine[Any, Any, T | None] | None]],
     after: float,
+    discard: Callable[[T], Awaitable[None]] | None = None,
 ) -> T | None:
-    """Await ``one``, and a second piece of work beside it once it has taken ``after`` seconds; the first result counts.
+    """Await ``one``, and other work beside it once it has taken ``after`` seconds; the first result counts.
 
     Args:
         one: Gives a result, or None where it failed and that was noted.
-        other: Makes the second piece of work, or None where there is none.
+        other: Makes the other work, which may take its time, or None where there is none.
         after: Seconds.
+        discard: Lets go of a result that came too late, where there is anything to let go of.
 
     Returns:
-        The first result that is not None, with whatever is still under way cancelled; None when both failed.
+        The first result that is not None, when it comes, with whatever is still under way cancelled; None when both
+        failed.
     """
-    under_way: set[asyncio.Task[Any]] = {asyncio.create_task(one)}
+
+    async def beside() -> T | None:
+        work = await other()
+        return None if work is None else await work
+
+    tasks = [asyncio.create_task(one)]
+    first: asyncio.Task[T | None] | None = None
     try:
-        done, _ = await asyncio.wait(under_way, timeout=after)
-        if not done and (second := await other()) is not None:
-            under_way.add(asyncio.create_task(second))
-        while under_way:
-            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        done, under_way = await asyncio.wait(tasks, timeout=after)
+        if not done:
+            tasks.append(asyncio.create_task(beside()))
+            done, under_way = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            first = next((task for task in tasks if task in done and _result(task) is not None), None)
+            if first is not None:
+                return first.result()
             for task in done:
-                result: T | None = task.result()
-                if result is not None:
-                    return result
-        return None
+                # Where it raised nobody need wait for the other.
+                task.result()
+            if not under_way:
+                return None
+            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in under_way:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            late = None if task is first else _result(task)
+            if late is not None and discard is not None:
+                await discard(late)
+
+
+def _result(task: asyncio.Task[T | None]) -> T | None:
+    return None if task.cancelled() or task.exception() is not None else task.result()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ..configs.words import FailureKind
+from ..ledger.forks import Lock, begin_anew
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
 from ..routing.experience import Experience
@@ -36,6 +36,8 @@ _COUNTS: Final[Mapping[FailureKind, bool]] = {
     FailureKind.INVALID_OUTPUT: True,
     FailureKind.DECLINED: True,
     FailureKind.WRONG_MODEL: True,
+    FailureKind.UNKNOWN: False,
+    FailureKind.CANCELLED: False,
 }
 _EXCUSED: Final = frozenset(kind.value for kind, counts in _COUNTS.items() if not counts)
 # How a row ends for which no call was made.
@@ -60,7 +62,8 @@ class History:
     def __init__(self, half_life: float, *, clock: Callable[[], float] = time.time) -> None:
         self._half_life = half_life
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        begin_anew(self._lock)
         self._tasks: OrderedDict[str, _Task] = OrderedDict()
 
     def observe(self, task: str, row: CallRow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -18,7 +19,8 @@ from ..configs.words import Effect, StepKind, Tier
 from ..tools.base import effect_of
 from . import portal
 from .ask import Ask
-from .dispatcher import Dispatcher, default_dispatcher
+from .defaults import default_dispatcher
+from .dispatcher import Dispatcher
 
 __all__ = ["RoutedChatModel"]
 
@@ -151,11 +153,12 @@ class RoutedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        async for chunk in self._home().stream(self._ask(messages, stop, kwargs)):
-            generation = ChatGenerationChunk(message=chunk)
-            if run_manager:
-                await run_manager.on_llm_new_token(_text(chunk), chunk=generation)
-            yield generation
+        async with aclosing(self._home().stream(self._ask(messages, stop, kwargs))) as chunks:
+            async for chunk in chunks:
+                generation = ChatGenerationChunk(message=chunk)
+                if run_manager:
+                    await run_manager.on_llm_new_token(_text(chunk), chunk=generation)
+                yield generation
 
     def _stream(
         self,

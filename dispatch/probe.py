@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -13,8 +14,9 @@ from .ask import Ask, one_line
 from .context import current, entered
 from .dispatcher import Dispatcher
 from .errors import AllFailed
+from .grant import health_key
 from .headroom import HeadroomKey
-from .health import HealthKey, speaks_well
+from .health import speaks_well
 from .limits import Resource
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Probed:
         cost: Picodollars, None where unknown.
         detail: What is wrong, empty where nothing is.
         left: What is left of the limits that are known of it.
+        setup: Seconds it took to load its SDK and build its client, which the time-out does not count.
     """
 
     model: str
@@ -49,6 +52,7 @@ class Probed:
     cost: int | None
     detail: str
     left: Mapping[Resource, float]
+    setup: float = 0.0
 
 
 async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
@@ -57,12 +61,11 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
     Args:
         home: Whose configuration, ledger, budgets and health.
         card: The model.
-        timeout: Seconds it may take.
+        timeout: Seconds the answer may take, once its client is ready.
     """
     from langchain_core.messages import HumanMessage
 
-    region = home.settings.providers[card.provider].region or ""
-    home.health.try_now(HealthKey(card.provider, card.name, region))
+    home.health.try_now(health_key(home, card))
     rows: list[CallRow] = []
     others = tuple((other, f"only {card.id} is probed") for other in home.cards if other != card.id)
     run = replace(current().run, observe=rows.append)
@@ -73,7 +76,9 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
         max_output=_OUTPUT_TOKENS,
         deadline=timeout,
     )
-    detail = ""
+    began = time.monotonic()
+    await home.clients.ready(card)
+    setup, detail = time.monotonic() - began, ""
     with entered(run=run, agent=AGENT, unavailable=others):
         try:
             await home.call(ask)
@@ -90,4 +95,5 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
         cost=None if row is None else row.cost,
         detail="" if ok else f"{row.failure}: {row.detail}" if row is not None else detail,
         left=home.headroom.left(HeadroomKey(card.provider, card.name)),
+        setup=setup,
     )

@@ -62,8 +62,11 @@ def worst_case(
     if not capped:
         return ask.max_output, 0
     limit = min(ask.max_output or DEFAULT_OUTPUT, card.max_output or DEFAULT_OUTPUT)
-    bound = input_bound(messages, ask.tools)
-    return limit, prices.worst_case(card.id, bound, limit, datetime.now(UTC)) or 0
+    bound, tier = input_bound(messages, ask.tools), ask.options.get("service_tier")
+    most = prices.worst_case(
+        card.id, bound, limit, datetime.now(UTC), service_tier=tier if isinstance(tier, str) else ""
+    )
+    return limit, most or 0
 
 
 def _content_bound(message: BaseMessage) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from ..configs.schema import Limits
-from .attempts import Attempt
+from .call import ModelCall
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -21,23 +21,21 @@ class Streamed:
     """What a stream has said so far: all of it, what is still held back, and whether anything was handed out.
 
     Args:
-        attempt: The call.
+        call: The call.
         chunks: What it says.
         hold_all: Hand nothing out before the end: half of a structured answer is of no use.
 
     Attributes:
-        first: Seconds to the first words, None before them.
         held: Chunks that were not handed out.
         handed: Whether anything was.
     """
 
-    def __init__(self, attempt: Attempt, chunks: AsyncGenerator[AIMessageChunk], *, hold_all: bool) -> None:
-        self.attempt = attempt
+    def __init__(self, call: ModelCall, chunks: AsyncGenerator[AIMessageChunk], *, hold_all: bool) -> None:
+        self.call = call
         self._chunks = chunks
         self._hold_all = hold_all
         self._said: list[AIMessageChunk] = []
         self.held: list[AIMessageChunk] = []
-        self.first: float | None = None
         self.handed = False
 
     @property
@@ -52,20 +50,26 @@ class Streamed:
         """Read up to the first words."""
         async for chunk in self._chunks:
             self._said.append(chunk)
-            if chunk.content or chunk.tool_call_chunks:
-                self.first = self.attempt.seconds
-                self.held.append(chunk)
+            if self.call.first_token is not None:
+                # With what came before it, which tells more than words.
+                self.held.append(self.whole or chunk)
                 return
 
     async def ready(self) -> AsyncGenerator[AIMessageChunk]:
         """Read the rest, giving each chunk when the next has come: the last tells whether the answer is complete."""
-        async with aclosing(self._chunks):
-            async for chunk in self._chunks:
-                self._said.append(chunk)
-                self.held.append(chunk)
-                if not self._hold_all and len(self.held) > 1:
-                    self.handed = True
-                    yield self.held.pop(0)
+        async for chunk in self._chunks:
+            self._said.append(chunk)
+            self.held.append(chunk)
+            if not self._hold_all and len(self.held) > 1:
+                self.handed = True
+                yield self.held.pop(0)
+
+    async def aclose(self) -> None:
+        """Close the call where it has not ended, and then its connection, so that the provider stops."""
+        self.call.close()
+        # It is closed for good: what the connection still has to say is nobody's concern.
+        with suppress(Exception):
+            await self._chunks.aclose()
 
     def message(self) -> AIMessage:
         """The complete answer."""
@@ -80,12 +84,12 @@ class Streamed:
 
 
 async def bounded(
-    chunks: AsyncIterator[AIMessageChunk], deadline: float, limits: Limits
+    chunks: AsyncGenerator[AIMessageChunk], deadline: float, limits: Limits
 ) -> AsyncGenerator[AIMessageChunk]:
     """Give the same chunks, each waited for no longer than it may take; time the consumer takes is its own.
 
     Args:
-        chunks: The stream.
+        chunks: The stream, which is closed at the end.
         deadline: When all has to be over, in the event loop's seconds.
         limits: How long the first words and any later silence may take.
 
@@ -94,15 +98,16 @@ async def bounded(
     """
     now = asyncio.get_running_loop().time
     patience = limits.first_token
-    while True:
-        async with asyncio.timeout_at(min(deadline, now() + patience)):
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-        if chunk.content or chunk.tool_call_chunks:
-            patience = limits.stall
-        yield chunk
+    async with aclosing(chunks):
+        while True:
+            async with asyncio.timeout_at(min(deadline, now() + patience)):
+                try:
+                    chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    return
+            if chunk.content or chunk.tool_call_chunks:
+                patience = limits.stall
+            yield chunk
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:

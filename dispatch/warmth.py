@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.catalogue import Usage
 from ..configs.schema import ProviderEntry
+from ..ledger.forks import Lock, begin_anew
 from ..ledger.rows import CallRow
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class Warmth:
 
     def __init__(self, most: int = _MOST_CONVERSATIONS) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        begin_anew(self._lock)
         self._held: OrderedDict[int, _Held] = OrderedDict()
 
     def noted(self, key: int, row: CallRow, tokens: int, provider: ProviderEntry, *, asked: bool) -> None:

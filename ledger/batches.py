@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..configs.errors import ConfigError
+from .access import Access
 from .budgets import LASTING
-from .connection import Access, Connection
+from .connection import Connection
 from .processes import ended, this_process
 
 __all__ = ["AskRow", "BatchBook", "BatchRow", "Outcome", "PartRow", "PartState", "owner_of"]
@@ -118,7 +119,7 @@ class BatchBook:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = Access(path, "batches")
+        self._file = Access(path)
 
     def add(self, batch: str, parts: Sequence[PartRow], asks: Sequence[AskRow]) -> None:
         """Write a new batch down, held by this process, and forget those that are too old to be collected."""

@@ -12,19 +12,17 @@ from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
-from ..configs.catalogue import TokenPrices, Usage
+from ..configs.catalogue import MOST_TOKENS, TokenPrices, Usage
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
 
     from ..configs.schema import ModelEntry, Prices
 
-__all__ = ["PICODOLLARS", "PriceBook", "dollars"]
+__all__ = ["MOST_TOKENS", "PICODOLLARS", "PriceBook", "dollars"]
 
 PICODOLLARS = 10**12
 """Picodollars in a USD: a price of $0.000001 a million tokens is still a whole number of them for each token."""
-MOST_TOKENS = 10**9
-"""More tokens than this in one call is a fault in what the provider reported, not a usage."""
 
 _TABLE = "genai-prices"
 _PER_MILLION = Decimal(1_000_000)
@@ -57,22 +55,38 @@ class _Rate:
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """The prices of one model at one time; ``request`` is picodollars a call, whatever its size."""
+    """The prices of one model at one time; ``request`` is picodollars a call of any size, ``search`` a search."""
 
     input: _Rate | None
     output: _Rate | None
-    cache_read: _Rate | None
-    cache_write: _Rate | None
+    cache_read: _Rate | None = None
+    cache_write: _Rate | None = None
+    cache_write_1h: _Rate | None = None
+    audio: _Rate | None = None
+    cache_audio: _Rate | None = None
+    output_audio: _Rate | None = None
+    output_image: _Rate | None = None
     request: Decimal = _NOTHING
+    search: Decimal | None = None
 
     def cost(self, usage: Usage) -> int | None:
         """Picodollars for one call, None where a kind of token it used has no price."""
-        plain = usage.input - usage.cache_read - usage.cache_write
+        fresh = usage.input - usage.cache_read - usage.cache_write
+        # Sound that nobody says was cached is taken for fresh, as far as there is any.
+        sound = min(usage.audio - usage.cache_audio, fresh)
+        read, write = self.cache_read or self.input, self.cache_write or self.input
+        text = usage.output - usage.output_audio - usage.output_image
         counts = (
-            (plain, self.input),
-            (usage.cache_read, self.cache_read or self.input),
-            (usage.cache_write, self.cache_write or self.input),
-            (usage.output, self.output),
+            (fresh - sound, self.input),
+            (sound, self.audio or self.input),
+            (usage.cache_read - usage.cache_audio, read),
+            (usage.cache_audio, self.cache_audio or read),
+            (usage.cache_write - usage.cache_write_1h, write),
+            # An hour costs more than five minutes wherever either has a price of its own.
+            (usage.cache_write_1h, self.cache_write_1h or (None if self.cache_write else self.input)),
+            (text, self.output),
+            (usage.output_audio, self.output_audio or self.output),
+            (usage.output_image, self.output_image or self.output),
         )
         total = self.request
         for count, rate in counts:
@@ -80,15 +94,22 @@ class _Rates:
                 if rate is None:
                     return None
                 total = _EXACT.fma(rate.at(usage.input), count, total)
+        if usage.searches:
+            if self.search is None:
+                return None
+            total = _EXACT.fma(self.search, usage.searches, total)
         return int(_EXACT.quantize(total, _ONE))
 
     def most(self, input_tokens: int, output_tokens: int) -> int | None:
         """Picodollars one call within these bounds costs at most, None where there is no price for it."""
         if self.input is None or (self.output is None and output_tokens):
             return None
-        kinds = (self.input, self.cache_read, self.cache_write)
-        dearest = max(rate.dearest(input_tokens) for rate in kinds if rate is not None)
-        answer = _NOTHING if self.output is None else self.output.dearest(input_tokens)
+        into = (self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.audio, self.cache_audio)
+        out = (self.output, self.output_audio, self.output_image)
+        dearest, answer = (
+            max((rate.dearest(input_tokens) for rate in kinds if rate is not None), default=_NOTHING)
+            for kinds in (into, out)
+        )
         total = _EXACT.fma(dearest, input_tokens, _EXACT.fma(answer, output_tokens, self.request))
         return math.ceil(total)
 
@@ -107,8 +128,10 @@ class PriceBook:
         self._entries = entries
         self._overrides = {name: _overriding(entry.prices) for name, entry in entries.items() if entry.prices}
         self._found: dict[tuple[str, str], ModelInfo | None] = {}
+        # Provider -> the tiers of service that it has given.
+        self._given: dict[str, set[str]] = {}
         # Keyed by identity, since the table's prices have no hash; the price itself is kept so that its id stays taken.
-        self._converted: dict[int, tuple[ModelPrice, _Rates]] = {}
+        self._converted: dict[tuple[int, str, tuple[bool, ...]], tuple[ModelPrice, _Rates]] = {}
 
     @cached_property
     def version(self) -> str:
@@ -126,26 +149,42 @@ class PriceBook:
 
         Returns:
             Picodollars, halves rounded to even; None when it is unknown: no price, no usage, or one that cannot be.
+            Where the provider says it charged more than its prices come to, or the table knows no price, what it says.
+            A tier of service that has no price of its own, here or in the table, costs what the usual one does.
         """
-        if usage is None or not _possible(usage):
+        if usage is None or usage.doubt():
             return None
-        rates = self._rates(model_id, at, answered_by)
-        return None if rates is None else rates.cost(usage)
+        if usage.service_tier:
+            self._given.setdefault(model_id.partition("/")[0], {""}).add(usage.service_tier)
+        rates = self._rates(model_id, at, answered_by, usage.service_tier)
+        cost = None if rates is None else rates.cost(usage)
+        return max(cost or 0, usage.charged) if usage.charged else cost
 
-    def worst_case(self, model_id: str, input_tokens: int, output_tokens: int, at: datetime) -> int | None:
+    def worst_case(
+        self, model_id: str, input_tokens: int, output_tokens: int, at: datetime, *, service_tier: str = ""
+    ) -> int | None:
         """Say what a call can cost at most, to be set aside before it is made.
+
+        Searches that a provider makes by itself are not in it: how many it will make nobody can say.
 
         Args:
             model_id: The model, as ``provider/name``.
-            input_tokens: Upper bound of the input; any part of it may turn out to be read from or written to a cache.
+            input_tokens: Upper bound of the input; any part of it may turn out to be read from or written to a cache,
+                for an hour too, or be sound.
             output_tokens: Limit of the output.
             at: When the call will be made.
+            service_tier: The tier of service that the call asks for. A provider may give another by itself
+                (developers.openai.com/api/docs/guides/priority-processing: a project has a default), so that what it
+                has given once is reckoned with from then on.
 
         Returns:
             Picodollars, no less than `price` for any usage within the bounds; None where the price is unknown.
         """
-        rates = self._rates(model_id, at, None)
-        return None if rates is None else rates.most(input_tokens, output_tokens)
+        tiers = {service_tier.lower(), *self._given.get(model_id.partition("/")[0], ())}
+        rates = [self._rates(model_id, at, None, tier) for tier in tiers]
+        bounds = [None if rate is None else rate.most(input_tokens, output_tokens) for rate in rates]
+        known = [bound for bound in bounds if bound is not None]
+        return max(known) if len(known) == len(bounds) else None
 
     def token_prices(self, model_id: str, at: datetime) -> TokenPrices | None:
         """The prices of a model for the catalogue, or None when it has no price for input or output.
@@ -156,7 +195,7 @@ class PriceBook:
             model_id: The model, as ``provider/name``.
             at: When.
         """
-        rates = self._rates(model_id, at, None)
+        rates = self._rates(model_id, at, None, "")
         if rates is None or rates.input is None or rates.output is None:
             return None
         override = self._entries[model_id].prices if model_id in self._overrides else None
@@ -168,10 +207,31 @@ class PriceBook:
             version=self.version if override is None else f"override {override.as_of}",
         )
 
-    def _rates(self, model_id: str, at: datetime, answered_by: str | None) -> _Rates | None:
+    def _rates(self, model_id: str, at: datetime, answered_by: str | None, tier: str) -> _Rates | None:
         override = self._overrides.get(model_id)
         if override is not None:
-            return override
+            return override.get(tier) or override[""]
+        model = self._in_table(model_id, answered_by)
+        if model is None:
+            return None
+        return self._converted_once(model, at if at.tzinfo else at.replace(tzinfo=UTC), tier)
+
+    def _converted_once(self, model: ModelInfo, when: datetime, tier: str) -> _Rates:
+        standard = model.get_prices(when)
+        # The table calls the same thing a tier at one provider and a speed at another.
+        context = {"service_tier": tier, "speed": tier} if tier else {}
+        variants = [
+            variant for variant in model.price_variants or () if context and variant.when.items() <= context.items()
+        ]
+        active = tuple([variant.constraint is None or variant.constraint.active(when) for variant in variants])
+        key = (id(standard), tier if any(active) else "", active if any(active) else ())
+        converted = self._converted.get(key)
+        if converted is None:
+            prices = model.get_prices(when, context) if any(active) else standard
+            converted = self._converted[key] = (standard, _from_table(prices))
+        return converted[1]
+
+    def _in_table(self, model_id: str, answered_by: str | None) -> ModelInfo | None:
         provider, _, rest = model_id.partition("/")
         model = self._model(provider, answered_by) if answered_by else None
         if model is None:
@@ -179,13 +239,7 @@ class PriceBook:
             names = (entry.name, entry.profile, rest) if entry else (rest,)
             found = (self._model(provider, name) for name in names if name)
             model = next((one for one in found if one is not None), None)
-        if model is None or not model.prices:
-            return None
-        prices = model.get_prices(at if at.tzinfo else at.replace(tzinfo=UTC))
-        converted = self._converted.get(id(prices))
-        if converted is None:
-            converted = self._converted[id(prices)] = (prices, _from_table(prices))
-        return converted[1]
+        return model if model is not None and model.prices else None
 
     def _model(self, provider: str, name: str) -> ModelInfo | None:
         key = (provider, name)
@@ -213,21 +267,30 @@ def dollars(pico: int | None) -> str:
     return f"{sign}<$0.000001"
 
 
-def _possible(usage: Usage) -> bool:
-    """Whether a provider can have counted so: whole numbers, some tokens, the cached ones within the input."""
-    counts = (usage.input, usage.output, usage.cache_read, usage.cache_write)
-    # The counts were read off a provider's JSON, so their annotation proves nothing.
-    if any(type(count) is not int or not 0 <= count <= MOST_TOKENS for count in counts):
-        return False
-    return usage.cache_read + usage.cache_write <= usage.input and usage.input + usage.output > 0
+def _overriding(prices: Prices) -> dict[str, _Rates]:
+    """The rates of each tier of service, that of the usual one under the empty name."""
+
+    def rates(factor: float) -> _Rates:
+        def rate(per_million: float | None) -> _Rate | None:
+            # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
+            return None if per_million is None else _Rate(_decimal(per_million) * _decimal(factor) * _PICO_PER_TOKEN)
+
+        return _Rates(
+            rate(prices.input),
+            rate(prices.output),
+            rate(prices.cache_read),
+            rate(prices.cache_write),
+            rate(prices.cache_write_1h),
+            rate(prices.input_audio),
+            output_audio=rate(prices.output_audio),
+            search=None if prices.search is None else _decimal(prices.search) * PICODOLLARS / 1000,
+        )
+
+    return {tier.lower(): rates(factor) for tier, factor in {"": 1.0, **prices.service_tiers}.items()}
 
 
-def _overriding(prices: Prices) -> _Rates:
-    def rate(per_million: float | None) -> _Rate | None:
-        # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
-        return None if per_million is None else _Rate(Decimal(str(per_million)) * _PICO_PER_TOKEN)
-
-    return _Rates(rate(prices.input), rate(prices.output), rate(prices.cache_read), rate(prices.cache_write))
+def _decimal(number: float) -> Decimal:
+    return Decimal(str(number))
 
 
 def _from_table(prices: ModelPrice) -> _Rates:
@@ -241,13 +304,22 @@ def _from_table(prices: ModelPrice) -> _Rates:
         steps = tuple((tier.start, tier.price * _PICO_PER_TOKEN) for tier in reversed(value.tiers))
         return _Rate(value.base * _PICO_PER_TOKEN, steps)
 
-    calls = prices.requests_kcount
+    def each(key: str) -> Decimal | None:
+        value = getattr(prices, key)
+        return value * PICODOLLARS / 1000 if isinstance(value, Decimal) else None
+
     return _Rates(
         input=rate("input_mtok"),
         output=rate("output_mtok"),
         cache_read=rate("cache_read_mtok"),
         cache_write=rate("cache_write_mtok"),
-        request=calls * PICODOLLARS / 1000 if isinstance(calls, Decimal) else _NOTHING,
+        cache_write_1h=rate("cache_write_1h_mtok"),
+        audio=rate("input_audio_mtok"),
+        cache_audio=rate("cache_audio_read_mtok"),
+        output_audio=rate("output_audio_mtok"),
+        output_image=rate("output_image_mtok"),
+        request=each("requests_kcount") or _NOTHING,
+        search=each("web_searches_kcount"),
     )
 
 

@@ -6,16 +6,16 @@ import json
 from operator import attrgetter
 from typing import Any
 
-from ..configs.catalogue import Usage
+from ..configs.catalogue import MOST_TOKENS, Usage
 from ..configs.words import FailureKind
-from .coding import described
-from .prices import MOST_TOKENS
-from .rows import CallRow, DecisionRow, HandoffRow, RunRow
+from .coding import Table, described
+from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = [
     "CALLS",
     "CHAINED",
     "DECISIONS",
+    "EFFECTS",
     "HALF",
     "HANDOFFS",
     "RUNS",
@@ -40,6 +40,12 @@ def _usage_values(usage: Usage | None) -> tuple[int | None, ...]:
     return counts
 
 
+def _further(usage: Usage | None) -> str | None:
+    """What a usage tells beyond the four counts, as JSON; None for nothing, which most calls have to tell."""
+    further = None if usage is None else usage.further
+    return json.dumps(further) if further else None
+
+
 _CALL_HEAD = attrgetter(
     *("id", "decision", "run", "step", "agent", "attempt", "model", "tier", "risk", "at"),
     *("answered_by", "failure", "detail", "finish"),
@@ -50,19 +56,20 @@ _CALL_TAIL = attrgetter(
 
 
 def _read_call(row: CallRow) -> tuple[Any, ...]:
-    return (*_CALL_HEAD(row), *_usage_values(row.usage), *_CALL_TAIL(row))
+    counts = _usage_values(row.usage)
+    return (*_CALL_HEAD(row), *counts, *_CALL_TAIL(row), None if counts[0] is None else _further(row.usage))
 
 
 def _make_call(values: tuple[Any, ...]) -> CallRow:
     head, counts, tail = values[:14], values[14:18], values[18:]
-    usage = None if counts[0] is None else Usage(*counts)
-    *rest, stream, flagship = tail
+    *rest, stream, flagship, further = tail
+    usage = None if counts[0] is None else Usage(*counts, **json.loads(further or "{}"))
     return CallRow(*(*head, usage, *rest, bool(stream), flagship))
 
 
 def _make_run(values: tuple[Any, ...]) -> RunRow:
-    *rest, tags, user_class = values
-    return RunRow(*(*rest, tuple(json.loads(tags)), user_class))
+    head, tags, tail = values[:6], values[6], values[7:]
+    return RunRow(*(*head, tuple(json.loads(tags)), *tail))
 
 
 def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
@@ -71,7 +78,11 @@ def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
 
 
 RUNS = described(
-    "runs", RunRow, "id target:free started:real ended:real status user:free tags:tags user_class", _make_run
+    "runs",
+    RunRow,
+    "id target:free started:real ended:real status user:free tags:tags user_class max_cost:int max_steps:int "
+    "timeout:real",
+    _make_run,
 )
 DECISIONS = described(
     "decisions",
@@ -85,14 +96,21 @@ CALLS = described(
     CallRow,
     "id decision run step agent attempt:int model tier risk at:real answered_by failure detail:free finish "
     "input:int output:int cache_read:int cache_write:int "
-    "cost:int flagship_cost:int price_version latency:real first_token:real confidence:real stream:bool flagship",
+    "cost:int flagship_cost:int price_version latency:real first_token:real confidence:real stream:bool flagship "
+    "usage_further",
     _make_call,
     _read_call,
 )
 HANDOFFS = described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool", _make_handoff)
+EFFECTS = described(
+    "effects",
+    EffectRow,
+    "id run step agent tool effect digest at:real outcome:free",
+    lambda values: EffectRow(*values),
+)
 
-TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS)}
-CHAINED = (DECISIONS, CALLS, HANDOFFS)
+TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS)}
+CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)
 """The tables that are only ever added to, each row sealed by the hash of all before it."""
 
 
@@ -126,19 +144,27 @@ _BUDGETS = (
 
 
 _USER_CLASS = '"user_class" TEXT'
+_RUN_BOUNDS = ('"max_cost" INTEGER', '"max_steps" INTEGER', '"timeout" REAL')
+_FURTHER = '"usage_further" TEXT'
 
 
 def _schema() -> tuple[str, ...]:
-    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1).replace(f", {_USER_CLASS}", "")
-    statements = [f"CREATE TABLE runs ({runs})"]
-    for table in CHAINED:
-        name = table.name
-        # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
-        statements.append(f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {table.definition}, chain TEXT NOT NULL)")
-        statements.append(f"CREATE INDEX {name}_run ON {name} (run)")
-        statements.append(f"CREATE INDEX {name}_id ON {name} (id)")
-    statements.append("CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)")
-    return (*statements, *_BUDGETS)
+    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1)
+    for later in (_USER_CLASS, *_RUN_BOUNDS):
+        runs = runs.replace(f", {later}", "")
+    heads = "CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)"
+    chained = [statement for table in (DECISIONS, CALLS, HANDOFFS) for statement in _chained(table)]
+    return (f"CREATE TABLE runs ({runs})", *chained, heads, *_BUDGETS)
+
+
+def _chained(table: Table) -> tuple[str, ...]:
+    # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
+    name, definition = table.name, table.definition.replace(f", {_FURTHER}", "")
+    return (
+        f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {definition}, chain TEXT NOT NULL)",
+        f"CREATE INDEX {name}_run ON {name} (run)",
+        f"CREATE INDEX {name}_id ON {name} (id)",
+    )
 
 
 _HEALTH = (
@@ -166,6 +192,12 @@ _BATCHES = (
 """Work that providers do by and by: what was handed in together, the parts that went to one model each, and what was
 asked. A question is kept until it is answered, an answer until its batch is forgotten."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES))
+_BOUNDS = tuple(f"ALTER TABLE runs ADD COLUMN {column}" for column in _RUN_BOUNDS)
+"""What bounds a run whoever takes it up again."""
+
+_USAGE = (f"ALTER TABLE calls ADD COLUMN {_FURTHER}",)
+"""What a call used beyond the four counts; null in the rows of before, which their seals leave out."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)))
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

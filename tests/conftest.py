@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import threading
 import time
@@ -20,6 +21,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("pointsman")
 
+T = TypeVar("T")
+
+BOUND_SECONDS = 240.0
+"""Far above what anything here takes on a busy machine: only what would never end takes longer."""
+
 KEYS = ("_API_KEY", "AWS_", "GOOGLE_", "POINTSMAN_", "LANGSMITH_", "LANGCHAIN_")
 
 
@@ -31,9 +37,6 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
-
-
-T = TypeVar("T")
 
 
 class Leap:
@@ -99,3 +102,30 @@ def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
     monkeypatch.setattr(time, "monotonic", clock.now)
     monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: clock.of_loop(loop))
     return clock
+
+
+@pytest.fixture
+def ends() -> Callable[[Callable[[], T]], T]:
+    """Run a function in a thread and give what it returned or raised; fail, showing every thread, if it never ends."""
+
+    def run(work: Callable[[], T]) -> T:
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def thread() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:
+                errors.append(error)
+
+        worker = threading.Thread(target=thread, daemon=True)
+        worker.start()
+        worker.join(BOUND_SECONDS)
+        if worker.is_alive():
+            faulthandler.dump_traceback(all_threads=True)
+            pytest.fail(f"no end after {BOUND_SECONDS:.0f} seconds")
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    return run

@@ -22,14 +22,21 @@ def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def fit_temperature(scores: NDArray[np.float64], truth: NDArray[np.int_]) -> float:
     """Find the temperature under which held-out scores are most likely (Guo et al. 2017, section 4.2).
 
+    Of n rows the truth is given n + 1 parts of n + 2 and the other labels share the last (Platt 1999, section 2.2), so
+    that a few rows that are all right do not make everything certain.
+
     Args:
         scores: Held-out scores, one row a text and one column a label.
         truth: The right column of each row.
     """
 
+    sure = (len(truth) + 1) / (len(truth) + 2)
+
     def loss(log_temperature: float) -> float:
-        chances = softmax(scores / np.exp(log_temperature))[np.arange(len(truth)), truth]
-        return float(-np.log(np.maximum(chances, 1e-12)).mean())
+        chances = np.log(np.maximum(softmax(scores / np.exp(log_temperature)), 1e-12))
+        right = chances[np.arange(len(truth)), truth]
+        others = (chances.sum(axis=1) - right) / (scores.shape[1] - 1)
+        return -float((sure * right + (1 - sure) * others).mean())
 
     low, high = np.log(1e-3), np.log(10.0)
     ratio = (5**0.5 - 1) / 2

@@ -59,20 +59,27 @@ class WordLlamaEmbeddings(Embeddings):
         """Embed many texts into one array of shape (len(texts), dimensions)."""
         table, tokenizer = _weights()
         out = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        for row, encoding in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+        for row, encoding in enumerate(
+            tokenizer.encode_batch([_whole(text) for text in texts], add_special_tokens=False)
+        ):
             if encoding.ids:
                 out[row] = table[encoding.ids].mean(axis=0)
         return unit_rows(out)
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a text in WordLlama's own tokenizer."""
-        return len(_weights()[1].encode(text, add_special_tokens=False).ids)
+        return len(_weights()[1].encode(_whole(text), add_special_tokens=False).ids)
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale each row to length 1 and leave zero rows zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     return np.asarray(rows / np.where(norms > 0, norms, 1), dtype=np.float32)
+
+
+def _whole(text: str) -> str:
+    """Replace half a surrogate pair, as JSON may bring it, by a question mark: the tokenizer refuses it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _weights() -> tuple[NDArray[np.float32], Any]:

@@ -111,20 +111,23 @@ def test_what_every_chunk_repeats_is_read_once(name: str, times: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("details", "read", "written"),
+    ("details", "usage"),
     [
-        ({}, 0, 0),
-        ({"cache_read": 5, "cache_creation": 2, "audio": 1}, 5, 2),
-        ({"cache_creation": 0, "ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}, 0, 7),
-        ({"priority": 10, "priority_cache_read": 6, "flex_cache_creation": 2}, 6, 2),
-        ({"cache_read": None}, 0, 0),
+        ({}, Usage(20, 3)),
+        ({"cache_read": 5, "cache_creation": 2, "audio": 1}, Usage(20, 3, 5, 2, audio=1)),
+        (
+            {"cache_creation": 0, "ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3},
+            Usage(20, 3, 0, 7, cache_write_1h=3),
+        ),
+        ({"priority": 10, "priority_cache_read": 6, "flex_cache_creation": 2}, Usage(20, 3, 6, 2)),
+        ({"cache_read": None}, Usage(20, 3)),
     ],
 )
-def test_cached_tokens_are_found_under_every_name(details: dict[str, Any], read: int, written: int) -> None:
+def test_cached_tokens_are_found_under_every_name(details: dict[str, Any], usage: Usage) -> None:
     told: Any = {"input_tokens": 20, "output_tokens": 3, "total_tokens": 23, "input_token_details": details}
     message = AIMessage("Hi.", response_metadata={"finish_reason": "stop"})
     message.usage_metadata = told
-    assert read_reply(message, _FINISHES).usage == Usage(20, 3, read, written)
+    assert read_reply(message, _FINISHES).usage == usage
 
 
 def test_every_way_google_can_end_is_in_its_table() -> None:

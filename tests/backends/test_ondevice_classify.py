@@ -1,6 +1,8 @@
 """The trained head on real messages: right often enough, honest about how sure it is, quick, and safe to store."""
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +149,110 @@ def test_a_file_of_examples_that_cannot_be_used_is_the_users_to_mend(
     assert str(file) in str(raised.value)
 
 
+def test_a_file_of_examples_as_a_spreadsheet_saves_it_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "examples.csv"
+    file.write_bytes(b"\xef\xbb\xbftext,label\r\nhello,x\r\n")
+    assert read_examples(file) == [("hello", "x")]
+
+
+def test_a_text_longer_than_a_cell_may_be_is_the_users_to_mend(tmp_path: Path) -> None:
+    file = tmp_path / "examples.csv"
+    write_csv(file, [("word " * 30_000, "x")])
+    with pytest.raises(ConfigError, match="field larger than field limit"):
+        read_examples(file)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "\u3000"])
+def test_a_blank_text_has_no_likeliest_label_and_is_never_accepted(text: str) -> None:
+    head = Head.train([*SMALL, *[(f"{text} again", label) for text, label in SMALL]], EMBEDDER)
+    assert head.probabilities(text) == pytest.approx([0.5, 0.5])
+    assert not head.decide(text, threshold=0.0).accepted
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_so_few_examples_that_nothing_can_be_checked_are_learned_but_not_believed(most: int) -> None:
+    examples = [pair for place, pair in enumerate(SMALL) if place % 3 < most]
+    head = Head.train(examples, EMBEDDER)
+    assert all(head.decide(text).label == label for text, label in examples)
+    assert not any(head.decide(text).accepted for text, _ in examples)
+    assert max(head.decide(text).confidence for text, _ in examples) < 0.999
+
+
+def test_one_label_cannot_be_told_apart() -> None:
+    for examples in ([], [("a", "x")], [("a", "x"), ("b", "x")]):
+        with pytest.raises(ConfigError, match="at least two labels"):
+            Head.train(examples, EMBEDDER)
+
+
+def test_of_a_text_with_two_labels_the_more_frequent_wins_whatever_the_order() -> None:
+    told = [("close it", "refund"), ("Close it!", "delivery"), ("close  it", "delivery")]
+    for order in (told, told[::-1], [told[1], told[0], told[2]]):
+        assert Head.train([*SMALL, *order], EMBEDDER).decide("close it").label == "delivery"
+
+
+def test_an_example_beyond_those_that_texts_are_compared_with_is_learned_too(monkeypatch) -> None:
+    monkeypatch.setattr("pointsman.backends.ondevice.classify._MOST_CENTRES", 4)
+    text = "zebra crossing"
+    shares = [Head.train([*SMALL, (text, label)], EMBEDDER).probabilities(text)[0] for label in ("delivery", "refund")]
+    assert shares[0] > shares[1] + 0.01
+
+
+def test_copies_weigh_in_the_head_but_are_no_evidence_of_how_good_it_is() -> None:
+    once, often = Head.train(SMALL, EMBEDDER).report, Head.train(SMALL * 200, EMBEDDER).report
+    assert often.threshold == once.threshold == 1.0
+    assert often.accuracy <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("examples", "asked"),
+    [
+        ([("👍", "yes"), ("👎", "no"), ("👍👍", "yes"), ("👎👎", "no")], {"👍": "yes", "👎": "no"}),
+        ([("की", "f"), ("का", "m"), ("की की", "f"), ("का का", "m")], {"की": "f", "का": "m"}),
+        ([("我要退款", "r"), ("包裹在哪里", "d"), ("申请退款", "r"), ("包裹丢了", "d")], {"退款": "r", "包裹": "d"}),
+        ([("где посылка", "d"), ("верните деньги", "r"), ("посылка потерялась", "d")], {"посылка": "d", "деньги": "r"}),
+        ([("أين طردي", "d"), ("أريد استرداد المال", "r"), ("لم يصل طردي", "d")], {"طردي": "d", "المال": "r"}),
+    ],
+)
+def test_texts_of_every_script_are_told_apart(examples: list[tuple[str, str]], asked: dict[str, str]) -> None:
+    head = Head.train(examples, EMBEDDER)
+    assert {text: head.decide(text).label for text in asked} == asked
+
+
+def test_half_a_surrogate_pair_is_read_as_an_unknown_sign() -> None:
+    head = Head.train([*SMALL, ("\ud83d broken", "refund")], EMBEDDER)
+    assert head.decide("refund \ud83d").label == "refund"
+    assert EMBEDDER.count_tokens("\ud83d") > 0
+
+
+def test_a_very_long_text_is_learned_from_and_decided_on() -> None:
+    head = Head.train([*SMALL, ("the parcel " * 5_000, "delivery")], EMBEDDER)
+    assert head.decide("where is the parcel? " * 5_000).label == "delivery"
+
+
+def test_nobody_waits_for_a_head_that_another_is_learning(tmp_path: Path) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Slow(WordLlamaEmbeddings):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            if any("slow" in text for text in texts):
+                entered.set()
+                assert go_on.wait(300)
+            return super().embed_documents(texts)
+
+    write_csv(tmp_path / "known.csv", SMALL)
+    write_csv(tmp_path / "new.csv", [(f"slow {text}", label) for text, label in SMALL])
+    shelf = HeadShelf(Slow())
+    known = shelf.head(tmp_path / "known.csv")
+    with ThreadPoolExecutor(2) as pool:
+        learning = pool.submit(shelf.head, tmp_path / "new.csv")
+        try:
+            assert entered.wait(300)
+            assert pool.submit(shelf.head, tmp_path / "known.csv").result(300) is known
+        finally:
+            go_on.set()
+        assert learning.result(300).labels == known.labels
+
+
 def test_label_names_alone_are_used_with_caution() -> None:
     topics = ZeroShot({"card_delivery": "", "exchange_rate": "", "lost_phone": ""}, EMBEDDER)
     verdict = topics.decide("When will my card be delivered?")
@@ -190,6 +296,14 @@ def test_temperature_mends_scores_that_are_too_bold() -> None:
         chances = softmax(bold / used)
         gap = expected_calibration_error(chances.max(axis=1), chances.argmax(axis=1) == truth)
         assert low <= gap <= high
+
+
+def test_a_few_scores_that_are_all_right_do_not_make_everything_certain() -> None:
+    scores = np.eye(3) * 0.5
+    for rows in (1, 4, 100):
+        truth = np.tile(np.arange(3), rows)
+        chances = softmax(np.tile(scores, (rows, 1)) / fit_temperature(np.tile(scores, (rows, 1)), truth))
+        assert chances.max() == pytest.approx((3 * rows + 1) / (3 * rows + 2), abs=0.01)
 
 
 def test_no_message_to_measure_on_is_among_the_examples() -> None:

@@ -40,6 +40,28 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("models", "providers:\n  mine: {}\n", "configs/models.yaml:2: providers.mine lacks 'backend'"),
     ("risk", "risk:\n  rules:\n  - {id: a, reason: r, risk: high}\n",
      "configs/risk.yaml:3: risk.rules[a] lacks 'when'"),
+    # Money and floors
+    *[(name, f"{text}\n", f"configs/{name}.yaml:{text.count(chr(10)) + 1}: {said}") for name, text, said in (
+        ("routing", "routing: {budgets: {day: .inf}}",
+         "routing.budgets.day must be a finite number; write USD, or leave it out for no cap"),
+        ("routing", "routing:\n  budgets: {'tag:x': -.inf}", "routing.budgets.tag:x must be a finite number"),
+        ("routing", "routing: {budgets: {user: -1}}",
+         "routing.budgets.user must be greater than or equal to 0; write USD"),
+        ("routing", "routing: {budgets: {day: .nan}}", "not-a-number is not a value; write a number, or leave it out"),
+        ("routing", "routing: {limits: {max_cost: .inf}}", "routing.limits.max_cost must be a finite number"),
+        ("routing", "routing:\n  classes:\n    free: {max_cost: .inf}",
+         "routing.classes.free.max_cost must be a finite number; write USD"),
+        ("models", "models:\n  openai/gpt-5.5:\n    prices: {input: .inf, output: 1, as_of: 2026-01-01}",
+         "models.openai/gpt-5.5.prices.input must be a finite number; where a price is not known leave out `prices`"),
+        ("models", "models:\n  openai/gpt-5.5:\n    prices: {input: 1, output: -1, as_of: 2026-01-01}",
+         "models.openai/gpt-5.5.prices.output must be greater than or equal to 0; where a price is not known"),
+        ("models", "models:\n  openai/gpt-5.5:\n    prices: {input: 1, output: 1, service_tiers: {flex: .inf}, "
+         "as_of: 2026-01-01}", "models.openai/gpt-5.5.prices.service_tiers.flex must be a finite number"),
+        ("risk", "risk: {floors: {high: null}}",
+         "risk.floors.high: null would take a bound away; name the tier below which such a step may not run"),
+        ("risk", "risk:\n  floors:\n    medium: ~", "risk.floors.medium: null would take a bound away"),
+        ("risk", "risk: {floors: null}", "risk lacks 'floors'"),
+    )],
     # Types and ranges
     ("models", "models:\n  openai/gpt-5.5:\n    context: lots\n",
      "configs/models.yaml:3: models.openai/gpt-5.5.context must be a whole number"),
@@ -241,3 +263,14 @@ def test_any_value_in_any_place_is_taken_or_told_as_the_users_mistake(
         except ConfigError as error:
             told_of = str(error)
     assert "\n" not in told_of
+
+
+def test_a_cap_of_the_users_is_not_taken_away_by_null_in_the_project(tmp_path: Path) -> None:
+    user, project = tmp_path / "user", tmp_path / "project"
+    for folder in (user, project):
+        folder.mkdir()
+    (user / "routing.yaml").write_text("routing: {budgets: {day: 5}, limits: {max_cost: 1}}\n")
+    for text in ("budgets: {day: null}", "budgets: null", "limits: {max_cost: null}"):
+        (project / "routing.yaml").write_text(f"routing: {{{text}}}\n")
+        with pytest.raises(ConfigError, match=r"^routing\.yaml:1: .* null would take a bound away; write the USD"):
+            load(project, environ={}, user=user)

@@ -234,7 +234,7 @@ def test_arguments_that_do_not_go_together_are_refused(wrong: dict[str, Any]) ->
         Ensemble([RoutedChatModel(), RoutedChatModel()], **wrong)
 
 
-async def test_cancelling_cancels_every_call_and_gives_the_reservations_back(
+async def test_cancelling_cancels_every_call_and_charges_those_that_were_sent(
     dispatcher: Make, simulator: Simulator
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
@@ -243,12 +243,17 @@ async def test_cancelling_cancels_every_call_and_gives_the_reservations_back(
     runtime.__dict__["dispatcher"] = home
     with run_scope(runtime, "test", max_cost=1.0) as books:
         call = asyncio.create_task(Ensemble(_three(home)).ainvoke(QUESTION))
-        while home.budgets.totals(f"run:{books.id}")[1] == 0 and not call.done():
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(240):
+            while len(simulator.log) < 3:
+                await asyncio.sleep(0.01)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert home.budgets.totals(f"run:{books.id}") == (0, 0)
+        spent, reserved = home.budgets.totals(f"run:{books.id}")
+    rows = home.ledger.calls(run=books.id)
+    assert [row.failure for row in rows] == ["cancelled"] * 3
+    assert (spent, reserved) == (sum(row.cost or 0 for row in rows), 0)
+    assert spent > 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -148,17 +148,21 @@ async def test_a_model_of_unknown_price_is_not_used_under_a_cap(dispatcher: Make
     assert answer.response_metadata["pointsman"]["model"] == "openai/gpt-5.4-mini"
 
 
-async def test_a_cancelled_call_gives_its_reservation_back(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_cancelled_call_is_recorded_and_charged_as_reserved(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
     home = dispatcher()
     with capped(home, max_cost=1.0) as run:
         call = asyncio.create_task(_model(home).ainvoke("Tell me about the Cam"))
-        while home.budgets.totals(f"run:{run}")[1] == 0 and not call.done():
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(240):
+            while not simulator.log:
+                await asyncio.sleep(0.01)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert home.budgets.totals(f"run:{run}") == (0, 0)
+        spent, reserved = home.budgets.totals(f"run:{run}")
+    (row,) = home.ledger.calls(run=run)
+    assert (row.failure, row.cost, reserved) == ("cancelled", spent, 0)
+    assert spent > 0
 
 
 async def test_a_conversation_begun_at_one_vendor_goes_on_at_another(dispatcher: Make, simulator: Simulator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import timeit
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
@@ -137,7 +138,7 @@ def test_no_call_within_its_bounds_costs_more_than_the_worst_case(
 def test_the_worst_case_knows_the_tier_the_hour_and_the_price_of_writing_a_cache() -> None:
     assert BOOK.worst_case("google/gemini-3.1-pro-preview", 300_000, 0, NOON) == 1_200_000_000_000
     assert BOOK.worst_case("deepseek/deepseek-v4-flash", 10**6, 0, PEAK) == 300_000_000_000
-    assert BOOK.worst_case("anthropic/claude-opus-4-7", 10**6, 10**6, NOON) == 31_250_000_000_000
+    assert BOOK.worst_case("anthropic/claude-opus-4-7", 10**6, 10**6, NOON) == 35_000_000_000_000
     assert BOOK.worst_case("own/odd", 0, 1, NOON) == 1
     assert BOOK.worst_case("own/free", 10**6, 10**6, NOON) == 0
     assert BOOK.worst_case("nowhere/at-all", 1, 1, NOON) is None
@@ -268,3 +269,104 @@ def test_a_price_takes_less_than_fifty_microseconds_once_known() -> None:
 )
 def test_money_is_written_so_that_a_person_sees_what_is_unknown(pico: int | None, text: str) -> None:
     assert dollars(pico) == text
+
+
+@st.composite
+def every_kind(draw: st.DrawFn) -> Usage:
+    usage = draw(usages())
+    sound = draw(st.integers(0, usage.input - usage.cache_read - usage.cache_write))
+    heard = draw(st.integers(0, usage.cache_read))
+    return replace(
+        usage,
+        cache_write_1h=draw(st.integers(0, usage.cache_write)),
+        audio=sound + heard,
+        cache_audio=heard,
+        output_audio=draw(st.integers(0, usage.output)),
+    )
+
+
+@settings(deadline=None)
+@given(
+    every_kind(),
+    st.sampled_from(["google/gemini-2.5-flash", "anthropic/claude-sonnet-4-6", "openai/gpt-5.5"]),
+    st.sampled_from(["", "flex", "priority", "fast"]),
+)
+def test_lifetimes_sound_and_tiers_cost_what_genai_prices_computes(usage: Usage, model: str, tier: str) -> None:
+    provider, _, name = model.partition("/")
+    model_prices = genai_prices.data_snapshot.get_snapshot().find_provider_model(name, None, provider, None)[1]
+    expected = model_prices.get_prices(NOON, {"service_tier": tier, "speed": tier}).calc_price(
+        genai_prices.Usage(
+            input_tokens=usage.input,
+            output_tokens=usage.output,
+            cache_read_tokens=usage.cache_read,
+            cache_write_tokens=usage.cache_write,
+            cache_write_1h_tokens=usage.cache_write_1h,
+            input_audio_tokens=usage.audio,
+            cache_audio_read_tokens=usage.cache_audio,
+            output_audio_tokens=usage.output_audio,
+        )
+    )["total_price"]
+    book = PriceBook({model: entry()})
+    cost = book.price(model, replace(usage, service_tier=tier), NOON)
+    assert cost == int(expected * 10**12)
+    asked = PriceBook({model: entry()}).worst_case(model, usage.input, usage.output, NOON, service_tier=tier)
+    # Nobody asked, but the provider gave this tier before.
+    unasked = book.worst_case(model, usage.input, usage.output, NOON)
+    assert cost is not None
+    assert asked is not None
+    assert unasked is not None
+    assert unasked >= asked >= cost
+
+
+def test_a_cache_kept_for_an_hour_costs_twice_the_input() -> None:
+    hour = Usage(4818, 10, cache_write=4803, cache_write_1h=4803)
+    assert BOOK.price("anthropic/claude-sonnet-4-6", hour, NOON) == 29_013_000_000
+    assert BOOK.price("anthropic/claude-sonnet-4-6", replace(hour, cache_write_1h=0), NOON) == 18_206_250_000
+
+
+def test_an_hour_without_a_price_of_its_own_is_unknown_where_writing_has_one() -> None:
+    usage = Usage(100, 1, cache_write=50, cache_write_1h=50)
+    own = book(
+        five=override(1, 1, cache_write=1.25),
+        hour=override(1, 1, cache_write=1.25, cache_write_1h=2),
+        none=override(1, 1),
+    )
+    assert [own.price(f"own/{name}", usage, NOON) for name in ("five", "hour", "none")] == [
+        None,
+        151 * 10**6,
+        101 * 10**6,
+    ]
+
+
+def test_searches_cost_by_the_thousand_and_are_unknown_without_a_price() -> None:
+    usage = Usage(1000, 0, searches=3)
+    assert BOOK.price("anthropic/claude-opus-4-7", usage, NOON) == 5 * 10**9 + 3 * 10**10
+    own = book(told=override(1, 1, search=10), untold=override(1, 1))
+    assert (own.price("own/told", usage, NOON), own.price("own/untold", usage, NOON)) == (31 * 10**9, None)
+
+
+def test_a_tier_of_service_multiplies_the_users_own_prices_and_one_without_a_price_costs_the_usual() -> None:
+    own = book(m=override(1, 1, service_tiers={"priority": 2.5, "flex": 0.5}))
+    prices = [own.price("own/m", Usage(1000, 0, service_tier=tier), NOON) for tier in ("", "priority", "flex", "scale")]
+    assert prices == [10**9, 2_500_000_000, 500_000_000, 10**9]
+    assert own.worst_case("own/m", 1000, 0, NOON) == 2_500_000_000
+    fresh = book(m=override(1, 1, service_tiers={"priority": 2.5, "flex": 0.5}))
+    bounds = [fresh.worst_case("own/m", 1000, 0, NOON, service_tier=tier) for tier in ("", "priority", "flex")]
+    assert bounds == [10**9, 2_500_000_000, 500_000_000]
+    assert BOOK.price("anthropic/claude-opus-4-7", Usage(1000, 0, service_tier="priority"), NOON) == 5 * 10**9
+
+
+def test_what_a_router_says_it_charged_counts_where_it_is_more_or_the_only_price() -> None:
+    own = book(known=override(1, 1), unknown=entry())
+    for charged, known in ((10**8, 10**9), (10**10, 10**10)):
+        usage = Usage(1000, 0, charged=charged)
+        assert own.price("own/known", usage, NOON) == known
+        assert own.price("own/unknown", usage, NOON) == charged
+    assert own.price("own/unknown", Usage(1000, 0), NOON) is None
+    assert own.worst_case("own/unknown", 1000, 0, NOON) is None
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-6.1", "google/gemini-4", "deepseek/deepseek-v4.1", "anthropic/claude-9"])
+def test_a_model_of_tomorrow_is_unknown_and_never_free(model: str) -> None:
+    own = PriceBook({model: entry()})
+    assert (own.price(model, Usage(1000, 10), NOON), own.worst_case(model, 1000, 10, NOON)) == (None, None)

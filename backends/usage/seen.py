@@ -1,0 +1,81 @@
+"""`StreamUsage`: what a stream has used so far, so that one that is abandoned can be charged at least that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from ...configs.catalogue import Usage
+from .door import believed
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessageChunk
+    from langchain_core.messages.ai import UsageMetadata
+
+__all__ = ["BYTES_PER_TOKEN", "StreamUsage"]
+
+BYTES_PER_TOKEN: Final = 3
+"""Vendors name four characters of English a token (developers.openai.com/tokenizer), and one of Chinese or Japanese is
+about one, of three bytes; dense text such as numbers has more of them, so this is an estimate, mostly a high one."""
+_WORDS: Final = ("text", "thinking", "reasoning", "refusal")
+
+
+class StreamUsage:
+    """Counts along while a stream is read; `add` each chunk once, as the chat model gave it."""
+
+    def __init__(self) -> None:
+        self._told: UsageMetadata | None = None
+        self._metadata: dict[str, Any] = {}
+        self._bytes = 0
+        self._chunks = 0
+
+    def add(self, chunk: AIMessageChunk) -> None:
+        """Count a chunk.
+
+        Args:
+            chunk: The next of the stream.
+        """
+        if chunk.usage_metadata is not None:
+            from langchain_core.messages.ai import add_usage
+
+            self._told = add_usage(self._told, chunk.usage_metadata)
+        if chunk.response_metadata:
+            self._metadata.update(chunk.response_metadata)
+        size = _size(chunk.content) + sum(len((call["args"] or "").encode()) for call in chunk.tool_call_chunks)
+        if reasoning := chunk.additional_kwargs.get("reasoning_content"):
+            size += _size(reasoning)
+        self._bytes += size
+        self._chunks += size > 0
+
+    @property
+    def told(self) -> Usage | None:
+        """What the provider has told so far, None where that is nothing or not believable."""
+        from langchain_core.messages import AIMessage
+
+        message = AIMessage("", response_metadata=self._metadata)
+        message.usage_metadata = self._told
+        return believed(message)[0]
+
+    @property
+    def seen_output(self) -> int:
+        """Tokens of output seen so far, by the bytes and no fewer than the chunks that brought some."""
+        return max(-(-self._bytes // BYTES_PER_TOKEN), self._chunks)
+
+    @property
+    def so_far(self) -> Usage | None:
+        """The least an abandoned stream used: what was told, its output no less than what was seen.
+
+        None where no input was told; whoever reserved the call knows what it can have been.
+        """
+        told = self.told
+        return None if told is None else replace(told, output=max(told.output, self.seen_output))
+
+
+def _size(content: Any) -> int:
+    """Bytes of what a model wrote or thought; the calls of tools are listed apart."""
+    if isinstance(content, str):
+        return len(content.encode())
+    if isinstance(content, Mapping):
+        return sum(len(text.encode()) for name in _WORDS if isinstance(text := content.get(name), str))
+    return sum(_size(block) for block in content) if isinstance(content, list) else 0

@@ -1,0 +1,449 @@
+"""Every call ends in exactly one row and is paid for, whichever way it ends and on whichever path it was made."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman import Agent, Workflow
+from pointsman.agents.runs import run_scope
+from pointsman.agents.runtime import Runtime
+from pointsman.backends.base import BackendError
+from pointsman.dispatch.ask import Ask
+from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.ensemble import Ensemble
+from pointsman.dispatch.errors import AllFailed
+from pointsman.dispatch.model import RoutedChatModel
+from pointsman.ledger.budgets import Budgets
+from pointsman.ledger.ledger import Ledger
+from pointsman.simulator import Answer, Fault, Latency, Match, Rule, Scenario, Simulator
+
+Make = Callable[..., Dispatcher]
+RIVER = "It flows through Cambridge and Ely, and then to the sea."
+QUESTION = "Tell me about the Cam"
+HANGING = Scenario(rules=(Rule(fault=Fault("hang")),))
+DRIPPING = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=Latency(ms=0, chunk_gap_ms=400)),))
+VENDORS = {
+    "anthropic": "anthropic/claude-haiku-4-5",
+    "google": "google/gemini-3.5-flash",
+    "openai": "openai/gpt-5.4-mini",
+}
+
+
+def _model(home: Dispatcher, prefer: str = "openai/gpt-5.4-mini", **facts: Any) -> RoutedChatModel:
+    return RoutedChatModel(kind="transform", prefer=prefer, dispatcher=home, **facts)
+
+
+@contextmanager
+def capped(home: Dispatcher, max_cost: float = 5.0) -> Iterator[str]:
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    with run_scope(runtime, "test", max_cost=max_cost) as books:
+        yield books.id
+
+
+async def _requests(simulator: Simulator, count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(simulator.log) < count:
+            await asyncio.sleep(0.01)
+
+
+async def _paid(
+    home: Dispatcher, simulator: Simulator, run: str, requests: int = 1, failure: str = "cancelled"
+) -> list[Any]:
+    """Each request has one row, and what is spent is what the rows say."""
+    async with asyncio.timeout(60):
+        # The provider's log is written when it has noticed that nobody listens any more.
+        while len(home.ledger.calls(run=run)) < requests or len(simulator.log) < requests:
+            await asyncio.sleep(0.01)
+    rows = list(home.ledger.calls(run=run))
+    assert (len(rows), len(simulator.log)) == (requests, requests)
+    assert len({row.id for row in rows}) == len(rows)
+    spent, reserved = home.budgets.totals(f"run:{run}")
+    assert (spent, reserved) == (sum(row.cost or 0 for row in rows), 0)
+    assert {row.failure for row in rows} == {failure}
+    assert all(row.cost for row in rows)
+    assert all(row.detail.startswith("broken off: ") for row in rows if failure == "cancelled")
+    return rows
+
+
+async def _plain(home: Dispatcher) -> None:
+    await _model(home).ainvoke(QUESTION)
+
+
+async def _streamed(home: Dispatcher) -> None:
+    async for _ in _model(home).astream(QUESTION):
+        pass
+
+
+async def _hedged(home: Dispatcher) -> None:
+    await _model(home, latency="critical").ainvoke(QUESTION)
+
+
+async def _hedged_stream(home: Dispatcher) -> None:
+    async for _ in _model(home, latency="critical").astream(QUESTION):
+        pass
+
+
+async def _ensemble(home: Dispatcher) -> None:
+    await Ensemble([_model(home), _model(home, "anthropic/claude-haiku-4-5")]).ainvoke(QUESTION)
+
+
+async def _agent(home: Dispatcher) -> None:
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    await Agent("one", tier="economy").on(runtime).ainvoke(QUESTION)
+
+
+PATHS: dict[str, tuple[Callable[[Dispatcher], Coroutine[Any, Any, None]], int]] = {
+    "plain": (_plain, 1),
+    "streamed": (_streamed, 1),
+    "hedged": (_hedged, 2),
+    "hedged stream": (_hedged_stream, 2),
+    "ensemble": (_ensemble, 2),
+    "agent": (_agent, 1),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_cancelled_call_ends_in_a_row_and_is_charged(dispatcher: Make, simulator: Simulator, path: str) -> None:
+    work, requests = PATHS[path]
+    simulator.scenario = HANGING
+    home = dispatcher(routing__limits={"hedge": 0.05})
+    with capped(home) as run:
+        task = asyncio.create_task(work(home))
+        await _requests(simulator, requests)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await _paid(home, simulator, run, requests)
+
+
+async def _within(work: Coroutine[Any, Any, None], simulator: Simulator, requests: int) -> None:
+    """Do the work under a time-out that strikes once the requests are there."""
+    async with asyncio.timeout(60) as patience:
+
+        async def strike() -> None:
+            await _requests(simulator, requests)
+            patience.reschedule(0)
+
+        striking = asyncio.create_task(strike())
+        await work
+        await striking
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_callers_own_time_out_ends_in_a_row_and_is_charged(
+    dispatcher: Make, simulator: Simulator, path: str
+) -> None:
+    work, requests = PATHS[path]
+    simulator.scenario = HANGING
+    home = dispatcher(routing__limits={"hedge": 0.05})
+    with capped(home) as run, pytest.raises(TimeoutError):
+        await _within(work(home), simulator, requests)
+    await _paid(home, simulator, run, requests)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_a_deadline_ends_each_call_in_a_row_and_is_charged(
+    dispatcher: Make, simulator: Simulator, vendor: str
+) -> None:
+    simulator.scenario = HANGING
+    home = dispatcher()
+    with capped(home) as run, pytest.raises(Exception, match="timeout"):
+        await _model(home, VENDORS[vendor], deadline=0.5).ainvoke(QUESTION)
+    await _paid(home, simulator, run, failure="timeout")
+
+
+async def _until_words(chunks: AsyncIterator[Any]) -> None:
+    async for chunk in chunks:
+        if chunk.text:
+            return
+
+
+async def _closed(model: RoutedChatModel) -> None:
+    async with aclosing(model.astream(QUESTION)) as chunks:  # type: ignore[type-var]
+        await _until_words(chunks)
+
+
+async def _dropped(model: RoutedChatModel) -> None:
+    await _until_words(model.astream(QUESTION))
+    gc.collect()
+
+
+async def _cancelled(model: RoutedChatModel) -> None:
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async for chunk in model.astream(QUESTION):
+            if chunk.text:
+                begun.set()
+
+    task = asyncio.create_task(read())
+    async with asyncio.timeout(60):
+        await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def _raised(model: RoutedChatModel) -> None:
+    async def read() -> None:
+        async for chunk in model.astream(QUESTION):
+            if chunk.text:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await read()
+
+
+@pytest.mark.parametrize("latency", ["interactive", "critical"])
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("leave", [_closed, _dropped, _cancelled, _raised])
+async def test_a_stream_left_in_the_middle_is_charged_for_what_was_seen(
+    dispatcher: Make, simulator: Simulator, leave: Callable[[Any], Awaitable[None]], vendor: str, latency: Any
+) -> None:
+    simulator.scenario = DRIPPING
+    home = dispatcher(routing__limits={"hedge": 60})
+    with capped(home) as run:
+        await leave(_model(home, VENDORS[vendor], latency=latency))
+    (row,) = await _paid(home, simulator, run)
+    assert row.first_token is not None
+    # Less than all that was reserved: only a part of the answer was written.
+    assert "charged as reserved" not in row.detail
+
+
+def test_a_stream_whose_event_loop_is_gone_is_charged(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = DRIPPING
+    home = dispatcher()
+    loop = asyncio.new_event_loop()
+    with capped(home) as run:
+        chunks = _model(home).astream(QUESTION)
+        loop.run_until_complete(_until_words(chunks))
+        # Without shutdown_asyncgens, as in code that does not use asyncio.run.
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    del chunks
+    gc.collect()
+    asyncio.run(_paid(home, simulator, run))
+
+
+async def test_a_runs_own_deadline_ends_its_calls_in_rows(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = HANGING
+    home = dispatcher()
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    flow = Workflow("f", agents=[Agent("a", model="openai/gpt-5.4-mini")])
+    work = asyncio.create_task(flow.arun("x", runtime=runtime, timeout=20, max_cost=1.0))
+    await _requests(simulator, 1)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    (run,) = home.ledger.runs()
+    await _paid(home, simulator, run.id)
+
+
+def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.scenario = DRIPPING
+    script = f"""
+        import asyncio
+        from pathlib import Path
+        from pointsman.configs.loader import load
+        from pointsman.dispatch.dispatcher import Dispatcher
+        from pointsman.dispatch.model import RoutedChatModel
+
+        environ = {{"OPENAI_API_KEY": "not-a-real-key",
+                   "POINTSMAN_PROVIDERS__OPENAI__BASE_URL": {simulator.url("openai")!r}}}
+        home = Dispatcher(load(Path({str(tmp_path)!r}), environ=environ, flags={{"routing.budgets": {{"day": 1}}}}))
+        model = RoutedChatModel(kind="transform", prefer="openai/gpt-5.4-mini", dispatcher=home)
+        loop = asyncio.new_event_loop()
+        chunks = model.astream("Tell me about the Cam")
+        async def some():
+            async for chunk in chunks:
+                if chunk.text:
+                    return
+        loop.run_until_complete(some())
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
+    (path,) = tmp_path.rglob("ledger.db")
+    with Ledger(path) as ledger:
+        (row,) = ledger.calls()
+    assert (row.failure, row.detail) == ("cancelled", "broken off: the process ended")
+    budgets = Budgets(path)
+    try:
+        assert budgets.totals(f"day:{time.strftime('%Y-%m-%d', time.gmtime(row.at))}") == (row.cost, 0)
+    finally:
+        budgets.close()
+
+
+@pytest.mark.parametrize("kind", ["overloaded", "rate_limit", "auth", "bad_request", "server_error"])
+async def test_a_provider_that_answers_with_an_error_is_paid_nothing(
+    dispatcher: Make, simulator: Simulator, kind: Any
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault(kind)),))
+    home = dispatcher(routing__limits={"attempts": 1})
+    with capped(home) as run, pytest.raises(Exception, match=r"\w"):
+        await _model(home).ainvoke(QUESTION)
+    assert home.budgets.totals(f"run:{run}") == (0, 0)
+    (row,) = home.ledger.calls(run=run)
+    assert row.failure is not None
+
+
+async def test_a_provider_that_cannot_be_reached_is_paid_nothing(dispatcher: Make, simulator: Simulator) -> None:
+    # Nothing listens on the discard port of this machine.
+    home = dispatcher(providers__openai__base_url="http://127.0.0.1:9/v1", routing__limits={"attempts": 1})
+    with capped(home) as run, pytest.raises(Exception, match="connection"):
+        await _model(home).ainvoke(QUESTION)
+    assert home.budgets.totals(f"run:{run}") == (0, 0)
+    (row,) = home.ledger.calls(run=run)
+    assert row.failure == "connection"
+
+
+async def test_a_refused_hedge_leaves_only_stronger_models_to_answer(dispatcher: Make, simulator: Simulator) -> None:
+    """The first refuses while a second of its own tier is still writing: evidence asks for a stronger one."""
+    simulator.scenario = Scenario(
+        rules=(
+            Rule(match=Match(vendor="anthropic", model="*haiku*"), fault=Fault("refusal"), latency=Latency(ms=700)),
+            Rule(match=Match(vendor="google", model="*flash*"), fault=Fault("hang")),
+            Rule(answer=Answer(text=RIVER)),
+        )
+    )
+    home = dispatcher(routing__limits={"hedge": 0.1, "call": 60})
+    for name in VENDORS.values():
+        await home.clients.ready(home.cards[name])
+    model = _model(home, VENDORS["anthropic"], tier="standard", latency="critical")
+    answer = await model.ainvoke(QUESTION)
+    assert answer.response_metadata["pointsman"]["tier"] in ("advanced", "frontier")
+    rows = home.ledger.calls()
+    assert len(rows) == len(simulator.log) == 3
+    assert sorted(str(row.failure) for row in rows) == ["None", "cancelled", "refusal"]
+
+
+async def test_a_stream_that_the_provider_breaks_is_charged_for_what_was_seen(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), fault=Fault("error_in_stream")),))
+    home = dispatcher(routing__limits={"attempts": 1})
+    with capped(home) as run, pytest.raises(BackendError):
+        async for _ in _model(home).astream(QUESTION):
+            pass
+    await _paid(home, simulator, run, failure="overloaded")
+
+
+async def test_a_model_is_asked_again_once_at_most_where_the_policy_retries(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("overloaded")),))
+    home = dispatcher(routing__cures={"overloaded": "retry"}, routing__limits={"attempts": 6})
+    with pytest.raises(AllFailed):
+        await _model(home).ainvoke(QUESTION)
+    asked = Counter(row.model for row in home.ledger.calls())
+    assert asked["openai/gpt-5.4-mini"] == 2
+    assert max(asked.values()) == 2
+    assert sum(asked.values()) == len(simulator.log) <= 6
+
+
+async def test_after_a_refused_key_no_other_model_of_that_provider_is_asked(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("auth")),))
+    home = dispatcher(routing__limits={"attempts": 9})
+    with pytest.raises(AllFailed):
+        await _model(home).ainvoke(QUESTION)
+    asked = Counter(row.model.partition("/")[0] for row in home.ledger.calls())
+    assert asked == {"openai": 1, "anthropic": 1, "google": 1}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_error_that_no_backend_knows_is_the_next_candidates_turn(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER)),))
+    home = dispatcher()
+    card = home.cards["openai/gpt-5.4-mini"]
+    await home.clients.ready(card)
+    client, _ = home.clients.bound(Ask(()), card)
+
+    async def confused(*_: Any, **__: Any) -> Any:
+        raise LookupError("nobody has heard of this")
+
+    async def confused_stream(*_: Any, **__: Any) -> Any:
+        raise LookupError("nobody has heard of this")
+        yield
+
+    monkeypatch.setitem(client.__dict__, "_agenerate", confused)
+    monkeypatch.setitem(client.__dict__, "_astream", confused_stream)
+    model = _model(home)
+    if streamed:
+        text = "".join([chunk.text async for chunk in model.astream(QUESTION)])
+    else:
+        text = (await model.ainvoke(QUESTION)).text
+    assert text == RIVER
+    first, second = home.ledger.calls()
+    assert (first.failure, second.failure) == ("unknown", None)
+    assert "LookupError: nobody has heard of this" in first.detail
+
+
+async def test_a_reply_that_cannot_be_checked_is_paid_for_and_the_next_is_asked(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(tool_calls=({"name": "look", "arguments": {"q": "x"}},))),))
+    # A pattern that no regular expression engine takes: the check itself raises.
+    broken = {
+        "name": "look",
+        "description": "Look.",
+        "parameters": {"type": "object", "properties": {"q": {"type": "string", "pattern": "(["}}},
+    }
+    home = dispatcher(routing__limits={"attempts": 2})
+    with capped(home) as run, pytest.raises(BackendError):
+        await _model(home).bind_tools([broken]).ainvoke(QUESTION)
+    rows = home.ledger.calls(run=run)
+    assert {row.failure for row in rows} == {"malformed"}
+    assert home.budgets.totals(f"run:{run}") == (sum(row.cost or 0 for row in rows), 0)
+    assert all(row.cost for row in rows)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_to_make_a_client_ready_counts_against_no_deadline_and_is_stated(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER)),))
+    home = dispatcher()
+    card = home.cards["openai/gpt-5.4-mini"]
+    await home.clients.ready(card)
+    ready = home.clients.ready
+
+    async def slowly(card: Any) -> None:
+        # Longer than the whole deadline: what loading an SDK takes on a busy machine.
+        await asyncio.sleep(6)
+        await ready(card)
+
+    monkeypatch.setattr(home.clients, "ready", slowly)
+    model = _model(home, deadline=5)
+    if streamed:
+        answer: Any = None
+        async for chunk in model.astream(QUESTION):
+            answer = chunk if answer is None else answer + chunk
+    else:
+        answer = await model.ainvoke(QUESTION)
+    assert answer.text == RIVER
+    account = answer.response_metadata["pointsman"]
+    assert account["setup"] >= 6
+    assert account["seconds"] < account["setup"]
+
+
+async def test_a_failure_states_what_it_took_to_make_the_client_ready(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = HANGING
+    with pytest.raises(AllFailed) as failed:
+        await _model(dispatcher(), deadline=0.3).ainvoke(QUESTION)
+    assert failed.value.setup > 0
