@@ -1,18 +1,29 @@
-"""A clean environment for every test: no keys, no configuration of the user's, a folder of its own."""
+"""A clean environment for every test: no keys, no configuration of the user's, a folder and a clock of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
+from weakref import WeakSet
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "pointsman", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("pointsman")
 
 T = TypeVar("T")
 
-BOUND_SECONDS = 120.0
+BOUND_SECONDS = 240.0
 """Far above what anything here takes on a busy machine: only what would never end takes longer."""
 
 KEYS = ("_API_KEY", "AWS_", "GOOGLE_", "POINTSMAN_", "LANGSMITH_", "LANGCHAIN_")
@@ -26,6 +37,71 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+
+
+class Leap:
+    """`time.monotonic` and the clock of every event loop, set forward by a test instead of waiting for a time limit.
+
+    Limits can then be so long that no busy machine reaches them by itself. Clients that are not asynchronous wait in
+    the operating system and are not moved.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self._clock = time.monotonic
+
+    def now(self) -> float:
+        """The time in seconds, from any beginning."""
+        return self._clock() + self._ahead
+
+    def of_loop(self, loop: asyncio.AbstractEventLoop) -> float:
+        """What the loop takes for the time, which is woken from now on when the time is set forward."""
+        self._loops.add(loop)
+        return self.now()
+
+    def forward(self, seconds: float) -> None:
+        """Let that much time be over, in every loop at once."""
+        self._ahead += seconds
+        for loop in list(self._loops):
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(lambda: None)
+
+    async def through(self, work: Awaitable[T], step: float) -> T:
+        """Await work while that much time goes by every hundredth of a second."""
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            self.forward(step)
+            await asyncio.sleep(0.01)
+        return await task
+
+    @contextmanager
+    def when(self, happened: Callable[[], bool], seconds: float) -> Iterator[None]:
+        """Go forward as soon as something has happened that the body waits behind."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.005):
+                if happened():
+                    self.forward(seconds)
+                    return
+
+        watcher = threading.Thread(target=watch, name="leap")
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+
+@pytest.fixture
+def leap(monkeypatch: pytest.MonkeyPatch) -> Leap:
+    """A clock that is set forward."""
+    clock = Leap()
+    monkeypatch.setattr(time, "monotonic", clock.now)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: clock.of_loop(loop))
+    return clock
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # They install or run everything there is, so the continuous integration runs them itself.
 INSTALLS = ("make demo", "pip install")
+# Seconds after which a block hangs, on however busy a machine.
+_PATIENCE = 600
 
 
 def _blocks(language: str) -> Iterator[pytest.param]:
@@ -39,7 +41,7 @@ def test_python_blocks_run(code: str, environment: dict[str, str], tmp_path: Pat
     script = tmp_path / "block.py"
     script.write_text(code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=_PATIENCE
     )
     assert done.returncode == 0, done.stderr
 
@@ -52,7 +54,7 @@ def test_shell_blocks_run(code: str, environment: dict[str, str], tmp_path: Path
         env=environment,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=_PATIENCE,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr

@@ -159,23 +159,22 @@ def test_when_every_provider_fails_it_is_one_line_and_code_1(pointsman: Run, des
 
 
 def test_a_run_that_takes_too_long_ends_with_code_1_and_can_be_taken_up(
-    pointsman: Run, desk: Path, vendors: Simulator
+    pointsman: Run, desk: Path, vendors: Simulator, leap: Any
 ) -> None:
-    pointsman("run", "load the vendors' libraries before the clock runs")
-    before = len(vendors.log)
     vendors.scenario = Scenario(rules=(Rule(match=Match(contains="step:s1"), fault=Fault("hang")),))
-    ended = pointsman("run", "good morning", "--timeout", "2.5")
+    with leap.when(lambda: any(served.fault == "hang" for served in vendors.log), 101):
+        ended = pointsman("run", "good morning", "--timeout", "100")
     assert ended.exit_code == 1
     assert "error: the time given with --timeout is over" in ended.stderr
     row = json.loads(pointsman("runs", "--json").stdout)[0]
     assert f"pointsman resume {row['run']}" in ended.stderr
-    assert [served.fault for served in vendors.log][before:] == [None, "hang"]
+    assert [served.fault for served in vendors.log] == [None, "hang"]
 
     vendors.scenario = Scenario()
     done = pointsman("resume", row["run"])
     assert done.exit_code == 0, done.stderr
     assert "You said: good morning" in done.stdout
-    assert [served.fault for served in vendors.log][before:] == [None, "hang", None]
+    assert [served.fault for served in vendors.log] == [None, "hang", None]
 
 
 def test_without_any_key_a_chat_is_a_usage_error_that_names_the_keys(pointsman: Run, desk: Path) -> None:
@@ -351,7 +350,7 @@ def test_a_person_at_the_terminal_sees_the_exact_arguments_and_can_change_them(d
         os.write(mine, b'perhaps\nedit\n{"nobody": 1}\nedit\n{"user": "eve"}\n')
         done = subprocess.run(
             [*command, "run", "desk.py:clerk", "delete account \x1b[31mbob"],
-            stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, timeout=60, check=False, text=True,
+            stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, timeout=240, check=False, text=True,
         )  # fmt: skip
         shown = os.read(mine, 100_000).decode()
     finally:

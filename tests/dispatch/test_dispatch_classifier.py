@@ -133,12 +133,13 @@ async def test_nobody_is_asked_before_it_has_proved_itself_and_then_only_at_thos
     ],
 )
 async def test_whatever_goes_wrong_the_rules_decide_alone_without_a_second_try(
-    judging: Make, simulator: Simulator, fault: Fault, kind: str
+    judging: Make, simulator: Simulator, leap: Any, fault: Fault, kind: str
 ) -> None:
     simulator.scenario = playing(Rule(fault=fault))
-    home = judging(routing__classifier={"timeout": 0.4})
+    home = judging(routing__classifier={"timeout": 60})
     ask = asked()
-    assert await judged(home, ask) == (plain := features_of(home, ask))
+    with leap.when(lambda: bool(simulator.log) and fault.kind == "hang", 61):
+        assert await judged(home, ask) == (plain := features_of(home, ask))
     assert decide(plain, home.policy).tier is Tier.STANDARD
     assert len(simulator.log) == 1
     assert [row.failure for row in own_calls(home)] == [kind]
@@ -178,11 +179,11 @@ async def test_a_breaker_that_others_opened_does_not_keep_it_from_asking(judging
     assert (await judged(home, asked())).judged is not None
 
 
-async def test_it_has_a_quarter_of_the_steps_deadline_at_most(judging: Make, simulator: Simulator) -> None:
+async def test_it_has_a_quarter_of_the_steps_deadline_at_most(judging: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = playing(Rule(fault=Fault("hang")))
-    home = judging(routing__classifier={"timeout": 60})
-    async with asyncio.timeout(20):
-        assert (await judged(home, asked(deadline=1.0))).judged is None
+    home = judging(routing__classifier={"timeout": 600})
+    with leap.when(lambda: bool(simulator.log), 101):
+        assert (await judged(home, asked(deadline=400))).judged is None
     assert [row.failure for row in own_calls(home)] == ["timeout"]
 
 
@@ -255,12 +256,13 @@ async def test_a_budget_that_is_too_small_leaves_it_to_the_rules(
     assert home.budgets.totals("run:r") == (0, 0)
 
 
-async def test_what_was_reserved_is_given_back_or_charged(judging: Make, simulator: Simulator) -> None:
-    home = judging(routing__classifier={"timeout": 0.4})
+async def test_what_was_reserved_is_given_back_or_charged(judging: Make, simulator: Simulator, leap: Any) -> None:
+    home = judging(routing__classifier={"timeout": 60})
     charged = {}
     for kind in ("overloaded", "hang"):
         simulator.scenario = playing(Rule(fault=Fault(kind)))
-        with entered(StepContext(run=RunContext(id=kind, caps=((f"run:{kind}", 10**12),)))):
+        hangs = leap.when(lambda: any(served.fault == "hang" for served in simulator.log), 61)
+        with entered(StepContext(run=RunContext(id=kind, caps=((f"run:{kind}", 10**12),)))), hangs:
             await judged(home, asked())
         spent, reserved = home.budgets.totals(f"run:{kind}")
         assert reserved == 0
@@ -273,9 +275,8 @@ async def test_a_caller_who_leaves_takes_the_question_along(judging: Make, simul
     home = judging(routing__classifier={"timeout": 60})
     with entered(StepContext(run=RunContext(id="r", caps=(("run:r", 10**12),)))):
         task = asyncio.create_task(judged(home, asked()))
-        async with asyncio.timeout(20):
-            while home.budgets.totals("run:r") == (0, 0):
-                await asyncio.sleep(0.01)
+        while home.budgets.totals("run:r") == (0, 0) and not task.done():
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

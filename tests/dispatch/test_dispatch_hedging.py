@@ -18,32 +18,38 @@ from pointsman.simulator import Answer, Fault, Latency, Match, Rule, Scenario, S
 Make = Callable[..., Dispatcher]
 RIVER = "It flows through Cambridge and Ely, and then to the sea."
 SLOW = Scenario(rules=(Rule(match=Match(vendor="openai"), fault=Fault("hang")), Rule(answer=Answer(text=RIVER))))
-CALM = {"hedge": 0.3, "call": 20}
+# Far longer than any machine takes to send a request; a test that means them to pass sets the clock forward.
+CALM = {"hedge": 300, "call": 3_000, "first_token": 3_000, "deadline": 30_000}
+HEDGED = CALM["hedge"] + 1
 
 
 def _model(home: Dispatcher, **facts: Any) -> RoutedChatModel:
     return RoutedChatModel(kind="transform", prefer="openai/gpt-5.4-mini", dispatcher=home, **facts)
 
 
-async def test_a_step_that_is_not_critical_waits_for_the_slow_model(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_step_that_is_not_critical_waits_for_the_slow_model(
+    dispatcher: Make, simulator: Simulator, leap: Any
+) -> None:
     simulator.scenario = SLOW
-    home = dispatcher(routing__limits={**CALM, "call": 1.0})
-    answer = await _model(home).ainvoke("Tell me about the Cam")
+    home = dispatcher(routing__limits=CALM)
+    with leap.when(lambda: len(simulator.log) == 1, CALM["call"] + 1):
+        answer = await _model(home).ainvoke("Tell me about the Cam")
     assert answer.response_metadata["pointsman"]["failed"] == ["openai/gpt-5.4-mini: timeout"]
     assert answer.response_metadata["pointsman"]["attempt"] == 2
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_critical_step_asks_a_second_model_when_the_first_is_slow(
-    dispatcher: Make, simulator: Simulator, streamed: bool
+    dispatcher: Make, simulator: Simulator, leap: Any, streamed: bool
 ) -> None:
     simulator.scenario = SLOW
     home = dispatcher(routing__limits=CALM)
     model = _model(home, latency="critical")
-    if streamed:
-        text = "".join([str(chunk.text) async for chunk in model.astream("Tell me about the Cam")])
-    else:
-        text = (await model.ainvoke("Tell me about the Cam")).text
+    with leap.when(lambda: len(simulator.log) == 1, HEDGED):
+        if streamed:
+            text = "".join([str(chunk.text) async for chunk in model.astream("Tell me about the Cam")])
+        else:
+            text = (await model.ainvoke("Tell me about the Cam")).text
     assert text == RIVER
     lost, won = sorted(home.ledger.calls(), key=lambda row: row.at)
     assert (lost.model, lost.failure, lost.detail) == (
@@ -63,46 +69,58 @@ async def test_a_critical_step_that_is_answered_in_time_asks_nobody_else(
     assert len(simulator.log) == 1
 
 
-async def test_the_first_may_still_win_after_the_second_was_asked(dispatcher: Make, simulator: Simulator) -> None:
+async def test_the_first_may_still_win_after_the_second_was_asked(
+    dispatcher: Make, simulator: Simulator, leap: Any
+) -> None:
+    # The first answers after half an hour: it is under way when the second is asked, and then comes home.
     simulator.scenario = Scenario(
         rules=(
-            Rule(match=Match(vendor="openai"), answer=Answer(text=RIVER), latency=Latency(ms=900)),
+            Rule(match=Match(vendor="openai"), answer=Answer(text=RIVER), latency=Latency(ms=1_800_000)),
             Rule(fault=Fault("hang")),
         )
     )
     home = dispatcher(routing__limits=CALM)
-    answer = await _model(home, latency="critical").ainvoke("Tell me about the Cam")
+    call = asyncio.create_task(_model(home, latency="critical").ainvoke("Tell me about the Cam"))
+    while not simulator.log and not call.done():
+        leap.forward(10)
+        await asyncio.sleep(0.01)
+    leap.forward(1_800)
+    answer = await call
     assert answer.response_metadata["pointsman"]["model"] == "openai/gpt-5.4-mini"
     assert len(simulator.log) == 2
 
 
 async def test_what_the_loser_may_have_cost_is_charged_and_nothing_stays_reserved(
-    dispatcher: Make, simulator: Simulator
+    dispatcher: Make, simulator: Simulator, leap: Any
 ) -> None:
     simulator.scenario = SLOW
     home = dispatcher(routing__limits=CALM)
     runtime = Runtime(home.settings)
     runtime.__dict__["dispatcher"] = home
-    with run_scope(runtime, "test", max_cost=1.0) as books:
+    with run_scope(runtime, "test", max_cost=1.0) as books, leap.when(lambda: len(simulator.log) == 1, HEDGED):
         answer = await _model(home, latency="critical").ainvoke("Tell me about the Cam")
     spent, reserved = home.budgets.totals(f"run:{books.id}")
     assert reserved == 0
     assert spent > answer.response_metadata["pointsman"]["cost"]
 
 
-async def test_when_both_fail_the_next_is_asked_until_nobody_is_left(dispatcher: Make, simulator: Simulator) -> None:
-    simulator.scenario = Scenario(rules=(Rule(fault=Fault("overloaded"), latency=400),))
+async def test_when_both_fail_the_next_is_asked_until_nobody_is_left(
+    dispatcher: Make, simulator: Simulator, leap: Any
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("overloaded"), latency=Latency(ms=400_000)),))
     home = dispatcher(routing__limits={**CALM, "attempts": 4})
     with pytest.raises(AllFailed) as failed:
-        await _model(home, latency="critical").ainvoke("Tell me about the Cam")
+        await leap.through(_model(home, latency="critical").ainvoke("Tell me about the Cam"), 5)
     assert len(failed.value.failures) == 4
 
 
-async def test_a_callers_cancellation_stops_both_and_both_are_recorded(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_callers_cancellation_stops_both_and_both_are_recorded(
+    dispatcher: Make, simulator: Simulator, leap: Any
+) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
     home = dispatcher(routing__limits=CALM)
     call = asyncio.create_task(_model(home, latency="critical").ainvoke("Tell me about the Cam"))
-    async with asyncio.timeout(20):
+    with leap.when(lambda: len(simulator.log) == 1, HEDGED):
         while len(simulator.log) < 2 and not call.done():
             await asyncio.sleep(0.02)
     call.cancel()
@@ -111,11 +129,12 @@ async def test_a_callers_cancellation_stops_both_and_both_are_recorded(dispatche
     assert [row.failure for row in home.ledger.calls()] == ["cancelled", "cancelled"]
 
 
-async def test_a_deadline_of_the_callers_own_bounds_the_step(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_deadline_of_the_callers_own_bounds_the_step(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
-    with pytest.raises(AllFailed, match="timeout"):
-        async with asyncio.timeout(20):
-            await _model(dispatcher(), deadline=0.5).ainvoke("Tell me about the Cam")
+    home = dispatcher(routing__limits=CALM)
+    with leap.when(lambda: len(simulator.log) == 1, 121), pytest.raises(AllFailed, match="timeout"):
+        await _model(home, deadline=120).ainvoke("Tell me about the Cam")
+    assert len(simulator.log) == 1
 
 
 async def test_an_error_of_ours_ends_the_race_at_once() -> None:

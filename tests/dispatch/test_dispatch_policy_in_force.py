@@ -57,14 +57,14 @@ async def test_a_file_written_while_the_process_runs_is_heeded_by_its_calls(
     assert await tier() == "economy"
     rule = "{id: mine, reason: all goes up, tier: advanced}"
     (tmp_path / "routing.yaml").write_text(f"routing: {{rules: [{rule}]}}", encoding="utf-8")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(240):
         while await tier() != "advanced":
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
     (tmp_path / "routing.yaml").write_text("routing: {rules: [{id: mine, when: {complexty: 1}}]}", encoding="utf-8")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(240):
         while not home.reload.trouble:
             assert await tier() == "advanced"
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
     assert await tier() == "advanced"
 
 

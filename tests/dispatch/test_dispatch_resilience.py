@@ -52,21 +52,25 @@ async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Si
     assert ill.state == "open"
 
 
-async def test_a_hung_provider_is_left_for_the_next_in_time(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_hung_provider_is_left_for_the_next_in_time(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = _primary(Fault("hang"))
-    home = dispatcher(routing__limits={"call": 0.4})
-    answer = await _model(home).ainvoke("Tell me about the Cam")
+    home = dispatcher(routing__limits={"call": 120})
+    with leap.when(lambda: len(simulator.log) == 1, 121):
+        answer = await _model(home).ainvoke("Tell me about the Cam")
     assert answer.text == RIVER
     assert answer.response_metadata["pointsman"]["failed"] == ["openai/gpt-5.4-mini: timeout"]
 
 
-async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator) -> None:
+async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
-    home = dispatcher(routing__limits={"deadline": 0.5})
-    started = asyncio.get_running_loop().time()
-    with pytest.raises(AllFailed, match="timeout"):
+    home = dispatcher(routing__limits={"call": 120, "deadline": 200})
+    with (
+        leap.when(lambda: len(simulator.log) == 1, 121),
+        leap.when(lambda: len(simulator.log) == 2, 80),
+        pytest.raises(AllFailed, match="timeout"),
+    ):
         await _model(home).ainvoke("Tell me about the Cam")
-    assert asyncio.get_running_loop().time() - started < 5
+    assert len(simulator.log) == 2
 
 
 @pytest.mark.parametrize("kind", ["cut_stream", "tidy_cut", "error_in_stream", "malformed_json"])
@@ -87,10 +91,16 @@ async def test_a_broken_stream_is_withdrawn_and_answered_anew(
     assert whole.response_metadata["pointsman"]["model"] == "anthropic/claude-haiku-4-5"
 
 
-async def test_a_stalled_stream_is_withdrawn_and_answered_anew(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_stalled_stream_is_withdrawn_and_answered_anew(
+    dispatcher: Make, simulator: Simulator, leap: Any
+) -> None:
     simulator.scenario = _primary(Fault("stall", after_chunks=4))
-    home = dispatcher(routing__limits={"stall": 0.4})
-    chunks = [chunk async for chunk in _model(home, on_cut="retract").astream("Tell me about the Cam")]
+    home = dispatcher(routing__limits={"stall": 120, "first_token": 10**6, "call": 10**6, "deadline": 10**6})
+    stream = _model(home, on_cut="retract").astream("Tell me about the Cam")
+    chunks: list[Any] = [await anext(stream)]
+    while not retracts(chunks[-1]):
+        chunks.append(await leap.through(anext(stream), 10))
+    chunks += [chunk async for chunk in stream]
     begin = max(place for place, chunk in enumerate(chunks) if retracts(chunk))
     assert "".join(str(chunk.text) for chunk in chunks[begin:]) == RIVER
 
@@ -143,7 +153,7 @@ async def test_a_cancelled_call_is_recorded_and_charged_as_reserved(dispatcher: 
     home = dispatcher()
     with capped(home, max_cost=1.0) as run:
         call = asyncio.create_task(_model(home).ainvoke("Tell me about the Cam"))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while not simulator.log:
                 await asyncio.sleep(0.01)
         call.cancel()

@@ -278,7 +278,7 @@ def test_threads_and_event_loops_may_record_at_once(ledger: Ledger, make: Any) -
 
 def test_processes_that_write_one_file_keep_one_chain(path: Path) -> None:
     writers = [python(WRITE, path, name, 1500) for name in ("one", "two")]
-    assert [(writer.communicate(timeout=60), writer.returncode)[1] for writer in writers] == [0, 0]
+    assert [(writer.communicate(timeout=240), writer.returncode)[1] for writer in writers] == [0, 0]
     with Ledger(path) as ledger:
         assert ledger.verify() == []
         for name in ("one", "two"):
@@ -288,7 +288,7 @@ def test_processes_that_write_one_file_keep_one_chain(path: Path) -> None:
 def test_a_ledger_nobody_closed_is_written_at_exit(path: Path) -> None:
     # The script ends without flushing its last rows.
     writer = python(WRITE, path, "one", 700)
-    assert writer.communicate(timeout=60)[1] == ""
+    assert writer.communicate(timeout=240)[1] == ""
     with Ledger(path) as ledger:
         assert len(ledger.calls()) == 700
 
@@ -298,7 +298,7 @@ def test_a_killed_process_leaves_all_it_flushed_and_a_chain_to_go_on_from(path: 
     assert writer.stdout is not None
     assert writer.stdout.readline() == "half\n"
     writer.send_signal(signal.SIGKILL)
-    writer.communicate(timeout=60)
+    writer.communicate(timeout=240)
     with Ledger(path) as ledger:
         rows = ledger.calls()
         assert len(rows) > 500
@@ -328,7 +328,7 @@ def test_naming_the_rows_loads_neither_sqlite_nor_the_price_table() -> None:
         from pointsman.ledger import Ledger, PriceBook
         print(*sorted({"genai_prices", "pydantic"} & set(sys.modules)))
     """
-    assert python(code).communicate(timeout=60)[0] == "\n\n"
+    assert python(code).communicate(timeout=240)[0] == "\n\n"
 
 
 def test_what_a_usage_tells_beyond_its_four_counts_comes_back(either: Ledger, make: Any) -> None:

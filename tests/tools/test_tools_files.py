@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,12 +94,10 @@ def test_a_long_or_binary_file_is_replaced_without_a_diff(tmp_path: Path, call: 
     assert "too long for a diff" in call("write_file", path="long", content="b\n")
 
 
-def test_the_longest_diff_is_quick(tmp_path: Path, call: Call) -> None:
+def test_the_longest_diff_ends_and_is_cut(tmp_path: Path, call: Call) -> None:
     half = files._DIFF_LINES // 2
     (tmp_path / "a").write_text("".join(f"{i}\n" for i in range(half)))
-    began = time.monotonic()
     text = call("write_file", path="a", content="".join(f"{i}\n" for i in reversed(range(half))))
-    assert time.monotonic() - began < 5
     assert text.endswith("[the diff is cut at 20,000 characters]")
 
 
@@ -211,9 +208,7 @@ def test_a_pattern_that_never_ends_is_ended(tmp_path: Path, call: Call, monkeypa
     monkeypatch.setattr(files, "_SEARCH_SECONDS", 0.5)
     (tmp_path / "a").write_text("fine aaa\n")
     (tmp_path / "b").write_text("a" * 64 + "!\n")
-    began = time.monotonic()
     answer = call("search_files", pattern="(a+)+$")
-    assert time.monotonic() - began < 5
     assert answer.splitlines()[0] == "a:1: fine aaa"
     assert answer.splitlines()[1].startswith("[stopped in 'b': ")
 
