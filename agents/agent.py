@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -15,7 +17,7 @@ from pydantic import BaseModel
 from ..configs.errors import ConfigError
 from ..configs.layers import suggest
 from ..configs.schema import AgentEntry
-from ..configs.words import StepKind, Tier
+from ..configs.words import Risk, StepKind, Tier
 from ..dispatch import portal
 from ..dispatch.context import current, entered
 from ..dispatch.model import RoutedChatModel
@@ -23,7 +25,9 @@ from ..dispatch.spending import DEFAULT_OUTPUT
 from ..routing.reach import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
-from .result import StepRecord
+from .acts import account_of, acts_of, open_acts
+from .errors import TurnLimit
+from .result import Act, Outcome, Status, StepRecord
 from .runtime import Runtime
 
 if TYPE_CHECKING:
@@ -34,7 +38,11 @@ __all__ = ["Agent"]
 
 W = TypeVar("W", Tier, StepKind)
 
-_MAX_TURNS = 40
+_MAX_TURNS = 20
+_STEPS_A_TURN = 2
+"""Supersteps of LangChain's agent: the model, then its tools."""
+_EVIDENCE = "evidence."
+"""How the id of a routing rule begins that raised a step by what has happened."""
 
 
 class AgentOutput(TypedDict, total=False):
@@ -100,6 +108,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         self.max_output = max_output
         self.latency: Literal["batch", "interactive", "critical"] = latency
         self._runtime: Runtime | None = None
+        self._built: tuple[Runtime, CompiledStateGraph[Any, Any, Any, Any]] | None = None
 
     @classmethod
     def from_entry(cls, name: str, entry: AgentEntry, **changes: Any) -> Agent:
@@ -128,11 +137,21 @@ class Agent(Runnable[Any, dict[str, Any]]):
         """What it runs on: the runtime it was given, else that of the working directory's project."""
         return self._runtime or Runtime.default()
 
-    def on(self, runtime: Runtime) -> Agent:
-        """The same agent on another runtime."""
-        twin = object.__new__(Agent)
-        twin.__dict__ = {key: value for key, value in self.__dict__.items() if key != "graph"}
-        twin._runtime = runtime
+    def on(self, runtime: Runtime) -> Self:
+        """The same agent, of the same class, on another runtime."""
+        return self._twin(_runtime=runtime)
+
+    def raised_to(self, tier: Tier) -> Self:
+        """The same agent asking for at least this tier."""
+        return self._twin(tier=tier if self.tier is None else max(tier, self.tier))
+
+    def _twin(self, **changes: Any) -> Self:
+        twin = copy.copy(self)
+        # What was made once for this agent need not hold for its twin.
+        made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
+        for name in made:
+            twin.__dict__.pop(name, None)
+        twin.__dict__.update({"_built": None, **changes})
         return twin
 
     def bound_tools(self) -> list[BaseTool]:
@@ -187,17 +206,27 @@ class Agent(Runnable[Any, dict[str, Any]]):
             latency=self.latency,
         )
 
-    @cached_property
+    @property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """The LangChain agent underneath.
+        """The LangChain agent underneath, built anew where the default runtime has become another.
 
         Raises:
             ConfigError: The model it prefers is not in the catalogue.
         """
+        runtime = self.runtime
+        if self._built is None or self._built[0] is not runtime:
+            self._built = runtime, self._build()
+        return self._built[1]
+
+    def _build(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         from langchain.agents import create_agent
         from langchain.agents.structured_output import ToolStrategy
 
         from .approval import ApprovalMiddleware
+        from .checking import CheckMiddleware
+        from .containment import ContainmentMiddleware
+        from .intents import IntentMiddleware
+        from .together import TogetherMiddleware
 
         tools = self.bound_tools()
         known = self.runtime.settings.models
@@ -220,7 +249,17 @@ class Agent(Runnable[Any, dict[str, Any]]):
             model,
             tools,
             system_prompt=self.instructions or None,
-            middleware=[ApprovalMiddleware(lambda: self.runtime.settings.risk.call)] if tools else [],
+            # The first is the outermost: a person allows, a verifier judges, the ledger has it, the tool runs and
+            # whatever it raises stays its own.
+            middleware=[
+                TogetherMiddleware(),
+                ApprovalMiddleware(lambda: self.runtime.settings.risk.call),
+                CheckMiddleware(self.name),
+                IntentMiddleware(lambda: self.runtime.ledger),
+                ContainmentMiddleware(),
+            ]
+            if tools
+            else [],
             # The dispatcher has already checked the answer against the schema and asked a stronger model if need be.
             response_format=ToolStrategy(self.output, handle_errors=False) if self.output else None,
             name=self.name,
@@ -231,10 +270,21 @@ class Agent(Runnable[Any, dict[str, Any]]):
 
         Returns:
             ``messages``: what it added; ``structured_response``: its typed output, where it declares one.
+
+        Raises:
+            TurnLimit: It came to no answer within its turns.
         """
+        from langgraph.errors import GraphRecursionError
+
+        from .together import one_invocation
+
         before = _messages(input)
-        with entered(agent=self.name, step=current().step or self.name):
-            state = await self.graph.ainvoke({"messages": before}, _bounded(config))
+        bounded = _bounded(config)
+        with entered(agent=self.name, step=current().step or self.name), one_invocation():
+            try:
+                state = await self.graph.ainvoke({"messages": before}, bounded)
+            except GraphRecursionError as error:
+                raise TurnLimit(self.name, bounded["recursion_limit"] // _STEPS_A_TURN) from error
         added = state["messages"][len(before) :]
         result: dict[str, Any] = {"messages": added}
         if self.output is not None:
@@ -249,35 +299,65 @@ class Agent(Runnable[Any, dict[str, Any]]):
         """Run once and tell how it went: the model that really ran, its risk, the output, the time."""
         started = time.monotonic()
         state = await self.ainvoke(input, config)
-        account = _account(state["messages"])
-        last = next((m for m in reversed(state["messages"]) if isinstance(m, AIMessage)), None)
-        output = state.get("structured_response") if self.output else (str(last.text) if last else "")
-        failed = account.get("failed") or []
-        return StepRecord(
+        messages: Sequence[BaseMessage] = state["messages"]
+        last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+        accounts = [account for message in messages if (account := account_of(message))]
+        account = accounts[-1] if accounts else {}
+        risk = max((Risk(one["risk"]) for one in accounts), default=None)
+        tools = self.bound_tools()
+        record = StepRecord(
             id=current().step or self.name,
             agent=self.name,
             model=account.get("model"),
-            risk=account.get("risk", ""),
-            output=output,
-            note=f"after {'; '.join(failed)}" if failed else "",
+            risk=risk.value if risk else "",
+            output=state.get("structured_response") if self.output else (str(last.text) if last else ""),
+            note=_risen(accounts),
             seconds=time.monotonic() - started,
             confidence=account.get("confidence"),
+            tier=account.get("tier", ""),
+            acts=acts_of(messages, tools),
         )
+        return _judged(record, open_acts(messages, tools))
 
 
-def _account(messages: Sequence[BaseMessage]) -> Mapping[str, Any]:
-    """What the dispatcher noted of the last model call among ``messages``."""
-    for message in reversed(messages):
-        account = message.response_metadata.get("pointsman")
-        if account:
-            return dict(account)
-    return {}
+def _risen(accounts: Sequence[Mapping[str, Any]]) -> str:
+    """What made a step leave its declared tier or its first model."""
+    failed = dict.fromkeys(failure for account in accounts for failure in account.get("failed") or ())
+    rules = dict.fromkeys(rule for account in accounts for rule in account.get("rules") or ())
+    evidence = [rule for rule in rules if rule.startswith(_EVIDENCE)]
+    parts = [f"after {'; '.join(failed)}" if failed else "", f"risen on {', '.join(evidence)}" if evidence else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _judged(record: StepRecord, left: Sequence[Act]) -> StepRecord:
+    """The record with what its acts say of how it ended.
+
+    Args:
+        record: The step.
+        left: The acts that were not carried out, and that nothing stands in for.
+    """
+    unverified = [
+        f"the call of {act.tool} was not verified: {act.reason}"
+        for act in record.acts
+        if act.outcome is Outcome.DONE and act.reason
+    ]
+    settled = [
+        f"{act.tool} was {act.outcome} at first: {act.reason}"
+        for act in record.acts
+        if act.outcome is not Outcome.DONE and act not in left
+    ]
+    refused = [f"{act.tool} was rejected: {act.reason}" for act in left if act.outcome is Outcome.REJECTED]
+    doubted = [f"the call of {act.tool}: {act.reason}" for act in left if act.outcome is Outcome.DOUBTED]
+    record = replace(record, unverified="; ".join(unverified)).noted(*settled, *unverified, *refused)
+    if doubted:
+        return replace(record, status=Status.HANDED_OVER, doubt=doubted[-1])
+    return replace(record, status=Status.REJECTED) if refused else record
 
 
 def _bounded(config: RunnableConfig | None) -> RunnableConfig:
     bounded: RunnableConfig = {**(config or {})}
     # LangGraph's own default allows ten thousand turns.
-    bounded.setdefault("recursion_limit", _MAX_TURNS)
+    bounded.setdefault("recursion_limit", _MAX_TURNS * _STEPS_A_TURN)
     return bounded
 
 

@@ -1,16 +1,71 @@
-"""What a run gives back."""
+"""What a run gives back, and the words for how a step or a run ended."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel
 
 from ..ledger.rows import CallRow, DecisionRow
 
-__all__ = ["Pending", "RunResult", "StepRecord"]
+__all__ = ["Act", "Outcome", "Pending", "RunResult", "Status", "StepRecord"]
 
-Status = Literal["done", "failed", "pending", "handed_over"]
+
+class Status(StrEnum):
+    """How a step or a run ended. ``skipped`` is for steps alone, ``running`` and ``pending`` for runs alone."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    PENDING = "pending"
+    """An act waits for a person's approval."""
+    HANDED_OVER = "handed_over"
+    """A person must go on."""
+    REJECTED = "rejected"
+    """A person refused an act, so the step did not do what it was for."""
+    SKIPPED = "skipped"
+    """A step it needs is not done."""
+
+    @classmethod
+    def of_run(cls, steps: tuple[StepRecord, ...], *, pending: bool) -> Status:
+        """How a run ended whose steps ended so.
+
+        Args:
+            steps: Its steps.
+            pending: An act waits for approval.
+        """
+        if pending:
+            return cls.PENDING
+        ended = {step.status for step in steps}
+        return next((status for status in (cls.HANDED_OVER, cls.REJECTED) if status in ended), cls.DONE)
+
+
+class Outcome(StrEnum):
+    """What became of a call that a step wanted to make of a tool that does more than read."""
+
+    DONE = "done"
+    DOUBTED = "doubted"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A call of a tool that does more than read, made or proposed by a step.
+
+    Attributes:
+        tool: The tool.
+        arguments: As the model gave them; a person may have edited them since.
+        outcome: ``done`` when it was carried out.
+        reason: Why it was not carried out, or why it was carried out unverified.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any]
+    outcome: Outcome
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +76,16 @@ class StepRecord:
         id: Unique within the run.
         agent: Who did it.
         model: The model that really ran, as ``provider/name``; None when no model did.
-        risk: The step's risk.
+        risk: The step's risk, the highest of its model calls.
         output: What came out, typed where the agent declares an output.
-        status: ``done``, or ``handed_over`` when a person must go on.
-        note: One line on what a reader should know: an escalation, a doubt, why it was handed over.
+        status: How it ended.
+        note: One line on what a reader should know: an escalation and its evidence, a doubt, why it was handed over.
         seconds: Wall time.
+        confidence: Of the model that ran, where it tells.
+        tier: Of the model that ran; empty when no model did.
+        acts: What it did, or wanted to do, with tools that do more than read.
+        doubt: Why a verifier does not rely on it, where that is how it ended.
+        unverified: Why nobody verified it, or a call it made, where its risk wants that.
     """
 
     id: str
@@ -33,10 +93,35 @@ class StepRecord:
     model: str | None
     risk: str
     output: Any
-    status: str = "done"
+    status: Status = Status.DONE
     note: str = ""
     seconds: float = 0.0
     confidence: float | None = None
+    tier: str = ""
+    acts: tuple[Act, ...] = ()
+    doubt: str = ""
+    unverified: str = ""
+
+    @property
+    def acted(self) -> bool:
+        """Whether it carried out anything that cannot simply be done again."""
+        return any(act.outcome is Outcome.DONE for act in self.acts)
+
+    def noted(self, *notes: str) -> StepRecord:
+        """The same with more to say."""
+        return replace(self, note="; ".join(note for note in (self.note, *notes) if note))
+
+    def plain(self) -> dict[str, Any]:
+        """The record as plain JSON values, for a checkpoint."""
+        output = self.output.model_dump(mode="json") if isinstance(self.output, BaseModel) else self.output
+        acts = [{**asdict(act), "outcome": act.outcome.value} for act in self.acts]
+        return {**asdict(replace(self, acts=())), "output": output, "status": self.status.value, "acts": acts}
+
+    @classmethod
+    def restored(cls, plain: Mapping[str, Any]) -> StepRecord:
+        """The record that `plain` made these values of; its output stays plain."""
+        acts = tuple(Act(**{**act, "outcome": Outcome(act["outcome"])}) for act in plain.get("acts", ()))
+        return cls(**{**plain, "status": Status(plain["status"]), "acts": acts})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +154,7 @@ class RunResult:
         status: How it ended.
         output: The workflow's output.
         steps: What was done, in order.
-        cost: USD spent on calls whose price is known.
+        cost: USD spent on calls whose price is known, in every part of the run where it was taken up again.
         unpriced: Calls whose price is unknown; their cost is not in ``cost``.
         decisions: Every routing decision of the run.
         calls: Every model call of the run, failed ones included.

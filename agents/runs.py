@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 import uuid
@@ -16,66 +17,126 @@ from ..configs.layers import suggest
 from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
-from ..ledger.rows import CallRow, DecisionRow, HandoffRow, RunRow
+from ..ledger.rows import CallRow, HandoffRow, RunRow
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
+from .threads import inherited
 
-__all__ = ["Run", "check_cap", "hand_over", "run_scope"]
+__all__ = ["Bounds", "Run", "Taken", "check_cap", "hand_over", "run_scope", "taken_up", "tick_off"]
 
 _PICO = 10**12
+_MOST_STEPS = 50
+_LARGEST = 2**63 - 1
 _EVERYBODY = "default"
 _HANDOFF = "failed-"
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What bounds a run and what it is booked on; a run that is taken up again keeps what is left out here.
+
+    Attributes:
+        max_cost: USD it may spend in all its parts, the runs inside it included.
+        max_steps: Supersteps of its graph that this part may take.
+        timeout: Seconds that this part may take.
+        user: Who it is for, in the ledger.
+        user_class: Class of users whose limits hold.
+        tags: Free labels, in the ledger.
+
+    Raises:
+        ConfigError: On a bound that bounds nothing.
+    """
+
+    max_cost: float | None = None
+    max_steps: int | None = None
+    timeout: float | None = None
+    user: str = ""
+    user_class: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_cost is not None:
+            check_cap(self.max_cost)
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ConfigError(f"max_steps is {self.max_steps}: give 1 or more")
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise ConfigError(f"timeout is {self.timeout}: give a number of seconds above 0")
+
+    def over(self, row: RunRow) -> RunRow:
+        """The row of a run under these bounds, each that is left out as it was."""
+        return replace(
+            row,
+            user=self.user or row.user,
+            user_class=self.user_class or row.user_class,
+            # Those of a run that is taken up again are mostly given again.
+            tags=tuple(dict.fromkeys((*row.tags, *self.tags))),
+            max_cost=row.max_cost if self.max_cost is None else min(_pico(self.max_cost), _LARGEST),
+            max_steps=self.max_steps or row.max_steps or _MOST_STEPS,
+            timeout=row.timeout if self.timeout is None else self.timeout,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A run that is taken up again, as the ledger has it: its row, and the calls of its parts so far."""
+
+    row: RunRow
+    calls: tuple[CallRow, ...]
+
+
 @dataclass
 class Run:
-    """The bookkeeping of one run while it lasts."""
+    """The bookkeeping of one run while it lasts.
+
+    Attributes:
+        row: What bounds it.
+        calls: Its model calls, those of earlier parts included.
+    """
 
     id: str
     runtime: Runtime
     row: RunRow
     calls: list[CallRow] = field(default_factory=list)
-    status: Status = "failed"
+    status: Status = Status.FAILED
 
-    def result(
+    async def result(
         self,
         output: Any,
         *,
+        status: Status,
         steps: Sequence[StepRecord] = (),
         pending: Sequence[Pending] = (),
         notes: Sequence[str] = (),
-        handed_over: bool = False,
     ) -> RunResult:
         """Close the books: what the run cost and decided.
 
         Args:
             output: The workflow's output.
+            status: How it ended.
             steps: What was done, in order.
             pending: Acts that wait for a person.
             notes: What a reader should know.
-            handed_over: A person must go on.
         """
-        self.status = "pending" if pending else "handed_over" if handed_over else "done"
-        known = sum(call.cost for call in self.calls if call.cost is not None)
+        self.status = status
+        calls = tuple(self.calls)
+        known = sum(call.cost for call in calls if call.cost is not None)
+        # Reading waits for the rows that are still to be written.
+        decisions = await asyncio.to_thread(self.runtime.ledger.decisions, self.id)
         return RunResult(
             run=self.id,
-            status=self.status,
+            status=status,
             output=output,
             steps=tuple(steps),
             cost=float(Decimal(known) / _PICO),
-            unpriced=sum(call.cost is None and call.usage is not None for call in self.calls),
-            decisions=self.decisions(),
-            calls=tuple(self.calls),
+            unpriced=sum(call.cost is None and call.usage is not None for call in calls),
+            decisions=decisions,
+            calls=calls,
             pending=tuple(pending),
             notes=tuple(notes),
         )
 
-    def decisions(self) -> tuple[DecisionRow, ...]:
-        """Every routing decision of the run so far."""
-        return tuple(self.runtime.ledger.decisions(run=self.id))
 
-
-def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str) -> HandoffRow:
+def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, step: str = "") -> HandoffRow:
     """Put something of the current run in the person's queue.
 
     Args:
@@ -83,9 +144,16 @@ def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str) -> Hand
         risk: Risk of the step that could not be done.
         reason: Why it comes to a person.
         summary: What they need to know.
+        step: Id of the step; where it is given, handing the same step over again does not queue it twice.
     """
+    run = current().run.id
     row = HandoffRow(
-        id=uuid.uuid4().hex, run=current().run.id, at=time.time(), risk=risk, reason=reason, summary=summary
+        id=uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{step}").hex if step else uuid.uuid4().hex,
+        run=run,
+        at=time.time(),
+        risk=risk,
+        reason=reason,
+        summary=summary,
     )
     runtime.ledger.record(row)
     return row
@@ -105,52 +173,65 @@ def check_cap(max_cost: float) -> None:
         raise ConfigError(f"a cap of {max_cost} bounds nothing: give USD, 0 or more, or leave it out for no cap")
 
 
+def taken_up(runtime: Runtime, run: str) -> Taken:
+    """What the ledger has of a run that is to be taken up again; this waits for the ledger's file.
+
+    Args:
+        runtime: What it ran on.
+        run: Its id.
+
+    Raises:
+        ConfigError: There is no such run.
+    """
+    row = runtime.ledger.run(run)
+    if row is None:
+        raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them")
+    calls = runtime.ledger.calls(run)
+    scope = _scope(run)
+    spent = sum(call.cost or 0 for call in calls)
+    uncounted = spent - runtime.dispatcher.budgets.totals(scope)[0]
+    if uncounted > 0:
+        # A part without a cap was not counted, and a cap from now on is for the whole run.
+        budgets = runtime.dispatcher.budgets
+        budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
+    return Taken(row, calls)
+
+
 @contextmanager
 def run_scope(
     runtime: Runtime,
     target: str,
     *,
     run: str | None = None,
+    taken: Taken | None = None,
     max_cost: float | None = None,
-    user: str = "",
-    user_class: str | None = None,
-    tags: Sequence[str] = (),
+    bounds: Bounds | None = None,
     observe: Callable[[CallRow], None] | None = None,
 ) -> Iterator[Run]:
-    """Enter a run: every model call inside is booked on it and bounded by it.
+    """Enter a run: every model call inside is booked on it and bounded by it, from whatever thread it is made.
 
     Inside another run the bounds of both hold, since the outer run's scopes are kept.
 
     Args:
         runtime: What it runs on.
         target: What is run, as the command line names it.
-        run: Id of a run that is resumed; a new one when absent.
-        max_cost: USD it may spend; what its class of users may spend bounds it too.
-        user: Who it is for.
-        user_class: Class of users whose limits hold, that of the run around it when absent.
-        tags: Free labels.
+        run: Id of the run; a new one when absent.
+        taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out.
+        max_cost: USD it may spend, where that is its only bound.
+        bounds: What bounds it; what its class of users may spend bounds it too.
         observe: Called with each model call's row as it ends.
 
     Raises:
         ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
     """
-    if max_cost is not None:
-        check_cap(max_cost)
     outer = current()
-    run_id = run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
-    before = runtime.ledger.run(run) if run else None
+    run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
+    bounds = bounds or Bounds(max_cost=max_cost)
     # A run that is taken up stays the run that was started: its labels and its beginning are kept.
-    row = before or RunRow(id=run_id, target=target, started=time.time(), user_class=outer.run.user_class)
-    row = replace(
-        row,
-        ended=None,
-        status="running",
-        user=user or row.user,
-        tags=(*row.tags, *tags),
-        user_class=user_class or row.user_class,
-    )
+    row = taken.row if taken else RunRow(run_id, target, time.time(), user_class=outer.run.user_class)
+    row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
     limits = _limits(runtime, row.user_class)
-    books = Run(run_id, runtime, row)
+    books = Run(run_id, runtime, row, list(taken.calls) if taken else [])
 
     def booked(call: CallRow) -> None:
         books.calls.append(call)
@@ -161,20 +242,32 @@ def run_scope(
 
     runtime.ledger.record(row)
     caps = outer.run.caps
-    most = min((cap for cap in (max_cost, limits.max_cost) if cap is not None), default=None)
+    allowed = None if limits.max_cost is None else _pico(limits.max_cost)
+    most = min((cap for cap in (row.max_cost, allowed) if cap is not None), default=None)
     if most is not None:
-        caps = (*caps, (f"run:{run_id}", int(Decimal(str(most)) * _PICO)))
+        # The innermost first, as it is the one to name where several leave too little.
+        caps = ((_scope(run_id), most), *caps)
     context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked)
     try:
-        with entered(StepContext(run=context)):
+        with entered(StepContext(run=context)), inherited():
             yield books
-        if before is not None:
-            _tick_off(runtime, run_id)
     except AllFailed as error:
         runtime.ledger.record(_handed_over(run_id, error))
         raise
     finally:
-        runtime.ledger.record(replace(row, ended=time.time(), status=books.status))
+        runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
+
+
+def tick_off(runtime: Runtime, run: str) -> None:
+    """Take a run that has been taken up and got further out of the person's queue; this waits for the ledger's file.
+
+    Args:
+        runtime: Whose ledger keeps the queue.
+        run: Its id.
+    """
+    handoff = _HANDOFF + run
+    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True)):
+        runtime.ledger.finish_handoff(handoff)
 
 
 def _handed_over(run_id: str, error: AllFailed) -> HandoffRow:
@@ -189,11 +282,12 @@ def _handed_over(run_id: str, error: AllFailed) -> HandoffRow:
     )
 
 
-def _tick_off(runtime: Runtime, run_id: str) -> None:
-    """Take a run that has been taken up and got further out of the person's queue."""
-    handoff = _HANDOFF + run_id
-    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True)):
-        runtime.ledger.finish_handoff(handoff)
+def _scope(run: str) -> str:
+    return f"run:{run}"
+
+
+def _pico(dollars: float) -> int:
+    return int(Decimal(str(dollars)) * _PICO)
 
 
 def _limits(runtime: Runtime, user_class: str) -> Limits:

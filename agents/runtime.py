@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..configs.loader import environment, load
 from ..configs.schema import Settings
+from ..dispatch.defaults import Shared, default_settings, shared_dispatcher
+from ..dispatch.once import Once
 
 if TYPE_CHECKING:
     from ..dispatch.dispatcher import Dispatcher
@@ -29,21 +29,32 @@ class Runtime:
     def __init__(self, settings: Settings, *, workspace: Path | None = None) -> None:
         self._settings = settings
         self.workspace = workspace or settings.project
+        self._closed = False
 
     @classmethod
     def default(cls) -> Runtime:
-        """The runtime of the project in the working directory; the same one for each project."""
-        project = Path.cwd()
-        if project not in _defaults:
-            _defaults[project] = cls(load(project, environ=environment()))
-        return _defaults[project]
+        """The runtime of the project in the working directory, under the environment as it is.
+
+        There is one for each resolved configuration, whatever thread asks, and `RoutedChatModel` without a dispatcher
+        of its own runs on the same. When the environment or the project's files have changed, or it was closed, the
+        next call gives another; whoever holds the old one goes on with it.
+
+        Raises:
+            ConfigError: A file or a variable is wrong.
+        """
+        return _defaults.of(default_settings())
+
+    @property
+    def closed(self) -> bool:
+        """Whether it, or the dispatcher it runs on, was closed."""
+        return self._closed or ("dispatcher" in self.__dict__ and self.dispatcher.closed)
 
     @property
     def settings(self) -> Settings:
         """The configuration as it is now: a policy whose file changes is taken up by whoever dispatches."""
         return self.dispatcher.settings if "dispatcher" in self.__dict__ else self._settings
 
-    @cached_property
+    @Once
     def dispatcher(self) -> Dispatcher:
         """Chooses and calls models."""
         from ..dispatch.dispatcher import Dispatcher
@@ -55,7 +66,7 @@ class Runtime:
         """Where every decision and call is recorded."""
         return self.dispatcher.ledger
 
-    @cached_property
+    @Once
     def store(self) -> ChromaStore:
         """The memory all agents share."""
         from ..backends.ondevice import WordLlamaEmbeddings
@@ -63,7 +74,7 @@ class Runtime:
 
         return ChromaStore(self.settings.state / "memory", WordLlamaEmbeddings())
 
-    @cached_property
+    @Once
     def tools(self) -> ToolRegistry:
         """The tools agents may name."""
         from ..tools.registry import ToolRegistry
@@ -72,10 +83,20 @@ class Runtime:
 
     def close(self) -> None:
         """Write what is still waiting and let go of files. The runtime is not to be used afterwards."""
+        self._closed = True
         if "dispatcher" in self.__dict__:
             self.dispatcher.close()
         if "store" in self.__dict__:
             self.store.close()
 
 
-_defaults: dict[Path, Runtime] = {}
+class _Default(Runtime):
+    """A runtime on the dispatcher that all share."""
+
+    @Once
+    def dispatcher(self) -> Dispatcher:
+        """Chooses and calls models."""
+        return shared_dispatcher(self._settings)
+
+
+_defaults: Shared[Runtime] = Shared(_Default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -72,10 +73,13 @@ def hang_up_with(model: object, client: Any) -> None:
         model: Whose end it is.
         client: An SDK's ``DefaultAioHttpClient``.
     """
-    weakref.finalize(model, _hang_up, client)
+    weakref.finalize(model, _hang_up, client, os.getpid())
 
 
-def _hang_up(client: Any) -> None:
+def _hang_up(client: Any, pid: int) -> None:
+    # A forked child shares its parent's connections.
+    if pid != os.getpid():
+        return
     for transport in {client._transport, *client._mounts.values()}:
         session = getattr(transport, "client", None)
         connector = getattr(session, "connector", None)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..configs.ids import new_id
 from .errors import ExitCode, judge
 from .live import RISK_COLOURS
 from .records import run_record
@@ -52,7 +53,7 @@ def run_batch(
     batch = _Batch(workflow, messages, runtime, bounds, deny)
     broken: BaseException | None = None
     try:
-        asyncio.run(batch.all(jobs if bounds.max_cost is None else 1))
+        asyncio.run(batch.all(jobs))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what is done is shown before it ends the command
         broken = error
     summary = summarise(batch.ended, runtime, time.monotonic() - started)
@@ -71,9 +72,19 @@ def run_batch(
         code, said = judge(broken)
         progress(f"error: {said}")
         return code
-    if summary.statuses.get("failed"):
-        return ExitCode.FAILED
-    return ExitCode.PENDING if summary.statuses.get("pending") else ExitCode.DONE
+    return _code([one.result for one in batch.ended])
+
+
+def _code(results: Sequence[RunResult | None]) -> ExitCode:
+    """How a batch ends whose rows ended so. What a workflow hands over by its own design is the outcome of its row."""
+    from .run import ENDED
+
+    codes = [
+        ExitCode.FAILED if outcome is None else ENDED[outcome.status]
+        for outcome in results
+        if outcome is None or outcome.status != "handed_over" or any(step.doubt for step in outcome.steps)
+    ]
+    return next((code for code in (ExitCode.FAILED, ExitCode.PENDING) if code in codes), ExitCode.DONE)
 
 
 class _Batch:
@@ -85,6 +96,8 @@ class _Batch:
         self._runtime = runtime
         self._bounds = bounds
         self._deny = deny
+        # One scope for all, which what failed is charged to as well.
+        self._scope = f"rows:{new_id()}"
         self.ended: list[Ended] = []
 
     @property
@@ -94,27 +107,27 @@ class _Batch:
 
     @property
     def spent(self) -> int:
-        """Picodollars spent so far on calls whose price is known."""
-        return sum(call.cost or 0 for one in self.ended if one.result for call in one.result.calls)
+        """Picodollars spent so far under the cap."""
+        return self._runtime.dispatcher.budgets.totals(self._scope)[0]
 
     async def all(self, jobs: int) -> None:
         """Work the messages off; an error that every further message would meet too ends it."""
+        from ..dispatch.context import RunContext, StepContext, entered
+
         waiting = iter(self._messages)
 
         async def worker() -> None:
             for message in waiting:
-                left = self._left()
+                left = None if self.cap is None else self.cap - await asyncio.to_thread(lambda: self.spent)
                 if left is not None and left <= 0:
                     return
-                await self._one(message, left)
+                await self._one(message, None if left is None else left / _PICO)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(jobs, len(self._messages))):
-                group.create_task(worker())
-
-    def _left(self) -> float | None:
-        """USD that may still be spent, None without a cap."""
-        return None if self.cap is None else (self.cap - self.spent) / _PICO
+        caps = () if self.cap is None else ((self._scope, self.cap),)
+        with entered(StepContext(run=RunContext(caps=caps))):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(jobs, len(self._messages)) if self.cap is None else 1):
+                    group.create_task(worker())
 
     async def _one(self, message: Message, left: float | None) -> None:
         started = time.monotonic()
@@ -134,11 +147,9 @@ class _Batch:
         from .live import Live
         from .run import answered
 
-        outcome = await self._workflow.arun(
-            text, **bounds.limits(), user=bounds.user, tags=bounds.tags, runtime=self._runtime
-        )
+        outcome = await self._workflow.arun(text, **bounds.arguments(), runtime=self._runtime)
         if outcome.pending and self._deny:
-            return await answered(self._workflow, outcome, self._runtime, bounds, Live(), "deny")
+            return await answered(self._workflow, outcome, self._runtime, Live(), "deny")
         return outcome
 
 

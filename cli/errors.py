@@ -9,7 +9,15 @@ __all__ = ["ExitCode", "Verdict", "judge"]
 
 
 class ExitCode(IntEnum):
-    """How ``pointsman`` ends."""
+    """How ``pointsman`` ends.
+
+    Attributes:
+        DONE: All is done.
+        FAILED: Something failed, or a person rejected an act that it was for.
+        USAGE: A mistake in the command or the configuration.
+        BUDGET: A cap is used up.
+        PENDING: A person must act: approve, or go on with what was handed over to them.
+    """
 
     DONE = 0
     FAILED = 1
@@ -29,7 +37,6 @@ _FAMILIES: tuple[tuple[str, str, ExitCode], ...] = (
     ("pointsman.configs.errors", "ConfigError", ExitCode.USAGE),
     ("pointsman.backends.base", "BackendError", ExitCode.FAILED),
     ("pointsman.configs.errors", "PointsmanError", ExitCode.FAILED),
-    ("langgraph.errors", "GraphRecursionError", ExitCode.FAILED),
 )
 
 
@@ -43,11 +50,9 @@ def judge(error: BaseException) -> Verdict:
     for module, name, code in _FAMILIES:
         family = getattr(sys.modules.get(module), name, None)
         if family is not None and isinstance(inner, family):
-            if name == "GraphRecursionError":
-                return code, "the run took more steps than it may: raise --max-steps, or look at the plan with --json"
             return code, _folded(inner)
     if isinstance(inner, TimeoutError):
-        return ExitCode.FAILED, _folded(inner) if str(inner) else "the time given with --timeout is over"
+        return ExitCode.FAILED, _folded(inner) if str(inner) else "something took too long"
     if isinstance(inner, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, "interrupted"
     said = f"internal error: {type(inner).__name__}: {_folded(inner)} (pointsman --debug … shows where)"

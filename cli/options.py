@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Config", "Offline", "Set", "Workspace"]
+__all__ = ["AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace"]
 
 Config = Annotated[
     Path | None,
@@ -22,3 +22,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workspace = Annotated[
     Path | None, typer.Option("--workspace", metavar="DIR", help="Folder the file and shell tools may touch.")
 ]
+MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, help="Steps of the graph a run may take.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
+User = Annotated[str, typer.Option("--user", help="Who it is for, in the ledger.")]
+UserClass = Annotated[str | None, typer.Option("--user-class", help="Whose limits hold, a name under routing.classes.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", help="A label for the ledger; may be repeated.")]

@@ -49,6 +49,8 @@ def step_record(step: StepRecord) -> dict[str, Any]:
         "note": step.note,
         "seconds": step.seconds,
         "confidence": step.confidence,
+        "doubt": step.doubt,
+        "unverified": step.unverified,
         "output": plain(step.output),
     }
 

@@ -47,12 +47,16 @@ def resume(
         str | None, typer.Option("--target", metavar="TARGET", help="The target, where it has moved since.")
     ] = None,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most this part may spend.")
+        float | None,
+        typer.Option("--max-cost", min=0, metavar="USD", help="Most the run may spend, what is spent included."),
     ] = None,
-    max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Steps of the graph it may take.")] = 50,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time it may take.")
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", min=1, help="Steps of the graph this part may take.")
     ] = None,
+    timeout: options.Timeout = None,
+    user: options.User = "",
+    user_class: options.UserClass = None,
+    tag: options.Tag = None,
     workspace: options.Workspace = None,
     config: options.Config = None,
     offline: options.Offline = False,
@@ -61,7 +65,7 @@ def resume(
 ) -> None:
     """Take up a run that waits for approval, or was cut off.
 
-    Without an answer it shows what waits and ends with code 4.
+    Without an answer it shows what waits and ends with code 4. What is left out stays as the run was started.
     """
     from .live import Live
     from .settings import opened
@@ -70,16 +74,16 @@ def resume(
         row = _run_row(runtime, run)
         workflow = load_target(target or _target_of(row))
         live = Live(json=json)
-        bounds = Bounds(max_cost, max_steps, timeout)
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
 
         async def work() -> RunResult:
-            stopped = await workflow.aresume(run, None, **bounds.limits(), runtime=runtime, emit=live.show)
+            stopped = await workflow.aresume(run, None, **bounds.arguments(), runtime=runtime, emit=live.show)
             if not stopped.pending:
                 return stopped
             if not approve and not reject:
-                return await answered(workflow, stopped, runtime, bounds, live, "ask")
+                return await answered(workflow, stopped, runtime, live, "ask")
             answers = _answers(stopped.pending, approve or (), reject or (), reason)
-            return await workflow.aresume(run, answers, **bounds.limits(), runtime=runtime, emit=live.show)
+            return await workflow.aresume(run, answers, runtime=runtime, emit=live.show)
 
         try:
             outcome = asyncio.run(work())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,13 +30,22 @@ TARGET_TAG = "target:"
 
 SAMPLES = "messages.csv"
 
+ENDED = {
+    "done": ExitCode.DONE,
+    "failed": ExitCode.FAILED,
+    "rejected": ExitCode.FAILED,
+    "pending": ExitCode.PENDING,
+    "handed_over": ExitCode.PENDING,
+}
+"""How the command ends after a run that ended so: where a person must act it is not done, and 4 tells that from 1."""
+
 
 @dataclass(frozen=True)
 class Bounds:
-    """What bounds a run and what it is booked on."""
+    """What bounds a run and what it is booked on; `resume` keeps what is left out."""
 
     max_cost: float | None = None
-    max_steps: int = 50
+    max_steps: int | None = None
     timeout: float | None = None
     user: str = ""
     user_class: str | None = None
@@ -48,9 +57,9 @@ class Bounds:
 
             check_cap(self.max_cost)
 
-    def limits(self) -> dict[str, Any]:
-        """The arguments that `Workflow.aresume` takes too."""
-        return {"max_cost": self.max_cost, "max_steps": self.max_steps, "timeout": self.timeout}
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `Workflow.arun` and `Workflow.aresume`."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def register(app: typer.Typer) -> None:
@@ -72,19 +81,15 @@ def run(
     max_cost: Annotated[
         float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most the command may spend.")
     ] = None,
-    max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Steps of the graph a run may take.")] = 50,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")
-    ] = None,
+    max_steps: options.MaxSteps = 50,
+    timeout: options.Timeout = None,
     approval: Annotated[
         Approval, typer.Option("--approval", help="What to do with critical acts: ask a person, or refuse them.")
     ] = "ask",
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come.")] = False,
-    user: Annotated[str, typer.Option("--user", help="Who it is for, in the ledger.")] = "",
-    user_class: Annotated[
-        str | None, typer.Option("--user-class", help="Whose limits hold, a name under routing.classes.")
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A label for the ledger; may be repeated.")] = None,
+    user: options.User = "",
+    user_class: options.UserClass = None,
+    tag: options.Tag = None,
     max_input: Annotated[
         int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")
     ] = MAX_INPUT,
@@ -166,10 +171,8 @@ def drive(
     """
 
     async def work() -> RunResult:
-        first = await workflow.arun(
-            task, **bounds.limits(), user=bounds.user, tags=bounds.tags, runtime=runtime, emit=live.show
-        )
-        return await answered(workflow, first, runtime, bounds, live, approval)
+        first = await workflow.arun(task, **bounds.arguments(), runtime=runtime, emit=live.show)
+        return await answered(workflow, first, runtime, live, approval)
 
     try:
         return asyncio.run(work())
@@ -181,9 +184,9 @@ def drive(
 
 
 async def answered(
-    workflow: Workflow, outcome: RunResult, runtime: Runtime, bounds: Bounds, live: Live, approval: Approval
+    workflow: Workflow, outcome: RunResult, runtime: Runtime, live: Live, approval: Approval
 ) -> RunResult:
-    """Go on with a run that waits for approval until it ends or nobody answers."""
+    """Go on with a run that waits for approval until it ends or nobody answers; it keeps its bounds."""
     from .approval import ask
 
     while outcome.pending:
@@ -195,13 +198,7 @@ async def answered(
             answers = ask(outcome.pending)
         if answers is None:
             return outcome
-        after = await workflow.aresume(outcome.run, answers, **bounds.limits(), runtime=runtime, emit=live.show)
-        outcome = replace(
-            after,
-            calls=outcome.calls + after.calls,
-            cost=outcome.cost + after.cost,
-            unpriced=outcome.unpriced + after.unpriced,
-        )
+        outcome = await workflow.aresume(outcome.run, answers, runtime=runtime, emit=live.show)
     return outcome
 
 
@@ -240,9 +237,8 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool) -> E
             result(text)
     if outcome.status == "handed_over":
         progress("a person must go on: pointsman queue")
-    if not outcome.pending:
-        return ExitCode.FAILED if outcome.status == "failed" else ExitCode.DONE
     for pending in outcome.pending:
         show(pending)
-    progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY)")
-    return ExitCode.PENDING
+    if outcome.pending:
+        progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY)")
+    return ENDED[outcome.status]

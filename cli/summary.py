@@ -108,6 +108,7 @@ class Summary:
             "answered": self.statuses.get("done", 0),
             "handed_over": self.statuses.get("handed_over", 0),
             "failed": self.statuses.get("failed", 0),
+            "rejected": self.statuses.get("rejected", 0),
             "pending": self.statuses.get("pending", 0),
             "labelled": self.labelled,
             "correct": self.correct,
@@ -136,6 +137,7 @@ class Summary:
         parts = [
             f"{self.messages} messages in {seconds(self.seconds)}: {count('done', 0)} answered, "
             f"{count('handed_over', 0)} handed to a person, {count('failed', 0)} failed"
+            + (f", {count('rejected', 0)} rejected by a person" if count("rejected") else "")
             + (f", {count('pending', 0)} waiting for approval" if count("pending") else "")
         ]
         if self.labelled:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.errors import ConfigError
+from ..ledger.forks import Lock, begin_anew, rest_before_forks
 from .cache_key import CacheRequest, cacheable
+from .private import open_private
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,12 +68,17 @@ class ResponseCache:
             raise ConfigError("the response cache needs a size and a time to live above zero")
         self._max_bytes, self._ttl, self._clock = max_bytes, ttl, clock
         self._similar, self._fallback = similar, fallback
-        self._lock = threading.Lock()
+        self.lock = Lock()
         self._unsure = max_bytes
-        try:
-            self._db = _open(path)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigError(f"the response cache cannot be opened: {error}; move it away", file=path) from error
+        self._path = path
+        self._open_db: sqlite3.Connection | None = None
+        self._closed = False
+        rest_before_forks(self)
+        with self.lock:
+            try:
+                self._db.execute("SELECT 1")
+            except sqlite3.Error as error:
+                raise ConfigError(f"the response cache cannot be opened: {error}; move it away", file=path) from error
 
     def get(self, request: CacheRequest) -> AIMessage | None:
         """Look an answer up.
@@ -120,7 +125,7 @@ class ResponseCache:
         if body is None or size > self._max_bytes / _LARGEST:
             return False
         now = self._clock()
-        with self._lock:
+        with self.lock:
             try:
                 self._db.execute(
                     "INSERT OR REPLACE INTO responses (key, made, used, bytes, body) VALUES (?, ?, ?, ?, ?)",
@@ -139,7 +144,7 @@ class ResponseCache:
         Raises:
             ConfigError: The file cannot be written.
         """
-        with self._lock:
+        with self.lock:
             try:
                 self._db.execute("DELETE FROM responses")
             except sqlite3.Error as error:
@@ -147,12 +152,40 @@ class ResponseCache:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._db.close()
+        with self.lock:
+            self._closed = True
+            self._shut()
+
+    def rest(self) -> None:
+        """Close the file until it is needed again, since this process forks."""
+        if self._path is not None:
+            self._shut()
+
+    def anew(self) -> None:
+        """Begin anew in a forked child."""
+        self.lock.anew()
+        # What could not be closed before the fork is the parent's; a cache may miss.
+        self._closed = self._closed or (self._path is not None and self._open_db is not None)
+
+    def _shut(self) -> None:
+        if self._open_db is not None:
+            self._open_db.close()
+            self._open_db = None
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._closed:
+            raise sqlite3.ProgrammingError("the response cache is closed")
+        if self._open_db is None:
+            try:
+                self._open_db = _open(self._path)
+            except OSError as error:
+                raise sqlite3.OperationalError(str(error)) from error
+        return self._open_db
 
     def _read(self, key: str, *, any_age: bool = False) -> tuple[str, float] | None:
         now = self._clock()
-        with self._lock:
+        with self.lock:
             try:
                 row = self._db.execute("SELECT body, made FROM responses WHERE key = ?", (key,)).fetchone()
                 if row is None or not (any_age or -_SKEW_SECONDS <= now - row[1] < self._ttl):
@@ -199,7 +232,8 @@ class Similar:
         if not 0 < threshold <= 1 or most < 1:
             raise ConfigError("similar answers need a threshold in 0..1 and room for at least one")
         self._embed, self._threshold, self._most = embed, threshold, most
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        begin_anew(self._lock)
         self._vectors: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self._keys: list[str] = []
         self._slots: dict[str, list[int]] = {}
@@ -265,15 +299,15 @@ class Similar:
 
 
 def _open(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Answers may hold what only the user may read.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    db = sqlite3.connect(
-        path or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
-    )
+    options: Any = {
+        "timeout": _BUSY_SECONDS,
+        "isolation_level": None,
+        "check_same_thread": False,
+        "cached_statements": 16,
+    }
+    # Answers may hold what only the user may read.
+    db = sqlite3.connect(":memory:", **options) if path is None else open_private(path, **options)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
         # What a crash of the machine loses here is asked again.
         db.execute("PRAGMA synchronous = OFF")
         db.executescript(_SCHEMA)

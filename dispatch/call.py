@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -99,6 +100,7 @@ class ModelCall:
         self._booking = booking
         self._row_id = row_id
         self._heard = StreamUsage()
+        self._process = os.getpid()
         self._sent: float | None = None
         self._seconds = 0.0
         self._at = 0.0
@@ -125,7 +127,10 @@ class ModelCall:
         """
         if not self.open:
             return
-        if self._sent is None:
+        if self._process != os.getpid():
+            # A forked child has a copy of what its parent is doing, and the parent sees to its end.
+            self.open = False
+        elif self._sent is None:
             self.open = False
             self.grant.give_back()
         else:
@@ -317,6 +322,10 @@ class ModelCall:
 
 _USUAL: Final = (asyncio.CancelledError, GeneratorExit)
 _under_way: weakref.WeakSet[ModelCall] = weakref.WeakSet()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_under_way.clear)
 
 
 @atexit.register

@@ -12,6 +12,8 @@ from ..backends import registry
 from ..backends.base import Backend, Endpoint
 from ..configs.catalogue import ModelCard
 from ..configs.schema import Settings
+from ..ledger.forks import begin_anew
+from .forks import keep_for_good
 from .headroom import HeadroomKey
 
 if TYPE_CHECKING:
@@ -39,7 +41,13 @@ class Clients:
             weakref.WeakKeyDictionary()
         )
         self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        begin_anew(self)
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: connections are the parent's."""
+        keep_for_good(dict(self._loops))
+        self._loops, self._building = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
 
     def backend(self, card: ModelCard) -> Backend:
         """The backend that serves a card."""
@@ -51,13 +59,13 @@ class Clients:
         if card.id in self._loops.get(loop, ()):
             return
         async with self._building.setdefault(loop, asyncio.Lock()):
-            models = self._loops.setdefault(loop, {})
+            models = self._models(loop)
             if card.id not in models:
                 models[card.id] = await asyncio.to_thread(self._build, card)
 
     def bound(self, ask: Ask, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
         """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
-        models = self._loops.setdefault(asyncio.get_running_loop(), {})
+        models = self._models(asyncio.get_running_loop())
         client = models.get(card.id)
         if client is None:
             client = models[card.id] = self._build(card)
@@ -66,6 +74,17 @@ class Clients:
         choice = {} if ask.tool_choice is None else {"tool_choice": ask.tool_choice}
         binding: Any = client.bind_tools([dict(tool) for tool in ask.tools], **choice)
         return binding.bound, dict(binding.kwargs)
+
+    def _models(self, loop: asyncio.AbstractEventLoop) -> dict[str, BaseChatModel]:
+        models = self._loops.get(loop)
+        if models is None:
+            # A client holds its loop, so those of a loop that is over would stay, with their connections.
+            for ref in self._loops.keyrefs():
+                if (old := ref()) is not None and old.is_closed():
+                    self._loops.pop(old, None)
+                    self._building.pop(old, None)
+            models = self._loops.setdefault(loop, {})
+        return models
 
     def _build(self, card: ModelCard) -> BaseChatModel:
         provider = self._settings.providers[card.provider]

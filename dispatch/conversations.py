@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..configs.catalogue import ModelCard
 from ..configs.words import Tier
+from ..ledger.forks import Lock, begin_anew
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -62,7 +62,8 @@ class Conversations:
 
     def __init__(self, most: int = _MOST_TURNS) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        begin_anew(self._lock)
         self._carried: OrderedDict[int, Mapping[Tier, str]] = OrderedDict()
 
     def noted(self, place: Place, card: ModelCard) -> None:

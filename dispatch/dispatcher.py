@@ -8,13 +8,11 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
-from ..configs.loader import environment, load
 from ..configs.schema import Settings
 from ..configs.words import Risk
 from ..ledger.budgets import BudgetExceeded, Budgets
@@ -32,10 +30,12 @@ from .catalogue import catalogue, policy_of, problems, unavailable
 from .classifier import Classifier
 from .clients import Clients
 from .conversations import Conversations
+from .defaults import default_dispatcher
 from .headroom import Headrooms
 from .health import Health
 from .hedging import first_of
 from .history import History
+from .once import Once
 from .reload import Reload
 from .spending import STEP_INPUT
 from .streaming import Streamed, as_chunk, bounded, closing_chunk
@@ -67,6 +67,7 @@ class Dispatcher:
     Attributes:
         health: One breaker for each model at each provider.
         headroom: What each provider still takes.
+        closed: It was closed and is not to be used.
     """
 
     def __init__(self, settings: Settings, *, ledger: Ledger | None = None) -> None:
@@ -89,8 +90,9 @@ class Dispatcher:
         self.switches = Switches(settings.state / SWITCHES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
         self._refused: dict[str, float] = {}
+        self.closed = False
 
-    @cached_property
+    @Once
     def responses(self) -> ResponseCache | None:
         """Answers given before, where the policy keeps them."""
         policy = self.settings.routing.cache
@@ -107,12 +109,12 @@ class Dispatcher:
             path, max_bytes=policy.max_bytes, ttl=policy.ttl, similar=similar, fallback=policy.fallback
         )
 
-    @cached_property
+    @Once
     def budgets(self) -> Budgets:
         """Caps, shared with every process that uses the same ledger."""
         return Budgets(self.settings.state / "ledger.db")
 
-    @cached_property
+    @Once
     def flagship(self) -> ModelCard | None:
         """The first priced model of the highest tier: what everything would cost had all gone there."""
         priced = [card for card in self.cards.values() if card.prices is not None]
@@ -170,6 +172,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Write what is still waiting and let go of files."""
+        self.closed = True
         if "budgets" in self.__dict__:
             self.budgets.close()
         if "responses" in self.__dict__ and self.responses is not None:
@@ -307,14 +310,3 @@ async def _retractable(chunks: AsyncGenerator[AIMessageChunk]) -> AsyncGenerator
     async with aclosing(chunks):
         async for chunk in chunks:
             yield retractable(chunk)
-
-
-_default: dict[Path, Dispatcher] = {}
-
-
-def default_dispatcher() -> Dispatcher:
-    """The dispatcher of the project in the working directory, made at its first use."""
-    project = Path.cwd()
-    if project not in _default:
-        _default[project] = Dispatcher(load(project, environ=environment()))
-    return _default[project]

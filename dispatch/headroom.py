@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Self
 from ..configs.catalogue import ModelCard
 from ..configs.errors import ConfigError
 from ..configs.schema import Settings
+from ..ledger.forks import begin_anew
 from .limits import Headroom, Resource, read_limits
 
 __all__ = ["HeadroomKey", "Headrooms", "Rate", "Reservation", "Wait"]
@@ -80,6 +81,7 @@ class Headrooms:
         self._clock = clock
         self._lock = threading.Lock()
         self._accounts: dict[HeadroomKey, _Account] = {}
+        begin_anew(self)
         now = clock()
         for key, rate in (rates or {}).items():
             limits: dict[Resource, float | None] = {"requests": rate.rpm, "tokens": rate.tpm}
@@ -101,6 +103,12 @@ class Headrooms:
         """
         entries = [(HeadroomKey(card.provider, card.name), settings.models[card.id]) for card in cards]
         return cls({key: Rate(entry.rpm, entry.tpm) for key, entry in entries if entry.rpm or entry.tpm})
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: the parent's calls end there."""
+        self._lock = threading.Lock()
+        for account in self._accounts.values():
+            account.land()
 
     def fits(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Wait | None:
         """Say why a call would not fit now, None when it would.
@@ -279,6 +287,9 @@ class _Account:
     @property
     def buckets(self) -> list[_Bucket]:
         return [*self._configured, *self._told.values()]
+
+    def land(self) -> None:
+        self._flying = dict.fromkeys(_RESOURCES, 0.0)
 
     def wait(self, need: _Need, now: float) -> Wait | None:
         waits = [wait for bucket in self.buckets if (wait := bucket.wait(need.of(bucket.resource), now))]

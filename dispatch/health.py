@@ -14,6 +14,7 @@ from typing import Final, Self
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.schema import HealthLimits, Settings
 from ..configs.words import FailureKind
+from ..ledger.forks import begin_anew
 from ..ledger.health import HealthBook, HealthRow
 from .breaker import RATE_LIMITED, Breaker, Cause, HealthKey, HealthState, Verdict
 
@@ -84,6 +85,7 @@ class Health:
         self._kept: set[HealthKey] = set()
         self._down_elsewhere: set[HealthKey] = set()
         self._next_look = self._clock() + _LOOK_SECONDS
+        begin_anew(self)
         if book is not None:
             self.heed(book.load())
 
@@ -102,6 +104,12 @@ class Health:
             slas={name: sla for name, sla in slas.items() if sla is not None},
             book=None if ledger is None else HealthBook(ledger),
         )
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: the parent's probes bring nothing back here."""
+        self._lock = threading.Lock()
+        for breaker in self._breakers.values():
+            breaker.probe = None
 
     def allow(self, key: HealthKey, *, last: bool = False) -> Permit | str:
         """Ask to call.

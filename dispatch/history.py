@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ..configs.words import FailureKind
+from ..ledger.forks import Lock, begin_anew
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
 from ..routing.evidence import of_failure
@@ -64,7 +64,8 @@ class History:
     def __init__(self, half_life: float, *, clock: Callable[[], float] = time.time) -> None:
         self._half_life = half_life
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        begin_anew(self._lock)
         self._tasks: OrderedDict[str, _Task] = OrderedDict()
 
     def observe(self, task: str, row: CallRow) -> None:

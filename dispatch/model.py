@@ -19,7 +19,8 @@ from ..configs.words import Effect, StepKind, Tier
 from ..tools.base import effect_of, only_reads
 from . import portal
 from .ask import Ask
-from .dispatcher import Dispatcher, default_dispatcher
+from .defaults import default_dispatcher
+from .dispatcher import Dispatcher
 
 __all__ = ["RoutedChatModel"]
 

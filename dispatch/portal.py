@@ -8,70 +8,138 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import queue
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from ..configs.errors import PointsmanError
+from ..tools.threads import THREADS
+from .forks import keep_for_good
 
 __all__ = ["run", "stream"]
 
 T = TypeVar("T")
 
+_END_SECONDS: Final = 5.0
+"""How long work that was broken off may take to record what it cost before its caller goes on."""
+
+
+class _Portal:
+    """An event loop in a thread of its own, which nothing that runs on it can end."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        # Whatever runs sync code on this loop, LangChain and LangGraph too, never waits for a thread.
+        self.loop.set_default_executor(THREADS)
+        self.thread = threading.Thread(target=self._serve, name="pointsman-portal", daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while not self.loop.is_closed():
+            # asyncio lets these two out of the loop, after it has told whoever awaits the task that raised them.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self.loop.run_forever()
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the portal's own thread, where waiting for it would never end."""
+        return threading.current_thread() is self.thread
+
+    @property
+    def gone(self) -> bool:
+        """Whether this process was forked from the one whose thread serves the loop."""
+        return self.pid != os.getpid()
+
+
 _lock = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
+_portal: _Portal | None = None
 
 
-def _portal() -> asyncio.AbstractEventLoop:
-    global _loop
+def _after_fork() -> None:
+    global _lock, _portal
+    _lock = threading.Lock()
+    keep_for_good(_portal)
+    _portal = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _opened() -> _Portal:
+    global _portal
     with _lock:
-        if _loop is None or _loop.is_closed():
-            _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="pointsman-portal", daemon=True).start()
-        return _loop
+        if _portal is None or _portal.loop.is_closed():
+            _portal = _Portal()
+        found = _portal
+    if found.here:
+        raise PointsmanError(
+            "a synchronous call inside async code would wait for itself: await its async form (ainvoke, arun, "
+            "astream), or make the tool or node that calls it a plain function"
+        )
+    return found
+
+
+class _Work:
+    """A task on the portal's loop, run in the context of the caller."""
+
+    def __init__(self, portal: _Portal, work: Coroutine[Any, Any, T]) -> None:
+        self._loop = portal.loop
+        self._task: asyncio.Task[Any] | None = None
+        self.done: Future[Any] = Future()
+        context = contextvars.copy_context()
+        self._loop.call_soon_threadsafe(lambda: self._start(work, context))
+
+    def _start(self, work: Coroutine[Any, Any, T], context: contextvars.Context) -> None:
+        self._task = self._loop.create_task(work, context=context)
+        self._task.add_done_callback(self._finish)
+
+    def _finish(self, ended: asyncio.Task[Any]) -> None:
+        if ended.cancelled():
+            self.done.cancel()
+        elif (error := ended.exception()) is not None:
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(ended.result())
+
+    def break_off(self, *, wait: bool = True) -> None:
+        """Cancel the task and give it time to end."""
+        self._loop.call_soon_threadsafe(lambda: self._task.cancel() if self._task else None)
+        if wait:
+            with suppress(Exception):
+                self.done.exception(timeout=_END_SECONDS)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on the background loop, in the caller's context.
 
+    Any thread may call it, from inside other such calls too, at any depth. Ctrl-C cancels the work and waits until it
+    has recorded what it cost.
+
     Args:
         work: The coroutine.
 
     Raises:
-        RuntimeError: When called on the background loop itself, where waiting would never end.
+        PointsmanError: When called on the background loop itself, where waiting would never end.
     """
-    loop = _portal()
     try:
-        if asyncio.get_running_loop() is loop:
-            work.close()
-            raise RuntimeError("a synchronous call inside async code would wait for itself: await the async form")
-    except RuntimeError as error:
-        if "would wait for itself" in str(error):
-            raise
-    done: Future[T] = Future()
-    context = contextvars.copy_context()
-    task: asyncio.Task[T] | None = None
-
-    def finish(ended: asyncio.Task[T]) -> None:
-        if ended.cancelled():
-            done.cancel()
-        elif (error := ended.exception()) is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(ended.result())
-
-    def start() -> None:
-        nonlocal task
-        task = loop.create_task(work, context=context)
-        task.add_done_callback(finish)
-
-    loop.call_soon_threadsafe(start)
+        portal = _opened()
+    except PointsmanError:
+        work.close()
+        raise
+    task = _Work(portal, work)
     try:
-        return done.result()
+        found: T = task.done.result()
+        return found
     except BaseException:
         # Ctrl-C in the caller must also stop the work, or it would go on spending.
-        if not done.done():
-            loop.call_soon_threadsafe(lambda: task.cancel() if task else None)
+        if not task.done.done():
+            task.break_off()
         raise
 
 
@@ -79,33 +147,44 @@ _END = object()
 
 
 def stream(items: AsyncIterator[T]) -> Iterator[T]:
-    """Iterate an async iterator from synchronous code, item by item as they come."""
-    handed: queue.Queue[Any] = queue.Queue(maxsize=1)
+    """Iterate an async iterator from synchronous code, item by item as they come.
+
+    Any number of such iterators may be read in turns. One that is left before its end is broken off.
+
+    Args:
+        items: The iterator; no more than two items are made before they are asked for.
+
+    Raises:
+        PointsmanError: When called on the background loop itself, or in a process forked since the first item.
+    """
+    portal = _opened()
+    handed: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    room = asyncio.Semaphore(1)
 
     async def pump() -> None:
         try:
             async for item in items:
-                await asyncio.to_thread(handed.put, item)
+                await room.acquire()
+                handed.put(item)
         finally:
-            await asyncio.to_thread(handed.put, _END)
+            # Whoever leaves the stream before its end waits for this, so that what it cost is recorded by then.
+            if isinstance(items, AsyncGenerator):
+                await items.aclose()
+            handed.put(_END)
 
-    loop = _portal()
-    context = contextvars.copy_context()
-    started: Future[asyncio.Task[None]] = Future()
-    loop.call_soon_threadsafe(lambda: started.set_result(loop.create_task(pump(), context=context)))
-    task = started.result()
-    item: Any = None
+    work = _Work(portal, pump())
     try:
-        while (item := handed.get()) is not _END:
+        while (item := _next(portal, handed)) is not _END:
+            portal.loop.call_soon_threadsafe(room.release)
             yield item
+        work.done.result()
     finally:
-        if item is not _END:
-            loop.call_soon_threadsafe(task.cancel)
-            # The pump may be waiting to hand over one more item.
-            while handed.get() is not _END:
-                continue
-    run(_raise(task))
+        if not portal.gone and not work.done.done():
+            # A dropped iterator may be collected on any thread, the portal's among them.
+            work.break_off(wait=not portal.here)
 
 
-async def _raise(task: asyncio.Task[None]) -> None:
-    await task
+def _next(portal: _Portal, handed: queue.SimpleQueue[Any]) -> Any:
+    if portal.gone:
+        raise PointsmanError("this stream was begun before the process was forked: begin it again")
+    return handed.get()

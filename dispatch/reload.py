@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ..configs.errors import ConfigError
 from ..configs.schema import Settings
 from ..configs.sources import Sources
+from ..ledger.forks import begin_anew
 from ..routing.policy import Policy
 from .catalogue import policy_of, problems
 
@@ -51,6 +52,11 @@ class Reload:
         self._next = clock() + _LOOK_SECONDS
         self._busy = threading.Lock()
         self.trouble: str | None = None
+        begin_anew(self)
+
+    def anew(self) -> None:
+        """Begin anew in a forked child."""
+        self._busy = threading.Lock()
 
     async def look(self) -> None:
         """Take up what has changed since the last look; at any other time of the second nothing is done.

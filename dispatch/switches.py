@@ -180,6 +180,8 @@ class Switches:
                 raise self._unreadable(error) from error
             self._looked = -math.inf
         finally:
+            # Said, not left to the closing: a child forked meanwhile has it open too.
+            fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
 
     def _write(self, switches: Mapping[str, Switch]) -> None:

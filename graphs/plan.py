@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["MAX_STEPS", "Plan", "PlanStep", "dependents", "in_order", "problem", "ready"]
+from ..agents.result import Status, StepRecord
+
+__all__ = ["MAX_STEPS", "Plan", "PlanStep", "dependents", "in_order", "problem", "ready", "said", "skipped"]
 
 MAX_STEPS = 12
+
+
+def _once(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 class PlanStep(BaseModel):
@@ -19,7 +26,9 @@ class PlanStep(BaseModel):
     id: str = Field(description="short unique id, such as s1")
     agent: str = Field(description="name of the agent that does it")
     instruction: str = Field(default="", description="what that agent is to do, in one or two sentences")
-    needs: list[str] = Field(default_factory=list, description="ids of the steps whose results it needs")
+    needs: Annotated[list[str], AfterValidator(_once)] = Field(
+        default_factory=list, description="ids of the steps whose results it needs"
+    )
 
 
 class Plan(BaseModel):
@@ -32,7 +41,8 @@ class Plan(BaseModel):
 
 def in_order(agents: Sequence[str]) -> Plan:
     """Plan without a model: each agent once, in the order given, each seeing what came before."""
-    return Plan(
+    # The most steps bound a model, not somebody who names that many agents.
+    return Plan.model_construct(
         steps=[
             PlanStep(id=f"s{n}", agent=agent, needs=[f"s{n - 1}"] if n > 1 else [])
             for n, agent in enumerate(agents, start=1)
@@ -49,6 +59,8 @@ def problem(plan: Plan, agents: Iterable[str]) -> str | None:
     """
     names = set(agents)
     ids = [step.id for step in plan.steps]
+    if not all(step.strip() for step in ids):
+        return "a step has no id"
     if len(set(ids)) < len(ids):
         return "two steps have the same id"
     for step in plan.steps:
@@ -66,18 +78,47 @@ def problem(plan: Plan, agents: Iterable[str]) -> str | None:
     return None
 
 
-def ready(steps: Sequence[Mapping[str, object]], done: Iterable[str]) -> list[Mapping[str, object]]:
+def ready(steps: Sequence[Mapping[str, Any]], done: Iterable[str]) -> list[Mapping[str, Any]]:
     """The steps, as dumped, that can run now."""
     finished = set(done)
-    return [s for s in steps if s["id"] not in finished and finished.issuperset(s["needs"])]  # type: ignore[arg-type]
+    return [s for s in steps if s["id"] not in finished and finished.issuperset(s["needs"])]
 
 
-def dependents(steps: Sequence[Mapping[str, object]], step: str) -> int:
+def skipped(steps: Sequence[Mapping[str, Any]], ended: Iterable[StepRecord]) -> list[StepRecord]:
+    """The records of the steps that cannot run, for they need one that ended otherwise than done, in any order.
+
+    Args:
+        steps: The plan, as dumped.
+        ended: The steps that have ended.
+    """
+    status = {record.id: record.status for record in ended}
+    found: list[StepRecord] = []
+    grew = True
+    while grew:
+        grew = False
+        for step in steps:
+            missing = [need for need in step["needs"] if status.get(need, Status.DONE) is not Status.DONE]
+            if missing and step["id"] not in status:
+                because = ", ".join(f"step {need}, which was {said(status[need])}" for need in missing)
+                found.append(
+                    StepRecord(step["id"], step["agent"], None, "", None, Status.SKIPPED, f"it needs {because}")
+                )
+                status[step["id"]] = Status.SKIPPED
+                grew = True
+    return found
+
+
+def said(status: Status) -> str:
+    """A status in words."""
+    return status.value.replace("_", " ")
+
+
+def dependents(steps: Sequence[Mapping[str, Any]], step: str) -> int:
     """How many later steps build on ``step``, directly or through others."""
     built = {step}
     grew = True
     while grew:
-        more = {str(s["id"]) for s in steps if built & set(s["needs"])} - built  # type: ignore[call-overload]
+        more = {str(s["id"]) for s in steps if built & set(s["needs"])} - built
         grew = bool(more)
         built |= more
     return len(built) - 1

@@ -8,7 +8,6 @@ import hashlib
 import operator
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 from weakref import WeakSet
@@ -17,7 +16,7 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..agents.agent import Agent
-from ..agents.result import StepRecord
+from ..agents.result import Status, StepRecord
 from ..agents.runs import hand_over
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
@@ -235,7 +234,7 @@ class _Rooms:
                 "intent": {"intent": guess, "sure": False, "why": error.last},
                 "done": [_note("intent", "low", error.last, guess)],
             }
-        return {"intent": {"intent": record.output.intent, "sure": True}, "done": [_dump(record)]}
+        return {"intent": {"intent": record.output.intent, "sure": True}, "done": [record.plain()]}
 
     async def tone(self, state: DeskState) -> dict[str, Any]:
         """Find out how urgent it is and how the customer feels."""
@@ -248,7 +247,7 @@ class _Rooms:
                 "sentiment": _guess(error, "sentiment") or "neutral",
             }
             return {"tone": tone, "done": [_note("tone", "low", f"a guess: {error.last}", tone)]}
-        return {"tone": record.output.model_dump(), "done": [_dump(record)]}
+        return {"tone": record.output.model_dump(), "done": [record.plain()]}
 
     async def recall(self, state: DeskState) -> dict[str, Any]:
         """Recall what the knowledge base has on it."""
@@ -284,8 +283,8 @@ class _Rooms:
             return {"handover": {"reason": why, "risk": shown}, "done": [_note(name, shown, why, None)]}
         made = record.output.model_dump()
         if made.get("action") == "hand_over":
-            return {"handover": {"reason": made["reason"], "risk": record.risk}, "done": [_dump(record)]}
-        return {"reply": {**made, "risk": record.risk}, "done": [_dump(record)]}
+            return {"handover": {"reason": made["reason"], "risk": record.risk}, "done": [record.plain()]}
+        return {"reply": {**made, "risk": record.risk}, "done": [record.plain()]}
 
     def answered(self, state: DeskState) -> str:
         """Go on to the check, or to a person."""
@@ -319,12 +318,12 @@ class _Rooms:
             with entered(risk=None):
                 record = await self._agents["summary"].step(state["task"])
             gist = str(record.output)
-            steps.append(_dump(record))
+            steps.append(record.plain())
         except (NoCandidate, AllFailed):
             gist = state["task"]
         summary = f"{intent['intent']} ({state['tone']['urgency']}, {state['tone']['sentiment']}): {gist}"
         hand_over(self._runtime, risk=handover["risk"], reason=handover["reason"], summary=summary)
-        steps.append(_note("person", handover["risk"], handover["reason"], summary, status="handed_over"))
+        steps.append(_note("person", handover["risk"], handover["reason"], summary, Status.HANDED_OVER))
         return {"handover": {**handover, "summary": summary}, "done": steps}
 
     async def close(self, state: DeskState) -> dict[str, Any]:
@@ -379,11 +378,6 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _dump(record: StepRecord) -> dict[str, Any]:
-    output = record.output
-    return asdict(replace(record, output=output.model_dump(mode="json") if isinstance(output, BaseModel) else output))
-
-
-def _note(agent: str, risk: str, note: str, output: Any, *, status: str = "done") -> dict[str, Any]:
+def _note(agent: str, risk: str, note: str, output: Any, status: Status = Status.DONE) -> dict[str, Any]:
     """A step that no model did, or did to the end."""
-    return asdict(StepRecord(agent, agent, None, risk, output, status, note))
+    return StepRecord(agent, agent, None, risk, output, status, note).plain()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel
 
 from ..agents.agent import Agent
-from ..agents.result import Pending, RunResult, StepRecord
-from ..agents.runs import Run, run_scope
+from ..agents.errors import CutOff, RunTimeout, StepLimit
+from ..agents.result import Pending, RunResult, Status, StepRecord
+from ..agents.runs import Bounds, Run, run_scope, taken_up, tick_off
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch import portal
@@ -28,18 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Workflow"]
 
+_DURABILITY: Literal["sync"] = "sync"
+"""A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
+
 Answers = Mapping[str, Mapping[str, Any]]
 """Pending act's id -> ``{"decision": "approve" | "reject" | "edit", "digest": …, …}``."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    max_cost: float | None
-    max_steps: int
-    timeout: float | None
-    user: str = ""
-    user_class: str | None = None
-    tags: tuple[str, ...] = ()
 
 
 class Workflow:
@@ -52,6 +47,7 @@ class Workflow:
             needs ``task`` for the input and ``output`` for the result.
         plan: How the supervisor plans: by a ``model``, or each agent once ``in_order``.
         output: Pydantic model of the output of ``graph``.
+        retries: How often the supervisor has a step that a verifier doubts done again by a stronger model.
 
     Raises:
         ConfigError: When there is neither an agent nor a graph, or two agents share a name.
@@ -65,6 +61,7 @@ class Workflow:
         graph: Callable[[Runtime], StateGraph[Any, Any, Any, Any]] | None = None,
         plan: Literal["model", "in_order"] = "model",
         output: type[BaseModel] | None = None,
+        retries: int = 2,
     ) -> None:
         names = [agent.name for agent in agents]
         if not agents and graph is None:
@@ -76,6 +73,7 @@ class Workflow:
         self.agents = tuple(agents)
         self.plan = plan
         self.output = output
+        self.retries = retries
         self._graph = graph
 
     def builder(self, runtime: Runtime | None = None) -> StateGraph[Any, Any, Any, Any]:
@@ -85,7 +83,7 @@ class Workflow:
             return self._graph(runtime)
         from .supervisor import supervisor
 
-        return supervisor([agent.on(runtime) for agent in self.agents], runtime, plan=self.plan)
+        return supervisor([agent.on(runtime) for agent in self.agents], runtime, plan=self.plan, retries=self.retries)
 
     def run(self, task: str, **bounds: Any) -> RunResult:
         """Run to the end, or to where a person is needed; arguments as `arun`."""
@@ -96,7 +94,7 @@ class Workflow:
         task: str,
         *,
         max_cost: float | None = None,
-        max_steps: int = 50,
+        max_steps: int | None = None,
         timeout: float | None = None,
         user: str = "",
         user_class: str | None = None,
@@ -109,7 +107,7 @@ class Workflow:
         Args:
             task: What is asked.
             max_cost: USD the run may spend, sub-agents included.
-            max_steps: Supersteps of the graph it may take.
+            max_steps: Supersteps of the graph it may take, 50 when absent.
             timeout: Seconds it may take.
             user: Who it is for, in the ledger.
             user_class: Class of users whose limits in ``routing.yaml`` hold.
@@ -120,11 +118,13 @@ class Workflow:
         Raises:
             ConfigError: On empty input, or when no model may run a step.
             BackendError: When every model that may run a step failed.
-            TimeoutError: When the time is over.
+            RunTimeout: When the time is over; it is a TimeoutError, too.
+            StepLimit: When the graph wants more supersteps.
+            TurnLimit: When an agent comes to no answer.
         """
         if not task.strip():
             raise ConfigError("there is nothing to do: the input is empty")
-        bounds = _Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
         return await self._drive({"task": task}, None, bounds, runtime or Runtime.default(), emit)
 
     def resume(self, run: str, answers: Answers | None = None, **bounds: Any) -> RunResult:
@@ -137,26 +137,40 @@ class Workflow:
         answers: Answers | None = None,
         *,
         max_cost: float | None = None,
-        max_steps: int = 50,
+        max_steps: int | None = None,
         timeout: float | None = None,
+        user: str = "",
+        user_class: str | None = None,
+        tags: Sequence[str] = (),
         runtime: Runtime | None = None,
         emit: Emit | None = None,
     ) -> RunResult:
-        """Take a run up where it stopped.
+        """Take a run up where it stopped. What is left out here stays as it was when the run was started.
 
         Args:
             run: Its id.
             answers: Answers to what it waits for; None after a crash.
-            max_cost: USD this part may spend.
-            max_steps: Supersteps it may take.
-            timeout: Seconds it may take.
+            max_cost: USD the run may spend, what it has spent already included.
+            max_steps: Supersteps this part may take.
+            timeout: Seconds this part may take.
+            user: Who it is for.
+            user_class: Class of users whose limits hold.
+            tags: Further labels.
             runtime: The runtime it ran on.
             emit: Called with each event as it happens.
+
+        Returns:
+            The outcome of the whole run: its cost, calls and steps are those of all its parts.
+
+        Raises:
+            ConfigError: There is no such run.
+            BackendError: As `arun`.
+            CutOff: As `arun`.
         """
         from langgraph.types import Command
 
         work: Any = Command(resume={key: dict(answer) for key, answer in answers.items()}) if answers else None
-        bounds = _Bounds(max_cost, max_steps, timeout)
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
         return await self._drive(work, run, bounds, runtime or Runtime.default(), emit)
 
     def stream(self, task: str, **bounds: Any) -> Iterator[Event]:
@@ -166,7 +180,16 @@ class Workflow:
     async def astream(self, task: str, **bounds: Any) -> AsyncIterator[Event]:
         """Run and yield each event as it happens: tokens, calls, steps, and last the result."""
         events: asyncio.Queue[Event] = asyncio.Queue()
-        work = asyncio.create_task(self.arun(task, emit=events.put_nowait, **bounds))
+        loop, here = asyncio.get_running_loop(), threading.get_ident()
+
+        def emit(event: Event) -> None:
+            # A thread of a tool tells of its calls, too, and a queue is not for two threads.
+            if threading.get_ident() == here:
+                events.put_nowait(event)
+            else:
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+        work = asyncio.create_task(self.arun(task, emit=emit, **bounds))
         try:
             while True:
                 coming = asyncio.create_task(events.get())
@@ -184,45 +207,54 @@ class Workflow:
                 await work
 
     async def _drive(
-        self, work: Any, resumed: str | None, bounds: _Bounds, runtime: Runtime, emit: Emit | None
+        self, work: Any, resumed: str | None, bounds: Bounds, runtime: Runtime, emit: Emit | None
     ) -> RunResult:
         def observe(row: CallRow) -> None:
             if emit is not None:
                 emit(Called(row))
 
-        scope = run_scope(
-            runtime,
-            self.name,
-            run=resumed,
-            max_cost=bounds.max_cost,
-            user=bounds.user,
-            user_class=bounds.user_class,
-            tags=bounds.tags,
-            observe=observe,
-        )
-        with scope as books:
-            async with asyncio.timeout(bounds.timeout), checkpoints(runtime.settings.state, self._types()) as saver:
+        taken = await asyncio.to_thread(taken_up, runtime, resumed) if resumed else None
+        with run_scope(runtime, self.name, taken=taken, bounds=bounds, observe=observe) as books:
+            async with checkpoints(runtime.settings.state, self._types()) as saver:
                 store = runtime.store if self._graph else None
                 graph = self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
                 config: RunnableConfig = {
                     "configurable": {"thread_id": books.id},
-                    "recursion_limit": bounds.max_steps,
+                    # LangGraph counts the input as a superstep of its own.
+                    "recursion_limit": (books.row.max_steps or 0) + 1,
                 }
                 if resumed and (await graph.aget_state(config)).created_at is None:
                     raise ConfigError(f"there is no run {resumed!r} to resume; pointsman runs lists them")
-                await _watch(graph, work, config, emit)
-                return await self._outcome(graph, config, books)
+                try:
+                    await _bounded(graph, work, config, books, emit)
+                except CutOff as error:
+                    error.run = books.id
+                    error.result = await self._outcome(graph, config, books, Status.FAILED)
+                    raise
+                result = await self._outcome(graph, config, books)
+            if taken:
+                await asyncio.to_thread(tick_off, runtime, books.id)
+            return result
 
     async def _outcome(
-        self, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, books: Run
+        self,
+        graph: CompiledStateGraph[Any, Any, Any, Any],
+        config: RunnableConfig,
+        books: Run,
+        status: Status | None = None,
     ) -> RunResult:
+        """What the checkpoint tells of a run, which ended so where no status is given."""
         snapshot = await graph.aget_state(config)
         state = snapshot.values
         pending = [_pending(stop) for task in snapshot.tasks for stop in task.interrupts]
-        steps = [self._record(dump) for dump in state.get("done", [])]
-        output = self._typed(state.get("output"), steps)
-        handed = any(step.status == "handed_over" for step in steps)
-        return books.result(output, steps=steps, pending=pending, notes=state.get("notes", []), handed_over=handed)
+        steps = tuple(self._record(dump) for dump in state.get("done", []))
+        return await books.result(
+            self._typed(state.get("output"), steps),
+            status=status or Status.of_run(steps, pending=bool(pending)),
+            steps=steps,
+            pending=pending,
+            notes=state.get("notes", []),
+        )
 
     def _typed(self, output: Any, steps: Sequence[StepRecord]) -> Any:
         if self.output is not None:
@@ -231,23 +263,42 @@ class Workflow:
 
     def _record(self, dump: Mapping[str, Any]) -> StepRecord:
         """A step out of the checkpoint, its output typed again."""
-        record = StepRecord(**dump)
+        record = StepRecord.restored(dump)
         kind = next((agent.output for agent in self.agents if agent.name == record.agent), None)
         if kind is None or not isinstance(record.output, Mapping):
             return record
-        return StepRecord(**{**dump, "output": kind.model_validate(record.output)})
+        return replace(record, output=kind.model_validate(record.output))
 
     def _types(self) -> list[tuple[str, str]]:
         return [(a.output.__module__, a.output.__qualname__) for a in self.agents if a.output is not None]
 
 
+async def _bounded(
+    graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, config: Any, books: Run, emit: Emit | None
+) -> None:
+    """Run the graph within the run's time and steps."""
+    from langgraph.errors import GraphRecursionError
+
+    seconds, most = books.row.timeout, books.row.max_steps or 0
+    clock = asyncio.timeout(seconds)
+    try:
+        async with clock:
+            await _watch(graph, work, config, emit)
+    except TimeoutError as error:
+        if not clock.expired():
+            raise
+        raise RunTimeout(books.id, seconds or 0) from error
+    except GraphRecursionError as error:
+        raise StepLimit(books.id, most) from error
+
+
 async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, config: Any, emit: Emit | None) -> None:
     """Run the graph, passing on what happens."""
     if emit is None:
-        await graph.ainvoke(work, config)
+        await graph.ainvoke(work, config, durability=_DURABILITY)
         return
     modes: Any = ["updates", "messages"]
-    parts: AsyncIterator[Any] = graph.astream(work, config, stream_mode=modes, subgraphs=True)
+    parts: AsyncIterator[Any] = graph.astream(work, config, stream_mode=modes, subgraphs=True, durability=_DURABILITY)
     async for _namespace, mode, part in parts:
         if mode == "messages":
             message, facts = part
@@ -259,7 +310,7 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
             continue
         for update in part.values():
             for dump in update.get("done", ()) if isinstance(update, Mapping) else ():
-                emit(Stepped(StepRecord(**dump)))
+                emit(Stepped(StepRecord.restored(dump)))
 
 
 def _pending(stop: Any) -> Pending:

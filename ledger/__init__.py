@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .prices import PriceBook, dollars
     from .report import Report
-    from .rows import CallRow, DecisionRow, HandoffRow, RunRow
+    from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = [
     "Break",
@@ -20,6 +20,7 @@ __all__ = [
     "Budgets",
     "CallRow",
     "DecisionRow",
+    "EffectRow",
     "HandoffRow",
     "Ledger",
     "PriceBook",
@@ -34,6 +35,7 @@ _HOME = {
     "Budgets": ".budgets",
     "CallRow": ".rows",
     "DecisionRow": ".rows",
+    "EffectRow": ".rows",
     "HandoffRow": ".rows",
     "Ledger": ".ledger",
     "PriceBook": ".prices",

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..configs.errors import ConfigError
+from .access import Access
 from .budgets import LASTING
-from .connection import Access, Connection
+from .connection import Connection
 from .processes import ended, this_process
 
 __all__ = ["AskRow", "BatchBook", "BatchRow", "Outcome", "PartRow", "PartState", "owner_of"]
@@ -118,7 +119,7 @@ class BatchBook:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = Access(path, "batches")
+        self._file = Access(path)
 
     def add(self, batch: str, parts: Sequence[PartRow], asks: Sequence[AskRow]) -> None:
         """Write a new batch down, held by this process, and forget those that are too old to be collected."""
@@ -168,10 +169,10 @@ class BatchBook:
         """
         names = "batch, place, part, state, call, facts, ask, worst, cost, reply, error"
         query = (
-            f"SELECT {names} FROM batch_asks WHERE batch = ?1 AND (?2 IS NULL OR part = ?2) "  # noqa: S608 - our own words
-            "AND (?3 IS NULL OR state = ?3) ORDER BY place"
+            f"SELECT {names} FROM batch_asks WHERE batch = ? AND (? IS NULL OR part = ?) "  # noqa: S608 - our own words
+            "AND (? IS NULL OR state = ?) ORDER BY place"
         )
-        return [AskRow(*row) for row in self._file.read(query, batch, part, state)]
+        return [AskRow(*row) for row in self._file.read(query, batch, part, part, state, state)]
 
     def update(self, part: PartRow) -> None:
         """Write down how a part stands."""

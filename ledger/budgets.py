@@ -8,14 +8,17 @@ import math
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from ..configs.errors import PointsmanError
+from ..configs.errors import ConfigError, PointsmanError
 from ..configs.ids import new_id
+from .forks import begin_anew
 from .lease import LeaseStore
 from .prices import dollars
-from .processes import ended, this_process
+from .processes import ended
 from .reservations import MOST, FileStore, MemoryStore, Short, Store
+from .worker import Worker
 
 __all__ = ["LASTING", "BudgetExceeded", "Budgets"]
 
@@ -68,6 +71,12 @@ class Budgets:
     charged in full where its call was on its way, released where it was not. Of a file, a process takes a little more
     at a time than its calls need, a 64th of what is left at most, and a crash charges that too: see `LeaseStore`.
 
+    On an event loop `acquire` and `atotals` hold up nobody, nor do `settle` and `release` of what was reserved as
+    ``sent`` without an owner; `totals` reads the file, but waits for no writer. All else may wait for seconds while
+    another process holds the file, and belongs into a thread.
+
+    A forked child may go on using them: it counts in the same file, and what its parent reserved stays the parent's.
+
     Args:
         path: The ledger's file, to share the counts with every process that uses it; None counts in this process.
 
@@ -76,17 +85,31 @@ class Budgets:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._owner = this_process()
-        self._store: Store = MemoryStore() if path is None else LeaseStore(FileStore(path), self._owner)
+        self._store: Store = MemoryStore() if path is None else LeaseStore(FileStore(path))
+        # One thread each, since only one at a time can change the file, and who only reads need not wait for that.
+        self._worker, self._reader = Worker("pointsman-budgets"), Worker("pointsman-totals")
+        self._empty()
+        begin_anew(self)
+        try:
+            self._store.reclaim(_gone, patience=0.0)
+        except ConfigError:
+            # Budgets may be opened on an event loop, and trouble with the file is told to whoever asks.
+            self._worker.submit(self.reclaim)
+
+    def _empty(self) -> None:
         # What is reserved here is called by this name and a number.
         self._name = f"{new_id()}-"
         self._numbers = itertools.count(1)
-        # The scopes of what this process has reserved, to wake those that wait for them.
+        # The scopes of what this process has reserved, to wake those that wait for them, and how often it gave back.
         self._scopes: dict[str, tuple[str, ...]] = {}
+        self._returns = 0
         # Who waits for which scope, in the order they came; touched by every event loop.
         self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
-        self._guard = threading.Lock()
-        self.reclaim()
+        self._guard = threading.RLock()
+
+    def anew(self) -> None:
+        """Begin anew in a forked child."""
+        self._empty()
 
     def reserve(
         self, scopes: Mapping[str, int | None], amount: int, owner: str | None = None, *, sent: bool = False
@@ -107,16 +130,14 @@ class Budgets:
 
         Raises:
             BudgetExceeded: A scope has too little left.
+            ConfigError: The file cannot be written.
             ValueError: The amount or a cap is not a whole number of picodollars, zero or more.
         """
-        for number in [amount, *[cap for cap in scopes.values() if cap is not None]]:
-            if type(number) is not int or number < 0:
-                raise ValueError(f"{number!r} is not an amount of picodollars")
-        reservation = f"{self._name}{next(self._numbers)}"
-        short = self._try(reservation, scopes, amount, owner or self._owner, sent)
-        if short is not None:
-            raise BudgetExceeded(short.scope, short.cap, short.spent, amount, short.reserved)
-        self._scopes[reservation] = tuple(scopes)
+        reservation = self._named(scopes, amount)
+        if not (sent and owner is None and self._begun(reservation, scopes, amount)):
+            short = self._try(reservation, scopes, amount, owner, sent)
+            if short is not None:
+                raise _exceeded(short, amount)
         return reservation
 
     async def acquire(
@@ -125,37 +146,45 @@ class Budgets:
         """Reserve, waiting while only others' reservations, not what is spent, stand in the way.
 
         Worst cases are larger than what calls cost in the end, so without waiting many parallel calls would be refused
-        while most of the cap is still unspent.
+        while most of the cap is still unspent. Where the file must be asked, a thread does.
 
         Args:
             scopes: As in `reserve`.
             amount: As in `reserve`.
-            patience: Seconds to wait at most.
+            patience: Seconds to wait at most for what others have reserved.
             sent: As in `reserve`.
 
         Raises:
             BudgetExceeded: A scope has too little left, or had for too long.
+            ConfigError: As in `reserve`.
             ValueError: As in `reserve`.
         """
+        reservation = self._named(scopes, amount)
+        if sent and self._begun(reservation, scopes, amount):
+            return reservation
         deadline = time.monotonic() + patience
         blocked: str | None = None
         while True:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            asked = partial(self._try_or_wait, reservation, scopes, amount, sent, waiter)
             try:
-                reservation = self.reserve(scopes, amount, sent=sent)
-            except BudgetExceeded as exceeded:
-                # Others that wait for the scope this one no longer waits for may fit where it did not.
-                if blocked is not None and blocked != exceeded.scope:
-                    self._wake(blocked)
-                blocked = exceeded.scope
-                left = deadline - time.monotonic()
-                if exceeded.final or left <= 0:
-                    self._wake(blocked)
-                    raise
-                await self._change(blocked, left)
-            else:
-                if blocked is not None:
-                    self._wake(blocked)
+                short = await self._worker.run(asked, partial(self._too_late, reservation, waiter))
+            except BaseException:
+                waiter.cancel()
+                raise
+            # Others that wait for the scope this one no longer waits for may fit where it did not.
+            if blocked is not None and (short is None or blocked != short.scope):
+                self._wake(blocked)
+            if short is None:
                 return reservation
+            blocked = short.scope
+            left = deadline - time.monotonic()
+            exceeded = _exceeded(short, amount)
+            if exceeded.final or left <= 0:
+                self._leave(waiter, blocked)
+                self._wake(blocked)
+                raise exceeded
+            await self._change(waiter, blocked, left)
 
     def mark_sent(self, reservation: str) -> bool:
         """Note that the call is on its way, so that a crash from here on is charged.
@@ -197,6 +226,10 @@ class Budgets:
         """Picodollars spent and reserved in a scope."""
         return self._store.totals(scope)
 
+    async def atotals(self, scope: str) -> tuple[int, int]:
+        """Picodollars spent and reserved in a scope, read in a thread."""
+        return await self._reader.run(partial(self._store.totals, scope))
+
     def reclaim(self) -> int:
         """Close the reservations of processes that have ended, and return how many that were.
 
@@ -206,44 +239,88 @@ class Budgets:
 
     def close(self) -> None:
         """Close the file; what is reserved stays so until this process ends."""
+        self._worker.stop()
+        self._reader.stop()
         self._store.shut()
 
+    def _named(self, scopes: Mapping[str, int | None], amount: int) -> str:
+        for number in [amount, *[cap for cap in scopes.values() if cap is not None]]:
+            if type(number) is not int or number < 0:
+                raise ValueError(f"{number!r} is not an amount of picodollars")
+        return f"{self._name}{next(self._numbers)}"
+
+    def _begun(self, reservation: str, scopes: Mapping[str, int | None], amount: int) -> bool:
+        begun = self._store.begin(reservation, scopes, amount)
+        if begun:
+            self._scopes[reservation] = tuple(scopes)
+        return begun
+
     def _try(
-        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, sent: bool
+        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str | None, sent: bool
     ) -> Short | None:
         short = self._store.reserve(reservation, scopes, amount, owner, sent=sent)
         if short is not None and short.reserved and self.reclaim():
             short = self._store.reserve(reservation, scopes, amount, owner, sent=sent)
+        if short is None:
+            self._scopes[reservation] = tuple(scopes)
         return short
+
+    def _try_or_wait(
+        self,
+        reservation: str,
+        scopes: Mapping[str, int | None],
+        amount: int,
+        sent: bool,
+        waiter: asyncio.Future[None],
+    ) -> Short | None:
+        """Reserve, or join those who wait for the scope that is short, so that nothing given back since is missed."""
+        returns = self._returns
+        short = self._try(reservation, scopes, amount, None, sent)
+        if short is not None:
+            with self._guard:
+                self._waiting.setdefault(short.scope, {})[waiter] = None
+            if self._returns != returns:
+                self._wake(short.scope)
+        return short
+
+    def _too_late(self, reservation: str, waiter: asyncio.Future[None], short: Short | None) -> None:
+        """Undo what was done for a call that is cancelled."""
+        if short is None:
+            self.release(reservation)
+        elif not self._leave(waiter, short.scope):
+            self._wake(short.scope)
 
     def _over(self, reservation: str) -> bool:
         """Whether it was made here and is closed already, so that nobody need ask the file."""
         return reservation not in self._scopes and reservation.startswith(self._name)
 
     def _given_back(self, reservation: str) -> None:
+        self._returns += 1
         for scope in self._scopes.pop(reservation, ()):
             self._wake(scope)
 
-    async def _change(self, scope: str, most: float) -> None:
+    async def _change(self, waiter: asyncio.Future[None], scope: str, most: float) -> None:
         """Wait until something may have been given back to a scope, or ``most`` seconds have passed."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with self._guard:
-            queue = self._waiting.setdefault(scope, {})
-            queue[waiter] = None
-            # Together they ask the file so many times a second, however many they are.
-            poll = _POLL_SECONDS + len(queue) / _POLLS_A_SECOND
+        # Together they ask the file so many times a second, however many they are.
+        poll = _POLL_SECONDS + len(self._waiting.get(scope, ())) / _POLLS_A_SECOND
         try:
             await asyncio.wait((waiter,), timeout=min(most, poll))
         except asyncio.CancelledError:
             # Woken and cancelled at once: the chance goes to the next.
-            if waiter not in queue:
+            if not self._leave(waiter, scope):
                 self._wake(scope)
             raise
-        finally:
-            with self._guard:
-                queue.pop(waiter, None)
-                if not queue and self._waiting.get(scope) is queue:
-                    del self._waiting[scope]
+        self._leave(waiter, scope)
+
+    def _leave(self, waiter: asyncio.Future[None], scope: str) -> bool:
+        """Wait no longer; False for one who was woken."""
+        with self._guard:
+            queue = self._waiting.get(scope, {})
+            waited = waiter in queue
+            queue.pop(waiter, None)
+            if not queue:
+                self._waiting.pop(scope, None)
+        return waited
 
     def _wake(self, scope: str) -> None:
         """Let the first that waits for a scope try again; when it is served it wakes the next."""
@@ -251,10 +328,14 @@ class Budgets:
             return
         with self._guard:
             queue = self._waiting.get(scope, {})
-            waiter = next((one for one in queue if not one.get_loop().is_closed()), None)
+            waiter = next((one for one in list(queue) if not one.get_loop().is_closed()), None)
             if waiter is not None:
                 del queue[waiter]
                 waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
+
+
+def _exceeded(short: Short, amount: int) -> BudgetExceeded:
+    return BudgetExceeded(short.scope, short.cap, short.spent, amount, short.reserved)
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

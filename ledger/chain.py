@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from .coding import Table, Values
 from .connection import Connection
-from .tables import CHAINED, HANDOFFS
+from .tables import CHAINED, EFFECTS, HANDOFFS
 
 __all__ = ["Break", "Head", "breaks", "read_head", "seal", "write_head"]
 
@@ -90,7 +90,8 @@ def _breaks_of(connection: Connection, table: Table) -> Iterator[Break]:
         if not gap and seal(previous, seq, tuple(values)) != chain:
             yield Break(table.name, seq, row_id, "edited, or moved here from another place")
         previous, expected = chain, seq + 1
-    if table is not HANDOFFS:
+    # Of these a later row tells what came of an earlier one.
+    if table not in (HANDOFFS, EFFECTS):
         query = f"SELECT max(seq), id FROM {table.name} GROUP BY id HAVING count(*) > 1"  # noqa: S608 - our own name
         for seq, row_id in connection.execute(query):
             yield Break(table.name, seq, row_id, "recorded more than once")

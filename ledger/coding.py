@@ -10,11 +10,11 @@ from operator import attrgetter
 from typing import Any
 
 from .redact import redact
-from .rows import CallRow, DecisionRow, HandoffRow, RunRow
+from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = ["Row", "Table", "Values", "described"]
 
-Row = RunRow | DecisionRow | CallRow | HandoffRow
+Row = RunRow | DecisionRow | CallRow | HandoffRow | EffectRow
 Values = tuple[str | int | float | None, ...]
 """One row as SQL keeps it, in the order of its table's columns."""
 

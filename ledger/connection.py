@@ -5,33 +5,33 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from ..configs.errors import ConfigError, PointsmanError
+from ..configs.errors import ConfigError
+from .forks import lock_of
 from .tables import SCHEMA_VERSION, VERSIONS
 
-__all__ = ["Access", "Connection", "Lock", "connect", "explain", "lock_of", "transaction"]
+__all__ = ["BUSY_SECONDS", "Connection", "connect", "explain", "is_busy", "transaction"]
 
 Connection = sqlite3.Connection
 
 _APPLICATION_ID = 0x506F696E
 """``Poin`` in ASCII: tells a ledger from any other SQLite file."""
-_BUSY_SECONDS = 30.0
-_OPEN_SECONDS = 10.0
+BUSY_SECONDS = 10.0
+"""How long anybody waits for another process that holds the file."""
+_SLICE_SECONDS = 0.1
+"""How long SQLite itself waits for it at a time, once the file is open: a fork waits for the end of that."""
 _WORDS = (
     ("disk is full", "the disk is full: free some space"),
     ("readonly", "it may not be written: check its owner and mode, and the folder's"),
     ("unable to open", "it cannot be opened: check that the folder exists and may be written"),
     ("not a database", "it is not a SQLite file: move it away, or choose another"),
     ("malformed", "it is damaged: move it away; sqlite3's .recover may save its rows"),
-    ("locked", f"another process has held it for over {_BUSY_SECONDS:.0f} seconds: end that process, then try again"),
-    ("disk i/o", "the disk reports an error: check it"),
+    ("locked", f"another process has held it for over {BUSY_SECONDS:.0f} seconds: end that process, then try again"),
+    ("disk i/o", "the disk reports an error: check it, its free space and your quota"),
 )
 
 
@@ -47,10 +47,16 @@ def explain(path: Path | None, error: Exception) -> ConfigError:
     return ConfigError(f"the ledger {path or 'in memory'}: {advice}")
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether it says that another connection holds the file, so that it is worth while to wait."""
+    # The low byte is the primary code: https://www.sqlite.org/rescode.html
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def connect(path: Path | None) -> Connection:
     """Open a ledger for reading and writing, making it where it is missing.
 
-    The connection commits each statement by itself unless a `transaction` is open.
+    The connection commits each statement by itself unless a transaction is open.
 
     Args:
         path: The file; None for one in memory, which this connection alone sees.
@@ -58,25 +64,30 @@ def connect(path: Path | None) -> Connection:
     Raises:
         ConfigError: The file cannot be used, is no ledger, or was written by a newer version.
     """
-    try:
-        if path is not None:
-            _make_private(path)
-        connection = sqlite3.connect(
-            ":memory:" if path is None else path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-    except (OSError, sqlite3.Error) as error:
-        raise explain(path, error) from error
-    try:
-        with lock_of(path):
+    # One thread at a time: a descriptor closed while another thread opens the new file would drop SQLite's locks on it.
+    with lock_of(path):
+        try:
+            if path is not None:
+                _make_private(path)
+            connection = sqlite3.connect(
+                ":memory:" if path is None else path,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise explain(path, error) from error
+        try:
             _check(connection, path)
             _set_up(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise explain(path, error) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+            connection.execute(f"PRAGMA busy_timeout = {_SLICE_SECONDS * 1000:.0f}")
+        except (OSError, sqlite3.Error) as error:
+            connection.close()
+            raise explain(path, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 @contextmanager
@@ -93,104 +104,10 @@ def transaction(connection: Connection) -> Iterator[None]:
         raise
 
 
-_locks: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()
-_locks_guard = threading.Lock()
-
-
-class Lock:
-    """A lock that a weak dictionary can hold."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def lock_of(path: Path | None) -> Lock:
-    """The lock that the writers of one file take first in this process.
-
-    SQLite's own lock is waited for by polling, 1 to 100 ms at a time; among threads a lock that wakes the next is
-    faster.
-
-    Args:
-        path: The file; None gives a lock of its own.
-    """
-    if path is None:
-        return Lock()
-    name = os.path.realpath(path)
-    with _locks_guard:
-        lock = _locks.get(name)
-        if lock is None:
-            lock = _locks[name] = Lock()
-        return lock
-
-
-class Access:
-    """A connection of this process's own, used by one thread at a time.
-
-    Args:
-        path: The ledger.
-        what: What is kept there, for messages.
-
-    Raises:
-        ConfigError: The file cannot be used.
-    """
-
-    def __init__(self, path: Path, what: str) -> None:
-        self._path = path
-        self._what = what
-        self._pid = os.getpid()
-        self._lock = lock_of(path)
-        self._connection = connect(path)
-
-    @property
-    def forked(self) -> bool:
-        """Whether this is a process forked from the one that opened the file."""
-        return os.getpid() != self._pid
-
-    def check(self) -> None:
-        """Refuse to work in a process forked from the one that opened the file.
-
-        Raises:
-            PointsmanError: This is such a process.
-        """
-        if self.forked:
-            raise PointsmanError(f"the {self._what} were opened before this process was forked: open them again")
-
-    def read(self, query: str, *values: str | None) -> list[Any]:
-        """Give the rows of a query."""
-        with self._held() as connection:
-            return connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def changing(self) -> Iterator[Connection]:
-        """Hold a transaction in the file."""
-        with self._held() as connection, transaction(connection):
-            yield connection
-
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _held(self) -> Iterator[Connection]:
-        self.check()
-        try:
-            with self._lock:
-                yield self._connection
-        except sqlite3.Error as error:
-            raise explain(self._path, error) from error
-
-
 def _make_private(path: Path) -> None:
     """Make the folder and the file for their owner alone; a folder that is there already is left as it is."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Only ever a new file: closing a descriptor of one in use would drop SQLite's locks on it.
+    # Only ever a new file, by one thread at a time: closing a descriptor of one in use would drop SQLite's locks on it.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
@@ -229,7 +146,7 @@ def _set_up(connection: Connection, path: Path | None) -> None:
 
 def _use_wal(connection: Connection) -> None:
     """Switch to the write-ahead log, in which readers never wait for the writer."""
-    deadline = time.monotonic() + _OPEN_SECONDS
+    deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             # The mode is kept in the file, so only the first to open it switches.
@@ -237,7 +154,7 @@ def _use_wal(connection: Connection) -> None:
                 connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
             # SQLite does not wait here by itself while another process switches.
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

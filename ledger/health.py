@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from ..configs.errors import ConfigError
-from .connection import connect, lock_of, transaction
+from .access import Access
+from .forks import begin_anew
+from .worker import Worker
 
 __all__ = ["HealthBook", "HealthRow"]
 
@@ -59,21 +59,26 @@ class HealthBook:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._changes: dict[_Key, HealthRow | None] = {}
-        self._guard = threading.Lock()
         # One thread, so that what was put is written before the next look; the process waits for it at its end.
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pointsman-health")
+        self._worker = Worker("pointsman-health")
+        self.anew()
+        begin_anew(self)
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: what waits to be written is its parent's to write."""
+        self._changes: dict[_Key, HealthRow | None] = {}
+        self._guard = threading.RLock()
 
     def load(self) -> tuple[HealthRow, ...]:
         """Read what is kept."""
-        with suppress(ConfigError, sqlite3.Error), closing(connect(self._path)) as connection:
-            found = connection.execute(f"SELECT {_NAMES} FROM health ORDER BY provider, model, region")  # noqa: S608 - our own names
+        with suppress(ConfigError), closing(Access(self._path, reading=True)) as file:
+            found = file.read(f"SELECT {_NAMES} FROM health ORDER BY provider, model, region")  # noqa: S608 - our own names
             return tuple(HealthRow(*values) for values in found)
         return ()
 
     def look(self, then: Callable[[tuple[HealthRow, ...]], None]) -> None:
         """Read what is kept in a thread, and hand it to ``then`` there."""
-        self._soon(lambda: then(self.load()))
+        self._worker.submit(lambda: then(self.load()))
 
     def put(self, row: HealthRow) -> None:
         """Keep a breaker, in place of what was kept of it before."""
@@ -88,24 +93,14 @@ class HealthBook:
             waiting = bool(self._changes)
             self._changes[key] = row
         if not waiting:
-            self._soon(self._write)
-
-    def _soon(self, job: Callable[[], None]) -> None:
-        # At the end of the interpreter nobody is left to work for.
-        with suppress(RuntimeError):
-            self._worker.submit(job)
+            self._worker.submit(self._write)
 
     def _write(self) -> None:
         with self._guard:
             changes, self._changes = self._changes, {}
         rows = [astuple(row) for row in changes.values() if row is not None]
         closed = [key for key, row in changes.items() if row is None]
-        with (
-            suppress(ConfigError, sqlite3.Error),
-            closing(connect(self._path)) as connection,
-            lock_of(self._path),
-            transaction(connection),
-        ):
+        with suppress(ConfigError), closing(Access(self._path)) as file, file.changing() as connection:
             connection.executemany(f"REPLACE INTO health ({_NAMES}) VALUES ({_MARKS})", rows)  # noqa: S608 - our own names
             connection.executemany("DELETE FROM health WHERE provider = ? AND model = ? AND region = ?", closed)
             connection.execute("DELETE FROM health WHERE until < ?", (time.time() - _FORGOTTEN_SECONDS,))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..configs.errors import PointsmanError
+from ..configs.errors import ConfigError, PointsmanError
 from ..configs.ids import new_id
+from .clerk import Clerk
+from .forks import at_end, begin_anew, mind_the_end
+from .processes import this_process
 from .renewal import Renewal, Renewed, renew
 from .reservations import MOST, FileStore, Gone, Short
 
@@ -19,8 +20,6 @@ __all__ = ["LeaseStore"]
 
 _PERIOD_SECONDS = 0.05
 """How often what calls have spent is booked, and what no call has used since is given back."""
-_LINGER_SECONDS = 10.0
-"""How long the thread that books waits for work before it ends."""
 _MOST_CALLS = 15
 """For how many calls, at their worst, money is taken ahead at most."""
 
@@ -52,6 +51,11 @@ class _Lease:
     calls: int = 0
     pace: int = 0
     most: int = 0
+
+    @property
+    def held(self) -> int:
+        """What the file has reserved for it."""
+        return self.idle + self.spent + self.reserved
 
     @property
     def stirred(self) -> bool:
@@ -87,7 +91,7 @@ class _Lease:
 
     def renewal(self, idle: int, asked: int) -> Renewal:
         """What to tell the file, after which only so much is left idle for other calls to begin with."""
-        held, self.idle = self.idle + self.spent + self.reserved, idle
+        held, self.idle = self.held, idle
         ahead = self.ahead(asked) if asked else 0
         return Renewal(self.id, self.scopes, held, self.spent, self.reserved + idle, asked, ahead)
 
@@ -105,123 +109,154 @@ class LeaseStore:
     not needed. Calls that are not sent yet, which a crash must not charge, and what others shall settle are therefore
     reserved in the file one by one.
 
+    To begin a call under a lease, and to end it, takes no wait for the file: a thread books it a little later, and at
+    once where a call cost more than its lease holds. `totals` reads the file, which waits for nobody. All else waits,
+    for seconds at worst, while another process holds the file.
+
+    In a forked child leases and reservations stay the parent's.
+
     Args:
         file: Where leases are reserved and booked.
-        owner: This process, as `processes.this_process` names it.
     """
 
-    def __init__(self, file: FileStore, owner: str) -> None:
+    def __init__(self, file: FileStore) -> None:
         self._file = file
-        self._owner = owner
-        self._leases: dict[_Scopes, _Lease] = {}
-        self._open: dict[str, tuple[_Lease, int]] = {}
-        # Held by whoever changes a lease in the file; a call that finds enough in memory never waits for it.
-        self._filing = threading.RLock()
-        # Reentrant, since a call that is dropped gives back what it reserved from within the garbage collector.
-        self._counting = threading.RLock()
-        self._stirred = threading.Event()
-        self._clerk: threading.Thread | None = None
+        self._theirs: frozenset[str] = frozenset()
         self._closed = False
+        self._clerk = Clerk("pointsman-leases", self._strike)
+        self._empty()
+        begin_anew(self)
         _stores.add(self)
 
-    def reserve(
-        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
-    ) -> Short | None:
-        """Reserve in every scope, or say which has not enough left."""
-        self._file.access.check()
-        if not sent or owner != self._owner:
-            return self._unless_idle(lambda: self._file.reserve(reservation, scopes, amount, owner, sent=sent))
-        if self._begun(tuple(scopes.items()), reservation, amount):
-            return None
-        return self._unless_idle(lambda: self._borrow(reservation, scopes, amount))
+    def _empty(self) -> None:
+        self._owner = this_process()
+        self._leases: dict[_Scopes, _Lease] = {}
+        self._open: dict[str, tuple[_Lease, int]] = {}
+        # What is in the file by itself, and nobody else may end.
+        self._filed: set[str] = set()
+        # Held by whoever changes a lease in the file; a call that finds enough in memory never waits for it.
+        self._filing = threading.RLock()
+        # Held while file and memory change together, which waits for no other process; and how often that was.
+        self._moving = threading.RLock()
+        self._moves = 0
+        # Reentrant, since a call that is dropped gives back what it reserved from within the garbage collector.
+        self._counting = threading.RLock()
 
-    def mark_sent(self, reservation: str) -> bool:
-        """Note that the call is on its way; False when the reservation is closed."""
-        self._file.access.check()
-        return reservation in self._open or self._file.mark_sent(reservation)
+    def anew(self) -> None:
+        """Begin anew in a forked child."""
+        # A call of the parent's that is collected in the child must not end there.
+        self._theirs |= self._filed
+        self._empty()
 
-    def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
-        """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
-        self._file.access.check()
-        with self._counting:
-            lease, amount = (None, 0) if self._closed else self._open.pop(reservation, (None, 0))
-            if lease is not None:
-                charged = charge(amount)
-                lease.end(amount, charged)
-                self._stir()
-        if lease is None:
-            return self._file.close(reservation, charge)
-        if lease.idle < 0:
-            self._renew([lease])
-        return charged
-
-    def totals(self, scope: str) -> tuple[int, int]:
-        """What is spent, and what is reserved; idle leases of this process count as neither."""
-        self._file.access.check()
-        with self._filing:
-            spent, reserved = self._file.totals(scope)
-            with self._counting:
-                for lease in self._leases.values():
-                    if scope in lease.scopes:
-                        spent += lease.spent
-                        reserved -= lease.spent + lease.idle
-        return min(spent, MOST), reserved
-
-    def reclaim(self, gone: Gone) -> int:
-        """Close what nobody will close any more, charging what was sent, and return how many that were."""
-        return self._file.reclaim(gone)
-
-    def book(self) -> None:
-        """Tell the file what was spent, and leave in it no more than what calls under way have reserved."""
-        # What a forked child has of its parent's leases is the parent's to book.
-        if self._file.access.forked:
-            return
-        with self._filing:
-            if not self._closed:
-                self._renew([lease for lease in self._leases.values() if lease.stirred])
-
-    def shut(self) -> None:
-        """Book what was spent, and close the file; what calls under way have reserved stays so."""
-        with nullcontext() if self._file.access.forked else self._filing:
-            try:
-                self.book()
-            finally:
-                self._closed = True
-                # Lets the thread end.
-                self._stirred.set()
-                self._file.shut()
-
-    def _begun(self, key: _Scopes, reservation: str, amount: int) -> bool:
+    def begin(self, reservation: str, scopes: Mapping[str, int | None], amount: int) -> bool:
         """Begin a call with what is idle, if that is enough."""
         with self._counting:
-            lease = self._leases.get(key)
+            lease = self._leases.get(tuple(scopes.items()))
             if lease is None or lease.idle < amount or self._closed:
                 return False
             lease.begin(amount)
             self._open[reservation] = lease, amount
             return True
 
+    def reserve(
+        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str | None, *, sent: bool = False
+    ) -> Short | None:
+        """Reserve in every scope, or say which has not enough left; without an owner it is this process's."""
+        mind_the_end()
+        if owner is not None:
+            return self._unless_idle(scopes, lambda: self._file.reserve(reservation, scopes, amount, owner, sent=sent))
+        if sent:
+            return self._unless_idle(scopes, lambda: self._borrow(reservation, scopes, amount))
+        short = self._unless_idle(
+            scopes, lambda: self._file.reserve(reservation, scopes, amount, self._owner, sent=False)
+        )
+        if short is None:
+            self._filed.add(reservation)
+        return short
+
+    def mark_sent(self, reservation: str) -> bool:
+        """Note that the call is on its way; False when the reservation is closed."""
+        if reservation in self._open:
+            return True
+        return reservation not in self._theirs and self._file.mark_sent(reservation)
+
+    def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
+        """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
+        with self._counting:
+            if self._closed:
+                raise ConfigError("the budgets are closed: settle what calls cost before that")
+            lease, amount = self._open.pop(reservation, (None, 0))
+            if lease is not None:
+                charged = charge(amount)
+                lease.end(amount, charged)
+        if lease is not None:
+            self._clerk.ring(0.0 if lease.idle < 0 else _PERIOD_SECONDS)
+            return charged
+        if reservation in self._theirs:
+            return None
+        ended = self._file.close(reservation, charge)
+        self._filed.discard(reservation)
+        return ended
+
+    def totals(self, scope: str) -> tuple[int, int]:
+        """What is spent, and what is reserved; idle leases of this process count as neither."""
+        while True:
+            with self._moving:
+                moves = self._moves
+            leases = [lease for lease in list(self._leases.values()) if scope in lease.scopes]
+            spent, reserved, there = self._file.totals(scope, [lease.id for lease in leases])
+            with self._counting:
+                if self._moves != moves:
+                    continue
+                for lease in self._leases.values():
+                    # What somebody took for abandoned is charged in the file already.
+                    if scope in lease.scopes and (lease.id in there or not lease.held):
+                        spent += lease.spent
+                        reserved -= lease.spent + lease.idle
+                return min(spent, MOST), reserved
+
+    def reclaim(self, gone: Gone, patience: float | None = None) -> int:
+        """Close what nobody will close any more, charging what was sent, and return how many that were."""
+        return self._file.reclaim(gone, patience)
+
+    def book(self) -> None:
+        """Tell the file what was spent, and leave in it no more than what calls under way have reserved."""
+        with self._filing:
+            due = [lease for lease in self._leases.values() if lease.stirred]
+            if due and not self._closed:
+                self._renew(due)
+
+    def shut(self) -> None:
+        """Book what was spent, and close the file; what calls under way have reserved stays so."""
+        with self._filing:
+            try:
+                self.book()
+            finally:
+                self._closed = True
+                self._clerk.stop()
+                self._file.shut()
+
     def _borrow(self, reservation: str, scopes: Mapping[str, int | None], amount: int) -> Short | None:
         """Begin a call with money from the file, and take some for the next ones."""
-        key = tuple(scopes.items())
         # Whoever was here before may have taken enough.
-        if self._begun(key, reservation, amount):
+        if self.begin(reservation, scopes, amount):
             return None
         with self._counting:
-            lease = self._leases.setdefault(key, _Lease(dict(scopes)))
-        (renewed,) = self._renew([lease], asked=amount)
+            lease = self._leases.setdefault(tuple(scopes.items()), _Lease(dict(scopes)))
+        (renewed,) = self._renew([lease], asked=amount, name=reservation)
         if renewed.short is None:
-            with self._counting:
-                # Given for this call, so that no other thread could begin one with it.
-                lease.idle += amount
-                lease.begin(amount)
-                self._open[reservation] = lease, amount
-                self._stir()
+            self._clerk.ring(_PERIOD_SECONDS)
         return renewed.short
 
-    def _unless_idle(self, reserve: Callable[[], Short | None]) -> Short | None:
+    def _unless_idle(self, scopes: Mapping[str, int | None], reserve: Callable[[], Short | None]) -> Short | None:
         """Reserve in the file, if need be with what other leases of this process give back."""
         with self._filing:
+            # What cost more than was reserved must be known there before anything else is let through.
+            overdrawn = [
+                lease for lease in self._leases.values() if lease.idle < 0 and lease.scopes.keys() & scopes.keys()
+            ]
+            if overdrawn:
+                self._renew(overdrawn)
             short = reserve()
             if short is None:
                 return None
@@ -232,15 +267,23 @@ class LeaseStore:
             return reserve()
 
     def _renew(
-        self, leases: Sequence[_Lease], idle: Callable[[_Lease], int] = lambda _: 0, asked: int = 0
+        self, leases: Sequence[_Lease], idle: Callable[[_Lease], int] = lambda _: 0, asked: int = 0, name: str = ""
     ) -> list[Renewed]:
-        """Book what was spent under leases, and give back what is not reserved, asked or left idle."""
-        with self._filing:
+        """Book what was spent, and give back what is not reserved, asked or left idle.
+
+        Args:
+            leases: Those to renew.
+            idle: What to leave idle in each.
+            asked: What a call needs that begins under the first.
+            name: The reservation of that call.
+        """
+        with self._filing, self._file.access.changing() as connection, self._moving:
             with self._counting:
+                self._moves += 1
                 renewals = [lease.renewal(idle(lease), asked) for lease in leases]
             try:
-                with self._file.access.changing() as connection:
-                    done = [renew(connection, renewal, self._owner) for renewal in renewals]
+                done = [renew(connection, renewal, self._owner) for renewal in renewals]
+                connection.execute("COMMIT")
             except BaseException:
                 with self._counting:
                     for lease, renewal in zip(leases, renewals, strict=True):
@@ -254,35 +297,18 @@ class LeaseStore:
                         lease.spent -= renewal.spent
                     lease.idle += renewed.ahead
                     lease.most = renewed.most
+                if name and done[0].short is None:
+                    # Given for this call, so that no other thread could begin one with it.
+                    leases[0].idle += asked
+                    leases[0].begin(asked)
+                    self._open[name] = leases[0], asked
             return done
 
     def _forget(self, lease: _Lease) -> None:
         """Close what was reserved under a lease that somebody took for abandoned, and so charged in full."""
         lease.idle = lease.spent = lease.reserved = 0
-        self._open = {name: found for name, found in self._open.items() if found[0] is not lease}
-
-    def _stir(self) -> None:
-        """See to it that somebody goes to the file soon."""
-        if not self._stirred.is_set():
-            self._stirred.set()
-            if self._clerk is None:
-                # A daemon, so that it keeps no process alive; what is left at exit is booked then.
-                self._clerk = threading.Thread(target=self._work, name="pointsman-leases", daemon=True)
-                self._clerk.start()
-
-    def _work(self) -> None:
-        while not self._closed:
-            if self._stirred.wait(_LINGER_SECONDS):
-                time.sleep(_PERIOD_SECONDS)
-                self._stirred.clear()
-                # Nothing is lost by it, it is tried again, and whoever needs the file meanwhile hears of it.
-                with suppress(Exception):
-                    self._strike()
-            else:
-                with self._counting:
-                    if not self._stirred.is_set():
-                        self._clerk = None
-                        return
+        for name in [name for name, found in list(self._open.items()) if found[0] is lease]:
+            self._open.pop(name, None)
 
     def _strike(self) -> None:
         """Book what was spent, and give back what was not used since the last time."""
@@ -294,18 +320,20 @@ class LeaseStore:
                     lease.pace, lease.calls = lease.calls, 0
                 due = [lease for lease in self._leases.values() if lease.spent or lease.idle != lease.wanted]
             try:
-                self._renew(due, lambda lease: lease.wanted)
+                if due:
+                    self._renew(due, lambda lease: lease.wanted)
             finally:
+                # Nothing is lost where it failed: it is tried again, and whoever needs the file meanwhile hears of it.
                 with self._counting:
                     self._leases = {key: lease for key, lease in self._leases.items() if lease.used}
                     if any(lease.stirred for lease in self._leases.values()):
-                        self._stir()
+                        self._clerk.ring(_PERIOD_SECONDS)
 
 
 _stores: weakref.WeakSet[LeaseStore] = weakref.WeakSet()
 
 
-@atexit.register
+@at_end
 def _book_all() -> None:
     for store in list(_stores):
         # What cannot be booked is charged with its lease.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import asyncio
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,22 +12,30 @@ from types import TracebackType
 from typing import Any
 
 from ..configs.errors import ConfigError
+from .access import Access
 from .chain import Break, breaks
 from .coding import Row, Table
-from .connection import Connection, connect, explain, lock_of
-from .rows import CallRow, DecisionRow, HandoffRow, RunRow
-from .tables import CALLS, DECISIONS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED
+from .connection import Connection
+from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
+from .tables import CALLS, DECISIONS, EFFECTS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED
 from .writer import Writer
 
 __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Runs, decisions, calls and what was handed to a person.
+    """Runs, decisions, calls, acts and what was handed to a person.
 
     Recording costs the caller a few microseconds and never blocks: a thread writes the rows, many in one transaction.
     Reading waits for that thread first, so that what was recorded is seen. A ledger may be used from any thread and
-    event loop, but not across a fork. Decisions, calls and handoffs are only ever added to, in a hash chain.
+    event loop, and in a forked child, where what was recorded before the fork is the parent's to write. All but runs
+    are only ever added to, in a hash chain.
+
+    While the file cannot be written, as the disk is full or another process has held it for ten seconds, what has
+    happened is still taken and waits in memory, 100,000 rows at most, until it can; a log line says so. What is about
+    to happen is refused meanwhile: `record` takes no decision, `commit` no act, and `check` raises.
+
+    On an event loop `record`, `committed` and `check` hold up nobody; all else belongs into a thread.
 
     Args:
         path: The file, made with its folder where missing, readable by its owner alone; None keeps it in memory.
@@ -40,10 +48,7 @@ class Ledger:
         self.path = path
         self._writer = Writer(path)
         # In memory there is only the one connection; a file is read beside the writer, without waiting for it.
-        self._reader = self._writer.connection if path is None else connect(path)
-        self._lock = self._writer.lock if path is None else lock_of(None)
-        if path is not None:
-            self._reader.execute("PRAGMA query_only = ON")
+        self._reader = self._writer.access if path is None else Access(path, reading=True)
         # A ledger that is dropped unclosed is collected in whatever thread, which must not be made to wait there.
         self._dropped = weakref.finalize(self, _drop, self._writer, None if path is None else self._reader)
         self._dropped.atexit = False
@@ -63,11 +68,45 @@ class Ledger:
             row: What happened. Secrets are taken out of its free texts.
 
         Raises:
-            ConfigError: Rows could not be written, now or earlier.
+            ConfigError: The ledger is closed, or it is a decision and rows cannot be written now: no call must follow.
             ValueError: A number in it is too large to be kept.
         """
         table = TABLES[type(row)]
-        self._writer.put(table, table.encode(row))
+        values = table.encode(row)
+        if table is DECISIONS:
+            self._writer.check()
+        self._writer.put(table, values)
+
+    def check(self) -> None:
+        """Refuse what is about to happen while it could not be recorded; to be asked before calls without a decision.
+
+        Raises:
+            ConfigError: Rows cannot be written now, or the ledger is closed.
+        """
+        self._writer.check()
+
+    def commit(self, row: EffectRow) -> None:
+        """Record an act before it is carried out, and return once that is on the disk with all recorded before.
+
+        Args:
+            row: What is about to be done. What came of it is told by recording it again with an ``outcome``.
+
+        Raises:
+            ConfigError: It cannot be written, within ten seconds where another process holds the file: it was not
+                recorded, and must not be done.
+        """
+        self._writer.ask(durable=True, row=(EFFECTS, EFFECTS.encode(row))).result()
+
+    async def committed(self, row: EffectRow) -> None:
+        """Do what `commit` does, off the event loop; who is cancelled meanwhile must not act, recorded or not.
+
+        Args:
+            row: As in `commit`.
+
+        Raises:
+            ConfigError: As in `commit`.
+        """
+        await asyncio.wrap_future(self._writer.ask(durable=True, row=(EFFECTS, EFFECTS.encode(row))))
 
     def flush(self) -> None:
         """Wait until everything recorded so far is on the disk.
@@ -75,7 +114,7 @@ class Ledger:
         Raises:
             ConfigError: It could not be written.
         """
-        self._writer.sync()
+        self._writer.ask(durable=True).result()
 
     def close(self) -> None:
         """Write what is left and close the file; a second call does nothing.
@@ -119,6 +158,16 @@ class Ledger:
         """
         return self._latest(DECISIONS, run, limit)
 
+    def effects(self, run: str | None = None) -> tuple[EffectRow, ...]:
+        """The acts in the order they were first recorded, each as it was last; without an outcome it may have happened.
+
+        Args:
+            run: Only those of this run.
+        """
+        latest = "JOIN (SELECT min(seq) AS first, max(seq) AS last FROM effects GROUP BY id) ON seq = last"
+        where, values = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        return self._rows(EFFECTS, f"{latest} {where} ORDER BY first", values)
+
     def decision(self, decision: str) -> DecisionRow | None:
         """The decision of this id, or None."""
         return next(iter(self._rows(DECISIONS, "WHERE id = ?", (decision,))), None)
@@ -158,12 +207,12 @@ class Ledger:
         """
         with self.reading() as connection:
             # In two halves, since SQLite's sum overflows where money does not.
-            query = f"SELECT sum(cost / ?1), sum(cost % ?1), sum({UNPRICED}) FROM calls WHERE run = ?2"  # noqa: S608 - our own words
-            high, low, unknown = connection.execute(query, (HALF, run)).fetchone()
+            query = f"SELECT sum(cost / ?), sum(cost % ?), sum({UNPRICED}) FROM calls WHERE run = ?"  # noqa: S608 - our own words
+            high, low, unknown = connection.execute(query, (HALF, HALF, run)).fetchone()
         return (high or 0) * HALF + (low or 0), unknown or 0
 
     def verify(self) -> list[Break]:
-        """Find every decision, call and handoff that was edited, removed or moved since it was recorded."""
+        """Find every decision, call, handoff and act that was edited, removed or moved since it was recorded."""
         with self.reading() as connection:
             return list(breaks(connection))
 
@@ -175,15 +224,8 @@ class Ledger:
             ConfigError: Rows could not be written, or the file cannot be read.
         """
         self._writer.settle()
-        with self._lock:
-            try:
-                self._reader.execute("BEGIN")
-                try:
-                    yield self._reader
-                finally:
-                    self._reader.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                raise explain(self.path, error) from error
+        with self._reader.reading() as connection:
+            yield connection
 
     def _latest(self, table: Table, run: str | None, limit: int | None) -> tuple[Any, ...]:
         where, values = ("", ()) if run is None else ("WHERE run = ?", (run,))
@@ -196,7 +238,7 @@ class Ledger:
             return tuple([table.decode(found) for found in connection.execute(query, values)])
 
 
-def _drop(writer: Writer, reader: Connection | None) -> None:
+def _drop(writer: Writer, reader: Access | None) -> None:
     writer.stop()
     if reader is not None:
         reader.close()

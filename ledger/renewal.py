@@ -95,8 +95,9 @@ def _room(connection: Connection, renewal: Renewal, spent: int, change: int) -> 
 def _write(connection: Connection, renewal: Renewal, owner: str, spent: int, held: int, amount: int) -> None:
     names = list(renewal.scopes)
     connection.executemany(
-        "INSERT INTO scopes (name, spent, reserved) VALUES (?1, ?2, ?3) "
-        "ON CONFLICT (name) DO UPDATE SET spent = min(spent + ?2, ?4), reserved = reserved + ?3",
+        "INSERT INTO scopes (name, spent, reserved) VALUES (?, ?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET spent = min(spent + excluded.spent, ?), "
+        "reserved = reserved + excluded.reserved",
         [(name, spent, amount - held, MOST) for name in names],
     )
     if not amount:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .connection import Access, Connection
+from .access import Access
+from .connection import Connection
+from .forks import begin_anew
 
 __all__ = ["MOST", "FileStore", "Gone", "MemoryStore", "Short", "Store", "counted", "exceeds"]
 
@@ -33,10 +35,13 @@ class Short:
 class Store(Protocol):
     """Counts amounts in scopes; each method happens as a whole or not at all, whoever else calls one."""
 
+    def begin(self, reservation: str, scopes: Mapping[str, int | None], amount: int) -> bool:
+        """Reserve for a call that goes out at once, if that takes no wait for a file; else False."""
+
     def reserve(
-        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
+        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str | None, *, sent: bool = False
     ) -> Short | None:
-        """Reserve in every scope, or say which has not enough left."""
+        """Reserve in every scope, or say which has not enough left; without an owner it is this process's."""
 
     def mark_sent(self, reservation: str) -> bool:
         """Note that the call is on its way; False when the reservation is closed."""
@@ -47,7 +52,7 @@ class Store(Protocol):
     def totals(self, scope: str) -> tuple[int, int]:
         """What is spent, and what is reserved."""
 
-    def reclaim(self, gone: Gone) -> int:
+    def reclaim(self, gone: Gone, patience: float | None = None) -> int:
         """Close what nobody will close any more, charging what was sent, and return how many that were."""
 
     def shut(self) -> None:
@@ -64,12 +69,31 @@ class MemoryStore:
     """Counts for this process alone; its reservations end with it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, since a call that is dropped gives back what it reserved from within the garbage collector.
+        self._lock = threading.RLock()
         self._scopes: dict[str, _Scope] = {}
         self._open: dict[str, tuple[tuple[str, ...], int]] = {}
+        begin_anew(self)
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: what is spent counts there too, what is reserved is the parent's."""
+        self._lock = threading.RLock()
+        self._open = {}
+        for scope in self._scopes.values():
+            scope.reserved = 0
+
+    def begin(self, reservation: str, scopes: Mapping[str, int | None], amount: int) -> bool:
+        """Reserve in every scope if there is enough left."""
+        return self.reserve(reservation, scopes, amount) is None
 
     def reserve(
-        self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
+        self,
+        reservation: str,
+        scopes: Mapping[str, int | None],
+        amount: int,
+        owner: str | None = None,
+        *,
+        sent: bool = False,
     ) -> Short | None:
         """Reserve in every scope, or say which has not enough left."""
         with self._lock:
@@ -106,7 +130,7 @@ class MemoryStore:
             found = self._scopes.get(scope) or _Scope()
             return found.spent, found.reserved
 
-    def reclaim(self, gone: Gone) -> int:
+    def reclaim(self, gone: Gone, patience: float | None = None) -> int:
         """Nothing: the owners are in this process, which runs."""
         return 0
 
@@ -121,14 +145,16 @@ class FileStore:
         path: The ledger.
 
     Attributes:
-        access: The file.
+        access: Changes the file.
+        reader: Reads it, without waiting for whoever changes it.
 
     Raises:
         ConfigError: The file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
-        self.access = Access(path, "budgets")
+        self.access = Access(path)
+        self.reader = Access(path, reading=True)
 
     def reserve(
         self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str, *, sent: bool = False
@@ -144,8 +170,8 @@ class FileStore:
                 (reservation, owner, amount, int(sent), time.time()),
             )
             connection.executemany(
-                "INSERT INTO scopes (name, spent, reserved) VALUES (?, 0, ?2) "
-                "ON CONFLICT (name) DO UPDATE SET reserved = reserved + ?2",
+                "INSERT INTO scopes (name, spent, reserved) VALUES (?, 0, ?) "
+                "ON CONFLICT (name) DO UPDATE SET reserved = reserved + excluded.reserved",
                 [(name, amount) for name in scopes],
             )
             connection.executemany(
@@ -162,35 +188,35 @@ class FileStore:
     def close(self, reservation: str, charge: Callable[[int], int]) -> int | None:
         """End a reservation, charging what ``charge`` makes of its amount; None when it was closed before."""
         with self.access.changing() as connection:
-            found = connection.execute("SELECT amount FROM reservations WHERE id = ?", (reservation,)).fetchone()
-            if found is None:
-                return None
-            return _end(connection, reservation, found[0], charge(found[0]))
+            return _end(connection, reservation, charge)
 
-    def totals(self, scope: str) -> tuple[int, int]:
-        """What is spent, and what is reserved."""
-        found = self.access.read("SELECT spent, reserved FROM scopes WHERE name = ?", scope)
-        return found[0] if found else (0, 0)
+    def totals(self, scope: str, reservations: Iterable[str] = ()) -> tuple[int, int, set[str]]:
+        """What is spent, what is reserved, and which of the reservations are open."""
+        query = "SELECT 1 FROM reservations WHERE id = ?"
+        with self.reader.reading() as connection:
+            there = {one for one in reservations if connection.execute(query, (one,)).fetchone()}
+            return *counted(connection, scope), there
 
-    def reclaim(self, gone: Gone) -> int:
+    def reclaim(self, gone: Gone, patience: float | None = None) -> int:
         """Close what nobody will close any more, charging what was sent, and return how many that were."""
         # Asked before the file is locked: seldom is anybody gone, and looking for processes takes its time.
-        owners = [owner for (owner,) in self.access.read("SELECT DISTINCT owner FROM reservations")]
+        owners = [owner for (owner,) in self.reader.read("SELECT DISTINCT owner FROM reservations")]
         before = [(owner, time) for owner, time in zip(owners, map(gone, owners), strict=True) if time is not None]
         if not before:
             return 0
         closed = 0
-        with self.access.changing() as connection:
+        with self.access.changing(patience=patience) as connection:
             for owner, time in before:
-                query = "SELECT id, amount, sent FROM reservations WHERE owner = ? AND at < ?"
-                for reservation, amount, sent in connection.execute(query, (owner, time)).fetchall():
-                    _end(connection, reservation, amount, amount if sent else 0)
+                query = "SELECT id, sent FROM reservations WHERE owner = ? AND at < ?"
+                for reservation, sent in connection.execute(query, (owner, time)).fetchall():
+                    _end(connection, reservation, (lambda amount: amount) if sent else (lambda _: 0))
                     closed += 1
         return closed
 
     def shut(self) -> None:
         """Close the file."""
         self.access.close()
+        self.reader.close()
 
 
 def exceeds(cap: int | None, spent: int, reserved: int, amount: int) -> bool:
@@ -205,11 +231,19 @@ def counted(connection: Connection, scope: str) -> tuple[int, int]:
     return (0, 0) if found is None else (found[0], found[1])
 
 
-def _end(connection: Connection, reservation: str, amount: int, charged: int) -> int:
+def _end(connection: Connection, reservation: str, charge: Callable[[int], int]) -> int | None:
+    """End a reservation, charging what ``charge`` makes of its amount; None when it is not there any more.
+
+    Must run inside a transaction.
+    """
+    found = connection.execute("SELECT amount FROM reservations WHERE id = ?", (reservation,)).fetchone()
+    if found is None:
+        return None
+    charged = charge(found[0])
     connection.execute(
         "UPDATE scopes SET reserved = reserved - ?, spent = min(spent + ?, ?) "
         "WHERE name IN (SELECT scope FROM reserved_in WHERE reservation = ?)",
-        (amount, charged, MOST, reservation),
+        (found[0], charged, MOST, reservation),
     )
     connection.execute("DELETE FROM reservations WHERE id = ?", (reservation,))
     return charged

@@ -1,4 +1,4 @@
-"""What the ledger keeps: a row a run, a decision, a call, and an item handed to a person."""
+"""What the ledger keeps: a row a run, a decision, a call, an act, and an item handed to a person."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from ..configs.catalogue import Usage
 
-__all__ = ["ROUTER", "CallRow", "DecisionRow", "HandoffRow", "RunRow"]
+__all__ = ["ROUTER", "CallRow", "DecisionRow", "EffectRow", "HandoffRow", "RunRow"]
 
 ROUTER: Final = "(router)"
 """The agent of the calls that routing makes for itself; in brackets, as nobody names an agent."""
@@ -15,7 +15,15 @@ ROUTER: Final = "(router)"
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run of a workflow or agent. Times are seconds since the epoch, UTC."""
+    """One run of a workflow or agent, with what bounds it when it is taken up again.
+
+    Times are seconds since the epoch, UTC.
+
+    Attributes:
+        max_cost: Picodollars (1e-12 USD) the run may spend in all its parts, None without a cap.
+        max_steps: Supersteps of the graph that each part may take, None where nobody said.
+        timeout: Seconds that each part may take, None without a bound.
+    """
 
     id: str
     target: str
@@ -25,6 +33,9 @@ class RunRow:
     user: str = ""
     tags: tuple[str, ...] = ()
     user_class: str = "default"
+    max_cost: int | None = None
+    max_steps: int | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +116,27 @@ class HandoffRow:
     reason: str
     summary: str
     done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """One act of a tool that does more than read, recorded before it is carried out.
+
+    To tell what came of it, record it again with an outcome; one without may have happened.
+
+    Attributes:
+        effect: What the tool does, an `Effect` value.
+        digest: What tells this act from others, made of the tool and its arguments; never the arguments themselves.
+        at: When it was about to begin, in seconds since the epoch.
+        outcome: How it ended, in a word or a line; empty until that is known.
+    """
+
+    id: str
+    run: str
+    step: str
+    agent: str
+    tool: str
+    effect: str
+    digest: str
+    at: float
+    outcome: str = ""

@@ -8,13 +8,14 @@ from typing import Any
 
 from ..configs.catalogue import MOST_TOKENS, Usage
 from ..configs.words import FailureKind
-from .coding import described
-from .rows import CallRow, DecisionRow, HandoffRow, RunRow
+from .coding import Table, described
+from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = [
     "CALLS",
     "CHAINED",
     "DECISIONS",
+    "EFFECTS",
     "HALF",
     "HANDOFFS",
     "RUNS",
@@ -67,8 +68,8 @@ def _make_call(values: tuple[Any, ...]) -> CallRow:
 
 
 def _make_run(values: tuple[Any, ...]) -> RunRow:
-    *rest, tags, user_class = values
-    return RunRow(*(*rest, tuple(json.loads(tags)), user_class))
+    head, tags, tail = values[:6], values[6], values[7:]
+    return RunRow(*(*head, tuple(json.loads(tags)), *tail))
 
 
 def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
@@ -77,7 +78,11 @@ def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
 
 
 RUNS = described(
-    "runs", RunRow, "id target:free started:real ended:real status user:free tags:tags user_class", _make_run
+    "runs",
+    RunRow,
+    "id target:free started:real ended:real status user:free tags:tags user_class max_cost:int max_steps:int "
+    "timeout:real",
+    _make_run,
 )
 DECISIONS = described(
     "decisions",
@@ -97,9 +102,15 @@ CALLS = described(
     _read_call,
 )
 HANDOFFS = described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool", _make_handoff)
+EFFECTS = described(
+    "effects",
+    EffectRow,
+    "id run step agent tool effect digest at:real outcome:free",
+    lambda values: EffectRow(*values),
+)
 
-TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS)}
-CHAINED = (DECISIONS, CALLS, HANDOFFS)
+TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS)}
+CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)
 """The tables that are only ever added to, each row sealed by the hash of all before it."""
 
 
@@ -133,20 +144,27 @@ _BUDGETS = (
 
 
 _USER_CLASS = '"user_class" TEXT'
+_RUN_BOUNDS = ('"max_cost" INTEGER', '"max_steps" INTEGER', '"timeout" REAL')
 _FURTHER = '"usage_further" TEXT'
 
 
 def _schema() -> tuple[str, ...]:
-    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1).replace(f", {_USER_CLASS}", "")
-    statements = [f"CREATE TABLE runs ({runs})"]
-    for table in CHAINED:
-        name, definition = table.name, table.definition.replace(f", {_FURTHER}", "")
-        # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
-        statements.append(f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {definition}, chain TEXT NOT NULL)")
-        statements.append(f"CREATE INDEX {name}_run ON {name} (run)")
-        statements.append(f"CREATE INDEX {name}_id ON {name} (id)")
-    statements.append("CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)")
-    return (*statements, *_BUDGETS)
+    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1)
+    for later in (_USER_CLASS, *_RUN_BOUNDS):
+        runs = runs.replace(f", {later}", "")
+    heads = "CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)"
+    chained = [statement for table in (DECISIONS, CALLS, HANDOFFS) for statement in _chained(table)]
+    return (f"CREATE TABLE runs ({runs})", *chained, heads, *_BUDGETS)
+
+
+def _chained(table: Table) -> tuple[str, ...]:
+    # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
+    name, definition = table.name, table.definition.replace(f", {_FURTHER}", "")
+    return (
+        f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {definition}, chain TEXT NOT NULL)",
+        f"CREATE INDEX {name}_run ON {name} (run)",
+        f"CREATE INDEX {name}_id ON {name} (id)",
+    )
 
 
 _HEALTH = (
@@ -174,9 +192,12 @@ _BATCHES = (
 """Work that providers do by and by: what was handed in together, the parts that went to one model each, and what was
 asked. A question is kept until it is answered, an answer until its batch is forgotten."""
 
+_BOUNDS = tuple(f"ALTER TABLE runs ADD COLUMN {column}" for column in _RUN_BOUNDS)
+"""What bounds a run whoever takes it up again."""
+
 _USAGE = (f"ALTER TABLE calls ADD COLUMN {_FURTHER}",)
 """What a call used beyond the four counts; null in the rows of before, which their seals leave out."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), _USAGE)
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)))
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

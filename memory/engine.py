@@ -8,9 +8,11 @@ collection tells the others to open it anew before they use its index.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,17 +98,23 @@ class Engine:
             self._where = f"Chroma server {host}:{port}"
         self._guard = threading.Lock()  # over _session, _seen and users; held for moments only
         self._write_lock = threading.Lock()
+        self._session: _Session | None = None
+        self._seen = 0
         if path is not None:
             _claim(path)
         with self._flock(fcntl.LOCK_EX):
-            self._seen = self._count()
-            self._session = self._open()
+            self._catch_up()
+        _engines.add(self)
 
     @contextmanager
     def reading(self) -> Iterator[Collection]:
         """Lend the collection for ids, metadata and documents, which Chroma always reads afresh."""
+        if self._session is None:
+            with self._flock(fcntl.LOCK_SH):
+                self._catch_up()
         with self._guard:
             session = self._session
+            assert session is not None  # noqa: S101 - opened above, and never taken away but by a fork
             session.users += 1
         try:
             yield session.collection
@@ -118,7 +126,7 @@ class Engine:
     @contextmanager
     def searching(self) -> Iterator[Collection]:
         """Lend the collection for vector queries, opened anew if another process or store has written since."""
-        if self._count() != self._seen:
+        if self._session is None or self._count() != self._seen:
             # Shared with other readers but not with a writer, who may be saving the index files now.
             with self._flock(fcntl.LOCK_SH):
                 self._catch_up()
@@ -141,7 +149,16 @@ class Engine:
     def close(self) -> None:
         """Let go of Chroma as soon as nobody uses it; idempotent."""
         with self._guard:
-            self._retire(self._session)
+            if self._session is not None:
+                self._retire(self._session)
+
+    def anew(self) -> None:
+        """Begin anew in a forked child, in which none of Chroma's threads run."""
+        if self._session is not None:
+            # The parent's: not even the end of the process may close it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+            self._session = None
+        self._guard, self._write_lock = threading.Lock(), threading.Lock()
 
     @property
     def _counter(self) -> Path:
@@ -160,12 +177,16 @@ class Engine:
         """Open the collection anew if somebody else has written; call with the file lock held."""
         with self._guard:
             count = self._count()
-            if count == self._seen:
+            stale = self._session
+            if stale is not None and count == self._seen:
                 return
-            stale, self._session, self._seen = self._session, self._open(), count
-            self._retire(stale)
+            self._session, self._seen = self._open(), count
+            if stale is not None:
+                self._retire(stale)
 
     def _open(self) -> _Session:
+        if self._settings.chroma_server_host is None:
+            _check_process(self._where)
         try:
             session = _Session(self._settings, self._name, self._metadata)
         except (OSError, ValueError, ChromaError, httpx.HTTPError) as error:
@@ -205,7 +226,32 @@ class Engine:
             fcntl.flock(descriptor, how)
             yield
         finally:
+            # Said, not left to the closing: a child forked meanwhile has it open too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_opened_by: int | None = None
+
+
+def _check_process(where: str) -> None:
+    """Refuse what would never end: Chroma's threads, which load its index, are made once and do not survive a fork."""
+    global _opened_by
+    if _opened_by not in (None, os.getpid()):
+        raise ConfigError(
+            f"{where} cannot be used here: this process was forked from one that had opened a memory folder, which "
+            "Chroma does not survive; open it only after the fork, start processes by spawn, or use a Chroma server"
+        )
+    _opened_by = os.getpid()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _claim(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from ..configs.errors import ConfigError
 from ..configs.words import Effect
 from .base import DECLARED, Declaration, EffectRule, ToolFailed
+from .exits import Exits
+from .threads import THREADS, in_thread
 
 __all__ = ["declare", "tool"]
 
@@ -62,8 +65,12 @@ def tool(
     """Make a LangChain tool of a typed function, sync or async, and declare what it does.
 
     The docstring tells the model what the tool is for; an ``Args:`` section in Google's style describes the
-    arguments, which pydantic validates. `ToolFailed` is told to the model; every other exception propagates.
-    An async function can also be called with ``invoke``, from a thread that runs no event loop.
+    arguments, which pydantic validates. `ToolFailed` is told to the model, and so is what would end more than the
+    tool (``sys.exit``, KeyboardInterrupt, StopIteration); every other exception propagates.
+
+    Under ``ainvoke`` a sync function runs in a thread of its own, so it may block, and may call agents with ``invoke``.
+    An async function runs on the event loop and stops all other runs while it blocks: await there, or make it sync.
+    It can also be called with ``invoke``.
 
     Args:
         function: The function; absent when used as ``@tool(effect=...)``.
@@ -91,10 +98,12 @@ def tool(
         )
     if not (description or inspect.getdoc(function)):
         raise ConfigError(f"the tool {function.__name__!r} needs a docstring: it is what the model reads")
+    name = name or function.__name__
     is_async = inspect.iscoroutinefunction(function)
+    coroutine = _told_async(function, name) if is_async else _in_thread(_told(function, name))
     made = StructuredTool.from_function(
-        func=_driven(function) if is_async else _told(function),
-        coroutine=_told_async(function) if is_async else None,
+        func=_driven(coroutine) if is_async else _told(function, name),
+        coroutine=coroutine,
         name=name,
         description=description,
         parse_docstring=True,
@@ -143,36 +152,53 @@ def _effect_named(name: str, tool_name: str) -> Effect:
         ) from None
 
 
-def _told(function: Function) -> Function:
+def _told(function: Function, name: str) -> Function:
     """Have `ToolFailed` reach the model: LangChain tells it a ToolException."""
 
     @functools.wraps(function)
     def told(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            with Exits(name):
+                return function(*args, **kwargs)
         except ToolFailed as failure:
             raise ToolException(str(failure)) from failure
 
     return told
 
 
-def _told_async(function: Function) -> Function:
+def _told_async(function: Function, name: str) -> Function:
     @functools.wraps(function)
     async def told(*args: Any, **kwargs: Any) -> Any:
         try:
-            return await function(*args, **kwargs)
+            with Exits(name):
+                return await function(*args, **kwargs)
         except ToolFailed as failure:
             raise ToolException(str(failure)) from failure
 
     return told
 
 
-def _driven(function: Function) -> Function:
-    """Derive the sync form, which LangChain does not."""
-    told = _told_async(function)
+def _in_thread(function: Function) -> Function:
+    """Derive the async form: LangChain's own waits for one of the event loop's few threads."""
 
     @functools.wraps(function)
+    async def threaded(*args: Any, **kwargs: Any) -> Any:
+        return await in_thread(function, *args, **kwargs)
+
+    return threaded
+
+
+def _driven(coroutine: Function) -> Function:
+    """Derive the sync form, which LangChain does not."""
+
+    @functools.wraps(coroutine)
     def driven(*args: Any, **kwargs: Any) -> Any:
-        return asyncio.run(told(*args, **kwargs))
+        def drive() -> Any:
+            return asyncio.run(coroutine(*args, **kwargs))
+
+        if asyncio._get_running_loop() is None:
+            return drive()
+        # A loop is running in this thread, and there can be no second one.
+        return THREADS.submit(contextvars.copy_context().run, drive).result()
 
     return driven

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.simulator import Fault, Match, Rule, Scenario, Simulator
+from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, Usage
+from pointsman.simulator.request import ToolCall
 
 Run = Callable[..., Any]
 VENDORS = ("anthropic", "openai", "google")
@@ -114,15 +115,17 @@ def test_a_rejection_reaches_the_agent_with_its_reason(pointsman: Run, desk: Pat
     assert (unknown.exit_code, act["id"] in unknown.stderr) == (2, True)
 
     done = pointsman("resume", pending["run"], "--reject", act["id"], "--reason", "bob pays well")
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert "bob pays well" in done.stdout
+    assert "rejected, 1 steps" in done.stderr
     assert not (desk / "deleted.txt").exists()
 
 
 def test_with_approval_denied_nothing_critical_happens(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     ended = pointsman("run", "desk.py:clerk", "delete account bob", "--approval", "deny")
 
-    assert ended.exit_code == 0
+    assert ended.exit_code == 1
+    assert "rejected, 1 steps" in ended.stderr
     assert not (desk / "deleted.txt").exists()
 
 
@@ -399,3 +402,102 @@ def test_a_cap_that_bounds_nothing_is_refused_before_anything_runs(
 
     assert (ended.exit_code, ended.stdout, len(vendors.log)) == (2, "", 0)
     assert "bounds nothing: give USD" in ended.stderr or "greater than or equal to 0" in ended.stderr
+
+
+CLASSES = "routing:\n  classes:\n    guest: {max_cost: 0.00001}\n    gold: {max_cost: 2}\n"
+
+
+@pytest.fixture
+def classes(desk: Path) -> Path:
+    """A project whose routing knows classes of users."""
+    (desk / "configs").mkdir()
+    (desk / "configs" / "routing.yaml").write_text(CLASSES)
+    return desk
+
+
+def _listed(pointsman: Run) -> list[Any]:
+    made: list[Any] = json.loads(pointsman("runs", "--json").stdout)
+    return made
+
+
+def test_every_flag_of_run_reaches_the_run_and_resume_keeps_it(
+    pointsman: Run, classes: Path, vendors: Simulator
+) -> None:
+    words = ["--max-cost", "1.5", "--max-steps", "40", "--timeout", "90", "--user", "ann", "--user-class", "gold"]
+    asked = pointsman("run", "desk.py:clerk", "delete account bob", *words, "--tag", "a", "--tag", "b")
+    assert asked.exit_code == 4
+    from pointsman.ledger import Ledger
+
+    def row() -> Any:
+        with Ledger(classes / ".pointsman" / "ledger.db") as ledger:
+            return ledger.runs()[0]
+
+    before = row()
+    kept = (before.max_cost, before.max_steps, before.timeout, before.user, before.user_class, before.tags)
+    assert kept[:5] == (1_500_000_000_000, 40, 90.0, "ann", "gold")
+    assert kept[5][:2] == ("a", "b")
+    done = pointsman("resume", before.id, "--approve", "all")
+    assert done.exit_code == 0, done.stderr
+    after = row()
+    assert (after.max_cost, after.max_steps, after.timeout, after.user, after.user_class, after.tags) == kept
+
+    pointsman(
+        "resume", before.id, "--max-cost", "3", "--max-steps", "9", "--timeout", "8", "--user", "eve", "--tag", "c"
+    )
+    new = row()
+    assert (new.max_cost, new.max_steps, new.timeout, new.user) == (3 * 10**12, 9, 8.0, "eve")
+    assert (new.user_class, new.tags) == ("gold", (*kept[5], "c"))
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["run", "batch"])
+def test_the_bounds_of_a_class_of_users_hold(pointsman: Run, classes: Path, vendors: Simulator, batch: bool) -> None:
+    (classes / "some.csv").write_text("text\ngood morning\n")
+    what = ["--batch", "some.csv"] if batch else ["good morning"]
+    ended = pointsman("run", "desk.py:helper", *what, "--user-class", "guest", "--user", "ann", "--tag", "a")
+    assert ended.exit_code == 3
+    assert "$0.00001" in ended.stderr
+    (row,) = _listed(pointsman)
+    assert (row["user"], row["tags"][0]) == ("ann", "a")
+    wrong = pointsman("run", "desk.py:helper", *what, "--user-class", "guets")
+    assert (wrong.exit_code, "did you mean 'guest'" in wrong.stderr) == (2, True)
+
+
+def test_what_a_verifier_doubts_ends_with_code_4_alone_and_in_a_batch(
+    pointsman: Run, desk: Path, vendors: Simulator
+) -> None:
+    (desk / "judge.py").write_text(
+        "from pointsman import Agent\njudge = Agent('judge', tier='economy', kind='decide', instructions='Judge.')\n"
+    )
+    doubt = {"name": "Verdict", "arguments": {"ok": False, "reason": "it is made up"}}
+    vendors.scenario = Scenario(
+        rules=(
+            Rule(match=Match(contains_any_message="You check another"), answer=Answer(tool_calls=(ToolCall(**doubt),))),
+        )
+    )
+    ended = pointsman("run", "judge.py:judge", "add it up")
+    assert ended.exit_code == 4
+    assert "step s1 (judge) was handed over" in ended.stdout
+    assert "a person must go on: pointsman queue" in ended.stderr
+    (desk / "some.csv").write_text("text\nadd it up\n")
+    batch = pointsman("run", "judge.py:judge", "--batch", "some.csv", "--json")
+    assert batch.exit_code == 4
+    assert json.loads(batch.stdout)["handed_over"] == 1
+    assert json.loads(batch.stdout)["rows"][0]["steps"][0]["doubt"] == "it is made up"
+    assert len(json.loads(pointsman("queue", "--json").stdout)) == 2
+
+
+def test_what_failed_counts_against_the_cap_of_a_batch(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    # The second step of each row fails after the first, which is dear, has been paid.
+    dear = Answer(text="so it is", usage=Usage(input=20_000, output=4_000))
+    vendors.scenario = Scenario(
+        rules=(Rule(match=Match(contains="step:s1"), fault=Fault("bad_request")), Rule(answer=dear))
+    )
+    (desk / "some.csv").write_text("text\n" + "good morning\n" * 40)
+    ended = pointsman("run", "desk.py:flow", "--batch", "some.csv", "--max-cost", "0.3", "--json")
+    assert ended.exit_code == 3
+    worked = len(json.loads(ended.stdout)["rows"])
+    assert 0 < worked < 40
+    from pointsman.ledger import Ledger
+
+    with Ledger(desk / ".pointsman" / "ledger.db") as ledger:
+        assert 0 < sum(ledger.run_cost(row.id)[0] for row in ledger.runs()) <= 0.3 * 10**12

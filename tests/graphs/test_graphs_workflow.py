@@ -191,13 +191,17 @@ def test_an_approval_of_other_arguments_does_nothing(runtime: Make, simulator: S
     assert ran == []
 
 
-def test_a_rejected_act_is_not_done_and_the_model_is_told_why(runtime: Make, simulator: Simulator) -> None:
+def test_a_step_whose_act_is_rejected_is_not_done_and_says_why(runtime: Make, simulator: Simulator) -> None:
     flow, home = _deleting(simulator), runtime()
     stopped = flow.run("Delete order A-1", runtime=home)
     (act,) = stopped.pending
     answer = {act.id: {"decision": "reject", "digest": act.digest, "reason": "wrong customer"}}
-    assert flow.resume(stopped.run, answer, runtime=home).status == "done"
-    assert ran == []
+    result = flow.resume(stopped.run, answer, runtime=home)
+    (step,) = result.steps
+    assert (result.status, step.status, ran) == ("rejected", "rejected", [])
+    assert "delete_order was rejected: a person refused this call: wrong customer" in step.note
+    assert result.output.startswith("Done.\n\nMissing:\n- step s1 (cleaner) was rejected")
+    assert home.ledger.run(result.run).status == "rejected"  # type: ignore[union-attr]
 
 
 def test_an_edited_act_runs_with_the_persons_arguments(runtime: Make, simulator: Simulator) -> None:
@@ -290,7 +294,7 @@ def test_early_steps_go_cheaper_so_that_the_risky_one_to_come_stays_funded(runti
     flow = Workflow("desk", agents=[reader, judge])
     dear = {"routing.rules": [{"id": "all", "reason": "test", "tier": "advanced"}]}
     rich = flow.run("Look at order A-1", max_cost=5, runtime=runtime(**dear))
-    scarce = flow.run("Look at order A-1", max_cost=0.085, runtime=runtime(**dear))
+    scarce = flow.run("Look at order A-1", max_cost=0.114, runtime=runtime(**dear))
     tiers = [{call.agent: call.tier for call in result.calls} for result in (rich, scarce)]
     assert (tiers[0]["reader"], tiers[0]["judge"]) == ("advanced", "frontier")
     assert (tiers[1]["reader"], tiers[1]["judge"]) == ("standard", "frontier")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pointsman.ledger.ledger import Ledger
-from pointsman.ledger.rows import CallRow, DecisionRow, HandoffRow, RunRow
+from pointsman.ledger.rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 Rows = Callable[..., Any]
+Script = Callable[..., str]
 
 
 class Make:
@@ -40,6 +46,14 @@ class Make:
             "policy_hash": "00", "price_version": "",
         }  # fmt: skip
         return DecisionRow(**{**base, **fields})
+
+    def effect(self, **fields: Any) -> EffectRow:
+        number = next(self._numbers)
+        base: dict[str, Any] = {
+            "id": f"effect{number}", "run": "r", "step": "s", "agent": "a", "tool": "send", "effect": "external",
+            "digest": f"d{number}", "at": 1000.0 + number,
+        }  # fmt: skip
+        return EffectRow(**{**base, **fields})
 
     def handoff(self, **fields: Any) -> HandoffRow:
         number = next(self._numbers)
@@ -71,3 +85,41 @@ def either(request: pytest.FixtureRequest, path: Path) -> Iterator[Ledger]:
     """A ledger in a file, and one in memory."""
     with Ledger(path if request.param == "file" else None) as opened:
         yield opened
+
+
+@pytest.fixture
+def script() -> Script:
+    """Runs Python in a process of its own, and gives what it says once it has ended well."""
+
+    def run(code: str, *arguments: object, seconds: float = 90.0) -> str:
+        # Pythons from 3.12 on warn of every fork while threads run, which is what is tried.
+        command = [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            textwrap.dedent(code),
+            *map(str, arguments),
+        ]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return ended.stdout
+
+    return run
+
+
+@pytest.fixture
+def as_of_version_2() -> Callable[[Path], None]:
+    """Turns a ledger's file into one that version 2 of the tables has left."""
+
+    def turn(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute("ALTER TABLE calls DROP COLUMN usage_further")
+            for column in ("max_cost", "max_steps", "timeout"):
+                raw.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+            raw.execute("DROP TABLE effects")
+            raw.execute("DELETE FROM heads WHERE name = 'effects'")
+            raw.execute("PRAGMA user_version = 2")
+            raw.commit()
+
+    return turn

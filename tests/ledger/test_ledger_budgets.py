@@ -443,23 +443,3 @@ def test_budgets_and_a_ledger_work_in_one_file_side_by_side(
         assert len(ledger.calls()) == 300
         assert ledger.verify() == []
     assert budgets.totals("run:a") == (900, 0)
-
-
-def test_a_forked_child_is_told_to_open_the_budgets_again(path: Path) -> None:
-    code = """
-        import os, sys
-        from pathlib import Path
-        from pointsman.configs.errors import PointsmanError
-        from pointsman.ledger.budgets import Budgets
-
-        budgets = Budgets(Path(sys.argv[1]))
-        if os.fork():
-            os.wait()
-        else:
-            try:
-                budgets.reserve({}, 1)
-            except PointsmanError as error:
-                os.write(1, str(error).encode())
-            os._exit(0)
-    """
-    assert "open them again" in python(code, path).communicate(timeout=60)[0]

@@ -196,10 +196,10 @@ def test_a_hundred_thousand_calls_are_reported(make: Any) -> None:
             ledger.record(row)
         ledger.flush()
         # Multiplied by SQL, which is faster than recording them; the chain does not matter here.
-        with ledger._writer.lock:
-            columns = [name for _, name, *_ in ledger._writer.connection.execute("PRAGMA table_info(calls)")][1:]
+        with ledger._writer.access.changing() as connection:
+            columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(calls)")][1:]
             names = ", ".join(f'"{name}"' for name in columns)
             numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99)"
-            ledger._writer.connection.execute(f"INSERT INTO calls ({names}) {numbers} SELECT {names} FROM calls, n")
+            connection.execute(f"INSERT INTO calls ({names}) {numbers} SELECT {names} FROM calls, n")
         found = report(ledger)
     assert found.totals.calls == 100_000

@@ -1,0 +1,87 @@
+"""Containment: a tool of any make blocks only its own thread and ends only itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import lru_cache, wraps
+from types import new_class
+from typing import TYPE_CHECKING, Any
+
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+
+from ..tools.base import ToolFailed
+from ..tools.exits import Exits
+from ..tools.threads import in_thread
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import ToolCallRequest
+    from langgraph.types import Command
+
+__all__ = ["ContainmentMiddleware"]
+
+
+class ContainmentMiddleware(AgentMiddleware[Any, Any]):
+    """Do for tools of any make what `pointsman.tool` does for its own.
+
+    A tool without async code of its own runs in a thread of its own: LangChain would take one of the event loop's few,
+    and tools that wait for other tools would wait for ever. What would end more than the tool is told to the model.
+    """
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Run the tool where the caller stands, which is a thread already."""
+        try:
+            with Exits(request.tool_call["name"]):
+                return handler(request)
+        except ToolFailed as failure:
+            return _told(request, failure)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """Run the tool, in a thread of its own where it may block."""
+        if request.tool is not None:
+            request = request.override(tool=_contained(request.tool))
+        try:
+            with Exits(request.tool_call["name"]):
+                return await handler(request)
+        except ToolFailed as failure:
+            return _told(request, failure)
+
+
+def _contained(tool: BaseTool) -> BaseTool:
+    """Another look at the same tool, whose state it shares, with its async form contained."""
+    look = object.__new__(_kind(type(tool), getattr(tool, "coroutine", None) is not None))
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+        object.__setattr__(look, slot, getattr(tool, slot))
+    return look
+
+
+@lru_cache(maxsize=256)
+def _kind(kind: type[BaseTool], has_coroutine: bool) -> type[BaseTool]:
+    derived = kind._arun is BaseTool._arun
+    if kind._arun in (StructuredTool._arun, Tool._arun):
+        derived = not has_coroutine
+
+    async def ainvoke(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        return await in_thread(self.invoke, *args, **kwargs)
+
+    # LangChain gives it a task of its own, out of which some exits would end the event loop.
+    @wraps(kind._arun)
+    async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        with Exits(self.name):
+            return await kind._arun(self, *args, **kwargs)
+
+    own: dict[str, Any] = {"_arun": _arun}
+    if derived and kind.ainvoke in (BaseTool.ainvoke, StructuredTool.ainvoke, Tool.ainvoke):
+        own = {"ainvoke": ainvoke}
+    made: type[BaseTool] = new_class(kind.__name__, (kind,), exec_body=lambda space: space.update(own))
+    return made
+
+
+def _told(request: ToolCallRequest, failure: ToolFailed) -> ToolMessage:
+    call = request.tool_call
+    return ToolMessage(str(failure), name=call["name"], tool_call_id=call["id"], status="error")

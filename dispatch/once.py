@@ -1,0 +1,51 @@
+"""Parts made at their first use, once, whichever threads ask and whether or not the process has forked meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Self, TypeVar, overload
+
+from ..ledger.forks import Lock, begin_anew
+
+__all__ = ["Once"]
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """A `functools.cached_property` whose second caller waits for the first.
+
+    Since Python 3.12 the standard one makes a part for each, and before that its lock can be held for ever in a forked
+    child.
+
+    Args:
+        make: Makes the part of an object.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self._lock = Lock()
+        self.__doc__ = make.__doc__
+        begin_anew(self)
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> Self: ...
+
+    @overload
+    def __get__(self, owner: object, kind: type) -> T: ...
+
+    def __get__(self, owner: object | None, kind: type) -> Self | T:
+        if owner is None:
+            return self
+        # Once it is there, Python finds the part in the object itself and does not ask here.
+        parts = owner.__dict__
+        with self._lock:
+            if self._name not in parts:
+                parts[self._name] = self._make(owner)
+            found: T = parts[self._name]
+            return found
+
+    def anew(self) -> None:
+        """Begin anew in a forked child."""
+        self._lock.anew()

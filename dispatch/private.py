@@ -1,0 +1,70 @@
+"""SQLite files that only their owner may read, opened without harm to whoever has them open already."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from ..ledger.forks import lock_of
+
+__all__ = ["open_private"]
+
+_OPEN_SECONDS: Final = 10.0
+
+
+def open_private(path: Path, **options: Any) -> sqlite3.Connection:
+    """Open a file with SQLite, in WAL mode, making it and its folder where missing, for their owner alone.
+
+    A file that is there is never opened by other means: closing any descriptor of it would drop the locks that SQLite
+    holds on it for the whole process (https://www.sqlite.org/howtocorrupt.html, 2.2).
+
+    Args:
+        path: The file.
+        options: As `sqlite3.connect` takes them.
+
+    Raises:
+        OSError: The folder or the file cannot be made.
+        sqlite3.Error: The file cannot be opened.
+    """
+    # One at a time: a descriptor closed while another thread opens the new file would drop its locks.
+    with lock_of(path):
+        _make(path)
+        connection: sqlite3.Connection = sqlite3.connect(path, **options)
+        try:
+            _use_wal(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            # A file of somebody else's keeps the mode they gave it.
+            with suppress(PermissionError):
+                path.chmod(0o600)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    deadline = time.monotonic() + _OPEN_SECONDS
+    while True:
+        try:
+            # The mode is kept in the file, so only the first to open it switches.
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait here by itself while another process switches.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

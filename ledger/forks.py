@@ -1,0 +1,187 @@
+"""What must rest before a process forks, what begins anew in the child, and what is done when a process ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["Lock", "at_end", "begin_anew", "lock_of", "mind_the_end", "rest_before_forks"]
+
+_FORK_SECONDS = 5.0
+"""How long a fork waits at most for a thread that is using the file: transactions take milliseconds."""
+
+
+class Anew(Protocol):
+    """Has threads, locks or work that a forked child does not get."""
+
+    def anew(self) -> None:
+        """Begin anew in a forked child, in which no other thread runs."""
+
+
+class Resting(Anew, Protocol):
+    """Has a file open that must not be open while the process forks."""
+
+    lock: Lock
+
+    def rest(self) -> None:
+        """Close the file until it is needed again; called with the lock held."""
+
+
+class Lock:
+    """A reentrant lock that a weak dictionary can hold, and that is free again in a forked child.
+
+    Args:
+        shared: By all who write a file; who has one of their own may wait for it, but not the other way round.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def acquire(self, seconds: float) -> bool:
+        """Take it, waiting so many seconds at most; False when somebody else has it still."""
+        return self._lock.acquire(timeout=seconds)
+
+    def release(self) -> None:
+        """Let the next have it."""
+        self._lock.release()
+
+    def anew(self) -> None:
+        """Make it free in a forked child, whoever had it in the parent."""
+        self._lock = threading.RLock()
+
+
+# Reentrant, since the garbage collector may make or drop any of these from within.
+_guard = threading.RLock()
+_locks: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()
+_beginners: weakref.WeakSet[Anew] = weakref.WeakSet()
+_resters: weakref.WeakSet[Resting] = weakref.WeakSet()
+_ends: list[Callable[[], None]] = []
+_minded: object = None
+_taken: list[Lock] = []
+
+
+def lock_of(path: Path | None) -> Lock:
+    """The lock that the writers of one file take first in this process.
+
+    SQLite's own lock is waited for by polling, 1 to 100 ms at a time; among threads a lock that wakes the next is
+    faster.
+
+    Args:
+        path: The file; None gives a lock of its own.
+    """
+    if path is None:
+        return Lock()
+    name = os.path.realpath(path)
+    with _guard:
+        lock = _locks.get(name)
+        if lock is None:
+            lock = _locks[name] = Lock(shared=True)
+        return lock
+
+
+def begin_anew(member: Anew) -> None:
+    """Have a member told in every forked child, as long as it lives."""
+    with _guard:
+        _beginners.add(member)
+
+
+def rest_before_forks(member: Resting) -> None:
+    """Have a member rest before every fork and begin anew in the child, as long as it lives.
+
+    What SQLite knows of the locks on a file it keeps for the whole process, and a child inherits it together with the
+    open file, but not the locks themselves (https://www.sqlite.org/howtocorrupt.html, 2.6): the child would write
+    without any, and lose its log to the next process that closes the file. So nothing may be open while it forks.
+    """
+    with _guard:
+        _resters.add(member)
+
+
+def at_end(end: Callable[[], None]) -> Callable[[], None]:
+    """Have a function called when the process ends by itself, and in a child of multiprocessing too.
+
+    Args:
+        end: It may be called twice.
+    """
+    atexit.register(end)
+    _ends.append(end)
+    return end
+
+
+def mind_the_end() -> None:
+    """See to it that `at_end` holds in this process, if that takes anything; to be called before there is work."""
+    global _minded
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.current_process() is _minded:
+        return
+    _minded = process.current_process()
+    # A child of multiprocessing leaves by os._exit, after the finalizers of its own.
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and process.parent_process() is not None:
+        util.Finalize(None, _end, exitpriority=0)
+
+
+def _end() -> None:
+    errors: list[Exception] = []
+    for end in _ends:
+        try:
+            end()
+        except Exception as error:  # noqa: BLE001 - the others must be called all the same
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _before_fork() -> None:
+    deadline = time.monotonic() + _FORK_SECONDS
+    while True:
+        with _guard:
+            locks = {member.lock for member in _resters}
+        # First those whose holders may wait for the others.
+        taken = [
+            lock
+            for lock in sorted(locks, key=lambda one: one.shared)
+            if lock.acquire(max(0.0, deadline - time.monotonic()))
+        ]
+        # Held through the fork, so that nobody opens a file meanwhile.
+        _guard.acquire()
+        if locks.issuperset(member.lock for member in _resters):
+            break
+        _guard.release()
+        for lock in taken:
+            lock.release()
+    for member in _resters:
+        if member.lock in taken:
+            member.rest()
+    _taken.extend(taken)
+
+
+def _in_parent() -> None:
+    while _taken:
+        _taken.pop().release()
+    _guard.release()
+
+
+def _in_child() -> None:
+    global _guard, _minded
+    _guard = threading.RLock()
+    _minded = None
+    _taken.clear()
+    for member in [*_resters, *_beginners]:
+        member.anew()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

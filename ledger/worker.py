@@ -1,0 +1,129 @@
+"""`Worker`: a thread that does one thing after the other for those who must not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from .forks import at_end, begin_anew
+
+__all__ = ["Worker"]
+
+_LINGER_SECONDS = 10.0
+"""How long the thread waits for the next job before it ends."""
+
+_UNDO_SECONDS = 0.05
+"""How long one who is cancelled waits, so that what was done for it is mostly undone when it ends."""
+
+_T = TypeVar("_T")
+_Job = tuple["Future[Any]", Callable[[], Any]]
+
+
+class Worker:
+    """Does jobs in the order in which they came; its thread is there only while there are some.
+
+    What is waiting when the process ends is done then. A forked child begins with none: they are its parent's to do.
+
+    Args:
+        name: The thread's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.anew()
+        begin_anew(self)
+        _workers.add(self)
+
+    def anew(self) -> None:
+        """Begin anew in a forked child."""
+        # Unlike other queues it may be used from within the garbage collector.
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._guard = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._linger = _LINGER_SECONDS
+
+    def stop(self) -> None:
+        """Do what is left, and let the thread end."""
+        self._linger = 0.0
+        self.finish()
+
+    def submit(self, job: Callable[[], _T]) -> Future[_T]:
+        """Have a job done in the thread."""
+        future: Future[_T] = Future()
+        with self._guard:
+            self._jobs.put((future, job))
+            if self._thread is None:
+                # A daemon, so that it keeps no process alive.
+                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                # At the end of the process no thread starts any more; `finish` does what is left.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
+        return future
+
+    async def run(self, job: Callable[[], _T], undo: Callable[[_T], None] = lambda _: None) -> _T:
+        """Do a job in the thread, without holding up the event loop.
+
+        Args:
+            job: What to do.
+            undo: Told the result, in the thread, where who waited for it is cancelled.
+        """
+        future = self.submit(job)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if not future.cancel():
+                undone = self.submit(lambda: _undo(future, undo))
+                await asyncio.wait((asyncio.wrap_future(undone),), timeout=_UNDO_SECONDS)
+            raise
+
+    def finish(self) -> None:
+        """Wait until all is done that was submitted."""
+        if self._thread is None and self._jobs.empty():
+            return
+        last = self.submit(lambda: None)
+        with self._guard:
+            alive = self._thread is not None
+        while not (alive or last.done()):
+            _do(self._jobs.get())
+        last.result()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                _do(self._jobs.get(timeout=self._linger))
+            except queue.Empty:
+                with self._guard:
+                    if self._jobs.empty():
+                        self._thread = None
+                        return
+
+
+def _do(job: _Job) -> None:
+    future, work = job
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - whoever waits for the result is told
+        future.set_exception(error)
+
+
+def _undo(done: Future[_T], undo: Callable[[_T], None]) -> None:
+    if done.exception() is None:
+        undo(done.result())
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@at_end
+def _finish_all() -> None:
+    for worker in list(_workers):
+        worker.finish()

@@ -1,0 +1,226 @@
+"""What a tool of any make raises ends that tool: the model hears of it, and the loop and the process go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool
+from pointsman import Agent, Workflow, tool
+from pointsman.agents.runtime import Runtime
+from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator
+from pointsman.tools import ToolFailed, declare
+from pydantic import BaseModel, PrivateAttr
+
+Make = Callable[..., Runtime]
+Ends = Callable[[Callable[[], Any]], Any]
+
+MODEL = "anthropic/claude-haiku-4-5"
+EXITS = [
+    SystemExit(3),
+    KeyboardInterrupt(),
+    StopIteration("dry"),
+    StopAsyncIteration(),
+    GeneratorExit(),
+    asyncio.CancelledError(),
+    ToolFailed("no such order"),
+]
+
+
+def made(kind: str, like: BaseException) -> BaseTool:
+    """A tool that raises, as people make them."""
+
+    def leave() -> str:
+        """Leave."""
+        raise type(like)(*like.args)
+
+    async def leave_async() -> str:
+        """Leave."""
+        await asyncio.sleep(0)
+        return leave()
+
+    class Own(BaseTool):
+        name: str = "leave"
+        description: str = "Leave."
+
+        def _run(self) -> str:
+            return leave()
+
+    class OwnAsync(Own):
+        async def _arun(self) -> str:
+            return await leave_async()
+
+    if kind == "ours":
+        return tool(leave, effect="read")
+    if kind == "ours, async":
+        return tool(leave_async, effect="read", name="leave")
+    if kind == "of a class":
+        return declare(Own(), effect="read")
+    if kind == "of a class, async":
+        return declare(OwnAsync(), effect="read")
+    if kind == "plain":
+        return declare(StructuredTool.from_function(leave), effect="read")
+    return declare(StructuredTool.from_function(coroutine=leave_async, name="leave"), effect="read")
+
+
+KINDS = ["ours", "ours, async", "plain", "plain, async", "of a class", "of a class, async"]
+
+
+def leaving(simulator: Simulator, name: str = "leave") -> None:
+    simulator.scenario = Scenario(
+        rules=[
+            Rule(match=Match(contains_any_message="ended with"), answer=Answer(text="It left.")),
+            Rule(match=Match(contains_any_message="no such order"), answer=Answer(text="It left.")),
+            Rule(match=Match(contains="again"), answer=Answer(text="well")),
+            Rule(answer=Answer(tool_calls=[{"name": name, "arguments": {}}])),
+        ]
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", EXITS, ids=repr)
+def test_the_model_hears_how_the_tool_ended_and_the_run_goes_on(
+    simulated: Make, simulator: Simulator, ends: Ends, error: BaseException, kind: str
+) -> None:
+    leaving(simulator)
+    agent = Agent("host", model=MODEL, tools=[made(kind, error)]).on(simulated())
+    for call in (lambda: agent.invoke("go"), lambda: asyncio.run(agent.ainvoke("go"))):
+        messages = ends(call)["messages"]
+        (heard,) = [message for message in messages if message.type == "tool"]
+        assert heard.status == "error"
+        assert type(error).__name__ in heard.text or str(error) == heard.text
+        assert messages[-1].text == "It left."
+    assert ends(lambda: agent.invoke("again"))["messages"][-1].text == "well"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+def test_a_workflow_goes_on_too(
+    simulated: Make, simulator: Simulator, ends: Ends, error: BaseException, kind: str
+) -> None:
+    leaving(simulator)
+    flow = Workflow("solo", agents=[Agent("host", model=MODEL, tools=[made(kind, error)])])
+    home = simulated()
+    for call in (lambda: flow.run("go", runtime=home), lambda: asyncio.run(flow.arun("go", runtime=home))):
+        result = ends(call)
+        assert (result.status, result.output) == ("done", "It left.")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_exit_in_a_node_of_a_graph_reaches_its_caller_and_nobody_else(
+    simulated: Make, simulator: Simulator, ends: Ends, is_async: bool
+) -> None:
+    from langgraph.graph import END, START, MessagesState, StateGraph
+
+    def leave(state: MessagesState) -> dict[str, Any]:
+        sys.exit(4)
+
+    async def leave_async(state: MessagesState) -> dict[str, Any]:
+        sys.exit(4)
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("leave", leave_async if is_async else leave)
+    builder.add_edge(START, "leave")
+    builder.add_edge("leave", END)
+    home = simulated()
+    flow = Workflow("own", graph=lambda runtime: builder)
+    with pytest.raises(SystemExit, match="4"):
+        ends(lambda: flow.run("go", runtime=home))
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="well"))])
+    assert ends(lambda: Agent("next").on(home).invoke("hello"))["messages"][-1].text == "well"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_tool_of_a_class_keeps_its_state(simulated: Make, simulator: Simulator, ends: Ends, is_async: bool) -> None:
+    class Nothing(BaseModel):
+        pass
+
+    class Counting(BaseTool):
+        name: str = "count"
+        args_schema: type[BaseModel] = Nothing
+        description: str = "Count."
+        count: int = 0
+        _noted: int = PrivateAttr(default=0)
+
+        def _run(self, config: RunnableConfig) -> str:
+            self.count += 1
+            self._noted += 1
+            return f"ended with {self.count} in {config['metadata']['langgraph_node']}"
+
+    class CountingAsync(Counting):
+        async def _arun(self, config: RunnableConfig) -> str:
+            return self._run(config)
+
+    counter = CountingAsync() if is_async else Counting()
+    leaving(simulator, "count")
+    agent = Agent("host", model=MODEL, tools=[counter], kind="gather").on(simulated(**{"risk.call.destructive": "low"}))
+    ends(lambda: agent.invoke("go"))
+    messages = ends(lambda: agent.invoke("go"))["messages"]
+    assert [message.text for message in messages if message.type == "tool"] == ["ended with 2 in tools"]
+    assert (counter.count, counter._noted) == (2, 2)
+
+
+CTRL_C = '''
+import asyncio, faulthandler, os, sys, threading
+from pathlib import Path
+from pointsman import Agent, tool
+from pointsman.agents.runtime import Runtime
+from pointsman.configs.loader import load
+faulthandler.dump_traceback_later(100, exit=True)
+
+def block(forever):
+    print("inside", flush=True)
+    forever()
+
+@tool(effect="read")
+def leave() -> str:
+    """Block."""
+    block(lambda: threading.Event().wait())
+    return ""
+
+@tool(effect="read", name="leave")
+async def leave_async() -> str:
+    """Wait."""
+    print("inside", flush=True)
+    await asyncio.Event().wait()
+    return ""
+
+home = Runtime(load(Path(sys.argv[1]), environ=os.environ))
+tools = [leave_async if sys.argv[2] == "async" else leave]
+agent = Agent("host", model="anthropic/claude-haiku-4-5", tools=tools).on(home)
+try:
+    if sys.argv[3] == "invoke":
+        agent.invoke("go")
+    else:
+        asyncio.run(agent.ainvoke("go"))
+except KeyboardInterrupt:
+    print("ended", len(home.ledger.calls()), flush=True)
+'''
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_ctrl_c_ends_the_run_and_its_calls_are_recorded(
+    simulator: Simulator, tmp_path: Path, kind: str, how: str
+) -> None:
+    leaving(simulator)
+    url = {"POINTSMAN_PROVIDERS__ANTHROPIC__BASE_URL": simulator.url("anthropic"), "ANTHROPIC_API_KEY": "none"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, str(tmp_path), kind, how],
+        env={**os.environ, **url},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "inside\n"
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert (said, process.returncode) == ("ended 1\n", 0)

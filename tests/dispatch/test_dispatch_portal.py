@@ -1,0 +1,190 @@
+"""The background event loop: what runs on it, what leaves it, and what cannot end it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from pointsman.configs.errors import PointsmanError
+from pointsman.dispatch import portal
+
+Ends = Callable[[Callable[[], Any]], Any]
+
+
+async def words(number: int, count: int = 6) -> AsyncIterator[tuple[int, int]]:
+    for word in range(count):
+        await asyncio.sleep(0)
+        yield number, word
+
+
+@pytest.mark.parametrize("number", [2, 8, 100])
+def test_streams_that_are_read_in_turns_all_come_to_their_end(ends: Ends, number: int) -> None:
+    def in_turns() -> list[Any]:
+        return list(zip(*[portal.stream(words(n)) for n in range(number)], strict=True))
+
+    assert len(ends(in_turns)) == 6
+
+
+def test_a_stream_makes_no_more_than_two_items_ahead(ends: Ends) -> None:
+    made: list[int] = []
+
+    async def counting() -> AsyncIterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    def read() -> int:
+        stream = portal.stream(counting())
+        next(stream), next(stream)
+        # Whatever was to be made ahead is made by the time other work has had its turn.
+        for _ in range(20):
+            portal.run(asyncio.sleep(0))
+        ahead = len(made)
+        stream.close()
+        return ahead
+
+    assert ends(read) <= 4
+
+
+def test_a_stream_that_is_left_is_closed_before_its_reader_goes_on(ends: Ends) -> None:
+    closed = threading.Event()
+
+    async def settling() -> AsyncIterator[int]:
+        try:
+            for number in range(100):
+                yield number
+        finally:
+            await asyncio.sleep(0.01)
+            closed.set()
+
+    def leave() -> bool:
+        for _ in portal.stream(settling()):
+            break
+        gc.collect()
+        return closed.is_set()
+
+    assert ends(leave) is True
+
+
+def test_a_stream_raises_what_its_source_raised_after_the_items_before(ends: Ends) -> None:
+    async def breaking() -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("cut")
+
+    seen: list[int] = []
+
+    def read() -> None:
+        for item in portal.stream(breaking()):
+            seen.append(item)  # noqa: PERF402 - what came before the error counts
+
+    with pytest.raises(ValueError, match="cut"):
+        ends(read)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("exit_", [SystemExit, KeyboardInterrupt])
+def test_what_stops_an_event_loop_stops_only_the_call_that_raised_it(ends: Ends, exit_: type[BaseException]) -> None:
+    started = threading.Event()
+
+    async def leave() -> None:
+        started.set()
+        await asyncio.sleep(0)
+        raise exit_
+
+    async def neighbour() -> str:
+        while not started.is_set():
+            await asyncio.sleep(0.001)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return "well"
+
+    beside: list[str] = []
+    other = threading.Thread(target=lambda: beside.append(portal.run(neighbour())), daemon=True)
+    other.start()
+    with pytest.raises(exit_):
+        ends(lambda: portal.run(leave()))
+    other.join(60)
+    assert beside == ["well"]
+    assert ends(lambda: portal.run(asyncio.sleep(0, "still there"))) == "still there"
+
+
+def test_blocking_functions_on_the_loop_never_wait_for_a_thread(ends: Ends) -> None:
+    met = threading.Barrier(64)
+
+    async def all_at_once() -> list[int]:
+        return await asyncio.gather(*(asyncio.to_thread(met.wait, 60) for _ in range(64)))
+
+    assert sorted(ends(lambda: portal.run(all_at_once()))) == list(range(64))
+
+
+def test_a_call_on_the_loop_itself_is_refused_with_what_to_do(ends: Ends) -> None:
+    async def inside() -> int:
+        return portal.run(asyncio.sleep(0, 1))
+
+    async def streaming() -> list[Any]:
+        return list(portal.stream(words(1)))
+
+    for wrong in (inside, streaming):
+        with pytest.raises(PointsmanError, match="await its async form"):
+            ends(lambda wrong=wrong: portal.run(wrong()))
+
+
+def test_a_call_from_another_running_loop_is_answered(ends: Ends) -> None:
+    async def inside() -> int:
+        return portal.run(asyncio.sleep(0, 7))
+
+    assert ends(lambda: asyncio.run(inside())) == 7
+
+
+def test_work_sees_the_context_of_its_caller(ends: Ends) -> None:
+    whose = contextvars.ContextVar("whose", default="nobody's")
+
+    async def ask() -> str:
+        return whose.get()
+
+    def call() -> str:
+        whose.set("mine")
+        return portal.run(ask())
+
+    assert ends(call) == "mine"
+
+
+def test_a_stream_dropped_on_the_loop_itself_does_not_stop_it(ends: Ends) -> None:
+    kept: list[Any] = []
+
+    def begin() -> None:
+        stream = portal.stream(words(1, 100))
+        next(stream)
+        kept.append(stream)
+
+    async def drop() -> None:
+        kept.clear()
+
+    ends(begin)
+    ends(lambda: portal.run(drop()))
+    assert ends(lambda: portal.run(asyncio.sleep(0, 1))) == 1
+
+
+def test_a_thousand_calls_and_streams_leave_no_thread_behind(ends: Ends) -> None:
+    def once(number: int) -> None:
+        portal.run(asyncio.sleep(0))
+        for _ in portal.stream(words(number)):
+            break
+
+    once(0)
+    before = threading.active_count()
+    ends(lambda: [once(number) for number in range(1, 1000)])
+    assert threading.active_count() <= before + 1
+
+
+def test_importing_starts_nothing() -> None:
+    import subprocess
+
+    code = "import threading, pointsman.dispatch.portal; print(threading.active_count())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"

@@ -1,0 +1,140 @@
+"""The checkpoint file under several event loops, threads and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.graphs.checkpoints import checkpoints
+
+Ends = Callable[[Callable[[], Any]], Any]
+
+EMPTY: Any = {
+    "v": 1,
+    "ts": "2026",
+    "id": "1",
+    "channel_values": {},
+    "channel_versions": {},
+    "versions_seen": {},
+    "pending_sends": [],
+}
+
+
+async def put(saver: Any, thread: str, number: int) -> None:
+    config: Any = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
+    await saver.aput(config, {**EMPTY, "id": str(number)}, {}, {})
+
+
+def count(state: Path) -> int:
+    with sqlite3.connect(state / "checkpoints.db") as connection:
+        found: int = connection.execute("SELECT count(*) FROM checkpoints").fetchone()[0]
+        return found
+
+
+def test_event_loops_in_several_threads_write_a_new_file_at_once(tmp_path: Path, ends: Ends) -> None:
+    async def write(name: str, start: threading.Barrier) -> None:
+        start.wait(60)
+        async with checkpoints(tmp_path, []) as saver:
+            for number in range(10):
+                await put(saver, name, number)
+
+    def all_at_once() -> None:
+        start = threading.Barrier(6)
+        threads = [threading.Thread(target=lambda n=n: asyncio.run(write(f"{n}", start))) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    ends(all_at_once)
+    assert count(tmp_path) == 60
+
+
+async def test_a_second_event_loop_and_a_second_process_leave_the_first_its_file(tmp_path: Path) -> None:
+    other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select * from sqlite_master'); c.close()"
+
+    async def look() -> None:
+        async with checkpoints(tmp_path, []) as saver:
+            await saver.aget_tuple({"configurable": {"thread_id": "a"}})
+
+    async with checkpoints(tmp_path, []) as saver:
+        await put(saver, "a", 1)
+        await asyncio.to_thread(asyncio.run, look())
+        await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", other, str(tmp_path / "checkpoints.db")], check=True
+        )
+        await put(saver, "a", 2)
+        assert count(tmp_path) == 2
+    assert count(tmp_path) == 2
+
+
+FORKS = """
+import asyncio, os, signal, sys, traceback
+from pathlib import Path
+from pointsman.graphs.checkpoints import checkpoints
+state, how = Path(sys.argv[1]), sys.argv[2]
+EMPTY = {"v": 1, "ts": "2026", "channel_values": {}, "channel_versions": {}, "versions_seen": {}, "pending_sends": []}
+
+async def write(name, numbers, busy=None):
+    async with checkpoints(state, []) as saver:
+        for number in numbers:
+            config = {"configurable": {"thread_id": name, "checkpoint_ns": ""}}
+            await saver.aput(config, {**EMPTY, "id": str(number)}, {}, {})
+            if busy: busy.set()
+
+def child(name):
+    asyncio.run(write(name, range(30)))
+    os._exit(0)
+
+def forked(number):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        try:
+            child(f"child {number}")
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    return pid
+
+if how == "after":
+    asyncio.run(write("parent", range(30)))
+    pids = [forked(n) for n in range(5)]
+    asyncio.run(write("parent", range(30, 60)))
+else:
+    async def all_of_it():
+        async with checkpoints(state, []) as saver:
+            await saver.setup()
+            pids = [forked(n) for n in range(2)] if how == "idle" else []
+            busy = asyncio.Event()
+            task = asyncio.create_task(write("parent", range(300), busy))
+            await busy.wait()
+            # From another thread, while this one writes.
+            for n in range(2, 5):
+                pids.append(await asyncio.to_thread(forked, n))
+            await task
+        return pids
+    pids = asyncio.run(all_of_it())
+print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "rows", "children"), [("after", 60 + 150, 5), ("idle", 300 + 150, 5), ("busy", 300 + 90, 3)]
+)
+def test_forked_children_and_their_parent_all_keep_what_they_write(
+    tmp_path: Path, how: str, rows: int, children: int
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKS, str(tmp_path), how], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.stdout == f"{[0] * children}\n", ran.stderr
+    assert count(tmp_path) == rows

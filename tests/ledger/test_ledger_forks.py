@@ -1,0 +1,386 @@
+"""A forked child goes on with ledger and budgets; what its parent had under way stays the parent's."""
+
+from __future__ import annotations
+
+import sqlite3
+import textwrap
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from pointsman.ledger.budgets import Budgets
+from pointsman.ledger.ledger import Ledger
+
+Script = Callable[..., str]
+
+COMMON = """
+    import os, signal, sys, threading, time
+    from pathlib import Path
+    from pointsman.configs.errors import PointsmanError
+    from pointsman.ledger import lease, writer
+    from pointsman.ledger.budgets import LASTING, BudgetExceeded, Budgets
+    from pointsman.ledger.ledger import Ledger
+    from pointsman.ledger.rows import CallRow, EffectRow
+
+    path = Path(sys.argv[1])
+    RUN = {"run:a": 1_000_000}
+
+    def row(name):
+        return CallRow(name, "", "r", "", "", 1, "p/m", "economy", "low", 1.0)
+
+    def act(name):
+        return EffectRow(name, "r", "s", "a", "send", "external", "d", 1.0)
+
+    def call(budgets, cost, most=1_000):
+        assert budgets.settle(budgets.reserve(RUN, most, sent=True), cost) == cost
+
+    def forked(work):
+        "The child's number; it ends by itself and is killed where it hangs."
+        pid = os.fork()
+        if not pid:
+            signal.alarm(60)
+            try:
+                work()
+            except BaseException as error:
+                os.write(2, f"in the child: {type(error).__name__}: {error}\\n".encode())
+            os._exit(0)
+        return pid
+
+    def ended(pid):
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+
+
+def program(code: str) -> str:
+    return textwrap.dedent(COMMON) + textwrap.dedent(code)
+
+
+def ids(path: Path) -> Counter[str]:
+    with Ledger(path) as ledger:
+        assert ledger.verify() == []
+        return Counter(row.id for row in ledger.calls())
+
+
+def totals(path: Path, scope: str = "run:a") -> tuple[int, int]:
+    with closing(Budgets(path)) as budgets:
+        return budgets.totals(scope)
+
+
+def test_parent_and_children_record_each_row_once(path: Path, script: Script) -> None:
+    code = """
+        writer._GROUP_SECONDS = 5.0
+        ledger = Ledger(path)
+        ledger.record(row("written before"))
+        ledger.flush()
+        ledger.record(row("queued before"))
+
+        def child(number):
+            ledger.record(row(f"child {number}"))
+            ledger.commit(act(f"act {number}"))
+            assert len(ledger.effects()) >= 1
+            ledger.record(row(f"child {number}, last"))
+            ledger.close()
+
+        children = [forked(lambda number=number: child(number)) for number in range(3)]
+        ledger.record(row("parent after"))
+        for one in children:
+            ended(one)
+        assert len(ledger.effects()) == 3
+        ledger.close()
+    """
+    script(program(code), path)
+    names = ["written before", "queued before", "parent after"]
+    names += [f"child {number}{last}" for number in range(3) for last in ("", ", last")]
+    assert ids(path) == Counter(names)
+
+
+def test_money_of_parent_and_children_is_counted_and_a_lease_stays_the_parents(path: Path, script: Script) -> None:
+    code = """
+        lease._PERIOD_SECONDS = 3600.0
+        budgets = Budgets(path)
+        held = budgets.reserve(RUN, 1_000, sent=True)
+        unsent = budgets.reserve(RUN, 500)
+        batch = budgets.reserve(RUN, 300, f"{LASTING}b", sent=True)
+        for _ in range(50):
+            call(budgets, 3)
+
+        def child():
+            # As when what was under way in the parent is collected in the child.
+            assert budgets.settle(held, 999) is None and not budgets.release(held) and not budgets.mark_sent(held)
+            assert budgets.settle(unsent, 499) is None and not budgets.release(unsent) and not budgets.mark_sent(unsent)
+            assert budgets.settle(batch, 20) == 20
+            for _ in range(50):
+                call(budgets, 2)
+            mine = budgets.reserve(RUN, 1_000, sent=True)
+            assert mine.partition("-")[0] != held.partition("-")[0]
+            assert budgets.settle(mine, 1) == 1
+            budgets.close()
+
+        ended(forked(child))
+        assert budgets.settle(held, 7) == 7
+        assert budgets.settle(unsent, 11) == 11
+        assert budgets.settle(batch, 20) is None
+        budgets.close()
+    """
+    script(program(code), path)
+    assert totals(path) == (50 * 3 + 50 * 2 + 1 + 20 + 7 + 11, 0)
+
+
+def test_threads_at_work_while_the_process_forks_neither_hang_the_child_nor_lose_anything(
+    path: Path, script: Script
+) -> None:
+    code = """
+        ledger, budgets = Ledger(path), Budgets(path)
+        stopped = threading.Event()
+        counts = [0] * 4
+
+        def busy(number):
+            while not stopped.is_set():
+                ledger.record(row(f"parent {number}.{counts[number]}"))
+                call(budgets, 1, 100_000 if counts[number] % 5 == 0 else 10)
+                if counts[number] % 7 == 0:
+                    ledger.calls(limit=1), budgets.totals("run:a")
+                counts[number] += 1
+
+        def child(name):
+            for number in range(20):
+                ledger.record(row(f"{name}.{number}"))
+                call(budgets, 1, 10)
+            assert len(ledger.calls(limit=5)) == 5
+            budgets.totals("run:a")
+            budgets.close()
+            ledger.close()
+
+        threads = [threading.Thread(target=busy, args=(number,)) for number in range(4)]
+        for one in threads:
+            one.start()
+        children = []
+        for name in range(12):
+            children.append(forked(lambda name=name: child(f"child {name}")))
+            time.sleep(0.01)
+        stopped.set()
+        for one in threads:
+            one.join()
+        for one in children:
+            ended(one)
+        budgets.close()
+        ledger.close()
+        print(*counts)
+    """
+    counts = list(map(int, script(program(code), path).split()))
+    expected = [f"parent {number}.{one}" for number, count in enumerate(counts) for one in range(count)]
+    expected += [f"child {name}.{number}" for name in range(12) for number in range(20)]
+    assert ids(path) == Counter(expected)
+    assert totals(path) == (sum(counts) + 12 * 20, 0)
+
+
+def test_a_child_keeps_its_log_when_the_parent_closes_the_file_first(path: Path, script: Script) -> None:
+    # The last to close a file deletes its log, unless it sees the locks of those who still use it.
+    code = """
+        ledger = Ledger(path)
+        ledger.record(row("parent"))
+        ledger.flush()
+        here, there = os.pipe(), os.pipe()
+
+        def child():
+            ledger.record(row("child, before"))
+            ledger.flush()
+            os.write(there[1], b"x")
+            os.read(here[0], 1)
+            ledger.record(row("child, after"))
+            ledger.close()
+
+        pid = forked(child)
+        os.read(there[0], 1)
+        ledger.close()
+        with Ledger(path) as other:
+            assert len(other.calls()) == 2
+        os.write(here[1], b"x")
+        ended(pid)
+    """
+    script(program(code), path)
+    assert ids(path) == Counter(["parent", "child, before", "child, after"])
+
+
+def test_a_child_of_a_child_goes_on_too(path: Path, script: Script) -> None:
+    code = """
+        ledger, budgets = Ledger(path), Budgets(path)
+
+        def work(depth):
+            ledger.record(row(f"depth {depth}"))
+            call(budgets, depth)
+            if depth < 3:
+                ended(forked(lambda: work(depth + 1)))
+            call(budgets, depth)
+            budgets.close()
+            ledger.close()
+
+        work(1)
+    """
+    script(program(code), path)
+    assert ids(path) == Counter(["depth 1", "depth 2", "depth 3"])
+    assert totals(path) == (2 * (1 + 2 + 3), 0)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_child_of_multiprocessing_that_ends_by_itself_has_written_and_booked_all(
+    path: Path, tmp_path: Path, script: Script, method: str
+) -> None:
+    code = """
+        import multiprocessing
+        writer._GROUP_SECONDS = 5.0
+        lease._PERIOD_SECONDS = 3600.0
+        ledger, budgets = Ledger(path), Budgets(path)
+
+        def work(name):
+            for number in range(30):
+                ledger.record(row(f"{name}.{number}"))
+                call(budgets, 5)
+
+        if __name__ == "__main__":
+            ledger.record(row("parent"))
+            context = multiprocessing.get_context(sys.argv[2])
+            children = [context.Process(target=work, args=(f"child {number}",)) for number in range(2)]
+            for one in children:
+                one.start()
+            for one in children:
+                one.join(60)
+                assert one.exitcode == 0
+            call(budgets, 1)
+    """
+    file = tmp_path / "program.py"
+    file.write_text(program(code))
+    script("import runpy, sys; runpy.run_path(sys.argv[3], run_name='__main__')", path, method, file)
+    assert ids(path) == Counter(["parent", *(f"child {one}.{number}" for one in range(2) for number in range(30))])
+    assert totals(path) == (2 * 30 * 5 + 1, 0)
+
+
+def test_a_child_that_waits_for_its_cap_is_woken_by_its_own_calls(path: Path, script: Script) -> None:
+    code = """
+        import asyncio
+        from pointsman.ledger import budgets as module
+        module._POLL_SECONDS = 3600.0
+        budgets = Budgets(path)
+
+        async def waits(scope):
+            small = {scope: 100}
+            held = await budgets.acquire(small, 100, patience=60, sent=True)
+            waiting = asyncio.create_task(budgets.acquire(small, 100, patience=60, sent=True))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            budgets.settle(held, 0)
+            assert budgets.release(await waiting)
+
+        asyncio.run(waits("run:b"))
+
+        def child():
+            asyncio.run(waits("run:c"))
+            budgets.close()
+
+        ended(forked(child))
+        asyncio.run(waits("run:b"))
+        budgets.close()
+    """
+    script(program(code), path)
+    assert totals(path, "run:b") == (0, 0)
+
+
+def test_breakers_put_before_and_after_a_fork_are_kept(path: Path, script: Script) -> None:
+    code = """
+        from pointsman.ledger.health import HealthBook, HealthRow
+        Ledger(path).close()
+        book = HealthBook(path)
+
+        def put(name):
+            book.put(HealthRow(name, "m", "", time.time() + 600, "down", "down", 1))
+
+        def child():
+            put("child")
+            book._worker.finish()
+
+        put("parent before")
+        pid = forked(child)
+        put("parent after")
+        ended(pid)
+        book._worker.finish()
+        print([one.provider for one in book.load()])
+    """
+    assert script(program(code), path) == "['child', 'parent after', 'parent before']\n"
+
+
+def test_batches_opened_before_a_fork_are_kept_by_both(path: Path, script: Script) -> None:
+    code = """
+        from pointsman.ledger.batches import BatchBook
+        book = BatchBook(path)
+        book.add("parent", [], [])
+        book.let_go("parent")
+        ended(forked(lambda: book.add("child", [], [])))
+        with book.held("parent"):
+            ended(forked(lambda: book.end("parent")))
+        print(sorted(one.id for one in book.batches()))
+    """
+    assert script(program(code), path) == "['child', 'parent']\n"
+
+
+def test_a_ledger_in_memory_goes_on_in_a_child(script: Script) -> None:
+    code = """
+        ledger = Ledger(None)
+        ledger.record(row("parent"))
+        assert len(ledger.calls()) == 1
+
+        def child():
+            ledger.record(row("child"))
+            assert [one.id for one in ledger.calls()] == ["parent", "child"]
+
+        ended(forked(child))
+        assert len(ledger.calls()) == 1
+    """
+    script(program(code), "unused")
+
+
+def test_a_file_that_is_being_read_while_the_process_forks_is_refused_in_the_child_alone(
+    path: Path, script: Script
+) -> None:
+    code = """
+        ledger = Ledger(path)
+        ledger.record(row("parent"))
+        ledger.flush()
+
+        def child():
+            try:
+                ledger.calls()
+            except PointsmanError as error:
+                os.write(1, f"{error}\\n".encode())
+
+        with ledger.reading() as connection:
+            ended(forked(child))
+            assert connection.execute("SELECT count(*) FROM calls").fetchone() == (1,)
+        ledger.record(row("parent after"))
+        ledger.close()
+    """
+    said = script(program(code), path)
+    assert said.endswith("fork while nobody reads it, or start processes by spawn\n")
+    assert said.count("\n") == 1
+    assert ids(path) == Counter(["parent", "parent after"])
+
+
+def test_a_fork_does_not_wait_for_another_process_that_holds_the_file(path: Path, script: Script) -> None:
+    Ledger(path).close()
+    code = """
+        ledger, budgets = Ledger(path), Budgets(path)
+        ledger.record(row("parent"))
+        waits = threading.Thread(target=lambda: budgets.reserve(RUN, 1_000, sent=True), daemon=True)
+        waits.start()
+        time.sleep(0.3)
+        # Both wait for the file now, and would for ten seconds.
+        began = time.monotonic()
+        ended(forked(lambda: None))
+        assert time.monotonic() - began < 5
+        assert waits.is_alive()
+        os._exit(0)
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        script(program(code), path)

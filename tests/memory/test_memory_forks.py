@@ -1,0 +1,87 @@
+"""A store in a process that forks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import os, signal, sys, threading
+from pathlib import Path
+from pointsman.backends.ondevice import WordLlamaEmbeddings
+from pointsman.memory.store import ChromaStore
+
+path, how = Path(sys.argv[1]), sys.argv[2]
+
+def opened():
+    return ChromaStore(None if how == "in memory" else path, WordLlamaEmbeddings())
+
+store = None if how == "opened after" else opened()
+if store is not None:
+    store.put(("notes",), "parent", {"text": "from the parent"})
+over, ready = threading.Event(), threading.Event()
+
+def use():
+    while not over.is_set():
+        store.search(("notes",), query="from whom")
+        store.put(("notes",), "parent", {"text": "from the parent"})
+        ready.set()
+
+user = threading.Thread(target=use)
+if how == "busy":
+    user.start()
+    ready.wait(60)
+
+def child(number):
+    signal.alarm(60)
+    try:
+        mine = opened() if store is None or how == "another" else store
+        mine.put(("notes",), f"child {number}", {"text": "from a child"})
+        assert mine.search(("notes",), query="from a child")
+    except BaseException as error:
+        os.write(1, f"{type(error).__name__}: {error}\\n".encode())
+        os._exit(1)
+    os._exit(0)
+
+pids = []
+for number in range(3):
+    pid = os.fork()
+    if pid == 0:
+        child(number)
+    pids.append(pid)
+statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+over.set()
+if how == "busy":
+    user.join()
+signal.alarm(60)
+store = store or opened()
+store.put(("notes",), "parent", {"text": "from the parent"})
+found = sorted(item.key for item in store.search(("notes",), query="from a child", limit=20))
+store.close()
+print(statuses, found)
+"""
+
+
+def run(path: Path, how: str) -> list[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path), how], capture_output=True, text=True, timeout=150, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+def test_children_that_open_a_store_first_read_and_write_it_like_any_process(tmp_path: Path) -> None:
+    assert run(tmp_path / "memory", "opened after") == ["[0, 0, 0] ['child 0', 'child 1', 'child 2', 'parent']"]
+
+
+@pytest.mark.parametrize("how", ["idle", "busy", "another", "in memory"])
+def test_children_of_a_process_that_had_one_open_are_told_what_to_do_and_their_parent_goes_on(
+    tmp_path: Path, how: str
+) -> None:
+    *children, parent = run(tmp_path / "memory", how)
+    assert len(children) == 3
+    assert all(child.startswith("ConfigError: ") and "open it only after the fork" in child for child in children)
+    assert parent == "[1, 1, 1] ['parent']"

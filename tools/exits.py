@@ -1,0 +1,70 @@
+"""What a tool raises that would end more than the tool, told to the model as a failure of the tool."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from .base import ToolFailed
+
+__all__ = ["Exits"]
+
+_EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, StopAsyncIteration, asyncio.CancelledError)
+
+
+class Exits:
+    """A ``with`` block around a tool's code, sync or async, that turns what would end the run into `ToolFailed`.
+
+    ``sys.exit`` and KeyboardInterrupt stop an event loop, StopIteration is lost in a future, GeneratorExit and
+    CancelledError end whatever awaits the tool. The user's own Ctrl-C and the cancellation of the run pass.
+
+    Args:
+        name: What the model calls the tool.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._task = _task()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Python and LangChain wrap a StopIteration that leaves a coroutine.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else None
+        exit_ = cause if isinstance(cause, StopIteration | StopAsyncIteration) else error
+        if error is None or not isinstance(exit_, _EXITS) or self._is_meant(exit_):
+            return
+        said = f": {exit_}" if str(exit_) else ""
+        raise ToolFailed(f"the tool {self._name!r} ended with {type(exit_).__name__}{said}") from error
+
+    def _is_meant(self, error: BaseException) -> bool:
+        """Whether it came from outside the tool, to end more than the tool."""
+        if isinstance(error, KeyboardInterrupt):
+            return threading.current_thread() is threading.main_thread() and _by_hand(error)
+        if isinstance(error, asyncio.CancelledError):
+            return self._task is not None and self._task.cancelling() > 0
+        # A coroutine that is closed before its end gets one, and no longer runs in its task.
+        return isinstance(error, GeneratorExit) and _task() is not self._task
+
+
+def _task() -> asyncio.Task[Any] | None:
+    return None if asyncio._get_running_loop() is None else asyncio.current_task()
+
+
+def _by_hand(error: KeyboardInterrupt) -> bool:
+    """Whether Ctrl-C may have raised it; where Python's own handler is at work nobody can tell."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        return True
+    code = getattr(getattr(handler, "func", handler), "__code__", None)
+    trace = error.__traceback__
+    frames: list[FrameType] = []
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    return any(frame.f_code is code for frame in frames)
