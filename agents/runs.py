@@ -204,9 +204,9 @@ def run_scope(
     *,
     run: str | None = None,
     taken: Taken | None = None,
-    max_cost: float | None = None,
     bounds: Bounds | None = None,
     observe: Callable[[CallRow], None] | None = None,
+    **bound: Any,
 ) -> Iterator[Run]:
     """Enter a run: every model call inside is booked on it and bounded by it, from whatever thread it is made.
 
@@ -217,16 +217,16 @@ def run_scope(
         target: What is run, as the command line names it.
         run: Id of the run; a new one when absent.
         taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out.
-        max_cost: USD it may spend, where that is its only bound.
         bounds: What bounds it; what its class of users may spend bounds it too.
         observe: Called with each model call's row as it ends.
+        bound: Fields of `Bounds`, where there are no ``bounds``.
 
     Raises:
         ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
     """
     outer = current()
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
-    bounds = bounds or Bounds(max_cost=max_cost)
+    bounds = bounds or Bounds(**bound)
     # A run that is taken up stays the run that was started: its labels and its beginning are kept.
     row = taken.row if taken else RunRow(run_id, target, time.time(), user_class=outer.run.user_class)
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)

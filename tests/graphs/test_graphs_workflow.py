@@ -331,3 +331,13 @@ def test_a_run_that_no_model_could_finish_waits_for_a_person_until_it_is_taken_u
     assert flow.resume(waiting.run, runtime=runtime()).status == "done"
     home.ledger.flush()
     assert home.ledger.handoffs(open_only=True) == ()
+
+
+def test_a_step_says_on_what_evidence_it_rose_and_after_which_failures(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(
+        rules=[Rule(match=Match(first=1), fault=Fault("overloaded")), Rule(answer=Answer(text="Done."))]
+    )
+    rule = {"id": "evidence.test", "reason": "it happened", "tier": "standard"}
+    flow = Workflow("solo", agents=[Agent("guide", tier="economy", kind="transform")])
+    (step,) = flow.run("Go", runtime=runtime(**{"routing.rules": [rule]})).steps
+    assert step.note.startswith("after anthropic/claude-haiku-4-5: overloaded; risen on evidence.test")
