@@ -85,14 +85,9 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
 
     need = _Need(features, policy, circumstances, said, floor)
     known = enough(circumstances.experience, policy.routing.history)
-    rejected: dict[str, str] = {}
-    able: list[CompiledCard] = []
-    for entry in policy.cards:
-        reason = need.lacking(entry)
-        if reason is None:
-            able.append(entry)
-        else:
-            rejected[entry.id] = reason
+    lacking = {entry.id: need.lacking(entry) for entry in policy.cards}
+    able = [entry for entry in policy.cards if lacking[entry.id] is None]
+    rejected = {name: reason for name, reason in lacking.items() if reason is not None}
 
     evident = raised(features, able, plain, known, hits)
     wanted = max(wanted, evident or wanted)
