@@ -139,19 +139,12 @@ class Agent(Runnable[Any, dict[str, Any]]):
 
     def on(self, runtime: Runtime) -> Self:
         """The same agent, of the same class, on another runtime."""
-        return self._twin(_runtime=runtime)
-
-    def raised_to(self, tier: Tier) -> Self:
-        """The same agent asking for at least this tier."""
-        return self._twin(tier=tier if self.tier is None else max(tier, self.tier))
-
-    def _twin(self, **changes: Any) -> Self:
         twin = copy.copy(self)
         # What was made once for this agent need not hold for its twin.
         made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
         for name in made:
             twin.__dict__.pop(name, None)
-        twin.__dict__.update({"_built": None, **changes})
+        twin._runtime, twin._built = runtime, None
         return twin
 
     def bound_tools(self) -> list[BaseTool]:

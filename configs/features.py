@@ -13,6 +13,7 @@ RISK_FEATURES: Mapping[str, str] = MappingProxyType(
     {
         "kind": "what the step is for, declared or told by its reach",
         "effect": "an effect that its tools can have",
+        "only_reads": "whether those of its tools that reach outside this machine change nothing there",
         "done": "the worst effect of the tools that were called earlier in its conversation",
         "reversible": "whether what it does can be taken back",
         "sensitivity": "of the data in view",
@@ -53,6 +54,7 @@ CHOICES: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
         "kind": tuple(kind.value for kind in StepKind),
         "effect": tuple(effect.value for effect in Effect),
         "done": tuple(effect.value for effect in Effect),
+        "only_reads": (True, False),
         "reversible": (True, False),
         "sensitivity": ("public", "internal", "personal", "secret"),
         "risk": tuple(risk.value for risk in Risk),

@@ -6,7 +6,8 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ from ..configs.catalogue import ModelCard
 from ..configs.errors import ConfigError, PointsmanError
 from ..configs.words import FailureKind
 from ..ledger.batches import AskRow, BatchBook, BatchRow, Outcome, PartRow, owner_of
+from ..tools.threads import in_thread
 from .ask import Ask, one_line
 from .attempts import Attempts
 from .batch_answers import judged
@@ -127,14 +129,14 @@ class Batches:
             rows.append(await self._decided(batch, place, replace(ask, latency="batch"), step))
             if place % _BREATH == 0:
                 await asyncio.sleep(0)
-        parts, rows = await asyncio.to_thread(self._parted, batch, rows)
-        await asyncio.to_thread(self.book.add, batch, parts, rows)
+        parts, rows = await in_thread(self._parted, batch, rows)
+        await in_thread(self.book.add, batch, parts, rows)
         try:
-            parts = self._all_reserved(batch, parts)
+            parts = await in_thread(self._all_reserved, batch, parts)
             for part in parts:
                 await self._hand_in(part)
         finally:
-            self.book.let_go(batch)
+            await in_thread(self.book.let_go, batch)
         return batch
 
     async def poll(self, batch: str) -> BatchRow:
@@ -148,11 +150,11 @@ class Batches:
             BackendError: The provider refuses the key.
             BudgetExceeded: A part that was not handed in yet no longer fits under a cap.
         """
-        found = self.book.batch(batch)
+        found = await in_thread(self.book.batch, batch)
         if found.ended is None:
-            with self.book.held(batch):
+            async with self._held(batch):
                 await self._advance(batch)
-        return self.book.batch(batch)
+        return await in_thread(self.book.batch, batch)
 
     async def collect(self, batch: str, *, pause: float = _FIRST_PAUSE) -> list[BatchAnswer]:
         """Wait until every ask is answered, and give the answers; collecting again costs nothing.
@@ -166,13 +168,13 @@ class Batches:
             BackendError: As in `poll`.
             BudgetExceeded: As in `poll`.
         """
-        if self.book.batch(batch).ended is None:
-            with self.book.held(batch):
+        if (await in_thread(self.book.batch, batch)).ended is None:
+            async with self._held(batch):
                 while not await self._advance(batch):
                     await asyncio.sleep(pause)
                     pause = min(pause * _GROWTH, _LONGEST_PAUSE)
-                    self.book.stir(batch)
-        return await asyncio.to_thread(self.answers, batch)
+                    await in_thread(self.book.stir, batch)
+        return await in_thread(self.answers, batch)
 
     def answers(self, batch: str) -> list[BatchAnswer]:
         """What is known now, in the order of the asks.
@@ -189,6 +191,16 @@ class Batches:
             )
             for row in self.book.asks(batch)
         ]
+
+    @asynccontextmanager
+    async def _held(self, batch: str) -> AsyncIterator[None]:
+        """Keep others from working on a batch, without waiting for the file on the event loop."""
+        held = self.book.held(batch)
+        await in_thread(held.__enter__)
+        try:
+            yield
+        finally:
+            await in_thread(held.__exit__, None, None, None)
 
     async def _decided(self, batch: str, place: int, ask: Ask, step: StepContext) -> AskRow:
         """Decide about one ask; its row's ``part`` names the model for now, where it can go into a batch."""
@@ -264,19 +276,19 @@ class Batches:
 
     async def _advance(self, batch: str) -> bool:
         """Do for a batch what can be done now, and say whether all of it is answered."""
-        for stray in self.book.stray_reservations(batch):
-            self._home.budgets.release(stray)
-        for part in self.book.parts(batch):
+        for stray in await in_thread(self.book.stray_reservations, batch):
+            await in_thread(self._home.budgets.release, stray)
+        for part in await in_thread(self.book.parts, batch):
             if part.state == "planned":
-                await self._hand_in(part if part.reservation else self._reserved(part))
+                await self._hand_in(part if part.reservation else await in_thread(self._reserved, part))
             elif part.state == "sending":
                 await self._hand_in(part)
             elif part.state == "sent":
                 await self._look(part)
         await self._ask_live(batch)
-        over = not self.book.asks(batch, state="waiting")
+        over = not await in_thread(self.book.asks, batch, state="waiting")
         if over:
-            self.book.end(batch)
+            await in_thread(self.book.end, batch)
         return over
 
     async def _hand_in(self, part: PartRow) -> None:
@@ -285,25 +297,25 @@ class Batches:
         model, requests = await self._requests(part, card)
         if not requests:
             # Whoever gave it up ended before that was written down.
-            self._give_up(part, part.detail)
+            await in_thread(self._give_up, part, part.detail)
             return
         # Written down before it is sent: whoever finds it so looks for it at the provider first.
-        sending = self._noted(part, state="sending", at=part.at or time.time())
+        sending = await in_thread(self._noted, part, state="sending", at=part.at or time.time())
         try:
             vendor = await api.submit(model, part.id, requests, since=part.at if part.state == "sending" else None)
         except Exception as error:
             failure = self._failure(card, error)
             said = one_line(failure)
             if part.state == "sending" or failure.kind not in _REFUSED:
-                self._noted(sending, detail=said)
+                await in_thread(self._noted, sending, detail=said)
                 if failure.kind is FailureKind.AUTH:
                     raise failure from error
             elif failure.kind is FailureKind.RATE_LIMIT and time.time() - sending.at < _GIVE_UP_SECONDS:
-                self._noted(sending, state="planned", detail=said)
+                await in_thread(self._noted, sending, state="planned", detail=said)
             else:
-                self._give_up(sending, said)
+                await in_thread(self._give_up, sending, said)
         else:
-            self._noted(sending, state="sent", vendor=vendor, detail="")
+            await in_thread(self._noted, sending, state="sent", vendor=vendor, detail="")
 
     def _give_up(self, part: PartRow, said: str) -> None:
         """Have what the provider did not take asked live."""
@@ -315,17 +327,17 @@ class Batches:
     async def _look(self, part: PartRow) -> None:
         """Ask how far a part is, and take its answers in when it is over."""
         card, api = self._card(part), self._known_api(part.model)
-        waiting = {row.place: row for row in self.book.asks(part.batch, part=part.id, state="waiting")}
+        waiting = {row.place: row for row in await in_thread(self.book.asks, part.batch, part=part.id, state="waiting")}
         await self._home.clients.ready(card)
         model, _ = self._home.clients.bound(Ask(()), card)
-        recorded = self.book.recorded(part.id)
+        recorded = await in_thread(self.book.recorded, part.id)
         lost: BackendError | None = None
         detail = part.detail
         try:
             state = await api.state(model, part.vendor or "")
             detail = state.detail
             if not state.over:
-                self._noted(part, detail=detail)
+                await in_thread(self._noted, part, detail=detail)
                 return
             group: list[tuple[AskRow, AIMessage | BackendError]] = []
             async for name, outcome in api.collect(model, part.vendor or ""):
@@ -339,7 +351,7 @@ class Batches:
         except Exception as error:
             failure = self._failure(card, error)
             if failure.status != _NOT_FOUND:
-                self._noted(part, detail=one_line(failure))
+                await in_thread(self._noted, part, detail=one_line(failure))
                 if failure.kind is FailureKind.AUTH:
                     raise failure from error
                 return
@@ -348,8 +360,11 @@ class Batches:
         unanswered = [(row, missing) for row in waiting.values()]
         await self._take_in(part, card, unanswered, recorded, billed=lost is not None)
         if part.reservation is not None:
-            self._home.budgets.settle(part.reservation, self.book.charge(part.id))
-        self._noted(part, state="given_up" if lost else "collected", detail=detail)
+            await in_thread(self._settled, part, part.reservation)
+        await in_thread(self._noted, part, state="given_up" if lost else "collected", detail=detail)
+
+    def _settled(self, part: PartRow, reservation: str) -> None:
+        self._home.budgets.settle(reservation, self.book.charge(part.id))
 
     async def _take_in(
         self,
@@ -367,8 +382,8 @@ class Batches:
             outcomes.append(judged(self._home, card, part, row, answer, billed=billed, recorded=known))
             if len(outcomes) % _BREATH == 0:
                 await asyncio.sleep(0)
-        await asyncio.to_thread(self._home.ledger.flush)
-        await asyncio.to_thread(self.book.answer, part.batch, outcomes)
+        await in_thread(self._home.ledger.flush)
+        await in_thread(self.book.answer, part.batch, outcomes)
 
     async def _ask_live(self, batch: str) -> None:
         gate = asyncio.Semaphore(_AT_ONCE)
@@ -378,7 +393,7 @@ class Batches:
                 await self._answered_live(row)
 
         async with asyncio.TaskGroup() as tasks:
-            for row in self.book.asks(batch, state="live"):
+            for row in await in_thread(self.book.asks, batch, state="live"):
                 tasks.create_task(one(row))
 
     async def _answered_live(self, row: AskRow) -> None:
@@ -391,14 +406,14 @@ class Batches:
             outcome = Outcome(row.place, "done", error=one_line(error))
         else:
             outcome = Outcome(row.place, "done", reply=reply_text(message))
-        self.book.answer(row.batch, [outcome])
+        await in_thread(self.book.answer, row.batch, [outcome])
 
     async def _requests(self, part: PartRow, card: ModelCard) -> tuple[Any, list[BatchRequest]]:
         """The chat model of a part, and its asks in the form the model takes."""
         await self._home.clients.ready(card)
         requests: list[BatchRequest] = []
         model: Any = None
-        for row in self.book.asks(part.batch, part=part.id, state="waiting"):
+        for row in await in_thread(self.book.asks, part.batch, part=part.id, state="waiting"):
             ask = ask_of(row.ask)
             letter = self._letter(ask, card, self._scopes(_step(row)))
             if letter is None:

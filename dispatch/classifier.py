@@ -202,6 +202,8 @@ class Classifier:
     async def _admitted(self, card: ModelCard, question: _Question) -> ModelCall | None:
         """The call, or None where breaker, rate limit or budget do not allow it now."""
         home, decision = self._home, question.decision
+        # Its decision is not recorded, so nothing else has asked whether its row can be.
+        home.ledger.check()
         grant = admit(home, self.health, card, decision.features.tokens, _MOST_OUTPUT)
         if not isinstance(grant, Grant):
             return None

@@ -13,6 +13,7 @@ from ..backends.base import Backend, Endpoint
 from ..configs.catalogue import ModelCard
 from ..configs.schema import Settings
 from ..ledger.forks import begin_anew
+from ..tools.threads import in_thread
 from .forks import keep_for_good
 from .headroom import HeadroomKey
 
@@ -61,7 +62,7 @@ class Clients:
         async with self._building.setdefault(loop, asyncio.Lock()):
             models = self._models(loop)
             if card.id not in models:
-                models[card.id] = await asyncio.to_thread(self._build, card)
+                models[card.id] = await in_thread(self._build, card)
 
     def bound(self, ask: Ask, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
         """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""

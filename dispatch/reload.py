@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -14,6 +13,7 @@ from ..configs.schema import Settings
 from ..configs.sources import Sources
 from ..ledger.forks import begin_anew
 from ..routing.policy import Policy
+from ..tools.threads import in_thread
 from .catalogue import policy_of, problems
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Reload:
         home = self._home
         try:
             # Reading and checking takes tens of milliseconds, in which all other calls would stand still.
-            settings, policy, doubts = await asyncio.to_thread(_loaded, home, sources)
+            settings, policy, doubts = await in_thread(_loaded, home, sources)
         except (ConfigError, OSError) as error:
             self.trouble = str(error)
             _log.warning("the changed policy is not taken up, the one before stays in force: %s", error)

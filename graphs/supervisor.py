@@ -31,6 +31,7 @@ from ..dispatch.context import current, entered
 from ..dispatch.errors import AllFailed, NoCandidate
 from ..dispatch.model import RoutedChatModel
 from ..memory.base import Provenance
+from ..routing.evidence import DOUBTED, Finding
 from .answer import incomplete, last_of
 from .plan import Plan, dependents, in_order, problem, ready, skipped
 
@@ -203,15 +204,17 @@ class _Supervisor:
         evidence = [as_evidence(StepRecord.restored(record)) for record in order["given"]]
         evidence += await self._recalled(order, {e.id for e in evidence})
         parts = [_asked(order["task"], step), render_evidence(evidence)]
+        doubts: tuple[Finding, ...] = ()
         if doubt is not None:
-            # The routing rule for evidence of a doubt takes this over as soon as a caller can name evidence.
-            agent = agent.raised_to(_above(Tier(doubt["record"]["tier"])) or Tier.FRONTIER)
             earlier = StepRecord.restored(doubt["record"])
+            above = _above(Tier(earlier.tier)) or Tier.FRONTIER
+            doubts = (Finding(DOUBTED, f"a verifier doubted {earlier.model}: {doubt['reason']}", above),)
             parts += [_AGAIN + doubt["reason"], render_evidence([replace(as_evidence(earlier), id="earlier")])]
         text = "\n\n".join(part for part in parts if part)
         built_on = dependents(order["plan"], step["id"])
         check = Check(agent.name, self._verifier, text, step["id"])
-        with entered(step=step["id"], dependents=built_on, ahead=tuple(order["ahead"])), checked(check):
+        facts = {"dependents": built_on, "ahead": tuple(order["ahead"]), "evidence": doubts}
+        with entered(step=step["id"], **facts), checked(check):
             record = await agent.step(text)
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")

@@ -19,7 +19,7 @@ Facts = dict[str, Any]
 Predicate = Callable[[Facts], bool]
 
 _SEVERAL: Final = frozenset({"down", "effect", "tag", "modality", "risk"})
-_TRUTHS: Final = frozenset({"reversible", "structured"})
+_TRUTHS: Final = frozenset({"only_reads", "reversible", "structured"})
 
 
 def declared(features: Features) -> Facts:
@@ -27,6 +27,7 @@ def declared(features: Features) -> Facts:
     return {
         "kind": features.kind,
         "effect": features.effects,
+        "only_reads": features.only_reads,
         "done": features.done,
         "reversible": features.reversible,
         "sensitivity": features.sensitivity,

@@ -57,7 +57,8 @@ def test_many_synchronous_runs(home: Runtime, ends: Ends) -> None:
     ends(lambda: some(5))
     before = threading.active_count(), files()
     ends(lambda: some(100))
-    assert threading.active_count() <= before[0] + 2
+    # Idle threads are kept for a while, and reused: some more or less, but not one for each run.
+        assert threading.active_count() <= before[0] + 10
     assert files() <= before[1] + 2
 
 
@@ -76,5 +77,6 @@ def test_many_event_loops(home: Runtime, ends: Ends) -> None:
     ends(lambda: some(5))
     before = threading.active_count(), files()
     ends(lambda: some(40))
-    assert threading.active_count() <= before[0] + 2
+    # Idle threads are kept for a while, and reused: some more or less, but not one for each run.
+        assert threading.active_count() <= before[0] + 10
     assert files() <= before[1] + 2

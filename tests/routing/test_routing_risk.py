@@ -37,7 +37,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Risk]] = {
     ),
     "reach.leaves-the-machine": (
         {"kind": "gather", "effects": ["external"]},
-        {"kind": "gather", "effects": ["read"]},
+        {"kind": "gather", "effects": ["external"], "only_reads": True},
         Risk.MEDIUM,
     ),
     "reach.decides-outside": (
