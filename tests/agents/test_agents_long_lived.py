@@ -58,7 +58,7 @@ def test_many_synchronous_runs(home: Runtime, ends: Ends) -> None:
     before = threading.active_count(), files()
     ends(lambda: some(100))
     # Idle threads are kept for a while, and reused: some more or less, but not one for each run.
-        assert threading.active_count() <= before[0] + 10
+    assert threading.active_count() <= before[0] + 10
     assert files() <= before[1] + 2
 
 
@@ -78,5 +78,5 @@ def test_many_event_loops(home: Runtime, ends: Ends) -> None:
     before = threading.active_count(), files()
     ends(lambda: some(40))
     # Idle threads are kept for a while, and reused: some more or less, but not one for each run.
-        assert threading.active_count() <= before[0] + 10
+    assert threading.active_count() <= before[0] + 10
     assert files() <= before[1] + 2
