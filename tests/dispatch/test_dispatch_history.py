@@ -192,14 +192,15 @@ def test_what_the_ledger_tells_of_real_calls_puts_the_model_that_failed_behind(
     dispatcher: Callable[..., Dispatcher], simulator: Simulator
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(match=Match(vendor="anthropic"), fault=Fault("refusal")),))
-    # However slow this machine is, no provider is.
-    home = dispatcher(routing__health={"slack": 3_000})
-    model = RoutedChatModel(kind=StepKind.GATHER, tier=Tier.STANDARD, dispatcher=home)
+    # However slow this machine is, no provider is; and what is seen on the way changes nothing yet.
+    calm = dispatcher(routing__health={"slack": 3_000}, routing__history={"enabled": False})
+    home = dispatcher()
+    model = RoutedChatModel(kind=StepKind.GATHER, tier=Tier.STANDARD, dispatcher=calm)
     for _ in range(30):
         model.invoke("Say hello to Ada")
 
     history = History(DAY)
-    history.load(newest_calls(home.ledger, 2_000))
+    history.load(newest_calls(calm.ledger, 2_000))
     seen = history.of("chat")
     assert seen["anthropic/claude-haiku-4-5"].success == 0.0
     assert seen["anthropic/claude-haiku-4-5"].calls == pytest.approx(30, abs=0.1)
