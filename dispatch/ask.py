@@ -122,9 +122,9 @@ def _as_dict(message: BaseMessage) -> dict[str, Any]:
         record["tool_calls"] = calls
     if answered := getattr(message, "tool_call_id", None):
         record["tool_call_id"] = answered
-    status = getattr(message, "status", None)
-    if status == "error":
-        record["status"] = status
+    # Of tools both outcomes are told: a success that is declared is no error, whatever its text begins with.
+    if message.type == "tool":
+        record["status"] = getattr(message, "status", "success")
     return record
 
 

@@ -20,6 +20,7 @@ from ..routing.decision import Decision
 from ..routing.evidence import of_failure
 from ..routing.ordering import worth_caching
 from ..routing.request import Circumstances, Funds
+from ..tools.threads import in_thread
 from .ask import Ask, one_line, route_request
 from .booking import Booking, account
 from .briefing import brief, examples_digests
@@ -235,7 +236,7 @@ class Attempts:
                 call.unwanted = why
                 call.task.cancel()
 
-    def kept_answer(self) -> AIMessage | None:
+    async def kept_answer(self) -> AIMessage | None:
         """An answer given before to the same request, where the policy keeps them; it costs nothing."""
         home = self._home
         if home.responses is None or not cacheable(self._ask.effects, self._ask.kind, self._step.sensitivity or ""):
@@ -261,9 +262,12 @@ class Attempts:
                 "class": self._step.run.user_class,
             },
         )
-        return None if self._request is None else self._given_again(home.responses.get(self._request))
+        if self._request is None:
+            return None
+        # Another process may hold the file of kept answers.
+        return self._given_again(await in_thread(home.responses.get, self._request))
 
-    def last_resort(self) -> AIMessage:
+    async def last_resort(self) -> AIMessage:
         """An old answer to the same question or one like it, where the policy allows that and nobody answered.
 
         Raises:
@@ -273,15 +277,16 @@ class Attempts:
         responses = self._home.responses
         message = None
         if self._request is not None and responses is not None:
-            message = self._given_again(responses.stand_in(self._request), "an old answer: no model gave a new one")
+            old = await in_thread(responses.stand_in, self._request)
+            message = self._given_again(old, "an old answer: no model gave a new one")
         if message is None:
             raise self.error()
         return message
 
-    def keep(self, message: AIMessage) -> None:
+    async def keep(self, message: AIMessage) -> None:
         """Keep a usable answer for the next who asks the same."""
         if self._request is not None and self._home.responses is not None:
-            self._home.responses.put(self._request, message)
+            await in_thread(self._home.responses.put, self._request, message)
 
     def error(self) -> NoCandidate | AllFailed:
         """The error that tells why there is no answer."""
@@ -367,7 +372,14 @@ class Attempts:
             limit, most = worst_case(home.prices, card, self._ask, call.messages, capped=bool(self._scopes))
             if most:
                 patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
-                call.grant.fund(home.budgets, await home.budgets.acquire(self._scopes, most, patience, sent=True))
+                try:
+                    async with asyncio.timeout_at(self.deadline):
+                        reservation = await home.budgets.acquire(self._scopes, most, patience, sent=True)
+                except TimeoutError:
+                    call.grant.give_back()
+                    self._skipped.append((card.id, "the deadline was over before the ledger could reserve its money"))
+                    return False
+                call.grant.fund(home.budgets, reservation)
             if limit is not None and call.backend.output_limit:
                 call.options.setdefault(call.backend.output_limit, limit)
         if card.id in self._queue:
@@ -396,6 +408,7 @@ class Attempts:
         self.failures.append(failure)
         cure = self._policy.cures[failure.kind]
         if cure == "stop":
+            self._break_off(f"{card.id}: {failure.kind}, which no other model would mend")
             raise error or self.error()
         if cure == "retry" and card.id not in self._retried:
             self._retried.add(card.id)

@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -130,9 +130,15 @@ class Batches:
             if place % _BREATH == 0:
                 await asyncio.sleep(0)
         parts, rows = await in_thread(self._parted, batch, rows)
-        await in_thread(self.book.add, batch, parts, rows)
+        begun = asyncio.ensure_future(in_thread(self._begun, batch, parts, rows))
         try:
-            parts = await in_thread(self._all_reserved, batch, parts)
+            parts = await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            # The thread goes on; what it has begun is undone, since nobody learns of the batch.
+            with suppress(Exception):
+                await in_thread(self._dropped, batch, await begun)
+            raise
+        try:
             for part in parts:
                 await self._hand_in(part)
         finally:
@@ -243,18 +249,22 @@ class Batches:
             placed.append(replace(row, part=part.id))
         return parts, placed
 
-    def _all_reserved(self, batch: str, parts: Iterable[PartRow]) -> list[PartRow]:
-        """Reserve for every part, or for none and forget the batch."""
+    def _begun(self, batch: str, parts: list[PartRow], rows: list[AskRow]) -> list[PartRow]:
+        """Write a batch down and reserve for every part, or for none and forget the batch."""
+        self.book.add(batch, parts, rows)
         reserved: list[PartRow] = []
         try:
             for part in parts:
                 reserved.append(self._reserved(part))  # noqa: PERF401 - those before a failure are needed
         except BaseException:
-            for part in reserved:
-                self._release(part)
-            self.book.drop(batch)
+            self._dropped(batch, reserved)
             raise
         return reserved
+
+    def _dropped(self, batch: str, reserved: Iterable[PartRow]) -> None:
+        for part in reserved:
+            self._release(part)
+        self.book.drop(batch)
 
     def _reserved(self, part: PartRow) -> PartRow:
         """Set the worst case of a part aside, under a name that outlives this process."""
@@ -330,6 +340,8 @@ class Batches:
         waiting = {row.place: row for row in await in_thread(self.book.asks, part.batch, part=part.id, state="waiting")}
         await self._home.clients.ready(card)
         model, _ = self._home.clients.bound(Ask(()), card)
+        # Whoever was at it before may have recorded calls that are not in the file yet.
+        await in_thread(self._home.ledger.flush)
         recorded = await in_thread(self.book.recorded, part.id)
         lost: BackendError | None = None
         detail = part.detail

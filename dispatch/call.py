@@ -162,6 +162,9 @@ class ModelCall:
         try:
             async with asyncio.timeout_at(until):
                 client, binding = clients.bound(self.ask, self.card)
+                if until <= asyncio.get_running_loop().time():
+                    # The time-out strikes at the first wait, and that would come after the request is taken for sent.
+                    raise TimeoutError
                 self.sent()
                 # LangChain's own layer is already around RoutedChatModel: a second one would trace every token twice,
                 # and costs as much as all of the routing.

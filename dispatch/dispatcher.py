@@ -195,15 +195,15 @@ class Dispatcher:
             BudgetExceeded: A cap leaves too little.
         """
         attempts = await Attempts.decided(self, ask)
-        message = attempts.kept_answer()
+        message = await attempts.kept_answer()
         if message is not None:
             return message
         while (call := await attempts.next()) is not None:
             message = await self._raced(attempts.answer, ask, attempts, call)
             if message is not None:
-                attempts.keep(message)
+                await attempts.keep(message)
                 return message
-        return attempts.last_resort()
+        return await attempts.last_resort()
 
     async def stream(self, ask: Ask) -> AsyncGenerator[AIMessageChunk]:
         """Get one answer in chunks.
@@ -220,7 +220,7 @@ class Dispatcher:
         from .retraction import retracting
 
         attempts = await Attempts.decided(self, ask, stream=True)
-        kept = attempts.kept_answer()
+        kept = await attempts.kept_answer()
         if kept is not None:
             yield as_chunk(kept)
             return
@@ -240,7 +240,7 @@ class Dispatcher:
                 else:
                     message = said.message()
                     if attempts.accept(said.call, message, chunks=said.whole):
-                        attempts.keep(message)
+                        await attempts.keep(message)
                         for chunk in said.held:
                             yield chunk
                         yield closing_chunk(message)
@@ -249,7 +249,7 @@ class Dispatcher:
                         raise BackendError(attempts.failures[-1].kind, attempts.failures[-1].detail)
             if said.handed:
                 yield retracting(said.whole.id if said.whole else None)
-        yield as_chunk(attempts.last_resort())
+        yield as_chunk(await attempts.last_resort())
 
     async def _raced(
         self,

@@ -138,7 +138,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     """
     counted = measure(request.messages)
     effects = tuple(sorted(set(request.effects), key=lambda effect: effect.rank))
-    done = worst_called(counted.called, request.called, declares=bool(effects))
+    done = worst_called(counted.called, request.called, declares=bool(effects) and not request.called)
     if not effects and (request.tools or (counted.called - set(request.called) and _says_nothing(request))):
         effects = (Effect.DESTRUCTIVE,)
     question = counted.question

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from ..configs.errors import ConfigError
+from .progress import CALLS
 
 __all__ = ["Measures", "estimate_tokens", "measure"]
 
@@ -232,7 +233,7 @@ def _part(part: Mapping[str, Any], number: int, total: Measures) -> list[str]:
         total.modalities.add(modality)
         total.tokens += _PART_TOKENS[modality]
         return []
-    if kind == "tool_use":
+    if kind in CALLS:
         total.called.add(str(part.get("name") or ""))
     if kind == "tool_result":
         texts = _texts(part.get("content"), number, total)

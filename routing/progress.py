@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from .evidence import ERRORS, REPEATED, Finding
 
-__all__ = ["stalled"]
+__all__ = ["CALLS", "stalled"]
 
 _IN_A_ROW: Final = 2
 _MOST_JSON: Final = 20_000
@@ -22,6 +22,9 @@ _FAILED: Final = re.compile(
 _ASSISTANT: Final = frozenset({"assistant", "ai", "model"})
 _TOOL: Final = frozenset({"tool", "function"})
 _USER: Final = frozenset({"user", "human", "chat"})
+
+CALLS: Final = frozenset({"tool_use", "server_tool_use", "tool_call", "function_call"})
+"""Parts of a message that are calls: Anthropic's, LangChain's and those of OpenAI's Responses."""
 
 _Call = tuple[str, str]
 """The tool, and its arguments in one written form."""
@@ -47,7 +50,7 @@ def stalled(messages: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
 
     A loop is what followed the newest words of the user. It stands still where every call of its newest turn was made
     before with the same arguments and told the same, or where every call of two turns in a row failed: a result fails
-    that its message declares an error, or that begins as errors do.
+    that its message declares an error, or, where nothing is declared, that begins as errors do.
 
     Args:
         messages: OpenAI chat format, oldest first; LangChain's and Anthropic's parts are understood too.
@@ -78,7 +81,7 @@ def _turns(messages: Sequence[Mapping[str, Any]]) -> list[_Turn]:
             # Without an id that is known it answers the first call that waits.
             first = next((call for call in waiting.calls if call not in waiting.results), "")
             if name := key if key in waiting.calls else first:
-                waiting.results[name] = (text.strip(), failed or _says_failed(text))
+                waiting.results[name] = (text.strip(), _says_failed(text) if failed is None else failed)
     return turns
 
 
@@ -104,7 +107,7 @@ def _calls(message: Mapping[str, Any], turn: int) -> Iterator[tuple[str, _Call]]
     if not made and isinstance(call := message.get("function_call"), Mapping):
         made = [call]
     if not made and isinstance(content, list | tuple):
-        made = [part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_use"]
+        made = [part for part in content if isinstance(part, Mapping) and part.get("type") in CALLS]
     for number, call in enumerate(made):
         function = call.get("function")
         said = function if isinstance(function, Mapping) else call
@@ -122,15 +125,16 @@ def _written(arguments: Any) -> str:
     return json.dumps(arguments, sort_keys=True, default=str)
 
 
-def _results(message: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """Id of the call, what it told, and whether that is declared an error."""
+def _results(message: Mapping[str, Any]) -> Iterator[tuple[str, str, bool | None]]:
+    """Id of the call, what it told, and whether that is declared an error; None where nothing is declared."""
     content = message.get("content")
     if message.get("role") in _TOOL:
-        yield str(message.get("tool_call_id") or ""), _text(content), message.get("status") == "error"
+        status = message.get("status")
+        yield str(message.get("tool_call_id") or ""), _text(content), None if status is None else status == "error"
     elif isinstance(content, list | tuple):
         for part in content:
             if _is_result(part):
-                yield str(part.get("tool_use_id") or ""), _text(part.get("content")), part.get("is_error") is True
+                yield str(part.get("tool_use_id") or ""), _text(part.get("content")), part.get("is_error")
 
 
 def _text(content: Any) -> str:

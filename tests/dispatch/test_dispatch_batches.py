@@ -548,3 +548,22 @@ async def test_the_caps_of_a_run_hold_for_the_batch_submitted_in_it(batches: Des
     assert home.budgets.totals("run:r1")[1] > 0
     await waiting.collect(batch, pause=0.01)
     assert home.budgets.totals("run:r1") == (home.ledger.run_cost("r1")[0], 0)
+
+
+async def test_a_submit_that_is_cancelled_while_it_is_written_down_leaves_nothing(
+    batches: Desk, simulator: Simulator
+) -> None:
+    home, desk = batches(**_CAP)
+    home.ledger.flush()
+    with closing(sqlite3.connect(home.settings.state / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        work = asyncio.create_task(desk.submit(_asks("one", "two")))
+        for _ in range(40):
+            await asyncio.sleep(0.01)
+        work.cancel()
+        other.execute("ROLLBACK")
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert other.execute("SELECT count(*) FROM batches").fetchone() == (0,)
+        assert other.execute("SELECT count(*) FROM reservations").fetchone() == (0,)
+    assert len(simulator.log) == 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -448,3 +449,36 @@ async def test_a_failure_states_what_it_took_to_make_the_client_ready(dispatcher
     with pytest.raises(AllFailed) as failed:
         await _model(dispatcher(), deadline=0.3).ainvoke(QUESTION)
     assert failed.value.setup > 0
+
+
+async def test_a_deadline_covers_the_wait_for_a_held_ledger_and_nothing_is_sent_after_it(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    home = dispatcher()
+    await _model(home).ainvoke("warm up")
+    sent = len(simulator.log)
+    with (
+        capped(home) as run,
+        closing(sqlite3.connect(home.settings.state / "ledger.db", isolation_level=None)) as other,
+    ):
+        home.ledger.flush()
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(AllFailed, match="before the ledger could reserve"):
+            await _model(home, deadline=0.3).ainvoke(QUESTION)
+        other.execute("ROLLBACK")
+    assert len(simulator.log) == sent
+    assert home.ledger.calls(run=run) == ()
+    async with asyncio.timeout(60):
+        # What a thread still had to ask the file for is given back as soon as it has it.
+        while home.budgets.totals(f"run:{run}") != (0, 0):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_call_whose_time_is_over_is_not_sent(dispatcher: Make, simulator: Simulator) -> None:
+    home = dispatcher(routing__limits={"call": 1e-9, "attempts": 1})
+    with capped(home) as run, pytest.raises(AllFailed, match="timeout"):
+        await _model(home).ainvoke(QUESTION)
+    assert len(simulator.log) == 0
+    assert home.budgets.totals(f"run:{run}") == (0, 0)
+    (row,) = home.ledger.calls(run=run)
+    assert row.failure == "timeout"

@@ -97,8 +97,8 @@ def test_a_look_up_loop_never_leaves_its_tier(runtime: Runtime, simulator: Simul
     [
         ((), "transform", "economy"),
         ((look_up,), "gather", "economy"),
-        # What leaves the machine needs the standard tier, though it only reads.
-        ((look_up, weather), "gather", "standard"),
+        # What leaves the machine and says that it only reads there counts as reading.
+        ((look_up, weather), "gather", "economy"),
         ((drop_table,), "act", "frontier"),
     ],
 )

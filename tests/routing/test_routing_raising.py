@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.catalogue import ModelCard
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.words import FailureKind, Tier
+from pointsman.configs.words import Effect, FailureKind, Tier
 from pointsman.routing.decide import decide
 from pointsman.routing.decision import Decision
 from pointsman.routing.evidence import Finding, is_evidence, of_failure, wilson
 from pointsman.routing.experience import Experience
 from pointsman.routing.explain import decision_dict, replay
-from pointsman.routing.features import from_dict
+from pointsman.routing.features import extract, from_dict
 from pointsman.routing.policy import Policy
 from pointsman.routing.progress import stalled
 from pointsman.routing.request import Circumstances, RouteRequest
@@ -317,3 +317,27 @@ def test_evidence_changes_nothing_about_the_floor(policy: Policy) -> None:
     risky = decide(from_dict({"kind": "act", "effects": ["destructive"]}), policy)
     again = decide(replace(risky.features, evidence=(Finding("evidence.x", "seen"),)), policy)
     assert (again.risk, again.floor, again.tier) == (risky.risk, risky.floor, Tier.FRONTIER)
+
+
+@pytest.mark.parametrize(
+    "text", ["ERROR 2026-01-01 disk full on node 3", "KeyError is raised when a key is missing", "fatal: the series"]
+)
+def test_a_result_that_is_declared_a_success_is_no_error_whatever_it_begins_with(text: str) -> None:
+    def loop(**declared: Any) -> list[Message]:
+        return [asked()] + [
+            message
+            for turn in range(3)
+            for message in (call({"node": turn}, key=f"c{turn}"), told(f"{text} {turn}", key=f"c{turn}", **declared))
+        ]
+
+    assert stalled(loop(status="success")) == ()
+    assert [finding.id for finding in stalled(loop(status="error"))] == ["evidence.errors-in-a-row"]
+
+
+@pytest.mark.parametrize("kind", ["tool_use", "server_tool_use", "tool_call", "function_call"])
+def test_a_call_that_stands_among_the_parts_of_a_message_counts(kind: str) -> None:
+    part = {"type": kind, "id": "c1", "name": "drop_table", "input": {}, "arguments": "{}"}
+    request = RouteRequest.model_validate(
+        {"messages": [asked(), {"role": "assistant", "content": [part]}], "effects": ["read"], "called": {"x": "read"}}
+    )
+    assert extract(request).done is Effect.DESTRUCTIVE
