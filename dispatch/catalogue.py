@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..backends import registry
@@ -118,6 +118,10 @@ def problems(settings: Settings, policy: Policy, now: Circumstances | None = Non
     return [problem for problem in found if problem.subject not in built_in]
 
 
+_RETIRED: Final = frozenset({"heuristic", "learned", "nearest", "prompts"})
+"""Scorers of version 0.1: a policy that names one is still read, and decided by the rules."""
+
+
 def _scorer(settings: Settings) -> tuple[Scorer | None, str]:
     """The judge of complexity that the policy names, for the tasks it has proved itself at.
 
@@ -125,6 +129,8 @@ def _scorer(settings: Settings) -> tuple[Scorer | None, str]:
         None where only declared facts decide, and why a scorer that is named is not used.
     """
     chosen = settings.routing.scorer
+    if chosen.partition(":")[0] in _RETIRED:
+        return None, "it was no better than the workload's majority tier or a prompt's length, and is gone"
     if chosen == "rules":
         return None, ""
     from ..routing import proof

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +251,12 @@ def test_a_typed_answer_in_a_transcript_is_no_act(runtime: Runtime, simulator: S
     for _ in range(3):
         messages += [*worker.invoke({"messages": messages})["messages"], HumanMessage("And B?")]
     assert tiers(runtime) == ["economy"] * 3
+
+
+@pytest.mark.parametrize("name", ["heuristic", "learned", "nearest:mine.npz", "prompts"])
+def test_a_policy_that_names_a_scorer_of_before_is_read_and_the_rules_decide(
+    dispatcher: Callable[..., Any], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = dispatcher(routing__scorer=name)
+    assert home.policy.scorer is None
+    assert f"scorer: {name} is not used" in caplog.text
