@@ -169,12 +169,14 @@ def test_a_tool_of_a_class_keeps_its_state(simulated: Make, simulator: Simulator
 
 
 CTRL_C = '''
-import asyncio, faulthandler, os, sys, threading
+import asyncio, faulthandler, os, signal, sys, threading
 from pathlib import Path
 from pointsman import Agent, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.loader import load
 faulthandler.dump_traceback_later(100, exit=True)
+# A shell's background job begins with this signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def block(forever):
     print("inside", flush=True)
