@@ -154,7 +154,7 @@ def test_a_rule_of_ones_own_that_asks_for_a_complexity_nobody_judges_is_told(dis
     assert not [one for one in problems(dispatcher().settings, dispatcher().policy) if "complexity" in str(one)]
 
 
-@pytest.mark.parametrize("name", ["none.npz", "learned", "heuristic", "nearest"])
+@pytest.mark.parametrize("name", ["none.npz", "mine", "routers/mine.npz"])
 def test_a_router_file_that_is_not_there_is_refused_in_one_line(dispatcher: Make, name: str) -> None:
     with pytest.raises(ConfigError, match="there is no such router file"):
         dispatcher(routing__scorer=name)
