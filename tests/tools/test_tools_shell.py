@@ -33,6 +33,15 @@ async def _run(shell: BaseTool, command: str) -> ToolMessage:
     return message
 
 
+async def _out_of_time(command: asyncio.Task[ToolMessage], leap: Any) -> ToolMessage:
+    # Should its clock not have begun to run, so soon after its first words, the next leap ends it.
+    await asyncio.sleep(0.05)
+    while not command.done():
+        leap.forward(601)
+        await asyncio.wait({command}, timeout=20)
+    return await command
+
+
 def _commands() -> Iterator[tuple[int, bytes]]:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -103,8 +112,11 @@ async def test_the_parents_variables_are_not_handed_on(
     ],
 )
 async def test_a_timeout_ends_the_whole_tree(tmp_path: Path, leap: Any, mark: str, escape: str) -> None:
-    with leap.when(lambda: _sleeping(mark) == escape.count("{0}"), 601):
-        message = await _run(shell_tool(Workspace(tmp_path), timeout=600), f"echo begun; {escape.format(mark)}")
+    shell = shell_tool(Workspace(tmp_path), timeout=600)
+    command = asyncio.create_task(_run(shell, f"echo begun; {escape.format(mark)}"))
+    while _sleeping(mark) < escape.count("{0}") and not command.done():
+        await asyncio.sleep(0.01)
+    message = await _out_of_time(command, leap)
     assert message.status == "error"
     assert str(message.content).startswith("timed out; it and all it started were ended\nstdout:\nbegun")
     assert _alive(mark) == []
@@ -177,8 +189,10 @@ async def test_output_keeps_its_beginning_and_end_in_bounded_memory(tmp_path: Pa
 
 
 async def test_output_without_end_is_bounded_by_the_time_limit(tmp_path: Path, leap: Any) -> None:
-    with leap.when((tmp_path / "begun").exists, 601):
-        message = await _run(shell_tool(Workspace(tmp_path), timeout=600), "touch begun; yes")
+    command = asyncio.create_task(_run(shell_tool(Workspace(tmp_path), timeout=600), "touch begun; yes"))
+    while not (tmp_path / "begun").exists() and not command.done():
+        await asyncio.sleep(0.01)
+    message = await _out_of_time(command, leap)
     assert message.status == "error"
     assert len(message.content) < 65_000
 
