@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -147,7 +148,14 @@ def test_threads_share_a_store_while_another_store_writes(tmp_path: Path) -> Non
             for number in range(8):
                 text = f"worker {worker} number {number}"
                 mine.put(("n", str(worker)), text, {"text": text}, index=["text"])
-                assert store.search(("n", str(worker)), query=text, limit=1)[0].key == text
+                # What another store writes is seen as soon as the index is open anew, which others may be at just now.
+                found = ""
+                for _ in range(200):
+                    found = store.search(("n", str(worker)), query=text, limit=1)[0].key
+                    if found == text or worker != 0:
+                        break
+                    time.sleep(0.05)
+                assert found == text
                 mine.remember(("shared",), f"number {number}", provenance=Provenance("s", str(worker), "r", Trust.TOOL))
                 store.recall(("shared",), text)
             return mine.forget(source="s", namespace=("none",))
