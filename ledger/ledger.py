@@ -22,6 +22,12 @@ from .writer import Writer
 
 __all__ = ["Ledger"]
 
+_WITHIN = (
+    "IN (WITH RECURSIVE part(id) AS (VALUES (?) UNION SELECT runs.id FROM runs JOIN part ON runs.parent = part.id) "
+    "SELECT id FROM part)"
+)
+"""SQL: a run, or one that was started inside it."""
+
 
 class Ledger:
     """Runs, decisions, calls, acts and what was handed to a person.
@@ -199,15 +205,17 @@ class Ledger:
             self.flush()
         return row
 
-    def run_cost(self, run: str) -> tuple[int, int]:
+    def run_cost(self, run: str, *, inner: bool = False) -> tuple[int, int]:
         """Picodollars a run has cost so far, and how many of its calls may have cost something nobody knows.
 
         Args:
             run: Its id.
+            inner: Count the runs that were started inside it too, at any depth.
         """
+        which = _WITHIN if inner else "= ?"
         with self.reading() as connection:
             # In two halves, since SQLite's sum overflows where money does not.
-            query = f"SELECT sum(cost / ?), sum(cost % ?), sum({UNPRICED}) FROM calls WHERE run = ?"  # noqa: S608 - our own words
+            query = f"SELECT sum(cost / ?), sum(cost % ?), sum({UNPRICED}) FROM calls WHERE run {which}"  # noqa: S608 - our own words
             high, low, unknown = connection.execute(query, (HALF, HALF, run)).fetchone()
         return (high or 0) * HALF + (low or 0), unknown or 0
 
