@@ -16,8 +16,8 @@ _SEPARATORS = re.compile(r"[/.:@\s_-]+")
 _LETTERS = re.compile(r"[a-z]+")
 _TUNED = "ft:"
 
-# The families of one maker that do not share a word, as they stand in its list of models (platform.openai.com/docs/models,
-# ai.google.dev/gemini-api/docs/models, docs.mistral.ai/getting-started/models; read 2026-11-27).
+# The families of one maker that do not share a word, as they stand in its list of models, read 2026-11-27:
+# platform.openai.com/docs/models, ai.google.dev/gemini-api/docs/models, docs.mistral.ai/getting-started/models.
 _SIBLINGS = (
     frozenset({"gpt", "chatgpt", "o", "codex", "davinci", "babbage", "computer"}),
     frozenset({"gemini", "gemma"}),
@@ -38,7 +38,7 @@ def authorship(settings: Settings, card: ModelCard) -> frozenset[str]:
     """
     entry = settings.models.get(card.id)
     names = [card.name, *([entry.profile] if entry and entry.profile else [])]
-    words = {card.provider, *(word for name in names for word in _words(name.lower()))}
+    words = frozenset({card.provider, *(word for name in names for word in _words(name.lower()))})
     return words.union(*(siblings for siblings in _SIBLINGS if words & siblings))
 
 

@@ -228,7 +228,11 @@ def run_scope(
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
     bounds = bounds or Bounds(**bound)
     # A run that is taken up stays the run that was started: its labels and its beginning are kept.
-    row = taken.row if taken else RunRow(run_id, target, time.time(), user_class=outer.run.user_class, parent=outer.run.id)
+    row = (
+        taken.row
+        if taken
+        else RunRow(run_id, target, time.time(), user_class=outer.run.user_class, parent=outer.run.id)
+    )
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
     limits = _limits(runtime, row.user_class)
     books = Run(run_id, runtime, row, list(taken.calls) if taken else [])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import counting, hang_up_with, http_settings, required_key
+from .clients import counting, hang_up_with, http_client, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
 from .profiles import profile
@@ -158,7 +158,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
     own = settings["openai_proxy"] is None and "http_async_client" not in settings
     if own:
         # LangChain's own async client shares its connections between event loops, and they die with the first.
-        settings["http_async_client"] = DefaultAioHttpClient(**http_settings(endpoint))
+        settings["http_async_client"] = http_client(DefaultAioHttpClient, endpoint)
     model = counting(CountingChat, made)(**settings)
     if own:
         hang_up_with(model, settings["http_async_client"])
