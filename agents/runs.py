@@ -78,7 +78,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A run that is taken up again, as the ledger has it: its row, and the calls of its parts so far."""
+    """A run that is taken up again, as the ledger has it: its row and its calls so far, those of runs inside it too."""
 
     row: RunRow
     calls: tuple[CallRow, ...]
@@ -186,9 +186,9 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
     row = runtime.ledger.run(run)
     if row is None:
         raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them")
-    calls = runtime.ledger.calls(run)
+    calls = runtime.ledger.calls(run, inner=True)
     scope = _scope(run)
-    spent = runtime.ledger.run_cost(run, inner=True)[0]
+    spent = sum(call.cost or 0 for call in calls)
     uncounted = spent - runtime.dispatcher.budgets.totals(scope)[0]
     if uncounted > 0:
         # A part without a cap was not counted, and a cap from now on is for the whole run.

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.errors import ConfigError
-from .base import Endpoint
+from .base import REACH, Endpoint
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -77,6 +77,12 @@ def _sparing(made: type) -> Any:
         def _own_headers(self) -> list[tuple[str, str]]:
             return [(name.lower(), value) for name, value in self.headers.multi_items()]
 
+        def _init_transport(self, *args: Any, **kwargs: Any) -> Any:
+            return _telling(super()._init_transport(*args, **kwargs))
+
+        def _init_proxy_transport(self, *args: Any, **kwargs: Any) -> Any:
+            return _telling(super()._init_proxy_transport(*args, **kwargs))
+
         def _merge_url(self, url: Any) -> Any:
             kept = self.__dict__.setdefault("_kept_urls", {})
             if url not in kept:
@@ -92,6 +98,31 @@ def _sparing(made: type) -> Any:
             return [*[pair for pair in self._own_headers if pair[0] not in given], *headers]
 
     return Sparing
+
+
+def _telling(transport: Any) -> Any:
+    """Have a transport over aiohttp tell `REACH` when a request has a connection."""
+    get_client = transport.get_client
+
+    def client() -> Any:
+        session = get_client()
+        connect = session.connector.connect
+
+        async def telling(*args: Any, **kwargs: Any) -> Any:
+            reach = REACH.get()
+            if reach is None:
+                return await connect(*args, **kwargs)
+            # Once it may have been sent it stays so, whatever connection comes next.
+            reach.connected = bool(reach.connected)
+            connection = await connect(*args, **kwargs)
+            reach.connected = True
+            return connection
+
+        session.connector.connect = telling
+        return session
+
+    transport.get_client = client
+    return transport
 
 
 def hang_up_with(model: object, client: Any) -> None:

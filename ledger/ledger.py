@@ -146,13 +146,16 @@ class Ledger:
         """
         return self._rows(RUNS, "ORDER BY started DESC, id LIMIT ?", (-1 if limit is None else limit,))
 
-    def calls(self, run: str | None = None, limit: int | None = None) -> tuple[CallRow, ...]:
+    def calls(self, run: str | None = None, limit: int | None = None, *, inner: bool = False) -> tuple[CallRow, ...]:
         """The calls in the order they were recorded.
 
         Args:
             run: Only those of this run.
             limit: Most to return, the latest.
+            inner: Those of the runs that were started inside it too, at any depth.
         """
+        if run is not None and inner:
+            return self._rows(CALLS, f"WHERE run {_WITHIN} ORDER BY seq", (run,))
         return self._latest(CALLS, run, limit)
 
     def decisions(self, run: str | None = None, limit: int | None = None) -> tuple[DecisionRow, ...]:
@@ -205,17 +208,15 @@ class Ledger:
             self.flush()
         return row
 
-    def run_cost(self, run: str, *, inner: bool = False) -> tuple[int, int]:
+    def run_cost(self, run: str) -> tuple[int, int]:
         """Picodollars a run has cost so far, and how many of its calls may have cost something nobody knows.
 
         Args:
             run: Its id.
-            inner: Count the runs that were started inside it too, at any depth.
         """
-        which = _WITHIN if inner else "= ?"
         with self.reading() as connection:
             # In two halves, since SQLite's sum overflows where money does not.
-            query = f"SELECT sum(cost / ?), sum(cost % ?), sum({UNPRICED}) FROM calls WHERE run {which}"  # noqa: S608 - our own words
+            query = f"SELECT sum(cost / ?), sum(cost % ?), sum({UNPRICED}) FROM calls WHERE run = ?"  # noqa: S608 - our own words
             high, low, unknown = connection.execute(query, (HALF, HALF, run)).fetchone()
         return (high or 0) * HALF + (low or 0), unknown or 0
 
