@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Completions:
 
     def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
+        # The same few paths are joined to the same base again and again.
+        vars(client)["_prepare_url"] = lru_cache(maxsize=8)(client._prepare_url)
 
     @property
     def with_raw_response(self) -> _ToBeParsed:
@@ -65,8 +67,7 @@ class Completions:
         """What the requests have in common; ``post`` would copy the defaults of a request anew for each."""
         from openai._models import FinalRequestOptions
 
-        url = self._client._prepare_url("/chat/completions")
-        return FinalRequestOptions.construct(method="post", url=str(url))
+        return FinalRequestOptions.construct(method="post", url="/chat/completions")
 
 
 @cache
