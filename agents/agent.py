@@ -337,11 +337,14 @@ def _judged(record: StepRecord, left: Sequence[Act]) -> StepRecord:
     settled = [
         f"{act.tool} was {act.outcome} at first: {act.reason}"
         for act in record.acts
-        if act.outcome is not Outcome.DONE and act not in left
+        if act.outcome in (Outcome.DOUBTED, Outcome.REJECTED) and act not in left
     ]
+    failed = [f"a call of {act.tool} failed" for act in record.acts if act.outcome is Outcome.FAILED]
     refused = [f"{act.tool} was rejected: {act.reason}" for act in left if act.outcome is Outcome.REJECTED]
     doubted = [f"the call of {act.tool}: {act.reason}" for act in left if act.outcome is Outcome.DOUBTED]
-    record = replace(record, unverified="; ".join(unverified)).noted(*settled, *unverified, *refused)
+    record = replace(record, unverified="; ".join(unverified)).noted(
+        *settled, *dict.fromkeys(failed), *unverified, *refused
+    )
     if doubted:
         return replace(record, status=Status.HANDED_OVER, doubt=doubted[-1])
     return replace(record, status=Status.REJECTED) if refused else record

@@ -47,6 +47,8 @@ class Outcome(StrEnum):
     """What became of a call that a step wanted to make of a tool that does more than read."""
 
     DONE = "done"
+    FAILED = "failed"
+    """It was carried out, or begun, and the tool told an error."""
     DOUBTED = "doubted"
     REJECTED = "rejected"
 
@@ -58,7 +60,7 @@ class Act:
     Attributes:
         tool: The tool.
         arguments: As the model gave them; a person may have edited them since.
-        outcome: ``done`` when it was carried out.
+        outcome: ``done`` when it was carried out, ``failed`` when the tool then told an error.
         reason: Why it was not carried out, or why it was carried out unverified.
     """
 
