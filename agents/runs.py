@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 import uuid
@@ -22,13 +23,27 @@ from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherited
 
-__all__ = ["Bounds", "Run", "Taken", "check_cap", "hand_over", "run_scope", "taken_up", "tick_off"]
+__all__ = [
+    "Bounds",
+    "Run",
+    "Taken",
+    "ask_person",
+    "check_cap",
+    "hand_over",
+    "note_answers",
+    "run_scope",
+    "taken_up",
+    "tick_off",
+    "waits_for_approval",
+]
 
 _PICO = 10**12
 _MOST_STEPS = 50
 _LARGEST = 2**63 - 1
 _EVERYBODY = "default"
 _HANDOFF = "failed-"
+_ACT = ":"
+"""Stands in the id of an act that waits, between the id of its question and its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +255,6 @@ def run_scope(
         if outer.run.observe is not None:
             outer.run.observe(call)
 
-    runtime.ledger.record(row)
     caps = outer.run.caps
     allowed = None if limits.max_cost is None else _pico(limits.max_cost)
     most = min((cap for cap in (row.max_cost, allowed) if cap is not None), default=None)
@@ -248,6 +262,7 @@ def run_scope(
         # The innermost first, as it is the one to name where several leave too little.
         caps = ((_scope(run_id), most), *caps)
     context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked)
+    runtime.ledger.record(row)
     try:
         with entered(StepContext(run=context)), inherited():
             yield books
@@ -268,6 +283,54 @@ def tick_off(runtime: Runtime, run: str) -> None:
     handoff = _HANDOFF + run
     if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True)):
         runtime.ledger.finish_handoff(handoff)
+
+
+def waits_for_approval(row: HandoffRow) -> bool:
+    """Whether an item of the person's queue is an act of a run, which is answered and not ticked off."""
+    return _ACT in row.id
+
+
+def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> None:
+    """Put what a run waits for in the person's queue, and take out what it no longer waits for.
+
+    Args:
+        runtime: Whose ledger keeps the queue; this waits for its file.
+        run: The run.
+        pending: What it waits for.
+    """
+    waiting = {_act_id(act): act for act in pending}
+    known = {row.id: row for row in runtime.ledger.handoffs(open_only=True) if row.run == run}
+    for key, act in waiting.items():
+        if key not in known:
+            runtime.ledger.record(_act_row(run, act))
+    for key, row in known.items():
+        if waits_for_approval(row) and key not in waiting:
+            runtime.ledger.record(replace(row, done=True))
+
+
+def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, str]]) -> None:
+    """Keep in the ledger what a person has answered, before anything is done with it.
+
+    Args:
+        runtime: Whose ledger; this waits for its file.
+        run: The run.
+        answers: Each act with what was decided, in a few words.
+    """
+    known = {row.id: row for row in runtime.ledger.handoffs() if row.run == run}
+    for act, said in answers:
+        row = known.get(_act_id(act)) or _act_row(run, act)
+        runtime.ledger.record(replace(row, done=True, reason=said))
+
+
+def _act_id(act: Pending) -> str:
+    return f"{act.id}{_ACT}{act.digest}"
+
+
+def _act_row(run: str, act: Pending) -> HandoffRow:
+    shown = json.dumps(act.arguments, ensure_ascii=False, default=str)
+    return HandoffRow(
+        _act_id(act), run, time.time(), risk=act.risk, reason=act.reason, summary=f"{act.tool} {shown}".strip()
+    )
 
 
 def _handed_over(run_id: str, error: AllFailed) -> HandoffRow:

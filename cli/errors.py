@@ -34,6 +34,7 @@ Verdict = tuple[ExitCode, str]
 # loaded cannot have been raised.
 _FAMILIES: tuple[tuple[str, str, ExitCode], ...] = (
     ("pointsman.ledger.budgets", "BudgetExceeded", ExitCode.BUDGET),
+    ("pointsman.agents.answers", "ApprovalPending", ExitCode.PENDING),
     ("pointsman.configs.errors", "ConfigError", ExitCode.USAGE),
     ("pointsman.backends.base", "BackendError", ExitCode.FAILED),
     ("pointsman.configs.errors", "PointsmanError", ExitCode.FAILED),
