@@ -8,7 +8,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,7 @@ from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
 from ..ledger.rows import CallRow, HandoffRow, RunRow
+from .owner import owned, owner_of
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherited
@@ -32,6 +33,7 @@ __all__ = [
     "hand_over",
     "note_answers",
     "run_scope",
+    "status_of",
     "taken_up",
     "tick_off",
     "waits_for_approval",
@@ -231,13 +233,14 @@ def run_scope(
         runtime: What it runs on.
         target: What is run, as the command line names it.
         run: Id of the run; a new one when absent.
-        taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out.
+        taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out; the caller owns it.
         bounds: What bounds it; what its class of users may spend bounds it too.
         observe: Called with each model call's row as it ends.
         bound: Fields of `Bounds`, where there are no ``bounds``.
 
     Raises:
         ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
+        RunOwned: Somebody else works on a run of this id.
     """
     outer = current()
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
@@ -262,15 +265,16 @@ def run_scope(
         # The innermost first, as it is the one to name where several leave too little.
         caps = ((_scope(run_id), most), *caps)
     context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked)
-    runtime.ledger.record(row)
-    try:
-        with entered(StepContext(run=context)), inherited():
-            yield books
-    except AllFailed as error:
-        runtime.ledger.record(_handed_over(run_id, error))
-        raise
-    finally:
-        runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
+    with nullcontext() if taken else owned(runtime.settings.state, run_id):
+        runtime.ledger.record(row)
+        try:
+            with entered(StepContext(run=context)), inherited():
+                yield books
+        except AllFailed as error:
+            runtime.ledger.record(_handed_over(run_id, error))
+            raise
+        finally:
+            runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
 
 
 def tick_off(runtime: Runtime, run: str) -> None:
@@ -283,6 +287,20 @@ def tick_off(runtime: Runtime, run: str) -> None:
     handoff = _HANDOFF + run
     if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True)):
         runtime.ledger.finish_handoff(handoff)
+
+
+def status_of(runtime: Runtime, row: RunRow) -> str:
+    """How a run ended, or ``interrupted`` where whoever worked on it has gone without a word.
+
+    Args:
+        runtime: What it ran on.
+        row: Its row in the ledger.
+    """
+    if row.status == Status.RUNNING and owner_of(runtime.settings.state, row.id) is None:
+        # It may have ended since its row was read.
+        row = runtime.ledger.run(row.id) or row
+        return "interrupted" if row.status == Status.RUNNING else row.status
+    return row.status
 
 
 def waits_for_approval(row: HandoffRow) -> bool:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ..agents.agent import Agent
 from ..agents.answers import answers_by_id, in_words, pending_of
 from ..agents.errors import CutOff, RunTimeout, StepLimit
+from ..agents.owner import owned
 from ..agents.result import Pending, RunResult, Status, StepRecord
 from ..agents.runs import Bounds, Run, Taken, ask_person, note_answers, run_scope, taken_up, tick_off
 from ..agents.runtime import Runtime
@@ -170,13 +171,15 @@ class Workflow:
 
         Raises:
             ConfigError: There is no such run, or an answer is not understood; nothing was done then.
+            RunOwned: Somebody works on it right now.
             BackendError: As `arun`.
             CutOff: As `arun`.
         """
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
         home = runtime or Runtime.default()
-        taken = await asyncio.to_thread(taken_up, home, run)
-        return await self._drive(None, taken, bounds, home, emit, None if answers == {} else answers)
+        with owned(home.settings.state, run):
+            taken = await asyncio.to_thread(taken_up, home, run)
+            return await self._drive(None, taken, bounds, home, emit, None if answers == {} else answers)
 
     def waiting(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
         """What a run waits for; arguments as `awaiting`."""
