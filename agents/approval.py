@@ -87,7 +87,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         if tool is None:
             return None
         effect = call_facts(tool, request.tool_call["args"]).effect
-        if effect is None or self._risks()[effect] < Risk.CRITICAL:
+        if effect is None or (self._risks()[effect] < Risk.CRITICAL and not _answered()):
             return None
         return _Asked(tool, request.tool_call, effect)
 
@@ -165,6 +165,18 @@ class _Asked:
     def worse_than(self, other: _Asked) -> bool:
         """Whether it does more than the other."""
         return _SEVERITY.index(self.effect) > _SEVERITY.index(other.effect)
+
+
+def _answered() -> bool:
+    """Whether a person was asked about this call before it was begun again, and answered: that holds, whatever the
+    policy has become since."""
+    from langgraph.config import get_config
+
+    try:
+        pad = get_config()["configurable"].get("__pregel_scratchpad")
+    except RuntimeError:
+        return False
+    return bool(getattr(pad, "resume", None))
 
 
 def _json_schema(tool: BaseTool) -> dict[str, Any]:

@@ -42,16 +42,22 @@ class Owner:
     since: float
 
     def __str__(self) -> str:
+        if not self.process:
+            return "another process"
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M:%S")
         return f"process {self.process} on {self.host} since {since} UTC"
+
+
+_UNKNOWN: Final = Owner("", 0, 0)
 
 
 class RunOwned(PointsmanError):
     """Somebody else works on the run right now."""
 
     def __init__(self, run: str, owner: Owner | None) -> None:
-        holder = owner or "another process"
-        super().__init__(f"run {run} is being worked on by {holder}: wait until it ends, or end that process")
+        super().__init__(
+            f"run {run} is being worked on by {owner or 'another process'}: wait until it ends, or end that process"
+        )
         self.run = run
         self.owner = owner
 
@@ -103,15 +109,17 @@ def owner_of(state: Path, run: str) -> Owner | None:
     """
     try:
         look = os.open(_path(state, run), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError:
+        return _UNKNOWN
     try:
         if _shared(look):
             return None
         return Owner(**json.loads(os.read(look, 4096)))
     except (ValueError, TypeError):
         # It has not written its name yet, or could not.
-        return Owner("an unknown host", 0, time.time())
+        return _UNKNOWN
     finally:
         os.close(look)
 

@@ -285,7 +285,7 @@ def tick_off(runtime: Runtime, run: str) -> None:
         run: Its id.
     """
     handoff = _HANDOFF + run
-    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True)):
+    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True, run=run)):
         runtime.ledger.finish_handoff(handoff)
 
 
@@ -317,7 +317,7 @@ def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> None:
         pending: What it waits for.
     """
     waiting = {_act_id(act): act for act in pending}
-    known = {row.id: row for row in runtime.ledger.handoffs(open_only=True) if row.run == run}
+    known = {row.id: row for row in runtime.ledger.handoffs(open_only=True, run=run)}
     for key, act in waiting.items():
         if key not in known:
             runtime.ledger.record(_act_row(run, act))
@@ -334,7 +334,7 @@ def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, st
         run: The run.
         answers: Each act with what was decided, in a few words.
     """
-    known = {row.id: row for row in runtime.ledger.handoffs() if row.run == run}
+    known = {row.id: row for row in runtime.ledger.handoffs(run=run)}
     for act, said in answers:
         row = known.get(_act_id(act)) or _act_row(run, act)
         runtime.ledger.record(replace(row, done=True, reason=said))

@@ -85,8 +85,8 @@ def _interrupted(runtime: Runtime) -> Iterator[_Item]:
     from ..agents.runs import status_of
     from ..ledger.rows import HandoffRow
 
-    for row in reversed(runtime.ledger.runs()):
-        if row.status == "running" and status_of(runtime, row) == _INTERRUPTED:
+    for row in reversed(runtime.ledger.runs(status="running")):
+        if status_of(runtime, row) == _INTERRUPTED:
             why = f"its process ended before it did: pointsman resume {row.id}"
             yield _Item(HandoffRow(row.id, row.id, row.started, "", why, row.target), _INTERRUPTED)
 

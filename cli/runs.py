@@ -92,7 +92,7 @@ class _Story:
         self.decisions: Sequence[DecisionRow] = ledger.decisions(run)
         self.calls: Sequence[CallRow] = ledger.calls(run)
         self.acts: Sequence[EffectRow] = ledger.effects(run)
-        handed = [row for row in ledger.handoffs() if row.run == run]
+        handed = ledger.handoffs(run=run)
         self.approvals: Sequence[HandoffRow] = [row for row in handed if waits_for_approval(row)]
         self.handoffs: Sequence[HandoffRow] = [row for row in handed if not waits_for_approval(row)]
 

@@ -179,7 +179,8 @@ class Workflow:
         home = runtime or Runtime.default()
         with owned(home.settings.state, run):
             taken = await asyncio.to_thread(taken_up, home, run)
-            return await self._drive(None, taken, bounds, home, emit, None if answers == {} else answers)
+            work = None if answers is None or answers == {} else await self._answered(run, answers, home)
+            return await self._drive(work, taken, bounds, home, emit)
 
     def waiting(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
         """What a run waits for; arguments as `awaiting`."""
@@ -192,9 +193,22 @@ class Workflow:
             run: Its id.
             runtime: The runtime it ran on.
         """
-        home = runtime or Runtime.default()
-        async with self._compiled(home) as graph:
-            return tuple(pending_of(stop) for stop in await _stops(graph, _thread(run)))
+        return tuple(map(pending_of, await self._stops(run, runtime or Runtime.default())))
+
+    async def _stops(self, run: str, runtime: Runtime) -> list[Interrupt]:
+        async with self._compiled(runtime) as graph:
+            snapshot = await graph.aget_state(_thread(run))
+        return [stop for task in snapshot.tasks for stop in task.interrupts]
+
+    async def _answered(self, run: str, given: Answers, runtime: Runtime) -> Command[Any]:
+        """What to go on with after a person has answered, once the ledger has it."""
+        from langgraph.types import Command
+
+        stops = await self._stops(run, runtime)
+        answers = answers_by_id(given, [(stop.id, stop.value) for stop in stops])
+        acts = [pending_of(stop) for stop in stops if stop.id in answers]
+        await asyncio.to_thread(note_answers, runtime, run, [(act, in_words(act, answers[act.id])) for act in acts])
+        return Command(resume=answers)
 
     def stream(self, task: str, **bounds: Any) -> Iterator[Event]:
         """Run and iterate the events; arguments as `arun`."""
@@ -242,7 +256,6 @@ class Workflow:
         bounds: Bounds,
         runtime: Runtime,
         emit: Emit | None,
-        answers: Answers | None = None,
     ) -> RunResult:
         def observe(row: CallRow) -> None:
             if emit is not None:
@@ -255,8 +268,6 @@ class Workflow:
                 config["recursion_limit"] = (books.row.max_steps or 0) + 1
                 if taken and (await graph.aget_state(config)).created_at is None:
                     raise ConfigError(f"run {books.id} has nothing to be taken up: it ended before its first step")
-                if answers is not None:
-                    work = await _answered(graph, config, books, answers)
                 try:
                     await _bounded(graph, work, config, books, emit)
                 except CutOff as error:
@@ -349,24 +360,6 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
 
 def _thread(run: str) -> RunnableConfig:
     return {"configurable": {"thread_id": run}}
-
-
-async def _stops(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> list[Interrupt]:
-    return [stop for task in (await graph.aget_state(config)).tasks for stop in task.interrupts]
-
-
-async def _answered(
-    graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, books: Run, given: Answers
-) -> Command[Any]:
-    """What to go on with after a person has answered, once the ledger has it."""
-    from langgraph.types import Command
-
-    stops = await _stops(graph, config)
-    answers = answers_by_id(given, [(stop.id, stop.value) for stop in stops])
-    acts = [pending_of(stop) for stop in stops if stop.id in answers]
-    said = [(act, in_words(act, answers[act.id])) for act in acts]
-    await asyncio.to_thread(note_answers, books.runtime, books.id, said)
-    return Command(resume=answers)
 
 
 def _plain(output: Any) -> Any:

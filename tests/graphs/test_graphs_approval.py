@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
@@ -124,6 +125,27 @@ def test_the_queue_holds_what_waits_and_the_ledger_what_was_answered(flow: Workf
     said = {row.summary[-3]: row.reason for row in home.ledger.handoffs()}
     assert said == {"A": "rejected: it is paid", "B": 'edited: {"order_id": "C"}'}
     assert (home.ledger.handoffs(open_only=True), home.ledger.verify()) == ((), [])
+
+
+def test_a_rejection_holds_although_the_policy_has_been_lowered_since(
+    flow: Workflow, runtime: Make, tmp_path: Path
+) -> None:
+    stopped = flow.run("go", runtime=runtime())
+    first, second = _ids(stopped)
+    lowered = runtime(**{"risk.call": {"destructive": "high"}})
+    edit = {"type": "edit", "args": {"order_id": "C"}}
+    result = flow.resume(stopped.run, {first: "reject", second: edit}, runtime=lowered)
+    assert (result.status, ran) == ("rejected", ["C"])
+
+
+def test_a_refused_answer_leaves_the_run_waiting_in_the_ledger_too(flow: Workflow, runtime: Make) -> None:
+    home = runtime()
+    stopped = flow.run("go", runtime=home)
+    before = home.ledger.run(stopped.run)
+    with pytest.raises(ConfigError):
+        flow.resume(stopped.run, "approve", runtime=home)
+    assert home.ledger.run(stopped.run) == before
+    assert len(home.ledger.handoffs(open_only=True)) == 2
 
 
 class _State(TypedDict, total=False):
