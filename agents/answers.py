@@ -169,7 +169,7 @@ def answers_by_id(given: object, waiting: Sequence[tuple[str, Any]]) -> dict[str
     """
     asked = dict(waiting)
     if not asked:
-        raise ConfigError("the run waits for no answer: nothing was done; go on without one")
+        raise ConfigError("the run waits for no answer, which may have been given already: nothing was done")
     named = isinstance(given, Mapping) and bool(given) and set(given) <= set(asked)
     if named:
         return {key: _bound(answer, asked[key]) for key, answer in dict(given).items()}  # type: ignore[call-overload]

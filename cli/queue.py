@@ -20,6 +20,7 @@ __all__ = ["register"]
 
 _SHOWN = 8
 """Characters of an id that are shown; ``done`` takes any beginning that names one item."""
+_APPROVAL = "approval"
 _INTERRUPTED = "interrupted"
 
 
@@ -70,8 +71,10 @@ def queue(
             for row, state in rows
         ]
         result(aligned(cells, ("id", "since (UTC)", "risk", "state", "run", "what", "why")))
-    if any(item.state in ("approval", "interrupted") for item in rows):
+    states = {item.state for item in rows}
+    if _APPROVAL in states:
         progress("an act is answered with: pointsman resume RUN --approve ID    (or --reject ID, --edit)")
+    if _INTERRUPTED in states:
         progress("an interrupted run goes on with: pointsman resume RUN")
 
 
@@ -120,7 +123,7 @@ def _state(row: HandoffRow) -> str:
 
     if row.done:
         return "done"
-    return "approval" if waits_for_approval(row) else "open"
+    return _APPROVAL if waits_for_approval(row) else "open"
 
 
 def _when(at: float) -> str:

@@ -80,7 +80,7 @@ def resume(
         async def work() -> RunResult:
             answers = None
             if approve or reject or edit:
-                waiting = await workflow.awaiting(run, runtime)
+                waiting = await workflow.apending(run, runtime)
                 answers = _answers(waiting, approve or (), reject or (), edit or (), reason)
                 if not waiting:
                     progress("note: nothing of it waited for an answer")

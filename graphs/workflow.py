@@ -182,11 +182,11 @@ class Workflow:
             work = None if answers is None or answers == {} else await self._answered(run, answers, home)
             return await self._drive(work, taken, bounds, home, emit)
 
-    def waiting(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
-        """What a run waits for; arguments as `awaiting`."""
-        return portal.run(self.awaiting(run, runtime))
+    def pending(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
+        """What a run waits for; arguments as `apending`."""
+        return portal.run(self.apending(run, runtime))
 
-    async def awaiting(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
+    async def apending(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
         """What a run waits for, without taking it up.
 
         Args:

@@ -201,11 +201,10 @@ def test_an_edit_that_does_more_is_asked_about_again_and_one_that_does_less_is_n
 ) -> None:
     _calling(simulator, ("send_file", {"path": "notes"}))
     graph = _stopped(Agent("sender", tools=[send_file]).on(_critical(simulated)))
-    first = _asked(graph)
     graph.invoke(Command(resume={"type": "edit", "args": {"path": "/etc/passwd"}}), CONFIG)
     again = _asked(graph)
     (action,) = again.value["action_requests"]
-    assert (ran, action["args"], again.id != first.id) == ([], {"path": "/etc/passwd"}, True)
+    assert (ran, action["args"]) == ([], {"path": "/etc/passwd"})
     assert "send_file is destructive with these arguments; " in action["description"]
     graph.invoke(Command(resume={"type": "edit", "args": {"path": "other"}}), CONFIG)
     assert ran == ["other"]

@@ -79,7 +79,7 @@ def test_what_is_not_understood_is_refused_before_anything_is_done(
     with pytest.raises(ConfigError, match=why):
         flow.resume(stopped.run, answers, runtime=home)
     assert (ran, len(simulator.log)) == ([], asked)
-    assert flow.waiting(stopped.run, home) == stopped.pending
+    assert flow.pending(stopped.run, home) == stopped.pending
 
 
 def test_one_act_that_waits_needs_no_id_and_an_answer_to_nothing_is_refused(flow: Workflow, runtime: Make) -> None:
