@@ -26,6 +26,7 @@ from ..routing.reach import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
 from .acts import account_of, acts_of, open_acts
+from .answers import ApprovalPending, pending_of
 from .errors import TurnLimit
 from .result import Act, Outcome, Status, StepRecord
 from .runtime import Runtime
@@ -266,6 +267,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
 
         Raises:
             TurnLimit: It came to no answer within its turns.
+            ApprovalPending: It wants to make a call that waits for a person, and runs outside any workflow or graph
+                with a checkpointer.
         """
         from langgraph.errors import GraphRecursionError
 
@@ -278,6 +281,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
                 state = await self.graph.ainvoke({"messages": before}, bounded)
             except GraphRecursionError as error:
                 raise TurnLimit(self.name, bounded["recursion_limit"] // _STEPS_A_TURN) from error
+        if stops := state.get("__interrupt__"):
+            raise ApprovalPending(self.name, [pending_of(stop) for stop in stops])
         added = state["messages"][len(before) :]
         result: dict[str, Any] = {"messages": added}
         if self.output is not None:

@@ -19,7 +19,7 @@ COMMANDS = {
     "init": ("init", "Write a project that runs without a key."),
     "run": ("run", "Run a workflow or an agent."),
     "resume": ("resume", "Take up a run that stopped."),
-    "runs": ("resume", "List what ran."),
+    "runs": ("runs", "List what ran, or tell the story of a run."),
     "queue": ("queue", "List what waits for a person."),
     "report": ("report", "Show what ran where, and what it cost."),
     "graph": ("graph", "Draw a workflow."),
