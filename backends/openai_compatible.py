@@ -12,6 +12,7 @@ from .base import Endpoint
 from .openai import VOCABULARY, OpenAIBackend, build
 from .options import Choice, Said, Vocabulary, Wanted
 from .profiles import profile
+from .reasoning import with_reasoning
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -42,6 +43,8 @@ _VOCABULARY = replace(
 # (api-docs.deepseek.com/guides/thinking_mode). With a vendor's prefix another server runs them, which has a switch of
 # its own or none.
 _THINKS_FIRST = re.compile(r"(?:^|/)deepseek-(?:v[4-9]|reasoner|r\d)")
+# These refuse an assistant's message without its reasoning where they think (the second: platform.kimi.ai/docs).
+_WANTS_REASONING = re.compile(r"(?:^|/)(?:deepseek-(?:v[4-9]|reasoner|r\d)|kimi-k\d)")
 _SWITCH = {"thinking": {"type": "disabled"}}
 
 
@@ -86,7 +89,9 @@ class OpenAICompatibleBackend(OpenAIBackend):
         if not endpoint.base_url:
             raise ConfigError(f"{endpoint.model}: a provider of backend 'openai_compatible' needs a `base_url:`")
         key = endpoint.key or SecretStr(_NO_KEY)
-        return build(BaseChatOpenAI, endpoint, endpoint.base_url, key, use_responses_api=False)
+        made = with_reasoning(BaseChatOpenAI)
+        wants = _WANTS_REASONING.search(endpoint.model) is not None
+        return build(made, endpoint, endpoint.base_url, key, use_responses_api=False, wants_reasoning=wants)
 
     def profile(self, model: str) -> Mapping[str, Any]:
         """Look up a router's ``vendor/model`` among that vendor's profiles; empty for any other name."""

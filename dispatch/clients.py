@@ -75,7 +75,7 @@ class Clients:
 
     def said(self, ask: Ask, card: ModelCard) -> Said:
         """What an ask wants beside its messages, in the words of a card's client."""
-        if not (ask.options or ask.stop or ask.tools):
+        if not _wants(ask):
             return NOTHING
         options = dict(ask.options)
         if ask.stop:
@@ -94,7 +94,7 @@ class Clients:
 
     def each_said(self, ask: Ask, cards: Mapping[str, ModelCard]) -> dict[str, Said]:
         """The same for each of some cards; empty where nothing is wanted."""
-        if not (ask.options or ask.stop or ask.tools):
+        if not _wants(ask):
             return {}
         return {name: self.said(ask, card) for name, card in cards.items()}
 
@@ -113,7 +113,7 @@ class Clients:
             choice = said.choice
             if choice is not None and choice.name:
                 choice = replace(choice, name=wire_name(choice.name))
-            # The same tool may have been bound twice.
+            # LangChain lets a tool be bound twice, in two forms; the last one counts, as in what checks the reply.
             tools = {tool["function"]["name"]: _on_the_wire(tool) for tool in ask.tools}
             binding = self.backend(card).bind(client, list(tools.values()), replace(said, choice=choice))
             if len(self._bindings) >= _MOST_BINDINGS:
@@ -150,6 +150,10 @@ class Clients:
     def _options(self, card: ModelCard) -> dict[str, Any]:
         """What the client of a card is built with beyond the usual."""
         return {**self._settings.providers[card.provider].options, **self._settings.models[card.id].options}
+
+
+def _wants(ask: Ask) -> bool:
+    return bool(ask.options or ask.stop or ask.tools or ask.max_output)
 
 
 def _on_the_wire(tool: Mapping[str, Any]) -> dict[str, Any]:

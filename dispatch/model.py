@@ -10,6 +10,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +21,7 @@ from ..configs.words import Effect, StepKind, Tier
 from ..tools.base import effect_of, only_reads
 from . import portal
 from .ask import Ask
+from .blocks import with_types
 from .defaults import default_dispatcher
 from .dispatcher import Dispatcher
 from .naming import tool_names
@@ -151,10 +153,19 @@ class RoutedChatModel(BaseChatModel):
         call_options({name: value for name, value in kwargs.items() if name not in _OWN})
         return super().bind(**kwargs)
 
+    def _convert_input(self, model_input: Any) -> PromptValue:
+        """Read the input, pictures without a MIME type too, which LangChain's layer above would refuse."""
+        prompt = super()._convert_input(model_input)
+        messages = prompt.to_messages()
+        made = [(message, with_types(message.content)) for message in messages]
+        if all(content is message.content for message, content in made):
+            return prompt
+        return ChatPromptValue(messages=[message.model_copy(update={"content": content}) for message, content in made])
+
     def _ask(self, messages: list[BaseMessage], stop: list[str] | None, given: dict[str, Any]) -> Ask:
-        options = {**self.options, **call_options({name: v for name, v in given.items() if name not in _OWN})}
-        limit, ends = options.pop("max_tokens", None), stop or options.pop("stop", None)
-        options.pop("stop", None)
+        asked = {"stop": stop, **{name: value for name, value in given.items() if name not in _OWN}}
+        options = {**self.options, **call_options(asked)}
+        limit, ends = options.pop("max_tokens", None), options.pop("stop", None)
         return Ask(
             messages=messages,
             task=self.task,

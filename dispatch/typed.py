@@ -13,6 +13,7 @@ from pydantic.errors import PydanticUserError
 
 from ..backends import schemas
 from ..configs.errors import ConfigError
+from .blocks import cleaned
 
 __all__ = ["bindable", "is_class", "judged", "output_class", "wrapped"]
 
@@ -94,17 +95,14 @@ def bindable(tools: Sequence[Any], *, strict: bool, answer: type[BaseModel] | No
         answer: The class behind the tool of its name.
 
     Raises:
-        ConfigError: A tool cannot be described, two have one name, or one cannot be strict.
+        ConfigError: A tool cannot be described, or cannot be strict.
     """
     made = [_described(answer if answer and _name(tool) == answer.__name__ else tool) for tool in tools]
-    known: dict[str, Any] = {}
     for tool in made:
         function = tool.get("function")
         if not isinstance(function, Mapping) or not str(function.get("name") or "").strip():
             raise ConfigError("a tool needs a name, and a function: what a vendor runs by itself cannot be routed")
         name, schema = str(function["name"]), function.get("parameters") or {}
-        if known.setdefault(name, function) != function:
-            raise ConfigError(f"two tools are called {name!r}: give one of them another name")
         if schema.get("type", "object") != "object":
             raise ConfigError(f"the arguments of the tool {name!r} are of type {schema['type']}: make them an object")
         if strict:
@@ -112,7 +110,7 @@ def bindable(tools: Sequence[Any], *, strict: bool, answer: type[BaseModel] | No
                 schemas.strict(schema)
             except ValueError as error:
                 raise ConfigError(f"the tool {name!r} cannot be strict: {error}") from error
-    return made
+    return cleaned(made)  # type: ignore[no-any-return]  # as it was
 
 
 def _name(tool: Any) -> str:
