@@ -22,6 +22,7 @@ from ..dispatch import portal
 from ..dispatch.context import current, entered
 from ..dispatch.model import RoutedChatModel
 from ..dispatch.spending import DEFAULT_OUTPUT
+from ..dispatch.typed import output_class, wrapped
 from ..routing.reach import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
@@ -75,7 +76,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         latency: How badly somebody waits for it, as `RoutedChatModel` takes it.
 
     Raises:
-        ConfigError: On a tier or kind that does not exist.
+        ConfigError: On a tier or kind that does not exist, or an output that no answer can be typed by.
     """
 
     name: str
@@ -103,7 +104,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         self.task = task
         self.declared_kind = _word(StepKind, kind, f"kind of agent {name!r}")
         self.tools = tuple(tools)
-        self.output = output
+        self.output = None if output is None else output_class(output, f"agent {name!r}")
         self.examples = {field: str(path) for field, path in (examples or {}).items()}
         self.reversible = reversible
         self.max_output = max_output
@@ -235,6 +236,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             max_output=self.max_output,
             examples=self.examples,
             latency=self.latency,
+            answer=self.output,
             # LangGraph adds the chunks up, and the workflow tells whoever watches that words were withdrawn.
             on_cut="retract",
             dispatcher=self.runtime.dispatcher,
@@ -255,7 +257,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             if tools
             else [],
             # The dispatcher has already checked the answer against the schema and asked a stronger model if need be.
-            response_format=ToolStrategy(self.output, handle_errors=False) if self.output else None,
+            response_format=ToolStrategy(wrapped(self.output), handle_errors=False) if self.output else None,
             name=self.name,
         )
 
@@ -286,7 +288,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
         added = state["messages"][len(before) :]
         result: dict[str, Any] = {"messages": added}
         if self.output is not None:
-            result["structured_response"] = state.get("structured_response")
+            made = state.get("structured_response")
+            result["structured_response"] = made if made is None or isinstance(made, self.output) else made.root
         return result
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:

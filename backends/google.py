@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +12,9 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
+from .options import Choice, Said, Vocabulary, Wanted
 from .profiles import profile
+from .schemas import for_gemini
 from .usage.gemini import CountingGemini
 
 if TYPE_CHECKING:
@@ -119,6 +121,31 @@ ERRORS = ErrorTable(
 )
 
 
+# ai.google.dev/api/generate-content#GenerationConfig: five stop sequences.
+VOCABULARY = Vocabulary(
+    names=MappingProxyType(
+        {
+            "max_tokens": "max_output_tokens",
+            "stop": "stop",
+            "temperature": "temperature",
+            "top_p": "top_p",
+            "top_k": "top_k",
+            "presence_penalty": "presence_penalty",
+            "frequency_penalty": "frequency_penalty",
+            "seed": "seed",
+            "reasoning_effort": "reasoning_effort",
+            "response_format": "response_format",
+        }
+    ),
+    own=frozenset(
+        {"cached_content", "image_config", "include_thoughts", "labels", "response_json_schema", "response_mime_type",
+         "response_modalities", "response_schema", "safety_settings", "thinking_budget", "thinking_config",
+         "thinking_level", "tool_config"}
+    ),
+    stops=5,
+)  # fmt: skip
+
+
 class GoogleBackend(Backend):
     """Builds `ChatGoogleGenerativeAI` for the Gemini API; the endpoint's options are its keyword arguments.
 
@@ -129,6 +156,32 @@ class GoogleBackend(Backend):
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
 
     output_limit: ClassVar[str | None] = "max_output_tokens"
+    vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
+
+    def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
+        """Name the effort of models that are told a budget of tokens instead."""
+        if self.profile(model).get("reasoning_effort_levels") is None:
+            return {"reasoning_effort": "left out: this model has no levels of effort"}
+        return {}
+
+    def bind(self, client: BaseChatModel, tools: Sequence[Mapping[str, Any]], said: Said) -> dict[str, Any]:
+        """Show tools by their whole schemas; LangChain's own form of them loses unions, tuples and recursion."""
+        from google.genai.types import FunctionDeclaration, Tool
+
+        declared = [
+            FunctionDeclaration(
+                name=function["name"],
+                description=function.get("description") or None,
+                parameters_json_schema=for_gemini(function.get("parameters") or {"type": "object"}),
+            )
+            for function in (tool["function"] for tool in tools)
+        ]
+        choice = {} if said.choice is None else {"tool_choice": self.choice(said.choice)}
+        return {"tools": [Tool(function_declarations=declared)], **choice}
+
+    def choice(self, choice: Choice) -> Any:
+        """Spell a choice of tools so that no tool's name can be mistaken for a mode."""
+        return [choice.name] if choice.mode == "tool" else choice.mode
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +12,7 @@ from .base import Backend, BackendError, Endpoint
 from .clients import counting, hang_up_with, http_client, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
+from .options import Choice, Vocabulary, Wanted
 from .profiles import profile
 from .usage.chat import CountingChat, CountingResponses
 from .usage.wire import keep_exact
@@ -37,6 +39,34 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
         "content_filter": FailureKind.CONTENT_FILTER,
         REFUSED: FailureKind.REFUSAL,
     }
+)
+
+_STANDARD = (
+    "max_tokens", "stop", "temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "user",
+    "reasoning_effort", "response_format", "service_tier", "logprobs", "top_logprobs",
+)  # fmt: skip
+_ANY_SERVER = frozenset({"extra_body", "extra_headers", "extra_query", "logit_bias", "metadata", "modalities"})
+
+# platform.openai.com/docs/api-reference/chat/create: four stop sequences.
+VOCABULARY = Vocabulary(
+    names=MappingProxyType({name: name for name in _STANDARD}),
+    own=_ANY_SERVER
+    | {"audio", "context_management", "include", "prediction", "previous_response_id", "prompt_cache_key",
+       "prompt_cache_retention", "reasoning", "safety_identifier", "store", "text", "truncation", "verbosity",
+       "web_search_options"},
+    stops=4,
+    strict=True,
+    parallel=True,
+)  # fmt: skip
+# platform.openai.com/docs/guides/reasoning: what a model that reasons refuses, the last of them unless told not to.
+_NEVER_REASONING = ("stop", "presence_penalty", "frequency_penalty", "logit_bias")
+_NOT_WHILE_REASONING = ("temperature", "top_p", "logprobs", "top_logprobs")
+# platform.openai.com/docs/api-reference/responses/create; langchain-openai sends these models' requests there.
+_NOT_IN_RESPONSES = ("stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "modalities",
+                     "audio", "prediction", "web_search_options")  # fmt: skip
+_RESPONSES_ONLY = re.compile(r"codex|^(?:o\d|gpt-[\d.]+)-pro\b")
+_ASKS_RESPONSES = frozenset(
+    {"context_management", "include", "previous_response_id", "reasoning", "text", "truncation"}
 )
 
 _BY_STATUS = (
@@ -110,6 +140,29 @@ class OpenAIBackend(Backend):
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+    vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
+
+    def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
+        """Name what models that reason, and what the format of their requests, do not take."""
+        missing: dict[str, str] = {}
+        asked = {**wanted.settings, **wanted.options}
+        profile = self.profile(model)
+        if profile.get("reasoning_output"):
+            missing |= dict.fromkeys(_NEVER_REASONING, "left out: a model that reasons takes none")
+        elif profile:
+            missing["reasoning_effort"] = "left out: this model does not reason"
+        sampled = profile.get("temperature", True) and asked.get("reasoning_effort") == "none"
+        if profile.get("reasoning_output") and not sampled:
+            missing |= dict.fromkeys(_NOT_WHILE_REASONING, "left out: it takes none while it reasons")
+        if _speaks_responses(model, asked):
+            missing |= dict.fromkeys(_NOT_IN_RESPONSES, "left out: the Responses API has no such option")
+        return missing
+
+    def choice(self, choice: Choice) -> Any:
+        """Spell a choice of tools as an object, which no tool's name can be mistaken for."""
+        if choice.mode == "tool":
+            return {"type": "function", "function": {"name": choice.name}}
+        return "required" if choice.mode == "any" else choice.mode
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.
@@ -128,6 +181,13 @@ class OpenAIBackend(Backend):
     def profile(self, model: str) -> Mapping[str, Any]:
         """Look the model up among langchain-openai's profiles."""
         return profile("langchain_openai", model)
+
+
+def _speaks_responses(model: str, asked: Mapping[str, Any]) -> bool:
+    chosen = asked.get("use_responses_api")
+    if isinstance(chosen, bool):
+        return chosen
+    return bool(_RESPONSES_ONLY.search(model)) or not _ASKS_RESPONSES.isdisjoint(asked)
 
 
 def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretStr, **defaults: Any) -> BaseChatModel:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..backends.base import BackendError
+from ..backends.options import NOTHING
 from ..configs.catalogue import ModelCard
 from ..configs.ids import new_id
 from ..configs.words import FailureKind, Tier
@@ -31,6 +32,7 @@ from .conversations import place_of
 from .errors import AllFailed, Failure, NoCandidate
 from .grant import Grant, admit, health_key
 from .headroom import Wait
+from .options import noted
 from .portability import portable
 from .spending import scopes_of, worst_case
 
@@ -80,6 +82,8 @@ class Attempts:
         self.deadline = _now() + min(self.limits.deadline, ask.deadline or self.limits.deadline)
         self.setup = 0.0
         self.failures: list[Failure] = []
+        self._said = dispatcher.clients.each_said(ask, dispatcher.cards)
+        self._unfit = {name: said.unfit for name, said in self._said.items() if said.unfit}
         self._place = place_of(ask.messages, ask.tools)
         self._queue: list[str] = []
 
@@ -104,7 +108,7 @@ class Attempts:
         if judged is not features:
             # Whoever was asked took their time.
             features, now = judged, self._circumstances()
-        self.decision = decide(features, policy, now)
+        self.decision = noted(decide(features, policy, now), self._said)
         self._queue = list(self.decision.candidates)
         self._booking = Booking(home, self._step, self.decision.request, self.decision.risk, stream=stream)
         self._booking.decided(self.decision)
@@ -204,7 +208,7 @@ class Attempts:
             return False
         self._home.conversations.noted(self._place, card)
         self._break_off("another model answered first")
-        message.response_metadata["pointsman"] = self._account(row, message)
+        message.response_metadata["pointsman"] = {**self._account(row, message), "notes": list(call.notes)}
         return True
 
     async def failed(self, call: ModelCall, error: BackendError) -> None:
@@ -323,7 +327,7 @@ class Attempts:
         asked = self._policy.asks
         unavailable = home.unusable(self._step.unavailable)
         return Circumstances(
-            unavailable=unavailable,
+            unavailable={**unavailable, **self._unfit} if self._unfit else unavailable,
             needs_price=any(cap is not None for cap in self._scopes.values()),
             budget_left=self._budget_left() if "budget_left" in asked else None,
             funds=self._funds(),
@@ -349,14 +353,17 @@ class Attempts:
         if isinstance(grant, Wait):
             return grant
         with _given_back(grant):
-            messages, options = brief(self._ask, card)
+            said = self._said.get(card.id, NOTHING)
+            messages, options = brief(self._ask, card, said)
             carried = portable(messages, to=provider.backend, card=card)
             if isinstance(carried, str):
                 grant.give_back()
                 return carried
             if worth_caching(self.decision.features):
                 options = {**backend.prompt_cache, **options}
-            return ModelCall(card, self._ask, carried, options, backend=backend, grant=grant, booking=self._booking)
+            return ModelCall(
+                card, self._ask, carried, options, backend=backend, grant=grant, booking=self._booking, notes=said.told
+            )
 
     async def _funded(self, call: ModelCall) -> bool:
         """Set the worst case of a call aside, and hold the model to the output that was reckoned with.

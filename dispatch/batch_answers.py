@@ -75,7 +75,15 @@ def judged(
     )
     # Its money is reserved for the whole part, and breakers and rate limits are for live calls.
     call = ModelCall(
-        card, ask, ask.messages, {}, backend=home.clients.backend(card), grant=Grant(), booking=booking, row_id=row.call
+        card,
+        ask,
+        ask.messages,
+        {},
+        backend=home.clients.backend(card),
+        grant=Grant(),
+        booking=booking,
+        notes=home.clients.said(ask, card).told,
+        row_id=row.call,
     )
     call.sent(part.at)
     if isinstance(answer, BackendError):
@@ -85,7 +93,8 @@ def judged(
         wrong = call.answered(answer)
         entry = call.ended
     if wrong is None and not isinstance(answer, BackendError):
-        answer.response_metadata["pointsman"] = account(entry, facts["rules"], effects=ask.called(answer))
+        told = account(entry, facts["rules"], effects=ask.called(answer))
+        answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}
         return Outcome(row.place, "done", cost=entry.cost, reply=reply_text(answer))
     kind, detail = wrong or (FailureKind.MALFORMED, "")
     if home.policy.cures[kind] == "stop":

@@ -439,7 +439,10 @@ class Batches:
 
     def _letter(self, ask: Ask, card: ModelCard, scopes: dict[str, int | None]) -> _Letter | None:
         """An ask in the form ``card`` takes, held to the output that is reckoned with; None where it takes none."""
-        messages, options = brief(ask, card)
+        said = self._home.clients.said(ask, card)
+        if said.unfit:
+            return None
+        messages, options = brief(ask, card, said)
         carried = portable(messages, to=self._home.settings.providers[card.provider].backend, card=card)
         if isinstance(carried, str):
             return None

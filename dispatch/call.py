@@ -22,6 +22,7 @@ from .booking import Booking
 from .checks import fault
 from .dropped import dropped
 from .grant import Grant
+from .mending import Mending
 from .spending import input_bound
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class ModelCall:
         backend: Of the model's provider.
         grant: What the call was admitted with.
         booking: Where it is written down.
+        notes: What of the ask its model could not be told, for the row.
         number: Which call of the ask it is, from 1.
         row_id: Id of its row where that is settled already.
 
@@ -82,6 +84,7 @@ class ModelCall:
         backend: Backend,
         grant: Grant,
         booking: Booking,
+        notes: Sequence[str] = (),
         number: int = 1,
         row_id: str | None = None,
     ) -> None:
@@ -92,11 +95,13 @@ class ModelCall:
         self.backend = backend
         self.grant = grant
         self.number = number
+        self.notes = tuple(notes)
         self.first_token: float | None = None
         self.row: CallRow | None = None
         self.open = True
         self.unwanted = ""
         self.task: asyncio.Task[Any] | None = None
+        self._mending = Mending(ask)
         self._booking = booking
         self._row_id = row_id
         self._heard = StreamUsage()
@@ -188,6 +193,7 @@ class ModelCall:
                 if self.first_token is None and (chunk.content or chunk.tool_call_chunks):
                     self.first_token = self.seconds
                 self._heard.add(chunk)
+                self._mending.chunk(chunk)
                 yield chunk
 
     def translated(self, error: Exception) -> BackendError:
@@ -271,6 +277,7 @@ class ModelCall:
 
     def _verdict(self, message: AIMessage, reply: Any) -> tuple[FailureKind, str] | None:
         try:
+            self._mending.message(message)
             return fault(self.ask, self.card, self.backend, message, reply)
         except Exception as error:  # noqa: BLE001 - a reply that cannot be checked cannot be used
             return FailureKind.MALFORMED, one_line(f"the reply cannot be checked: {type(error).__name__}: {error}")
@@ -310,7 +317,7 @@ class ModelCall:
         doubt: str = "",
         **facts: Any,
     ) -> None:
-        notes = ["" if wrong is None else wrong[1], doubt]
+        notes = ["" if wrong is None else wrong[1], doubt, *self.notes]
         if cost is None and charged is not None:
             cost = charged
             notes.append("charged as reserved")

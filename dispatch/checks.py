@@ -11,6 +11,8 @@ from ..backends.base import Backend, Reply
 from ..configs.catalogue import ModelCard
 from ..configs.words import FailureKind
 from .ask import Ask, one_line
+from .options import choice_of
+from .typed import judged
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -47,16 +49,21 @@ def _bad_arguments(ask: Ask, message: AIMessage) -> tuple[FailureKind, str] | No
     for call in message.tool_calls:
         if call["name"] not in schemas:
             return FailureKind.INVALID_OUTPUT, f"called {one_line(call['name'], 60)!r}, which is not bound"
-        problem = _misfit(schemas[call["name"]], call["args"])
+        if call["name"] == ask.output and ask.answer is not None:
+            # The class knows more than its schema: validators, and what its types take for the same.
+            problem = judged(ask.answer, call["args"])
+        else:
+            problem = _misfit(schemas[call["name"]], call["args"])
         if problem:
-            return FailureKind.INVALID_OUTPUT, f"{call['name']}: {problem}"
-    if ask.output is not None and not message.tool_calls and (ask.acting_tools == 0 or _forced(ask)):
-        return FailureKind.INVALID_OUTPUT, f"no {ask.output} in the answer"
+            return FailureKind.INVALID_OUTPUT, one_line(f"{call['name']}: {problem}")
+    if not message.tool_calls and schemas:
+        choice = choice_of(ask.tool_choice, schemas)
+        forced = choice is not None and choice.forced
+        if ask.output is not None and (ask.acting_tools == 0 or forced):
+            return FailureKind.INVALID_OUTPUT, f"no {ask.output} in the answer"
+        if forced:
+            return FailureKind.INVALID_OUTPUT, "no tool was called, although one had to be"
     return None
-
-
-def _forced(ask: Ask) -> bool:
-    return ask.tool_choice not in (None, "auto", "none", False)
 
 
 def _misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
