@@ -52,6 +52,8 @@ class Clients:
         self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         begin_anew(self)
         self._bindings: dict[Any, dict[str, Any]] = {}
+        self._said_of: Mapping[str, ModelCard] | None = None
+        self._each_said: dict[str, dict[str, Said]] = {}
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
 
     def anew(self) -> None:
@@ -96,7 +98,19 @@ class Clients:
         """The same for each of some cards; empty where nothing is wanted."""
         if not _wants(ask):
             return {}
-        return {name: self.said(ask, card) for name, card in cards.items()}
+        if cards is not self._said_of or len(self._each_said) >= _MOST_BINDINGS:
+            self._said_of, self._each_said = cards, {}
+        names = tool_names(ask.tools) if ask.tools else ()
+        wanted = (ask.options, ask.stop, ask.tool_choice, names, ask.output is not None, ask.max_output)
+        try:
+            key = json.dumps(wanted)
+        except (TypeError, ValueError):
+            # What cannot be written down cannot be told from something else by its text.
+            return {name: self.said(ask, card) for name, card in cards.items()}
+        known = self._each_said.get(key)
+        if known is None:
+            known = self._each_said[key] = {name: self.said(ask, card) for name, card in cards.items()}
+        return known
 
     def bound(self, ask: Ask, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
         """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
