@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .documents import Node, Place, fail, parse, read, wrap
+from .documents import Node, Place, fail, parse, text_of, wrap
 
 __all__ = [
     "FILES", "NAMED", "RULES", "SECTIONS", "expand", "from_environment", "from_flags", "leaves", "merge", "read_file",
@@ -29,7 +29,8 @@ RULES: Final = (("routing", "rules"), ("risk", "rules"))
 _PREFIX: Final = "POINTSMAN_"
 # Variables without a section, and the likeliest slips; a nearer name than any of these is none of ours, such as the
 # POINTSMAN_PORT_80_TCP that a container platform sets for a service of that name.
-_PLAIN: Final = ("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_HOME")
+_PLAIN: Final = ("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_HOME", "POINTSMAN_TRUST")
+_NOT_SETTINGS: Final = ("POINTSMAN_HOME", "POINTSMAN_TRUST")
 _LIKELY: Final = (*_PLAIN, "POINTSMAN_ROUTING__STRATEGY", "POINTSMAN_ROUTING__APPROVED")
 
 
@@ -39,21 +40,25 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def read_file(path: Path, file: str, place: Place) -> Node:
+def read_file(path: Path, file: str, place: Place, texts: dict[Path, str]) -> Node:
     """Read ``models.yaml`` or one of its siblings.
 
     Args:
         path: The file; an absent one reads as empty.
         file: Which of `FILES` it is.
         place: How to name it in messages.
+        texts: Receives what stands in it.
 
     Raises:
-        ConfigError: As `documents.read`, or a key at the top that does not belong there.
+        ConfigError: As `documents.text_of` and `documents.parse`, or a key at the top that does not belong there.
     """
     wrong = path.with_suffix(".yml")
     if not os.path.lexists(path) and os.path.exists(wrong):
         fail(f"is not read; rename it to {path.name}", Place(place.layer, str(Path(place.name).with_suffix(".yml"))))
-    document = read(path, place)
+    text = text_of(path, place)
+    if text is not None:
+        texts[path] = text
+    document = None if text is None else parse(text, place)
     if document is None:
         return Node({}, place)
     if not isinstance(document.value, dict):
@@ -221,7 +226,7 @@ def from_environment(environ: Mapping[str, str], base: Node) -> Node:
     root = Node({}, Place("environment", "environment"))
     for name in sorted(environ):
         text = environ[name].strip()
-        if not name.startswith(_PREFIX) or not text or name == "POINTSMAN_HOME":
+        if not name.startswith(_PREFIX) or not text or name in _NOT_SETTINGS:
             continue
         place = Place("environment", f"environment {name}")
         if name in _PLAIN:

@@ -366,6 +366,8 @@ class Settings(_Frozen):
         offline: Only providers that are ``local`` may be used.
         sources: Where routing and risk can be read again when their files change; None where they did not come from
             files as they are.
+        obeyed: Files and folders that no tool may write, there or not: what is read as configuration, and what is
+            kept for the user.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -381,6 +383,7 @@ class Settings(_Frozen):
     origins: Mapping[str, str] = Field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = Field(default_factory=lambda: MappingProxyType({}), exclude=True, repr=False)
     sources: Sources | None = Field(default=None, exclude=True, repr=False)
+    obeyed: tuple[Path, ...] = Field(default=(), exclude=True, repr=False)
 
     def __getstate__(self) -> dict[Any, Any]:
         # A pickle is a file or a message like any other: what comes out of one has no keys, nor a way to them.
@@ -392,7 +395,8 @@ class Settings(_Frozen):
         if not isinstance(other, Settings):
             return NotImplemented
         # The same settings are the same wherever they were read.
-        return {**self.__dict__, "sources": None} == {**other.__dict__, "sources": None}
+        apart = {"sources": None, "obeyed": ()}
+        return {**self.__dict__, **apart} == {**other.__dict__, **apart}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy, with changes; a policy that is put in so is kept, whatever becomes of the files."""

@@ -12,11 +12,16 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.documents import MAX_NODES, Node, Place, parse, plain, read, scrub, wrap
+from pointsman.configs.documents import MAX_NODES, Node, Place, parse, plain, scrub, text_of, wrap
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.layers import leaves, merge
 
 HERE = Place("project", "configs/models.yaml")
+
+
+def read(path: Path, place: Place) -> Node | None:
+    text = text_of(path, place)
+    return None if text is None else parse(text, place)
 
 
 def values(text: str) -> object:
