@@ -56,7 +56,7 @@ ASKED = [
     (
         "models",
         "models: {openai/gpt-5.4-mini: {tier: frontier}}",
-        "raises openai/gpt-5.4-mini from tier economy to front",
+        "from tier economy to frontier",
     ),
     ("models", "models: {openai/new: {tier: economy}}", "adds the model openai/new at tier economy"),
     ("models", "models: {ollama/big: {tier: frontier, context: 9}}", "adds the model ollama/big at tier frontier"),
@@ -87,7 +87,7 @@ ASKED = [
     (
         "routing",
         "routing: {rules: [{id: x, reason: r, tier: economy}]}",
-        "puts the routing rule x, tier economy, before",
+        "tier economy, before yours",
     ),
     ("risk", "risk: {floors: {high: economy}}", "lowers the floor of risk high from frontier to economy"),
     ("risk", "risk: {floors: {low: ondevice}}", "lowers the floor of risk low from economy to ondevice"),
