@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
+from .hosts import is_here, stay
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -52,7 +53,8 @@ def http_settings(endpoint: Endpoint) -> dict[str, Any]:
     Args:
         endpoint: Whose requests it will send.
     """
-    settings: dict[str, Any] = {"timeout": endpoint.timeout}
+    settings: dict[str, Any] = {"timeout": endpoint.timeout, "event_hooks": {"response": [stay]}}
+    settings["trust_env"] = not is_here(endpoint.base_url)
     hear = endpoint.on_headers
     if hear is not None:
 
@@ -60,7 +62,7 @@ def http_settings(endpoint: Endpoint) -> dict[str, Any]:
             # Its own dict would find out the encoding first, which takes longer than all else that is done to them.
             hear({name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw})
 
-        settings["event_hooks"] = {"response": [pass_on]}
+        settings["event_hooks"]["response"].append(pass_on)
     return settings
 
 

@@ -12,6 +12,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
+from .hosts import NO_REDIRECTS, is_here
 from .profiles import profile
 from .usage.gemini import CountingGemini
 
@@ -146,8 +147,14 @@ class GoogleBackend(Backend):
             "api_version": _VERSION,
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,
+            **endpoint.options,
+            "client_args": {
+                **NO_REDIRECTS,
+                "trust_env": not is_here(endpoint.base_url),
+                **(endpoint.options.get("client_args") or {}),
+            },
         }
-        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
+        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**settings)
         return model
 
     def failure(self, error: BaseException) -> BackendError | None:

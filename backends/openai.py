@@ -11,6 +11,7 @@ from .base import Backend, BackendError, Endpoint
 from .clients import counting, hang_up_with, http_settings, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
+from .hosts import unused_client
 from .profiles import profile
 from .usage.chat import CountingChat, CountingResponses
 from .usage.wire import keep_exact
@@ -152,6 +153,8 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         "max_retries": 0,
         "stream_usage": True,
         "openai_proxy": None,
+        # Without a word it writes to the terminal wherever the environment has a proxy.
+        "http_socket_options": (),
         **defaults,
         **endpoint.options,
     }
@@ -159,6 +162,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
     if own:
         # LangChain's own async client shares its connections between event loops, and they die with the first.
         settings["http_async_client"] = DefaultAioHttpClient(**http_settings(endpoint))
+        settings.setdefault("http_client", unused_client())
     model = counting(CountingChat, made)(**settings)
     if own:
         hang_up_with(model, settings["http_async_client"])
