@@ -12,7 +12,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
-from .hosts import NO_REDIRECTS, is_here
+from .hosts import NO_REDIRECTS, base_of, is_here
 from .profiles import profile
 from .usage.gemini import CountingGemini
 
@@ -143,7 +143,7 @@ class GoogleBackend(Backend):
         logging.getLogger("langchain_google_genai._function_utils").setLevel(logging.ERROR)
         settings = {
             **settings_of(endpoint),
-            "base_url": endpoint.base_url or _URL,
+            "base_url": base_of(endpoint.base_url or _URL, f"/{_VERSION}/models", f"/{_VERSION}", "/v1"),
             "api_version": _VERSION,
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-__all__ = ["NO_REDIRECTS", "is_here", "stay", "unused_client"]
+__all__ = ["NO_REDIRECTS", "base_of", "is_here", "stay", "unused_client"]
 
 NO_REDIRECTS: Final = {"allow_redirects": False, "follow_redirects": False}
 """No redirect is followed: arguments of aiohttp's requests and of httpx's clients, for an SDK that takes no hook."""
@@ -36,6 +36,18 @@ def is_here(url: str | None) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def base_of(url: str, *ends: str) -> str:
+    """A base address as a client wants it, however it was copied.
+
+    Args:
+        url: With or without a slash at its end.
+        ends: What the client puts behind it by itself, the longest first.
+    """
+    base = url.strip().rstrip("/")
+    end = next((end for end in ends if base.endswith(end)), "")
+    return base.removesuffix(end).rstrip("/")
 
 
 @cache

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, hang_up_with, http_settings, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
-from .hosts import unused_client
+from .hosts import base_of, unused_client
 from .profiles import profile
 from .usage.chat import CountingChat, CountingResponses
 from .usage.wire import keep_exact
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ERRORS", "FINISHES", "OpenAIBackend", "build"]
 
 _URL = "https://api.openai.com/v1"
+_ENDS = ("/chat/completions", "/responses")
 
 # platform.openai.com/docs/api-reference: `finish_reason` of Chat Completions; `status` and the reason why it is
 # incomplete of Responses.
@@ -120,7 +122,10 @@ class OpenAIBackend(Backend):
         """
         from langchain_openai import ChatOpenAI
 
-        return build(ChatOpenAI, endpoint, endpoint.base_url or _URL, required_key(endpoint, "openai"))
+        url = base_of(endpoint.base_url or _URL, *_ENDS)
+        # The vendor's own addresses have a version; one that was left out is meant.
+        url = url if urlsplit(url).path else f"{url}/v1"
+        return build(ChatOpenAI, endpoint, url, required_key(endpoint, "openai"))
 
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""
@@ -145,7 +150,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
 
     settings: dict[str, Any] = {
         "model": endpoint.model,
-        "base_url": url,
+        "base_url": base_of(url, *_ENDS),
         "api_key": key,
         "timeout": endpoint.timeout,
         # Whoever reads the stream bounds its silences; a second timer would cost as much as reading a chunk.

@@ -275,6 +275,8 @@ class _Reader:
             value = self._loader.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark))
         except (ValueError, KeyError, OverflowError):
             fail(f"'{event.value[:40]}' is not a {tag.rsplit(':', 1)[-1]}; put it in quotes if it is text", place)
+        if isinstance(value, int) and re.fullmatch(r"[-+]?0[0-9_]+", event.value):
+            fail(f"{event.value} is read as the octal number {value}; write it without the leading zero", place)
         if value != value:
             fail("not-a-number is not a value; write a number, or leave it out", place)
         return value

@@ -31,6 +31,9 @@ _PREFIX: Final = "POINTSMAN_"
 # POINTSMAN_PORT_80_TCP that a container platform sets for a service of that name.
 _PLAIN: Final = ("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_HOME", "POINTSMAN_TRUST")
 _NOT_SETTINGS: Final = ("POINTSMAN_HOME", "POINTSMAN_TRUST")
+_SECTION_PREFIXES: Final = tuple(f"{_PREFIX}{section.upper()}_" for section in SECTIONS)
+# What a container platform sets for a service called pointsman-models.
+_ORCHESTRATED: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP|SCTP)|$)")
 _LIKELY: Final = (*_PLAIN, "POINTSMAN_ROUTING__STRATEGY", "POINTSMAN_ROUTING__APPROVED")
 
 
@@ -237,10 +240,25 @@ def from_environment(environ: Mapping[str, str], base: Node) -> Node:
                 fail(f"'{path[0]}' is no section{suggest(path[0], SECTIONS)}", place)
         elif difflib.get_close_matches(name, _LIKELY, n=1, cutoff=0.85):
             fail(f"unknown variable{suggest(name, _LIKELY)}", place)
+        elif name.startswith(_SECTION_PREFIXES) and not _ORCHESTRATED.search(name):
+            fail(
+                f"names no setting; did you mean {_joined(name, base)}, with two underscores between its parts?", place
+            )
         else:
             continue
         _put(root, path, _value(text, path, place))
     return root
+
+
+def _joined(name: str, base: Node) -> str:
+    """The variable as it is likely meant, with two underscores after the section and after a name that it has."""
+    section, _, rest = name.removeprefix(_PREFIX).partition("_")
+    node = base.value.get(section.lower())
+    for key in node.value if node is not None and isinstance(node.value, dict) else ():
+        known = re.sub(r"[^A-Z0-9]", "_", key.upper())
+        if rest.startswith(f"{known}_"):
+            return f"{_PREFIX}{section}__{known}__{rest.removeprefix(known + '_')}"
+    return f"{_PREFIX}{section}__{rest}"
 
 
 def _known(segments: list[str], base: Node) -> list[str]:

@@ -27,6 +27,8 @@ __all__ = ["environment", "load", "review", "user_folder"]
 _SHARED: Final = "'${...}' is expanded only in your own files (~/.config/pointsman), never in a project's; put it there"
 # What can be taken up while models are in use; a changed catalogue needs new clients.
 _RELOADED: Final = ("routing", "risk")
+# Byte order mark, zero-width space and joiners, word joiner.
+_UNSEEN: Final = "\ufeff\u200b\u200c\u200d\u2060"
 _INSIDE: Final = "'${...}' is not expanded here: your own files lie inside the project, where an agent could write them"
 
 
@@ -241,11 +243,13 @@ def _secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, S
     providers = data.get("providers")
     entries = providers.values() if isinstance(providers, dict) else ()
     named = [entry.get("key") for entry in entries if isinstance(entry, dict)]
-    return {
-        name: SecretStr(environ[name].strip())
-        for name in named
-        if isinstance(name, str) and environ.get(name, "").strip()
-    }
+    return {name: SecretStr(key) for name in named if isinstance(name, str) and (key := _pasted(environ.get(name, "")))}
+
+
+def _pasted(text: str) -> str:
+    """A key without what comes along when it is copied: blanks, line ends, marks nobody sees, quotes."""
+    text = text.strip().strip(_UNSEEN).strip()
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 @cache

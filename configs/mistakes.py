@@ -117,6 +117,8 @@ def _lower(message: str) -> str:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "the truth value " + str(value).lower()
     text = repr(value) if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
     return scrub(text if len(text) <= 60 else text[:57] + "...")
 

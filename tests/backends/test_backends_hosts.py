@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pointsman import RoutedChatModel
-from pointsman.backends.hosts import is_here
-from pointsman.configs import load
+from pointsman.backends import registry
+from pointsman.backends.base import Endpoint
+from pointsman.backends.hosts import base_of, is_here
+from pointsman.configs import ConfigError, load
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
 from pointsman.simulator import Simulator
+from pydantic import SecretStr
 
 MODELS = {
     "anthropic": "anthropic/claude-haiku-4-5",
@@ -113,3 +117,44 @@ def test_no_proxy_of_the_environment_stands_before_a_server_on_this_machine(
 )  # fmt: skip
 def test_which_addresses_are_on_this_machine(url: str | None, here: bool) -> None:
     assert is_here(url) is here
+
+
+PASTED = [
+    ("anthropic", ["", "/", "//", "/v1", "/v1/", "/v1/messages"]),
+    ("google", ["", "/", "/v1beta", "/v1beta/", "/v1", "/v1beta/models/"]),
+    ("openai", ["/v1", "/v1/", "/v1//", "/v1/chat/completions", "/v1/responses"]),
+    ("deepseek", ["/v1", "/v1/", "/v1//", "/v1/chat/completions"]),
+]
+
+
+@pytest.mark.parametrize(("vendor", "path"), [(vendor, path) for vendor, paths in PASTED for path in paths])
+def test_an_address_works_as_people_paste_it(vendor: str, path: str, tmp_path: Path, simulator: Simulator) -> None:
+    with home(tmp_path, vendor, simulator.url(vendor).removesuffix("/v1") + path) as model:
+        assert "good morning" in str(model.invoke("good morning").content)
+    assert len(simulator.log) == 1
+
+
+@pytest.mark.parametrize("url", ["https://api.example", "https://api.example/"])
+def test_a_version_that_was_left_out_is_meant_at_openai(url: str) -> None:
+    model: Any = registry.get("openai").chat_model(Endpoint("gpt-5.5", url, SecretStr("not-a-real-key")))
+    assert model.openai_api_base == "https://api.example/v1"
+
+
+def test_a_path_of_a_proxy_stays() -> None:
+    assert base_of("https://a.example/proxy/v1/", "/v1/messages", "/v1") == "https://a.example/proxy"
+    assert base_of("https://a.example/v1beta", "/v1") == "https://a.example/v1beta"
+
+
+@pytest.mark.parametrize("spoilt", ["sk-a\nbc", "sk-abc\u2026", "sk abc", "sk-\tabc", "sk-\x00abc"])
+@pytest.mark.parametrize("vendor", MODELS)
+def test_a_key_with_a_letter_that_no_key_has_is_not_sent_and_is_told(
+    vendor: str, spoilt: str, tmp_path: Path, simulator: Simulator
+) -> None:
+    name = f"{vendor.upper()}_API_KEY"
+    environ = {name: spoilt, f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL": simulator.url(vendor)}
+    settings = load(tmp_path, environ=environ, flags={"routing.approved": [vendor]})
+    said = f"{name} holds a blank, a line break or a letter"
+    with closing(Dispatcher(settings)) as dispatcher, pytest.raises(ConfigError, match=said) as caught:
+        RoutedChatModel(kind="transform", dispatcher=dispatcher).invoke("hello")
+    assert spoilt not in str(caught.value)
+    assert len(simulator.log) == 0
