@@ -56,6 +56,8 @@ def trust(
         return
     if not json:
         result("\n".join(_shown(wants, asked, files, store)))
+    elif not yes:
+        _tell(json, "asked", wants, asked, "")
     if not yes and not (sys.stdin.isatty() and typer.confirm("\nTrust these files as they are now?", err=True)):
         raise ConfigError("nothing was allowed: read the above, then run 'pointsman trust --yes'")
     for path in new:

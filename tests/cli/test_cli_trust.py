@@ -148,6 +148,26 @@ def test_what_is_trusted_is_obeyed_until_it_changes_and_the_change_is_shown(poin
     assert pointsman("config", "show").exit_code == 2
 
 
+def test_what_a_folder_wants_is_told_as_json_too(pointsman: Run, clone: Path) -> None:
+    ended = pointsman("trust", "--json")
+    said = json.loads(ended.stdout)
+    assert (ended.exit_code, said["outcome"], len(said["wants"])) == (2, "asked", 9)
+    assert {Path(file).name for file in said["files"]} == {*(f"{name}.yaml" for name in HOSTILE), "desk.py"}
+    assert json.loads(pointsman("trust", "--json", "--yes").stdout)["outcome"] == "trusted"
+    assert json.loads(pointsman("trust", "--json").stdout)["outcome"] == "nothing to allow"
+
+
+def test_a_folder_of_configuration_is_trusted_by_its_own_name(pointsman: Run, clone: Path) -> None:
+    (clone / "conf").mkdir()
+    for name in HOSTILE:
+        (clone / f"{name}.yaml").rename(clone / "conf" / f"{name}.yaml")
+    assert pointsman("config", "show").exit_code == 0
+    assert pointsman("trust").stderr.count("models.yaml") == 0
+    assert "conf/models.yaml:2: sends" in pointsman("config", "show", "--config", "conf").stderr
+    assert pointsman("trust", "--config", "conf", "--yes").exit_code == 0
+    assert pointsman("config", "show", "--config", "conf").exit_code == 0
+
+
 @pytest.mark.parametrize("how", ["flag", "variable"])
 def test_ci_can_trust_for_one_command(how: str, pointsman: Run, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["config", "show", "risk.floors.high"]
