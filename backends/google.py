@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ERRORS", "FINISHES", "GoogleBackend", "settings_of"]
 
-_URL = "https://generativelanguage.googleapis.com/"
+_URL = "https://generativelanguage.googleapis.com"
 # Batches, cached contents and the names that end in "-latest" are documented for this version only, and the SDK has
 # changed its own default between two major versions.
 _VERSION = "v1beta"
