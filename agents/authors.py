@@ -14,6 +14,15 @@ __all__ = ["authorship", "own_work"]
 
 _SEPARATORS = re.compile(r"[/.:@\s_-]+")
 _LETTERS = re.compile(r"[a-z]+")
+_TUNED = "ft:"
+
+# The families of one maker that do not share a word, as they stand in its list of models, read 2026-11-27:
+# platform.openai.com/docs/models, ai.google.dev/gemini-api/docs/models, docs.mistral.ai/getting-started/models.
+_SIBLINGS = (
+    frozenset({"gpt", "chatgpt", "o", "codex", "davinci", "babbage", "computer"}),
+    frozenset({"gemini", "gemma"}),
+    frozenset({"mistral", "mixtral", "ministral", "magistral", "codestral", "devstral", "pixtral"}),
+)
 
 
 def authorship(settings: Settings, card: ModelCard) -> frozenset[str]:
@@ -29,12 +38,13 @@ def authorship(settings: Settings, card: ModelCard) -> frozenset[str]:
     """
     entry = settings.models.get(card.id)
     names = [card.name, *([entry.profile] if entry and entry.profile else [])]
-    return frozenset({card.provider, *(word for name in names for word in _words(name.lower()))})
+    words = frozenset({card.provider, *(word for name in names for word in _words(name.lower()))})
+    return words.union(*(siblings for siblings in _SIBLINGS if words & siblings))
 
 
 def _words(name: str) -> list[str]:
     """The words before a model's own name, and the first word of that."""
-    *before, own = name.split("/")
+    *before, own = name.removeprefix(_TUNED).split("/")
     parts = own.split(".")
     # A dotted word without a digit or a dash is a region or a vendor.
     while len(parts) > 1 and parts[0].isalpha():

@@ -50,4 +50,6 @@ class RunTimeout(CutOff, TimeoutError):
     """The time of a run is over."""
 
     def __init__(self, run: str, seconds: float) -> None:
-        super().__init__(f"the time given with --timeout is over ({seconds:g} s): go on with: pointsman resume {run}")
+        super().__init__(
+            f"the run took longer than it may (timeout: {seconds:g} s): go on with: pointsman resume {run}"
+        )

@@ -78,7 +78,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A run that is taken up again, as the ledger has it: its row, and the calls of its parts so far."""
+    """A run that is taken up again, as the ledger has it: its row and its calls so far, those of runs inside it too."""
 
     row: RunRow
     calls: tuple[CallRow, ...]
@@ -186,7 +186,7 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
     row = runtime.ledger.run(run)
     if row is None:
         raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them")
-    calls = runtime.ledger.calls(run)
+    calls = runtime.ledger.calls(run, inner=True)
     scope = _scope(run)
     spent = sum(call.cost or 0 for call in calls)
     uncounted = spent - runtime.dispatcher.budgets.totals(scope)[0]
@@ -228,7 +228,11 @@ def run_scope(
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
     bounds = bounds or Bounds(**bound)
     # A run that is taken up stays the run that was started: its labels and its beginning are kept.
-    row = taken.row if taken else RunRow(run_id, target, time.time(), user_class=outer.run.user_class)
+    row = (
+        taken.row
+        if taken
+        else RunRow(run_id, target, time.time(), user_class=outer.run.user_class, parent=outer.run.id)
+    )
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
     limits = _limits(runtime, row.user_class)
     books = Run(run_id, runtime, row, list(taken.calls) if taken else [])

@@ -11,6 +11,7 @@ starts inside one run and keeps for all belongs to the run that started it, as i
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,6 +53,15 @@ def _count(change: int) -> None:
         elif not _runs and thread.start is _start_inside and pool.submit is _submit_inside:
             thread.start, pool.submit = _start, _submit
             _hooked = False
+
+
+def _begin_anew() -> None:
+    global _guard
+    _guard = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _start_inside(thread: threading.Thread) -> None:

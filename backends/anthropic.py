@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import counting, hang_up_with, http_settings, required_key
+from .clients import counting, hang_up_with, http_client, required_key
 from .failures import ErrorTable, translate
 from .hosts import base_of
 from .profiles import profile
@@ -140,7 +140,7 @@ class AnthropicBackend(Backend):
         model = counting(CountingMessages, ChatAnthropic)(**{**settings, **endpoint.options})
         if model.anthropic_proxy is None:
             # LangChain's own async client shares its connections between event loops, and they die with the first.
-            client = DefaultAioHttpClient(**http_settings(endpoint))
+            client = http_client(DefaultAioHttpClient, endpoint)
             model.__dict__["_async_client"] = AsyncAnthropic(**{**model._client_params, "http_client": client})
             keep_exact(model._async_client)
             hang_up_with(model, client)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..configs.catalogue import Usage
 from ..configs.errors import PointsmanError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from pydantic import SecretStr
 
-__all__ = ["Backend", "BackendError", "Endpoint", "Reply"]
+__all__ = ["REACH", "Backend", "BackendError", "Endpoint", "Reach", "Reply"]
 
 # What may follow a model's name without making it another model: a date, a build of three or four digits, "latest".
 # One or two digits make a version: claude-opus-4 is not claude-opus-4-1.
@@ -51,6 +52,21 @@ class BackendError(PointsmanError):
         self.status = status
         self.retry_after = retry_after
         self.sent = sent
+
+
+@dataclass(slots=True)
+class Reach:
+    """How far the request of the running code has come.
+
+    Attributes:
+        connected: Whether it has a connection to the provider to be sent over; None where its client does not tell.
+    """
+
+    connected: bool | None = None
+
+
+REACH: Final[ContextVar[Reach | None]] = ContextVar("pointsman_reach", default=None)
+"""Where an HTTP client says how far its request has come."""
 
 
 @dataclass(frozen=True, slots=True)

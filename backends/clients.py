@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.errors import ConfigError
-from .base import Endpoint
+from .base import REACH, Endpoint
 from .hosts import is_here, stay
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-__all__ = ["counting", "hang_up_with", "http_settings", "missing_extra", "required_key"]
+__all__ = ["counting", "hang_up_with", "http_client", "missing_extra", "required_key"]
+
+_MOST_URLS: Final = 64
 
 
 def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
@@ -47,23 +49,82 @@ def counting(mixin: type, made: type) -> Any:
     return type(made)(made.__name__, (mixin, made), {"__module__": made.__module__, "__doc__": made.__doc__})
 
 
-def http_settings(endpoint: Endpoint) -> dict[str, Any]:
-    """Give the arguments of an SDK's ``DefaultAioHttpClient``: the time-out, and a hook that passes headers on.
+def http_client(made: type, endpoint: Endpoint) -> Any:
+    """Build an HTTP client over aiohttp that passes the headers of replies on.
 
     Args:
+        made: An SDK's ``DefaultAioHttpClient``.
         endpoint: Whose requests it will send.
     """
-    settings: dict[str, Any] = {"timeout": endpoint.timeout, "event_hooks": {"response": [stay]}}
-    settings["trust_env"] = not is_here(endpoint.base_url)
     hear = endpoint.on_headers
-    if hear is not None:
 
-        async def pass_on(response: Any) -> None:
-            # Its own dict would find out the encoding first, which takes longer than all else that is done to them.
-            hear({name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw})
+    async def pass_on(response: Any) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw}
+        if "".join((*headers, *headers.values())).isascii():
+            # Otherwise each look at them would find it out anew.
+            response.headers.encoding = "ascii"
+        if hear is not None:
+            hear(headers)
 
-        settings["event_hooks"]["response"].append(pass_on)
-    return settings
+    hooks = {"response": [stay, pass_on]}
+    return _sparing(made)(timeout=endpoint.timeout, event_hooks=hooks, trust_env=not is_here(endpoint.base_url))
+
+
+@cache
+def _sparing(made: type) -> Any:
+    """A class of HTTP clients that puts together only once what is the same in all their requests."""
+
+    class Sparing(made):  # type: ignore[misc]  # either SDK's
+        @cached_property
+        def _own_headers(self) -> list[tuple[str, str]]:
+            return [(name.lower(), value) for name, value in self.headers.multi_items()]
+
+        def _init_transport(self, *args: Any, **kwargs: Any) -> Any:
+            return _telling(super()._init_transport(*args, **kwargs))
+
+        def _init_proxy_transport(self, *args: Any, **kwargs: Any) -> Any:
+            return _telling(super()._init_proxy_transport(*args, **kwargs))
+
+        def _merge_url(self, url: Any) -> Any:
+            kept = self.__dict__.setdefault("_kept_urls", {})
+            if url not in kept:
+                if len(kept) >= _MOST_URLS:
+                    kept.clear()
+                kept[url] = super()._merge_url(url)
+            return kept[url]
+
+        def _merge_headers(self, headers: Any = None) -> Any:
+            if type(headers) is not list:
+                return super()._merge_headers(headers)
+            given = {name.lower() for name, _ in headers}
+            return [*[pair for pair in self._own_headers if pair[0] not in given], *headers]
+
+    return Sparing
+
+
+def _telling(transport: Any) -> Any:
+    """Have a transport over aiohttp tell `REACH` when a request has a connection."""
+    get_client = transport.get_client
+
+    def client() -> Any:
+        session = get_client()
+        connect = session.connector.connect
+
+        async def telling(*args: Any, **kwargs: Any) -> Any:
+            reach = REACH.get()
+            if reach is None:
+                return await connect(*args, **kwargs)
+            # Once it may have been sent it stays so, whatever connection comes next.
+            reach.connected = bool(reach.connected)
+            connection = await connect(*args, **kwargs)
+            reach.connected = True
+            return connection
+
+        session.connector.connect = telling
+        return session
+
+    transport.get_client = client
+    return transport
 
 
 def hang_up_with(model: object, client: Any) -> None:

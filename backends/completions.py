@@ -1,13 +1,17 @@
 """OpenAI's Chat Completions without the SDK's response models, which langchain-openai would only turn into dicts again.
 
-Connections, headers, errors and the reading of streams stay the SDK's: ``post`` with ``cast_to`` is its documented call
-for requests of one's own. Building the models costs a quarter to a third of a call's processor time
+Connections, headers, errors and the reading of streams stay the SDK's: ``request`` is what its ``post``, the documented
+call for requests of one's own, ends in. Building the models costs a quarter to a third of a call's processor time
 (``benchmarks/calls.py``).
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -17,6 +21,9 @@ __all__ = ["REFUSED", "Completions", "refusal_told"]
 
 REFUSED: Final = "refusal"
 """The finish reason of an answer that is a refusal; OpenAI itself says ``stop``."""
+
+_DRAIN_SECONDS: Final = 0.1
+"""As long as the SDK waits for a stream to end after its last event."""
 
 _OPTIONS: Final = {
     "extra_headers": "headers",
@@ -35,6 +42,8 @@ class Completions:
 
     def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
+        # The same few paths are joined to the same base again and again.
+        vars(client)["_prepare_url"] = lru_cache(maxsize=8)(client._prepare_url)
 
     @property
     def with_raw_response(self) -> _ToBeParsed:
@@ -47,19 +56,52 @@ class Completions:
         Args:
             payload: Its body, with the SDK's ``extra_headers``, ``extra_query``, ``extra_body`` and ``timeout`` beside.
         """
-        from openai import AsyncStream
-
         options: Any = {name: payload.pop(key) for key, name in _OPTIONS.items() if key in payload}
         stream = bool(payload.get("stream"))
-        reply: Any = await self._client.post(
-            "/chat/completions",
-            cast_to=object,
-            body=payload,
-            options=options,
-            stream=stream,
-            stream_cls=AsyncStream[object],
-        )
+        request = self._request.model_copy(update={**options, "json_data": payload})
+        reply: Any = await self._client.request(object, request, stream=stream, stream_cls=_stream_class())
         return reply if stream else refusal_told(reply)
+
+    @cached_property
+    def _request(self) -> Any:
+        """What the requests have in common; ``post`` would copy the defaults of a request anew for each."""
+        from openai._models import FinalRequestOptions
+
+        return FinalRequestOptions.construct(method="post", url="/chat/completions")
+
+
+@cache
+def _stream_class() -> Any:
+    from openai import APIError, AsyncStream
+
+    class Chunks(AsyncStream[object]):
+        """The SDK's stream, read to its end: it leaves generators behind, which the event loop closes in tasks."""
+
+        def __aiter__(self) -> AsyncIterator[Any]:
+            return self._iterator
+
+        async def __stream__(self) -> AsyncIterator[Any]:
+            events = self._iter_events()
+            try:
+                async for event in events:
+                    if event.data.startswith("[DONE]"):
+                        # The connection is used again only where nothing is left to be read.
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(_DRAIN_SECONDS):
+                                async for _ in events:
+                                    pass
+                        return
+                    data = event.json()
+                    error = data.get("error") if isinstance(data, dict) else None
+                    if error:
+                        said = error.get("message") if isinstance(error, dict) else None
+                        message = said if said and isinstance(said, str) else "An error occurred during streaming"
+                        raise APIError(message, request=self.response.request, body=error)
+                    yield data
+            finally:
+                await self.response.aclose()
+
+    return Chunks
 
 
 @dataclass(frozen=True, slots=True)

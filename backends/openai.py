@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import counting, hang_up_with, http_settings, required_key
+from .clients import counting, hang_up_with, http_client, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
 from .hosts import base_of, unused_client
@@ -166,7 +166,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
     own = settings["openai_proxy"] is None and "http_async_client" not in settings
     if own:
         # LangChain's own async client shares its connections between event loops, and they die with the first.
-        settings["http_async_client"] = DefaultAioHttpClient(**http_settings(endpoint))
+        settings["http_async_client"] = http_client(DefaultAioHttpClient, endpoint)
         settings.setdefault("http_client", unused_client())
     model = counting(CountingChat, made)(**settings)
     if own:

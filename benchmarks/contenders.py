@@ -70,12 +70,13 @@ class Pointsman:
         return told(await self._model.ainvoke(prompt))
 
     async def streamed(self, prompt: str) -> str:
-        whole: Any = None
+        said: list[Any] = []
         async for chunk in self._model.astream(prompt):
             # A structured answer comes as ever fuller objects.
-            anew = whole is None or isinstance(chunk, dict) or self._retracts(chunk)
-            whole = chunk if anew else whole + chunk
-        return told(whole)
+            if isinstance(chunk, dict) or self._retracts(chunk):
+                said.clear()
+            said.append(chunk)
+        return told(said[-1]) if isinstance(said[-1], dict) else "".join([str(chunk.content) for chunk in said])
 
     def settle(self) -> None:
         self._runtime.ledger.flush()

@@ -48,14 +48,9 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
     Args:
         text: The line.
         number: Its number.
-
-    Raises:
-        ConfigError: A key stands twice in an object: readers differ in which of the two they heed, so the request could
-            be taken for a harmless one.
     """
     from pydantic import ValidationError
 
-    from ..configs.errors import ConfigError
     from ..routing.request import RouteRequest
 
     if len(text) > _MAX_LINE:
@@ -64,7 +59,9 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
     try:
         made = json.loads(text, object_pairs_hook=_once)
     except _Twice as twice:
-        raise ConfigError(f"line {number}: the key {twice.args[0]!r} stands twice; give each key once") from None
+        # Readers differ in which of the two they heed, so it could be taken for a harmless request.
+        broken_line(number, f"the key {twice.args[0]!r} stands twice; give each key once")
+        return None
     except (ValueError, RecursionError) as error:
         broken_line(number, f"is not JSON: {short(error, 120)}")
         return None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ..configs.errors import ConfigError
 from . import options
 from .errors import ExitCode
-from .requests import lines_of, request_of
+from .requests import broken_line, lines_of, request_of
 from .screen import aligned, as_json, progress, result
 
 if TYPE_CHECKING:
@@ -63,7 +64,12 @@ def decide(
         if request is None:
             broken += 1
             continue
-        decision = decider.decide(request)
+        try:
+            decision = decider.decide(request)
+        except ConfigError as error:
+            broken_line(number, str(error))
+            broken += 1
+            continue
         if json:
             as_json(decider.record(decision), lines=True)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
 
@@ -52,22 +53,28 @@ class Usage:
     service_tier: str = ""
 
     @property
+    def told(self) -> dict[str, int | str]:
+        """Every count under its name."""
+        return {**dict(zip(_COUNTS, _counts(self), strict=True)), "service_tier": self.service_tier}
+
+    @property
     def further(self) -> dict[str, int | str]:
         """What is told beyond the first four counts."""
-        told = {name: getattr(self, name) for name in _FURTHER}
-        return {name: value for name, value in told.items() if value}
+        values = _rest(self)
+        return {name: value for name, value in zip(_FURTHER, values, strict=True) if value} if any(values) else {}
 
     def doubt(self) -> str:
         """Say why no provider can have counted so; empty where one can.
 
         The counts are read off a provider's JSON, so their annotation proves nothing.
         """
-        for name in _COUNTS:
-            count = getattr(self, name)
-            if type(count) is not int:
-                return f"{name} is no whole number"
-            if not 0 <= count <= (MOST_CHARGED if name == "charged" else MOST_TOKENS):
-                return f"{name} {count}" if abs(count) < 10**15 else f"{name} is far too large"
+        counts = _counts(self)
+        if set(map(type, counts)) != _WHOLE or min(counts) < 0 or max(counts) > MOST_TOKENS:
+            for name, count in zip(_COUNTS, counts, strict=True):
+                if type(count) is not int:
+                    return f"{name} is no whole number"
+                if not 0 <= count <= (MOST_CHARGED if name == "charged" else MOST_TOKENS):
+                    return f"{name} {count}" if abs(count) < 10**15 else f"{name} is far too large"
         for part, whole in _WITHIN:
             if getattr(self, part) > getattr(self, whole):
                 return f"{part} {getattr(self, part)} of {whole} {getattr(self, whole)}"
@@ -80,6 +87,9 @@ class Usage:
 
 _COUNTS: Final = tuple(field.name for field in fields(Usage) if field.name != "service_tier")
 _FURTHER: Final = (*_COUNTS[4:], "service_tier")
+_counts = attrgetter(*_COUNTS)
+_rest = attrgetter(*_FURTHER)
+_WHOLE: Final = {int}
 _WITHIN: Final = (
     ("cache_write_1h", "cache_write"),
     ("audio", "input"),

@@ -158,7 +158,7 @@ def account(
         "seconds": row.latency,
         "setup": setup,
         "confidence": row.confidence,
-        "usage": asdict(row.usage) if row.usage else None,
+        "usage": row.usage.told if row.usage else None,
         "rules": list(rules),
         "failed": [f"{failure.model}: {failure.kind}" for failure in failures],
         "skipped": [f"{model}: {reason}" for model, reason in skipped],

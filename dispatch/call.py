@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ..backends.base import Backend, BackendError
+from ..backends.base import REACH, Backend, BackendError, Reach
 from ..backends.usage.seen import StreamUsage
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.words import FailureKind
@@ -102,6 +102,7 @@ class ModelCall:
         self._heard = StreamUsage()
         self._process = os.getpid()
         self._sent: float | None = None
+        self._reach = Reach()
         self._seconds = 0.0
         self._at = 0.0
 
@@ -135,7 +136,7 @@ class ModelCall:
             self.grant.give_back()
         else:
             detail = f"broken off: {self.unwanted or why or _GAVE_UP}"
-            self._end(self._seen(), (FailureKind.CANCELLED, detail), billed=True)
+            self._end(self._seen(), (FailureKind.CANCELLED, detail), **self._bill(perhaps=True))
 
     @property
     def seconds(self) -> float:
@@ -166,6 +167,7 @@ class ModelCall:
                     # The time-out strikes at the first wait, and that would come after the request is taken for sent.
                     raise TimeoutError
                 self.sent()
+                REACH.set(self._reach)
                 # LangChain's own layer is already around RoutedChatModel: a second one would trace every token twice,
                 # and costs as much as all of the routing.
                 result = await client._agenerate(list(self.messages), **binding, **self.options)
@@ -178,6 +180,7 @@ class ModelCall:
         """Send the request and give the reply as it comes, each chunk counted; errors are the client's own."""
         client, binding = clients.bound(self.ask, self.card)
         self.sent()
+        REACH.set(self._reach)
         stream: Any = client._astream(list(self.messages), **binding, **self.options)
         async with aclosing(stream) as generations:
             async for generation in generations:
@@ -245,10 +248,15 @@ class ModelCall:
             refused = error.status is not None and error.status >= 400
             reached = error.sent and self._sent is not None
             perhaps = usage is not None or (reached and not refused and error.kind in _PERHAPS_BILLED)
-            self._end(usage, wrong, billed=perhaps)
+            self._end(usage, wrong, **self._bill(perhaps=perhaps))
         else:
             self._end(usage, wrong, billed=billed, known=0 if not billed else None)
         return self.ended
+
+    def _bill(self, *, perhaps: bool) -> dict[str, Any]:
+        """Whether the call may have been billed; without a connection it cost nothing for certain."""
+        unsent = self._reach.connected is False
+        return {"billed": perhaps and not unsent, "known": 0 if unsent else None}
 
     @property
     def ended(self) -> CallRow:

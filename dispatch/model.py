@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
@@ -174,6 +175,10 @@ class RoutedChatModel(BaseChatModel):
             if run_manager:
                 run_manager.on_llm_new_token(_text(generation.message), chunk=generation)
             yield generation
+
+
+# LangChain looks at it at each call.
+RoutedChatModel._agenerate.__signature__ = inspect.signature(RoutedChatModel._agenerate)  # type: ignore[attr-defined]
 
 
 def _text(message: BaseMessage | AIMessageChunk) -> str:

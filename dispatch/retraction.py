@@ -9,6 +9,8 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 __all__ = ["RetractableChunk", "retractable", "retracting", "retracts"]
 
 _MARK = "pointsman_retracts"
+_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+"""All that a pydantic model holds; making one the ordinary way would copy its defaults, chunk for chunk."""
 
 
 class RetractableChunk(AIMessageChunk):
@@ -27,7 +29,10 @@ class RetractableChunk(AIMessageChunk):
 
 def retractable(chunk: AIMessageChunk) -> RetractableChunk:
     """The same chunk, able to be withdrawn."""
-    return RetractableChunk.model_construct(**chunk.__dict__)
+    made = object.__new__(RetractableChunk)
+    for slot in _SLOTS:
+        object.__setattr__(made, slot, getattr(chunk, slot))
+    return made
 
 
 def retracting(message_id: str | None) -> RetractableChunk:

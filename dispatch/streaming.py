@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from ..configs.schema import Limits
 from .call import ModelCall
@@ -96,18 +97,81 @@ async def bounded(
     Raises:
         TimeoutError: Something took longer.
     """
-    now = asyncio.get_running_loop().time
     patience = limits.first_token
-    async with aclosing(chunks):
-        while True:
-            async with asyncio.timeout_at(min(deadline, now() + patience)):
-                try:
-                    chunk = await anext(chunks)
-                except StopAsyncIteration:
-                    return
-            if chunk.content or chunk.tool_call_chunks:
-                patience = limits.stall
-            yield chunk
+    watch = _Watch(deadline)
+    try:
+        async with aclosing(chunks):
+            while True:
+                with watch.wait(patience):
+                    try:
+                        chunk = await anext(chunks)
+                    except StopAsyncIteration:
+                        return
+                if chunk.content or chunk.tool_call_chunks:
+                    patience = limits.stall
+                yield chunk
+    finally:
+        watch.close()
+
+
+class _Watch:
+    """Bounds the waits of one stream as `asyncio.timeout_at` would, but with one timer for all of them.
+
+    Args:
+        deadline: When all has to be over, in the event loop's seconds.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deadline = deadline
+        self._until = deadline
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._struck = False
+
+    def wait(self, patience: float) -> _Watch:
+        """Bound the next wait, the ``with`` block.
+
+        Args:
+            patience: Seconds it may take.
+        """
+        self._until = min(self._deadline, self._loop.time() + patience)
+        return self
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
+        if self._timer is not None and self._timer.when() > self._until:
+            self.close()
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._until, self._strike)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if self._struck and task is not None:
+            self._struck = False
+            if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+                raise TimeoutError from error
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _strike(self) -> None:
+        self._timer = None
+        if self._task is None:
+            # The consumer's time; the next wait sets the timer anew.
+            return
+        if self._loop.time() < self._until:
+            self._timer = self._loop.call_at(self._until, self._strike)
+            return
+        self._struck = True
+        self._task.cancel()
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:

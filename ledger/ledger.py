@@ -22,6 +22,12 @@ from .writer import Writer
 
 __all__ = ["Ledger"]
 
+_WITHIN = (
+    "IN (WITH RECURSIVE part(id) AS (VALUES (?) UNION SELECT runs.id FROM runs JOIN part ON runs.parent = part.id) "
+    "SELECT id FROM part)"
+)
+"""SQL: a run, or one that was started inside it."""
+
 
 class Ledger:
     """Runs, decisions, calls, acts and what was handed to a person.
@@ -140,13 +146,16 @@ class Ledger:
         """
         return self._rows(RUNS, "ORDER BY started DESC, id LIMIT ?", (-1 if limit is None else limit,))
 
-    def calls(self, run: str | None = None, limit: int | None = None) -> tuple[CallRow, ...]:
+    def calls(self, run: str | None = None, limit: int | None = None, *, inner: bool = False) -> tuple[CallRow, ...]:
         """The calls in the order they were recorded.
 
         Args:
             run: Only those of this run.
             limit: Most to return, the latest.
+            inner: Those of the runs that were started inside it too, at any depth.
         """
+        if run is not None and inner:
+            return self._rows(CALLS, f"WHERE run {_WITHIN} ORDER BY seq", (run,))
         return self._latest(CALLS, run, limit)
 
     def decisions(self, run: str | None = None, limit: int | None = None) -> tuple[DecisionRow, ...]:

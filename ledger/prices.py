@@ -30,6 +30,8 @@ _PICO_PER_TOKEN = Decimal(PICODOLLARS) / _PER_MILLION
 # A context of our own: the caller's may round to fewer digits.
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _DATED = re.compile(r"[-@:](?:20\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01]))$")
+_MOST_RATES = 1000
+"""Prices of one minute that are kept: those of a process that calls fifty models for twenty minutes."""
 _ONE = Decimal(1)
 _NOTHING = Decimal(0)
 
@@ -130,6 +132,7 @@ class PriceBook:
         self._found: dict[tuple[str, str], ModelInfo | None] = {}
         # Provider -> the tiers of service that it has given.
         self._given: dict[str, set[str]] = {}
+        self._rates_by_minute: dict[tuple[str, str | None, str, int], _Rates | None] = {}
         # Keyed by identity, since the table's prices have no hash; the price itself is kept so that its id stays taken.
         self._converted: dict[tuple[int, str, tuple[bool, ...]], tuple[ModelPrice, _Rates]] = {}
 
@@ -208,13 +211,25 @@ class PriceBook:
         )
 
     def _rates(self, model_id: str, at: datetime, answered_by: str | None, tier: str) -> _Rates | None:
+        when = at if at.tzinfo else at.replace(tzinfo=UTC)
+        # Prices change by the day and the hour, never within a minute.
+        key = (model_id, answered_by, tier, int(when.timestamp() // 60))
+        known = self._rates_by_minute
+        if key in known:
+            return known[key]
+        if len(known) >= _MOST_RATES:
+            known = self._rates_by_minute = {}
+        found = known[key] = self._rates_at(model_id, when, answered_by, tier)
+        return found
+
+    def _rates_at(self, model_id: str, when: datetime, answered_by: str | None, tier: str) -> _Rates | None:
         override = self._overrides.get(model_id)
         if override is not None:
             return override.get(tier) or override[""]
         model = self._in_table(model_id, answered_by)
         if model is None:
             return None
-        return self._converted_once(model, at if at.tzinfo else at.replace(tzinfo=UTC), tier)
+        return self._converted_once(model, when, tier)
 
     def _converted_once(self, model: ModelInfo, when: datetime, tier: str) -> _Rates:
         standard = model.get_prices(when)

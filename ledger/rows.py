@@ -23,6 +23,7 @@ class RunRow:
         max_cost: Picodollars (1e-12 USD) the run may spend in all its parts, None without a cap.
         max_steps: Supersteps of the graph that each part may take, None where nobody said.
         timeout: Seconds that each part may take, None without a bound.
+        parent: The run inside which it was started; empty where there is none.
     """
 
     id: str
@@ -36,6 +37,7 @@ class RunRow:
     max_cost: int | None = None
     max_steps: int | None = None
     timeout: float | None = None
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

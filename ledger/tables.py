@@ -81,7 +81,7 @@ RUNS = described(
     "runs",
     RunRow,
     "id target:free started:real ended:real status user:free tags:tags user_class max_cost:int max_steps:int "
-    "timeout:real",
+    "timeout:real parent",
     _make_run,
 )
 DECISIONS = described(
@@ -145,12 +145,13 @@ _BUDGETS = (
 
 _USER_CLASS = '"user_class" TEXT'
 _RUN_BOUNDS = ('"max_cost" INTEGER', '"max_steps" INTEGER', '"timeout" REAL')
+_PARENT = '"parent" TEXT'
 _FURTHER = '"usage_further" TEXT'
 
 
 def _schema() -> tuple[str, ...]:
     runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1)
-    for later in (_USER_CLASS, *_RUN_BOUNDS):
+    for later in (_USER_CLASS, *_RUN_BOUNDS, _PARENT):
         runs = runs.replace(f", {later}", "")
     heads = "CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)"
     chained = [statement for table in (DECISIONS, CALLS, HANDOFFS) for statement in _chained(table)]
@@ -198,6 +199,12 @@ _BOUNDS = tuple(f"ALTER TABLE runs ADD COLUMN {column}" for column in _RUN_BOUND
 _USAGE = (f"ALTER TABLE calls ADD COLUMN {_FURTHER}",)
 """What a call used beyond the four counts; null in the rows of before, which their seals leave out."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)))
+_PARENTS = (
+    f"ALTER TABLE runs ADD COLUMN {_PARENT} NOT NULL DEFAULT ''",
+    "CREATE INDEX runs_parent ON runs (parent) WHERE parent != ''",
+)
+"""Whose cap the calls of a run count against besides its own."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

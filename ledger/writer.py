@@ -267,14 +267,12 @@ _running: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 @at_end
 def _close_all() -> None:
-    errors: list[PointsmanError] = []
     for writer in list(_running):
         try:
             writer.close()
         except PointsmanError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+            # Nobody is left to catch it.
+            _log.error("%s", error)
 
 
 def _add(connection: Connection, items: Sequence[_Item]) -> None:

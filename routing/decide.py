@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import inf
 from typing import Final
 
@@ -104,7 +105,7 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
         floor=floor,
         tier=tier,
         candidates=tuple(entry.id for entry in ordered),
-        rejected=tuple(Rejection(entry.id, rejected[entry.id]) for entry in policy.cards if entry.id in rejected),
+        rejected=_rejections(tuple([(one.id, rejected[one.id]) for one in policy.cards if one.id in rejected])),
         rules=(*risk_hits, *hits),
         complexity=complexity,
         confidence=confidence,
@@ -112,6 +113,12 @@ def decide(features: Features, policy: Policy, circumstances: Circumstances = _N
         policy_hash=policy.policy_hash,
         price_version=policy.price_version,
     )
+
+
+# Most decisions of a process reject the same models for the same reasons.
+@lru_cache(maxsize=256)
+def _rejections(pairs: tuple[tuple[str, str], ...]) -> tuple[Rejection, ...]:
+    return tuple([Rejection(model, reason) for model, reason in pairs])
 
 
 def _apply_rules(facts: Facts, policy: Policy) -> _Said:

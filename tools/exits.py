@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -12,7 +13,8 @@ from .base import ToolFailed
 
 __all__ = ["Exits"]
 
-_EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, StopAsyncIteration, asyncio.CancelledError)
+_ENDINGS = (StopIteration, StopAsyncIteration, concurrent.futures.CancelledError)
+"""Of those that are an `Exception`, the ones that a future, or LangGraph, takes for something else than a failure."""
 
 
 class Exits:
@@ -37,19 +39,25 @@ class Exits:
         # Python and LangChain wrap a StopIteration that leaves a coroutine.
         cause = error.__cause__ if isinstance(error, RuntimeError) else None
         exit_ = cause if isinstance(cause, StopIteration | StopAsyncIteration) else error
-        if error is None or not isinstance(exit_, _EXITS) or self._is_meant(exit_):
+        if exit_ is None or error is None or not _ends_more(exit_) or self._is_meant(exit_):
             return
         said = f": {exit_}" if str(exit_) else ""
         raise ToolFailed(f"the tool {self._name!r} ended with {type(exit_).__name__}{said}") from error
 
     def _is_meant(self, error: BaseException) -> bool:
         """Whether it came from outside the tool, to end more than the tool."""
+        if isinstance(error, BaseExceptionGroup):
+            return any(self._is_meant(each) for each in error.exceptions)
         if isinstance(error, KeyboardInterrupt):
             return threading.current_thread() is threading.main_thread() and _by_hand(error)
         if isinstance(error, asyncio.CancelledError):
             return self._task is not None and self._task.cancelling() > 0
         # A coroutine that is closed before its end gets one, and no longer runs in its task.
         return isinstance(error, GeneratorExit) and _task() is not self._task
+
+
+def _ends_more(error: BaseException) -> bool:
+    return isinstance(error, _ENDINGS) or not isinstance(error, Exception)
 
 
 def _task() -> asyncio.Task[Any] | None:

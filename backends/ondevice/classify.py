@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
+import os
 import threading
 import time
 import unicodedata
@@ -309,6 +310,19 @@ def load_head(
     return head
 
 
+_learning = threading.Lock()
+
+
+def _begin_anew() -> None:
+    global _learning
+    _learning = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # A head that another thread learns at a fork is never done in the child.
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 class HeadShelf:
     """Heads by the file of examples they learned from, each trained once; safe to share between threads.
 
@@ -321,7 +335,6 @@ class HeadShelf:
         self._embedder = embedder
         self._cache = cache
         self._heads: dict[tuple[object, ...], Head] = {}
-        self._lock = threading.Lock()
 
     def head(self, path: Path | str, labels: Iterable[str] | None = None) -> Head:
         """Return the head for a CSV file of examples, learning it again when the file has changed.
@@ -343,7 +356,7 @@ class HeadShelf:
         # Looked up without the lock first, so that nobody waits for a head that another is learning.
         if (known := self._heads.get(key)) is not None:
             return known
-        with self._lock:
+        with _learning:
             if key not in self._heads:
                 examples = [pair for pair in read_examples(path) if wanted is None or pair[1] in wanted]
                 if len({label for _, label in examples}) < 2:

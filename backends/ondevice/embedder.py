@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Embedder", "WordLlamaEmbeddings", "unit_rows"]
-
-_LOCK = threading.Lock()
-_LOADED: tuple[NDArray[np.float32], Any] | None = None
 
 
 class Embedder(Protocol):
@@ -82,17 +79,10 @@ def _whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+# Two threads that come first may both load them; a lock would stay held in a child forked meanwhile.
+@cache
 def _weights() -> tuple[NDArray[np.float32], Any]:
     """Return the token vectors and the tokenizer, loading them once for the process."""
-    global _LOADED
-    if _LOADED is None:
-        with _LOCK:
-            if _LOADED is None:
-                _LOADED = _load()
-    return _LOADED
-
-
-def _load() -> tuple[NDArray[np.float32], Any]:
     from pathlib import Path
 
     # Importing wordllama calls logging.basicConfig, which leaves a root logger alone that has a handler.

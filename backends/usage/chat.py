@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from ..completions import Completions
 from .counting import STASH, CountingStreams, Running, plain, stash
 from .forms import CHAT
 
@@ -22,8 +23,15 @@ _NOWHERE: Final = object()
 class CountingChat(CountingStreams):
     """Stands before a chat model of langchain-openai in a subclass of both."""
 
-    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        result: ChatResult = await super()._agenerate(*args, **kwargs)  # type: ignore[misc]
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        model: Any = self
+        payload = model._get_request_payload(messages, stop=stop, **kwargs)
+        ours = isinstance(model.async_client, Completions) and "response_format" not in payload
+        if not ours or model._use_responses_api(payload):
+            result: ChatResult = await super()._agenerate(messages, stop, run_manager, **kwargs)  # type: ignore[misc]
+        else:
+            # As LangChain does it, but without a thread to read what has been read already.
+            result = self._create_chat_result(await model.async_client.create(**payload))
         return settled(result)
 
     def _convert_chunk_to_generation_chunk(self, chunk: Any, *args: Any, **kwargs: Any) -> ChatGenerationChunk | None:

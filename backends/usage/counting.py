@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.catalogue import MOST_CHARGED, Usage
@@ -194,14 +195,13 @@ def _told(raw: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def _at(raw: Mapping[str, Any], path: str) -> Any:
-    *folders, name = path.split(".")
+    folders, name, kind = _split(path)
     for folder in folders:
         raw = raw.get(folder)  # type: ignore[assignment]
         if raw is None:
             return None
         if not isinstance(raw, Mapping):
             raise Doubt(f"{folder} is no object")
-    name, _, kind = name.partition("[")
     found = raw.get(name)
     if not kind or found is None:
         return found
@@ -209,6 +209,13 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
         raise Doubt(f"{name} is no list of objects")
     counts = [_count(name, entry.get("tokenCount")) for entry in found if entry.get("modality") == kind[:-1]]
     return sum(count or 0 for count in counts) if counts else None
+
+
+@cache
+def _split(path: str) -> tuple[tuple[str, ...], str, str]:
+    *folders, last = path.split(".")
+    name, _, kind = last.partition("[")
+    return tuple(folders), name, kind
 
 
 def _count(name: str, value: Any) -> int | None:

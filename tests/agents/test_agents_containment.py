@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -24,6 +25,12 @@ Make = Callable[..., Runtime]
 Ends = Callable[[Callable[[], Any]], Any]
 
 MODEL = "anthropic/claude-haiku-4-5"
+
+
+class Left(BaseException):
+    """What a library of the user's may raise."""
+
+
 EXITS = [
     SystemExit(3),
     KeyboardInterrupt(),
@@ -31,6 +38,9 @@ EXITS = [
     StopAsyncIteration(),
     GeneratorExit(),
     asyncio.CancelledError(),
+    concurrent.futures.CancelledError(),
+    BaseExceptionGroup("two", [SystemExit(3), ValueError("x")]),
+    Left("for good"),
     ToolFailed("no such order"),
 ]
 

@@ -109,6 +109,19 @@ def test_without_a_model_the_rules_decide_without_the_classifier_and_that_is_sai
     assert (made["complexity"], made["features"]["judged"]) == (plain["complexity"], None)
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_request_whose_messages_cannot_be_read_is_named_by_its_line_and_the_others_are_decided(
+    pointsman: Run, flags: tuple[str, ...]
+) -> None:
+    odd = '{"id": "odd", "messages": [{"role": "user", "content": [{"text": "no type"}]}]}'
+    ended = pointsman("route", *flags, stdin=f"{request(id='one')}\n{odd}\n{request(id='three')}\n")
+    assert ended.exit_code == 1
+    assert ended.stderr.count("\n") == 1
+    assert "line 3: " in ended.stderr
+    assert "part without a type" in ended.stderr
+    assert all(name in ended.stdout for name in ("one", "three"))
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -118,10 +131,11 @@ def test_without_a_model_the_rules_decide_without_the_classifier_and_that_is_sai
     ],
 )
 def test_a_request_with_a_key_twice_is_refused_by_its_line(pointsman: Run, line: str) -> None:
-    ended = pointsman("route", "--json", stdin=f"{request(kind='gather')}\n{line}\n")
-    assert ended.exit_code == 2
+    ended = pointsman("route", "--json", stdin=f"{request(kind='gather')}\n{line}\n{request(kind='gather')}\n")
+    assert ended.exit_code == 1
+    assert ended.stdout.count("\n") == 2
     assert ended.stderr.count("\n") == 1
-    assert "line 3: the key" in ended.stderr
+    assert "the key" in ended.stderr
     assert "stands twice" in ended.stderr
     assert "Traceback" not in ended.stderr
 

@@ -165,7 +165,7 @@ def test_a_run_that_takes_too_long_ends_with_code_1_and_can_be_taken_up(
     with leap.when(lambda: any(served.fault == "hang" for served in vendors.log), 101):
         ended = pointsman("run", "desk.py:flow", "good morning", "--timeout", "100")
     assert ended.exit_code == 1
-    assert "error: the time given with --timeout is over" in ended.stderr
+    assert "error: the run took longer than it may (timeout: 100 s)" in ended.stderr
     row = json.loads(pointsman("runs", "--json").stdout)[0]
     assert f"pointsman resume {row['run']}" in ended.stderr
     assert [served.fault for served in vendors.log] == [None, "hang"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import aclosing, closing, contextmanager
+from contextlib import ExitStack, aclosing, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,47 @@ async def test_a_provider_that_cannot_be_reached_is_paid_nothing(dispatcher: Mak
     assert home.budgets.totals(f"run:{run}") == (0, 0)
     (row,) = home.ledger.calls(run=run)
     assert row.failure == "connection"
+
+
+@contextmanager
+def full_port() -> Iterator[int]:
+    """A port of this machine at which connections are asked for in vain."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as busy, ExitStack() as callers:
+        for _ in range(4):
+            caller = callers.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(busy.getsockname())
+        yield busy.getsockname()[1]
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+@pytest.mark.parametrize("path", ["plain", "streamed"])
+@pytest.mark.parametrize("end", ["cancelled", "timeout"])
+async def test_a_call_that_ends_before_it_has_a_connection_costs_nothing(
+    dispatcher: Make, vendor: str, path: str, end: str
+) -> None:
+    with full_port() as port:
+        flags: dict[str, Any] = {f"providers__{vendor}__base_url": f"http://127.0.0.1:{port}/v1"}
+        limits = {"attempts": 1, **({} if end == "cancelled" else {"call": 0.5, "first_token": 0.5})}
+        home = dispatcher(**flags, routing__limits=limits)
+        model = _model(home, VENDORS[vendor])
+        await home.clients.ready(home.cards[VENDORS[vendor]])
+        with capped(home) as run:
+            if path == "plain":
+                work = asyncio.ensure_future(model.ainvoke(QUESTION))
+            else:
+                work = asyncio.ensure_future(anext(model.astream(QUESTION)))
+            if end == "cancelled":
+                async with asyncio.timeout(60):
+                    while not home.budgets.totals(f"run:{run}")[1]:
+                        await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.1)
+                work.cancel()
+            with pytest.raises(asyncio.CancelledError if end == "cancelled" else AllFailed):
+                await work
+    assert home.budgets.totals(f"run:{run}") == (0, 0)
+    (row,) = home.ledger.calls(run=run)
+    assert (row.failure, row.cost) == (end, 0)
 
 
 async def test_a_refused_hedge_leaves_only_stronger_models_to_answer(dispatcher: Make, simulator: Simulator) -> None:

@@ -209,7 +209,7 @@ async def _unconverted(stage: Stage, begun: str, goes_on: str, *, systems: int) 
 async def test_without_conversion_half_of_the_pairs_are_refused_or_misplace_an_image(stage: Stage) -> None:
     outcome = {pair: await _unconverted(stage, *pair, systems=2) for pair in PAIRS}
     assert all(outcome[begun, "anthropic"] == {"refused: ValueError"} for begun in ("google", "openai", "responses"))
-    assert outcome["anthropic", "openai"] == {"refused: OpenAIInvalidRequestError"}
+    assert outcome["anthropic", "openai"] == {"refused: BadRequestError"}
     assert all(outcome[begun, "openai"] == {"an image in a tool's result"} for begun in ("google", "responses"))
 
 

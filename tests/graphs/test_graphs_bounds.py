@@ -100,6 +100,41 @@ def test_a_cap_given_anew_counts_what_the_run_has_spent_already(
     assert flow.resume(stopped.run, max_cost=2, runtime=home).status == "done"
 
 
+def test_a_cap_given_anew_counts_what_the_runs_inside_the_run_have_spent(runtime: Make, simulator: Simulator) -> None:
+    home = runtime()
+    inner: list[RunResult] = []
+
+    @tool(effect="read", name="look")
+    def asking(at: str) -> str:
+        """Ask somebody."""
+        inner.append(Workflow("inner", [Agent("clerk", instructions="y")]).run(f"What is at {at}?", runtime=home))
+        return "look done"
+
+    steps = (("look done", "delete_order", {"order_id": "7"}), ("What is at", None, {}), ("Mind", "look", {"at": "x"}))
+    simulator.scenario = Scenario(
+        rules=[
+            Rule(match=Match(contains_any_message="gone"), answer=Answer(text="It is deleted.")),
+            *(
+                Rule(
+                    match=Match(contains_any_message=said),
+                    answer=Answer(tool_calls=[{"name": name, "arguments": given}]) if name else Answer(text="Nothing."),
+                )
+                for said, name, given in steps
+            ),
+        ]
+    )
+    tools = [asking, delete_order]
+    flow = Workflow("del", [Agent("ops", tier="frontier", kind="act", instructions="x", tools=tools)])
+    stopped = flow.run("Mind order 7", runtime=home)
+    assert (stopped.status, len(inner)) == ("pending", 1)
+    assert inner[0].cost > 0
+    both = sum(home.ledger.run_cost(run)[0] for run in (stopped.run, inner[0].run))
+    with pytest.raises(BudgetExceeded, match="is spent") as refused:
+        flow.resume(stopped.run, _approve(stopped), max_cost=both / 10**12, runtime=home)
+    assert refused.value.spent == both == round(stopped.cost * 10**12)
+    assert flow.resume(stopped.run, _approve(stopped), max_cost=2, runtime=home).cost > stopped.cost
+
+
 @pytest.mark.parametrize(
     "bound",
     [{"max_cost": -1}, {"max_cost": float("nan")}, {"max_cost": float("inf")}, {"max_steps": 0}, {"timeout": 0},

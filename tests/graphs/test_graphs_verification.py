@@ -132,6 +132,10 @@ def test_a_model_is_its_own_author_through_whatever_provider(runtime: Make) -> N
         "openrouter/fast": {"name": "google/gemini-3.5-flash:free", "tier": "standard"},
         "vllm/mine": {"name": "acme/tuned-9b", "profile": "claude-haiku-4-5", "tier": "standard"},
         "ollama/other": {"name": "llama4:latest", "tier": "economy"},
+        "openrouter/small": {"name": "o4-mini", "tier": "standard"},
+        "vllm/told": {"name": "ft:gpt-5.4-mini:acme::9", "tier": "standard"},
+        "vllm/code": {"name": "codestral-2508", "tier": "standard"},
+        "openrouter/mix": {"name": "mistral-large-2512", "tier": "standard"},
     }
     home = runtime(models=more).dispatcher
     barred = {author: {name for name, _ in own_work(home.settings, home.cards, author)} for author in home.cards}
@@ -142,6 +146,8 @@ def test_a_model_is_its_own_author_through_whatever_provider(runtime: Make) -> N
     assert anthropic | {"openrouter/fast"} <= barred["openrouter/judge"]
     assert barred["vllm/llama-4-scout"] >= {"ollama/llama3.2", "ollama/other", "vllm/mine"}
     assert "vertex/gemini-3.1-pro" in barred["google/gemini-3.5-flash"]
+    assert {"openrouter/small", "vllm/told"} <= barred["openai/gpt-5.5"]
+    assert "openrouter/mix" in barred["vllm/code"]
     assert "openai/gpt-5.5" not in barred["google/gemini-3.5-flash"]
     for author, names in barred.items():
         assert author in names

@@ -115,7 +115,8 @@ def as_of_version_2() -> Callable[[Path], None]:
     def turn(path: Path) -> None:
         with closing(sqlite3.connect(path)) as raw:
             raw.execute("ALTER TABLE calls DROP COLUMN usage_further")
-            for column in ("max_cost", "max_steps", "timeout"):
+            raw.execute("DROP INDEX runs_parent")
+            for column in ("max_cost", "max_steps", "timeout", "parent"):
                 raw.execute(f"ALTER TABLE runs DROP COLUMN {column}")
             raw.execute("DROP TABLE effects")
             raw.execute("DELETE FROM heads WHERE name = 'effects'")

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -537,10 +538,10 @@ class Leasing(RuleBasedStateMachine):
         found = [one for one in self.open.values() if name in one[1]]
         return sum(amount for owner, _, amount in found if user is None or user == owner)
 
-    def _filed(self, name: str, used: int) -> tuple[int, int]:
-        """What the file says, once its thread has told it what calls cost above their reservations."""
+    def _told(self, ask: Callable[[], tuple[int, int]], used: int) -> tuple[int, int]:
+        """The answer, once a thread has told the file what calls cost above their reservations."""
         for _ in range(6_000):
-            found = in_file(self.path, name)
+            found = ask()
             if sum(found) >= used:
                 break
             time.sleep(0.01)
@@ -550,13 +551,14 @@ class Leasing(RuleBasedStateMachine):
     def no_cap_is_passed_and_nothing_is_forgotten(self) -> None:
         for name, cap in self.caps.items():
             used = self.spent[name] + self._reserved(name)
-            spent, reserved = self._filed(name, used) if used else (0, 0)
+            spent, reserved = self._told(partial(in_file, self.path, name), used) if used else (0, 0)
             assert spent <= self.spent[name] <= spent + reserved
             assert used <= spent + reserved
             assert cap is None or spent + reserved <= cap
             for budgets in self.users:
-                spent, reserved = budgets.totals(name)
-                assert spent + reserved >= self.spent[name] + self._reserved(name)
+                # What lay idle in the file may have stood for it until a moment ago.
+                spent, reserved = self._told(partial(budgets.totals, name), used)
+                assert spent + reserved >= used
                 assert spent <= self.spent[name]
 
     def teardown(self) -> None:
