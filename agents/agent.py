@@ -153,7 +153,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         """Its tools, those given by name looked up in the registry.
 
         Raises:
-            ConfigError: On a name the registry does not have, or an object that is no tool.
+            ConfigError: On a name the registry does not have, an object that is no tool, or two tools of one name.
         """
         from langchain_core.tools import BaseTool
 
@@ -169,6 +169,10 @@ class Agent(Runnable[Any, dict[str, Any]]):
                     f'agent {self.name!r}: {shown} is not a tool; put @tool(effect="read"), "write", "external" or '
                     '"destructive" above it'
                 )
+        names = [tool.name for tool in bound]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"agent {self.name!r}: two of its tools are called {twice!r}; rename one")
         return bound
 
     @property

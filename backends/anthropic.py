@@ -11,6 +11,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, hang_up_with, http_client, required_key
 from .failures import ErrorTable, translate
+from .hosts import base_of
 from .options import SAMPLING, Choice, Said, Vocabulary, Wanted
 from .profiles import profile
 from .usage.messages import CountingMessages
@@ -202,7 +203,7 @@ class AnthropicBackend(Backend):
         # What is left out would be looked for in the environment.
         settings: dict[str, Any] = {
             "model": endpoint.model,
-            "base_url": endpoint.base_url or _URL,
+            "base_url": base_of(endpoint.base_url or _URL, "/v1/messages", "/v1"),
             "api_key": required_key(endpoint, "anthropic"),
             "timeout": endpoint.timeout,
             "max_retries": 0,

@@ -263,7 +263,7 @@ def _by_status(status: int | None) -> FailureKind:
     if status in STATUS:
         return STATUS[status]
     if status < 400:
-        return FailureKind.MALFORMED
+        return FailureKind.UNAVAILABLE
     return FailureKind.BAD_REQUEST if status < 500 else FailureKind.OVERLOADED
 
 

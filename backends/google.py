@@ -12,6 +12,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
+from .hosts import NO_REDIRECTS, base_of, is_here
 from .options import Choice, Said, Vocabulary, Wanted
 from .profiles import profile
 from .schemas import for_gemini
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ERRORS", "FINISHES", "GoogleBackend", "settings_of"]
 
-_URL = "https://generativelanguage.googleapis.com/"
+_URL = "https://generativelanguage.googleapis.com"
 # Batches, cached contents and the names that end in "-latest" are documented for this version only, and the SDK has
 # changed its own default between two major versions.
 _VERSION = "v1beta"
@@ -195,12 +196,18 @@ class GoogleBackend(Backend):
         logging.getLogger("langchain_google_genai._function_utils").setLevel(logging.ERROR)
         settings = {
             **settings_of(endpoint),
-            "base_url": endpoint.base_url or _URL,
+            "base_url": base_of(endpoint.base_url or _URL, f"/{_VERSION}/models", f"/{_VERSION}", "/v1"),
             "api_version": _VERSION,
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,
+            **endpoint.options,
+            "client_args": {
+                **NO_REDIRECTS,
+                "trust_env": not is_here(endpoint.base_url),
+                **(endpoint.options.get("client_args") or {}),
+            },
         }
-        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
+        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**settings)
         return model
 
     def failure(self, error: BaseException) -> BackendError | None:

@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, hang_up_with, http_client, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
+from .hosts import base_of, unused_client
 from .options import Choice, Vocabulary, Wanted
 from .profiles import profile
 from .usage.chat import CountingChat, CountingResponses
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ERRORS", "FINISHES", "OpenAIBackend", "build"]
 
 _URL = "https://api.openai.com/v1"
+_ENDS = ("/chat/completions", "/responses")
 
 # platform.openai.com/docs/api-reference: `finish_reason` of Chat Completions; `status` and the reason why it is
 # incomplete of Responses.
@@ -172,7 +175,10 @@ class OpenAIBackend(Backend):
         """
         from langchain_openai import ChatOpenAI
 
-        return build(ChatOpenAI, endpoint, endpoint.base_url or _URL, required_key(endpoint, "openai"))
+        url = base_of(endpoint.base_url or _URL, *_ENDS)
+        # The vendor's own addresses have a version; one that was left out is meant.
+        url = url if urlsplit(url).path else f"{url}/v1"
+        return build(ChatOpenAI, endpoint, url, required_key(endpoint, "openai"))
 
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""
@@ -204,7 +210,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
 
     settings: dict[str, Any] = {
         "model": endpoint.model,
-        "base_url": url,
+        "base_url": base_of(url, *_ENDS),
         "api_key": key,
         "timeout": endpoint.timeout,
         # Whoever reads the stream bounds its silences; a second timer would cost as much as reading a chunk.
@@ -212,6 +218,8 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         "max_retries": 0,
         "stream_usage": True,
         "openai_proxy": None,
+        # Without a word it writes to the terminal wherever the environment has a proxy.
+        "http_socket_options": (),
         **defaults,
         **endpoint.options,
     }
@@ -219,6 +227,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
     if own:
         # LangChain's own async client shares its connections between event loops, and they die with the first.
         settings["http_async_client"] = http_client(DefaultAioHttpClient, endpoint)
+        settings.setdefault("http_client", unused_client())
     model = counting(CountingChat, made)(**settings)
     if own:
         hang_up_with(model, settings["http_async_client"])

@@ -34,6 +34,7 @@ COMMANDS = {
     "provider": ("provider", "Switch a provider or a model off for a while."),
     "memory": ("memory", "Look into the shared memory and change it."),
     "config": ("config", "Show the settings in force."),
+    "trust": ("trust", "Read what a folder wants of you, and allow it."),
     "doctor": ("doctor", "Check this machine and project."),
     "simulate": ("simulate", "Play the model providers on this machine."),
 }
@@ -56,7 +57,9 @@ class _Root(TyperGroup):
             return None
         home = typer.Typer(rich_markup_mode=None)
         import_module(f".{COMMANDS[cmd_name][0]}", __package__).register(home)
-        return typer.main.get_group(home).commands[cmd_name]
+        command = typer.main.get_group(home).commands[cmd_name]
+        import_module(".options", __package__).add_trust(command)
+        return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):

@@ -14,7 +14,7 @@ from ..configs.errors import ConfigError
 from . import options, records
 from .errors import ExitCode
 from .screen import as_json, line, money, progress, result
-from .target import DEFAULT, load_target, looks_like_target, target_file
+from .target import DEFAULT, files_of, load_target, looks_like_target, target_file
 from .texts import MAX_INPUT, read_input, read_messages, read_piped
 
 if TYPE_CHECKING:
@@ -110,8 +110,10 @@ def run(
     spec, task, rows = _what(target, input_, batch, max_input)
     messages = read_messages(rows, limit=max_input) if rows else None
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
+    name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
-        workflow = load_target(spec)
+        runtime.protect(files_of(spec))
+        workflow = load_target(spec, name_it=name_it)
         if messages is not None:
             from .batch import run_batch
 
@@ -127,7 +129,7 @@ def run(
 
 def _what(target: str | None, text: str | None, batch: Path | None, limit: int) -> tuple[str, str | None, Path | None]:
     """Which target, and which input or batch; a lone argument that names no target is the input."""
-    if target is not None and text is None and not looks_like_target(target):
+    if target is not None and not _names(target, text):
         target, text = None, target
     spec = target or DEFAULT
     if spec.endswith(".py"):
@@ -150,6 +152,11 @@ def _what(target: str | None, text: str | None, batch: Path | None, limit: int) 
         progress(f"no input given, so the sample messages in {samples} run")
         return spec, None, samples
     raise ConfigError("there is no input: give a text, @file, - for standard input, or --batch FILE.csv")
+
+
+def _names(target: str, text: str | None) -> bool:
+    """Whether the first argument names a target; alone it may be the input."""
+    return text is not None or looks_like_target(target)
 
 
 def _kept(spec: str) -> str:

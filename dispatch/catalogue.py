@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -186,6 +187,8 @@ def unavailable(settings: Settings) -> Mapping[str, str]:
             reasons[name] = "offline: it is not on this machine"
         elif provider.key and settings.key_of(name) is None:
             reasons[name] = NO_KEY + provider.key
+        elif (key := settings.key_of(name)) and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            reasons[name] = f"{provider.key} holds a blank, a line break or a letter that no key has: set it again"
         elif provider.local and provider.base_url and not _listens(provider.base_url):
             reasons[name] = f"nothing listens at {provider.base_url}"
     return MappingProxyType(reasons)
