@@ -71,13 +71,6 @@ ERRORS = ErrorTable(
             "UnrecognizedClientException": FailureKind.AUTH,
         }
     ),
-    phrases=MappingProxyType(
-        {
-            "input is too long": FailureKind.CONTEXT_LENGTH,
-            "prompt is too long": FailureKind.CONTEXT_LENGTH,
-            "too many input tokens": FailureKind.CONTEXT_LENGTH,
-        }
-    ),
     readers=frozenset(
         {
             "langchain_aws.chat_models.bedrock_converse._parse_response",

@@ -102,12 +102,6 @@ ERRORS = ErrorTable(
             _DAILY_QUOTA: FailureKind.QUOTA,
         }
     ),
-    phrases=MappingProxyType(
-        {
-            "exceeds the maximum number of tokens": FailureKind.CONTEXT_LENGTH,
-            "api key not valid": FailureKind.AUTH,
-        }
-    ),
     readers=frozenset(
         {
             "google.genai._common._from_response",
