@@ -34,9 +34,9 @@ __all__ = [
 Score = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Cure = Literal["retry", "next", "larger", "stronger", "stop"]
+Cure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
-one of a higher tier, or nothing."""
+one of a higher tier, once one of another provider, or nothing."""
 
 
 def _as_tuple(value: Any) -> Any:

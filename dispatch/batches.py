@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -25,6 +26,7 @@ from .attempts import Attempts
 from .batch_answers import judged
 from .briefing import brief
 from .context import StepContext, current, entered
+from .errors import failure_of
 from .portability import portable
 from .spending import scopes_of, worst_case
 from .stored import ask_of, ask_text, reply_of, reply_text, step_of, step_record
@@ -468,10 +470,10 @@ class Batches:
         return card
 
     def _failure(self, card: ModelCard, error: Exception) -> BackendError:
-        failure = error if isinstance(error, BackendError) else self._home.clients.backend(card).failure(error)
-        if failure is None:
+        # The book's own trouble and the user's mistakes are none of the provider's.
+        if isinstance(error, sqlite3.Error | ConfigError):
             raise error
-        return failure
+        return failure_of(self._home.clients.backend(card), error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from .ask import Ask, one_line
 from .booking import Booking
 from .checks import fault
 from .dropped import dropped
+from .errors import failure_of
 from .grant import Grant
 from .spending import input_bound
 
@@ -188,16 +189,10 @@ class ModelCall:
                 yield chunk
 
     def translated(self, error: Exception) -> BackendError:
-        """Sort what a client raised into the kinds of failure; what no backend knows is `FailureKind.UNKNOWN`."""
-        if isinstance(error, BackendError):
-            return error
+        """Sort what a client raised, or the clock, into the kinds of failure."""
         if isinstance(error, TimeoutError):
             return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
-        failure = self.backend.failure(error)
-        if failure is None:
-            failure = BackendError(FailureKind.UNKNOWN, one_line(f"{type(error).__name__}: {error}"))
-        failure.__cause__ = error
-        return failure
+        return failure_of(self.backend, error)
 
     def answered(self, message: AIMessage, streamed: AIMessageChunk | None = None) -> tuple[FailureKind, str] | None:
         """End the call with a complete reply.

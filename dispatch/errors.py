@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..backends.base import BackendError
+from ..backends.base import Backend, BackendError
+from ..backends.told import one_line, words_of
 from ..configs.errors import ConfigError
 from ..configs.words import FailureKind, Risk
 from ..routing.decision import Decision
@@ -14,7 +15,23 @@ from ..routing.decision import Decision
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
-__all__ = ["AllFailed", "Failure", "NoCandidate"]
+__all__ = ["AllFailed", "Failure", "NoCandidate", "failure_of"]
+
+
+def failure_of(backend: Backend, error: Exception) -> BackendError:
+    """Sort what a client raised into the kinds of failure; what the backend does not know is `FailureKind.UNKNOWN`.
+
+    Args:
+        backend: Whose client it was.
+        error: What it raised; of a group the first counts.
+    """
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, BackendError):
+        return error
+    failure = backend.failure(error) or BackendError(FailureKind.UNKNOWN, one_line(words_of(error)))
+    failure.__cause__ = error
+    return failure
 
 
 @dataclass(frozen=True, slots=True)
