@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..configs.catalogue import Usage
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind
+from .names import same_name, stands_for
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 __all__ = ["Backend", "BackendError", "Endpoint", "Reply"]
-
-# What may follow a model's name without making it another model: a date, a build of three or four digits, "latest".
-# One or two digits make a version: claude-opus-4 is not claude-opus-4-1.
-_DATED = re.compile(r"(?:[-@:](?:\d{4}-\d\d-\d\d|\d\d-(?:\d\d|\d{4})|\d{8}|\d{6}|\d{3,4}|latest|default))?")
 
 
 class BackendError(PointsmanError):
@@ -80,6 +76,7 @@ class Reply:
     """What a message says of its own making.
 
     Attributes:
+        model: The name the provider gave of the model that answered; None where it gave none.
         failure: None for a usable answer.
         usage: None where it is not told, or not believable: whoever pays then charges what was set aside.
         doubt: Why there is no usage, for the ledger; empty where there is one.
@@ -100,10 +97,13 @@ class Backend(ABC):
             the table, or is absent, counts as ``malformed``.
         prompt_cache: Keyword arguments of a call that have the vendor keep the prompt for the next call; empty where it
             does so by itself.
+        aliases: Name -> patterns of the names it leads to, as the vendor says; in lower case, without what stands
+            before a slash.
         output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     output_limit: ClassVar[str | None] = "max_tokens"
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
@@ -126,7 +126,5 @@ class Backend(ABC):
         return read_reply(message, self.finishes)
 
     def same_model(self, asked: str, answered: str) -> bool:
-        """Whether ``answered`` is ``asked``, be it by a dated name of the same model; a variant is another model."""
-        asked, answered = (name.rsplit("/", 1)[-1].lower() for name in (asked, answered))
-        stem = asked.removesuffix("-latest").removesuffix(":latest")
-        return answered == asked or (answered.startswith(stem) and _DATED.fullmatch(answered[len(stem) :]) is not None)
+        """Whether ``answered`` is ``asked``, be it by another name of the same model; a variant is another model."""
+        return same_name(asked, answered) or stands_for(asked, answered, self.aliases)

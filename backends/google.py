@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +11,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
+from .names import same_name
 from .profiles import profile
 from .usage.gemini import CountingGemini
 
@@ -25,7 +25,6 @@ _URL = "https://generativelanguage.googleapis.com/"
 # changed its own default between two major versions.
 _VERSION = "v1beta"
 _PER_DAY = "PerDay"
-_PREVIEW = re.compile(r"-preview(?:-\d\d-(?:\d\d|\d{4}))?$")
 _DAILY_QUOTA = "pointsman.daily_quota"
 
 # ai.google.dev/api/generate-content#FinishReason
@@ -154,7 +153,7 @@ class GoogleBackend(Backend):
 
     def same_model(self, asked: str, answered: str) -> bool:
         """Take a preview for the model it is a preview of, since Google's names for a model lead to either."""
-        return super().same_model(asked, answered) or super().same_model(asked, _PREVIEW.sub("", answered))
+        return same_name(asked, answered, previews=True)
 
 
 def settings_of(endpoint: Endpoint) -> dict[str, Any]:

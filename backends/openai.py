@@ -12,6 +12,7 @@ from .bounds import bound_client
 from .clients import counting, hang_up_with, http_settings, required_key
 from .completions import REFUSED
 from .failures import ErrorTable, translate
+from .names import is_deployment
 from .profiles import profile
 from .replies import read_reply
 from .shapes import TidyCompletions
@@ -129,6 +130,8 @@ class OpenAIBackend(Backend):
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+    # developers.openai.com/api/docs/models
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"gpt-4-turbo-preview": ("gpt-4-*-preview",)})
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.
@@ -147,6 +150,10 @@ class OpenAIBackend(Backend):
     def read(self, message: AIMessage) -> Reply:
         """Read a reply; servers of this format end in words of their own, so any with an answer is an end."""
         return read_reply(message, self.finishes, any_end=True)
+
+    def same_model(self, asked: str, answered: str) -> bool:
+        """Take any model for the one of a deployment or an alias, whose name tells of none."""
+        return super().same_model(asked, answered) or (bool(answered) and is_deployment(asked))
 
     def profile(self, model: str) -> Mapping[str, Any]:
         """Look the model up among langchain-openai's profiles."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
@@ -26,6 +27,17 @@ class OpenAICompatibleBackend(OpenAIBackend):
 
     The base class is used because `ChatOpenAI` renames ``max_tokens`` to a name that other servers overlook.
     """
+
+    # api-docs.deepseek.com/quick_start/pricing, docs.x.ai/docs/models
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {
+            **OpenAIBackend.aliases,
+            "deepseek-chat": ("deepseek-v*",),
+            "deepseek-reasoner": ("deepseek-v*", "deepseek-r*"),
+            "grok-4-fast": ("grok-4-fast-reasoning*",),
+            "grok-4-1-fast": ("grok-4-1-fast-reasoning*",),
+        }
+    )
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call, with a placeholder where no key is needed.

@@ -104,6 +104,8 @@ class ModelEntry(_Frozen):
     Attributes:
         tier: Its capability class.
         name: The provider's name for it; the part of the key after the first ``/`` when absent.
+        answers_as: Other names under which its provider says that it answered: what an alias or a deployment leads to;
+            ``*`` stands for any letters.
         roles: What it is good for, such as ``chat``, ``code``, ``vision``.
         tasks: The only tasks it serves; absent means any.
         scores: Capability scores in 0..1 by name (``reasoning``, ``coding``, ``vision``, ``speed``).
@@ -123,6 +125,7 @@ class ModelEntry(_Frozen):
 
     tier: Tier
     name: str | None = None
+    answers_as: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     roles: tuple[str, ...] = ("chat",)
     tasks: tuple[str, ...] | None = None
     scores: Mapping[str, Score] = Field(default_factory=dict)

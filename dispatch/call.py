@@ -43,6 +43,8 @@ _PERHAPS_BILLED: Final = frozenset(
 )
 """The provider may have worked, and billed, although no complete answer came."""
 
+_UNTOLD: Final = "unknown"
+"""What answered where the provider does not say: never taken for the model that was asked."""
 _GAVE_UP: Final = "the caller did not wait for the end"
 
 
@@ -219,7 +221,7 @@ class ModelCall:
             charged,
             verdict,
             doubt=reply.doubt,
-            answered_by=reply.model,
+            answered_by=reply.model or _UNTOLD,
             finish=reply.finish,
             confidence=message.response_metadata.get("confidence"),
         )
