@@ -1,20 +1,32 @@
-"""A bound on what one response may measure, counted as its bytes come off the wire and are decompressed."""
+"""A bound on what one response may measure, counted as its bytes come off the wire and are decompressed.
+
+Whoever waits for a stream's next event is told of the bytes that make none, such as the comments a router sends while
+it is at work.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, Final
 
 from ..configs.words import FailureKind
 from .base import BackendError
 
-__all__ = ["MOST_BYTES", "MOST_STREAMED", "bound_client", "ended_by"]
+__all__ = ["HEARD", "MOST_BYTES", "MOST_CALLS", "MOST_STREAMED", "bound_client", "ended_by"]
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Of a whole reply, and of one event of a stream, both held in memory: far more than any text with a few pictures."""
 MOST_STREAMED: Final = 512 * 1024 * 1024
 """Of a stream, of which only the words are kept: 128,000 tokens, each in an event of 4,000 bytes."""
+MOST_FILED: Final = 8 * 1024**3
+"""Of a file of answers, which is read line by line."""
+MOST_CALLS: Final = 256
+"""Calls of tools in one reply: no work is done so, and to read thousands takes seconds of processor time."""
+HEARD: Final[ContextVar[Callable[[], None] | None]] = ContextVar("heard", default=None)
+"""Called with every piece of a body, by the task that waits for it."""
 _TAIL: Final = 64
+_FILES: Final = ("/content", "/results")
 
 
 async def bound_body(response: Any) -> None:
@@ -24,8 +36,10 @@ async def bound_body(response: Any) -> None:
         response: Of httpx, or of its fork, before its body is read.
     """
     stream = "event-stream" in response.headers.get("content-type", "")
+    filed = response.request.url.path.endswith(_FILES)
+    most = MOST_FILED if filed else MOST_STREAMED if stream else MOST_BYTES
     # The decoder sees every piece of the body, compressed or not.
-    response._decoder = _Bounded(response._get_content_decoder(), MOST_STREAMED if stream else MOST_BYTES)
+    response._decoder = _Bounded(response._get_content_decoder(), most)
 
 
 def bound_client(client: Any) -> None:
@@ -68,5 +82,7 @@ class _Bounded:
             if self._sum > self._most or self._line > MOST_BYTES:
                 size = min(self._most, MOST_BYTES if self._line > MOST_BYTES else self._most) // 1024**2
                 raise BackendError(FailureKind.MALFORMED, f"the reply is longer than {size} MB: it was broken off")
+            if (heard := HEARD.get()) is not None:
+                heard()
             self.tail = (self.tail + piece[-_TAIL:])[-_TAIL:]
             yield piece

@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .bounds import ended_by
+from ..configs.words import FailureKind
+from .base import BackendError
+from .bounds import MOST_CALLS, ended_by
 from .completions import REFUSED, Completions
 from .told import said
 
@@ -169,6 +171,8 @@ class _Calls:
         call = None if whole else self._known(index, told, name, arguments)
         begins = call is None
         if call is None:
+            if len(self._made) == MOST_CALLS:
+                raise BackendError(FailureKind.INVALID_OUTPUT, f"the reply calls more than {MOST_CALLS} tools at once")
             call = _Call(len(self._made), told, name)
             self._made.append(call)
         self._at[index] = call

@@ -114,6 +114,11 @@ class Attempts:
         self._booking = Booking(home, self._step, self.decision.request, self.decision.risk, stream=stream)
         self._booking.decided(self.decision)
 
+    def refused(self, failure: Failure) -> None:
+        """Note that a provider refused the request before, so that the next one that does so ends it."""
+        self.failures.append(failure)
+        self._refused_by = failure.model.partition("/")[0]
+
     async def next(self) -> ModelCall | None:
         """The next call that may be made beside those under way, or None when there is nobody left to ask.
 

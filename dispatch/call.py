@@ -45,6 +45,8 @@ _PERHAPS_BILLED: Final = frozenset(
 
 _UNTOLD: Final = "unknown"
 """What answered where the provider does not say: never taken for the model that was asked."""
+_MOST_OUTPUT: Final = 4_000_000
+"""Tokens of a stream, as they are reckoned while it is read: far more than any model writes, or a picture takes."""
 _GAVE_UP: Final = "the caller did not wait for the end"
 
 
@@ -188,6 +190,8 @@ class ModelCall:
                 if self.first_token is None and (chunk.content or chunk.tool_call_chunks):
                     self.first_token = self.seconds
                 self._heard.add(chunk)
+                if self._heard.seen_output > _MOST_OUTPUT:
+                    raise BackendError(FailureKind.MALFORMED, "the reply has no end: it was broken off")
                 yield chunk
 
     def translated(self, error: Exception) -> BackendError:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend, Reply
+from ..backends.bounds import MOST_CALLS
 from ..configs.catalogue import ModelCard
 from ..configs.words import FailureKind
 from .ask import Ask, one_line
@@ -50,6 +51,8 @@ def _bad_arguments(ask: Ask, message: AIMessage) -> tuple[FailureKind, str] | No
     if message.invalid_tool_calls:
         bad = message.invalid_tool_calls[0]
         return FailureKind.INVALID_OUTPUT, one_line(f"arguments of {bad.get('name')} are not JSON")
+    if len(message.tool_calls) > MOST_CALLS:
+        return FailureKind.INVALID_OUTPUT, f"the reply calls more than {MOST_CALLS} tools at once"
     schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in ask.tools}
     for call in message.tool_calls:
         if call["name"] not in schemas:

@@ -6,8 +6,9 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ..backends.bounds import HEARD
 from ..configs.schema import Limits
 from .call import ModelCall
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
 __all__ = ["Streamed", "as_chunk", "bounded", "closing_chunk"]
+
+_MANY: Final = 1024
+"""Chunks kept apart before they are merged: each takes kilobytes, and a stream can have hundreds of thousands."""
 
 
 class Streamed:
@@ -41,15 +45,20 @@ class Streamed:
     @property
     def whole(self) -> AIMessageChunk | None:
         """Everything as one chunk, None when nothing was said; merged at once, since each merge copies all."""
+        self._merged()
+        return self._said[0] if self._said else None
+
+    def _merged(self) -> None:
         if len(self._said) > 1:
             first, *rest = self._said
             self._said = [first + rest]
-        return self._said[0] if self._said else None
 
     async def open(self) -> None:
         """Read up to the first words."""
         async for chunk in self._chunks:
             self._said.append(chunk)
+            if len(self._said) > _MANY:
+                self._merged()
             if self.call.first_token is not None:
                 # With what came before it, which tells more than words.
                 self.held.append(self.whole or chunk)
@@ -60,6 +69,9 @@ class Streamed:
         async for chunk in self._chunks:
             self._said.append(chunk)
             self.held.append(chunk)
+            if len(self._said) > _MANY:
+                self._merged()
+                self.held = list(self._said) if self._hold_all else self.held
             if not self._hold_all and len(self.held) > 1:
                 self.handed = True
                 yield self.held.pop(0)
@@ -86,7 +98,9 @@ class Streamed:
 async def bounded(
     chunks: AsyncGenerator[AIMessageChunk], deadline: float, limits: Limits
 ) -> AsyncGenerator[AIMessageChunk]:
-    """Give the same chunks, each waited for no longer than it may take; time the consumer takes is its own.
+    """Give the same chunks, each waited for no longer than it may take.
+
+    Bytes that make no chunk are a sign of life: the wait for the next begins again.
 
     Args:
         chunks: The stream, which is closed at the end.
@@ -97,17 +111,46 @@ async def bounded(
         TimeoutError: Something took longer.
     """
     now = asyncio.get_running_loop().time
-    patience = limits.first_token
+    alive = _Alive(deadline, limits.first_token)
     async with aclosing(chunks):
         while True:
-            async with asyncio.timeout_at(min(deadline, now() + patience)):
+            async with asyncio.timeout_at(alive.until(now())) as alive.timer:
+                token = HEARD.set(alive)
                 try:
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
                     return
+                finally:
+                    HEARD.reset(token)
+            if now() >= deadline:
+                # What is there already is never waited for, so no timer strikes.
+                raise TimeoutError
             if chunk.content or chunk.tool_call_chunks:
-                patience = limits.stall
+                alive.patience = limits.stall
             yield chunk
+
+
+class _Alive:
+    """Puts off the end of a wait while bytes come."""
+
+    __slots__ = ("_deadline", "_moved", "patience", "timer")
+
+    timer: asyncio.Timeout
+
+    def __init__(self, deadline: float, patience: float) -> None:
+        self._deadline = deadline
+        self._moved = 0.0
+        self.patience = patience
+
+    def until(self, now: float) -> float:
+        self._moved = now
+        return min(self._deadline, now + self.patience)
+
+    def __call__(self) -> None:
+        now = asyncio.get_running_loop().time()
+        # Most chunks come at once, and to move a timer costs as much as to set one.
+        if now - self._moved > self.patience / 4 and not self.timer.expired():
+            self.timer.reschedule(self.until(now))
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
