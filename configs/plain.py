@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["plain"]
+__all__ = ["plain", "plain_content"]
 
 _ANY: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # ECMA-48, section 5.4 (control sequences) and 5.6 (control strings). A control string without its end would hide all
@@ -29,3 +29,26 @@ def plain(text: str) -> str:
         The same object where there was nothing to take out.
     """
     return _RETURN.sub("\n", _OBEYED.sub("", text)) if _ANY.search(text) else text
+
+
+def plain_content(content: Any) -> Any:
+    """The same for the content of a message: a text, or blocks of which some hold texts.
+
+    Args:
+        content: As LangChain's messages hold it.
+    """
+    if isinstance(content, str):
+        return plain(content)
+    if not isinstance(content, list):
+        return content
+    blocks = [_block(block) for block in content]
+    return content if all(new is old for new, old in zip(blocks, content, strict=True)) else blocks
+
+
+def _block(block: Any) -> Any:
+    if isinstance(block, str):
+        return plain(block)
+    text = block.get("text") if isinstance(block, dict) else None
+    if not isinstance(text, str) or (said := plain(text)) is text:
+        return block
+    return {**block, "text": said}

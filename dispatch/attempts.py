@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..backends.base import BackendError
@@ -15,6 +16,7 @@ from ..backends.told import words_of
 from ..configs.catalogue import ModelCard
 from ..configs.errors import ConfigError, PointsmanError
 from ..configs.ids import new_id
+from ..configs.plain import plain_content
 from ..configs.words import FailureKind, Tier
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
@@ -68,7 +70,7 @@ class Attempts:
 
     def __init__(self, dispatcher: Dispatcher, ask: Ask) -> None:
         self._home = dispatcher
-        self._ask = ask
+        self._ask = ask = _plain(ask)
         self._step: StepContext = current()
         self._policy = dispatcher.policy
         self._scopes = scopes_of(self._step.run, self._policy.routing.budgets)
@@ -455,6 +457,20 @@ class Attempts:
         self._queue = [other.id for other in rest]
         self._break_off(f"{card.id}: {failure.kind}, so another model must answer", frozenset(self._queue))
         return cure
+
+
+def _plain(ask: Ask) -> Ask:
+    """The ask without what a terminal would obey in the results of tools, wherever they ran."""
+    found = [message for message in ask.messages if message.type == "tool" and _is_suspect(message.content)]
+    if not found:
+        return ask
+    said = {id(message): message.model_copy(update={"content": plain_content(message.content)}) for message in found}
+    return replace(ask, messages=[said.get(id(message), message) for message in ask.messages])
+
+
+def _is_suspect(content: Any) -> bool:
+    # The agents' own tools are clean already, so of long texts only what is found fast is looked for.
+    return not isinstance(content, str) or any(mark in content for mark in "\x1b\x9b\0")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pointsman.backends.base import BackendError
 from pointsman.configs.loader import load
 from pointsman.dispatch.dispatcher import Dispatcher
@@ -29,7 +30,7 @@ def ask(wire: Any, tmp_path: Path) -> Iterator[Ask]:
     """Ask a server for what the wire says, streamed where it is a list; gives the message."""
     homes: list[Dispatcher] = []
 
-    def asked(answer: Any, entry: str = "") -> Any:
+    def asked(answer: Any, entry: str = "", said: Any = "Hi") -> Any:
         (tmp_path / "models.yaml").write_text(
             f"providers: {{vllm: {{enabled: true, base_url: '{wire.url}/v1'}}}}\n"
             "models: {vllm/local-1: {tier: frontier, context: 9000, tools: true, structured: true, "
@@ -41,9 +42,9 @@ def ask(wire: Any, tmp_path: Path) -> Iterator[Ask]:
         wire.answer = answer
         model = RoutedChatModel(kind="gather", dispatcher=homes[-1]).bind(tools=_TOOLS, effects=["read", "read"])
         if not isinstance(answer, list):
-            return model.invoke("Hi")
+            return model.invoke(said)
         message: Any = None
-        for chunk in model.stream("Hi"):
+        for chunk in model.stream(said):
             message = chunk if message is None else message + chunk
         return message
 
@@ -191,3 +192,16 @@ def test_a_reply_that_names_no_model_is_marked_unknown(ask: Ask, model: Any) -> 
     streamed = ask([_piece(content="hi", model=model), _piece("stop", model=model, usage=_USAGE), _DONE])
     for message in (whole, streamed):
         assert message.response_metadata["pointsman"]["answered_by"] == "unknown"
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["text", "blocks"])
+def test_what_a_tool_says_to_a_terminal_reaches_no_model(ask: Ask, wire: Any, listed: bool) -> None:
+    odd = "a\x1b[2Jb\x00c\x1b]0;x\x07d"
+    content: Any = [{"type": "text", "text": odd}] if listed else odd
+    call = {"name": "f", "args": {"q": "1"}, "id": "call_1"}
+    said = [HumanMessage("Hi"), AIMessage("", tool_calls=[call]), ToolMessage(content, tool_call_id="call_1")]
+    ask(_whole(content="hi"), said=said)
+    sent = json.dumps(wire.requests[-1]["messages"][-1])
+    assert "abcd" in sent
+    assert "\\u00" not in sent
+    assert said[-1].content == content

@@ -196,9 +196,7 @@ async def test_a_request_without_time_is_expired_costs_nothing_and_is_asked_live
     assert (expired.failure, expired.cost) == ("timeout", 0)
 
 
-async def test_what_a_batch_refuses_is_asked_of_one_more_provider(
-    batches: Desk, simulator: Simulator
-) -> None:
+async def test_what_a_batch_refuses_is_asked_of_one_more_provider(batches: Desk, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(match=Match(contains="bad"), fault="bad_request")])
     _, waiting = batches()
     good, bad = await _all(waiting, _asks("good", "bad"))
