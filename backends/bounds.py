@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..configs.words import FailureKind
 from .base import BackendError
 
-__all__ = ["HEARD", "MOST_BYTES", "MOST_CALLS", "MOST_STREAMED", "bound_client", "ended_by"]
+__all__ = ["HEARD", "MOST_BYTES", "MOST_CALLS", "MOST_STREAMED", "Counted", "bound_client", "ended_by"]
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Of a whole reply, and of one event of a stream, both held in memory: far more than any text with a few pictures."""
@@ -59,14 +59,44 @@ def ended_by(response: Any, words: bytes) -> bool:
     return isinstance(decoder, _Bounded) and words in decoder.tail
 
 
-class _Bounded:
-    """A response's decoder that counts what it gives."""
+class Counted:
+    """Counts the bytes of one body.
 
-    def __init__(self, decoder: Any, most: int) -> None:
-        self._decoder = decoder
+    Args:
+        most: What it may measure.
+
+    Attributes:
+        tail: Its last bytes.
+    """
+
+    def __init__(self, most: int) -> None:
         self._most = most
         self._sum = self._line = 0
         self.tail = b""
+
+    def add(self, piece: bytes) -> None:
+        """Count a piece.
+
+        Raises:
+            BackendError: It is one too many.
+        """
+        self._sum += len(piece)
+        end = piece.rfind(b"\n")
+        self._line = len(piece) - end - 1 if end >= 0 else self._line + len(piece)
+        if self._sum > self._most or self._line > MOST_BYTES:
+            size = (self._most if self._sum > self._most else MOST_BYTES) // 1024**2
+            raise BackendError(FailureKind.MALFORMED, f"the reply is longer than {size} MB: it was broken off")
+        if (heard := HEARD.get()) is not None:
+            heard()
+        self.tail = (self.tail + piece[-_TAIL:])[-_TAIL:]
+
+
+class _Bounded(Counted):
+    """A response's decoder that counts what it gives."""
+
+    def __init__(self, decoder: Any, most: int) -> None:
+        super().__init__(most)
+        self._decoder = decoder
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         return self._counted(self._decoder.decode(data))
@@ -76,13 +106,5 @@ class _Bounded:
 
     def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
-            self._sum += len(piece)
-            end = piece.rfind(b"\n")
-            self._line = len(piece) - end - 1 if end >= 0 else self._line + len(piece)
-            if self._sum > self._most or self._line > MOST_BYTES:
-                size = min(self._most, MOST_BYTES if self._line > MOST_BYTES else self._most) // 1024**2
-                raise BackendError(FailureKind.MALFORMED, f"the reply is longer than {size} MB: it was broken off")
-            if (heard := HEARD.get()) is not None:
-                heard()
-            self.tail = (self.tail + piece[-_TAIL:])[-_TAIL:]
+            self.add(piece)
             yield piece

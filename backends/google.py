@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
+from .bodies import bound_sessions
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
 from .names import same_name
@@ -141,6 +142,7 @@ class GoogleBackend(Backend):
             "vertexai": False,
         }
         model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
+        bound_sessions(model)
         return model
 
     def failure(self, error: BaseException) -> BackendError | None:

@@ -320,8 +320,8 @@ class Attempts:
         if self._mistakes and not self.failures and len(self._mistakes) == len(self._skipped):
             return self._mistakes[0]
         if self.failures or self._skipped:
-            return AllFailed(self.failures, self._skipped, self._step.agent, self.decision.risk, self.setup)
-        return NoCandidate(self.decision, self._step.agent)
+            return AllFailed(self.failures, self._skipped, self.decision.risk, self.setup, self._step)
+        return NoCandidate(self.decision, self._step)
 
     def _given_again(self, message: AIMessage | None, why: str = "an answer given before") -> AIMessage | None:
         if message is None:

@@ -82,15 +82,18 @@ def drip() -> Iterator[Drip]:
 def model(drip: Drip, tmp_path: Path) -> Iterator[Callable[..., RoutedChatModel]]:
     made: list[Dispatcher] = []
 
-    def make(**flags: Any) -> RoutedChatModel:
+    def make(provider: str = "vllm", **flags: Any) -> RoutedChatModel:
         entry = "{tier: frontier, context: 9000, prices: {input: 1, output: 1, as_of: 2026-01-01}}"
+        base = drip.url + ("/v1" if provider == "vllm" else "")
         (tmp_path / "models.yaml").write_text(
-            f"providers: {{vllm: {{enabled: true, base_url: '{drip.url}/v1'}}}}\n"
-            f"models: {{vllm/local-1: {entry}, vllm/local-2: {entry}}}\n",
+            f"providers: {{{provider}: {{enabled: true, base_url: '{base}'}}}}\n"
+            f"models: {{{provider}/local-1: {entry}, {provider}/local-2: {entry}}}\n",
             encoding="utf-8",
         )
-        given = {"routing.approved": "[vllm/local-1, vllm/local-2]", "routing.limits.attempts": 1, **flags}
-        made.append(Dispatcher(load(tmp_path, environ={}, flags=given, user=tmp_path / "nobody")))
+        names = f"[{provider}/local-1, {provider}/local-2]"
+        given = {"routing.approved": names, "routing.limits.attempts": 1, **flags}
+        keys = dict.fromkeys(("ANTHROPIC_API_KEY", "GOOGLE_API_KEY"), "not-a-real-key")
+        made.append(Dispatcher(load(tmp_path, environ=keys, flags=given, user=tmp_path / "nobody")))
         return RoutedChatModel(kind="transform", dispatcher=made[-1])
 
     yield make
@@ -131,6 +134,19 @@ def test_a_body_without_end_is_broken_off(drip: Drip, model: Any, small: int, pi
     # What the system keeps on its way is on top.
     assert drip.sent < drip.requests * (small + 20_000_000)
     assert {row.failure for row in chat.dispatcher.ledger.calls()} == {"malformed"}
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "google"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_every_vendors_body_without_end_is_broken_off(
+    drip: Drip, model: Any, small: int, provider: str, stream: bool
+) -> None:
+    drip.pieces = _endless(b"data: " + b"x" * 10_000)
+    chat = model(provider)
+    with pytest.raises(BackendError, match="longer than") as caught:
+        list(chat.stream("Hi")) if stream else chat.invoke("Hi")
+    assert caught.value.kind == "malformed"
+    assert drip.sent < drip.requests * (small + 20_000_000)
 
 
 def test_a_body_that_grows_when_it_is_unpacked_is_broken_off(drip: Drip, model: Any, small: int) -> None:
