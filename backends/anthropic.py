@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
+from .bounds import bound_client
 from .clients import counting, hang_up_with, http_client, required_key
 from .failures import ErrorTable, translate
 from .hosts import base_of
@@ -125,14 +126,6 @@ ERRORS = ErrorTable(
             "timeout_error": FailureKind.TIMEOUT,
         }
     ),
-    phrases=MappingProxyType(
-        {
-            "prompt is too long": FailureKind.CONTEXT_LENGTH,
-            "exceed context limit": FailureKind.CONTEXT_LENGTH,
-            "credit balance is too low": FailureKind.QUOTA,
-            "blocked by content filtering": FailureKind.CONTENT_FILTER,
-        }
-    ),
     readers=frozenset(
         {
             "langchain_anthropic.chat_models._format_output",
@@ -217,6 +210,7 @@ class AnthropicBackend(Backend):
             model.__dict__["_async_client"] = AsyncAnthropic(**{**model._client_params, "http_client": client})
             keep_exact(model._async_client)
             hang_up_with(model, client)
+        bound_client(model._async_client)
         built: BaseChatModel = model
         return built
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ..configs.catalogue import Usage
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind
+from .names import same_name, stands_for
 from .options import Choice, Said, Vocabulary, Wanted
 from .schemas import strict
 
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["REACH", "Backend", "BackendError", "Endpoint", "Reach", "Reply"]
 
 _EFFORTS = "reasoning_effort_levels"
-
-# What may follow a model's name without making it another model: a date, a build of three or four digits, "latest".
-# One or two digits make a version: claude-opus-4 is not claude-opus-4-1.
-_DATED = re.compile(r"(?:[-@:](?:\d{4}-\d\d-\d\d|\d\d-(?:\d\d|\d{4})|\d{8}|\d{6}|\d{3,4}|latest|default))?")
 
 
 class BackendError(PointsmanError):
@@ -100,6 +96,7 @@ class Reply:
     """What a message says of its own making.
 
     Attributes:
+        model: The name the provider gave of the model that answered; None where it gave none.
         failure: None for a usable answer.
         usage: None where it is not told, or not believable: whoever pays then charges what was set aside.
         doubt: Why there is no usage, for the ledger; empty where there is one.
@@ -120,11 +117,14 @@ class Backend(ABC):
             the table, or is absent, counts as ``malformed``.
         prompt_cache: Keyword arguments of a call that have the vendor keep the prompt for the next call; empty where it
             does so by itself.
+        aliases: Name -> patterns of the names it leads to, as the vendor says; in lower case, without what stands
+            before a slash.
         output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
         vocabulary: The call options its client takes; None where all are passed on as they are.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     output_limit: ClassVar[str | None] = "max_tokens"
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     vocabulary: ClassVar[Vocabulary | None] = None
@@ -186,10 +186,8 @@ class Backend(ABC):
         return read_reply(message, self.finishes)
 
     def same_model(self, asked: str, answered: str) -> bool:
-        """Whether ``answered`` is ``asked``, be it by a dated name of the same model; a variant is another model."""
-        asked, answered = (name.rsplit("/", 1)[-1].lower() for name in (asked, answered))
-        stem = asked.removesuffix("-latest").removesuffix(":latest")
-        return answered == asked or (answered.startswith(stem) and _DATED.fullmatch(answered[len(stem) :]) is not None)
+        """Whether ``answered`` is ``asked``, be it by another name of the same model; a variant is another model."""
+        return same_name(asked, answered) or stands_for(asked, answered, self.aliases)
 
 
 def _strictly(tool: Mapping[str, Any]) -> dict[str, Any]:

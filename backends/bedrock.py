@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
-from .base import Backend, BackendError, Endpoint
+from .base import Backend, BackendError, Endpoint, Reply
 from .clients import missing_extra
 from .failures import ErrorTable, translate
 from .options import SAMPLING, Choice, Vocabulary, Wanted
@@ -16,6 +17,7 @@ from .profiles import profile
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage
 
 __all__ = ["ERRORS", "FINISHES", "BedrockBackend"]
 
@@ -70,13 +72,6 @@ ERRORS = ErrorTable(
             "ThrottlingException": FailureKind.RATE_LIMIT,
             "throttlingException": FailureKind.RATE_LIMIT,
             "UnrecognizedClientException": FailureKind.AUTH,
-        }
-    ),
-    phrases=MappingProxyType(
-        {
-            "input is too long": FailureKind.CONTEXT_LENGTH,
-            "prompt is too long": FailureKind.CONTEXT_LENGTH,
-            "too many input tokens": FailureKind.CONTEXT_LENGTH,
         }
     ),
     readers=frozenset(
@@ -153,6 +148,10 @@ class BedrockBackend(Backend):
             settings["base_url"] = endpoint.base_url
         model: BaseChatModel = ChatBedrockConverse(**{**settings, **endpoint.options})
         return model
+
+    def read(self, message: AIMessage) -> Reply:
+        """Read a reply, which does not tell the model: LangChain fills in the one that was asked for."""
+        return replace(super().read(message), model=None)
 
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""

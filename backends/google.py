@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
+from .bodies import bound_sessions
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
 from .hosts import NO_REDIRECTS, base_of, is_here
+from .names import same_name
 from .options import Choice, Said, Vocabulary, Wanted
 from .profiles import profile
 from .schemas import for_gemini
@@ -28,7 +29,6 @@ _URL = "https://generativelanguage.googleapis.com"
 # changed its own default between two major versions.
 _VERSION = "v1beta"
 _PER_DAY = "PerDay"
-_PREVIEW = re.compile(r"-preview(?:-\d\d-(?:\d\d|\d{4}))?$")
 _DAILY_QUOTA = "pointsman.daily_quota"
 
 # ai.google.dev/api/generate-content#FinishReason
@@ -103,12 +103,6 @@ ERRORS = ErrorTable(
             "BILLING_DISABLED": FailureKind.QUOTA,
             "DEADLINE_EXCEEDED": FailureKind.TIMEOUT,
             _DAILY_QUOTA: FailureKind.QUOTA,
-        }
-    ),
-    phrases=MappingProxyType(
-        {
-            "exceeds the maximum number of tokens": FailureKind.CONTEXT_LENGTH,
-            "api key not valid": FailureKind.AUTH,
         }
     ),
     readers=frozenset(
@@ -208,6 +202,7 @@ class GoogleBackend(Backend):
             },
         }
         model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**settings)
+        bound_sessions(model)
         return model
 
     def failure(self, error: BaseException) -> BackendError | None:
@@ -220,7 +215,7 @@ class GoogleBackend(Backend):
 
     def same_model(self, asked: str, answered: str) -> bool:
         """Take a preview for the model it is a preview of, since Google's names for a model lead to either."""
-        return super().same_model(asked, answered) or super().same_model(asked, _PREVIEW.sub("", answered))
+        return same_name(asked, answered, previews=True)
 
 
 def settings_of(endpoint: Endpoint) -> dict[str, Any]:

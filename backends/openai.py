@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from ..configs.words import FailureKind
-from .base import Backend, BackendError, Endpoint
+from .base import Backend, BackendError, Endpoint, Reply
+from .bounds import bound_client
 from .clients import counting, hang_up_with, http_client, required_key
-from .completions import REFUSED, Completions
+from .completions import REFUSED
 from .failures import ErrorTable, translate
 from .hosts import base_of, unused_client
+from .names import is_deployment
 from .options import Choice, Vocabulary, Wanted
 from .profiles import profile
+from .replies import read_reply
+from .shapes import TidyCompletions
 from .usage.chat import CountingChat, CountingResponses
 from .usage.wire import keep_exact
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage
     from langchain_openai.chat_models.base import BaseChatOpenAI
     from pydantic import SecretStr
 
@@ -30,7 +35,7 @@ _URL = "https://api.openai.com/v1"
 _ENDS = ("/chat/completions", "/responses")
 
 # platform.openai.com/docs/api-reference: `finish_reason` of Chat Completions; `status` and the reason why it is
-# incomplete of Responses.
+# incomplete of Responses; then the words of other servers, in lower case.
 FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
     {
         "stop": None,
@@ -41,6 +46,17 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
         "max_output_tokens": FailureKind.TRUNCATED,
         "content_filter": FailureKind.CONTENT_FILTER,
         REFUSED: FailureKind.REFUSAL,
+        **dict.fromkeys(("end", "end_turn", "eos", "eos_token", "stop_sequence", "tool_call", "tool_use")),
+        **dict.fromkeys(("max_length", "max_tokens", "model_length", "token_limit"), FailureKind.TRUNCATED),
+        **dict.fromkeys(
+            ("blocklist", "content_filtered", "moderation", "prohibited_content", "recitation", "safety", "sensitive"),
+            FailureKind.CONTENT_FILTER,
+        ),
+        **dict.fromkeys(
+            ("abort", "aborted", "cancelled", "error", "failed", "in_progress", "incomplete", "queued"),
+            FailureKind.MALFORMED,
+        ),
+        **dict.fromkeys(("insufficient_system_resource", "network_error"), FailureKind.OVERLOADED),
     }
 )
 
@@ -98,9 +114,11 @@ ERRORS = ErrorTable(
             "langchain_openai.chat_models.base.OpenAIRefusalError": FailureKind.REFUSAL,
         }
     ),
-    # platform.openai.com/docs/guides/error-codes
+    # platform.openai.com/docs/guides/error-codes, and the codes of others who speak its format
     codes=MappingProxyType(
         {
+            "Arrearage": FailureKind.QUOTA,
+            "DataInspectionFailed": FailureKind.CONTENT_FILTER,
             "access_terminated": FailureKind.AUTH,
             "account_deactivated": FailureKind.AUTH,
             "billing_hard_limit_reached": FailureKind.QUOTA,
@@ -108,21 +126,23 @@ ERRORS = ErrorTable(
             "content_filter": FailureKind.CONTENT_FILTER,
             "content_policy_violation": FailureKind.CONTENT_FILTER,
             "context_length_exceeded": FailureKind.CONTEXT_LENGTH,
+            "data_inspection_failed": FailureKind.CONTENT_FILTER,
+            "exceed_context_size_error": FailureKind.CONTEXT_LENGTH,
+            "exceeded_current_quota_error": FailureKind.QUOTA,
             "insufficient_quota": FailureKind.QUOTA,
             "invalid_api_key": FailureKind.AUTH,
+            "invalid_prompt": FailureKind.CONTENT_FILTER,
+            "json_validate_failed": FailureKind.INVALID_OUTPUT,
+            "model_decommissioned": FailureKind.UNAVAILABLE,
+            "model_max_prompt_tokens_exceeded": FailureKind.CONTEXT_LENGTH,
             "model_not_found": FailureKind.UNAVAILABLE,
+            "organization_restricted": FailureKind.AUTH,
+            "output_parse_failed": FailureKind.INVALID_OUTPUT,
             "rate_limit_exceeded": FailureKind.RATE_LIMIT,
             "server_error": FailureKind.OVERLOADED,
             "string_above_max_length": FailureKind.CONTEXT_LENGTH,
-        }
-    ),
-    # What OpenAI and the servers that speak its format say without a code.
-    phrases=MappingProxyType(
-        {
-            "exceeds the context window": FailureKind.CONTEXT_LENGTH,
-            "maximum context length": FailureKind.CONTEXT_LENGTH,
-            "exceeds the available context size": FailureKind.CONTEXT_LENGTH,
-            "content management policy": FailureKind.CONTENT_FILTER,
+            "tool_use_failed": FailureKind.INVALID_OUTPUT,
+            "unsupported_country_region_territory": FailureKind.UNAVAILABLE,
         }
     ),
     readers=frozenset(
@@ -167,6 +187,9 @@ class OpenAIBackend(Backend):
             return {"type": "function", "function": {"name": choice.name}}
         return "required" if choice.mode == "any" else choice.mode
 
+    # developers.openai.com/api/docs/models
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"gpt-4-turbo-preview": ("gpt-4-*-preview",)})
+
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.
 
@@ -183,6 +206,14 @@ class OpenAIBackend(Backend):
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""
         return translate(error, ERRORS)
+
+    def read(self, message: AIMessage) -> Reply:
+        """Read a reply; servers of this format end in words of their own, so any with an answer is an end."""
+        return read_reply(message, self.finishes, any_end=True)
+
+    def same_model(self, asked: str, answered: str) -> bool:
+        """Take any model for the one of a deployment or an alias, whose name tells of none."""
+        return super().same_model(asked, answered) or (bool(answered) and is_deployment(asked))
 
     def profile(self, model: str) -> Mapping[str, Any]:
         """Look the model up among langchain-openai's profiles."""
@@ -231,7 +262,8 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
     model = counting(CountingChat, made)(**settings)
     if own:
         hang_up_with(model, settings["http_async_client"])
-        model.async_client = Completions(model.root_async_client)
+    model.async_client = TidyCompletions(model.root_async_client)
+    bound_client(model.root_async_client)
     for client in (model.root_client, model.root_async_client):
         # Both would come from the environment, and go to whoever the URL belongs to.
         client.organization = endpoint.options.get("organization", endpoint.options.get("openai_organization"))

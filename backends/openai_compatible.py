@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.errors import ConfigError
@@ -76,6 +77,17 @@ class OpenAICompatibleBackend(OpenAIBackend):
             note = "asked for but not forced: it thinks first, and the reply is checked"
             return replace(said, choice=Choice("auto"), notes={**said.notes, "tool_choice": note})
         return replace(said, unfit="it cannot be made to call a tool (tool_choice), since it thinks first")
+
+    # api-docs.deepseek.com/quick_start/pricing, docs.x.ai/docs/models
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {
+            **OpenAIBackend.aliases,
+            "deepseek-chat": ("deepseek-v*",),
+            "deepseek-reasoner": ("deepseek-v*", "deepseek-r*"),
+            "grok-4-fast": ("grok-4-fast-reasoning*",),
+            "grok-4-1-fast": ("grok-4-1-fast-reasoning*",),
+        }
+    )
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call, with a placeholder where no key is needed.

@@ -86,8 +86,10 @@ class _Root(TyperGroup):
                 raise
             if debug:
                 raise
+            from ..configs.plain import plain
+
             code, said = judge(error)
-            typer.echo(f"error: {said}", err=True)
+            typer.echo(f"error: {plain(str(said))}", err=True)
         sys.exit(int(code) if isinstance(code, int) else 0)
 
 

@@ -34,9 +34,9 @@ __all__ = [
 Score = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Cure = Literal["retry", "next", "larger", "stronger", "stop"]
+Cure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
-one of a higher tier, or nothing."""
+one of a higher tier, once one of another provider, or nothing."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -109,6 +109,8 @@ class ModelEntry(_Frozen):
     Attributes:
         tier: Its capability class.
         name: The provider's name for it; the part of the key after the first ``/`` when absent.
+        answers_as: Other names under which its provider says that it answered: what an alias or a deployment leads to;
+            ``*`` stands for any letters.
         roles: What it is good for, such as ``chat``, ``code``, ``vision``.
         tasks: The only tasks it serves; absent means any.
         scores: Capability scores in 0..1 by name (``reasoning``, ``coding``, ``vision``, ``speed``).
@@ -128,6 +130,7 @@ class ModelEntry(_Frozen):
 
     tier: Tier
     name: str | None = None
+    answers_as: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     roles: tuple[str, ...] = ("chat",)
     tasks: tuple[str, ...] | None = None
     scores: Mapping[str, Score] = Field(default_factory=dict)

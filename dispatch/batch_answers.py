@@ -101,6 +101,8 @@ def judged(
         return Outcome(row.place, "done", cost=entry.cost, error=f"{card.id}: {kind} ({detail})")
     again, avoid = _again(home, card, ask, facts, kind)
     facts["avoid"] = avoid
+    if home.policy.cures[kind] == "elsewhere":
+        facts["refused"] = [card.id, kind, detail]
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
 
 
@@ -113,5 +115,6 @@ def _again(
     # Where nothing is stronger another model of the same tier may still do better.
     least = min(above) if above and home.policy.cures[kind] == "stronger" else card.tier
     tier = least if ask.tier is None else max(ask.tier, least)
-    avoid = [] if kind in _PASSING else [(card.id, f"gave no usable answer in a batch: {kind}")]
+    whom = card.provider if home.policy.cures[kind] == "elsewhere" else card.id
+    avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
     return replace(ask, tier=tier), avoid

@@ -21,6 +21,7 @@ from .ask import Ask, one_line
 from .booking import Booking
 from .checks import fault
 from .dropped import dropped
+from .errors import failure_of
 from .grant import Grant
 from .mending import Mending
 from .spending import input_bound
@@ -43,6 +44,10 @@ _PERHAPS_BILLED: Final = frozenset(
 )
 """The provider may have worked, and billed, although no complete answer came."""
 
+_UNTOLD: Final = "unknown"
+"""What answered where the provider does not say: never taken for the model that was asked."""
+_MOST_OUTPUT: Final = 4_000_000
+"""Tokens of a stream, as they are reckoned while it is read: far more than any model writes, or a picture takes."""
 _GAVE_UP: Final = "the caller did not wait for the end"
 
 
@@ -194,19 +199,15 @@ class ModelCall:
                     self.first_token = self.seconds
                 self._heard.add(chunk)
                 self._mending.chunk(chunk)
+                if self._heard.seen_output > _MOST_OUTPUT:
+                    raise BackendError(FailureKind.MALFORMED, "the reply has no end: it was broken off")
                 yield chunk
 
     def translated(self, error: Exception) -> BackendError:
-        """Sort what a client raised into the kinds of failure; what no backend knows is `FailureKind.UNKNOWN`."""
-        if isinstance(error, BackendError):
-            return error
+        """Sort what a client raised, or the clock, into the kinds of failure."""
         if isinstance(error, TimeoutError):
             return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
-        failure = self.backend.failure(error)
-        if failure is None:
-            failure = BackendError(FailureKind.UNKNOWN, one_line(f"{type(error).__name__}: {error}"))
-        failure.__cause__ = error
-        return failure
+        return failure_of(self.backend, error)
 
     def answered(self, message: AIMessage, streamed: AIMessageChunk | None = None) -> tuple[FailureKind, str] | None:
         """End the call with a complete reply.
@@ -233,7 +234,7 @@ class ModelCall:
             charged,
             verdict,
             doubt=reply.doubt,
-            answered_by=reply.model,
+            answered_by=reply.model or _UNTOLD,
             finish=reply.finish,
             confidence=message.response_metadata.get("confidence"),
         )

@@ -77,6 +77,7 @@ def _card(settings: Settings, prices: PriceBook, name: str, entry: ModelEntry, a
         structured=profile.get("structured_output", True) if entry.structured is None else entry.structured,
         prices=prices.token_prices(name, at),
         local=provider.local,
+        answers_as=entry.answers_as,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend, Reply
+from ..backends.bounds import MOST_CALLS
 from ..configs.catalogue import ModelCard
 from ..configs.words import FailureKind
 from .ask import Ask, one_line
@@ -36,15 +38,23 @@ def fault(
     if reply.failure is not None:
         reason = message.response_metadata.get("reason") or f"finish reason {reply.finish!r}"
         return reply.failure, one_line(reason)
-    if reply.model is not None and not backend.same_model(card.name, reply.model):
-        return FailureKind.WRONG_MODEL, f"asked {card.name}, answered by {reply.model}"
+    if reply.model is not None and not _is_asked(card, backend, reply.model):
+        return FailureKind.WRONG_MODEL, one_line(f"asked {card.name}, answered by {reply.model}")
     return _bad_arguments(ask, message)
+
+
+def _is_asked(card: ModelCard, backend: Backend, answered: str) -> bool:
+    return backend.same_model(card.name, answered) or any(
+        fnmatchcase(answered.lower(), name.lower()) or backend.same_model(name, answered) for name in card.answers_as
+    )
 
 
 def _bad_arguments(ask: Ask, message: AIMessage) -> tuple[FailureKind, str] | None:
     if message.invalid_tool_calls:
         bad = message.invalid_tool_calls[0]
         return FailureKind.INVALID_OUTPUT, one_line(f"arguments of {bad.get('name')} are not JSON")
+    if len(message.tool_calls) > MOST_CALLS:
+        return FailureKind.INVALID_OUTPUT, f"the reply calls more than {MOST_CALLS} tools at once"
     schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in ask.tools}
     for call in message.tool_calls:
         if call["name"] not in schemas:
