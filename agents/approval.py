@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import AgentMiddleware
@@ -15,10 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from ..configs.errors import ConfigError
 from ..configs.words import Effect, Risk
+from ..dispatch.context import current
 from ..tools.base import declaration_of
 from ..tools.facts import call_facts
 from .acts import not_done
-from .answers import answer_form, decided
+from .answers import answer_form, decided, digest
 from .result import Outcome
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
     inboxes for LangChain's agents show and answer it. `pointsman.agents.answers.decided` says what is understood; for
     anything else the call is not made, and the person is asked again and told why. An answer that names a digest
     holds for that act alone. A person may answer in the place of a tool that only reads. What they edit is judged
-    again, and they are asked once more where that does more than what they were asked about.
+    again, and they are asked once more where that does more than what they were asked about. Of an act that the step
+    began already, in a part of the run that was cut off, a person is asked whatever its risk: it may have happened.
 
     Args:
         risks: Gives effect -> risk of a call with that effect, as it is when the call is made.
@@ -87,15 +89,24 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         if tool is None:
             return None
         effect = call_facts(tool, request.tool_call["args"]).effect
-        if effect is None or (self._risks()[effect] < Risk.CRITICAL and not _answered()):
+        if effect is None:
+            return None
+        if self._risks()[effect] < Risk.CRITICAL and not _answered() and not _before(request.tool_call):
             return None
         return _Asked(tool, request.tool_call, effect)
 
     def _verdict(self, request: ToolCallRequest, asked: _Asked) -> ToolCallRequest | ToolMessage:
         """The call to make, or the message in its place; this stops the graph until a person has answered."""
+        verdict = self._decision(request, asked, _before(asked.call))
+        if isinstance(verdict, ToolMessage) or verdict.tool_call["args"] == asked.call["args"]:
+            return verdict
+        # What a person has made of the call may have been begun, too.
+        said = _before(verdict.tool_call)
+        return self._decision(request, replace(asked, call=verdict.tool_call), said) if said else verdict
+
+    def _decision(self, request: ToolCallRequest, asked: _Asked, problem: str = "") -> ToolCallRequest | ToolMessage:
         from langgraph.types import interrupt
 
-        problem = ""
         while True:
             shown = asked.request(problem)
             try:
@@ -165,6 +176,15 @@ class _Asked:
     def worse_than(self, other: _Asked) -> bool:
         """Whether it does more than the other."""
         return _SEVERITY.index(self.effect) > _SEVERITY.index(other.effect)
+
+
+def _before(call: Mapping[str, Any]) -> str:
+    """What is known of this very act from a part of the run that was cut off; empty where its step did not begin it."""
+    step = current()
+    ended = step.run.begun.get((step.step, digest(call["name"], call["args"]))) if step.run.begun else None
+    if ended is None:
+        return ""
+    return f"it {'was' if ended == 'done' else 'may have been'} done already, before the run was cut off"
 
 
 def _answered() -> bool:

@@ -7,7 +7,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -95,10 +95,17 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A run that is taken up again, as the ledger has it: its row and its calls so far, those of runs inside it too."""
+    """A run that is taken up again, as the ledger has it.
+
+    Attributes:
+        row: Its row.
+        calls: Its calls so far, those of runs inside it too.
+        begun: Step and digest of each act it began -> how that ended; empty where nobody knows.
+    """
 
     row: RunRow
     calls: tuple[CallRow, ...]
+    begun: Mapping[tuple[str, str], str]
 
 
 @dataclass
@@ -211,7 +218,8 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
         # A part without a cap was not counted, and a cap from now on is for the whole run.
         budgets = runtime.dispatcher.budgets
         budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
-    return Taken(row, calls)
+    begun = {(effect.step, effect.digest): effect.outcome for effect in runtime.ledger.effects(run)}
+    return Taken(row, calls, begun)
 
 
 @contextmanager
@@ -268,7 +276,15 @@ def run_scope(
     if most is not None:
         # The innermost first, as it is the one to name where several leave too little.
         caps = ((_scope(run_id), most), *caps)
-    context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked)
+    context = RunContext(
+        id=run_id,
+        user=row.user,
+        tags=row.tags,
+        caps=caps,
+        user_class=row.user_class,
+        observe=booked,
+        begun=taken.begun if taken else {},
+    )
     with nullcontext() if taken else owned(runtime.settings.state, run_id):
         runtime.ledger.record(row)
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..configs.words import Risk
@@ -26,6 +26,8 @@ class RunContext:
         caps: Scope and cap in picodollars of this run and of every run around it.
         user_class: For per-class limits.
         observe: Called with the ledger row of each model call as it ends.
+        begun: Step and digest of the acts that earlier parts of the run began -> how each ended; empty where that is
+            not known.
     """
 
     id: str = ""
@@ -34,6 +36,7 @@ class RunContext:
     caps: tuple[tuple[str, int], ...] = ()
     user_class: str = "default"
     observe: Callable[[CallRow], None] | None = None
+    begun: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,7 @@ from pointsman import Agent, BackendError, Workflow, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.loader import environment, load
 
-@tool(effect="write")
+@tool(effect=sys.argv[1])
 def mark(step: str) -> str:
     \"\"\"Mark a step.\"\"\"
     with Path("marks.txt").open("a") as file:
@@ -292,13 +292,22 @@ def mark(step: str) -> str:
 
 flow = Workflow("any", [Agent("actor", tier="economy", tools=[mark]), Agent("thinker", tier="economy")])
 home = Runtime(load(Path.cwd(), environ=environment()))
-result = flow.resume(sys.argv[1], runtime=home) if len(sys.argv) > 1 else flow.run("Go", runtime=home)
-print(result.status, *sorted(step.id for step in result.steps))
+run, *answers = sys.argv[2:] or [None]
+given = {act.id: answer for act, answer in zip(flow.pending(run, home), answers)} if answers else None
+result = flow.resume(run, given, runtime=home) if run else flow.run("Go", runtime=home)
+print(result.status, *sorted(step.id for step in result.steps), *(act.reason for act in result.pending))
+print(result.run)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-def test_after_a_kill_no_step_that_had_ended_runs_again(simulator: Simulator, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("effect", "answer", "ends"),
+    [("write", "approve", "done"), ("write", "reject", "rejected"), ("destructive", "approve", "done")],
+)
+def test_after_a_kill_no_step_that_had_ended_runs_again_and_a_person_is_asked_of_the_act_under_way(
+    simulator: Simulator, tmp_path: Path, effect: str, answer: str, ends: str
+) -> None:
     plan = [_step("a", "actor"), _step("b", "actor"), _step("c", "actor", "a", "b"), _step("d", "actor", "c")]
     simulator.scenario = _brain(plan, {"any": ["mark"]})
     vendors = ("anthropic", "openai", "google")
@@ -311,24 +320,37 @@ def test_after_a_kill_no_step_that_had_ended_runs_again(simulator: Simulator, tm
     program.write_text(KILLED)
 
     def ran(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(program), *words]
+        command = [sys.executable, str(program), effect, *words]
         return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
 
-    assert ran().returncode == -signal.SIGKILL
     from pointsman.ledger.ledger import Ledger
 
+    started = ran()
+    # Acts that destroy are approved first: a and b at once, then c, in which the process is killed.
+    while started.returncode == 0:
+        run = started.stdout.split()[-1]
+        started = ran(run, "approve", "approve")
+    assert started.returncode == -signal.SIGKILL, started.stderr
     with Ledger(tmp_path / ".pointsman" / "ledger.db") as ledger:
         (row,) = ledger.runs()
         assert row.status == "running"
         assert Counter(effect.step for effect in ledger.effects(row.id)) == {"a": 1, "b": 1, "c": 1}
-    before = len(simulator.log)
-    done = ran(row.id)
-    assert done.stdout.split() == ["done", "a", "b", "c", "d"], done.stderr
-    marks = Counter((tmp_path / "marks.txt").read_text().split())
-    # The act that was under way when the process was killed is the only one that nobody can know of.
-    assert {step: marks[step] for step in "abd"} == {"a": 1, "b": 1, "d": 1}
-    # Of c the check of its call, its last turn and the check of that; of d two turns and a check.
-    assert _served(simulator, before + 6) == before + 6
+
+    def marks() -> Counter[str]:
+        return Counter((tmp_path / "marks.txt").read_text().split())
+
+    before = marks()
+    assert before == {"a": 1, "b": 1, "c": 1}
+    waiting = ran(row.id)
+    assert waiting.stdout.split()[:3] == ["pending", "a", "b"], waiting.stderr
+    assert "it may have been done already" in waiting.stdout
+    assert marks() == before
+    done = ran(row.id, answer)
+    while done.stdout.startswith("pending"):
+        done = ran(row.id, answer)
+    assert done.stdout.split()[0] == ends, done.stderr
+    again = {"c": 2, "d": 1} if answer == "approve" else {}
+    assert marks() == {"a": 1, "b": 1, "c": 1, **again}
 
 
 @pytest.mark.parametrize(
