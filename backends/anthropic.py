@@ -10,6 +10,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, hang_up_with, http_client, required_key
 from .failures import ErrorTable, translate
+from .meter import Meter
 from .profiles import profile
 from .usage.messages import CountingMessages
 from .usage.wire import keep_exact
@@ -116,6 +117,13 @@ class AnthropicBackend(Backend):
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
     # platform.claude.com/docs/en/build-with-claude/prompt-caching: kept for five minutes from the last use.
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({"cache_control": {"type": "ephemeral"}})
+    # platform.claude.com/docs/en/api/messages; tools that run at the vendor read what is in no request.
+    meter: ClassVar[Meter] = Meter(
+        limits=frozenset({"max_tokens", "max_tokens_to_sample"}),
+        tiers=frozenset({"service_tier", "speed"}),
+        inside=frozenset({"extra_body", "model_kwargs"}),
+        kept=frozenset({"container", "mcp_servers", "tools"}),
+    )
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.

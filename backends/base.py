@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ..configs.catalogue import Usage
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind
+from .meter import Meter
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -117,11 +118,13 @@ class Backend(ABC):
         prompt_cache: Keyword arguments of a call that have the vendor keep the prompt for the next call; empty where it
             does so by itself.
         output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
+        meter: Where its call options say what a call may cost.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
     output_limit: ClassVar[str | None] = "max_tokens"
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    meter: ClassVar[Meter] = Meter()
 
     @abstractmethod
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:

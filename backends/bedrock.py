@@ -11,6 +11,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import missing_extra
 from .failures import ErrorTable, translate
+from .meter import Meter
 from .profiles import profile
 
 if TYPE_CHECKING:
@@ -97,6 +98,13 @@ class BedrockBackend(Backend):
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+    # docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html, as the client and the API spell it.
+    meter: ClassVar[Meter] = Meter(
+        limits=frozenset({"max_tokens", "maxTokens", "max_tokens_to_sample"}),
+        answers=frozenset({"n"}),
+        tiers=frozenset({"service_tier", "serviceTier", "speed"}),
+        inside=frozenset({"additionalModelRequestFields", "additional_model_request_fields", "inferenceConfig"}),
+    )
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.

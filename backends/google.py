@@ -12,6 +12,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
+from .meter import Meter
 from .profiles import profile
 from .usage.gemini import CountingGemini
 
@@ -129,6 +130,16 @@ class GoogleBackend(Backend):
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
 
     output_limit: ClassVar[str | None] = "max_output_tokens"
+    # ai.google.dev/api/generate-content in the API's own spelling, and as its SDK and LangChain spell it.
+    meter: ClassVar[Meter] = Meter(
+        limits=frozenset({"max_output_tokens", "max_tokens", "maxOutputTokens"}),
+        answers=frozenset({"n", "candidate_count", "candidateCount"}),
+        tiers=frozenset({"service_tier", "serviceTier"}),
+        inside=frozenset(
+            {"extra_body", "generation_config", "generationConfig", "http_options", "model_kwargs"}
+        ),
+        kept=frozenset({"cached_content", "cachedContent", "tools"}),
+    )  # fmt: skip
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,7 @@ from .base import Backend, BackendError, Endpoint
 from .clients import counting, hang_up_with, http_client, required_key
 from .completions import REFUSED, Completions
 from .failures import ErrorTable, translate
+from .meter import CHAT, Meter
 from .profiles import profile
 from .usage.chat import CountingChat, CountingResponses
 from .usage.wire import keep_exact
@@ -110,6 +112,8 @@ class OpenAIBackend(Backend):
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+    # developers.openai.com/api/docs/guides/priority-processing: a project may have it for every call by default.
+    meter: ClassVar[Meter] = replace(CHAT, unasked=frozenset({"priority"}))
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
+from .meter import CHAT, Meter
 from .openai import OpenAIBackend, build
 from .profiles import profile
 
@@ -26,6 +27,8 @@ class OpenAICompatibleBackend(OpenAIBackend):
 
     The base class is used because `ChatOpenAI` renames ``max_tokens`` to a name that other servers overlook.
     """
+
+    meter: ClassVar[Meter] = CHAT
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call, with a placeholder where no key is needed.

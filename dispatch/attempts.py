@@ -32,7 +32,7 @@ from .errors import AllFailed, Failure, NoCandidate
 from .grant import Grant, admit, health_key
 from .headroom import Wait
 from .portability import portable
-from .spending import scopes_of, worst_case
+from .spending import bounded, scopes_of
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -369,19 +369,27 @@ class Attempts:
         """
         home, card = self._home, call.card
         with _given_back(call.grant):
-            limit, most = worst_case(home.prices, card, self._ask, call.messages, capped=bool(self._scopes))
-            if most:
+            bound = bounded(
+                home.prices,
+                card,
+                self._ask,
+                call.messages,
+                call.options,
+                backend=call.backend,
+                settled=home.clients.asked(card),
+                capped=bool(self._scopes),
+            )
+            call.options, call.input = bound.options, bound.input
+            if bound.most:
                 patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
                 try:
                     async with asyncio.timeout_at(self.deadline):
-                        reservation = await home.budgets.acquire(self._scopes, most, patience, sent=True)
+                        reservation = await home.budgets.acquire(self._scopes, bound.most, patience, sent=True)
                 except TimeoutError:
                     call.grant.give_back()
                     self._skipped.append((card.id, "the deadline was over before the ledger could reserve its money"))
                     return False
                 call.grant.fund(home.budgets, reservation)
-            if limit is not None and call.backend.output_limit:
-                call.options.setdefault(call.backend.output_limit, limit)
         if card.id in self._queue:
             return True
         call.grant.give_back()

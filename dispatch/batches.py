@@ -26,7 +26,7 @@ from .batch_answers import judged
 from .briefing import brief
 from .context import StepContext, current, entered
 from .portability import portable
-from .spending import scopes_of, worst_case
+from .spending import bounded, scopes_of
 from .stored import ask_of, ask_text, reply_of, reply_text, step_of, step_record
 
 if TYPE_CHECKING:
@@ -443,11 +443,17 @@ class Batches:
         carried = portable(messages, to=self._home.settings.providers[card.provider].backend, card=card)
         if isinstance(carried, str):
             return None
-        limit, worst = worst_case(self._home.prices, card, ask, carried, capped=bool(scopes))
-        option = self._home.clients.backend(card).output_limit
-        if limit is not None and option:
-            options = {option: limit, **options}
-        return _Letter(carried, options, worst)
+        bound = bounded(
+            self._home.prices,
+            card,
+            ask,
+            carried,
+            options,
+            backend=self._home.clients.backend(card),
+            settled=self._home.clients.asked(card),
+            capped=bool(scopes),
+        )
+        return _Letter(carried, bound.options, bound.most)
 
     def _scopes(self, step: StepContext) -> dict[str, int | None]:
         return scopes_of(step.run, self._home.policy.routing.budgets)

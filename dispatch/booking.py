@@ -114,7 +114,7 @@ class Booking:
             flagship="" if flagship is None else flagship.id,
             flagship_cost=None
             if flagship is None
-            else self._prices.price(flagship.id, usage, datetime.fromtimestamp(at, UTC)),
+            else self._prices.price(flagship.id, usage, datetime.fromtimestamp(at, UTC), made=False),
             price_version=card.prices.version if card.prices and usage is not None else "",
             detail=one_line(": ".join(part for part in (self._note, detail) if part)),
             **facts,

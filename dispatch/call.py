@@ -68,6 +68,7 @@ class ModelCall:
         first_token: Seconds from the request to the first words of a stream; None before them.
         row: Its row; None until it has ended, and where it was never sent.
         open: It has not ended yet.
+        input: The most input tokens that were reckoned with; None where nobody did.
         unwanted: Why nobody waits for it any more, for the row of a call that is broken off.
         task: The task that makes it, where another may have to break it off.
     """
@@ -95,6 +96,7 @@ class ModelCall:
         self.first_token: float | None = None
         self.row: CallRow | None = None
         self.open = True
+        self.input: int | None = None
         self.unwanted = ""
         self.task: asyncio.Task[Any] | None = None
         self._booking = booking
@@ -280,7 +282,8 @@ class ModelCall:
         told = self._heard.so_far
         if told is None and self.first_token is not None:
             # The input is not known yet, so its bound is taken, as it was when money was reserved.
-            return Usage(input=input_bound(self.messages, self.ask.tools), output=max(1, self._heard.seen_output))
+            most = self.input or input_bound(self.messages, self.ask.tools, self.card.context)
+            return Usage(input=most, output=max(1, self._heard.seen_output))
         return told
 
     def _end(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends import registry
 from ..backends.base import Backend, Endpoint
+from ..backends.meter import Asked
 from ..configs.catalogue import ModelCard
 from ..configs.schema import Settings
 from ..ledger.forks import begin_anew
@@ -44,6 +45,7 @@ class Clients:
         self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         begin_anew(self)
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
+        self._asked: dict[str, Asked] = {}
 
     def anew(self) -> None:
         """Begin anew in a forked child: connections are the parent's."""
@@ -53,6 +55,13 @@ class Clients:
     def backend(self, card: ModelCard) -> Backend:
         """The backend that serves a card."""
         return self._backends[card.provider]
+
+    def asked(self, card: ModelCard) -> Asked:
+        """What the options that are configured for a card ask for in every call of it."""
+        asked = self._asked.get(card.id)
+        if asked is None:
+            asked = self._asked[card.id] = self.backend(card).meter.read(self._options(card))
+        return asked
 
     async def ready(self, card: ModelCard) -> None:
         """Have the chat model of a card built, in a thread the first time: to load its SDK takes a second or two."""
@@ -98,6 +107,9 @@ class Clients:
                 timeout=self._settings.routing.limits.deadline,
                 cache=self._settings.state / "models",
                 on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
-                options={**provider.options, **self._settings.models[card.id].options},
+                options=self._options(card),
             )
         )
+
+    def _options(self, card: ModelCard) -> dict[str, Any]:
+        return {**self._settings.providers[card.provider].options, **self._settings.models[card.id].options}
