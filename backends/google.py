@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .clients import counting, required_key
+from .clients import counting, required_key, tell_from
 from .failures import ErrorTable, translate
 from .meter import Meter
 from .profiles import profile
@@ -158,8 +158,7 @@ class GoogleBackend(Backend):
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,
         }
-        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
-        return model
+        return built(ChatGoogleGenerativeAI, {**settings, **endpoint.options})
 
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""
@@ -172,6 +171,14 @@ class GoogleBackend(Backend):
     def same_model(self, asked: str, answered: str) -> bool:
         """Take a preview for the model it is a preview of, since Google's names for a model lead to either."""
         return super().same_model(asked, answered) or super().same_model(asked, _PREVIEW.sub("", answered))
+
+
+def built(made: type, settings: dict[str, Any]) -> BaseChatModel:
+    """Build a client that counts as Google does, and tells when it begins to send a request."""
+    model: Any = counting(CountingGemini, made)(**settings)
+    tell_from(model, model.client._api_client, "async_request", "async_request_streamed")
+    chat: BaseChatModel = model
+    return chat
 
 
 def settings_of(endpoint: Endpoint) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..backends.base import REACH, Backend, BackendError, Reach
+from ..backends.clients import tells_reach
 from ..backends.usage.seen import StreamUsage
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.words import FailureKind
@@ -152,6 +153,13 @@ class ModelCall:
         _under_way.add(self)
         dropped.watch()
 
+    def _sent_by(self, client: Any) -> None:
+        if tells_reach(client):
+            # What goes wrong before it has a connection went wrong here.
+            self._reach.connected = False
+        self.sent()
+        REACH.set(self._reach)
+
     async def invoke(self, clients: Clients, until: float) -> AIMessage:
         """Send the request and give the reply.
 
@@ -168,8 +176,7 @@ class ModelCall:
                 if until <= asyncio.get_running_loop().time():
                     # The time-out strikes at the first wait, and that would come after the request is taken for sent.
                     raise TimeoutError
-                self.sent()
-                REACH.set(self._reach)
+                self._sent_by(client)
                 # LangChain's own layer is already around RoutedChatModel: a second one would trace every token twice,
                 # and costs as much as all of the routing.
                 result = await client._agenerate(list(self.messages), **binding, **self.options)
@@ -181,8 +188,7 @@ class ModelCall:
     async def chunks(self, clients: Clients) -> AsyncGenerator[AIMessageChunk]:
         """Send the request and give the reply as it comes, each chunk counted; errors are the client's own."""
         client, binding = clients.bound(self.ask, self.card)
-        self.sent()
-        REACH.set(self._reach)
+        self._sent_by(client)
         stream: Any = client._astream(list(self.messages), **binding, **self.options)
         async with aclosing(stream) as generations:
             async for generation in generations:

@@ -15,6 +15,7 @@ from pointsman.agents.runtime import Runtime
 from pointsman.backends import registry
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.ledger.budgets import BudgetExceeded
 from pointsman.simulator import Simulator
@@ -207,3 +208,28 @@ def test_every_backend_that_limits_its_output_reads_that_limit_off_its_options()
         if backend.output_limit is not None and name != "scripted":
             asked = backend.meter.read({backend.output_limit: 7})
             assert asked.limits == {backend.output_limit: 7}, name
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("prefer", "message", "options"),
+    [
+        (OPENAI, "half a pair: \ud800", {}),
+        (ANTHROPIC, "half a pair: \ud800", {}),
+        (GOOGLE, "hello", {"thinking_budget": "plenty"}),
+    ],
+)
+def test_what_goes_wrong_before_a_request_is_sent_costs_nothing(
+    dispatcher: Make, simulator: Simulator, prefer: str, message: str, options: dict[str, Any], *, stream: bool
+) -> None:
+    home = dispatcher(routing__limits={"attempts": 1})
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    model = RoutedChatModel(kind="transform", tier="economy", prefer=prefer, dispatcher=home)
+    bound = model.bind(**options) if options else model
+    with run_scope(runtime, "test", max_cost=1.0) as books:
+        with pytest.raises(AllFailed):
+            list(bound.stream(message)) if stream else bound.invoke(message)
+        totals = home.budgets.totals(f"run:{books.id}")
+    [row] = home.ledger.calls()
+    assert (row.model, row.cost, totals, len(simulator.log)) == (prefer, 0, (0, 0), 0)
