@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import weakref
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ..backends import registry
@@ -60,8 +62,17 @@ class Clients:
         """What the options that are configured for a card ask for in every call of it."""
         asked = self._asked.get(card.id)
         if asked is None:
-            asked = self._asked[card.id] = self.backend(card).meter.read(self._options(card))
+            asked = self._asked[card.id] = self.backend(card).meter.read(self._options(card.id))
         return asked
+
+    @cached_property
+    def settled(self) -> str:
+        """SHA-256 of all that is configured for the models' clients: an answer may hang on any of it."""
+        said = {
+            card: [self._settings.providers[card.partition("/")[0]].base_url, self._options(card)]
+            for card in self._settings.models
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
     async def ready(self, card: ModelCard) -> None:
         """Have the chat model of a card built, in a thread the first time: to load its SDK takes a second or two."""
@@ -107,9 +118,10 @@ class Clients:
                 timeout=self._settings.routing.limits.deadline,
                 cache=self._settings.state / "models",
                 on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
-                options=self._options(card),
+                options=self._options(card.id),
             )
         )
 
-    def _options(self, card: ModelCard) -> dict[str, Any]:
-        return {**self._settings.providers[card.provider].options, **self._settings.models[card.id].options}
+    def _options(self, model: str) -> dict[str, Any]:
+        provider = model.partition("/")[0]
+        return {**self._settings.providers[provider].options, **self._settings.models[model].options}
