@@ -13,6 +13,7 @@ from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
 from ..configs.ids import new_id
 from ..configs.words import FailureKind, Tier
+from ..ledger.budgets import BudgetExceeded
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
 from ..routing.decide import decide
@@ -32,7 +33,7 @@ from .errors import AllFailed, Failure, NoCandidate
 from .grant import Grant, admit, health_key
 from .headroom import Wait
 from .portability import portable
-from .spending import bounded, scopes_of
+from .spending import Bound, bounded, scopes_of
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -256,6 +257,7 @@ class Attempts:
                 "latency": self._ask.latency,
                 "examples": examples_digests(self._ask.examples),
                 "policy": decision.policy_hash,
+                "models": home.clients.settled,
                 "output": self._ask.output,
                 # What one user's data went into is not another's to read.
                 "user": self._step.run.user,
@@ -369,18 +371,8 @@ class Attempts:
         """
         home, card = self._home, call.card
         with _given_back(call.grant):
-            bound = bounded(
-                home.prices,
-                card,
-                self._ask,
-                call.messages,
-                call.options,
-                backend=call.backend,
-                settled=home.clients.asked(card),
-                capped=bool(self._scopes),
-            )
-            call.options, call.input = bound.options, bound.input
-            if bound.most:
+            bound = self._bound(call)
+            while bound.most:
                 patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
                 try:
                     async with asyncio.timeout_at(self.deadline):
@@ -389,11 +381,31 @@ class Attempts:
                     call.grant.give_back()
                     self._skipped.append((card.id, "the deadline was over before the ledger could reserve its money"))
                     return False
-                call.grant.fund(home.budgets, reservation)
+                except BudgetExceeded:
+                    # What others learned of the provider meanwhile may have made it less.
+                    before, bound = bound, self._bound(call)
+                    if bound.most >= before.most:
+                        raise
+                else:
+                    call.grant.fund(home.budgets, reservation)
+                    break
+            call.options, call.input = bound.options, bound.input
         if card.id in self._queue:
             return True
         call.grant.give_back()
         return False
+
+    def _bound(self, call: ModelCall) -> Bound:
+        return bounded(
+            self._home.prices,
+            call.card,
+            self._ask,
+            call.messages,
+            call.options,
+            backend=call.backend,
+            settled=self._home.clients.asked(call.card),
+            capped=bool(self._scopes),
+        )
 
     def _budget_left(self) -> float | None:
         """Share of the tightest cap that is neither spent nor reserved."""
@@ -415,6 +427,10 @@ class Attempts:
     def _apply_cure(self, card: ModelCard, failure: Failure, error: BackendError | None = None) -> str:
         self.failures.append(failure)
         cure = self._policy.cures[failure.kind]
+        if cure == "stop" and self._flying:
+            # Whoever is asked already may still answer; nobody else is asked.
+            self._queue = list(self._flying)
+            return cure
         if cure == "stop":
             self._break_off(f"{card.id}: {failure.kind}, which no other model would mend")
             raise error or self.error()

@@ -13,6 +13,7 @@ from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
 from ..configs.catalogue import MOST_TOKENS, TokenPrices, Usage
+from .reservations import MOST
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
@@ -100,7 +101,7 @@ class _Rates:
             if self.search is None:
                 return None
             total = _EXACT.fma(self.search, usage.searches, total)
-        return int(_EXACT.quantize(total, _ONE))
+        return min(MOST, int(_EXACT.quantize(total, _ONE)))
 
     def most(self, input_tokens: int, output_tokens: int) -> int | None:
         """Picodollars one call within these bounds costs at most, None where there is no price for it."""
@@ -170,7 +171,8 @@ class PriceBook:
             made: This model made the call; False where another did and only the price is compared.
 
         Returns:
-            Picodollars, halves rounded to even; None when it is unknown: no price, no usage, or one that cannot be.
+            Picodollars, halves rounded to even, no more than budgets count in one scope; None when it is unknown: no
+            price, no usage, or one that cannot be.
             Where the provider says it charged more than its prices come to, or the table knows no price, what it says.
             A tier of service that has no price of its own, here or in the table, costs what the usual one does.
         """
