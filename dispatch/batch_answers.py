@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import BackendError
-from ..configs.catalogue import ModelCard
+from ..configs.catalogue import ModelCard, Usage
 from ..configs.words import FailureKind, Risk
 from ..ledger.batches import AskRow, Outcome, PartRow
 from .ask import Ask, one_line
@@ -57,7 +57,6 @@ def judged(
         row: The ask.
         answer: The reply, or what failed.
         billed: A failure may have been billed; providers bill nothing for a request that they say failed.
-
         recorded: Its call is in the ledger already.
 
     Returns:
@@ -75,7 +74,14 @@ def judged(
     )
     # Its money is reserved for the whole part, and breakers and rate limits are for live calls.
     call = ModelCall(
-        card, ask, ask.messages, {}, backend=home.clients.backend(card), grant=Grant(), booking=booking, row_id=row.call
+        card,
+        ask,
+        ask.messages,
+        {},
+        backend=home.clients.backend(card),
+        grant=_Reserved(row.worst if part.reservation else None),
+        booking=booking,
+        row_id=row.call,
     )
     call.sent(part.at)
     if isinstance(answer, BackendError):
@@ -93,6 +99,24 @@ def judged(
     again, avoid = _again(home, card, ask, facts, kind)
     facts["avoid"] = avoid
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
+
+
+class _Reserved(Grant):
+    """What a call in a batch was admitted with: the part's money, which is settled when all of the part is answered.
+
+    Args:
+        most: Picodollars that were reserved for the call; None where no money was.
+    """
+
+    __slots__ = ("_most",)
+
+    def __init__(self, most: int | None) -> None:
+        super().__init__()
+        self._most = most
+
+    def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> int | None:
+        """Say what the part will be charged for the call; arguments as `Grant.settle` takes them."""
+        return (self._most if cost is None else cost) if billed else None
 
 
 def _again(

@@ -370,7 +370,7 @@ class Batches:
             lost = BackendError(FailureKind.MALFORMED, f"the provider does not know the batch any more: {failure}")
         missing = lost or BackendError(FailureKind.TIMEOUT, f"not answered: the batch is {detail}")
         unanswered = [(row, missing) for row in waiting.values()]
-        await self._take_in(part, card, unanswered, recorded, billed=lost is not None)
+        await self._take_in(part, card, unanswered, recorded, billed=lost is not None or state.whole)
         if part.reservation is not None:
             await in_thread(self._settled, part, part.reservation)
         await in_thread(self._noted, part, state="given_up" if lost else "collected", detail=detail)
@@ -493,4 +493,4 @@ def _step(row: AskRow) -> StepContext:
 
 def _place(part: PartRow, name: str) -> int:
     label, _, place = name.rpartition("-")
-    return int(place) if label == part.id and place.isdigit() else -1
+    return int(place) if label == part.id and place.isascii() and place.isdigit() else -1
