@@ -16,6 +16,7 @@ from ..backends.base import REACH, Backend, BackendError, Reach
 from ..backends.clients import tells_reach
 from ..backends.usage.seen import StreamUsage
 from ..configs.catalogue import ModelCard, Usage
+from ..configs.errors import ConfigError
 from ..configs.words import FailureKind
 from ..ledger.rows import CallRow
 from .ask import Ask, one_line
@@ -28,9 +29,10 @@ from .spending import input_bound
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
+    from ..ledger.ledger import Ledger
     from .clients import Clients
 
-__all__ = ["ModelCall"]
+__all__ = ["ModelCall", "close_all"]
 
 _PERHAPS_BILLED: Final = frozenset(
     {
@@ -68,7 +70,6 @@ class ModelCall:
     Attributes:
         first_token: Seconds from the request to the first words of a stream; None before them.
         row: Its row; None until it has ended, and where it was never sent.
-        open: It has not ended yet.
         input: The most input tokens that were reckoned with; None where nobody did.
         unwanted: Why nobody waits for it any more, for the row of a call that is broken off.
         task: The task that makes it, where another may have to break it off.
@@ -96,7 +97,8 @@ class ModelCall:
         self.number = number
         self.first_token: float | None = None
         self.row: CallRow | None = None
-        self.open = True
+        # Popped by whoever ends the call: of two threads, one can.
+        self._unended = [True]
         self.input: int | None = None
         self.unwanted = ""
         self.task: asyncio.Task[Any] | None = None
@@ -129,17 +131,32 @@ class ModelCall:
         Args:
             why: What came between, for the row.
         """
-        if not self.open:
+        if not self._claimed():
             return
         if self._process != os.getpid():
             # A forked child has a copy of what its parent is doing, and the parent sees to its end.
-            self.open = False
-        elif self._sent is None:
-            self.open = False
+            return
+        if self._sent is None:
             self.grant.give_back()
         else:
             detail = f"broken off: {self.unwanted or why or _GAVE_UP}"
             self._end(self._seen(), (FailureKind.CANCELLED, detail), **self._bill(perhaps=True))
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended yet."""
+        return bool(self._unended)
+
+    def _claimed(self) -> bool:
+        """Whether whoever asks is the one to end the call."""
+        try:
+            return self._unended.pop()
+        except IndexError:
+            return False
+
+    def _claim(self) -> None:
+        if not self._claimed():
+            raise ConfigError("what a call ran on was closed before it ended: keep it open until all calls are over")
 
     @property
     def seconds(self) -> float:
@@ -219,7 +236,11 @@ class ModelCall:
 
         Returns:
             What is wrong with the reply; None when it can be used.
+
+        Raises:
+            ConfigError: It was ended before, since what it runs on was closed.
         """
+        self._claim()
         try:
             reply = self.backend.read(message if streamed is None else streamed)
         except Exception as error:  # noqa: BLE001 - whatever a reply holds, the call is paid for
@@ -250,7 +271,11 @@ class ModelCall:
 
         Returns:
             Its row.
+
+        Raises:
+            ConfigError: As in `answered`.
         """
+        self._claim()
         usage, wrong = self._seen(), (error.kind, one_line(error))
         if billed is None:
             refused = error.status is not None and error.status >= 400
@@ -260,6 +285,10 @@ class ModelCall:
         else:
             self._end(usage, wrong, billed=billed, known=0 if not billed else None)
         return self.ended
+
+    def is_booked_in(self, ledger: Ledger) -> bool:
+        """Whether its row goes into a ledger."""
+        return self._booking.ledger is ledger
 
     def _bill(self, *, perhaps: bool) -> dict[str, Any]:
         """Whether the call may have been billed; without a connection it cost nothing for certain."""
@@ -300,7 +329,6 @@ class ModelCall:
 
     def _settled(self, usage: Usage | None, *, billed: bool) -> tuple[int | None, int | None]:
         """Pay: the cost where it is known, and what was charged where money was reserved."""
-        self.open = False
         self._seconds = self.seconds
         self._at = self._at or time.time()
         cost = None
@@ -348,13 +376,33 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_under_way.clear)
 
 
+def close_all(why: str, ledger: Ledger | None = None) -> None:
+    """Book the calls under way that nobody will wait for.
+
+    Args:
+        why: For their rows.
+        ledger: Only those that are written down there; None for all.
+    """
+    for call in _calls_under_way():
+        if ledger is None or call.is_booked_in(ledger):
+            # What cannot be written down is charged as reserved, by whoever reclaims it.
+            with suppress(Exception):
+                call.close(why)
+
+
+def _calls_under_way() -> list[ModelCall]:
+    while True:
+        try:
+            return list(_under_way)
+        except RuntimeError:
+            # Another thread has begun one meanwhile.
+            continue
+
+
 @atexit.register
-def _close_all() -> None:
-    """Book what the process does not wait for; registered after the ledger's own end, so it runs before that."""
-    for call in list(_under_way):
-        # What cannot be written down is charged as reserved, by whoever reclaims it.
-        with suppress(Exception):
-            call.close("the process ended")
+def _at_exit() -> None:
+    """Registered after the ledger's own end, so it runs before that."""
+    close_all("the process ended")
 
 
 def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
