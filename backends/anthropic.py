@@ -13,6 +13,7 @@ from .bounds import bound_client
 from .clients import counting, hang_up_with, http_client, required_key
 from .failures import ErrorTable, translate
 from .hosts import base_of
+from .meter import Meter
 from .options import SAMPLING, Choice, Said, Vocabulary, Wanted
 from .profiles import profile
 from .usage.messages import CountingMessages
@@ -141,6 +142,13 @@ class AnthropicBackend(Backend):
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
     # platform.claude.com/docs/en/build-with-claude/prompt-caching: kept for five minutes from the last use.
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({"cache_control": {"type": "ephemeral"}})
+    # platform.claude.com/docs/en/api/messages; tools that run at the vendor read what is in no request.
+    meter: ClassVar[Meter] = Meter(
+        limits=frozenset({"max_tokens", "max_tokens_to_sample"}),
+        tiers=frozenset({"service_tier", "speed"}),
+        inside=frozenset({"extra_body", "model_kwargs"}),
+        kept=frozenset({"container", "mcp_servers", "tools"}),
+    )
 
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
 

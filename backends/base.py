@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ..configs.catalogue import Usage
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind
+from .meter import Meter
 from .names import same_name, stands_for
 from .options import Choice, Said, Vocabulary, Wanted
 from .schemas import strict
@@ -121,6 +122,7 @@ class Backend(ABC):
             before a slash.
         output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
         vocabulary: The call options its client takes; None where all are passed on as they are.
+        meter: Where its call options say what a call may cost.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
@@ -128,6 +130,7 @@ class Backend(ABC):
     output_limit: ClassVar[str | None] = "max_tokens"
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     vocabulary: ClassVar[Vocabulary | None] = None
+    meter: ClassVar[Meter] = Meter()
 
     @abstractmethod
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:

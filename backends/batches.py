@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .base import BackendError
-from .failures import ErrorTable, translate
+from .failures import ErrorTable, one_line, translate
+from .usage.counting import Running
+from .usage.forms import Form
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from langchain_core.outputs import ChatResult
 
-__all__ = ["CLOCK_SKEW", "BatchApi", "BatchRequest", "BatchState", "answer_of", "failure_told"]
+__all__ = [
+    "CLOCK_SKEW",
+    "BatchApi",
+    "BatchRequest",
+    "BatchState",
+    "answer_of",
+    "failure_told",
+    "json_lines",
+    "unreadable",
+]
 
 CLOCK_SKEW = 600.0
 """Seconds by which a provider's clock may lag behind ours, when a batch is looked for by the time it was sent."""
@@ -42,10 +55,12 @@ class BatchState:
     Attributes:
         over: Nothing more will be answered: what there is can be collected.
         detail: What the provider says of it, in a few words.
+        whole: It says that all requests were worked on, so that it may bill one without an answer too.
     """
 
     over: bool
     detail: str
+    whole: bool = False
 
 
 class BatchApi(ABC):
@@ -93,7 +108,8 @@ class BatchApi(ABC):
     def collect(self, model: Any, batch: str) -> AsyncIterator[tuple[str, AIMessage | BackendError]]:
         """Give the answers of a batch that is over, in any order: the request's id, and its reply or what failed.
 
-        Requests that were never answered may be left out.
+        Requests that were never answered may be left out, and lines that cannot be read are. A reply that cannot be
+        read is a message without words.
 
         Args:
             model: The chat model it was handed in for.
@@ -134,27 +150,63 @@ def failure_told(table: ErrorTable, status: int | None, body: Mapping[str, Any])
     return failure
 
 
-def answer_of(table: ErrorTable, read: Callable[[Any], ChatResult], reply: Any) -> AIMessage | BackendError:
+def answer_of(
+    table: ErrorTable, read: Callable[[Any], ChatResult], reply: Any, form: Form, usage: Any
+) -> AIMessage | BackendError:
     """Read one reply, with what the vendor said beside it, as LangChain's own layer puts it there.
 
     Args:
         table: The backend's table.
         read: The chat model's reader of replies.
         reply: What it reads.
+        form: In which the vendor tells usage.
+        usage: What it told, as it stands in the reply's JSON.
 
     Returns:
-        The message, or the failure that it cannot be read.
+        The message; one without words, which counts as malformed, where it cannot be read, since it has been written
+        and billed; or the failure that the vendor put in its place.
     """
     try:
         result = read(reply)
-    except Exception as error:
+        generation = result.generations[0]
+    except Exception as error:  # noqa: BLE001 - whatever a reply holds, it is paid for
         failure = translate(error, table)
-        if failure is None:
-            raise
-        return failure
-    generation = result.generations[0]
+        if failure is not None and failure.status is not None:
+            return failure
+        return unreadable(one_line(str(failure or error)) or type(error).__name__, form, usage)
     message: Any = generation.message
     beside = {**(result.llm_output or {}), **(generation.generation_info or {})}
     message.response_metadata = {**beside, **message.response_metadata}
     answer: AIMessage = message
     return answer
+
+
+def unreadable(reason: str, form: Form, usage: Any = None) -> AIMessage:
+    """Give what stands for a reply that cannot be read; it has no finish reason, so it counts as malformed.
+
+    Args:
+        reason: What is wrong with it.
+        form: In which the vendor tells usage.
+        usage: What it told, where that can be found.
+    """
+    from langchain_core.messages import AIMessage
+
+    message = AIMessage("", response_metadata={"reason": f"unreadable: {reason}"})
+    Running().told(message, form, usage)
+    return message
+
+
+async def json_lines(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+    """Read a file of results: the id of each request, and its line.
+
+    A line that is no object, or says of no request what became of it, is passed over: it must not keep the others from
+    being read, and its request is then one that was never answered.
+
+    Args:
+        lines: Of JSON.
+    """
+    async for line in lines:
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and isinstance(entry.get("custom_id"), str):
+                yield entry["custom_id"], entry

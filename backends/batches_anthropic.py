@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .anthropic import ERRORS
 from .base import BackendError
-from .batches import CLOCK_SKEW, BatchApi, BatchRequest, BatchState, answer_of, failure_told
+from .batches import CLOCK_SKEW, BatchApi, BatchRequest, BatchState, answer_of, failure_told, json_lines, unreadable
+from .usage.forms import MESSAGES
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -62,12 +64,16 @@ class AnthropicBatches(BatchApi):
         counts = told.request_counts
         done = counts.succeeded + counts.errored + counts.expired + counts.canceled
         detail = f"{told.processing_status}, {done} of {done + counts.processing} done"
-        return BatchState(told.processing_status == "ended", detail)
+        whole = not (counts.expired or counts.canceled or counts.processing)
+        return BatchState(told.processing_status == "ended", detail, whole=whole)
 
     async def collect(self, model: Any, batch: str) -> AsyncIterator[tuple[str, AIMessage | BackendError]]:
         """Give the answers of a batch that has ended."""
-        async for entry in await model._async_client.messages.batches.results(batch):
-            yield entry.custom_id, _outcome(model, entry.result)
+        # The SDK's own reader ends with the first line that is no result.
+        batches = model._async_client.messages.batches.with_streaming_response
+        async with batches.results(batch) as response:
+            async for name, entry in json_lines(response.iter_lines()):
+                yield name, _outcome(model, entry.get("result"))
 
     async def _find(self, model: Any, requests: Sequence[BatchRequest], since: float) -> str | None:
         ids = {request.id for request in requests}
@@ -110,9 +116,24 @@ def _entries(model: Any, requests: Sequence[BatchRequest]) -> tuple[list[dict[st
 
 
 def _outcome(model: Any, result: Any) -> AIMessage | BackendError:
-    if result.type == "succeeded":
-        return answer_of(ERRORS, model._format_output, result.message)
-    if result.type == "errored":
-        error = result.error.error
-        return failure_told(ERRORS, _STATUS.get(error.type), {"type": error.type, "message": error.message})
-    return BackendError(FailureKind.TIMEOUT, f"the request {result.type} before it was worked on")
+    told = _object(result)
+    kind = told.get("type")
+    if kind == "succeeded":
+        message = _object(told.get("message"))
+        return answer_of(ERRORS, partial(_read, model), message, MESSAGES, message.get("usage"))
+    if kind == "errored":
+        error = _object(_object(told.get("error")).get("error"))
+        return failure_told(ERRORS, _STATUS.get(str(error.get("type"))), error)
+    if kind in ("canceled", "expired"):
+        return BackendError(FailureKind.TIMEOUT, f"the request {kind} before it was worked on")
+    return unreadable(f"a result of type {str(kind)[:40]!r}", MESSAGES)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _read(model: Any, message: dict[str, Any]) -> Any:
+    from anthropic.types import Message
+
+    return model._format_output(Message.construct(**message))

@@ -8,10 +8,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..configs.words import FailureKind
 from .base import BackendError
-from .batches import BatchApi, BatchRequest, BatchState, answer_of, failure_told
+from .batches import BatchApi, BatchRequest, BatchState, answer_of, failure_told, unreadable
 from .google import ERRORS
+from .usage.counting import plain
+from .usage.forms import GEMINI
 from .usage.gemini import read_gemini
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class GoogleBatches(BatchApi):
         job = await model.async_client.batches.get(name=batch)
         word = _word(job)
         said = f": {job.error.message}" if job.error and job.error.message else ""
-        return BatchState(word in _OVER, word.lower() + said)
+        return BatchState(word in _OVER, word.lower() + said, whole=word.endswith("SUCCEEDED"))
 
     async def collect(self, model: Any, batch: str) -> AsyncIterator[tuple[str, AIMessage | BackendError]]:
         """Give the answers of a batch that is over."""
@@ -87,9 +88,11 @@ def _outcome(entry: Any) -> AIMessage | BackendError:
     from langchain_google_genai.chat_models import _response_to_result
 
     if entry.response is not None:
-        return answer_of(ERRORS, partial(read_gemini, _response_to_result), entry.response)
+        # Read before the reader takes it out.
+        usage = plain(entry.response.usage_metadata)
+        return answer_of(ERRORS, partial(read_gemini, _response_to_result), entry.response, GEMINI, usage)
     error = entry.error
     if error is None:
-        return BackendError(FailureKind.MALFORMED, "neither an answer nor an error")
+        return unreadable("neither an answer nor an error", GEMINI)
     status = _STATUS.get(error.code, error.code)
     return failure_told(ERRORS, status, {"message": error.message or "the request failed"})

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import BackendError
-from .batches import CLOCK_SKEW, BatchApi, BatchRequest, BatchState, answer_of, failure_told
+from .batches import CLOCK_SKEW, BatchApi, BatchRequest, BatchState, answer_of, failure_told, json_lines, unreadable
 from .completions import refusal_told
 from .openai import ERRORS
 from .shapes import tidy
 from .usage.chat import read_responses, settled
+from .usage.forms import CHAT, RESPONSES
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -67,7 +68,7 @@ class OpenAIBatches(BatchApi):
         errors = (told.errors.data if told.errors else None) or ()
         if errors:
             detail += ": " + "; ".join(str(error.message) for error in errors[:3])
-        return BatchState(told.status not in _WORKING, detail)
+        return BatchState(told.status not in _WORKING, detail, whole=told.status == "completed")
 
     async def collect(self, model: Any, batch: str) -> AsyncIterator[tuple[str, AIMessage | BackendError]]:
         """Give the answers of a batch that is over."""
@@ -77,10 +78,8 @@ class OpenAIBatches(BatchApi):
             if not file:
                 continue
             async with client.files.with_streaming_response.content(file) as response:
-                async for line in response.iter_lines():
-                    if line.strip():
-                        entry = json.loads(line)
-                        yield entry["custom_id"], _outcome(model, told.endpoint, entry)
+                async for name, entry in json_lines(response.iter_lines()):
+                    yield name, _outcome(model, told.endpoint, entry)
 
 
 def _lines(model: Any, requests: Sequence[BatchRequest]) -> tuple[bytes, str]:
@@ -100,16 +99,19 @@ def _lines(model: Any, requests: Sequence[BatchRequest]) -> tuple[bytes, str]:
 
 
 def _outcome(model: Any, url: str, entry: Mapping[str, Any]) -> AIMessage | BackendError:
-    response = entry.get("response")
-    if not response:
-        error = entry.get("error") or {}
+    form, response, error = RESPONSES if url == _RESPONSES else CHAT, entry.get("response"), entry.get("error")
+    if response is None and isinstance(error, dict):
         # batch_expired and batch_cancelled: never worked on.
         return BackendError(FailureKind.TIMEOUT, str(error.get("message") or error.get("code") or "not answered"))
-    body = response.get("body") or {}
-    if response["status_code"] != 200:
-        return failure_told(ERRORS, response["status_code"], body.get("error") or {})
+    body = response.get("body") if isinstance(response, dict) else None
+    if not isinstance(response, dict) or not isinstance(body, dict):
+        return unreadable("neither an answer nor an error", form)
+    status = response.get("status_code")
+    if type(status) is int and status >= 300:
+        told = body.get("error")
+        return failure_told(ERRORS, status, told if isinstance(told, dict) else {})
     read = partial(_read_response, model) if url == _RESPONSES else partial(_read_completion, model)
-    return answer_of(ERRORS, read, body)
+    return answer_of(ERRORS, read, body, form, body.get("usage"))
 
 
 def _read_completion(model: Any, body: Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint, Reply
 from .clients import missing_extra
 from .failures import ErrorTable, translate
+from .meter import Meter
 from .options import SAMPLING, Choice, Vocabulary, Wanted
 from .profiles import profile
 
@@ -106,6 +107,13 @@ class BedrockBackend(Backend):
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+    # docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html, as the client and the API spell it.
+    meter: ClassVar[Meter] = Meter(
+        limits=frozenset({"max_tokens", "maxTokens", "max_tokens_to_sample"}),
+        answers=frozenset({"n"}),
+        tiers=frozenset({"service_tier", "serviceTier", "speed"}),
+        inside=frozenset({"additionalModelRequestFields", "additional_model_request_fields", "inferenceConfig"}),
+    )
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
+from collections.abc import Callable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from .hosts import is_here, stay
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-__all__ = ["counting", "hang_up_with", "http_client", "missing_extra", "required_key"]
+__all__ = ["counting", "hang_up_with", "http_client", "missing_extra", "required_key", "tell_from", "tells_reach"]
 
 _MOST_URLS: Final = 64
 
@@ -134,9 +135,42 @@ def hang_up_with(model: object, client: Any) -> None:
 
     Args:
         model: Whose end it is.
-        client: An SDK's ``DefaultAioHttpClient``.
+        client: From `http_client`; all requests of the model go over it.
     """
+    _telling_models[id(model)] = model
     weakref.finalize(model, _hang_up, client, os.getpid())
+
+
+def tell_from(model: object, client: Any, *methods: str) -> None:
+    """Have a chat model whose SDK has its own connections tell `REACH` when a request is handed to it to be sent.
+
+    Args:
+        model: The chat model.
+        client: The SDK's object that sends the model's requests.
+        methods: All those of its methods that begin to send one.
+    """
+    for name in methods:
+        setattr(client, name, _begun(getattr(client, name)))
+    _telling_models[id(model)] = model
+
+
+def _begun(send: Callable[..., Any]) -> Callable[..., Any]:
+    def begun(*args: Any, **kwargs: Any) -> Any:
+        if (reach := REACH.get()) is not None:
+            # From here on nobody tells how far it comes.
+            reach.connected = None
+        return send(*args, **kwargs)
+
+    return begun
+
+
+# By identity, since chat models have no hash.
+_telling_models: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()
+
+
+def tells_reach(model: object) -> bool:
+    """Whether a chat model's requests tell `REACH` when they have a connection, or are about to ask for one."""
+    return _telling_models.get(id(model)) is model
 
 
 def _hang_up(client: Any, pid: int) -> None:

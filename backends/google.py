@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .bodies import bound_sessions
-from .clients import counting, required_key
+from .clients import counting, required_key, tell_from
 from .failures import ErrorTable, translate
 from .hosts import NO_REDIRECTS, base_of, is_here
+from .meter import Meter
 from .names import same_name
 from .options import Choice, Said, Vocabulary, Wanted
 from .profiles import profile
@@ -151,6 +152,16 @@ class GoogleBackend(Backend):
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
 
     output_limit: ClassVar[str | None] = "max_output_tokens"
+    # ai.google.dev/api/generate-content in the API's own spelling, and as its SDK and LangChain spell it.
+    meter: ClassVar[Meter] = Meter(
+        limits=frozenset({"max_output_tokens", "max_tokens", "maxOutputTokens"}),
+        answers=frozenset({"n", "candidate_count", "candidateCount"}),
+        tiers=frozenset({"service_tier", "serviceTier"}),
+        inside=frozenset(
+            {"extra_body", "generation_config", "generationConfig", "http_options", "model_kwargs"}
+        ),
+        kept=frozenset({"cached_content", "cachedContent", "tools"}),
+    )  # fmt: skip
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
@@ -201,9 +212,7 @@ class GoogleBackend(Backend):
                 **(endpoint.options.get("client_args") or {}),
             },
         }
-        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**settings)
-        bound_sessions(model)
-        return model
+        return built(ChatGoogleGenerativeAI, settings)
 
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""
@@ -216,6 +225,15 @@ class GoogleBackend(Backend):
     def same_model(self, asked: str, answered: str) -> bool:
         """Take a preview for the model it is a preview of, since Google's names for a model lead to either."""
         return same_name(asked, answered, previews=True)
+
+
+def built(made: type, settings: dict[str, Any]) -> BaseChatModel:
+    """Build a client that counts as Google does, bounds its replies, and tells when it begins to send a request."""
+    model: Any = counting(CountingGemini, made)(**settings)
+    bound_sessions(model)
+    tell_from(model, model.client._api_client, "async_request", "async_request_streamed")
+    chat: BaseChatModel = model
+    return chat
 
 
 def settings_of(endpoint: Endpoint) -> dict[str, Any]:

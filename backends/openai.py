@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from .clients import counting, hang_up_with, http_client, required_key
 from .completions import REFUSED
 from .failures import ErrorTable, translate
 from .hosts import base_of, unused_client
+from .meter import CHAT, Meter
 from .names import is_deployment
 from .options import Choice, Vocabulary, Wanted
 from .profiles import profile
@@ -163,6 +165,8 @@ class OpenAIBackend(Backend):
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+    # developers.openai.com/api/docs/guides/priority-processing: a project may have it for every call by default.
+    meter: ClassVar[Meter] = replace(CHAT, unasked=frozenset({"priority"}))
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:

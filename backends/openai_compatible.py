@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
+from .meter import CHAT, Meter
 from .openai import VOCABULARY, OpenAIBackend, build
 from .options import Choice, Said, Vocabulary, Wanted
 from .profiles import profile
@@ -55,6 +56,7 @@ class OpenAICompatibleBackend(OpenAIBackend):
     The base class is used because `ChatOpenAI` renames ``max_tokens`` to a name that other servers overlook.
     """
 
+    meter: ClassVar[Meter] = CHAT
     vocabulary: ClassVar[Vocabulary | None] = _VOCABULARY
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:

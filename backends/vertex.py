@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
-from .bodies import bound_sessions
-from .clients import counting
-from .google import GoogleBackend, settings_of
-from .usage.gemini import CountingGemini
+from .google import GoogleBackend, built, settings_of
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -50,6 +47,4 @@ class VertexBackend(GoogleBackend):
             "api_key": None,
             **({"base_url": endpoint.base_url} if endpoint.base_url else {}),
         }
-        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
-        bound_sessions(model)
-        return model
+        return built(ChatGoogleGenerativeAI, {**settings, **endpoint.options})

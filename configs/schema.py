@@ -31,9 +31,20 @@ __all__ = [
     "StepRiskPolicy",
 ]
 
-Score = Annotated[float, Field(ge=0, le=1)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+Score = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_bool)]
+_Count = Annotated[int, Field(gt=0), BeforeValidator(_no_bool)]
+_Money = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
+_Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False), BeforeValidator(_no_bool)]
+"""USD per million tokens: a thousand times what any model has ever cost, so that every cost fits into the ledger."""
+_Times = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False), BeforeValidator(_no_bool)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Cure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
 one of a higher tier, once one of another provider, or nothing."""
@@ -73,7 +84,7 @@ class ProviderEntry(_Frozen):
     local: bool = False
     region: str | None = None
     enabled: bool = True
-    batch_discount: float = Field(default=0.0, ge=0, le=1)
+    batch_discount: Score = 0.0
     options: Mapping[str, Any] = Field(default_factory=dict)
 
 
@@ -91,15 +102,15 @@ class Prices(_Frozen):
         service_tiers: Tier of service, as the provider names it in its answers -> times the price.
     """
 
-    input: _Money
-    output: _Money
-    cache_read: _Money | None = None
-    cache_write: _Money | None = None
-    cache_write_1h: _Money | None = None
-    input_audio: _Money | None = None
-    output_audio: _Money | None = None
-    search: _Money | None = None
-    service_tiers: Mapping[str, _Money] = Field(default_factory=dict)
+    input: _Price
+    output: _Price
+    cache_read: _Price | None = None
+    cache_write: _Price | None = None
+    cache_write_1h: _Price | None = None
+    input_audio: _Price | None = None
+    output_audio: _Price | None = None
+    search: _Price | None = None
+    service_tiers: Mapping[str, _Times] = Field(default_factory=dict)
     as_of: date
 
 
@@ -135,8 +146,8 @@ class ModelEntry(_Frozen):
     tasks: tuple[str, ...] | None = None
     scores: Mapping[str, Score] = Field(default_factory=dict)
     profile: str | None = None
-    context: int | None = Field(default=None, gt=0)
-    max_output: int | None = Field(default=None, gt=0)
+    context: _Count | None = None
+    max_output: _Count | None = None
     inputs: tuple[Literal["text", "image", "pdf", "audio", "video"], ...] | None = None
     tools: bool | None = None
     structured: bool | None = None
@@ -227,7 +238,7 @@ class Limits(_Frozen):
     max_cost: _Money | None = None
     tiers: tuple[Tier, ...] | None = None
     require: Mapping[str, Score] = Field(default_factory=dict)
-    attempts: int = Field(default=6, ge=1)
+    attempts: _Count = 6
     deadline: _Positive = 600.0
     call: _Positive = 180.0
     first_token: _Positive = 60.0
@@ -255,10 +266,10 @@ class HealthLimits(_Frozen):
     """
 
     window: _Positive = 60.0
-    samples: int = Field(default=512, ge=1)
-    consecutive: int = Field(default=5, ge=1)
+    samples: _Count = 512
+    consecutive: _Count = 5
     rate: float = Field(default=0.5, gt=0, le=1)
-    calls: int = Field(default=10, ge=1)
+    calls: _Count = 10
     sla: _Positive | None = None
     slack: _Positive = 10.0
     cool_down: _Positive = 5.0
@@ -289,9 +300,9 @@ class CachePolicy(_Frozen):
     """
 
     mode: Annotated[Literal["off", "exact", "similar"], BeforeValidator(_off)] = "off"
-    ttl: float = Field(default=3600.0, gt=0)
+    ttl: _Positive = 3600.0
     threshold: float = Field(default=0.95, gt=0, le=1)
-    max_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
+    max_bytes: _Count = 64 * 1024 * 1024
     fallback: float | None = Field(default=None, gt=0, le=1)
 
 
@@ -308,8 +319,8 @@ class HistoryPolicy(_Frozen):
     """
 
     enabled: bool = True
-    half_life: float = Field(default=86400.0, gt=0)
-    least: float = Field(default=20.0, gt=0)
+    half_life: _Positive = 86400.0
+    least: _Positive = 20.0
 
 
 class ClassifierPolicy(_Frozen):
@@ -321,7 +332,7 @@ class ClassifierPolicy(_Frozen):
     """
 
     model: str | None = None
-    timeout: float = Field(default=3.0, gt=0)
+    timeout: _Positive = 3.0
 
 
 class RoutingPolicy(_Frozen):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..configs.errors import ConfigError
 from ..configs.words import Effect, StepKind, Tier
 from ..routing.request import RouteRequest
 from .context import StepContext
@@ -39,6 +40,9 @@ class Ask:
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises, ``retract`` withdraws
             them and lets the next candidate answer anew.
         options: What else is wanted, by the standard names of `CallOptions`; each vendor is told in its own words.
+
+    Raises:
+        ConfigError: ``max_output`` is less than one token.
     """
 
     messages: Sequence[BaseMessage]
@@ -60,6 +64,10 @@ class Ask:
     deadline: float | None = None
     on_cut: Literal["report", "retract"] = "report"
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if self.max_output is not None and self.max_output < 1:
+            raise ConfigError(f"max_output is {self.max_output}: ask for at least one token, or leave it out")
 
     @property
     def acting_tools(self) -> int:

@@ -19,6 +19,7 @@ from ..configs.errors import ConfigError, PointsmanError
 from ..configs.ids import new_id
 from ..configs.plain import plain_content
 from ..configs.words import FailureKind, Tier
+from ..ledger.budgets import BudgetExceeded
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
 from ..routing.decide import decide
@@ -39,7 +40,7 @@ from .grant import Grant, admit, health_key
 from .headroom import Wait
 from .options import noted
 from .portability import portable
-from .spending import scopes_of, worst_case
+from .spending import Bound, bounded, scopes_of
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -287,6 +288,7 @@ class Attempts:
                 "latency": self._ask.latency,
                 "examples": examples_digests(self._ask.examples),
                 "policy": decision.policy_hash,
+                "models": home.clients.settled,
                 "output": self._ask.output,
                 # What one user's data went into is not another's to read.
                 "user": self._step.run.user,
@@ -405,23 +407,41 @@ class Attempts:
         """
         home, card = self._home, call.card
         with _given_back(call.grant):
-            limit, most = worst_case(home.prices, card, self._ask, call.messages, capped=bool(self._scopes))
-            if most:
+            bound = self._bound(call)
+            while bound.most:
                 patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
                 try:
                     async with asyncio.timeout_at(self.deadline):
-                        reservation = await home.budgets.acquire(self._scopes, most, patience, sent=True)
+                        reservation = await home.budgets.acquire(self._scopes, bound.most, patience, sent=True)
                 except TimeoutError:
                     call.grant.give_back()
                     self._skipped.append((card.id, "the deadline was over before the ledger could reserve its money"))
                     return False
-                call.grant.fund(home.budgets, reservation)
-            if limit is not None and call.backend.output_limit:
-                call.options.setdefault(call.backend.output_limit, limit)
+                except BudgetExceeded:
+                    # What others learned of the provider meanwhile may have made it less.
+                    before, bound = bound, self._bound(call)
+                    if bound.most >= before.most:
+                        raise
+                else:
+                    call.grant.fund(home.budgets, reservation)
+                    break
+            call.options, call.input = bound.options, bound.input
         if card.id in self._queue:
             return True
         call.grant.give_back()
         return False
+
+    def _bound(self, call: ModelCall) -> Bound:
+        return bounded(
+            self._home.prices,
+            call.card,
+            self._ask,
+            call.messages,
+            call.options,
+            backend=call.backend,
+            settled=self._home.clients.asked(call.card),
+            capped=bool(self._scopes),
+        )
 
     def _budget_left(self) -> float | None:
         """Share of the tightest cap that is neither spent nor reserved."""
@@ -445,6 +465,10 @@ class Attempts:
         cure = self._policy.cures[failure.kind]
         again = cure == "elsewhere" and self._refused_by not in (None, card.provider)
         if cure == "stop" or again:
+            if self._flying:
+                # Whoever is asked already may still answer; nobody else is asked.
+                self._queue = list(self._flying)
+                return cure
             self._break_off(f"{card.id}: {failure.kind}, which no other model would mend")
             # Of two providers both reasons are told.
             raise self.error() if again or error is None else error
@@ -462,7 +486,9 @@ class Attempts:
         if failure.kind is FailureKind.AUTH or cure == "elsewhere":
             rest = [other for other in rest if other.provider != card.provider]
         self._queue = [other.id for other in rest]
-        self._break_off(f"{card.id}: {failure.kind}, so another model must answer", frozenset(self._queue))
+        # A request that one provider refuses may be right for another that has it already.
+        spared = [name for name in self._flying if cure == "elsewhere" and not name.startswith(f"{card.provider}/")]
+        self._break_off(f"{card.id}: {failure.kind}, so another model must answer", frozenset([*self._queue, *spared]))
         return cure
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import BackendError
-from ..configs.catalogue import ModelCard
+from ..configs.catalogue import ModelCard, Usage
 from ..configs.words import FailureKind, Risk
 from ..ledger.batches import AskRow, Outcome, PartRow
 from .ask import Ask, one_line
@@ -57,7 +57,6 @@ def judged(
         row: The ask.
         answer: The reply, or what failed.
         billed: A failure may have been billed; providers bill nothing for a request that they say failed.
-
         recorded: Its call is in the ledger already.
 
     Returns:
@@ -80,7 +79,7 @@ def judged(
         ask.messages,
         {},
         backend=home.clients.backend(card),
-        grant=Grant(),
+        grant=_Reserved(row.worst if part.reservation else None),
         booking=booking,
         notes=home.clients.said(ask, card).told,
         row_id=row.call,
@@ -104,6 +103,24 @@ def judged(
     if home.policy.cures[kind] == "elsewhere":
         facts["refused"] = [card.id, kind, detail]
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
+
+
+class _Reserved(Grant):
+    """What a call in a batch was admitted with: the part's money, which is settled when all of the part is answered.
+
+    Args:
+        most: Picodollars that were reserved for the call; None where no money was.
+    """
+
+    __slots__ = ("_most",)
+
+    def __init__(self, most: int | None) -> None:
+        super().__init__()
+        self._most = most
+
+    def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> int | None:
+        """Say what the part will be charged for the call; arguments as `Grant.settle` takes them."""
+        return (self._most if cost is None else cost) if billed else None
 
 
 def _again(

@@ -28,7 +28,7 @@ from .briefing import brief
 from .context import StepContext, current, entered
 from .errors import Failure, failure_of
 from .portability import portable
-from .spending import scopes_of, worst_case
+from .spending import bounded, scopes_of
 from .stored import ask_of, ask_text, reply_of, reply_text, step_of, step_record
 
 if TYPE_CHECKING:
@@ -376,7 +376,7 @@ class Batches:
             lost = BackendError(FailureKind.MALFORMED, f"the provider does not know the batch any more: {failure}")
         missing = lost or BackendError(FailureKind.TIMEOUT, f"not answered: the batch is {detail}")
         unanswered = [(row, missing) for row in waiting.values()]
-        await self._take_in(part, card, unanswered, recorded, billed=lost is not None)
+        await self._take_in(part, card, unanswered, recorded, billed=lost is not None or state.whole)
         if part.reservation is not None:
             await in_thread(self._settled, part, part.reservation)
         await in_thread(self._noted, part, state="given_up" if lost else "collected", detail=detail)
@@ -455,11 +455,17 @@ class Batches:
         carried = portable(messages, to=self._home.settings.providers[card.provider].backend, card=card)
         if isinstance(carried, str):
             return None
-        limit, worst = worst_case(self._home.prices, card, ask, carried, capped=bool(scopes))
-        option = self._home.clients.backend(card).output_limit
-        if limit is not None and option:
-            options = {option: limit, **options}
-        return _Letter(carried, options, worst)
+        bound = bounded(
+            self._home.prices,
+            card,
+            ask,
+            carried,
+            options,
+            backend=self._home.clients.backend(card),
+            settled=self._home.clients.asked(card),
+            capped=bool(scopes),
+        )
+        return _Letter(carried, bound.options, bound.most)
 
     def _scopes(self, step: StepContext) -> dict[str, int | None]:
         return scopes_of(step.run, self._home.policy.routing.budgets)
@@ -499,4 +505,4 @@ def _step(row: AskRow) -> StepContext:
 
 def _place(part: PartRow, name: str) -> int:
     label, _, place = name.rpartition("-")
-    return int(place) if label == part.id and place.isdigit() else -1
+    return int(place) if label == part.id and place.isascii() and place.isdigit() else -1

@@ -12,7 +12,10 @@ from typing import Any, Final, Literal
 
 from .dialects import Dialect
 
-__all__ = ["EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "kind_of", "text_of", "with_types"]
+__all__ = [
+    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "is_inline", "kind_of", "text_of",
+    "with_types",
+]  # fmt: skip
 
 Block = dict[str, Any]
 Kind = Literal["text", "refusal", "image", "file", "audio", "video", "thought", "call", "server", "wrapped", "unknown"]
@@ -380,6 +383,12 @@ def _source(block: Mapping[str, Any]) -> _Source:
         if found:
             return _Source(mime or found["mime"], data=found["data"], name=name)
     return _Source(mime, str(data or ""), str(address or ""), str(identity or ""), "", name)
+
+
+def is_inline(block: Mapping[str, Any]) -> bool:
+    """Whether what a medium shows is in its block, and not fetched by the provider."""
+    source = _source(block)
+    return bool(source.data or source.text)
 
 
 def _decoded(data: str) -> str:

@@ -43,6 +43,9 @@ class Booking:
         discount: What the provider takes off the price of such work, from 0 to 1.
         note: What the details of its rows begin with.
         recorded: Its rows are in the ledger already.
+
+    Attributes:
+        ledger: Where it writes.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Booking:
         note: str = "",
         recorded: bool = False,
     ) -> None:
-        self._ledger = dispatcher.ledger
+        self.ledger = dispatcher.ledger
         self._prices = dispatcher.prices
         self._flagship = dispatcher.flagship if compared else None
         self._step = step
@@ -71,7 +74,7 @@ class Booking:
 
     def decided(self, decision: Decision) -> None:
         """Write the decision down."""
-        self._ledger.record(_decision_row(decision, self._step))
+        self.ledger.record(_decision_row(decision, self._step))
 
     def cost(self, card: ModelCard, usage: Usage | None, at: float) -> int | None:
         """Picodollars for a call; None where it is unknown.
@@ -114,7 +117,7 @@ class Booking:
             flagship="" if flagship is None else flagship.id,
             flagship_cost=None
             if flagship is None
-            else self._prices.price(flagship.id, usage, datetime.fromtimestamp(at, UTC)),
+            else self._prices.price(flagship.id, usage, datetime.fromtimestamp(at, UTC), made=False),
             price_version=card.prices.version if card.prices and usage is not None else "",
             detail=one_line(": ".join(part for part in (self._note, detail) if part)),
             **facts,
@@ -124,7 +127,7 @@ class Booking:
         """Write a call down, and tell whoever watches the run."""
         if self._recorded:
             return
-        self._ledger.record(row)
+        self.ledger.record(row)
         if self._step.run.observe is not None:
             self._step.run.observe(row)
 

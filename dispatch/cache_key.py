@@ -85,15 +85,20 @@ class CacheRequest:
 def _told(message: BaseMessage, numbers: dict[str, str]) -> dict[str, Any]:
     """What a message tells the model, its ids replaced by their order."""
     calls = getattr(message, "tool_calls", None) or ()
-    for call in calls:
+    broken = getattr(message, "invalid_tool_calls", None) or ()
+    for call in (*calls, *broken):
         if call["id"]:
             numbers.setdefault(call["id"], f"call {len(numbers)}")
     answered = getattr(message, "tool_call_id", None)
     return {
         "type": "ai" if message.type == "AIMessageChunk" else message.type,
+        "role": getattr(message, "role", None),
         "name": message.name,
         "content": _content(message.content, numbers),
         "calls": [[call["name"], call["args"], numbers.get(call["id"] or "")] for call in calls],
+        "broken": [[call["name"], call["args"], numbers.get(call["id"] or "")] for call in broken],
+        # Clients send parts of them: a role of the vendor's own, a call in its own form.
+        "further": {key: _content(value, numbers) for key, value in message.additional_kwargs.items() if value},
         "answers": numbers.get(answered, answered) if answered else None,
         "status": getattr(message, "status", None),
     }

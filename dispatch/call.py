@@ -13,8 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..backends.base import REACH, Backend, BackendError, Reach
+from ..backends.clients import tells_reach
 from ..backends.usage.seen import StreamUsage
 from ..configs.catalogue import ModelCard, Usage
+from ..configs.errors import ConfigError
 from ..configs.words import FailureKind
 from ..ledger.rows import CallRow
 from .ask import Ask, one_line
@@ -29,9 +31,10 @@ from .spending import input_bound
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
+    from ..ledger.ledger import Ledger
     from .clients import Clients
 
-__all__ = ["ModelCall"]
+__all__ = ["ModelCall", "close_all"]
 
 _PERHAPS_BILLED: Final = frozenset(
     {
@@ -74,7 +77,7 @@ class ModelCall:
     Attributes:
         first_token: Seconds from the request to the first words of a stream; None before them.
         row: Its row; None until it has ended, and where it was never sent.
-        open: It has not ended yet.
+        input: The most input tokens that were reckoned with; None where nobody did.
         unwanted: Why nobody waits for it any more, for the row of a call that is broken off.
         task: The task that makes it, where another may have to break it off.
     """
@@ -103,7 +106,9 @@ class ModelCall:
         self.notes = tuple(notes)
         self.first_token: float | None = None
         self.row: CallRow | None = None
-        self.open = True
+        # Popped by whoever ends the call: of two threads, one can.
+        self._unended = [True]
+        self.input: int | None = None
         self.unwanted = ""
         self.task: asyncio.Task[Any] | None = None
         self._mending = Mending(ask)
@@ -136,17 +141,32 @@ class ModelCall:
         Args:
             why: What came between, for the row.
         """
-        if not self.open:
+        if not self._claimed():
             return
         if self._process != os.getpid():
             # A forked child has a copy of what its parent is doing, and the parent sees to its end.
-            self.open = False
-        elif self._sent is None:
-            self.open = False
+            return
+        if self._sent is None:
             self.grant.give_back()
         else:
             detail = f"broken off: {self.unwanted or why or _GAVE_UP}"
             self._end(self._seen(), (FailureKind.CANCELLED, detail), **self._bill(perhaps=True))
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended yet."""
+        return bool(self._unended)
+
+    def _claimed(self) -> bool:
+        """Whether whoever asks is the one to end the call."""
+        try:
+            return self._unended.pop()
+        except IndexError:
+            return False
+
+    def _claim(self) -> None:
+        if not self._claimed():
+            raise ConfigError("what a call ran on was closed before it ended: keep it open until all calls are over")
 
     @property
     def seconds(self) -> float:
@@ -159,6 +179,13 @@ class ModelCall:
         self._sent = time.monotonic() - max(0.0, time.time() - self._at)
         _under_way.add(self)
         dropped.watch()
+
+    def _sent_by(self, client: Any) -> None:
+        if tells_reach(client):
+            # What goes wrong before it has a connection went wrong here.
+            self._reach.connected = False
+        self.sent()
+        REACH.set(self._reach)
 
     async def invoke(self, clients: Clients, until: float) -> AIMessage:
         """Send the request and give the reply.
@@ -176,8 +203,7 @@ class ModelCall:
                 if until <= asyncio.get_running_loop().time():
                     # The time-out strikes at the first wait, and that would come after the request is taken for sent.
                     raise TimeoutError
-                self.sent()
-                REACH.set(self._reach)
+                self._sent_by(client)
                 # LangChain's own layer is already around RoutedChatModel: a second one would trace every token twice,
                 # and costs as much as all of the routing.
                 result = await client._agenerate(list(self.messages), **binding, **self.options)
@@ -189,8 +215,7 @@ class ModelCall:
     async def chunks(self, clients: Clients) -> AsyncGenerator[AIMessageChunk]:
         """Send the request and give the reply as it comes, each chunk counted; errors are the client's own."""
         client, binding = clients.bound(self.ask, self.card)
-        self.sent()
-        REACH.set(self._reach)
+        self._sent_by(client)
         stream: Any = client._astream(list(self.messages), **binding, **self.options)
         async with aclosing(stream) as generations:
             async for generation in generations:
@@ -218,7 +243,11 @@ class ModelCall:
 
         Returns:
             What is wrong with the reply; None when it can be used.
+
+        Raises:
+            ConfigError: It was ended before, since what it runs on was closed.
         """
+        self._claim()
         try:
             reply = self.backend.read(message if streamed is None else streamed)
         except Exception as error:  # noqa: BLE001 - whatever a reply holds, the call is paid for
@@ -249,7 +278,11 @@ class ModelCall:
 
         Returns:
             Its row.
+
+        Raises:
+            ConfigError: As in `answered`.
         """
+        self._claim()
         usage, wrong = self._seen(), (error.kind, one_line(error))
         if billed is None:
             refused = error.status is not None and error.status >= 400
@@ -259,6 +292,10 @@ class ModelCall:
         else:
             self._end(usage, wrong, billed=billed, known=0 if not billed else None)
         return self.ended
+
+    def is_booked_in(self, ledger: Ledger) -> bool:
+        """Whether its row goes into a ledger."""
+        return self._booking.ledger is ledger
 
     def _bill(self, *, perhaps: bool) -> dict[str, Any]:
         """Whether the call may have been billed; without a connection it cost nothing for certain."""
@@ -288,7 +325,8 @@ class ModelCall:
         told = self._heard.so_far
         if told is None and self.first_token is not None:
             # The input is not known yet, so its bound is taken, as it was when money was reserved.
-            return Usage(input=input_bound(self.messages, self.ask.tools), output=max(1, self._heard.seen_output))
+            most = self.input or input_bound(self.messages, self.ask.tools, self.card.context)
+            return Usage(input=most, output=max(1, self._heard.seen_output))
         return told
 
     def _end(
@@ -299,7 +337,6 @@ class ModelCall:
 
     def _settled(self, usage: Usage | None, *, billed: bool) -> tuple[int | None, int | None]:
         """Pay: the cost where it is known, and what was charged where money was reserved."""
-        self.open = False
         self._seconds = self.seconds
         self._at = self._at or time.time()
         cost = None
@@ -347,13 +384,33 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_under_way.clear)
 
 
+def close_all(why: str, ledger: Ledger | None = None) -> None:
+    """Book the calls under way that nobody will wait for.
+
+    Args:
+        why: For their rows.
+        ledger: Only those that are written down there; None for all.
+    """
+    for call in _calls_under_way():
+        if ledger is None or call.is_booked_in(ledger):
+            # What cannot be written down is charged as reserved, by whoever reclaims it.
+            with suppress(Exception):
+                call.close(why)
+
+
+def _calls_under_way() -> list[ModelCall]:
+    while True:
+        try:
+            return list(_under_way)
+        except RuntimeError:
+            # Another thread has begun one meanwhile.
+            continue
+
+
 @atexit.register
-def _close_all() -> None:
-    """Book what the process does not wait for; registered after the ledger's own end, so it runs before that."""
-    for call in list(_under_way):
-        # What cannot be written down is charged as reserved, by whoever reclaims it.
-        with suppress(Exception):
-            call.close("the process ended")
+def _at_exit() -> None:
+    """Registered after the ledger's own end, so it runs before that."""
+    close_all("the process ended")
 
 
 def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ..backends.base import BackendError
@@ -30,7 +29,7 @@ from .call import ModelCall
 from .context import StepContext, current
 from .grant import Grant, admit
 from .health import Health
-from .spending import input_bound, scopes_of
+from .spending import bounded, scopes_of
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
@@ -209,14 +208,19 @@ class Classifier:
             return None
         backend = home.clients.backend(card)
         messages, options = brief(question.words, card, home.clients.said(question.words, card))
-        if backend.output_limit:
-            options.setdefault(backend.output_limit, _MOST_OUTPUT)
-        if question.scopes:
-            bound = input_bound(messages, question.words.tools)
-            most = home.prices.worst_case(card.id, bound, _MOST_OUTPUT, datetime.now(UTC)) or 0
+        bound = bounded(
+            home.prices,
+            card,
+            question.words,
+            messages,
+            options,
+            backend=backend,
+            settled=home.clients.asked(card),
+            capped=bool(question.scopes),
+        )
+        if bound.most:
             try:
-                if most:
-                    grant.fund(home.budgets, await home.budgets.acquire(question.scopes, most, 0.0, sent=True))
+                grant.fund(home.budgets, await home.budgets.acquire(question.scopes, bound.most, 0.0, sent=True))
             except BaseException as error:
                 grant.give_back()
                 if isinstance(error, BudgetExceeded):
@@ -225,7 +229,7 @@ class Classifier:
         # What it cost is not compared with a flagship, which nobody would have asked this.
         step = replace(question.step, agent=ROUTER)
         booking = Booking(home, step, decision.request, decision.risk, compared=False)
-        return ModelCall(card, question.words, messages, options, backend=backend, grant=grant, booking=booking)
+        return ModelCall(card, question.words, messages, bound.options, backend=backend, grant=grant, booking=booking)
 
     async def _said(self, call: ModelCall, question: _Question) -> tuple[float, float] | None:
         """Complexity and confidence, or None where no usable answer came; booked either way."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..backends import registry
 from ..backends.base import Backend, Endpoint
+from ..backends.meter import Asked
 from ..backends.options import NOTHING, Said, Wanted
 from ..backends.schemas import object_at_top
 from ..configs.catalogue import ModelCard
@@ -55,6 +57,7 @@ class Clients:
         self._said_of: Mapping[str, ModelCard] | None = None
         self._each_said: dict[str, dict[str, Said]] = {}
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
+        self._asked: dict[str, Asked] = {}
 
     def anew(self) -> None:
         """Begin anew in a forked child: connections are the parent's."""
@@ -64,6 +67,22 @@ class Clients:
     def backend(self, card: ModelCard) -> Backend:
         """The backend that serves a card."""
         return self._backends[card.provider]
+
+    def asked(self, card: ModelCard) -> Asked:
+        """What the options that are configured for a card ask for in every call of it."""
+        asked = self._asked.get(card.id)
+        if asked is None:
+            asked = self._asked[card.id] = self.backend(card).meter.read(self._options(card.id))
+        return asked
+
+    @cached_property
+    def settled(self) -> str:
+        """SHA-256 of all that is configured for the models' clients: an answer may hang on any of it."""
+        said = {
+            card: [self._settings.providers[card.partition("/")[0]].base_url, self._options(card)]
+            for card in self._settings.models
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
     async def ready(self, card: ModelCard) -> None:
         """Have the chat model of a card built, in a thread the first time: to load its SDK takes a second or two."""
@@ -90,7 +109,7 @@ class Clients:
             answer=ask.output is not None,
             tools=bool(ask.tools),
             max_output=ask.max_output,
-            settings=self._options(card),
+            settings=self._options(card.id),
         )
         return self.backend(card).said(card.name, wanted)
 
@@ -157,13 +176,14 @@ class Clients:
                 timeout=self._settings.routing.limits.deadline,
                 cache=self._settings.state / "models",
                 on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
-                options=self._options(card),
+                options=self._options(card.id),
             )
         )
 
-    def _options(self, card: ModelCard) -> dict[str, Any]:
-        """What the client of a card is built with beyond the usual."""
-        return {**self._settings.providers[card.provider].options, **self._settings.models[card.id].options}
+    def _options(self, model: str) -> dict[str, Any]:
+        """What the client of a model is built with beyond the usual."""
+        provider = model.partition("/")[0]
+        return {**self._settings.providers[provider].options, **self._settings.models[model].options}
 
 
 def _wants(ask: Ask) -> bool:

@@ -25,7 +25,7 @@ from ..routing.request import Circumstances, RouteRequest
 from .ask import Ask
 from .attempts import Attempts
 from .cache import ResponseCache, Similar
-from .call import ModelCall
+from .call import ModelCall, close_all
 from .catalogue import catalogue, policy_of, problems, unavailable
 from .classifier import Classifier
 from .clients import Clients
@@ -172,8 +172,9 @@ class Dispatcher:
         return self.prices.worst_case(decision.model, STEP_INPUT, request.max_output, datetime.now(UTC)) or 0
 
     def close(self) -> None:
-        """Write what is still waiting and let go of files."""
+        """Write what is still waiting and let go of files; calls under way are charged for and not waited for."""
         self.closed = True
+        close_all("what it ran on was closed", self.ledger)
         if "budgets" in self.__dict__:
             self.budgets.close()
         if "responses" in self.__dict__ and self.responses is not None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from ..backends.base import Backend
+from ..backends.meter import Asked
 from ..configs.catalogue import ModelCard
 from ..ledger.prices import PriceBook
 from .ask import Ask
+from .blocks import is_inline, kind_of
 from .context import RunContext
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "input_bound", "scopes_of", "worst_case"]
+__all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "Bound", "bounded", "input_bound", "scopes_of"]
 
 _PICO: Final = 10**12
 DEFAULT_OUTPUT: Final = 4096
@@ -30,65 +34,124 @@ _PER_MESSAGE: Final = 16
 _PER_REQUEST: Final = 600
 # The largest image of any vendor here counts 4,784 tokens (platform.claude.com/docs/en/build-with-claude/vision).
 _PER_IMAGE: Final = 6_000
+_WINDOW: Final = 2_000_000
+"""Input tokens of a model whose window nobody knows: no model here has a larger one."""
+_MEDIA: Final = frozenset({"file", "audio", "video"})
+_TEXT: Final = frozenset({"type", "text"})
+_NOTHING: Final = Asked()
+_NO_TIERS: Final = frozenset({"", "auto"})
 
 
-def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]) -> int:
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A call held to what is reckoned with.
+
+    Attributes:
+        options: Its keyword arguments, the limit of its output among them.
+        input: The most input tokens it can have; None where nobody reckoned.
+        most: Picodollars it can cost at most; 0 where nothing is capped or the price is unknown: without a cap anywhere
+            such a model may run, and is counted once its cost is known.
+    """
+
+    options: dict[str, Any]
+    input: int | None = None
+    most: int = 0
+
+
+def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], window: int | None = None) -> int:
     """Tokens the input can have at most, without asking a tokenizer.
 
     Args:
         messages: The conversation.
         tools: Tools in OpenAI format.
+        window: Tokens of input that the model takes: as many may be in what the provider fetches by itself.
     """
-    total = _PER_REQUEST + sum(_PER_MESSAGE + _content_bound(message) for message in messages)
-    return total + (len(json.dumps(tools)) if tools else 0)
+    total, fetched = _PER_REQUEST, False
+    for message in messages:
+        own, elsewhere = _content_bound(message)
+        total += _PER_MESSAGE + own
+        fetched = fetched or elsewhere
+    total += len(json.dumps(tools)) if tools else 0
+    return max(total, window or _WINDOW) if fetched else total
 
 
-def worst_case(
-    prices: PriceBook, card: ModelCard, ask: Ask, messages: Sequence[BaseMessage], *, capped: bool
-) -> tuple[int | None, int]:
-    """Say how much a call may answer and what it can then cost at most.
+def bounded(
+    prices: PriceBook,
+    card: ModelCard,
+    ask: Ask,
+    messages: Sequence[BaseMessage],
+    options: dict[str, Any],
+    *,
+    backend: Backend,
+    settled: Asked,
+    capped: bool,
+) -> Bound:
+    """Say what a call can cost at most, and hold it to the output that is reckoned with.
 
     Args:
         prices: The price book, asked for the prices of now.
         card: The model.
         ask: What is asked.
         messages: The conversation in the form the model takes.
+        options: Keyword arguments of the call, as its client will get them.
+        backend: Of the model's provider.
+        settled: What the options that are configured for the model ask for in every call.
         capped: The call counts against a budget, so that its output needs a limit.
-
-    Returns:
-        Tokens of output to hold the model to, None for no limit; and picodollars, 0 where nothing is capped or the
-        price is unknown: without a cap anywhere such a model may run, and is counted once its cost is known.
     """
+    name, meter = backend.output_limit, backend.meter
     if not capped:
-        return ask.max_output, 0
-    limit = min(ask.max_output or DEFAULT_OUTPUT, card.max_output or DEFAULT_OUTPUT)
-    bound, tier = input_bound(messages, ask.tools), ask.options.get("service_tier")
-    most = prices.worst_case(
-        card.id, bound, limit, datetime.now(UTC), service_tier=tier if isinstance(tier, str) else ""
-    )
-    return limit, most or 0
+        return Bound(options if ask.max_output is None or name is None else {name: ask.max_output, **options})
+    asked = meter.read(options) if options else _NOTHING
+    wanted = max((*asked.limits.values(), *asked.inside), default=0) or ask.max_output
+    limit = wanted or settled.limits.get(name or "") or DEFAULT_OUTPUT
+    limit = min(limit, card.max_output or limit)
+    if asked.limits or asked.inside:
+        options = meter.held(options, limit)
+    if name is not None and not asked.inside and not settled.inside:
+        options = {**options, name: limit}
+    # What is configured inside other options goes into the request, whatever a call says beside them.
+    inside = [number or card.max_output or _WINDOW for number in settled.inside]
+    others = [number for key, number in settled.limits.items() if key != name]
+    output = max((limit, *inside, *others)) * max(asked.answers, settled.answers)
+    window = card.context or _WINDOW
+    into = input_bound(messages, ask.tools, window) + asked.size + settled.size
+    if asked.kept or settled.kept:
+        into = max(into, window)
+    named = (asked.tiers | settled.tiers) - _NO_TIERS if asked.tiers or settled.tiers else ()
+    at = datetime.now(UTC)
+    worst = [
+        prices.worst_case(card.id, into, output, at, service_tier=tier, perhaps=() if named else meter.unasked)
+        for tier in named or ("",)
+    ]
+    return Bound(options, into, 0 if None in worst else max(most or 0 for most in worst))
 
 
-def _content_bound(message: BaseMessage) -> int:
-    calls = getattr(message, "tool_calls", None)
-    bound = len(json.dumps(calls, default=str)) if calls else 0
+def _content_bound(message: BaseMessage) -> tuple[int, bool]:
+    """Tokens of a message at most, and whether the provider fetches something for it that is not counted."""
+    bound = 0
+    for part in (getattr(message, "tool_calls", None), getattr(message, "invalid_tool_calls", None)):
+        if part:
+            bound += len(json.dumps(part, default=str))
+    if message.additional_kwargs:
+        bound += len(json.dumps(message.additional_kwargs, default=str))
     content = message.content
     if isinstance(content, str):
-        return bound + _bytes(content)
-    return bound + sum(_bytes(block) if isinstance(block, str) else _block_bound(block) for block in content)
-
-
-def _block_bound(block: Mapping[str, Any]) -> int:
-    kind = str(block.get("type", ""))
-    if kind == "text":
-        return _bytes(str(block.get("text", "")))
-    if "image" in kind:
-        return _PER_IMAGE
-    return len(json.dumps(block, default=str))
+        return bound + _bytes(content), False
+    fetched = False
+    for block in content:
+        if isinstance(block, str):
+            bound += _bytes(block)
+        elif (kind := kind_of(block)) == "image":
+            bound += _PER_IMAGE
+        else:
+            bound += _bytes(block["text"]) if block.keys() == _TEXT else len(json.dumps(block, default=str))
+            fetched = fetched or (kind in _MEDIA and not is_inline(block)) or block.get("type") == "container_upload"
+    return bound, fetched
 
 
 def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
+    # A lone surrogate has no bytes to be sent, which the client says in its own words.
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def scopes_of(run: RunContext, budgets: Mapping[str, float], at: datetime | None = None) -> dict[str, int | None]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cached_property
@@ -13,6 +13,7 @@ from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
 from ..configs.catalogue import MOST_TOKENS, TokenPrices, Usage
+from .reservations import MOST
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
@@ -55,7 +56,7 @@ class _Rate:
         return max(self.base, *(price for start, price in self.steps if most_input > start), _NOTHING)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Rates:
     """The prices of one model at one time; ``request`` is picodollars a call of any size, ``search`` a search."""
 
@@ -100,20 +101,30 @@ class _Rates:
             if self.search is None:
                 return None
             total = _EXACT.fma(self.search, usage.searches, total)
-        return int(_EXACT.quantize(total, _ONE))
+        return min(MOST, int(_EXACT.quantize(total, _ONE)))
 
     def most(self, input_tokens: int, output_tokens: int) -> int | None:
         """Picodollars one call within these bounds costs at most, None where there is no price for it."""
         if self.input is None or (self.output is None and output_tokens):
             return None
+        dearest, answer = self._dearest(input_tokens) if self._flat is None else self._flat
+        total = _EXACT.fma(dearest, input_tokens, _EXACT.fma(answer, output_tokens, self.request))
+        return math.ceil(total)
+
+    @cached_property
+    def _flat(self) -> tuple[Decimal, Decimal] | None:
+        """The highest prices of input and output; None where they depend on the size of the call."""
+        rates = [getattr(self, field.name) for field in fields(self)]
+        return None if any(isinstance(rate, _Rate) and rate.steps for rate in rates) else self._dearest(0)
+
+    def _dearest(self, input_tokens: int) -> tuple[Decimal, Decimal]:
         into = (self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.audio, self.cache_audio)
         out = (self.output, self.output_audio, self.output_image)
         dearest, answer = (
             max((rate.dearest(input_tokens) for rate in kinds if rate is not None), default=_NOTHING)
             for kinds in (into, out)
         )
-        total = _EXACT.fma(dearest, input_tokens, _EXACT.fma(answer, output_tokens, self.request))
-        return math.ceil(total)
+        return dearest, answer
 
 
 class PriceBook:
@@ -141,7 +152,15 @@ class PriceBook:
         """The table and its version."""
         return f"{_TABLE} {installed_version(_TABLE)}"
 
-    def price(self, model_id: str, usage: Usage | None, at: datetime, *, answered_by: str | None = None) -> int | None:
+    def price(
+        self,
+        model_id: str,
+        usage: Usage | None,
+        at: datetime,
+        *,
+        answered_by: str | None = None,
+        made: bool = True,
+    ) -> int | None:
         """Say what a call cost.
 
         Args:
@@ -149,22 +168,31 @@ class PriceBook:
             usage: Tokens used, None where the provider did not say.
             at: When the call was made: prices change by date and by hour. UTC where it names no zone.
             answered_by: The name the provider gave of the model that ran; its price holds where the table knows it.
+            made: This model made the call; False where another did and only the price is compared.
 
         Returns:
-            Picodollars, halves rounded to even; None when it is unknown: no price, no usage, or one that cannot be.
+            Picodollars, halves rounded to even, no more than budgets count in one scope; None when it is unknown: no
+            price, no usage, or one that cannot be.
             Where the provider says it charged more than its prices come to, or the table knows no price, what it says.
             A tier of service that has no price of its own, here or in the table, costs what the usual one does.
         """
         if usage is None or usage.doubt():
             return None
-        if usage.service_tier:
+        if made:
             self._given.setdefault(model_id.partition("/")[0], {""}).add(usage.service_tier)
         rates = self._rates(model_id, at, answered_by, usage.service_tier)
         cost = None if rates is None else rates.cost(usage)
         return max(cost or 0, usage.charged) if usage.charged else cost
 
     def worst_case(
-        self, model_id: str, input_tokens: int, output_tokens: int, at: datetime, *, service_tier: str = ""
+        self,
+        model_id: str,
+        input_tokens: int,
+        output_tokens: int,
+        at: datetime,
+        *,
+        service_tier: str = "",
+        perhaps: Collection[str] = (),
     ) -> int | None:
         """Say what a call can cost at most, to be set aside before it is made.
 
@@ -179,13 +207,16 @@ class PriceBook:
             service_tier: The tier of service that the call asks for. A provider may give another by itself
                 (developers.openai.com/api/docs/guides/priority-processing: a project has a default), so that what it
                 has given once is reckoned with from then on.
+            perhaps: Tiers that the provider is known to give unasked; until it has answered once in this process they
+                are reckoned with, then those it gave.
 
         Returns:
             Picodollars, no less than `price` for any usage within the bounds; None where the price is unknown.
         """
-        tiers = {service_tier.lower(), *self._given.get(model_id.partition("/")[0], ())}
-        rates = [self._rates(model_id, at, None, tier) for tier in tiers]
-        bounds = [None if rate is None else rate.most(input_tokens, output_tokens) for rate in rates]
+        tiers = {service_tier.lower(), *self._given.get(model_id.partition("/")[0], perhaps)}
+        # Most tiers have no price of their own, and so the rates of another.
+        rates = {id(rate): rate for rate in [self._rates(model_id, at, None, tier) for tier in tiers]}
+        bounds = [None if rate is None else rate.most(input_tokens, output_tokens) for rate in rates.values()]
         known = [bound for bound in bounds if bound is not None]
         return max(known) if len(known) == len(bounds) else None
 

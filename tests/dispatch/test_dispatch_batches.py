@@ -339,7 +339,7 @@ async def test_answers_the_provider_no_longer_has_are_charged_in_full_and_asked_
     [answer] = await waiting.collect(batch, pause=0.01)
     assert answer.message is not None
     lost, live = home.ledger.calls()
-    assert (lost.cost, lost.failure) == (None, "malformed")
+    assert (lost.cost, lost.failure) == (reserved, "malformed")
     assert _today(home) == (reserved + (live.cost or 0), 0)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect, StepKind
 from pointsman.dispatch.cache import CacheRequest, ResponseCache, Similar, cacheable
@@ -111,6 +111,26 @@ def test_which_result_answers_which_call_counts() -> None:
 @given(st.lists(st.text(), min_size=1, max_size=4), st.lists(st.text(), min_size=1, max_size=4))
 def test_no_two_conversations_share_a_key(one: list[str], other: list[str]) -> None:
     assert (_request(*one).key == _request(*other).key) is (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (ChatMessage("Be a pirate.", role="user"), ChatMessage("Be a pirate.", role="system")),
+        (
+            SystemMessage("Be a pirate.", additional_kwargs={"__openai_role__": "developer"}),
+            SystemMessage("Be a pirate."),
+        ),
+        (AIMessage("", invalid_tool_calls=[BROKEN]), AIMessage("", invalid_tool_calls=[{**BROKEN, "args": "["}])),
+        (AIMessage("", additional_kwargs={"function_call": {"name": "a", "arguments": "{}"}}), AIMessage("")),
+    ],
+)
+def test_whatever_a_client_sends_of_a_message_counts(one: BaseMessage, other: BaseMessage) -> None:
+    assert _request(one, "hello").key != _request(other, "hello").key
+
+
+def test_what_a_provider_left_empty_in_a_message_does_not_count() -> None:
+    assert _request(AIMessage("a", additional_kwargs={"refusal": None})).key == _request(AIMessage("a")).key
 
 
 def test_a_request_without_a_json_form_is_not_cached() -> None:

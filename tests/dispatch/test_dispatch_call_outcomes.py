@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import ExitStack, aclosing, closing, contextmanager
+from contextlib import ExitStack, aclosing, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pointsman import Agent, Workflow
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
+from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.ask import Ask
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.ensemble import Ensemble
@@ -524,3 +525,24 @@ async def test_a_call_whose_time_is_over_is_not_sent(dispatcher: Make, simulator
     assert home.budgets.totals(f"run:{run}") == (0, 0)
     (row,) = home.ledger.calls(run=run)
     assert row.failure == "timeout"
+
+
+@pytest.mark.parametrize("work", [_plain, _streamed])
+async def test_a_call_that_is_under_way_when_its_runtime_is_closed_is_booked_and_charged(
+    dispatcher: Make, simulator: Simulator, leap: Any, work: Callable[[Dispatcher], Coroutine[Any, Any, None]]
+) -> None:
+    simulator.scenario = HANGING
+    home = dispatcher(routing__limits={"call": 3_000, "first_token": 3_000, "deadline": 30_000})
+    # The run's own end cannot be written either.
+    with suppress(ConfigError), capped(home) as run:
+        asking = asyncio.create_task(work(home))
+        await _requests(simulator, 1)
+        await asyncio.to_thread(home.close)
+        leap.forward(3_600)
+        with pytest.raises(ConfigError, match="keep it open"):
+            await asking
+    after = dispatcher()
+    [row] = after.ledger.calls(run=run)
+    assert (row.failure, row.detail.partition(";")[0]) == ("cancelled", "broken off: what it ran on was closed")
+    assert row.cost
+    assert after.budgets.totals(f"run:{run}") == (row.cost, 0)

@@ -90,6 +90,33 @@ async def test_the_first_may_still_win_after_the_second_was_asked(
     assert len(simulator.log) == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_first_is_waited_for_when_the_second_finds_fault_with_the_request(
+    dispatcher: Make, simulator: Simulator, leap: Any, *, stream: bool
+) -> None:
+    simulator.scenario = Scenario(
+        rules=(
+            Rule(match=Match(vendor="openai"), answer=Answer(text=RIVER), latency=Latency(ms=1_800_000)),
+            Rule(fault=Fault("bad_request")),
+        )
+    )
+    home = dispatcher(routing__limits=CALM)
+
+    async def asked() -> str:
+        model = _model(home, latency="critical")
+        if stream:
+            return "".join([chunk.text async for chunk in model.astream("Tell me about the Cam")])
+        return str((await model.ainvoke("Tell me about the Cam")).text)
+
+    call = asyncio.create_task(asked())
+    while len(simulator.log) < 1 and not call.done():
+        leap.forward(10)
+        await asyncio.sleep(0.01)
+    leap.forward(1_800)
+    assert await call == RIVER
+    assert [row.failure for row in home.ledger.calls()] == ["bad_request", None]
+
+
 async def test_what_the_loser_may_have_cost_is_charged_and_nothing_stays_reserved(
     dispatcher: Make, simulator: Simulator, leap: Any
 ) -> None:

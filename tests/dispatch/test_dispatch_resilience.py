@@ -201,6 +201,18 @@ async def test_with_a_cache_the_same_question_costs_nothing_the_second_time(
     assert [row.cost for row in home.ledger.calls() if row.finish == "cached"] == [0, 0]
 
 
+async def test_an_answer_is_not_given_again_once_what_its_models_are_configured_with_has_changed(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    for options in ({"seed": 7}, {"seed": 8}, {"seed": 7}):
+        home = dispatcher(routing__cache={"mode": "exact"}, models={"openai/gpt-5.4-mini": {"options": options}})
+        await _model(home).ainvoke("Tell me about the Cam")
+        home.close()
+    home = dispatcher(routing__cache={"mode": "exact"}, providers__openai__options={"reasoning_effort": "high"})
+    await _model(home).ainvoke("Tell me about the Cam")
+    assert len(simulator.log) == 3
+
+
 async def test_answers_of_one_user_are_not_given_to_another(dispatcher: Make, simulator: Simulator) -> None:
     home = dispatcher(routing__cache={"mode": "exact"})
     runtime = Runtime(home.settings)

@@ -370,3 +370,9 @@ def test_what_a_router_says_it_charged_counts_where_it_is_more_or_the_only_price
 def test_a_model_of_tomorrow_is_unknown_and_never_free(model: str) -> None:
     own = PriceBook({model: entry()})
     assert (own.price(model, Usage(1000, 10), NOON), own.worst_case(model, 1000, 10, NOON)) == (None, None)
+
+
+def test_a_cost_that_no_ledger_holds_is_booked_as_the_most_that_one_counts() -> None:
+    prices = Prices(input=1_000_000, output=1_000_000, as_of=date(2026, 1, 1))
+    own = PriceBook({"own/m": ModelEntry(tier=Tier.ECONOMY, prices=prices)})
+    assert own.price("own/m", Usage(MOST_TOKENS, MOST_TOKENS), NOON) == 2**62 - 1

@@ -1,0 +1,235 @@
+"""What is set aside for a call covers what is really sent, whoever says so and in whichever option."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from pointsman.agents.runs import run_scope
+from pointsman.agents.runtime import Runtime
+from pointsman.backends import registry
+from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.errors import AllFailed
+from pointsman.dispatch.model import RoutedChatModel
+from pointsman.ledger.budgets import BudgetExceeded
+from pointsman.simulator import Simulator
+
+Make = Callable[..., Dispatcher]
+OPENAI, ANTHROPIC, GOOGLE = "openai/gpt-5.4-mini", "anthropic/claude-haiku-4-5", "google/gemini-3.5-flash"
+CAP = 0.05
+"""USD: enough for a plain call of each of them, tiers that are given unasked included."""
+
+
+def _ask(home: Dispatcher, prefer: str, message: Any = "hello", cap: float = CAP, **options: Any) -> int:
+    """Ask under a cap, and give the picodollars spent."""
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    with run_scope(runtime, "test", max_cost=cap) as books:
+        model = RoutedChatModel(kind="transform", tier="economy", prefer=prefer, dispatcher=home)
+        (model.bind(**options) if options else model).invoke(message)
+        return home.budgets.totals(f"run:{books.id}")[0]
+
+
+BOUND: dict[str, tuple[str, dict[str, Any]]] = {
+    "limit": (OPENAI, {"max_tokens": 100_000}),
+    "limit by its newer name": (OPENAI, {"max_completion_tokens": 100_000}),
+    "limit as a text": (OPENAI, {"max_tokens": "100000"}),
+    "limit in the body": (OPENAI, {"extra_body": {"max_completion_tokens": 100_000}}),
+    "several answers": (OPENAI, {"n": 8}),
+    "several answers in the body": (OPENAI, {"extra_body": {"n": 8}}),
+    "priority in the body": (OPENAI, {"extra_body": {"service_tier": "priority"}, "max_tokens": 8192}),
+    "priority": (OPENAI, {"service_tier": "priority", "max_tokens": 8192}),
+    "an earlier conversation": (OPENAI, {"previous_response_id": "resp_1"}),
+    "a large schema": (OPENAI, {"response_format": {"type": "json_schema", "description": "x" * 200_000}}),
+    "Anthropic's limit": (ANTHROPIC, {"max_tokens": 60_000}),
+    "Anthropic's limit in the body": (ANTHROPIC, {"extra_body": {"max_tokens": 60_000}}),
+    "Google's limit": (GOOGLE, {"max_output_tokens": 60_000}),
+    "Google's limit as a text": (GOOGLE, {"max_output_tokens": "60000"}),
+    "Google's limit in its configuration": (GOOGLE, {"generation_config": {"max_output_tokens": 60_000}}),
+    "Google's answers": (GOOGLE, {"candidate_count": 8}),
+    "a conversation that Google keeps": (GOOGLE, {"cached_content": "cachedContents/1"}),
+}
+
+
+@pytest.mark.parametrize("case", BOUND)
+def test_a_call_whose_options_may_cost_more_than_the_cap_is_refused(
+    dispatcher: Make, simulator: Simulator, case: str
+) -> None:
+    prefer, options = BOUND[case]
+    with pytest.raises(BudgetExceeded):
+        _ask(dispatcher(), prefer, **options)
+    assert len(simulator.log) == 0
+
+
+SETTLED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "answers": ({}, {"n": 8}),
+    "answers in the body": ({}, {"extra_body": {"n": 8}}),
+    "limit": ({}, {"max_tokens": 100_000}),
+    "limit in the body": ({}, {"extra_body": {"max_completion_tokens": 100_000}}),
+    "no limit in the body": ({}, {"extra_body": {"max_completion_tokens": "as you like"}}),
+    "tier of the provider": ({"service_tier": "priority"}, {"max_tokens": 8192}),
+}
+
+
+@pytest.mark.parametrize("case", SETTLED)
+def test_what_is_configured_for_a_model_counts_as_what_a_call_binds(
+    dispatcher: Make, simulator: Simulator, case: str
+) -> None:
+    provider, model = SETTLED[case]
+    home = dispatcher(models={OPENAI: {"options": model}}, providers={"openai": {"options": provider}})
+    with pytest.raises(BudgetExceeded):
+        _ask(home, OPENAI)
+    assert len(simulator.log) == 0
+
+
+@pytest.mark.parametrize(
+    ("prefer", "block"),
+    [
+        (OPENAI, {"type": "file", "file": {"file_id": "file-123"}}),
+        (ANTHROPIC, {"type": "file", "url": "https://example.com/a.pdf", "mime_type": "application/pdf"}),
+        (ANTHROPIC, {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}),
+        (ANTHROPIC, {"type": "document", "source": {"type": "file", "file_id": "file_123"}}),
+    ],
+)
+def test_a_file_that_the_provider_fetches_counts_as_all_that_the_model_takes(
+    dispatcher: Make, simulator: Simulator, prefer: str, block: dict[str, Any]
+) -> None:
+    message = [HumanMessage([{"type": "text", "text": "read"}, block])]
+    with pytest.raises(BudgetExceeded):
+        _ask(dispatcher(), prefer, message)
+    assert len(simulator.log) == 0
+
+
+class Greedy:
+    """Speaks Chat Completions, keeps the bodies, and uses all the output that it may."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        greedy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                greedy.bodies.append(body)
+                data = json.dumps(_used(body)).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _used(body: dict[str, Any]) -> dict[str, Any]:
+    output = (body.get("max_completion_tokens") or 128_000) * body.get("n", 1)
+    message = {"role": "assistant", "content": "hi"}
+    return {
+        "id": "c", "object": "chat.completion", "created": 1, "model": body["model"],
+        "service_tier": body.get("service_tier", "default"),
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 20, "completion_tokens": output, "total_tokens": 20 + output},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def greedy() -> Iterator[Greedy]:
+    """A provider that uses all it may."""
+    made = Greedy()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({}, 4096),
+        ({"max_tokens": None}, 4096),
+        ({"max_tokens": -1}, 4096),
+        ({"max_completion_tokens": 100}, 100),
+        ({"extra_body": {"max_completion_tokens": None, "seed": 7}}, 4096),
+        ({"extra_body": {"max_completion_tokens": 10}}, 10),
+        ({"n": 3, "max_tokens": 500}, 500),
+        ({"service_tier": "priority", "max_tokens": 500}, 500),
+    ],
+)
+def test_a_provider_that_uses_all_it_may_stays_under_the_cap(
+    dispatcher: Make, greedy: Greedy, options: dict[str, Any], limit: int
+) -> None:
+    home = dispatcher(providers__openai__base_url=greedy.url)
+    assert 0 < _ask(home, OPENAI, **options) <= CAP * 10**12
+    [body] = greedy.bodies
+    assert body["max_completion_tokens"] == limit
+    assert "max_tokens" not in body
+    assert body.get("seed") == options.get("extra_body", {}).get("seed")
+
+
+def test_a_tier_that_a_provider_may_give_unasked_is_reckoned_with_until_it_has_answered(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    home = dispatcher()
+    # Of 4,096 tokens: $0.0189 as usual, $0.0378 by priority.
+    with pytest.raises(BudgetExceeded):
+        _ask(home, OPENAI, cap=0.02)
+    assert len(simulator.log) == 0
+    assert _ask(home, OPENAI, cap=0.04) > 0
+    assert _ask(home, OPENAI, cap=0.02) > 0
+
+
+@pytest.mark.parametrize("most", [0, -5])
+def test_an_output_of_less_than_a_token_is_refused_in_words(dispatcher: Make, simulator: Simulator, most: int) -> None:
+    with pytest.raises(ConfigError, match="max_output is"):
+        RoutedChatModel(kind="transform", max_output=most, dispatcher=dispatcher()).invoke("hello")
+    assert len(simulator.log) == 0
+
+
+def test_every_backend_that_limits_its_output_reads_that_limit_off_its_options() -> None:
+    for name in registry.BACKENDS:
+        backend = registry.get(name)
+        if backend.output_limit is not None and name != "scripted":
+            asked = backend.meter.read({backend.output_limit: 7})
+            assert asked.limits == {backend.output_limit: 7}, name
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("prefer", "message", "options"),
+    [
+        (OPENAI, "half a pair: \ud800", {}),
+        (ANTHROPIC, "half a pair: \ud800", {}),
+        (GOOGLE, "hello", {"thinking_budget": "plenty"}),
+    ],
+)
+def test_what_goes_wrong_before_a_request_is_sent_costs_nothing(
+    dispatcher: Make, simulator: Simulator, prefer: str, message: str, options: dict[str, Any], *, stream: bool
+) -> None:
+    home = dispatcher(routing__limits={"attempts": 1})
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    model = RoutedChatModel(kind="transform", tier="economy", prefer=prefer, dispatcher=home)
+    bound = model.bind(**options) if options else model
+    with run_scope(runtime, "test", max_cost=1.0) as books:
+        with pytest.raises(AllFailed):
+            list(bound.stream(message)) if stream else bound.invoke(message)
+        totals = home.budgets.totals(f"run:{books.id}")
+    [row] = home.ledger.calls()
+    assert (row.model, row.cost, totals, len(simulator.log)) == (prefer, 0, (0, 0), 0)
