@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import time
 import weakref
@@ -16,6 +15,7 @@ from ..backends.base import REACH, Backend, BackendError, Reach
 from ..backends.usage.seen import StreamUsage
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.words import FailureKind
+from ..ledger.forks import End, at_end
 from ..ledger.rows import CallRow
 from .ask import Ask, one_line
 from .booking import Booking
@@ -43,6 +43,7 @@ _PERHAPS_BILLED: Final = frozenset(
 """The provider may have worked, and billed, although no complete answer came."""
 
 _GAVE_UP: Final = "the caller did not wait for the end"
+_OVER: Final = "the process ended"
 
 
 class ModelCall:
@@ -95,6 +96,7 @@ class ModelCall:
         self.first_token: float | None = None
         self.row: CallRow | None = None
         self.open = True
+        self._still = [True]
         self.unwanted = ""
         self.task: asyncio.Task[Any] | None = None
         self._booking = booking
@@ -126,17 +128,30 @@ class ModelCall:
         Args:
             why: What came between, for the row.
         """
-        if not self.open:
+        if not self._ends():
             return
         if self._process != os.getpid():
             # A forked child has a copy of what its parent is doing, and the parent sees to its end.
-            self.open = False
-        elif self._sent is None:
-            self.open = False
+            return
+        if self._sent is None:
             self.grant.give_back()
         else:
             detail = f"broken off: {self.unwanted or why or _GAVE_UP}"
             self._end(self._seen(), (FailureKind.CANCELLED, detail), **self._bill(perhaps=True))
+
+    def _ends(self) -> bool:
+        """End the call, if nobody has: at the end of the process one thread closes what another hears the answer of."""
+        try:
+            # One step for all threads, without a lock that a fork would have to set free.
+            self._still.pop()
+        except IndexError:
+            return False
+        self.open = False
+        return True
+
+    def _end_here(self) -> None:
+        if not self._ends():
+            raise asyncio.CancelledError(_OVER)
 
     @property
     def seconds(self) -> float:
@@ -212,6 +227,7 @@ class ModelCall:
         Returns:
             What is wrong with the reply; None when it can be used.
         """
+        self._end_here()
         try:
             reply = self.backend.read(message if streamed is None else streamed)
         except Exception as error:  # noqa: BLE001 - whatever a reply holds, the call is paid for
@@ -243,6 +259,7 @@ class ModelCall:
         Returns:
             Its row.
         """
+        self._end_here()
         usage, wrong = self._seen(), (error.kind, one_line(error))
         if billed is None:
             refused = error.status is not None and error.status >= 400
@@ -291,7 +308,6 @@ class ModelCall:
 
     def _settled(self, usage: Usage | None, *, billed: bool) -> tuple[int | None, int | None]:
         """Pay: the cost where it is known, and what was charged where money was reserved."""
-        self.open = False
         self._seconds = self.seconds
         self._at = self._at or time.time()
         cost = None
@@ -339,13 +355,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_under_way.clear)
 
 
-@atexit.register
+@at_end(End.CLOSE)
 def _close_all() -> None:
-    """Book what the process does not wait for; registered after the ledger's own end, so it runs before that."""
+    """Book what the process does not wait for."""
     for call in list(_under_way):
         # What cannot be written down is charged as reserved, by whoever reclaims it.
         with suppress(Exception):
-            call.close("the process ended")
+            call.close(_OVER)
 
 
 def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:

@@ -10,10 +10,11 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-__all__ = ["Lock", "at_end", "begin_anew", "lock_of", "mind_the_end", "rest_before_forks"]
+__all__ = ["End", "Lock", "at_end", "begin_anew", "lock_of", "mind_the_end", "rest_before_forks"]
 
 _FORK_SECONDS = 5.0
 """How long a fork waits at most for a thread that is using the file: transactions take milliseconds."""
@@ -21,6 +22,20 @@ _END_SECONDS = 15.0
 """How long `os._exit` waits at most; a file that another process holds is waited for ten seconds."""
 
 _log = logging.getLogger(__name__)
+
+
+class End(IntEnum):
+    """What is done when a process ends, in this order.
+
+    Attributes:
+        BREAK_OFF: What still runs is broken off, and says itself what it cost.
+        CLOSE: What nobody has ended is closed.
+        WRITE: What there is to book and to write is written.
+    """
+
+    BREAK_OFF = 1
+    CLOSE = 2
+    WRITE = 3
 
 
 class Anew(Protocol):
@@ -74,7 +89,7 @@ _guard = threading.RLock()
 _locks: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()
 _beginners: weakref.WeakSet[Anew] = weakref.WeakSet()
 _resters: weakref.WeakSet[Resting] = weakref.WeakSet()
-_ends: list[Callable[[], None]] = []
+_ends: list[tuple[End, Callable[[], None]]] = []
 _minded = False
 _leave = os._exit
 _taken: list[Lock] = []
@@ -116,15 +131,18 @@ def rest_before_forks(member: Resting) -> None:
         _resters.add(member)
 
 
-def at_end(end: Callable[[], None], *, first: bool = False) -> Callable[[], None]:
-    """Have a function called when the process ends by itself, by `os._exit` too.
+def at_end(part: End) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Have a function called when the process ends by itself, by `os._exit` too; it may be called twice.
 
     Args:
-        end: It may be called twice.
-        first: Before those that book and write: it brings something to its end.
+        part: Which part of the end it is.
     """
-    _ends.insert(0 if first else len(_ends), end)
-    return end
+
+    def register(end: Callable[[], None]) -> Callable[[], None]:
+        _ends.append((part, end))
+        return end
+
+    return register
 
 
 def mind_the_end() -> None:
@@ -151,13 +169,18 @@ def _end_and_leave(status: int) -> NoReturn:
     _leave(status)
 
 
-@atexit.register
 def _end() -> None:
-    for end in _ends:
+    for _, end in sorted(_ends, key=lambda one: one[0]):
         try:
             end()
         except Exception:  # noqa: BLE001 - the others must be called all the same
             _log.exception("at the end of the process")
+
+
+# The last to register is called first. The first finalizer has all of them run at exit: they hang up connections on
+# which calls are still under way.
+weakref.finalize(_end, int).detach()
+atexit.register(_end)
 
 
 def _before_fork() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..configs.errors import ConfigError, PointsmanError
 from ..configs.ids import new_id
 from .clerk import Clerk
-from .forks import at_end, begin_anew
+from .forks import End, at_end, begin_anew
 from .processes import this_process
 from .renewal import Renewal, Renewed, renew
 from .reservations import MOST, FileStore, Gone, Short
@@ -332,7 +332,7 @@ class LeaseStore:
 _stores: weakref.WeakSet[LeaseStore] = weakref.WeakSet()
 
 
-@at_end
+@at_end(End.WRITE)
 def _book_all() -> None:
     for store in list(_stores):
         # What cannot be booked is charged with its lease.
