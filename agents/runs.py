@@ -20,7 +20,7 @@ from ..dispatch.errors import AllFailed
 from ..ledger.rows import CallRow, HandoffRow, RunRow
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
-from .threads import inherited
+from .threads import inherit
 
 __all__ = ["Bounds", "Run", "Taken", "check_cap", "hand_over", "run_scope", "taken_up", "tick_off"]
 
@@ -252,8 +252,9 @@ def run_scope(
         # The innermost first, as it is the one to name where several leave too little.
         caps = ((_scope(run_id), most), *caps)
     context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked)
+    inherit()
     try:
-        with entered(StepContext(run=context)), inherited():
+        with entered(StepContext(run=context)):
             yield books
     except AllFailed as error:
         runtime.ledger.record(_handed_over(run_id, error))
