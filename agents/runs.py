@@ -78,10 +78,17 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A run that is taken up again, as the ledger has it: its row and its calls so far, those of runs inside it too."""
+    """A run that is taken up again, as the ledger has it.
+
+    Attributes:
+        row: Its row.
+        calls: Its calls so far, those of runs inside it too.
+        caps: Scope and cap of each run around it, which hold for it by itself too.
+    """
 
     row: RunRow
     calls: tuple[CallRow, ...]
+    caps: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass
@@ -98,6 +105,11 @@ class Run:
     row: RunRow
     calls: list[CallRow] = field(default_factory=list)
     status: Status = Status.FAILED
+
+    @property
+    def scope(self) -> str:
+        """Where the ledger counts what it may spend."""
+        return _scope(self.id)
 
     async def result(
         self,
@@ -194,7 +206,21 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
         # A part without a cap was not counted, and a cap from now on is for the whole run.
         budgets = runtime.dispatcher.budgets
         budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
-    return Taken(row, calls)
+    return Taken(row, calls, tuple(_around(runtime, row)))
+
+
+def _around(runtime: Runtime, row: RunRow) -> Iterator[tuple[str, int]]:
+    outer = runtime.ledger.run(row.parent) if row.parent else None
+    if outer is not None:
+        yield from _cap(runtime, outer)
+        yield from _around(runtime, outer)
+
+
+def _cap(runtime: Runtime, row: RunRow) -> tuple[tuple[str, int], ...]:
+    """The scope of a run with the most it may spend, if anything bounds that."""
+    allowed = _limits(runtime, row.user_class).max_cost
+    caps = [cap for cap in (row.max_cost, None if allowed is None else _pico(allowed)) if cap is not None]
+    return ((_scope(row.id), min(caps)),) if caps else ()
 
 
 @contextmanager
@@ -234,7 +260,8 @@ def run_scope(
         else RunRow(run_id, target, time.time(), user_class=outer.run.user_class, parent=outer.run.id)
     )
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
-    limits = _limits(runtime, row.user_class)
+    # The innermost first, as it is the one to name where several leave too little.
+    caps = tuple(dict((*_cap(runtime, row), *(taken.caps if taken else ()), *outer.run.caps)).items())
     books = Run(run_id, runtime, row, list(taken.calls) if taken else [])
 
     def booked(call: CallRow) -> None:
@@ -245,12 +272,6 @@ def run_scope(
             outer.run.observe(call)
 
     runtime.ledger.record(row)
-    caps = outer.run.caps
-    allowed = None if limits.max_cost is None else _pico(limits.max_cost)
-    most = min((cap for cap in (row.max_cost, allowed) if cap is not None), default=None)
-    if most is not None:
-        # The innermost first, as it is the one to name where several leave too little.
-        caps = ((_scope(run_id), most), *caps)
     context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked)
     inherit()
     try:

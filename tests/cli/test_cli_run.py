@@ -500,3 +500,30 @@ def test_what_failed_counts_against_the_cap_of_a_batch(pointsman: Run, desk: Pat
 
     with Ledger(desk / ".pointsman" / "ledger.db") as ledger:
         assert 0 < sum(ledger.run_cost(row.id)[0] for row in ledger.runs()) <= 0.3 * 10**12
+
+
+def test_the_cap_of_a_batch_holds_for_its_rows_when_they_are_taken_up(
+    pointsman: Run, desk: Path, vendors: Simulator
+) -> None:
+    dear = Usage(input=1000, output=1000)
+    told = Answer(tool_calls=(ToolCall("delete_account", {"user": "bob"}),), usage=dear)
+    vendors.scenario = Scenario(
+        rules=(
+            Rule(match=Match(contains_any_message="is deleted"), answer=Answer(text="done", usage=dear)),
+            Rule(answer=told),
+        )
+    )
+    (desk / "some.csv").write_text("text\n" + "delete account bob\n" * 6)
+    asked = json.loads(pointsman("run", "desk.py:clerk", "--batch", "some.csv", "--max-cost", "0.3", "--json").stdout)
+    waiting = [row["run"] for row in asked["rows"] if row["pending"]]
+    assert len(waiting) == 6
+    codes = [pointsman("resume", run, "--approve", "all").exit_code for run in waiting]
+    assert set(codes) == {0, 3}
+    from pointsman.ledger import Ledger
+
+    with Ledger(desk / ".pointsman" / "ledger.db") as ledger:
+        (around,) = [row for row in ledger.runs() if not row.parent]
+        assert 0 < sum(call.cost or 0 for call in ledger.calls()) <= around.max_cost
+        assert len(ledger.calls()) == len(ledger.calls(around.id, inner=True)) == len(vendors.log)
+        assert (around.max_cost, around.status, around.target) == (3 * 10**11, "pending", "clerk")
+        assert {row.parent for row in ledger.runs()} == {"", around.id}
