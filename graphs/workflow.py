@@ -187,7 +187,9 @@ class Workflow:
             if threading.get_ident() == here:
                 events.put_nowait(event)
             else:
-                loop.call_soon_threadsafe(events.put_nowait, event)
+                # The thread may outlive the loop, and then nobody listens any more.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(events.put_nowait, event)
 
         work = asyncio.create_task(self.arun(task, emit=emit, **bounds))
         work.add_done_callback(lambda _: events.put_nowait(None))
