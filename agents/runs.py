@@ -22,7 +22,7 @@ from ..ledger.rows import CallRow, HandoffRow, RunRow
 from .owner import owned, owner_of
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
-from .threads import inherited
+from .threads import inherit
 
 __all__ = [
     "Bounds",
@@ -101,11 +101,13 @@ class Taken:
         row: Its row.
         calls: Its calls so far, those of runs inside it too.
         begun: Step and digest of each act it began -> how that ended; empty where nobody knows.
+        caps: Scope and cap of each run around it, which hold for it by itself too.
     """
 
     row: RunRow
     calls: tuple[CallRow, ...]
     begun: Mapping[tuple[str, str], str]
+    caps: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass
@@ -122,6 +124,11 @@ class Run:
     row: RunRow
     calls: list[CallRow] = field(default_factory=list)
     status: Status = Status.FAILED
+
+    @property
+    def scope(self) -> str:
+        """Where the ledger counts what it may spend."""
+        return _scope(self.id)
 
     async def result(
         self,
@@ -219,7 +226,21 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
         budgets = runtime.dispatcher.budgets
         budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
     begun = {(effect.step, effect.digest): effect.outcome for effect in runtime.ledger.effects(run)}
-    return Taken(row, calls, begun)
+    return Taken(row, calls, begun, tuple(_around(runtime, row)))
+
+
+def _around(runtime: Runtime, row: RunRow) -> Iterator[tuple[str, int]]:
+    outer = runtime.ledger.run(row.parent) if row.parent else None
+    if outer is not None:
+        yield from _cap(runtime, outer)
+        yield from _around(runtime, outer)
+
+
+def _cap(runtime: Runtime, row: RunRow) -> tuple[tuple[str, int], ...]:
+    """The scope of a run with the most it may spend, if anything bounds that."""
+    allowed = _limits(runtime, row.user_class).max_cost
+    caps = [cap for cap in (row.max_cost, None if allowed is None else _pico(allowed)) if cap is not None]
+    return ((_scope(row.id), min(caps)),) if caps else ()
 
 
 @contextmanager
@@ -260,7 +281,8 @@ def run_scope(
         else RunRow(run_id, target, time.time(), user_class=outer.run.user_class, parent=outer.run.id)
     )
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
-    limits = _limits(runtime, row.user_class)
+    # The innermost first, as it is the one to name where several leave too little.
+    caps = tuple(dict((*_cap(runtime, row), *(taken.caps if taken else ()), *outer.run.caps)).items())
     books = Run(run_id, runtime, row, list(taken.calls) if taken else [])
 
     def booked(call: CallRow) -> None:
@@ -270,12 +292,6 @@ def run_scope(
         if outer.run.observe is not None:
             outer.run.observe(call)
 
-    caps = outer.run.caps
-    allowed = None if limits.max_cost is None else _pico(limits.max_cost)
-    most = min((cap for cap in (row.max_cost, allowed) if cap is not None), default=None)
-    if most is not None:
-        # The innermost first, as it is the one to name where several leave too little.
-        caps = ((_scope(run_id), most), *caps)
     context = RunContext(
         id=run_id,
         user=row.user,
@@ -285,10 +301,11 @@ def run_scope(
         observe=booked,
         begun=taken.begun if taken else {},
     )
+    inherit()
     with nullcontext() if taken else owned(runtime.settings.state, run_id):
         runtime.ledger.record(row)
         try:
-            with entered(StepContext(run=context)), inherited():
+            with entered(StepContext(run=context)):
                 yield books
         except AllFailed as error:
             runtime.ledger.record(_handed_over(run_id, error))

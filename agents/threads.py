@@ -2,66 +2,41 @@
 
 Context variables do not flow into plain threads before Python 3.14, so a tool that starts one would spend past the cap
 of its run. Guessing the run, such as the only one under way, could charge a run for what another caller does; so the
-starter tells. While any run is under way, `threading.Thread.start` hands the step it is called in to the thread, and
-`ThreadPoolExecutor.submit` to the work submitted, not to the worker, which may serve other runs. Only Pointsman's own
-variable is carried: what other libraries keep in the context stays as they expect it. A worker thread that a library
-starts inside one run and keeps for all belongs to the run that started it, as it would on Python 3.14.
+starter tells. From the first run on, `threading.Thread.start` hands the step it is called in to the thread, and
+`ThreadPoolExecutor.submit` to the work submitted, not to the worker, which may serve other runs. What a run has started
+may outlive it and start more, so this never ends. Only Pointsman's own variable is carried: what other libraries keep
+in the context stays as they expect it. A worker thread that a library starts inside one run and keeps for all belongs
+to the run that started it, as it would on Python 3.14.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 from ..dispatch.context import StepContext, current, entered
 
-__all__ = ["inherited"]
+__all__ = ["inherit"]
 
-_guard = threading.Lock()
-_runs = 0
-_hooked = False
-_start = threading.Thread.start
-_submit = ThreadPoolExecutor.submit
+_ORIGINAL = threading.Thread.start, ThreadPoolExecutor.submit
+_start: Any = None
+_submit: Any = None
 
 
-@contextmanager
-def inherited() -> Iterator[None]:
-    """Let threads started inside a run belong to it while the block lasts."""
-    _count(1)
-    try:
-        yield
-    finally:
-        _count(-1)
-
-
-def _count(change: int) -> None:
-    global _runs, _hooked, _start, _submit
+def inherit() -> None:
+    """Let threads that are started inside a run belong to it, from now on."""
+    global _start, _submit
     thread: Any = threading.Thread
     pool: Any = ThreadPoolExecutor
-    with _guard:
-        _runs += change
-        if _runs and not _hooked:
-            _start, _submit = thread.start, pool.submit
-            thread.start, pool.submit = _start_inside, _submit_inside
-            _hooked = True
-        # Where others have wrapped them since, they keep what they wrapped: outside a run it only hands on.
-        elif not _runs and thread.start is _start_inside and pool.submit is _submit_inside:
-            thread.start, pool.submit = _start, _submit
-            _hooked = False
-
-
-def _begin_anew() -> None:
-    global _guard
-    _guard = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    # Whoever has wrapped them since goes on calling ours; whoever has put back what was there before does not.
+    start, submit = thread.start, pool.submit
+    if _start is None or start in (_start, _ORIGINAL[0]):
+        _start, thread.start = start, _start_inside
+    if _submit is None or submit in (_submit, _ORIGINAL[1]):
+        _submit, pool.submit = submit, _submit_inside
 
 
 def _start_inside(thread: threading.Thread) -> None:
@@ -83,7 +58,8 @@ def _submit_inside(pool: ThreadPoolExecutor, work: Callable[..., Any], /, *args:
     step = current()
     # A worker that this starts must not belong to any run.
     with entered(StepContext()):
-        return _submit(pool, functools.partial(_within, step, work), *args, **kwargs)
+        done: Future[Any] = _submit(pool, functools.partial(_within, step, work), *args, **kwargs)
+        return done
 
 
 def _within(step: StepContext, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..configs.ids import new_id
 from .errors import ExitCode, judge
 from .live import RISK_COLOURS
 from .records import run_record
@@ -17,7 +16,8 @@ from .screen import as_json, money, paint, progress, result, seconds, short
 from .summary import Ended, summarise
 
 if TYPE_CHECKING:
-    from ..agents.result import RunResult
+    from ..agents.result import RunResult, Status
+    from ..agents.runs import Run
     from ..agents.runtime import Runtime
     from ..graphs.workflow import Workflow
     from .run import Bounds
@@ -96,24 +96,33 @@ class _Batch:
         self._runtime = runtime
         self._bounds = bounds
         self._deny = deny
-        # One scope for all, which what failed is charged to as well.
-        self._scope = f"rows:{new_id()}"
+        # One run around all, which what failed is charged to as well, and which holds for each that is taken up again.
+        self._around: Run | None = None
         self.ended: list[Ended] = []
 
     @property
     def cap(self) -> int | None:
         """Picodollars all runs together may spend."""
-        return None if self._bounds.max_cost is None else round(self._bounds.max_cost * _PICO)
+        return None if self._around is None else self._around.row.max_cost
 
     @property
     def spent(self) -> int:
         """Picodollars spent so far under the cap."""
-        return self._runtime.dispatcher.budgets.totals(self._scope)[0]
+        return 0 if self._around is None else self._runtime.dispatcher.budgets.totals(self._around.scope)[0]
 
     async def all(self, jobs: int) -> None:
         """Work the messages off; an error that every further message would meet too ends it."""
-        from ..dispatch.context import RunContext, StepContext, entered
+        from ..agents.runs import run_scope
 
+        if self._bounds.max_cost is None:
+            await self._work(jobs)
+            return
+        with run_scope(self._runtime, self._workflow.name, **self._bounds.arguments()) as around:
+            self._around = around
+            await self._work(1)
+            around.status = self._status()
+
+    async def _work(self, jobs: int) -> None:
         waiting = iter(self._messages)
 
         async def worker() -> None:
@@ -123,11 +132,17 @@ class _Batch:
                     return
                 await self._one(message, None if left is None else left / _PICO)
 
-        caps = () if self.cap is None else ((self._scope, self.cap),)
-        with entered(StepContext(run=RunContext(caps=caps))):
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(jobs, len(self._messages)) if self.cap is None else 1):
-                    group.create_task(worker())
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(jobs, len(self._messages))):
+                group.create_task(worker())
+
+    def _status(self) -> Status:
+        """How the run around all has ended."""
+        from ..agents.result import Status
+
+        if len(self.ended) < len(self._messages) or any(one.result is None for one in self.ended):
+            return Status.FAILED
+        return Status.PENDING if any(one.result and one.result.pending for one in self.ended) else Status.DONE
 
     async def _one(self, message: Message, left: float | None) -> None:
         started = time.monotonic()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from enum import IntEnum
 
+from .signals import received
+
 __all__ = ["ExitCode", "Verdict", "judge"]
 
 
@@ -17,6 +19,9 @@ class ExitCode(IntEnum):
         USAGE: A mistake in the command or the configuration.
         BUDGET: A cap is used up.
         PENDING: A person must act: approve, or go on with what was handed over to them.
+        HUNG_UP: The terminal has gone; this and the next two are 128 and the signal's number, as shells count.
+        INTERRUPTED: Ctrl-C.
+        TERMINATED: SIGTERM.
     """
 
     DONE = 0
@@ -24,7 +29,9 @@ class ExitCode(IntEnum):
     USAGE = 2
     BUDGET = 3
     PENDING = 4
+    HUNG_UP = 129
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 Verdict = tuple[ExitCode, str]
@@ -55,7 +62,8 @@ def judge(error: BaseException) -> Verdict:
     if isinstance(inner, TimeoutError):
         return ExitCode.FAILED, _folded(inner) if str(inner) else "something took too long"
     if isinstance(inner, KeyboardInterrupt):
-        return ExitCode.INTERRUPTED, "interrupted"
+        code = ExitCode(128 + received())
+        return code, code.name.lower().replace("_", " ")
     said = f"internal error: {type(inner).__name__}: {_folded(inner)} (pointsman --debug … shows where)"
     return ExitCode.FAILED, said
 

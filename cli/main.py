@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from .errors import ExitCode, judge
+from .signals import end_cleanly
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -65,6 +66,13 @@ class _Root(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            # Typer would end without a word.
+            raise typer.Abort from error
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in words[: _first_command(words)]
@@ -75,8 +83,8 @@ class _Root(TyperGroup):
             _usage(error)
             code = ExitCode.USAGE
         except typer.Abort:
-            typer.echo("error: interrupted", err=True)
-            code = ExitCode.INTERRUPTED
+            code, said = judge(KeyboardInterrupt())
+            typer.echo(f"error: {said}", err=True)
         except BrokenPipeError:
             # The reader of the pipe has gone; Python would complain once more while it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -136,4 +144,5 @@ def _root(
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    end_cleanly()
     app()

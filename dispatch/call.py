@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import time
 import weakref
@@ -18,6 +17,7 @@ from ..backends.usage.seen import StreamUsage
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.errors import ConfigError
 from ..configs.words import FailureKind
+from ..ledger.forks import End, at_end
 from ..ledger.rows import CallRow
 from .ask import Ask, one_line
 from .booking import Booking
@@ -52,6 +52,7 @@ _UNTOLD: Final = "unknown"
 _MOST_OUTPUT: Final = 4_000_000
 """Tokens of a stream, as they are reckoned while it is read: far more than any model writes, or a picture takes."""
 _GAVE_UP: Final = "the caller did not wait for the end"
+_OVER: Final = "the process ended"
 
 
 class ModelCall:
@@ -108,6 +109,7 @@ class ModelCall:
         self.row: CallRow | None = None
         # Popped by whoever ends the call: of two threads, one can.
         self._unended = [True]
+        self._over = False
         self.input: int | None = None
         self.unwanted = ""
         self.task: asyncio.Task[Any] | None = None
@@ -143,6 +145,7 @@ class ModelCall:
         """
         if not self._claimed():
             return
+        self._over = why == _OVER
         if self._process != os.getpid():
             # A forked child has a copy of what its parent is doing, and the parent sees to its end.
             return
@@ -166,6 +169,8 @@ class ModelCall:
 
     def _claim(self) -> None:
         if not self._claimed():
+            if self._over:
+                raise asyncio.CancelledError(_OVER)
             raise ConfigError("what a call ran on was closed before it ended: keep it open until all calls are over")
 
     @property
@@ -407,10 +412,9 @@ def _calls_under_way() -> list[ModelCall]:
             continue
 
 
-@atexit.register
+@at_end(End.CLOSE)
 def _at_exit() -> None:
-    """Registered after the ledger's own end, so it runs before that."""
-    close_all("the process ended")
+    close_all(_OVER)
 
 
 def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:

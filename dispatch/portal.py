@@ -12,11 +12,12 @@ import os
 import queue
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from ..configs.errors import PointsmanError
+from ..ledger.forks import End, at_end
 from ..tools.threads import THREADS
 from .forks import keep_for_good
 
@@ -25,7 +26,7 @@ __all__ = ["run", "stream"]
 T = TypeVar("T")
 
 _END_SECONDS: Final = 5.0
-"""How long work that was broken off may take to record what it cost before its caller goes on."""
+"""How long work that was broken off may take to record what it cost before its caller goes on, or the process ends."""
 
 
 class _Portal:
@@ -33,6 +34,8 @@ class _Portal:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.ending = False
+        self._ended = False
         self.loop = asyncio.new_event_loop()
         # Whatever runs sync code on this loop, LangChain and LangGraph too, never waits for a thread.
         self.loop.set_default_executor(THREADS)
@@ -40,10 +43,26 @@ class _Portal:
         self.thread.start()
 
     def _serve(self) -> None:
-        while not self.loop.is_closed():
+        while not self._ended:
             # asyncio lets these two out of the loop, after it has told whoever awaits the task that raised them.
             with suppress(SystemExit, KeyboardInterrupt):
                 self.loop.run_forever()
+
+    def end(self) -> None:
+        """Break off all that runs here, which records what it cost, and run nothing more."""
+        self.ending = True
+        self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._break_off()))
+        self.thread.join(_END_SECONDS)
+
+    async def _break_off(self) -> None:
+        broken = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in broken:
+            task.cancel()
+        if broken:
+            await asyncio.wait(broken)
+        await self.loop.shutdown_asyncgens()
+        self._ended = True
+        self.loop.stop()
 
     @property
     def here(self) -> bool:
@@ -71,12 +90,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+@at_end(End.BREAK_OFF)
+def _end() -> None:
+    if _portal is not None and not _portal.ending:
+        _portal.end()
+
+
+def _refuse_at_end() -> None:
+    """Stop a thread that wants something of a process that ends: Python itself stops daemons a moment later."""
+    if threading.current_thread().daemon:
+        threading.Event().wait()
+    raise PointsmanError("the process is ending and makes no more calls: make them before its end")
+
+
 def _opened() -> _Portal:
     global _portal
     with _lock:
         if _portal is None or _portal.loop.is_closed():
             _portal = _Portal()
         found = _portal
+    if found.ending:
+        _refuse_at_end()
     if found.here:
         raise PointsmanError(
             "a synchronous call inside async code would wait for itself: await its async form (ainvoke, arun, "
@@ -89,6 +123,7 @@ class _Work:
     """A task on the portal's loop, run in the context of the caller."""
 
     def __init__(self, portal: _Portal, work: Coroutine[Any, Any, T]) -> None:
+        self._portal = portal
         self._loop = portal.loop
         self._task: asyncio.Task[Any] | None = None
         self.done: Future[Any] = Future()
@@ -107,8 +142,19 @@ class _Work:
         else:
             self.done.set_result(ended.result())
 
+    def result(self) -> Any:
+        """Wait for what the task returns."""
+        try:
+            return self.done.result()
+        except CancelledError:
+            if self._portal.ending:
+                _refuse_at_end()
+            raise
+
     def break_off(self, *, wait: bool = True) -> None:
         """Cancel the task and give it time to end."""
+        if self._portal.ending:
+            return
         self._loop.call_soon_threadsafe(lambda: self._task.cancel() if self._task else None)
         if wait:
             with suppress(Exception):
@@ -134,7 +180,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
     task = _Work(portal, work)
     try:
-        found: T = task.done.result()
+        found: T = task.result()
         return found
     except BaseException:
         # Ctrl-C in the caller must also stop the work, or it would go on spending.
@@ -177,7 +223,7 @@ def stream(items: AsyncIterator[T]) -> Iterator[T]:
         while (item := _next(portal, handed)) is not _END:
             portal.loop.call_soon_threadsafe(room.release)
             yield item
-        work.done.result()
+        work.result()
     finally:
         if not portal.gone and not work.done.done():
             # A dropped iterator may be collected on any thread, the portal's among them.

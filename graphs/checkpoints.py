@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,8 +54,8 @@ class _Shared:
                 rest_before_forks(self)
                 self.connection = aiosqlite.Connection(self._open, iter_chunk_size=64)
                 try:
-                    await self.connection
-                except BaseException:
+                    await _to_its_end(self.connection)
+                except Exception:
                     self.connection = None
                     raise
             return self.connection
@@ -64,7 +64,7 @@ class _Shared:
         """Close the connection; one left open would keep the process alive."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            await connection.close()
+            await _to_its_end(connection.close())
             self._raw = None
 
     def _open(self) -> sqlite3.Connection:
@@ -106,6 +106,20 @@ class _Shared:
             self._raw.close()
         else:
             _unusable.add(self.path)
+
+
+async def _to_its_end(work: Awaitable[Any]) -> None:
+    """Await what opens or closes a connection, to its end when cancelled too: its thread tells the loop of it then."""
+
+    async def awaited() -> None:
+        await work
+
+    task = asyncio.ensure_future(awaited())
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 _shared: dict[tuple[asyncio.AbstractEventLoop, Path], _Shared] = {}

@@ -216,7 +216,7 @@ class Workflow:
 
     async def astream(self, task: str, **bounds: Any) -> AsyncIterator[Event]:
         """Run and yield each event as it happens: tokens, calls, steps, and last the result."""
-        events: asyncio.Queue[Event] = asyncio.Queue()
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
         loop, here = asyncio.get_running_loop(), threading.get_ident()
 
         def emit(event: Event) -> None:
@@ -224,19 +224,15 @@ class Workflow:
             if threading.get_ident() == here:
                 events.put_nowait(event)
             else:
-                loop.call_soon_threadsafe(events.put_nowait, event)
+                # The thread may outlive the loop, and then nobody listens any more.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(events.put_nowait, event)
 
         work = asyncio.create_task(self.arun(task, emit=emit, **bounds))
+        work.add_done_callback(lambda _: events.put_nowait(None))
         try:
-            while True:
-                coming = asyncio.create_task(events.get())
-                await asyncio.wait({coming, work}, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    coming.cancel()
-                    break
-                yield coming.result()
-            while not events.empty():
-                yield events.get_nowait()
+            while (event := await events.get()) is not None:
+                yield event
             yield Finished(await work)
         finally:
             work.cancel()

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-__all__ = ["Lock", "at_end", "begin_anew", "lock_of", "mind_the_end", "rest_before_forks"]
+__all__ = ["End", "Lock", "at_end", "begin_anew", "lock_of", "mind_the_end", "rest_before_forks"]
 
 _FORK_SECONDS = 5.0
 """How long a fork waits at most for a thread that is using the file: transactions take milliseconds."""
+_END_SECONDS = 15.0
+"""How long `os._exit` waits at most; a file that another process holds is waited for ten seconds."""
+
+_log = logging.getLogger(__name__)
+
+
+class End(IntEnum):
+    """What is done when a process ends, in this order.
+
+    Attributes:
+        BREAK_OFF: What still runs is broken off, and says itself what it cost.
+        CLOSE: What nobody has ended is closed.
+        WRITE: What there is to book and to write is written.
+    """
+
+    BREAK_OFF = 1
+    CLOSE = 2
+    WRITE = 3
 
 
 class Anew(Protocol):
@@ -69,8 +89,9 @@ _guard = threading.RLock()
 _locks: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()
 _beginners: weakref.WeakSet[Anew] = weakref.WeakSet()
 _resters: weakref.WeakSet[Resting] = weakref.WeakSet()
-_ends: list[Callable[[], None]] = []
-_minded: object = None
+_ends: list[tuple[End, Callable[[], None]]] = []
+_minded = False
+_leave = os._exit
 _taken: list[Lock] = []
 
 
@@ -110,39 +131,56 @@ def rest_before_forks(member: Resting) -> None:
         _resters.add(member)
 
 
-def at_end(end: Callable[[], None]) -> Callable[[], None]:
-    """Have a function called when the process ends by itself, and in a child of multiprocessing too.
+def at_end(part: End) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Have a function called when the process ends by itself, by `os._exit` too; it may be called twice.
 
     Args:
-        end: It may be called twice.
+        part: Which part of the end it is.
     """
-    atexit.register(end)
-    _ends.append(end)
-    return end
+
+    def register(end: Callable[[], None]) -> Callable[[], None]:
+        _ends.append((part, end))
+        return end
+
+    return register
 
 
 def mind_the_end() -> None:
-    """See to it that `at_end` holds in this process, if that takes anything; to be called before there is work."""
-    global _minded
-    process = sys.modules.get("multiprocessing.process")
-    if process is None or process.current_process() is _minded:
+    """See to it that `at_end` holds in this process; to be called before there is work.
+
+    Forked children mostly leave by `os._exit`, which calls nothing that is registered with `atexit`: those of
+    multiprocessing, of Celery, of RQ, and of whoever forks by hand.
+    """
+    global _minded, _leave
+    if _minded:
         return
-    _minded = process.current_process()
-    # A child of multiprocessing leaves by os._exit, after the finalizers of its own.
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None and process.parent_process() is not None:
-        util.Finalize(None, _end, exitpriority=0)
+    _minded = True
+    if os._exit is not _end_and_leave:
+        _leave, os._exit = os._exit, _end_and_leave
+
+
+def _end_and_leave(status: int) -> NoReturn:
+    if _minded:
+        # In a thread, so that what is stuck keeps no process alive; at the very end none starts, and all is done.
+        ending = threading.Thread(target=_end, name="pointsman-end", daemon=True)
+        with suppress(RuntimeError):
+            ending.start()
+            ending.join(_END_SECONDS)
+    _leave(status)
 
 
 def _end() -> None:
-    errors: list[Exception] = []
-    for end in _ends:
+    for _, end in sorted(_ends, key=lambda one: one[0]):
         try:
             end()
-        except Exception as error:  # noqa: BLE001 - the others must be called all the same
-            errors.append(error)
-    if errors:
-        raise errors[0]
+        except Exception:  # noqa: BLE001 - the others must be called all the same
+            _log.exception("at the end of the process")
+
+
+# The last to register is called first. The first finalizer has all of them run at exit: they hang up connections on
+# which calls are still under way.
+weakref.finalize(_end, int).detach()
+atexit.register(_end)
 
 
 def _before_fork() -> None:
@@ -178,7 +216,7 @@ def _in_parent() -> None:
 def _in_child() -> None:
     global _guard, _minded
     _guard = threading.RLock()
-    _minded = None
+    _minded = False
     _taken.clear()
     for member in [*_resters, *_beginners]:
         member.anew()

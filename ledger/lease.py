@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..configs.errors import ConfigError, PointsmanError
 from ..configs.ids import new_id
 from .clerk import Clerk
-from .forks import at_end, begin_anew, mind_the_end
+from .forks import End, at_end, begin_anew
 from .processes import this_process
 from .renewal import Renewal, Renewed, renew
 from .reservations import MOST, FileStore, Gone, Short
@@ -162,7 +162,6 @@ class LeaseStore:
         self, reservation: str, scopes: Mapping[str, int | None], amount: int, owner: str | None, *, sent: bool = False
     ) -> Short | None:
         """Reserve in every scope, or say which has not enough left; without an owner it is this process's."""
-        mind_the_end()
         if owner is not None:
             return self._unless_idle(scopes, lambda: self._file.reserve(reservation, scopes, amount, owner, sent=sent))
         if sent:
@@ -333,7 +332,7 @@ class LeaseStore:
 _stores: weakref.WeakSet[LeaseStore] = weakref.WeakSet()
 
 
-@at_end
+@at_end(End.WRITE)
 def _book_all() -> None:
     for store in list(_stores):
         # What cannot be booked is charged with its lease.

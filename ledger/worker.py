@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .forks import at_end, begin_anew
+from .forks import End, at_end, begin_anew
 
 __all__ = ["Worker"]
 
@@ -123,7 +123,7 @@ def _undo(done: Future[_T], undo: Callable[[_T], None]) -> None:
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
-@at_end
+@at_end(End.WRITE)
 def _finish_all() -> None:
     for worker in list(_workers):
         worker.finish()

@@ -19,7 +19,7 @@ from .access import Access
 from .chain import Head, read_head, seal, write_head
 from .coding import Table, Values
 from .connection import Connection
-from .forks import at_end, begin_anew, mind_the_end
+from .forks import End, at_end, begin_anew, mind_the_end
 from .redact import redact
 from .tables import CHAINED
 
@@ -265,7 +265,7 @@ class Writer:
 _running: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
-@at_end
+@at_end(End.WRITE)
 def _close_all() -> None:
     for writer in list(_running):
         try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -500,3 +502,98 @@ def test_what_failed_counts_against_the_cap_of_a_batch(pointsman: Run, desk: Pat
 
     with Ledger(desk / ".pointsman" / "ledger.db") as ledger:
         assert 0 < sum(ledger.run_cost(row.id)[0] for row in ledger.runs()) <= 0.3 * 10**12
+
+
+def test_the_cap_of_a_batch_holds_for_its_rows_when_they_are_taken_up(
+    pointsman: Run, desk: Path, vendors: Simulator
+) -> None:
+    dear = Usage(input=1000, output=1000)
+    told = Answer(tool_calls=(ToolCall("delete_account", {"user": "bob"}),), usage=dear)
+    vendors.scenario = Scenario(
+        rules=(
+            Rule(match=Match(contains_any_message="is deleted"), answer=Answer(text="done", usage=dear)),
+            Rule(answer=told),
+        )
+    )
+    (desk / "some.csv").write_text("text\n" + "delete account bob\n" * 6)
+    asked = json.loads(pointsman("run", "desk.py:clerk", "--batch", "some.csv", "--max-cost", "0.3", "--json").stdout)
+    waiting = [row["run"] for row in asked["rows"] if row["pending"]]
+    assert len(waiting) == 6
+    codes = [pointsman("resume", run, "--approve", "all").exit_code for run in waiting]
+    assert set(codes) == {0, 3}
+    from pointsman.ledger import Ledger
+
+    with Ledger(desk / ".pointsman" / "ledger.db") as ledger:
+        (around,) = [row for row in ledger.runs() if not row.parent]
+        assert 0 < sum(call.cost or 0 for call in ledger.calls()) <= around.max_cost
+        assert len(ledger.calls()) == len(ledger.calls(around.id, inner=True)) == len(vendors.log)
+        assert (around.max_cost, around.status, around.target) == (3 * 10**11, "pending", "clerk")
+        assert {row.parent for row in ledger.runs()} == {"", around.id}
+
+
+PROGRAM = "import signal; {}from pointsman.cli.main import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up"), (signal.SIGINT, 130, "interrupted")],
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["desk.py:helper", "good morning", "--max-cost", "1"],
+        ["desk.py:flow", "good morning", "--stream"],
+        ["desk.py:flow", "--batch", "some.csv", "--max-cost", "2"],
+        ["desk.py:helper", "--batch", "some.csv", "--jobs", "3"],
+    ],
+    ids=["agent", "stream", "batch under a cap", "batch"],
+)
+def test_a_signal_ends_a_run_cleanly_with_its_calls_booked(
+    desk: Path, vendors: Simulator, words: list[str], number: signal.Signals, code: int, said: str
+) -> None:
+    _ended_by(desk, vendors, words, number, code, said, at_once=3 if "--jobs" in words else 1)
+
+
+def test_a_signal_ends_a_run_cleanly_where_ctrl_c_is_ignored(desk: Path, vendors: Simulator) -> None:
+    before = "signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    _ended_by(desk, vendors, ["desk.py:helper", "hello"], signal.SIGTERM, 143, "terminated", before)
+
+
+def _ended_by(
+    desk: Path,
+    vendors: Simulator,
+    words: list[str],
+    number: signal.Signals,
+    code: int,
+    said: str,
+    before: str = "",
+    at_once: int = 1,
+) -> None:
+    """See how a run ends that gets a signal while its requests are at the provider."""
+    vendors.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
+    (desk / "some.csv").write_text("text\n" + "good morning\n" * 3)
+    command = [sys.executable, "-c", PROGRAM.format(before), "run", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:
+        try:
+            until = time.monotonic() + 240
+            while len(vendors.log) < at_once and ran.poll() is None and time.monotonic() < until:
+                time.sleep(0.02)
+            ran.send_signal(number)
+            _, errors = ran.communicate(timeout=240)
+        finally:
+            ran.kill()
+    assert ran.returncode == code, errors
+    assert [line for line in errors.splitlines() if "error" in line] == [f"error: {said}"]
+    from pointsman.ledger import Ledger
+    from pointsman.ledger.budgets import Budgets
+
+    with Ledger(desk / ".pointsman" / "ledger.db") as ledger:
+        calls, runs = ledger.calls(), ledger.runs()
+    assert [call.failure for call in calls] == ["cancelled"] * at_once
+    assert {(run.status, run.ended is not None) for run in runs} == {("failed", True)}
+    budgets = Budgets(desk / ".pointsman" / "ledger.db")
+    try:
+        day = f"day:{time.strftime('%Y-%m-%d', time.gmtime(calls[0].at))}"
+        assert budgets.totals(day)[1] == 0
+    finally:
+        budgets.close()

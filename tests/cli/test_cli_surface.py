@@ -42,7 +42,8 @@ def test_help_loads_nothing_but_typer_and_few_modules() -> None:
     assert not [name for name in loaded if name.split(".")[0] in HEAVY]
     assert len(loaded) < 200
     assert [name for name in loaded if name.startswith("pointsman.")] == [
-        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.main", "pointsman.configs", "pointsman.configs.lazy",
+        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.main", "pointsman.cli.signals", "pointsman.configs",
+        "pointsman.configs.lazy",
     ]  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def test_errors_end_with_the_code_of_their_family() -> None:
     assert judge(BackendError(FailureKind.OVERLOADED, "busy"))[0] is ExitCode.FAILED
     assert judge(ToolFailed("no"))[0] is ExitCode.FAILED
     assert judge(TimeoutError())[0] is ExitCode.FAILED
-    assert judge(KeyboardInterrupt())[0] is ExitCode.INTERRUPTED
+    assert judge(KeyboardInterrupt()) == (ExitCode.INTERRUPTED, "interrupted")
     assert judge(ExceptionGroup("two", [ConfigError("first"), ValueError("second")])) == (ExitCode.USAGE, "first")
 
 

@@ -290,6 +290,53 @@ def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(simulato
         budgets.close()
 
 
+@pytest.mark.parametrize("leave", ["", "os._exit(0)"])
+@pytest.mark.parametrize("loop", ["portal", "own"])
+def test_calls_under_way_in_threads_as_the_process_ends_are_booked_once_each_and_quietly(
+    simulator: Simulator, tmp_path: Path, loop: str, leave: str
+) -> None:
+    simulator.scenario = HANGING
+    script = f"""
+        import asyncio, os, threading, time
+        from pathlib import Path
+        from pointsman.configs.loader import load
+        from pointsman.dispatch import call
+        from pointsman.dispatch.dispatcher import Dispatcher
+        from pointsman.dispatch.model import RoutedChatModel
+
+        environ = {{"OPENAI_API_KEY": "not-a-real-key",
+                   "POINTSMAN_PROVIDERS__OPENAI__BASE_URL": {simulator.url("openai")!r}}}
+        home = Dispatcher(load(Path({str(tmp_path)!r}), environ=environ, flags={{"routing.budgets": {{"day": 1}}}}))
+        model = RoutedChatModel(kind="transform", prefer="openai/gpt-5.4-mini", dispatcher=home)
+
+        def work():
+            while True:
+                model.invoke("What?") if {loop!r} == "portal" else asyncio.run(model.ainvoke("What?"))
+
+        for _ in range(5):
+            threading.Thread(target=work, daemon=True).start()
+        until = time.monotonic() + 200
+        while len(call._under_way) < 5 and time.monotonic() < until:
+            time.sleep(0.01)
+        {leave}
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=240, capture_output=True, text=True
+    )
+    assert ran.stderr == ""
+    (path,) = tmp_path.rglob("ledger.db")
+    with Ledger(path) as ledger:
+        rows = ledger.calls()
+    assert [row.failure for row in rows] == ["cancelled"] * 5
+    assert len({(row.decision, row.attempt) for row in rows}) == 5
+    budgets = Budgets(path)
+    try:
+        day = f"day:{time.strftime('%Y-%m-%d', time.gmtime(rows[0].at))}"
+        assert budgets.totals(day) == (sum(row.cost or 0 for row in rows), 0)
+    finally:
+        budgets.close()
+
+
 @pytest.mark.parametrize("kind", ["overloaded", "rate_limit", "auth", "bad_request", "server_error"])
 async def test_a_provider_that_answers_with_an_error_is_paid_nothing(
     dispatcher: Make, simulator: Simulator, kind: Any

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -184,7 +186,109 @@ def test_a_thousand_calls_and_streams_leave_no_thread_behind(ends: Ends) -> None
 
 
 def test_importing_starts_nothing() -> None:
-    import subprocess
-
     code = "import threading, pointsman.dispatch.portal; print(threading.active_count())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+ENDING = """
+    import asyncio, atexit, os, sys, threading, time
+    from pointsman.dispatch import portal
+
+    # Nobody has to wait so long for what ends when it is told to.
+    portal._END_SECONDS = 3600.0
+    started = threading.Semaphore(0)
+
+    async def words():
+        try:
+            for number in range(10**9):
+                yield number
+                await asyncio.sleep(0)
+        finally:
+            await asyncio.sleep(0.01)
+            os.write(1, b"paid\\n")
+
+    async def call():
+        started.release()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            os.write(1, b"paid\\n")
+
+    def leave():
+        if sys.argv[1] == "exit":
+            sys.exit(0)
+        if sys.argv[1] == "error":
+            raise ValueError("mine")
+        os._exit(0) if sys.argv[1] == "os._exit" else None
+"""
+
+
+def _ended(code: str, how: str) -> tuple[str, str]:
+    """What a program says that must end by itself, soon."""
+    whole = textwrap.dedent(ENDING) + textwrap.dedent(code)
+    ran = subprocess.run([sys.executable, "-c", whole, how], capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == (how == "error")
+    return ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize("how", ["exit", "error", "end", "os._exit"])
+def test_a_process_ends_at_once_with_streams_still_held_and_each_says_what_it_cost(how: str) -> None:
+    code = """
+        from pointsman.ledger.forks import mind_the_end
+        mind_the_end()
+        held = [portal.stream(words()) for _ in range(20)]
+        for stream in held:
+            next(stream)
+        leave()
+    """
+    said, errors = _ended(code, how)
+    assert said == "paid\n" * 20
+    mine = ["ValueError: mine"] if how == "error" else []
+    assert (errors.count("Traceback"), errors.splitlines()[-1:]) == (len(mine), mine)
+
+
+def test_threads_with_calls_under_way_do_not_hold_up_the_end_and_say_nothing() -> None:
+    code = """
+        def work():
+            while True:
+                portal.run(call())
+
+        def reads():
+            for _ in portal.stream(words()):
+                pass
+
+        for target in [work, reads] * 4:
+            threading.Thread(target=target, daemon=True).start()
+        for _ in range(4):
+            started.acquire()
+        portal.run(asyncio.sleep(0))
+    """
+    said, errors = _ended(code, "end")
+    assert (4 <= said.count("paid\n") <= 8, errors) == (True, "")
+
+
+def test_what_asks_for_a_call_after_the_end_is_told_and_not_left_waiting() -> None:
+    code = """
+        from pointsman.configs.errors import PointsmanError
+        from pointsman.ledger import forks
+
+        def late():
+            anew = lambda: next(portal.stream(words()))
+            for ask in (lambda: portal.run(asyncio.sleep(0)), lambda: next(stream), anew):
+                try:
+                    while True:
+                        ask()
+                except PointsmanError as error:
+                    print(str(error).partition(":")[0])
+            stream.close()
+
+        # Called last, since it is registered first.
+        atexit.unregister(forks._end)
+        atexit.register(late)
+        atexit.register(forks._end)
+        stream = portal.stream(words())
+        next(stream)
+    """
+    said, errors = _ended(code, "end")
+    assert (said, errors) == ("paid\n" + "the process is ending and makes no more calls\n" * 3, "")

@@ -9,6 +9,7 @@ import pytest
 from pointsman import Agent, PointsmanError, Workflow, tool
 from pointsman.agents.errors import RunTimeout, StepLimit, TurnLimit
 from pointsman.agents.result import RunResult
+from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.context import current
@@ -232,3 +233,18 @@ def test_an_agent_of_ones_own_class_stays_of_that_class_in_a_workflow(runtime: M
 def test_a_twin_has_a_graph_of_its_own(runtime: Make) -> None:
     agent = Agent("a", tier="economy").on(runtime())
     assert agent.on(runtime()).graph is not agent.graph
+
+
+def test_a_run_inside_others_that_is_taken_up_by_itself_keeps_within_the_caps_around_it(
+    runtime: Make, simulator: Simulator
+) -> None:
+    flow, home = _deleting(simulator), runtime()
+    with run_scope(home, "outermost", max_cost=0.5) as outermost, run_scope(home, "free"):
+        stopped = flow.run("Delete order 7", max_cost=2, runtime=home)
+    assert stopped.status == "pending"
+    # Others have spent nearly all of it meanwhile.
+    budgets = home.dispatcher.budgets
+    budgets.settle(budgets.reserve({outermost.scope: None}, 499_000_000_000), 499_000_000_000)
+    with pytest.raises(BudgetExceeded, match=outermost.id):
+        flow.resume(stopped.run, _approve(stopped), runtime=home)
+    assert 0 < home.ledger.run_cost(stopped.run)[0] <= stopped.cost * 10**12 + 1

@@ -138,3 +138,36 @@ def test_forked_children_and_their_parent_all_keep_what_they_write(
     )
     assert ran.stdout == f"{[0] * children}\n", ran.stderr
     assert count(tmp_path) == rows
+
+
+def test_whoever_is_cancelled_while_the_file_is_opened_leaves_no_thread_that_complains(
+    tmp_path: Path, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", complaints.append)
+    other = sqlite3.connect(tmp_path / "checkpoints.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    before = set(threading.enumerate())
+
+    async def use() -> None:
+        async with checkpoints(tmp_path, []) as saver:
+            await put(saver, "a", 1)
+
+    async def cancelled() -> None:
+        using = asyncio.create_task(use())
+        # Its thread waits for the file by then.
+        while len(set(threading.enumerate()) - before) < 3:
+            await asyncio.sleep(0.01)
+        using.cancel()
+        await asyncio.wait([using])
+
+    def run() -> None:
+        threading.Timer(0.5, other.close).start()
+        asyncio.run(cancelled())
+        for thread in set(threading.enumerate()) - before - {threading.current_thread()}:
+            thread.join(60)
+
+    ends(run)
+    assert complaints == []
+    asyncio.run(use())
+    assert count(tmp_path) == 1

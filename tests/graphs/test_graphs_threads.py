@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pointsman import Agent, Workflow, tool
+from pointsman.agents import threads
 from pointsman.agents.result import RunResult
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
@@ -138,23 +139,80 @@ def test_threads_of_runs_that_go_on_at_the_same_time_are_never_mixed_up(
     assert [len(home.ledger.calls(result.run)) for result in results] == [12] * len(together)
 
 
-def test_threads_outside_a_run_belong_to_none_and_find_threading_as_it_was(
-    runtime: Make, simulator: Simulator, pool: ThreadPoolExecutor
+@pytest.mark.parametrize("begun", ["thread", "task"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_run_has_started_belongs_to_it_when_it_is_over_with_all_that_it_starts_then(
+    runtime: Make, simulator: Simulator, pool: ThreadPoolExecutor, way: str, begun: str
 ) -> None:
+    simulator.scenario = LOOKING
+    home, errors, over = runtime(), list[BaseException](), threading.Event()
+    inner = Agent("inner", tier="economy", max_output=50).on(home)
+    inner.invoke("What now?")
+
+    def work() -> None:
+        try:
+            for _ in range(200):
+                inner.invoke("What now?")
+        except BaseException as error:
+            errors.append(error)
+
+    def later() -> None:
+        over.wait(240)
+        _through(way, work, pool)
+
+    async def waits() -> None:
+        await asyncio.to_thread(over.wait, 240)
+        await asyncio.to_thread(_through, way, work, pool)
+
+    loop = asyncio.new_event_loop()
+    with run_scope(home, "one", max_cost=0.001) as one:
+        if begun == "thread":
+            thread = threading.Thread(target=later)
+            thread.start()
+        else:
+            task = loop.create_task(waits())
+    over.set()
+    thread.join() if begun == "thread" else loop.run_until_complete(task)
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    (refused,) = errors
+    assert isinstance(refused, BudgetExceeded)
+    assert {call.run for call in home.ledger.calls()} == {"", one.id}
+    assert 0 < home.ledger.run_cost(one.id)[0] <= 10**9
+
+
+def test_threads_outside_a_run_belong_to_none(runtime: Make, simulator: Simulator, pool: ThreadPoolExecutor) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="as it was"))])
-    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
     home, seen = runtime(), list[str]()
     with run_scope(home, "one") as one, ThreadPoolExecutor(1) as inside:
         inside.submit(lambda: seen.append(current().run.id)).result()
         with run_scope(home, "two"):
-            assert threading.Thread.start is not start
+            pass
         # Another caller's thread, while the run goes on.
         outside = threading.Thread(target=lambda: seen.append(current().run.id))
         contextvars.Context().run(outside.start)
         outside.join()
         contextvars.Context().run(lambda: inside.submit(lambda: seen.append(current().run.id)).result())
     assert seen == [one.id, "", ""]
-    assert (threading.Thread.start, ThreadPoolExecutor.submit) == (start, submit)
+    after = threading.Thread(target=lambda: seen.append(current().run.id))
+    after.start()
+    after.join()
+    with ThreadPoolExecutor(1) as own:
+        own.submit(lambda: seen.append(current().run.id)).result()
+    assert seen[3:] == ["", ""]
+
+
+def test_whoever_puts_back_what_was_there_before_loses_no_later_run(runtime: Make) -> None:
+    home, seen = runtime(), list[str]()
+    with run_scope(home, "one"):
+        pass
+    ours = threading.Thread.start
+    threading.Thread.start = threads._start  # type: ignore[method-assign]
+    with run_scope(home, "two") as two:
+        thread = threading.Thread(target=lambda: seen.append(current().run.id))
+        thread.start()
+        thread.join()
+    assert (seen, threading.Thread.start) == ([two.id], ours)
 
 
 def test_whoever_wraps_threads_during_a_run_keeps_working_after_it(runtime: Make, monkeypatch: Any) -> None:
@@ -190,3 +248,38 @@ async def test_a_stream_hears_of_calls_that_a_thread_of_a_tool_makes(
     events = [event async for event in flow.astream("Go", runtime=home)]
     assert sum(isinstance(event, Called) for event in events) == 12
     assert isinstance(events[-1], Finished)
+
+
+@pytest.mark.parametrize("left", ["cancelled", "closed"])
+async def test_a_stream_that_is_left_leaves_no_task_behind(runtime: Make, simulator: Simulator, left: str) -> None:
+    simulator.scenario = LOOKING
+    home, reached = runtime(), asyncio.Event()
+
+    @tool(effect="read", name="look")
+    async def waits(at: str) -> str:
+        """Look."""
+        reached.set()
+        await asyncio.Event().wait()
+        return "seen"
+
+    flow = Workflow("waiting", [Agent("outer", tier="economy", tools=[waits], max_output=50)])
+    before = asyncio.all_tasks()
+
+    async def read() -> None:
+        stream = flow.astream("Go", runtime=home)
+        async for _ in stream:
+            if left == "closed":
+                await stream.aclose()  # type: ignore[attr-defined]
+                return
+
+    reading = asyncio.create_task(read())
+    if left == "cancelled":
+        await reached.wait()
+        reading.cancel()
+    await asyncio.wait([reading])
+    del reading
+    # What was cancelled has had its turn by now.
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    (run,) = home.ledger.runs()
+    assert (run.status, run.ended is not None) == ("failed", True)

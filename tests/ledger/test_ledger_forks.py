@@ -19,7 +19,7 @@ COMMON = """
     import os, signal, sys, threading, time
     from pathlib import Path
     from pointsman.configs.errors import PointsmanError
-    from pointsman.ledger import lease, writer
+    from pointsman.ledger import forks, lease, writer
     from pointsman.ledger.budgets import LASTING, BudgetExceeded, Budgets
     from pointsman.ledger.ledger import Ledger
     from pointsman.ledger.rows import CallRow, EffectRow
@@ -257,6 +257,60 @@ def test_a_child_of_multiprocessing_that_ends_by_itself_has_written_and_booked_a
     assert totals(path) == (2 * 30 * 5 + 1, 0)
 
 
+@pytest.mark.parametrize("leave", ["main", "thread", "grandchild", "held"])
+def test_a_process_that_leaves_by_os_exit_has_written_and_booked_all(path: Path, script: Script, leave: str) -> None:
+    # So end the children of Celery and RQ, and of whoever forks by hand.
+    code = """
+        writer._GROUP_SECONDS = 600.0
+        lease._PERIOD_SECONDS = 3600.0
+        ledger, budgets = Ledger(path), Budgets(path)
+        leave = sys.argv[2]
+
+        def work(name):
+            for number in range(30):
+                ledger.record(row(f"{name}.{number}"))
+                call(budgets, 5)
+
+        def child():
+            work("child")
+            if leave == "thread":
+                threading.Thread(target=os._exit, args=(0,)).start()
+                signal.pause()
+            if leave == "grandchild":
+                ended(forked(lambda: work("grandchild")))
+            if leave == "held":
+                # Somebody has a lock that the end needs.
+                with ledger._writer._guard:
+                    threading.Thread(target=os._exit, args=(0,)).start()
+                    time.sleep(0.05)
+                signal.pause()
+
+        ended(forked(child))
+        work("parent")
+        os._exit(0)
+    """
+    script(program(code), path, leave)
+    names = ["child", "parent", *(["grandchild"] if leave == "grandchild" else [])]
+    assert ids(path) == Counter(f"{name}.{number}" for name in names for number in range(30))
+    assert totals(path) == (len(names) * 30 * 5, 0)
+
+
+def test_os_exit_waits_for_nothing_that_is_stuck_and_leaves_at_once_where_nothing_was_done(
+    path: Path, script: Script
+) -> None:
+    code = """
+        forks._END_SECONDS = 0.2
+        ledger = Ledger(path)
+        ledger.record(row("parent"))
+        forks.at_end(lambda: (os.write(1, b"asked\\n"), threading.Event().wait()))
+        ended(forked(lambda: None))
+        ended(forked(lambda: ledger.record(row("child"))))
+        ledger.flush()
+        os._exit(0)
+    """
+    assert script(program(code), path) == "asked\n" * 2
+
+
 def test_a_child_that_waits_for_its_cap_is_woken_by_its_own_calls(path: Path, script: Script) -> None:
     code = """
         import asyncio
@@ -379,6 +433,7 @@ def test_a_fork_does_not_wait_for_another_process_that_holds_the_file(path: Path
         ended(forked(lambda: None))
         assert time.monotonic() - began < 5
         assert waits.is_alive()
+        forks._END_SECONDS = 0.0
         os._exit(0)
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
