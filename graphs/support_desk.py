@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import hashlib
 import operator
 import threading
@@ -21,6 +20,7 @@ from ..agents.runs import hand_over
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..configs.evidence import Evidence, render_evidence
+from ..configs.rows import read_rows
 from ..configs.words import Risk, StepKind, Tier, Trust
 from ..dispatch.catalogue import NO_KEY
 from ..dispatch.context import entered
@@ -344,11 +344,7 @@ class _Rooms:
 
 
 def _labels(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8", newline="") as rows:
-            labels = sorted({row["label"] for row in csv.DictReader(rows)})
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise ConfigError("expected a CSV in UTF-8 with the columns text and label", file=path) from error
+    labels = sorted({row.fields["label"] for row in read_rows(path, ["text", "label"])})
     if len(labels) < 2:
         raise ConfigError("there must be examples of at least two intents", file=path)
     return labels
