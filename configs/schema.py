@@ -44,6 +44,11 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str | int | float | bool) else value
 
 
+def _as_off(value: Any) -> Any:
+    """YAML 1.1 reads a bare ``off`` as a truth value."""
+    return "off" if value is False else value
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -280,7 +285,7 @@ class CachePolicy(_Frozen):
             such; None for never.
     """
 
-    mode: Literal["off", "exact", "similar"] = "off"
+    mode: Annotated[Literal["off", "exact", "similar"], BeforeValidator(_as_off)] = "off"
     ttl: float = Field(default=3600.0, gt=0)
     threshold: float = Field(default=0.95, gt=0, le=1)
     max_bytes: int = Field(default=64 * 1024 * 1024, gt=0)

@@ -441,3 +441,10 @@ def test_the_packages_names_are_sorted_and_come_lazily() -> None:
     assert dir(configs) == configs.__all__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         configs.nothing  # noqa: B018 - the access is the test
+
+
+@pytest.mark.parametrize("written", ["off", "Off", "no", "false", '"off"'])
+def test_the_cache_can_be_switched_off_in_plain_yaml(tmp_path: Path, written: str) -> None:
+    (tmp_path / "routing.yaml").write_text(f"routing:\n  cache: {{mode: {written}, ttl: 60}}\n")
+
+    assert load(tmp_path, environ={}).routing.cache.mode == "off"
