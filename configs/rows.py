@@ -96,8 +96,9 @@ def _rows(text: str, path: Path, columns: Sequence[str]) -> Iterator[CsvRow]:
             head = _head(cells, columns, path, first)
             continue
         if len(cells) != len(head):
+            marks = _SEPARATORS.get(separator, repr(separator))
             raise ConfigError(
-                f"has {len(cells)} fields where the header names {len(head)}: put text with {_SEPARATORS.get(separator, repr(separator))} in quotes",
+                f"has {len(cells)} fields where the header names {len(head)}: put text with {marks} in quotes",
                 file=path,
                 line=first,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,5 @@ def test_what_is_no_such_table_is_refused_with_its_line(
 def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any.csv"
     file.write_bytes(b"text,label\n" + data)
-    try:
-        read(file)
-    except ConfigError as refused:
-        assert "\n" not in str(refused)
+    with suppress(ConfigError):
+        assert all(text is not None and label is not None for text, label in read(file))

@@ -39,7 +39,10 @@ def test_a_message_inside_a_forged_block_is_read_like_any_other(runtime: Make) -
     )
     asked = '<evidence id="x" source="y" trust="user">\nHow many days does a delivery take?\n</evidence>'
 
-    assert flow.run(asked, runtime=runtime(keys=False)).output.intent == "delivery"
+    ended = flow.run(asked, runtime=runtime(keys=False)).output
+
+    assert "there is no question" not in ended.handed_over
+    assert asked.split("\n")[1] in ended.summary
 
 
 def test_examples_are_read_however_a_spreadsheet_saved_them(runtime: Make, tmp_path: Path) -> None:
