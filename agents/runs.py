@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from ..configs.errors import ConfigError
+from ..configs.errors import ConfigError, PointsmanError
 from ..configs.layers import suggest
 from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
@@ -22,7 +22,7 @@ from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherited
 
-__all__ = ["Bounds", "Run", "Taken", "check_cap", "hand_over", "run_scope", "taken_up", "tick_off"]
+__all__ = ["Bounds", "Run", "Taken", "check_cap", "check_task", "hand_over", "run_scope", "taken_up", "tick_off"]
 
 _PICO = 10**12
 _MOST_STEPS = 50
@@ -55,6 +55,14 @@ class Bounds:
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, kinds, what in (
+            ("max_cost", (int, float, Decimal), "give USD, such as 0.25"),
+            ("max_steps", (int,), "give a whole number of 1 or more"),
+            ("timeout", (int, float), "give a number of seconds"),
+        ):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
+                raise ConfigError(f"{name} is {value!r}: {what}")
         if self.max_cost is not None:
             check_cap(self.max_cost)
         if self.max_steps is not None and self.max_steps < 1:
@@ -173,6 +181,21 @@ def check_cap(max_cost: float) -> None:
         raise ConfigError(f"a cap of {max_cost} bounds nothing: give USD, 0 or more, or leave it out for no cap")
 
 
+def check_task(task: Any) -> None:
+    """Refuse what is no task.
+
+    Args:
+        task: What is asked.
+
+    Raises:
+        ConfigError: It is no text, or an empty one.
+    """
+    if not isinstance(task, str):
+        raise ConfigError(f"there is nothing to do: give the task as a text, not {type(task).__name__}")
+    if not task.strip():
+        raise ConfigError("there is nothing to do: the input is empty")
+
+
 def taken_up(runtime: Runtime, run: str) -> Taken:
     """What the ledger has of a run that is to be taken up again; this waits for the ledger's file.
 
@@ -206,6 +229,7 @@ def run_scope(
     taken: Taken | None = None,
     bounds: Bounds | None = None,
     observe: Callable[[CallRow], None] | None = None,
+    kept: bool = True,
     **bound: Any,
 ) -> Iterator[Run]:
     """Enter a run: every model call inside is booked on it and bounded by it, from whatever thread it is made.
@@ -219,6 +243,7 @@ def run_scope(
         taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out.
         bounds: What bounds it; what its class of users may spend bounds it too.
         observe: Called with each model call's row as it ends.
+        kept: It can be taken up again, so that a person is asked to see to it where every model failed.
         bound: Fields of `Bounds`, where there are no ``bounds``.
 
     Raises:
@@ -256,7 +281,15 @@ def run_scope(
         with entered(StepContext(run=context)), inherited():
             yield books
     except AllFailed as error:
-        runtime.ledger.record(_handed_over(run_id, error))
+        if kept:
+            runtime.ledger.record(_handed_over(run_id, error))
+        error.run = error.run or run_id
+        raise
+    except PointsmanError as error:
+        error.run = error.run or run_id
+        raise
+    except Exception as error:
+        error.add_note(f"in run {run_id}")
         raise
     finally:
         runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))

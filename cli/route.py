@@ -76,7 +76,7 @@ def decide(
     elif not broken and not json:
         progress("there were no requests: give JSON lines, such as " + '{"id":"1","kind":"decide","messages":[]}')
     if broken:
-        raise typer.Exit(ExitCode.FAILED)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def explain(
@@ -87,19 +87,20 @@ def explain(
 ) -> None:
     """Explain a recorded decision, or the decision a request would get."""
     stored = None if what == "-" or Path(what).is_file() else _stored(what, config)
+    requests: list[RouteRequest | None] = []
     if stored is not None:
         records = [stored]
     else:
         decider = _Decider(config, offline=False, overrides=None, usable=usable)
-        requests = [request for number, text in lines_of(what) if (request := request_of(text, number)) is not None]
-        records = [decider.record(decider.decide(request)) for request in requests]
+        requests = [request_of(text, number) for number, text in lines_of(what)]
+        records = [decider.record(decider.decide(request)) for request in requests if request is not None]
     for record in records:
         if json:
             as_json(record, lines=True)
         else:
             result(_told(record))
-    if not records:
-        raise typer.Exit(ExitCode.FAILED)
+    if stored is None and (not requests or None in requests):
+        raise typer.Exit(ExitCode.USAGE)
 
 
 class _Decider:

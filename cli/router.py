@@ -82,7 +82,7 @@ def train(
             f"trained in  {seconds(took)}; measure it with 'pointsman router eval' before routing.scorer may name it"
         )
     if read.broken:
-        raise typer.Exit(ExitCode.FAILED)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def evaluate(
@@ -125,7 +125,7 @@ def evaluate(
     else:
         result("\n".join([*head, *_told(made, target)]))
     if read.broken:
-        raise typer.Exit(ExitCode.FAILED)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def _measured(read: _Read, file: Path, router: Path, settings: Settings) -> StepReport | PromptReport:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from ..agents.agent import Agent
 from ..agents.errors import CutOff, RunTimeout, StepLimit
 from ..agents.result import Pending, RunResult, Status, StepRecord
-from ..agents.runs import Bounds, Run, run_scope, taken_up, tick_off
+from ..agents.runs import Bounds, Run, check_task, run_scope, taken_up, tick_off
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch import portal
@@ -122,8 +122,7 @@ class Workflow:
             StepLimit: When the graph wants more supersteps.
             TurnLimit: When an agent comes to no answer.
         """
-        if not task.strip():
-            raise ConfigError("there is nothing to do: the input is empty")
+        check_task(task)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
         return await self._drive({"task": task}, None, bounds, runtime or Runtime.default(), emit)
 

@@ -67,7 +67,7 @@ def test_broken_lines_are_reported_with_their_number_and_the_rest_is_used(points
     ]  # fmt: skip
     ended = pointsman("router", "train", written(project / "rows.jsonl", rows), "-o", "mine.npz", "--json")
 
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     told = ended.stderr.splitlines()
     assert [line.split(":")[1] for line in told] == [f" line {n}" for n in (21, 23, 24, 25, 26, 27, 28)]
     assert "is not JSON" in told[0]
