@@ -69,7 +69,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
         task: What it does, for the routing rules (``classify``, ``code``, ``vision``, …).
         kind: What its steps are for. Left out, its reach tells: no tools ``transform`` (``decide`` where it asks for
             the frontier tier), tools that only read ``gather``, any other tools ``act``.
-        tools: Functions made with `pointsman.tool`, LangChain tools, or names in the tool registry.
+        tools: Functions made with `pointsman.tool`, LangChain tools, or names in the tool registry. A plain LangChain
+            tool counts as ``destructive`` until `pointsman.declare` says what it does.
         output: Pydantic model its answer must fit.
         examples: Field of the output -> CSV (``text,label``) with labelled examples.
         reversible: Whether what its tools do can be taken back.

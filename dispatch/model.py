@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field
 
 from ..configs.words import Effect, StepKind, Tier
+from ..routing.messages import estimate_tokens
 from ..tools.base import effect_of, only_reads
 from . import portal
 from .ask import Ask
@@ -90,7 +92,7 @@ class RoutedChatModel(BaseChatModel):
         """Bind tools with their effects.
 
         A schema given for structured output, and a tool that carries no function, stand for the answer and can do
-        nothing; any other tool without a declared effect counts as destructive.
+        nothing; any other tool without a declared effect counts as destructive: `pointsman.declare` gives it one.
         """
         is_output = _OUTPUT_MARK in kwargs
         effects = [None if is_output else effect_of(tool) for tool in tools]
@@ -104,6 +106,10 @@ class RoutedChatModel(BaseChatModel):
             output=outputs[0] if outputs else None,
             **kwargs,
         )
+
+    def get_num_tokens(self, text: str) -> int:
+        """Estimate how many tokens a text is, rounded up; whose tokenizer it will meet, only a call decides."""
+        return super().get_num_tokens(text) if self.custom_get_token_ids else math.ceil(estimate_tokens(text))
 
     def _ask(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Ask:
         options.pop(_OUTPUT_MARK, None)

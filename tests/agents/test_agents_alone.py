@@ -165,3 +165,33 @@ def test_a_failure_of_a_tools_own_code_says_in_which_run(simulated: Make, simula
         Agent("one", instructions="Look.", tools=[look]).run("look", runtime=simulated())
     assert not isinstance(ended.value, PointsmanError)
     assert any(note.startswith("in run ") for note in ended.value.__notes__)
+
+
+def test_every_chat_model_counts_tokens_without_a_tokenizer_to_fetch() -> None:
+    from langchain_core.messages import HumanMessage
+    from pointsman import RoutedChatModel
+    from pointsman.backends.ondevice import OnDeviceChatModel
+    from pointsman.backends.scripted import ScriptedChatModel
+
+    for model in (RoutedChatModel(), OnDeviceChatModel(), ScriptedChatModel(replies=["a"])):
+        assert 3 <= model.get_num_tokens("How long does delivery take?") <= 12
+        assert model.get_num_tokens("") == 0
+        assert model.get_num_tokens("half a pair \ud83d") > 0
+        assert model.get_num_tokens_from_messages([HumanMessage("Hello"), HumanMessage("there")]) >= 4
+
+
+def test_a_plain_langchain_tool_counts_as_destructive_until_it_is_declared() -> None:
+    from langchain_core.tools import tool as plain_tool
+    from pointsman import declare
+    from pointsman.configs.words import Effect
+
+    @plain_tool
+    def search(query: str) -> str:
+        """Search the archive."""
+        return query
+
+    undeclared = Agent("one", tools=[search], kind="gather").request()
+    declared = Agent("one", tools=[declare(search, effect="read")], kind="gather").request()
+
+    assert undeclared.effects == (Effect.DESTRUCTIVE,)
+    assert declared.effects == (Effect.READ,)
