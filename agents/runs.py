@@ -14,9 +14,11 @@ from typing import Any
 
 from ..configs.errors import ConfigError, PointsmanError
 from ..configs.layers import suggest
+from ..configs.loader import OFFLINE
 from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
+from ..dispatch.offline import SIMULATED
 from ..ledger.rows import CallRow, HandoffRow, RunRow
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
@@ -140,7 +142,7 @@ class Run:
             decisions=decisions,
             calls=calls,
             pending=tuple(pending),
-            notes=tuple(notes),
+            notes=(*notes, SIMULATED) if self.runtime.settings.offline else tuple(notes),
         )
 
 
@@ -208,7 +210,9 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
     """
     row = runtime.ledger.run(run)
     if row is None:
-        raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them")
+        kept = runtime.settings.state / OFFLINE / "ledger.db"
+        simulated = ", and with --offline those that were simulated" if kept.exists() else ""
+        raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them{simulated}")
     calls = runtime.ledger.calls(run, inner=True)
     scope = _scope(run)
     spent = sum(call.cost or 0 for call in calls)

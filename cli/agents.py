@@ -9,6 +9,7 @@ import typer
 
 from . import options
 from .screen import aligned, as_json, result, short
+from .simulated import is_simulated, named
 
 if TYPE_CHECKING:
     from ..agents.runtime import Runtime
@@ -41,7 +42,7 @@ def agents(
         as_json(found)
         return
     rows = [
-        (a["name"], a["task"], a["kind"], a["risk"], a["tier"], a["model"] or "none", short(a["why"], 100))
+        (a["name"], a["task"], a["kind"], a["risk"], a["tier"], named(a["model"] or "none"), short(a["why"], 100))
         for a in found
     ]
     result(aligned(rows, ("agent", "task", "kind", "risk", "tier", "runs on now", "why")))
@@ -150,7 +151,7 @@ def models(
             _price(m, "input"),
             _price(m, "output"),
             " ".join(m["inputs"]),
-            m["unusable"] or "yes",
+            m["unusable"] or ("simulated" if is_simulated(m["model"]) else "yes"),
         )
         for m in found
     ]

@@ -16,6 +16,7 @@ import typer
 from . import options
 from .errors import ExitCode, judge
 from .screen import as_json, line, paint, result
+from .simulated import is_simulated
 
 if TYPE_CHECKING:
     from ..configs.schema import Settings
@@ -102,7 +103,8 @@ def _providers(settings: Settings) -> Iterator[_Finding]:
     reasons = unavailable(settings)
     for name, entry in settings.providers.items():
         reason = reasons.get(name)
-        key = f"{entry.key} is set" if entry.key else "needs no key"
+        simulated = is_simulated(f"{name}/")
+        key = "simulated (offline)" if simulated else f"{entry.key} is set" if entry.key else "needs no key"
         listens = f", {entry.base_url} listens" if entry.local and entry.base_url else ""
         yield _Finding(f"provider {name}", "missing" if reason else "ok", reason or key + listens)
 

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most items to show.")] = 5,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to show.")] = 5,
     namespace: _Namespace = "",
     config: options.Config = None,
     json: options.AsJson = False,
@@ -54,7 +54,7 @@ def search(
 
 def list_(
     namespace: _Namespace = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most items to list.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to list.")] = 50,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:

@@ -42,7 +42,9 @@ def register(app: typer.Typer) -> None:
 def off(
     name: _Name,
     duration: Annotated[float, typer.Option("--for", metavar="SECONDS", min=0.001, help="For how long.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why, shown with every decision it changes.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="WHY", help="Why, shown with every decision it changes.")
+    ] = "",
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:

@@ -42,7 +42,7 @@ def resume(
     reject: Annotated[
         list[str] | None, typer.Option("--reject", metavar="ID|all", help="Refuse an act that waits; repeatable.")
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is refused; the agent is told.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why it is refused; the agent is told.")] = "",
     target: Annotated[
         str | None, typer.Option("--target", metavar="TARGET", help="The target, where it has moved since.")
     ] = None,
@@ -51,7 +51,7 @@ def resume(
         typer.Option("--max-cost", min=0, metavar="USD", help="Most the run may spend, what is spent included."),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option("--max-steps", min=1, help="Steps of the graph this part may take.")
+        int | None, typer.Option("--max-steps", metavar="N", min=1, help="Steps of the graph this part may take.")
     ] = None,
     timeout: options.Timeout = None,
     user: options.User = "",
@@ -136,7 +136,9 @@ def _answers(waiting: Sequence[Pending], approve: Sequence[str], reject: Sequenc
 
 
 def runs(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most runs to list, the newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Most runs to list, the newest first.")
+    ] = 20,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:

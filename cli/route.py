@@ -12,6 +12,7 @@ from . import options
 from .errors import ExitCode
 from .requests import lines_of, request_of
 from .screen import aligned, as_json, progress, result
+from .simulated import named
 
 if TYPE_CHECKING:
     from ..configs.schema import Settings
@@ -69,7 +70,13 @@ def decide(
         else:
             rules = " ".join(hit.id for hit in decision.rules)
             rows.append(
-                (decision.request or number, decision.risk.value, decision.tier.value, decision.model or "none", rules)
+                (
+                    decision.request or number,
+                    decision.risk.value,
+                    decision.tier.value,
+                    named(decision.model or "none"),
+                    rules,
+                )
             )
     if rows:
         result(aligned(rows, ("request", "risk", "tier", "model", "rules")))
@@ -149,7 +156,7 @@ def _told(record: dict[str, Any]) -> str:
         f"decision {record['id']}",
         f"  risk        {record['risk']}" + (f", so nothing below {record['floor']}" if record.get("floor") else ""),
         f"  tier        {record['tier']}",
-        f"  model       {model or 'none may run this step'}",
+        f"  model       {named(model) if model else 'none may run this step'}",
         f"  confidence  {record['confidence']:.2f}",
         f"  policy      {record['policy_hash']}, prices {record.get('price_version') or 'unknown'}",
         "  because",

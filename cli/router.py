@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
 def train(
     file: _File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the router.")],
-    seed: Annotated[int, typer.Option("--seed", help="Of folds and resampling.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of folds and resampling.", min=0)] = 0,
     json: options.AsJson = False,
 ) -> None:
     """Train a router from labelled rows, in seconds.

@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+from .fitting import fitted
+
 __all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
 _PICO = 10**12
@@ -18,9 +20,15 @@ _KEPT = "\n\t\u200d"
 """Characters of the control categories that only lay text out; the last one joins emoji."""
 
 
-def result(text: str = "") -> None:
-    """Print to stdout."""
-    typer.echo(visible(text) if sys.stdout.isatty() else text)
+def result(text: str = "", *, fit: bool = True) -> None:
+    """Print to stdout.
+
+    Args:
+        text: What to print.
+        fit: Break long lines at a terminal; an answer is printed as it is, so that it can be copied.
+    """
+    shown = visible(text) if sys.stdout.isatty() else text
+    typer.echo(fitted(shown, sys.stdout) if fit else shown)
 
 
 def as_json(value: Any, *, lines: bool = False) -> None:
@@ -30,7 +38,7 @@ def as_json(value: Any, *, lines: bool = False) -> None:
 
 def progress(text: str) -> None:
     """Print to stderr."""
-    typer.echo(text, err=True)
+    typer.echo(fitted(text, sys.stderr), err=True)
 
 
 def paint(text: str, colour: str, *, err: bool = True) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .simulated import heed
 
 if TYPE_CHECKING:
     from ..agents.runtime import Runtime
     from ..configs.schema import Settings
 
 __all__ = ["opened", "settings_of"]
+
+_OFFLINE = "POINTSMAN_OFFLINE"
 
 
 def settings_of(config: Path | None, *, offline: bool = False, overrides: Sequence[str] | None = None) -> Settings:
@@ -36,7 +41,9 @@ def settings_of(config: Path | None, *, offline: bool = False, overrides: Sequen
         if not equals or not key.strip():
             raise ConfigError(f"--set {override!r} must have the form key=value, such as routing.strategy=quality")
         flags[key.strip()] = value
-    return load(Path.cwd(), environ=environment(), flags=flags, config_dir=config)
+    settings = load(Path.cwd(), environ=environment(), flags=flags, config_dir=config)
+    heed(settings)
+    return settings
 
 
 @contextmanager
@@ -62,6 +69,22 @@ def opened(
         workspace=workspace.resolve() if workspace else None,
     )
     try:
-        yield runtime
+        with _everywhere(offline):
+            yield runtime
     finally:
         runtime.close()
+
+
+@contextmanager
+def _everywhere(offline: bool) -> Iterator[None]:
+    """Let ``--offline`` hold for what the user's own code runs on the default runtime, too."""
+    before = os.environ.get(_OFFLINE)
+    if offline:
+        os.environ[_OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if offline and before is None:
+            del os.environ[_OFFLINE]
+        elif before is not None:
+            os.environ[_OFFLINE] = before

@@ -16,6 +16,7 @@ from ..ledger.forks import begin_anew
 from ..tools.threads import in_thread
 from .forks import keep_for_good
 from .headroom import HeadroomKey
+from .offline import played
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -88,16 +89,17 @@ class Clients:
         return models
 
     def _build(self, card: ModelCard) -> BaseChatModel:
-        provider = self._settings.providers[card.provider]
+        settings = played(self._settings)
+        provider = settings.providers[card.provider]
         return self.backend(card).chat_model(
             Endpoint(
                 model=card.name,
                 base_url=provider.base_url,
-                key=self._settings.key_of(card.provider),
+                key=settings.key_of(card.provider),
                 region=provider.region,
                 timeout=self._settings.routing.limits.deadline,
                 cache=self._settings.state / "models",
                 on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
-                options={**provider.options, **self._settings.models[card.id].options},
+                options={**provider.options, **settings.models[card.id].options},
             )
         )
