@@ -36,7 +36,7 @@ def agents(
     """List the built-in and configured agents, and the model each would run on now."""
     from .settings import opened
 
-    with opened(config, offline=offline, overrides=overrides) as runtime:
+    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
         found = [_agent(runtime, name) for name in runtime.settings.agents]
     if json:
         as_json(found)
@@ -106,7 +106,7 @@ def tools(
 
     points = entry_points(group=ENTRY_POINTS)
     plugins = {point.name: point.dist.name if point.dist else point.value for point in points}
-    with opened(config, workspace=workspace) as runtime:
+    with opened(config, workspace=workspace, reads=True) as runtime:
         found = []
         for name in runtime.tools.names():
             tool = runtime.tools.get(name)
@@ -136,7 +136,7 @@ def models(
     """List the catalogue: tiers, prices, what each model takes, and whether it can be used here."""
     from .settings import opened
 
-    with opened(config, offline=offline, overrides=overrides) as runtime:
+    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
         cards = sorted(runtime.dispatcher.cards.values(), key=lambda card: card.tier.rank)
         reasons = runtime.dispatcher.unavailable
         found = [_model(card, reasons) for card in cards]

@@ -15,6 +15,7 @@ import typer
 
 from . import options
 from .errors import ExitCode, judge
+from .reading import readable
 from .screen import as_json, line, paint, result
 from .simulated import is_simulated
 
@@ -68,9 +69,14 @@ def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
     yield _files(settings)
     yield from _providers(settings)
     yield _scorer(settings)
-    yield _checked("ledger", lambda: _ledger(settings))
-    yield _checked("on-device model", _model)
-    yield _checked("memory (Chroma)", lambda: _memory(settings))
+    with readable(settings) as usable:
+        if usable is not settings:
+            yield _Finding(
+                "state", "missing", f"{settings.state} may not be written, so nothing can run: set POINTSMAN_STATE=DIR"
+            )
+        yield _checked("ledger", lambda: _ledger(usable))
+        yield _checked("on-device model", _model)
+        yield _checked("memory (Chroma)", lambda: _memory(usable))
     yield _sandbox()
 
 

@@ -40,7 +40,7 @@ def search(
     """Find what the memory holds on a question, best first."""
     from .settings import opened
 
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         found = runtime.store.recall(_path(namespace), query, limit=limit)
     if json:
         as_json([_recalled(item) for item in found])
@@ -62,7 +62,7 @@ def list_(
     from .settings import opened
 
     path = _path(namespace)
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         if not path:
             spaces = ["/".join(space) for space in runtime.store.list_namespaces(limit=1000)]
             if json:

@@ -40,7 +40,7 @@ def queue(
 
     if context.invoked_subcommand is not None:
         return
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         rows = runtime.ledger.handoffs(open_only=not every)
     if json:
         as_json([asdict(row) for row in rows])

@@ -46,7 +46,7 @@ def report(
     from .settings import opened
 
     start = _since(since)
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         if run is not None and runtime.ledger.run(run) is None:
             raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
         made = add_up(runtime.ledger, since=start, run=run, tag=tag)

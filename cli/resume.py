@@ -145,7 +145,7 @@ def runs(
     """List what ran."""
     from .settings import opened
 
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         rows = runtime.ledger.runs(limit=limit)
     if json:
         as_json([_record(row) for row in rows])

@@ -142,7 +142,7 @@ def _stored(decision: str, config: Path | None) -> dict[str, Any]:
     from .records import decision_record
     from .settings import opened
 
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         row = runtime.ledger.decision(decision)
     if row is None:
         raise ConfigError(f"{decision!r} is neither a file nor a decision in the ledger; run --json tells their ids")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .reading import readable
 from .simulated import heed
 
 if TYPE_CHECKING:
@@ -53,26 +54,27 @@ def opened(
     offline: bool = False,
     overrides: Sequence[str] | None = None,
     workspace: Path | None = None,
+    reads: bool = False,
 ) -> Iterator[Runtime]:
     """Give the runtime of a command, closed at its end; arguments as `settings_of`.
 
     Args:
         workspace: Folder for the file and shell tools; the project itself when None.
+        reads: The command only reads, so that it works where nothing may be written, too.
     """
     from ..agents.runtime import Runtime
     from ..configs.errors import ConfigError
 
     if workspace is not None and not workspace.is_dir():
         raise ConfigError("--workspace must name a folder that exists", file=workspace)
-    runtime = Runtime(
-        settings_of(config, offline=offline, overrides=overrides),
-        workspace=workspace.resolve() if workspace else None,
-    )
-    try:
-        with _everywhere(offline):
-            yield runtime
-    finally:
-        runtime.close()
+    settings = settings_of(config, offline=offline, overrides=overrides)
+    with readable(settings) if reads else nullcontext(settings) as usable:
+        runtime = Runtime(usable, workspace=workspace.resolve() if workspace else None)
+        try:
+            with _everywhere(offline):
+                yield runtime
+        finally:
+            runtime.close()
 
 
 @contextmanager
