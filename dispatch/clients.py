@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..backends import registry
 from ..backends.base import Backend, Endpoint
@@ -24,6 +24,22 @@ if TYPE_CHECKING:
     from .ask import Ask
 
 __all__ = ["Clients"]
+
+_TURNS: Final = 3
+"""Turns of an event loop in which a connection that was hung up is closed: it takes one, and two under TLS."""
+
+
+async def _until_the_end(models: dict[str, BaseChatModel]) -> AsyncGenerator[None]:
+    """Let go of an event loop's clients while it still runs.
+
+    `asyncio.run` closes the asynchronous generators that are open before it closes the loop, and nothing else is told.
+    """
+    try:
+        yield
+    finally:
+        models.clear()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
 
 class Clients:
@@ -43,13 +59,17 @@ class Clients:
             weakref.WeakKeyDictionary()
         )
         self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._ends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]] = (
+            weakref.WeakKeyDictionary()
+        )
         begin_anew(self)
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
 
     def anew(self) -> None:
         """Begin anew in a forked child: connections are the parent's."""
-        keep_for_good(dict(self._loops))
+        keep_for_good((dict(self._loops), dict(self._ends)))
         self._loops, self._building = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+        self._ends = weakref.WeakKeyDictionary()
 
     def backend(self, card: ModelCard) -> Backend:
         """The backend that serves a card."""
@@ -62,6 +82,9 @@ class Clients:
             return
         async with self._building.setdefault(loop, asyncio.Lock()):
             models = self._models(loop)
+            if loop not in self._ends:
+                self._ends[loop] = _until_the_end(models)
+                await anext(self._ends[loop])
             if card.id not in models:
                 models[card.id] = await in_thread(self._build, card)
 
@@ -85,6 +108,7 @@ class Clients:
                 if (old := ref()) is not None and old.is_closed():
                     self._loops.pop(old, None)
                     self._building.pop(old, None)
+                    self._ends.pop(old, None)
             models = self._loops.setdefault(loop, {})
         return models
 
