@@ -49,7 +49,7 @@ def doctor(config: options.Config = None, offline: options.Offline = False, json
         found.append(finding)
         if not json:
             state = paint(f"{finding.state:<8}", colours[finding.state], err=False)
-            result(f"{state} {finding.what:<22} {line(finding.said)}")
+            result(f"{state} {finding.what:<22} {line(finding.said)}", painted=True)
     if json:
         as_json([{"what": f.what, "state": f.state, "said": f.said} for f in found])
     if any(finding.state == "broken" for finding in found):

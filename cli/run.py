@@ -239,7 +239,7 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool) -> E
     elif outcome.output is not None:
         text = records.as_text(outcome.output)
         if not stream or live.streamed.strip() != text.strip():
-            result(text, fit=False)
+            result(text)
     if outcome.status == "handed_over":
         progress("a person must go on: pointsman queue")
     for pending in outcome.pending:

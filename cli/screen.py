@@ -20,15 +20,15 @@ _KEPT = "\n\t\u200d"
 """Characters of the control categories that only lay text out; the last one joins emoji."""
 
 
-def result(text: str = "", *, fit: bool = True) -> None:
+def result(text: str = "", *, painted: bool = False) -> None:
     """Print to stdout.
 
     Args:
         text: What to print.
-        fit: Break long lines at a terminal; an answer is printed as it is, so that it can be copied.
+        painted: Its parts are lines by `line` or tables, with colours by `paint`, which are kept.
     """
-    shown = visible(text) if sys.stdout.isatty() else text
-    typer.echo(fitted(shown, sys.stdout) if fit else shown)
+    shown = text if painted or not sys.stdout.isatty() else visible(text)
+    typer.echo(fitted(shown, sys.stdout))
 
 
 def as_json(value: Any, *, lines: bool = False) -> None:

@@ -90,6 +90,7 @@ def test_a_command_fits_sixty_columns(project: Path, command: list[str]) -> None
     lines = COLOUR.sub("", said.decode()).replace("\r", "").split("\n")
     assert len(lines) > 1
     assert [line for line in lines if columns_of(line) > 60] == []
+    assert "\\u001b" not in said.decode()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -164,7 +164,7 @@ def test_an_eval_says_what_it_measures(pointsman: Run, project: Path, steps: str
 def test_a_row_that_declares_what_no_request_may_is_broken(pointsman: Run, project: Path) -> None:
     rows = [*map(step, range(40)), {**step(41), "effects": ["burn"]}]
     ended = pointsman("router", "train", written(project / "rows.jsonl", rows), "-o", "mine.npz")
-    assert (ended.exit_code, "line 41:" in ended.stderr) == (1, True)
+    assert (ended.exit_code, "line 41:" in ended.stderr) == (2, True)
 
 
 def test_prompts_are_measured_by_the_gap_they_recover_with_intervals(pointsman: Run, project: Path) -> None:

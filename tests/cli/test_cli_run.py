@@ -200,6 +200,20 @@ def test_offline_needs_no_key_and_every_line_says_that_it_is_simulated(pointsman
     assert pointsman("runs", "--json").stdout.strip() == "[]"
 
 
+def test_a_tool_that_raises_is_one_line_with_its_run(pointsman: Run, desk: Path) -> None:
+    with (desk / "desk.py").open("a") as file:
+        file.write(
+            "\n@tool(effect='read')\ndef opening_hours(day: str) -> str:\n    'Tell the opening hours.'\n"
+            "    raise ValueError('no such day')\n"
+            "porter = Agent('porter', tools=[opening_hours])\n"
+        )
+    ended = pointsman("run", "desk.py:porter", "What are the opening_hours?", "--offline")
+
+    assert ended.exit_code == 1
+    assert "error: ValueError: no such day (in run 20" in ended.stderr
+    assert "internal error" not in ended.stderr
+
+
 def test_offline_holds_for_models_that_the_users_own_code_asks(
     pointsman: Run, desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
