@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .graphs.workflow import Workflow as Workflow
     from .memory.store import ChromaStore as ChromaStore
     from .tools.base import ToolFailed as ToolFailed
+    from .tools.decorator import declare as declare
     from .tools.decorator import tool as tool
 
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "Runtime": "agents.runtime",
     "ToolFailed": "tools.base",
     "Workflow": "graphs.workflow",
+    "declare": "tools.decorator",
     "support_desk": "graphs.support_desk",
     "tool": "tools.decorator",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "Runtime",
     "ToolFailed",
     "Workflow",
+    "declare",
     "support_desk",
     "tool",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +29,9 @@ from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
 from .acts import account_of, acts_of, open_acts
 from .answers import ApprovalPending, pending_of
-from .errors import TurnLimit
-from .result import Act, Outcome, Status, StepRecord
+from .errors import RunTimeout, TurnLimit
+from .result import Act, Outcome, RunResult, Status, StepRecord
+from .runs import Bounds, check_task, run_scope
 from .runtime import Runtime
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ W = TypeVar("W", Tier, StepKind)
 _MAX_TURNS = 20
 _STEPS_A_TURN = 2
 """Supersteps of LangChain's agent: the model, then its tools."""
+_LATENCIES = ("batch", "interactive", "critical")
 _EVIDENCE = "evidence."
 """How the id of a routing rule begins that raised a step by what has happened."""
 
@@ -68,7 +71,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
         task: What it does, for the routing rules (``classify``, ``code``, ``vision``, …).
         kind: What its steps are for. Left out, its reach tells: no tools ``transform`` (``decide`` where it asks for
             the frontier tier), tools that only read ``gather``, any other tools ``act``.
-        tools: Functions made with `pointsman.tool`, LangChain tools, or names in the tool registry.
+        tools: Functions made with `pointsman.tool`, LangChain tools, or names in the tool registry. A plain LangChain
+            tool counts as ``destructive`` until `pointsman.declare` says what it does.
         output: Pydantic model its answer must fit.
         examples: Field of the output -> CSV (``text,label``) with labelled examples.
         reversible: Whether what its tools do can be taken back.
@@ -76,7 +80,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         latency: How badly somebody waits for it, as `RoutedChatModel` takes it.
 
     Raises:
-        ConfigError: On a tier or kind that does not exist, or an output that no answer can be typed by.
+        ConfigError: On a name, tier, kind, bound or tool that is none, or an output that no answer can be typed by.
     """
 
     name: str
@@ -97,13 +101,24 @@ class Agent(Runnable[Any, dict[str, Any]]):
         max_output: int | None = None,
         latency: Literal["batch", "interactive", "critical"] = "interactive",
     ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"an agent needs a name: {name!r} is none")
+        if output is not None and not (isinstance(output, type) and issubclass(output, BaseModel)):
+            raise ConfigError(
+                f"agent {name!r}: output must be a pydantic model, such as class Ticket(BaseModel): …; "
+                f"{getattr(output, '__name__', output)} is none"
+            )
+        if latency not in _LATENCIES:
+            raise ConfigError(f"latency of agent {name!r}: {latency!r} is none of {', '.join(_LATENCIES)}")
+        if max_output is not None and (not isinstance(max_output, int) or max_output < 1):
+            raise ConfigError(f"agent {name!r}: max_output is {max_output!r}: give a number of tokens, 1 or more")
         self.name = name
         self.instructions = instructions
         self.tier = _word(Tier, tier, f"tier of agent {name!r}")
         self.model = model
         self.task = task
         self.declared_kind = _word(StepKind, kind, f"kind of agent {name!r}")
-        self.tools = tuple(tools)
+        self.tools = _tools(name, tools)
         self.output = None if output is None else output_class(output, f"agent {name!r}")
         self.examples = {field: str(path) for field, path in (examples or {}).items()}
         self.reversible = reversible
@@ -153,22 +168,9 @@ class Agent(Runnable[Any, dict[str, Any]]):
         """Its tools, those given by name looked up in the registry.
 
         Raises:
-            ConfigError: On a name the registry does not have, an object that is no tool, or two tools of one name.
+            ConfigError: On a name the registry does not have, or two tools of one name.
         """
-        from langchain_core.tools import BaseTool
-
-        bound: list[BaseTool] = []
-        for tool in self.tools:
-            if isinstance(tool, str):
-                bound.append(self.runtime.tools.get(tool))
-            elif isinstance(tool, BaseTool):
-                bound.append(tool)
-            else:
-                shown = getattr(tool, "__name__", type(tool).__name__)
-                raise ConfigError(
-                    f'agent {self.name!r}: {shown} is not a tool; put @tool(effect="read"), "write", "external" or '
-                    '"destructive" above it'
-                )
+        bound = [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
         names = [tool.name for tool in bound]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -286,7 +288,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             try:
                 state = await self.graph.ainvoke({"messages": before}, bounded)
             except GraphRecursionError as error:
-                raise TurnLimit(self.name, bounded["recursion_limit"] // _STEPS_A_TURN) from error
+                raise TurnLimit(self.name, -(-bounded["recursion_limit"] // _STEPS_A_TURN)) from error
         if stops := state.get("__interrupt__"):
             raise ApprovalPending(self.name, [pending_of(stop) for stop in stops])
         added = state["messages"][len(before) :]
@@ -299,6 +301,66 @@ class Agent(Runnable[Any, dict[str, Any]]):
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The same from synchronous code."""
         return portal.run(self.ainvoke(input, config, **kwargs))
+
+    def run(self, task: str, **bounds: Any) -> RunResult:
+        """Do one task alone; arguments as `arun`."""
+        return portal.run(self.arun(task, **bounds))
+
+    async def arun(
+        self,
+        task: str,
+        *,
+        max_cost: float | None = None,
+        max_steps: int = _MAX_TURNS * _STEPS_A_TURN,
+        timeout: float | None = None,
+        user: str = "",
+        user_class: str | None = None,
+        tags: Sequence[str] = (),
+        runtime: Runtime | None = None,
+    ) -> RunResult:
+        """Do one task alone, as a run of its own in the ledger.
+
+        It has no checkpoints, so it cannot be taken up again: put an agent that may need a person's approval, or that
+        runs for long, into a `Workflow`.
+
+        Args:
+            task: What is asked.
+            max_cost: USD it may spend.
+            max_steps: Supersteps it may take: each of its model's turns is one, and so are the tools after it.
+            timeout: Seconds it may take.
+            user: Who it is for, in the ledger.
+            user_class: Class of users whose limits in ``routing.yaml`` hold.
+            tags: Free labels, in the ledger.
+            runtime: What to run on; the agent's own when absent.
+
+        Returns:
+            The output, typed where the agent declares one, with the run's cost, calls and decisions.
+
+        Raises:
+            ConfigError: On an input or bound that is none, or when no model may run it.
+            BackendError: When every model that may run it failed.
+            RunTimeout: When the time is over; it is a TimeoutError, too.
+            TurnLimit: When it comes to no answer.
+        """
+        check_task(task)
+        home = runtime or self.runtime
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
+        worker = self if home is self.runtime else self.on(home)
+        with run_scope(home, self.name, bounds=bounds, kept=False) as books:
+            try:
+                async with asyncio.timeout(timeout) as clock:
+                    # LangGraph takes one superstep more to see that nothing is left to do.
+                    record = await worker.step(task, {"recursion_limit": max_steps + 1})
+            except TimeoutError as error:
+                if not clock.expired():
+                    raise
+                late = RunTimeout(books.id, timeout or 0, kept=False)
+                late.result = await books.result(None, status=Status.FAILED)
+                raise late from error
+            except TurnLimit as error:
+                error.result = await books.result(None, status=Status.FAILED)
+                raise
+            return await books.result(record.output, status=Status.of_run((record,), pending=False), steps=(record,))
 
     async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
         """Run once and tell how it went: the model that really ran, its risk, the output, the time."""
@@ -323,6 +385,22 @@ class Agent(Runnable[Any, dict[str, Any]]):
             acts=acts_of(messages, tools),
         )
         return _judged(record, open_acts(messages, tools))
+
+
+def _tools(agent: str, tools: Any) -> tuple[BaseTool | str, ...]:
+    from langchain_core.tools import BaseTool
+
+    if isinstance(tools, str | BaseTool) or not isinstance(tools, Iterable):
+        raise ConfigError(f"agent {agent!r}: tools must be a list, such as tools=[order_status]")
+    given: tuple[Any, ...] = tuple(tools)
+    for tool in given:
+        if not isinstance(tool, str | BaseTool):
+            shown = getattr(tool, "__name__", type(tool).__name__)
+            raise ConfigError(
+                f'agent {agent!r}: {shown} is not a tool; put @tool(effect="read"), "write", "external" or '
+                '"destructive" above it'
+            )
+    return given
 
 
 def _risen(accounts: Sequence[Mapping[str, Any]]) -> str:

@@ -16,14 +16,10 @@ class CutOff(PointsmanError):
     """A run reached a bound before its end.
 
     Attributes:
-        run: Id of the run; empty where an agent ran outside any.
         result: The run so far, its status ``failed``; None where an agent ran outside any.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.run = ""
-        self.result: RunResult | None = None
+    result: RunResult | None = None
 
 
 class StepLimit(CutOff):
@@ -34,6 +30,7 @@ class StepLimit(CutOff):
             f"the run took more steps than it may ({most} supersteps of its graph): raise --max-steps, "
             f"and go on with: pointsman resume {run}"
         )
+        self.run = run
 
 
 class TurnLimit(CutOff):
@@ -42,14 +39,14 @@ class TurnLimit(CutOff):
     def __init__(self, agent: str, most: int) -> None:
         super().__init__(
             f"agent {agent!r} came to no answer within {most} turns: "
-            "look at what its tools tell it, or give it a smaller task"
+            "look at what its tools tell it, give it a smaller task, or raise max_steps"
         )
 
 
 class RunTimeout(CutOff, TimeoutError):
     """The time of a run is over."""
 
-    def __init__(self, run: str, seconds: float) -> None:
-        super().__init__(
-            f"the run took longer than it may (timeout: {seconds:g} s): go on with: pointsman resume {run}"
-        )
+    def __init__(self, run: str, seconds: float, *, kept: bool = True) -> None:
+        cure = f"go on with: pointsman resume {run}" if kept else f"give run {run} more than that, or a smaller task"
+        super().__init__(f"the run took longer than it may (timeout: {seconds:g} s): {cure}")
+        self.run = run

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from ..configs.errors import ConfigError
+from ..configs.errors import ConfigError, PointsmanError
 from ..configs.layers import suggest
+from ..configs.loader import OFFLINE
 from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
+from ..dispatch.offline import SIMULATED
 from ..ledger.rows import CallRow, HandoffRow, RunRow
 from .owner import owned, owner_of
 from .result import Pending, RunResult, Status, StepRecord
@@ -30,6 +32,7 @@ __all__ = [
     "Taken",
     "ask_person",
     "check_cap",
+    "check_task",
     "hand_over",
     "note_answers",
     "run_scope",
@@ -72,6 +75,14 @@ class Bounds:
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, kinds, what in (
+            ("max_cost", (int, float, Decimal), "give USD, such as 0.25"),
+            ("max_steps", (int,), "give a whole number of 1 or more"),
+            ("timeout", (int, float), "give a number of seconds"),
+        ):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
+                raise ConfigError(f"{name} is {value!r}: {what}")
         if self.max_cost is not None:
             check_cap(self.max_cost)
         if self.max_steps is not None and self.max_steps < 1:
@@ -163,7 +174,7 @@ class Run:
             decisions=decisions,
             calls=calls,
             pending=tuple(pending),
-            notes=tuple(notes),
+            notes=(*notes, SIMULATED) if self.runtime.settings.offline else tuple(notes),
         )
 
 
@@ -204,6 +215,21 @@ def check_cap(max_cost: float) -> None:
         raise ConfigError(f"a cap of {max_cost} bounds nothing: give USD, 0 or more, or leave it out for no cap")
 
 
+def check_task(task: Any) -> None:
+    """Refuse what is no task.
+
+    Args:
+        task: What is asked.
+
+    Raises:
+        ConfigError: It is no text, or an empty one.
+    """
+    if not isinstance(task, str):
+        raise ConfigError(f"there is nothing to do: give the task as a text, not {type(task).__name__}")
+    if not task.strip():
+        raise ConfigError("there is nothing to do: the input is empty")
+
+
 def taken_up(runtime: Runtime, run: str) -> Taken:
     """What the ledger has of a run that is to be taken up again; this waits for the ledger's file.
 
@@ -216,7 +242,9 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
     """
     row = runtime.ledger.run(run)
     if row is None:
-        raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them")
+        kept = runtime.settings.state / OFFLINE / "ledger.db"
+        simulated = ", and with --offline those that were simulated" if kept.exists() else ""
+        raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them{simulated}")
     calls = runtime.ledger.calls(run, inner=True)
     scope = _scope(run)
     spent = sum(call.cost or 0 for call in calls)
@@ -252,6 +280,7 @@ def run_scope(
     taken: Taken | None = None,
     bounds: Bounds | None = None,
     observe: Callable[[CallRow], None] | None = None,
+    kept: bool = True,
     **bound: Any,
 ) -> Iterator[Run]:
     """Enter a run: every model call inside is booked on it and bounded by it, from whatever thread it is made.
@@ -265,6 +294,7 @@ def run_scope(
         taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out; the caller owns it.
         bounds: What bounds it; what its class of users may spend bounds it too.
         observe: Called with each model call's row as it ends.
+        kept: It can be taken up again, so that a person is asked to see to it where every model failed.
         bound: Fields of `Bounds`, where there are no ``bounds``.
 
     Raises:
@@ -308,7 +338,15 @@ def run_scope(
             with entered(StepContext(run=context)):
                 yield books
         except AllFailed as error:
-            runtime.ledger.record(_handed_over(run_id, error))
+            if kept:
+                runtime.ledger.record(_handed_over(run_id, error))
+            error.run = error.run or run_id
+            raise
+        except PointsmanError as error:
+            error.run = error.run or run_id
+            raise
+        except Exception as error:
+            error.add_note(f"in run {run_id}")
             raise
         finally:
             runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))

@@ -65,6 +65,10 @@ class ScriptedChatModel(BaseChatModel):
     def _identifying_params(self) -> Mapping[str, Any]:
         return {"model_name": self.model_name}
 
+    def get_num_tokens(self, text: str) -> int:
+        """Count four bytes as a token."""
+        return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
+
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:

@@ -9,6 +9,7 @@ import typer
 
 from . import options
 from .screen import aligned, as_json, result, short
+from .simulated import is_simulated, named
 
 if TYPE_CHECKING:
     from ..agents.runtime import Runtime
@@ -35,13 +36,13 @@ def agents(
     """List the built-in and configured agents, and the model each would run on now."""
     from .settings import opened
 
-    with opened(config, offline=offline, overrides=overrides) as runtime:
+    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
         found = [_agent(runtime, name) for name in runtime.settings.agents]
     if json:
         as_json(found)
         return
     rows = [
-        (a["name"], a["task"], a["kind"], a["risk"], a["tier"], a["model"] or "none", short(a["why"], 100))
+        (a["name"], a["task"], a["kind"], a["risk"], a["tier"], named(a["model"] or "none"), short(a["why"], 100))
         for a in found
     ]
     result(aligned(rows, ("agent", "task", "kind", "risk", "tier", "runs on now", "why")))
@@ -105,7 +106,7 @@ def tools(
 
     points = entry_points(group=ENTRY_POINTS)
     plugins = {point.name: point.dist.name if point.dist else point.value for point in points}
-    with opened(config, workspace=workspace) as runtime:
+    with opened(config, workspace=workspace, reads=True) as runtime:
         found = []
         for name in runtime.tools.names():
             tool = runtime.tools.get(name)
@@ -135,7 +136,7 @@ def models(
     """List the catalogue: tiers, prices, what each model takes, and whether it can be used here."""
     from .settings import opened
 
-    with opened(config, offline=offline, overrides=overrides) as runtime:
+    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
         cards = sorted(runtime.dispatcher.cards.values(), key=lambda card: card.tier.rank)
         reasons = runtime.dispatcher.unavailable
         found = [_model(card, reasons) for card in cards]
@@ -150,7 +151,7 @@ def models(
             _price(m, "input"),
             _price(m, "output"),
             " ".join(m["inputs"]),
-            m["unusable"] or "yes",
+            m["unusable"] or ("simulated" if is_simulated(m["model"]) else "yes"),
         )
         for m in found
     ]

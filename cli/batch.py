@@ -13,6 +13,7 @@ from .errors import ExitCode, judge
 from .live import RISK_COLOURS
 from .records import run_record
 from .screen import as_json, money, paint, progress, result, seconds, short
+from .simulated import is_simulated, named
 from .summary import Ended, summarise
 
 if TYPE_CHECKING:
@@ -189,8 +190,11 @@ def _line(ended: Ended, number: int, count: int) -> str:
     handed = next((step for step in reversed(outcome.steps) if step.status == "handed_over"), None)
     agent = "person" if outcome.status == "handed_over" else last.agent if last else "-"
     said = f"to a person: {handed.note}" if handed else _short_output(outcome)
+    if not is_simulated(last.model if last else None) and any(is_simulated(call.model) for call in outcome.calls):
+        said = f"(partly simulated) {said}"
+    model = named(last.model or "") if last else "-"
     return (
-        f"{place}  {agent:<10} {last.model if last else '-':<28} {paint(f'{risk:<8}', RISK_COLOURS.get(risk, 'white'))}"
+        f"{place}  {agent:<10} {model:<28} {paint(f'{risk:<8}', RISK_COLOURS.get(risk, 'white'))}"
         f" {tokens:>6} tok {cost:>10} {seconds(ended.seconds):>7}  {short(said, 100)}"
     )
 

@@ -70,7 +70,7 @@ def submit(
     elif not broken:
         progress("there were no requests: give JSON lines, such as " + '{"id":"1","kind":"transform","messages":[…]}')
     if broken:
-        raise typer.Exit(ExitCode.FAILED)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def list_(config: options.Config = None, json: options.AsJson = False) -> None:

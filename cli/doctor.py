@@ -15,7 +15,9 @@ import typer
 
 from . import options
 from .errors import ExitCode, judge
+from .reading import readable
 from .screen import as_json, line, paint, result
+from .simulated import is_simulated
 
 if TYPE_CHECKING:
     from ..configs.schema import Settings
@@ -47,7 +49,7 @@ def doctor(config: options.Config = None, offline: options.Offline = False, json
         found.append(finding)
         if not json:
             state = paint(f"{finding.state:<8}", colours[finding.state], err=False)
-            result(f"{state} {finding.what:<22} {line(finding.said)}")
+            result(f"{state} {finding.what:<22} {line(finding.said)}", painted=True)
     if json:
         as_json([{"what": f.what, "state": f.state, "said": f.said} for f in found])
     if any(finding.state == "broken" for finding in found):
@@ -67,9 +69,14 @@ def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
     yield _files(settings)
     yield from _providers(settings)
     yield _scorer(settings)
-    yield _checked("ledger", lambda: _ledger(settings))
-    yield _checked("on-device model", _model)
-    yield _checked("memory (Chroma)", lambda: _memory(settings))
+    with readable(settings) as usable:
+        if usable is not settings:
+            yield _Finding(
+                "state", "missing", f"{settings.state} may not be written, so nothing can run: set POINTSMAN_STATE=DIR"
+            )
+        yield _checked("ledger", lambda: _ledger(usable))
+        yield _checked("on-device model", _model)
+        yield _checked("memory (Chroma)", lambda: _memory(usable))
     yield _sandbox()
 
 
@@ -102,7 +109,8 @@ def _providers(settings: Settings) -> Iterator[_Finding]:
     reasons = unavailable(settings)
     for name, entry in settings.providers.items():
         reason = reasons.get(name)
-        key = f"{entry.key} is set" if entry.key else "needs no key"
+        simulated = is_simulated(f"{name}/")
+        key = "simulated (offline)" if simulated else f"{entry.key} is set" if entry.key else "needs no key"
         listens = f", {entry.base_url} listens" if entry.local and entry.base_url else ""
         yield _Finding(f"provider {name}", "missing" if reason else "ok", reason or key + listens)
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
-
-from pydantic import SecretStr
+from typing import Final
 
 from ..configs.schema import Settings
+from ..dispatch.offline import endpoints_at
 from ..simulator import Fault, Latency, Match, RateLimit, Rule, Scenario
+from ..simulator.paths import PATHS
 
 __all__ = ["CALM", "DRILLS", "Drill", "played", "without_faults"]
 
-# Backend -> what its SDK wants behind the provider's own path; a backend that is not here cannot be played.
-_PATHS: Final[Mapping[str, str]] = MappingProxyType(
-    {"anthropic": "", "google": "", "openai": "/v1", "openai_compatible": "/v1"}
-)
 _PLACEHOLDER: Final = "drill-placeholder"
-# Options that could lead a client somewhere else.
-_LEADS_AWAY: Final = re.compile(r"url|base|proxy|proxies|endpoint|host|http|transport|client", re.IGNORECASE)
 
 _MEDIAN_MS: Final = 12.0
 _P95_MS: Final = 25.0
@@ -109,35 +102,15 @@ def played(settings: Settings, base: str, state: Path, reasons: Mapping[str, str
     Returns:
         The settings, and the providers that are left out although they are configured.
     """
-    providers, left_out = {}, []
-    secrets: dict[str, SecretStr] = {}
+    providers, left_out, there = dict(settings.providers), [], []
     for name, entry in settings.providers.items():
-        here = entry.local and entry.base_url is None
-        able = here or (entry.backend in _PATHS and entry.enabled and name not in reasons)
-        if not able:
-            if entry.enabled and name not in reasons:
-                left_out.append(name)
-            providers[name] = entry.model_copy(update={"enabled": False, "base_url": None, "options": {}})
+        if entry.local and entry.base_url is None:
             continue
-        if here:
-            providers[name] = entry
+        if entry.backend in PATHS and entry.enabled and name not in reasons:
+            there.append(name)
             continue
-        url = f"{base}/{name}{_PATHS[entry.backend]}"
-        providers[name] = entry.model_copy(update={"base_url": url, "options": _harmless(entry.options)})
-        if entry.key:
-            secrets[entry.key] = SecretStr(_PLACEHOLDER)
-    models = {
-        name: entry.model_copy(update={"options": _harmless(entry.options)}) for name, entry in settings.models.items()
-    }
-    changes = {
-        "providers": MappingProxyType(providers),
-        "models": MappingProxyType(models),
-        "secrets": MappingProxyType(secrets),
-        "state": state,
-        "offline": False,
-    }
-    return settings.model_copy(update=changes), tuple(left_out)
-
-
-def _harmless(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if not _LEADS_AWAY.search(name)}
+        if entry.enabled and name not in reasons:
+            left_out.append(name)
+        providers[name] = entry.model_copy(update={"enabled": False, "base_url": None, "options": {}})
+    changes = {"providers": MappingProxyType(providers), "state": state, "offline": False}
+    return endpoints_at(settings.model_copy(update=changes), base, there, _PLACEHOLDER), tuple(left_out)

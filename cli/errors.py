@@ -64,8 +64,10 @@ def judge(error: BaseException) -> Verdict:
     if isinstance(inner, KeyboardInterrupt):
         code = ExitCode(128 + received())
         return code, code.name.lower().replace("_", " ")
-    said = f"internal error: {type(inner).__name__}: {_folded(inner)} (pointsman --debug … shows where)"
-    return ExitCode.FAILED, said
+    run = next((note for note in getattr(inner, "__notes__", ()) if note.startswith("in run ")), "")
+    # What ends a run is mostly the code of a tool.
+    said = f"{type(inner).__name__}: {_folded(inner)} ({run + '; ' if run else ''}pointsman --debug … shows where)"
+    return ExitCode.FAILED, said if run else f"internal error: {said}"
 
 
 def _explained(error: BaseException) -> str:

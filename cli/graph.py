@@ -35,7 +35,7 @@ def graph(
     from .drawing import draw
     from .settings import opened
 
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         workflow = load_target(target or DEFAULT, name_it=None if target else f"'pointsman graph {DEFAULT}'")
         drawn: Graph = workflow.builder(runtime).compile().get_graph()
     edges = [(edge.source, edge.target, bool(edge.conditional)) for edge in drawn.edges]

@@ -9,6 +9,7 @@ import typer
 
 from . import records
 from .screen import as_json, money, paint, progress, seconds, short, visible
+from .simulated import named
 
 if TYPE_CHECKING:
     from ..graphs.events import Event
@@ -97,4 +98,4 @@ def called(row: CallRow) -> str:
     risk = paint(f"{row.risk:<8}", RISK_COLOURS.get(row.risk, "white"))
     ended = "" if row.failure is None else paint(f"  {row.failure}: {short(row.detail, 120)}", "red")
     cost = money(row.cost) if row.usage else "-"
-    return f"{row.agent:<12} {row.model:<30} {risk} {tokens:>14} {cost:>10} {seconds(row.latency):>8}{ended}"
+    return f"{row.agent:<12} {named(row.model):<30} {risk} {tokens:>14} {cost:>10} {seconds(row.latency):>8}{ended}"

@@ -84,7 +84,7 @@ class _Root(TyperGroup):
             code = ExitCode.USAGE
         except typer.Abort:
             code, said = judge(KeyboardInterrupt())
-            typer.echo(f"error: {said}", err=True)
+            _say(said)
         except BrokenPipeError:
             # The reader of the pipe has gone; Python would complain once more while it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,7 +97,7 @@ class _Root(TyperGroup):
             from ..configs.plain import plain
 
             code, said = judge(error)
-            typer.echo(f"error: {plain(str(said))}", err=True)
+            _say(plain(str(said)))
         sys.exit(int(code) if isinstance(code, int) else 0)
 
 
@@ -108,14 +108,20 @@ def _first_command(words: Sequence[str]) -> int:
 def _usage(error: typer.TyperException) -> None:
     context = getattr(error, "ctx", None)
     hint = f" (see '{context.command_path} --help')" if context is not None else ""
-    typer.echo(f"error: {' '.join(error.format_message().split())}{hint}", err=True)
+    _say(f"{' '.join(error.format_message().split())}{hint}")
+
+
+def _say(said: str) -> None:
+    from .screen import progress
+
+    progress(f"error: {said}")
 
 
 app = typer.Typer(
     name="pointsman",
     cls=_Root,
     help="Multi-agent orchestration where risk decides which model runs each step.",
-    epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 budget, 4 waiting for approval.",
+    epilog="Exit codes: 0 done, 1 failed or rejected, 2 usage or configuration, 3 budget, 4 a person must act.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     invoke_without_command=True,

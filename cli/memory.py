@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most items to show.")] = 5,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to show.")] = 5,
     namespace: _Namespace = "",
     config: options.Config = None,
     json: options.AsJson = False,
@@ -40,7 +40,7 @@ def search(
     """Find what the memory holds on a question, best first."""
     from .settings import opened
 
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         found = runtime.store.recall(_path(namespace), query, limit=limit)
     if json:
         as_json([_recalled(item) for item in found])
@@ -54,7 +54,7 @@ def search(
 
 def list_(
     namespace: _Namespace = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most items to list.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to list.")] = 50,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
@@ -62,7 +62,7 @@ def list_(
     from .settings import opened
 
     path = _path(namespace)
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         if not path:
             spaces = ["/".join(space) for space in runtime.store.list_namespaces(limit=1000)]
             if json:

@@ -15,7 +15,7 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="DIR", help="Folder with models.yaml and the like; ./configs when left out."),
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Use only what runs on this machine.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use no network: hosted providers are simulated here.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as routing.strategy=quality."),
@@ -24,11 +24,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workspace = Annotated[
     Path | None, typer.Option("--workspace", metavar="DIR", help="Folder the file and shell tools may touch.")
 ]
-MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, help="Steps of the graph a run may take.")]
+MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
-User = Annotated[str, typer.Option("--user", help="Who it is for, in the ledger.")]
-UserClass = Annotated[str | None, typer.Option("--user-class", help="Whose limits hold, a name under routing.classes.")]
-Tag = Annotated[list[str] | None, typer.Option("--tag", help="A label for the ledger; may be repeated.")]
+User = Annotated[str, typer.Option("--user", metavar="NAME", help="Who it is for, in the ledger.")]
+UserClass = Annotated[
+    str | None, typer.Option("--user-class", metavar="NAME", help="Whose limits hold, a name under routing.classes.")
+]
+Tag = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="LABEL", help="A label for the ledger; may be repeated.")
+]
 
 
 def _given(trust: bool) -> None:

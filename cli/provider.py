@@ -13,6 +13,7 @@ import typer
 from . import options
 from .errors import ExitCode
 from .screen import aligned, as_json, line, money, paint, progress, result, seconds, short
+from .simulated import named
 
 if TYPE_CHECKING:
     from ..configs.catalogue import ModelCard
@@ -42,7 +43,9 @@ def register(app: typer.Typer) -> None:
 def off(
     name: _Name,
     duration: Annotated[float, typer.Option("--for", metavar="SECONDS", min=0.001, help="For how long.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why, shown with every decision it changes.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="WHY", help="Why, shown with every decision it changes.")
+    ] = "",
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
@@ -164,7 +167,8 @@ def _show(probed: Probed, width: int) -> None:
     left = ", ".join(f"{amount:.0f} {resource.replace('_', ' ')}" for resource, amount in probed.left.items())
     said = f"{left} left" if probed.ok and left else short(probed.detail, _DETAIL_CHARACTERS)
     cost = "-" if probed.seconds is None else money(probed.cost)
-    result(f"{state}  {probed.model:<{width}}  {seconds(probed.seconds):>8}  {cost:>10}  {line(said)}".rstrip())
+    shown = f"{state}  {named(probed.model):<{width}}  {seconds(probed.seconds):>8}  {cost:>10}  {line(said)}"
+    result(shown.rstrip(), painted=True)
 
 
 def _probe_record(probed: Probed) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def queue(
 
     if context.invoked_subcommand is not None:
         return
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         rows = [_Item(row, _state(row)) for row in runtime.ledger.handoffs(open_only=not every)]
         rows += _interrupted(runtime)
     if json:

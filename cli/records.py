@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from .simulated import is_simulated
+
 if TYPE_CHECKING:
     from ..agents.result import RunResult, StepRecord
     from ..ledger.rows import CallRow, DecisionRow
@@ -53,6 +55,7 @@ def step_record(step: StepRecord) -> dict[str, Any]:
         "id": step.id,
         "agent": step.agent,
         "model": step.model,
+        "simulated": is_simulated(step.model),
         "risk": step.risk,
         "status": step.status,
         "note": step.note,
@@ -66,7 +69,12 @@ def step_record(step: StepRecord) -> dict[str, Any]:
 
 def call_record(row: CallRow) -> dict[str, Any]:
     """One model call."""
-    return {**asdict(row), "cost": dollars(row.cost), "flagship_cost": dollars(row.flagship_cost)}
+    return {
+        **asdict(row),
+        "cost": dollars(row.cost),
+        "flagship_cost": dollars(row.flagship_cost),
+        "simulated": is_simulated(row.model),
+    }
 
 
 def spent(calls: Sequence[CallRow]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import moments, options
+from .reading import readable
 from .screen import aligned, as_json, result, seconds, short
 
 if TYPE_CHECKING:
@@ -46,14 +47,15 @@ def replay(
     from ..ledger.ledger import Ledger
     from .settings import settings_of
 
-    file = settings_of(config, overrides=overrides).state / "ledger.db"
+    kept = settings_of(config, overrides=overrides)
+    file = kept.state / "ledger.db"
     settings = _with_policy(policy, config, overrides)
     start = moments.since(since)
     if not file.is_file():
         raise ConfigError("nothing has been recorded yet: pointsman run", file=file)
     from ..dispatch import replay as replaying
 
-    with Ledger(file) as ledger:
+    with readable(kept) as usable, Ledger(usable.state / file.name) as ledger:
         if run is not None and ledger.run(run) is None:
             raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
         made = replaying.replay(

@@ -16,6 +16,7 @@ from . import options
 from .records import decision_record
 from .run import TARGET_TAG
 from .screen import aligned, as_json, money, result, seconds
+from .simulated import named
 
 if TYPE_CHECKING:
     from ..ledger.report import Percentiles, Report, Savings, Share
@@ -45,7 +46,7 @@ def report(
     from .settings import opened
 
     start = _since(since)
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         if run is not None and runtime.ledger.run(run) is None:
             raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
         made = add_up(runtime.ledger, since=start, run=run, tag=tag)
@@ -86,7 +87,7 @@ def _told(made: Report) -> list[str]:
     if tags := [share for share in made.tags if not share.name.startswith(TARGET_TAG)]:
         lines += ["", *_shares("tag", tags)]
     if made.failures:
-        rows = [(failure.calls, failure.model, failure.kind) for failure in made.failures]
+        rows = [(failure.calls, named(failure.model), failure.kind) for failure in made.failures]
         lines += ["", *aligned(rows, ("calls", "model", "failed by"), right=[0]).splitlines()]
     lines += ["", _percentiles("latency", made.latency), _percentiles("first token", made.first_token)]
     lines += ["", _savings(made.savings)]
@@ -97,7 +98,7 @@ def _told(made: Report) -> list[str]:
 def _shares(name: str, shares: Sequence[Share]) -> list[str]:
     rows = [
         (
-            share.name or "-",
+            named(share.name) if name == "model" else share.name or "-",
             f"{100 * share.share:.1f} %",
             share.totals.calls,
             share.totals.failed,

@@ -43,7 +43,7 @@ def resume(
         list[str] | None,
         typer.Option("--edit", metavar="[ID=]JSON", help="Approve an act with these arguments instead; repeatable."),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is refused; the agent is told.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why it is refused; the agent is told.")] = "",
     target: Annotated[
         str | None, typer.Option("--target", metavar="TARGET", help="The target, where it has moved since.")
     ] = None,
@@ -52,7 +52,7 @@ def resume(
         typer.Option("--max-cost", min=0, metavar="USD", help="Most the run may spend, what is spent included."),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option("--max-steps", min=1, help="Steps of the graph this part may take.")
+        int | None, typer.Option("--max-steps", metavar="N", min=1, help="Steps of the graph this part may take.")
     ] = None,
     timeout: options.Timeout = None,
     user: options.User = "",

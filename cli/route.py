@@ -13,6 +13,7 @@ from . import options
 from .errors import ExitCode
 from .requests import broken_line, lines_of, request_of
 from .screen import aligned, as_json, progress, result
+from .simulated import named
 
 if TYPE_CHECKING:
     from ..configs.schema import Settings
@@ -75,14 +76,20 @@ def decide(
         else:
             rules = " ".join(hit.id for hit in decision.rules)
             rows.append(
-                (decision.request or number, decision.risk.value, decision.tier.value, decision.model or "none", rules)
+                (
+                    decision.request or number,
+                    decision.risk.value,
+                    decision.tier.value,
+                    named(decision.model or "none"),
+                    rules,
+                )
             )
     if rows:
         result(aligned(rows, ("request", "risk", "tier", "model", "rules")))
     elif not broken and not json:
         progress("there were no requests: give JSON lines, such as " + '{"id":"1","kind":"decide","messages":[]}')
     if broken:
-        raise typer.Exit(ExitCode.FAILED)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def explain(
@@ -93,19 +100,20 @@ def explain(
 ) -> None:
     """Explain a recorded decision, or the decision a request would get."""
     stored = None if what == "-" or Path(what).is_file() else _stored(what, config)
+    requests: list[RouteRequest | None] = []
     if stored is not None:
         records = [stored]
     else:
         decider = _Decider(config, offline=False, overrides=None, usable=usable)
-        requests = [request for number, text in lines_of(what) if (request := request_of(text, number)) is not None]
-        records = [decider.record(decider.decide(request)) for request in requests]
+        requests = [request_of(text, number) for number, text in lines_of(what)]
+        records = [decider.record(decider.decide(request)) for request in requests if request is not None]
     for record in records:
         if json:
             as_json(record, lines=True)
         else:
             result(_told(record))
-    if not records:
-        raise typer.Exit(ExitCode.FAILED)
+    if stored is None and (not requests or None in requests):
+        raise typer.Exit(ExitCode.USAGE)
 
 
 class _Decider:
@@ -140,7 +148,7 @@ def _stored(decision: str, config: Path | None) -> dict[str, Any]:
     from .records import decision_record
     from .settings import opened
 
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         row = runtime.ledger.decision(decision)
     if row is None:
         raise ConfigError(
@@ -156,7 +164,7 @@ def _told(record: dict[str, Any]) -> str:
         f"decision {record['id']}",
         f"  risk        {record['risk']}" + (f", so nothing below {record['floor']}" if record.get("floor") else ""),
         f"  tier        {record['tier']}",
-        f"  model       {model or 'none may run this step'}",
+        f"  model       {named(model) if model else 'none may run this step'}",
         f"  confidence  {record['confidence']:.2f}",
         f"  policy      {record['policy_hash']}, prices {record.get('price_version') or 'unknown'}",
         "  because",

@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
 def train(
     file: _File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the router.")],
-    seed: Annotated[int, typer.Option("--seed", help="Of folds and resampling.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of folds and resampling.", min=0)] = 0,
     json: options.AsJson = False,
 ) -> None:
     """Train a router from labelled rows, in seconds.
@@ -82,7 +82,7 @@ def train(
             f"trained in  {seconds(took)}; measure it with 'pointsman router eval' before routing.scorer may name it"
         )
     if read.broken:
-        raise typer.Exit(ExitCode.FAILED)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def evaluate(
@@ -125,7 +125,7 @@ def evaluate(
     else:
         result("\n".join([*head, *_told(made, target)]))
     if read.broken:
-        raise typer.Exit(ExitCode.FAILED)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def _measured(read: _Read, file: Path, router: Path, settings: Settings) -> StepReport | PromptReport:

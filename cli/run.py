@@ -79,14 +79,19 @@ def run(
     batch: Annotated[
         Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Rows of a batch to run at the same time.")] = 4,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Rows of a batch to run at the same time.")
+    ] = 4,
     max_cost: Annotated[
         float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most the command may spend.")
     ] = None,
     max_steps: options.MaxSteps = 50,
     timeout: options.Timeout = None,
     approval: Annotated[
-        Approval, typer.Option("--approval", help="What to do with critical acts: ask a person, or refuse them.")
+        Approval,
+        typer.Option(
+            "--approval", metavar="ask|deny", help="What to do with critical acts: ask a person, or refuse them."
+        ),
     ] = "ask",
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come.")] = False,
     user: options.User = "",

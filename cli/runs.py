@@ -45,7 +45,7 @@ def runs(
 
     if context.invoked_subcommand is not None:
         return
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         rows = [(row, status_of(runtime, row)) for row in runtime.ledger.runs(limit=limit)]
     if json:
         as_json([_record(row, status) for row, status in rows])
@@ -71,7 +71,7 @@ def show(
     """
     from .settings import opened
 
-    with opened(config) as runtime:
+    with opened(config, reads=True) as runtime:
         story = asyncio.run(_Story.of(runtime, run))
     if json:
         as_json(story.record())

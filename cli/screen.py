@@ -12,6 +12,8 @@ from typing import Any
 
 import typer
 
+from .fitting import fitted
+
 __all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
 _PICO = 10**12
@@ -20,9 +22,15 @@ _KEPT = "\n\t\u200d"
 """Characters of the control categories that only lay text out; the last one joins emoji."""
 
 
-def result(text: str = "") -> None:
-    """Print to stdout."""
-    typer.echo(visible(text) if sys.stdout.isatty() else text)
+def result(text: str = "", *, painted: bool = False) -> None:
+    """Print to stdout.
+
+    Args:
+        text: What to print.
+        painted: Its parts are lines by `line` or tables, with colours by `paint`, which are kept.
+    """
+    shown = text if painted or not sys.stdout.isatty() else visible(text)
+    typer.echo(fitted(shown, sys.stdout))
 
 
 def as_json(value: Any, *, lines: bool = False) -> None:
@@ -34,7 +42,7 @@ def as_json(value: Any, *, lines: bool = False) -> None:
 
 def progress(text: str) -> None:
     """Print to stderr."""
-    typer.echo(text, err=True)
+    typer.echo(fitted(text, sys.stderr), err=True)
 
 
 def paint(text: str, colour: str, *, err: bool = True) -> str:

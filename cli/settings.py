@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .reading import readable
+from .simulated import heed
 
 if TYPE_CHECKING:
     from ..agents.runtime import Runtime
@@ -16,6 +20,8 @@ __all__ = ["TRUST", "opened", "settings_of"]
 
 TRUST: ContextVar[bool] = ContextVar("trust", default=False)
 """Whether ``--trust`` was given to the command that runs."""
+
+_OFFLINE = "POINTSMAN_OFFLINE"
 
 
 def settings_of(
@@ -43,7 +49,10 @@ def settings_of(
         if not equals or not key.strip():
             raise ConfigError(f"--set {override!r} must have the form key=value, such as routing.strategy=quality")
         flags[key.strip()] = value
-    return load(Path.cwd(), environ=environment(), flags=flags, config_dir=config, trust=trust or TRUST.get() or None)
+    chosen = trust or TRUST.get() or None
+    settings = load(Path.cwd(), environ=environment(), flags=flags, config_dir=config, trust=chosen)
+    heed(settings)
+    return settings
 
 
 @contextmanager
@@ -53,22 +62,39 @@ def opened(
     offline: bool = False,
     overrides: Sequence[str] | None = None,
     workspace: Path | None = None,
+    reads: bool = False,
 ) -> Iterator[Runtime]:
     """Give the runtime of a command, closed at its end; arguments as `settings_of`.
 
     Args:
         workspace: Folder for the file and shell tools; the project itself when None.
+        reads: The command only reads, so that it works where nothing may be written, too.
     """
     from ..agents.runtime import Runtime
     from ..configs.errors import ConfigError
 
     if workspace is not None and not workspace.is_dir():
         raise ConfigError("--workspace must name a folder that exists", file=workspace)
-    runtime = Runtime(
-        settings_of(config, offline=offline, overrides=overrides),
-        workspace=workspace.resolve() if workspace else None,
-    )
+    settings = settings_of(config, offline=offline, overrides=overrides)
+    with readable(settings) if reads else nullcontext(settings) as usable:
+        runtime = Runtime(usable, workspace=workspace.resolve() if workspace else None)
+        try:
+            with _everywhere(offline):
+                yield runtime
+        finally:
+            runtime.close()
+
+
+@contextmanager
+def _everywhere(offline: bool) -> Iterator[None]:
+    """Let ``--offline`` hold for what the user's own code runs on the default runtime, too."""
+    before = os.environ.get(_OFFLINE)
+    if offline:
+        os.environ[_OFFLINE] = "1"
     try:
-        yield runtime
+        yield
     finally:
-        runtime.close()
+        if offline and before is None:
+            del os.environ[_OFFLINE]
+        elif before is not None:
+            os.environ[_OFFLINE] = before

@@ -13,9 +13,6 @@ from .screen import as_json, progress, result
 
 __all__ = ["register"]
 
-# Backend -> what its SDK wants behind the provider's own path; a backend that is not here cannot be played.
-_PATHS = {"anthropic": "", "google": "", "openai": "/v1", "openai_compatible": "/v1"}
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -26,21 +23,22 @@ def simulate(
     scenario: Annotated[
         Path | None, typer.Option("--scenario", metavar="FILE", help="YAML that scripts replies and faults.")
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for a free one.")] = 8790,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")] = 8790,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Serve the providers' wire formats until Ctrl-C, and print the lines that point Pointsman at them."""
     from ..simulator import Scenario, serve
+    from ..simulator.paths import PATHS
     from .settings import settings_of
 
     entries = settings_of(config).providers.items()
-    hosted = {name: entry for name, entry in entries if not entry.local and entry.backend in _PATHS}
+    hosted = {name: entry for name, entry in entries if not entry.local and entry.backend in PATHS}
     played = Scenario.load(scenario) if scenario else None
 
     def ready(base: str) -> None:
-        urls = {name: f"{base}/{name}{_PATHS[entry.backend]}" for name, entry in hosted.items()}
+        urls = {name: f"{base}/{name}{PATHS[entry.backend]}" for name, entry in hosted.items()}
         if json:
             as_json({"base_url": base, "providers": urls}, lines=True)
             return

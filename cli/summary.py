@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .records import dollars, plain
 from .screen import aligned, money, seconds, short
+from .simulated import named
 
 if TYPE_CHECKING:
     from ..agents.result import RunResult
@@ -92,7 +93,7 @@ class Summary:
         """Say which providers were used."""
         if not self.providers:
             return "No model answered."
-        names = ", ".join(self.providers)
+        names = ", ".join(map(named, self.providers))
         if not self.local:
             return f"Providers used: {names}."
         if self.missing:
@@ -148,13 +149,13 @@ class Summary:
 
     def _routing(self) -> list[str]:
         calls = sum(self.models.values())
-        rows = [(f"{100 * n / calls:.1f} %", n, tier, model) for (model, tier), n in _ranked(self.models)]
+        rows = [(f"{100 * n / calls:.1f} %", n, tier, named(model)) for (model, tier), n in _ranked(self.models)]
         if self.without_model:
             rows.append(("-", self.without_model, "-", "none may run the step here, so a person does"))
         lines = [f"routing ({self.decisions} decisions)"]
         lines += ["  " + row for row in aligned(rows, right=[0, 1]).splitlines()]
         lines.append(f"escalated to a stronger or another model: {self.escalated}")
-        lines += [f"  {n} x {model}: {kind}" for (model, kind), n in _ranked(self.failures)]
+        lines += [f"  {n} x {named(model)}: {kind}" for (model, kind), n in _ranked(self.failures)]
         return lines
 
     def _money(self) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import select
 import stat
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..configs.errors import ConfigError
+from ..configs.rows import CsvRow, read_rows
 
 __all__ = ["MAX_INPUT", "Message", "read_input", "read_messages", "read_piped"]
 
@@ -118,56 +117,21 @@ def read_messages(path: Path, *, limit: int = MAX_INPUT) -> list[Message]:
     """Read a batch.
 
     Args:
-        path: CSV in UTF-8 with a header and the column ``text``, and ``label`` where the right answers are known.
+        path: CSV with a header and the column ``text``, and ``label`` where the right answers are known; see
+            `pointsman.configs.rows.read_rows`.
         limit: Most bytes one message may have.
 
     Raises:
         ConfigError: With the line, when the file is not such a CSV; nothing has run by then.
     """
-    try:
-        text = _decoded(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=path) from error
-    before = csv.field_size_limit(max(limit, csv.field_size_limit()))
-    try:
-        return list(_rows(text, path, limit))
-    finally:
-        csv.field_size_limit(before)
+    return [_message(row, path, limit) for row in read_rows(path, ["text"], longest=limit)]
 
 
-def _rows(text: str, path: Path, limit: int) -> list[Message]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    messages: list[Message] = []
-    head: list[str] = []
-    while True:
-        first = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            raise ConfigError(f"is not a CSV: {error} in the row that begins here", file=path, line=first) from error
-        if not head:
-            head = [name.strip() for name in row]
-            if "text" not in head:
-                raise ConfigError("has no column 'text': the first row must be text or text,label", file=path, line=1)
-        elif row:
-            messages.append(_message(row, head, path, first, limit))
-    if not messages:
-        raise ConfigError("holds no messages: add rows below the header", file=path)
-    return messages
-
-
-def _message(row: list[str], head: list[str], path: Path, number: int, limit: int) -> Message:
-    if len(row) != len(head):
-        raise ConfigError(
-            f"has {len(row)} fields where the header names {len(head)}: put text with commas in quotes",
-            file=path,
-            line=number,
-        )
-    fields = dict(zip(head, row, strict=True))
-    if not fields["text"].strip():
-        raise ConfigError("the text is empty", file=path, line=number)
-    if len(fields["text"].encode()) > limit:
-        raise ConfigError(str(_too_large("the text", limit)), file=path, line=number)
-    return Message(number, fields["text"], fields.get("label") or None)
+def _message(row: CsvRow, path: Path, limit: int) -> Message:
+    text = row.fields["text"]
+    if not text.strip():
+        raise ConfigError("the text is empty", file=path, line=row.line)
+    if len(text.encode()) > limit:
+        raise ConfigError(str(_too_large("the text", limit)), file=path, line=row.line)
+    label = next((value for name, value in row.fields.items() if name.lower() == "label"), None)
+    return Message(row.line, text, label or None)

@@ -9,7 +9,7 @@ from .lazy import lazily
 if TYPE_CHECKING:
     from .catalogue import ModelCard, TokenPrices, Usage
     from .errors import ConfigError, PointsmanError
-    from .evidence import Evidence, parse_evidence, render_evidence
+    from .evidence import Evidence, literal, parse_evidence, render_evidence
     from .loader import environment, load
     from .schema import AgentEntry, Limits, ModelEntry, ProviderEntry, RoutingPolicy, Settings, StepRiskPolicy
     from .words import Effect, FailureKind, Risk, StepKind, Tier, Trust
@@ -35,6 +35,7 @@ __all__ = [
     "Trust",
     "Usage",
     "environment",
+    "literal",
     "load",
     "parse_evidence",
     "render_evidence",
@@ -43,7 +44,7 @@ __all__ = [
 _MODULES = {
     "catalogue": ("ModelCard", "TokenPrices", "Usage"),
     "errors": ("ConfigError", "PointsmanError"),
-    "evidence": ("Evidence", "parse_evidence", "render_evidence"),
+    "evidence": ("Evidence", "literal", "parse_evidence", "render_evidence"),
     "loader": ("environment", "load"),
     "schema": (
         "AgentEntry",

@@ -8,7 +8,17 @@ __all__ = ["ConfigError", "PointsmanError"]
 
 
 class PointsmanError(Exception):
-    """The root of every error Pointsman raises on purpose."""
+    """The root of every error Pointsman raises on purpose.
+
+    Attributes:
+        run: Id of the run that it ended; empty outside any. It stands in the message, too.
+    """
+
+    run: str = ""
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return said if not self.run or self.run in said else f"{said} (run {self.run})"
 
 
 class ConfigError(PointsmanError):

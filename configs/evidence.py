@@ -9,7 +9,7 @@ from html import escape, unescape
 
 from .words import Trust
 
-__all__ = ["Evidence", "parse_evidence", "render_evidence"]
+__all__ = ["Evidence", "literal", "parse_evidence", "render_evidence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,18 @@ _BLOCK = re.compile(
 )
 
 
+_TAG = re.compile(r"<(?=\s*/?\s*evidence)", re.IGNORECASE)
+_LITERAL_TAG = re.compile(r"&lt;(?=\s*/?\s*evidence)", re.IGNORECASE)
+
+
+def literal(text: str) -> str:
+    """Text from outside as it may stand beside evidence: what looks like a block in it is written so that it is none.
+
+    `parse_evidence` gives it back as it was.
+    """
+    return _TAG.sub("&lt;", text)
+
+
 def render_evidence(passages: Iterable[Evidence]) -> str:
     """Write passages as ``<evidence>`` blocks.
 
@@ -50,7 +62,7 @@ def parse_evidence(text: str) -> tuple[list[Evidence], str]:
     """Split a prompt into its evidence blocks and the text that is left.
 
     Args:
-        text: A prompt as written with `render_evidence`.
+        text: A prompt as written with `render_evidence`, and `literal` for what else comes from outside.
 
     Returns:
         The passages in order, and the remaining text, stripped.
@@ -59,4 +71,4 @@ def parse_evidence(text: str) -> tuple[list[Evidence], str]:
         Evidence(unescape(i), unescape(source), unescape(body), Trust(trust))
         for i, source, trust, body in _BLOCK.findall(text)
     ]
-    return passages, _BLOCK.sub("", text).strip()
+    return passages, _LITERAL_TAG.sub("<", _BLOCK.sub("", text)).strip()

@@ -22,13 +22,15 @@ from .schema import Settings
 from .sources import Sources
 from .trust import TrustStore, UntrustedError, state_folder, trusts
 
-__all__ = ["environment", "load", "review", "user_folder"]
+__all__ = ["OFFLINE", "environment", "load", "review", "user_folder"]
 
 _SHARED: Final = "'${...}' is expanded only in your own files (~/.config/pointsman), never in a project's; put it there"
 # What can be taken up while models are in use; a changed catalogue needs new clients.
 _RELOADED: Final = ("routing", "risk")
 # Byte order mark, zero-width space and joiners, word joiner.
 _UNSEEN: Final = "\ufeff\u200b\u200c\u200d\u2060"
+OFFLINE: Final = "offline"
+"""Folder of the state in which what was simulated is kept."""
 _INSIDE: Final = "'${...}' is not expanded here: your own files lie inside the project, where an agent could write them"
 
 
@@ -236,7 +238,7 @@ def _settings(
     except ValidationError as error:
         explain(error, tree)
     check_names(settings, tree, removed)
-    return settings
+    return settings.model_copy(update={"state": settings.state / OFFLINE}) if settings.offline else settings
 
 
 def _secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, SecretStr]:

@@ -71,7 +71,7 @@ class ProviderEntry(_Frozen):
         backend: A name in the backend registry.
         base_url: Endpoint; the vendor's own when absent.
         key: Name of the environment variable that holds the key; absent when none is needed. Never the key itself.
-        local: Requests stay on this machine, so the provider may be used with ``--offline``.
+        local: Requests stay on this machine, so ``--offline`` uses the provider itself instead of simulating it.
         region: Region, where the provider has them.
         enabled: False takes every model of the provider out of the routing.
         batch_discount: Share of the price that it takes off for work sent through its batch API.
@@ -381,8 +381,9 @@ class Settings(_Frozen):
         origins: Dotted name of each setting that is not built in -> the place it was set.
         secrets: Environment variable name -> key, for the variables that providers name.
         project: The project folder.
-        state: The folder for ledger, memory and checkpoints.
-        offline: Only providers that are ``local`` may be used.
+        state: The folder for ledger, memory and checkpoints; one inside it where offline, as nothing simulated may pass
+            for real later.
+        offline: Nothing leaves this machine: providers that are not ``local`` are simulated.
         sources: Where routing and risk can be read again when their files change; None where they did not come from
             files as they are.
         obeyed: Files and folders that no tool may write, there or not: what is read as configuration, and what is

@@ -57,7 +57,8 @@ class Tier(_Ordered):
 
 
 class Effect(_Ordered):
-    """What a tool does to the world; a tool that declares none counts as ``destructive``."""
+    """What a tool does to the world; a tool that declares none, by `pointsman.tool` or `pointsman.declare`, counts as
+    ``destructive``."""
 
     READ = "read"
     WRITE = "write"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..backends.options import Said
 from ..configs.catalogue import ModelCard
 from ..configs.errors import ConfigError
+from ..configs.rows import read_rows
 from .ask import Ask
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ def _mtime(path: str) -> float:
 def _examples(path: str, _changed: float) -> str:
     """The first few examples of each label; the same text for every call, so that a provider can cache it."""
     by_label: dict[str, list[str]] = {}
-    with Path(path).open(encoding="utf-8", newline="") as rows:
-        for row in csv.DictReader(rows):
-            by_label.setdefault(row["label"], []).append(row["text"])
+    for row in read_rows(Path(path), ["text", "label"]):
+        by_label.setdefault(row.fields["label"], []).append(row.fields["text"])
     return "\n".join(f"- {text} -> {label}" for label, texts in by_label.items() for text in texts[:_EXAMPLES_SHOWN])

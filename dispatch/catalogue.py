@@ -21,6 +21,7 @@ from ..routing.complexity import LEVELS, Scorer, classified
 from ..routing.lint import Problem, lint
 from ..routing.policy import Policy
 from ..routing.request import Circumstances
+from .offline import is_played
 
 if TYPE_CHECKING:
     from ..routing.learned import Embed
@@ -178,14 +179,16 @@ def vectors() -> Embed:
 def unavailable(settings: Settings) -> Mapping[str, str]:
     """Say which providers cannot be used from here, and why, in words that tell what to do.
 
-    A local server is looked for on its port; a hosted provider needs its key.
+    A local server is looked for on its port; a hosted provider needs its key, or is simulated where offline.
     """
     reasons: dict[str, str] = {}
     for name, provider in settings.providers.items():
         if not provider.enabled:
             reasons[name] = "switched off in the configuration"
+        elif is_played(settings, name):
+            continue
         elif settings.offline and not provider.local:
-            reasons[name] = "offline: it is not on this machine"
+            reasons[name] = "offline: it cannot be simulated on this machine"
         elif provider.key and settings.key_of(name) is None:
             reasons[name] = NO_KEY + provider.key
         elif (key := settings.key_of(name)) and not re.fullmatch(r"[!-~]+", key.get_secret_value()):

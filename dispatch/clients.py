@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,7 @@ from ..tools.threads import in_thread
 from .forks import keep_for_good
 from .headroom import HeadroomKey
 from .naming import tool_names, wire_name
+from .offline import played
 from .options import choice_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,21 @@ if TYPE_CHECKING:
 __all__ = ["Clients"]
 
 _MOST_BINDINGS: Final = 256
+_TURNS: Final = 3
+"""Turns of an event loop in which a connection that was hung up is closed: it takes one, and two under TLS."""
+
+
+async def _until_the_end(models: dict[str, BaseChatModel]) -> AsyncGenerator[None]:
+    """Let go of an event loop's clients while it still runs.
+
+    `asyncio.run` closes the asynchronous generators that are open before it closes the loop, and nothing else is told.
+    """
+    try:
+        yield
+    finally:
+        models.clear()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
 
 class Clients:
@@ -52,6 +68,9 @@ class Clients:
             weakref.WeakKeyDictionary()
         )
         self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._ends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]] = (
+            weakref.WeakKeyDictionary()
+        )
         begin_anew(self)
         self._bindings: dict[Any, dict[str, Any]] = {}
         self._said_of: Mapping[str, ModelCard] | None = None
@@ -61,8 +80,9 @@ class Clients:
 
     def anew(self) -> None:
         """Begin anew in a forked child: connections are the parent's."""
-        keep_for_good(dict(self._loops))
+        keep_for_good((dict(self._loops), dict(self._ends)))
         self._loops, self._building = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+        self._ends = weakref.WeakKeyDictionary()
 
     def backend(self, card: ModelCard) -> Backend:
         """The backend that serves a card."""
@@ -91,6 +111,9 @@ class Clients:
             return
         async with self._building.setdefault(loop, asyncio.Lock()):
             models = self._models(loop)
+            if loop not in self._ends:
+                self._ends[loop] = _until_the_end(models)
+                await anext(self._ends[loop])
             if card.id not in models:
                 models[card.id] = await in_thread(self._build, card)
 
@@ -162,16 +185,18 @@ class Clients:
                 if (old := ref()) is not None and old.is_closed():
                     self._loops.pop(old, None)
                     self._building.pop(old, None)
+                    self._ends.pop(old, None)
             models = self._loops.setdefault(loop, {})
         return models
 
     def _build(self, card: ModelCard) -> BaseChatModel:
-        provider = self._settings.providers[card.provider]
+        settings = played(self._settings)
+        provider = settings.providers[card.provider]
         return self.backend(card).chat_model(
             Endpoint(
                 model=card.name,
                 base_url=provider.base_url,
-                key=self._settings.key_of(card.provider),
+                key=settings.key_of(card.provider),
                 region=provider.region,
                 timeout=self._settings.routing.limits.deadline,
                 cache=self._settings.state / "models",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -66,20 +67,37 @@ class Failure:
     reply: AIMessage | None = None
 
 
+_SHOWN: Final = 3
+"""Reasons that a message lists."""
+
+
 class NoCandidate(ConfigError):
-    """No model of the catalogue may or can run the step; the message lists why each fell."""
+    """No model of the catalogue may or can run the step; the message says what would change that.
+
+    Attributes:
+        decision: Why each model fell.
+    """
 
     def __init__(self, decision: Decision, step: StepContext) -> None:
-        models: dict[str, list[str]] = {}
-        for rejection in decision.rejected:
-            models.setdefault(rejection.reason, []).append(rejection.model)
-        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in models.items())
-        reasons = reasons or "the catalogue is empty"
-        super().__init__(
-            f"no model can run {step.agent or 'this step'} (risk {decision.risk}, tier {decision.tier} or above): "
-            f"{reasons}{f'; then go on with: pointsman resume {step.run.id}' if step.step and step.run.id else ''}"
-        )
+        raised = ", ".join(hit.id for hit in decision.rules if hit.id.startswith("evidence."))
+        above = f"tier {decision.tier} or above{f' for {raised}' if raised else ''}"
+        named = f"{step.agent or 'this step'} (risk {decision.risk}, {above})"
+        then = f"; then go on with: pointsman resume {step.run.id}" if step.step and step.run.id else ""
+        super().__init__(f"no model can run {named}: {_cure(decision)}{then}")
         self.decision = decision
+
+
+def _cure(decision: Decision) -> str:
+    """What is missing: a key, where one would do, else why most models fell."""
+    from .catalogue import NO_KEY
+
+    models = Counter(rejection.reason for rejection in decision.rejected)
+    keys = [reason.removeprefix(NO_KEY) for reason in models if reason.startswith(NO_KEY)]
+    if keys:
+        return f"set {' or '.join(keys[:_SHOWN])}, or simulate the models with --offline (POINTSMAN_OFFLINE=1)"
+    told = [f"{count} because {reason}" for reason, count in models.most_common(_SHOWN)]
+    left = sum(models.values()) - sum(count for _, count in models.most_common(_SHOWN))
+    return "; ".join([*told, *([f"{left} for other reasons"] if left else [])]) or "the catalogue is empty"
 
 
 class AllFailed(BackendError):

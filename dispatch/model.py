@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..configs.errors import ConfigError
 from ..configs.layers import suggest
 from ..configs.words import Effect, StepKind, Tier
+from ..routing.messages import estimate_tokens
 from ..tools.base import effect_of, only_reads
 from . import portal
 from .ask import Ask
@@ -127,7 +129,7 @@ class RoutedChatModel(BaseChatModel):
         """Bind tools with their effects.
 
         A schema given for structured output, and a tool that carries no function, stand for the answer and can do
-        nothing; any other tool without a declared effect counts as destructive.
+        nothing; any other tool without a declared effect counts as destructive: `pointsman.declare` gives it one.
         """
         is_output = _OUTPUT_MARK in kwargs
         effects = [None if is_output else effect_of(tool) for tool in tools]
@@ -144,6 +146,10 @@ class RoutedChatModel(BaseChatModel):
             **kwargs,
         )
         return bound
+
+    def get_num_tokens(self, text: str) -> int:
+        """Estimate how many tokens a text is, rounded up; whose tokenizer it will meet, only a call decides."""
+        return super().get_num_tokens(text) if self.custom_get_token_ids else math.ceil(estimate_tokens(text))
 
     def bind(self, **kwargs: Any) -> Any:
         """Bind call options, checked here and not at the call.

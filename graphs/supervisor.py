@@ -24,7 +24,7 @@ from ..agents.runtime import Runtime
 from ..agents.together import Together
 from ..agents.verifier import Verifier, as_evidence, as_text, needs_check
 from ..backends.base import BackendError
-from ..configs.evidence import Evidence, render_evidence
+from ..configs.evidence import Evidence, literal, render_evidence
 from ..configs.words import StepKind, Tier, Trust
 from ..dispatch.ask import one_line
 from ..dispatch.context import current, entered
@@ -209,7 +209,7 @@ class _Supervisor:
             earlier = StepRecord.restored(doubt["record"])
             above = _above(Tier(earlier.tier)) or Tier.FRONTIER
             doubts = (Finding(DOUBTED, f"a verifier doubted {earlier.model}: {doubt['reason']}", above),)
-            parts += [_AGAIN + doubt["reason"], render_evidence([replace(as_evidence(earlier), id="earlier")])]
+            parts += [_AGAIN + literal(doubt["reason"]), render_evidence([replace(as_evidence(earlier), id="earlier")])]
         text = "\n\n".join(part for part in parts if part)
         built_on = dependents(order["plan"], step["id"])
         check = Check(agent.name, self._verifier, text, step["id"])
@@ -329,7 +329,7 @@ class _Supervisor:
 
 
 def _asked(task: str, step: Mapping[str, Any]) -> str:
-    return "\n\n".join(part for part in (step["instruction"], task) if part)
+    return "\n\n".join(literal(part) for part in (step["instruction"], task) if part)
 
 
 def _above(tier: Tier) -> Tier | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import hashlib
 import operator
 import threading
@@ -20,7 +19,8 @@ from ..agents.result import Status, StepRecord
 from ..agents.runs import hand_over
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
-from ..configs.evidence import Evidence, render_evidence
+from ..configs.evidence import Evidence, literal, render_evidence
+from ..configs.rows import read_rows
 from ..configs.words import Risk, StepKind, Tier, Trust
 from ..dispatch.catalogue import NO_KEY
 from ..dispatch.context import entered
@@ -227,7 +227,7 @@ class _Rooms:
     async def intent(self, state: DeskState) -> dict[str, Any]:
         """Find out what the customer wants."""
         try:
-            record = await self._agents["intent"].step(state["task"])
+            record = await self._agents["intent"].step(literal(state["task"]))
         except AllFailed as error:
             guess = _guess(error, "intent")
             return {
@@ -239,7 +239,7 @@ class _Rooms:
     async def tone(self, state: DeskState) -> dict[str, Any]:
         """Find out how urgent it is and how the customer feels."""
         try:
-            record = await self._agents["tone"].step(state["task"])
+            record = await self._agents["tone"].step(literal(state["task"]))
         except AllFailed as error:
             # Tone only orders the queue, so the best guess serves.
             tone = {
@@ -273,7 +273,7 @@ class _Rooms:
         return await self._settle("decision", state, Risk.HIGH)
 
     async def _settle(self, name: str, state: DeskState, risk: Risk | None) -> dict[str, Any]:
-        asked = f"{state['task']}\n\n{render_evidence(_evidence(state))}"
+        asked = f"{literal(state['task'])}\n\n{render_evidence(_evidence(state))}"
         try:
             with entered(risk=risk, sensitivity="personal"):
                 record = await self._agents[name].step(asked)
@@ -316,7 +316,7 @@ class _Rooms:
         steps: list[dict[str, Any]] = []
         try:
             with entered(risk=None):
-                record = await self._agents["summary"].step(state["task"])
+                record = await self._agents["summary"].step(literal(state["task"]))
             gist = str(record.output)
             steps.append(record.plain())
         except (NoCandidate, AllFailed):
@@ -344,11 +344,7 @@ class _Rooms:
 
 
 def _labels(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8", newline="") as rows:
-            labels = sorted({row["label"] for row in csv.DictReader(rows)})
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise ConfigError("expected a CSV in UTF-8 with the columns text and label", file=path) from error
+    labels = sorted({row.fields["label"] for row in read_rows(path, ["text", "label"])})
     if len(labels) < 2:
         raise ConfigError("there must be examples of at least two intents", file=path)
     return labels

@@ -16,7 +16,7 @@ from ..agents.answers import answers_by_id, in_words, pending_of
 from ..agents.errors import CutOff, RunTimeout, StepLimit
 from ..agents.owner import owned
 from ..agents.result import Pending, RunResult, Status, StepRecord
-from ..agents.runs import Bounds, Run, Taken, ask_person, note_answers, run_scope, taken_up, tick_off
+from ..agents.runs import Bounds, Run, Taken, ask_person, check_task, note_answers, run_scope, taken_up, tick_off
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch import portal
@@ -125,8 +125,7 @@ class Workflow:
             StepLimit: When the graph wants more supersteps.
             TurnLimit: When an agent comes to no answer.
         """
-        if not task.strip():
-            raise ConfigError("there is nothing to do: the input is empty")
+        check_task(task)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
         return await self._drive({"task": task}, None, bounds, runtime or Runtime.default(), emit)
 

@@ -35,6 +35,14 @@ _LASTING_SECONDS = 30 * 86_400.0
 """Likewise for a batch: providers keep the answers for so long at most."""
 
 
+def _cure(scope: str) -> str:
+    kind, _, name = scope.partition(":")
+    if kind in ("run", "rows"):
+        return "raise max_cost (--max-cost)"
+    # A day's scope is named by its date, the others as the policy names them.
+    return f"raise routing.budgets.{kind if kind in ('day', 'user') else f'{kind}:{name}'}"
+
+
 class BudgetExceeded(PointsmanError):
     """A cap leaves too little for what is asked.
 
@@ -50,6 +58,7 @@ class BudgetExceeded(PointsmanError):
         held = f" and {dollars(reserved)} is reserved" if reserved else ""
         super().__init__(
             f"the budget of {scope} is {dollars(cap)}: {dollars(spent)} is spent{held}, {dollars(asked)} more is asked"
+            f": {_cure(scope)}"
         )
         self.scope = scope
         self.cap = cap

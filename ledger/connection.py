@@ -24,9 +24,12 @@ BUSY_SECONDS = 10.0
 """How long anybody waits for another process that holds the file."""
 _SLICE_SECONDS = 0.1
 """How long SQLite itself waits for it at a time, once the file is open: a fork waits for the end of that."""
+_DENIED = "it may not be written: check its owner and mode, and the folder's, or set POINTSMAN_STATE to another folder"
 _WORDS = (
     ("disk is full", "the disk is full: free some space"),
-    ("readonly", "it may not be written: check its owner and mode, and the folder's"),
+    ("readonly", _DENIED),
+    ("permission denied", _DENIED),
+    ("read-only", _DENIED),
     ("unable to open", "it cannot be opened: check that the folder exists and may be written"),
     ("not a database", "it is not a SQLite file: move it away, or choose another"),
     ("malformed", "it is damaged: move it away; sqlite3's .recover may save its rows"),

@@ -263,7 +263,9 @@ def _claim(path: Path) -> None:
             raise ConfigError(f"{path} holds other files: give memory a new or empty folder")
         path.chmod(0o700)
     except OSError as error:
-        raise ConfigError(f"memory folder {path} cannot be used: {error.strerror}; give another path") from error
+        raise ConfigError(
+            f"memory folder {path} cannot be used: {error.strerror}; give another path, or set POINTSMAN_STATE"
+        ) from error
 
 
 def _settings(path: Path | None, host: str | None, port: int) -> Settings:

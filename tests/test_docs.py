@@ -1,4 +1,4 @@
-"""The code blocks of the documentation run."""
+"""The code blocks of the documentation run, without a key and without a network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pointsman.simulator import Simulator
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -28,12 +27,10 @@ def _blocks(language: str) -> Iterator[pytest.param]:
 
 
 @pytest.fixture
-def environment(simulator: Simulator, tmp_path: Path) -> dict[str, str]:
-    """A shell in which the three vendors are the simulator and ``pointsman`` is on the path."""
-    urls = {f"POINTSMAN_PROVIDERS__{v.upper()}__BASE_URL": simulator.url(v) for v in ("anthropic", "openai", "google")}
-    keys = {name: "not-a-real-key" for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY")}
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A shell that is offline, without a key, with ``pointsman`` on the path."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, **urls, **keys, "PATH": path, "HOME": str(tmp_path)}
+    return {**os.environ, "POINTSMAN_OFFLINE": "1", "PATH": path, "HOME": str(tmp_path)}
 
 
 @pytest.mark.parametrize("code", [*_blocks("python")])

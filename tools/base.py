@@ -93,8 +93,8 @@ def effect_of(tool: Any) -> Effect | None:
     """Return the worst effect a tool may have.
 
     Returns:
-        The declared effect; ``destructive`` for whatever declares none (dicts in OpenAI's format and pydantic
-        classes among them); None for an output schema, which cannot act.
+        The declared effect; ``destructive`` for whatever declares none, by `pointsman.tool` or `pointsman.declare`
+        (dicts in OpenAI's format and pydantic classes among them); None for an output schema, which cannot act.
     """
     from langchain_core.tools import StructuredTool
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...configs.errors import ConfigError
+from ...configs.rows import read_rows
 from .arrayfile import read_arrays, write_arrays
 from .calibrate import accept_threshold, expected_calibration_error, fit_temperature, softmax
 from .embedder import unit_rows
@@ -84,25 +84,17 @@ class HeadReport:
 
 
 def read_examples(path: Path | str) -> list[tuple[str, str]]:
-    """Read labelled examples from a CSV file with the columns ``text`` and ``label``.
+    """Read labelled examples from a CSV file with the columns ``text`` and ``label``, as `read_rows` does.
 
     Raises:
         ConfigError: The file is missing, lacks a column, or has an empty cell.
     """
     path = Path(path)
-    try:
-        # Spreadsheets put a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            if not {"text", "label"} <= set(reader.fieldnames or ()):
-                raise ConfigError("needs the columns text,label in its first line", file=path, line=1)
-            rows = [(reader.line_num, row["text"], row["label"]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read the examples: {error}", file=path) from error
-    for line, text, label in rows:
-        if not (text or "").strip() or not (label or "").strip():
-            raise ConfigError("empty text or label", file=path, line=line)
-    return [(text, label) for _, text, label in rows]
+    rows = read_rows(path, ["text", "label"])
+    for row in rows:
+        if not row.fields["text"].strip() or not row.fields["label"].strip():
+            raise ConfigError("empty text or label", file=path, line=row.line)
+    return [(row.fields["text"], row.fields["label"]) for row in rows]
 
 
 class Head:

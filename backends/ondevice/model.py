@@ -97,6 +97,10 @@ class OnDeviceChatModel(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model": self.model, "min_confidence": self.min_confidence}
 
+    def get_num_tokens(self, text: str) -> int:
+        """Count the tokens of a text in its own tokenizer."""
+        return self._embedder.count_tokens(text)
+
     def _resolve_model_profile(self) -> ModelProfile | None:
         return PROFILE.copy()
 

@@ -157,7 +157,7 @@ def test_a_file_of_examples_as_a_spreadsheet_saves_it_is_read(tmp_path: Path) ->
 
 def test_a_text_longer_than_a_cell_may_be_is_the_users_to_mend(tmp_path: Path) -> None:
     file = tmp_path / "examples.csv"
-    write_csv(file, [("word " * 30_000, "x")])
+    write_csv(file, [("word " * 300_000, "x")])
     with pytest.raises(ConfigError, match="field larger than field limit"):
         read_examples(file)
 

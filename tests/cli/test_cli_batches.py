@@ -85,7 +85,7 @@ def test_a_broken_line_is_named_and_the_others_are_submitted(pointsman: Run) -> 
     )  # fmt: skip
     ended = pointsman("batch", "submit", "--json", stdin=text)
 
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     assert json.loads(ended.stdout)["requests"] == 2
     assert [said[: len("error: line 2")] for said in ended.stderr.splitlines()] == [
         f"error: line {number}" for number in (2, 3, 4, 5, 6)

@@ -54,7 +54,8 @@ def test_models_tell_prices_and_why_they_cannot_be_used(pointsman: Run, project:
     assert models["anthropic/claude-opus-4-7"]["prices"]["input"] > 0
     assert models["ondevice/wordllama-256"]["unusable"] is None
     offline = pointsman("models", "--offline").stdout
-    assert "offline: it is not on this machine" in offline
+    assert "offline: it cannot be simulated on this machine" in offline
+    assert next(row for row in offline.splitlines() if "claude-opus" in row).endswith("  simulated")
     assert "prices: genai-prices" in offline
 
 

@@ -68,7 +68,7 @@ def test_a_broken_line_is_named_and_the_others_are_still_decided(pointsman: Run,
     )
     ended = pointsman("route", "requests.jsonl", "--json")
 
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     assert [json.loads(line)["id"] for line in ended.stdout.splitlines()] == ["1", "9"]
     assert [line[: len("error: line 2")] for line in ended.stderr.splitlines()] == [
         "error: line 2", "error: line 4", "error: line 5", "error: line 6",
@@ -132,7 +132,7 @@ def test_a_request_whose_messages_cannot_be_read_is_named_by_its_line_and_the_ot
 )
 def test_a_request_with_a_key_twice_is_refused_by_its_line(pointsman: Run, line: str) -> None:
     ended = pointsman("route", "--json", stdin=f"{request(kind='gather')}\n{line}\n{request(kind='gather')}\n")
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     assert ended.stdout.count("\n") == 2
     assert ended.stderr.count("\n") == 1
     assert "the key" in ended.stderr

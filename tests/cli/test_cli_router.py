@@ -67,7 +67,7 @@ def test_broken_lines_are_reported_with_their_number_and_the_rest_is_used(points
     ]  # fmt: skip
     ended = pointsman("router", "train", written(project / "rows.jsonl", rows), "-o", "mine.npz", "--json")
 
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     told = ended.stderr.splitlines()
     assert [line.split(":")[1] for line in told] == [f" line {n}" for n in (21, 23, 24, 25, 26, 27, 28)]
     assert "is not JSON" in told[0]
@@ -164,7 +164,7 @@ def test_an_eval_says_what_it_measures(pointsman: Run, project: Path, steps: str
 def test_a_row_that_declares_what_no_request_may_is_broken(pointsman: Run, project: Path) -> None:
     rows = [*map(step, range(40)), {**step(41), "effects": ["burn"]}]
     ended = pointsman("router", "train", written(project / "rows.jsonl", rows), "-o", "mine.npz")
-    assert (ended.exit_code, "line 41:" in ended.stderr) == (1, True)
+    assert (ended.exit_code, "line 41:" in ended.stderr) == (2, True)
 
 
 def test_prompts_are_measured_by_the_gap_they_recover_with_intervals(pointsman: Run, project: Path) -> None:

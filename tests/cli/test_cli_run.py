@@ -183,8 +183,57 @@ def test_without_any_key_a_chat_is_a_usage_error_that_names_the_keys(pointsman: 
     ended = pointsman("run", "desk.py:helper", "good morning")
 
     assert ended.exit_code == 2
-    assert "no key: set ANTHROPIC_API_KEY" in ended.stderr
+    assert "set DEEPSEEK_API_KEY or OPENAI_API_KEY or ANTHROPIC_API_KEY, or simulate" in ended.stderr
+    assert "with --offline" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_offline_needs_no_key_and_every_line_says_that_it_is_simulated(pointsman: Run, desk: Path) -> None:
+    ended = pointsman("run", "desk.py:flow", "good morning", "--offline")
+
+    assert ended.exit_code == 0
+    calls = [line for line in ended.stderr.splitlines() if " tok " in line]
+    assert len(calls) == 2
+    assert all("(simulated)" in line for line in calls)
+    assert "note: offline: hosted providers are simulated on this machine" in ended.stderr
+    record = json.loads(pointsman("run", "desk.py:flow", "good morning", "--offline", "--json").stdout)
+    assert [step["simulated"] for step in record["steps"]] == [True, True]
+    assert [call["simulated"] for call in record["calls"]] == [True, True]
+    assert pointsman("runs", "--json").stdout.strip() == "[]"
+
+
+def test_a_tool_that_raises_is_one_line_with_its_run(pointsman: Run, desk: Path) -> None:
+    with (desk / "desk.py").open("a") as file:
+        file.write(
+            "\n@tool(effect='read')\ndef opening_hours(day: str) -> str:\n    'Tell the opening hours.'\n"
+            "    raise ValueError('no such day')\n"
+            "porter = Agent('porter', tools=[opening_hours])\n"
+        )
+    ended = pointsman("run", "desk.py:porter", "What are the opening_hours?", "--offline")
+
+    assert ended.exit_code == 1
+    assert "error: ValueError: no such day (in run 20" in ended.stderr
+    assert "internal error" not in ended.stderr
+
+
+def test_offline_holds_for_models_that_the_users_own_code_asks(
+    pointsman: Run, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk / "own.py").write_text(
+        "from langgraph.graph import END, START, StateGraph\nfrom typing import TypedDict\n"
+        "from pointsman import RoutedChatModel, Workflow\n"
+        "class State(TypedDict, total=False):\n    task: str\n    output: str\n"
+        "def ask(state):\n    return {'output': str(RoutedChatModel().invoke(state['task']).text)}\n"
+        "def graph(runtime):\n    made = StateGraph(State)\n    made.add_node('ask', ask)\n"
+        "    made.add_edge(START, 'ask')\n    made.add_edge('ask', END)\n    return made\n"
+        "flow = Workflow('own', graph=graph)\n"
+    )
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-real")
+    ended = pointsman("run", "own.py:flow", "good morning", "--offline")
+
+    assert ended.exit_code == 0, ended.stderr
+    assert "good morning" in ended.stdout
+    assert "POINTSMAN_OFFLINE" not in os.environ
 
 
 @pytest.mark.parametrize(

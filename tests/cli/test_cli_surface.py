@@ -147,7 +147,7 @@ def test_an_input_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
     ("text", "line", "said"),
     [
         ("label\nx\n", 1, "no column 'text'"),
-        ("text,label\n", None, "no messages"),
+        ("text,label\n", None, "holds no rows"),
         ("text,label\nhello,a\nfine, thanks,b\n", 3, "put text with commas in quotes"),
         ("text,label\nhello,a\n ,b\n", 3, "the text is empty"),
         ('text,label\nhello,a\n"never closed,b\n', 3, "not a CSV"),

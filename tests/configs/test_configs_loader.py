@@ -101,7 +101,7 @@ def test_every_setting_that_is_not_built_in_has_its_origin(project: Path, user: 
         "state": "environment POINTSMAN_STATE",
         "offline": "flag",
     }
-    assert settings.state == project / "elsewhere"
+    assert settings.state == project / "elsewhere" / "offline"
 
 
 def test_project_files_stand_in_configs_or_else_in_the_project_itself(tmp_path: Path) -> None:

@@ -1,0 +1,14 @@
+"""Where the simulator serves which provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["PATHS"]
+
+PATHS: Final[Mapping[str, str]] = MappingProxyType(
+    {"anthropic": "", "google": "", "openai": "/v1", "openai_compatible": "/v1"}
+)
+"""Backend -> what its SDK wants behind the provider's own path; a backend that is not here cannot be played."""

@@ -1,0 +1,101 @@
+"""What is printed fits the terminal, and help speaks no Python."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pointsman.cli.fitting import fitted
+from pointsman.cli.main import COMMANDS, app
+from typer.testing import CliRunner
+
+POINTSMAN = str(Path(sys.executable).with_name("pointsman"))
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+PROSE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf", "Zl", "Zp", "Mn", "Mc", "Me"]) | st.just(" "))
+
+
+def columns_of(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal of so many columns."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self._master, self._slave = pty.openpty()
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._slave
+
+    def close(self) -> None:
+        os.close(self._master)
+        os.close(self._slave)
+
+
+@pytest.fixture(scope="module")
+def terminal() -> Terminal:
+    return Terminal(60)
+
+
+@given(PROSE)
+def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(terminal: Terminal, text: str) -> None:
+    shown = fitted(text, terminal)
+
+    assert max(map(columns_of, shown.split("\n"))) <= 60
+    assert "".join(shown.split()) == "".join(text.split())
+
+
+def test_a_long_row_goes_on_indented_and_colours_take_no_room(terminal: Terminal) -> None:
+    row = f"economy  \x1b[32m{'x' * 40}\x1b[0m  0.14  no key: set ANTHROPIC_API_KEY"
+
+    assert fitted(row, terminal).split("\n") == [row.split(" key")[0], "    key: set ANTHROPIC_API_KEY"]
+    assert fitted("short", terminal) == "short"
+
+
+def test_what_is_no_terminal_gets_lines_as_they_are() -> None:
+    assert fitted("x" * 500, io.StringIO()) == "x" * 500
+
+
+@pytest.mark.parametrize("command", [["models"], ["doctor"], ["run", "nosuch.py:flow", "hello"], ["config", "show"]])
+def test_a_command_fits_sixty_columns(project: Path, command: list[str]) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(POINTSMAN, ["pointsman", *command])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+    said = b""
+    try:
+        while got := os.read(terminal, 65536):
+            said += got
+    except OSError:
+        pass
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+    lines = COLOUR.sub("", said.decode()).replace("\r", "").split("\n")
+    assert len(lines) > 1
+    assert [line for line in lines if columns_of(line) > 60] == []
+    assert "\\u001b" not in said.decode()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_speaks_no_python(command: str) -> None:
+    said = CliRunner().invoke(app, [command, "--help"]).stdout
+
+    assert "list[" not in said
+    assert "<int range>" not in said

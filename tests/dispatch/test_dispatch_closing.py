@@ -1,0 +1,49 @@
+"""What a loop opened is closed before the loop is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pointsman.simulator import Simulator
+
+PROGRAM = """
+import asyncio, gc, sys, warnings
+from pointsman import Agent, RoutedChatModel, Workflow
+told = []
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, category, *_: told.append(str(message)) if category is ResourceWarning else None
+flow = Workflow("f", [Agent("a"), Agent("b")], plan="in_order")
+
+async def serve():
+    for n in range(2):
+        await RoutedChatModel(prefer=sys.argv[1], tier="standard").ainvoke("x")
+        await asyncio.to_thread(RoutedChatModel(prefer=sys.argv[1], tier="standard").invoke, "x")
+        async for _ in RoutedChatModel(prefer=sys.argv[1], tier="standard").astream("x"):
+            pass
+    await flow.arun("y")
+
+for n in range(3):
+    asyncio.run(serve())
+gc.collect()
+print(len(told), *told)
+"""
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "openai/gpt-5.5", "google/gemini-3.5-flash"])
+def test_loops_that_come_and_go_leave_no_connection_open(simulator: Simulator, tmp_path: Path, model: str) -> None:
+    keys = {f"{vendor}_API_KEY": "x" for vendor in ("ANTHROPIC", "OPENAI", "GOOGLE")}
+    urls = {
+        f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL": simulator.url(vendor)
+        for vendor in ("anthropic", "openai", "google")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, model], cwd=tmp_path, env={**os.environ, **keys, **urls},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "0"
