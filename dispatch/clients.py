@@ -201,7 +201,7 @@ class Clients:
                 timeout=self._settings.routing.limits.deadline,
                 cache=self._settings.state / "models",
                 on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
-                options=self._options(card.id),
+                options={**provider.options, **settings.models[card.id].options},
             )
         )
 
