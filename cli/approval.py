@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..configs.redact import redacted, restored
 from .live import RISK_COLOURS
 from .screen import line, paint, progress, visible
 
@@ -26,7 +27,7 @@ def show(pending: Pending) -> None:
     progress(f"waiting for approval: {line(pending.tool)}   id {pending.id}")
     progress(f"  risk       {paint(pending.risk, RISK_COLOURS.get(pending.risk, 'white'))}: {line(pending.reason)}")
     # As JSON, and then with every control character written out, so that what is read is what would run.
-    laid = visible(json.dumps(pending.arguments, ensure_ascii=False, indent=2, default=str))
+    laid = visible(json.dumps(redacted(pending.arguments), ensure_ascii=False, indent=2, default=str))
     progress("  arguments  " + laid.replace("\n", "\n             "))
 
 
@@ -61,7 +62,8 @@ def _decision(pending: Pending) -> dict[str, Any]:
 
 def _edited(pending: Pending) -> dict[str, Any] | None:
     """The arguments to use instead, checked to be an object with the same names."""
-    text = typer.prompt("  arguments as JSON", default=json.dumps(dict(pending.arguments), default=str), err=True)
+    shown = json.dumps(redacted(pending.arguments), default=str)
+    text = typer.prompt("  arguments as JSON", default=shown, err=True)
     try:
         made = json.loads(text)
     except json.JSONDecodeError as error:
@@ -70,4 +72,4 @@ def _edited(pending: Pending) -> dict[str, Any] | None:
     if not isinstance(made, dict) or not set(made) <= set(pending.arguments):
         progress(f"  give an object with no other names than {', '.join(pending.arguments)}")
         return None
-    return made
+    return dict(restored(made, pending.arguments))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
@@ -82,7 +83,7 @@ class _Root(TyperGroup):
             if isinstance(error, SystemExit):
                 raise
             if debug:
-                raise
+                _trace(error)
             code, said = judge(error)
             typer.echo(f"error: {said}", err=True)
         sys.exit(int(code) if isinstance(code, int) else 0)
@@ -93,9 +94,11 @@ def _first_command(words: Sequence[str]) -> int:
 
 
 def _usage(error: typer.TyperException) -> None:
+    from ..configs.redact import redact
+
     context = getattr(error, "ctx", None)
     hint = f" (see '{context.command_path} --help')" if context is not None else ""
-    typer.echo(f"error: {' '.join(error.format_message().split())}{hint}", err=True)
+    typer.echo(f"error: {' '.join(redact(error.format_message()).split())}{hint}", err=True)
 
 
 app = typer.Typer(
@@ -129,6 +132,33 @@ def _root(
         typer.echo(context.get_help())
 
 
+def _trace(error: BaseException | None) -> None:
+    """Print where an error came from."""
+    import traceback
+
+    from ..configs.redact import redact
+
+    typer.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
+
+
+def _watch_others() -> None:
+    """Have what libraries log and threads end with, past the commands, shown without secrets."""
+    import logging
+
+    class Redacting(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            from ..configs.redact import redact
+
+            return redact(super().format(record))
+
+    shown = logging.StreamHandler()
+    shown.setLevel(logging.WARNING)
+    shown.setFormatter(Redacting())
+    logging.getLogger().addHandler(shown)
+    threading.excepthook = lambda ended: _trace(ended.exc_value)
+
+
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    _watch_others()
     app()

@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 
+from ..configs.redact import redact, redacted
+
 __all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
 _PICO = 10**12
@@ -19,18 +21,21 @@ _KEPT = "\n\t\u200d"
 
 
 def result(text: str = "") -> None:
-    """Print to stdout."""
-    typer.echo(visible(text) if sys.stdout.isatty() else text)
+    """Print to stdout, without secrets."""
+    said = redact(text)
+    typer.echo(visible(said) if sys.stdout.isatty() else said)
 
 
 def as_json(value: Any, *, lines: bool = False) -> None:
-    """Print JSON to stdout, on one line or laid out."""
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str, indent=None if lines else 2))
+    """Print JSON to stdout without secrets, on one line or laid out."""
+    # Before it is text: taking a secret out of JSON could leave something else than JSON.
+    said = redacted(value)
+    typer.echo(json.dumps(said, ensure_ascii=False, default=lambda one: redact(str(one)), indent=None if lines else 2))
 
 
 def progress(text: str) -> None:
-    """Print to stderr."""
-    typer.echo(text, err=True)
+    """Print to stderr, without secrets."""
+    typer.echo(redact(text), err=True)
 
 
 def paint(text: str, colour: str, *, err: bool = True) -> str:
@@ -49,8 +54,8 @@ def visible(text: str) -> str:
 
 
 def line(text: object) -> str:
-    """Fold a text into one visible line."""
-    return visible(" ".join(str(text).split()))
+    """Fold a text into one visible line without secrets."""
+    return visible(" ".join(redact(str(text)).split()))
 
 
 def short(text: object, limit: int) -> str:

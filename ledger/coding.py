@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from .redact import redact
+from ..configs.redact import redact
 from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = ["Row", "Table", "Values", "described"]
