@@ -26,6 +26,7 @@ from .batch_answers import judged
 from .briefing import brief
 from .context import StepContext, current, entered
 from .portability import portable
+from .sealing import user_seal
 from .spending import scopes_of, worst_case
 from .stored import ask_of, ask_text, reply_of, reply_text, step_of, step_record
 
@@ -100,7 +101,8 @@ class Batches:
     @cached_property
     def book(self) -> BatchBook:
         """What is written down about them."""
-        return BatchBook(self._home.settings.state / "ledger.db")
+        seal = user_seal()
+        return BatchBook(self._home.settings.state / "ledger.db", close=seal.close, open_=seal.open)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,4 +1,4 @@
-"""The checkpoints of runs in SQLite: private to their owner, one connection for all runs of an event loop."""
+"""The checkpoints of runs in SQLite: encrypted, one connection for all runs of an event loop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..configs.errors import ConfigError
 from ..dispatch.forks import keep_for_good
 from ..dispatch.private import open_private
+from ..dispatch.sealing import user_seal
 from ..ledger.forks import lock_of, rest_before_forks
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ if hasattr(os, "register_at_fork"):
 
 @asynccontextmanager
 async def checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """Open the checkpoints for one run.
+    """Open the checkpoints for one run, which hold all that it saw, encrypted under the user's key.
 
     Only the types named may be built from a checkpoint file: LangGraph's default would import and call whatever a
     crafted file names.
@@ -128,13 +129,16 @@ async def checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIte
         types: Module and name of each type a checkpoint may hold besides LangChain's own.
 
     Raises:
-        ConfigError: This process was forked while the file was being written.
+        ConfigError: This process was forked while the file was being written, or there is no place for the key; when
+            a checkpoint is read, its key is lost or another one.
     """
+    from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
     async with _connection(state / "checkpoints.db") as connection:
-        yield AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=list(types)))
+        plain = JsonPlusSerializer(allowed_msgpack_modules=list(types))
+        yield AsyncSqliteSaver(connection, serde=EncryptedSerializer(user_seal(), plain))
 
 
 @asynccontextmanager
