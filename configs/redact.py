@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -217,7 +217,7 @@ def redacted(value: Any, name: str = "") -> Any:
     """Redact every text in a JSON-like value, each also by the name it stands under.
 
     Args:
-        value: Mappings, lists, tuples and sets of them, texts, and anything else, which is kept as it is.
+        value: Mappings, lists and tuples of them, texts, and anything else, which is kept as it is.
         name: What the value is called.
     """
     if isinstance(value, str):
@@ -227,7 +227,7 @@ def redacted(value: Any, name: str = "") -> Any:
         return said if said != value else value
     if isinstance(value, Mapping):
         return {redacted(key): redacted(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple | Set):
+    if isinstance(value, list | tuple):
         return [redacted(item, name) for item in value]
     return value
 

@@ -14,7 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class Engine:
     """Hand out a collection for reading, searching and writing.
 
     Args:
-        path: Chroma's folder, made with mode 0700; None keeps everything in this object's memory.
+        path: Chroma's folder, made with mode 0700, its files 0600; None keeps everything in this object's memory.
         host: A Chroma server instead of a folder.
         port: The server's port.
         name: The collection.
@@ -104,6 +104,7 @@ class Engine:
             _claim(path)
         with self._flock(fcntl.LOCK_EX):
             self._catch_up()
+            self._close_to_others()
         _engines.add(self)
 
     @contextmanager
@@ -143,8 +144,11 @@ class Engine:
                     self._seen += 1
                 # Before the write, so that others look again even if this process dies half-way.
                 self._counter.write_text(str(self._seen))
-            with self.reading() as collection:
-                yield collection
+            try:
+                with self.reading() as collection:
+                    yield collection
+            finally:
+                self._close_to_others()
 
     def close(self) -> None:
         """Let go of Chroma as soon as nobody uses it; idempotent."""
@@ -205,6 +209,18 @@ class Engine:
             query_embeddings=np.zeros((1, wanted["dimensions"]), np.float32), n_results=1, include=[]
         )
         return session
+
+    def _close_to_others(self) -> None:
+        """Let nobody else read the files, which Chroma makes with the mode of the process."""
+        if self._path is None:
+            return
+        for folder, _, names in os.walk(self._path):
+            for name in names:
+                file = Path(folder, name)
+                # Chroma may be done with one meanwhile; one of somebody else's keeps the mode they gave it.
+                with suppress(FileNotFoundError, PermissionError):
+                    if file.stat().st_mode & 0o077:
+                        file.chmod(0o600)
 
     def _retire(self, session: _Session) -> None:
         session.retired = True
