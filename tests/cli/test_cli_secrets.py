@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +95,20 @@ def kept(secrets: Secrets, *folders: Path) -> list[tuple[str, str]]:
     """The files below folders and the kinds of secret in each."""
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert any(path.name == "checkpoints.db" for path in files)
-    return [(path.name, kind) for path in files for kind in told(secrets, path.read_bytes().decode("utf-8", "replace"))]
+    return [(path.name, kind) for path in files for kind in told(secrets, inside(path))]
+
+
+def inside(path: Path) -> str:
+    """All that a file holds; of a database also each value, since a long one lies in pieces in the file."""
+    held = [path.read_bytes().decode("utf-8", "replace")]
+    if held[0].startswith("SQLite format 3"):
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            connection.text_factory = bytes
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for table in tables:
+                for row in connection.execute(f'SELECT * FROM "{table.decode()}"'):
+                    held += [value.decode("utf-8", "replace") for value in row if isinstance(value, bytes)]
+    return "\n".join(held)
 
 
 def home() -> Path:
@@ -168,3 +187,67 @@ def test_the_model_sees_what_it_was_given(pointsman: Run, desk: Path, secrets: S
     simulator.scenario = Scenario(rules=(Rule(answer=answer),))
     assert pointsman("run", "desk.py:reader", f"look up notes and {text}").exit_code == 0
     assert [(told(secrets, one), one.count(text)) for one in seen] == [(list(secrets), 1), (list(secrets), 2)]
+
+
+KILLED = """
+import os, signal, sys
+from typing import Any, TypedDict
+from langgraph.graph import END, START, StateGraph
+from pointsman import Workflow
+
+class State(TypedDict, total=False):
+    task: str
+    seen: str
+    output: str
+
+def first(state):
+    with open("first.txt", "a") as file:
+        file.write("once" + chr(10))
+    return {"seen": open(os.environ["FAKE_SECRETS"]).read()}
+
+def second(state):
+    if not os.path.exists("killed.txt"):
+        open("killed.txt", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    with open(os.environ["DELETED"], "w") as file:
+        file.write(state["task"] + state["seen"])
+    return {"output": "done"}
+
+def graph(_):
+    made = StateGraph(State)
+    made.add_node("first", first)
+    made.add_node("second", second)
+    made.add_edge(START, "first")
+    made.add_edge("first", "second")
+    made.add_edge("second", END)
+    return made
+
+flow = Workflow("killed", graph=graph)
+"""
+
+
+def test_a_killed_run_is_taken_up_exactly_and_only_with_its_key(
+    pointsman: Run, project: Path, secrets: Secrets, tmp_path: Path
+) -> None:
+    (project / "killed.py").write_text(KILLED)
+    text = everything(secrets)
+    command = "from pointsman.cli.main import main; main()"
+    died = subprocess.run(
+        [sys.executable, "-c", command, "run", "killed.py:flow", text], capture_output=True, check=False, timeout=240
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert kept(secrets, project, home()) == []
+    (run,) = re.findall(r"\d{8}-\d{6}-[0-9a-f]{8}", pointsman("runs", "--json").stdout)
+
+    key = next(home().rglob("state.key"))
+    key.rename(tmp_path / "moved.key")
+    refused = pointsman("resume", run)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(f"error: {key}: is not there, the key that this was encrypted with: put back the")
+    assert refused.stderr.count("\n") == 1
+
+    (tmp_path / "moved.key").rename(key)
+    resumed = pointsman("resume", run)
+    assert resumed.exit_code == 0, resumed.stderr
+    assert (tmp_path / "deleted.txt").read_text() == text + text
+    assert (project / "first.txt").read_text() == "once\n"
