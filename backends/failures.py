@@ -5,7 +5,6 @@ The tables hold names, not classes, so that no SDK need be imported to read them
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -13,6 +12,7 @@ from time import time
 from types import MappingProxyType
 from typing import Any
 
+from ..configs.redact import MARK, redact
 from ..configs.words import FailureKind
 from .base import BackendError
 
@@ -197,23 +197,10 @@ def one_line(text: str, *, secrets: Iterable[str] = ()) -> str:
         secrets: Exact values to blot out as well.
     """
     for secret in secrets:
-        text = text.replace(secret, "[redacted]")
-    for pattern in _KEYS:
-        text = pattern.sub(r"\g<1>[redacted]", text)
-    text = " ".join(text.split())
+        text = text.replace(secret, MARK)
+    # Before it is cut: half a secret would not be known for one.
+    text = " ".join(redact(text).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-_KEYS = (
-    re.compile(r"(?i)((?:api[ _-]?key|authorization|token|secret|password)(?: provided)?[\"']?\s*[:=]\s*[\"']?)"
-               r"(?:bearer\s+)?[^\s\"',;}]+"),
-    re.compile(r"(?i)(\bbearer\s+)[^\s\"',;}]{12,}"),
-    re.compile(r"([?&](?:key|api_key|token)=)[^\s&\"']+"),
-    re.compile(r"()\b(?:sk|pk|rk|gsk|xai|hf|pplx)[-_][A-Za-z0-9_*-]{6,}"),
-    re.compile(r"()\b(?:AIza|AKIA|ya29\.)[A-Za-z0-9_.-]{10,}"),
-    # A long run of letters and digits without a break is no word of any language.
-    re.compile(r"()\b(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])[A-Za-z0-9_]{28,}\b"),
-)  # fmt: skip
 
 
 def _kind(

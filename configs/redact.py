@@ -82,7 +82,8 @@ _NAMED: Final = _Pattern(
       )
       (?:[ ]provided|[ ]value)?
       (?P<sep> [*_]{0,2}\\?["'`]?\]? \s{0,3} (?P<sign>:=|=>|={1,2}|:) [*_]{0,2} \s{0,3}
-             | \s is:? \s{1,2} | (?<=--password) \s+ | (?<=--token)\s+ | (?<=-key)\s+ | (?<=-secret)\s+ )
+             | \s is:? \s{1,2} | (?<=--password) \s+ | (?<=--token)\s+ | (?<=-key)\s+ | (?<=-secret)\s+
+             | (?<=token)\s(?=[A-Za-z+/_=]{0,40}\d[A-Za-z0-9+/_=]{19,}) )
       (?: (?P<quote> \\?["'`] ) (?P<quoted> (?:(?!(?P=quote)).){1,4096} ) (?= (?P=quote) )
         | \\?["'`]? (?P<bare> [^\s"'`,;\\<>]+ ) )
     """,
@@ -102,6 +103,8 @@ _RUN: Final = _Pattern(
     r"(?<![A-Za-z0-9+/=_-])(?<!base64,)(?!iVBORw0|R0lGOD|UklGR|JVBERi|PHN2Zy|UEsDB)[A-Za-z0-9_-]{40,200}(?![A-Za-z0-9+/=_-])"
 )
 _CHANGE: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
+_SHORTEST: Final = 5
+"""The shortest text with a secret is ``pwd=x``."""
 _RANDOM: Final = 0.4
 """Share of places where a random run changes between small letters, capitals and digits; it is .6 for base 62, and
 about .2 for words written together."""
@@ -166,7 +169,8 @@ def _if_secret(found: Found) -> str:
     if found["password"] or (equals and found["word"].lower() == "secret"):
         told = equals or quoted or (len(value) >= 6 and not value.isalpha())
     elif found["strong"]:
-        told = _opaque(value, 8 if equals or quoted else 12)
+        header = quoted and "api" in found["word"].lower() and len(value) >= 6 and value.isalnum()
+        told = header or _opaque(value, 8 if equals or quoted else 12)
     else:
         told = len(value) >= 16 and _opaque(value, 16) and not _NO_SECRET.fullmatch(value) and _varies(value) > 0.25
     kept = found[0][: len(found[0]) - len(value) - len(tail)]
@@ -176,7 +180,7 @@ def _if_secret(found: Found) -> str:
 def _opaque(value: str, least: int) -> bool:
     """Whether a value after a secret's name looks like one, and not like a word or the name of a variable."""
     if _SOLID.match(value):
-        return not re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+", value)
+        return not re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+|[a-z]+(?:_[a-z]+)+", value)
     mixed = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
     return len(value) >= least and " " not in value and mixed
 
@@ -206,6 +210,8 @@ def redact(text: str) -> str:
     Args:
         text: What is about to be shown or stored.
     """
+    if len(text) < _SHORTEST:
+        return text
     folded = text.lower()
     for words, pattern, put in _RULES:
         if not words or any(word in folded for word in words):

@@ -49,6 +49,7 @@ CLEAN = (
     "password: string, password=None, password = os.environ['PW'], password=get_password(), password: ${PASSWORD}",
     "the basic information and bearer authentication of a token-based design",
     "api_key=OPENAI_API_KEY, key: ANTHROPIC_API_KEY, max_tokens=4096, sort_key=created_at, primary_key=customer_id",
+    "the token max_completion_tokens, token: max_completion_tokens, token limit 4096",
     "cache key: 5f4dcc3b5aa765d61d8327deb882cf99, idempotency key: order-2026-000123456",
     "testUserCanLogin2TimesWithTheSameAccountAndPasswordTwice, disk-backed_storage, sk-learn-compatible-estimators",
     "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed at 2026-11-21T07:44:00.123456Z, 1764000000123456",
