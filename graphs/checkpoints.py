@@ -167,9 +167,11 @@ async def prune(graph: CompiledStateGraph[Any, Any, Any, Any], run: str, *, now:
     # The run is done: what cannot be pruned now must not make it fail.
     with suppress(sqlite3.Error):
         async with saver.lock:
-            for statement, values in _pruning(run, now, whole=whole):
-                await saver.conn.execute(statement, values)
-                # Never rolled back, nor kept open: other runs write by the same connection.
+            try:
+                for statement, values in _pruning(run, now, whole=whole):
+                    await saver.conn.execute(statement, values)
+            finally:
+                # Never rolled back: other runs write by the same connection, and each statement is good by itself.
                 await saver.conn.commit()
 
 
