@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import struct
 import threading
 import weakref
 from collections.abc import Iterator
@@ -221,6 +222,8 @@ class Engine:
                 with suppress(FileNotFoundError, PermissionError):
                     if file.stat().st_mode & 0o077:
                         file.chmod(0o600)
+            if _INDEX_HEADER in names:
+                _blank_unused(Path(folder))
 
     def _retire(self, session: _Session) -> None:
         session.retired = True
@@ -268,6 +271,32 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+_INDEX_HEADER = "header.bin"
+_HEADER = struct.Struct("<iQQQQ")
+_LENGTH_BYTES = 4
+
+
+def _blank_unused(index: Path) -> None:
+    """Zero what is not used of a new index's files.
+
+    hnswlib writes its arrays as they were allocated, so that whatever the process had in that memory lies in the file:
+    prompts, keys. Only the places of its first hundred elements are ever written so.
+    """
+    with suppress(FileNotFoundError, PermissionError):
+        header = (index / _INDEX_HEADER).read_bytes()
+        if len(header) < _HEADER.size:
+            return
+        version, offset, most, count, size = _HEADER.unpack_from(header)
+        if version != 1 or offset or not count <= most or not size:
+            return
+        for name, each in (("data_level0.bin", size), ("length.bin", _LENGTH_BYTES)):
+            used, whole = count * each, (index / name).stat().st_size
+            if used < whole <= most * each:
+                with (index / name).open("r+b") as file:
+                    file.seek(used)
+                    file.write(bytes(whole - used))
 
 
 def _claim(path: Path) -> None:

@@ -39,6 +39,26 @@ def test_no_secret_is_kept_and_what_stands_beside_it_is(tmp_path: Path, fake_sec
     assert found_in(tmp_path, fake_secrets) == []
 
 
+def test_what_the_process_had_in_memory_does_not_get_into_the_index_files(tmp_path: Path) -> None:
+    folder = tmp_path / "memory"
+    with ChromaStore(folder, HashingEmbedder()) as store:
+        for place in range(3):
+            store.put(("kb",), str(place), {"text": f"text {place}"})
+            for name in ("data_level0.bin", "length.bin"):
+                (file,) = folder.rglob(name)
+                assert not any(file.read_bytes())
+                # As Chroma writes the places that are not used: whatever was in that memory.
+                file.write_bytes((b"sk-proj-Ab3dEf6hIj9kLm" * 10_000)[: file.stat().st_size])
+        store.put(("kb",), "last", {"text": "one more"})
+        # From a thousand items on it writes what is used alone.
+        by_ann = Provenance("", "ann", "", Trust.USER)
+        store.remember_all(("kb",), [Note(f"note {place}", by_ann) for place in range(1200)])
+        assert len(store.recall(("kb",), "note 7", limit=3)) == 3
+    assert [path for path in folder.rglob("*.bin") if b"sk-proj" in path.read_bytes()] == []
+    with ChromaStore(folder, HashingEmbedder()) as store:
+        assert store.recall(("kb",), "note 7", limit=1)[0].text == "note 7"
+
+
 def test_its_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     folder = tmp_path / "memory"
 
