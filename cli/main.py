@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -94,11 +94,9 @@ def _first_command(words: Sequence[str]) -> int:
 
 
 def _usage(error: typer.TyperException) -> None:
-    from ..configs.redact import redact
-
     context = getattr(error, "ctx", None)
     hint = f" (see '{context.command_path} --help')" if context is not None else ""
-    typer.echo(f"error: {' '.join(redact(error.format_message()).split())}{hint}", err=True)
+    typer.echo(f"error: {' '.join(_clean(error.format_message()).split())}{hint}", err=True)
 
 
 app = typer.Typer(
@@ -132,29 +130,42 @@ def _root(
         typer.echo(context.get_help())
 
 
+def _clean(text: str) -> str:
+    from ..configs.redact import redact
+
+    return redact(text)
+
+
 def _trace(error: BaseException | None) -> None:
     """Print where an error came from."""
     import traceback
 
-    from ..configs.redact import redact
-
-    typer.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
+    typer.echo(_clean("".join(traceback.format_exception(error))), err=True, nl=False)
 
 
 def _watch_others() -> None:
-    """Have what libraries log and threads end with, past the commands, shown without secrets."""
+    """Have shown without secrets what goes past the commands: logs that nobody handles, warnings, threads that fail."""
     import logging
+    import warnings
 
     class Redacting(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            from ..configs.redact import redact
+            return _clean(super().format(record))
 
-            return redact(super().format(record))
+    def warn(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        typer.echo(_clean(warnings.formatwarning(message, category, filename, lineno, line)), err=True, nl=False)
 
-    shown = logging.StreamHandler()
-    shown.setLevel(logging.WARNING)
-    shown.setFormatter(Redacting())
-    logging.getLogger().addHandler(shown)
+    logging.lastResort = logging.StreamHandler()
+    logging.lastResort.setLevel(logging.WARNING)
+    logging.lastResort.setFormatter(Redacting())
+    warnings.showwarning = warn
     threading.excepthook = lambda ended: _trace(ended.exc_value)
 
 

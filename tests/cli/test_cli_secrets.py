@@ -251,3 +251,40 @@ def test_a_killed_run_is_taken_up_exactly_and_only_with_its_key(
     assert resumed.exit_code == 0, resumed.stderr
     assert (tmp_path / "deleted.txt").read_text() == text + text
     assert (project / "first.txt").read_text() == "once\n"
+
+
+ASIDE = """
+import logging, os, threading, warnings
+SECRETS = open(os.environ["FAKE_SECRETS"]).read()
+logging.getLogger("somebody").warning("logged %s", SECRETS)
+try:
+    raise ValueError("traced " + SECRETS)
+except ValueError:
+    logging.getLogger("somebody").exception("failed")
+warnings.warn("warned " + SECRETS)
+
+def fails():
+    raise RuntimeError("threaded " + SECRETS)
+
+thread = threading.Thread(target=fails)
+thread.start()
+thread.join()
+raise RuntimeError("raised " + SECRETS) from ValueError("caused by " + SECRETS)
+"""
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["plain", "debug"])
+def test_what_logs_warnings_and_threads_say_past_the_commands_holds_no_secret(
+    project: Path, secrets: Secrets, debug: list[str]
+) -> None:
+    (project / "desk.py").write_text(ASIDE)
+    command = "from pointsman.cli.main import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", command, *debug, "run", "desk.py:flow", "x"],
+        capture_output=True, check=False, text=True, timeout=240,
+    )  # fmt: skip
+
+    assert ended.returncode != 0
+    assert told(secrets, ended.stdout + ended.stderr) == []
+    for word in ("logged", "traced", "warned", "threaded", "raised", *(["caused by"] if debug else [])):
+        assert f"{word} [redacted]" in ended.stderr, word
