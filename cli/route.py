@@ -143,7 +143,9 @@ def _stored(decision: str, config: Path | None) -> dict[str, Any]:
     with opened(config) as runtime:
         row = runtime.ledger.decision(decision)
     if row is None:
-        raise ConfigError(f"{decision!r} is neither a file nor a decision in the ledger; run --json tells their ids")
+        raise ConfigError(
+            f"{decision!r} is neither a file nor a decision in the ledger: pointsman runs show RUN tells their ids"
+        )
     return decision_record(row)
 
 

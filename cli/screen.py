@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from ..configs.redact import redact, redacted
 __all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
 _PICO = 10**12
+_OBEYED = re.compile("[\x7f-\x9f]")
 _KEPT = "\n\t\u200d"
 """Characters of the control categories that only lay text out; the last one joins emoji."""
 
@@ -30,7 +32,9 @@ def as_json(value: Any, *, lines: bool = False) -> None:
     """Print JSON to stdout without secrets, on one line or laid out."""
     # Before it is text: taking a secret out of JSON could leave something else than JSON.
     said = redacted(value)
-    typer.echo(json.dumps(said, ensure_ascii=False, default=lambda one: redact(str(one)), indent=None if lines else 2))
+    text = json.dumps(said, ensure_ascii=False, default=lambda one: redact(str(one)), indent=None if lines else 2)
+    # JSON escapes the other control characters itself.
+    typer.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def progress(text: str) -> None:

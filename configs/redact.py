@@ -19,6 +19,9 @@ MARK: Final = "[redacted]"
 
 Found = re.Match[str]
 
+_START: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
+"""Where a word begins, in text that is JSON or the like as well, in which a line ends in a letter."""
+
 
 class _Pattern:
     """A pattern compiled at its first use: to compile them all takes longer than a short command."""
@@ -34,7 +37,8 @@ class _Pattern:
 
 # The shapes that vendors publish for secret scanners: of models, clouds, code hosts, chat, mail, payment, packages.
 _PREFIXED: Final = _Pattern(
-    r"""(?<![A-Za-z0-9])(?:
+    _START
+    + r"""(?:
         (?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{8,}
       | (?:gsk_|xai-|pplx-|r8_|hf_|nvapi-|tvly-|csk-|fw_|jina_|lsv2_(?:pt|sk)_|phc_|npm_|whsec_|figd_)[A-Za-z0-9_-]{16,}
       | AIza[A-Za-z0-9_-]{20,} | ya29\.[A-Za-z0-9_-]{16,} | GOCSPX-[A-Za-z0-9_-]{16,}
@@ -56,20 +60,21 @@ _PREFIXES: Final = (
     *("dapi", "hvs.", "pypi-", "lin_api_", "ntn_", "sg.", "key-", "sq0", "xox", "xapp-", "akia", "asia", "absk"),
     *("age-secret", "eyj", ":aa"),
 )
-_SK: Final = _Pattern(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{8,}")
+_SK: Final = _Pattern(_START + r"sk-[A-Za-z0-9_-]{8,}")
 _BLOCK: Final = _Pattern(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)", re.S
 )
 _HEADER: Final = _Pattern(r"(\bauthorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:\w+\s+)?)([^\s\"',;\\]{8,})", re.I)
-_BEARER: Final = _Pattern(r"(?<![A-Za-z0-9])(Bearer\s+)([A-Za-z0-9+/_.~%-]{8,}=*)", re.I)
-_BASIC: Final = _Pattern(r"(?<![A-Za-z0-9])(Basic\s+)([A-Za-z0-9+/]{6,}={0,2})", re.I)
+_BEARER: Final = _Pattern(_START + r"(Bearer\s+)([A-Za-z0-9+/_.~%-]{8,}=*)", re.I)
+_BASIC: Final = _Pattern(_START + r"(Basic\s+)([A-Za-z0-9+/]{6,}={0,2})", re.I)
 _IN_URL: Final = _Pattern(r"(://[^\s/:@?#\"'<>]*:)[^\s/?#\"'<>]+(?=@)")
 _ALONE_IN_URL: Final = _Pattern(r"(://)[A-Za-z0-9_-]{20,}(?=@)")
 _HOOK: Final = _Pattern(r"(hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9_/-]{16,}")
 _QUERY: Final = _Pattern(r"([?&](?:key|api_?key|token|sig|signature|code|secret)=)[^\s&\"'#\\]{8,}", re.I)
 _CURL: Final = _Pattern(r"((?<!\S)(?:-u|--user)[\s=]+[\"']?[^\s:\"']+:)[^\s\"']+")
 _CARD: Final = _Pattern(
-    r"(?<![\w.,-])(?:(?:4\d|5[1-5]|2[2-7]|6[05])\d\d([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])"
+    r"(?:(?<![\w.,-])|(?<=\\[nrt]))"
+    r"(?:(?:4\d|5[1-5]|2[2-7]|6[05])\d\d([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])"
 )
 _NAMED: Final = _Pattern(
     r"""
@@ -78,7 +83,7 @@ _NAMED: Final = _Pattern(
         | (?P<strong> (?:api|access|account|secret|private|auth|encryption|signing|master|shared|client|service
                          |subscription|webhook|storage|license)[ _-]?key(?:[ _-]?id)?
                       | secret | token | credentials? | authorization | (?<=_)dsn )
-        | (?P<weak> (?<![A-Za-z])key | (?<![A-Za-z])sig(?:nature)? )
+        | (?P<weak> (?: (?<![A-Za-z]) | (?<=\\[nrt]) ) (?: key | sig(?:nature)? ) )
       )
       (?:[ ]provided|[ ]value)?
       (?P<sep> [*_]{0,2}\\?["'`]?\]? \s{0,3} (?P<sign>:=|=>|={1,2}|:) [*_]{0,2} \s{0,3}
@@ -100,7 +105,7 @@ _PLACEHOLDER: Final = re.compile(
 _NO_SECRET: Final = re.compile(r"[0-9a-f-]+|[0-9]+|[A-Z0-9_]+|0x[0-9a-fA-F]+|[A-Za-z]+", re.ASCII)
 _SOLID: Final = re.compile(r"[A-Za-z0-9+/_=]{20,}")
 _RUN: Final = _Pattern(
-    r"(?<![A-Za-z0-9+/=_-])(?<!base64,)(?!iVBORw0|R0lGOD|UklGR|JVBERi|PHN2Zy|UEsDB)[A-Za-z0-9_-]{40,200}(?![A-Za-z0-9+/=_-])"
+    r"(?:(?<![A-Za-z0-9+/=_-])|(?<=\\[nrt]))(?<!base64,)(?!iVBORw0|R0lGOD|UklGR|JVBERi|PHN2Zy|UEsDB)[A-Za-z0-9_-]{40,200}(?![A-Za-z0-9+/=_-])"
 )
 _CHANGE: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
 _SHORTEST: Final = 5

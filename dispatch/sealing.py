@@ -9,13 +9,13 @@ import secrets
 import stat
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..configs.errors import ConfigError
 from ..configs.loader import environment
+from ..configs.trust import state_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -157,7 +157,7 @@ def user_seal() -> Seal:
     Raises:
         ConfigError: The environment names no home.
     """
-    folder = _state_folder(environment())
+    folder = state_folder(environment())
     if folder is None:
         raise ConfigError(
             "there is no place for the key of what is kept: set HOME, or POINTSMAN_HOME, to a folder of yours"
@@ -166,16 +166,3 @@ def user_seal() -> Seal:
 
 
 _seal = cache(Seal)
-
-
-def _state_folder(environ: Mapping[str, str]) -> Path | None:
-    """``$POINTSMAN_HOME/state``, else ``$XDG_STATE_HOME/pointsman``, else ``~/.local/state/pointsman``.
-
-    Source: specifications.freedesktop.org/basedir-spec.
-    """
-    if own := environ.get("POINTSMAN_HOME"):
-        return Path(own) / "state"
-    if xdg := environ.get("XDG_STATE_HOME"):
-        return Path(xdg) / "pointsman"
-    home = environ.get("HOME") or environ.get("USERPROFILE")
-    return Path(home) / ".local" / "state" / "pointsman" if home else None

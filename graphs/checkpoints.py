@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["KEPT_DAYS", "checkpoints", "prune"]
+__all__ = ["KEPT_DAYS", "checkpoints", "last_state", "prune"]
 
 KEPT_DAYS: Final = 30
 """How long the last state of a run that came to its end is kept, as long as a batch is."""
@@ -188,6 +188,18 @@ def _pruning(run: str, now: float, *, whole: bool) -> Iterator[tuple[str, tuple[
     over = "thread_id IN (SELECT thread_id FROM ended WHERE at < ?)"
     for table in ("checkpoints", "writes", "ended"):
         yield f"DELETE FROM {table} WHERE {over}", (now - KEPT_DAYS * 86_400,)  # noqa: S608
+
+
+async def last_state(state: Path, run: str) -> dict[str, Any]:
+    """What the graph of a run had in its state when it last ended a step; empty where it never did.
+
+    Args:
+        state: The project's state folder.
+        run: Id of the run.
+    """
+    async with checkpoints(state, ()) as saver:
+        found = await saver.aget_tuple({"configurable": {"thread_id": run}})
+    return {} if found is None else dict(found.checkpoint["channel_values"])
 
 
 @asynccontextmanager

@@ -75,7 +75,7 @@ def desk(project: Path, secrets: Secrets, simulator: Simulator, monkeypatch: pyt
     for vendor in ("anthropic", "openai", "google"):
         monkeypatch.setenv(f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL", simulator.url(vendor))
         monkeypatch.setenv(f"{vendor.upper()}_API_KEY", f"sk-simulated-{vendor}")
-    (project / "desk.py").write_text(DESK)
+    (project / "vault.py").write_text(DESK)
     note = {"user": "bob", "note": everything(secrets)}
     call = Answer(tool_calls=(ToolCall(name="delete_account", arguments=note),))
     simulator.scenario = Scenario(rules=(Rule(match=Match(contains="delete account bob", first=1), answer=call),))
@@ -136,17 +136,17 @@ def test_no_secret_is_written_or_printed_wherever_it_came_from(
         leaks.extend((name, found) for said in (ended.stdout, ended.stderr) if (found := told(secrets, said)))
         return ended
 
-    ran("run", "desk.py:flow", text, *tags, "--user", secrets["url"][0], code=0)
-    ran("run", "desk.py:flow", f"again {text}", "--json", code=0)
-    ran("run", "desk.py:flow", f"once more {text}", "--stream", code=0)
-    ran("run", "desk.py:flow", f"and once more {text}", "--stream", "--json", code=0)
-    ran("run", "desk.py:reader", "look up notes", "--json", code=0)
-    ran("run", "desk.py:reader", "open safe", "--json", code=0)
+    ran("run", "vault.py:flow", text, *tags, "--user", secrets["url"][0], code=0)
+    ran("run", "vault.py:flow", f"again {text}", "--json", code=0)
+    ran("run", "vault.py:flow", f"once more {text}", "--stream", code=0)
+    ran("run", "vault.py:flow", f"and once more {text}", "--stream", "--json", code=0)
+    ran("run", "vault.py:reader", "look up notes", "--json", code=0)
+    ran("run", "vault.py:reader", "open safe", "--json", code=0)
     for debug in ([], ["--debug"]):
-        assert "broken by: " in ran(*debug, "run", "desk.py:reader", "break down", code=1).stderr
-    ran("run", "--batch", str(rows), "desk.py:flow")
-    ran("run", "desk.py:flow", f"kept {text}", "--set", "routing.cache.mode=exact", code=0)
-    waiting = json.loads(ran("run", "desk.py:clerk", "delete account bob", "--json", code=4).stdout)
+        assert "broken by: " in ran(*debug, "run", "vault.py:reader", "break down", code=1).stderr
+    ran("run", "--batch", str(rows), "vault.py:flow")
+    ran("run", "vault.py:flow", f"kept {text}", "--set", "routing.cache.mode=exact", code=0)
+    waiting = json.loads(ran("run", "vault.py:clerk", "delete account bob", "--json", code=4).stdout)
     assert waiting["pending"][0]["arguments"]["note"].startswith("[redacted]\n[redacted]\n")
     ran("resume", waiting["run"], code=4)
     ran("queue")
@@ -166,7 +166,7 @@ def test_no_secret_is_written_or_printed_wherever_it_came_from(
     ran("report", "--json", code=0)
     ran("--debug", "run", "nothing.py:flow", text, code=2)
     ran("--debug", "run", f"no-such-file-{secrets['github'][0]}.py:flow", "x", code=2)
-    ran("run", "desk.py:flow", "x", f"--{secrets['github'][0]}", code=2)
+    ran("run", "vault.py:flow", "x", f"--{secrets['github'][0]}", code=2)
 
     assert leaks == []
     assert kept(secrets, desk, home()) == []
@@ -185,7 +185,7 @@ def test_the_model_sees_what_it_was_given(pointsman: Run, desk: Path, secrets: S
         return think(request)
 
     simulator.scenario = Scenario(rules=(Rule(answer=answer),))
-    assert pointsman("run", "desk.py:reader", f"look up notes and {text}").exit_code == 0
+    assert pointsman("run", "vault.py:reader", f"look up notes and {text}").exit_code == 0
     assert [(told(secrets, one), one.count(text)) for one in seen] == [(list(secrets), 1), (list(secrets), 2)]
 
 
@@ -277,10 +277,10 @@ raise RuntimeError("raised " + SECRETS) from ValueError("caused by " + SECRETS)
 def test_what_logs_warnings_and_threads_say_past_the_commands_holds_no_secret(
     project: Path, secrets: Secrets, debug: list[str]
 ) -> None:
-    (project / "desk.py").write_text(ASIDE)
+    (project / "vault.py").write_text(ASIDE)
     command = "from pointsman.cli.main import main; main()"
     ended = subprocess.run(
-        [sys.executable, "-c", command, *debug, "run", "desk.py:flow", "x"],
+        [sys.executable, "-c", command, *debug, "run", "vault.py:flow", "x"],
         capture_output=True, check=False, text=True, timeout=240,
     )  # fmt: skip
 

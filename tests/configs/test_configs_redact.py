@@ -116,7 +116,8 @@ def test_every_kind_of_secret_is_taken_out_of_every_form_of_text(fake_secret: tu
 
     for form in ("{}", "it says: {}, and more.", "<p>{}</p>", "- {}\n- next", "`{}`"):
         assert secret not in redact(form.format(text)), form
-    for laid in (json.dumps({"a": text}), json.dumps({"a": json.dumps({"b": text})}), repr({"a": text})):
+    lines = f"first\n{text}\n\t{text}\r\nü {text}"
+    for laid in (json.dumps({"a": lines}), json.dumps({"a": json.dumps({"b": lines})}), repr({"a": lines})):
         assert json.dumps(secret)[1:-1] not in redact(laid), laid
     assert secret not in json.dumps(redacted({"a": [text, {"b": (text,)}], text: 1}))
 
