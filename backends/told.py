@@ -11,6 +11,7 @@ from time import time
 from typing import Any, Final
 
 from ..configs.plain import plain
+from ..configs.redact import MARK, redact
 
 __all__ = ["codes_in", "delay_in", "one_line", "said", "secrets_in", "status_in", "told", "words_of"]
 
@@ -34,23 +35,10 @@ def one_line(text: str, *, secrets: Iterable[str] = ()) -> str:
     text = plain(text)
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "[redacted]")
-    for pattern in _KEYS:
-        text = pattern.sub(r"\g<1>[redacted]", text)
-    text = " ".join(text.split())
+            text = text.replace(secret, MARK)
+    # Before it is cut: half a secret would not be known for one.
+    text = " ".join(redact(text).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-_KEYS: Final = (
-    re.compile(r"(?i)((?:api[ _-]?key|authorization|token|secret|password)(?: provided)?[\"']?\s*[:=]\s*[\"']?)"
-               r"(?:bearer\s+)?[^\s\"',;}]+"),
-    re.compile(r"(?i)(\bbearer\s+)[^\s\"',;}]{12,}"),
-    re.compile(r"([?&](?:key|api_key|token)=)[^\s&\"']+"),
-    re.compile(r"()\b(?:sk|pk|rk|gsk|xai|hf|pplx)[-_][A-Za-z0-9_*-]{6,}"),
-    re.compile(r"()\b(?:AIza|AKIA|ya29\.)[A-Za-z0-9_.-]{10,}"),
-    # A long run of letters and digits without a break is no word of any language.
-    re.compile(r"()\b(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])[A-Za-z0-9_]{28,}\b"),
-)  # fmt: skip
 
 
 def words_of(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..configs.redact import redacted, restored
 from .live import RISK_COLOURS
 from .screen import line, paint, progress, visible
 
@@ -28,7 +29,7 @@ def show(pending: Pending) -> None:
         risk = paint(pending.risk, RISK_COLOURS.get(pending.risk, "white"))
         progress(f"  risk       {risk}: {line(pending.reason)}")
     # As JSON, and then with every control character written out, so that what is read is what would run.
-    laid = visible(json.dumps(pending.arguments, ensure_ascii=False, indent=2, default=str))
+    laid = visible(json.dumps(redacted(pending.arguments), ensure_ascii=False, indent=2, default=str))
     progress("  arguments  " + laid.replace("\n", "\n             "))
 
 
@@ -52,9 +53,10 @@ def edit(pending: Pending, arguments: Any) -> dict[str, Any]:
 
     Args:
         pending: The act.
-        arguments: Those to use instead.
+        arguments: Those to use instead; a secret that was left as it was shown, redacted, is the one it was.
     """
-    return {"type": "edit", "edited_action": {"name": pending.tool, "args": arguments}}
+    kept = restored(arguments, pending.arguments)
+    return {"type": "edit", "edited_action": {"name": pending.tool, "args": kept}}
 
 
 def _decision(pending: Pending) -> dict[str, Any]:
@@ -80,7 +82,8 @@ def _decision(pending: Pending) -> dict[str, Any]:
 
 def _edited(pending: Pending) -> dict[str, Any] | None:
     """The arguments to use instead, checked to be an object with the same names."""
-    text = typer.prompt("  arguments as JSON", default=json.dumps(dict(pending.arguments), default=str), err=True)
+    shown = json.dumps(redacted(pending.arguments), default=str)
+    text = typer.prompt("  arguments as JSON", default=shown, err=True)
     try:
         made = json.loads(text)
     except json.JSONDecodeError as error:

@@ -84,8 +84,8 @@ def _first(error: BaseException) -> BaseException:
 
 
 def _folded(error: BaseException) -> str:
-    from ..configs.documents import scrub
+    from ..configs.redact import redact
 
     # Several lines come from several mistakes; each stays a line of its own.
-    lines = [" ".join(line.split()) for line in str(error).splitlines()]
-    return scrub("\n".join(line for line in lines if line)) or "no more is known"
+    lines = [" ".join(line.split()) for line in redact(str(error)).splitlines()]
+    return "\n".join(line for line in lines if line) or "no more is known"

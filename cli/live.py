@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..configs.redact import Redactor
 from . import records
 from .screen import as_json, money, paint, progress, seconds, short, visible
 from .simulated import named
@@ -32,6 +33,8 @@ class Live:
         self._stream = stream
         self._json = json
         self._speaker = ""
+        self._shown = ""
+        self._tokens: dict[str, Redactor] = {}
         self.run = ""
         self.steps = 0
         self.calls: list[CallRow] = []
@@ -54,6 +57,7 @@ class Live:
             progress(f"  {called(event.row)}")
         elif isinstance(event, Stepped):
             record = event.record
+            self._let_go(record.agent)
             self.steps += 1
             self._event({"event": "step", **records.step_record(record)})
             if record.status != "done" or record.note:
@@ -61,27 +65,43 @@ class Live:
                 progress(f"  {record.agent:<12} {state}{short(record.note, 160)}")
 
     def close(self) -> None:
-        """End a line of tokens."""
-        if self._speaker and not self._json:
+        """Print what is held back, and end a line of tokens."""
+        for agent in list(self._tokens):
+            self._let_go(agent)
+        if self._shown and not self._json:
             typer.echo()
-        self._speaker = ""
+        self._speaker = self._shown = ""
 
     def _token(self, agent: str, text: str) -> None:
         if not self._stream:
             return
+        if agent != self._speaker:
+            self._speaker, self.streamed = agent, ""
+        self.streamed += text
+        self._print(agent, self._tokens.setdefault(agent, Redactor()).push(text))
+
+    def _let_go(self, agent: str) -> None:
+        tokens = self._tokens.pop(agent, None)
+        if tokens is not None:
+            self._print(agent, tokens.close())
+
+    def _print(self, agent: str, text: str) -> None:
+        if not text:
+            return
         if self._json:
             self._event({"event": "token", "agent": agent, "text": text})
             return
-        if agent != self._speaker:
-            self.close()
+        if agent != self._shown:
+            if self._shown:
+                typer.echo()
             progress(f"  {agent}:")
-            self._speaker, self.streamed = agent, ""
-        self.streamed += text
+            self._shown = agent
         typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
 
     def _retract(self, agent: str) -> None:
         if not self._stream:
             return
+        self._tokens.pop(agent, None)
         self._event({"event": "retracted", "agent": agent})
         self.close()
         self.streamed = ""

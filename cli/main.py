@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -93,7 +94,7 @@ class _Root(TyperGroup):
             if isinstance(error, SystemExit):
                 raise
             if debug:
-                raise
+                _trace(error)
             from ..configs.plain import plain
 
             code, said = judge(error)
@@ -108,7 +109,7 @@ def _first_command(words: Sequence[str]) -> int:
 def _usage(error: typer.TyperException) -> None:
     context = getattr(error, "ctx", None)
     hint = f" (see '{context.command_path} --help')" if context is not None else ""
-    _say(f"{' '.join(error.format_message().split())}{hint}")
+    _say(f"{' '.join(_clean(error.format_message()).split())}{hint}")
 
 
 def _say(said: str) -> None:
@@ -148,7 +149,47 @@ def _root(
         typer.echo(context.get_help())
 
 
+def _clean(text: str) -> str:
+    from ..configs.redact import redact
+
+    return redact(text)
+
+
+def _trace(error: BaseException | None) -> None:
+    """Print where an error came from."""
+    import traceback
+
+    typer.echo(_clean("".join(traceback.format_exception(error))), err=True, nl=False)
+
+
+def _watch_others() -> None:
+    """Have shown without secrets what goes past the commands: logs that nobody handles, warnings, threads that fail."""
+    import logging
+    import warnings
+
+    class Redacting(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return _clean(super().format(record))
+
+    def warn(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        typer.echo(_clean(warnings.formatwarning(message, category, filename, lineno, line)), err=True, nl=False)
+
+    logging.lastResort = logging.StreamHandler()
+    logging.lastResort.setLevel(logging.WARNING)
+    logging.lastResort.setFormatter(Redacting())
+    warnings.showwarning = warn
+    threading.excepthook = lambda ended: _trace(ended.exc_value)
+
+
 def main() -> None:
     """Run the command line; the console script's entry point."""
     end_cleanly()
+    _watch_others()
     app()

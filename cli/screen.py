@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from ..configs.redact import redact, redacted
 from .fitting import fitted
 
 __all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
@@ -23,26 +24,29 @@ _KEPT = "\n\t\u200d"
 
 
 def result(text: str = "", *, painted: bool = False) -> None:
-    """Print to stdout.
+    """Print to stdout, without secrets.
 
     Args:
         text: What to print.
         painted: Its parts are lines by `line` or tables, with colours by `paint`, which are kept.
     """
-    shown = text if painted or not sys.stdout.isatty() else visible(text)
+    said = redact(text)
+    shown = said if painted or not sys.stdout.isatty() else visible(said)
     typer.echo(fitted(shown, sys.stdout))
 
 
 def as_json(value: Any, *, lines: bool = False) -> None:
-    """Print JSON to stdout, on one line or laid out."""
-    text = json.dumps(value, ensure_ascii=False, default=str, indent=None if lines else 2)
+    """Print JSON to stdout without secrets, on one line or laid out."""
+    # Before it is text: taking a secret out of JSON could leave something else than JSON.
+    said = redacted(value)
+    text = json.dumps(said, ensure_ascii=False, default=lambda one: redact(str(one)), indent=None if lines else 2)
     # JSON escapes the other control characters itself.
     typer.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def progress(text: str) -> None:
-    """Print to stderr."""
-    typer.echo(fitted(text, sys.stderr), err=True)
+    """Print to stderr, without secrets."""
+    typer.echo(fitted(redact(text), sys.stderr), err=True)
 
 
 def paint(text: str, colour: str, *, err: bool = True) -> str:
@@ -61,8 +65,8 @@ def visible(text: str) -> str:
 
 
 def line(text: object) -> str:
-    """Fold a text into one visible line."""
-    return visible(" ".join(str(text).split()))
+    """Fold a text into one visible line without secrets."""
+    return visible(" ".join(redact(str(text)).split()))
 
 
 def short(text: object, limit: int) -> str:

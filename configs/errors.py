@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .redact import redact
+
 __all__ = ["ConfigError", "PointsmanError"]
 
 
 class PointsmanError(Exception):
-    """The root of every error Pointsman raises on purpose.
+    """The root of every error Pointsman raises on purpose; no secret stands in what it says.
 
     Attributes:
         run: Id of the run that it ended; empty outside any. It stands in the message, too.
     """
 
     run: str = ""
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(redact(part) if isinstance(part, str) else part for part in said))
 
     def __str__(self) -> str:
         said = super().__str__()

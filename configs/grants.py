@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .documents import Place, scrub
+from .documents import Place
+from .redact import redact
 from .schema import Settings
 from .words import Tier
 
@@ -291,5 +292,5 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    shown = scrub(text if text.isprintable() else text.encode("unicode_escape").decode())
+    shown = redact(text if text.isprintable() else text.encode("unicode_escape").decode())
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from .documents import Node, Place, fail, scrub
+from .documents import Node, Place, fail
 from .features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
 from .layers import RULES, suggest
+from .redact import redact
 from .schema import (
     AgentEntry,
     ClassifierPolicy,
@@ -120,7 +121,7 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return "the truth value " + str(value).lower()
     text = repr(value) if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
-    return scrub(text if len(text) <= 60 else text[:57] + "...")
+    return redact(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _fields(path: tuple[str | int, ...]) -> Iterable[str]:
@@ -156,7 +157,7 @@ def _dotted(tree: Node, path: tuple[str | int, ...]) -> str:
     for index, part in enumerate(path):
         known = node.value[part] if _holds(node, part) else Node(None, node.place)
         if isinstance(part, int) and tuple(path[:index]) in RULES and isinstance(known.value, dict):
-            parts[-1] += f"[{scrub(str(known.value['id'].value))}]"
+            parts[-1] += f"[{redact(str(known.value['id'].value))}]"
         elif isinstance(part, int):
             parts[-1] += f"[{part}]"
         else:
@@ -182,17 +183,17 @@ def check_secrets(tree: Node) -> None:
         text = node.value
         if not isinstance(text, str):
             continue
-        name = scrub(".".join(path))
+        name = redact(".".join(path))
         if path[0] == "providers" and path[-1] == "key" and len(path) == 3 and not _names_a_variable(text):
             fail(f"{name} takes the NAME of an environment variable", node.place)
-        if scrub(text) != text:
-            fail(f"{name} holds what looks like a key; put it in an environment variable and name that", node.place)
         if path[-1] == "base_url" and path[0] == "providers":
             _check_url(text, name, node.place)
+        if redact(text) != text:
+            fail(f"{name} holds what looks like a key; put it in an environment variable and name that", node.place)
 
 
 def _names_a_variable(text: str) -> bool:
-    if scrub(text) != text or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", text):
+    if redact(text) != text or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", text):
         return False
     # Hexadecimal and base64 keys fit the grammar of a name; names do not run to 24 characters without an underscore.
     return not re.fullmatch(r"[A-Za-z0-9]{24,}", text)

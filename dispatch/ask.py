@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..configs.errors import ConfigError
+from ..configs.redact import redact
 from ..configs.words import Effect, StepKind, Tier
 from ..routing.request import RouteRequest
 from .context import StepContext
@@ -140,6 +141,7 @@ def _as_dict(message: BaseMessage) -> dict[str, Any]:
 
 
 def one_line(text: object, limit: int = 300) -> str:
-    """Fold a message into one line of at most ``limit`` characters."""
-    line = re.sub(r"\s+", " ", str(text)).strip()
+    """Fold a message into one line of at most ``limit`` characters, without secrets."""
+    # Before it is cut: half a secret would not be known for one.
+    line = re.sub(r"\s+", " ", redact(str(text))).strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -28,6 +28,7 @@ from .briefing import brief
 from .context import StepContext, current, entered
 from .errors import Failure, failure_of
 from .portability import portable
+from .sealing import user_seal
 from .spending import bounded, scopes_of
 from .stored import ask_of, ask_text, reply_of, reply_text, step_of, step_record
 
@@ -104,7 +105,8 @@ class Batches:
     @cached_property
     def book(self) -> BatchBook:
         """What is written down about them."""
-        return BatchBook(self._home.settings.state / "ledger.db")
+        seal = user_seal()
+        return BatchBook(self._home.settings.state / "ledger.db", close=seal.close, open_=seal.open)
 
     def close(self) -> None:
         """Let go of the file."""

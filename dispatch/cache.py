@@ -14,6 +14,7 @@ from ..configs.errors import ConfigError
 from ..ledger.forks import Lock, begin_anew, rest_before_forks
 from .cache_key import CacheRequest, cacheable
 from .private import open_private
+from .sealing import user_seal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ class ResponseCache:
     A cache that cannot be read or written for a moment only misses.
 
     Args:
-        path: SQLite file beside the ledger; None keeps the answers in memory.
+        path: SQLite file beside the ledger, its answers encrypted under the user's key; None keeps them in memory.
         max_bytes: The most all answers may take, one of them at most a quarter; the least recently used make room.
         ttl: Seconds an answer is good for.
         similar: Finds nearly the same requests; None for exact ones only.
@@ -51,7 +52,7 @@ class ResponseCache:
         clock: Seconds since the epoch.
 
     Raises:
-        ConfigError: The bounds make no sense, or the file cannot be opened.
+        ConfigError: The bounds make no sense, the file cannot be opened, or there is no place for the key.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ResponseCache:
         self.lock = Lock()
         self._unsure = max_bytes
         self._path = path
+        self._seal = None if path is None else user_seal()
         self._open_db: sqlite3.Connection | None = None
         self._closed = False
         rest_before_forks(self)
@@ -124,6 +126,11 @@ class ResponseCache:
         size = 0 if body is None else len(body.encode("utf-8", "surrogatepass"))
         if body is None or size > self._max_bytes / _LARGEST:
             return False
+        if self._seal is not None:
+            try:
+                body = self._seal.close(body)
+            except ConfigError:
+                return False
         now = self._clock()
         with self.lock:
             try:
@@ -191,9 +198,10 @@ class ResponseCache:
                 if row is None or not (any_age or -_SKEW_SECONDS <= now - row[1] < self._ttl):
                     return None
                 self._db.execute("UPDATE responses SET used = ? WHERE key = ?", (now, key))
-            except sqlite3.Error:
+                body = row[0] if self._seal is None else self._seal.open(row[0])
+            except (sqlite3.Error, ConfigError):
                 return None
-        return str(row[0]), max(0.0, now - float(row[1]))
+        return str(body), max(0.0, now - float(row[1]))
 
     def _make_room(self, now: float, added: int) -> None:
         self._unsure += added

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from ..backends.base import Backend
 from ..backends.meter import Asked
 from ..configs.catalogue import ModelCard
+from ..configs.redact import redact
 from ..ledger.prices import PriceBook
 from .ask import Ask
 from .blocks import is_inline, kind_of
@@ -167,9 +170,15 @@ def scopes_of(run: RunContext, budgets: Mapping[str, float], at: datetime | None
         if name == "day":
             scope = f"day:{(at or datetime.now(UTC)):%Y-%m-%d}"
         elif name == "user":
-            scope = f"user:{run.user}" if run.user else ""
+            scope = f"user:{_known_as(run.user)}" if run.user else ""
         else:
             scope = name if name.removeprefix("tag:") in run.tags else ""
         if scope:
             scopes[scope] = int(Decimal(str(dollars)) * _PICO)
     return scopes
+
+
+@lru_cache(maxsize=4096)
+def _known_as(user: str) -> str:
+    """A user's name in the ledger's file; one that is itself a secret goes by its hash, which tells it from others."""
+    return user if redact(user) == user else f"hidden {sha256(user.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

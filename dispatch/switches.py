@@ -16,8 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..configs.documents import scrub
 from ..configs.errors import ConfigError
+from ..configs.redact import redact
 from .ask import one_line
 
 __all__ = ["SWITCHES_FILE", "Switch", "Switches"]
@@ -116,7 +116,7 @@ class Switches:
         """
         if not self._clock() < until <= _LAST:
             raise ConfigError(f"{name} can only be switched off until a time to come")
-        switch = Switch(name, until, scrub(one_line(reason, _REASON_CHARACTERS)))
+        switch = Switch(name, until, one_line(redact(reason), _REASON_CHARACTERS))
         with self._changing() as switches:
             switches[name] = switch
         return switch

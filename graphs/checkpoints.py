@@ -1,27 +1,32 @@
-"""The checkpoints of runs in SQLite: private to their owner, one connection for all runs of an event loop."""
+"""The checkpoints of runs in SQLite: encrypted, one connection for all runs of an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.errors import ConfigError
 from ..dispatch.forks import keep_for_good
 from ..dispatch.private import open_private
+from ..dispatch.sealing import user_seal
 from ..ledger.forks import lock_of, rest_before_forks
 
 if TYPE_CHECKING:
-    import sqlite3
-
     import aiosqlite
     from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["checkpoints", "last_state"]
+__all__ = ["KEPT_DAYS", "checkpoints", "last_state", "prune"]
+
+KEPT_DAYS: Final = 30
+"""How long the last state of a run that came to its end is kept, as long as a batch is."""
 
 _BUSY_SECONDS: Final = 30.0
 _PAUSE_SECONDS: Final = 2.0
@@ -74,6 +79,8 @@ class _Shared:
                 "survive: fork between runs, or start processes by spawn"
             )
         self._raw = open_private(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        # What is pruned is not left in the file's free pages.
+        self._raw.execute("PRAGMA secure_delete = ON")
         return self._raw
 
     def rest(self) -> None:
@@ -132,7 +139,7 @@ if hasattr(os, "register_at_fork"):
 
 @asynccontextmanager
 async def checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """Open the checkpoints for one run.
+    """Open the checkpoints for one run, which hold all that it saw, encrypted under the user's key.
 
     Only the types named may be built from a checkpoint file: LangGraph's default would import and call whatever a
     crafted file names.
@@ -142,13 +149,59 @@ async def checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIte
         types: Module and name of each type a checkpoint may hold besides LangChain's own.
 
     Raises:
-        ConfigError: This process was forked while the file was being written.
+        ConfigError: This process was forked while the file was being written, or there is no place for the key; when
+            a checkpoint is read, its key is lost or another one.
     """
+    from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
     async with _connection(state / "checkpoints.db") as connection:
-        yield AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=list(types)))
+        plain = JsonPlusSerializer(allowed_msgpack_modules=list(types))
+        yield AsyncSqliteSaver(connection, serde=EncryptedSerializer(user_seal(), plain))
+
+
+async def prune(graph: CompiledStateGraph[Any, Any, Any, Any], run: str, *, now: float | None = None) -> None:
+    """Keep of a run that came to its end the last state alone, and nothing of runs that did so `KEPT_DAYS` ago.
+
+    That state is all that ``runs`` and ``resume`` need of it. A run that waits, failed or was interrupted keeps
+    everything: it can be taken up.
+
+    Args:
+        graph: What ran, over `checkpoints`.
+        run: Its id.
+        now: Seconds since the epoch.
+    """
+    from langgraph.channels import DeltaChannel
+
+    saver: Any = graph.checkpointer
+    now = time.time() if now is None else now
+    # What a delta channel holds is put together from the checkpoints before.
+    whole = not any(isinstance(channel, DeltaChannel) for channel in graph.channels.values())
+    # The run is done: what cannot be pruned now must not make it fail.
+    with suppress(sqlite3.Error):
+        async with saver.lock:
+            try:
+                for statement, values in _pruning(run, now, whole=whole):
+                    await saver.conn.execute(statement, values)
+            finally:
+                # Never rolled back: other runs write by the same connection, and each statement is good by itself.
+                await saver.conn.commit()
+
+
+def _pruning(run: str, now: float, *, whole: bool) -> Iterator[tuple[str, tuple[object, ...]]]:
+    yield "CREATE TABLE IF NOT EXISTS ended (thread_id TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL) WITHOUT ROWID", ()
+    yield "REPLACE INTO ended VALUES (?, ?)", (run, now)
+    inner = "thread_id = ? AND checkpoint_ns <> ''"
+    yield f"DELETE FROM checkpoints WHERE {inner}", (run,)  # noqa: S608 - our own words, here and below
+    yield f"DELETE FROM writes WHERE {inner}", (run,)  # noqa: S608
+    if whole:
+        last = "(SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '')"
+        for table in ("checkpoints", "writes"):
+            yield f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id <> {last}", (run, run)  # noqa: S608
+    over = "thread_id IN (SELECT thread_id FROM ended WHERE at < ?)"
+    for table in ("checkpoints", "writes", "ended"):
+        yield f"DELETE FROM {table} WHERE {over}", (now - KEPT_DAYS * 86_400,)  # noqa: S608
 
 
 async def last_state(state: Path, run: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ..configs.errors import ConfigError
 from ..dispatch import portal
 from ..dispatch.retraction import retracts
 from ..ledger.rows import CallRow
-from .checkpoints import checkpoints
+from .checkpoints import checkpoints, prune
 from .events import Called, Emit, Event, Finished, Retracted, Stepped, Token
 
 if TYPE_CHECKING:
@@ -270,6 +270,8 @@ class Workflow:
                     error.result = await self._outcome(graph, config, books, Status.FAILED)
                     raise
                 result = await self._outcome(graph, config, books)
+                if not result.pending:
+                    await prune(graph, books.id)
             if taken:
                 await asyncio.to_thread(tick_off, runtime, books.id)
             if taken or result.pending:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from ..configs.errors import ConfigError
+from ..configs.redact import redact
 from .access import Access
 from .budgets import LASTING
 from .connection import Connection
@@ -103,6 +104,9 @@ class Outcome:
     error: str | None = None
 
 
+_Kept = TypeVar("_Kept", AskRow, Outcome)
+
+
 def owner_of(batch: str) -> str:
     """The name under which a batch reserves money, whichever process works on it."""
     return f"{LASTING}{batch}"
@@ -113,25 +117,30 @@ class BatchBook:
 
     Args:
         path: The ledger's file.
+        close: Makes what is kept of a text that must come back as it was, secrets and all: asks, replies, facts.
+        open_: Makes the text of it again.
 
     Raises:
         ConfigError: The file cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, close: Callable[[str], str] = str, open_: Callable[[str], str] = str) -> None:
         self._file = Access(path)
+        self._close, self._open = close, open_
 
     def add(self, batch: str, parts: Sequence[PartRow], asks: Sequence[AskRow]) -> None:
         """Write a new batch down, held by this process, and forget those that are too old to be collected."""
         now = time.time()
+        parted = [astuple(replace(part, detail=redact(part.detail))) for part in parts]
+        asked = [astuple(self._closed(ask)) for ask in asks]
         with self._file.changing() as connection:
             connection.execute("DELETE FROM batches WHERE at < ?", (now - _KEPT_SECONDS,))
             connection.execute(
                 "INSERT INTO batches (id, at, holder, held) VALUES (?, ?, ?, ?)",
                 (batch, now, this_process(), now),
             )
-            connection.executemany("INSERT INTO batch_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _values(parts))
-            connection.executemany("INSERT INTO batch_asks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _values(asks))
+            connection.executemany("INSERT INTO batch_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", parted)
+            connection.executemany("INSERT INTO batch_asks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", asked)
 
     def drop(self, batch: str) -> None:
         """Forget a batch of which nothing was handed in."""
@@ -172,19 +181,29 @@ class BatchBook:
             f"SELECT {names} FROM batch_asks WHERE batch = ? AND (? IS NULL OR part = ?) "  # noqa: S608 - our own words
             "AND (? IS NULL OR state = ?) ORDER BY place"
         )
-        return [AskRow(*row) for row in self._file.read(query, batch, part, part, state, state)]
+        found = [AskRow(*row) for row in self._file.read(query, batch, part, part, state, state)]
+        return [
+            replace(
+                row,
+                facts=self._open(row.facts),
+                ask=self._open(row.ask) if row.ask else "",
+                reply=None if row.reply is None else self._open(row.reply),
+            )
+            for row in found
+        ]
 
     def update(self, part: PartRow) -> None:
         """Write down how a part stands."""
         with self._file.changing() as connection:
             connection.execute(
                 "UPDATE batch_parts SET state = ?, at = ?, reservation = ?, vendor = ?, detail = ? WHERE id = ?",
-                (part.state, part.at, part.reservation, part.vendor, part.detail, part.id),
+                (part.state, part.at, part.reservation, part.vendor, redact(part.detail), part.id),
             )
 
     def answer(self, batch: str, outcomes: Iterable[Outcome]) -> None:
         """Write down what became of asks; what became of one that is done stays."""
-        values = [(one.state, one.ask, one.facts, one.cost, one.reply, one.error, batch, one.place) for one in outcomes]
+        kept = map(self._closed, outcomes)
+        values = [(one.state, one.ask, one.facts, one.cost, one.reply, one.error, batch, one.place) for one in kept]
         with self._file.changing() as connection:
             connection.executemany(
                 "UPDATE batch_asks SET state = ?, ask = ?, facts = coalesce(?, facts), cost = coalesce(?, cost), "
@@ -252,6 +271,15 @@ class BatchBook:
     def _hold(self, connection: Connection, batch: str) -> None:
         connection.execute("UPDATE batches SET holder = ?, held = ? WHERE id = ?", (this_process(), time.time(), batch))
 
+    def _closed(self, row: _Kept) -> _Kept:
+        return replace(
+            row,
+            facts=None if row.facts is None else self._close(row.facts),
+            ask=self._close(row.ask) if row.ask else "",
+            reply=None if row.reply is None else self._close(row.reply),
+            error=None if row.error is None else redact(row.error),
+        )
+
     def _batches(self, rest: str, *values: str) -> list[BatchRow]:
         counts = ", ".join(
             f"(SELECT count({what}) FROM batch_asks WHERE batch = id)"  # noqa: S608 - our own words
@@ -259,10 +287,6 @@ class BatchBook:
         )
         query = f"SELECT id, at, ended, {counts} FROM batches {rest}"  # noqa: S608 - our own words
         return [BatchRow(*row) for row in self._file.read(query, *values)]
-
-
-def _values(rows: Iterable[PartRow | AskRow]) -> list[tuple[Any, ...]]:
-    return [astuple(row) for row in rows]
 
 
 def _gone(holder: str, since: float) -> bool:

@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-from .redact import redact
+from ..configs.redact import redact, redacted
 from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = ["Row", "Table", "Values", "described"]
@@ -19,7 +20,16 @@ Values = tuple[str | int | float | None, ...]
 """One row as SQL keeps it, in the order of its table's columns."""
 
 _LARGEST = 2**63 - 1
-_SQL_TYPES = {"text": "TEXT", "free": "TEXT", "tags": "TEXT", "real": "REAL", "int": "INTEGER", "bool": "INTEGER"}
+_SQL_TYPES = {
+    "text": "TEXT",
+    "free": "TEXT",
+    "tags": "TEXT",
+    "json": "TEXT",
+    "features": "TEXT",
+    "real": "REAL",
+    "int": "INTEGER",
+    "bool": "INTEGER",
+}
 
 
 def _text(value: Any) -> str | None:
@@ -48,10 +58,47 @@ def _tags(value: Any) -> str:
     return json.dumps([redact(_text(tag) or "") for tag in value])
 
 
+def _json(value: Any) -> str | None:
+    text = _text(value)
+    return None if text is None else _cleaned(text)
+
+
+def _features(value: Any) -> str | None:
+    text = _text(value)
+    if text is None:
+        return None
+    for name in _FREE_FEATURES:
+        start = text.find(name) + len(name)
+        if start < len(name) or text.startswith("[]", start):
+            continue
+        end = _DECODER.raw_decode(text, start)[1]
+        text = text[:start] + _cleaned(text[start:end]) + text[end:]
+    return text
+
+
+_FREE_FEATURES = ('"tags": ', '"evidence": ')
+"""The features that are free words of whoever called. So written they stand nowhere within a text of JSON."""
+_DECODER = json.JSONDecoder()
+
+
+@lru_cache(maxsize=1024)
+def _cleaned(text: str) -> str:
+    """JSON without secrets; most decisions of a process say the same."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        # A row that somebody else has made.
+        return redact(text)
+    clean = redacted(said)
+    return text if clean == said else json.dumps(clean)
+
+
 _CODERS: dict[str, Callable[[Any], Any]] = {
     "text": _text,
     "free": _text,
     "tags": _tags,
+    "json": _json,
+    "features": _features,
     "real": _real,
     "int": _int,
     "bool": _int,
@@ -65,7 +112,8 @@ class Table:
     Attributes:
         name: Its table.
         row: The dataclass of its rows.
-        columns: Name and kind of each column; ``free`` is text in which a secret may stand.
+        columns: Name and kind of each column; ``free`` is text in which a secret may stand, ``tags``, ``json``
+            and ``features`` are JSON in which one may.
         decode: Makes the row of its values.
         read: Takes the columns' values from a row.
         coders: What makes SQL values of them, column by column.

@@ -87,8 +87,8 @@ RUNS = described(
 DECISIONS = described(
     "decisions",
     DecisionRow,
-    "id run step agent task at:real risk floor tier model candidates rejected rules complexity:real confidence:real "
-    "features policy_hash price_version",
+    "id run step agent task at:real risk floor tier model candidates rejected:json rules:json complexity:real "
+    "confidence:real features:features policy_hash price_version",
     lambda values: DecisionRow(*values),
 )
 CALLS = described(

@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 
 from ..configs.errors import ConfigError, PointsmanError
+from ..configs.redact import redact
 from .access import Access
 from .chain import Head, read_head, seal, write_head
 from .coding import Table, Values
 from .connection import Connection
 from .forks import End, at_end, begin_anew, mind_the_end
-from .redact import redact
 from .tables import CHAINED
 
 __all__ = ["Writer"]

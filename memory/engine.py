@@ -11,10 +11,11 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import struct
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Engine:
     """Hand out a collection for reading, searching and writing.
 
     Args:
-        path: Chroma's folder, made with mode 0700; None keeps everything in this object's memory.
+        path: Chroma's folder, made with mode 0700, its files 0600; None keeps everything in this object's memory.
         host: A Chroma server instead of a folder.
         port: The server's port.
         name: The collection.
@@ -104,6 +105,7 @@ class Engine:
             _claim(path)
         with self._flock(fcntl.LOCK_EX):
             self._catch_up()
+            self._close_to_others()
         _engines.add(self)
 
     @contextmanager
@@ -143,8 +145,11 @@ class Engine:
                     self._seen += 1
                 # Before the write, so that others look again even if this process dies half-way.
                 self._counter.write_text(str(self._seen))
-            with self.reading() as collection:
-                yield collection
+            try:
+                with self.reading() as collection:
+                    yield collection
+            finally:
+                self._close_to_others()
 
     def close(self) -> None:
         """Let go of Chroma as soon as nobody uses it; idempotent."""
@@ -206,6 +211,20 @@ class Engine:
         )
         return session
 
+    def _close_to_others(self) -> None:
+        """Let nobody else read the files, which Chroma makes with the mode of the process."""
+        if self._path is None:
+            return
+        for folder, _, names in os.walk(self._path):
+            for name in names:
+                file = Path(folder, name)
+                # Chroma may be done with one meanwhile; one of somebody else's keeps the mode they gave it.
+                with suppress(FileNotFoundError, PermissionError):
+                    if file.stat().st_mode & 0o077:
+                        file.chmod(0o600)
+            if _INDEX_HEADER in names:
+                _blank_unused(Path(folder))
+
     def _retire(self, session: _Session) -> None:
         session.retired = True
         self._release(session)
@@ -252,6 +271,32 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+_INDEX_HEADER = "header.bin"
+_HEADER = struct.Struct("<iQQQQ")
+_LENGTH_BYTES = 4
+
+
+def _blank_unused(index: Path) -> None:
+    """Zero what is not used of a new index's files.
+
+    hnswlib writes its arrays as they were allocated, so that whatever the process had in that memory lies in the file:
+    prompts, keys. Only the places of its first hundred elements are ever written so.
+    """
+    with suppress(FileNotFoundError, PermissionError):
+        header = (index / _INDEX_HEADER).read_bytes()
+        if len(header) < _HEADER.size:
+            return
+        version, offset, most, count, size = _HEADER.unpack_from(header)
+        if version != 1 or offset or not count <= most or not size:
+            return
+        for name, each in (("data_level0.bin", size), ("length.bin", _LENGTH_BYTES)):
+            used, whole = count * each, (index / name).stat().st_size
+            if used < whole <= most * each:
+                with (index / name).open("r+b") as file:
+                    file.seek(used)
+                    file.write(bytes(whole - used))
 
 
 def _claim(path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -26,6 +27,7 @@ from langgraph.store.base import (
 )
 
 from ..configs.errors import ConfigError
+from ..configs.redact import redact, redacted
 from ..configs.words import Trust
 from . import table
 from .base import Embedder, Note, Provenance, Recalled
@@ -73,7 +75,8 @@ class ChromaStore(BaseStore):
     """Keep agents' memory in Chroma; give it to any LangGraph graph as ``compile(store=...)``.
 
     `remember`, `recall` and `forget` carry provenance; `put`, `get` and `search` are LangGraph's own. A plain `put`
-    vouches for nothing: its item is untrusted and its author unknown. Expired items are never returned.
+    vouches for nothing: its item is untrusted and its author unknown. Expired items are never returned. Secrets are
+    taken out of texts, values and sources before they are kept; keys and namespaces are kept as they are.
 
     Args:
         path: Folder to keep it in, made with mode 0700; None keeps it in memory, for this object alone.
@@ -215,6 +218,7 @@ class ChromaStore(BaseStore):
             if not note.text.strip() or "text" in note.metadata:
                 raise ValueError("a note needs a text, and metadata must not have a field 'text'")
             check_value(note.metadata, f"metadata of {note.text[:40]!r}")
+        notes = [_clean(note) for note in notes]
         vectors = self._embed([note.text for note in notes])
         twins = [twin_of(namespace, note.text) for note in notes]
         slots = [
@@ -306,7 +310,7 @@ class ChromaStore(BaseStore):
         validate_op_namespace(SearchOp(namespace or ()))
 
         def fits(writer: Provenance) -> bool:
-            return (not source or writer.source == source) and (not run or writer.run == run)
+            return (not source or writer.source == redact(source)) and (not run or writer.run == run)
 
         with self._engine.writing() as chroma:
             doomed = [row for row in table.scan(chroma, namespace or ()) if any(map(fits, row.writers))]
@@ -404,6 +408,7 @@ class ChromaStore(BaseStore):
     # Writing
 
     def _put(self, ops: list[PutOp]) -> None:
+        ops = [_without_secrets(op) for op in ops]
         texts = [_texts(op) for op in ops]
         vectors = iter(self._embed([text for listed in texts for text in listed]))
         with self._engine.writing() as chroma:
@@ -480,12 +485,21 @@ def _check_namespace(namespace: tuple[str, ...]) -> None:
     validate_op_namespace(SearchOp(namespace))
 
 
+def _clean(note: Note) -> Note:
+    provenance = replace(note.provenance, source=redact(note.provenance.source))
+    return replace(note, text=redact(note.text), metadata=redacted(note.metadata), provenance=provenance)
+
+
+def _without_secrets(op: PutOp) -> PutOp:
+    if op.value is None:
+        return op
+    check_value(op.value, f"{op.namespace} {op.key!r}")
+    return op._replace(value=redacted(op.value))
+
+
 def _texts(op: PutOp) -> list[str]:
     """Return what an item is to be found by: its whole value, or the fields that ``index`` names."""
-    if op.value is None:
-        return []
-    check_value(op.value, f"{op.namespace} {op.key!r}")
-    if op.index is False:
+    if op.value is None or op.index is False:
         return []
     paths = ["$"] if op.index is None else op.index
     return [text for path in paths for text in get_text_at_path(op.value, path)]

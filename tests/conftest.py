@@ -34,6 +34,7 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     for name in list(os.environ):
         if name.endswith(KEYS[0]) or name.startswith(KEYS[1:]):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
@@ -129,3 +130,41 @@ def ends() -> Callable[[Callable[[], T]], T]:
         return results[0]
 
     return run
+
+
+FAKE_SECRETS = {
+    "openai": ("sk-proj-Ab3dEf6hIj9kLmN0pQrStUvWxYz12345", None),
+    "anthropic": ("sk-ant-api03-Zx9_wQ7-rT5yUi3oPa1sDf", None),
+    "google": ("AIzaSyD3m0Key1234567890abcdefghijklmnop", None),
+    "aws id": ("AKIAZ7EXAMPLE4Q2RT6U", None),
+    "aws": ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYz"),
+    "github": ("ghp_Ab3dEf6hIj9kLmN0pQrStUvWxYz123456789", None),
+    "slack": ("xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx", None),
+    "stripe": ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", None),
+    "jwt": ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U", None),
+    "pem": (
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7tFaKe\nq9Zt4mN7yR2wX5vL9k\n-----END RSA PRIVATE KEY-----",
+        "MIIEpAIBAAKCAQEA7tFaKe",
+    ),
+    "url": ("postgresql://app:p4ssW0rd!x@db.internal:5432/shop", "p4ssW0rd!x"),
+    "bearer": ("Authorization: Bearer q8Zt-4mN_7yR2wX5vL9k", "q8Zt-4mN_7yR2wX5vL9k"),
+    "basic": ("Authorization: Basic dXNlcjpodW50ZXIycGFzcw==", "dXNlcjpodW50ZXIycGFzcw"),
+    "generic": ("service_token=Zq7mR2vX9tL4wN8pK3sD6fG1", "Zq7mR2vX9tL4wN8pK3sD6fG1"),
+    "env": ("DB_PASSWORD=c0rrect-h0rse-staple\nSESSION_SECRET='n0t.so/secret+value'", "c0rrect-h0rse-staple"),
+    "prose": ("the admin password is Tr0ub4dor&3x", "Tr0ub4dor&3x"),
+    "card": ("4242 4242 4242 4242", None),
+}
+"""Kind -> a text with a secret of that kind, and the secret in it, None where all of it is."""
+
+
+@pytest.fixture(params=FAKE_SECRETS)
+def fake_secret(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A text that holds a secret, and the secret."""
+    text, secret = FAKE_SECRETS[request.param]
+    return text, secret or text
+
+
+@pytest.fixture
+def fake_secrets() -> dict[str, tuple[str, str]]:
+    """Kind -> a text that holds a secret of that kind, and the secret."""
+    return {kind: (text, secret or text) for kind, (text, secret) in FAKE_SECRETS.items()}

@@ -31,6 +31,10 @@ EffectRule = Callable[[Mapping[str, Any]], str]
 class ToolFailed(PointsmanError):
     """Trouble a tool met that the model is told, so that it can try something else."""
 
+    def __init__(self, *said: object) -> None:
+        # A model works with what its tools give it; what is shown or kept of this is redacted there.
+        Exception.__init__(self, *said)
+
 
 class Declaration(BaseModel):
     """What a tool's author declares about it.

@@ -312,7 +312,9 @@ def test_without_a_project_the_way_to_one_is_told(pointsman: Run, project: Path,
 def test_debug_shows_the_traceback(pointsman: Run, desk: Path) -> None:
     ended = pointsman("--debug", "run", "nothing.py:flow", "good morning")
 
-    assert type(ended.exception).__name__ == "ConfigError"
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("Traceback (most recent call last):\n")
+    assert ended.stderr.splitlines()[-1].startswith("error: ")
 
 
 def test_a_mistake_in_a_configuration_file_is_told_with_its_line(pointsman: Run, desk: Path) -> None:

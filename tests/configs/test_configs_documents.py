@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.documents import MAX_NODES, Node, Place, parse, plain, scrub, text_of, wrap
+from pointsman.configs.documents import MAX_NODES, Node, Place, parse, plain, text_of, wrap
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.layers import leaves, merge
 
@@ -192,18 +192,3 @@ def test_merging_lets_the_higher_win_keeps_the_rest_and_changes_neither(low: dic
         if node.value != {}:
             assert node.place.name in ("high", *(("mid", "low") if isinstance(node.value, dict) else ()))
         assert place.name == "high"
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("risk-averse task-completion", True),
-        ("disk-backed_storage", True),
-        ("sk-ant-api03-abcdefgh", False),
-        ("Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc", False),
-        ("AKIAIOSFODNN7EXAMPLE", False),
-        ("ghp_abcdefghijklmnop", False),
-    ],
-)
-def test_scrubbing_hides_keys_and_nothing_else(text: str, kept: bool) -> None:
-    assert (scrub(text) == text) is kept

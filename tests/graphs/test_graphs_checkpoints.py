@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.configs.errors import ConfigError
 from pointsman.graphs.checkpoints import checkpoints
 
 Ends = Callable[[Callable[[], Any]], Any]
@@ -78,6 +79,7 @@ async def test_a_second_event_loop_and_a_second_process_leave_the_first_its_file
 FORKS = """
 import asyncio, os, signal, sys, traceback
 from pathlib import Path
+from pointsman.configs.errors import ConfigError
 from pointsman.graphs.checkpoints import checkpoints
 state, how = Path(sys.argv[1]), sys.argv[2]
 EMPTY = {"v": 1, "ts": "2026", "channel_values": {}, "channel_versions": {}, "versions_seen": {}, "pending_sends": []}
@@ -171,3 +173,46 @@ def test_whoever_is_cancelled_while_the_file_is_opened_leaves_no_thread_that_com
     assert complaints == []
     asyncio.run(use())
     assert count(tmp_path) == 1
+
+
+async def test_a_file_from_before_anything_was_encrypted_opens_and_goes_on_encrypted(tmp_path: Path) -> None:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    def state(said: str, number: int) -> Any:
+        return {**EMPTY, "id": str(number), "channel_values": {"said": said}}
+
+    config: Any = {"configurable": {"thread_id": "a", "checkpoint_ns": ""}}
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "checkpoints.db")) as saver:
+        await saver.aput(config, state("plain words", 1), {}, {})
+
+    async with checkpoints(tmp_path, []) as saver:
+        found = await saver.aget_tuple(config)
+        assert found is not None
+        assert found.checkpoint["channel_values"] == {"said": "plain words"}
+        await saver.aput(config, state("sealed words", 2), {}, {})
+        await saver.aput_writes(
+            {"configurable": {"thread_id": "a", "checkpoint_ns": "", "checkpoint_id": "2"}},
+            [("said", "sealed write")],
+            "task",
+        )
+    async with checkpoints(tmp_path, []) as saver:
+        found = await saver.aget_tuple(config)
+        assert found is not None
+        assert found.checkpoint["channel_values"] == {"said": "sealed words"}
+        assert found.pending_writes == [("task", "said", "sealed write")]
+    kept = (tmp_path / "checkpoints.db").read_bytes()
+    assert b"plain words" in kept
+    assert b"sealed w" not in kept
+
+
+async def test_a_lost_key_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with checkpoints(tmp_path, []) as saver:
+        await put(saver, "a", 1)
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path / "another home"))
+
+    with pytest.raises(
+        ConfigError, match=r"state\.key: is not there, the key that this was encrypted with: put"
+    ) as told:
+        async with checkpoints(tmp_path, []) as saver:
+            await saver.aget_tuple({"configurable": {"thread_id": "a", "checkpoint_ns": ""}})
+    assert "\n" not in str(told.value)

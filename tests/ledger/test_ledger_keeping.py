@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -203,6 +204,34 @@ def test_no_secret_reaches_the_disk(path: Path, make: Any) -> None:
         ledger.flush()
         assert ledger.runs()[0].tags == ("k=[redacted]", '"quoted"')
         assert ledger.calls()[0].detail == "Incorrect API key provided: [redacted]"
+        assert not [file.name for file in path.parent.iterdir() if key.encode() in file.read_bytes()]
+
+
+def test_a_decision_keeps_no_secret_of_its_tags_its_evidence_and_its_reasons_and_all_else(
+    path: Path, make: Any
+) -> None:
+    key = "sk-proj-abcdefghijklmnop1234"
+    said = {
+        "kind": "act",
+        "tags": [f"k={key}", "a"],
+        "evidence": [["doubted", f"it said {key}", "frontier"]],
+        "tokens": 9,
+    }
+    with Ledger(path) as ledger:
+        ledger.record(
+            make.decision(
+                features=json.dumps(said),
+                rejected=json.dumps([["p/m", "unavailable", f"told {key}"]]),
+                rules=json.dumps([["doubted", f'said "{key}"']]),
+            )
+        )
+        ledger.flush()
+        (row,) = ledger.decisions("r")
+        assert json.loads(row.features) == {
+            **said, "tags": ["k=[redacted]", "a"], "evidence": [["doubted", "it said [redacted]", "frontier"]],
+        }  # fmt: skip
+        assert json.loads(row.rejected) == [["p/m", "unavailable", "told [redacted]"]]
+        assert json.loads(row.rules) == [["doubted", 'said "[redacted]"']]
         assert not [file.name for file in path.parent.iterdir() if key.encode() in file.read_bytes()]
 
 

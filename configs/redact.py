@@ -1,0 +1,309 @@
+"""The one redactor: takes secrets out of whatever is shown, logged, raised or stored.
+
+A shape, or the name beside it, is all that is known of a secret here, so a password of plain words in prose stays
+unseen. Identifiers, hashes, base64 of files, order numbers and prices are written in other shapes and stay.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+__all__ = ["MARK", "Redactor", "redact", "redacted", "restored"]
+
+MARK: Final = "[redacted]"
+"""What stands in the place of a secret."""
+
+Found = re.Match[str]
+
+_START: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
+"""Where a word begins, in text that is JSON or the like as well, in which a line ends in a letter."""
+
+
+class _Pattern:
+    """A pattern compiled at its first use: to compile them all takes longer than a short command."""
+
+    def __init__(self, source: str, flags: int = 0) -> None:
+        self._source, self._flags = source, flags
+
+    @cached_property
+    def sub(self) -> Callable[[str | Callable[[Found], str], str], str]:
+        """Its `re.Pattern.sub`."""
+        return re.compile(self._source, self._flags).sub
+
+
+# The shapes that vendors publish for secret scanners: of models, clouds, code hosts, chat, mail, payment, packages.
+_PREFIXED: Final = _Pattern(
+    _START
+    + r"""(?:
+        (?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{8,}
+      | (?:gsk_|xai-|pplx-|r8_|hf_|nvapi-|tvly-|csk-|fw_|jina_|lsv2_(?:pt|sk)_|phc_|npm_|whsec_|figd_)[A-Za-z0-9_-]{16,}
+      | AIza[A-Za-z0-9_-]{20,} | ya29\.[A-Za-z0-9_-]{16,} | GOCSPX-[A-Za-z0-9_-]{16,}
+      | gh[oprsu]_[A-Za-z0-9]{16,} | github_pat_[A-Za-z0-9_]{16,} | gl(?:pat|dt|rt|ft|cbt|ptt|soat)-[A-Za-z0-9_-]{16,}
+      | ATATT3[A-Za-z0-9_=-]{16,} | dop_v1_[0-9a-f]{32,} | shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{24,} | dapi[0-9a-f]{32}
+      | hvs\.[A-Za-z0-9_-]{16,} | pypi-[A-Za-z0-9_-]{32,} | lin_api_[A-Za-z0-9]{20,} | ntn_[A-Za-z0-9]{20,}
+      | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,} | key-[0-9a-f]{32} | sq0(?:atp|csp)-[A-Za-z0-9_-]{16,}
+      | xox[abeoprs]-[A-Za-z0-9-]{8,} | xapp-\d-[A-Za-z0-9-]{12,}
+      | (?:AKIA|ASIA)[A-Z0-9]{12,} | ABSK[A-Za-z0-9+/]{32,}=* | AGE-SECRET-KEY-1[A-Z0-9]{20,}
+      | \d{8,10}:AA[A-Za-z0-9_-]{32,}
+      | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*
+    )""",
+    re.VERBOSE,
+)
+_PREFIXES: Final = (
+    *("k_live_", "k_test_", "gsk_", "xai-", "pplx-", "r8_", "hf_", "nvapi-", "tvly-", "csk-", "fw_", "jina_"),
+    *("lsv2_", "phc_", "npm_", "whsec_", "figd_", "aiza", "ya29.", "gocspx-", "gho_", "ghp_", "ghr_", "ghs_", "ghu_"),
+    *("github_pat_", "glpat-", "gldt-", "glrt-", "glft-", "glcbt-", "glptt-", "glsoat-", "atatt3", "dop_v1_", "shp"),
+    *("dapi", "hvs.", "pypi-", "lin_api_", "ntn_", "sg.", "key-", "sq0", "xox", "xapp-", "akia", "asia", "absk"),
+    *("age-secret", "eyj", ":aa"),
+)
+_SK: Final = _Pattern(_START + r"sk-[A-Za-z0-9_-]{8,}")
+_BLOCK: Final = _Pattern(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)", re.S
+)
+_HEADER: Final = _Pattern(r"(\bauthorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:\w+\s+)?)([^\s\"',;\\]{8,})", re.I)
+_BEARER: Final = _Pattern(_START + r"(Bearer\s+)([A-Za-z0-9+/_.~%-]{8,}=*)", re.I)
+_BASIC: Final = _Pattern(_START + r"(Basic\s+)([A-Za-z0-9+/]{6,}={0,2})", re.I)
+_IN_URL: Final = _Pattern(r"(://[^\s/:@?#\"'<>]*:)[^\s/?#\"'<>]+(?=@)")
+_ALONE_IN_URL: Final = _Pattern(r"(://)[A-Za-z0-9_-]{20,}(?=@)")
+_HOOK: Final = _Pattern(r"(hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9_/-]{16,}")
+_QUERY: Final = _Pattern(r"([?&](?:key|api_?key|token|sig|signature|code|secret)=)[^\s&\"'#\\]{8,}", re.I)
+_CURL: Final = _Pattern(r"((?<!\S)(?:-u|--user)[\s=]+[\"']?[^\s:\"']+:)[^\s\"']+")
+_CARD: Final = _Pattern(
+    r"(?:(?<![\w.,-])|(?<=\\[nrt]))"
+    r"(?:(?:4\d|5[1-5]|2[2-7]|6[05])\d\d([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])"
+)
+_NAMED: Final = _Pattern(
+    r"""
+      (?P<word>
+          (?P<password> passw(?:or)?d | passphrase | passcode | pwd | (?<=_)pass | (?<=db)pass )
+        | (?P<strong> (?:api|access|account|secret|private|auth|encryption|signing|master|shared|client|service
+                         |subscription|webhook|storage|license)[ _-]?key(?:[ _-]?id)?
+                      | secret | token | credentials? | authorization | (?<=_)dsn )
+        | (?P<weak> (?: (?<![A-Za-z]) | (?<=\\[nrt]) ) (?: key | sig(?:nature)? ) )
+      )
+      (?:[ ]provided|[ ]value)?
+      (?P<sep> [*_]{0,2}\\?["'`]?\]? \s{0,3} (?P<sign>:=|=>|={1,2}|:) [*_]{0,2} \s{0,3}
+             | \s is:? \s{1,2} | (?<=--password) \s+ | (?<=--token)\s+ | (?<=-key)\s+ | (?<=-secret)\s+
+             | (?<=token)\s(?=[A-Za-z+/_=]{0,40}\d[A-Za-z0-9+/_=]{19,}) )
+      (?: (?P<quote> \\?["'`] ) (?P<quoted> (?:(?!(?P=quote)).){1,4096} ) (?= (?P=quote) )
+        | \\?["'`]? (?P<bare> [^\s"'`,;\\<>]+ ) )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_NAMES: Final = ("passw", "passphrase", "passcode", "pwd", "_pass", "dbpass", "secret", "token", "credential", "key")
+_NAMES_TOO: Final = ("authorization", "dsn", "sig")
+_PLACEHOLDER: Final = re.compile(
+    r"none|null|nil|true|false|undefined|string|required|optional|hidden|unset|missing|empty|str\b.*|[x*.…•]+"
+    r"|<.*|\$.*|\{.*|%[({].*|[a-z_][\w.]*\(.*|(?:os|self|process|env|settings|config|secrets)\..*"
+    r"|your[-_ ].*|[a-z_.]*(?:passw(?:or)?d|pwd|secret|token|key)[a-z_.]*",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_SECRET: Final = re.compile(r"[0-9a-f-]+|[0-9]+|[A-Z0-9_]+|0x[0-9a-fA-F]+|[A-Za-z]+", re.ASCII)
+_SOLID: Final = re.compile(r"[A-Za-z0-9+/_=]{20,}")
+_RUN: Final = _Pattern(
+    r"(?:(?<![A-Za-z0-9+/=_-])|(?<=\\[nrt]))(?<!base64,)(?!iVBORw0|R0lGOD|UklGR|JVBERi|PHN2Zy|UEsDB)[A-Za-z0-9_-]{40,200}(?![A-Za-z0-9+/=_-])"
+)
+_CHANGE: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
+_SHORTEST: Final = 5
+"""The shortest text with a secret is ``pwd=x``."""
+_RANDOM: Final = 0.4
+"""Share of places where a random run changes between small letters, capitals and digits; it is .6 for base 62, and
+about .2 for words written together."""
+_ORDER: Final = re.compile(
+    r"(?:order|invoice|tracking|reference|ticket|case|parcel|item)\W*(?:number|no|nr|id)?\W*\Z", re.I
+)
+
+
+def _if_varied(found: Found) -> str:
+    value = found[2]
+    varied = any(map(str.isdigit, value)) or value.endswith("=") or len(value) >= 20 or value[1:] != value[1:].lower()
+    return f"{found[1]}{MARK}" if varied else found[0]
+
+
+def _if_key(found: Found) -> str:
+    """Words with hyphens begin so as well."""
+    parts = found[0].split("-")
+    return MARK if any(map(str.isdigit, found[0])) or max(map(len, parts)) >= 20 else found[0]
+
+
+def _if_pair(found: Found) -> str:
+    try:
+        pair = b64decode(found[2] + "=" * (-len(found[2]) % 4), validate=True)
+    except ValueError:
+        return found[0]
+    return f"{found[1]}{MARK}" if b":" in pair else found[0]
+
+
+def _if_random(found: Found) -> str:
+    """A long run that mixes cases and digits is a key of no known shape: words and identifiers are not written so."""
+    run = found[0]
+    some_digits = sum(map(str.isdigit, run)) >= 3
+    return MARK if some_digits and not _NO_SECRET.fullmatch(run) and _varies(run) >= _RANDOM else run
+
+
+def _varies(run: str) -> float:
+    return len(_CHANGE.findall(run)) / len(run)
+
+
+def _if_card(found: Found) -> str:
+    """Of numbers with an issuer's first digits one in ten has the right check digit (ISO/IEC 7812-1, annex B)."""
+    digits = [int(digit) for digit in found[0] if digit.isdigit()]
+    doubled = sum(sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
+    if (sum(digits[-1::-2]) + doubled) % 10 or _ORDER.search(found.string, max(0, found.start() - 40), found.start()):
+        return found[0]
+    return MARK
+
+
+def _if_secret(found: Found) -> str:
+    value, quoted = found["quoted"] or found["bare"], found["quoted"] is not None
+    if value.startswith(MARK):
+        return found[0]
+    equals = found["sign"] is not None and "=" in found["sign"]
+    tail = ""
+    if not quoted:
+        # In a query the next parameter follows.
+        bare = value.partition("&")[0] if equals else value
+        bare = bare.rstrip(".!?)]}*")
+        value, tail = bare, value[len(bare) :]
+    if not value or _PLACEHOLDER.fullmatch(value):
+        return found[0]
+    if found["password"] or (equals and found["word"].lower() == "secret"):
+        told = equals or quoted or (len(value) >= 6 and not value.isalpha())
+    elif found["strong"]:
+        header = quoted and "api" in found["word"].lower() and len(value) >= 6 and value.isalnum()
+        told = header or _opaque(value, 8 if equals or quoted else 12)
+    else:
+        told = len(value) >= 16 and _opaque(value, 16) and not _NO_SECRET.fullmatch(value) and _varies(value) > 0.25
+    kept = found[0][: len(found[0]) - len(value) - len(tail)]
+    return f"{kept}{MARK}{tail}" if told else found[0]
+
+
+def _opaque(value: str, least: int) -> bool:
+    """Whether a value after a secret's name looks like one, and not like a word or the name of a variable."""
+    if _SOLID.match(value):
+        return not re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+|[a-z]+(?:_[a-z]+)+", value)
+    mixed = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+    return len(value) >= least and " " not in value and mixed
+
+
+# Looking for a plain word first is what makes this fast: most texts hold no secret.
+_RULES: Final[tuple[tuple[tuple[str, ...], _Pattern, str | Callable[[Found], str]], ...]] = (
+    (("private key",), _BLOCK, MARK),
+    (_PREFIXES, _PREFIXED, MARK),
+    (("sk-",), _SK, _if_key),
+    (("authorization",), _HEADER, _if_varied),
+    (("bearer",), _BEARER, _if_varied),
+    (("basic",), _BASIC, _if_pair),
+    (("://",), _IN_URL, rf"\1{MARK}"),
+    (("://",), _ALONE_IN_URL, rf"\1{MARK}"),
+    (("hook",), _HOOK, rf"\1{MARK}"),
+    (("=",), _QUERY, rf"\1{MARK}"),
+    (("-u",), _CURL, rf"\1{MARK}"),
+    ((*_NAMES, *_NAMES_TOO), _NAMED, _if_secret),
+    ((), _CARD, _if_card),
+    ((), _RUN, _if_random),
+)
+
+
+def redact(text: str) -> str:
+    """Replace what looks like a key, token, password or card number by `MARK`; the same object where nothing does.
+
+    Args:
+        text: What is about to be shown or stored.
+    """
+    if len(text) < _SHORTEST:
+        return text
+    folded = text.lower()
+    for words, pattern, put in _RULES:
+        if not words or any(word in folded for word in words):
+            text = pattern.sub(put, text)
+    return text
+
+
+def redacted(value: Any, name: str = "") -> Any:
+    """Redact every text in a JSON-like value, each also by the name it stands under.
+
+    Args:
+        value: Mappings, lists and tuples of them, texts, and anything else, which is kept as it is.
+        name: What the value is called.
+    """
+    if isinstance(value, str):
+        said = redact(value)
+        if said == value and name and redact(pair := f'"{name}": "{value}"') != pair:
+            return MARK
+        return said if said != value else value
+    if isinstance(value, Mapping):
+        return {redacted(key): redacted(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item, name) for item in value]
+    return value
+
+
+def restored(edited: Any, original: Any) -> Any:
+    """Put back what a person has seen redacted, wherever they left it as it was shown.
+
+    Args:
+        edited: What they made of ``redacted(original)``.
+        original: What it was.
+    """
+    if edited == redacted(original):
+        return original
+    if isinstance(edited, Mapping) and isinstance(original, Mapping):
+        return {key: _put_back(item, str(key), original.get(key)) for key, item in edited.items()}
+    if isinstance(edited, list) and isinstance(original, list | tuple):
+        return [restored(one, was) for one, was in zip(edited, original, strict=False)] + edited[len(original) :]
+    return edited
+
+
+def _put_back(item: Any, name: str, original: Any) -> Any:
+    return original if item == redacted(original, name) else restored(item, original)
+
+
+_HELD_WORDS: Final = 6
+"""A card's number may have four; a name, its separator and its value are three."""
+
+
+class Redactor:
+    """Redacts a text that comes in pieces; what may be half a secret is held back until its end is there."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._pieces: list[str] = []
+
+    def push(self, piece: str) -> str:
+        """Take the next piece and give what can be shown so far."""
+        self._pieces.append(piece)
+        # Without a space nothing ends, and a long word is not looked through again with each of its pieces.
+        return self._given(whole=False) if any(map(str.isspace, piece)) else ""
+
+    def close(self) -> str:
+        """Give what is left."""
+        return self._given(whole=True)
+
+    def _given(self, *, whole: bool) -> str:
+        text = self._held + "".join(self._pieces)
+        self._pieces.clear()
+        end = len(text) if whole else _safe(text)
+        given = redact(text[:end])
+        if not redact(text).startswith(given):
+            # A secret stands across the cut.
+            end, given = 0, ""
+        self._held = text[end:]
+        return given
+
+
+def _safe(text: str) -> int:
+    """How much of a text can be redacted by itself: all but its last words, and no half of a line naming a secret."""
+    words = [word.start() for word in re.finditer(r"\S+", text)]
+    end = words[-_HELD_WORDS] if len(words) > _HELD_WORDS else 0
+    start = text.rfind("\n", 0, end) + 1
+    stop = text.find("\n", start)
+    line = text[start : len(text) if stop < 0 else stop].lower()
+    if any(name in line for name in (*_NAMES, *_NAMES_TOO)):
+        end = start
+    opened = text.rfind("-----BEGIN ", 0, end)
+    return opened if opened >= 0 and not re.search("-----END [A-Z0-9 ]*-----", text[opened:end]) else end

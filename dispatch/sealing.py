@@ -1,0 +1,168 @@
+"""What must come back exactly as it was, secrets and all, lies encrypted on the disk, under a key of the user's own."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import threading
+from base64 import b64decode, b64encode
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..configs.errors import ConfigError
+from ..configs.loader import environment
+from ..configs.trust import state_folder
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+__all__ = ["Seal", "user_seal"]
+
+_KEY: Final = "state.key"
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+"""Drawn at random, which is safe for 2**32 texts under one key (NIST SP 800-38D, 8.3)."""
+_NAME: Final = "aes256gcm"
+
+
+class Seal:
+    """Encrypts by AES-256-GCM; LangGraph's `EncryptedSerializer` takes it as its cipher.
+
+    What it encrypts names the key, by the first 8 hex digits of its SHA-256, so that a lost or exchanged key is told
+    from a damaged file.
+
+    Args:
+        folder: Where the key lies, as 64 hex digits readable by the user alone. It is made at its first use.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _KEY
+        self._lock = threading.Lock()
+        self._made: tuple[str, AESGCM] | None = None
+
+    def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
+        """Encrypt.
+
+        Returns:
+            The name of cipher and key, and the nonce with the encrypted bytes.
+
+        Raises:
+            ConfigError: The key cannot be read or made.
+        """
+        name, cipher = self._cipher(make=True)
+        nonce = os.urandom(_NONCE_BYTES)
+        return name, nonce + cipher.encrypt(nonce, plaintext, None)
+
+    def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
+        """Decrypt what `encrypt` gave.
+
+        Raises:
+            ConfigError: The key is lost or another one, or the bytes were changed.
+        """
+        from cryptography.exceptions import InvalidTag
+
+        name, cipher = self._cipher(make=False)
+        if name != ciphername:
+            raise ConfigError(
+                f"holds another key than this was encrypted with ({ciphername}): {_BACK}", file=self._path
+            )
+        try:
+            return cipher.decrypt(ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], None)
+        except (InvalidTag, ValueError) as error:
+            raise ConfigError(
+                f"what was encrypted with the key in {self._path} has been changed or damaged since: put a copy of the "
+                "state folder back, or start the run again"
+            ) from error
+
+    def close(self, text: str) -> str:
+        """Encrypt a text into one line of text."""
+        name, sealed = self.encrypt(text.encode("utf-8", "surrogatepass"))
+        return f"{name}:{b64encode(sealed).decode()}"
+
+    def open(self, text: str) -> str:
+        """Decrypt what `close` gave; JSON that was kept before anything was encrypted is given back as it is.
+
+        Raises:
+            ConfigError: As `decrypt`.
+        """
+        name, colon, sealed = text.partition(":")
+        if not colon or not name.startswith(_NAME):
+            return text
+        return self.decrypt(name, b64decode(sealed)).decode("utf-8", "surrogatepass")
+
+    def _cipher(self, *, make: bool) -> tuple[str, AESGCM]:
+        made = self._made
+        if made is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+            with self._lock:
+                key = self._key(make=make)
+            made = self._made = f"{_NAME}-{hashlib.sha256(key).hexdigest()[:8]}", AESGCM(key)
+        return made
+
+    def _key(self, *, make: bool) -> bytes:
+        try:
+            if make and not self._path.exists():
+                self._make()
+            if stat.S_IMODE(self._path.stat().st_mode) & 0o077:
+                self._path.chmod(0o600)
+            key = bytes.fromhex(self._path.read_text(encoding="ascii"))
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"is not there, the key that this was encrypted with: {_BACK}", file=self._path
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be used: {error.strerror}; the key of what is kept lies there, so let it be a file of yours, "
+                "or set POINTSMAN_HOME to a folder of yours",
+                file=self._path,
+            ) from error
+        except ValueError:
+            key = b""
+        if len(key) != _KEY_BYTES:
+            raise ConfigError(
+                f"is no key of 64 hex digits: {_BACK}, or move the file away for a new key", file=self._path
+            )
+        return key
+
+    def _make(self) -> None:
+        """Make the key, once whichever processes come first."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._path.exists():
+                return
+            draft = self._path.with_suffix(".new")
+            draft.unlink(missing_ok=True)
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+                file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, self._path)
+        finally:
+            os.close(lock)
+
+
+_BACK: Final = "put back the key of then, without which it cannot be read, or start the run again"
+
+
+def user_seal() -> Seal:
+    """The seal under the key of whoever runs this process.
+
+    Raises:
+        ConfigError: The environment names no home.
+    """
+    folder = state_folder(environment())
+    if folder is None:
+        raise ConfigError(
+            "there is no place for the key of what is kept: set HOME, or POINTSMAN_HOME, to a folder of yours"
+        )
+    return _seal(folder)
+
+
+_seal = cache(Seal)

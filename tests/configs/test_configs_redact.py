@@ -1,0 +1,193 @@
+"""No secret in free text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import string
+import uuid
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pointsman.configs.redact import Redactor, redact, redacted, restored
+
+WORD = string.ascii_letters + string.digits
+KINDS = {
+    "key": ("sk-proj-Ab3dEf6hIj9kLmN0pQrStUvWxYz12345",) * 2,
+    "quoted": ('password = "correct horse battery staple of many words"', "horse battery staple"),
+    "block": ("-----BEGIN PRIVATE KEY-----\nMIIEpAIB AAKCAQEA7t\nFaKe\n-----END PRIVATE KEY-----", "AAKCAQEA7t"),
+    "header": ("Authorization: Bearer q8Zt-4mN_7yR2wX5vL9k", "q8Zt-4mN_7yR2wX5vL9k"),
+    "card": ("4242 4242 4242 4242", "4242 4242 4242 4242"),
+    "named": ("service_token: Zq7mR2vX9tL4wN8pK3sD6fG1", "Zq7mR2vX9tL4wN8pK3sD6fG1"),
+    "prose": ("the admin password is Tr0ub4dor&3x", "Tr0ub4dor&3x"),
+}
+SECRETS = {
+    "openai": "sk-proj-Abc123Abc123Abc123",
+    "anthropic": "sk-ant-api03-aaaaaaaa_bbbb-cccc",
+    "google": "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+    "github": "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    "github fine": "github_pat_11ABCDEFG0abcdefghijkl_mnop",
+    "aws": "AKIAIOSFODNN7EXAMPLE",
+    "slack": "xoxb-123456789012-abcdef",
+    "jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-def_ghi",
+    "bedrock": "ABSKQmVkcm9ja0FQSUtleS1hYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5eg",
+}
+CLEAN = (
+    "rate limited: try again in 20 s (request req_011CSHoEeqs5C35K2UUqR7Fy)",
+    "the task-management-service told us that tokens: 1200 of 4096 were used",
+    "File /home/user/projects/Alpha2/src/very_long_module_name_indeed/handler.py, line 12",
+    "run 20261121-074400-deadbeef, decision 0123456789abcdef0123456789abcdef",
+    "key: value, token: none, the secret is to keep calm; author = somebody",
+    "https://example.org/a/b?c=d",
+    "https://localhost:8080/users/@me?page=2 and https://example.org/How-I-Learned-12-Things-In-2024-About-My-Own-Code",
+    "order 4012888888881881 is late; order ORD-2026-000118273, parcel 1Z999AA10123456784, invoice no. 2026/11/4711",
+    "1,234.56 EUR, total: $12.99, IBAN DE89 3704 0044 0532 0130 00, call +49 170 1234567",
+    "toolu_01A09q90qw90lq917835lq9 chatcmpl-BQxK3Zz7H1mN8pQr5tUv9wXy req_011CSHoEeqs5C35K2UUqR7Fy",
+    "password: string, password=None, password = os.environ['PW'], password=get_password(), password: ${PASSWORD}",
+    "the basic information and bearer authentication of a token-based design",
+    "api_key=OPENAI_API_KEY, key: ANTHROPIC_API_KEY, max_tokens=4096, sort_key=created_at, primary_key=customer_id",
+    "the token max_completion_tokens, token: max_completion_tokens, token limit 4096",
+    "cache key: 5f4dcc3b5aa765d61d8327deb882cf99, idempotency key: order-2026-000123456",
+    "testUserCanLogin2TimesWithTheSameAccountAndPasswordTwice, disk-backed_storage, sk-learn-compatible-estimators",
+    "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed at 2026-11-21T07:44:00.123456Z, 1764000000123456",
+    "if token == expected_token: raise KeyError(key); signature: def run(self, task: str) -> RunResult",
+    "/tmp/pytest-of-root/pytest-12/test_the_desk_has_a_file_of_agents0/project/desk.py:flow",
+)
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize(
+    "text", ["{}", "Incorrect API key provided: {}.", "(key={})", '{{"error": "{}"}}', "a {} b {} c"]
+)
+def test_a_key_of_a_known_shape_is_taken_out(secret: str, text: str) -> None:
+    said = redact(text.format(secret, secret))
+    assert secret not in said
+    assert "[redacted]" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Authorization: Bearer abc.def-123~456", "Authorization: Bearer [redacted]"),
+        ("api_key=0123456789abcdef0123456789abcdef!", "api_key=[redacted]!"),
+        ('{"client_secret": "dGhpcyBpcyBhIHNlY3JldA=="}', '{"client_secret": "[redacted]"}'),
+        ("password=hunter2 next", "password=[redacted] next"),
+        ("postgres://me:s3cret@db:5432/x", "postgres://me:[redacted]@db:5432/x"),
+        ("GET /v1?key=abcdefghijklmnop0123&alt=sse", "GET /v1?key=[redacted]&alt=sse"),
+        ("a\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\nxyz\n-----END RSA PRIVATE KEY-----\nb", "a\n[redacted]\nb"),
+    ],
+)
+def test_what_stands_beside_a_secret_is_kept(text: str, left: str) -> None:
+    assert redact(text) == left
+
+
+@pytest.mark.parametrize("text", CLEAN)
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    assert redact(text) == text
+
+
+_SEPARATORS = st.text(st.characters(codec="utf-8").filter(lambda c: not (c.isascii() and (c.isalnum() or c in "_-"))))
+
+
+@settings(deadline=None)
+@given(
+    _SEPARATORS,
+    st.sampled_from(["sk-", "AIza", "ghp_", "AKIA", "Bearer ", "token=", "api-key: "]),
+    st.text(WORD, min_size=20, max_size=60),
+    _SEPARATORS,
+)
+def test_no_long_key_survives_whatever_stands_around_it(before: str, prefix: str, key: str, after: str) -> None:
+    key = key.upper() if prefix == "AKIA" else key
+    assert key not in redact(f"{before}{prefix}{key}{after}")
+
+
+@settings(deadline=None)
+@given(st.text() | st.from_regex(r"(sk-|key=|Bearer |password=|://a:)[ -~]{0,60}"))
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    once = redact(text)
+    assert redact(once) == once
+
+
+def test_every_kind_of_secret_is_taken_out_of_every_form_of_text(fake_secret: tuple[str, str]) -> None:
+    text, secret = fake_secret
+
+    for form in ("{}", "it says: {}, and more.", "<p>{}</p>", "- {}\n- next", "`{}`"):
+        assert secret not in redact(form.format(text)), form
+    lines = f"first\n{text}\n\t{text}\r\nü {text}"
+    for laid in (json.dumps({"a": lines}), json.dumps({"a": json.dumps({"b": lines})}), repr({"a": lines})):
+        assert json.dumps(secret)[1:-1] not in redact(laid), laid
+    assert secret not in json.dumps(redacted({"a": [text, {"b": (text,)}], text: 1}))
+
+
+def test_random_identifiers_hashes_and_files_in_base64_stay() -> None:
+    chance = random.Random(7)
+
+    def some(count: int) -> bytes:
+        return chance.randbytes(count)
+
+    for _ in range(300):
+        picture = base64.b64encode(b"\x89PNG\r\n\x1a\n" + some(chance.randrange(40, 3000))).decode()
+        for text in (
+            f"request {uuid.UUID(bytes=some(16))} of {hashlib.sha1(some(9)).hexdigest()}",
+            f"sha256:{hashlib.sha256(some(9)).hexdigest()} sha512-{base64.b64encode(some(64)).decode()}",
+            f"data:image/png;base64,{picture}",
+            json.dumps({"type": "image", "data": picture, "price": f"{chance.randrange(10**6) / 100:,.2f}"}),
+            f"order no. {chance.randrange(10**9, 10**15)} for {chance.randrange(10**4)}.99",
+        ):
+            assert redact(text) == text
+
+
+def test_a_value_is_judged_by_the_name_it_stands_under_and_types_are_kept() -> None:
+    was = {
+        "password": "correct horse",
+        "api_key": "9f86d081884c7d65",
+        "n": 3,
+        "ok": True,
+        "tokens": [1.5, None],
+        "s": "s",
+    }
+
+    assert redacted(was) == {**was, "password": "[redacted]", "api_key": "[redacted]"}
+    assert redacted(("plain", 1)) == ["plain", 1]
+
+
+def test_an_edit_of_what_was_shown_redacted_keeps_the_secrets_that_were_left_alone() -> None:
+    was = {
+        "url": "https://u:p4ssw0rd@host/a",
+        "to": {"password": "hunter2x", "name": "ann"},
+        "all": ["token=Zq7mR2vX9tL4wN8p"],
+    }
+    shown = json.loads(json.dumps(redacted(was)))
+    assert "p4ssw0rd" not in str(shown)
+
+    assert restored(shown, was) == was
+    shown["to"]["name"] = "bob"
+    assert restored(shown, was) == {**was, "to": {"password": "hunter2x", "name": "bob"}}
+
+
+@given(st.data())
+def test_a_secret_that_comes_in_pieces_is_never_given_out_in_pieces(data: st.DataObject) -> None:
+    from_kinds = data.draw(st.sampled_from(sorted(KINDS)))
+    text, secret = KINDS[from_kinds]
+    before = data.draw(st.text("abc \n:", max_size=60))
+    whole = f"{before} {text} and so it ends, after some further words\nin two lines"
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=40)))
+    redactor, said = Redactor(), ""
+    for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        said += redactor.push(whole[start:stop])
+        assert secret not in said
+    said += redactor.close()
+
+    assert secret not in said
+    assert said == redact(whole)
+
+
+def test_words_that_hold_no_secret_are_given_out_as_they_come() -> None:
+    redactor = Redactor()
+    shown = [redactor.push(f"word{n} ") for n in range(20)]
+
+    assert "".join(shown) == "".join(f"word{n} " for n in range(14))
+    assert redactor.close() == "".join(f"word{n} " for n in range(14, 20))
