@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["account_of", "acting", "acts_of", "doubts", "marked", "not_done", "open_acts"]
 
 _MARK = "pointsman_act"
+_STOPPED = (Outcome.DOUBTED, Outcome.REJECTED)
 
 
 def account_of(message: BaseMessage) -> Mapping[str, Any]:
@@ -60,10 +61,10 @@ def acts_of(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> tuple
 
 
 def open_acts(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> tuple[Act, ...]:
-    """The calls that were not carried out and that no later call of the same tool stands in for."""
+    """The calls that were not let happen and that no later call of the same tool stands in for."""
     placed = _placed(messages, {tool.name: tool for tool in tools})
     last = {act.tool: place for place, act in placed if act.outcome is Outcome.DONE}
-    return tuple(act for place, act in placed if act.outcome is not Outcome.DONE and last.get(act.tool, -1) <= place)
+    return tuple(act for place, act in placed if act.outcome in _STOPPED and last.get(act.tool, -1) <= place)
 
 
 def doubts(messages: Sequence[BaseMessage]) -> int:
@@ -78,17 +79,38 @@ def doubts(messages: Sequence[BaseMessage]) -> int:
 
 def _placed(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> list[tuple[int, Act]]:
     """Each act with the place of the message that asked for it."""
-    answers = {message.tool_call_id: message for message in messages if isinstance(message, ToolMessage)}
     placed: list[tuple[int, Act]] = []
     for place, message in enumerate(messages):
-        for call in message.tool_calls if isinstance(message, AIMessage) else ():
+        if not isinstance(message, AIMessage):
+            continue
+        answers = _answers(messages[place + 1 :])
+        for call in message.tool_calls:
+            # Providers give an id again in a later turn, and sometimes twice in one.
+            waiting = answers.get(str(call["id"]), [])
+            answer = waiting.pop(0) if waiting else None
             tool = tools.get(call["name"])
-            if tool is None or not acting(call_facts(tool, call["args"]).effect):
-                continue
-            mark = _mark(answers.get(str(call["id"])))
-            outcome = Outcome(mark.get("outcome", Outcome.DONE))
-            placed.append((place, Act(call["name"], call["args"], outcome, mark.get("reason", ""))))
+            if tool is not None and acting(call_facts(tool, call["args"]).effect):
+                placed.append((place, _act(call, answer)))
     return placed
+
+
+def _answers(messages: Sequence[BaseMessage]) -> dict[str, list[ToolMessage]]:
+    """The answers to the calls of one turn: those before the model speaks again, by the id they name, in order."""
+    found: dict[str, list[ToolMessage]] = {}
+    for message in messages:
+        if isinstance(message, AIMessage):
+            break
+        if isinstance(message, ToolMessage):
+            found.setdefault(message.tool_call_id, []).append(message)
+    return found
+
+
+def _act(call: Mapping[str, Any], answer: ToolMessage | None) -> Act:
+    mark = _mark(answer)
+    outcome = Outcome(mark.get("outcome", Outcome.DONE))
+    if outcome is Outcome.DONE and answer is not None and answer.status == "error":
+        outcome = Outcome.FAILED
+    return Act(call["name"], call["args"], outcome, mark.get("reason", ""))
 
 
 def _mark(message: BaseMessage | None) -> Mapping[str, str]:

@@ -23,10 +23,12 @@ from ..dispatch import portal
 from ..dispatch.context import current, entered
 from ..dispatch.model import RoutedChatModel
 from ..dispatch.spending import DEFAULT_OUTPUT
+from ..dispatch.typed import output_class, wrapped
 from ..routing.reach import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
 from .acts import account_of, acts_of, open_acts
+from .answers import ApprovalPending, pending_of
 from .errors import RunTimeout, TurnLimit
 from .result import Act, Outcome, RunResult, Status, StepRecord
 from .runs import Bounds, check_task, run_scope
@@ -78,7 +80,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
         latency: How badly somebody waits for it, as `RoutedChatModel` takes it.
 
     Raises:
-        ConfigError: On a name, tier, kind, output, bound or tool that is none.
+        ConfigError: On a name, tier, kind, bound or tool that is none, two tools of one name, or an output that no
+            answer can be typed by.
     """
 
     name: str
@@ -101,11 +104,6 @@ class Agent(Runnable[Any, dict[str, Any]]):
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"an agent needs a name: {name!r} is none")
-        if output is not None and not (isinstance(output, type) and issubclass(output, BaseModel)):
-            raise ConfigError(
-                f"agent {name!r}: output must be a pydantic model, such as class Ticket(BaseModel): …; "
-                f"{getattr(output, '__name__', output)} is none"
-            )
         if latency not in _LATENCIES:
             raise ConfigError(f"latency of agent {name!r}: {latency!r} is none of {', '.join(_LATENCIES)}")
         if max_output is not None and (not isinstance(max_output, int) or max_output < 1):
@@ -117,7 +115,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         self.task = task
         self.declared_kind = _word(StepKind, kind, f"kind of agent {name!r}")
         self.tools = _tools(name, tools)
-        self.output = output
+        self.output = None if output is None else output_class(output, f"agent {name!r}")
         self.examples = {field: str(path) for field, path in (examples or {}).items()}
         self.reversible = reversible
         self.max_output = max_output
@@ -166,9 +164,14 @@ class Agent(Runnable[Any, dict[str, Any]]):
         """Its tools, those given by name looked up in the registry.
 
         Raises:
-            ConfigError: On a name the registry does not have.
+            ConfigError: On a name the registry does not have, or two tools of one name.
         """
-        return [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
+        bound = [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
+        names = [tool.name for tool in bound]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"agent {self.name!r}: two of its tools are called {twice!r}; rename one")
+        return bound
 
     @property
     def kind(self) -> StepKind:
@@ -235,6 +238,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             max_output=self.max_output,
             examples=self.examples,
             latency=self.latency,
+            answer=self.output,
             # LangGraph adds the chunks up, and the workflow tells whoever watches that words were withdrawn.
             on_cut="retract",
             dispatcher=self.runtime.dispatcher,
@@ -255,7 +259,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             if tools
             else [],
             # The dispatcher has already checked the answer against the schema and asked a stronger model if need be.
-            response_format=ToolStrategy(self.output, handle_errors=False) if self.output else None,
+            response_format=ToolStrategy(wrapped(self.output), handle_errors=False) if self.output else None,
             name=self.name,
         )
 
@@ -267,6 +271,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
 
         Raises:
             TurnLimit: It came to no answer within its turns.
+            ApprovalPending: It wants to make a call that waits for a person, and runs outside any workflow or graph
+                with a checkpointer.
         """
         from langgraph.errors import GraphRecursionError
 
@@ -279,10 +285,13 @@ class Agent(Runnable[Any, dict[str, Any]]):
                 state = await self.graph.ainvoke({"messages": before}, bounded)
             except GraphRecursionError as error:
                 raise TurnLimit(self.name, -(-bounded["recursion_limit"] // _STEPS_A_TURN)) from error
+        if stops := state.get("__interrupt__"):
+            raise ApprovalPending(self.name, [pending_of(stop) for stop in stops])
         added = state["messages"][len(before) :]
         result: dict[str, Any] = {"messages": added}
         if self.output is not None:
-            result["structured_response"] = state.get("structured_response")
+            made = state.get("structured_response")
+            result["structured_response"] = made if made is None or isinstance(made, self.output) else made.root
         return result
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
@@ -414,11 +423,14 @@ def _judged(record: StepRecord, left: Sequence[Act]) -> StepRecord:
     settled = [
         f"{act.tool} was {act.outcome} at first: {act.reason}"
         for act in record.acts
-        if act.outcome is not Outcome.DONE and act not in left
+        if act.outcome in (Outcome.DOUBTED, Outcome.REJECTED) and act not in left
     ]
+    failed = [f"a call of {act.tool} failed" for act in record.acts if act.outcome is Outcome.FAILED]
     refused = [f"{act.tool} was rejected: {act.reason}" for act in left if act.outcome is Outcome.REJECTED]
     doubted = [f"the call of {act.tool}: {act.reason}" for act in left if act.outcome is Outcome.DOUBTED]
-    record = replace(record, unverified="; ".join(unverified)).noted(*settled, *unverified, *refused)
+    record = replace(record, unverified="; ".join(unverified)).noted(
+        *settled, *dict.fromkeys(failed), *unverified, *refused
+    )
     if doubted:
         return replace(record, status=Status.HANDED_OVER, doubt=doubted[-1])
     return replace(record, status=Status.REJECTED) if refused else record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache, wraps
 from types import new_class
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
+from ..configs.plain import plain, plain_content
 from ..tools.base import ToolFailed
 from ..tools.exits import Exits
 from ..tools.threads import in_thread
@@ -26,7 +28,8 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     """Do for tools of any make what `pointsman.tool` does for its own.
 
     A tool without async code of its own runs in a thread of its own: LangChain would take one of the event loop's few,
-    and tools that wait for other tools would wait for ever. What would end more than the tool is told to the model.
+    and tools that wait for other tools would wait for ever. What would end more than the tool is told to the model, and
+    what a tool says holds nothing that a terminal would obey.
     """
 
     def wrap_tool_call(
@@ -35,7 +38,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
         """Run the tool where the caller stands, which is a thread already."""
         try:
             with Exits(request.tool_call["name"]):
-                return handler(request)
+                return _plain(handler(request))
         except ToolFailed as failure:
             return _told(request, failure)
 
@@ -47,7 +50,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
             request = request.override(tool=_contained(request.tool))
         try:
             with Exits(request.tool_call["name"]):
-                return await handler(request)
+                return _plain(await handler(request))
         except ToolFailed as failure:
             return _told(request, failure)
 
@@ -82,6 +85,17 @@ def _kind(kind: type[BaseTool], has_coroutine: bool) -> type[BaseTool]:
     return made
 
 
+def _plain(answer: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
+    if isinstance(answer, ToolMessage):
+        content = plain_content(answer.content)
+        return answer if content is answer.content else answer.model_copy(update={"content": content})
+    update = answer.update
+    if isinstance(update, dict) and isinstance(messages := update.get("messages"), list):
+        said = [_plain(message) if isinstance(message, ToolMessage) else message for message in messages]
+        return replace(answer, update={**update, "messages": said})
+    return answer
+
+
 def _told(request: ToolCallRequest, failure: ToolFailed) -> ToolMessage:
     call = request.tool_call
-    return ToolMessage(str(failure), name=call["name"], tool_call_id=call["id"], status="error")
+    return ToolMessage(plain(str(failure)), name=call["name"], tool_call_id=call["id"], status="error")

@@ -17,7 +17,7 @@ from ..dispatch.context import current
 from ..ledger.rows import EffectRow
 from ..tools.facts import call_facts
 from .acts import acting
-from .approval import digest
+from .answers import digest
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest

@@ -47,6 +47,8 @@ class Outcome(StrEnum):
     """What became of a call that a step wanted to make of a tool that does more than read."""
 
     DONE = "done"
+    FAILED = "failed"
+    """It was carried out, or begun, and the tool told an error."""
     DOUBTED = "doubted"
     REJECTED = "rejected"
 
@@ -58,7 +60,7 @@ class Act:
     Attributes:
         tool: The tool.
         arguments: As the model gave them; a person may have edited them since.
-        outcome: ``done`` when it was carried out.
+        outcome: ``done`` when it was carried out, ``failed`` when the tool then told an error.
         reason: Why it was not carried out, or why it was carried out unverified.
     """
 
@@ -126,15 +128,16 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An act that waits for a person.
+    """An act that waits for a person, or a question that a graph of the user's own asks.
 
     Attributes:
         id: Names it in an answer.
-        tool: The tool that would run.
-        arguments: Its exact arguments.
+        tool: The tool that would run; empty for a question of a graph's own.
+        arguments: Its exact arguments; of a question the ``value`` that the graph shows.
         risk: Risk of the call.
         reason: Why it waits.
-        digest: Hash of tool and arguments; an answer holds for this digest only.
+        digest: Hash of tool and arguments; an answer that names it holds for these alone.
+        allowed: The decisions a person may take: approve, edit, reject, respond.
     """
 
     id: str
@@ -143,6 +146,7 @@ class Pending:
     risk: str
     reason: str
     digest: str
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -20,17 +21,34 @@ from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
 from ..dispatch.offline import SIMULATED
 from ..ledger.rows import CallRow, HandoffRow, RunRow
+from .owner import owned, owner_of
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherited
 
-__all__ = ["Bounds", "Run", "Taken", "check_cap", "check_task", "hand_over", "run_scope", "taken_up", "tick_off"]
+__all__ = [
+    "Bounds",
+    "Run",
+    "Taken",
+    "ask_person",
+    "check_cap",
+    "check_task",
+    "hand_over",
+    "note_answers",
+    "run_scope",
+    "status_of",
+    "taken_up",
+    "tick_off",
+    "waits_for_approval",
+]
 
 _PICO = 10**12
 _MOST_STEPS = 50
 _LARGEST = 2**63 - 1
 _EVERYBODY = "default"
 _HANDOFF = "failed-"
+_ACT = ":"
+"""Stands in the id of an act that waits, between the id of its question and its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +262,7 @@ def run_scope(
         runtime: What it runs on.
         target: What is run, as the command line names it.
         run: Id of the run; a new one when absent.
-        taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out.
+        taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out; the caller owns it.
         bounds: What bounds it; what its class of users may spend bounds it too.
         observe: Called with each model call's row as it ends.
         kept: It can be taken up again, so that a person is asked to see to it where every model failed.
@@ -252,6 +270,7 @@ def run_scope(
 
     Raises:
         ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
+        RunOwned: Somebody else works on a run of this id.
     """
     outer = current()
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
@@ -273,30 +292,33 @@ def run_scope(
         if outer.run.observe is not None:
             outer.run.observe(call)
 
-    runtime.ledger.record(row)
     caps = outer.run.caps
     allowed = None if limits.max_cost is None else _pico(limits.max_cost)
     most = min((cap for cap in (row.max_cost, allowed) if cap is not None), default=None)
     if most is not None:
         # The innermost first, as it is the one to name where several leave too little.
         caps = ((_scope(run_id), most), *caps)
-    context = RunContext(id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked)
-    try:
-        with entered(StepContext(run=context)), inherited():
-            yield books
-    except AllFailed as error:
-        if kept:
-            runtime.ledger.record(_handed_over(run_id, error))
-        error.run = error.run or run_id
-        raise
-    except PointsmanError as error:
-        error.run = error.run or run_id
-        raise
-    except Exception as error:
-        error.add_note(f"in run {run_id}")
-        raise
-    finally:
-        runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
+    context = RunContext(
+        id=run_id, user=row.user, tags=row.tags, caps=caps, user_class=row.user_class, observe=booked, kept=kept
+    )
+    with nullcontext() if taken else owned(runtime.settings.state, run_id):
+        runtime.ledger.record(row)
+        try:
+            with entered(StepContext(run=context)), inherited():
+                yield books
+        except AllFailed as error:
+            if kept:
+                runtime.ledger.record(_handed_over(run_id, error))
+            error.run = error.run or run_id
+            raise
+        except PointsmanError as error:
+            error.run = error.run or run_id
+            raise
+        except Exception as error:
+            error.add_note(f"in run {run_id}")
+            raise
+        finally:
+            runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
 
 
 def tick_off(runtime: Runtime, run: str) -> None:
@@ -307,8 +329,70 @@ def tick_off(runtime: Runtime, run: str) -> None:
         run: Its id.
     """
     handoff = _HANDOFF + run
-    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True)):
+    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True, run=run)):
         runtime.ledger.finish_handoff(handoff)
+
+
+def status_of(runtime: Runtime, row: RunRow) -> str:
+    """How a run ended, or ``interrupted`` where whoever worked on it has gone without a word.
+
+    Args:
+        runtime: What it ran on.
+        row: Its row in the ledger.
+    """
+    if row.status == Status.RUNNING and owner_of(runtime.settings.state, row.id) is None:
+        # It may have ended since its row was read.
+        row = runtime.ledger.run(row.id) or row
+        return "interrupted" if row.status == Status.RUNNING else row.status
+    return row.status
+
+
+def waits_for_approval(row: HandoffRow) -> bool:
+    """Whether an item of the person's queue is an act of a run, which is answered and not ticked off."""
+    return _ACT in row.id
+
+
+def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> None:
+    """Put what a run waits for in the person's queue, and take out what it no longer waits for.
+
+    Args:
+        runtime: Whose ledger keeps the queue; this waits for its file.
+        run: The run.
+        pending: What it waits for.
+    """
+    waiting = {_act_id(act): act for act in pending}
+    known = {row.id: row for row in runtime.ledger.handoffs(open_only=True, run=run)}
+    for key, act in waiting.items():
+        if key not in known:
+            runtime.ledger.record(_act_row(run, act))
+    for key, row in known.items():
+        if waits_for_approval(row) and key not in waiting:
+            runtime.ledger.record(replace(row, done=True))
+
+
+def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, str]]) -> None:
+    """Keep in the ledger what a person has answered, before anything is done with it.
+
+    Args:
+        runtime: Whose ledger; this waits for its file.
+        run: The run.
+        answers: Each act with what was decided, in a few words.
+    """
+    known = {row.id: row for row in runtime.ledger.handoffs(run=run)}
+    for act, said in answers:
+        row = known.get(_act_id(act)) or _act_row(run, act)
+        runtime.ledger.record(replace(row, done=True, reason=said))
+
+
+def _act_id(act: Pending) -> str:
+    return f"{act.id}{_ACT}{act.digest}"
+
+
+def _act_row(run: str, act: Pending) -> HandoffRow:
+    shown = json.dumps(act.arguments, ensure_ascii=False, default=str)
+    return HandoffRow(
+        _act_id(act), run, time.time(), risk=act.risk, reason=act.reason, summary=f"{act.tool} {shown}".strip()
+    )
 
 
 def _handed_over(run_id: str, error: AllFailed) -> HandoffRow:

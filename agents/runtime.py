@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,10 @@ class Runtime:
 
     def __init__(self, settings: Settings, *, workspace: Path | None = None) -> None:
         self._settings = settings
+        program = getattr(sys.modules.get("__main__"), "__file__", None)
+        # What was simulated lies inside the state.
+        state = settings.state.parent if settings.offline else settings.state
+        self._protected = [*settings.obeyed, state, *([Path(program)] if program else ())]
         self.workspace = workspace or settings.project
         self._closed = False
 
@@ -79,7 +85,15 @@ class Runtime:
         """The tools agents may name."""
         from ..tools.registry import ToolRegistry
 
-        return ToolRegistry.for_workspace(self.workspace)
+        return ToolRegistry.for_workspace(self.workspace, protected=self._protected)
+
+    def protect(self, files: Iterable[Path]) -> None:
+        """Keep the file tools from writing further files, beside the configuration, the state and the running program.
+
+        Args:
+            files: Files or folders, there or not. They count for tools that are made afterwards.
+        """
+        self._protected += files
 
     def close(self) -> None:
         """Write what is still waiting and let go of files. The runtime is not to be used afterwards."""

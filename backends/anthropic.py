@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
+from .bounds import bound_client
 from .clients import counting, hang_up_with, http_client, required_key
 from .failures import ErrorTable, translate
+from .hosts import base_of
+from .options import SAMPLING, Choice, Said, Vocabulary, Wanted
 from .profiles import profile
 from .usage.messages import CountingMessages
 from .usage.wire import keep_exact
@@ -35,6 +39,35 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
         "compaction": FailureKind.MALFORMED,
     }
 )
+
+# platform.claude.com/docs/en/api/messages; ``user`` goes into ``metadata``, and ``parallel_tool_calls`` and
+# ``tool_choice`` into one object, which LangChain writes.
+VOCABULARY = Vocabulary(
+    names=MappingProxyType(
+        {
+            "max_tokens": "max_tokens",
+            "stop": "stop",
+            "temperature": "temperature",
+            "top_p": "top_p",
+            "top_k": "top_k",
+            "user": "user",
+            "reasoning_effort": "reasoning_effort",
+            "response_format": "response_format",
+            "service_tier": "service_tier",
+        }
+    ),
+    own=frozenset(
+        {"betas", "cache_control", "container", "context_management", "extra_headers", "inference_geo", "mcp_servers",
+         "metadata", "output_config", "thinking"}
+    ),
+    # No number is documented.
+    stops=8191,
+    blank_stops=False,
+    hottest=1.0,
+    json_object=False,
+    strict=True,
+    parallel=True,
+)  # fmt: skip
 
 _BY_STATUS = (
     "APIStatusError", "AuthenticationError", "BadRequestError", "ClientClosedRequestError", "ConflictError",
@@ -93,14 +126,6 @@ ERRORS = ErrorTable(
             "timeout_error": FailureKind.TIMEOUT,
         }
     ),
-    phrases=MappingProxyType(
-        {
-            "prompt is too long": FailureKind.CONTEXT_LENGTH,
-            "exceed context limit": FailureKind.CONTEXT_LENGTH,
-            "credit balance is too low": FailureKind.QUOTA,
-            "blocked by content filtering": FailureKind.CONTENT_FILTER,
-        }
-    ),
     readers=frozenset(
         {
             "langchain_anthropic.chat_models._format_output",
@@ -117,6 +142,48 @@ class AnthropicBackend(Backend):
     # platform.claude.com/docs/en/build-with-claude/prompt-caching: kept for five minutes from the last use.
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({"cache_control": {"type": "ephemeral"}})
 
+    vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
+
+    def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
+        """Name what cannot go together, and what the newest models no longer take."""
+        profile, options, missing = self.profile(model), wanted.options, {}
+        if profile and not profile.get("reasoning_effort_levels"):
+            missing["reasoning_effort"] = "left out: this model has no levels of effort"
+        if profile.get("temperature") is False:
+            missing |= dict.fromkeys(SAMPLING, "left out: this model takes no sampling parameters")
+        elif _thinks(wanted):
+            missing |= dict.fromkeys(SAMPLING, "left out: it takes none while it thinks")
+        elif "temperature" in options and "top_p" in options:
+            missing["top_p"] = "left out: it takes temperature or top_p, not both"
+        return missing
+
+    def said(self, model: str, wanted: Wanted) -> Said:
+        """Say what a call asks for, and force no tool on a model that thinks, which the API refuses.
+
+        platform.claude.com/docs/en/build-with-claude/extended-thinking: with thinking, ``tool_choice`` may be ``auto``
+        or ``none``, and ``budget_tokens`` must be less than ``max_tokens``.
+        """
+        said = super().said(model, wanted)
+        if "user" in said.options:
+            rest = {name: value for name, value in said.options.items() if name != "user"}
+            user = {"user_id": said.options["user"]}
+            said = replace(said, options={**rest, "metadata": {**rest.get("metadata", {}), **user}})
+        thinking = _thinks(wanted)
+        never_forced = self.profile(model).get("tool_choice") is False
+        if said.choice is not None and said.choice.forced and (thinking or never_forced):
+            if wanted.answer:
+                said = replace(said, choice=Choice("auto"), notes={**said.notes, "tool_choice": _NOT_FORCED})
+            else:
+                said = replace(said, unfit="it cannot be made to call a tool (tool_choice), since it thinks first")
+        budget = thinking.get("budget_tokens") or 0
+        if wanted.max_output is not None and budget >= wanted.max_output:
+            said = replace(said, unfit=f"max_tokens {wanted.max_output} leave no room beside its {budget} for thinking")
+        return said
+
+    def choice(self, choice: Choice) -> Any:
+        """Spell a choice of tools as an object, which no tool's name can be mistaken for."""
+        return {"type": "tool", "name": choice.name} if choice.mode == "tool" else {"type": choice.mode}
+
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.
 
@@ -129,7 +196,7 @@ class AnthropicBackend(Backend):
         # What is left out would be looked for in the environment.
         settings: dict[str, Any] = {
             "model": endpoint.model,
-            "base_url": endpoint.base_url or _URL,
+            "base_url": base_of(endpoint.base_url or _URL, "/v1/messages", "/v1"),
             "api_key": required_key(endpoint, "anthropic"),
             "timeout": endpoint.timeout,
             "max_retries": 0,
@@ -143,6 +210,7 @@ class AnthropicBackend(Backend):
             model.__dict__["_async_client"] = AsyncAnthropic(**{**model._client_params, "http_client": client})
             keep_exact(model._async_client)
             hang_up_with(model, client)
+        bound_client(model._async_client)
         built: BaseChatModel = model
         return built
 
@@ -153,3 +221,12 @@ class AnthropicBackend(Backend):
     def profile(self, model: str) -> Mapping[str, Any]:
         """Look the model up among langchain-anthropic's profiles."""
         return profile("langchain_anthropic", model)
+
+
+_NOT_FORCED = "asked for but not forced: it thinks first, and the reply is checked"
+
+
+def _thinks(wanted: Wanted) -> Mapping[str, Any]:
+    """How the model is told to think; empty where it is not."""
+    thinking = wanted.options.get("thinking") or wanted.settings.get("thinking") or {}
+    return thinking if thinking.get("type") in ("adaptive", "enabled") else {}

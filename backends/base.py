@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ..configs.catalogue import Usage
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind
+from .names import same_name, stands_for
+from .options import Choice, Said, Vocabulary, Wanted
+from .schemas import strict
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REACH", "Backend", "BackendError", "Endpoint", "Reach", "Reply"]
 
-# What may follow a model's name without making it another model: a date, a build of three or four digits, "latest".
-# One or two digits make a version: claude-opus-4 is not claude-opus-4-1.
-_DATED = re.compile(r"(?:[-@:](?:\d{4}-\d\d-\d\d|\d\d-(?:\d\d|\d{4})|\d{8}|\d{6}|\d{3,4}|latest|default))?")
+_EFFORTS = "reasoning_effort_levels"
 
 
 class BackendError(PointsmanError):
@@ -96,6 +96,7 @@ class Reply:
     """What a message says of its own making.
 
     Attributes:
+        model: The name the provider gave of the model that answered; None where it gave none.
         failure: None for a usable answer.
         usage: None where it is not told, or not believable: whoever pays then charges what was set aside.
         doubt: Why there is no usage, for the ledger; empty where there is one.
@@ -116,12 +117,17 @@ class Backend(ABC):
             the table, or is absent, counts as ``malformed``.
         prompt_cache: Keyword arguments of a call that have the vendor keep the prompt for the next call; empty where it
             does so by itself.
+        aliases: Name -> patterns of the names it leads to, as the vendor says; in lower case, without what stands
+            before a slash.
         output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
+        vocabulary: The call options its client takes; None where all are passed on as they are.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     output_limit: ClassVar[str | None] = "max_tokens"
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    vocabulary: ClassVar[Vocabulary | None] = None
 
     @abstractmethod
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
@@ -135,6 +141,44 @@ class Backend(ABC):
     def profile(self, model: str) -> Mapping[str, Any]:
         """The LangChain model profile of ``model`` (keys as `langchain_core` has them); empty when unknown."""
 
+    def said(self, model: str, wanted: Wanted) -> Said:
+        """Say what a call asks for in the words of a model's client, and what had to be left out.
+
+        Args:
+            model: The vendor's name for the model.
+            wanted: What the call asks for.
+        """
+        if self.vocabulary is None:
+            return Said(dict(wanted.options), wanted.choice if wanted.tools else None, wanted.parallel, wanted.strict)
+        return self.vocabulary.translate(wanted, self.missing(model, wanted), self.profile(model).get(_EFFORTS))
+
+    def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
+        """Option -> why this very model does not take it, where its vendor's others do."""
+        return {}
+
+    def bind(self, client: BaseChatModel, tools: Sequence[Mapping[str, Any]], said: Said) -> dict[str, Any]:
+        """Give the keyword arguments of a call that show its tools to the model.
+
+        Args:
+            client: The model's.
+            tools: In OpenAI's format, their names such as every vendor takes.
+            said: How they are to be called.
+        """
+        how: dict[str, Any] = {}
+        if said.choice is not None:
+            how["tool_choice"] = self.choice(said.choice)
+        if said.parallel is not None:
+            how["parallel_tool_calls"] = said.parallel
+        if said.strict:
+            how["strict"] = True
+            tools = [_strictly(tool) for tool in tools]
+        binding: Any = client.bind_tools([dict(tool) for tool in tools], **how)
+        return dict(binding.kwargs)
+
+    def choice(self, choice: Choice) -> Any:
+        """Spell a choice of tools as the client takes it."""
+        return choice.name or choice.mode
+
     def read(self, message: AIMessage) -> Reply:
         """Read model, finish reason, failure and usage off a complete reply."""
         from .replies import read_reply
@@ -142,7 +186,11 @@ class Backend(ABC):
         return read_reply(message, self.finishes)
 
     def same_model(self, asked: str, answered: str) -> bool:
-        """Whether ``answered`` is ``asked``, be it by a dated name of the same model; a variant is another model."""
-        asked, answered = (name.rsplit("/", 1)[-1].lower() for name in (asked, answered))
-        stem = asked.removesuffix("-latest").removesuffix(":latest")
-        return answered == asked or (answered.startswith(stem) and _DATED.fullmatch(answered[len(stem) :]) is not None)
+        """Whether ``answered`` is ``asked``, be it by another name of the same model; a variant is another model."""
+        return same_name(asked, answered) or stands_for(asked, answered, self.aliases)
+
+
+def _strictly(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = tool["function"]
+    held = strict(function.get("parameters") or {"type": "object", "properties": {}})
+    return {**tool, "function": {**function, "parameters": held, "strict": True}}

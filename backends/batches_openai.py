@@ -13,6 +13,7 @@ from .base import BackendError
 from .batches import CLOCK_SKEW, BatchApi, BatchRequest, BatchState, answer_of, failure_told
 from .completions import refusal_told
 from .openai import ERRORS
+from .shapes import tidy
 from .usage.chat import read_responses, settled
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _outcome(model: Any, url: str, entry: Mapping[str, Any]) -> AIMessage | Back
 
 
 def _read_completion(model: Any, body: Mapping[str, Any]) -> Any:
-    return model._create_chat_result(refusal_told(body))
+    return model._create_chat_result(tidy(refusal_told(body)))
 
 
 def _read_response(model: Any, body: Mapping[str, Any]) -> Any:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
-from .base import Backend, BackendError, Endpoint
+from .base import Backend, BackendError, Endpoint, Reply
 from .clients import missing_extra
 from .failures import ErrorTable, translate
+from .options import SAMPLING, Choice, Vocabulary, Wanted
 from .profiles import profile
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage
 
 __all__ = ["ERRORS", "FINISHES", "BedrockBackend"]
 
@@ -71,13 +74,6 @@ ERRORS = ErrorTable(
             "UnrecognizedClientException": FailureKind.AUTH,
         }
     ),
-    phrases=MappingProxyType(
-        {
-            "input is too long": FailureKind.CONTEXT_LENGTH,
-            "prompt is too long": FailureKind.CONTEXT_LENGTH,
-            "too many input tokens": FailureKind.CONTEXT_LENGTH,
-        }
-    ),
     readers=frozenset(
         {
             "langchain_aws.chat_models.bedrock_converse._parse_response",
@@ -90,6 +86,19 @@ _GEOGRAPHY = re.compile(r"^(?:global|us|us-gov|eu|apac|au|jp|ca|sa)\.(?=[a-z0-9]
 _REVISION = re.compile(r"-v\d+(?::\d+)?$")
 
 
+# docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InferenceConfiguration.html
+VOCABULARY = Vocabulary(
+    names=MappingProxyType(
+        {"max_tokens": "max_tokens", "stop": "stop", "temperature": "temperature", "top_p": "top_p"}
+    ),
+    own=frozenset({"additional_model_request_fields", "guardrail_config", "performance_config", "request_metadata"}),
+    stops=2500,
+    blank_stops=False,
+    hottest=1.0,
+    forbids=False,
+)
+
+
 class BedrockBackend(Backend):
     """Builds `ChatBedrockConverse`; the endpoint's options are its keyword arguments.
 
@@ -97,6 +106,19 @@ class BedrockBackend(Backend):
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
+    vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
+
+    def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
+        """Name the sampling parameters that the newest models no longer take."""
+        if self.profile(model).get("temperature") is False:
+            return dict.fromkeys(SAMPLING, "left out: this model takes no sampling parameters")
+        if "temperature" in wanted.options and "top_p" in wanted.options:
+            return {"top_p": "left out: it takes temperature or top_p, not both"}
+        return {}
+
+    def choice(self, choice: Choice) -> Any:
+        """Spell a choice of tools as an object, which no tool's name can be mistaken for."""
+        return {"tool": {"name": choice.name}} if choice.mode == "tool" else {choice.mode: {}}
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.
@@ -126,6 +148,10 @@ class BedrockBackend(Backend):
             settings["base_url"] = endpoint.base_url
         model: BaseChatModel = ChatBedrockConverse(**{**settings, **endpoint.options})
         return model
+
+    def read(self, message: AIMessage) -> Reply:
+        """Read a reply, which does not tell the model: LangChain fills in the one that was asked for."""
+        return replace(super().read(message), model=None)
 
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""

@@ -5,16 +5,14 @@ The tables hold names, not classes, so that no SDK need be imported to read them
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from time import time
 from types import MappingProxyType
-from typing import Any
 
 from ..configs.words import FailureKind
 from .base import BackendError
+from .told import codes_in, delay_in, one_line, said, secrets_in, status_in, told, words_of
+from .wordings import BROKE, WORDINGS, meant
 
 __all__ = ["SHARED", "STATUS", "ErrorTable", "one_line", "translate"]
 
@@ -28,10 +26,15 @@ STATUS: Mapping[int, FailureKind] = MappingProxyType(
         # The key is good, but not for this model or place; a model that is not there is the same trouble.
         403: FailureKind.UNAVAILABLE,
         404: FailureKind.UNAVAILABLE,
+        405: FailureKind.UNAVAILABLE,
+        407: FailureKind.CONNECTION,
         408: FailureKind.TIMEOUT,
         409: FailureKind.OVERLOADED,
+        410: FailureKind.UNAVAILABLE,
         413: FailureKind.CONTEXT_LENGTH,
+        424: FailureKind.OVERLOADED,
         429: FailureKind.RATE_LIMIT,
+        451: FailureKind.UNAVAILABLE,
         499: FailureKind.TIMEOUT,
         501: FailureKind.UNAVAILABLE,
         504: FailureKind.TIMEOUT,
@@ -74,6 +77,13 @@ SHARED: Kinds = MappingProxyType(
         "builtins.TimeoutError": FailureKind.TIMEOUT,
         "builtins.UnicodeDecodeError": FailureKind.MALFORMED,
         "json.decoder.JSONDecodeError": FailureKind.MALFORMED,
+        "requests.exceptions.ConnectionError": FailureKind.CONNECTION,
+        "requests.exceptions.HTTPError": None,
+        "requests.exceptions.InvalidURL": FailureKind.UNAVAILABLE,
+        "requests.exceptions.JSONDecodeError": FailureKind.MALFORMED,
+        "requests.exceptions.MissingSchema": FailureKind.UNAVAILABLE,
+        "requests.exceptions.RequestException": FailureKind.CONNECTION,
+        "requests.exceptions.Timeout": FailureKind.TIMEOUT,
         "langchain_core.exceptions.ContextOverflowError": FailureKind.CONTEXT_LENGTH,
         "langchain_core.exceptions.ModelAPIError": FailureKind.OVERLOADED,
         "langchain_core.exceptions.ModelAuthenticationError": FailureKind.AUTH,
@@ -116,8 +126,9 @@ _NO_CONNECTION = frozenset(
 """What is raised before a connection is there, so that no request can have been sent."""
 
 _OVERFLOW = "langchain_core.exceptions.ContextOverflowError"
-_LONGEST = 300
 _DEPTH = 6
+# Kinds that the status alone gives, which the words of the message may know better.
+_OPEN = frozenset({FailureKind.BAD_REQUEST, FailureKind.UNAVAILABLE, FailureKind.OVERLOADED})
 
 
 def _no_codes(_: BaseException) -> Iterable[str]:
@@ -132,7 +143,7 @@ class ErrorTable:
         classes: Full name of an exception class -> its kind; None where status and code decide. A subclass that is
             not named takes the entry of the nearest base that is.
         codes: The vendor's own error code or type -> its kind; it goes before class and status.
-        phrases: Lower-case text -> kind, for rejected requests whose cause the vendor tells in words only.
+        phrases: As `wordings.WORDINGS`, which is asked after it: what this vendor alone says.
         readers: Full names of the functions that read a reply: what is raised inside them is a malformed reply.
         codes_of: Finds further codes in an exception.
     """
@@ -171,49 +182,26 @@ def translate(error: BaseException, table: ErrorTable) -> BackendError | None:
     Returns:
         The failure, or None when the error is not the provider's trouble.
     """
+    own = next((link for link in _chain(error) if isinstance(link, BackendError)), None)
+    if own is not None:
+        # Raised from here, within the client, which has wrapped it.
+        return own
     if not _theirs(error, table):
         return _unreadable(error, table)
     links = [link for link in _chain(error) if _theirs(link, table)]
     links.reverse()
-    codes = [code for link in links for code in (*_codes(link), *table.codes_of(link))]
-    status = next((found for link in links if (found := _status(link)) is not None), None)
-    message = _message(links)
+    codes = [code for link in links for code in (*codes_in(link), *table.codes_of(link))]
+    status = next((found for link in links if (found := status_in(link)) is not None), None)
+    message = told(links)
     kind = _kind(links, codes, status, message, table)
-    text = one_line(message, secrets=[secret for link in links for secret in _secrets(link)])
+    text = one_line(message, secrets=[secret for link in links for secret in secrets_in(link)])
     sent = _NO_CONNECTION.isdisjoint(name for link in _chain(error) for name in _names(type(link)))
-    return BackendError(kind, text, status=status, retry_after=_retry_after(links), sent=sent)
+    return BackendError(kind, text, status=status, retry_after=delay_in(links), sent=sent)
 
 
 def _theirs(error: BaseException, table: ErrorTable) -> bool:
     kind = type(error)
     return isinstance(error, Exception) and (table.entry(kind) is not None or table.unmapped(kind) is not None)
-
-
-def one_line(text: str, *, secrets: Iterable[str] = ()) -> str:
-    """Trim a message to one line of at most 300 characters, without anything that looks like a key.
-
-    Args:
-        text: What the vendor said.
-        secrets: Exact values to blot out as well.
-    """
-    for secret in secrets:
-        text = text.replace(secret, "[redacted]")
-    for pattern in _KEYS:
-        text = pattern.sub(r"\g<1>[redacted]", text)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-_KEYS = (
-    re.compile(r"(?i)((?:api[ _-]?key|authorization|token|secret|password)(?: provided)?[\"']?\s*[:=]\s*[\"']?)"
-               r"(?:bearer\s+)?[^\s\"',;}]+"),
-    re.compile(r"(?i)(\bbearer\s+)[^\s\"',;}]{12,}"),
-    re.compile(r"([?&](?:key|api_key|token)=)[^\s&\"']+"),
-    re.compile(r"()\b(?:sk|pk|rk|gsk|xai|hf|pplx)[-_][A-Za-z0-9_*-]{6,}"),
-    re.compile(r"()\b(?:AIza|AKIA|ya29\.)[A-Za-z0-9_.-]{10,}"),
-    # A long run of letters and digits without a break is no word of any language.
-    re.compile(r"()\b(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])[A-Za-z0-9_]{28,}\b"),
-)  # fmt: skip
 
 
 def _kind(
@@ -225,12 +213,12 @@ def _kind(
         if code in table.codes:
             return table.codes[code]
     kind = _by_class(links, table) or (_unmapped(links, table) if status is None else None) or _by_status(status)
-    if kind is FailureKind.BAD_REQUEST:
-        lower = message.lower()
+    if kind is FailureKind.RATE_LIMIT:
+        return meant(message, BROKE) or kind
+    if kind is FailureKind.BAD_REQUEST and _newer(links[0], table):
         # A class that the table does not know yet names a cause that the status leaves open, and not the asker's.
-        kind = FailureKind.UNAVAILABLE if _newer(links[0], table) else kind
-        return next((meant for phrase, meant in table.phrases.items() if phrase in lower), kind)
-    return kind
+        kind = FailureKind.UNAVAILABLE
+    return (meant(message, table.phrases, WORDINGS) or kind) if kind in _OPEN else kind
 
 
 def _by_class(links: list[BaseException], table: ErrorTable) -> FailureKind | None:
@@ -239,7 +227,7 @@ def _by_class(links: list[BaseException], table: ErrorTable) -> FailureKind | No
         if name is not None:
             kind = table.classes[name] if name in table.classes else SHARED[name]
             # The first that speaks is the innermost; where it leaves the word to the status, so do its wrappers.
-            if kind is not None or _status(link) is not None:
+            if kind is not None or status_in(link) is not None:
                 return kind
     return None
 
@@ -263,7 +251,7 @@ def _by_status(status: int | None) -> FailureKind:
     if status in STATUS:
         return STATUS[status]
     if status < 400:
-        return FailureKind.MALFORMED
+        return FailureKind.UNAVAILABLE
     return FailureKind.BAD_REQUEST if status < 500 else FailureKind.OVERLOADED
 
 
@@ -281,14 +269,18 @@ def _unreadable(error: BaseException, table: ErrorTable) -> BackendError | None:
 
 def _unreadable_reply(error: Exception, table: ErrorTable) -> BackendError:
     # Some servers put an error into a reply with status 200, and the reader raises it as it is.
-    told = error.args[0] if error.args and isinstance(error.args[0], Mapping) else {}
-    codes = [str(told[key]) for key in ("code", "type") if told.get(key) is not None]
+    body = error.args[0] if error.args and isinstance(error.args[0], Mapping | str) else {}
+    codes = (
+        [str(body[key]) for key in ("code", "type") if body.get(key) is not None] if isinstance(body, Mapping) else []
+    )
     codes.append(str(error).partition(":")[0])
     status = next((int(code) for code in codes if code.isdigit() and 400 <= int(code) < 600), None)
     kind = next((table.codes[code] for code in codes if code in table.codes), None)
+    text = said(body) or words_of(error)
     if kind is None:
-        kind = FailureKind.MALFORMED if status is None else _by_status(status)
-    text = str(told.get("message") or error) or type(error).__name__
+        kind = (meant(text, table.phrases, WORDINGS) if body else None) or (
+            FailureKind.MALFORMED if status is None else _by_status(status)
+        )
     return BackendError(kind, one_line(text), status=status)
 
 
@@ -308,111 +300,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             return
         yield link
         link = link.__cause__
-
-
-def _body(link: BaseException) -> Mapping[str, Any]:
-    for name in ("body", "details", "response"):
-        body = getattr(link, name, None)
-        if isinstance(body, Mapping):
-            inner = body.get("error", body.get("Error", body))
-            return inner if isinstance(inner, Mapping) else body
-    return {}
-
-
-def _codes(link: BaseException) -> Iterator[str]:
-    # The most telling first: `error_code` names the cause where `type` names only its kind.
-    body = _body(link)
-    for name in ("error_code", "code", "type", "status"):
-        for value in (getattr(link, name, None), body.get(name), body.get(name.title())):
-            if isinstance(value, str):
-                yield value
-
-
-def _status(link: BaseException) -> int | None:
-    for name in ("status_code", "code", "status"):
-        value = getattr(link, name, None)
-        if isinstance(value, int) and 300 <= value < 600:
-            return value
-    body = _body(link)
-    code = str(body.get("code", ""))
-    if code.isdigit() and 400 <= int(code) < 600:
-        return int(code)
-    response = getattr(link, "response", None)
-    if isinstance(response, Mapping):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status if isinstance(status, int) else None
-    status = getattr(response, "status_code", None)
-    return status if isinstance(status, int) and status >= 300 else None
-
-
-def _message(links: list[BaseException]) -> str:
-    # What the model said is not for a message.
-    return _told(links).partition(" Raw response:")[0]
-
-
-def _told(links: list[BaseException]) -> str:
-    for link in links:
-        body = _body(link)
-        told = body.get("message") or body.get("Message") or getattr(link, "message", None)
-        if isinstance(told, str) and told.strip():
-            return told
-    return next((text for link in reversed(links) if (text := str(link).strip())), type(links[0]).__name__)
-
-
-def _headers(link: BaseException) -> Mapping[str, Any]:
-    response = getattr(link, "response", None)
-    if isinstance(response, Mapping):
-        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders")
-    else:
-        headers = getattr(response if response is not None else link, "headers", None)
-    return headers if isinstance(headers, Mapping) else {}
-
-
-def _retry_after(links: list[BaseException]) -> float | None:
-    for link in links:
-        headers = _headers(link)
-        seconds = _number(headers.get("retry-after-ms"), scale=1000) or _delay(headers.get("retry-after"))
-        if seconds is not None:
-            return seconds
-        details = _body(link).get("details")
-        for detail in details if isinstance(details, list) else ():
-            # google.rpc.RetryInfo: a duration in seconds such as "13.5s".
-            delay = detail.get("retryDelay") if isinstance(detail, Mapping) else None
-            if isinstance(delay, str) and (seconds := _number(delay.removesuffix("s"))) is not None:
-                return seconds
-    return None
-
-
-def _number(text: Any, *, scale: float = 1) -> float | None:
-    try:
-        seconds = float(text) / scale
-    except (TypeError, ValueError):
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _delay(text: Any) -> float | None:
-    # RFC 9110, section 10.2.3: seconds or a date.
-    seconds = _number(text)
-    if seconds is None and isinstance(text, str):
-        try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time())
-        except ValueError:
-            return None
-    return seconds
-
-
-_KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
-
-
-def _secrets(link: BaseException) -> Iterator[str]:
-    for holder in (link, getattr(link, "response", None)):
-        try:
-            headers = getattr(getattr(holder, "request", None) or getattr(holder, "request_info", None), "headers", {})
-        except RuntimeError:
-            # httpx raises this where no request was attached.
-            continue
-        for name in _KEY_HEADERS:
-            value = headers.get(name) if isinstance(headers, Mapping) else None
-            if isinstance(value, str) and value:
-                yield value.rpartition(" ")[2]

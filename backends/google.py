@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
+from .bodies import bound_sessions
 from .clients import counting, required_key
 from .failures import ErrorTable, translate
+from .hosts import NO_REDIRECTS, base_of, is_here
+from .names import same_name
+from .options import Choice, Said, Vocabulary, Wanted
 from .profiles import profile
+from .schemas import for_gemini
 from .usage.gemini import CountingGemini
 
 if TYPE_CHECKING:
@@ -20,12 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ERRORS", "FINISHES", "GoogleBackend", "settings_of"]
 
-_URL = "https://generativelanguage.googleapis.com/"
+_URL = "https://generativelanguage.googleapis.com"
 # Batches, cached contents and the names that end in "-latest" are documented for this version only, and the SDK has
 # changed its own default between two major versions.
 _VERSION = "v1beta"
 _PER_DAY = "PerDay"
-_PREVIEW = re.compile(r"-preview(?:-\d\d-(?:\d\d|\d{4}))?$")
 _DAILY_QUOTA = "pointsman.daily_quota"
 
 # ai.google.dev/api/generate-content#FinishReason
@@ -102,12 +105,6 @@ ERRORS = ErrorTable(
             _DAILY_QUOTA: FailureKind.QUOTA,
         }
     ),
-    phrases=MappingProxyType(
-        {
-            "exceeds the maximum number of tokens": FailureKind.CONTEXT_LENGTH,
-            "api key not valid": FailureKind.AUTH,
-        }
-    ),
     readers=frozenset(
         {
             "google.genai._common._from_response",
@@ -117,6 +114,31 @@ ERRORS = ErrorTable(
     ),
     codes_of=_reasons,
 )
+
+
+# ai.google.dev/api/generate-content#GenerationConfig: five stop sequences.
+VOCABULARY = Vocabulary(
+    names=MappingProxyType(
+        {
+            "max_tokens": "max_output_tokens",
+            "stop": "stop",
+            "temperature": "temperature",
+            "top_p": "top_p",
+            "top_k": "top_k",
+            "presence_penalty": "presence_penalty",
+            "frequency_penalty": "frequency_penalty",
+            "seed": "seed",
+            "reasoning_effort": "reasoning_effort",
+            "response_format": "response_format",
+        }
+    ),
+    own=frozenset(
+        {"cached_content", "image_config", "include_thoughts", "labels", "response_json_schema", "response_mime_type",
+         "response_modalities", "response_schema", "safety_settings", "thinking_budget", "thinking_config",
+         "thinking_level", "tool_config"}
+    ),
+    stops=5,
+)  # fmt: skip
 
 
 class GoogleBackend(Backend):
@@ -129,6 +151,32 @@ class GoogleBackend(Backend):
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
 
     output_limit: ClassVar[str | None] = "max_output_tokens"
+    vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
+
+    def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
+        """Name the effort of models that are told a budget of tokens instead."""
+        if self.profile(model).get("reasoning_effort_levels") is None:
+            return {"reasoning_effort": "left out: this model has no levels of effort"}
+        return {}
+
+    def bind(self, client: BaseChatModel, tools: Sequence[Mapping[str, Any]], said: Said) -> dict[str, Any]:
+        """Show tools by their whole schemas; LangChain's own form of them loses unions, tuples and recursion."""
+        from google.genai.types import FunctionDeclaration, Tool
+
+        declared = [
+            FunctionDeclaration(
+                name=function["name"],
+                description=function.get("description") or None,
+                parameters_json_schema=for_gemini(function.get("parameters") or {"type": "object"}),
+            )
+            for function in (tool["function"] for tool in tools)
+        ]
+        choice = {} if said.choice is None else {"tool_choice": self.choice(said.choice)}
+        return {"tools": [Tool(function_declarations=declared)], **choice}
+
+    def choice(self, choice: Choice) -> Any:
+        """Spell a choice of tools so that no tool's name can be mistaken for a mode."""
+        return [choice.name] if choice.mode == "tool" else choice.mode
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build a client that sends one request a call.
@@ -142,12 +190,19 @@ class GoogleBackend(Backend):
         logging.getLogger("langchain_google_genai._function_utils").setLevel(logging.ERROR)
         settings = {
             **settings_of(endpoint),
-            "base_url": endpoint.base_url or _URL,
+            "base_url": base_of(endpoint.base_url or _URL, f"/{_VERSION}/models", f"/{_VERSION}", "/v1"),
             "api_version": _VERSION,
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,
+            **endpoint.options,
+            "client_args": {
+                **NO_REDIRECTS,
+                "trust_env": not is_here(endpoint.base_url),
+                **(endpoint.options.get("client_args") or {}),
+            },
         }
-        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
+        model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**settings)
+        bound_sessions(model)
         return model
 
     def failure(self, error: BaseException) -> BackendError | None:
@@ -160,7 +215,7 @@ class GoogleBackend(Backend):
 
     def same_model(self, asked: str, answered: str) -> bool:
         """Take a preview for the model it is a preview of, since Google's names for a model lead to either."""
-        return super().same_model(asked, answered) or super().same_model(asked, _PREVIEW.sub("", answered))
+        return same_name(asked, answered, previews=True)
 
 
 def settings_of(endpoint: Endpoint) -> dict[str, Any]:

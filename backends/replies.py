@@ -26,12 +26,14 @@ _WORDLESS = frozenset({"text", "reasoning", "reasoning_content", "thinking", "re
                        "tool_call", "tool_call_chunk", "function_call", "input_json_delta"})  # fmt: skip
 
 
-def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None]) -> Reply:
+def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None], *, any_end: bool = False) -> Reply:
     """Read what a message says of its own making.
 
     Args:
         message: A complete reply, or all chunks of a stream added up.
-        finishes: Vendor's finish reason -> the failure it means, None for a normal end.
+        finishes: Vendor's finish reason -> the failure it means, None for a normal end; a name in lower
+            case stands for every case.
+        any_end: A reason that is not in the table is a normal end where there is an answer.
     """
     metadata = message.response_metadata
     finish = _finish(metadata, finishes)
@@ -39,19 +41,24 @@ def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None]) -
     return Reply(
         model=_first(metadata, _MODEL),
         finish=finish,
-        failure=_failure(message, finish, finishes),
+        failure=_failure(message, finish, finishes, any_end),
         usage=usage,
         doubt=doubt,
     )
 
 
-def _failure(message: AIMessage, finish: str | None, finishes: Mapping[str, FailureKind | None]) -> FailureKind | None:
+def _failure(
+    message: AIMessage, finish: str | None, finishes: Mapping[str, FailureKind | None], any_end: bool
+) -> FailureKind | None:
     if _refused(message):
         return FailureKind.REFUSAL
-    if finish is None or finish not in finishes:
+    if finish is None:
         return FailureKind.MALFORMED
-    if finishes[finish] is not None:
-        return finishes[finish]
+    word = finish if finish in finishes else finish.lower()
+    if word not in finishes and (not any_end or (_empty(message) and not message.invalid_tool_calls)):
+        return FailureKind.MALFORMED
+    if (meant := finishes.get(word)) is not None:
+        return meant
     if message.invalid_tool_calls or not _arguments_are_json(message):
         return FailureKind.INVALID_OUTPUT
     return FailureKind.EMPTY if _empty(message) else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..configs.errors import ConfigError
 from .base import Endpoint
+from .bodies import bound_sessions
 from .clients import counting
 from .google import GoogleBackend, settings_of
 from .usage.gemini import CountingGemini
@@ -50,4 +51,5 @@ class VertexBackend(GoogleBackend):
             **({"base_url": endpoint.base_url} if endpoint.base_url else {}),
         }
         model: BaseChatModel = counting(CountingGemini, ChatGoogleGenerativeAI)(**{**settings, **endpoint.options})
+        bound_sessions(model)
         return model

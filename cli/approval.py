@@ -15,7 +15,7 @@ from .screen import line, paint, progress, visible
 if TYPE_CHECKING:
     from ..agents.result import Pending
 
-__all__ = ["Answers", "ask", "show"]
+__all__ = ["Answers", "ask", "edit", "show"]
 
 Answers = dict[str, dict[str, Any]]
 
@@ -23,20 +23,22 @@ Answers = dict[str, dict[str, Any]]
 def show(pending: Pending) -> None:
     """Print an act with its exact arguments, risk and reason to stderr."""
     progress("")
-    progress(f"waiting for approval: {line(pending.tool)}   id {pending.id}")
-    progress(f"  risk       {paint(pending.risk, RISK_COLOURS.get(pending.risk, 'white'))}: {line(pending.reason)}")
+    progress(f"waiting for {f'approval: {line(pending.tool)}' if pending.tool else 'an answer'}   id {pending.id}")
+    if pending.risk:
+        risk = paint(pending.risk, RISK_COLOURS.get(pending.risk, "white"))
+        progress(f"  risk       {risk}: {line(pending.reason)}")
     # As JSON, and then with every control character written out, so that what is read is what would run.
     laid = visible(json.dumps(pending.arguments, ensure_ascii=False, indent=2, default=str))
     progress("  arguments  " + laid.replace("\n", "\n             "))
 
 
 def ask(waiting: Sequence[Pending]) -> Answers | None:
-    """Ask about each act, or return None when nobody is at the terminal.
+    """Ask about each act, or return None when nobody is at the terminal, or a graph asks something of its own.
 
     Args:
         waiting: The acts.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty() and all(pending.tool for pending in waiting)):
         return None
     answers: Answers = {}
     for pending in waiting:
@@ -45,18 +47,35 @@ def ask(waiting: Sequence[Pending]) -> Answers | None:
     return answers
 
 
+def edit(pending: Pending, arguments: Any) -> dict[str, Any]:
+    """The answer that makes a call with other arguments.
+
+    Args:
+        pending: The act.
+        arguments: Those to use instead.
+    """
+    return {"type": "edit", "edited_action": {"name": pending.tool, "args": arguments}}
+
+
 def _decision(pending: Pending) -> dict[str, Any]:
+    *others, last = pending.allowed
     while True:
-        word = typer.prompt("  approve, edit or reject?", default="reject", err=True).strip().lower()
-        if word in ("a", "approve", "y", "yes"):
-            return {"decision": "approve"}
-        if word in ("r", "reject", "n", "no"):
-            reason = typer.prompt("  why (told to the agent)", default="", show_default=False, err=True)
-            return {"decision": "reject", "reason": reason}
-        if word in ("e", "edit"):
-            edited = _edited(pending)
-            if edited is not None:
-                return {"decision": "edit", "arguments": edited}
+        question = f"  {', '.join(others)} or {last}?"
+        word = typer.prompt(question, default="reject", err=True).strip().lower()
+        kind = {"y": "approve", "yes": "approve", "n": "reject", "no": "reject"}.get(word, word)
+        fitting = [allowed for allowed in pending.allowed if kind and allowed.startswith(kind)]
+        # A single r stays what it was before there was anything else that begins with it.
+        match "reject" if kind == "r" else fitting[0] if len(fitting) == 1 else "":
+            case "approve":
+                return {"type": "approve"}
+            case "reject":
+                message = typer.prompt("  why (told to the agent)", default="", show_default=False, err=True)
+                return {"type": "reject", "message": message}
+            case "respond":
+                return {"type": "respond", "message": typer.prompt("  the answer in its place", err=True)}
+            case "edit":
+                if (edited := _edited(pending)) is not None:
+                    return edit(pending, edited)
 
 
 def _edited(pending: Pending) -> dict[str, Any] | None:

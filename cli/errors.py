@@ -34,6 +34,7 @@ Verdict = tuple[ExitCode, str]
 # loaded cannot have been raised.
 _FAMILIES: tuple[tuple[str, str, ExitCode], ...] = (
     ("pointsman.ledger.budgets", "BudgetExceeded", ExitCode.BUDGET),
+    ("pointsman.agents.answers", "ApprovalPending", ExitCode.PENDING),
     ("pointsman.configs.errors", "ConfigError", ExitCode.USAGE),
     ("pointsman.backends.base", "BackendError", ExitCode.FAILED),
     ("pointsman.configs.errors", "PointsmanError", ExitCode.FAILED),
@@ -50,7 +51,7 @@ def judge(error: BaseException) -> Verdict:
     for module, name, code in _FAMILIES:
         family = getattr(sys.modules.get(module), name, None)
         if family is not None and isinstance(inner, family):
-            return code, _folded(inner)
+            return code, _folded(inner) + _explained(inner)
     if isinstance(inner, TimeoutError):
         return ExitCode.FAILED, _folded(inner) if str(inner) else "something took too long"
     if isinstance(inner, KeyboardInterrupt):
@@ -59,6 +60,12 @@ def judge(error: BaseException) -> Verdict:
     # What ends a run is mostly the code of a tool.
     said = f"{type(inner).__name__}: {_folded(inner)} ({run + '; ' if run else ''}pointsman --debug … shows where)"
     return ExitCode.FAILED, said if run else f"internal error: {said}"
+
+
+def _explained(error: BaseException) -> str:
+    """Where an error is about a routing decision, how to have that explained."""
+    decision = getattr(getattr(error, "decision", None), "request", None)
+    return f" (pointsman route explain {decision} tells more)" if decision else ""
 
 
 def _first(error: BaseException) -> BaseException:

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def graph(
-    target: Annotated[str, typer.Argument(metavar="[TARGET]", help="file.py:name or module:name.")] = DEFAULT,
+    target: Annotated[
+        str | None, typer.Argument(metavar="[TARGET]", help=f"file.py:name or module:name; {DEFAULT} when left out.")
+    ] = None,
     mermaid: Annotated[
         bool, typer.Option("--mermaid/--ascii", help="Mermaid for a document, or a drawing for the terminal.")
     ] = False,
@@ -34,7 +36,7 @@ def graph(
     from .settings import opened
 
     with opened(config, reads=True) as runtime:
-        workflow = load_target(target)
+        workflow = load_target(target or DEFAULT, name_it=None if target else f"'pointsman graph {DEFAULT}'")
         drawn: Graph = workflow.builder(runtime).compile().get_graph()
     edges = [(edge.source, edge.target, bool(edge.conditional)) for edge in drawn.edges]
     if json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -46,8 +47,23 @@ def init(
         (folder / "gitignore").rename(folder / ".gitignore")
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or type(error).__name__}", file=folder) from error
+    _trust(folder)
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     if json:
         as_json({"folder": str(folder), "files": written})
     else:
         result(_NEXT.format(folder=folder))
+
+
+def _trust(folder: Path) -> None:
+    """What was written here is as the user wants it."""
+    from ..configs.errors import ConfigError
+    from ..configs.loader import environment
+    from ..configs.trust import TrustStore
+    from .target import DEFAULT, code_of, target_file
+
+    code = target_file(DEFAULT)
+    store = TrustStore(environment())
+    with suppress(ConfigError):  # without a home the first command asks
+        for file in (*(folder / "configs").glob("*.yaml"), *([folder / code] if code else ())):
+            store.keep(file, code_of(file))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..graphs.events import Event
     from ..ledger.rows import CallRow
 
-__all__ = ["RISK_COLOURS", "Live"]
+__all__ = ["RISK_COLOURS", "Live", "called"]
 
 RISK_COLOURS = {"low": "green", "medium": "yellow", "unknown": "red", "high": "red", "critical": "magenta"}
 
@@ -33,6 +33,8 @@ class Live:
         self._json = json
         self._speaker = ""
         self.run = ""
+        self.steps = 0
+        self.calls: list[CallRow] = []
         self.streamed = ""
 
     def show(self, event: Event) -> None:
@@ -47,10 +49,12 @@ class Live:
             return
         if isinstance(event, Called):
             self.run = event.row.run
+            self.calls.append(event.row)
             self._event({"event": "call", **records.call_record(event.row)})
             progress(f"  {called(event.row)}")
         elif isinstance(event, Stepped):
             record = event.record
+            self.steps += 1
             self._event({"event": "step", **records.step_record(record)})
             if record.status != "done" or record.note:
                 state = "" if record.status == "done" else f"{record.status.replace('_', ' ')}: "

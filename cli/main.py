@@ -19,7 +19,7 @@ COMMANDS = {
     "init": ("init", "Write a project that runs without a key."),
     "run": ("run", "Run a workflow or an agent."),
     "resume": ("resume", "Take up a run that stopped."),
-    "runs": ("resume", "List what ran."),
+    "runs": ("runs", "List what ran, or tell the story of a run."),
     "queue": ("queue", "List what waits for a person."),
     "report": ("report", "Show what ran where, and what it cost."),
     "graph": ("graph", "Draw a workflow."),
@@ -34,6 +34,7 @@ COMMANDS = {
     "provider": ("provider", "Switch a provider or a model off for a while."),
     "memory": ("memory", "Look into the shared memory and change it."),
     "config": ("config", "Show the settings in force."),
+    "trust": ("trust", "Read what a folder wants of you, and allow it."),
     "doctor": ("doctor", "Check this machine and project."),
     "simulate": ("simulate", "Play the model providers on this machine."),
 }
@@ -56,7 +57,9 @@ class _Root(TyperGroup):
             return None
         home = typer.Typer(rich_markup_mode=None)
         import_module(f".{COMMANDS[cmd_name][0]}", __package__).register(home)
-        return typer.main.get_group(home).commands[cmd_name]
+        command = typer.main.get_group(home).commands[cmd_name]
+        import_module(".options", __package__).add_trust(command)
+        return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
@@ -83,8 +86,10 @@ class _Root(TyperGroup):
                 raise
             if debug:
                 raise
+            from ..configs.plain import plain
+
             code, said = judge(error)
-            _say(said)
+            _say(plain(str(said)))
         sys.exit(int(code) if isinstance(code, int) else 0)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace"]
+__all__ = [
+    "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_trust",
+]  # fmt: skip
 
 Config = Annotated[
     Path | None,
@@ -31,3 +33,34 @@ UserClass = Annotated[
 Tag = Annotated[
     list[str] | None, typer.Option("--tag", metavar="LABEL", help="A label for the ledger; may be repeated.")
 ]
+
+
+def _given(trust: bool) -> None:
+    from .settings import TRUST
+
+    TRUST.set(trust)
+
+
+_Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Obey this folder's files as they are, this once.", expose_value=False, callback=_given
+    ),
+]
+
+
+def _trusting(trust: _Trust = False) -> None: ...
+
+
+def add_trust(command: Any) -> None:
+    """Give ``--trust`` to a command, and to those below it, that reads the configuration.
+
+    Args:
+        command: As Typer makes it.
+    """
+    for inner in getattr(command, "commands", {}).values():
+        add_trust(inner)
+    if command.name != "trust" and any(parameter.name == "config" for parameter in command.params):
+        home = typer.Typer(rich_markup_mode=None, add_completion=False)
+        home.command()(_trusting)
+        command.params += [one for one in typer.main.get_command(home).params if one.name == "trust"]

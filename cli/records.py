@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from ..agents.result import RunResult, StepRecord
     from ..ledger.rows import CallRow, DecisionRow
 
-__all__ = ["as_text", "call_record", "dollars", "plain", "run_record", "step_record"]
+__all__ = [
+    "as_text",
+    "call_record",
+    "decision_record",
+    "dollars",
+    "plain",
+    "run_record",
+    "spent",
+    "step_record",
+]
 
 _PICO = 10**12
 
@@ -65,6 +74,16 @@ def call_record(row: CallRow) -> dict[str, Any]:
         "cost": dollars(row.cost),
         "flagship_cost": dollars(row.flagship_cost),
         "simulated": is_simulated(row.model),
+    }
+
+
+def spent(calls: Sequence[CallRow]) -> dict[str, Any]:
+    """What calls add up to: their number, tokens, USD where the price is known, and how many have none."""
+    return {
+        "calls": len(calls),
+        "tokens": sum(call.usage.input + call.usage.output for call in calls if call.usage),
+        "cost": dollars(sum(call.cost for call in calls if call.cost is not None)),
+        "unpriced": sum(call.cost is None and call.usage is not None for call in calls),
     }
 
 

@@ -1,20 +1,18 @@
-"""``pointsman resume`` and ``pointsman runs``: take up what stopped, and list what ran."""
+"""``pointsman resume``: take up what waits for a person, or was cut off."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options
 from .run import TARGET_TAG, Bounds, answered, report_run, told
-from .screen import aligned, as_json, result, seconds
-from .target import load_target
+from .screen import progress
+from .target import files_of, load_target
 
 if TYPE_CHECKING:
     from ..agents.result import Pending, RunResult
@@ -22,16 +20,15 @@ if TYPE_CHECKING:
     from ..ledger.rows import RunRow
     from .approval import Answers
 
-__all__ = ["register"]
+__all__ = ["register", "run_row"]
 
 _NEAR = 1000
 """How many of the latest runs a mistyped id is compared with."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command("resume")(resume)
-    app.command("runs")(runs)
 
 
 def resume(
@@ -41,6 +38,10 @@ def resume(
     ] = None,
     reject: Annotated[
         list[str] | None, typer.Option("--reject", metavar="ID|all", help="Refuse an act that waits; repeatable.")
+    ] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option("--edit", metavar="[ID=]JSON", help="Approve an act with these arguments instead; repeatable."),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why it is refused; the agent is told.")] = "",
     target: Annotated[
@@ -71,30 +72,42 @@ def resume(
     from .settings import opened
 
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
-        row = _run_row(runtime, run)
-        workflow = load_target(target or _target_of(row))
+        row = run_row(runtime, run)
+        spec = target or _target_of(row)
+        runtime.protect(files_of(spec))
+        workflow = load_target(spec, name_it=None if target else f"--target {spec}")
         live = Live(json=json)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
 
         async def work() -> RunResult:
-            stopped = await workflow.aresume(run, None, **bounds.arguments(), runtime=runtime, emit=live.show)
-            if not stopped.pending:
-                return stopped
-            if not approve and not reject:
-                return await answered(workflow, stopped, runtime, live, "ask")
-            answers = _answers(stopped.pending, approve or (), reject or (), reason)
-            return await workflow.aresume(run, answers, runtime=runtime, emit=live.show)
+            answers = None
+            if approve or reject or edit:
+                waiting = await workflow.apending(run, runtime)
+                answers = _answers(waiting, approve or (), reject or (), edit or (), reason)
+                if not waiting:
+                    progress("note: nothing of it waited for an answer")
+            stopped = await workflow.aresume(run, answers, **bounds.arguments(), runtime=runtime, emit=live.show)
+            return stopped if answers else await answered(workflow, stopped, runtime, live, "ask")
 
         try:
             outcome = asyncio.run(work())
         except (TimeoutError, KeyboardInterrupt):
             told(run)
             raise
-        code = report_run(outcome, live, json=json, stream=False)
+        code = report_run(outcome, live, json=json, stream=False, resumed=True)
     raise typer.Exit(code)
 
 
-def _run_row(runtime: Runtime, run: str) -> RunRow:
+def run_row(runtime: Runtime, run: str) -> RunRow:
+    """The row of a run.
+
+    Args:
+        runtime: Whose ledger has it.
+        run: Its id.
+
+    Raises:
+        ConfigError: There is none.
+    """
     import difflib
 
     from ..configs.errors import ConfigError
@@ -116,73 +129,68 @@ def _target_of(row: RunRow) -> str:
     return kept
 
 
-def _answers(waiting: Sequence[Pending], approve: Sequence[str], reject: Sequence[str], reason: str) -> Answers:
+def _answers(
+    waiting: Sequence[Pending], approve: Sequence[str], reject: Sequence[str], edit: Sequence[str], reason: str
+) -> Answers:
+    """The answers that the options give, each bound to the act that was read."""
     from ..configs.errors import ConfigError
+    from .approval import edit as edited
 
-    ids = [pending.id for pending in waiting]
-    unknown = [word for word in (*approve, *reject) if word != "all" and word not in ids]
-    if unknown:
-        raise ConfigError(f"nothing waits under the id {unknown[0]!r}; these do: {', '.join(ids)}")
+    if not waiting:
+        return {}
+    edits = dict(_edit(waiting, text) for text in edit)
+    approved, rejected = _named(waiting, approve), _named(waiting, reject)
     answers: Answers = {}
-    for pending in waiting:
-        refused = pending.id in reject or ("all" in reject and pending.id not in approve)
-        if refused and pending.id in approve:
-            raise ConfigError(f"{pending.id} is both approved and rejected: decide")
-        if refused:
-            answers[pending.id] = {"digest": pending.digest, "decision": "reject", "reason": reason}
-        elif pending.id in approve or "all" in approve:
-            answers[pending.id] = {"digest": pending.digest, "decision": "approve"}
+    for act in waiting:
+        named = [where for where in (approved, rejected, edits) if act.id in where]
+        if len(named) > 1:
+            raise ConfigError(f"{act.id} is answered in two ways: decide")
+        if not act.tool and (named or "all" in (*approve, *reject)):
+            raise ConfigError(f"{act.id} is a question of the graph's own: answer it in Python with workflow.resume")
+        if act.id in edits:
+            decision = edited(act, edits[act.id])
+        elif act.id in rejected or ("all" in reject and not named):
+            decision = {"type": "reject", "message": reason}
+        elif act.id in approved or "all" in approve:
+            decision = {"type": "approve"}
+        else:
+            continue
+        answers[act.id] = {**decision, "digest": act.digest}
     return answers
 
 
-def runs(
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, help="Most runs to list, the newest first.")
-    ] = 20,
-    config: options.Config = None,
-    json: options.AsJson = False,
-) -> None:
-    """List what ran."""
-    from .settings import opened
+def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
+    """The ids that words name, each in full or by a beginning that no other shares."""
+    from ..configs.errors import ConfigError
 
-    with opened(config, reads=True) as runtime:
-        rows = runtime.ledger.runs(limit=limit)
-    if json:
-        as_json([_record(row) for row in rows])
-        return
-    if not rows:
-        result("nothing has run yet: pointsman run")
-        return
-    cells = [
-        (row.id, _when(row.started), row.status.replace("_", " "), _took(row), row.target, row.user, _labels(row))
-        for row in rows
-    ]
-    result(aligned(cells, ("run", "started (UTC)", "status", "took", "target", "user", "tags"), right=[3]))
+    found = set()
+    for word in words:
+        fitting = [act.id for act in waiting if word and act.id.startswith(word)]
+        if len(fitting) == 1:
+            found.add(fitting[0])
+        elif word != "all":
+            ids = ", ".join(act.id for act in waiting)
+            raise ConfigError(f"nothing waits under the id {word!r}; these do: {ids}")
+    return found
 
 
-def _record(row: RunRow) -> dict[str, object]:
-    return {
-        "run": row.id,
-        "target": row.target,
-        "started": row.started,
-        "ended": row.ended,
-        "status": row.status,
-        "user": row.user,
-        "tags": list(row.tags),
-    }
+def _edit(waiting: Sequence[Pending], text: str) -> tuple[str, dict[str, Any]]:
+    """The id and the arguments of ``ID=JSON``, or of ``JSON`` where one act waits."""
+    from ..configs.errors import ConfigError
 
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _took(row: RunRow) -> str:
-    return seconds(None if row.ended is None else row.ended - row.started)
-
-
-def _labels(row: RunRow) -> str:
-    here = Path.cwd()
-    return " ".join(
-        TARGET_TAG + os.path.relpath(tag.removeprefix(TARGET_TAG), here) if tag.startswith(f"{TARGET_TAG}/") else tag
-        for tag in row.tags
-    )
+    name, equals, given = text.partition("=")
+    bare = text.lstrip().startswith("{")
+    if not bare and not equals:
+        raise ConfigError(f"--edit {text!r} must have the form ID={{…}}, with the arguments as JSON")
+    if bare and len(waiting) != 1:
+        raise ConfigError(f"{len(waiting)} acts wait, so say which is meant: --edit ID={{…}}")
+    try:
+        arguments = json.loads(text if bare else given)
+    except ValueError as error:
+        raise ConfigError(f"--edit must give the arguments as JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise ConfigError('--edit must give the arguments as a JSON object, such as {"order_id": "A-1"}')
+    named = {waiting[0].id} if bare else _named(waiting, [name])
+    if not named:
+        raise ConfigError("--edit gives arguments for one act: write its id, --edit ID={…}")
+    return named.pop(), arguments

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ..configs.errors import ConfigError
 from . import options
 from .errors import ExitCode
-from .requests import lines_of, request_of
+from .requests import broken_line, lines_of, request_of
 from .screen import aligned, as_json, progress, result
 from .simulated import named
 
@@ -64,7 +65,12 @@ def decide(
         if request is None:
             broken += 1
             continue
-        decision = decider.decide(request)
+        try:
+            decision = decider.decide(request)
+        except ConfigError as error:
+            broken_line(number, str(error))
+            broken += 1
+            continue
         if json:
             as_json(decider.record(decision), lines=True)
         else:
@@ -145,7 +151,9 @@ def _stored(decision: str, config: Path | None) -> dict[str, Any]:
     with opened(config, reads=True) as runtime:
         row = runtime.ledger.decision(decision)
     if row is None:
-        raise ConfigError(f"{decision!r} is neither a file nor a decision in the ledger; run --json tells their ids")
+        raise ConfigError(
+            f"{decision!r} is neither a file nor a decision in the ledger: pointsman runs show RUN tells their ids"
+        )
     return decision_record(row)
 
 

@@ -349,7 +349,10 @@ def _told(made: StepReport | PromptReport, target: Path) -> Iterator[str]:
     yield ""
     what = "mean of the four" if made.kind == "steps" else "APGR"
     for name, task in made.proof.tasks.items():
-        gains = f"{what} over the majority {task.over_majority}, over length {task.over_length}"
+        gains = (
+            f"{what} over the majority {task.over_majority}, over length {task.over_length}, "
+            f"over one tier for all {task.over_fixed}"
+        )
         yield f"{name}: " + (f"not used: {task.lacking}" if task.lacking else f"used: {gains}")
     yield f"proof       {target}; it holds for this scorer and these rules"
 

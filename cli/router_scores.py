@@ -188,6 +188,7 @@ def score_prompts(
             int(drawn.max()) + 1,
             _prompt_gain(own, part["router"], part["majority"], drawn),
             _prompt_gain(own, part["router"], part["length"], drawn),
+            _prompt_gain(own, part["router"], part["best-fixed"], drawn),
         )
     return PromptReport(
         len(data),
@@ -244,11 +245,12 @@ def _compared(
     for task, places in _tasks(rows).items():
         own = StepBench([rows[place] for place in places.tolist()])
         scorer = found["scorer"][places]
-        tasks[task] = TaskProof(
-            int(own.groups.max()) + 1,
-            _gain(own.gain(scorer, found["majority"][places], seed=_SEED)),
-            _gain(own.gain(scorer, found["length"][places], seed=_SEED)),
-        )
+        over = {
+            name: _gain(own.gain(scorer, found[name][places], seed=_SEED))
+            for name in ("majority", "length", "best-fixed", "always-high")
+        }
+        fixed = min(over["best-fixed"], over["always-high"], key=lambda gain: gain.low)
+        tasks[task] = TaskProof(int(own.groups.max()) + 1, over["majority"], over["length"], fixed)
     scores = tuple(_step_score(bench, name, chosen) for name, chosen in found.items())
     return scores, _proof(known, settings, rows, tasks)
 

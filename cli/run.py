@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,16 +14,17 @@ from ..configs.errors import ConfigError
 from . import options, records
 from .errors import ExitCode
 from .screen import as_json, line, money, progress, result
-from .target import DEFAULT, load_target, looks_like_target, target_file
+from .target import DEFAULT, files_of, load_target, looks_like_target, target_file
 from .texts import MAX_INPUT, read_input, read_messages, read_piped
 
 if TYPE_CHECKING:
     from ..agents.result import RunResult
     from ..agents.runtime import Runtime
     from ..graphs.workflow import Workflow
+    from ..ledger.rows import CallRow
     from .live import Live
 
-__all__ = ["TARGET_TAG", "Bounds", "drive", "register", "report_run", "told"]
+__all__ = ["TARGET_TAG", "Bounds", "added_up", "drive", "register", "report_run", "told"]
 
 Approval = Literal["ask", "deny"]
 TARGET_TAG = "target:"
@@ -113,8 +115,10 @@ def run(
     spec, task, rows = _what(target, input_, batch, max_input)
     messages = read_messages(rows, limit=max_input) if rows else None
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
+    name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
-        workflow = load_target(spec)
+        runtime.protect(files_of(spec))
+        workflow = load_target(spec, name_it=name_it)
         if messages is not None:
             from .batch import run_batch
 
@@ -130,7 +134,7 @@ def run(
 
 def _what(target: str | None, text: str | None, batch: Path | None, limit: int) -> tuple[str, str | None, Path | None]:
     """Which target, and which input or batch; a lone argument that names no target is the input."""
-    if target is not None and text is None and not looks_like_target(target):
+    if target is not None and not _names(target, text):
         target, text = None, target
     spec = target or DEFAULT
     if spec.endswith(".py"):
@@ -153,6 +157,11 @@ def _what(target: str | None, text: str | None, batch: Path | None, limit: int) 
         progress(f"no input given, so the sample messages in {samples} run")
         return spec, None, samples
     raise ConfigError("there is no input: give a text, @file, - for standard input, or --batch FILE.csv")
+
+
+def _names(target: str, text: str | None) -> bool:
+    """Whether the first argument names a target; alone it may be the input."""
+    return text is not None or looks_like_target(target)
 
 
 def _kept(spec: str) -> str:
@@ -196,7 +205,7 @@ async def answered(
 
     while outcome.pending:
         if approval == "deny":
-            refusal = {"decision": "reject", "reason": "acts that need approval are refused here"}
+            refusal = {"type": "reject", "message": "acts that need approval are refused here"}
             answers: Any = {p.id: {"digest": p.digest, **refusal} for p in outcome.pending}
         else:
             live.close()
@@ -213,7 +222,7 @@ def told(run: str) -> None:
         progress(f"what is done is kept; go on with: pointsman resume {run}")
 
 
-def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool) -> ExitCode:
+def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resumed: bool = False) -> ExitCode:
     """Print a run's outcome and say with which code the command ends.
 
     Args:
@@ -221,20 +230,20 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool) -> E
         live: What showed the run.
         json: Print it as JSON.
         stream: Its tokens were printed already.
+        resumed: The command was one part of the run only, which is told apart from the whole.
     """
     from .approval import show
 
     for note in outcome.notes:
         progress(f"note: {line(note)}")
-    tokens = sum((call.usage.input + call.usage.output) if call.usage else 0 for call in outcome.calls)
-    unpriced = f" and {outcome.unpriced} calls of unknown price" if outcome.unpriced else ""
-    cost = money(round(outcome.cost * 10**12))
-    progress(
-        f"run {outcome.run}: {outcome.status.replace('_', ' ')}, {len(outcome.steps)} steps, {len(outcome.calls)} calls"
-        f", {tokens} tokens, {cost}{unpriced}"
-    )
+    if resumed:
+        progress(f"this part: {added_up(live.steps, live.calls)}")
+    whole = added_up(len(outcome.steps), outcome.calls)
+    progress(f"run {outcome.run}: {outcome.status.replace('_', ' ')}, {whole}{' in all' if resumed else ''}")
     if json:
         record = records.run_record(outcome)
+        if resumed:
+            record["part"] = {"steps": live.steps, **records.spent(live.calls)}
         as_json({"event": "result", **record} if stream else record, lines=stream)
     elif outcome.output is not None:
         text = records.as_text(outcome.output)
@@ -244,6 +253,21 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool) -> E
         progress("a person must go on: pointsman queue")
     for pending in outcome.pending:
         show(pending)
-    if outcome.pending:
-        progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY)")
+    if any(pending.tool for pending in outcome.pending):
+        progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY, --edit)")
+    elif outcome.pending:
+        progress(f"its graph asks this itself: answer in Python, workflow.resume({outcome.run!r}, {{ID: answer}})")
     return ENDED[outcome.status]
+
+
+def added_up(steps: int, calls: Sequence[CallRow]) -> str:
+    """Steps, calls, tokens and cost in words.
+
+    Args:
+        steps: How many steps.
+        calls: The calls.
+    """
+    sums = records.spent(calls)
+    unpriced = f" and {sums['unpriced']} calls of unknown price" if sums["unpriced"] else ""
+    cost = money(round(sums["cost"] * 10**12))
+    return f"{steps} steps, {sums['calls']} calls, {sums['tokens']} tokens, {cost}{unpriced}"

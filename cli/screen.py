@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from .fitting import fitted
 __all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
 _PICO = 10**12
+_OBEYED = re.compile("[\x7f-\x9f]")
 _KEPT = "\n\t\u200d"
 """Characters of the control categories that only lay text out; the last one joins emoji."""
 
@@ -33,7 +35,9 @@ def result(text: str = "", *, painted: bool = False) -> None:
 
 def as_json(value: Any, *, lines: bool = False) -> None:
     """Print JSON to stdout, on one line or laid out."""
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str, indent=None if lines else 2))
+    text = json.dumps(value, ensure_ascii=False, default=str, indent=None if lines else 2)
+    # JSON escapes the other control characters itself.
+    typer.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def progress(text: str) -> None:

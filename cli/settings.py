@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,24 @@ if TYPE_CHECKING:
     from ..agents.runtime import Runtime
     from ..configs.schema import Settings
 
-__all__ = ["opened", "settings_of"]
+__all__ = ["TRUST", "opened", "settings_of"]
+
+TRUST: ContextVar[bool] = ContextVar("trust", default=False)
+"""Whether ``--trust`` was given to the command that runs."""
 
 _OFFLINE = "POINTSMAN_OFFLINE"
 
 
-def settings_of(config: Path | None, *, offline: bool = False, overrides: Sequence[str] | None = None) -> Settings:
+def settings_of(
+    config: Path | None, *, offline: bool = False, overrides: Sequence[str] | None = None, trust: bool = False
+) -> Settings:
     """Load the settings: built in < user < project < environment < options.
 
     Args:
         config: The folder with models.yaml and its siblings; that of the project in the working directory when None.
         offline: ``--offline`` was given.
         overrides: What ``--set`` was given, each ``key=value`` with a dotted key.
+        trust: The files are the user's will, as with ``--trust``.
 
     Raises:
         ConfigError: On a folder that does not exist, an override without ``=``, or any mistake in a file.
@@ -42,7 +49,8 @@ def settings_of(config: Path | None, *, offline: bool = False, overrides: Sequen
         if not equals or not key.strip():
             raise ConfigError(f"--set {override!r} must have the form key=value, such as routing.strategy=quality")
         flags[key.strip()] = value
-    settings = load(Path.cwd(), environ=environment(), flags=flags, config_dir=config)
+    trust_it = trust or TRUST.get() or None
+    settings = load(Path.cwd(), environ=environment(), flags=flags, config_dir=config, trust=trust_it)
     heed(settings)
     return settings
 

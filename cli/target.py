@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from ..configs.errors import ConfigError
 if TYPE_CHECKING:
     from ..graphs.workflow import Workflow
 
-__all__ = ["DEFAULT", "load_target", "looks_like_target", "target_file"]
+__all__ = ["DEFAULT", "code_of", "files_of", "load_target", "looks_like_target", "target_file"]
 
 DEFAULT = "desk.py:flow"
 """What `pointsman init` writes, and `run` takes when it is given no target."""
@@ -37,16 +38,30 @@ def target_file(spec: str) -> Path | None:
     return Path(place) if place.endswith(".py") else None
 
 
-def load_target(spec: str) -> Workflow:
+def files_of(spec: str) -> tuple[Path, ...]:
+    """The files that a target would be read from, there or not: its own, or those of a module in this folder."""
+    file = target_file(spec)
+    if file is not None:
+        return (file.absolute(),)
+    parts = spec.rpartition(":")[0].split(".")
+    packages = [Path.cwd().joinpath(*parts[:end], "__init__.py") for end in range(1, len(parts) + 1)]
+    return (Path.cwd().joinpath(*parts).with_suffix(".py"), *packages)
+
+
+def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
     """Import a workflow.
 
     Args:
         spec: ``file.py:name`` or ``module:name``, naming a Workflow, an Agent, or a function without arguments that
             returns one.
+        name_it: How to name it, where the command does not: it then runs only as it was when it was last named or
+            trusted. None where the command names it, which is consent to run it.
 
     Raises:
-        ConfigError: When there is no such file, module or name, the file cannot be imported, or the name is neither.
+        ConfigError: When there is no such file, module or name, the file cannot be imported, the name is neither, or
+            nobody agreed to run it.
     """
+    _agree(spec, name_it)
     place, colon, name = spec.rpartition(":")
     if not colon or not name.isidentifier():
         raise ConfigError(f"{spec!r} names nothing to run: write it as file.py:name, such as {DEFAULT}")
@@ -56,6 +71,33 @@ def load_target(spec: str) -> Workflow:
     if not hasattr(module, name):
         raise ConfigError(f"there is no {name!r} in it{_nearest(module, name)}", file=shown)
     return _workflow(getattr(module, name), name, shown, Path(module.__file__ or shown))
+
+
+def _agree(spec: str, name_it: str | None) -> None:
+    """Remember a target that was named, as it is now; refuse one that was not and is not as it was then."""
+    from ..configs.loader import environment
+    from ..configs.trust import TrustStore, trusts
+    from .settings import TRUST
+
+    environ = environment()
+    store = TrustStore(environ)
+    texts = {path: code_of(path) for path in files_of(spec) if path.is_file()}
+    if target_file(spec) is None and not texts:
+        texts[Path.cwd() / spec] = "installed"
+    if name_it is None:
+        for path, text in texts.items():
+            # Where nothing can be kept, the next command asks.
+            with suppress(ConfigError):
+                store.keep(path, text)
+    elif not (TRUST.get() or trusts(environ)) and not all(store.knows(path, text) for path, text in texts.items()):
+        known = any(store.last(path) is not None for path in texts)
+        said = "has changed since you last named or trusted it" if known else "is not known to be yours to run"
+        raise ConfigError(f"{said}: read it, then name it with {name_it}", file=spec.rpartition(":")[0])
+
+
+def code_of(file: Path) -> str:
+    """What stands in a file of Python, to be compared."""
+    return file.read_bytes().decode("utf-8", "backslashreplace")
 
 
 def _from_file(file: Path) -> ModuleType:

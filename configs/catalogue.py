@@ -128,6 +128,7 @@ class ModelCard:
         structured: Can be held to a JSON schema.
         prices: Prices, or None when unknown (unknown is never zero).
         local: Requests stay on this machine.
+        answers_as: Other names under which its provider says that it answered; ``*`` stands for any letters.
     """
 
     id: str
@@ -144,3 +145,4 @@ class ModelCard:
     structured: bool = True
     prices: TokenPrices | None = None
     local: bool = False
+    answers_as: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ import yaml
 
 from .errors import ConfigError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "Node", "Place", "fail", "parse", "plain", "read", "scrub", "wrap"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "Node", "Place", "fail", "parse", "plain", "scrub", "text_of", "wrap"]
 
 MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 32
@@ -87,7 +87,7 @@ def wrap(value: Any, place: Place) -> Node:
     return Node(value, place)
 
 
-def read(path: Path, place: Place) -> Node | None:
+def text_of(path: Path, place: Place) -> str | None:
     """Read a file.
 
     Args:
@@ -95,10 +95,10 @@ def read(path: Path, place: Place) -> Node | None:
         place: How to name it in messages.
 
     Returns:
-        The document, or None when there is no such file or nothing in it.
+        Its text, or None when there is no such file.
 
     Raises:
-        ConfigError: The file cannot be read, is no text, is too large, or is not YAML as `parse` wants it.
+        ConfigError: The file cannot be read, is no text, or is too large.
     """
     try:
         # Without O_NONBLOCK the opening of a named pipe would wait for a writer for ever.
@@ -116,11 +116,10 @@ def read(path: Path, place: Place) -> Node | None:
     if len(data) > MAX_BYTES:
         fail(f"is larger than {MAX_BYTES:,} bytes; a configuration file is a few kilobytes", place)
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         fail("is not UTF-8 text; save it as UTF-8", Place(place.layer, place.name, line))
-    return parse(text, place)
 
 
 def parse(text: str, place: Place) -> Node | None:
@@ -276,6 +275,8 @@ class _Reader:
             value = self._loader.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark))
         except (ValueError, KeyError, OverflowError):
             fail(f"'{event.value[:40]}' is not a {tag.rsplit(':', 1)[-1]}; put it in quotes if it is text", place)
+        if isinstance(value, int) and re.fullmatch(r"[-+]?0[0-9_]+", event.value):
+            fail(f"{event.value} is read as the octal number {value}; write it without the leading zero", place)
         if value != value:
             fail("not-a-number is not a value; write a number, or leave it out", place)
         return value

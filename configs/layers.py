@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .documents import Node, Place, fail, parse, read, wrap
+from .documents import Node, Place, fail, parse, text_of, wrap
 
 __all__ = [
     "FILES", "NAMED", "RULES", "SECTIONS", "expand", "from_environment", "from_flags", "leaves", "merge", "read_file",
@@ -29,7 +29,11 @@ RULES: Final = (("routing", "rules"), ("risk", "rules"))
 _PREFIX: Final = "POINTSMAN_"
 # Variables without a section, and the likeliest slips; a nearer name than any of these is none of ours, such as the
 # POINTSMAN_PORT_80_TCP that a container platform sets for a service of that name.
-_PLAIN: Final = ("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_HOME")
+_PLAIN: Final = ("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_HOME", "POINTSMAN_TRUST")
+_NOT_SETTINGS: Final = ("POINTSMAN_HOME", "POINTSMAN_TRUST")
+_SECTION_PREFIXES: Final = tuple(f"{_PREFIX}{section.upper()}_" for section in SECTIONS)
+# What a container platform sets for a service called pointsman-models.
+_ORCHESTRATED: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP|SCTP)|$)")
 _LIKELY: Final = (*_PLAIN, "POINTSMAN_ROUTING__STRATEGY", "POINTSMAN_ROUTING__APPROVED")
 
 
@@ -39,21 +43,25 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def read_file(path: Path, file: str, place: Place) -> Node:
+def read_file(path: Path, file: str, place: Place, texts: dict[Path, str]) -> Node:
     """Read ``models.yaml`` or one of its siblings.
 
     Args:
         path: The file; an absent one reads as empty.
         file: Which of `FILES` it is.
         place: How to name it in messages.
+        texts: Receives what stands in it.
 
     Raises:
-        ConfigError: As `documents.read`, or a key at the top that does not belong there.
+        ConfigError: As `documents.text_of` and `documents.parse`, or a key at the top that does not belong there.
     """
     wrong = path.with_suffix(".yml")
     if not os.path.lexists(path) and os.path.exists(wrong):
         fail(f"is not read; rename it to {path.name}", Place(place.layer, str(Path(place.name).with_suffix(".yml"))))
-    document = read(path, place)
+    text = text_of(path, place)
+    if text is not None:
+        texts[path] = text
+    document = None if text is None else parse(text, place)
     if document is None:
         return Node({}, place)
     if not isinstance(document.value, dict):
@@ -221,7 +229,7 @@ def from_environment(environ: Mapping[str, str], base: Node) -> Node:
     root = Node({}, Place("environment", "environment"))
     for name in sorted(environ):
         text = environ[name].strip()
-        if not name.startswith(_PREFIX) or not text or name == "POINTSMAN_HOME":
+        if not name.startswith(_PREFIX) or not text or name in _NOT_SETTINGS:
             continue
         place = Place("environment", f"environment {name}")
         if name in _PLAIN:
@@ -232,10 +240,25 @@ def from_environment(environ: Mapping[str, str], base: Node) -> Node:
                 fail(f"'{path[0]}' is no section{suggest(path[0], SECTIONS)}", place)
         elif difflib.get_close_matches(name, _LIKELY, n=1, cutoff=0.85):
             fail(f"unknown variable{suggest(name, _LIKELY)}", place)
+        elif name.startswith(_SECTION_PREFIXES) and not _ORCHESTRATED.search(name):
+            fail(
+                f"names no setting; did you mean {_joined(name, base)}, with two underscores between its parts?", place
+            )
         else:
             continue
         _put(root, path, _value(text, path, place))
     return root
+
+
+def _joined(name: str, base: Node) -> str:
+    """The variable as it is likely meant, with two underscores after the section and after a name that it has."""
+    section, _, rest = name.removeprefix(_PREFIX).partition("_")
+    node = base.value.get(section.lower())
+    for key in node.value if node is not None and isinstance(node.value, dict) else ():
+        known = re.sub(r"[^A-Z0-9]", "_", key.upper())
+        if rest.startswith(f"{known}_"):
+            return f"{_PREFIX}{section}__{known}__{rest.removeprefix(known + '_')}"
+    return f"{_PREFIX}{section}__{rest}"
 
 
 def _known(segments: list[str], base: Node) -> list[str]:

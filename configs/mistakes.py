@@ -86,7 +86,7 @@ def explain(error: ValidationError, tree: Node) -> NoReturn:
     if path[-1:] == ("key",) and path[0] == "providers":
         fail(f"{name} takes the NAME of an environment variable", place)
     if kind == "extra_forbidden":
-        known = [f for f in _fields(path[:-1]) if f not in ("origins", "secrets", "project")]
+        known = [f for f in _fields(path[:-1]) if f not in ("obeyed", "origins", "project", "secrets", "sources")]
         inside = _dotted(tree, path[:-1])
         fail(f"unknown key '{path[-1]}'{f' in {inside}' if inside else ''}{suggest(str(path[-1]), known)}", place)
     if kind == "missing":
@@ -117,6 +117,8 @@ def _lower(message: str) -> str:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "the truth value " + str(value).lower()
     text = repr(value) if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
     return scrub(text if len(text) <= 60 else text[:57] + "...")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from .sources import Sources
 from .words import Effect, FailureKind, Risk, StepKind, Tier
@@ -34,9 +34,9 @@ __all__ = [
 Score = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Cure = Literal["retry", "next", "larger", "stronger", "stop"]
+Cure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
-one of a higher tier, or nothing."""
+one of a higher tier, once one of another provider, or nothing."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -44,8 +44,8 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str | int | float | bool) else value
 
 
-def _as_off(value: Any) -> Any:
-    """YAML 1.1 reads a bare ``off`` as a truth value."""
+def _off(value: Any) -> Any:
+    """YAML reads a bare ``off`` as a truth value."""
     return "off" if value is False else value
 
 
@@ -68,7 +68,7 @@ class ProviderEntry(_Frozen):
     """
 
     backend: str
-    base_url: str | None = None
+    base_url: Annotated[str, StringConstraints(strip_whitespace=True)] | None = None
     key: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     local: bool = False
     region: str | None = None
@@ -109,6 +109,8 @@ class ModelEntry(_Frozen):
     Attributes:
         tier: Its capability class.
         name: The provider's name for it; the part of the key after the first ``/`` when absent.
+        answers_as: Other names under which its provider says that it answered: what an alias or a deployment leads to;
+            ``*`` stands for any letters.
         roles: What it is good for, such as ``chat``, ``code``, ``vision``.
         tasks: The only tasks it serves; absent means any.
         scores: Capability scores in 0..1 by name (``reasoning``, ``coding``, ``vision``, ``speed``).
@@ -128,6 +130,7 @@ class ModelEntry(_Frozen):
 
     tier: Tier
     name: str | None = None
+    answers_as: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     roles: tuple[str, ...] = ("chat",)
     tasks: tuple[str, ...] | None = None
     scores: Mapping[str, Score] = Field(default_factory=dict)
@@ -225,11 +228,11 @@ class Limits(_Frozen):
     tiers: tuple[Tier, ...] | None = None
     require: Mapping[str, Score] = Field(default_factory=dict)
     attempts: int = Field(default=6, ge=1)
-    deadline: float = Field(default=600.0, gt=0)
-    call: float = Field(default=180.0, gt=0)
-    first_token: float = Field(default=60.0, gt=0)
-    stall: float = Field(default=30.0, gt=0)
-    hedge: float = Field(default=3.0, gt=0)
+    deadline: _Positive = 600.0
+    call: _Positive = 180.0
+    first_token: _Positive = 60.0
+    stall: _Positive = 30.0
+    hedge: _Positive = 3.0
 
 
 class HealthLimits(_Frozen):
@@ -285,7 +288,7 @@ class CachePolicy(_Frozen):
             such; None for never.
     """
 
-    mode: Annotated[Literal["off", "exact", "similar"], BeforeValidator(_as_off)] = "off"
+    mode: Annotated[Literal["off", "exact", "similar"], BeforeValidator(_off)] = "off"
     ttl: float = Field(default=3600.0, gt=0)
     threshold: float = Field(default=0.95, gt=0, le=1)
     max_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
@@ -372,6 +375,8 @@ class Settings(_Frozen):
         offline: Nothing leaves this machine: providers that are not ``local`` are simulated.
         sources: Where routing and risk can be read again when their files change; None where they did not come from
             files as they are.
+        obeyed: Files and folders that no tool may write, there or not: what is read as configuration, and what is
+            kept for the user.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -387,6 +392,7 @@ class Settings(_Frozen):
     origins: Mapping[str, str] = Field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = Field(default_factory=lambda: MappingProxyType({}), exclude=True, repr=False)
     sources: Sources | None = Field(default=None, exclude=True, repr=False)
+    obeyed: tuple[Path, ...] = Field(default=(), exclude=True, repr=False)
 
     def __getstate__(self) -> dict[Any, Any]:
         # A pickle is a file or a message like any other: what comes out of one has no keys, nor a way to them.
@@ -398,7 +404,8 @@ class Settings(_Frozen):
         if not isinstance(other, Settings):
             return NotImplemented
         # The same settings are the same wherever they were read.
-        return {**self.__dict__, "sources": None} == {**other.__dict__, "sources": None}
+        apart = {"sources": None, "obeyed": ()}
+        return {**self.__dict__, **apart} == {**other.__dict__, **apart}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy, with changes; a policy that is put in so is kept, whatever becomes of the files."""

@@ -14,6 +14,7 @@ from .context import StepContext
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
+    from pydantic import BaseModel
 
 __all__ = ["Ask", "route_request"]
 
@@ -29,14 +30,15 @@ class Ask:
         tools: Tools in OpenAI format, output schema included.
         effects: Effects of those tools that act, in their order.
         only_reads: Those of them that leave the machine declare that they change nothing there.
-        tool_choice: As LangChain's ``bind_tools`` takes it.
+        tool_choice: As LangChain's ``bind_tools`` takes it, or in the spelling of any vendor.
         output: Name of the tool that stands for the answer's schema, None for a free answer.
+        answer: The class that judges such an answer, its validators too; None where its schema does.
         examples: Field of the answer -> CSV of labelled examples.
         latency: How badly somebody waits: ``batch`` work can wait, ``critical`` work must not.
         deadline: Seconds the answer may take, retries included; None where only the policy bounds it.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises, ``retract`` withdraws
             them and lets the next candidate answer anew.
-        options: Further keyword arguments, passed on to the model as they are.
+        options: What else is wanted, by the standard names of `CallOptions`; each vendor is told in its own words.
     """
 
     messages: Sequence[BaseMessage]
@@ -51,6 +53,7 @@ class Ask:
     only_reads: bool = False
     tool_choice: Any = None
     output: str | None = None
+    answer: type[BaseModel] | None = None
     examples: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stop: tuple[str, ...] | None = None
     latency: Literal["batch", "interactive", "critical"] = "interactive"

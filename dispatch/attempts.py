@@ -7,11 +7,17 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..backends.base import BackendError
+from ..backends.options import NOTHING
+from ..backends.told import one_line as error_line
+from ..backends.told import words_of
 from ..configs.catalogue import ModelCard
+from ..configs.errors import ConfigError, PointsmanError
 from ..configs.ids import new_id
+from ..configs.plain import plain_content
 from ..configs.words import FailureKind, Tier
 from ..ledger.prices import PICODOLLARS
 from ..ledger.rows import CallRow
@@ -31,6 +37,7 @@ from .conversations import place_of
 from .errors import AllFailed, Failure, NoCandidate
 from .grant import Grant, admit, health_key
 from .headroom import Wait
+from .options import noted
 from .portability import portable
 from .spending import scopes_of, worst_case
 
@@ -65,7 +72,7 @@ class Attempts:
 
     def __init__(self, dispatcher: Dispatcher, ask: Ask) -> None:
         self._home = dispatcher
-        self._ask = ask
+        self._ask = ask = _plain(ask)
         self._step: StepContext = current()
         self._policy = dispatcher.policy
         self._scopes = scopes_of(self._step.run, self._policy.routing.budgets)
@@ -74,12 +81,16 @@ class Attempts:
         self._slow: set[str] = set()
         self._held: set[str] = set()
         self._skipped: list[tuple[str, str]] = []
+        self._mistakes: list[ConfigError] = []
+        self._refused_by: str | None = None
         self._made = 0
         self._request: CacheRequest | None = None
         self.limits = self._policy.limits_of(self._step.run.user_class)
         self.deadline = _now() + min(self.limits.deadline, ask.deadline or self.limits.deadline)
         self.setup = 0.0
         self.failures: list[Failure] = []
+        self._said = dispatcher.clients.each_said(ask, dispatcher.cards)
+        self._unfit = {name: said.unfit for name, said in self._said.items() if said.unfit}
         self._place = place_of(ask.messages, ask.tools)
         self._queue: list[str] = []
 
@@ -104,10 +115,15 @@ class Attempts:
         if judged is not features:
             # Whoever was asked took their time.
             features, now = judged, self._circumstances()
-        self.decision = decide(features, policy, now)
+        self.decision = noted(decide(features, policy, now), self._said)
         self._queue = list(self.decision.candidates)
         self._booking = Booking(home, self._step, self.decision.request, self.decision.risk, stream=stream)
         self._booking.decided(self.decision)
+
+    def refused(self, failure: Failure) -> None:
+        """Note that a provider refused the request before, so that the next one that does so ends it."""
+        self.failures.append(failure)
+        self._refused_by = failure.model.partition("/")[0]
 
     async def next(self) -> ModelCall | None:
         """The next call that may be made beside those under way, or None when there is nobody left to ask.
@@ -124,9 +140,7 @@ class Attempts:
             name = next((name for name in waiting if (name in self._slow) is wanted_slow), waiting[0])
             name = self._beside(name, waiting)
             card = self._home.cards[name]
-            async with self._setting_up():
-                await self._home.clients.ready(card)
-            ready = self._prepared(card) if name in self._queue else None
+            ready = await self._readied(card)
             if isinstance(ready, Wait) and ready.seconds < self._patience(card):
                 if card.id in self._held or len(self._queue) == 1:
                     await asyncio.sleep(ready.seconds)
@@ -155,6 +169,23 @@ class Attempts:
         if len(self._queue) == 1:
             return self._left()
         return 0.0 if self._ask.latency == "critical" else min(self._left(), _SHORT_HOLD_SECONDS)
+
+    async def _readied(self, card: ModelCard) -> ModelCall | Wait | str | None:
+        """As `_prepared`, with the client of ``card`` built; whatever goes wrong with that is the next one's turn."""
+        async with self._setting_up():
+            try:
+                await self._home.clients.ready(card)
+            except Exception as error:  # noqa: BLE001 - an SDK raises what it likes while it is loaded and set up
+                self._mistakes += [error] if isinstance(error, ConfigError) else []
+                return one_line(f"its client cannot be built: {error_line(words_of(error))}")
+        if card.id not in self._queue:
+            return None
+        try:
+            return self._prepared(card)
+        except PointsmanError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what one vendor's form cannot hold another's may
+            return one_line(f"the request cannot be put into its form: {error_line(words_of(error))}")
 
     @asynccontextmanager
     async def _setting_up(self) -> AsyncIterator[None]:
@@ -204,7 +235,7 @@ class Attempts:
             return False
         self._home.conversations.noted(self._place, card)
         self._break_off("another model answered first")
-        message.response_metadata["pointsman"] = self._account(row, message)
+        message.response_metadata["pointsman"] = {**self._account(row, message), "notes": list(call.notes)}
         return True
 
     async def failed(self, call: ModelCall, error: BackendError) -> None:
@@ -271,7 +302,7 @@ class Attempts:
         """An old answer to the same question or one like it, where the policy allows that and nobody answered.
 
         Raises:
-            NoCandidate: As `error`.
+            ConfigError: As `error`.
             AllFailed: As `error`.
         """
         responses = self._home.responses
@@ -288,11 +319,13 @@ class Attempts:
         if self._request is not None and self._home.responses is not None:
             await in_thread(self._home.responses.put, self._request, message)
 
-    def error(self) -> NoCandidate | AllFailed:
-        """The error that tells why there is no answer."""
+    def error(self) -> ConfigError | AllFailed:
+        """The error that tells why there is no answer; a mistake of the user's where there is nothing else."""
+        if self._mistakes and not self.failures and len(self._mistakes) == len(self._skipped):
+            return self._mistakes[0]
         if self.failures or self._skipped:
-            return AllFailed(self.failures, self._skipped, self._step.agent, self.decision.risk, self.setup)
-        return NoCandidate(self.decision, self._step.agent)
+            return AllFailed(self.failures, self._skipped, self.decision.risk, self.setup, self._step)
+        return NoCandidate(self.decision, self._step)
 
     def _given_again(self, message: AIMessage | None, why: str = "an answer given before") -> AIMessage | None:
         if message is None:
@@ -323,7 +356,7 @@ class Attempts:
         asked = self._policy.asks
         unavailable = home.unusable(self._step.unavailable)
         return Circumstances(
-            unavailable=unavailable,
+            unavailable={**unavailable, **self._unfit} if self._unfit else unavailable,
             needs_price=any(cap is not None for cap in self._scopes.values()),
             budget_left=self._budget_left() if "budget_left" in asked else None,
             funds=self._funds(),
@@ -349,14 +382,17 @@ class Attempts:
         if isinstance(grant, Wait):
             return grant
         with _given_back(grant):
-            messages, options = brief(self._ask, card)
+            said = self._said.get(card.id, NOTHING)
+            messages, options = brief(self._ask, card, said)
             carried = portable(messages, to=provider.backend, card=card)
             if isinstance(carried, str):
                 grant.give_back()
                 return carried
             if worth_caching(self.decision.features):
                 options = {**backend.prompt_cache, **options}
-            return ModelCall(card, self._ask, carried, options, backend=backend, grant=grant, booking=self._booking)
+            return ModelCall(
+                card, self._ask, carried, options, backend=backend, grant=grant, booking=self._booking, notes=said.told
+            )
 
     async def _funded(self, call: ModelCall) -> bool:
         """Set the worst case of a call aside, and hold the model to the output that was reckoned with.
@@ -407,9 +443,11 @@ class Attempts:
     def _apply_cure(self, card: ModelCard, failure: Failure, error: BackendError | None = None) -> str:
         self.failures.append(failure)
         cure = self._policy.cures[failure.kind]
-        if cure == "stop":
+        again = cure == "elsewhere" and self._refused_by not in (None, card.provider)
+        if cure == "stop" or again:
             self._break_off(f"{card.id}: {failure.kind}, which no other model would mend")
-            raise error or self.error()
+            # Of two providers both reasons are told.
+            raise self.error() if again or error is None else error
         if cure == "retry" and card.id not in self._retried:
             self._retried.add(card.id)
             return cure
@@ -419,11 +457,27 @@ class Attempts:
             rest = [other for other in rest if other.tier > card.tier] or [o for o in rest if o.tier is card.tier]
         elif cure == "larger":
             rest = [other for other in rest if (other.context or 0) > (card.context or 0)]
-        if failure.kind is FailureKind.AUTH:
+        elif cure == "elsewhere":
+            self._refused_by = card.provider
+        if failure.kind is FailureKind.AUTH or cure == "elsewhere":
             rest = [other for other in rest if other.provider != card.provider]
         self._queue = [other.id for other in rest]
         self._break_off(f"{card.id}: {failure.kind}, so another model must answer", frozenset(self._queue))
         return cure
+
+
+def _plain(ask: Ask) -> Ask:
+    """The ask without what a terminal would obey in the results of tools, wherever they ran."""
+    found = [message for message in ask.messages if message.type == "tool" and _is_suspect(message.content)]
+    if not found:
+        return ask
+    said = {id(message): message.model_copy(update={"content": plain_content(message.content)}) for message in found}
+    return replace(ask, messages=[said.get(id(message), message) for message in ask.messages])
+
+
+def _is_suspect(content: Any) -> bool:
+    # The agents' own tools are clean already, so of long texts only what is found fast is looked for.
+    return not isinstance(content, str) or any(mark in content for mark in "\x1b\x9b\0")
 
 
 @contextmanager

@@ -75,7 +75,15 @@ def judged(
     )
     # Its money is reserved for the whole part, and breakers and rate limits are for live calls.
     call = ModelCall(
-        card, ask, ask.messages, {}, backend=home.clients.backend(card), grant=Grant(), booking=booking, row_id=row.call
+        card,
+        ask,
+        ask.messages,
+        {},
+        backend=home.clients.backend(card),
+        grant=Grant(),
+        booking=booking,
+        notes=home.clients.said(ask, card).told,
+        row_id=row.call,
     )
     call.sent(part.at)
     if isinstance(answer, BackendError):
@@ -85,13 +93,16 @@ def judged(
         wrong = call.answered(answer)
         entry = call.ended
     if wrong is None and not isinstance(answer, BackendError):
-        answer.response_metadata["pointsman"] = account(entry, facts["rules"], effects=ask.called(answer))
+        told = account(entry, facts["rules"], effects=ask.called(answer))
+        answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}
         return Outcome(row.place, "done", cost=entry.cost, reply=reply_text(answer))
     kind, detail = wrong or (FailureKind.MALFORMED, "")
     if home.policy.cures[kind] == "stop":
         return Outcome(row.place, "done", cost=entry.cost, error=f"{card.id}: {kind} ({detail})")
     again, avoid = _again(home, card, ask, facts, kind)
     facts["avoid"] = avoid
+    if home.policy.cures[kind] == "elsewhere":
+        facts["refused"] = [card.id, kind, detail]
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
 
 
@@ -104,5 +115,6 @@ def _again(
     # Where nothing is stronger another model of the same tier may still do better.
     least = min(above) if above and home.policy.cures[kind] == "stronger" else card.tier
     tier = least if ask.tier is None else max(ask.tier, least)
-    avoid = [] if kind in _PASSING else [(card.id, f"gave no usable answer in a batch: {kind}")]
+    whom = card.provider if home.policy.cures[kind] == "elsewhere" else card.id
+    avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
     return replace(ask, tier=tier), avoid

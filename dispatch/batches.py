@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -25,6 +26,7 @@ from .attempts import Attempts
 from .batch_answers import judged
 from .briefing import brief
 from .context import StepContext, current, entered
+from .errors import Failure, failure_of
 from .portability import portable
 from .spending import scopes_of, worst_case
 from .stored import ask_of, ask_text, reply_of, reply_text, step_of, step_record
@@ -47,6 +49,8 @@ _BREATH: Final = 20
 """Asks worked on, at a millisecond each, before others on the event loop have their turn."""
 _GIVE_UP_SECONDS: Final = 86_400.0
 """How long a provider is asked again that takes no more batches now: as long as a batch itself may take."""
+_READ_SECONDS: Final = 3_600.0
+"""How long it may take to read a batch's answers, hundreds of megabytes at most; what is not read by then is left."""
 _SHARE_OF_LIMIT: Final = 0.9
 """Parts are measured by the asks as they are written down, which is not quite how they are sent."""
 _NOT_FOUND: Final = 404
@@ -346,19 +350,21 @@ class Batches:
         lost: BackendError | None = None
         detail = part.detail
         try:
-            state = await api.state(model, part.vendor or "")
+            async with asyncio.timeout(_READ_SECONDS):
+                state = await api.state(model, part.vendor or "")
             detail = state.detail
             if not state.over:
                 await in_thread(self._noted, part, detail=detail)
                 return
             group: list[tuple[AskRow, AIMessage | BackendError]] = []
-            async for name, outcome in api.collect(model, part.vendor or ""):
-                row = waiting.pop(_place(part, name), None)
-                if row is not None:
-                    group.append((row, outcome))
-                if len(group) == _GROUP:
-                    await self._take_in(part, card, group, recorded)
-                    group = []
+            async with asyncio.timeout(_READ_SECONDS):
+                async for name, outcome in api.collect(model, part.vendor or ""):
+                    row = waiting.pop(_place(part, name), None)
+                    if row is not None:
+                        group.append((row, outcome))
+                    if len(group) == _GROUP:
+                        await self._take_in(part, card, group, recorded)
+                        group = []
             await self._take_in(part, card, group, recorded)
         except Exception as error:
             failure = self._failure(card, error)
@@ -411,9 +417,12 @@ class Batches:
     async def _answered_live(self, row: AskRow) -> None:
         step, facts = _step(row), json.loads(row.facts)
         avoid = tuple((str(name), str(reason)) for name, reason in facts["avoid"])
+        refused = None
+        if told := facts.get("refused"):
+            refused = Failure(told[0], FailureKind(told[1]), told[2])
         try:
             with entered(step, unavailable=(*step.unavailable, *avoid)):
-                message = await self._home.call(ask_of(row.ask))
+                message = await self._home.call(ask_of(row.ask), refused=refused)
         except PointsmanError as error:
             outcome = Outcome(row.place, "done", error=one_line(error))
         else:
@@ -439,7 +448,10 @@ class Batches:
 
     def _letter(self, ask: Ask, card: ModelCard, scopes: dict[str, int | None]) -> _Letter | None:
         """An ask in the form ``card`` takes, held to the output that is reckoned with; None where it takes none."""
-        messages, options = brief(ask, card)
+        said = self._home.clients.said(ask, card)
+        if said.unfit:
+            return None
+        messages, options = brief(ask, card, said)
         carried = portable(messages, to=self._home.settings.providers[card.provider].backend, card=card)
         if isinstance(carried, str):
             return None
@@ -468,10 +480,10 @@ class Batches:
         return card
 
     def _failure(self, card: ModelCard, error: Exception) -> BackendError:
-        failure = error if isinstance(error, BackendError) else self._home.clients.backend(card).failure(error)
-        if failure is None:
+        # The book's own trouble and the user's mistakes are none of the provider's.
+        if isinstance(error, sqlite3.Error | ConfigError):
             raise error
-        return failure
+        return failure_of(self._home.clients.backend(card), error)
 
 
 @dataclass(frozen=True, slots=True)

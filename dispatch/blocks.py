@@ -12,14 +12,84 @@ from typing import Any, Final, Literal
 
 from .dialects import Dialect
 
-__all__ = ["Block", "CannotCarry", "Carrier", "Kind", "kind_of", "text_of"]
+__all__ = ["EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "kind_of", "text_of", "with_types"]
 
 Block = dict[str, Any]
 Kind = Literal["text", "refusal", "image", "file", "audio", "video", "thought", "call", "server", "wrapped", "unknown"]
 
 _DATA_URL: Final = re.compile(r"data:(?P<mime>[^;,]+)(?:;[^;,]+)*;base64,(?P<data>.+)", re.DOTALL)
 _PDF: Final = "application/pdf"
-_EMPTY: Final = "(empty)"
+_SAME: Final = MappingProxyType({"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"})
+_MAGIC: Final = MappingProxyType(
+    {
+        b"\x89PNG\r\n\x1a\n": "image/png",
+        b"\xff\xd8\xff": "image/jpeg",
+        b"GIF87a": "image/gif",
+        b"GIF89a": "image/gif",
+        b"BM": "image/bmp",
+        b"II*\0": "image/tiff",
+        b"MM\0*": "image/tiff",
+        b"<svg": "image/svg+xml",
+    }
+)
+_HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"})
+_TEXTS: Final = frozenset(
+    {"application/json", "application/x-ndjson", "application/jsonl", "application/xml", "application/yaml",
+     "application/x-yaml", "application/toml", "application/sql", "application/javascript", "application/csv"}
+)  # fmt: skip
+EMPTY: Final = "(empty)"
+
+
+def clean(text: str) -> str:
+    """Take out of a text what no vendor takes: surrogates without their partner, which have no UTF-8, and NUL."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
+
+
+def cleaned(value: Any) -> Any:
+    """The same for every text in a JSON value; the same object where there is nothing to take out."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        made = {clean(str(key)): cleaned(inner) for key, inner in value.items()}
+        same = list(made) == list(value) and all(made[key] is inner for key, inner in value.items())
+        return value if same else made
+    if isinstance(value, list):
+        items = [cleaned(inner) for inner in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value
+
+
+def with_types(content: str | Sequence[Any]) -> Any:
+    """Give media that come without a MIME type the one their bytes tell, since LangChain takes none without.
+
+    Args:
+        content: A message's content.
+
+    Returns:
+        The same object where nothing lacks.
+    """
+    if isinstance(content, str):
+        return content
+    made = [_with_type(block) for block in content]
+    return content if all(new is old for new, old in zip(made, content, strict=True)) else made
+
+
+def _with_type(block: Any) -> Any:
+    if not isinstance(block, Mapping) or block.get("mime_type"):
+        return block
+    kind, data = block.get("type"), block.get("base64") or (block.get("source_type") == "base64" and block.get("data"))
+    if kind not in ("image", "audio", "video", "file") or not isinstance(data, str):
+        return block
+    try:
+        told = _type_of(data) if kind == "image" else _PDF if kind == "file" else ""
+    except CannotCarry:
+        told = ""
+    return {**block, "mime_type": told or f"{kind}/*"}
 
 
 class CannotCarry(Exception):
@@ -106,12 +176,12 @@ class Carrier:
             CannotCarry: Something has no form that the model takes.
         """
         if isinstance(content, str):
-            return content if content.strip() else _EMPTY
+            return clean(content) if content.strip() else EMPTY
         carried = [block for block in map(self._carry, content) if block.get("type") != "text" or block["text"].strip()]
         if text_only and any(block.get("type") != "text" for block in carried):
             raise CannotCarry("a system message holds something else than text")
         if not carried:
-            return _EMPTY
+            return EMPTY
         return content if _unchanged(carried, content) else carried
 
     def result(self, content: str | Sequence[Any]) -> tuple[Any, list[Block]]:
@@ -124,8 +194,10 @@ class Carrier:
             CannotCarry: Something has no form that the model takes.
         """
         if isinstance(content, str):
-            return content, []
-        carried = [self._carry(block) for block in content]
+            return (clean(content) if content.strip() else EMPTY), []
+        carried = [block for block in map(self._carry, content) if block.get("type") != "text" or block["text"].strip()]
+        if not carried:
+            return EMPTY, []
         moved = [] if self._tool_media else [block for block in carried if kind_of(block) not in ("text", "unknown")]
         if not moved:
             return (content if _unchanged(carried, content) else carried), []
@@ -143,7 +215,7 @@ class Carrier:
             CannotCarry: It holds something unknown without a text.
         """
         if isinstance(content, str):
-            return content, []
+            return (clean(content) if content.strip() else ""), []
         text, apart = "", False
         media: list[Block] = []
         for block in _unwrapped(content):
@@ -159,11 +231,11 @@ class Carrier:
                 raise CannotCarry(f"an answer holds a {block.get('type')!r} block, which only its maker can read")
             else:
                 apart = apart or kind != "thought"
-        return text, media
+        return (clean(text) if text.strip() else ""), media
 
     def _carry(self, block: Any) -> Block:
         if isinstance(block, str):
-            return {"type": "text", "text": block}
+            return {"type": "text", "text": clean(block)}
         if block.get("type") == "non_standard" and isinstance(block.get("value"), dict):
             block = block["value"]
         kind = kind_of(block)
@@ -175,16 +247,18 @@ class Carrier:
         if text is None:
             raise CannotCarry(f"a message holds a {block.get('type')!r} block, which it does not take")
         marks = {key: value for key, value in block.items() if key in self._dialect.marks}
-        return {"type": "text", "text": text, **marks}
+        return {"type": "text", "text": clean(text), **marks}
 
     def _medium(self, block: Mapping[str, Any], kind: Kind) -> Block:
         source = _source(block)
         mime = source.mime or (_PDF if kind == "file" else "")
         native = block.get("type") in self._dialect.native
-        if kind == "file" and mime.startswith("text/") and not native:
+        if kind == "file" and _is_text(mime) and not native:
             text = source.text or _decoded(source.data)
-            if text:
-                return {"type": "text", "text": text}
+            if text.strip():
+                return {"type": "text", "text": clean(text)}
+        if kind == "image" and not source.id:
+            return self._image(block, source)
         modality = "pdf" if mime == _PDF else "text" if kind == "file" and mime.startswith("text/") else kind
         if modality not in self._inputs:
             raise CannotCarry(f"it takes no {mime if modality == 'file' else modality} input")
@@ -192,11 +266,55 @@ class Carrier:
             raise CannotCarry(f"a {kind} is an upload that only another provider has")
         if kind == "file" and source.url and not self._dialect.file_urls:
             raise CannotCarry("it takes no file by its URL")
-        if block.get("type") == "image_url" and isinstance(block["image_url"], dict):
-            return {"type": "image_url", "image_url": block["image_url"]}
         if native or _is_common(block, kind) or (self._dialect.sources and "source" in block):
             return dict(block)
         return _medium_block(kind, source, mime)
+
+    def _image(self, block: Mapping[str, Any], source: _Source) -> Block:
+        """Carry a picture under the type its bytes are of, whatever it was said to be."""
+        if "image" not in self._inputs:
+            raise CannotCarry("it takes no image input")
+        if not source.data:
+            return dict(block) if _is_common(block, "image") else _seen(block, {"url": _url_of(source)})
+        mime = _type_of(source.data) or _SAME.get(source.mime, source.mime)
+        if mime not in self._dialect.images:
+            raise CannotCarry(f"it takes no {mime or 'image of a type nobody told'}: give it as PNG or JPEG")
+        if mime == source.mime and (_is_common(block, "image") or (self._dialect.sources and "source" in block)):
+            return dict(block)
+        return _seen(block, {"base64": source.data, "mime_type": mime})
+
+
+def _seen(block: Mapping[str, Any], how: Block) -> Block:
+    """A picture in LangChain's form, or in OpenAI's where its block says how closely to look."""
+    inner = block.get("image_url")
+    detail = inner.get("detail") if isinstance(inner, Mapping) else block.get("detail")
+    if detail is None:
+        return {"type": "image", **how}
+    url = how.get("url") or f"data:{how['mime_type']};base64,{how['base64']}"
+    return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+
+
+def _url_of(source: _Source) -> str:
+    if not source.url or source.url.startswith("data:"):
+        raise CannotCarry("an image has neither data nor a URL")
+    return source.url
+
+
+def _type_of(data: str) -> str:
+    """The MIME type of a picture by its first bytes (magic numbers of its format); empty where they tell none."""
+    try:
+        head = base64.b64decode(re.sub(r"\s", "", data[:64])[:40], validate=True)
+    except (binascii.Error, ValueError):
+        raise CannotCarry("an image is not base64") from None
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
+        return "image/heic" if head[8:11] == b"hei" else "image/heif"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return next((mime for magic, mime in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def _is_text(mime: str) -> bool:
+    return mime.startswith("text/") or mime in _TEXTS or mime.endswith(("+json", "+xml", "+yaml"))
 
 
 def _unchanged(carried: list[Block], content: Sequence[Any]) -> bool:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..backends.options import Said
 from ..configs.catalogue import ModelCard
 from ..configs.errors import ConfigError
 from ..configs.rows import read_rows
@@ -21,15 +22,18 @@ __all__ = ["brief", "examples_digests"]
 _EXAMPLES_SHOWN = 2
 
 
-def brief(ask: Ask, card: ModelCard) -> tuple[Sequence[BaseMessage], dict[str, Any]]:
+def brief(ask: Ask, card: ModelCard, said: Said) -> tuple[Sequence[BaseMessage], dict[str, Any]]:
     """Say the ask in the way ``card`` takes it.
 
     A model that serves only named tasks is told the task and given the labelled examples to learn from; a general
     model reads a few of them in its instructions.
+
+    Args:
+        ask: What is asked.
+        card: The model.
+        said: The ask's options in the words of its client.
     """
-    options = dict(ask.options)
-    if ask.stop:
-        options["stop"] = list(ask.stop)
+    options = dict(said.options)
     if card.tasks is not None:
         options["task"] = ask.task
         if ask.examples:

@@ -21,7 +21,9 @@ from .ask import Ask, one_line
 from .booking import Booking
 from .checks import fault
 from .dropped import dropped
+from .errors import failure_of
 from .grant import Grant
+from .mending import Mending
 from .spending import input_bound
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ _PERHAPS_BILLED: Final = frozenset(
 )
 """The provider may have worked, and billed, although no complete answer came."""
 
+_UNTOLD: Final = "unknown"
+"""What answered where the provider does not say: never taken for the model that was asked."""
+_MOST_OUTPUT: Final = 4_000_000
+"""Tokens of a stream, as they are reckoned while it is read: far more than any model writes, or a picture takes."""
 _GAVE_UP: Final = "the caller did not wait for the end"
 
 
@@ -61,6 +67,7 @@ class ModelCall:
         backend: Of the model's provider.
         grant: What the call was admitted with.
         booking: Where it is written down.
+        notes: What of the ask its model could not be told, for the row.
         number: Which call of the ask it is, from 1.
         row_id: Id of its row where that is settled already.
 
@@ -82,6 +89,7 @@ class ModelCall:
         backend: Backend,
         grant: Grant,
         booking: Booking,
+        notes: Sequence[str] = (),
         number: int = 1,
         row_id: str | None = None,
     ) -> None:
@@ -92,11 +100,13 @@ class ModelCall:
         self.backend = backend
         self.grant = grant
         self.number = number
+        self.notes = tuple(notes)
         self.first_token: float | None = None
         self.row: CallRow | None = None
         self.open = True
         self.unwanted = ""
         self.task: asyncio.Task[Any] | None = None
+        self._mending = Mending(ask)
         self._booking = booking
         self._row_id = row_id
         self._heard = StreamUsage()
@@ -188,19 +198,16 @@ class ModelCall:
                 if self.first_token is None and (chunk.content or chunk.tool_call_chunks):
                     self.first_token = self.seconds
                 self._heard.add(chunk)
+                self._mending.chunk(chunk)
+                if self._heard.seen_output > _MOST_OUTPUT:
+                    raise BackendError(FailureKind.MALFORMED, "the reply has no end: it was broken off")
                 yield chunk
 
     def translated(self, error: Exception) -> BackendError:
-        """Sort what a client raised into the kinds of failure; what no backend knows is `FailureKind.UNKNOWN`."""
-        if isinstance(error, BackendError):
-            return error
+        """Sort what a client raised, or the clock, into the kinds of failure."""
         if isinstance(error, TimeoutError):
             return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
-        failure = self.backend.failure(error)
-        if failure is None:
-            failure = BackendError(FailureKind.UNKNOWN, one_line(f"{type(error).__name__}: {error}"))
-        failure.__cause__ = error
-        return failure
+        return failure_of(self.backend, error)
 
     def answered(self, message: AIMessage, streamed: AIMessageChunk | None = None) -> tuple[FailureKind, str] | None:
         """End the call with a complete reply.
@@ -227,7 +234,7 @@ class ModelCall:
             charged,
             verdict,
             doubt=reply.doubt,
-            answered_by=reply.model,
+            answered_by=reply.model or _UNTOLD,
             finish=reply.finish,
             confidence=message.response_metadata.get("confidence"),
         )
@@ -271,6 +278,7 @@ class ModelCall:
 
     def _verdict(self, message: AIMessage, reply: Any) -> tuple[FailureKind, str] | None:
         try:
+            self._mending.message(message)
             return fault(self.ask, self.card, self.backend, message, reply)
         except Exception as error:  # noqa: BLE001 - a reply that cannot be checked cannot be used
             return FailureKind.MALFORMED, one_line(f"the reply cannot be checked: {type(error).__name__}: {error}")
@@ -310,7 +318,7 @@ class ModelCall:
         doubt: str = "",
         **facts: Any,
     ) -> None:
-        notes = ["" if wrong is None else wrong[1], doubt]
+        notes = ["" if wrong is None else wrong[1], doubt, *self.notes]
         if cost is None and charged is not None:
             cost = charged
             notes.append("charged as reserved")

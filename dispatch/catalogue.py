@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -77,6 +78,7 @@ def _card(settings: Settings, prices: PriceBook, name: str, entry: ModelEntry, a
         structured=profile.get("structured_output", True) if entry.structured is None else entry.structured,
         prices=prices.token_prices(name, at),
         local=provider.local,
+        answers_as=entry.answers_as,
     )
 
 
@@ -189,6 +191,8 @@ def unavailable(settings: Settings) -> Mapping[str, str]:
             reasons[name] = "offline: it cannot be simulated on this machine"
         elif provider.key and settings.key_of(name) is None:
             reasons[name] = NO_KEY + provider.key
+        elif (key := settings.key_of(name)) and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            reasons[name] = f"{provider.key} holds a blank, a line break or a letter that no key has: set it again"
         elif provider.local and provider.base_url and not _listens(provider.base_url):
             reasons[name] = f"nothing listens at {provider.base_url}"
     return MappingProxyType(reasons)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend, Reply
+from ..backends.bounds import MOST_CALLS
 from ..configs.catalogue import ModelCard
 from ..configs.words import FailureKind
 from .ask import Ask, one_line
+from .options import choice_of
+from .typed import judged
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -34,29 +38,42 @@ def fault(
     if reply.failure is not None:
         reason = message.response_metadata.get("reason") or f"finish reason {reply.finish!r}"
         return reply.failure, one_line(reason)
-    if reply.model is not None and not backend.same_model(card.name, reply.model):
-        return FailureKind.WRONG_MODEL, f"asked {card.name}, answered by {reply.model}"
+    if reply.model is not None and not _is_asked(card, backend, reply.model):
+        return FailureKind.WRONG_MODEL, one_line(f"asked {card.name}, answered by {reply.model}")
     return _bad_arguments(ask, message)
+
+
+def _is_asked(card: ModelCard, backend: Backend, answered: str) -> bool:
+    return backend.same_model(card.name, answered) or any(
+        fnmatchcase(answered.lower(), name.lower()) or backend.same_model(name, answered) for name in card.answers_as
+    )
 
 
 def _bad_arguments(ask: Ask, message: AIMessage) -> tuple[FailureKind, str] | None:
     if message.invalid_tool_calls:
         bad = message.invalid_tool_calls[0]
         return FailureKind.INVALID_OUTPUT, one_line(f"arguments of {bad.get('name')} are not JSON")
+    if len(message.tool_calls) > MOST_CALLS:
+        return FailureKind.INVALID_OUTPUT, f"the reply calls more than {MOST_CALLS} tools at once"
     schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in ask.tools}
     for call in message.tool_calls:
         if call["name"] not in schemas:
             return FailureKind.INVALID_OUTPUT, f"called {one_line(call['name'], 60)!r}, which is not bound"
-        problem = _misfit(schemas[call["name"]], call["args"])
+        if call["name"] == ask.output and ask.answer is not None:
+            # The class knows more than its schema: validators, and what its types take for the same.
+            problem = judged(ask.answer, call["args"])
+        else:
+            problem = _misfit(schemas[call["name"]], call["args"])
         if problem:
-            return FailureKind.INVALID_OUTPUT, f"{call['name']}: {problem}"
-    if ask.output is not None and not message.tool_calls and (ask.acting_tools == 0 or _forced(ask)):
-        return FailureKind.INVALID_OUTPUT, f"no {ask.output} in the answer"
+            return FailureKind.INVALID_OUTPUT, one_line(f"{call['name']}: {problem}")
+    if not message.tool_calls and schemas:
+        choice = choice_of(ask.tool_choice, schemas)
+        forced = choice is not None and choice.forced
+        if ask.output is not None and (ask.acting_tools == 0 or forced):
+            return FailureKind.INVALID_OUTPUT, f"no {ask.output} in the answer"
+        if forced:
+            return FailureKind.INVALID_OUTPUT, "no tool was called, although one had to be"
     return None
-
-
-def _forced(ask: Ask) -> bool:
-    return ask.tool_choice not in (None, "auto", "none", False)
 
 
 def _misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:

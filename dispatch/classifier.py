@@ -208,7 +208,7 @@ class Classifier:
         if not isinstance(grant, Grant):
             return None
         backend = home.clients.backend(card)
-        messages, options = brief(question.words, card)
+        messages, options = brief(question.words, card, home.clients.said(question.words, card))
         if backend.output_limit:
             options.setdefault(backend.output_limit, _MOST_OUTPUT)
         if question.scopes:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..backends import registry
 from ..backends.base import Backend, Endpoint
+from ..backends.options import NOTHING, Said, Wanted
+from ..backends.schemas import object_at_top
 from ..configs.catalogue import ModelCard
 from ..configs.schema import Settings
 from ..ledger.forks import begin_anew
 from ..tools.threads import in_thread
 from .forks import keep_for_good
 from .headroom import HeadroomKey
+from .naming import tool_names, wire_name
 from .offline import played
+from .options import choice_of
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Clients"]
 
+_MOST_BINDINGS: Final = 256
 _TURNS: Final = 3
 """Turns of an event loop in which a connection that was hung up is closed: it takes one, and two under TLS."""
 
@@ -63,6 +70,9 @@ class Clients:
             weakref.WeakKeyDictionary()
         )
         begin_anew(self)
+        self._bindings: dict[Any, dict[str, Any]] = {}
+        self._said_of: Mapping[str, ModelCard] | None = None
+        self._each_said: dict[str, dict[str, Said]] = {}
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
 
     def anew(self) -> None:
@@ -88,6 +98,43 @@ class Clients:
             if card.id not in models:
                 models[card.id] = await in_thread(self._build, card)
 
+    def said(self, ask: Ask, card: ModelCard) -> Said:
+        """What an ask wants beside its messages, in the words of a card's client."""
+        if not _wants(ask):
+            return NOTHING
+        options = dict(ask.options)
+        if ask.stop:
+            options["stop"] = list(ask.stop)
+        wanted = Wanted(
+            parallel=options.pop("parallel_tool_calls", None),
+            strict=options.pop("strict", None),
+            options=options,
+            choice=choice_of(ask.tool_choice, tool_names(ask.tools)) if ask.tools else None,
+            answer=ask.output is not None,
+            tools=bool(ask.tools),
+            max_output=ask.max_output,
+            settings=self._options(card),
+        )
+        return self.backend(card).said(card.name, wanted)
+
+    def each_said(self, ask: Ask, cards: Mapping[str, ModelCard]) -> dict[str, Said]:
+        """The same for each of some cards; empty where nothing is wanted."""
+        if not _wants(ask):
+            return {}
+        if cards is not self._said_of or len(self._each_said) >= _MOST_BINDINGS:
+            self._said_of, self._each_said = cards, {}
+        names = tool_names(ask.tools) if ask.tools else ()
+        wanted = (ask.options, ask.stop, ask.tool_choice, names, ask.output is not None, ask.max_output)
+        try:
+            key = json.dumps(wanted)
+        except (TypeError, ValueError):
+            # What cannot be written down cannot be told from something else by its text.
+            return {name: self.said(ask, card) for name, card in cards.items()}
+        known = self._each_said.get(key)
+        if known is None:
+            known = self._each_said[key] = {name: self.said(ask, card) for name, card in cards.items()}
+        return known
+
     def bound(self, ask: Ask, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
         """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
         models = self._models(asyncio.get_running_loop())
@@ -96,9 +143,20 @@ class Clients:
             client = models[card.id] = self._build(card)
         if not ask.tools:
             return client, {}
-        choice = {} if ask.tool_choice is None else {"tool_choice": ask.tool_choice}
-        binding: Any = client.bind_tools([dict(tool) for tool in ask.tools], **choice)
-        return binding.bound, dict(binding.kwargs)
+        said = self.said(ask, card)
+        key = (card.id, json.dumps(ask.tools), said.choice, said.parallel, said.strict)
+        binding = self._bindings.get(key)
+        if binding is None:
+            choice = said.choice
+            if choice is not None and choice.name:
+                choice = replace(choice, name=wire_name(choice.name))
+            # LangChain lets a tool be bound twice, in two forms; the last one counts, as in what checks the reply.
+            tools = {tool["function"]["name"]: _on_the_wire(tool) for tool in ask.tools}
+            binding = self.backend(card).bind(client, list(tools.values()), replace(said, choice=choice))
+            if len(self._bindings) >= _MOST_BINDINGS:
+                self._bindings.clear()
+            self._bindings[key] = binding
+        return client, dict(binding)
 
     def _models(self, loop: asyncio.AbstractEventLoop) -> dict[str, BaseChatModel]:
         models = self._loops.get(loop)
@@ -127,3 +185,18 @@ class Clients:
                 options={**provider.options, **settings.models[card.id].options},
             )
         )
+
+    def _options(self, card: ModelCard) -> dict[str, Any]:
+        """What the client of a card is built with beyond the usual."""
+        return {**self._settings.providers[card.provider].options, **self._settings.models[card.id].options}
+
+
+def _wants(ask: Ask) -> bool:
+    return bool(ask.options or ask.stop or ask.tools or ask.max_output)
+
+
+def _on_the_wire(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool under a name, and with a schema, such as every vendor takes."""
+    function = tool["function"]
+    schema = object_at_top(function.get("parameters") or {})
+    return {**tool, "function": {**function, "name": wire_name(function["name"]), "parameters": schema}}

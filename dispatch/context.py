@@ -26,6 +26,7 @@ class RunContext:
         caps: Scope and cap in picodollars of this run and of every run around it.
         user_class: For per-class limits.
         observe: Called with the ledger row of each model call as it ends.
+        kept: It can be taken up again.
     """
 
     id: str = ""
@@ -34,6 +35,7 @@ class RunContext:
     caps: tuple[tuple[str, int], ...] = ()
     user_class: str = "default"
     observe: Callable[[CallRow], None] | None = None
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class StepContext:
     unavailable: tuple[tuple[str, str], ...] = ()
     ahead: tuple[int, ...] = ()
     evidence: tuple[Finding, ...] = ()
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it is a step of a run that can be taken up again."""
+        return bool(self.step and self.run.id and self.run.kept)
 
 
 _NONE = StepContext()

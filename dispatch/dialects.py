@@ -29,7 +29,9 @@ class Dialect:
         marks: Keys of a text block that it takes beside type and text.
         speaker: Names of a message's author it takes; None when its client sends none.
         system_anywhere: Whether system messages may stand between others.
+        images: MIME types of images it takes.
         user_first: Whether the conversation must begin with the user.
+        user_last: Whether the conversation must end with the user, or the result of a tool.
         alternating: Whether two messages in a row may not have the same role.
     """
 
@@ -43,11 +45,14 @@ class Dialect:
     marks: frozenset[str] = frozenset()
     speaker: re.Pattern[str] | None = None
     system_anywhere: bool = False
+    images: frozenset[str] = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
     user_first: bool = True
+    user_last: bool = True
     alternating: bool = False
 
 
-# docs.claude.com/en/api/messages: ids by pattern, images and documents in tool results.
+# docs.claude.com/en/api/messages: ids by pattern, images and documents in tool results. From Claude 4.6 on a
+# conversation may not end with the assistant.
 _ANTHROPIC = Dialect(
     makers=frozenset({"anthropic"}),
     call_id=_WORD_ID,
@@ -69,13 +74,16 @@ _OPENAI = Dialect(
     speaker=_WORD_ID,
     system_anywhere=True,
     user_first=False,
+    user_last=False,
 )
-# ai.google.dev/api/caching#Content; the client pairs calls and results by id and sends none.
+# ai.google.dev/gemini-api/docs/image-understanding and ai.google.dev/api/caching#Content; the client pairs calls and
+# results by id and sends none.
 _GOOGLE = Dialect(
     makers=frozenset({"google_genai", "google_vertexai"}),
     call_id=_ANY_ID,
     native=frozenset({"media"}),
     file_id=re.compile(r"gs://|https://generativelanguage\.googleapis\.com/"),
+    images=frozenset({"image/heic", "image/heif", "image/jpeg", "image/png", "image/webp"}),
     tool_media=True,
     file_urls=True,
 )

@@ -31,6 +31,7 @@ from .classifier import Classifier
 from .clients import Clients
 from .conversations import Conversations
 from .defaults import default_dispatcher
+from .errors import Failure
 from .headroom import Headrooms
 from .health import Health
 from .hedging import first_of
@@ -179,11 +180,12 @@ class Dispatcher:
             self.responses.close()
         self.ledger.close()
 
-    async def call(self, ask: Ask) -> AIMessage:
+    async def call(self, ask: Ask, *, refused: Failure | None = None) -> AIMessage:
         """Get one usable answer.
 
         Args:
             ask: What is asked.
+            refused: That one provider refused it before for a reason nobody knows; a second one that does so ends it.
 
         Returns:
             The reply, its ``response_metadata["pointsman"]`` saying which model ran, why, and what it cost.
@@ -195,6 +197,8 @@ class Dispatcher:
             BudgetExceeded: A cap leaves too little.
         """
         attempts = await Attempts.decided(self, ask)
+        if refused is not None:
+            attempts.refused(refused)
         message = await attempts.kept_answer()
         if message is not None:
             return message

@@ -3,19 +3,58 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from ..backends.base import BackendError
+from ..backends.base import Backend, BackendError
+from ..backends.told import one_line, words_of
 from ..configs.errors import ConfigError
 from ..configs.words import FailureKind, Risk
 from ..routing.decision import Decision
+from .context import StepContext
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
-__all__ = ["AllFailed", "Failure", "NoCandidate"]
+__all__ = ["AllFailed", "Failure", "NoCandidate", "failure_of"]
+
+
+def failure_of(backend: Backend, error: Exception) -> BackendError:
+    """Sort what a client raised into the kinds of failure; what the backend does not know is `FailureKind.UNKNOWN`.
+
+    Args:
+        backend: Whose client it was.
+        error: What it raised; of a group the first counts.
+    """
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, BackendError):
+        return error
+    failure = backend.failure(error) or BackendError(FailureKind.UNKNOWN, one_line(words_of(error)))
+    failure.__cause__ = error
+    return failure
+
+
+_PASSES: Final = "try again in a while or allow more models"
+_NEXT: Final[Mapping[FailureKind, str]] = MappingProxyType(
+    {
+        FailureKind.AUTH: "check the provider's key",
+        FailureKind.BAD_REQUEST: "change what the reasons name",
+        FailureKind.CONNECTION: _PASSES,
+        FailureKind.CONTENT_FILTER: "put it in other words",
+        FailureKind.CONTEXT_LENGTH: "shorten the input or allow a model with a larger context",
+        FailureKind.OVERLOADED: _PASSES,
+        FailureKind.QUOTA: "pay for more or raise the account's limit",
+        FailureKind.RATE_LIMIT: _PASSES,
+        FailureKind.REFUSAL: "put it in other words",
+        FailureKind.TIMEOUT: _PASSES,
+        FailureKind.TRUNCATED: "allow a longer answer",
+        FailureKind.UNAVAILABLE: "allow other models",
+    }
+)
+"""What somebody can do about a failure; nothing where only the reasons tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +78,13 @@ class NoCandidate(ConfigError):
         decision: Why each model fell.
     """
 
-    def __init__(self, decision: Decision, agent: str) -> None:
+    def __init__(self, decision: Decision, step: StepContext) -> None:
         raised = ", ".join(hit.id for hit in decision.rules if hit.id.startswith("evidence."))
         above = f"tier {decision.tier} or above{f' for {raised}' if raised else ''}"
-        step = f"{agent or 'this step'} (risk {decision.risk}, {above})"
-        super().__init__(f"no model can run {step}: {_cure(decision)}")
+        again = f"; then go on with: pointsman resume {step.run.id}" if step.can_go_on else ""
+        super().__init__(
+            f"no model can run {step.agent or 'this step'} (risk {decision.risk}, {above}): {_cure(decision)}{again}"
+        )
         self.decision = decision
 
 
@@ -66,23 +107,31 @@ class AllFailed(BackendError):
     Args:
         failures: Those that were asked, in order.
         skipped: Those that were not, each with its reason: not well, out of headroom, cannot take the conversation.
-        agent: Whose step it was.
         risk: Of the step.
         setup: Seconds it took to load SDKs and build clients, which no deadline counts.
+        step: The step it ended, which knows its run.
     """
 
     def __init__(
         self,
         failures: Sequence[Failure],
         skipped: Sequence[tuple[str, str]],
-        agent: str,
         risk: Risk,
         setup: float = 0.0,
+        step: StepContext | None = None,
     ) -> None:
+        step = step or StepContext()
         said = [f"{f.model}: {f.kind} ({f.detail})" for f in failures]
         said += [f"{model}: not asked ({reason})" for model, reason in skipped]
         kind = failures[-1].kind if failures else FailureKind.UNAVAILABLE
-        super().__init__(kind, f"no model answered {agent or 'this step'}: {'; '.join(said)}")
+        then = _NEXT.get(kind, "")
+        if step.run.id:
+            # Only what is a step of a run can be gone on with.
+            again = f"go on with: pointsman resume {step.run.id}" if step.can_go_on else f"this was run {step.run.id}"
+            then = f"{then}, {again}" if then else again
+        told = "; ".join((*said, then) if then else said)
+        super().__init__(kind, f"no model answered {step.agent or 'this step'}: {told}")
+        self.run = step.run.id
         self.failures = tuple(failures)
         self.skipped = tuple(skipped)
         self.risk = risk

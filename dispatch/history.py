@@ -48,6 +48,7 @@ _CACHED: Final = "cached"
 _MOST_TASKS: Final = 512
 _MOST_MODELS: Final = 128
 _FRESH_SECONDS: Final = 1.0
+_FRESH_CALLS: Final = 8
 _NOTHING: Final[Mapping[str, Experience]] = MappingProxyType({})
 
 
@@ -91,16 +92,18 @@ class History:
                     del seen.tallies[min(seen.tallies, key=lambda name: seen.tallies[name].at)]
                 tally = seen.tallies[row.model] = _Tally(row.at)
             tally.add(row, self._half_life)
+            seen.news += 1
 
     def of(self, task: str) -> Mapping[str, Experience]:
-        """Model -> how it has done at a task; at most a second old."""
+        """Model -> how it has done at a task; at most a second and seven calls old."""
         seen = self._tasks.get(task)
         if seen is None:
             return _NOTHING
         now = self._clock()
         # Back as well as forth: a clock that was set back would else leave the view as it is.
-        if not 0 <= now - seen.read < _FRESH_SECONDS:
+        if seen.news >= _FRESH_CALLS or not 0 <= now - seen.read < _FRESH_SECONDS:
             with self._lock:
+                seen.news = 0
                 read = {model: tally.read(now, self._half_life) for model, tally in seen.tallies.items()}
             seen.view, seen.read = MappingProxyType(read), now
         return seen.view
@@ -118,10 +121,11 @@ class History:
 class _Task:
     """The models that were asked for one task, and what was last read of them."""
 
-    __slots__ = ("read", "tallies", "view")
+    __slots__ = ("news", "read", "tallies", "view")
 
     def __init__(self) -> None:
         self.tallies: dict[str, _Tally] = {}
+        self.news = 0
         self.view: Mapping[str, Experience] = _NOTHING
         self.read = float("-inf")
 

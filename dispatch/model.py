@@ -12,22 +12,32 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..configs.errors import ConfigError
+from ..configs.layers import suggest
 from ..configs.words import Effect, StepKind, Tier
 from ..routing.messages import estimate_tokens
 from ..tools.base import effect_of, only_reads
 from . import portal
 from .ask import Ask
+from .blocks import with_types
 from .defaults import default_dispatcher
 from .dispatcher import Dispatcher
+from .naming import tool_names
+from .options import call_options, choice_of, known_options
+from .typed import bindable, is_class
 
 __all__ = ["RoutedChatModel"]
 
 _OUTPUT_MARK = "ls_structured_output_format"
+_OWN = frozenset({"answer", "effects", "model", "only_reads", "output", "tool_choice", "tools", _OUTPUT_MARK})
+"""What is bound beside call options."""
+_LANGCHAIN = frozenset({"max_retries", "streaming", "timeout"})
+"""Arguments that every LangChain chat model takes: a time-out is the deadline, the rest is the policy's to say."""
 
 
 class RoutedChatModel(BaseChatModel):
@@ -45,12 +55,18 @@ class RoutedChatModel(BaseChatModel):
         max_output: Tokens of output to leave room for.
         latency: How badly somebody waits. ``batch`` work goes to the cheapest of its tier, ``critical`` work to the
             fastest, and a second model is asked when that one is slow.
-        deadline: Seconds an answer may take, retries included.
+        deadline: Seconds an answer may take, retries included; LangChain's ``timeout`` says the same.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises; ``retract`` lets the next
             candidate answer anew, after a chunk that withdraws what was said. Chunks added with ``+`` heed it; whoever
             shows them one by one must look for `pointsman.dispatch.retraction.retracts`.
         examples: Field of a structured answer -> CSV (``text,label``) of labelled examples.
+        answer: Pydantic class that judges a typed answer where only its schema is bound as a tool;
+            ``with_structured_output`` needs no such word.
+        options: Call options for every call, by the names of `CallOptions`; any of them can be an argument of its own.
         dispatcher: The configuration to run under; the working directory's project when absent.
+
+    Raises:
+        ConfigError: An argument or option is unknown, or has no such value.
     """
 
     task: str = "chat"
@@ -63,9 +79,30 @@ class RoutedChatModel(BaseChatModel):
     deadline: float | None = Field(default=None, gt=0)
     on_cut: Literal["report", "retract"] = "report"
     examples: Mapping[str, str] = Field(default_factory=dict)
+    answer: type[BaseModel] | None = Field(default=None, exclude=True, repr=False)
+    options: Mapping[str, Any] = Field(default_factory=dict)
     dispatcher: Dispatcher | None = Field(default=None, exclude=True, repr=False)
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known(cls, given: Any) -> Any:
+        """Take call options among the arguments for what they are, and refuse what nobody knows."""
+        if not isinstance(given, Mapping):
+            return given
+        known = {name for field, info in cls.model_fields.items() for name in (field, info.alias) if name}
+        rest = {name: value for name, value in given.items() if name in known}
+        options = {name: value for name, value in given.items() if name not in known and name not in _LANGCHAIN}
+        if (deadline := given.get("timeout")) is not None:
+            rest.setdefault("deadline", deadline)
+        if "model" in options:
+            raise ConfigError("unknown argument 'model': give prefer=, as provider/name")
+        for name in options:
+            if name not in known_options() and (meant := suggest(name, known)):
+                raise ConfigError(f"unknown argument {name!r}{meant}")
+        options = call_options({**(given.get("options") or {}), **options})
+        return {**rest, "options": options} if options else rest
 
     @property
     def _llm_type(self) -> str:
@@ -96,41 +133,65 @@ class RoutedChatModel(BaseChatModel):
         """
         is_output = _OUTPUT_MARK in kwargs
         effects = [None if is_output else effect_of(tool) for tool in tools]
-        described = [convert_to_openai_tool(tool) for tool in tools]
-        outputs = [tool["function"]["name"] for tool, effect in zip(described, effects, strict=True) if effect is None]
-        return self.bind(
-            tools=described,
+        shown = bindable(tools, strict=bool(kwargs.get("strict")), answer=self.answer)
+        outputs = [tool["function"]["name"] for tool, effect in zip(shown, effects, strict=True) if effect is None]
+        choice_of(tool_choice, tool_names(shown))
+        bound: Runnable[Any, AIMessage] = self.bind(
+            tools=shown,
             tool_choice=tool_choice,
             effects=[effect.value for effect in effects if effect is not None],
             only_reads=only_reads(tools),
             output=outputs[0] if outputs else None,
+            answer=next((tool for tool in tools if is_output and is_class(tool)), None),
             **kwargs,
         )
+        return bound
 
     def get_num_tokens(self, text: str) -> int:
         """Estimate how many tokens a text is, rounded up; whose tokenizer it will meet, only a call decides."""
         return super().get_num_tokens(text) if self.custom_get_token_ids else math.ceil(estimate_tokens(text))
 
-    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Ask:
-        options.pop(_OUTPUT_MARK, None)
+    def bind(self, **kwargs: Any) -> Any:
+        """Bind call options, checked here and not at the call.
+
+        Raises:
+            ConfigError: An option is unknown, or has no such value.
+        """
+        call_options({name: value for name, value in kwargs.items() if name not in _OWN})
+        return super().bind(**kwargs)
+
+    def _convert_input(self, model_input: Any) -> PromptValue:
+        """Read the input, pictures without a MIME type too, which LangChain's layer above would refuse."""
+        prompt = super()._convert_input(model_input)
+        messages = prompt.to_messages()
+        made = [(message, with_types(message.content)) for message in messages]
+        if all(content is message.content for message, content in made):
+            return prompt
+        return ChatPromptValue(messages=[message.model_copy(update={"content": content}) for message, content in made])
+
+    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, given: dict[str, Any]) -> Ask:
+        asked = {"stop": stop, **{name: value for name, value in given.items() if name not in _OWN}}
+        options = {**self.options, **call_options(asked)}
+        limit, ends = options.pop("max_tokens", None), options.pop("stop", None)
         return Ask(
             messages=messages,
             task=self.task,
             kind=self.kind,
             tier=self.tier,
-            prefer=options.pop("model", None) or self.prefer,
+            prefer=given.get("model") or self.prefer,
             reversible=self.reversible,
-            max_output=self.max_output,
+            max_output=limit or self.max_output,
             latency=self.latency,
             deadline=self.deadline,
             on_cut=self.on_cut,
             examples=self.examples,
-            tools=tuple(options.pop("tools", None) or ()),
-            effects=tuple(Effect(effect) for effect in options.pop("effects", ())),
-            only_reads=options.pop("only_reads", False),
-            tool_choice=options.pop("tool_choice", None),
-            output=options.pop("output", None),
-            stop=tuple(stop) if stop else None,
+            tools=tuple(given.get("tools") or ()),
+            effects=tuple(Effect(effect) for effect in given.get("effects", ())),
+            only_reads=given.get("only_reads", False),
+            tool_choice=given.get("tool_choice"),
+            output=given.get("output"),
+            answer=given.get("answer") or self.answer,
+            stop=tuple(ends) if ends else None,
             options=options,
         )
 

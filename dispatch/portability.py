@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..configs.catalogue import ModelCard
-from .blocks import Block, CannotCarry, Carrier, kind_of
+from .blocks import Block, CannotCarry, Carrier, cleaned, kind_of, text_of
 from .dialects import Dialect, dialect_of
+from .naming import wire_name
 from .pairing import Call, Turn, fresh_id, turns_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ _OPENING: Final = "(The beginning of this conversation is not shown.)"
 # A date, a version of three digits, "latest" or "preview" after the name: the same model at another time.
 _DATED: Final = re.compile(r"[-@:](?:\d{4}-\d{2}-\d{2}|\d{8}|\d{3}|latest|preview(?:[-@:][\w.-]*)?)$")
 _ORIGIN: Final = ("model_name", "model_provider", "pointsman")
+_THOUGHT: Final = ("reasoning_content", "reasoning_details")
+_CLOSING: Final = "(It is your turn.)"
 _SERVER_IDS: Final = ("msg_", "resp_")
 
 
@@ -79,6 +82,9 @@ class _Conversation:
             carried = _system_first(carried)
         if self._dialect.user_first:
             carried = _user_first(carried)
+        if self._dialect.user_last:
+            carried = _user_last(carried)
+        carried = [_on_the_wire(message) for message in carried]
         return _merged(carried, self._carrier) if self._dialect.alternating else carried
 
     def _turn(self, turn: Turn) -> list[BaseMessage]:
@@ -102,8 +108,8 @@ class _Conversation:
         renamed = any(name != call.call["id"] for name, call in zip(names, turn.calls, strict=True))
         message, media = self._said(turn, names, rebuild=turn.repaired or renamed, own=own)
         if not turn.calls:
-            # Nothing but thoughts that are no one else's: no turn at all.
-            spoken = [message] if message.content else []
+            # Nothing, or nothing but thoughts that are no one else's: no turn at all.
+            spoken = [] if _says_nothing(message, own=own) else [message]
             return [*spoken, *_shown(media, "made by the assistant")]
         results: list[BaseMessage] = []
         shown: list[BaseMessage] = []
@@ -136,7 +142,8 @@ class _Conversation:
 
         message = turn.message
         if isinstance(message, AIMessage) and not rebuild and (own or _is_plain(message)):
-            return self._changed(message, {}), []
+            content = cleaned(message.content)
+            return self._changed(message, {} if content is message.content else {"content": content}), []
         text, media = ("", []) if message is None else self._carrier.said(message.content)
         if message is not None:
             text = text or str(message.additional_kwargs.get("refusal") or "")
@@ -146,6 +153,7 @@ class _Conversation:
         made = AIMessage(content=text, tool_calls=calls, name=None if message is None else message.name)
         if message is not None and own:
             made.response_metadata = _origin(message)
+            made.additional_kwargs = {key: value for key, value in message.additional_kwargs.items() if key in _THOUGHT}
         return self._changed(made, {}), media
 
     def _changed(self, message: _Message, changes: dict[str, Any]) -> _Message:
@@ -164,6 +172,37 @@ class _Conversation:
         if content is result.content and name == result.tool_call_id:
             return result, []
         return result.model_copy(update={"content": content, "tool_call_id": name}), moved
+
+
+def _says_nothing(message: BaseMessage, *, own: bool) -> bool:
+    """Whether an answer without calls is blank; what only its maker can read counts for its maker."""
+    if isinstance(message.content, str):
+        return not message.content.strip()
+    spoken = (block for block in message.content if isinstance(block, dict))
+    return all(kind_of(block) == "text" and not (text_of(block) or "").strip() for block in spoken) or (
+        not own and not message.content
+    )
+
+
+def _on_the_wire(message: BaseMessage) -> BaseMessage:
+    """A message whose calls and results go by names, and hold arguments, that every vendor takes."""
+    if message.type == "tool":
+        name = message.name and wire_name(message.name)
+        return message if name == message.name else message.model_copy(update={"name": name})
+    calls = getattr(message, "tool_calls", None)
+    if not calls:
+        return message
+    made = [{**call, "name": wire_name(call["name"]), "args": cleaned(call["args"])} for call in calls]
+    same = all(n["name"] == o["name"] and n["args"] is o["args"] for n, o in zip(made, calls, strict=True))
+    return message if same else message.model_copy(update={"tool_calls": made})
+
+
+def _user_last(messages: list[BaseMessage]) -> list[BaseMessage]:
+    from langchain_core.messages import HumanMessage
+
+    if messages and messages[-1].type in ("ai", "AIMessageChunk"):
+        return [*messages, HumanMessage(_CLOSING)]
+    return messages
 
 
 def _family(name: object) -> str:

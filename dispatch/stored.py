@@ -32,6 +32,8 @@ def ask_text(ask: Ask) -> str:
 
     record: dict[str, Any] = {field.name: getattr(ask, field.name) for field in fields(ask)}
     record["messages"] = messages_to_dict(list(ask.messages))
+    # A class cannot be written down: its schema, which is among the tools, judges in its place.
+    record["answer"] = None
     record["examples"], record["options"] = dict(ask.examples), dict(ask.options)
     try:
         return json.dumps(record)

@@ -6,9 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ..backends.bounds import HEARD
 from ..configs.schema import Limits
 from .call import ModelCall
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
 __all__ = ["Streamed", "as_chunk", "bounded", "closing_chunk"]
+
+_MANY: Final = 1024
+"""Chunks kept apart before they are merged: each takes kilobytes, and a stream can have hundreds of thousands."""
 
 
 class Streamed:
@@ -42,15 +47,20 @@ class Streamed:
     @property
     def whole(self) -> AIMessageChunk | None:
         """Everything as one chunk, None when nothing was said; merged at once, since each merge copies all."""
+        self._merged()
+        return self._said[0] if self._said else None
+
+    def _merged(self) -> None:
         if len(self._said) > 1:
             first, *rest = self._said
             self._said = [first + rest]
-        return self._said[0] if self._said else None
 
     async def open(self) -> None:
         """Read up to the first words."""
         async for chunk in self._chunks:
             self._said.append(chunk)
+            if len(self._said) > _MANY:
+                self._merged()
             if self.call.first_token is not None:
                 # With what came before it, which tells more than words.
                 self.held.append(self.whole or chunk)
@@ -61,6 +71,9 @@ class Streamed:
         async for chunk in self._chunks:
             self._said.append(chunk)
             self.held.append(chunk)
+            if len(self._said) > _MANY:
+                self._merged()
+                self.held = list(self._said) if self._hold_all else self.held
             if not self._hold_all and len(self.held) > 1:
                 self.handed = True
                 yield self.held.pop(0)
@@ -87,7 +100,9 @@ class Streamed:
 async def bounded(
     chunks: AsyncGenerator[AIMessageChunk], deadline: float, limits: Limits
 ) -> AsyncGenerator[AIMessageChunk]:
-    """Give the same chunks, each waited for no longer than it may take; time the consumer takes is its own.
+    """Give the same chunks, each waited for no longer than it may take.
+
+    Bytes that make no chunk are a sign of life: the wait for the next begins again.
 
     Args:
         chunks: The stream, which is closed at the end.
@@ -107,6 +122,7 @@ async def bounded(
                         chunk = await anext(chunks)
                     except StopAsyncIteration:
                         return
+                watch.check()
                 if chunk.content or chunk.tool_call_chunks:
                     patience = limits.stall
                 yield chunk
@@ -125,6 +141,8 @@ class _Watch:
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._until = deadline
+        self._patience = 0.0
+        self._token: Token[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
@@ -136,10 +154,25 @@ class _Watch:
         Args:
             patience: Seconds it may take.
         """
-        self._until = min(self._deadline, self._loop.time() + patience)
+        self._patience = patience
+        self.heard()
         return self
 
+    def heard(self) -> None:
+        """Bytes have come: the wait begins again."""
+        self._until = min(self._deadline, self._loop.time() + self._patience)
+
+    def check(self) -> None:
+        """Refuse what comes too late: what is there already is never waited for, so no timer strikes.
+
+        Raises:
+            TimeoutError: The deadline is over.
+        """
+        if self._loop.time() >= self._deadline:
+            raise TimeoutError
+
     def __enter__(self) -> None:
+        self._token = HEARD.set(self.heard)
         self._task = asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         if self._timer is not None and self._timer.when() > self._until:
@@ -151,6 +184,8 @@ class _Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
+        if self._token is not None:
+            HEARD.reset(self._token)
         if self._struck and task is not None:
             self._struck = False
             if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):

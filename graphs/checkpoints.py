@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import aiosqlite
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-__all__ = ["checkpoints"]
+__all__ = ["checkpoints", "last_state"]
 
 _BUSY_SECONDS: Final = 30.0
 _PAUSE_SECONDS: Final = 2.0
@@ -135,6 +135,18 @@ async def checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIte
 
     async with _connection(state / "checkpoints.db") as connection:
         yield AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=list(types)))
+
+
+async def last_state(state: Path, run: str) -> dict[str, Any]:
+    """What the graph of a run had in its state when it last ended a step; empty where it never did.
+
+    Args:
+        state: The project's state folder.
+        run: Id of the run.
+    """
+    async with checkpoints(state, ()) as saver:
+        found = await saver.aget_tuple({"configurable": {"thread_id": run}})
+    return {} if found is None else dict(found.checkpoint["channel_values"])
 
 
 @asynccontextmanager

@@ -246,14 +246,14 @@ class _Supervisor:
             return self._handed_over(record)
         if record.status is not Status.DONE:
             return record
-        # Of a step that acted each call was judged before it was made; afterwards a doubt could undo nothing.
-        if needs_check(record.risk) and not record.acted:
-            step = next(step for step in state["plan"] if step["id"] == record.id)
+        step = next(step for step in state["plan"] if step["id"] == record.id)
+        if needs_check(record.risk) and (not record.acted or self._relied_upon(state["plan"], step)):
             given = [StepRecord.restored(done) for done in state.get("done", []) if done["id"] in step["needs"]]
             asked = "\n\n".join([_asked(state["task"], step), render_evidence(as_evidence(one) for one in given)])
             said = await self._verifier.result(asked.strip(), record)
             if said.ok is False:
-                if tried["attempt"] < self._retries and _above(Tier(record.tier)):
+                # What a step did would be done again with it.
+                if not record.acted and tried["attempt"] < self._retries and _above(Tier(record.tier)):
                     return _Doubt(**tried, reason=said.reason)
                 return self._handed_over(replace(record, doubt=said.reason))
             if said.ok is None:
@@ -261,6 +261,10 @@ class _Supervisor:
                 record = replace(record, unverified=reason).noted(f"not verified: {reason}")
         await self._remember(state["plan"], record)
         return record
+
+    def _relied_upon(self, plan: Sequence[Mapping[str, Any]], step: Mapping[str, Any]) -> bool:
+        """Whether what a step says counts beside what it did, of which each call was judged before it was made."""
+        return dependents(plan, step["id"]) > 0 or self._agents[step["agent"]].kind is StepKind.DECIDE
 
     def _handed_over(self, record: StepRecord) -> StepRecord:
         hand_over(
@@ -286,26 +290,18 @@ class _Supervisor:
         return {"done": [record.plain() for record in records], "notes": notes}
 
     async def aggregate(self, state: SupervisorState) -> dict[str, Any]:
-        """Give the last step's output, put several last steps' outputs together, or say what is missing."""
+        """Give the last step's output, those of several last steps side by side, or say what is missing."""
         records = [StepRecord.restored(record) for record in state["done"]]
         if any(record.status is not Status.DONE for record in records):
             return {"output": incomplete(state["plan"], records)}
         last = last_of(state["plan"], records)
         if len(last) == 1:
             return {"output": last[0].output}
-        parts = {record.id: record.output for record in last}
-        if not all(isinstance(part, str) for part in parts.values()):
-            return {"output": parts}
-        model = RoutedChatModel(task="summarise", kind=StepKind.TRANSFORM, dispatcher=self._runtime.dispatcher)
-        evidence = render_evidence(as_evidence(record) for record in last)
-        asked = f"Put these results together into one answer to: {literal(state['task'])}\n\n{evidence}"
-        try:
-            with entered(agent="supervisor", step="aggregate"):
-                answer = await model.ainvoke([HumanMessage(asked)])
-        except (NoCandidate, AllFailed) as error:
-            note = f"the results stand side by side, for no model could join them ({error})"
-            return {"output": parts, "notes": [note]}
-        return {"output": str(answer.text)}
+        texts = [record.output for record in last]
+        if all(isinstance(text, str) for text in texts):
+            # In their own words: whoever would put them together could leave something out.
+            return {"output": "\n\n".join(texts)}
+        return {"output": {record.id: record.output for record in last}}
 
     async def _recalled(self, order: _Work, known: set[str]) -> list[Evidence]:
         """What other agents of this run wrote that bears on this step and was not handed to it."""

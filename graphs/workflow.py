@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
 from ..agents.agent import Agent
+from ..agents.answers import answers_by_id, in_words, pending_of
 from ..agents.errors import CutOff, RunTimeout, StepLimit
+from ..agents.owner import owned
 from ..agents.result import Pending, RunResult, Status, StepRecord
-from ..agents.runs import Bounds, Run, check_task, run_scope, taken_up, tick_off
+from ..agents.runs import Bounds, Run, Taken, ask_person, check_task, note_answers, run_scope, taken_up, tick_off
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch import portal
@@ -27,14 +29,15 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import Command, Interrupt
 
 __all__ = ["Workflow"]
 
 _DURABILITY: Literal["sync"] = "sync"
 """A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
 
-Answers = Mapping[str, Mapping[str, Any]]
-"""Pending act's id -> ``{"decision": "approve" | "reject" | "edit", "digest": …, …}``."""
+Answers = Mapping[str, Any] | str | bool
+"""Id of what waits -> answer, or the answer itself where one thing waits, as `pointsman.agents.answers` has them."""
 
 
 class Workflow:
@@ -148,7 +151,11 @@ class Workflow:
 
         Args:
             run: Its id.
-            answers: Answers to what it waits for; None after a crash.
+            answers: Answers to what it waits for; None after a crash. Each is a decision of LangChain's
+                human-in-the-loop protocol, ``{"type": "approve"}``, ``{"type": "reject", "message": …}``,
+                ``{"type": "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read,
+                ``{"type": "respond", "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``,
+                ``"reject"``, True or False.
             max_cost: USD the run may spend, what it has spent already included.
             max_steps: Supersteps this part may take.
             timeout: Seconds this part may take.
@@ -162,15 +169,45 @@ class Workflow:
             The outcome of the whole run: its cost, calls and steps are those of all its parts.
 
         Raises:
-            ConfigError: There is no such run.
+            ConfigError: There is no such run, or an answer is not understood; nothing was done then.
+            RunOwned: Somebody works on it right now.
             BackendError: As `arun`.
             CutOff: As `arun`.
         """
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
+        home = runtime or Runtime.default()
+        with owned(home.settings.state, run):
+            taken = await asyncio.to_thread(taken_up, home, run)
+            work = None if answers is None or answers == {} else await self._answered(run, answers, home)
+            return await self._drive(work, taken, bounds, home, emit)
+
+    def pending(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
+        """What a run waits for; arguments as `apending`."""
+        return portal.run(self.apending(run, runtime))
+
+    async def apending(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
+        """What a run waits for, without taking it up.
+
+        Args:
+            run: Its id.
+            runtime: The runtime it ran on.
+        """
+        return tuple(map(pending_of, await self._stops(run, runtime or Runtime.default())))
+
+    async def _stops(self, run: str, runtime: Runtime) -> list[Interrupt]:
+        async with self._compiled(runtime) as graph:
+            snapshot = await graph.aget_state(_thread(run))
+        return [stop for task in snapshot.tasks for stop in task.interrupts]
+
+    async def _answered(self, run: str, given: Answers, runtime: Runtime) -> Command[Any]:
+        """What to go on with after a person has answered, once the ledger has it."""
         from langgraph.types import Command
 
-        work: Any = Command(resume={key: dict(answer) for key, answer in answers.items()}) if answers else None
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
-        return await self._drive(work, run, bounds, runtime or Runtime.default(), emit)
+        stops = await self._stops(run, runtime)
+        answers = answers_by_id(given, [(stop.id, stop.value) for stop in stops])
+        acts = [pending_of(stop) for stop in stops if stop.id in answers]
+        await asyncio.to_thread(note_answers, runtime, run, [(act, in_words(act, answers[act.id])) for act in acts])
+        return Command(resume=answers)
 
     def stream(self, task: str, **bounds: Any) -> Iterator[Event]:
         """Run and iterate the events; arguments as `arun`."""
@@ -205,25 +242,31 @@ class Workflow:
             with suppress(asyncio.CancelledError):
                 await work
 
+    @asynccontextmanager
+    async def _compiled(self, runtime: Runtime) -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
+        async with checkpoints(runtime.settings.state, self._types()) as saver:
+            store = runtime.store if self._graph else None
+            yield self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
+
     async def _drive(
-        self, work: Any, resumed: str | None, bounds: Bounds, runtime: Runtime, emit: Emit | None
+        self,
+        work: Any,
+        taken: Taken | None,
+        bounds: Bounds,
+        runtime: Runtime,
+        emit: Emit | None,
     ) -> RunResult:
         def observe(row: CallRow) -> None:
             if emit is not None:
                 emit(Called(row))
 
-        taken = await asyncio.to_thread(taken_up, runtime, resumed) if resumed else None
         with run_scope(runtime, self.name, taken=taken, bounds=bounds, observe=observe) as books:
-            async with checkpoints(runtime.settings.state, self._types()) as saver:
-                store = runtime.store if self._graph else None
-                graph = self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
-                config: RunnableConfig = {
-                    "configurable": {"thread_id": books.id},
-                    # LangGraph counts the input as a superstep of its own.
-                    "recursion_limit": (books.row.max_steps or 0) + 1,
-                }
-                if resumed and (await graph.aget_state(config)).created_at is None:
-                    raise ConfigError(f"there is no run {resumed!r} to resume; pointsman runs lists them")
+            async with self._compiled(runtime) as graph:
+                config = _thread(books.id)
+                # LangGraph counts the input as a superstep of its own.
+                config["recursion_limit"] = (books.row.max_steps or 0) + 1
+                if taken and (await graph.aget_state(config)).created_at is None:
+                    raise ConfigError(f"run {books.id} has nothing to be taken up: it ended before its first step")
                 try:
                     await _bounded(graph, work, config, books, emit)
                 except CutOff as error:
@@ -233,6 +276,8 @@ class Workflow:
                 result = await self._outcome(graph, config, books)
             if taken:
                 await asyncio.to_thread(tick_off, runtime, books.id)
+            if taken or result.pending:
+                await asyncio.to_thread(ask_person, runtime, books.id, result.pending)
             return result
 
     async def _outcome(
@@ -245,7 +290,7 @@ class Workflow:
         """What the checkpoint tells of a run, which ended so where no status is given."""
         snapshot = await graph.aget_state(config)
         state = snapshot.values
-        pending = [_pending(stop) for task in snapshot.tasks for stop in task.interrupts]
+        pending = [pending_of(stop) for task in snapshot.tasks for stop in task.interrupts]
         steps = tuple(self._record(dump) for dump in state.get("done", []))
         return await books.result(
             self._typed(state.get("output"), steps),
@@ -312,16 +357,8 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
                 emit(Stepped(StepRecord.restored(dump)))
 
 
-def _pending(stop: Any) -> Pending:
-    asked = cast("Mapping[str, Any]", stop.value)
-    return Pending(
-        id=stop.id,
-        tool=asked["tool"],
-        arguments=asked["arguments"],
-        risk=asked["risk"],
-        reason=asked["reason"],
-        digest=asked["digest"],
-    )
+def _thread(run: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": run}}
 
 
 def _plain(output: Any) -> Any:

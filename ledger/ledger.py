@@ -138,13 +138,16 @@ class Ledger:
         """The run of this id, or None."""
         return next(iter(self._rows(RUNS, "WHERE id = ?", (run,))), None)
 
-    def runs(self, limit: int | None = None) -> tuple[RunRow, ...]:
+    def runs(self, limit: int | None = None, status: str | None = None) -> tuple[RunRow, ...]:
         """The runs, the newest first.
 
         Args:
             limit: Most to return.
+            status: Only those of this status.
         """
-        return self._rows(RUNS, "ORDER BY started DESC, id LIMIT ?", (-1 if limit is None else limit,))
+        where, values = ("", ()) if status is None else ("WHERE status = ? ", (status,))
+        most = -1 if limit is None else limit
+        return self._rows(RUNS, f"{where}ORDER BY started DESC, id LIMIT ?", (*values, most))
 
     def calls(self, run: str | None = None, limit: int | None = None, *, inner: bool = False) -> tuple[CallRow, ...]:
         """The calls in the order they were recorded.
@@ -181,14 +184,16 @@ class Ledger:
         """The decision of this id, or None."""
         return next(iter(self._rows(DECISIONS, "WHERE id = ?", (decision,))), None)
 
-    def handoffs(self, open_only: bool = False) -> tuple[HandoffRow, ...]:
+    def handoffs(self, open_only: bool = False, run: str | None = None) -> tuple[HandoffRow, ...]:
         """What was handed to a person, the oldest first.
 
         Args:
             open_only: Only what is not done.
+            run: Only those of this run.
         """
-        latest = "WHERE seq IN (SELECT max(seq) FROM handoffs GROUP BY id)"
-        return self._rows(HANDOFFS, f"{latest}{' AND done = 0' if open_only else ''} ORDER BY at, seq")
+        where, values = ("", ()) if run is None else ("WHERE run = ? ", (run,))
+        latest = f"WHERE seq IN (SELECT max(seq) FROM handoffs {where}GROUP BY id)"  # noqa: S608 - our own words
+        return self._rows(HANDOFFS, f"{latest}{' AND done = 0' if open_only else ''} ORDER BY at, seq", values)
 
     def finish_handoff(self, handoff: str) -> HandoffRow:
         """Tick off what a person has done; doing it twice is no fault.

@@ -109,11 +109,20 @@ def _names(policy: Policy) -> Iterator[Problem]:
 
 def _tiers(policy: Policy, circumstances: Circumstances) -> Iterator[Problem]:
     """The lowest tiers from which upwards, where a fallback goes, one provider or nothing is left."""
-    usable = [entry for entry in policy.cards if _usable(entry, policy, circumstances)]
-    alone = False
+    open_ = [entry for entry in policy.cards if _open(entry, policy, circumstances)]
+    usable = [entry for entry in open_ if entry.card.tasks is None]
+    alone = limited = False
     for tier in Tier:
         providers = {entry.provider for entry in usable if entry.rank >= tier.rank}
         subject = f"tier {tier.value}"
+        special = [entry for entry in open_ if entry.rank >= tier.rank]
+        if not providers and special:
+            if not limited:
+                limited = True
+                names = ", ".join(entry.id for entry in special)
+                tasks = ", ".join(sorted({task for entry in special for task in entry.card.tasks or ()}))
+                yield Problem(subject, f"only {names} of this tier or above can be used, and for some tasks: {tasks}")
+            continue
         if not providers:
             yield Problem(subject, f"no model of this tier or above can be used{_demand(tier, policy)}")
             return
@@ -148,13 +157,12 @@ def _demand(tier: Tier, policy: Policy) -> str:
     return f", and risk {risks[0]} demands one" if risks else ""
 
 
-def _usable(entry: CompiledCard, policy: Policy, circumstances: Circumstances) -> bool:
-    """Whether a model can stand in for another: it serves any task, and nothing rules it out for every step."""
+def _open(entry: CompiledCard, policy: Policy, circumstances: Circumstances) -> bool:
+    """Whether nothing rules a model out for every step; one that serves some tasks alone cannot stand in for others."""
     approved, allowed = policy.routing.approved, policy.routing.limits.tiers
     names = {entry.id, entry.provider}
     return (
-        entry.card.tasks is None
-        and (approved is None or not names.isdisjoint(approved))
+        (approved is None or not names.isdisjoint(approved))
         and (allowed is None or entry.card.tier in allowed)
         and names.isdisjoint(circumstances.unavailable)
     )

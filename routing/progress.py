@@ -16,8 +16,9 @@ _IN_A_ROW: Final = 2
 _MOST_JSON: Final = 20_000
 # How a result begins that is an error, where its message does not declare it.
 _FAILED: Final = re.compile(
-    r"\s*(?:error\b|ERROR\b|[\w.]*(?:Error|Exception)\b|fatal:|panic:|Traceback \(most recent call last\)"
-    r"|<returncode>[1-9]|(?:[Cc]ommand )?[Ee]xit(?:ed)?(?: with)?(?: code| status) [1-9])"
+    r"\s*(?:(?:[Ee]rror|ERROR)(?:\s*(?:[:!(\[\d]|$)|\s(?:executing|invoking|running|calling|in|while)\b)"
+    r"|[\w.]+(?:Error|Exception)\b|fatal:|panic:|Traceback \(most recent call last\)"
+    r"|<returncode>[1-9]|(?:[Cc]ommand )?[Ee]xit(?:ed)?(?: with)?(?: code| status):? [1-9])"
 )
 _ASSISTANT: Final = frozenset({"assistant", "ai", "model"})
 _TOOL: Final = frozenset({"tool", "function"})
@@ -153,4 +154,7 @@ def _says_failed(text: str) -> bool:
         told = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    return bool(told.get("error")) or told.get("isError") is True or told.get("status") == "error"
+    error = told.get("error")
+    return (
+        bool(isinstance(error, str | Mapping) and error) or told.get("isError") is True or told.get("status") == "error"
+    )

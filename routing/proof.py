@@ -2,8 +2,8 @@
 
 Words of a prompt and the shape of a transcript predict the tier of a step no better than its length or the commonest
 tier of its workload, where that was measured on rows never seen. So a scorer judges only the tasks for which it was
-measured beside both and the interval of its gain over each lies above zero. The proof is a file beside the router; it
-holds for that very router and for the rules under which it was measured.
+measured beside both, and beside one tier for all, and the interval of its gain over each lies above zero. The proof is
+a file beside the router; it holds for that very router and for the rules under which it was measured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["FEWEST", "Gain", "Proof", "Proven", "TaskProof", "fingerprint", "inp
 FEWEST: Final = 20
 """The least instances whose interval means anything: below it a bootstrap draws the same few again and again."""
 
-_FORMAT: Final = "pointsman-proof/1"
+_FORMAT: Final = "pointsman-proof/2"
 _EVAL: Final = "run 'pointsman router eval' on rows of your own"
 
 
@@ -50,11 +50,13 @@ class TaskProof:
         instances: Trajectories or prompts; the interval is over these.
         over_majority: Gain over the commonest tier of the workload.
         over_length: Gain over plain length.
+        over_fixed: Gain over one tier for all, the highest or the best of the other rows, whichever is harder to beat.
     """
 
     instances: int
     over_majority: Gain
     over_length: Gain
+    over_fixed: Gain
 
     @property
     def lacking(self) -> str:
@@ -65,6 +67,8 @@ class TaskProof:
             return f"it does not beat the commonest tier of the workload: {self.over_majority}"
         if self.over_length.low <= 0:
             return f"it does not beat plain length: {self.over_length}"
+        if self.over_fixed.low <= 0:
+            return f"it does not beat one tier for all: {self.over_fixed}"
         return ""
 
 
@@ -188,7 +192,7 @@ def read(path: Path) -> Proof | None:
 
 
 def _task(made: Mapping[str, Any]) -> TaskProof:
-    over = [Gain(*(float(end) for end in made[name])) for name in ("over_majority", "over_length")]
+    over = [Gain(*(float(end) for end in made[name])) for name in ("over_majority", "over_length", "over_fixed")]
     if not all(isfinite(end) for gain in over for end in gain):
         raise ValueError("no finite number")
     return TaskProof(int(made["instances"]), *over)

@@ -88,13 +88,17 @@ class ToolRegistry:
         self._connected = not self._mcp
 
     @classmethod
-    def for_workspace(cls, root: Path) -> ToolRegistry:
+    def for_workspace(cls, root: Path, *, protected: Iterable[Path] = ()) -> ToolRegistry:
         """The built-in tools bound to a folder, and those of installed plugins.
+
+        Args:
+            root: The folder.
+            protected: Files and folders that may not be written, there or not; those elsewhere do not matter.
 
         Raises:
             ConfigError: When there is no such folder.
         """
-        return cls(Workspace(root))
+        return cls(Workspace(root, protected=protected))
 
     def add(self, tools: Sequence[BaseTool], *, source: str) -> None:
         """Add tools that were built elsewhere, such as those bound to a memory.

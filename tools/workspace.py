@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import threading
@@ -22,15 +23,23 @@ from .beneath import open_beneath
 __all__ = ["PROTECTED", "Entry", "Workspace", "printable", "shown"]
 
 PROTECTED = (
-    # what git runs or obeys
-    ".git", ".gitmodules", ".gitconfig", ".config/git", ".husky", ".pre-commit-config.yaml",
+    # what version control runs or obeys
+    ".git", ".gitmodules", ".gitconfig", ".githooks", ".config/git", ".husky", ".pre-commit-config.yaml",
+    "lefthook*", ".lefthook*", ".hg", ".hgrc", ".svn", ".bzr", ".jj",
     # what a CI service runs
-    ".github", ".gitlab", ".gitlab-ci.yml", ".ci", ".circleci", ".buildkite", ".travis.yml", ".drone.yml",
-    ".woodpecker*", ".gitea", ".forgejo", "Jenkinsfile", "azure-pipelines.yml", "bitbucket-pipelines.yml",
+    ".github", ".gitlab", ".gitlab-ci*", ".ci", ".circleci", ".buildkite", ".travis.yml", ".drone.yml",
+    ".woodpecker*", ".gitea", ".forgejo", "Jenkinsfile*", "azure-pipelines*", ".azure-pipelines",
+    "bitbucket-pipelines.yml", "appveyor.yml", ".appveyor.yml", ".cirrus.*", ".semaphore", ".teamcity", ".tekton",
+    ".build.yml", ".builds", "buildspec.y*ml", "cloudbuild.y*ml",
+    # what a person runs by a short command, or what is loaded with it
+    "Makefile", "GNUmakefile", "*.mk", "justfile", ".justfile", "Taskfile.y*ml", "Rakefile", "package.json",
+    ".env", ".env.*", "*.pth", "sitecustomize.py", "usercustomize.py",
     # what a shell, an editor or a client runs or trusts when it starts
     ".bash*", ".profile", ".zsh*", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login",
     ".logout", ".inputrc", ".envrc", ".config/fish", ".ssh", ".netrc", ".npmrc", ".pypirc", ".vscode", ".idea",
-    ".mcp.json",
+    "*.code-workspace", ".zed", ".exrc", ".vimrc", ".nvim*", ".dir-locals.el", ".gdbinit", ".lldbinit", ".yarnrc*",
+    ".mise.toml", "mise.toml", ".tool-versions",
+    ".mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
     # what Pointsman itself obeys
     ".pointsman", "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",
     "/configs/models.yaml", "/configs/agents.yaml", "/configs/routing.yaml", "/configs/risk.yaml",
@@ -71,19 +80,20 @@ class Workspace:
 
     Args:
         root: The folder. It may itself be reached through links.
-        protected: Further patterns that may not be written, in the form of `PROTECTED`.
+        protected: What else may not be written: files and folders, there or not, and patterns in the form of
+            `PROTECTED`.
 
     Raises:
         ConfigError: When there is no such folder, or the system cannot open files relative to one (Windows).
     """
 
-    def __init__(self, root: Path | str, *, protected: Iterable[str] = ()) -> None:
+    def __init__(self, root: Path | str, *, protected: Iterable[Path | str] = ()) -> None:
         if os.open not in os.supports_dir_fd:
             raise ConfigError("file tools need a POSIX system: run Pointsman under Linux, macOS or WSL")
         self.root = Path(root).resolve()
         if not self.root.is_dir():
             raise ConfigError(f"the workspace {str(root)!r} is no folder: create it, or name another")
-        self.protected = (*PROTECTED, *protected)
+        self.protected = (*PROTECTED, *_patterns(self.root, protected))
         self.writing = threading.RLock()
         """Held from reading a file to replacing it: tools of one turn run in threads beside each other."""
 
@@ -251,6 +261,20 @@ def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "link", "other"]
 
 def _folded(part: str) -> str:
     return unicodedata.normalize("NFKC", part).casefold()
+
+
+def _patterns(root: Path, protected: Iterable[Path | str]) -> Iterator[str]:
+    """The patterns, and paths that lie in the root as patterns; those that lead there through links too."""
+    for path in protected:
+        if isinstance(path, str):
+            yield path
+            continue
+        whole = os.path.abspath(path)
+        for place in dict.fromkeys((Path(whole), Path(os.path.realpath(whole)))):
+            if root.is_relative_to(place):
+                yield "/*"
+            elif place.is_relative_to(root):
+                yield "/" + re.sub(r"([\[*?])", r"[\1]", place.relative_to(root).as_posix())
 
 
 def _covers(pattern: str, parts: tuple[str, ...]) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...configs.errors import ConfigError
 from ...configs.words import FailureKind
 from ..base import Backend, BackendError, Endpoint
+from ..options import Vocabulary
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -25,6 +26,13 @@ class OnDeviceBackend(Backend):
     )
 
     output_limit: ClassVar[str | None] = None
+    # Its answers are worked out, not drawn, and always fit the schema.
+    vocabulary: ClassVar[Vocabulary | None] = Vocabulary(
+        names=MappingProxyType({"stop": "stop"}),
+        own=frozenset({"examples", "min_confidence", "sentences"}),
+        stops=1000,
+        strict=True,
+    )
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build the model; nothing is loaded before its first call.

@@ -68,6 +68,17 @@ def test_an_unknown_tool_name_is_an_error(runtime: Runtime) -> None:
         Agent("clerk", tools=["read_fil"]).on(runtime).bound_tools()
 
 
+def test_two_tools_of_one_name_are_refused(runtime: Runtime) -> None:
+    @tool(effect="destructive")
+    def read_file(path: str) -> str:
+        """Not what its name says."""
+        return path
+
+    for tools in ([read_file, "read_file"], ["read_file", "read_file"], [read_file, read_file]):
+        with pytest.raises(ConfigError, match="agent 'clerk': two of its tools are called 'read_file'; rename one"):
+            Agent("clerk", tools=tools).on(runtime).invoke("hello")
+
+
 def test_the_built_in_agents_can_all_be_built(runtime: Runtime) -> None:
     for name, entry in runtime.settings.agents.items():
         assert Agent.from_entry(name, entry).on(runtime).graph is not None

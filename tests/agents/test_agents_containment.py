@@ -236,3 +236,26 @@ def test_ctrl_c_ends_the_run_and_its_calls_are_recorded(
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert (said, process.returncode) == ("ended 1\n", 0)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_tools_words_hold_nothing_that_a_terminal_would_obey(
+    simulated: Make, simulator: Simulator, failing: bool
+) -> None:
+    odd = "a\x1b[2Jb\x00c\x1b]0;x\x07d"
+
+    @tool(effect="read")
+    def look() -> str:
+        """Look."""
+        if failing:
+            raise ToolFailed(odd)
+        return odd
+
+    simulator.scenario = Scenario(
+        rules=[
+            Rule(match=Match(contains_any_message="abcd"), answer=Answer(text="done")),
+            Rule(answer=Answer(tool_calls=[{"name": "look", "arguments": {}}])),
+        ]
+    )
+    said = Agent("looker", model=MODEL, tools=[look]).on(simulated()).invoke("Look.")
+    assert [message.text for message in said["messages"] if message.type == "tool"] == ["abcd"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pointsman import Agent, tool
-from pointsman.agents.approval import digest
+from pointsman.agents.answers import digest
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError

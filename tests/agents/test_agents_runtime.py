@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 from pointsman import Agent, RoutedChatModel, Workflow
 from pointsman.agents.runtime import Runtime
+from pointsman.configs import Effect, environment, load
 from pointsman.configs.errors import ConfigError
+from pointsman.configs.trust import TrustStore
 from pointsman.dispatch.defaults import default_dispatcher
+from pointsman.dispatch.reload import Reload
 from pointsman.simulator import Simulator
 
 Ends = Callable[[Callable[[], Any]], Any]
@@ -151,6 +155,36 @@ def test_a_changed_catalogue_gives_another_runtime_and_a_wrong_one_is_named(proj
         Runtime.default()
     file.unlink()
     assert Runtime.default() is first
+
+
+def test_a_folder_that_is_not_trusted_makes_nothing_and_says_what_it_would_need(
+    project: Path, simulator: Simulator
+) -> None:
+    file = project / "models.yaml"
+    file.write_text(f"providers:\n  evil: {{backend: openai, base_url: '{simulator.url('openai')}', key: HOME}}\n")
+    for ask in (Runtime.default, default_dispatcher, lambda: Agent("one").invoke("hello"), lambda: load(environ={})):
+        with pytest.raises(ConfigError, match=r"models\.yaml:2: adds the provider evil .* 'pointsman trust'"):
+            ask()
+    assert len(simulator.log) == 0
+    file.unlink()
+
+
+def test_a_trusted_policy_that_changes_while_it_runs_is_not_taken_up(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = project / "risk.yaml"
+    file.write_text("risk: {floors: {high: advanced}}\n")
+    TrustStore(environment()).keep(file, file.read_text())
+    home, now = Runtime.default(), [0.0]
+    home.dispatcher.reload = Reload(home.dispatcher, clock=lambda: now[0])
+    file.write_text("risk: {floors: {high: ondevice}, call: {destructive: low}}\n")
+    for _ in range(3):
+        now[0] += 2
+        asyncio.run(home.dispatcher.reload.look())
+    assert home.settings.risk.call[Effect.DESTRUCTIVE] == "critical"
+    assert "pointsman trust" in str(home.dispatcher.reload.trouble)
+    assert "is not taken up" in caplog.text
+    file.unlink()
 
 
 def test_one_that_is_closed_is_not_handed_out_again(project: Path) -> None:

@@ -12,7 +12,10 @@ import pytest
 
 
 class Wire:
-    """Answers every request with ``answer``: an object for a whole reply, a list of events for a stream."""
+    """Answers every request with ``answer``: an object for a whole reply, a list of events for a stream.
+
+    A pair is a status and a body, which may be a text.
+    """
 
     def __init__(self) -> None:
         self.answer: Any = {}
@@ -27,12 +30,14 @@ class Wire:
 
             def do_POST(self) -> None:
                 wire.requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                stream = isinstance(wire.answer, list)
-                body = "".join(map(_event, wire.answer)) if stream else json.dumps(wire.answer)
+                status, answer = wire.answer if isinstance(wire.answer, tuple) else (200, wire.answer)
+                stream = isinstance(answer, list)
+                body = "".join(map(_event, answer)) if stream else answer
+                body = body if isinstance(body, str) else json.dumps(body)
                 # What answers is what was asked.
                 model = wire.requests[-1].get("model")
                 data = body.replace('"model": "m"', f'"model": "{model}"').encode()
-                self.send_response(200)
+                self.send_response(status)
                 self.send_header("content-type", "text/event-stream" if stream else "application/json")
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()

@@ -290,14 +290,11 @@ async def test_a_refusal_shows_in_each_vendors_own_manner(
     assert (await _read(backend, built(name), stream)).failure is filtered
 
 
-async def test_openais_refusal_field_is_a_refusal_unless_langchain_drops_it_from_the_stream(
-    stream: bool, built: Any, play: Any
-) -> None:
+async def test_openais_refusal_field_is_a_refusal_streamed_too(stream: bool, built: Any, play: Any) -> None:
     backend = registry.get("openai")
     play(Fault("refusal", "field"))
     assert (await _read(backend, built("openai-responses"), stream)).failure is FailureKind.REFUSAL
-    lost = FailureKind.EMPTY if stream else FailureKind.REFUSAL
-    assert (await _read(backend, built("openai"), stream)).failure is lost
+    assert (await _read(backend, built("openai"), stream)).failure is FailureKind.REFUSAL
 
 
 @pytest.mark.parametrize("name", ["openai", "openai_compatible"])

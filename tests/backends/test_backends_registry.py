@@ -101,7 +101,7 @@ def test_the_environment_changes_neither_address_nor_account(monkeypatch: pytest
     claude = _build("anthropic", "claude-haiku-4-5")
     assert claude._async_client.base_url.host == claude._client.base_url.host == "api.anthropic.com"
     gemini = _build("google", "gemini-3.5-flash")
-    assert gemini.client._api_client._http_options.base_url == "https://generativelanguage.googleapis.com/"
+    assert gemini.client._api_client._http_options.base_url == "https://generativelanguage.googleapis.com"
 
 
 @pytest.mark.parametrize("name", ["anthropic", "openai", "openai_compatible", "google"])

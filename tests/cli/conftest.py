@@ -50,6 +50,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def own() -> Path:
+    """The folder of the user's own configuration."""
+    folder = Path.home() / ".config" / "pointsman"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
 def desk(project: Path) -> Path:
     """A project with a file of agents."""
     (project / "desk.py").write_text(DESK)

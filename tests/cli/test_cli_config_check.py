@@ -20,7 +20,13 @@ def test_the_built_in_policy_has_no_fault_and_a_missing_key_is_none(pointsman: R
     assert ended.exit_code == 0, ended.stderr
     said = json.loads(ended.stdout)
     assert said["faults"] == []
-    assert any("no model of this tier or above can be used" in note for note in said["notes"])
+    # What runs on this machine works without a key, for its tasks.
+    ondevice, economy = said["notes"]
+    assert ondevice == (
+        "tier ondevice: only ondevice/wordllama-256 of this tier or above can be used, and for some tasks: "
+        "answer, classify, extract, summarise"
+    )
+    assert economy == "tier economy: no model of this tier or above can be used, and risk medium demands one"
 
 
 def test_a_rule_of_the_projects_own_that_never_applies_is_a_fault_and_a_built_in_one_it_hides_is_not(

@@ -128,7 +128,8 @@ def test_every_provider_that_is_drilled_is_on_this_machine_and_has_no_real_key(t
         "  openai: {base_url: 'https://gateway.example/v1'}\n"
         "models: {lab/m: {tier: economy, context: 9, options: {base_url: 'https://else.example', temperature: 0.1}}}\n"
     )
-    settings = load(tmp_path, environ={"LAB_API_KEY": "sk-real", "OPENAI_API_KEY": "sk-real", "POINTSMAN_OFFLINE": "1"})
+    environ = {"LAB_API_KEY": "sk-real", "OPENAI_API_KEY": "sk-real", "POINTSMAN_OFFLINE": "1"}
+    settings = load(tmp_path, environ=environ, trust=True)
     there, left_out = played(settings, "http://127.0.0.1:1", tmp_path / "state", {"vllm": "nothing listens"})
 
     assert left_out == ("bedrock", "vertex")

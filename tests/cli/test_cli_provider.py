@@ -44,11 +44,11 @@ def test_a_name_that_is_none_is_refused_with_the_nearest(pointsman: Run, project
     assert pointsman("provider", "off", "openai", "--for", "nan").exit_code == 2
 
 
-def test_what_left_the_configuration_while_it_was_off_can_still_be_switched_on(pointsman: Run, project: Path) -> None:
-    (project / "models.yaml").write_text(
+def test_what_left_the_configuration_while_it_was_off_can_still_be_switched_on(pointsman: Run, own: Path) -> None:
+    (own / "models.yaml").write_text(
         "providers: {lab: {backend: openai_compatible, base_url: 'http://127.0.0.1:9/v1', local: true}}\n"
     )
     assert pointsman("provider", "off", "lab", "--for", "600").exit_code == 0
-    (project / "models.yaml").unlink()
+    (own / "models.yaml").unlink()
     assert [one["state"] for one in json.loads(pointsman("provider", "list", "--json").stdout)][-1] == "off"
     assert pointsman("provider", "on", "lab").stdout == "lab is on again\n"

@@ -163,8 +163,8 @@ def test_a_probe_tells_what_is_left_of_the_limits(pointsman: Run, simulator: Sim
     assert re.search(r"[4-6] requests left$", shown.rstrip())
 
 
-def test_an_answer_given_before_is_no_answer_to_a_probe(pointsman: Run, project: Path, simulator: Simulator) -> None:
-    (project / "routing.yaml").write_text("routing: {cache: {mode: exact}}\n")
+def test_an_answer_given_before_is_no_answer_to_a_probe(pointsman: Run, own: Path, simulator: Simulator) -> None:
+    (own / "routing.yaml").write_text("routing: {cache: {mode: exact}}\n")
     for _ in range(2):
         simulator.log.clear()
         assert _probed(pointsman, "openai/gpt-5.5")[0] == 0

@@ -17,7 +17,7 @@ Run = Callable[..., Any]
 
 
 def test_a_graph_is_drawn_for_the_terminal_and_as_mermaid(pointsman: Run, desk: Path) -> None:
-    drawn = pointsman("graph").stdout
+    drawn = pointsman("graph", "desk.py:flow").stdout
     assert "| plan |" in drawn
     assert "verify ..> work" in drawn
     assert pointsman("graph", "desk.py:flow", "--mermaid").stdout.startswith(("---", "graph", "%%"))
@@ -59,8 +59,8 @@ def test_models_tell_prices_and_why_they_cannot_be_used(pointsman: Run, project:
     assert "prices: genai-prices" in offline
 
 
-def test_a_model_without_a_known_price_is_unknown_not_free(pointsman: Run, project: Path) -> None:
-    (project / "models.yaml").write_text(
+def test_a_model_without_a_known_price_is_unknown_not_free(pointsman: Run, own: Path) -> None:
+    (own / "models.yaml").write_text(
         "providers: {lab: {backend: openai_compatible, base_url: 'http://127.0.0.1:9/v1', local: true}}\n"
         "models: {lab/secret-model: {tier: economy, context: 1000}}\n"
     )

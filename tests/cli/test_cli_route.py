@@ -109,6 +109,19 @@ def test_without_a_model_the_rules_decide_without_the_classifier_and_that_is_sai
     assert (made["complexity"], made["features"]["judged"]) == (plain["complexity"], None)
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_request_whose_messages_cannot_be_read_is_named_by_its_line_and_the_others_are_decided(
+    pointsman: Run, flags: tuple[str, ...]
+) -> None:
+    odd = '{"id": "odd", "messages": [{"role": "user", "content": [{"text": "no type"}]}]}'
+    ended = pointsman("route", *flags, stdin=f"{request(id='one')}\n{odd}\n{request(id='three')}\n")
+    assert ended.exit_code == 1
+    assert ended.stderr.count("\n") == 1
+    assert "line 3: " in ended.stderr
+    assert "part without a type" in ended.stderr
+    assert all(name in ended.stdout for name in ("one", "three"))
+
+
 @pytest.mark.parametrize(
     "line",
     [

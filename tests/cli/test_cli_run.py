@@ -47,7 +47,7 @@ def test_a_run_prints_its_output_and_shows_every_call_on_stderr(pointsman: Run, 
 
 
 def test_the_json_of_a_run_agrees_with_the_providers_log(pointsman: Run, desk: Path, vendors: Simulator) -> None:
-    made = json.loads(pointsman("run", "good morning", "--json", "--user", "ann", "--tag", "a").stdout)
+    made = json.loads(pointsman("run", "desk.py:flow", "good morning", "--json", "--user", "ann", "--tag", "a").stdout)
 
     assert (made["status"], len(made["steps"]), made["pending"]) == ("done", 2, [])
     assert made["unpriced"] == 0
@@ -163,7 +163,7 @@ def test_a_run_that_takes_too_long_ends_with_code_1_and_can_be_taken_up(
 ) -> None:
     vendors.scenario = Scenario(rules=(Rule(match=Match(contains="step:s1"), fault=Fault("hang")),))
     with leap.when(lambda: any(served.fault == "hang" for served in vendors.log), 101):
-        ended = pointsman("run", "good morning", "--timeout", "100")
+        ended = pointsman("run", "desk.py:flow", "good morning", "--timeout", "100")
     assert ended.exit_code == 1
     assert "error: the run took longer than it may (timeout: 100 s)" in ended.stderr
     row = json.loads(pointsman("runs", "--json").stdout)[0]
@@ -414,12 +414,12 @@ def test_a_person_at_the_terminal_sees_the_exact_arguments_and_can_change_them(d
 
 
 def test_one_run_uses_three_vendors_and_the_ledger_agrees_with_their_log(
-    pointsman: Run, project: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    pointsman: Run, project: Path, own: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for vendor in VENDORS:
         monkeypatch.setenv(f"{vendor.upper()}_API_KEY", f"sk-simulated-{vendor}")
     urls = "\n".join(f"  {vendor}: {{base_url: '{simulator.url(vendor)}'}}" for vendor in VENDORS)
-    (project / "models.yaml").write_text(f"providers:\n{urls}\n")
+    (own / "models.yaml").write_text(f"providers:\n{urls}\n")
     (project / "trio.py").write_text(
         "from pointsman import Agent, Workflow\n"
         "models = ['google/gemini-3.5-flash', 'openai/gpt-5.4-mini', 'anthropic/claude-haiku-4-5']\n"

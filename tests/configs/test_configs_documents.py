@@ -12,11 +12,16 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.documents import MAX_NODES, Node, Place, parse, plain, read, scrub, wrap
+from pointsman.configs.documents import MAX_NODES, Node, Place, parse, plain, scrub, text_of, wrap
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.layers import leaves, merge
 
 HERE = Place("project", "configs/models.yaml")
+
+
+def read(path: Path, place: Place) -> Node | None:
+    text = text_of(path, place)
+    return None if text is None else parse(text, place)
 
 
 def values(text: str) -> object:
@@ -48,6 +53,8 @@ FILES: list[tuple[bytes, str]] = [
     (b"a: 2026-13-45\n", "configs/models.yaml:1: '2026-13-45' is not a timestamp; put it in quotes if it is text"),
     (b"a: " + b"9" * 5000 + b"\n", "is not a int"),
     (b"a: .nan\n", "not-a-number is not a value"),
+    (b"a: 010\n", "configs/models.yaml:1: 010 is read as the octal number 8; write it without the leading zero"),
+    (b"a: [1, -0_17]\n", "-0_17 is read as the octal number -15"),
     (b"no: 1\n", "the key no is read as a truth value; put it in quotes"),
     (b"1: 1\n", "the key 1 is read as a number; put it in quotes"),
     (b"2026-01-01: 1\n", "the key 2026-01-01 is read as a date"),

@@ -206,6 +206,9 @@ def test_a_section_with_nothing_under_it_changes_nothing(project: Path) -> None:
         ("POINTSMAN_STATE", "/var/lib/p", lambda s: s.state == Path("/var/lib/p")),
         ("POINTSMAN_ROUTING__STRATEGY", "", lambda s: s.routing.strategy == "cost"),
         ("POINTSMAN_PORT_80_TCP", "tcp://10.0.0.1:80", lambda s: not s.origins),
+        ("POINTSMAN_MODELS_PORT_80_TCP_ADDR", "10.0.0.1", lambda s: not s.origins),
+        ("POINTSMAN_RISK_SERVICE_HOST", "10.0.0.1", lambda s: not s.origins),
+        ("POINTSMAN_TRUST", "1", lambda s: not s.origins),
         ("POINTSMAN_SERVICE_HOST", "10.0.0.1", lambda s: not s.origins),
     ],
 )  # fmt: skip
@@ -443,8 +446,28 @@ def test_the_packages_names_are_sorted_and_come_lazily() -> None:
         configs.nothing  # noqa: B018 - the access is the test
 
 
-@pytest.mark.parametrize("written", ["off", "Off", "no", "false", '"off"'])
-def test_the_cache_can_be_switched_off_in_plain_yaml(tmp_path: Path, written: str) -> None:
-    (tmp_path / "routing.yaml").write_text(f"routing:\n  cache: {{mode: {written}, ttl: 60}}\n")
+@pytest.mark.parametrize("mark", ["off", "'off'", "false", "no"])
+def test_a_cache_is_switched_off_however_yaml_reads_the_word(mark: str, project: Path, user: Path) -> None:
+    put(user, "routing", "routing: {cache: {mode: exact}}\n")
+    put(project / "configs", "routing", f"routing: {{cache: {{mode: {mark}}}}}\n")
+    assert load(project, environ={"HOME": str(user.parents[1])}).routing.cache.mode == "off"
 
-    assert load(tmp_path, environ={}).routing.cache.mode == "off"
+
+@pytest.mark.parametrize(
+    "pasted",
+    [KEY, f"{KEY}\n", f" {KEY} ", f'"{KEY}"', f"'{KEY}'", f"{KEY}\r\n", f"\ufeff{KEY}", f"{KEY}\u200b", f' "{KEY}"\n'],
+)
+def test_a_key_is_taken_without_what_was_copied_along(pasted: str, project: Path) -> None:
+    key = load(project, environ={"OPENAI_API_KEY": pasted}).key_of("openai")
+    assert key is not None
+    assert key.get_secret_value() == KEY
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\n", '""', "\ufeff", "' '"])
+def test_a_variable_with_nothing_in_it_is_no_key(empty: str, project: Path) -> None:
+    assert load(project, environ={"OPENAI_API_KEY": empty}).key_of("openai") is None
+
+
+def test_blanks_around_an_address_are_no_part_of_it(project: Path) -> None:
+    put(project / "configs", "models", "providers: {ollama: {base_url: ' http://127.0.0.1:11434/v1 '}}\n")
+    assert load(project, environ={}).providers["ollama"].base_url == "http://127.0.0.1:11434/v1"

@@ -87,6 +87,8 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("models", "models:\n  openai/gpt-5.5:\n    tier: fronteer\n",
      "configs/models.yaml:3: models.openai/gpt-5.5.tier: 'fronteer' is none of ondevice, economy, standard, advanced,"
      " frontier; did you mean 'frontier'?"),
+    ("routing", "routing: {strategy: off}\n", "routing.strategy: the truth value false is none of cost, latency"),
+    ("routing", "routing: {limits: {call: .inf}}\n", "routing.limits.call must be a finite number"),
     ("routing", "routing:\n  strategy: speed\n",
      "configs/routing.yaml:2: routing.strategy: 'speed' is none of cost, latency, quality, balanced"),
     ("risk", "risk:\n  call:\n    read: lo\n", "configs/risk.yaml:3: risk.call.read: 'lo' is none of low, medium"),
@@ -171,6 +173,9 @@ def test_a_mistake_is_told_in_one_line_with_its_place(file: str, text: str, says
         ({"POINTSMAN_OFLINE": "1"}, {},
          "environment POINTSMAN_OFLINE: unknown variable; did you mean 'POINTSMAN_OFFLINE'?"),
         ({"POINTSMAN_ROUTING_STRATEGY": "cost"}, {}, "unknown variable; did you mean 'POINTSMAN_ROUTING__STRATEGY'?"),
+        ({"POINTSMAN_PROVIDERS_OPENAI_BASE_URL": "http://x"}, {},
+         "names no setting; did you mean POINTSMAN_PROVIDERS__OPENAI__BASE_URL, with two"),
+        ({"POINTSMAN_RISK_RULES": "[]"}, {}, "names no setting; did you mean POINTSMAN_RISK__RULES, with two"),
         ({"POINTSMAN_ROUTING__STRATEGY": "fast"}, {},
          "environment POINTSMAN_ROUTING__STRATEGY: routing.strategy: 'fast'"),
         ({"POINTSMAN_PROVIDERS__OPENAI__BASE_UR": "http://x"}, {},

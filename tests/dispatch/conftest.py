@@ -20,7 +20,7 @@ KEYS = {name: "not-a-real-key" for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY
 def prove(settings: Settings, known: str, *tasks: str) -> None:
     """Write down that the scorer of these settings has proved itself at tasks."""
     gain = Gain(5.0, 1.0, 9.0)
-    shown = {task: TaskProof(40, gain, gain) for task in tasks}
+    shown = {task: TaskProof(40, gain, gain, gain) for task in tasks}
     write(Proof(known, inputs(settings.routing, settings.risk), "", "2026-01-02", shown), proof_file(settings))
 
 

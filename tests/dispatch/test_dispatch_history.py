@@ -148,6 +148,16 @@ def test_in_whatever_order_calls_end_the_weighted_mean_is_the_same(
     assert seen.seconds == (pytest.approx(max(spent / sum(weights), answering / good)) if good else None)
 
 
+def test_what_is_read_is_at_most_seven_calls_old(history: History) -> None:
+    history.observe("chat", call())
+    first = history.of("chat")
+    for _ in range(7):
+        history.observe("chat", call())
+    assert history.of("chat") is first
+    history.observe("chat", call())
+    assert history.of("chat")["a/x"].calls == 9.0
+
+
 def test_what_is_read_is_at_most_a_second_old_even_when_the_clock_is_set_back(history: History, clock: Clock) -> None:
     history.observe("chat", call())
     first = history.of("chat")

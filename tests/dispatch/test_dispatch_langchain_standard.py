@@ -74,6 +74,12 @@ class _Routed:
         return {"dispatcher": getattr(self, "home", None), "kind": "gather"}
 
     @property
+    def standard_chat_model_params(self) -> dict[str, Any]:
+        # Keys belong to providers, and are never an argument.
+        params: dict[str, Any] = super().standard_chat_model_params  # type: ignore[misc]
+        return {name: value for name, value in params.items() if name != "api_key"}
+
+    @property
     def supports_model_override(self) -> bool:
         return False
 

@@ -210,8 +210,8 @@ def test_thoughts_of_another_model_are_left_out_and_never_become_its_words(backe
 
 @pytest.mark.parametrize("backend", REMOTE)
 def test_an_answer_that_was_nothing_but_thought_is_no_turn(backend: str) -> None:
-    carried = _to(backend, HumanMessage("hi"), AIMessage([FOREIGN[0]]), AIMessage(""), AIMessage("Hello."))
-    assert [message.content for message in carried] == ["hi", "Hello."]
+    said = [HumanMessage("hi"), AIMessage([FOREIGN[0]]), AIMessage(""), AIMessage("Hello."), HumanMessage("bye")]
+    assert [message.content for message in _to(backend, *said)] == ["hi", "Hello.", "bye"]
 
 
 def test_texts_between_which_something_stood_stay_apart() -> None:
@@ -235,8 +235,8 @@ def test_an_answer_that_is_nothing_but_a_vendors_tool_cannot_be_carried() -> Non
 def test_a_refusal_is_carried_as_what_was_said() -> None:
     in_block = AIMessage([{"type": "refusal", "refusal": "I cannot."}])
     beside = AIMessage("", additional_kwargs={"refusal": "I will not."})
-    carried = _to("google", HumanMessage("hi"), in_block, HumanMessage("please"), beside)
-    assert [message.content for message in carried] == ["hi", "I cannot.", "please", "I will not."]
+    carried = _to("google", HumanMessage("hi"), in_block, HumanMessage("please"), beside, HumanMessage("bye"))
+    assert [message.content for message in carried] == ["hi", "I cannot.", "please", "I will not.", "bye"]
 
 
 def test_a_block_only_its_maker_can_read_cannot_be_carried() -> None:
@@ -253,7 +253,7 @@ def test_a_block_of_an_unknown_type_is_carried_by_its_text() -> None:
 
 def test_structured_output_leaves_nothing_behind() -> None:
     answer = AIMessage('{"red": true}', additional_kwargs={"parsed": object(), "refusal": None})
-    (_, carried) = _to("anthropic", HumanMessage("hi"), answer)
+    (_, carried, _) = _to("anthropic", HumanMessage("hi"), answer, HumanMessage("bye"))
     assert (carried.content, carried.additional_kwargs) == ('{"red": true}', {})
 
 
@@ -436,8 +436,9 @@ def test_messages_in_a_row_become_one_where_roles_must_alternate() -> None:
         HumanMessage([{"type": "text", "text": "b"}]),
         AIMessage("c"),
         AIMessage("d"),
+        HumanMessage("e"),
     )
-    assert [message.type for message in carried] == ["human", "ai"]
+    assert [message.type for message in carried] == ["human", "ai", "human"]
     assert [block["text"] for block in carried[0].content] == ["a", "b"]  # type: ignore[index]
     assert carried[1].content == "c\n\nd"
 

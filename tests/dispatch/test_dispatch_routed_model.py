@@ -116,11 +116,58 @@ def test_a_model_that_was_not_asked_is_never_reported_as_the_one_that_ran(
     assert (first.failure, first.answered_by) == ("wrong_model", "gpt-5.4-nano")
 
 
-def test_a_request_that_is_itself_at_fault_is_not_sent_to_everybody(dispatcher: Make, simulator: Simulator) -> None:
+def test_a_request_that_two_providers_refuse_goes_to_no_third_and_both_reasons_are_told(
+    dispatcher: Make, simulator: Simulator
+) -> None:
     simulator.scenario = Scenario(rules=[Rule(fault=Fault("bad_request"))])
-    with pytest.raises(BackendError):
+    with pytest.raises(BackendError) as caught:
         RoutedChatModel(kind="transform", dispatcher=dispatcher()).invoke("Say hello to Ada")
+    assert caught.value.kind == "bad_request"
+    asked = [served.vendor for served in simulator.log]
+    assert len(asked) == len(set(asked)) == 2
+    assert str(caught.value).count("bad_request (") == 2
+
+
+def test_a_request_that_one_provider_refuses_for_no_known_reason_is_asked_of_another(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    refused = Fault("bad_request", message="code 0x7f")
+    simulator.scenario = Scenario(rules=[Rule(match=Match(vendor="openai"), fault=refused)])
+    home = dispatcher()
+    answer = RoutedChatModel(kind="transform", dispatcher=home).invoke("Say hello to Ada")
+    assert [served.vendor for served in simulator.log].count("openai") == 1
+    assert answer.response_metadata["pointsman"]["failed"] == ["openai/gpt-5.4-mini: bad_request"]
+    assert [row.failure for row in sorted(home.ledger.calls(), key=lambda row: row.attempt)] == ["bad_request", None]
+
+
+def test_a_policy_may_end_the_step_at_the_first_refusal(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=[Rule(fault=Fault("bad_request"))])
+    home = dispatcher(routing__cures__bad_request="stop")
+    with pytest.raises(BackendError):
+        RoutedChatModel(kind="transform", dispatcher=home).invoke("Say hello to Ada")
     assert len(simulator.log) == 1
+
+
+def test_a_refusal_of_a_stream_goes_once_to_another_provider_too(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=[Rule(fault=Fault("bad_request"))])
+    with pytest.raises(BackendError) as caught:
+        list(RoutedChatModel(kind="transform", dispatcher=dispatcher()).stream("Say hello to Ada"))
+    assert (caught.value.kind, len(simulator.log)) == ("bad_request", 2)
+
+
+@pytest.mark.parametrize("error", [TypeError("odd"), ImportError("no module named so"), RuntimeError("odd")])
+def test_a_client_that_cannot_be_built_is_the_next_candidates_turn(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    home = dispatcher()
+    monkeypatch.setattr("langchain_openai.ChatOpenAI.__init__", broken)
+    answer = RoutedChatModel(kind="transform", dispatcher=home).invoke("Say hello to Ada")
+    (skipped,) = answer.response_metadata["pointsman"]["skipped"][:1]
+    assert skipped.startswith("openai/gpt-5.4-mini: its client cannot be built: " + type(error).__name__)
+    assert "openai" not in [served.vendor for served in simulator.log]
 
 
 def test_with_no_key_at_all_the_error_says_which_to_set(tmp_path: Any) -> None:

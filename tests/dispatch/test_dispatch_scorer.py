@@ -93,10 +93,11 @@ def test_a_proof_holds_for_that_very_router_and_those_rules(dispatcher: Make, ro
     [
         ({"over_majority": [3.0, 0.0, 6.0]}, "does not beat the commonest tier of the workload: +3 [+0, +6]"),
         ({"over_length": [3.0, -0.1, 6.0]}, "does not beat plain length: +3 [-0.1, +6]"),
+        ({"over_fixed": [3.0, -2.0, 6.0]}, "does not beat one tier for all: +3 [-2, +6]"),
         ({"instances": 19}, "19 instances are too few, 20 are needed"),
     ],
 )
-def test_a_router_that_does_not_beat_both_is_not_used(
+def test_a_router_that_does_not_beat_all_that_need_no_model_is_not_used(
     dispatcher: Make, router: Path, change: dict[str, Any], said: str
 ) -> None:
     settings = dispatcher(routing__scorer="own.npz").settings

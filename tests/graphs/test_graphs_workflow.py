@@ -247,10 +247,12 @@ def test_a_run_that_fails_can_be_taken_up_again_without_repeating_what_was_done(
     simulator.scenario = Scenario(rules=[plan, failing, Rule(answer=Answer(text="done"))])
     flow = Workflow("pair", agents=[Agent("one", tier="economy"), Agent("two", tier="economy")])
     home = runtime()
-    with pytest.raises(Exception, match="Invalid type"):
+    with pytest.raises(Exception, match="Invalid type") as caught:
         flow.run("Go", runtime=home)
     (run,) = home.ledger.runs(limit=1)
     assert run.status == "failed"
+    # The error says what to do next.
+    assert str(caught.value).endswith(f"go on with: pointsman resume {run.id}")
     before = len(simulator.log)
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="done"))])
     result = flow.resume(run.id, runtime=home)

@@ -128,6 +128,8 @@ def test_rows_are_found_by_run_and_id_and_limited_to_the_latest(either: Ledger, 
     assert either.decision(decisions[3].id) == decisions[3]
     assert either.decision("another") is None
     assert either.runs(limit=2) == (runs[2], runs[1])
+    either.record(replace(runs[2], status="done"))
+    assert either.runs(status=runs[0].status) == (runs[1], runs[0])
 
 
 def test_what_a_person_has_done_leaves_the_queue(either: Ledger, make: Any) -> None:
@@ -139,6 +141,8 @@ def test_what_a_person_has_done_leaves_the_queue(either: Ledger, make: Any) -> N
     either.record(replace(third, done=True))
     assert either.handoffs() == (first, replace(second, done=True), replace(third, done=True))
     assert either.handoffs(open_only=True) == (first,)
+    assert either.handoffs(run=second.run) == tuple(row for row in either.handoffs() if row.run == second.run)
+    assert either.handoffs(run="nobody") == ()
     with pytest.raises(ConfigError, match="'nothing'"):
         either.finish_handoff("nothing")
     assert either.verify() == []

@@ -112,6 +112,14 @@ def test_a_model_that_serves_only_some_tasks_is_no_alternative(over: Any, card: 
     assert [problem.subject for problem in lint(over(*cards))] == ["tier ondevice"]
 
 
+def test_models_that_serve_some_tasks_are_said_to_do_so_and_do_not_count_as_none(over: Any, card: Any) -> None:
+    special = [card("a/e", "economy", tasks=frozenset({"b", "a"})), card("a/s", "standard", tasks=frozenset({"a"}))]
+    assert [str(problem) for problem in lint(over(*special))] == [
+        "tier ondevice: only a/e, a/s of this tier or above can be used, and for some tasks: a, b",
+        "tier advanced: no model of this tier or above can be used, and risk unknown demands one",
+    ]
+
+
 def test_what_is_unavailable_now_is_no_alternative(policy: Policy) -> None:
     others = {card.provider: "no key" for card in policy.catalogue if card.provider != "anthropic"}
     (problem,) = lint(policy, Circumstances(unavailable=others))

@@ -96,6 +96,7 @@ def test_several_findings_raise_no_further_than_one_and_are_all_named(route: Dec
         # Words about errors are no errors.
         (asked(), call({"id": 1}), told("2 errors were fixed"), call({"id": 2}), told('{"error": null, "log": "x"}')),
         (asked(), call({"id": 1}), told("The log says: Error: disk full"), call({"id": 2}), told("Errors: 0")),
+        (asked(), call({"id": 1}), told("Error handling in Go: chapter 1"), call({"id": 2}), told('{"error": 0.02}')),
         # New and old at once is progress.
         (asked(), *SAME[:2], BOTH, told("not found"), told("sent", "c2")),
     ],
@@ -115,6 +116,9 @@ def test_a_rise_holds_for_the_turn_whose_evidence_demands_it(route: Decide) -> N
     [
         told("no", status="error"),
         told("Error invoking tool 'look_up'"),
+        told("Error: no such order"),
+        told("exit code: 2"),
+        told('{"error": {"code": 404}}'),
         told("Traceback (most recent call last):\n  ..."),
         told("requests.exceptions.ConnectionError: refused"),
         told('{"error": "no such order"}'),

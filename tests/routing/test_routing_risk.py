@@ -35,6 +35,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Risk]] = {
         {"kind": "gather", "effects": ["write"]},
         Risk.HIGH,
     ),
+    "reach.leaves-irreversibly": (
+        {"kind": "gather", "effects": ["external"], "reversible": False},
+        {"kind": "gather", "effects": ["external"], "only_reads": True, "reversible": False},
+        Risk.HIGH,
+    ),
     "reach.leaves-the-machine": (
         {"kind": "gather", "effects": ["external"]},
         {"kind": "gather", "effects": ["external"], "only_reads": True},

@@ -236,7 +236,11 @@ def test_a_folder_that_turns_into_a_link_meanwhile_leads_nowhere(place: Path) ->
         ".git/hooks/pre-commit", ".git/config", ".git", "vendor/lib/.git/config", ".GIT/config", ".ｇit/config",
         ".gitmodules", ".github/workflows/ci.yml", ".gitlab-ci.yml", ".ci/run.sh", "Jenkinsfile", ".bashrc",
         "home/.zshrc", ".ssh/authorized_keys", ".pointsman/state.db", "models.yaml", "configs/routing.yaml",
-        "a/../.git/config", "./configs//risk.yaml", ".config/git/config", ".envrc",
+        "a/../.git/config", "./configs//risk.yaml", ".config/git/config", ".envrc", ".env", "app/.env.production",
+        "Makefile", "lib/makefile", "rules.mk", "package.json", "web/package.json", ".claude/settings.json", "justfile",
+        ".devcontainer/devcontainer.json", ".devcontainer.json", ".githooks/pre-push", ".hg/hgrc", "lefthook.yml",
+        ".circleci/config.yml", ".cirrus.yml", "azure-pipelines-release.yml", "buildspec.yaml", "sitecustomize.py",
+        "venv/lib/x.pth", "work.code-workspace", ".cursor/rules", ".vimrc",
     ],
 )  # fmt: skip
 def test_what_would_act_later_with_more_authority_is_protected(place: Path, path: str) -> None:
@@ -246,7 +250,9 @@ def test_what_would_act_later_with_more_authority_is_protected(place: Path, path
     assert _state(place) == before
 
 
-@pytest.mark.parametrize("path", ["src/models.yaml", "docs/configs/risk.yaml", "git/config", ".gitignore", "a/ci/x.py"])
+@pytest.mark.parametrize(
+    "path", ["src/models.yaml", "docs/configs/risk.yaml", "git/config", ".gitignore", "a/ci/x.py", "env", "Makefile.md"]
+)
 def test_what_only_looks_alike_is_not_protected(place: Path, path: str) -> None:
     Workspace(place).replace(path, b"x")
     assert (place / path).read_bytes() == b"x"
@@ -258,6 +264,25 @@ def test_a_caller_can_protect_more(place: Path) -> None:
         with pytest.raises(ToolFailed, match="is protected"):
             workspace.replace(path, b"x")
     workspace.replace("c/a/b/c.txt", b"x")
+
+
+def test_a_caller_can_protect_files_by_their_paths_there_or_not(place: Path, tmp_path: Path) -> None:
+    (place / "real").mkdir()
+    (place / "link").symlink_to("real")
+    files = [place / "x[1]" / "kept.yaml", place / "link" / "kept.yaml", place / "state", tmp_path / "elsewhere"]
+    workspace = Workspace(place, protected=files)
+    for path in ("x[1]/kept.yaml", "X[1]/Kept.yaml", "real/kept.yaml", "state/a/b"):
+        with pytest.raises(ToolFailed, match="is protected"):
+            workspace.replace(path, b"x")
+    for path in ("x1/kept.yaml", "real/other.yaml", "elsewhere", "a/state"):
+        workspace.replace(path, b"x")
+
+
+def test_a_workspace_inside_what_is_protected_is_read_only(place: Path) -> None:
+    (place / "state" / "deep").mkdir(parents=True)
+    for root in (place / "state", place / "state" / "deep"):
+        with pytest.raises(ToolFailed, match="is protected"):
+            Workspace(root, protected=[place / "state"]).replace("any.txt", b"x")
 
 
 def test_pipes_sockets_and_devices_are_refused_at_once(place: Path) -> None:

@@ -1,0 +1,65 @@
+"""The bounds of `bounds` for Google's SDK, which reads its replies straight from aiohttp."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import cache
+from typing import Any
+
+from . import bounds
+from .bounds import Counted
+
+__all__ = ["bound_sessions"]
+
+
+def bound_sessions(model: Any) -> None:
+    """Bound the responses of a chat model of langchain-google-genai.
+
+    Args:
+        model: Whose SDK makes a session for each event loop.
+    """
+    client = model.client._api_client
+    make = client._get_aiohttp_session
+
+    async def made() -> Any:
+        session = await make()
+        session._response_class = _response_class()
+        return session
+
+    client._get_aiohttp_session = made
+
+
+@cache
+def _response_class() -> type:
+    from aiohttp import ClientResponse
+
+    class Bounded(ClientResponse):
+        async def start(self, connection: Any) -> Any:
+            started = await super().start(connection)
+            stream = "event-stream" in self.headers.get("content-type", "")
+            most = bounds.MOST_STREAMED if stream else bounds.MOST_BYTES
+            self.content: Any = _Content(self.content, Counted(most))
+            return started
+
+    return Bounded
+
+
+class _Content:
+    """A response's body that counts what it gives."""
+
+    def __init__(self, content: Any, counted: Counted) -> None:
+        self._content = content
+        self._counted = counted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        async for piece in self._content.iter_any():
+            self._counted.add(piece)
+            yield piece
+
+    async def read(self, size: int = -1) -> bytes:
+        if size >= 0:
+            return bytes(await self._content.read(size))
+        return b"".join([piece async for piece in self.iter_any()])

@@ -1,0 +1,207 @@
+"""Shapes of replies that servers of OpenAI's format really send, from the wire to the answer and its account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from pointsman.backends.base import BackendError
+from pointsman.configs.loader import load
+from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.model import RoutedChatModel
+
+_USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+_DONE = "[DONE]"
+_TOOLS = [
+    {"type": "function", "function": {"name": name, "description": name, "parameters": {
+        "type": "object", "properties": {"q": {"type": "string"}}, "required": required}}}
+    for name, required in (("f", ["q"]), ("g", []))
+]  # fmt: skip
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def ask(wire: Any, tmp_path: Path) -> Iterator[Ask]:
+    """Ask a server for what the wire says, streamed where it is a list; gives the message."""
+    homes: list[Dispatcher] = []
+
+    def asked(answer: Any, entry: str = "", said: Any = "Hi") -> Any:
+        (tmp_path / "models.yaml").write_text(
+            f"providers: {{vllm: {{enabled: true, base_url: '{wire.url}/v1'}}}}\n"
+            "models: {vllm/local-1: {tier: frontier, context: 9000, tools: true, structured: true, "
+            f"prices: {{input: 1, output: 1, as_of: 2026-01-01}}{entry}}}}}\n",
+            encoding="utf-8",
+        )
+        flags = {"routing.approved": "[vllm/local-1]"}
+        homes.append(Dispatcher(load(tmp_path, environ={}, flags=flags, user=tmp_path / "nobody")))
+        wire.answer = answer
+        model = RoutedChatModel(kind="gather", dispatcher=homes[-1]).bind(tools=_TOOLS, effects=["read", "read"])
+        if not isinstance(answer, list):
+            return model.invoke(said)
+        message: Any = None
+        for chunk in model.stream(said):
+            message = chunk if message is None else message + chunk
+        return message
+
+    yield asked
+    for home in homes:
+        home.ledger.close()
+
+
+def _piece(finish: str | None = None, *, model: str = "m", usage: Any = None, **delta: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"object": "chat.completion.chunk", "model": model, "choices": [choice], "usage": usage}
+
+
+def _call(arguments: Any, **fields: Any) -> dict[str, Any]:
+    return {"type": "function", **fields, "function": {"name": fields.pop("name", "f"), "arguments": arguments}}
+
+
+def _whole(finish: Any = "stop", model: Any = "m", **message: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": None, **message}, "finish_reason": finish}
+    return {"object": "chat.completion", "model": model, "choices": [choice], "usage": _USAGE}
+
+
+def _streamed(*pieces: dict[str, Any], finish: str | None = "tool_calls") -> list[Any]:
+    return [*pieces, _piece(finish, usage=_USAGE), _DONE]
+
+
+def _calls(message: Any) -> list[tuple[str, Any]]:
+    ids = [call["id"] for call in message.tool_calls]
+    assert all(ids)
+    assert len(set(ids)) == len(ids)
+    return [(call["name"], call["args"]) for call in message.tool_calls]
+
+
+_ONE, _TWO = '{"q": "1"}', '{"q": "2"}'
+_BOTH = [("f", {"q": "1"}), ("f", {"q": "2"})]
+
+
+@pytest.mark.parametrize("finish", ["eos", "eos_token", "end_turn", "STOP", "tool_use", "done_for_today"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_end_in_other_words_with_an_answer_is_an_end(ask: Ask, finish: str, stream: bool) -> None:
+    answer = _streamed(_piece(content="hi"), finish=finish) if stream else _whole(finish, content="hi")
+    message = ask(answer)
+    assert message.text == "hi"
+    assert message.response_metadata["pointsman"]["usage"]["output"] == 5
+
+
+@pytest.mark.parametrize(
+    ("finish", "content", "kind"),
+    [
+        ("done_for_today", "", "malformed"),
+        ("model_length", "hi", "truncated"),
+        ("MAX_TOKENS", "hi", "truncated"),
+        ("sensitive", "hi", "content_filter"),
+        ("error", "hi", "malformed"),
+        (None, "hi", "malformed"),
+    ],
+)
+def test_an_end_that_is_none_is_no_answer(ask: Ask, finish: str | None, content: str, kind: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        ask(_whole(finish, content=content))
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [_call(_ONE, index=0, id="a"), _call(_TWO, index=0, id="b")],
+        [_call(_ONE, index=0, id="a"), _call(_TWO, index=1, id="a")],
+        [_call(_ONE, id="a"), _call(_TWO, id="b")],
+        [_call(_ONE), _call(_TWO)],
+        [_call(_ONE, index=0, id=None), _call(_TWO, index=0, id=None)],
+        [_call(_ONE, index=0, id=""), _call(_TWO, index=1, id="")],
+        [_call({"q": "1"}, index=0, id="a"), _call({"q": "2"}, index=1, id="b")],
+        [_call('{"q"', id="a"), _call(': "1"}', id="a"), _call(_TWO, id="b")],
+        [_call('{"q"', id="a"), _call(': "1"}', name=""), _call(_TWO, id="b")],
+        [_call('{"q"', index=0, id="a"), _call(': "1"}', index=0, id="a"), _call(_TWO, index=1, id="b")],
+    ],
+    ids=range(10),
+)
+def test_two_calls_are_two_however_their_pieces_are_marked(ask: Ask, pieces: list[Any]) -> None:
+    assert _calls(ask(_streamed(*(_piece(tool_calls=[piece]) for piece in pieces)))) == _BOTH
+    if len(pieces) == 2:
+        assert _calls(ask(_streamed(_piece(tool_calls=pieces)))) == _BOTH
+        assert _calls(ask(_whole("tool_calls", tool_calls=pieces))) == _BOTH
+
+
+@pytest.mark.parametrize("arguments", [None, "", "null", {}])
+def test_arguments_that_are_none_are_empty(ask: Ask, arguments: Any) -> None:
+    call = _call(arguments, index=0, id="a", name="g")
+    assert _calls(ask(_streamed(_piece(tool_calls=[call])))) == [("g", {})]
+    assert _calls(ask(_whole("tool_calls", tool_calls=[call]))) == [("g", {})]
+
+
+def test_a_name_that_comes_late_or_again_is_told_once(ask: Ask) -> None:
+    pieces = [_call("", index=0, id="a", name=""), _call('{"q": ', index=0), _call('"1"}', index=0)]
+    assert _calls(ask(_streamed(*(_piece(tool_calls=[piece]) for piece in pieces)))) == _BOTH[:1]
+
+
+def test_pings_odd_chunks_and_a_second_end_are_passed_over(ask: Ask) -> None:
+    odd = [{}, {"type": "ping"}, {"choices": None}, "null", "[]", {"choices": [{"delta": None}]}]
+    ended = [_piece("stop"), _piece("stop", content="", model="m-2", usage=_USAGE), _DONE]
+    message = ask([*odd, _piece(content="h"), *odd, _piece(content="i", role="model"), *ended])
+    assert (message.text, message.response_metadata["finish_reason"]) == ("hi", "stop")
+
+
+def test_a_stream_that_says_it_is_done_is_complete_and_one_that_only_ends_is_not(ask: Ask) -> None:
+    said = [_piece(content="hi"), _piece(usage=_USAGE)]
+    assert ask([*said, _DONE]).text == "hi"
+    with pytest.raises(BackendError) as caught:
+        ask(said)
+    assert caught.value.kind == "malformed"
+
+
+def test_a_refusal_in_its_own_field_is_one_streamed_too(ask: Ask) -> None:
+    for answer in (
+        _streamed(_piece(refusal="I will"), _piece(refusal=" not."), finish="stop"),
+        _whole(refusal="I will not."),
+    ):
+        with pytest.raises(BackendError) as caught:
+            ask(answer)
+        assert caught.value.kind == "refusal"
+
+
+@pytest.mark.parametrize("answer", [{"choices": []}, {}, {"choices": [None]}, [], "hi", 3], ids=json.dumps)
+def test_a_body_without_an_answer_is_told_in_words(ask: Ask, answer: Any) -> None:
+    with pytest.raises(BackendError) as caught:
+        ask((200, answer))
+    assert caught.value.kind == "malformed"
+    assert "Error:" not in str(caught.value)
+
+
+def test_a_name_that_the_user_declares_is_no_other_model(ask: Ask) -> None:
+    answer = _whole(content="hi", model="team-a/7")
+    with pytest.raises(BackendError) as caught:
+        ask(answer)
+    assert caught.value.kind == "wrong_model"
+    for declared in ("team-a/7", "[other-1, 'TEAM-*']"):
+        account = ask(answer, f", answers_as: {declared}").response_metadata["pointsman"]
+        assert account["answered_by"] == "team-a/7"
+
+
+@pytest.mark.parametrize("model", [None, ""])
+def test_a_reply_that_names_no_model_is_marked_unknown(ask: Ask, model: Any) -> None:
+    whole = ask(_whole(content="hi", model=model))
+    streamed = ask([_piece(content="hi", model=model), _piece("stop", model=model, usage=_USAGE), _DONE])
+    for message in (whole, streamed):
+        assert message.response_metadata["pointsman"]["answered_by"] == "unknown"
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["text", "blocks"])
+def test_what_a_tool_says_to_a_terminal_reaches_no_model(ask: Ask, wire: Any, listed: bool) -> None:
+    odd = "a\x1b[2Jb\x00c\x1b]0;x\x07d"
+    content: Any = [{"type": "text", "text": odd}] if listed else odd
+    call = {"name": "f", "args": {"q": "1"}, "id": "call_1"}
+    said = [HumanMessage("Hi"), AIMessage("", tool_calls=[call]), ToolMessage(content, tool_call_id="call_1")]
+    ask(_whole(content="hi"), said=said)
+    sent = json.dumps(wire.requests[-1]["messages"][-1])
+    assert "abcd" in sent
+    assert "\\u00" not in sent
+    assert said[-1].content == content
