@@ -80,7 +80,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
         latency: How badly somebody waits for it, as `RoutedChatModel` takes it.
 
     Raises:
-        ConfigError: On a name, tier, kind, bound or tool that is none, or an output that no answer can be typed by.
+        ConfigError: On a name, tier, kind, bound or tool that is none, two tools of one name, or an output that no
+            answer can be typed by.
     """
 
     name: str
@@ -103,11 +104,6 @@ class Agent(Runnable[Any, dict[str, Any]]):
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"an agent needs a name: {name!r} is none")
-        if output is not None and not (isinstance(output, type) and issubclass(output, BaseModel)):
-            raise ConfigError(
-                f"agent {name!r}: output must be a pydantic model, such as class Ticket(BaseModel): …; "
-                f"{getattr(output, '__name__', output)} is none"
-            )
         if latency not in _LATENCIES:
             raise ConfigError(f"latency of agent {name!r}: {latency!r} is none of {', '.join(_LATENCIES)}")
         if max_output is not None and (not isinstance(max_output, int) or max_output < 1):

@@ -144,6 +144,8 @@ class _Asked:
         if self.effect is Effect.READ or ((said := declaration_of(self.tool)) is not None and said.only_reads):
             allowed.append("respond")
         reason = f"{name} is {self.effect} with these arguments"
+        if declaration_of(self.tool) is None:
+            reason = f"{name} declares no effect, so it counts as {self.effect} (pointsman.declare gives it one)"
         told = f"{reason}; {problem}" if problem else reason
         description = f"{told}\n{answer_form(name, allowed)}"
         return {

@@ -330,6 +330,7 @@ def run_scope(
         user_class=row.user_class,
         observe=booked,
         begun=taken.begun if taken else {},
+        kept=kept,
     )
     inherit()
     with nullcontext() if taken else owned(runtime.settings.state, run_id):

@@ -31,7 +31,9 @@ class Runtime:
     def __init__(self, settings: Settings, *, workspace: Path | None = None) -> None:
         self._settings = settings
         program = getattr(sys.modules.get("__main__"), "__file__", None)
-        self._protected = [*settings.obeyed, settings.state, *([Path(program)] if program else ())]
+        # What was simulated lies inside the state.
+        state = settings.state.parent if settings.offline else settings.state
+        self._protected = [*settings.obeyed, state, *([Path(program)] if program else ())]
         self.workspace = workspace or settings.project
         self._closed = False
 

@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
 
 def runs(
     context: typer.Context,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most runs to list, the newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Most runs to list, the newest first.")
+    ] = 20,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:

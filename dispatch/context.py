@@ -28,6 +28,7 @@ class RunContext:
         observe: Called with the ledger row of each model call as it ends.
         begun: Step and digest of the acts that earlier parts of the run began -> how each ended; empty where that is
             not known.
+        kept: It can be taken up again.
     """
 
     id: str = ""
@@ -37,6 +38,7 @@ class RunContext:
     user_class: str = "default"
     observe: Callable[[CallRow], None] | None = None
     begun: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ class StepContext:
     unavailable: tuple[tuple[str, str], ...] = ()
     ahead: tuple[int, ...] = ()
     evidence: tuple[Finding, ...] = ()
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it is a step of a run that can be taken up again."""
+        return bool(self.step and self.run.id and self.run.kept)
 
 
 _NONE = StepContext()

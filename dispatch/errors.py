@@ -81,9 +81,10 @@ class NoCandidate(ConfigError):
     def __init__(self, decision: Decision, step: StepContext) -> None:
         raised = ", ".join(hit.id for hit in decision.rules if hit.id.startswith("evidence."))
         above = f"tier {decision.tier} or above{f' for {raised}' if raised else ''}"
-        named = f"{step.agent or 'this step'} (risk {decision.risk}, {above})"
-        then = f"; then go on with: pointsman resume {step.run.id}" if step.step and step.run.id else ""
-        super().__init__(f"no model can run {named}: {_cure(decision)}{then}")
+        again = f"; then go on with: pointsman resume {step.run.id}" if step.can_go_on else ""
+        super().__init__(
+            f"no model can run {step.agent or 'this step'} (risk {decision.risk}, {above}): {_cure(decision)}{again}"
+        )
         self.decision = decision
 
 
@@ -126,7 +127,7 @@ class AllFailed(BackendError):
         then = _NEXT.get(kind, "")
         if step.run.id:
             # Only what is a step of a run can be gone on with.
-            again = f"go on with: pointsman resume {step.run.id}" if step.step else f"this was run {step.run.id}"
+            again = f"go on with: pointsman resume {step.run.id}" if step.can_go_on else f"this was run {step.run.id}"
             then = f"{then}, {again}" if then else again
         told = "; ".join((*said, then) if then else said)
         super().__init__(kind, f"no model answered {step.agent or 'this step'}: {told}")

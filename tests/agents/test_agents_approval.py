@@ -285,3 +285,21 @@ def test_no_message_of_a_graph_without_a_checkpointer_has_an_open_call(simulated
     state = builder.compile().invoke({"messages": [HumanMessage("go")]})
     assert not [m for m in state["messages"] if isinstance(m, AIMessage) and m.tool_calls]
     assert (len(state["__interrupt__"]), ran) == (1, [])
+
+
+def test_a_person_is_told_why_an_undeclared_tool_waits_and_what_would_change_that(simulated: Make) -> None:
+    from langchain_core.tools import tool as plain_tool
+
+    @plain_tool
+    def look_around(place: str) -> str:
+        """Look around at a place."""
+        return place
+
+    with pytest.raises(ApprovalPending) as ended:
+        Agent("one", instructions="Look.", tools=[look_around], kind="act").run("look_around", runtime=simulated())
+
+    (waiting,) = ended.value.pending
+    assert waiting.reason == (
+        "look_around declares no effect, so it counts as destructive (pointsman.declare gives it one)"
+    )
+    assert ended.value.run in str(ended.value)

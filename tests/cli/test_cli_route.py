@@ -115,7 +115,7 @@ def test_a_request_whose_messages_cannot_be_read_is_named_by_its_line_and_the_ot
 ) -> None:
     odd = '{"id": "odd", "messages": [{"role": "user", "content": [{"text": "no type"}]}]}'
     ended = pointsman("route", *flags, stdin=f"{request(id='one')}\n{odd}\n{request(id='three')}\n")
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     assert ended.stderr.count("\n") == 1
     assert "line 3: " in ended.stderr
     assert "part without a type" in ended.stderr
