@@ -95,8 +95,9 @@ def test_what_does_not_fit_one_scope_is_reserved_in_none(budgets: Budgets) -> No
 
 def test_a_refusal_says_in_dollars_whose_cap_it_is() -> None:
     error = BudgetExceeded("run:a", 5 * 10**11, 2 * 10**11, 4 * 10**11, 10**10)
-    assert (
-        str(error) == "the budget of run:a is $0.5000: $0.2000 is spent and $0.0100 is reserved, $0.4000 more is asked"
+    assert str(error) == (
+        "the budget of run:a is $0.5000: $0.2000 is spent and $0.0100 is reserved, $0.4000 more is asked: "
+        "raise max_cost (--max-cost)"
     )
     assert isinstance(error, PointsmanError)
 
