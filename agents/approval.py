@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["ApprovalMiddleware", "person_allowed"]
 
 _ALLOWED: ContextVar[str | None] = ContextVar("pointsman_allowed_call", default=None)
-_SEVERITY = (Effect.READ, Effect.WRITE, Effect.EXTERNAL, Effect.DESTRUCTIVE)
 
 
 def person_allowed(call: Mapping[str, Any]) -> bool:
@@ -115,7 +114,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
                     return request.override(tool_call=asked.call)
                 if decision["type"] == "edit":
                     edited = asked.edited(decision["edited_action"]["args"])
-                    if not edited.worse_than(asked):
+                    if edited.effect <= asked.effect:
                         return request.override(tool_call=edited.call)
                     asked, problem = edited, f"with these arguments of yours it is {edited.effect}"
                     continue
@@ -174,10 +173,6 @@ class _Asked:
                 raise ConfigError(f"{self.call['name']} does not take these arguments ({said})") from error
         effect = call_facts(self.tool, arguments).effect
         return _Asked(self.tool, {**self.call, "args": dict(arguments)}, effect or Effect.DESTRUCTIVE)
-
-    def worse_than(self, other: _Asked) -> bool:
-        """Whether it does more than the other."""
-        return _SEVERITY.index(self.effect) > _SEVERITY.index(other.effect)
 
 
 def _before(call: Mapping[str, Any]) -> str:
