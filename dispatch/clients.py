@@ -92,14 +92,14 @@ class Clients:
         """What the options that are configured for a card ask for in every call of it."""
         asked = self._asked.get(card.id)
         if asked is None:
-            asked = self._asked[card.id] = self.backend(card).meter.read(self._options(card.id))
+            asked = self._asked[card.id] = self.backend(card).meter.read(_options(self._settings, card.id))
         return asked
 
     @cached_property
     def settled(self) -> str:
         """SHA-256 of all that is configured for the models' clients: an answer may hang on any of it."""
         said = {
-            card: [self._settings.providers[card.partition("/")[0]].base_url, self._options(card)]
+            card: [self._settings.providers[card.partition("/")[0]].base_url, _options(self._settings, card)]
             for card in self._settings.models
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
@@ -132,7 +132,7 @@ class Clients:
             answer=ask.output is not None,
             tools=bool(ask.tools),
             max_output=ask.max_output,
-            settings=self._options(card.id),
+            settings=_options(self._settings, card.id),
         )
         return self.backend(card).said(card.name, wanted)
 
@@ -201,14 +201,14 @@ class Clients:
                 timeout=self._settings.routing.limits.deadline,
                 cache=self._settings.state / "models",
                 on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
-                options={**provider.options, **settings.models[card.id].options},
+                options=_options(settings, card.id),
             )
         )
 
-    def _options(self, model: str) -> dict[str, Any]:
-        """What the client of a model is built with beyond the usual."""
-        provider = model.partition("/")[0]
-        return {**self._settings.providers[provider].options, **self._settings.models[model].options}
+
+def _options(settings: Settings, model: str) -> dict[str, Any]:
+    """What the client of a model is built with beyond the usual."""
+    return {**settings.providers[model.partition("/")[0]].options, **settings.models[model].options}
 
 
 def _wants(ask: Ask) -> bool:
