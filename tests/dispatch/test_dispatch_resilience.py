@@ -261,7 +261,7 @@ OUTAGE = Scenario(rules=(Rule(fault=Fault("overloaded")),))
 
 
 async def test_without_an_old_answer_allowed_an_outage_ends_the_step(dispatcher: Make, simulator: Simulator) -> None:
-    home = dispatcher(routing__cache={"mode": "exact", "ttl": 0.001})
+    home = dispatcher(routing__cache={"mode": "exact", "ttl": 1e-9})
     await _model(home).ainvoke("Tell me about the Cam")
     simulator.scenario = OUTAGE
     with pytest.raises(AllFailed):
@@ -272,7 +272,7 @@ async def test_an_old_answer_to_a_question_like_it_stands_in_when_every_model_fa
     dispatcher: Make, simulator: Simulator
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER)),))
-    home = dispatcher(routing__cache={"mode": "exact", "ttl": 0.001, "fallback": 0.6})
+    home = dispatcher(routing__cache={"mode": "exact", "ttl": 1e-9, "fallback": 0.6})
     await _model(home).ainvoke("Tell me something about the river Cam")
     simulator.scenario = OUTAGE
     answer = await _model(home).ainvoke("Tell me about the river Cam")
