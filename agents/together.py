@@ -3,62 +3,83 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
-from langgraph.errors import GraphBubbleUp
+from langgraph.config import get_config
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
-    from langgraph.types import Command
+    from langgraph.types import Command, PregelExecutableTask
 
 __all__ = ["Together", "TogetherMiddleware", "one_invocation"]
 
-_TURNS = 50
-"""Turns of the event loop within which LangGraph surely has noted that a task ended: it takes about five."""
+_SUPERSTEP = "__pregel_call"
+"""Where LangGraph hands each task the futures of all tasks of its superstep (`langgraph.pregel._runner`)."""
+
+_Futures = Mapping["asyncio.Future[Any]", "PregelExecutableTask | None"]
 
 
 class Together:
     """The tasks of one superstep of a graph.
 
     LangGraph cancels the others when one raises. What they had done by then would be done again when the graph is taken
-    up, so the error is held back until they have ended, and been noted.
+    up, so the error is held back until LangGraph has noted the end of every other task that had begun; no further task
+    begins.
     """
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Future[None]] = set()
+        self._begun: set[str] = set()
+        self._failed: list[str] = []
+        self._failing = asyncio.Event()
 
     @asynccontextmanager
     async def task(self) -> AsyncIterator[None]:
         """One of the tasks; an error of the block is raised once the other tasks have ended."""
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._running.add(ended)
+        if self._failed:
+            # As a task that is interrupted it stays to be done, and does not hide the error.
+            raise GraphInterrupt
+        mine, futures = _superstep()
+        self._begun.add(mine)
         try:
             yield
         except GraphBubbleUp:
             raise
         except Exception:
-            # Two that fail must not wait for each other.
-            self._end(ended)
-            await self._others()
+            await self._others(mine, futures)
             raise
-        finally:
-            self._end(ended)
 
-    def _end(self, task: asyncio.Future[None]) -> None:
-        self._running.discard(task)
-        if not task.done():
-            task.set_result(None)
+    async def _others(self, mine: str, futures: _Futures) -> None:
+        # Of two that fail the second waits for the first, and is cancelled by it.
+        first = set(self._failed)
+        self._failed.append(mine)
+        self._failing.set()
+        while True:
+            others = self._begun.difference(self._failed) | first
+            running = [future for future, task in futures.items() if task and task.id in others and not future.done()]
+            if not running:
+                return
+            self._failing.clear()
+            failing = asyncio.ensure_future(self._failing.wait())
+            try:
+                await asyncio.wait([*running, failing], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                failing.cancel()
 
-    async def _others(self) -> None:
-        while self._running:
-            await asyncio.wait(self._running)
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
+
+def _superstep() -> tuple[str, _Futures]:
+    """The task this runs in, and the futures of all tasks of its superstep, whose callbacks note their ends."""
+    call = get_config()["configurable"].get(_SUPERSTEP)
+    # A node with a time-out of its own has something else there, which tells nothing.
+    if not isinstance(call, partial):
+        return "", {}
+    return call.args[0]().id, call.keywords["futures"]()
 
 
 _INVOCATION: ContextVar[Together | None] = ContextVar("pointsman_invocation", default=None)

@@ -269,13 +269,11 @@ def test_an_act_beside_one_that_raises_in_the_same_turn_is_not_done_again(
         flow.run("do a!", runtime=home)
     assert acts == {"a": 1, "breaking": 1}
     waiting = flow.resume(home.ledger.runs()[0].id, runtime=home)
-    # Nobody knows what of it had happened when it broke; nor of the other, should that not have been noted in time.
-    assert waiting.status == "pending"
-    assert "erase" in {act.tool for act in waiting.pending}
+    # Nobody knows what of it had happened when it broke.
+    assert (waiting.status, [act.tool for act in waiting.pending]) == ("pending", ["erase"])
     assert acts == {"a": 1, "breaking": 1}
-    answers = {act.id: "approve" if act.tool == "erase" else "reject" for act in waiting.pending}
-    result = flow.resume(waiting.run, answers, runtime=home)
-    assert (result.status, acts) == ("done" if len(answers) == 1 else "rejected", {"a": 1, "breaking": 2})
+    result = flow.resume(waiting.run, {waiting.pending[0].id: "approve"}, runtime=home)
+    assert (result.status, acts) == ("done", {"a": 1, "breaking": 2})
     assert [row.outcome for row in home.ledger.effects(result.run) if row.tool == "mark"] == ["done"]
 
 
