@@ -17,7 +17,7 @@ from ..backends.usage.seen import StreamUsage
 from ..configs.catalogue import ModelCard, Usage
 from ..configs.errors import ConfigError
 from ..configs.words import FailureKind
-from ..ledger.forks import End, at_end
+from ..ledger.forks import End, at_end, broken_by_the_end, refuse_at_the_end
 from ..ledger.rows import CallRow
 from .ask import Ask, one_line
 from .booking import Booking
@@ -234,7 +234,14 @@ class ModelCall:
                 yield chunk
 
     def translated(self, error: Exception) -> BackendError:
-        """Sort what a client raised, or the clock, into the kinds of failure."""
+        """Sort what a client raised, or the clock, into the kinds of failure.
+
+        Raises:
+            PointsmanError: The process ends, which is no failure of the provider's; the call is booked as broken off.
+        """
+        if broken_by_the_end(error):
+            self.close(_OVER)
+            refuse_at_the_end()
         if isinstance(error, TimeoutError):
             return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
         return failure_of(self.backend, error)

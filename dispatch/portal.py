@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from ..configs.errors import PointsmanError
-from ..ledger.forks import End, at_end
+from ..ledger.forks import End, at_end, refuse_at_the_end
 from ..tools.threads import THREADS
 from .forks import keep_for_good
 
@@ -96,13 +96,6 @@ def _end() -> None:
         _portal.end()
 
 
-def _refuse_at_end() -> None:
-    """Stop a thread that wants something of a process that ends: Python itself stops daemons a moment later."""
-    if threading.current_thread().daemon:
-        threading.Event().wait()
-    raise PointsmanError("the process is ending and makes no more calls: make them before its end")
-
-
 def _opened() -> _Portal:
     global _portal
     with _lock:
@@ -110,7 +103,7 @@ def _opened() -> _Portal:
             _portal = _Portal()
         found = _portal
     if found.ending:
-        _refuse_at_end()
+        refuse_at_the_end()
     if found.here:
         raise PointsmanError(
             "a synchronous call inside async code would wait for itself: await its async form (ainvoke, arun, "
@@ -148,7 +141,7 @@ class _Work:
             return self.done.result()
         except CancelledError:
             if self._portal.ending:
-                _refuse_at_end()
+                refuse_at_the_end()
             raise
 
     def break_off(self, *, wait: bool = True) -> None:

@@ -14,7 +14,19 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-__all__ = ["End", "Lock", "at_end", "begin_anew", "lock_of", "mind_the_end", "rest_before_forks"]
+from ..configs.errors import PointsmanError
+
+__all__ = [
+    "End",
+    "Lock",
+    "at_end",
+    "begin_anew",
+    "broken_by_the_end",
+    "lock_of",
+    "mind_the_end",
+    "refuse_at_the_end",
+    "rest_before_forks",
+]
 
 _FORK_SECONDS = 5.0
 """How long a fork waits at most for a thread that is using the file: transactions take milliseconds."""
@@ -143,6 +155,34 @@ def at_end(part: End) -> Callable[[Callable[[], None]], Callable[[], None]]:
         return end
 
     return register
+
+
+def broken_by_the_end(error: BaseException | None) -> bool:
+    """Whether an error comes of the end of the process: from then on Python starts no thread.
+
+    That is before `at_end` is heard of, since Python first waits for the threads that are not daemons.
+
+    Args:
+        error: With whatever it was raised from.
+    """
+    while error is not None:
+        # As `concurrent.futures.thread` and, from Python 3.12 on, `_thread` put it.
+        if isinstance(error, RuntimeError) and str(error).endswith("interpreter shutdown"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def refuse_at_the_end() -> NoReturn:
+    """Stop a thread that wants something of a process that ends: Python itself stops daemons a moment later.
+
+    Raises:
+        PointsmanError: In any other thread.
+    """
+    if threading.current_thread().daemon:
+        while True:
+            threading.Event().wait()
+    raise PointsmanError("the process is ending and makes no more calls: make them before its end")
 
 
 def mind_the_end() -> None:
