@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ..configs.words import FailureKind
 from .base import BackendError
+from .hosts import stay
 
 __all__ = ["HEARD", "MOST_BYTES", "MOST_CALLS", "MOST_STREAMED", "Counted", "bound_client", "ended_by"]
 
@@ -43,14 +44,13 @@ async def bound_body(response: Any) -> None:
 
 
 def bound_client(client: Any) -> None:
-    """Bound the responses of an SDK's client.
+    """Bound the responses of an SDK's client, and have it follow no redirect to another host.
 
     Args:
-        client: Of the kind that Anthropic's and OpenAI's SDKs share.
+        client: Of the kind that Anthropic's and OpenAI's SDKs share, over whatever HTTP client.
     """
     hooks = client._client.event_hooks["response"]
-    if bound_body not in hooks:
-        hooks.append(bound_body)
+    hooks += [hook for hook in (stay, bound_body) if hook not in hooks]
 
 
 def ended_by(response: Any, words: bytes) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.errors import ConfigError
 from .base import REACH, Endpoint
-from .hosts import is_here, stay
+from .hosts import is_here
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -67,7 +67,7 @@ def http_client(made: type, endpoint: Endpoint) -> Any:
         if hear is not None:
             hear(headers)
 
-    hooks = {"response": [stay, pass_on]}
+    hooks = {"response": [pass_on]}
     return _sparing(made)(timeout=endpoint.timeout, event_hooks=hooks, trust_env=not is_here(endpoint.base_url))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import DefaultAsyncHttpxClient
 from pointsman import RoutedChatModel
 from pointsman.backends import registry
 from pointsman.backends.base import Endpoint
@@ -73,6 +74,33 @@ def test_a_redirect_to_another_host_is_refused_and_gets_neither_key_nor_prompt(
     with moved(status, there) as (url, asked), home(tmp_path, vendor, url + path) as model:
         with pytest.raises(AllFailed, match="unavailable"):
             model.invoke("the prompt")
+        assert len(asked) == 1
+    assert len(simulator.log) == 0
+
+
+@pytest.mark.parametrize(
+    ("vendor", "option"),
+    [
+        ("openai", "openai_proxy"),
+        ("openai_compatible", "openai_proxy"),
+        ("anthropic", "anthropic_proxy"),
+        ("openai", "http_async_client"),
+    ],
+)
+async def test_a_redirect_to_another_host_is_refused_over_a_proxy_or_client_of_the_users_own(
+    vendor: str, option: str, simulator: Simulator
+) -> None:
+    there = simulator.url("openai").replace("127.0.0.1", "localhost").removesuffix("/v1")
+    with moved(307, there) as (url, asked):
+        theirs = url if option.endswith("_proxy") else DefaultAsyncHttpxClient()
+        # What is asked of a proxy goes to it whatever the host, which so needs not be there.
+        base = "http://models.invalid/v1" if option.endswith("_proxy") else f"{url}/v1"
+        endpoint = Endpoint(
+            model="some-model", base_url=base, key=SecretStr("not-a-real-key"), options={option: theirs}, timeout=10
+        )
+        model = registry.get(vendor).chat_model(endpoint)
+        with pytest.raises(Exception, match="307"):
+            await model.ainvoke("the prompt")
         assert len(asked) == 1
     assert len(simulator.log) == 0
 
