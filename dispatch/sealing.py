@@ -20,7 +20,7 @@ from ..configs.trust import state_folder
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["Seal", "user_seal"]
+__all__ = ["UNSEALED", "Seal", "user_seal"]
 
 _KEY: Final = "state.key"
 _KEY_BYTES: Final = 32
@@ -84,15 +84,19 @@ class Seal:
         return f"{name}:{b64encode(sealed).decode()}"
 
     def open(self, text: str) -> str:
-        """Decrypt what `close` gave; JSON that was kept before anything was encrypted is given back as it is.
+        """Decrypt what `close` gave.
 
         Raises:
-            ConfigError: As `decrypt`.
+            ConfigError: As `decrypt`; also for what nobody encrypted, since whoever wrote that may be another.
         """
         name, colon, sealed = text.partition(":")
         if not colon or not name.startswith(_NAME):
-            return text
-        return self.decrypt(name, b64decode(sealed)).decode("utf-8", "surrogatepass")
+            raise ConfigError(UNSEALED)
+        try:
+            ciphertext = b64decode(sealed, validate=True)
+        except ValueError:
+            ciphertext = b""
+        return self.decrypt(name, ciphertext).decode("utf-8", "surrogatepass")
 
     def _cipher(self, *, make: bool) -> tuple[str, AESGCM]:
         made = self._made
@@ -148,6 +152,11 @@ class Seal:
             os.close(lock)
 
 
+UNSEALED: Final = (
+    "what is kept here is not encrypted under your key, so it may be another's and is not used: start the run or batch "
+    "again; move away a .pointsman that came with the folder"
+)
+"""Said of what came with a folder, and of what a version wrote that encrypted nothing yet."""
 _BACK: Final = "put back the key of then, without which it cannot be read, or start the run again"
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..configs.errors import ConfigError
 from ..dispatch.forks import keep_for_good
 from ..dispatch.private import open_private
-from ..dispatch.sealing import user_seal
+from ..dispatch.sealing import UNSEALED, user_seal
 from ..ledger.forks import lock_of, rest_before_forks
 
 if TYPE_CHECKING:
@@ -150,15 +150,23 @@ async def checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIte
 
     Raises:
         ConfigError: This process was forked while the file was being written, or there is no place for the key; when
-            a checkpoint is read, its key is lost or another one.
+            a checkpoint is read, its key is lost or another one, or nobody encrypted it.
     """
     from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+    class Sealed(EncryptedSerializer):
+        def loads_typed(self, data: tuple[str, bytes]) -> Any:
+            # LangGraph's own reads what is not encrypted too: answers that nobody gave, in a file that came with a
+            # folder.
+            if "+" not in data[0]:
+                raise ConfigError(UNSEALED, file=state)
+            return super().loads_typed(data)
+
     async with _connection(state / "checkpoints.db") as connection:
         plain = JsonPlusSerializer(allowed_msgpack_modules=list(types))
-        yield AsyncSqliteSaver(connection, serde=EncryptedSerializer(user_seal(), plain))
+        yield AsyncSqliteSaver(connection, serde=Sealed(user_seal(), plain))
 
 
 async def prune(graph: CompiledStateGraph[Any, Any, Any, Any], run: str, *, now: float | None = None) -> None:

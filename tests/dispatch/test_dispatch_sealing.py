@@ -18,7 +18,12 @@ def test_what_is_sealed_comes_back_as_it_was_and_cannot_be_read_without_the_key(
     assert "hunter2" not in closed
     assert closed != Seal(tmp_path).close(text)
     assert Seal(tmp_path).open(closed) == text
-    assert Seal(tmp_path).open('{"kept": "before anything was encrypted"}').startswith("{")
+
+
+@pytest.mark.parametrize("text", ['{"kept": "by another"}', "", "aes256gcm-00000000", "plain:AAAA"])
+def test_what_nobody_encrypted_is_not_used(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="is not encrypted under your key, so it may be another's and is not used"):
+        Seal(tmp_path).open(text)
 
 
 def test_the_key_is_made_once_whoever_comes_first_and_for_its_owner_alone(tmp_path: Path) -> None:

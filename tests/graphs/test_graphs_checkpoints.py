@@ -175,34 +175,26 @@ def test_whoever_is_cancelled_while_the_file_is_opened_leaves_no_thread_that_com
     assert count(tmp_path) == 1
 
 
-async def test_a_file_from_before_anything_was_encrypted_opens_and_goes_on_encrypted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forged", ["checkpoint", "write"])
+async def test_a_checkpoint_that_is_not_encrypted_is_refused_since_anybody_may_have_written_it(
+    tmp_path: Path, forged: str
+) -> None:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-    def state(said: str, number: int) -> Any:
-        return {**EMPTY, "id": str(number), "channel_values": {"said": said}}
-
     config: Any = {"configurable": {"thread_id": "a", "checkpoint_ns": ""}}
+    async with checkpoints(tmp_path, []) as saver:
+        await saver.aput(config, {**EMPTY, "id": "1", "channel_values": {"said": "sealed words"}}, {}, {})
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "checkpoints.db")) as saver:
-        await saver.aput(config, state("plain words", 1), {}, {})
+        if forged == "checkpoint":
+            await saver.aput(config, {**EMPTY, "id": "2", "channel_values": {"said": "forged"}}, {}, {})
+        else:
+            at: Any = {"configurable": {"thread_id": "a", "checkpoint_ns": "", "checkpoint_id": "1"}}
+            await saver.aput_writes(at, [("__resume__", "approve")], "task")
 
     async with checkpoints(tmp_path, []) as saver:
-        found = await saver.aget_tuple(config)
-        assert found is not None
-        assert found.checkpoint["channel_values"] == {"said": "plain words"}
-        await saver.aput(config, state("sealed words", 2), {}, {})
-        await saver.aput_writes(
-            {"configurable": {"thread_id": "a", "checkpoint_ns": "", "checkpoint_id": "2"}},
-            [("said", "sealed write")],
-            "task",
-        )
-    async with checkpoints(tmp_path, []) as saver:
-        found = await saver.aget_tuple(config)
-        assert found is not None
-        assert found.checkpoint["channel_values"] == {"said": "sealed words"}
-        assert found.pending_writes == [("task", "said", "sealed write")]
-    kept = (tmp_path / "checkpoints.db").read_bytes()
-    assert b"plain words" in kept
-    assert b"sealed w" not in kept
+        with pytest.raises(ConfigError, match="not encrypted under your key"):
+            await saver.aget_tuple(config)
+    assert b"sealed w" not in (tmp_path / "checkpoints.db").read_bytes()
 
 
 async def test_a_lost_key_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
