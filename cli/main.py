@@ -60,7 +60,9 @@ class _Root(TyperGroup):
         home = typer.Typer(rich_markup_mode=None)
         import_module(f".{COMMANDS[cmd_name][0]}", __package__).register(home)
         command = typer.main.get_group(home).commands[cmd_name]
-        import_module(".options", __package__).add_trust(command)
+        options = import_module(".options", __package__)
+        options.add_trust(command)
+        options.name_plainly(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

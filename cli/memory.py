@@ -101,8 +101,10 @@ def add(
 
 
 def forget(
-    source: Annotated[str | None, typer.Option("--source", help="Forget what came from this source.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Forget what this run wrote.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="SOURCE", help="Forget what came from this source.")
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Forget what this run wrote.")] = None,
     namespace: _Namespace = "",
     config: options.Config = None,
     json: options.AsJson = False,

@@ -52,6 +52,23 @@ _Trust = Annotated[
 def _trusting(trust: _Trust = False) -> None: ...
 
 
+def name_plainly(command: Any) -> None:
+    """Leave out of the help of a command, and of those below it, the Python type behind an argument's own name.
+
+    Args:
+        command: As Typer makes it.
+    """
+    for inner in getattr(command, "commands", {}).values():
+        name_plainly(inner)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument" and parameter.metavar is not None:
+            parameter.display_type_rich = _no_type
+
+
+def _no_type(ctx: Any) -> str:
+    return ""
+
+
 def add_trust(command: Any) -> None:
     """Give ``--trust`` to a command, and to those below it, that reads the configuration.
 

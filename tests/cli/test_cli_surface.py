@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.cli import main as cli
@@ -55,6 +59,24 @@ def test_every_command_of_the_help_can_be_loaded_and_explains_itself(runner: Cli
         own = runner.invoke(cli.app, [name, "--help"])
         assert own.exit_code == 0, name
         assert f"pointsman {name}" in own.stdout
+
+
+def _commands(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
+    yield command, context
+    for name in getattr(command, "list_commands", lambda _: ())(context):
+        inner = command.get_command(context, name)
+        yield from _commands(inner, type(context)(inner, info_name=name, parent=context))
+
+
+def test_no_help_of_any_command_shows_a_type_of_python_and_every_value_has_a_name_in_capitals() -> None:
+    root: Any = typer.main.get_command(cli.app)
+    seen = 0
+    for command, context in _commands(root, root.make_context("pointsman", [], resilient_parsing=True)):
+        seen += 1
+        said = command.get_help(context)
+        assert not re.findall(r"<\w[^>]*>|\b(?:str|int|float|bool|list|tuple|Path|None)\[", said), context.command_path
+        assert not re.findall(r"^  (?:-\w, )?--[\w-]+ (?:str|int|float|path|text)\b", said, re.M), context.command_path
+    assert seen > 40
 
 
 def test_the_bare_command_prints_its_help(runner: CliRunner) -> None:
