@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .documents import Node, Place, fail, parse, text_of, wrap
+from .documents import Node, Place, fail, parse, plain, text_of, wrap
 
 __all__ = [
     "FILES", "NAMED", "RULES", "SECTIONS", "expand", "from_environment", "from_flags", "leaves", "merge", "read_file",
@@ -119,7 +119,7 @@ def merge(
     """Lay one tree over another.
 
     Mappings merge key by key, and null takes a key away. Lists replace, except rules, which merge by id: one with a
-    known id takes that rule's place, the others come first.
+    known id takes that rule's place unless it says the same, the others come first.
 
     Args:
         low: The tree below.
@@ -157,7 +157,9 @@ def _merge_rules(low: Node, high: Node, path: tuple[str, ...], removed: dict[tup
     for name, rule in _rules(high, ".".join(path)).items():
         if rule.value is not None:
             if name in where:
-                rules[where[name]] = rule
+                # A copy of what is there already is nobody's own rule.
+                if plain(rule) != plain(rules[where[name]]):
+                    rules[where[name]] = rule
             else:
                 new.append(rule)
         elif name in where:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import closing
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.configs import load
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.catalogue import problems, proof_file
 from pointsman.dispatch.dispatcher import Dispatcher
@@ -153,6 +156,18 @@ def test_a_rule_of_ones_own_that_asks_for_a_complexity_nobody_judges_is_told(dis
         str(one) for one in problems(home.settings, home.policy)
     ]
     assert not [one for one in problems(dispatcher().settings, dispatcher().policy) if "complexity" in str(one)]
+
+
+def test_a_file_that_repeats_the_built_in_rules_has_no_rules_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    for name in ("routing", "risk"):
+        text = resources.files("pointsman.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    settings = load(tmp_path, environ={})
+    assert not [name for name in settings.origins if ".rules." in name]
+    with closing(Dispatcher(settings)) as home:
+        assert problems(settings, home.policy) == []
 
 
 @pytest.mark.parametrize("name", ["none.npz", "mine", "routers/mine.npz"])
