@@ -16,6 +16,7 @@ from ..configs.errors import ConfigError
 from ..configs.words import Effect
 from .base import DECLARED, Declaration, EffectRule, ToolFailed
 from .exits import Exits
+from .results import TellingTool, as_told
 from .threads import THREADS, in_thread
 
 __all__ = ["declare", "tool"]
@@ -66,7 +67,8 @@ def tool(
 
     The docstring tells the model what the tool is for; an ``Args:`` section in Google's style describes the
     arguments, which pydantic validates. `ToolFailed` is told to the model, and so is what would end more than the
-    tool (``sys.exit``, KeyboardInterrupt, StopIteration); every other exception propagates.
+    tool (``sys.exit``, KeyboardInterrupt, StopIteration); every other exception propagates. Of a pydantic model or
+    dataclass the model reads the JSON, of bytes only how many there are.
 
     Under ``ainvoke`` a sync function runs in a thread of its own, so it may block, and may call agents with ``invoke``.
     An async function runs on the event loop and stops all other runs while it blocks: await there, or make it sync.
@@ -101,7 +103,7 @@ def tool(
     name = name or function.__name__
     is_async = inspect.iscoroutinefunction(function)
     coroutine = _told_async(function, name) if is_async else _in_thread(_told(function, name))
-    made = StructuredTool.from_function(
+    made = TellingTool.from_function(
         func=_driven(coroutine) if is_async else _told(function, name),
         coroutine=coroutine,
         name=name,
@@ -159,7 +161,7 @@ def _told(function: Function, name: str) -> Function:
     def told(*args: Any, **kwargs: Any) -> Any:
         try:
             with Exits(name):
-                return function(*args, **kwargs)
+                return as_told(function(*args, **kwargs))
         except ToolFailed as failure:
             raise ToolException(str(failure)) from failure
 
@@ -171,7 +173,7 @@ def _told_async(function: Function, name: str) -> Function:
     async def told(*args: Any, **kwargs: Any) -> Any:
         try:
             with Exits(name):
-                return await function(*args, **kwargs)
+                return as_told(await function(*args, **kwargs))
         except ToolFailed as failure:
             raise ToolException(str(failure)) from failure
 

@@ -1,0 +1,82 @@
+"""What a tool returns, as a model reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from langchain_core.messages.tool import ToolOutputMixin
+from langchain_core.tools import StructuredTool
+
+__all__ = ["TellingTool", "as_told"]
+
+_FOR_MODEL: ContextVar[bool] = ContextVar("pointsman_for_model", default=False)
+
+
+class TellingTool(StructuredTool):
+    """Knows whether a model has called it, which reads text; code that calls it gets what the function returns."""
+
+    def run(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run as `StructuredTool` does."""
+        token = _FOR_MODEL.set(kwargs.get("tool_call_id") is not None)
+        try:
+            return super().run(tool_input, *args, **kwargs)
+        finally:
+            _FOR_MODEL.reset(token)
+
+    async def arun(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run as `StructuredTool` does."""
+        token = _FOR_MODEL.set(kwargs.get("tool_call_id") is not None)
+        try:
+            return await super().arun(tool_input, *args, **kwargs)
+        finally:
+            _FOR_MODEL.reset(token)
+
+
+def as_told(result: Any) -> Any:
+    """Give what a model reads of a tool's result; what LangChain writes as JSON, or as messages, stays as it is.
+
+    LangChain tells a model the ``repr`` of everything else.
+
+    Args:
+        result: What the tool's function returned: pydantic models and dataclasses become JSON, bytes a description.
+    """
+    if not _FOR_MODEL.get() or isinstance(result, str | int | float | None | ToolOutputMixin):
+        return result
+    if isinstance(result, list) and any(isinstance(one, ToolOutputMixin) for one in result):
+        return result
+    if isinstance(result, bytes | bytearray | memoryview):
+        return _described(result)
+    try:
+        json.dumps(result)
+    except (TypeError, ValueError, RecursionError):
+        return _json(result)
+    return result
+
+
+def _json(result: Any) -> Any:
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        plain = to_jsonable_python(_without_bytes(result), bytes_mode="base64", fallback=str)
+    except (PydanticSerializationError, ValueError, RecursionError):
+        # It refers to itself, or has a serializer that fails: nothing better is known than what LangChain does.
+        return result
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _without_bytes(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _described(value)
+    if isinstance(value, Mapping):
+        return {key: _without_bytes(one) for key, one in value.items()}
+    # A named tuple is made otherwise.
+    if type(value) in (list, tuple, set, frozenset):
+        return [_without_bytes(one) for one in value]
+    return value
+
+
+def _described(data: bytes | bytearray | memoryview) -> str:
+    return f"({len(bytes(data)):,} bytes of binary data, not shown)"
