@@ -60,7 +60,9 @@ class _Root(TyperGroup):
         home = typer.Typer(rich_markup_mode=None)
         import_module(f".{COMMANDS[cmd_name][0]}", __package__).register(home)
         command = typer.main.get_group(home).commands[cmd_name]
-        import_module(".options", __package__).add_trust(command)
+        options = import_module(".options", __package__)
+        options.add_trust(command)
+        options.name_arguments(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -190,6 +192,10 @@ def _watch_others() -> None:
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    # A stream that the caller has closed is None, and there is nothing to print to.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # stays open to the end
     end_cleanly()
     _watch_others()
     app()
