@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .documents import Node, Place, fail, parse, text_of, wrap
+from .documents import Node, Place, fail, parse, plain, text_of, wrap
 
 __all__ = [
     "FILES", "NAMED", "RULES", "SECTIONS", "expand", "from_environment", "from_flags", "leaves", "merge", "read_file",
@@ -157,7 +157,9 @@ def _merge_rules(low: Node, high: Node, path: tuple[str, ...], removed: dict[tup
     for name, rule in _rules(high, ".".join(path)).items():
         if rule.value is not None:
             if name in where:
-                rules[where[name]] = rule
+                # One that only repeats the rule below stays that layer's own, as in a copy of the built-in file.
+                if plain(rule) != plain(rules[where[name]]):
+                    rules[where[name]] = rule
             else:
                 new.append(rule)
         elif name in where:
