@@ -104,6 +104,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"an agent needs a name: {name!r} is none")
+        if not isinstance(instructions, str):
+            raise ConfigError(f"agent {name!r}: instructions must be a text, not {type(instructions).__name__}")
         if latency not in _LATENCIES:
             raise ConfigError(f"latency of agent {name!r}: {latency!r} is none of {', '.join(_LATENCIES)}")
         if max_output is not None and (not isinstance(max_output, int) or max_output < 1):
@@ -167,10 +169,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             ConfigError: On a name the registry does not have, or two tools of one name.
         """
         bound = [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
-        names = [tool.name for tool in bound]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ConfigError(f"agent {self.name!r}: two of its tools are called {twice!r}; rename one")
+        _check_names(self.name, [tool.name for tool in bound])
         return bound
 
     @property
@@ -340,7 +339,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         """
         check_task(task)
         home = runtime or self.runtime
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
         worker = self if home is self.runtime else self.on(home)
         with run_scope(home, self.name, bounds=bounds, kept=False) as books:
             try:
@@ -396,7 +395,14 @@ def _tools(agent: str, tools: Any) -> tuple[BaseTool | str, ...]:
                 f'agent {agent!r}: {shown} is not a tool; put @tool(effect="read"), "write", "external" or '
                 '"destructive" above it'
             )
+    _check_names(agent, [tool if isinstance(tool, str) else tool.name for tool in given])
     return given
+
+
+def _check_names(agent: str, names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"agent {agent!r}: two of its tools are called {twice!r}; rename one")
 
 
 def _risen(accounts: Sequence[Mapping[str, Any]]) -> str:

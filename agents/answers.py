@@ -115,6 +115,8 @@ def decided(answer: object, request: HITLRequest) -> Decision:
         raise refused(f"the answer was for other arguments of {tool} than these")
     message = given.get("message")
     if kind == "approve":
+        if _edits(given, action["args"]):
+            raise refused("an approval keeps the arguments as they are, and an edit changes them")
         return {"type": "approve"}
     if kind == "edit":
         return {"type": "edit", "edited_action": {"name": tool, "args": _edited(given, request, refused)}}
@@ -140,6 +142,13 @@ def _fields(answer: object) -> dict[str, Any] | None:
         return None
     inner = _fields(decisions[0])
     return inner and {"digest": answer.get("digest"), **inner}
+
+
+def _edits(given: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether an answer gives other arguments than were asked about."""
+    edited = given.get("edited_action") or {}
+    named = [given.get("args"), given.get("arguments"), edited.get("args") if isinstance(edited, Mapping) else edited]
+    return any(arguments is not None and arguments != asked for arguments in named)
 
 
 def _edited(given: Mapping[str, Any], request: HITLRequest, refused: Any) -> dict[str, Any]:

@@ -35,6 +35,7 @@ __all__ = [
     "check_task",
     "hand_over",
     "note_answers",
+    "row_of",
     "run_scope",
     "status_of",
     "taken_up",
@@ -72,9 +73,13 @@ class Bounds:
     timeout: float | None = None
     user: str = ""
     user_class: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.user, str):
+            raise ConfigError(f"user is {self.user!r}: give a text")
+        if isinstance(self.tags, str) or not all(isinstance(tag, str) for tag in self.tags):
+            raise ConfigError(f"tags is {self.tags!r}: give a list of texts, such as tags=['nightly']")
         for name, kinds, what in (
             ("max_cost", (int, float, Decimal), "give USD, such as 0.25"),
             ("max_steps", (int,), "give a whole number of 1 or more"),
@@ -230,6 +235,24 @@ def check_task(task: Any) -> None:
         raise ConfigError("there is nothing to do: the input is empty")
 
 
+def row_of(runtime: Runtime, run: str) -> RunRow:
+    """The row of a run; this waits for the ledger's file.
+
+    Args:
+        runtime: What it ran on.
+        run: Its id.
+
+    Raises:
+        ConfigError: There is no such run.
+    """
+    row = runtime.ledger.run(run) if isinstance(run, str) else None
+    if row is None:
+        kept = runtime.settings.state / OFFLINE / "ledger.db"
+        simulated = ", and with --offline those that were simulated" if kept.exists() else ""
+        raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them{simulated}")
+    return row
+
+
 def taken_up(runtime: Runtime, run: str) -> Taken:
     """What the ledger has of a run that is to be taken up again; this waits for the ledger's file.
 
@@ -240,11 +263,7 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
     Raises:
         ConfigError: There is no such run.
     """
-    row = runtime.ledger.run(run)
-    if row is None:
-        kept = runtime.settings.state / OFFLINE / "ledger.db"
-        simulated = ", and with --offline those that were simulated" if kept.exists() else ""
-        raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them{simulated}")
+    row = row_of(runtime, run)
     calls = runtime.ledger.calls(run, inner=True)
     scope = _scope(run)
     spent = sum(call.cost or 0 for call in calls)

@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 def submit(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="JSON lines of requests; standard input when left out.")
+        str, typer.Argument(metavar="FILE", help="JSON lines of requests; standard input when left out.")
     ] = "-",
     config: options.Config = None,
     overrides: options.Set = None,

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     section: Annotated[
-        str, typer.Argument(metavar="[SECTION]", help="Only this section, such as routing or models.PROVIDER/NAME.")
+        str, typer.Argument(metavar="SECTION", help="Only this section, such as routing or models.PROVIDER/NAME.")
     ] = "",
     origin: Annotated[bool, typer.Option("--origin", help="Say where each setting comes from.")] = False,
     config: options.Config = None,

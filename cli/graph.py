@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def graph(
     target: Annotated[
-        str | None, typer.Argument(metavar="[TARGET]", help=f"file.py:name or module:name; {DEFAULT} when left out.")
+        str | None, typer.Argument(metavar="TARGET", help=f"file.py:name or module:name; {DEFAULT} when left out.")
     ] = None,
     mermaid: Annotated[
         bool, typer.Option("--mermaid/--ascii", help="Mermaid for a document, or a drawing for the terminal.")

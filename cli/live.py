@@ -9,7 +9,7 @@ import typer
 
 from ..configs.redact import Redactor
 from . import records
-from .screen import as_json, money, paint, progress, seconds, short, visible
+from .screen import as_json, line, money, paint, progress, seconds, short, visible
 from .simulated import named
 
 if TYPE_CHECKING:
@@ -112,10 +112,16 @@ class Live:
             as_json(event, lines=True)
 
 
-def called(row: CallRow) -> str:
-    """One model call on one line: agent, model that really ran, risk, tokens, cost, time."""
+def called(row: CallRow, *, err: bool = True) -> str:
+    """One model call on one line: agent, model that really ran, risk, tokens, cost, time.
+
+    Args:
+        row: The call.
+        err: It is for stderr, not stdout, one of which may take no colours.
+    """
     tokens = f"{row.usage.input}+{row.usage.output} tok" if row.usage else "- tok"
-    risk = paint(f"{row.risk:<8}", RISK_COLOURS.get(row.risk, "white"))
-    ended = "" if row.failure is None else paint(f"  {row.failure}: {short(row.detail, 120)}", "red")
+    risk = paint(f"{row.risk:<8}", RISK_COLOURS.get(row.risk, "white"), err=err)
+    ended = "" if row.failure is None else paint(f"  {row.failure}: {short(row.detail, 120)}", "red", err=err)
     cost = money(row.cost) if row.usage else "-"
-    return f"{row.agent:<12} {named(row.model):<30} {risk} {tokens:>14} {cost:>10} {seconds(row.latency):>8}{ended}"
+    who = f"{line(row.agent):<12} {line(named(row.model)):<30}"
+    return f"{who} {risk} {tokens:>14} {cost:>10} {seconds(row.latency):>8}{ended}"

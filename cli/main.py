@@ -62,7 +62,7 @@ class _Root(TyperGroup):
         command = typer.main.get_group(home).commands[cmd_name]
         options = import_module(".options", __package__)
         options.add_trust(command)
-        options.name_plainly(command)
+        options.name_arguments(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -192,6 +192,10 @@ def _watch_others() -> None:
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
+    # A stream that the caller has closed is None, and there is nothing to print to.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # stays open to the end
     end_cleanly()
     _watch_others()
     app()

@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_trust",
+    "name_arguments",
 ]  # fmt: skip
 
 Config = Annotated[
@@ -52,21 +53,17 @@ _Trust = Annotated[
 def _trusting(trust: _Trust = False) -> None: ...
 
 
-def name_plainly(command: Any) -> None:
-    """Leave out of the help of a command, and of those below it, the Python type behind an argument's own name.
+def name_arguments(command: Any) -> None:
+    """Have the help of a command, and of those below it, show arguments by name, without their Python type.
 
     Args:
         command: As Typer makes it.
     """
     for inner in getattr(command, "commands", {}).values():
-        name_plainly(inner)
+        name_arguments(inner)
     for parameter in command.params:
-        if parameter.param_type_name == "argument" and parameter.metavar is not None:
-            parameter.display_type_rich = _no_type
-
-
-def _no_type(ctx: Any) -> str:
-    return ""
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
 
 
 def add_trust(command: Any) -> None:

@@ -98,7 +98,7 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
 
 def probe(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Providers or models; all that can be used if none.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Providers or models; all that can be used if none.")
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For each answer.")] = 30.0,
     config: options.Config = None,

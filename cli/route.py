@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_Usable = Annotated[bool, typer.Option("--usable", help="Leave out what cannot be used from here, for want of a key.")]
+_Usable = Annotated[bool, typer.Option("--usable", help="Leave out what cannot be used here, such as without a key.")]
 
 
 class _DecideByDefault(TyperGroup):
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def decide(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="JSON lines of requests; standard input when left out.")
+        str, typer.Argument(metavar="FILE", help="JSON lines of requests; standard input when left out.")
     ] = "-",
     usable: _Usable = False,
     config: options.Config = None,

@@ -71,10 +71,10 @@ def register(app: typer.Typer) -> None:
 
 def run(
     target: Annotated[
-        str | None, typer.Argument(metavar="[TARGET]", help=f"file.py:name or module:name; {DEFAULT} when left out.")
+        str | None, typer.Argument(metavar="TARGET", help=f"file.py:name or module:name; {DEFAULT} when left out.")
     ] = None,
     input_: Annotated[
-        str | None, typer.Argument(metavar="[INPUT]", help="The text, @file, or - for standard input.")
+        str | None, typer.Argument(metavar="INPUT", help="The text, @file, or - for standard input.")
     ] = None,
     batch: Annotated[
         Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")

@@ -78,7 +78,7 @@ def show(
     if json:
         as_json(story.record())
     else:
-        result(story.text())
+        result(story.text(), painted=True)
 
 
 class _Story:
@@ -150,14 +150,18 @@ class _Story:
         record = self.ended.get(step)
         mine = [row for row in self.decisions if row.step == step]
         agent = record["agent"] if record else next((row.agent for row in mine), "")
-        status = f": {record['status'].replace('_', ' ')}" if record else ""
+        status = f": {line(record['status']).replace('_', ' ')}" if record else ""
         yield f"step {line(step)}" + (f" ({line(agent)})" if agent and agent != step else "") + status
         for decision in mine:
             model = decision.model or "none may run it"
-            yield f"  decision {decision.id}  {decision.risk} risk, {decision.tier} or above: {model}"
-            yield from (f"    call   {called(row)}" for row in self.calls if row.decision == decision.id)
+            yield f"  decision {decision.id}  {decision.risk} risk, {decision.tier} or above: {line(model)}"
+            yield from (f"    call   {called(row, err=False)}" for row in self.calls if row.decision == decision.id)
         known = {decision.id for decision in mine}
-        yield from (f"  call     {called(row)}" for row in self.calls if row.step == step and row.decision not in known)
+        yield from (
+            f"  call     {called(row, err=False)}"
+            for row in self.calls
+            if row.step == step and row.decision not in known
+        )
         for act in self.acts:
             if act.step == step:
                 yield f"  act      {line(act.tool)} ({act.effect}): {line(act.outcome) or 'it may have happened'}"

@@ -80,6 +80,8 @@ def _decoded(path: Path) -> str:
 def _rows(text: str, path: Path, columns: Sequence[str]) -> Iterator[CsvRow]:
     separator, skipped = _separator(text, columns)
     body = text.split("\n", 1)[1] if skipped else text
+    if body.lstrip().startswith(("{", "[")):
+        raise ConfigError("is JSON, not a CSV: the first row must name the columns, such as text,label", file=path)
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True)
     head: list[str] = []
     while True:
@@ -126,4 +128,8 @@ def _head(cells: Sequence[str], columns: Sequence[str], path: Path, line: int) -
         raise ConfigError(
             f"has no column {missing!r}: the first row must name the columns, such as text,label", file=path, line=line
         )
+    names = [name.lower() for name in head if name]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"has two columns named {twice!r}: rename one of them", file=path, line=line)
     return head

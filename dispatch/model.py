@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from ..configs.errors import ConfigError
 from ..configs.layers import suggest
@@ -84,6 +84,17 @@ class RoutedChatModel(BaseChatModel):
     dispatcher: Dispatcher | None = Field(default=None, exclude=True, repr=False)
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _said(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say what is wrong with an argument in one line."""
+        try:
+            return handler(given)
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            name = ".".join(map(str, detail["loc"]))
+            raise ConfigError(f"{name}={detail['input']!r} cannot be used: {detail['msg'].lower()}") from None
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel
 
@@ -16,7 +16,18 @@ from ..agents.answers import answers_by_id, in_words, pending_of
 from ..agents.errors import CutOff, RunTimeout, StepLimit
 from ..agents.owner import owned
 from ..agents.result import Pending, RunResult, Status, StepRecord
-from ..agents.runs import Bounds, Run, Taken, ask_person, check_task, note_answers, run_scope, taken_up, tick_off
+from ..agents.runs import (
+    Bounds,
+    Run,
+    Taken,
+    ask_person,
+    check_task,
+    note_answers,
+    row_of,
+    run_scope,
+    taken_up,
+    tick_off,
+)
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch import portal
@@ -36,6 +47,8 @@ __all__ = ["Workflow"]
 _DURABILITY: Literal["sync"] = "sync"
 """A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
 
+Plan = Literal["model", "in_order"]
+
 Answers = Mapping[str, Any] | str | bool
 """Id of what waits -> answer, or the answer itself where one thing waits, as `pointsman.agents.answers` has them."""
 
@@ -53,7 +66,8 @@ class Workflow:
         retries: How often the supervisor has a step that a verifier doubts done again by a stronger model.
 
     Raises:
-        ConfigError: When there is neither an agent nor a graph, or two agents share a name.
+        ConfigError: When there is neither an agent nor a graph, two agents share a name, or an argument is not what it
+            should be.
     """
 
     def __init__(
@@ -62,10 +76,18 @@ class Workflow:
         agents: Sequence[Agent] = (),
         *,
         graph: Callable[[Runtime], StateGraph[Any, Any, Any, Any]] | None = None,
-        plan: Literal["model", "in_order"] = "model",
+        plan: Plan = "model",
         output: type[BaseModel] | None = None,
         retries: int = 2,
     ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"a workflow needs a name first, such as Workflow('desk', agents=[…]): {name!r} is none")
+        if isinstance(agents, Agent | str) or not all(isinstance(agent, Agent) for agent in agents):
+            raise ConfigError(f"workflow {name!r}: agents must be a list of Agent(…)")
+        if plan not in get_args(Plan):
+            raise ConfigError(f"workflow {name!r}: plan is {plan!r}, which is none of {', '.join(get_args(Plan))}")
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise ConfigError(f"workflow {name!r}: retries is {retries!r}: give a whole number of 0 or more")
         names = [agent.name for agent in agents]
         if not agents and graph is None:
             raise ConfigError(f"workflow {name!r} has no agents: give agents=[…] or graph=…")
@@ -126,7 +148,7 @@ class Workflow:
             TurnLimit: When an agent comes to no answer.
         """
         check_task(task)
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
         return await self._drive({"task": task}, None, bounds, runtime or Runtime.default(), emit)
 
     def resume(self, run: str, answers: Answers | None = None, **bounds: Any) -> RunResult:
@@ -174,8 +196,9 @@ class Workflow:
             BackendError: As `arun`.
             CutOff: As `arun`.
         """
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tags))
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
         home = runtime or Runtime.default()
+        await asyncio.to_thread(row_of, home, run)
         with owned(home.settings.state, run):
             taken = await asyncio.to_thread(taken_up, home, run)
             work = None if answers is None or answers == {} else await self._answered(run, answers, home)
@@ -191,8 +214,13 @@ class Workflow:
         Args:
             run: Its id.
             runtime: The runtime it ran on.
+
+        Raises:
+            ConfigError: There is no such run.
         """
-        return tuple(map(pending_of, await self._stops(run, runtime or Runtime.default())))
+        home = runtime or Runtime.default()
+        await asyncio.to_thread(row_of, home, run)
+        return tuple(map(pending_of, await self._stops(run, home)))
 
     async def _stops(self, run: str, runtime: Runtime) -> list[Interrupt]:
         async with self._compiled(runtime) as graph:

@@ -217,7 +217,8 @@ class _Sampler:
         given = self.clues.named(name)
         if given is not None and given.lower() in ("true", "yes", "false", "no"):
             return given.lower() in ("true", "yes")
-        return bool(schema.get("default", False))
+        # A made-up judgement finds nothing wrong: a run whose every step is doubted for no reason shows little.
+        return bool(schema.get("default", name == "ok"))
 
     def _number(self, schema: Schema, name: str, *, integer: bool) -> int | float:
         given = self.clues.named(name)

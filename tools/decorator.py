@@ -126,9 +126,12 @@ def declare(
     """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
 
     Raises:
-        ConfigError: When the effect is none of the four, the target is no argument of the tool, or a tool that is not
-            ``external`` is said to read only.
+        ConfigError: When it is no LangChain tool, the effect is none of the four, the target is no argument of the
+            tool, or a tool that is not ``external`` is said to read only.
     """
+    if not isinstance(tool, BaseTool):
+        shown = getattr(tool, "__name__", type(tool).__name__)
+        raise ConfigError(f'{shown} is not a LangChain tool: a function becomes one by @tool(effect="…") above it')
     if target is not None and target not in tool.args:
         raise ConfigError(
             f"the tool {tool.name!r} has no argument {target!r} to name its target; "

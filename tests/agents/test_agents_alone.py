@@ -113,6 +113,9 @@ def test_a_cap_and_a_failure_name_the_run(simulated: Make, simulator: Simulator)
         ("x", {"max_steps": True}, "max_steps is True"),
         ("x", {"timeout": 0}, "timeout is 0"),
         ("x", {"timeout": "5"}, "timeout is '5'"),
+        ("x", {"user": 5}, "user is 5"),
+        ("x", {"tags": "nightly"}, "tags is 'nightly': give a list"),
+        ("x", {"tags": [1]}, "give a list of texts"),
     ],
 )
 def test_what_is_no_task_or_bound_is_refused_before_anything_runs(
@@ -141,6 +144,9 @@ def test_what_is_no_task_or_bound_is_refused_before_anything_runs(
         ({"tools": "read_file"}, "tools must be a list"),
         ({"tools": order_status}, "tools must be a list"),
         ({"tools": None}, "tools must be a list"),
+        ({"tools": [order_status, order_status]}, "two of its tools are called 'order_status'"),
+        ({"tools": ["read_file", "read_file"]}, "two of its tools are called 'read_file'"),
+        ({"instructions": None}, "instructions must be a text, not NoneType"),
         ({"latency": "soon"}, "'soon' is none of batch, interactive, critical"),
         ({"max_output": 0}, "max_output is 0"),
         ({"tier": "best"}, "'best' is none of"),

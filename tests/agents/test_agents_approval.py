@@ -165,6 +165,8 @@ def test_a_bare_rejection_is_one_too(clerk: Agent, answer: Any) -> None:
         ({"type": "edit", "args": {}}, "does not take these arguments (order_id: Field required)"),
         ({"type": "approve", "digest": "0" * 16}, "the answer was for other arguments of delete_order than these"),
         ({"decisions": [{"type": "approve"}], "digest": "0" * 16}, "the answer was for other arguments"),
+        ({"type": "approve", "args": {"order_id": "B"}}, "an approval keeps the arguments as they are"),
+        ({"decisions": [{"type": "approve", "edited_action": {"args": {}}}]}, "an approval keeps the arguments"),
     ],
     ids=str,
 )

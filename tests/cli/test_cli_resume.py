@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.cli.main import app
 from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator
 from pointsman.simulator.request import ToolCall
 
@@ -160,6 +162,25 @@ def test_approving_a_run_that_waits_for_nothing_says_so(pointsman: Run, desk: Pa
     assert again.exit_code == 0
     assert "note: nothing of it waited for an answer" in again.stderr
     assert len(_deleted(desk)) == 1
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("out", [_Terminal, io.StringIO], ids=["terminal", "pipe"])
+def test_a_story_has_colours_on_a_terminal_and_nowhere_else(
+    pointsman: Run, desk: Path, monkeypatch: pytest.MonkeyPatch, out: type[io.StringIO]
+) -> None:
+    run = _stopped(pointsman)["run"]
+    monkeypatch.setattr(sys, "stdout", out())
+    monkeypatch.setattr(sys, "stderr", _Terminal())
+    with pytest.raises(SystemExit) as ended:
+        app(["runs", "show", run])
+    said = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    assert (ended.value.code, "high" in said, "\x1b[31mhigh" in said) == (0, True, out is _Terminal)
+    assert "u001b" not in said
 
 
 def test_the_story_of_a_run_has_its_steps_decisions_calls_acts_approvals_and_cost(pointsman: Run, desk: Path) -> None:

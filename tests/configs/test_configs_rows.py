@@ -68,6 +68,9 @@ def test_what_spreadsheets_add_is_no_row(tmp_path: Path, data: bytes, rows: list
         (b"text;label\na;b;c\n", 2, "has 3 fields where the header names 2: put text with semicolons in quotes"),
         (b'sep=,\ntext,label\na,b\n"open,c\n', 4, "is not a CSV"),
         (b"text,label\n", None, "holds no rows"),
+        (b"text,label,Text\na,b,c\n", 1, "has two columns named 'text'"),
+        (b"text,label,id,id\na,b,c,d\n", 1, "has two columns named 'id'"),
+        (b'{"text": "a", "label": "b"}\n', None, "is JSON, not a CSV"),
     ],
 )
 def test_what_is_no_such_table_is_refused_with_its_line(

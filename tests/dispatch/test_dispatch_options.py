@@ -250,7 +250,13 @@ def test_options_nobody_knows_are_refused_where_they_are_given(
 
 @pytest.mark.parametrize(
     ("fields", "told"),
-    [({"preffer": "x"}, "did you mean 'prefer'"), ({"model": MINI}, "prefer="), ({"dispacher": None}, "'dispatcher'")],
+    [
+        ({"preffer": "x"}, "did you mean 'prefer'"),
+        ({"model": MINI}, "prefer="),
+        ({"dispacher": None}, "'dispatcher'"),
+        ({"kind": "think"}, "kind='think' cannot be used: input should be 'gather'"),
+        ({"deadline": 0}, "deadline=0 cannot"),
+    ],
 )
 def test_fields_nobody_knows_are_refused_with_the_one_that_was_meant(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import pytest
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
+from pointsman.configs.loader import load
 from pointsman.dispatch.classifier import ROUTER
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.model import RoutedChatModel
@@ -66,6 +68,16 @@ async def test_a_file_written_while_the_process_runs_is_heeded_by_its_calls(
             assert await tier() == "advanced"
             await asyncio.sleep(0.05)
     assert await tier() == "advanced"
+
+
+def test_rules_that_a_project_only_repeats_are_the_built_in_ones_still(tmp_path: Path) -> None:
+    built_in = resources.files("pointsman.configs").joinpath("routing.yaml").read_text(encoding="utf-8")
+    (tmp_path / "routing.yaml").write_text(built_in, encoding="utf-8")
+    settings = load(tmp_path, environ={})
+
+    assert {name for name in settings.origins if name.startswith("routing.rules")} == set()
+    (tmp_path / "routing.yaml").write_text(built_in.replace("{min: 0.85}", "{min: 0.9}"), encoding="utf-8")
+    assert {name for name in load(tmp_path, environ={}).origins if name.startswith("routing.rules")} != set()
 
 
 def test_a_rule_that_can_never_apply_is_told_when_the_policy_is_loaded(

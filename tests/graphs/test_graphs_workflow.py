@@ -260,6 +260,30 @@ def test_a_run_that_fails_can_be_taken_up_again_without_repeating_what_was_done(
     assert len(simulator.log) - before == 1
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"name": ""}, "a workflow needs a name first"),
+        ({"name": [Agent("one")]}, "a workflow needs a name first"),
+        ({"agents": Agent("one")}, "agents must be a list of Agent"),
+        ({"agents": ["one"]}, "agents must be a list of Agent"),
+        ({"plan": "inorder"}, "plan is 'inorder', which is none of model, in_order"),
+        ({"retries": -1}, "retries is -1: give a whole number"),
+    ],
+)
+def test_a_workflow_that_cannot_be_meant_is_refused_where_it_is_made(spec: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Workflow(**{"name": "flow", "agents": [Agent("one")], **spec})
+
+
+@pytest.mark.parametrize("run", ["nobody", "", None])
+def test_what_a_run_that_does_not_exist_waits_for_is_an_error_not_nothing(runtime: Make, run: Any) -> None:
+    with pytest.raises(ConfigError, match=f"there is no run {run!r}"):
+        Workflow("flow", [Agent("one")]).pending(run, runtime())
+    with pytest.raises(ConfigError, match=f"there is no run {run!r}"):
+        Workflow("flow", [Agent("one")]).resume(run, runtime=runtime())
+
+
 def test_empty_input_and_unknown_runs_are_the_users_to_mend(runtime: Make) -> None:
     flow, home = Workflow("solo", agents=[Agent("guide")]), runtime()
     with pytest.raises(ConfigError, match="input is empty"):

@@ -208,3 +208,10 @@ def test_json_mode_uses_the_keys_the_user_names() -> None:
     answer = think(_ask("A joke as JSON with 'setup' and 'punchline' keys", json_mode=True))
     assert isinstance(answer.json, dict)
     assert set(answer.json) == {"setup", "punchline"}
+
+
+def test_a_made_up_judgement_finds_nothing_wrong_unless_it_is_told_to() -> None:
+    verdict = {"type": "object", "properties": {"ok": {"type": "boolean"}, "urgent": {"type": "boolean"}}}
+
+    assert sample({**verdict, "required": ["ok", "urgent"]}, "hello") == {"ok": True, "urgent": False}
+    assert sample({**verdict, "required": ["ok"]}, "ok: false")["ok"] is False

@@ -107,6 +107,12 @@ def test_a_wrong_effect_names_the_choices_and_the_nearest() -> None:
         tool(lambda: "", name="t", description="d", effect="raed")  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("given", [print, None, "read_file"])
+def test_what_is_no_tool_can_declare_nothing(given: Any) -> None:
+    with pytest.raises(ConfigError, match="is not a LangChain tool: a function becomes one by @tool"):
+        declare(given, effect="read")
+
+
 def test_a_target_that_is_no_argument_is_refused() -> None:
     with pytest.raises(ConfigError, match="no argument 'order' to name its target; it has order_id, days"):
         declare(order_status, effect="read", target="order")
