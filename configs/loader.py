@@ -20,7 +20,7 @@ from .layers import FILES, RULES, expand, from_environment, from_flags, leaves, 
 from .mistakes import check_names, check_secrets, explain
 from .schema import Settings
 from .sources import Sources
-from .trust import TrustStore, UntrustedError, state_folder, trusts
+from .trust import TrustStore, UntrustedError, rooted, state_folder, trusts
 
 __all__ = ["OFFLINE", "environment", "load", "review", "user_folder"]
 
@@ -42,14 +42,15 @@ def environment() -> Mapping[str, str]:
 def user_folder(environ: Mapping[str, str]) -> Path | None:
     """Find the folder of the user's own files, or None where not even a home folder is known.
 
-    ``$POINTSMAN_HOME``, else ``$XDG_CONFIG_HOME/pointsman``, else ``~/.config/pointsman``.
+    ``$POINTSMAN_HOME``, else ``$XDG_CONFIG_HOME/pointsman``, else ``~/.config/pointsman``; of the latter two a relative
+    path counts as none, as in `state_folder`.
     """
     if own := environ.get("POINTSMAN_HOME"):
         return Path(own)
-    if xdg := environ.get("XDG_CONFIG_HOME"):
-        return Path(xdg) / "pointsman"
-    home = environ.get("HOME") or environ.get("USERPROFILE")
-    return Path(home) / ".config" / "pointsman" if home else None
+    if xdg := rooted(environ, "XDG_CONFIG_HOME"):
+        return xdg / "pointsman"
+    home = rooted(environ, "HOME", "USERPROFILE")
+    return None if home is None else home / ".config" / "pointsman"
 
 
 def load(
