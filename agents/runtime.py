@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ class Runtime:
         """The tools agents may name."""
         from ..tools.registry import ToolRegistry
 
-        return ToolRegistry.for_workspace(self.workspace, protected=self._protected)
+        return ToolRegistry.for_workspace(self.workspace, protected=[*self._protected, *_running(self.workspace)])
 
     def protect(self, files: Iterable[Path]) -> None:
         """Keep the file tools from writing further files, beside the configuration, the state and the running program.
@@ -102,6 +103,15 @@ class Runtime:
             self.dispatcher.close()
         if "store" in self.__dict__:
             self.store.close()
+
+
+def _running(workspace: Path) -> Iterator[Path]:
+    """The code in the workspace that this process runs, and would run again the next time."""
+    tops = tuple({os.path.join(place, "") for place in (os.path.abspath(workspace), os.path.realpath(workspace))})
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    for file in (sys.prefix, *files):
+        if isinstance(file, str) and file.startswith(tops):
+            yield Path(file)
 
 
 class _Default(Runtime):

@@ -12,7 +12,7 @@ import typer
 from . import options
 from .run import TARGET_TAG, Bounds, answered, report_run, told
 from .screen import progress
-from .target import files_of, load_target
+from .target import load_target, read_with
 
 if TYPE_CHECKING:
     from ..agents.result import Pending, RunResult
@@ -74,8 +74,8 @@ def resume(
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
         row = run_row(runtime, run)
         spec = target or _target_of(row)
-        runtime.protect(files_of(spec))
         workflow = load_target(spec, name_it=None if target else f"--target {spec}")
+        runtime.protect(read_with(spec))
         live = Live(json=json)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
 

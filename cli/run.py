@@ -14,7 +14,7 @@ from ..configs.errors import ConfigError
 from . import options, records
 from .errors import ExitCode
 from .screen import as_json, line, money, progress, result
-from .target import DEFAULT, files_of, load_target, looks_like_target, target_file
+from .target import DEFAULT, load_target, looks_like_target, read_with, target_file
 from .texts import MAX_INPUT, read_input, read_messages, read_piped
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def run(
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
-        runtime.protect(files_of(spec))
         workflow = load_target(spec, name_it=name_it)
+        runtime.protect(read_with(spec))
         if messages is not None:
             from .batch import run_batch
 

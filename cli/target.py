@@ -10,16 +10,18 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
+from .beside import Agree, Source, importable, wanted
 
 if TYPE_CHECKING:
     from ..graphs.workflow import Workflow
 
-__all__ = ["DEFAULT", "code_of", "files_of", "load_target", "looks_like_target", "target_file"]
+__all__ = ["DEFAULT", "code_of", "files_of", "load_target", "looks_like_target", "read_with", "target_file"]
 
 DEFAULT = "desk.py:flow"
 """What `pointsman init` writes, and `run` takes when it is given no target."""
@@ -48,6 +50,13 @@ def files_of(spec: str) -> tuple[Path, ...]:
     return (Path.cwd().joinpath(*parts).with_suffix(".py"), *packages)
 
 
+def read_with(spec: str) -> tuple[Path, ...]:
+    """Files and folders, there or not, that a target which was loaded is read from, its own and what it imports."""
+    file = target_file(spec)
+    folder = Path.cwd() if file is None else file.parent
+    return (*files_of(spec), *wanted(folder.resolve()))
+
+
 def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
     """Import a workflow.
 
@@ -61,46 +70,62 @@ def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
         ConfigError: When there is no such file, module or name, the file cannot be imported, the name is neither, or
             nobody agreed to run it.
     """
-    _agree(spec, name_it)
+    agree = _consent(spec, name_it)
+    for path in files_of(spec):
+        if path.is_file():
+            agree(path, path.read_bytes())
+            if name_it is None:  # A run keeps its target by the full path.
+                agree(path.resolve(), path.read_bytes())
     place, colon, name = spec.rpartition(":")
     if not colon or not name.isidentifier():
         raise ConfigError(f"{spec!r} names nothing to run: write it as file.py:name, such as {DEFAULT}")
     file = target_file(spec)
-    module = _from_file(file) if file else _from_module(place)
+    module = _from_file(file, agree) if file else _from_module(place, agree)
     shown = str(file or place)
     if not hasattr(module, name):
         raise ConfigError(f"there is no {name!r} in it{_nearest(module, name)}", file=shown)
     return _workflow(getattr(module, name), name, shown, Path(module.__file__ or shown))
 
 
-def _agree(spec: str, name_it: str | None) -> None:
-    """Remember a target that was named, as it is now; refuse one that was not and is not as it was then."""
+def _consent(spec: str, name_it: str | None) -> Agree:
+    """Remember each file of a target that was named, as it is now; refuse one that was not and is not as it was."""
     from ..configs.loader import environment
     from ..configs.trust import TrustStore, trusts
     from .settings import TRUST
 
     environ = environment()
     store = TrustStore(environ)
-    texts = {path: code_of(path) for path in files_of(spec) if path.is_file()}
-    if target_file(spec) is None and not texts:
-        texts[Path.cwd() / spec] = "installed"
-    if name_it is None:
-        for path, text in texts.items():
+    anything = TRUST.get() or trusts(environ)
+
+    def agree(path: Path, text: bytes) -> None:
+        if name_it is None:
             # Where nothing can be kept, the next command asks.
             with suppress(ConfigError):
-                store.keep(path, text)
-    elif not (TRUST.get() or trusts(environ)) and not all(store.knows(path, text) for path, text in texts.items()):
-        known = any(store.last(path) is not None for path in texts)
-        said = "has changed since you last named or trusted it" if known else "is not known to be yours to run"
-        raise ConfigError(f"{said}: read it, then name it with {name_it}", file=spec.rpartition(":")[0])
+                store.keep(path, _as_text(text))
+        elif not anything and not store.knows(path, _as_text(text)):
+            known = store.last(path) is not None
+            said = "has changed since you last named or trusted it" if known else "is not known to be yours to run"
+            raise ConfigError(f"{said}: read it, then name it with {name_it}", file=_near(path))
+
+    if target_file(spec) is None and not any(path.is_file() for path in files_of(spec)):
+        agree(Path.cwd() / spec, b"installed")
+    return agree
+
+
+def _near(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def code_of(file: Path) -> str:
     """What stands in a file of Python, to be compared."""
-    return file.read_bytes().decode("utf-8", "backslashreplace")
+    return _as_text(file.read_bytes())
 
 
-def _from_file(file: Path) -> ModuleType:
+def _as_text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _from_file(file: Path, agree: Agree) -> ModuleType:
     if not file.is_file():
         if str(file) == DEFAULT.partition(":")[0]:
             raise ConfigError(
@@ -113,15 +138,14 @@ def _from_file(file: Path) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
         return known
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError("is not a Python file", file=file)
-    module = importlib.util.module_from_spec(spec)
-    # As for a script: modules that lie beside the file can be imported, and its types can be found again by name.
-    sys.path.insert(0, str(path.parent))
+    importable(path.parent, agree)
+    loader = Source(name, str(path), lambda _, text: agree(file.absolute(), text))
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+    module.__file__ = str(path)
+    # As for a script, its types can be found again by name.
     sys.modules[name] = module
     try:
-        _guarded(lambda: spec.loader.exec_module(module), file, path)  # type: ignore[union-attr]  # checked above
+        _guarded(lambda: loader.exec_module(module), file, path)
     except ConfigError:
         sys.modules.pop(name, None)
         raise
@@ -141,9 +165,12 @@ def _module_name(path: Path) -> str:
     return path.stem if free else f"_target_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
 
 
-def _from_module(place: str) -> ModuleType:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+def _from_module(place: str, agree: Agree) -> ModuleType:
+    folder = Path.cwd()
+    find = importable(folder.resolve(), agree)
+    top = place.partition(".")[0]
+    if top not in sys.modules and any(path.exists() for path in (folder / f"{top}.py", folder / top)):
+        _take(top, find(top))
     try:
         found = importlib.util.find_spec(place)
     except (ImportError, ValueError):
@@ -153,6 +180,19 @@ def _from_module(place: str) -> ModuleType:
     origin = Path(found.origin) if found.origin else Path(place)
     module: ModuleType = _guarded(lambda: importlib.import_module(place), origin, origin)
     return module
+
+
+def _take(name: str, spec: ModuleSpec | None) -> None:
+    """Import a module of this folder, which was named, though one of its name may be installed."""
+    if spec is None or spec.loader is None:
+        return
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    place = Path(spec.origin or name)
+    try:
+        _guarded(lambda: spec.loader.exec_module(module), place, place)  # type: ignore[union-attr]  # checked above
+    except ConfigError:
+        sys.modules.pop(name, None)
+        raise
 
 
 def _guarded(work: Callable[[], Any], shown: Path, path: Path) -> Any:

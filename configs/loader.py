@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,9 +19,10 @@ from .errors import ConfigError
 from .grants import Grant, grants
 from .layers import FILES, RULES, expand, from_environment, from_flags, leaves, merge, read_file
 from .mistakes import check_names, check_secrets, explain
+from .redact import know
 from .schema import Settings
 from .sources import Sources
-from .trust import TrustStore, UntrustedError, state_folder, trusts
+from .trust import TrustStore, UntrustedError, rooted, state_folder, trusts
 
 __all__ = ["OFFLINE", "environment", "load", "review", "user_folder"]
 
@@ -29,6 +31,8 @@ _SHARED: Final = "'${...}' is expanded only in your own files (~/.config/pointsm
 _RELOADED: Final = ("routing", "risk")
 # Byte order mark, zero-width space and joiners, word joiner.
 _UNSEEN: Final = "\ufeff\u200b\u200c\u200d\u2060"
+# What a variable is called whose value is to be shown nowhere, whichever program it is for.
+_SECRET: Final = re.compile(r"(?:_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)\Z")
 OFFLINE: Final = "offline"
 """Folder of the state in which what was simulated is kept."""
 _INSIDE: Final = "'${...}' is not expanded here: your own files lie inside the project, where an agent could write them"
@@ -42,14 +46,15 @@ def environment() -> Mapping[str, str]:
 def user_folder(environ: Mapping[str, str]) -> Path | None:
     """Find the folder of the user's own files, or None where not even a home folder is known.
 
-    ``$POINTSMAN_HOME``, else ``$XDG_CONFIG_HOME/pointsman``, else ``~/.config/pointsman``.
+    ``$POINTSMAN_HOME``, else ``$XDG_CONFIG_HOME/pointsman``, else ``~/.config/pointsman``; of the latter two a relative
+    path counts as none, as in `state_folder`.
     """
     if own := environ.get("POINTSMAN_HOME"):
         return Path(own)
-    if xdg := environ.get("XDG_CONFIG_HOME"):
-        return Path(xdg) / "pointsman"
-    home = environ.get("HOME") or environ.get("USERPROFILE")
-    return Path(home) / ".config" / "pointsman" if home else None
+    if xdg := rooted(environ, "XDG_CONFIG_HOME"):
+        return xdg / "pointsman"
+    home = rooted(environ, "HOME", "USERPROFILE")
+    return None if home is None else home / ".config" / "pointsman"
 
 
 def load(
@@ -245,6 +250,7 @@ def _secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, S
     providers = data.get("providers")
     entries = providers.values() if isinstance(providers, dict) else ()
     named = [entry.get("key") for entry in entries if isinstance(entry, dict)]
+    know(_pasted(value) for name, value in environ.items() if name in named or _SECRET.search(name))
     return {name: SecretStr(key) for name in named if isinstance(name, str) and (key := _pasted(environ.get(name, "")))}
 
 

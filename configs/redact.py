@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import unquote
 
-__all__ = ["MARK", "Redactor", "redact", "redacted", "restored"]
+__all__ = ["MARK", "Redactor", "know", "redact", "redacted", "restored"]
 
 MARK: Final = "[redacted]"
 """What stands in the place of a secret."""
@@ -49,6 +51,11 @@ _PREFIXED: Final = _Pattern(
       | xox[abeoprs]-[A-Za-z0-9-]{8,} | xapp-\d-[A-Za-z0-9-]{12,}
       | (?:AKIA|ASIA)[A-Z0-9]{12,} | ABSK[A-Za-z0-9+/]{32,}=* | AGE-SECRET-KEY-1[A-Z0-9]{20,}
       | \d{8,10}:AA[A-Za-z0-9_-]{32,}
+      | NRAK-[A-Z0-9]{20,} | dp\.[a-z]{2}\.[A-Za-z0-9]{32,} | fm[12][ar]?_[A-Za-z0-9+/=]{32,}
+      | ATBB[A-Za-z0-9]{24,} | rubygems_[0-9a-f]{40,} | dckr_[po]at_[A-Za-z0-9_-]{16,}
+      | 1//0[A-Za-z0-9_-]{40,} | sbp_[0-9a-f]{32,} | pscale_[a-z]+_[A-Za-z0-9_=.-]{16,} | glsa_[A-Za-z0-9_]{32,}
+      | sntry[su]_[A-Za-z0-9+/=_-]{32,} | PMAK-[0-9a-f]{24}-[0-9a-f]{34} | bedrock-api-key-[A-Za-z0-9+/=]{32,}
+      | [A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{40,} | [A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{31,34}
       | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*
     )""",
     re.VERBOSE,
@@ -58,8 +65,23 @@ _PREFIXES: Final = (
     *("lsv2_", "phc_", "npm_", "whsec_", "figd_", "aiza", "ya29.", "gocspx-", "gho_", "ghp_", "ghr_", "ghs_", "ghu_"),
     *("github_pat_", "glpat-", "gldt-", "glrt-", "glft-", "glcbt-", "glptt-", "glsoat-", "atatt3", "dop_v1_", "shp"),
     *("dapi", "hvs.", "pypi-", "lin_api_", "ntn_", "sg.", "key-", "sq0", "xox", "xapp-", "akia", "asia", "absk"),
-    *("age-secret", "eyj", ":aa"),
+    *("age-secret", "eyj", ":aa", "nrak-", "dp.", "fm1", "fm2", "atbb", "rubygems_", "dckr_", "1//0"),
+    *("sbp_", "pscale_", "glsa_", "sntry", "pmak-", "bedrock-api", ".atlasv1.", "q~"),
 )
+# Their beginnings are those of common words; so long a word without a space is not.
+_LONG: Final = _Pattern(
+    r"(?=[scpSMNO])" + _START + r"(?:sk_[0-9a-f]{40,}|SK[0-9a-f]{32}|cio[A-Za-z0-9]{32}(?![A-Za-z0-9])"
+    r"|pat[A-Za-z0-9]{14}\.[0-9a-f]{64}|pa-[A-Za-z0-9_]{40,}|secret_[A-Za-z0-9]{40,}|[MNO][A-Za-z0-9_-]{17,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,})"
+)
+# Of these the beginning alone tells, in the middle of a word as well.
+_INSIDE: Final = _Pattern(
+    r"(?=[srpgnAxhdlGS])(?:(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}|sk-(?:ant|proj|or)-[A-Za-z0-9_-]{16,}|sk-[0-9a-f]{32}(?![0-9a-f])"
+    r"|gh[oprsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}|gl(?:pat|dt|rt)-[A-Za-z0-9_-]{20,}|npm_[A-Za-z0-9]{36,}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])|AIza[A-Za-z0-9_-]{35}|xox[abeoprs]-[0-9]{8,}[A-Za-z0-9-]{12,}"
+    r"|pypi-AgE[A-Za-z0-9_-]{32,}|hf_[A-Za-z0-9]{34,}|pplx-[A-Za-z0-9]{40,}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}"
+    r"|hvs\.[A-Za-z0-9_-]{24,}|dapi[0-9a-f]{32}|lsv2_(?:pt|sk)_[0-9a-f]{32}|GOCSPX-[A-Za-z0-9_-]{28}|fw_[A-Za-z0-9]{24})"
+)
+_PAIR: Final = _Pattern(r"((?:AKIA|ASIA)[A-Z0-9]{12,}[^A-Za-z0-9+/]{1,20})[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])")
 _SK: Final = _Pattern(_START + r"sk-[A-Za-z0-9_-]{8,}")
 _BLOCK: Final = _Pattern(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)", re.S
@@ -69,6 +91,18 @@ _BEARER: Final = _Pattern(_START + r"(Bearer\s+)([A-Za-z0-9+/_.~%-]{8,}=*)", re.
 _BASIC: Final = _Pattern(_START + r"(Basic\s+)([A-Za-z0-9+/]{6,}={0,2})", re.I)
 _IN_URL: Final = _Pattern(r"(://[^\s/:@?#\"'<>]*:)[^\s/?#\"'<>]+(?=@)")
 _ALONE_IN_URL: Final = _Pattern(r"(://)[A-Za-z0-9_-]{20,}(?=@)")
+_DATABASE: Final = _Pattern(
+    r"((?:postgres(?:ql)?|mysql|mariadb|mongodb|rediss?|amqps?|mssql|oracle|clickhouse|cockroachdb|snowflake|db2)(?:\+\w+)?"
+    r"://[^\s/:@?#\"'<>]{0,128}:)(?!\d{1,5}[/,\s])[^\s\"'<>]{1,128}(?=@[\w.-]+)",
+    re.I,
+)
+_COOKIE: Final = _Pattern(r"(\bcookie\\?[\"']?\s*[:=,]\s*b?\\?[\"']?[^\s=;:,\"'\\]{1,64}=)[^\s;\"',\\]{12,}", re.I)
+_NETRC: Final = _Pattern(
+    r"(\blogin(?:\s|\\n)+\S+?(?:\s|\\n)+(?:account(?:\s|\\n)+\S+?(?:\s|\\n)+)?password(?:\s|\\n|\\t)+)[^\s\"\\]+"
+)
+_NPMRC: Final = _Pattern(r"((?<![A-Za-z])_auth\s*=\s*\\?[\"']?)[A-Za-z0-9+/]{8,}={0,2}")
+_DOCKER: Final = _Pattern(r"(\bauth\\*[\"']\s*:\s*\\*[\"'])([A-Za-z0-9+/]{8,}={0,2})")
+_COMMAND: Final = _Pattern(r"(\bsshpass\s+-p\s*|\bmysql\w*\s(?:[^\n|;]{0,200}?\s)?-p)[^\s\"'-][^\s\"']*")
 _HOOK: Final = _Pattern(r"(hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9_/-]{16,}")
 _QUERY: Final = _Pattern(r"([?&](?:key|api_?key|token|sig|signature|code|secret)=)[^\s&\"'#\\]{8,}", re.I)
 _CURL: Final = _Pattern(r"((?<!\S)(?:-u|--user)[\s=]+[\"']?[^\s:\"']+:)[^\s\"']+")
@@ -81,12 +115,13 @@ _NAMED: Final = _Pattern(
       (?P<word>
           (?P<password> passw(?:or)?d | passphrase | passcode | pwd | (?<=_)pass | (?<=db)pass )
         | (?P<strong> (?:api|access|account|secret|private|auth|encryption|signing|master|shared|client|service
-                         |subscription|webhook|storage|license)[ _-]?key(?:[ _-]?id)?
+                         |subscription|webhook|storage|license)[ _-]?key(?:[ _-]?(?:id|data))?
                       | secret | token | credentials? | authorization | (?<=_)dsn )
         | (?P<weak> (?: (?<![A-Za-z]) | (?<=\\[nrt]) ) (?: key | sig(?:nature)? ) )
       )
       (?:[ ]provided|[ ]value)?
       (?P<sep> [*_]{0,2}\\?["'`]?\]? \s{0,3} (?P<sign>:=|=>|={1,2}|:) [*_]{0,2} \s{0,3}
+             | (?P<comma> \\?["'] , \s? b? (?=\\?["']) )
              | \s is:? \s{1,2} | (?<=--password) \s+ | (?<=--token)\s+ | (?<=-key)\s+ | (?<=-secret)\s+
              | (?<=token)\s(?=[A-Za-z+/_=]{0,40}\d[A-Za-z0-9+/_=]{19,}) )
       (?: (?P<quote> \\?["'`] ) (?P<quoted> (?:(?!(?P=quote)).){1,4096} ) (?= (?P=quote) )
@@ -95,7 +130,7 @@ _NAMED: Final = _Pattern(
     re.VERBOSE | re.IGNORECASE,
 )
 _NAMES: Final = ("passw", "passphrase", "passcode", "pwd", "_pass", "dbpass", "secret", "token", "credential", "key")
-_NAMES_TOO: Final = ("authorization", "dsn", "sig")
+_NAMES_TOO: Final = ("authorization", "dsn", "sig", "cookie", "login")
 _PLACEHOLDER: Final = re.compile(
     r"none|null|nil|true|false|undefined|string|required|optional|hidden|unset|missing|empty|str\b.*|[x*.…•]+"
     r"|<.*|\$.*|\{.*|%[({].*|[a-z_][\w.]*\(.*|(?:os|self|process|env|settings|config|secrets)\..*"
@@ -105,8 +140,17 @@ _PLACEHOLDER: Final = re.compile(
 _NO_SECRET: Final = re.compile(r"[0-9a-f-]+|[0-9]+|[A-Z0-9_]+|0x[0-9a-fA-F]+|[A-Za-z]+", re.ASCII)
 _SOLID: Final = re.compile(r"[A-Za-z0-9+/_=]{20,}")
 _RUN: Final = _Pattern(
-    r"(?:(?<![A-Za-z0-9+/=_-])|(?<=\\[nrt]))(?<!base64,)(?!iVBORw0|R0lGOD|UklGR|JVBERi|PHN2Zy|UEsDB)[A-Za-z0-9_-]{40,200}(?![A-Za-z0-9+/=_-])"
+    r"(?:(?<![A-Za-z0-9+/=_-])|(?<=\\[nrt]))(?<!base64,)(?<![A-Za-z0-9+/]{40}\n)(?!iVBORw0|R0lGOD|UklGR|JVBERi|PHN2Zy|UEsDB)[A-Za-z0-9_-]{40,200}(?![A-Za-z0-9+/=_-])"
+    r"(?!\r?\n[A-Za-z0-9+/]{40})"
 )
+_ENCODED: Final = _Pattern(
+    r"(?:(?<![A-Za-z0-9+/_\\-])|(?<=\\[nrt]))"
+    r"(?:(?:[A-Za-z0-9+/]{60,76}(?:\r?\n|\\n))+[A-Za-z0-9+/]*|[A-Za-z0-9+/_-]{20,})(?:={1,2}|(?:%3[Dd]){1,2})?"
+)
+_QUOTED: Final = _Pattern(r"[^\s\"'<>\\%]*%[0-9A-Fa-f]{2}[^\s\"'<>\\]*")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_HEAD: Final = 24
+"""Characters of base64 that tell text from anything else: of 18 random bytes hardly any are a text."""
 _CHANGE: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
 _SHORTEST: Final = 5
 """The shortest text with a secret is ``pwd=x``."""
@@ -136,6 +180,30 @@ def _if_pair(found: Found) -> str:
     except ValueError:
         return found[0]
     return f"{found[1]}{MARK}" if b":" in pair else found[0]
+
+
+def _if_encoded(found: Found) -> str:
+    """Base64 of a text with a secret; what is not text, such as a picture, is told by its first bytes."""
+    run = re.sub(r"\s|\\n|=|%3[Dd]", "", found[0]).replace("-", "+").replace("_", "/")
+    try:
+        # The cut can fall within a character.
+        head = getincrementaldecoder("utf-8")().decode(b64decode(run[:_HEAD] + "=" * (-len(run[:_HEAD]) % 4)))
+        if _CONTROL.search(head):
+            return found[0]
+        run = run[: len(run) - 1] if len(run) % 4 == 1 else run
+        text = b64decode(run + "=" * (-len(run) % 4)).decode("utf-8", "replace")
+    except ValueError:
+        return found[0]
+    return found[0] if redact(text) == text else MARK
+
+
+def _if_quoted(found: Found) -> str:
+    """A part of an address, or the like, in which a secret is written with ``%``."""
+    text = unquote(found[0])
+    said = redact(text)
+    if said == text:
+        return found[0]
+    return said if said.isprintable() else MARK
 
 
 def _if_random(found: Found) -> str:
@@ -171,7 +239,10 @@ def _if_secret(found: Found) -> str:
         value, tail = bare, value[len(bare) :]
     if not value or _PLACEHOLDER.fullmatch(value):
         return found[0]
-    if found["password"] or (equals and found["word"].lower() == "secret"):
+    if found["comma"]:
+        told = _opaque(value, 16) and not _NO_SECRET.fullmatch(value)
+        told = told or (found["strong"] is not None and len(value) >= 32 and not value.isalpha())
+    elif found["password"] or (equals and found["word"].lower() == "secret"):
         told = equals or quoted or (len(value) >= 6 and not value.isalpha())
     elif found["strong"]:
         header = quoted and "api" in found["word"].lower() and len(value) >= 6 and value.isalnum()
@@ -193,20 +264,50 @@ def _opaque(value: str, least: int) -> bool:
 # Looking for a plain word first is what makes this fast: most texts hold no secret.
 _RULES: Final[tuple[tuple[tuple[str, ...], _Pattern, str | Callable[[Found], str]], ...]] = (
     (("private key",), _BLOCK, MARK),
+    (("akia", "asia"), _PAIR, rf"\1{MARK}"),
+    (_PREFIXES, _INSIDE, MARK),
+    ((), _LONG, MARK),
     (_PREFIXES, _PREFIXED, MARK),
     (("sk-",), _SK, _if_key),
     (("authorization",), _HEADER, _if_varied),
     (("bearer",), _BEARER, _if_varied),
     (("basic",), _BASIC, _if_pair),
+    (("://",), _DATABASE, rf"\1{MARK}"),
     (("://",), _IN_URL, rf"\1{MARK}"),
     (("://",), _ALONE_IN_URL, rf"\1{MARK}"),
     (("hook",), _HOOK, rf"\1{MARK}"),
     (("=",), _QUERY, rf"\1{MARK}"),
-    (("-u",), _CURL, rf"\1{MARK}"),
+    (("-u", "--user"), _CURL, rf"\1{MARK}"),
+    (("cookie",), _COOKIE, rf"\1{MARK}"),
+    (("login",), _NETRC, rf"\1{MARK}"),
+    (("_auth",), _NPMRC, rf"\1{MARK}"),
+    (("auth",), _DOCKER, _if_pair),
+    (("sshpass", "mysql"), _COMMAND, rf"\1{MARK}"),
     ((*_NAMES, *_NAMES_TOO), _NAMED, _if_secret),
     ((), _CARD, _if_card),
+    ((), _ENCODED, _if_encoded),
     ((), _RUN, _if_random),
+    (("%",), _QUOTED, _if_quoted),
 )
+
+_known: list[str] = []
+_MIXED: Final = re.compile(r"(?![/~.]|\w+://)(?=\S*\d)(?=\S*[A-Za-z])\S+")
+_MOST_KNOWN: Final = 256
+_SHORTEST_KNOWN: Final = 8
+
+
+def know(secrets: Iterable[str]) -> None:
+    """Redact these from now on whatever their shape, such as the keys that this process was given.
+
+    Args:
+        secrets: The newest 256 are known. One of less than 8 characters, without a digit, or that is the path of a file
+            is not told from text.
+    """
+    for secret in secrets:
+        told = len(secret) >= _SHORTEST_KNOWN and _MIXED.fullmatch(secret)
+        if told and secret not in _known:
+            _known.insert(0, secret)
+    del _known[_MOST_KNOWN:]
 
 
 def redact(text: str) -> str:
@@ -217,6 +318,9 @@ def redact(text: str) -> str:
     """
     if len(text) < _SHORTEST:
         return text
+    for secret in _known:
+        if secret in text:
+            text = text.replace(secret, MARK)
     folded = text.lower()
     for words, pattern, put in _RULES:
         if not words or any(word in folded for word in words):
@@ -289,8 +393,8 @@ class Redactor:
         self._pieces.clear()
         end = len(text) if whole else _safe(text)
         given = redact(text[:end])
-        if not redact(text).startswith(given):
-            # A secret stands across the cut.
+        if end and not whole and given + redact(text[end:]) != redact(text):
+            # A secret, or its name and it, stand across the cut.
             end, given = 0, ""
         self._held = text[end:]
         return given

@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import ConfigError
 from .grants import Grant
 
-__all__ = ["TrustStore", "UntrustedError", "state_folder", "trusts"]
+__all__ = ["TrustStore", "UntrustedError", "rooted", "state_folder", "trusts"]
 
 
 class UntrustedError(ConfigError):
@@ -39,14 +39,20 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
     """Find the folder of what Pointsman keeps for the user beside a project, or None where no home is known.
 
     ``$POINTSMAN_HOME/state``, else ``$XDG_STATE_HOME/pointsman``, else ``~/.local/state/pointsman``
-    (specifications.freedesktop.org/basedir-spec).
+    (specifications.freedesktop.org/basedir-spec, by which a relative path counts as none; it would lie in whatever
+    folder the command is run in, and come with it).
     """
     if own := environ.get("POINTSMAN_HOME"):
         return Path(own) / "state"
-    if xdg := environ.get("XDG_STATE_HOME"):
-        return Path(xdg) / "pointsman"
-    home = environ.get("HOME") or environ.get("USERPROFILE")
-    return Path(home) / ".local" / "state" / "pointsman" if home else None
+    if xdg := rooted(environ, "XDG_STATE_HOME"):
+        return xdg / "pointsman"
+    home = rooted(environ, "HOME", "USERPROFILE")
+    return None if home is None else home / ".local" / "state" / "pointsman"
+
+
+def rooted(environ: Mapping[str, str], *names: str) -> Path | None:
+    """The first of these variables that holds an absolute path, or None."""
+    return next((Path(path) for name in names if os.path.isabs(path := environ.get(name, ""))), None)
 
 
 def trusts(environ: Mapping[str, str]) -> bool:
@@ -84,8 +90,10 @@ class TrustStore:
         if file is None:
             return None
         try:
-            entry = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            # Without O_NONBLOCK the opening of a named pipe would wait for a writer for ever.
+            with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), encoding="utf-8") as kept:
+                entry = json.load(kept)
+        except (OSError, ValueError, RecursionError):
             return None
         whole = isinstance(entry, dict) and isinstance(entry.get("text"), str)
         return entry["text"] if whole and entry.get("path") == _place(path) else None
@@ -116,11 +124,18 @@ class TrustStore:
             ) from error
 
     def forget(self, path: Path) -> bool:
-        """Trust nothing at this place any more; says whether anything was."""
+        """Trust nothing at this place any more; says whether anything was.
+
+        Raises:
+            ConfigError: What is kept cannot be taken away.
+        """
         file = self._entry(path)
         known = self.last(path) is not None
-        if file is not None:
-            file.unlink(missing_ok=True)
+        try:
+            if file is not None and os.path.lexists(file):
+                file.unlink()
+        except OSError as error:
+            raise ConfigError(f"cannot be removed: {error.strerror}; remove it yourself", file=file) from error
         return known
 
     def _entry(self, path: Path) -> Path | None:
@@ -130,4 +145,5 @@ class TrustStore:
 
 
 def _place(path: Path) -> str:
-    return os.path.realpath(path)
+    """The place by its name: what a link in a folder leads to is not trusted there for being trusted elsewhere."""
+    return os.path.abspath(path)

@@ -33,13 +33,22 @@ PROTECTED = (
     ".build.yml", ".builds", "buildspec.y*ml", "cloudbuild.y*ml",
     # what a person runs by a short command, or what is loaded with it
     "Makefile", "GNUmakefile", "*.mk", "justfile", ".justfile", "Taskfile.y*ml", "Rakefile", "package.json",
-    ".env", ".env.*", "*.pth", "sitecustomize.py", "usercustomize.py",
+    ".env", ".env.*", "*.pth", "sitecustomize.py", "usercustomize.py", "pyproject.toml", "setup.py", "tox.ini",
+    "noxfile.py", "dodo.py", "fabfile.py", "deno.json*", "gulpfile.*", "Gruntfile.*", "gradlew*", "mvnw*",
+    "build.gradle*", "build.rs", ".cargo", "Vagrantfile", "Tiltfile", "Procfile", "SConstruct", "wscript",
+    "flake.nix", "shell.nix", "default.nix", "devbox.json", "pixi.toml",
+    # what is installed, and runs as if it were
+    ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".local/bin",
     # what a shell, an editor or a client runs or trusts when it starts
     ".bash*", ".profile", ".zsh*", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login",
     ".logout", ".inputrc", ".envrc", ".config/fish", ".ssh", ".netrc", ".npmrc", ".pypirc", ".vscode", ".idea",
     "*.code-workspace", ".zed", ".exrc", ".vimrc", ".nvim*", ".dir-locals.el", ".gdbinit", ".lldbinit", ".yarnrc*",
-    ".mise.toml", "mise.toml", ".tool-versions",
-    ".mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
+    ".mise.toml", "mise.toml", ".tool-versions", ".config/systemd", ".config/autostart", ".config/nvim", ".config/pip",
+    ".pip", "pip.conf", ".pdbrc", ".ipython", ".jupyter", ".tmux.conf", ".aws", ".docker", ".gnupg", ".kube",
+    # what another agent runs or takes for its user's words
+    ".mcp.json", "mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
+    ".aider*", ".amazonq", ".clinerules", ".continue", ".cursorrules", ".goosehints", ".junie", ".kiro", ".opencode",
+    "opencode.json*", ".roo*", ".windsurf*", "AGENTS.md", "CLAUDE.md", "GEMINI.md",
     # what Pointsman itself obeys
     ".pointsman", "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",
     "/configs/models.yaml", "/configs/agents.yaml", "/configs/routing.yaml", "/configs/risk.yaml",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,42 @@ def test_trust_in_one_folder_is_no_trust_in_another(
         load(environ=home)
 
 
+@pytest.mark.parametrize("link", ["configs", "configs/risk.yaml", "risk.yaml"])
+def test_a_link_to_what_is_trusted_in_another_folder_is_no_trust_here(
+    link: str, project: Path, home: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "configs").mkdir()
+    trusted = project / "configs" / "risk.yaml"
+    trusted.write_text("risk: {floors: {high: economy}}\n")
+    TrustStore(home).keep(trusted, trusted.read_text())
+    clone = tmp_path / "another"
+    (clone / link).parent.mkdir(parents=True)
+    (clone / link).symlink_to(trusted.parent if link == "configs" else trusted)
+    monkeypatch.chdir(clone)
+    with pytest.raises(UntrustedError):
+        load(environ=home)
+
+
+def test_a_link_that_is_trusted_leads_to_the_same_text_or_asks(project: Path, home: dict[str, str]) -> None:
+    for name, floor in (("one", "economy"), ("two", "standard")):
+        (project / f"{name}.yaml").write_text(f"risk: {{floors: {{high: {floor}}}}}\n")
+    (project / "risk.yaml").symlink_to("one.yaml")
+    TrustStore(home).keep(project / "risk.yaml", (project / "risk.yaml").read_text())
+    assert load(environ=home).risk.floors["high"] == "economy"
+    (project / "risk.yaml").unlink()
+    (project / "risk.yaml").symlink_to("two.yaml")
+    with pytest.raises(UntrustedError):
+        load(environ=home)
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"])
+def test_a_relative_home_is_none_as_it_would_come_with_the_folder(name: str, project: Path) -> None:
+    assert state_folder({name: "."}) is None
+    (project / "pointsman").mkdir()
+    (project / "pointsman" / "risk.yaml").write_text("risk: {floors: {high: economy}}\n")
+    assert load(environ={name: "."}).risk.floors["high"] == "frontier"
+
+
 def test_what_is_trusted_is_kept_for_the_user_alone(project: Path, home: dict[str, str]) -> None:
     TrustStore(home).keep(project / "risk.yaml", "risk: {}\n")
     folder = state_folder(home)
@@ -188,7 +225,9 @@ def test_what_is_trusted_is_kept_for_the_user_alone(project: Path, home: dict[st
     assert not folder.is_relative_to(project)
 
 
-@pytest.mark.parametrize("spoilt", ["", "{", "[]", '{"path": 1}', '{"path": "/else", "text": "risk: {}"}'])
+@pytest.mark.parametrize(
+    "spoilt", ["", "{", "[]", '{"path": 1}', '{"path": "/else", "text": "risk: {}"}', "[" * 100_000]
+)
 def test_an_entry_that_is_broken_or_of_another_file_is_no_trust(
     spoilt: str, project: Path, home: dict[str, str]
 ) -> None:
@@ -197,6 +236,24 @@ def test_an_entry_that_is_broken_or_of_another_file_is_no_trust(
     assert folder is not None
     next((folder / "trust").iterdir()).write_text(spoilt)
     assert not store.knows(project / "risk.yaml", "risk: {}")
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, os.mkdir])
+def test_an_entry_that_is_no_file_is_no_trust_and_says_so_when_it_cannot_go(
+    made: Callable[[Path], None], project: Path, home: dict[str, str]
+) -> None:
+    store, folder = TrustStore(home), state_folder(home)
+    store.keep(project / "risk.yaml", "risk: {}")
+    assert folder is not None
+    (entry,) = (folder / "trust").iterdir()
+    entry.unlink()
+    made(entry)
+    assert store.last(project / "risk.yaml") is None
+    if made is os.mkdir:
+        with pytest.raises(ConfigError, match="cannot be removed"):
+            store.forget(project / "risk.yaml")
+    else:
+        assert not store.forget(project / "risk.yaml")
 
 
 @pytest.mark.parametrize(

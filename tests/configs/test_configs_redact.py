@@ -8,11 +8,12 @@ import json
 import random
 import string
 import uuid
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.redact import Redactor, redact, redacted, restored
+from pointsman.configs.redact import Redactor, know, redact, redacted, restored
 
 WORD = string.ascii_letters + string.digits
 KINDS = {
@@ -54,6 +55,9 @@ CLEAN = (
     "testUserCanLogin2TimesWithTheSameAccountAndPasswordTwice, disk-backed_storage, sk-learn-compatible-estimators",
     "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed at 2026-11-21T07:44:00.123456Z, 1764000000123456",
     "if token == expected_token: raise KeyError(key); signature: def run(self, task: str) -> RunResult",
+    "Cookie: chocolate chip; the login form and its password field; login: user password reset works",
+    "redis://localhost:6379/0 http://localhost:8080/path@v2 postgres://localhost:5432/db?x=a@b https://a/b%20c?x=1%2B2",
+    '["token", "gpt-4"], ("x-api-key", "authorization"), ("/etc/passwd", "is absolute"), mysql -p asks for it',
     "/tmp/pytest-of-root/pytest-12/test_the_desk_has_a_file_of_agents0/project/desk.py:flow",
 )
 
@@ -82,6 +86,60 @@ def test_a_key_of_a_known_shape_is_taken_out(secret: str, text: str) -> None:
 )
 def test_what_stands_beside_a_secret_is_kept(text: str, left: str) -> None:
     assert redact(text) == left
+
+
+HEX, MIXED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0", "Zq7mR2vX9tL4wN8pK3sD6fG1hJ5kB0cV7nM2xQ9z"
+FOUND = {
+    "a password with a slash in a database's address": ("postgres://app:p@ss/w0rd9@db.example.com/x", "w0rd9"),
+    "the pair of a cloud": (f"AKIAIOSFODNN7EXAMPLE,{MIXED[:20]}/+{MIXED[:18]}", MIXED[:18]),
+    "netrc": ("machine api.example.com login bob password hunter2x", "hunter2x"),
+    "netrc over lines": ("machine a\n  login bob\n  password hunter2x\n", "hunter2x"),
+    "npmrc": ("//registry.example.com/:_auth=dXNlcjpodW50ZXIyeHl6", "dXNlcjpodW50ZXIyeHl6"),
+    "a registry's file": ('{"auths": {"r": {"auth": "dXNlcjpodW50ZXIyeHl6"}}}', "dXNlcjpodW50ZXIyeHl6"),
+    "a cookie": (f"Set-Cookie: session={MIXED}; HttpOnly", MIXED),
+    "a header's pair": (f"('x-api-key', '{HEX}')", HEX),
+    "a header's bytes": (f"(b'x-api-key', b'{HEX}')", HEX),
+    "a key's data": (f"client-key-data: {MIXED * 3}", MIXED),
+    "a command's option": ("sshpass -p hunter2x ssh host", "hunter2x"),
+    "a client secret": (f"abc8Q~{MIXED[:34]}", MIXED[:34]),
+    "a bot": (f"MTAxMjM0NTY3ODkwMTIzNDU2.GabcdE.{MIXED[:30]}", MIXED[:30]),
+    "a voice": (f"sk_{HEX}{HEX[:16]}", HEX),
+    "a package index": (f"rubygems_{HEX}{HEX[:16]}", HEX),
+    "in a word": ("fooghp_abcdefghijklmnopqrstuvwxyz0123456789bar", "ghp_abcdefghijklmnopqrstuvwxyz0123456789"),
+    "in a file's name": (f"/tmp/xglpat-{MIXED[:20]}.txt", MIXED[:20]),
+    "in an address": (f"https://x/?q=api_key%3D{HEX}%26b%3D1", HEX),
+}
+
+
+@pytest.mark.parametrize(("text", "secret"), FOUND.values(), ids=FOUND)
+def test_a_secret_is_known_by_its_shape_and_by_what_stands_beside_it(text: str, secret: str) -> None:
+    for form in ("{}", "see {} there", "`{}`", "a\t{}\tb"):
+        assert secret not in redact(form.format(text)), form
+    assert secret not in redact(json.dumps({"a": text}))
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+def test_a_secret_is_found_in_base64_and_in_a_part_of_an_address(secret: str) -> None:
+    text = f"hello, the key is {secret}, yours"
+    assert redact(f"x {base64.b64encode(text.encode()).decode()} y") == "x [redacted] y"
+    folded = base64.encodebytes((text * 3).encode()).decode()
+    assert redact(folded).strip() == redact(json.dumps(folded)).strip('"').strip("\\n") == "[redacted]"
+    assert secret not in redact(f"https://x/?q={quote(quote(text, safe=''), safe='')}")
+
+
+def test_base64_of_a_text_without_a_secret_and_of_files_in_lines_stays() -> None:
+    chance = random.Random(7)
+    for content in (b"the password is changed every 90 days, see page 12", *(chance.randbytes(900) for _ in range(50))):
+        for text in (base64.b64encode(content).decode(), base64.encodebytes(content).decode()):
+            assert redact(text) == text
+
+
+def test_what_is_known_to_be_a_secret_is_found_whatever_its_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsman.configs.redact._known", [])
+    know(["blue-7-horses", "short", "not-needed", "/home/me/key2.json"])
+    assert redact("it says blue-7-horses!") == "it says [redacted]!"
+    assert redact(f"in {base64.b64encode(b'it says blue-7-horses now').decode()}") == "in [redacted]"
+    assert redact("short not-needed /home/me/key2.json") == "short not-needed /home/me/key2.json"
 
 
 @pytest.mark.parametrize("text", CLEAN)
