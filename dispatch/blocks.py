@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from .dialects import Dialect
 
 __all__ = [
-    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "is_inline", "kind_of", "text_of",
+    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "is_inline", "kind_of", "paired", "text_of",
     "with_types",
 ]  # fmt: skip
 
@@ -43,26 +43,37 @@ _TEXTS: Final = frozenset(
 EMPTY: Final = "(empty)"
 
 
-def clean(text: str) -> str:
-    """Take out of a text what no vendor takes: surrogates without their partner, which have no UTF-8, and NUL."""
+def paired(text: str) -> str:
+    """Take out of a text the surrogates without their partner, which have no UTF-8, and join those that have one."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def clean(text: str) -> str:
+    """Take out of a text what no vendor takes: surrogates without their partner, and NUL."""
+    text = paired(text)
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
 
 
-def cleaned(value: Any) -> Any:
-    """The same for every text in a JSON value; the same object where there is nothing to take out."""
+def cleaned(value: Any, clean: Callable[[str], str] = clean) -> Any:
+    """The same for every text in a JSON value; the same object where there is nothing to take out.
+
+    Args:
+        value: The JSON value.
+        clean: What is done to each text.
+    """
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Mapping):
-        made = {clean(str(key)): cleaned(inner) for key, inner in value.items()}
+        made = {clean(str(key)): cleaned(inner, clean) for key, inner in value.items()}
         same = list(made) == list(value) and all(made[key] is inner for key, inner in value.items())
         return value if same else made
     if isinstance(value, list):
-        items = [cleaned(inner) for inner in value]
+        items = [cleaned(inner, clean) for inner in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
 
