@@ -51,7 +51,8 @@ _KEY: Final = (
     r"authentication (?:fails|failed|error)|login fail",
     r"api[ _-]?key (?:was |has been |is )?(?:reported as leaked|leaked|blocked|disabled|revoked|deleted|suspended)",
     r"invalid (?:x-api-key|bearer|credential)|no (?:auth )?credentials|credential is only authori[sz]ed",
-    r"token (?:has |is |included in the request is |was )?(?:expired|revoked)|security token .{0,30}invalid|令牌.{0,12}过期",
+    r"token (?:has |is |included in the request is |was )?(?:expired|revoked)",
+    r"security token .{0,30}invalid|令牌.{0,12}过期",
 )
 _CONTENT: Final = (
     r"content (?:management )?polic|usage polic|policy violation|violat\w+ .{0,60}(?:polic|guideline|terms)",
@@ -61,7 +62,8 @@ _CONTENT: Final = (
     r"flagged (?:as|by|for)|safety (?:system|filter|polic|reason)|(?:blocked|rejected) by .{0,40}(?:filter|moderation)",
     r"不安全|敏感内容|违规|内容审核",
     r"new_sensitive|content_policy|policy_violation|safety_check|blocked by model armor",
-    r"guardrails? (?:has |have )?(?:blocked|intervened|triggered)|(?:content|prompt|response) (?:was|has been|is) blocked",
+    r"guardrails? (?:has |have )?(?:blocked|intervened|triggered)",
+    r"(?:content|prompt|response) (?:was|has been|is) blocked",
 )
 _OVERFLOW: Final = (
     r"max(?:imum)? (?:context|prompt|input|sequence)(?: token)? (?:length|size|window|limit)",
@@ -84,7 +86,8 @@ _OVERFLOW: Final = (
     r"max_(?:completion_|output_)?tokens must be at least \d+, got -\d+",
     r"context_?(?:length|window)_?exceeded|context (?:length|window|size) is only|tokens_limit_reached",
     r"tokens?\b.{0,30}\bonly [\d,]+ (?:are |is )?(?:available|left)|maximum allowed number of input tokens",
-    r"request body too large for\b.{0,60}\bmodel|(?:prompt|input) (?:is |was )?longer than|(?:prompt|input) does not fit",
+    r"request body too large for\b.{0,60}\bmodel",
+    r"(?:prompt|input) (?:(?:is |was )?longer than|does not fit)",
     r"n_(?:keep|prompt|tokens)\b.{0,30}\bn_ctx|string too long",
     r"上下文.{0,8}(?:超出|超过|过长)|(?:输入|提示词?).{0,8}(?:过长|太长)",
     r"prompt ?超长|输入.{0,6}超[出过长]|超[出过].{0,12}(?:上下文|长度|最大)",
@@ -104,7 +107,8 @@ _MODEL: Final = (
     r"model\b.{0,80}\b(?:does not exist|not exist|not found|is not available|isn't available)",
     r"no (?:endpoints?|allowed providers?|available channel)\b|on-demand throughput isn|operation not allowed",
     r"no (?:healthy )?deployments? available|unsupported_country|model_not_supported|not found for api version",
-    r"(?:does not|doesn't|don't|do not) have access to (?:the |this )?model|\bmodel\b.{0,40}\bnot (?:enabled|supported)",
+    r"(?:does not|doesn't|don't|do not) have access to (?:the |this )?model",
+    r"\bmodel\b.{0,40}\bnot (?:enabled|supported)",
     r"(?:image|audio|video|tool|function|multi-?modal|instruction|role)\w*`?\b.{0,20}\bnot (?:enabled|supported)",
     r"is not a (?:chat|multimodal|vision)\b.{0,10}model|at most 0 (?:image|audio|video)|only supports single tool",
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import mimetypes
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from .dialects import Dialect
 
@@ -212,12 +214,33 @@ class Carrier:
         carried = [block for block in map(self._carry, content) if block.get("type") != "text" or block["text"].strip()]
         if not carried:
             return EMPTY, []
-        moved = [] if self._tool_media else [block for block in carried if kind_of(block) not in ("text", "unknown")]
+        stays = self._tool_media and not any("file_uri" in block for block in carried)
+        moved = [] if stays else [block for block in carried if kind_of(block) not in ("text", "unknown")]
         if not moved:
             return (content if _unchanged(carried, content) else carried), []
         texts = [block["text"] for block in carried if block.get("type") == "text"]
         noun = "attachment" if len(moved) == 1 else "attachments"
         return "\n".join([*texts, f"[{len(moved)} {noun}: see the next message]"]), moved
+
+    def kept(self, content: str | Sequence[Any]) -> Any:
+        """Carry what the model itself said: as it was, but for what its API gives and does not take back.
+
+        Args:
+            content: A message's content.
+        """
+        content = cleaned(content)
+        if isinstance(content, str):
+            return content if content.strip() else ""
+        kept = [block for block in content if not self._is_refused(block)]
+        return content if len(kept) == len(content) else kept or ""
+
+    def _is_refused(self, block: Any) -> bool:
+        if not isinstance(block, Mapping):
+            return not str(block).strip()
+        if block.get("type") == "text":
+            # A signature may stand beside an empty text.
+            return not (text_of(block) or "").strip() and not block.get("extras")
+        return self._dialect.signed and block.get("type") == "thinking" and not block.get("signature")
 
     def said(self, content: str | Sequence[Any]) -> tuple[str, list[Block]]:
         """Carry what another vendor's model said: its words as one text, and the media it made.
@@ -280,6 +303,8 @@ class Carrier:
             raise CannotCarry(f"a {kind} is an upload that only another provider has")
         if kind == "file" and source.url and not self._dialect.file_urls:
             raise CannotCarry("it takes no file by its URL")
+        if self._dialect.linked and source.url:
+            return _linked(source, mime)
         if native or _is_common(block, kind) or (self._dialect.sources and "source" in block):
             return dict(block)
         return _medium_block(kind, source, mime)
@@ -289,7 +314,10 @@ class Carrier:
         if "image" not in self._inputs:
             raise CannotCarry("it takes no image input")
         if not source.data:
-            return dict(block) if _is_common(block, "image") else _seen(block, {"url": _url_of(source)})
+            url = _url_of(source)
+            if self._dialect.linked:
+                return _linked(source, source.mime)
+            return dict(block) if _is_common(block, "image") else _seen(block, {"url": url})
         mime = _type_of(source.data) or _SAME.get(source.mime, source.mime)
         if mime not in self._dialect.images:
             raise CannotCarry(f"it takes no {mime or 'image of a type nobody told'}: give it as PNG or JPEG")
@@ -306,6 +334,12 @@ def _seen(block: Mapping[str, Any], how: Block) -> Block:
         return {"type": "image", **how}
     url = how.get("url") or f"data:{how['mime_type']};base64,{how['base64']}"
     return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+
+
+def _linked(source: _Source, mime: str) -> Block:
+    """A medium that the provider fetches itself, in the form of Google's client."""
+    mime = mime or mimetypes.guess_type(urlsplit(source.url).path)[0] or ""
+    return {"type": "media", "file_uri": source.url, **({"mime_type": mime} if mime else {})}
 
 
 def _url_of(source: _Source) -> str:
