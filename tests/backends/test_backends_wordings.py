@@ -185,3 +185,33 @@ async def test_a_page_and_control_characters_are_not_shown_as_they_are(wire: Any
 async def test_a_key_of_a_few_letters_does_not_blot_out_the_words(wire: Any) -> None:
     failure = await _refused(wire, "openai_compatible", 400, _chat("foo is odd"), key="o")
     assert str(failure) == "foo is odd"
+
+
+async def test_a_page_in_place_of_json_leaves_the_status_its_meaning(wire: Any) -> None:
+    page = "<html><head><title>502 Bad Gateway</title></head></html>"
+    for backend in ("anthropic", "google", "openai_compatible"):
+        failure = await _refused(wire, backend, 502, page)
+        assert (failure.kind, failure.status) == (FailureKind.OVERLOADED, 502), backend
+        assert str(failure) == "a web page instead of an answer: 502 Bad Gateway", backend
+
+
+@pytest.mark.parametrize(
+    ("backend", "body"),
+    [
+        ("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
+        ("google", {"error": {"code": 503, "message": "The model is busy.", "status": "UNAVAILABLE"}}),
+        ("openai_compatible", {"error": {"message": "The model is busy.", "code": 503}}),
+    ],
+)
+async def test_an_error_with_the_status_of_an_answer_keeps_its_kind(wire: Any, backend: str, body: Any) -> None:
+    assert (await _refused(wire, backend, 200, body)).kind is FailureKind.OVERLOADED
+
+
+async def test_a_client_writes_nothing_of_an_empty_answer_to_the_terminal(
+    wire: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.answer = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "modelVersion": "m"}
+    port = registry.get("google")
+    message = await port.chat_model(Endpoint("m", base_url=wire.url, key=SecretStr("x"))).ainvoke("Hi")
+    assert port.read(message).failure is FailureKind.REFUSAL
+    assert not caplog.records
