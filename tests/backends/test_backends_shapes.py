@@ -240,3 +240,43 @@ def test_a_character_that_is_cut_in_two_is_whole_again(ask: Ask, pieces: tuple[s
         ('{"q": "\ud83d', {"id": "a"}), ('\ude00"}', {})))  # fmt: skip
     assert _calls(ask([*halves, _piece("tool_calls", usage=_USAGE), _DONE])) == [("f", {"q": "😀"})]
     assert _calls(ask(_whole("tool_calls", tool_calls=[_call('{"q": "\\ud83d"}', id="a")]))) == [("f", {"q": "\ufffd"})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="f">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>',
+        'I look it up.\n<tool_call>\n{"name": "f", "arguments": {"q": "1"}}\n</tool_call>',
+        '[TOOL_CALLS][{"name": "f", "arguments": {"q": "1"}}]',
+        '<function=f>{"q": "1"}</function>',
+        '<invoke name="f"><parameter name="q">1</parameter></invoke>',
+    ],
+)
+def test_the_call_of_a_tool_that_comes_as_text_is_no_answer(ask: Ask, text: str) -> None:
+    with pytest.raises(BackendError, match="the call of a tool came as text") as caught:
+        ask(_whole(content=text))
+    assert caught.value.kind == "invalid_output"
+    spoken = f"Such a call reads:\n{text}\nThat is all."
+    assert ask(_whole(content=spoken)).text == spoken
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind", "why"),
+    [
+        ([_piece(content="a"), _piece(content="b"), _piece("length")], "truncated", "finish reason 'length'"),
+        ([_piece(content="a"), _piece(content="b"), _piece(content="c")], "malformed", "without a finish reason"),
+        ([_piece(tool_calls=[_call('{"q": "', index=0, id="a")]), _piece("tool_calls")], "invalid_output",
+         "the arguments of f are not JSON"),
+        ([_piece(content="a"), _piece(content="b"), {"error": "boom"}], "overloaded", "boom"),
+    ],
+)  # fmt: skip
+def test_a_stream_that_ends_badly_after_its_first_words_says_who_why_and_what_to_do(
+    ask: Ask, pieces: list[Any], kind: str, why: str
+) -> None:
+    with pytest.raises(BackendError) as caught:
+        ask(pieces)
+    said = str(caught.value)
+    assert caught.value.kind == kind
+    assert said.startswith("vllm/local-1 has not answered, although it began to: ")
+    assert why in said
+    assert "on_cut='retract'" in said
