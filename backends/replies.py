@@ -26,7 +26,7 @@ _FINISH = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status"
 _WORDLESS = frozenset({"text", "reasoning", "reasoning_content", "thinking", "redacted_thinking", "refusal", "tool_use",
                        "tool_call", "tool_call_chunk", "function_call", "input_json_delta"})  # fmt: skip
 
-# How models write the calls of tools before a server reads them out of the text: the marks of DeepSeek, Qwen and Hermes,
+# How models write the calls of tools before a server reads them out of the text: the marks of DeepSeek, Qwen, Hermes,
 # Kimi, Mistral, Llama, gpt-oss and Claude.
 _MARKS: Final = re.compile(
     r"^\s*(?:<[|｜‖]{1,2}\s*DSML|<[|｜]tool[_▁]calls?[_▁](?:section[_▁])?begin|<tool_call>|\[TOOL_CALLS\]|<function=|"

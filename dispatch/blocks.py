@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import math
 import mimetypes
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +17,8 @@ from urllib.parse import urlsplit
 from .dialects import Dialect
 
 __all__ = [
-    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "is_inline", "kind_of", "paired", "text_of",
-    "with_types",
+    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "finite", "is_inline", "kind_of", "paired",
+    "text_of", "with_types",
 ]  # fmt: skip
 
 Block = dict[str, Any]
@@ -43,6 +45,9 @@ _TEXTS: Final = frozenset(
      "application/x-yaml", "application/toml", "application/sql", "application/javascript", "application/csv"}
 )  # fmt: skip
 EMPTY: Final = "(empty)"
+_RISKY: Final = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}")
+_DEEP: Final = 200
+"""Brackets from which on a text may be nested more deeply than can be read."""
 
 
 def paired(text: str) -> str:
@@ -78,6 +83,32 @@ def cleaned(value: Any, clean: Callable[[str], str] = clean) -> Any:
         items = [cleaned(inner, clean) for inner in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with NaN and the infinities as text, since JSON has none; the same object where there are none."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        made = {key: finite(inner) for key, inner in value.items()}
+        return value if all(made[key] is inner for key, inner in value.items()) else made
+    if isinstance(value, list):
+        items = [finite(inner) for inner in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value
+
+
+def _is_unsendable(text: str) -> bool:
+    """Whether a text reads as JSON, but as a value that cannot be written again."""
+    if not _RISKY.search(text) and text.count("[") + text.count("{") < _DEEP:
+        return False
+    try:
+        value = json.loads(text)
+        return finite(value) is not value
+    except ValueError:
+        return False
+    except RecursionError:
+        return True
 
 
 def with_types(content: str | Sequence[Any]) -> Any:
@@ -210,6 +241,9 @@ class Carrier:
             CannotCarry: Something has no form that the model takes.
         """
         if isinstance(content, str):
+            if self._dialect.reads_results and _is_unsendable(content):
+                # As a block it stays a text.
+                return [{"type": "text", "text": clean(content)}], []
             return (clean(content) if content.strip() else EMPTY), []
         carried = [block for block in map(self._carry, content) if block.get("type") != "text" or block["text"].strip()]
         if not carried:
@@ -228,7 +262,7 @@ class Carrier:
         Args:
             content: A message's content.
         """
-        content = cleaned(content)
+        content = finite(cleaned(content))
         if isinstance(content, str):
             return content if content.strip() else ""
         kept = [block for block in content if not self._is_refused(block)]

@@ -33,6 +33,7 @@ class Dialect:
         user_first: Whether the conversation must begin with the user.
         linked: Whether its API fetches a medium by its URL; its client would else do so from this machine, however long
             that takes.
+        reads_results: Whether its client reads a tool's text as JSON where it can.
         signed: Whether its own thoughts are taken back with their signatures only.
         user_last: Whether the conversation must end with the user, or the result of a tool.
         alternating: Whether two messages in a row may not have the same role.
@@ -50,6 +51,7 @@ class Dialect:
     system_anywhere: bool = False
     images: frozenset[str] = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
     linked: bool = False
+    reads_results: bool = False
     signed: bool = False
     user_first: bool = True
     user_last: bool = True
@@ -94,6 +96,7 @@ _GOOGLE = Dialect(
     tool_media=True,
     file_urls=True,
     linked=True,
+    reads_results=True,
     alternating=True,
 )
 # docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html: the pattern of toolUseId.

@@ -69,10 +69,11 @@ class Mending:
 
     def _join(self, chunk: AIMessageChunk) -> None:
         """Put together the characters that pieces of one text have in halves."""
-        if isinstance(chunk.content, str):
-            chunk.content = self._whole("text", chunk.content)
+        content: Any = chunk.content
+        if isinstance(content, str):
+            chunk.content = self._whole("text", content)
         else:
-            for place, block in enumerate(chunk.content):
+            for place, block in enumerate(content):
                 for name in _WORDS if isinstance(block, dict) else ():
                     if isinstance(said := block.get(name), str):
                         block[name] = self._whole((name, block.get("index", place)), said)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..configs.catalogue import ModelCard
-from .blocks import Block, CannotCarry, Carrier, cleaned, kind_of, text_of
+from .blocks import Block, CannotCarry, Carrier, cleaned, finite, kind_of, text_of
 from .dialects import Dialect, dialect_of
 from .naming import wire_name
 from .pairing import Call, Turn, fresh_id, turns_of
@@ -190,7 +190,7 @@ def _on_the_wire(message: BaseMessage) -> BaseMessage:
     calls = getattr(message, "tool_calls", None)
     if not calls:
         return message
-    made = [{**call, "name": wire_name(call["name"]), "args": cleaned(call["args"])} for call in calls]
+    made = [{**call, "name": wire_name(call["name"]), "args": finite(cleaned(call["args"]))} for call in calls]
     same = all(n["name"] == o["name"] and n["args"] is o["args"] for n, o in zip(made, calls, strict=True))
     return message if same else message.model_copy(update={"tool_calls": made})
 

@@ -599,3 +599,26 @@ def test_a_call_behind_another_answer_goes_on_with_it_and_keeps_what_is_signed(b
     assert [message.type for message in carried] == ["human", "ai", "tool"]
     assert carried[1].content == [{"type": "text", "text": "I ask the clerk."}, *asked.content]
     assert carried[1].additional_kwargs == asked.additional_kwargs
+
+
+@pytest.mark.parametrize("backend", REMOTE)
+def test_numbers_that_json_has_not_go_as_text(backend: str) -> None:
+    asked = _calls("abcdef123")
+    asked.tool_calls[0]["args"] = {"n": float("nan"), "rest": [float("-inf"), 1.5, {"m": float("inf")}]}
+    carried = _to(backend, HumanMessage("hi"), asked, ToolMessage("red", tool_call_id="abcdef123"))
+    assert carried[1].tool_calls[0]["args"] == {"n": "nan", "rest": ["-inf", 1.5, {"m": "inf"}]}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["NaN", '{"a": NaN}', '{"a": [1, -Infinity]}', "1e999", "[" * 5000 + "]" * 5000])
+def test_a_result_that_reads_as_no_json_value_stays_a_text_where_a_client_would_read_it(text: str) -> None:
+    asked = (HumanMessage("hi"), _calls("a"), ToolMessage(text, tool_call_id="a"))
+    carried = _to("google", *asked)
+    assert carried[2].content == [{"type": "text", "text": text}]
+    assert text.replace('"', "")[:20] in _payload("google", carried).replace('\\"', "").replace("\\", "").replace(
+        '"', ""
+    )
+    assert _to("anthropic", *asked)[2].content == text
+    assert (
+        _to("google", HumanMessage("hi"), _calls("a"), ToolMessage('{"a": 1}', tool_call_id="a"))[2].content
+        == '{"a": 1}'
+    )
