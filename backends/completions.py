@@ -8,6 +8,7 @@ call for requests of one's own, ends in. Building the models costs a quarter to 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["REFUSED", "Completions", "refusal_told"]
+__all__ = ["REFUSED", "Completions", "error_in", "refusal_told"]
 
 REFUSED: Final = "refusal"
 """The finish reason of an answer that is a refusal; OpenAI itself says ``stop``."""
@@ -72,7 +73,7 @@ class Completions:
 
 @cache
 def _stream_class() -> Any:
-    from openai import APIError, AsyncStream
+    from openai import AsyncStream
 
     class Chunks(AsyncStream[object]):
         """The SDK's stream, read to its end: it leaves generators behind, which the event loop closes in tasks."""
@@ -81,6 +82,10 @@ def _stream_class() -> Any:
             return self._iterator
 
         async def __stream__(self) -> AsyncIterator[Any]:
+            if self.response.headers.get("content-type", "").startswith("application/json"):
+                # The server has overlooked that a stream was asked for, or has an error to tell.
+                yield _sound(json.loads(await self.response.aread()), self.response)
+                return
             events = self._iter_events()
             try:
                 async for event in events:
@@ -91,17 +96,46 @@ def _stream_class() -> Any:
                                 async for _ in events:
                                     pass
                         return
-                    data = event.json()
-                    error = data.get("error") if isinstance(data, dict) else None
-                    if error:
-                        said = error.get("message") if isinstance(error, dict) else None
-                        message = said if said and isinstance(said, str) else "An error occurred during streaming"
-                        raise APIError(message, request=self.response.request, body=error)
-                    yield data
+                    yield _sound(event.json(), self.response)
             finally:
                 await self.response.aclose()
 
     return Chunks
+
+
+def _sound(data: Any, response: Any) -> Any:
+    """Give what came in a stream, unless it is an error."""
+    error = error_in(data)
+    if error:
+        from openai import APIError
+
+        said = error.get("message") if isinstance(error, dict) else None
+        message = said if said and isinstance(said, str) else "An error occurred during streaming"
+        raise APIError(message, request=response.request, body=error)
+    return data
+
+
+def error_in(body: Any) -> Any:
+    """Find the error that a reply, or a piece of one, tells with the status of a good one.
+
+    Args:
+        body: The JSON of it.
+
+    Returns:
+        The error as the server wrote it; None where there is none.
+    """
+    if not isinstance(body, dict):
+        return None
+    if body.get("error"):
+        return body["error"]
+    if body.get("object") == "error":
+        return body
+    choices = body.get("choices")
+    if choices and isinstance(choices, list):
+        # A router goes on to the end of its form where the provider behind it breaks off.
+        return choices[0].get("error") if isinstance(choices[0], dict) else None
+    state = body.get("base_resp")
+    return state if isinstance(state, dict) and state.get("status_code") else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,8 +197,10 @@ class GoogleBackend(Backend):
         """
         from langchain_google_genai import ChatGoogleGenerativeAI
 
-        # It warns of every schema that closes its objects, which Google does not need to be told.
-        logging.getLogger("langchain_google_genai._function_utils").setLevel(logging.ERROR)
+        # It warns of every schema that closes its objects, which Google does not need to be told, and of every answer
+        # that is empty, which is read off the answer.
+        for name in ("_function_utils", "chat_models"):
+            logging.getLogger(f"langchain_google_genai.{name}").setLevel(logging.ERROR)
         settings = {
             **settings_of(endpoint),
             "base_url": base_of(endpoint.base_url or _URL, f"/{_VERSION}/models", f"/{_VERSION}", "/v1"),

@@ -6,8 +6,9 @@ The reply may have come in one piece or be merged from chunks; merging joins the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.catalogue import Usage
 from ..configs.words import FailureKind
@@ -17,13 +18,29 @@ from .usage.door import believed
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
-__all__ = ["read_reply"]
+__all__ = ["calls_in_text", "read_reply"]
 
 _MODEL = ("model_name", "model", "model_version", "model_id")
 _FINISH = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
 # Blocks that say nothing by themselves: text counts by its letters, calls by the message's list of them.
 _WORDLESS = frozenset({"text", "reasoning", "reasoning_content", "thinking", "redacted_thinking", "refusal", "tool_use",
                        "tool_call", "tool_call_chunk", "function_call", "input_json_delta"})  # fmt: skip
+
+# How models write the calls of tools before a server reads them out of the text: the marks of DeepSeek, Qwen, Hermes,
+# Kimi, Mistral, Llama, gpt-oss and Claude.
+_MARKS: Final = re.compile(
+    r"^\s*(?:<[|｜‖]{1,2}\s*DSML|<[|｜]tool[_▁]calls?[_▁](?:section[_▁])?begin|<tool_call>|\[TOOL_CALLS\]|<function=|"
+    r"<\|python_tag\|>|<\|channel\|>commentary to=|<(?:antml:)?(?:function_calls>|invoke name=))",
+    re.MULTILINE,
+)
+
+
+def calls_in_text(text: str) -> bool:
+    """Whether a text is, or ends in, the call of a tool which a server should have read out of it and has not.
+
+    A text that only speaks of such marks goes on after them, or ends in words or a fence.
+    """
+    return text.rstrip().endswith((">", "}", "]")) and _MARKS.search(text) is not None
 
 
 def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None], *, any_end: bool = False) -> Reply:

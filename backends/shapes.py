@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..configs.words import FailureKind
 from .base import BackendError
 from .bounds import MOST_CALLS, ended_by
-from .completions import REFUSED, Completions
+from .completions import REFUSED, Completions, error_in
 from .told import said
 
 __all__ = ["TidyCompletions", "tidy"]
@@ -47,10 +47,12 @@ def tidy(body: Any) -> Any:
         # LangChain would fill in the name that was asked for.
         body["model"] = ""
     choices = body.get("choices")
+    if error := error_in(body):
+        body["error"] = error
+        return body
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        if not body.get("error"):
-            told = {"message": said(body) or "the reply holds no answer", "code": body.get("code")}
-            body["error"] = {**told, "type": body.get("type")}
+        told = {"message": said(body) or "the reply holds no answer", "code": body.get("code")}
+        body["error"] = {**told, "type": body.get("type")}
         return body
     for choice in choices:
         message = choice.get("message")

@@ -35,7 +35,7 @@ from .cache_key import CacheRequest, cacheable
 from .call import ModelCall
 from .context import StepContext, current
 from .conversations import place_of
-from .errors import AllFailed, Failure, NoCandidate
+from .errors import AllFailed, Failure, NoCandidate, cut_off
 from .grant import Grant, admit, health_key
 from .headroom import Wait
 from .options import noted
@@ -328,6 +328,10 @@ class Attempts:
         if self.failures or self._skipped:
             return AllFailed(self.failures, self._skipped, self.decision.risk, self.setup, self._step)
         return NoCandidate(self.decision, self._step)
+
+    def cut(self, cause: BackendError | None = None) -> BackendError:
+        """The error of the last stream, whose first words have been handed out."""
+        return cut_off(self.failures[-1], cause, self._step)
 
     def _given_again(self, message: AIMessage | None, why: str = "an answer given before") -> AIMessage | None:
         if message is None:

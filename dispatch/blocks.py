@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import math
+import mimetypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from .dialects import Dialect
 
 __all__ = [
-    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "is_inline", "kind_of", "text_of",
-    "with_types",
+    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "finite", "is_inline", "kind_of", "paired",
+    "text_of", "with_types",
 ]  # fmt: skip
 
 Block = dict[str, Any]
@@ -41,30 +45,70 @@ _TEXTS: Final = frozenset(
      "application/x-yaml", "application/toml", "application/sql", "application/javascript", "application/csv"}
 )  # fmt: skip
 EMPTY: Final = "(empty)"
+_RISKY: Final = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}")
+_DEEP: Final = 200
+"""Brackets from which on a text may be nested more deeply than can be read."""
 
 
-def clean(text: str) -> str:
-    """Take out of a text what no vendor takes: surrogates without their partner, which have no UTF-8, and NUL."""
+def paired(text: str) -> str:
+    """Take out of a text the surrogates without their partner, which have no UTF-8, and join those that have one."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def clean(text: str) -> str:
+    """Take out of a text what no vendor takes: surrogates without their partner, and NUL."""
+    text = paired(text)
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
 
 
-def cleaned(value: Any) -> Any:
-    """The same for every text in a JSON value; the same object where there is nothing to take out."""
+def cleaned(value: Any, clean: Callable[[str], str] = clean) -> Any:
+    """The same for every text in a JSON value; the same object where there is nothing to take out.
+
+    Args:
+        value: The JSON value.
+        clean: What is done to each text.
+    """
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Mapping):
-        made = {clean(str(key)): cleaned(inner) for key, inner in value.items()}
+        made = {clean(str(key)): cleaned(inner, clean) for key, inner in value.items()}
         same = list(made) == list(value) and all(made[key] is inner for key, inner in value.items())
         return value if same else made
     if isinstance(value, list):
-        items = [cleaned(inner) for inner in value]
+        items = [cleaned(inner, clean) for inner in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with NaN and the infinities as text, since JSON has none; the same object where there are none."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        made = {key: finite(inner) for key, inner in value.items()}
+        return value if all(made[key] is inner for key, inner in value.items()) else made
+    if isinstance(value, list):
+        items = [finite(inner) for inner in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value
+
+
+def _is_unsendable(text: str) -> bool:
+    """Whether a text reads as JSON, but as a value that cannot be written again."""
+    if not _RISKY.search(text) and text.count("[") + text.count("{") < _DEEP:
+        return False
+    try:
+        value = json.loads(text)
+        return finite(value) is not value
+    except ValueError:
+        return False
+    except RecursionError:
+        return True
 
 
 def with_types(content: str | Sequence[Any]) -> Any:
@@ -197,16 +241,40 @@ class Carrier:
             CannotCarry: Something has no form that the model takes.
         """
         if isinstance(content, str):
+            if self._dialect.reads_results and _is_unsendable(content):
+                # As a block it stays a text.
+                return [{"type": "text", "text": clean(content)}], []
             return (clean(content) if content.strip() else EMPTY), []
         carried = [block for block in map(self._carry, content) if block.get("type") != "text" or block["text"].strip()]
         if not carried:
             return EMPTY, []
-        moved = [] if self._tool_media else [block for block in carried if kind_of(block) not in ("text", "unknown")]
+        stays = self._tool_media and not any("file_uri" in block for block in carried)
+        moved = [] if stays else [block for block in carried if kind_of(block) not in ("text", "unknown")]
         if not moved:
             return (content if _unchanged(carried, content) else carried), []
         texts = [block["text"] for block in carried if block.get("type") == "text"]
         noun = "attachment" if len(moved) == 1 else "attachments"
         return "\n".join([*texts, f"[{len(moved)} {noun}: see the next message]"]), moved
+
+    def kept(self, content: str | Sequence[Any]) -> Any:
+        """Carry what the model itself said: as it was, but for what its API gives and does not take back.
+
+        Args:
+            content: A message's content.
+        """
+        content = finite(cleaned(content))
+        if isinstance(content, str):
+            return content if content.strip() else ""
+        kept = [block for block in content if not self._is_refused(block)]
+        return content if len(kept) == len(content) else kept or ""
+
+    def _is_refused(self, block: Any) -> bool:
+        if not isinstance(block, Mapping):
+            return not str(block).strip()
+        if block.get("type") == "text":
+            # A signature may stand beside an empty text.
+            return not (text_of(block) or "").strip() and not block.get("extras")
+        return self._dialect.signed and block.get("type") == "thinking" and not block.get("signature")
 
     def said(self, content: str | Sequence[Any]) -> tuple[str, list[Block]]:
         """Carry what another vendor's model said: its words as one text, and the media it made.
@@ -269,6 +337,8 @@ class Carrier:
             raise CannotCarry(f"a {kind} is an upload that only another provider has")
         if kind == "file" and source.url and not self._dialect.file_urls:
             raise CannotCarry("it takes no file by its URL")
+        if self._dialect.linked and source.url:
+            return _linked(source, mime)
         if native or _is_common(block, kind) or (self._dialect.sources and "source" in block):
             return dict(block)
         return _medium_block(kind, source, mime)
@@ -278,7 +348,10 @@ class Carrier:
         if "image" not in self._inputs:
             raise CannotCarry("it takes no image input")
         if not source.data:
-            return dict(block) if _is_common(block, "image") else _seen(block, {"url": _url_of(source)})
+            url = _url_of(source)
+            if self._dialect.linked:
+                return _linked(source, source.mime)
+            return dict(block) if _is_common(block, "image") else _seen(block, {"url": url})
         mime = _type_of(source.data) or _SAME.get(source.mime, source.mime)
         if mime not in self._dialect.images:
             raise CannotCarry(f"it takes no {mime or 'image of a type nobody told'}: give it as PNG or JPEG")
@@ -295,6 +368,12 @@ def _seen(block: Mapping[str, Any], how: Block) -> Block:
         return {"type": "image", **how}
     url = how.get("url") or f"data:{how['mime_type']};base64,{how['base64']}"
     return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+
+
+def _linked(source: _Source, mime: str) -> Block:
+    """A medium that the provider fetches itself, in the form of Google's client."""
+    mime = mime or mimetypes.guess_type(urlsplit(source.url).path)[0] or ""
+    return {"type": "media", "file_uri": source.url, **({"mime_type": mime} if mime else {})}
 
 
 def _url_of(source: _Source) -> str:

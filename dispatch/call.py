@@ -227,8 +227,8 @@ class ModelCall:
                 chunk = _told(generation)
                 if self.first_token is None and (chunk.content or chunk.tool_call_chunks):
                     self.first_token = self.seconds
-                self._heard.add(chunk)
                 self._mending.chunk(chunk)
+                self._heard.add(chunk)
                 if self._heard.seen_output > _MOST_OUTPUT:
                     raise BackendError(FailureKind.MALFORMED, "the reply has no end: it was broken off")
                 yield chunk

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend, Reply
 from ..backends.bounds import MOST_CALLS
+from ..backends.replies import calls_in_text
 from ..configs.catalogue import ModelCard
 from ..configs.words import FailureKind
 from .ask import Ask, one_line
@@ -36,11 +37,17 @@ def fault(
         reply: What the backend read off it.
     """
     if reply.failure is not None:
-        reason = message.response_metadata.get("reason") or f"finish reason {reply.finish!r}"
-        return reply.failure, one_line(reason)
+        return reply.failure, one_line(message.response_metadata.get("reason") or _end_of(message, reply))
     if reply.model is not None and not _is_asked(card, backend, reply.model):
         return FailureKind.WRONG_MODEL, one_line(f"asked {card.name}, answered by {reply.model}")
     return _bad_arguments(ask, message)
+
+
+def _end_of(message: AIMessage, reply: Reply) -> str:
+    calls = [*message.invalid_tool_calls, *message.tool_calls]
+    if reply.failure is FailureKind.INVALID_OUTPUT and calls:
+        return f"the arguments of {one_line(calls[0]['name'] or 'a tool', 60)} are not JSON"
+    return f"finish reason {reply.finish!r}" if reply.finish else "it ended without a finish reason"
 
 
 def _is_asked(card: ModelCard, backend: Backend, answered: str) -> bool:
@@ -67,6 +74,8 @@ def _bad_arguments(ask: Ask, message: AIMessage) -> tuple[FailureKind, str] | No
         if problem:
             return FailureKind.INVALID_OUTPUT, one_line(f"{call['name']}: {problem}")
     if not message.tool_calls and schemas:
+        if calls_in_text(message.text):
+            return FailureKind.INVALID_OUTPUT, "the call of a tool came as text"
         choice = choice_of(ask.tool_choice, schemas)
         forced = choice is not None and choice.forced
         if ask.output is not None and (ask.acting_tools == 0 or forced):

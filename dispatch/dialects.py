@@ -31,6 +31,10 @@ class Dialect:
         system_anywhere: Whether system messages may stand between others.
         images: MIME types of images it takes.
         user_first: Whether the conversation must begin with the user.
+        linked: Whether its API fetches a medium by its URL; its client would else do so from this machine, however long
+            that takes.
+        reads_results: Whether its client reads a tool's text as JSON where it can.
+        signed: Whether its own thoughts are taken back with their signatures only.
         user_last: Whether the conversation must end with the user, or the result of a tool.
         alternating: Whether two messages in a row may not have the same role.
     """
@@ -46,6 +50,9 @@ class Dialect:
     speaker: re.Pattern[str] | None = None
     system_anywhere: bool = False
     images: frozenset[str] = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
+    linked: bool = False
+    reads_results: bool = False
+    signed: bool = False
     user_first: bool = True
     user_last: bool = True
     alternating: bool = False
@@ -61,6 +68,7 @@ _ANTHROPIC = Dialect(
     tool_media=True,
     file_urls=True,
     sources=True,
+    signed=True,
     marks=frozenset({"cache_control", "citations"}),
 )
 # platform.openai.com/docs/api-reference/chat: ids of at most 40 characters; images only in the user's messages (the
@@ -76,8 +84,9 @@ _OPENAI = Dialect(
     user_first=False,
     user_last=False,
 )
-# ai.google.dev/gemini-api/docs/image-understanding and ai.google.dev/api/caching#Content; the client pairs calls and
-# results by id and sends none.
+# ai.google.dev/gemini-api/docs/image-understanding, ai.google.dev/gemini-api/docs/file-input-methods and
+# ai.google.dev/api/caching#Content; the client pairs calls and results by id and sends none. A call has to follow the
+# user or the result of a call.
 _GOOGLE = Dialect(
     makers=frozenset({"google_genai", "google_vertexai"}),
     call_id=_ANY_ID,
@@ -86,6 +95,9 @@ _GOOGLE = Dialect(
     images=frozenset({"image/heic", "image/heif", "image/jpeg", "image/png", "image/webp"}),
     tool_media=True,
     file_urls=True,
+    linked=True,
+    reads_results=True,
+    alternating=True,
 )
 # docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html: the pattern of toolUseId.
 _BEDROCK = Dialect(

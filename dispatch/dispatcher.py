@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..backends.base import BackendError
 from ..configs.catalogue import ModelCard
 from ..configs.schema import Settings
 from ..configs.words import Risk
@@ -241,7 +240,7 @@ class Dispatcher:
                     failure = said.call.translated(error)
                     await attempts.failed(said.call, failure)
                     if said.handed and ask.on_cut == "report":
-                        raise failure from error
+                        raise attempts.cut(failure) from error
                 else:
                     message = said.message()
                     if attempts.accept(said.call, message, chunks=said.whole):
@@ -251,7 +250,7 @@ class Dispatcher:
                         yield closing_chunk(message)
                         return
                     if said.handed and ask.on_cut == "report":
-                        raise BackendError(attempts.failures[-1].kind, attempts.failures[-1].detail)
+                        raise attempts.cut()
             if said.handed:
                 yield retracting(said.whole.id if said.whole else None)
         yield as_chunk(await attempts.last_resort())

@@ -18,7 +18,7 @@ from .context import StepContext
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
-__all__ = ["AllFailed", "Failure", "NoCandidate", "failure_of"]
+__all__ = ["AllFailed", "Failure", "NoCandidate", "cut_off", "failure_of"]
 
 
 def failure_of(backend: Backend, error: Exception) -> BackendError:
@@ -44,6 +44,10 @@ _NEXT: Final[Mapping[FailureKind, str]] = MappingProxyType(
         FailureKind.BAD_REQUEST: "change what the reasons name",
         FailureKind.CONNECTION: _PASSES,
         FailureKind.CONTENT_FILTER: "put it in other words",
+        FailureKind.EMPTY: _PASSES,
+        FailureKind.INVALID_OUTPUT: "ask for a simpler form or allow stronger models",
+        FailureKind.MALFORMED: _PASSES,
+        FailureKind.WRONG_MODEL: "name what answers under answers_as: of the model in models.yaml",
         FailureKind.CONTEXT_LENGTH: "shorten the input or allow a model with a larger context",
         FailureKind.OVERLOADED: _PASSES,
         FailureKind.QUOTA: "pay for more or raise the account's limit",
@@ -124,11 +128,7 @@ class AllFailed(BackendError):
         said = [f"{f.model}: {f.kind} ({f.detail})" for f in failures]
         said += [f"{model}: not asked ({reason})" for model, reason in skipped]
         kind = failures[-1].kind if failures else FailureKind.UNAVAILABLE
-        then = _NEXT.get(kind, "")
-        if step.run.id:
-            # Only what is a step of a run can be gone on with.
-            again = f"go on with: pointsman resume {step.run.id}" if step.can_go_on else f"this was run {step.run.id}"
-            then = f"{then}, {again}" if then else again
+        then = ", ".join(part for part in (_NEXT.get(kind), _of_run(step)) if part)
         told = "; ".join((*said, then) if then else said)
         super().__init__(kind, f"no model answered {step.agent or 'this step'}: {told}")
         self.run = step.run.id
@@ -141,3 +141,27 @@ class AllFailed(BackendError):
     def last(self) -> str:
         """Why the last of them gave no answer, in a few words."""
         return self.failures[-1].detail if self.failures else self.skipped[-1][1]
+
+
+def cut_off(failure: Failure, cause: BackendError | None, step: StepContext) -> BackendError:
+    """The error of a stream that is no answer, although its first words have been handed out.
+
+    Args:
+        failure: What came of it.
+        cause: What broke it; None where it ended by itself.
+        step: The step it ended, which knows its run.
+    """
+    told = f"{failure.model} has not answered, although it began to: {failure.kind} ({failure.detail})"
+    then = "do not use its words; ask again, or let another model answer anew with on_cut='retract'"
+    said = "; ".join((told, ", ".join(part for part in (then, _of_run(step)) if part)))
+    seen = BackendError(failure.kind, said) if cause is None else cause
+    made = BackendError(failure.kind, said, status=seen.status, retry_after=seen.retry_after, sent=seen.sent)
+    made.run = step.run.id
+    return made
+
+
+def _of_run(step: StepContext) -> str:
+    if not step.run.id:
+        return ""
+    # Only what is a step of a run can be gone on with.
+    return f"go on with: pointsman resume {step.run.id}" if step.can_go_on else f"this was run {step.run.id}"

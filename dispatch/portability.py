@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..configs.catalogue import ModelCard
-from .blocks import Block, CannotCarry, Carrier, cleaned, kind_of, text_of
+from .blocks import Block, CannotCarry, Carrier, cleaned, finite, kind_of, text_of
 from .dialects import Dialect, dialect_of
 from .naming import wire_name
 from .pairing import Call, Turn, fresh_id, turns_of
@@ -109,7 +109,7 @@ class _Conversation:
         message, media = self._said(turn, names, rebuild=turn.repaired or renamed, own=own)
         if not turn.calls:
             # Nothing, or nothing but thoughts that are no one else's: no turn at all.
-            spoken = [] if _says_nothing(message, own=own) else [message]
+            spoken = [] if _says_nothing(message) else [message]
             return [*spoken, *_shown(media, "made by the assistant")]
         results: list[BaseMessage] = []
         shown: list[BaseMessage] = []
@@ -142,7 +142,7 @@ class _Conversation:
 
         message = turn.message
         if isinstance(message, AIMessage) and not rebuild and (own or _is_plain(message)):
-            content = cleaned(message.content)
+            content = self._carrier.kept(message.content)
             return self._changed(message, {} if content is message.content else {"content": content}), []
         text, media = ("", []) if message is None else self._carrier.said(message.content)
         if message is not None:
@@ -174,14 +174,12 @@ class _Conversation:
         return result.model_copy(update={"content": content, "tool_call_id": name}), moved
 
 
-def _says_nothing(message: BaseMessage, *, own: bool) -> bool:
-    """Whether an answer without calls is blank; what only its maker can read counts for its maker."""
+def _says_nothing(message: BaseMessage) -> bool:
+    """Whether an answer without calls is blank, or nothing but thoughts, which no vendor takes back alone."""
     if isinstance(message.content, str):
         return not message.content.strip()
     spoken = (block for block in message.content if isinstance(block, dict))
-    return all(kind_of(block) == "text" and not (text_of(block) or "").strip() for block in spoken) or (
-        not own and not message.content
-    )
+    return all(kind_of(block) in ("text", "thought") and not (text_of(block) or "").strip() for block in spoken)
 
 
 def _on_the_wire(message: BaseMessage) -> BaseMessage:
@@ -192,7 +190,7 @@ def _on_the_wire(message: BaseMessage) -> BaseMessage:
     calls = getattr(message, "tool_calls", None)
     if not calls:
         return message
-    made = [{**call, "name": wire_name(call["name"]), "args": cleaned(call["args"])} for call in calls]
+    made = [{**call, "name": wire_name(call["name"]), "args": finite(cleaned(call["args"]))} for call in calls]
     same = all(n["name"] == o["name"] and n["args"] is o["args"] for n, o in zip(made, calls, strict=True))
     return message if same else message.model_copy(update={"tool_calls": made})
 
@@ -283,12 +281,18 @@ def _merged(messages: list[BaseMessage], carrier: Carrier) -> list[BaseMessage]:
         if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
             merged[-1] = HumanMessage(_joined([last, message]))
         elif isinstance(last, AIMessage) and isinstance(message, AIMessage):
-            texts = [text for text in (carrier.said(one.content)[0] for one in (last, message)) if text]
-            merged[-1] = AIMessage("\n\n".join(texts), tool_calls=message.tool_calls, name=message.name)
-            merged[-1].response_metadata = _origin(message)
+            before = carrier.said(last.content)[0]
+            merged[-1] = message.model_copy(update={"content": _after(before, message.content)})
         else:
             merged.append(message)
     return merged
+
+
+def _after(text: str, content: Any) -> Any:
+    """The content of an answer with a text before it; its own blocks, which may be signed, stay as they are."""
+    if isinstance(content, str):
+        return "\n\n".join(part for part in (text, content) if part.strip())
+    return [{"type": "text", "text": text}, *content] if text else content
 
 
 def _joined(messages: Sequence[BaseMessage]) -> Any:

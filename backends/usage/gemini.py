@@ -124,7 +124,10 @@ class _Listening:
                 yield self._looked_at(response)
 
     def _looked_at(self, response: Any) -> Any:
-        if not isinstance(response.body, str) or '"usageMetadata"' not in response.body:
+        if not isinstance(response.body, str):
+            return response
+        if '"usageMetadata"' not in response.body:
+            _refuse_error(response.body)
             return response
         try:
             body = json.loads(response.body)
@@ -136,6 +139,22 @@ class _Listening:
             # No JSON object, or one that only quotes the name: the SDK says what is wrong with it, if anything is.
             return response
         return response
+
+
+def _refuse_error(text: str) -> None:
+    """Raise as the SDK does for the error that a body tells in spite of the status of an answer."""
+    if '"error"' not in text or '"candidates"' in text:
+        return
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, dict):
+        from google.genai.errors import APIError
+
+        code = error.get("code")
+        APIError.raise_error(code if isinstance(code, int) else 500, body, None)
 
 
 def read_gemini(read: Any, response: Any) -> ChatResult:

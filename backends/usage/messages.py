@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..told import said
 from .counting import CountingStreams, Running, plain, stash
 from .forms import MESSAGES
 
@@ -34,6 +35,12 @@ class CountingMessages(CountingStreams):
         if not hasattr(data, "model_copy"):
             # No message at all: LangChain says so.
             return super()._format_output(data, **kwargs)  # type: ignore[misc, no-any-return]
+        if getattr(data, "type", None) == "error":
+            # Told with the status of an answer.
+            from anthropic import APIError
+
+            body = plain(data)
+            raise APIError(said(body), None, body=body)  # type: ignore[arg-type]  # nobody has kept the request
         raw = plain(getattr(data, "usage", None))
         result: ChatResult = super()._format_output(data.model_copy(update={"usage": None}), **kwargs)  # type: ignore[misc]
         for generation in result.generations:

@@ -42,7 +42,9 @@ class StreamUsage:
             self._told = add_usage(self._told, chunk.usage_metadata)
         if chunk.response_metadata:
             self._metadata.update(chunk.response_metadata)
-        size = _size(chunk.content) + sum(len((call["args"] or "").encode()) for call in chunk.tool_call_chunks)
+        size = _size(chunk.content) + sum(
+            len((call["args"] or "").encode("utf-8", "surrogatepass")) for call in chunk.tool_call_chunks
+        )
         if reasoning := chunk.additional_kwargs.get("reasoning_content"):
             size += _size(reasoning)
         self._bytes += size
@@ -75,7 +77,9 @@ class StreamUsage:
 def _size(content: Any) -> int:
     """Bytes of what a model wrote or thought; the calls of tools are listed apart."""
     if isinstance(content, str):
-        return len(content.encode())
+        return len(content.encode("utf-8", "surrogatepass"))
     if isinstance(content, Mapping):
-        return sum(len(text.encode()) for name in _WORDS if isinstance(text := content.get(name), str))
+        return sum(
+            len(text.encode("utf-8", "surrogatepass")) for name in _WORDS if isinstance(text := content.get(name), str)
+        )
     return sum(_size(block) for block in content) if isinstance(content, list) else 0

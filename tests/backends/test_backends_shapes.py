@@ -30,7 +30,7 @@ def ask(wire: Any, tmp_path: Path) -> Iterator[Ask]:
     """Ask a server for what the wire says, streamed where it is a list; gives the message."""
     homes: list[Dispatcher] = []
 
-    def asked(answer: Any, entry: str = "", said: Any = "Hi") -> Any:
+    def asked(answer: Any, entry: str = "", said: Any = "Hi", *, stream: bool = False) -> Any:
         (tmp_path / "models.yaml").write_text(
             f"providers: {{vllm: {{enabled: true, base_url: '{wire.url}/v1'}}}}\n"
             "models: {vllm/local-1: {tier: frontier, context: 9000, tools: true, structured: true, "
@@ -41,7 +41,7 @@ def ask(wire: Any, tmp_path: Path) -> Iterator[Ask]:
         homes.append(Dispatcher(load(tmp_path, environ={}, flags=flags, user=tmp_path / "nobody")))
         wire.answer = answer
         model = RoutedChatModel(kind="gather", dispatcher=homes[-1]).bind(tools=_TOOLS, effects=["read", "read"])
-        if not isinstance(answer, list):
+        if not (stream or isinstance(answer, list)):
             return model.invoke(said)
         message: Any = None
         for chunk in model.stream(said):
@@ -205,3 +205,78 @@ def test_what_a_tool_says_to_a_terminal_reaches_no_model(ask: Ask, wire: Any, li
     assert "abcd" in sent
     assert "\\u00" not in sent
     assert said[-1].content == content
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"object": "error", "message": "the engine died", "type": "InternalServerError", "code": 500}, "overloaded"),
+        ({"object": "error", "message": "the prompt is too long: 9 > 4", "code": 400}, "context_length"),
+        ({"choices": [], "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, "quota"),
+        ({"choices": [{"index": 0, "delta": {}, "error": {"code": 429, "message": "slow down"}}]}, "rate_limit"),
+    ],
+)
+def test_an_error_in_whatever_form_it_is_told_ends_a_stream_as_one(ask: Ask, error: Any, kind: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        ask([_piece(content="half"), error, _DONE])
+    assert caught.value.kind == kind
+
+
+def test_a_server_that_does_not_stream_is_understood_too(ask: Ask) -> None:
+    message = ask(_whole(content="hi"), stream=True)
+    assert (message.text, message.response_metadata["pointsman"]["usage"]["output"]) == ("hi", 5)
+    whole = _whole("tool_calls", tool_calls=[_call(_ONE, id="a"), _call(_TWO, id="b")])
+    assert _calls(ask(whole, stream=True)) == _BOTH
+    with pytest.raises(BackendError) as caught:
+        ask({"error": {"message": "Insufficient credits", "code": 402}}, stream=True)
+    assert caught.value.kind == "quota"
+
+
+@pytest.mark.parametrize("pieces", [("a\ud83d", "\ude00b"), ("a", "\ud83d", "\ude00b")])
+def test_a_character_that_is_cut_in_two_is_whole_again(ask: Ask, pieces: tuple[str, ...]) -> None:
+    assert ask([*(_piece(content=piece) for piece in pieces), _piece("stop", usage=_USAGE), _DONE]).text == "a😀b"
+    assert ask(_whole(content="a\ud83d")).text == "a\ufffd"
+    halves = (_piece(tool_calls=[_call(text, index=0, **more)]) for text, more in (
+        ('{"q": "\ud83d', {"id": "a"}), ('\ude00"}', {})))  # fmt: skip
+    assert _calls(ask([*halves, _piece("tool_calls", usage=_USAGE), _DONE])) == [("f", {"q": "😀"})]
+    assert _calls(ask(_whole("tool_calls", tool_calls=[_call('{"q": "\\ud83d"}', id="a")]))) == [("f", {"q": "\ufffd"})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="f">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>',
+        'I look it up.\n<tool_call>\n{"name": "f", "arguments": {"q": "1"}}\n</tool_call>',
+        '[TOOL_CALLS][{"name": "f", "arguments": {"q": "1"}}]',
+        '<function=f>{"q": "1"}</function>',
+        '<invoke name="f"><parameter name="q">1</parameter></invoke>',
+    ],
+)
+def test_the_call_of_a_tool_that_comes_as_text_is_no_answer(ask: Ask, text: str) -> None:
+    with pytest.raises(BackendError, match="the call of a tool came as text") as caught:
+        ask(_whole(content=text))
+    assert caught.value.kind == "invalid_output"
+    spoken = f"Such a call reads:\n{text}\nThat is all."
+    assert ask(_whole(content=spoken)).text == spoken
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind", "why"),
+    [
+        ([_piece(content="a"), _piece(content="b"), _piece("length")], "truncated", "finish reason 'length'"),
+        ([_piece(content="a"), _piece(content="b"), _piece(content="c")], "malformed", "without a finish reason"),
+        ([_piece(tool_calls=[_call('{"q": "', index=0, id="a")]), _piece("tool_calls")], "invalid_output",
+         "the arguments of f are not JSON"),
+        ([_piece(content="a"), _piece(content="b"), {"error": "boom"}], "overloaded", "boom"),
+    ],
+)  # fmt: skip
+def test_a_stream_that_ends_badly_after_its_first_words_says_who_why_and_what_to_do(
+    ask: Ask, pieces: list[Any], kind: str, why: str
+) -> None:
+    with pytest.raises(BackendError) as caught:
+        ask(pieces)
+    said = str(caught.value)
+    assert caught.value.kind == kind
+    assert said.startswith("vllm/local-1 has not answered, although it began to: ")
+    assert why in said
+    assert "on_cut='retract'" in said

@@ -56,6 +56,12 @@ _OVERFLOWS = [
     "prompt too long; exceeded max context length by 4 tokens",
     "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
     "Prompt 超长",
+    "Prompt is 11543 tokens but the model context window is 4096 tokens.",
+    "total tokens exceeds the model's max of 4096",
+    "max_tokens must be at least 1, got -4853. (parameter=max_tokens, value=-4853)",
+    "Request body too large for gpt-4.1-mini model. Max size: 8000 tokens.",
+    "You passed 5000 input tokens. However, the model's context length is only 4096 tokens",
+    "上下文长度超出限制",
 ]
 _CAUSES = [
     ("Billing hard limit has been reached", FailureKind.QUOTA),
@@ -64,7 +70,15 @@ _CAUSES = [
     ("You have run out of credits: insufficient credits", FailureKind.QUOTA),
     ("User location is not supported for the API use without a billing account linked.", FailureKind.QUOTA),
     ("Organization has been restricted. Please reach out to support.", FailureKind.AUTH),
+    ("Budget has been exceeded! Current cost: 10.02, Max budget: 10.0", FailureKind.QUOTA),
+    ("You're out of extra usage. Add more in the settings and keep going.", FailureKind.QUOTA),
+    ("Your newly created team doesn't have any credits or licenses yet.", FailureKind.QUOTA),
+    ("Key limit exceeded (total limit).", FailureKind.QUOTA),
     ("Invalid API key provided", FailureKind.AUTH),
+    ("Your API key was reported as leaked. Please use another API key.", FailureKind.AUTH),
+    ("OAuth token has expired. Please obtain a new token.", FailureKind.AUTH),
+    ("Input new_sensitive (1026)", FailureKind.CONTENT_FILTER),
+    ("Guardrail intervened", FailureKind.CONTENT_FILTER),
     ("Content Exists Risk", FailureKind.CONTENT_FILTER),
     ("<400> InternalError.Algo.DataInspectionFailed: Input text data may contain it.", FailureKind.CONTENT_FILTER),
     ("Input data may contain inappropriate content.", FailureKind.CONTENT_FILTER),
@@ -78,6 +92,9 @@ _CAUSES = [
     ("The model `x` has been decommissioned and is no longer supported.", FailureKind.UNAVAILABLE),
     ("foo/bar is not a valid model ID", FailureKind.UNAVAILABLE),
     ("Model Not Exist", FailureKind.UNAVAILABLE),
+    ("No endpoints available matching your guardrail restrictions and data policy", FailureKind.UNAVAILABLE),
+    ("At most 0 image(s) may be provided in one prompt.", FailureKind.UNAVAILABLE),
+    ("Function calling is not enabled for models/gemma", FailureKind.UNAVAILABLE),
     ("Unsupported parameter: 'temperature' is not supported with this model.", FailureKind.UNAVAILABLE),
     ("Failed to call a function. Please adjust your prompt.", FailureKind.INVALID_OUTPUT),
     ("The engine is currently overloaded, please try again later", FailureKind.OVERLOADED),
@@ -143,6 +160,7 @@ async def test_a_reply_of_status_200_that_tells_an_error_is_read_as_one(wire: An
         {"error": "the prompt is too long: 9 > 4"},
         {"base_resp": {"status_code": 2013, "status_msg": "the prompt is too long: 9 > 4"}, "choices": None},
         {"object": "error", "message": "the prompt is too long: 9 > 4", "code": 400},
+        {"choices": [{"message": {"content": ""}, "error": {"message": "the prompt is too long: 9 > 4", "code": 400}}]},
     ):
         assert (await _refused(wire, "openai_compatible", 200, body)).kind is FailureKind.CONTEXT_LENGTH, body
 
@@ -167,3 +185,33 @@ async def test_a_page_and_control_characters_are_not_shown_as_they_are(wire: Any
 async def test_a_key_of_a_few_letters_does_not_blot_out_the_words(wire: Any) -> None:
     failure = await _refused(wire, "openai_compatible", 400, _chat("foo is odd"), key="o")
     assert str(failure) == "foo is odd"
+
+
+async def test_a_page_in_place_of_json_leaves_the_status_its_meaning(wire: Any) -> None:
+    page = "<html><head><title>502 Bad Gateway</title></head></html>"
+    for backend in ("anthropic", "google", "openai_compatible"):
+        failure = await _refused(wire, backend, 502, page)
+        assert (failure.kind, failure.status) == (FailureKind.OVERLOADED, 502), backend
+        assert str(failure) == "a web page instead of an answer: 502 Bad Gateway", backend
+
+
+@pytest.mark.parametrize(
+    ("backend", "body"),
+    [
+        ("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
+        ("google", {"error": {"code": 503, "message": "The model is busy.", "status": "UNAVAILABLE"}}),
+        ("openai_compatible", {"error": {"message": "The model is busy.", "code": 503}}),
+    ],
+)
+async def test_an_error_with_the_status_of_an_answer_keeps_its_kind(wire: Any, backend: str, body: Any) -> None:
+    assert (await _refused(wire, backend, 200, body)).kind is FailureKind.OVERLOADED
+
+
+async def test_a_client_writes_nothing_of_an_empty_answer_to_the_terminal(
+    wire: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.answer = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "modelVersion": "m"}
+    port = registry.get("google")
+    message = await port.chat_model(Endpoint("m", base_url=wire.url, key=SecretStr("x"))).ainvoke("Hi")
+    assert port.read(message).failure is FailureKind.REFUSAL
+    assert not caplog.records

@@ -378,6 +378,28 @@ def test_a_medium_that_cannot_come_along_is_named(backend: str, block: dict[str,
     assert reason in _refused(backend, HumanMessage([block]))
 
 
+@pytest.mark.parametrize(
+    ("block", "mime"),
+    [
+        ({"type": "image", "url": "https://example.org/a.png?x=1"}, "image/png"),
+        ({"type": "image_url", "image_url": {"url": "https://example.org/a.png?x=1"}}, "image/png"),
+        ({"type": "image", "source": {"type": "url", "url": "https://example.org/a.png?x=1"}}, "image/png"),
+        ({"type": "file", "url": "https://example.org/a.png?x=1"}, "application/pdf"),
+    ],
+)
+def test_what_a_url_shows_is_fetched_by_the_provider_and_not_from_here(block: dict[str, Any], mime: str) -> None:
+    # No test may reach the network: the client would try as it writes the request.
+    linked = {"type": "media", "file_uri": "https://example.org/a.png?x=1", "mime_type": mime}
+    asked = HumanMessage([block])
+    assert _to("google", asked)[0].content == [linked]
+    assert '"https://example.org/a.png?x=1"' in _payload("google", _to("google", asked))
+    shown = ToolMessage([{"type": "text", "text": "see"}, block], tool_call_id="a")
+    carried = _to("google", HumanMessage("hi"), _calls("a"), shown)
+    assert carried[2].content == "see\n[1 attachment: see the next message]"
+    assert carried[3].content[1] == linked
+    assert '"https://example.org/a.png?x=1"' in _payload("google", carried)
+
+
 def test_a_text_file_is_carried_as_text() -> None:
     file = {"type": "file", "base64": base64.b64encode(b"a,b").decode(), "mime_type": "text/csv"}
     document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "plain"}}
@@ -544,3 +566,59 @@ def test_whatever_the_conversation_calls_are_paired_words_kept_and_nothing_is_ch
         if "pointsman" not in message.response_metadata and not message.response_metadata.get("model_provider"):
             assert all(dialect.call_id.fullmatch(str(identity)) for identity in wanted)
     assert len(ids) == len(set(ids))
+
+
+# What a model said itself
+
+
+@pytest.mark.parametrize("backend", ["anthropic", "bedrock", "google", "openai", "openai_compatible"])
+@pytest.mark.parametrize("blank", ["\n\n", [{"type": "text", "text": " "}]])
+def test_a_blank_text_beside_calls_is_not_sent_back_to_its_maker(backend: str, blank: Any) -> None:
+    asked = _calls("abcdef123", response_metadata={"pointsman": {"model": "p/m-1"}})
+    asked.content = blank
+    carried = _to(backend, HumanMessage("hi"), asked, ToolMessage("red", tool_call_id="abcdef123"))
+    assert (carried[1].content, len(carried[1].tool_calls)) == ("", 1)  # type: ignore[attr-defined]
+
+
+def test_a_thought_goes_back_to_its_maker_with_its_signature_or_not_at_all() -> None:
+    signed = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+    content: list[Any] = [signed, {"type": "thinking", "thinking": "oh"}, {"type": "text", "text": "red"}]
+    said = AIMessage(content, response_metadata={"pointsman": {"model": "p/m-1"}})
+    assert _to("anthropic", HumanMessage("hi"), said, HumanMessage("?"))[1].content == [signed, content[2]]
+    said.content = [signed, {"type": "text", "text": ""}]
+    assert [message.type for message in _to("anthropic", HumanMessage("hi"), said, HumanMessage("?"))] == ["human"] * 2
+
+
+@pytest.mark.parametrize("backend", ["google", "openai_compatible"])
+def test_a_call_behind_another_answer_goes_on_with_it_and_keeps_what_is_signed(backend: str) -> None:
+    said = AIMessage("I ask the clerk.", response_metadata={"model_provider": "another"})
+    mine: dict[str, Any] = {"response_metadata": {"pointsman": {"model": "p/m-1"}}}
+    asked = _calls("abcdef123", additional_kwargs={"reasoning_content": "hm"}, **mine)
+    asked.content = [{"type": "text", "text": "Look.", "extras": {"signature": "c2ln"}}]
+    carried = _to(backend, HumanMessage("hi"), said, asked, ToolMessage("red", tool_call_id="abcdef123"))
+    assert [message.type for message in carried] == ["human", "ai", "tool"]
+    assert carried[1].content == [{"type": "text", "text": "I ask the clerk."}, *asked.content]
+    assert carried[1].additional_kwargs == asked.additional_kwargs
+
+
+@pytest.mark.parametrize("backend", REMOTE)
+def test_numbers_that_json_has_not_go_as_text(backend: str) -> None:
+    asked = _calls("abcdef123")
+    asked.tool_calls[0]["args"] = {"n": float("nan"), "rest": [float("-inf"), 1.5, {"m": float("inf")}]}
+    carried = _to(backend, HumanMessage("hi"), asked, ToolMessage("red", tool_call_id="abcdef123"))
+    assert carried[1].tool_calls[0]["args"] == {"n": "nan", "rest": ["-inf", 1.5, {"m": "inf"}]}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["NaN", '{"a": NaN}', '{"a": [1, -Infinity]}', "1e999", "[" * 5000 + "]" * 5000])
+def test_a_result_that_reads_as_no_json_value_stays_a_text_where_a_client_would_read_it(text: str) -> None:
+    asked = (HumanMessage("hi"), _calls("a"), ToolMessage(text, tool_call_id="a"))
+    carried = _to("google", *asked)
+    assert carried[2].content == [{"type": "text", "text": text}]
+    assert text.replace('"', "")[:20] in _payload("google", carried).replace('\\"', "").replace("\\", "").replace(
+        '"', ""
+    )
+    assert _to("anthropic", *asked)[2].content == text
+    assert (
+        _to("google", HumanMessage("hi"), _calls("a"), ToolMessage('{"a": 1}', tool_call_id="a"))[2].content
+        == '{"a": 1}'
+    )

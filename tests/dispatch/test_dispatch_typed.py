@@ -269,3 +269,12 @@ async def test_calls_without_an_id_or_with_that_of_another_get_their_own(
         whole = await bound.ainvoke(said)
     assert [call["args"] for call in whole.tool_calls] == [{"q": "a"}, {"q": "b"}]
     assert len({"call_0", *(call["id"] for call in whole.tool_calls)}) == 3
+
+
+def test_two_different_tools_of_one_name_are_refused_where_they_are_bound() -> None:
+    def described(what: str) -> dict[str, Any]:
+        return {"type": "function", "function": {"name": "look", "description": what, "parameters": {"type": "object"}}}
+
+    with pytest.raises(ConfigError, match="two tools are called 'look', and a call could mean either: rename one"):
+        RoutedChatModel().bind_tools([described("up"), described("down")])
+    assert len(RoutedChatModel().bind_tools([described("up"), described("up")]).kwargs["tools"]) == 2  # type: ignore[attr-defined]
