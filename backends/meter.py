@@ -45,6 +45,7 @@ class Meter:
         inside: Their members are options too, and replace what stands beside them.
         kept: They name what the provider keeps or fetches, which is billed as input and is not in the request.
         unasked: Tiers of service that the provider may give to a call that names none.
+        unsent: They stay with the client: no request holds them.
     """
 
     limits: frozenset[str] = frozenset()
@@ -53,6 +54,7 @@ class Meter:
     inside: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
     unasked: frozenset[str] = frozenset()
+    unsent: frozenset[str] = frozenset()
 
     def read(self, options: Mapping[str, Any]) -> Asked:
         """Read a call's options, or those of a client.
@@ -81,7 +83,7 @@ class Meter:
                     self._read(members, asked, nested=True)
             elif name in self.kept:
                 asked.kept = asked.kept or bool(value)
-            elif type(value) not in _PLAIN:
+            elif type(value) not in _PLAIN and name not in self.unsent:
                 asked.size += _size(value)
 
     def held(self, options: Mapping[str, Any], limit: int, *, nested: bool = False) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,3 +227,11 @@ def test_what_goes_wrong_before_a_request_is_sent_costs_nothing(
         totals = home.budgets.totals(f"run:{books.id}")
     [row] = home.ledger.calls()
     assert (row.model, row.cost, totals, len(simulator.log)) == (prefer, 0, (0, 0), 0)
+
+
+def test_an_option_that_stays_with_the_client_asks_for_no_money(dispatcher: Make, tmp_path: Path) -> None:
+    card = {"tier": "economy", "prices": {"input": 5, "output": 25, "as_of": "2026-01-01"}}
+    script = card | {"options": {"replies": ["word " * 10_000]}}
+    made = {"providers": {"s": {"backend": "scripted", "local": True}}, "models": {"s/one": script}}
+    (tmp_path / "models.yaml").write_text(json.dumps(made), encoding="utf-8")
+    assert _ask(dispatcher(), "s/one", cap=0.3) > 0
