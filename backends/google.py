@@ -201,7 +201,7 @@ class GoogleBackend(Backend):
         logging.getLogger("langchain_google_genai._function_utils").setLevel(logging.ERROR)
         settings = {
             **settings_of(endpoint),
-            "base_url": base_of(endpoint.base_url or _URL, f"/{_VERSION}/models", f"/{_VERSION}", "/v1"),
+            "base_url": base_of(endpoint.base_url or _URL, f"/{_VERSION}/models", f"/{_VERSION}", "/v1alpha", "/v1"),
             "api_version": _VERSION,
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,
