@@ -227,6 +227,19 @@ async def test_a_stream_left_in_the_middle_is_charged_for_what_was_seen(
     assert "charged as reserved" not in row.detail
 
 
+async def test_a_stream_is_timed_to_its_end_in_its_row_and_to_its_first_words_for_health(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=Latency(ms=0, chunk_gap_ms=20)),))
+    home = dispatcher()
+    async for _ in _model(home).astream(QUESTION):
+        pass
+    (row,), (state,) = home.ledger.calls(), home.health.states()
+    assert row.first_token is not None
+    assert 0 < row.first_token < row.latency
+    assert state.p95 == row.first_token
+
+
 def test_a_stream_whose_event_loop_is_gone_is_charged(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = DRIPPING
     home = dispatcher()
