@@ -161,6 +161,7 @@ class GoogleBackend(Backend):
             {"extra_body", "generation_config", "generationConfig", "http_options", "model_kwargs"}
         ),
         kept=frozenset({"cached_content", "cachedContent", "tools"}),
+        thinking=frozenset({"thinking_budget"}),
     )  # fmt: skip
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
 

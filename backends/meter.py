@@ -24,6 +24,7 @@ class Asked:
         tiers: Tiers of service.
         kept: Something that the provider keeps, or fetches by itself, goes into the input.
         size: Characters of all other options.
+        thinking: Tokens of the output that the model may think before it answers.
     """
 
     limits: dict[str, int] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Asked:
     tiers: set[str] = field(default_factory=set)
     kept: bool = False
     size: int = 0
+    thinking: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Meter:
         kept: They name what the provider keeps or fetches, which is billed as input and is not in the request.
         unasked: Tiers of service that the provider may give to a call that names none.
         unsent: They stay with the client: no request holds them.
+        thinking: They say how much of the output is for thinking: in tokens, or an object with ``budget_tokens``.
     """
 
     limits: frozenset[str] = frozenset()
@@ -55,6 +58,7 @@ class Meter:
     kept: frozenset[str] = frozenset()
     unasked: frozenset[str] = frozenset()
     unsent: frozenset[str] = frozenset()
+    thinking: frozenset[str] = frozenset()
 
     def read(self, options: Mapping[str, Any]) -> Asked:
         """Read a call's options, or those of a client.
@@ -81,6 +85,9 @@ class Meter:
                 members = _members(value)
                 if members is not None:
                     self._read(members, asked, nested=True)
+            elif name in self.thinking:
+                budget = value.get("budget_tokens") if isinstance(value, Mapping) else value
+                asked.thinking = max(asked.thinking, _whole(budget))
             elif name in self.kept:
                 asked.kept = asked.kept or bool(value)
             elif type(value) not in _PLAIN and name not in self.unsent:
