@@ -148,6 +148,7 @@ class AnthropicBackend(Backend):
         tiers=frozenset({"service_tier", "speed"}),
         inside=frozenset({"extra_body", "model_kwargs"}),
         kept=frozenset({"container", "mcp_servers", "tools"}),
+        thinking=frozenset({"thinking"}),
     )
 
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY

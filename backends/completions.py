@@ -89,6 +89,9 @@ def _stream_class() -> Any:
             events = self._iter_events()
             try:
                 async for event in events:
+                    if not event.data.strip():
+                        # Some servers keep a connection alive with events that say nothing.
+                        continue
                     if event.data.startswith("[DONE]"):
                         # The connection is used again only where nothing is left to be read.
                         with suppress(TimeoutError):

@@ -161,6 +161,7 @@ class GoogleBackend(Backend):
             {"extra_body", "generation_config", "generationConfig", "http_options", "model_kwargs"}
         ),
         kept=frozenset({"cached_content", "cachedContent", "tools"}),
+        thinking=frozenset({"thinking_budget"}),
     )  # fmt: skip
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
 
@@ -203,7 +204,7 @@ class GoogleBackend(Backend):
             logging.getLogger(f"langchain_google_genai.{name}").setLevel(logging.ERROR)
         settings = {
             **settings_of(endpoint),
-            "base_url": base_of(endpoint.base_url or _URL, f"/{_VERSION}/models", f"/{_VERSION}", "/v1"),
+            "base_url": base_of(endpoint.base_url or _URL, f"/{_VERSION}/models", f"/{_VERSION}", "/v1alpha", "/v1"),
             "api_version": _VERSION,
             "api_key": required_key(endpoint, "google"),
             "vertexai": False,

@@ -24,6 +24,7 @@ class Asked:
         tiers: Tiers of service.
         kept: Something that the provider keeps, or fetches by itself, goes into the input.
         size: Characters of all other options.
+        thinking: Tokens of the output that the model may think before it answers.
     """
 
     limits: dict[str, int] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Asked:
     tiers: set[str] = field(default_factory=set)
     kept: bool = False
     size: int = 0
+    thinking: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Meter:
         inside: Their members are options too, and replace what stands beside them.
         kept: They name what the provider keeps or fetches, which is billed as input and is not in the request.
         unasked: Tiers of service that the provider may give to a call that names none.
+        unsent: They stay with the client: no request holds them.
+        thinking: They say how much of the output is for thinking: in tokens, or an object with ``budget_tokens``.
     """
 
     limits: frozenset[str] = frozenset()
@@ -53,6 +57,8 @@ class Meter:
     inside: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
     unasked: frozenset[str] = frozenset()
+    unsent: frozenset[str] = frozenset()
+    thinking: frozenset[str] = frozenset()
 
     def read(self, options: Mapping[str, Any]) -> Asked:
         """Read a call's options, or those of a client.
@@ -79,9 +85,12 @@ class Meter:
                 members = _members(value)
                 if members is not None:
                     self._read(members, asked, nested=True)
+            elif name in self.thinking:
+                budget = value.get("budget_tokens") if isinstance(value, Mapping) else value
+                asked.thinking = max(asked.thinking, _whole(budget))
             elif name in self.kept:
                 asked.kept = asked.kept or bool(value)
-            elif type(value) not in _PLAIN:
+            elif type(value) not in _PLAIN and name not in self.unsent:
                 asked.size += _size(value)
 
     def held(self, options: Mapping[str, Any], limit: int, *, nested: bool = False) -> dict[str, Any]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ERRORS", "FINISHES", "OpenAIBackend", "build"]
 
 _URL = "https://api.openai.com/v1"
-_ENDS = ("/chat/completions", "/responses")
+_ENDS = ("/chat/completions", "/completions", "/responses", "/models")
 
 # platform.openai.com/docs/api-reference: `finish_reason` of Chat Completions; `status` and the reason why it is
 # incomplete of Responses; then the words of other servers, in lower case.

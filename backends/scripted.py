@@ -20,6 +20,7 @@ from ..configs.errors import ConfigError
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
 from .failures import ErrorTable, translate
+from .meter import Meter
 
 __all__ = ["Said", "ScriptedBackend", "ScriptedChatModel"]
 
@@ -160,6 +161,7 @@ class ScriptedBackend(Backend):
             "refusal": FailureKind.REFUSAL,
         }
     )
+    meter: ClassVar[Meter] = Meter(unsent=frozenset({"replies"}))
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
         """Build the model.

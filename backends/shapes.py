@@ -59,9 +59,15 @@ def tidy(body: Any) -> Any:
         if not isinstance(message, dict):
             message = choice["message"] = {"content": choice.get("text") or ""}
         message["role"] = "assistant"
-        if calls := message.get("tool_calls"):
+        if calls := _calls_in(message):
             message["tool_calls"] = _Calls().tidied(calls, whole=True)
     return body
+
+
+def _calls_in(said: dict[str, Any]) -> Any:
+    """The calls of a message or a delta; older servers have a field for a single one."""
+    single = said.pop("function_call", None)
+    return said.get("tool_calls") or ([{"function": single}] if isinstance(single, Mapping) else None)
 
 
 class _TidyStream:
@@ -106,7 +112,7 @@ class _TidyStream:
             delta = choice["delta"] = message if isinstance(message, dict) else {}
         if delta.get("role") not in (None, "assistant"):
             delta["role"] = "assistant"
-        if calls := delta.get("tool_calls"):
+        if calls := _calls_in(delta):
             delta["tool_calls"] = self._calls.tidied(calls)
             self._spoke = True
         if delta.get("content"):

@@ -209,6 +209,8 @@ def _check_url(text: str, name: str, place: Place) -> None:
         fail(f"{name} must be a URL that begins with http:// or https://", place)
     if password is not None or parts.username is not None:
         fail(f"{name} must not hold a user name or password", place)
+    if parts.query:
+        fail(f"{name} must end before the '?': each request puts a path of its own behind it", place)
 
 
 def _scalars(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Node]]:

@@ -106,7 +106,9 @@ def bounded(
         return Bound(options if ask.max_output is None or name is None else {name: ask.max_output, **options})
     asked = meter.read(options) if options else _NOTHING
     wanted = max((*asked.limits.values(), *asked.inside), default=0) or ask.max_output
-    limit = wanted or settled.limits.get(name or "") or DEFAULT_OUTPUT
+    # A limit that thinking uses up leaves no answer, and some vendors refuse it.
+    unsaid = DEFAULT_OUTPUT + max(asked.thinking, settled.thinking)
+    limit = wanted or settled.limits.get(name or "") or unsaid
     limit = min(limit, card.max_output or limit)
     if asked.limits or asked.inside:
         options = meter.held(options, limit)

@@ -149,8 +149,8 @@ def test_which_addresses_are_on_this_machine(url: str | None, here: bool) -> Non
 
 PASTED = [
     ("anthropic", ["", "/", "//", "/v1", "/v1/", "/v1/messages"]),
-    ("google", ["", "/", "/v1beta", "/v1beta/", "/v1", "/v1beta/models/"]),
-    ("openai", ["/v1", "/v1/", "/v1//", "/v1/chat/completions", "/v1/responses"]),
+    ("google", ["", "/", "/v1beta", "/v1beta/", "/v1", "/v1beta/models/", "/v1alpha"]),
+    ("openai", ["/v1", "/v1/", "/v1//", "/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/models/"]),
     ("deepseek", ["/v1", "/v1/", "/v1//", "/v1/chat/completions"]),
 ]
 

@@ -138,13 +138,20 @@ def test_arguments_that_are_none_are_empty(ask: Ask, arguments: Any) -> None:
     assert _calls(ask(_whole("tool_calls", tool_calls=[call]))) == [("g", {})]
 
 
+def test_the_single_call_of_older_servers_is_a_call(ask: Ask) -> None:
+    pieces = [{"name": "f", "arguments": '{"q": '}, {"arguments": '"1"}'}]
+    streamed = _streamed(*(_piece(function_call=piece) for piece in pieces), finish="function_call")
+    assert _calls(ask(streamed)) == _BOTH[:1]
+    assert _calls(ask(_whole("function_call", function_call={"name": "f", "arguments": _ONE}))) == _BOTH[:1]
+
+
 def test_a_name_that_comes_late_or_again_is_told_once(ask: Ask) -> None:
     pieces = [_call("", index=0, id="a", name=""), _call('{"q": ', index=0), _call('"1"}', index=0)]
     assert _calls(ask(_streamed(*(_piece(tool_calls=[piece]) for piece in pieces)))) == _BOTH[:1]
 
 
 def test_pings_odd_chunks_and_a_second_end_are_passed_over(ask: Ask) -> None:
-    odd = [{}, {"type": "ping"}, {"choices": None}, "null", "[]", {"choices": [{"delta": None}]}]
+    odd = [{}, {"type": "ping"}, {"choices": None}, "null", "[]", "", " ", {"choices": [{"delta": None}]}]
     ended = [_piece("stop"), _piece("stop", content="", model="m-2", usage=_USAGE), _DONE]
     message = ask([*odd, _piece(content="h"), *odd, _piece(content="i", role="model"), *ended])
     assert (message.text, message.response_metadata["finish_reason"]) == ("hi", "stop")

@@ -93,6 +93,8 @@ MISTAKES: list[tuple[str, str, str]] = [
      "providers.openai.base_url must be a URL that begins with http:// or https://"),
     ("models", "providers: {openai: {base_url: 'https://me:pw@host/v1'}}\n",
      "providers.openai.base_url must not hold a user name or password"),
+    ("models", "providers: {openai: {base_url: 'https://host/v1?api-version=1'}}\n",
+     "providers.openai.base_url must end before the '?'"),
     # Words with few values
     ("models", "models:\n  openai/gpt-5.5:\n    tier: fronteer\n",
      "configs/models.yaml:3: models.openai/gpt-5.5.tier: 'fronteer' is none of ondevice, economy, standard, advanced,"

@@ -227,6 +227,47 @@ async def test_a_stream_left_in_the_middle_is_charged_for_what_was_seen(
     assert "charged as reserved" not in row.detail
 
 
+async def test_a_stream_is_timed_to_its_end_in_its_row_and_to_its_first_words_for_health(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=Latency(ms=0, chunk_gap_ms=20)),))
+    home = dispatcher()
+    async for _ in _model(home).astream(QUESTION):
+        pass
+    (row,), (state,) = home.ledger.calls(), home.health.states()
+    assert row.first_token is not None
+    assert 0 < row.first_token < row.latency
+    assert state.p95 == row.first_token
+
+
+async def test_a_stream_left_late_is_charged_for_all_the_words_that_were_seen(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER * 9), latency=Latency(ms=0, chunk_gap_ms=5)),))
+    home = dispatcher()
+    with capped(home) as run:
+        async with aclosing(_model(home).astream(QUESTION)) as chunks:
+            seen = ""
+            async for chunk in chunks:
+                seen += chunk.text
+                if len(seen) > 60:
+                    break
+    (row,) = await _paid(home, simulator, run)
+    assert row.usage is not None
+    assert row.usage.output >= len(seen.split())
+
+
+async def test_a_provider_that_refused_the_key_is_not_asked_by_the_next_call(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    refusing = Rule(match=Match(vendor="openai"), fault=Fault("auth"))
+    simulator.scenario = Scenario(rules=(refusing, Rule(answer=Answer(text=RIVER))))
+    home = dispatcher()
+    for prefer in ("openai/gpt-5.4-mini", "openai/gpt-5.5"):
+        await _model(home, prefer).ainvoke(QUESTION)
+    assert Counter(row.model.partition("/")[0] for row in home.ledger.calls())["openai"] == 1
+
+
 def test_a_stream_whose_event_loop_is_gone_is_charged(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = DRIPPING
     home = dispatcher()

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.backends import registry
 from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.ask import Ask
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.model import RoutedChatModel
+from pointsman.dispatch.spending import DEFAULT_OUTPUT, bounded
 from pointsman.ledger.budgets import BudgetExceeded
 from pointsman.simulator import Simulator
 
@@ -226,3 +229,30 @@ def test_what_goes_wrong_before_a_request_is_sent_costs_nothing(
         totals = home.budgets.totals(f"run:{books.id}")
     [row] = home.ledger.calls()
     assert (row.model, row.cost, totals, len(simulator.log)) == (prefer, 0, (0, 0), 0)
+
+
+def test_an_option_that_stays_with_the_client_asks_for_no_money(dispatcher: Make, tmp_path: Path) -> None:
+    card = {"tier": "economy", "prices": {"input": 5, "output": 25, "as_of": "2026-01-01"}}
+    script = card | {"options": {"replies": ["word " * 10_000]}}
+    made = {"providers": {"s": {"backend": "scripted", "local": True}}, "models": {"s/one": script}}
+    (tmp_path / "models.yaml").write_text(json.dumps(made), encoding="utf-8")
+    assert _ask(dispatcher(), "s/one", cap=0.3) > 0
+
+
+@pytest.mark.parametrize("configured", [False, True])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (ANTHROPIC, {"thinking": {"type": "enabled", "budget_tokens": 9000}}),
+        (GOOGLE, {"thinking_budget": 9000}),
+    ],
+)
+def test_a_limit_that_nobody_set_leaves_room_beside_what_the_model_may_think(
+    dispatcher: Make, name: str, options: dict[str, Any], *, configured: bool
+) -> None:
+    home = dispatcher(**({f"models.{name}.options": options} if configured else {}))
+    card = home.cards[name]
+    backend, settled = home.clients.backend(card), home.clients.asked(card)
+    asked = {} if configured else options
+    bound = bounded(home.prices, card, Ask(()), [], asked, backend=backend, settled=settled, capped=True)
+    assert bound.options[backend.output_limit or ""] == 9000 + DEFAULT_OUTPUT
