@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import json
 import os
+import select
+import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 import hypothesis
@@ -130,6 +136,87 @@ def ends() -> Callable[[Callable[[], T]], T]:
         return results[0]
 
     return run
+
+
+class Programs:
+    """Runs Python programs in processes of their own, each a fork of one that has imported the frameworks already."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair()
+        server = [sys.executable, str(Path(__file__).with_name("programs.py")), str(theirs.fileno())]
+        with theirs:
+            self._server = subprocess.Popen(server, pass_fds=[theirs.fileno()])
+
+    def close(self) -> None:
+        self._control.close()
+        self._server.wait(BOUND_SECONDS)
+
+    def start(self, words: Iterable[object], **options: Any) -> Program:
+        """Start what ``python words`` runs, ``-c`` and a code or a file; options are those of `subprocess.Popen`."""
+        return Program([str(word) for word in words], executable=self._hand_over, **options)
+
+    def run(self, words: Iterable[object], *, input: str | None = None, check: bool = False, **options: Any) -> Any:
+        """Run it to its end as `subprocess.run` does, with what it prints captured."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        options.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
+        with self.start(words, **options) as program:
+            try:
+                out, err = program.communicate(input, timeout=BOUND_SECONDS)
+            finally:
+                program.kill()
+        ended = subprocess.CompletedProcess(program.args, program.returncode, out, err)
+        if check:
+            assert ended.returncode == 0, err
+        return ended
+
+    def _hand_over(self, program: dict[str, Any], *descriptors: int) -> None:
+        with self._lock:
+            told = json.dumps(program).encode() + b"\n"
+            sent = socket.send_fds(self._control, [told], list(descriptors))
+            self._control.sendall(told[sent:])
+
+
+class Program(subprocess.Popen[str]):
+    """A program under way: a `subprocess.Popen` whose process is another's child, which tells how it ended."""
+
+    def _execute_child(self, args, hand_over, preexec_fn, close_fds, pass_fds, cwd, env, *others):  # type: ignore[no-untyped-def,override]
+        # Of the others, the fourth to the ninth are the ends of the pipes.
+        reading, _, _, writing, _, telling = others[3:9]
+        self._report, theirs = socket.socketpair()
+        ends = [end if end != -1 else number for number, end in enumerate((reading, writing, telling))]
+        with theirs:
+            program = {"argv": args, "cwd": str(cwd or Path.cwd()), "env": dict(os.environ if env is None else env)}
+            hand_over(program, theirs.fileno(), *ends)
+        self._told = self._report.makefile("r")
+        self.pid = int(self._told.readline())
+        self._child_created = True
+        self._close_pipe_fds(*others[3:9])  # type: ignore[attr-defined]
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._report], [], [], 0)[0]:
+            self._ended()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self._ended()
+        return self.returncode
+
+    def _ended(self) -> None:
+        self.returncode = int(self._told.readline())
+        self._told.close()
+        self._report.close()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """Runs programs as quickly as functions; what is tried with it must not depend on what is imported."""
+    made = Programs()
+    yield made
+    made.close()
 
 
 FAKE_SECRETS = {
