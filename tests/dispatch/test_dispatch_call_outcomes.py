@@ -33,7 +33,8 @@ Make = Callable[..., Dispatcher]
 RIVER = "It flows through Cambridge and Ely, and then to the sea."
 QUESTION = "Tell me about the Cam"
 HANGING = Scenario(rules=(Rule(fault=Fault("hang")),))
-DRIPPING = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=Latency(ms=0, chunk_gap_ms=400)),))
+# So long that it is not over before somebody leaves it, however busy the machine.
+DRIPPING = Scenario(rules=(Rule(answer=Answer(text=f"{RIVER} " * 50), latency=Latency(ms=0, chunk_gap_ms=40)),))
 VENDORS = {
     "anthropic": "anthropic/claude-haiku-4-5",
     "google": "google/gemini-3.5-flash",
