@@ -151,6 +151,17 @@ def ends() -> Callable[[Callable[[], T]], T]:
     return run
 
 
+COMMAND = """#!{python} -IS
+import json, os, socket, sys
+report, theirs = socket.socketpair()
+program = {{"argv": ["-c", {code!r}, *sys.argv[1:]], "cwd": os.getcwd(), "env": dict(os.environ)}}
+descriptors = [theirs.fileno(), 0, 1, 2]
+socket.send_fds(socket.socket(fileno={control}), [json.dumps(program).encode() + b"\\n"], descriptors)
+theirs.close()
+os._exit(int(report.makefile().read().split()[1]) & 255)
+"""
+
+
 class Programs:
     """Runs Python programs in processes of their own, each a fork of one that has imported the frameworks already."""
 
@@ -182,6 +193,20 @@ class Programs:
         if check:
             assert ended.returncode == 0, err
         return ended
+
+    def command(self, file: Path, code: str) -> int:
+        """Write a command for a shell that runs code so.
+
+        Args:
+            file: Where it goes.
+            code: What it runs, with the command's arguments.
+
+        Returns:
+            The descriptor that the shell must inherit.
+        """
+        file.write_text(COMMAND.format(python=sys.executable, control=self._control.fileno(), code=code))
+        file.chmod(0o755)
+        return self._control.fileno()
 
     def _hand_over(self, program: dict[str, Any], *descriptors: int) -> None:
         with self._lock:

@@ -43,11 +43,14 @@ def test_python_blocks_run(code: str, environment: dict[str, str], programs: Any
 
 
 @pytest.mark.parametrize("code", [*_blocks("sh")])
-def test_shell_blocks_run(code: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_shell_blocks_run(code: str, environment: dict[str, str], programs: Any, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    command = programs.command(tmp_path / "bin" / "pointsman", "from pointsman.cli.main import main; main()")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
         cwd=tmp_path,
-        env=environment,
+        env={**environment, "PATH": os.pathsep.join([str(tmp_path / "bin"), environment["PATH"]])},
+        pass_fds=[command],
         capture_output=True,
         text=True,
         timeout=_PATIENCE,
