@@ -10,11 +10,11 @@ demo: $(VENV)/.run
 	$(BIN)/pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # A quick part of the tests that reaches every layer and every vendor's client: what other versions are tried with.
 core: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 @.ci/core
+	$(BIN)/python -m pytest -n 2 --dist worksteal @.ci/core
 
 # Everything the continuous integration holds, besides the tests.
 check: $(VENV)/.test

@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Callable
 from functools import cache, cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from ..configs.errors import ConfigError
@@ -68,7 +69,18 @@ def http_client(made: type, endpoint: Endpoint) -> Any:
             hear(headers)
 
     hooks = {"response": [pass_on]}
-    return _sparing(made)(timeout=endpoint.timeout, event_hooks=hooks, trust_env=not is_here(endpoint.base_url))
+    away = not is_here(endpoint.base_url)
+    return _sparing(made)(
+        timeout=endpoint.timeout, event_hooks=hooks, trust_env=away, verify=_certificates(made, from_environment=away)
+    )
+
+
+@cache
+def _certificates(made: type, *, from_environment: bool) -> Any:
+    """The certificates that an SDK's clients trust, whose reading takes longer than all else of building a client."""
+    client = next(base for base in made.__mro__ if base.__name__ == "AsyncClient")
+    httpx = import_module(client.__module__.partition(".")[0])
+    return httpx.create_ssl_context(trust_env=from_environment)
 
 
 @cache

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import json
 import os
+import select
+import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from weakref import WeakSet
 
+import certifi
 import hypothesis
 import pytest
 
@@ -29,8 +36,20 @@ BOUND_SECONDS = 240.0
 KEYS = ("_API_KEY", "AWS_", "GOOGLE_", "POINTSMAN_", "LANGSMITH_", "LANGCHAIN_")
 
 
+@pytest.fixture(scope="session")
+def _one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first of the usual certificates: a client reads all of them when it is made, and none is asked for here."""
+    first, end, _ = Path(certifi.where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----")
+    file = tmp_path_factory.mktemp("certificates") / "one.pem"
+    file.write_text(f"{first}{end}\n", encoding="utf-8")
+    return file
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _one_certificate: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(_one_certificate))
     for name in list(os.environ):
         if name.endswith(KEYS[0]) or name.startswith(KEYS[1:]):
             monkeypatch.delenv(name)
@@ -130,6 +149,112 @@ def ends() -> Callable[[Callable[[], T]], T]:
         return results[0]
 
     return run
+
+
+COMMAND = """#!{python} -IS
+import json, os, socket, sys
+report, theirs = socket.socketpair()
+program = {{"argv": ["-c", {code!r}, *sys.argv[1:]], "cwd": os.getcwd(), "env": dict(os.environ)}}
+descriptors = [theirs.fileno(), 0, 1, 2]
+socket.send_fds(socket.socket(fileno={control}), [json.dumps(program).encode() + b"\\n"], descriptors)
+theirs.close()
+os._exit(int(report.makefile().read().split()[1]) & 255)
+"""
+
+
+class Programs:
+    """Runs Python programs in processes of their own, each a fork of one that has imported the frameworks already."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair()
+        server = [sys.executable, str(Path(__file__).with_name("programs.py")), str(theirs.fileno())]
+        with theirs:
+            self._server = subprocess.Popen(server, pass_fds=[theirs.fileno()])
+
+    def close(self) -> None:
+        self._control.close()
+        self._server.wait(BOUND_SECONDS)
+
+    def start(self, words: Iterable[object], **options: Any) -> Program:
+        """Start what ``python words`` runs, ``-c`` and a code or a file; options are those of `subprocess.Popen`."""
+        return Program([str(word) for word in words], executable=self._hand_over, **options)
+
+    def run(self, words: Iterable[object], *, input: str | None = None, check: bool = False, **options: Any) -> Any:
+        """Run it to its end as `subprocess.run` does, with what it prints captured."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        options.setdefault("stdin", subprocess.DEVNULL if input is None else subprocess.PIPE)
+        with self.start(words, **options) as program:
+            try:
+                out, err = program.communicate(input, timeout=BOUND_SECONDS)
+            finally:
+                program.kill()
+        ended = subprocess.CompletedProcess(program.args, program.returncode, out, err)
+        if check:
+            assert ended.returncode == 0, err
+        return ended
+
+    def command(self, file: Path, code: str) -> int:
+        """Write a command for a shell that runs code so.
+
+        Args:
+            file: Where it goes.
+            code: What it runs, with the command's arguments.
+
+        Returns:
+            The descriptor that the shell must inherit.
+        """
+        file.write_text(COMMAND.format(python=sys.executable, control=self._control.fileno(), code=code))
+        file.chmod(0o755)
+        return self._control.fileno()
+
+    def _hand_over(self, program: dict[str, Any], *descriptors: int) -> None:
+        with self._lock:
+            told = json.dumps(program).encode() + b"\n"
+            sent = socket.send_fds(self._control, [told], list(descriptors))
+            self._control.sendall(told[sent:])
+
+
+class Program(subprocess.Popen[str]):
+    """A program under way: a `subprocess.Popen` whose process is another's child, which tells how it ended."""
+
+    def _execute_child(self, args, hand_over, preexec_fn, close_fds, pass_fds, cwd, env, *others):  # type: ignore[no-untyped-def,override]
+        # Of the others, the fourth to the ninth are the ends of the pipes.
+        reading, _, _, writing, _, telling = others[3:9]
+        self._report, theirs = socket.socketpair()
+        ends = [end if end != -1 else number for number, end in enumerate((reading, writing, telling))]
+        with theirs:
+            program = {"argv": args, "cwd": str(cwd or Path.cwd()), "env": dict(os.environ if env is None else env)}
+            hand_over(program, theirs.fileno(), *ends)
+        self._told = self._report.makefile("r")
+        self.pid = int(self._told.readline())
+        self._child_created = True
+        self._close_pipe_fds(*others[3:9])  # type: ignore[attr-defined]
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._report], [], [], 0)[0]:
+            self._ended()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self._ended()
+        return self.returncode
+
+    def _ended(self) -> None:
+        self.returncode = int(self._told.readline())
+        self._told.close()
+        self._report.close()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """Runs programs as quickly as functions; what is tried with it must not depend on what is imported."""
+    made = Programs()
+    yield made
+    made.close()
 
 
 FAKE_SECRETS = {

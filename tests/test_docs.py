@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,21 +35,22 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("code", [*_blocks("python")])
-def test_python_blocks_run(code: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_python_blocks_run(code: str, environment: dict[str, str], programs: Any, tmp_path: Path) -> None:
     script = tmp_path / "block.py"
     script.write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=_PATIENCE
-    )
+    done = programs.run([script], cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("code", [*_blocks("sh")])
-def test_shell_blocks_run(code: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_shell_blocks_run(code: str, environment: dict[str, str], programs: Any, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    command = programs.command(tmp_path / "bin" / "pointsman", "from pointsman.cli.main import main; main()")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
         cwd=tmp_path,
-        env=environment,
+        env={**environment, "PATH": os.pathsep.join([str(tmp_path / "bin"), environment["PATH"]])},
+        pass_fds=[command],
         capture_output=True,
         text=True,
         timeout=_PATIENCE,

@@ -221,12 +221,12 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("how", ["invoke", "ainvoke"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_ctrl_c_ends_the_run_and_its_calls_are_recorded(
-    simulator: Simulator, tmp_path: Path, kind: str, how: str
+    simulator: Simulator, programs: Any, tmp_path: Path, kind: str, how: str
 ) -> None:
     leaving(simulator)
     url = {"POINTSMAN_PROVIDERS__ANTHROPIC__BASE_URL": simulator.url("anthropic"), "ANTHROPIC_API_KEY": "none"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", CTRL_C, str(tmp_path), kind, how],
+    process = programs.start(
+        ["-c", CTRL_C, tmp_path, kind, how],
         env={**os.environ, **url},
         stdout=subprocess.PIPE,
         text=True,

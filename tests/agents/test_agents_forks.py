@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pointsman.ledger.ledger import Ledger
@@ -104,7 +103,7 @@ if __name__ == "__main__":
 '''
 
 
-def run(tmp_path: Path, simulator: Simulator, how: str) -> tuple[list[str], Path]:
+def run(programs: Any, tmp_path: Path, simulator: Simulator, how: str) -> tuple[list[str], Path]:
     simulator.scenario = Scenario(
         rules=[
             Rule(match=Match(contains_any_message="seen "), answer=Answer(text="done")),
@@ -123,22 +122,16 @@ def run(tmp_path: Path, simulator: Simulator, how: str) -> tuple[list[str], Path
     vendors = ("anthropic", "openai", "google")
     urls = {f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL": simulator.url(vendor) for vendor in vendors}
     keys = {f"{vendor.upper()}_API_KEY": "not-a-real-key" for vendor in vendors}
-    ran = subprocess.run(
-        [sys.executable, str(program), how],
-        cwd=project,
-        env={**os.environ, **urls, **keys},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    ran = programs.run([program, how], cwd=project, env={**os.environ, **urls, **keys})
     assert ran.returncode == 0, ran.stderr[-4000:]
     return ran.stdout.splitlines(), project / ".pointsman" / "ledger.db"
 
 
 @pytest.mark.parametrize("how", ["not warm", "fork", "in flight", "busy", "spawn", "forkserver"])
-def test_children_and_their_parent_all_call_and_record(tmp_path: Path, simulator: Simulator, how: str) -> None:
-    said, path = run(tmp_path, simulator, how)
+def test_children_and_their_parent_all_call_and_record(
+    programs: Any, tmp_path: Path, simulator: Simulator, how: str
+) -> None:
+    said, path = run(programs, tmp_path, simulator, how)
     assert said[-1] == "[0, 0]"
     busy = int(said[0].removeprefix("busy ")) if how == "busy" else 0
     # Two plain, one streamed, one awaited and two of the agent; a workflow of one step makes one more.

@@ -3,8 +3,8 @@
 import logging
 import shutil
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,21 +89,17 @@ def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path, caplog)
     assert occupied.read_text() == "a file, not a folder"
 
 
-def test_a_full_disk_costs_only_time_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_full_disk_costs_only_time_and_leaves_nothing_behind(programs: Any, tmp_path: Path) -> None:
     full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n{LEARN}"
-    done = subprocess.run(
-        [sys.executable, "-c", full, str(tmp_path)], input="go\n", capture_output=True, text=True, check=True
-    )
+    done = programs.run(["-c", full, tmp_path], input="go\n", check=True)
     assert "label='delivery'" in done.stdout
     assert "not kept" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_processes_that_learn_the_same_at_once_agree_and_leave_one_file(tmp_path: Path) -> None:
+def test_processes_that_learn_the_same_at_once_agree_and_leave_one_file(programs: Any, tmp_path: Path) -> None:
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", LEARN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        programs.start(["-c", LEARN, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     for process in processes:

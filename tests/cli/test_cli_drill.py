@@ -44,7 +44,10 @@ def test_every_first_choice_is_broken_in_turn_and_nothing_is_silently_wrong(poin
     assert (outage["answered"], outage["wasted_tokens"]) == (5, 0)
     assert 0 < outage["asked"] <= outage["usual"]
     assert outage["still_asked"] == outage["asked"] / outage["usual"]
-    assert by_name["slow", "openai"]["added_p95"] > 0.1
+    slow = by_name["slow", "openai"]
+    # The undisturbed ones may take as long on a busy machine; a slow one never takes less than it is told to.
+    assert slow["p95"] > 0.1
+    assert slow["added_p95"] == pytest.approx(slow["p95"] - plain["p95"])
     assert by_name["garbage", "anthropic"]["wasted_tokens"] > 0
     assert by_name["stream cuts", "openai"]["wasted_tokens"] > 0
     assert not (project / ".pointsman").exists()

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from pointsman.simulator.request import ToolCall
 
 Run = Callable[..., Any]
 VENDORS = ("anthropic", "openai", "google")
-COMMAND = [sys.executable, "-c", "from pointsman.cli.main import main; main()"]
+COMMAND = ["-c", "from pointsman.cli.main import main; main()"]
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +42,10 @@ def _deleted(desk: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def test_three_resumes_at_once_delete_once(pointsman: Run, desk: Path) -> None:
+def test_three_resumes_at_once_delete_once(pointsman: Run, programs: Any, desk: Path) -> None:
     run = _stopped(pointsman)["run"]
     command = [*COMMAND, "resume", run, "--approve", "all"]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    started = [programs.start(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     ended = [(*process.communicate(timeout=240), process.returncode) for process in started]
     assert len(_deleted(desk)) == 1
     assert 0 in [code for _, _, code in ended]
@@ -72,7 +71,9 @@ def test_the_queue_shows_what_a_run_waits_for_until_it_is_answered(pointsman: Ru
     assert pointsman("queue").stdout == "nothing waits for a person\n"
 
 
-def test_a_killed_run_shows_as_interrupted_and_goes_on(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+def test_a_killed_run_shows_as_interrupted_and_goes_on(
+    pointsman: Run, programs: Any, desk: Path, vendors: Simulator
+) -> None:
     look = Answer(tool_calls=(ToolCall("look", {"text": "here"}),))
     vendors.scenario = Scenario(
         rules=(
@@ -87,7 +88,7 @@ def test_a_killed_run_shows_as_interrupted_and_goes_on(pointsman: Run, desk: Pat
         "        os.kill(os.getpid(), signal.SIGKILL)\n    return 'it is seen'\n"
         "flow = Workflow('killed', [Agent('looker', tools=[look])])\n"
     )
-    done = subprocess.run([*COMMAND, "run", "killed.py:flow", "look"], capture_output=True, timeout=240)
+    done = programs.run([*COMMAND, "run", "killed.py:flow", "look"])
     assert done.returncode < 0
     (row,) = json.loads(pointsman("runs", "--json").stdout)
     assert row["status"] == "interrupted"

@@ -157,19 +157,17 @@ def test_init_writes_a_whole_project_and_never_over_another(pointsman: Run, proj
     assert again.stderr == ("error: my-desk: is not empty, and nothing in it is overwritten: choose another folder\n")
 
 
-def test_the_tests_that_init_writes_pass(pointsman: Run, project: Path) -> None:
+def test_the_tests_that_init_writes_pass(pointsman: Run, programs: Any, project: Path) -> None:
     pointsman("init", "my-desk")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=project / "my-desk", capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    tests = "import pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider']))"
+    done = programs.run(["-c", tests], cwd=project / "my-desk")
     assert done.returncode == 0, done.stdout
     assert "3 passed" in done.stdout
 
 
-def test_simulate_serves_until_it_is_stopped_and_prints_how_to_use_it(project: Path) -> None:
-    command = [sys.executable, "-c", "from pointsman.cli.main import main; main()", "simulate", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+def test_simulate_serves_until_it_is_stopped_and_prints_how_to_use_it(programs: Any, project: Path) -> None:
+    command = ["-c", "from pointsman.cli.main import main; main()", "simulate", "--port", "0"]
+    with programs.start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         try:
             lines = [server.stdout.readline().strip() for _ in range(7)]

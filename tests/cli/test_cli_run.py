@@ -7,7 +7,6 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -396,15 +395,16 @@ def test_a_batch_stops_when_its_cap_is_used_up_and_ends_with_code_3(
     assert "error: the budget of run:" in ended.stderr
 
 
-def test_a_person_at_the_terminal_sees_the_exact_arguments_and_can_change_them(desk: Path, vendors: Simulator) -> None:
+def test_a_person_at_the_terminal_sees_the_exact_arguments_and_can_change_them(
+    desk: Path, programs: Any, vendors: Simulator
+) -> None:
     mine, theirs = pty.openpty()
-    command = [sys.executable, "-c", "from pointsman.cli.main import main; main()"]
+    command = ["-c", "from pointsman.cli.main import main; main()"]
     try:
         os.write(mine, b'perhaps\nedit\n{"nobody": 1}\nedit\n{"user": "eve"}\n')
-        done = subprocess.run(
-            [*command, "run", "desk.py:clerk", "delete account \x1b[31mbob"],
-            stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, timeout=240, check=False, text=True,
-        )  # fmt: skip
+        done = programs.run(
+            [*command, "run", "desk.py:clerk", "delete account \x1b[31mbob"], stdin=theirs, stderr=theirs
+        )
         shown = os.read(mine, 100_000).decode()
     finally:
         os.close(mine)
@@ -600,18 +600,19 @@ PROGRAM = "import signal; {}from pointsman.cli.main import main; main()"
     ids=["agent", "stream", "batch under a cap", "batch"],
 )
 def test_a_signal_ends_a_run_cleanly_with_its_calls_booked(
-    desk: Path, vendors: Simulator, words: list[str], number: signal.Signals, code: int, said: str
+    desk: Path, programs: Any, vendors: Simulator, words: list[str], number: signal.Signals, code: int, said: str
 ) -> None:
-    _ended_by(desk, vendors, words, number, code, said, at_once=3 if "--jobs" in words else 1)
+    _ended_by(desk, programs, vendors, words, number, code, said, at_once=3 if "--jobs" in words else 1)
 
 
-def test_a_signal_ends_a_run_cleanly_where_ctrl_c_is_ignored(desk: Path, vendors: Simulator) -> None:
+def test_a_signal_ends_a_run_cleanly_where_ctrl_c_is_ignored(desk: Path, programs: Any, vendors: Simulator) -> None:
     before = "signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    _ended_by(desk, vendors, ["desk.py:helper", "hello"], signal.SIGTERM, 143, "terminated", before)
+    _ended_by(desk, programs, vendors, ["desk.py:helper", "hello"], signal.SIGTERM, 143, "terminated", before)
 
 
 def _ended_by(
     desk: Path,
+    programs: Any,
     vendors: Simulator,
     words: list[str],
     number: signal.Signals,
@@ -623,8 +624,8 @@ def _ended_by(
     """See how a run ends that gets a signal while its requests are at the provider."""
     vendors.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
     (desk / "some.csv").write_text("text\n" + "good morning\n" * 3)
-    command = [sys.executable, "-c", PROGRAM.format(before), "run", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:
+    command = ["-c", PROGRAM.format(before), "run", *words]
+    with programs.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:
         try:
             until = time.monotonic() + 240
             while len(vendors.log) < at_once and ran.poll() is None and time.monotonic() < until:

@@ -8,8 +8,6 @@ import re
 import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -227,14 +225,12 @@ flow = Workflow("killed", graph=graph)
 
 
 def test_a_killed_run_is_taken_up_exactly_and_only_with_its_key(
-    pointsman: Run, project: Path, secrets: Secrets, tmp_path: Path
+    pointsman: Run, programs: Any, project: Path, secrets: Secrets, tmp_path: Path
 ) -> None:
     (project / "killed.py").write_text(KILLED)
     text = everything(secrets)
     command = "from pointsman.cli.main import main; main()"
-    died = subprocess.run(
-        [sys.executable, "-c", command, "run", "killed.py:flow", text], capture_output=True, check=False, timeout=240
-    )
+    died = programs.run(["-c", command, "run", "killed.py:flow", text])
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert kept(secrets, project, home()) == []
     (run,) = re.findall(r"\d{8}-\d{6}-[0-9a-f]{8}", pointsman("runs", "--json").stdout)
@@ -275,14 +271,11 @@ raise RuntimeError("raised " + SECRETS) from ValueError("caused by " + SECRETS)
 
 @pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["plain", "debug"])
 def test_what_logs_warnings_and_threads_say_past_the_commands_holds_no_secret(
-    project: Path, secrets: Secrets, debug: list[str]
+    programs: Any, project: Path, secrets: Secrets, debug: list[str]
 ) -> None:
     (project / "vault.py").write_text(ASIDE)
     command = "from pointsman.cli.main import main; main()"
-    ended = subprocess.run(
-        [sys.executable, "-c", command, *debug, "run", "vault.py:flow", "x"],
-        capture_output=True, check=False, text=True, timeout=240,
-    )  # fmt: skip
+    ended = programs.run(["-c", command, *debug, "run", "vault.py:flow", "x"])
 
     assert ended.returncode != 0
     assert told(secrets, ended.stdout + ended.stderr) == []

@@ -8,7 +8,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -398,7 +397,8 @@ asyncio.run(main(sys.argv[1]))
 class _Process:
     """Runs `_WORK` in a project whose providers are the simulator."""
 
-    def __init__(self, simulator: Simulator, project: Path) -> None:
+    def __init__(self, programs: Any, simulator: Simulator, project: Path) -> None:
+        self.programs = programs
         self.project = project
         names = ("ANTHROPIC", "OPENAI", "GOOGLE")
         self.environ = {
@@ -408,9 +408,9 @@ class _Process:
             "POINTSMAN_ROUTING__BUDGETS__DAY": "5.0",
         }
 
-    def start(self, what: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", _WORK, what], cwd=self.project, env=self.environ, stdout=subprocess.PIPE, text=True
+    def start(self, what: str) -> Any:
+        return self.programs.start(
+            ["-c", _WORK, what], cwd=self.project, env=self.environ, stdout=subprocess.PIPE, text=True
         )
 
     def killed_after_submit(self) -> str:
@@ -438,10 +438,10 @@ class _Process:
 
 
 def test_a_process_that_is_killed_after_submit_loses_nothing(
-    simulator: Simulator, tmp_path: Path, dispatcher: Make
+    programs: Any, simulator: Simulator, tmp_path: Path, dispatcher: Make
 ) -> None:
     simulator.scenario = Scenario(rules=[Rule(match=Match(contains="bad", model="gpt-*"), fault="truncation")])
-    processes = _Process(simulator, tmp_path)
+    processes = _Process(programs, simulator, tmp_path)
     batch = processes.killed_after_submit()
     assert _asked(simulator) == []
     home = dispatcher(**_CAP)
@@ -462,10 +462,10 @@ def test_a_process_that_is_killed_after_submit_loses_nothing(
 
 
 def test_a_process_that_is_killed_within_submit_is_taken_over_without_paying_twice(
-    simulator: Simulator, tmp_path: Path, dispatcher: Make
+    programs: Any, simulator: Simulator, tmp_path: Path, dispatcher: Make
 ) -> None:
     simulator.scenario = Scenario(rules=[Rule(match=Match(endpoint="batches", after=1, first=2), fault="hang")])
-    processes = _Process(simulator, tmp_path)
+    processes = _Process(programs, simulator, tmp_path)
     processes.killed_within_submit(simulator)
     home = dispatcher(**_CAP)
     waiting = Batches(home)

@@ -6,8 +6,6 @@ import asyncio
 import gc
 import socket
 import sqlite3
-import subprocess
-import sys
 import textwrap
 import time
 from collections import Counter
@@ -35,7 +33,8 @@ Make = Callable[..., Dispatcher]
 RIVER = "It flows through Cambridge and Ely, and then to the sea."
 QUESTION = "Tell me about the Cam"
 HANGING = Scenario(rules=(Rule(fault=Fault("hang")),))
-DRIPPING = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=Latency(ms=0, chunk_gap_ms=400)),))
+# So long that it is not over before somebody leaves it, however busy the machine.
+DRIPPING = Scenario(rules=(Rule(answer=Answer(text=f"{RIVER} " * 50), latency=Latency(ms=0, chunk_gap_ms=40)),))
 VENDORS = {
     "anthropic": "anthropic/claude-haiku-4-5",
     "google": "google/gemini-3.5-flash",
@@ -298,7 +297,9 @@ async def test_a_runs_own_deadline_ends_its_calls_in_rows(dispatcher: Make, simu
     await _paid(home, simulator, run.id)
 
 
-def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(simulator: Simulator, tmp_path: Path) -> None:
+def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(
+    simulator: Simulator, programs: Any, tmp_path: Path
+) -> None:
     simulator.scenario = DRIPPING
     script = f"""
         import asyncio
@@ -319,7 +320,7 @@ def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(simulato
                     return
         loop.run_until_complete(some())
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
+    programs.run(["-c", textwrap.dedent(script)], check=True)
     (path,) = tmp_path.rglob("ledger.db")
     with Ledger(path) as ledger:
         (row,) = ledger.calls()
@@ -334,7 +335,7 @@ def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(simulato
 @pytest.mark.parametrize("leave", ["", "os._exit(0)"])
 @pytest.mark.parametrize("loop", ["portal", "own"])
 def test_calls_under_way_in_threads_as_the_process_ends_are_booked_once_each_and_quietly(
-    simulator: Simulator, tmp_path: Path, loop: str, leave: str
+    simulator: Simulator, programs: Any, tmp_path: Path, loop: str, leave: str
 ) -> None:
     simulator.scenario = HANGING
     script = f"""
@@ -361,9 +362,7 @@ def test_calls_under_way_in_threads_as_the_process_ends_are_booked_once_each_and
             time.sleep(0.01)
         {leave}
     """
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=240, capture_output=True, text=True
-    )
+    ran = programs.run(["-c", textwrap.dedent(script)], check=True)
     assert ran.stderr == ""
     (path,) = tmp_path.rglob("ledger.db")
     with Ledger(path) as ledger:

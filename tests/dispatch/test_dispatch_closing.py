@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pointsman.simulator import Simulator
@@ -34,16 +33,14 @@ print(len(told), *told)
 
 
 @pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "openai/gpt-5.5", "google/gemini-3.5-flash"])
-def test_loops_that_come_and_go_leave_no_connection_open(simulator: Simulator, tmp_path: Path, model: str) -> None:
+def test_loops_that_come_and_go_leave_no_connection_open(
+    simulator: Simulator, programs: Any, tmp_path: Path, model: str
+) -> None:
     keys = {f"{vendor}_API_KEY": "x" for vendor in ("ANTHROPIC", "OPENAI", "GOOGLE")}
     urls = {
         f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL": simulator.url(vendor)
         for vendor in ("anthropic", "openai", "google")
     }
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, model], cwd=tmp_path, env={**os.environ, **keys, **urls},
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-
+    done = programs.run(["-c", PROGRAM, model], cwd=tmp_path, env={**os.environ, **keys, **urls})
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "0"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pointsman import Agent, ConfigError, RoutedChatModel, Workflow
@@ -81,16 +80,14 @@ def test_what_cannot_be_simulated_is_not_used(home: Runtime) -> None:
     assert not is_played(home.settings, "ollama")
 
 
-def test_a_program_needs_one_variable_and_is_told_once_what_it_means(tmp_path: Path) -> None:
+def test_a_program_needs_one_variable_and_is_told_once_what_it_means(programs: Any, tmp_path: Path) -> None:
     code = (
         "from pointsman import Agent\n"
         "agent = Agent('one', instructions='Answer.')\n"
         "print([agent.run(f'Hello {n}').output for n in range(3)])\n"
     )
     environ = {**os.environ, "POINTSMAN_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
-    )
+    done = programs.run(["-c", code], cwd=tmp_path, env=environ, check=True)
 
     assert "Hello 2" in done.stdout
     assert done.stderr.count(SIMULATED) == 1

@@ -133,11 +133,9 @@ print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
     ("how", "rows", "children"), [("after", 60 + 150, 5), ("idle", 300 + 150, 5), ("busy", 300 + 90, 3)]
 )
 def test_forked_children_and_their_parent_all_keep_what_they_write(
-    tmp_path: Path, how: str, rows: int, children: int
+    programs: Any, tmp_path: Path, how: str, rows: int, children: int
 ) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", FORKS, str(tmp_path), how], capture_output=True, text=True, timeout=120, check=False
-    )
+    ran = programs.run(["-c", FORKS, tmp_path, how])
     assert ran.stdout == f"{[0] * children}\n", ran.stderr
     assert count(tmp_path) == rows
 

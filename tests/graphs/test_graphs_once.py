@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -310,7 +309,7 @@ print(result.run)
     [("write", "approve", "done"), ("write", "reject", "rejected"), ("destructive", "approve", "done")],
 )
 def test_after_a_kill_no_step_that_had_ended_runs_again_and_a_person_is_asked_of_the_act_under_way(
-    simulator: Simulator, tmp_path: Path, effect: str, answer: str, ends: str
+    simulator: Simulator, programs: Any, tmp_path: Path, effect: str, answer: str, ends: str
 ) -> None:
     plan = [_step("a", "actor"), _step("b", "actor"), _step("c", "actor", "a", "b"), _step("d", "actor", "c")]
     simulator.scenario = _brain(plan, {"any": ["mark"]})
@@ -323,9 +322,8 @@ def test_after_a_kill_no_step_that_had_ended_runs_again_and_a_person_is_asked_of
     program = tmp_path / "program.py"
     program.write_text(KILLED)
 
-    def ran(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(program), effect, *words]
-        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
+    def ran(*words: str) -> Any:
+        return programs.run([program, effect, *words], cwd=tmp_path, env=environ)
 
     from pointsman.ledger.ledger import Ledger
 

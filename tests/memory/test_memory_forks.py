@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,23 +64,23 @@ print(statuses, found)
 """
 
 
-def run(path: Path, how: str) -> list[str]:
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(path), how], capture_output=True, text=True, timeout=150, check=False
-    )
+def run(programs: Any, path: Path, how: str) -> list[str]:
+    ran = programs.run(["-c", PROGRAM, path, how])
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()
 
 
-def test_children_that_open_a_store_first_read_and_write_it_like_any_process(tmp_path: Path) -> None:
-    assert run(tmp_path / "memory", "opened after") == ["[0, 0, 0] ['child 0', 'child 1', 'child 2', 'parent']"]
+def test_children_that_open_a_store_first_read_and_write_it_like_any_process(programs: Any, tmp_path: Path) -> None:
+    assert run(programs, tmp_path / "memory", "opened after") == [
+        "[0, 0, 0] ['child 0', 'child 1', 'child 2', 'parent']"
+    ]
 
 
 @pytest.mark.parametrize("how", ["idle", "busy", "another", "in memory"])
 def test_children_of_a_process_that_had_one_open_are_told_what_to_do_and_their_parent_goes_on(
-    tmp_path: Path, how: str
+    programs: Any, tmp_path: Path, how: str
 ) -> None:
-    *children, parent = run(tmp_path / "memory", how)
+    *children, parent = run(programs, tmp_path / "memory", how)
     assert len(children) == 3
     assert all(child.startswith("ConfigError: ") and "open it only after the fork" in child for child in children)
     assert parent == "[1, 1, 1] ['parent']"

@@ -1,0 +1,112 @@
+"""A process that has imported the frameworks, of which a fork runs each program that a test wants in its own process.
+
+A new interpreter takes seconds to import them; a fork takes milliseconds. The program's process is like any other:
+it may be killed, leave in any way, and finishes as an interpreter does. The fixture `programs` starts this file with
+the number of a socket, over which the programs come.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import sys
+import types
+import warnings
+from importlib import import_module
+from typing import Any
+
+IMPORTED = (
+    "chromadb.api.rust",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "genai_prices",
+    "httpcore2",
+    "langchain.agents",
+    "langchain_anthropic",
+    "langchain_google_genai",
+    "langchain_openai",
+    "langgraph.checkpoint.sqlite.aio",
+    "openai.resources.chat",
+    "openai.resources.responses",
+    "pointsman.agents.together",
+    "pointsman.backends.anthropic",
+    "pointsman.backends.google",
+    "pointsman.backends.openai_compatible",
+    "pointsman.backends.ondevice.model",
+    "pointsman.cli.main",
+    "pointsman.cli.run",
+    "pointsman.dispatch.model",
+    "pointsman.graphs.workflow",
+    "pointsman.memory.store",
+    "pointsman.simulator.simulator",
+)
+
+
+def serve(control: socket.socket) -> Any:
+    """Fork a process for each program that comes; return only in such a process, with its program."""
+    while True:
+        told, descriptors, _, _ = socket.recv_fds(control, 65536, 4)
+        if not told:
+            os._exit(0)
+        while not told.endswith(b"\n"):
+            told += control.recv(65536)
+        if _fork() == 0:
+            control.close()
+            return _begin(json.loads(told), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Pythons from 3.12 on warn of threads, which a library of numbers may have.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _begin(program: Any, report: int, *streams: int) -> Any:
+    """Fork the program's own process; stay to tell its number and how it ended."""
+    pid = _fork()
+    if pid == 0:
+        os.close(report)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        return program
+    for descriptor in (*streams, 0, 1, 2):
+        os.close(descriptor)
+    os.write(report, f"{pid}\n".encode())
+    _, status = os.waitpid(pid, 0)
+    os.write(report, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def run(argv: list[str], cwd: str, env: dict[str, str]) -> None:
+    """Run what `python argv` runs: ``-c`` and a code, or a file."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    module = types.ModuleType("__main__")
+    if argv[0] == "-c":
+        name, code, sys.argv, sys.path[0] = "<string>", argv[1], ["-c", *argv[2:]], ""
+    else:
+        name, sys.argv, sys.path[0] = argv[0], argv, os.path.dirname(os.path.abspath(argv[0]))
+        module.__file__ = name
+        with open(name, encoding="utf-8") as file:
+            code = file.read()
+    sys.modules["__main__"] = module
+    exec(compile(code, name, "exec"), module.__dict__)
+
+
+if __name__ == "__main__":
+    # Kept, since Python clears what a module holds when nothing holds the module.
+    this = sys.modules["__main__"]
+    for each in IMPORTED:
+        import_module(each)
+    import_module("pointsman.backends.ondevice").WordLlamaEmbeddings().count_tokens("its weights are loaded")
+    gc.collect()
+    gc.freeze()
+    run(**serve(socket.socket(fileno=int(sys.argv[1]))))
