@@ -133,7 +133,7 @@ _NAMES: Final = ("passw", "passphrase", "passcode", "pwd", "_pass", "dbpass", "s
 _NAMES_TOO: Final = ("authorization", "dsn", "sig", "cookie", "login")
 _PLACEHOLDER: Final = re.compile(
     r"none|null|nil|true|false|undefined|string|required|optional|hidden|unset|missing|empty|str\b.*|[x*.…•]+"
-    r"|<.*|\$.*|\{.*|%[({].*|[a-z_][\w.]*\(.*|(?:os|self|process|env|settings|config|secrets)\..*"
+    r"|<.*|\$.*|\{.*|%[({].*|(?![\w.]*\d[\w.]*\d[\w.]*\d)(?:[a-z_]\w{0,18}\.)*[a-z_]\w{0,18}\(.*|(?:os|self|process|env|settings|config|secrets)\..*"
     r"|your[-_ ].*|[a-z_.]*(?:passw(?:or)?d|pwd|secret|token|key)[a-z_.]*",
     re.IGNORECASE | re.DOTALL,
 )
