@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from .backends.base import BackendError as BackendError
     from .configs.errors import ConfigError as ConfigError
     from .configs.errors import PointsmanError as PointsmanError
-    from .dispatch.ensemble import Ensemble as Ensemble
+    from .dispatch.ensemble.ensemble import Ensemble as Ensemble
     from .dispatch.model import RoutedChatModel as RoutedChatModel
-    from .graphs.support_desk import support_desk as support_desk
+    from .graphs.prebuilt.support_desk import support_desk as support_desk
     from .graphs.workflow import Workflow as Workflow
     from .memory.store import ChromaStore as ChromaStore
     from .tools.base import ToolFailed as ToolFailed
@@ -30,7 +30,7 @@ _HOMES = {
     "BackendError": "backends.base",
     "ChromaStore": "memory.store",
     "ConfigError": "configs.errors",
-    "Ensemble": "dispatch.ensemble",
+    "Ensemble": "dispatch.ensemble.ensemble",
     "PointsmanError": "configs.errors",
     "RoutedChatModel": "dispatch.model",
     "RunResult": "agents.result",
@@ -38,7 +38,7 @@ _HOMES = {
     "ToolFailed": "tools.base",
     "Workflow": "graphs.workflow",
     "declare": "tools.decorator",
-    "support_desk": "graphs.support_desk",
+    "support_desk": "graphs.prebuilt.support_desk",
     "tool": "tools.decorator",
 }
 

@@ -16,19 +16,19 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
 from ..configs.errors import ConfigError
-from ..configs.layers import suggest
+from ..configs.loading.layers import suggest
 from ..configs.schema import AgentEntry
 from ..configs.words import Risk, StepKind, Tier
-from ..dispatch import portal
+from ..dispatch import sync
+from ..dispatch.calls.structured_output import output_class, wrapped
 from ..dispatch.context import current, entered
+from ..dispatch.guards.budget import DEFAULT_OUTPUT
 from ..dispatch.model import RoutedChatModel
-from ..dispatch.spending import DEFAULT_OUTPUT
-from ..dispatch.typed import output_class, wrapped
-from ..routing.reach import kind_of
+from ..routing.features.reach import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
-from .acts import account_of, acts_of, open_acts
-from .answers import ApprovalPending, pending_of
+from .approval.acts import account_of, acts_of, open_acts
+from .approval.answers import ApprovalPending, pending_of
 from .errors import RunTimeout, TurnLimit
 from .result import Act, Outcome, RunResult, Status, StepRecord
 from .runs import Bounds, check_task, run_scope
@@ -218,11 +218,11 @@ class Agent(Runnable[Any, dict[str, Any]]):
         from langchain.agents import create_agent
         from langchain.agents.structured_output import ToolStrategy
 
-        from .approval import ApprovalMiddleware
-        from .checking import CheckMiddleware
+        from .approval.intents import IntentMiddleware
+        from .approval.interrupts import ApprovalMiddleware
         from .containment import ContainmentMiddleware
-        from .intents import IntentMiddleware
         from .together import TogetherMiddleware
+        from .verification.checking import CheckMiddleware
 
         tools = self.bound_tools()
         known = self.runtime.settings.models
@@ -295,11 +295,11 @@ class Agent(Runnable[Any, dict[str, Any]]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The same from synchronous code."""
-        return portal.run(self.ainvoke(input, config, **kwargs))
+        return sync.run(self.ainvoke(input, config, **kwargs))
 
     def run(self, task: str, **bounds: Any) -> RunResult:
         """Do one task alone; arguments as `arun`."""
-        return portal.run(self.arun(task, **bounds))
+        return sync.run(self.arun(task, **bounds))
 
     async def arun(
         self,

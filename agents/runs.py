@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from ..configs.errors import ConfigError, PointsmanError
-from ..configs.layers import suggest
-from ..configs.loader import OFFLINE
+from ..configs.loading.layers import suggest
+from ..configs.loading.loader import OFFLINE
 from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed

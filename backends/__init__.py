@@ -8,9 +8,9 @@ from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .base import Backend, BackendError, Endpoint, Reply
-    from .failures import ErrorTable, translate
+    from .errors.translate import ErrorTable, translate
     from .registry import BACKENDS, get
-    from .replies import read_reply
+    from .replies.read import read_reply
     from .scripted import ScriptedBackend, ScriptedChatModel
 
 __all__ = [
@@ -32,13 +32,13 @@ _HOME = {
     "Backend": ".base",
     "BackendError": ".base",
     "Endpoint": ".base",
-    "ErrorTable": ".failures",
+    "ErrorTable": ".errors.translate",
     "Reply": ".base",
     "ScriptedBackend": ".scripted",
     "ScriptedChatModel": ".scripted",
     "get": ".registry",
-    "read_reply": ".replies",
-    "translate": ".failures",
+    "read_reply": ".replies.read",
+    "translate": ".errors.translate",
 }
 
 # LangChain costs a fifth of a second to import, the SDKs a whole one, so nothing is loaded before it is named.

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..configs.catalogue import Usage
+from ..configs.catalog import Usage
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind
-from .meter import Meter
+from .http.meter import Meter
 from .names import same_name, stands_for
 from .options import Choice, Said, Vocabulary, Wanted
 from .schemas import strict
@@ -184,7 +184,7 @@ class Backend(ABC):
 
     def read(self, message: AIMessage) -> Reply:
         """Read model, finish reason, failure and usage off a complete reply."""
-        from .replies import read_reply
+        from .replies.read import read_reply
 
         return read_reply(message, self.finishes)
 

@@ -12,29 +12,29 @@ from ..configs.errors import ConfigError
 from .base import Backend
 
 if TYPE_CHECKING:
-    from .batches import BatchApi
+    from .batch.base import BatchApi
 
 __all__ = ["BACKENDS", "BATCHES", "batches", "get"]
 
 BACKENDS = MappingProxyType(
     {
-        "anthropic": "pointsman.backends.anthropic:AnthropicBackend",
-        "bedrock": "pointsman.backends.bedrock:BedrockBackend",
-        "google": "pointsman.backends.google:GoogleBackend",
+        "anthropic": "pointsman.backends.providers.anthropic:AnthropicBackend",
+        "bedrock": "pointsman.backends.providers.bedrock:BedrockBackend",
+        "google": "pointsman.backends.providers.google:GoogleBackend",
         "ondevice": "pointsman.backends.ondevice.backend:OnDeviceBackend",
-        "openai": "pointsman.backends.openai:OpenAIBackend",
-        "openai_compatible": "pointsman.backends.openai_compatible:OpenAICompatibleBackend",
+        "openai": "pointsman.backends.providers.openai:OpenAIBackend",
+        "openai_compatible": "pointsman.backends.providers.openai_compatible:OpenAICompatibleBackend",
         "scripted": "pointsman.backends.scripted:ScriptedBackend",
-        "vertex": "pointsman.backends.vertex:VertexBackend",
+        "vertex": "pointsman.backends.providers.vertex:VertexBackend",
     }
 )
 """Name in the settings -> ``module:Class``."""
 
 BATCHES = MappingProxyType(
     {
-        "anthropic": "pointsman.backends.batches_anthropic:AnthropicBatches",
-        "google": "pointsman.backends.batches_google:GoogleBatches",
-        "openai": "pointsman.backends.batches_openai:OpenAIBatches",
+        "anthropic": "pointsman.backends.batch.anthropic:AnthropicBatches",
+        "google": "pointsman.backends.batch.google:GoogleBatches",
+        "openai": "pointsman.backends.batch.openai:OpenAIBatches",
     }
 )
 """Name of a backend whose provider has a batch API -> ``module:Class``."""

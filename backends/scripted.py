@@ -19,8 +19,8 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from ..configs.errors import ConfigError
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
-from .failures import ErrorTable, translate
-from .meter import Meter
+from .errors.translate import ErrorTable, translate
+from .http.meter import Meter
 
 __all__ = ["Said", "ScriptedBackend", "ScriptedChatModel"]
 

@@ -66,7 +66,7 @@ _HEAD = ("processes", "calls", "refused", "ledger / cap", "counted / cap", "bill
 def _measure(
     played: Provider, processes: int, branches: int, cap: Decimal, rows: list[list[str]], lines: list[str]
 ) -> None:
-    from pointsman.ledger.budgets import Budgets
+    from pointsman.ledger.budgets.budgets import Budgets
     from pointsman.ledger.ledger import Ledger
 
     with tempfile.TemporaryDirectory(prefix="pointsman-benchmark-") as folder:
@@ -138,7 +138,7 @@ def _process(url: str, folder: str, branches: int, cap: str, together: Any, resu
 
 async def _branches(url: str, folder: str, branches: int, cap: str, together: Any) -> dict[str, Any]:
     from pointsman.agents.runs import run_scope
-    from pointsman.ledger.budgets import BudgetExceeded
+    from pointsman.ledger.budgets.budgets import BudgetExceeded
 
     result: dict[str, Any] = {"answered": 0, "refused": 0, "odd": []}
     runtime, model = _model(folder, url)
@@ -165,7 +165,7 @@ async def _branches(url: str, folder: str, branches: int, cap: str, together: An
 def _model(folder: str, url: str) -> tuple[Any, Any]:
     import yaml
     from pointsman.agents.runtime import Runtime
-    from pointsman.configs.loader import load
+    from pointsman.configs.loading.loader import load
     from pointsman.dispatch.model import RoutedChatModel
 
     file = Path(folder) / "models.yaml"

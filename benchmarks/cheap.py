@@ -22,7 +22,7 @@ from pathlib import Path
 from langchain_core.messages import BaseMessage, HumanMessage
 from pointsman import Agent, RoutedChatModel, tool
 from pointsman.agents.runtime import Runtime
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.configs.words import Tier
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator.request import Request

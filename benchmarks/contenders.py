@@ -41,9 +41,9 @@ class Pointsman:
         import yaml
         from pointsman.agents.runs import run_scope
         from pointsman.agents.runtime import Runtime
-        from pointsman.configs.loader import load
+        from pointsman.configs.loading.loader import load
+        from pointsman.dispatch.calls.retraction import retracts
         from pointsman.dispatch.model import RoutedChatModel
-        from pointsman.dispatch.retraction import retracts
 
         self._folder = tempfile.TemporaryDirectory(prefix="pointsman-benchmark-")
         folder = Path(self._folder.name)

@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pointsman.configs.catalogue import Usage
-from pointsman.configs.loader import load
-from pointsman.dispatch.catalogue import catalogue, policy_of
-from pointsman.dispatch.switches import Switches
-from pointsman.ledger.budgets import Budgets
+from pointsman.configs.catalog import Usage
+from pointsman.configs.loading.loader import load
+from pointsman.dispatch.catalog import catalogue, policy_of
+from pointsman.dispatch.guards.overrides import Switches
+from pointsman.evaluation.train_router import train
+from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.prices import PriceBook
 from pointsman.ledger.report import report
 from pointsman.ledger.rows import CallRow
 from pointsman.routing.decide import decide
-from pointsman.routing.features import extract
-from pointsman.routing.learned import Learned
+from pointsman.routing.features.features import extract
 from pointsman.routing.request import RouteRequest
-from pointsman.routing.training import train
+from pointsman.routing.scorers.learned import Learned
 from stage import table
 
 _PROGRAM = "def add(a, b):\n    return a + b\n\n\nTraceback (most recent call last):\nKeyError: 'x'\n" * 8

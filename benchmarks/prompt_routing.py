@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pointsman.backends.ondevice import WordLlamaEmbeddings
 from pointsman.configs.errors import ConfigError
-from pointsman.routing.evaluation import apgr, bootstrap, pair_scores
-from pointsman.routing.learned import Learned, RouterFile
-from pointsman.routing.training import grouped_folds, train
+from pointsman.evaluation.metrics import apgr, bootstrap, pair_scores
+from pointsman.evaluation.train_router import grouped_folds, train
+from pointsman.routing.scorers.learned import Learned, RouterFile
 
 # Table -> strong model, weak model, family. Tables of one family share questions, so one cannot test another.
 PAIRS = {

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.configs.schema import Settings
-from pointsman.routing.complexity import Scorer
+from pointsman.evaluation.metrics import AGENT_TIERS, StepBench, StepScores
+from pointsman.evaluation.train_router import grouped_folds, train
 from pointsman.routing.decide import decide
-from pointsman.routing.evaluation import AGENT_TIERS, StepBench, StepScores
-from pointsman.routing.learned import Learned, RouterFile
-from pointsman.routing.policy import Policy
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import RouteRequest
-from pointsman.routing.training import grouped_folds, train
+from pointsman.routing.scorers.complexity import Scorer
+from pointsman.routing.scorers.learned import Learned, RouterFile
 
 
 def read_steps(place: Path) -> list[dict[str, Any]]:

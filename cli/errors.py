@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import IntEnum
 
-from .signals import received
+from .io.signals import received
 
 __all__ = ["ExitCode", "Verdict", "judge"]
 
@@ -40,8 +40,8 @@ Verdict = tuple[ExitCode, str]
 # Families by the module that defines them, so that judging an error imports nothing: a family whose module was never
 # loaded cannot have been raised.
 _FAMILIES: tuple[tuple[str, str, ExitCode], ...] = (
-    ("pointsman.ledger.budgets", "BudgetExceeded", ExitCode.BUDGET),
-    ("pointsman.agents.answers", "ApprovalPending", ExitCode.PENDING),
+    ("pointsman.ledger.budgets.budgets", "BudgetExceeded", ExitCode.BUDGET),
+    ("pointsman.agents.approval.answers", "ApprovalPending", ExitCode.PENDING),
     ("pointsman.configs.errors", "ConfigError", ExitCode.USAGE),
     ("pointsman.backends.base", "BackendError", ExitCode.FAILED),
     ("pointsman.configs.errors", "PointsmanError", ExitCode.FAILED),

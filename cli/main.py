@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from .errors import ExitCode, judge
-from .signals import end_cleanly
+from .io.signals import end_cleanly
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -58,9 +58,9 @@ class _Root(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         home = typer.Typer(rich_markup_mode=None)
-        import_module(f".{COMMANDS[cmd_name][0]}", __package__).register(home)
+        import_module(f".commands.{COMMANDS[cmd_name][0]}", __package__).register(home)
         command = typer.main.get_group(home).commands[cmd_name]
-        options = import_module(".options", __package__)
+        options = import_module(".commands.options", __package__)
         options.add_trust(command)
         options.name_arguments(command)
         return command
@@ -115,7 +115,7 @@ def _usage(error: typer.TyperException) -> None:
 
 
 def _say(said: str) -> None:
-    from .screen import progress
+    from .io.output import progress
 
     progress(f"error: {said}")
 

@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .reading import readable
-from .simulated import heed
+from .io.reading import readable
+from .io.simulated import heed
 
 if TYPE_CHECKING:
     from ..agents.runtime import Runtime
@@ -39,7 +39,7 @@ def settings_of(
         ConfigError: On a folder that does not exist, an override without ``=``, or any mistake in a file.
     """
     from ..configs.errors import ConfigError
-    from ..configs.loader import environment, load
+    from ..configs.loading.loader import environment, load
 
     if config is not None and not config.is_dir():
         raise ConfigError("--config must name a folder that exists", file=config)

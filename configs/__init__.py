@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from .lazy import lazily
 
 if TYPE_CHECKING:
-    from .catalogue import ModelCard, TokenPrices, Usage
+    from .catalog import ModelCard, TokenPrices, Usage
     from .errors import ConfigError, PointsmanError
     from .evidence import Evidence, literal, parse_evidence, render_evidence
-    from .loader import environment, load
+    from .loading.loader import environment, load
     from .schema import AgentEntry, Limits, ModelEntry, ProviderEntry, RoutingPolicy, Settings, StepRiskPolicy
     from .words import Effect, FailureKind, Risk, StepKind, Tier, Trust
 
@@ -42,10 +42,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "catalogue": ("ModelCard", "TokenPrices", "Usage"),
+    "catalog": ("ModelCard", "TokenPrices", "Usage"),
     "errors": ("ConfigError", "PointsmanError"),
     "evidence": ("Evidence", "literal", "parse_evidence", "render_evidence"),
-    "loader": ("environment", "load"),
+    "loading.loader": ("environment", "load"),
     "schema": (
         "AgentEntry",
         "Limits",

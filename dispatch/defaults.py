@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from ..configs.layers import FILES
-from ..configs.loader import environment, load, user_folder
+from ..configs.loading.layers import FILES
+from ..configs.loading.loader import environment, load, user_folder
 from ..configs.schema import Settings
 from ..configs.sources import Sources
 from ..ledger.forks import Lock, begin_anew

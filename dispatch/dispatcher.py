@@ -11,35 +11,35 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..configs.catalogue import ModelCard
+from ..configs.catalog import ModelCard
 from ..configs.schema import Settings
 from ..configs.words import Risk
-from ..ledger.budgets import BudgetExceeded, Budgets
+from ..ledger.budgets.budgets import BudgetExceeded, Budgets
 from ..ledger.experience import newest_calls
 from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
 from ..routing.decide import decide
 from ..routing.decision import Decision
 from ..routing.request import Circumstances, RouteRequest
-from .ask import Ask
-from .attempts import Attempts
-from .cache import ResponseCache, Similar
-from .call import ModelCall, close_all
-from .catalogue import catalogue, policy_of, problems, unavailable
-from .classifier import Classifier
-from .clients import Clients
-from .conversations import Conversations
+from .cache.responses import ResponseCache, Similar
+from .calls.call import ModelCall, close_all
+from .calls.clients import Clients
+from .calls.fallback import Attempts
+from .calls.hedging import first_of
+from .calls.stream import Streamed, as_chunk, bounded, closing_chunk
+from .catalog import catalogue, policy_of, problems, unavailable
+from .conversation.prompt_cache import Conversations
 from .defaults import default_dispatcher
 from .errors import Failure
-from .headroom import Headrooms
-from .health import Health
-from .hedging import first_of
-from .history import History
+from .evidence.classifier import Classifier
+from .evidence.task_stats import History
+from .guards.budget import STEP_INPUT
+from .guards.health import Health
+from .guards.overrides import SWITCHES_FILE, Switches
+from .guards.rate_limit import Headrooms
 from .once import Once
 from .reload import Reload
-from .spending import STEP_INPUT
-from .streaming import Streamed, as_chunk, bounded, closing_chunk
-from .switches import SWITCHES_FILE, Switches
+from .request import Ask
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -221,7 +221,7 @@ class Dispatcher:
             BackendError: The stream broke, or ended without saying that it was complete.
             BudgetExceeded: A cap leaves too little.
         """
-        from .retraction import retracting
+        from .calls.retraction import retracting
 
         attempts = await Attempts.decided(self, ask, stream=True)
         kept = await attempts.kept_answer()
@@ -309,7 +309,7 @@ class Dispatcher:
 
 
 async def _retractable(chunks: AsyncGenerator[AIMessageChunk]) -> AsyncGenerator[AIMessageChunk]:
-    from .retraction import retractable
+    from .calls.retraction import retractable
 
     async with aclosing(chunks):
         async for chunk in chunks:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from ..backends.base import Backend, BackendError
-from ..backends.told import one_line, words_of
+from ..backends.errors.told import one_line, words_of
 from ..configs.errors import ConfigError
 from ..configs.words import FailureKind, Risk
 from ..routing.decision import Decision
@@ -94,7 +94,7 @@ class NoCandidate(ConfigError):
 
 def _cure(decision: Decision) -> str:
     """What is missing: a key, where one would do, else why most models fell."""
-    from .catalogue import NO_KEY
+    from .catalog import NO_KEY
 
     models = Counter(rejection.reason for rejection in decision.rejected)
     keys = [reason.removeprefix(NO_KEY) for reason in models if reason.startswith(NO_KEY)]

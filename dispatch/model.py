@@ -18,18 +18,18 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from ..configs.errors import ConfigError
-from ..configs.layers import suggest
+from ..configs.loading.layers import suggest
 from ..configs.words import Effect, StepKind, Tier
-from ..routing.messages import estimate_tokens
+from ..routing.features.messages import estimate_tokens
 from ..tools.base import effect_of, only_reads
-from . import portal
-from .ask import Ask
-from .blocks import with_types
+from . import sync
+from .calls.options import call_options, choice_of, known_options
+from .calls.structured_output import bindable, is_class
+from .conversation.blocks import with_types
+from .conversation.naming import tool_names
 from .defaults import default_dispatcher
 from .dispatcher import Dispatcher
-from .naming import tool_names
-from .options import call_options, choice_of, known_options
-from .typed import bindable, is_class
+from .request import Ask
 
 __all__ = ["RoutedChatModel"]
 
@@ -58,7 +58,7 @@ class RoutedChatModel(BaseChatModel):
         deadline: Seconds an answer may take, retries included; LangChain's ``timeout`` says the same.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises; ``retract`` lets the next
             candidate answer anew, after a chunk that withdraws what was said. Chunks added with ``+`` heed it; whoever
-            shows them one by one must look for `pointsman.dispatch.retraction.retracts`.
+            shows them one by one must look for `pointsman.dispatch.calls.retraction.retracts`.
         examples: Field of a structured answer -> CSV (``text,label``) of labelled examples.
         answer: Pydantic class that judges a typed answer where only its schema is bound as a tool;
             ``with_structured_output`` needs no such word.
@@ -226,7 +226,7 @@ class RoutedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return portal.run(self._agenerate(messages, stop, **kwargs))
+        return sync.run(self._agenerate(messages, stop, **kwargs))
 
     async def _astream(
         self,
@@ -249,7 +249,7 @@ class RoutedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for generation in portal.stream(self._astream(messages, stop, **kwargs)):
+        for generation in sync.stream(self._astream(messages, stop, **kwargs)):
             if run_manager:
                 run_manager.on_llm_new_token(_text(generation.message), chunk=generation)
             yield generation

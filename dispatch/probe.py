@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind, StepKind
 from ..ledger.rows import CallRow
-from .ask import Ask, one_line
 from .context import current, entered
 from .dispatcher import Dispatcher
 from .errors import AllFailed
-from .grant import health_key
-from .headroom import HeadroomKey
-from .health import speaks_well
-from .limits import Resource
+from .guards.grant import health_key
+from .guards.health import speaks_well
+from .guards.rate_limit import HeadroomKey
+from .guards.rate_limit_headers import Resource
+from .request import Ask, one_line
 
 if TYPE_CHECKING:
-    from ..configs.catalogue import ModelCard
+    from ..configs.catalog import ModelCard
 
 __all__ = ["AGENT", "Probed", "probe"]
 

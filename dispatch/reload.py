@@ -12,9 +12,9 @@ from ..configs.errors import ConfigError
 from ..configs.schema import Settings
 from ..configs.sources import Sources
 from ..ledger.forks import begin_anew
-from ..routing.policy import Policy
+from ..routing.policy.policy import Policy
 from ..tools.threads import in_thread
-from .catalogue import policy_of, problems
+from .catalog import policy_of, problems
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher

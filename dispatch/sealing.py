@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..configs.errors import ConfigError
-from ..configs.loader import environment
-from ..configs.trust import state_folder
+from ..configs.loading.loader import environment
+from ..configs.loading.trust import state_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -17,19 +17,19 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from ..agents.agent import Agent
-from ..agents.checking import Check, checked
 from ..agents.result import Status, StepRecord
 from ..agents.runs import hand_over
 from ..agents.runtime import Runtime
 from ..agents.together import Together
-from ..agents.verifier import Verifier, as_evidence, as_text, needs_check
+from ..agents.verification.checking import Check, checked
+from ..agents.verification.verifier import Verifier, as_evidence, as_text, needs_check
 from ..backends.base import BackendError
 from ..configs.evidence import Evidence, literal, render_evidence
 from ..configs.words import StepKind, Tier, Trust
-from ..dispatch.ask import one_line
 from ..dispatch.context import current, entered
 from ..dispatch.errors import AllFailed, NoCandidate
 from ..dispatch.model import RoutedChatModel
+from ..dispatch.request import one_line
 from ..memory.base import Provenance
 from ..routing.evidence import DOUBTED, Finding
 from .answer import incomplete, last_of

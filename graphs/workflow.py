@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel
 
 from ..agents.agent import Agent
-from ..agents.answers import answers_by_id, in_words, pending_of
+from ..agents.approval.answers import answers_by_id, in_words, pending_of
 from ..agents.errors import CutOff, RunTimeout, StepLimit
 from ..agents.owner import owned
 from ..agents.result import Pending, RunResult, Status, StepRecord
@@ -30,8 +30,8 @@ from ..agents.runs import (
 )
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
-from ..dispatch import portal
-from ..dispatch.retraction import retracts
+from ..dispatch import sync
+from ..dispatch.calls.retraction import retracts
 from ..ledger.rows import CallRow
 from .checkpoints import checkpoints, prune
 from .events import Called, Emit, Event, Finished, Retracted, Stepped, Token
@@ -50,7 +50,7 @@ _DURABILITY: Literal["sync"] = "sync"
 Plan = Literal["model", "in_order"]
 
 Answers = Mapping[str, Any] | str | bool
-"""Id of what waits -> answer, or the answer itself where one thing waits, as `pointsman.agents.answers` has them."""
+"""Id of what waits -> answer, or the answer itself where one thing waits; see `pointsman.agents.approval.answers`."""
 
 
 class Workflow:
@@ -112,7 +112,7 @@ class Workflow:
 
     def run(self, task: str, **bounds: Any) -> RunResult:
         """Run to the end, or to where a person is needed; arguments as `arun`."""
-        return portal.run(self.arun(task, **bounds))
+        return sync.run(self.arun(task, **bounds))
 
     async def arun(
         self,
@@ -153,7 +153,7 @@ class Workflow:
 
     def resume(self, run: str, answers: Answers | None = None, **bounds: Any) -> RunResult:
         """Take a run up where it stopped; arguments as `aresume`."""
-        return portal.run(self.aresume(run, answers, **bounds))
+        return sync.run(self.aresume(run, answers, **bounds))
 
     async def aresume(
         self,
@@ -206,7 +206,7 @@ class Workflow:
 
     def pending(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
         """What a run waits for; arguments as `apending`."""
-        return portal.run(self.apending(run, runtime))
+        return sync.run(self.apending(run, runtime))
 
     async def apending(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
         """What a run waits for, without taking it up.
@@ -239,7 +239,7 @@ class Workflow:
 
     def stream(self, task: str, **bounds: Any) -> Iterator[Event]:
         """Run and iterate the events; arguments as `arun`."""
-        return portal.stream(self.astream(task, **bounds))
+        return sync.stream(self.astream(task, **bounds))
 
     async def astream(self, task: str, **bounds: Any) -> AsyncIterator[Event]:
         """Run and yield each event as it happens: tokens, calls, steps, and last the result."""

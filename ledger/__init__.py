@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
-    from .budgets import BudgetExceeded, Budgets
-    from .chain import Break
+    from .budgets.budgets import BudgetExceeded, Budgets
     from .ledger import Ledger
     from .prices import PriceBook, dollars
     from .report import Report
     from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
+    from .storage.chain import Break
 
 __all__ = [
     "Break",
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 _HOME = {
-    "Break": ".chain",
-    "BudgetExceeded": ".budgets",
-    "Budgets": ".budgets",
+    "Break": ".storage.chain",
+    "BudgetExceeded": ".budgets.budgets",
+    "Budgets": ".budgets.budgets",
     "CallRow": ".rows",
     "DecisionRow": ".rows",
     "EffectRow": ".rows",

@@ -11,10 +11,10 @@ from typing import Literal, TypeVar
 
 from ..configs.errors import ConfigError
 from ..configs.redact import redact
-from .access import Access
-from .budgets import LASTING
-from .connection import Connection
+from .budgets.budgets import LASTING
 from .processes import ended, this_process
+from .storage.access import Access
+from .storage.connection import Connection
 
 __all__ = ["AskRow", "BatchBook", "BatchRow", "Outcome", "PartRow", "PartState", "owner_of"]
 

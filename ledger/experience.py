@@ -6,7 +6,7 @@ from typing import Final
 
 from .ledger import Ledger
 from .rows import CallRow
-from .tables import CALLS
+from .storage.tables import CALLS
 
 __all__ = ["newest_calls"]
 

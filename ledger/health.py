@@ -10,8 +10,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from ..configs.errors import ConfigError
-from .access import Access
 from .forks import begin_anew
+from .storage.access import Access
 from .worker import Worker
 
 __all__ = ["HealthBook", "HealthRow"]

@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Any
 
 from ..configs.errors import ConfigError
-from .access import Access
-from .chain import Break, breaks
-from .coding import Row, Table
-from .connection import Connection
 from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
-from .tables import CALLS, DECISIONS, EFFECTS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED
-from .writer import Writer
+from .storage.access import Access
+from .storage.chain import Break, breaks
+from .storage.coding import Row, Table
+from .storage.connection import Connection
+from .storage.tables import CALLS, DECISIONS, EFFECTS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED
+from .storage.writer import Writer
 
 __all__ = ["Ledger"]
 

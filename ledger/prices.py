@@ -12,8 +12,8 @@ from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
-from ..configs.catalogue import MOST_TOKENS, TokenPrices, Usage
-from .reservations import MOST
+from ..configs.catalog import MOST_TOKENS, TokenPrices, Usage
+from .budgets.reservations import MOST
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice

@@ -9,10 +9,10 @@ from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
-from .connection import Connection
 from .prices import PICODOLLARS
 from .rows import ROUTER, DecisionRow
-from .tables import DECISIONS, HALF, UNPRICED
+from .storage.connection import Connection
+from .storage.tables import DECISIONS, HALF, UNPRICED
 
 if TYPE_CHECKING:
     from .ledger import Ledger

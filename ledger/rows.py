@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ..configs.catalogue import Usage
+from ..configs.catalog import Usage
 
 __all__ = ["ROUTER", "CallRow", "DecisionRow", "EffectRow", "HandoffRow", "RunRow"]
 

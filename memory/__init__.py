@@ -8,7 +8,7 @@ from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .base import Embedder, Note, Provenance, Recalled
-    from .chunks import Chunk, load_folder, split_document
+    from .chunking import Chunk, load_folder, split_document
     from .hashing import HashingEmbedder
     from .store import ChromaStore
 
@@ -29,9 +29,9 @@ _HOME = {
     "Note": ".base",
     "Provenance": ".base",
     "Recalled": ".base",
-    "Chunk": ".chunks",
-    "load_folder": ".chunks",
-    "split_document": ".chunks",
+    "Chunk": ".chunking",
+    "load_folder": ".chunking",
+    "split_document": ".chunking",
     "HashingEmbedder": ".hashing",
     "ChromaStore": ".store",
 }

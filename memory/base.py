@@ -79,7 +79,7 @@ class Recalled(Evidence):
     """A remembered item as evidence for a prompt: its id is unique in the tenant, its trust the lowest of its writers.
 
     Attributes:
-        score: Relevance in 0..1 (see `pointsman.memory.hybrid`); None when it was fetched by id.
+        score: Relevance in 0..1 (see `pointsman.memory.retrieval`); None when it was fetched by id.
         namespace: The namespace it lies in.
         key: Its key there.
         value: The whole stored value.

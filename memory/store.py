@@ -31,9 +31,8 @@ from ..configs.redact import redact, redacted
 from ..configs.words import Trust
 from . import table
 from .base import Embedder, Note, Provenance, Recalled
-from .engine import Engine
-from .hybrid import code_terms, fuse
-from .rows import (
+from .chroma import Engine
+from .items import (
     Row,
     check_filter,
     check_value,
@@ -47,6 +46,7 @@ from .rows import (
     twin_of,
     under,
 )
+from .retrieval import code_terms, fuse
 
 __all__ = ["ChromaStore"]
 
@@ -260,7 +260,7 @@ class ChromaStore(BaseStore):
     ) -> list[Recalled]:
         """Find what answers a question, best first, at or below a namespace.
 
-        Meaning and words count together (`pointsman.memory.hybrid`), so an exact code in the question is found.
+        Meaning and words count together (`pointsman.memory.retrieval`), so an exact code in the question is found.
 
         Args:
             namespace: Where to look; ``()`` is everywhere in the tenant.

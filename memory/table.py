@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from chromadb.api.models.Collection import Collection
 
-from .rows import Row, part_ids, scope, under
+from .items import Row, part_ids, scope, under
 
 __all__ = ["Hits", "decode", "delete", "get", "nearest", "put", "refresh", "scan", "slices"]
 

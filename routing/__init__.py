@@ -11,40 +11,40 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
-    from .complexity import Scorer as Scorer
     from .decision import Decision as Decision
     from .decision import Rejection as Rejection
     from .decision import RuleHit as RuleHit
     from .evidence import Finding as Finding
     from .explain import decision_dict as decision_dict
     from .explain import replay as replay
-    from .features import Features as Features
-    from .features import extract as extract
-    from .features import features_dict as features_dict
-    from .features import from_dict as from_dict
-    from .policy import Policy as Policy
+    from .features.features import Features as Features
+    from .features.features import extract as extract
+    from .features.features import features_dict as features_dict
+    from .features.features import from_dict as from_dict
+    from .policy.policy import Policy as Policy
+    from .policy.risk import floor as floor
+    from .policy.risk import step_risk as step_risk
     from .request import Circumstances as Circumstances
     from .request import RouteRequest as RouteRequest
-    from .risk import floor as floor
-    from .risk import step_risk as step_risk
+    from .scorers.complexity import Scorer as Scorer
 
 _HOMES = {
     "Circumstances": "request",
     "Decision": "decision",
-    "Features": "features",
+    "Features": "features.features",
     "Finding": "evidence",
-    "Policy": "policy",
+    "Policy": "policy.policy",
     "Rejection": "decision",
     "RouteRequest": "request",
     "RuleHit": "decision",
-    "Scorer": "complexity",
+    "Scorer": "scorers.complexity",
     "decision_dict": "explain",
-    "extract": "features",
-    "features_dict": "features",
-    "floor": "risk",
-    "from_dict": "features",
+    "extract": "features.features",
+    "features_dict": "features.features",
+    "floor": "policy.risk",
+    "from_dict": "features.features",
     "replay": "explain",
-    "step_risk": "risk",
+    "step_risk": "policy.risk",
 }
 
 __all__ = [

@@ -7,16 +7,16 @@ from functools import lru_cache
 from math import inf
 from typing import Final
 
-from ..configs.catalogue import ModelCard
+from ..configs.catalog import ModelCard
 from ..configs.words import Risk, Tier
 from .decision import Decision, Rejection, RuleHit
-from .features import Features
+from .features.features import Features
 from .ordering import Ordering, cost, enough
-from .policy import CompiledCard, Policy
-from .raising import demanded, raised
+from .policy.policy import CompiledCard, Policy
+from .policy.raising import demanded, raised
+from .policy.risk import judge
+from .policy.rules import Facts, declared, holds, measured
 from .request import Circumstances, Funds
-from .risk import judge
-from .rules import Facts, declared, holds, measured
 
 __all__ = ["decide"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from .decide import decide
 from .decision import Decision
-from .features import Features, features_dict, from_dict
-from .policy import Policy
+from .features.features import Features, features_dict, from_dict
+from .policy.policy import Policy
 from .request import Circumstances
 
 __all__ = ["decision_dict", "replay"]

@@ -12,8 +12,8 @@ from ..configs.schema import HistoryPolicy
 from .decision import RuleHit
 from .evidence import HISTORY, wilson
 from .experience import Experience, likely
-from .features import Features
-from .policy import CompiledCard, Policy
+from .features.features import Features
+from .policy.policy import CompiledCard, Policy
 from .request import Circumstances
 
 __all__ = ["EVIDENCE", "Ordering", "cost", "enough", "heeded", "worth_caching"]

@@ -13,17 +13,17 @@ from urllib.parse import parse_qs, unquote
 from aiohttp import web
 
 from ..configs.errors import ConfigError
-from .anthropic import AnthropicWire
 from .base import BadRequest, Counts, Failure, Reply, Wire, decode, encode
-from .batches import BatchDesk, BatchRoute, batch_route, is_gemini
 from .engine import Engine, Verdict
 from .faults import BY_STATUS, IN_TRANSIT, Manner, broken_line, refusal_manner, split
-from .google import GoogleWire
 from .log import Log, Served
-from .openai import OpenAIWire
 from .request import Endpoint, Request, input_tokens
-from .responses import ResponsesWire
 from .scenario import Fault, Scenario
+from .vendors.anthropic import AnthropicWire
+from .vendors.batches import BatchDesk, BatchRoute, batch_route, is_gemini
+from .vendors.google import GoogleWire
+from .vendors.openai import OpenAIWire
+from .vendors.responses import ResponsesWire
 
 _MAX_BODY = 64 * 1024 * 1024
 _ANTHROPIC: tuple[Wire, Manner] = (AnthropicWire(), "finish")

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from .base import CallFacts, Declaration, EffectRule, ToolFailed, declaration_of, effect_of
     from .decorator import declare, tool
     from .facts import call_facts
-    from .files import file_tools
+    from .files.files import file_tools
+    from .files.workspace import PROTECTED, Workspace
     from .images import image_tools
     from .memory import Memory, memory_tools
     from .registry import McpServer, ToolRegistry
-    from .shell import ShellResult, shell_tool
-    from .workspace import PROTECTED, Workspace
+    from .shell.shell import ShellResult, shell_tool
 
 __all__ = [
     "PROTECTED",
@@ -40,24 +40,24 @@ __all__ = [
 ]
 
 _HOME = {
-    "PROTECTED": ".workspace",
+    "PROTECTED": ".files.workspace",
     "CallFacts": ".base",
     "Declaration": ".base",
     "EffectRule": ".base",
     "McpServer": ".registry",
     "Memory": ".memory",
-    "ShellResult": ".shell",
+    "ShellResult": ".shell.shell",
     "ToolFailed": ".base",
     "ToolRegistry": ".registry",
-    "Workspace": ".workspace",
+    "Workspace": ".files.workspace",
     "call_facts": ".facts",
     "declaration_of": ".base",
     "declare": ".decorator",
     "effect_of": ".base",
-    "file_tools": ".files",
+    "file_tools": ".files.files",
     "image_tools": ".images",
     "memory_tools": ".memory",
-    "shell_tool": ".shell",
+    "shell_tool": ".shell.shell",
     "tool": ".decorator",
 }
 

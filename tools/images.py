@@ -12,7 +12,7 @@ from pydantic import Field
 
 from .base import ToolFailed
 from .decorator import tool
-from .workspace import Workspace, shown
+from .files.workspace import Workspace, shown
 
 __all__ = ["image_tools"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
 from ..configs.words import Effect
-from .workspace import Workspace
+from .files.workspace import Workspace
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -196,13 +196,13 @@ def _giving(tool: BaseTool) -> Callable[[], BaseTool]:
 def _built_in(workspace: Workspace, name: str) -> Callable[[], BaseTool]:
     def load() -> BaseTool:
         if name == "run_shell":
-            from .shell import shell_tool
+            from .shell.shell import shell_tool
 
             return shell_tool(workspace)
         if name == "read_image":
             from .images import image_tools as make
         else:
-            from .files import file_tools as make
+            from .files.files import file_tools as make
         return next(tool for tool in make(workspace) if tool.name == name)
 
     return load

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from ..completions import Completions
+from ..replies.completions import Completions
 from .counting import STASH, CountingStreams, Running, plain, stash
 from .forms import CHAT
 

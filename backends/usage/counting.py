@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from ...configs.catalogue import MOST_CHARGED, Usage
+from ...configs.catalog import MOST_CHARGED, Usage
 from .forms import RESPONSES, Form
 
 if TYPE_CHECKING:

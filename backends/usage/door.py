@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...configs.catalogue import Usage
+from ...configs.catalog import Usage
 from .counting import DOUBT, TIER, usage_of
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..told import said
+from ..errors.told import said
 from .counting import CountingStreams, Running, plain, stash
 from .forms import MESSAGES
 

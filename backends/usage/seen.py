@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ...configs.catalogue import Usage
+from ...configs.catalog import Usage
 from .door import believed
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from pointsman import Agent, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.configs.words import StepKind
 
 

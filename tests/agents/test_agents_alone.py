@@ -10,7 +10,7 @@ from pointsman import Agent, ConfigError, PointsmanError, RunResult, Workflow, t
 from pointsman.agents.errors import RunTimeout, TurnLimit
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
-from pointsman.ledger.budgets import BudgetExceeded
+from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Answer, Fault, Latency, Match, Rule, Scenario, Simulator
 from pydantic import BaseModel
 

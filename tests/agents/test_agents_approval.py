@@ -13,7 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command
 from pointsman import Agent, tool
-from pointsman.agents.answers import ApprovalPending
+from pointsman.agents.approval.answers import ApprovalPending
 from pointsman.agents.runtime import Runtime
 from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator
 from pydantic import ConfigDict, TypeAdapter, with_config

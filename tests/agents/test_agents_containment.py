@@ -183,7 +183,7 @@ import asyncio, faulthandler, os, signal, sys, threading
 from pathlib import Path
 from pointsman import Agent, tool
 from pointsman.agents.runtime import Runtime
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 faulthandler.dump_traceback_later(100, exit=True)
 # A shell's background job begins with this signal ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)

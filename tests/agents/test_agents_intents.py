@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from pointsman import Agent, tool
-from pointsman.agents.answers import digest
+from pointsman.agents.approval.answers import digest
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator
 from pointsman.tools.base import ToolFailed
 
@@ -98,7 +98,7 @@ def test_an_agent_outside_any_run_leaves_a_row_too(home: Runtime, simulator: Sim
 async def test_nothing_is_done_while_another_process_holds_the_ledger_and_the_loop_goes_on(
     home: Runtime, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.access.BUSY_SECONDS", 1.5)
+    monkeypatch.setattr("pointsman.ledger.storage.access.BUSY_SECONDS", 1.5)
     _calling(simulator, "send", to="ann")
     agent = Agent("clerk", tier="economy", tools=[send]).on(home)
     home.ledger.flush()

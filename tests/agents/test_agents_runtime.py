@@ -14,7 +14,7 @@ from pointsman import Agent, RoutedChatModel, Workflow
 from pointsman.agents.runtime import Runtime
 from pointsman.configs import Effect, environment, load
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.trust import TrustStore
+from pointsman.configs.loading.trust import TrustStore
 from pointsman.dispatch.defaults import default_dispatcher
 from pointsman.dispatch.reload import Reload
 from pointsman.simulator import Simulator

@@ -11,8 +11,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from pointsman.backends import registry
 from pointsman.backends.base import Backend, BackendError, Endpoint
-from pointsman.backends.batches import BatchApi, BatchRequest
-from pointsman.configs.catalogue import Usage
+from pointsman.backends.batch.base import BatchApi, BatchRequest
+from pointsman.configs.catalog import Usage
 from pointsman.configs.words import FailureKind
 from pointsman.simulator import Answer, BatchPace, Fault, Match, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator import Usage as Tokens

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.backends import bounds
 from pointsman.backends.base import BackendError
-from pointsman.configs.loader import load
+from pointsman.backends.replies.read import bounds
+from pointsman.configs.loading.loader import load
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.ensemble import Ensemble, EnsembleFailed
+from pointsman.dispatch.ensemble.ensemble import Ensemble, EnsembleFailed
 from pointsman.dispatch.model import RoutedChatModel
 
 _LONG = 1_000_000.0

@@ -22,7 +22,7 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 from pointsman.backends import registry
 from pointsman.backends.base import Backend, BackendError, Endpoint, Reply
 from pointsman.backends.scripted import ScriptedChatModel
-from pointsman.configs.catalogue import Usage
+from pointsman.configs.catalog import Usage
 from pointsman.configs.words import FailureKind
 from pointsman.simulator import Answer, Fault, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator import Usage as Tokens

@@ -22,12 +22,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.backends import registry
-from pointsman.backends.anthropic import ERRORS as ANTHROPIC
 from pointsman.backends.base import BackendError
-from pointsman.backends.bedrock import ERRORS as BEDROCK
-from pointsman.backends.failures import SHARED, STATUS, ErrorTable, one_line, translate
-from pointsman.backends.google import ERRORS as GOOGLE
-from pointsman.backends.openai import ERRORS as OPENAI
+from pointsman.backends.errors.translate import SHARED, STATUS, ErrorTable, one_line, translate
+from pointsman.backends.providers.anthropic import ERRORS as ANTHROPIC
+from pointsman.backends.providers.bedrock import ERRORS as BEDROCK
+from pointsman.backends.providers.google import ERRORS as GOOGLE
+from pointsman.backends.providers.openai import ERRORS as OPENAI
 from pointsman.configs.words import FailureKind
 
 _ASKED = httpx2.Request("POST", "https://example.invalid/v1/messages")

@@ -14,7 +14,7 @@ from openai import DefaultAsyncHttpxClient
 from pointsman import RoutedChatModel
 from pointsman.backends import registry
 from pointsman.backends.base import Endpoint
-from pointsman.backends.hosts import base_of, is_here
+from pointsman.backends.http.hosts import base_of, is_here
 from pointsman.configs import ConfigError, load
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pointsman.backends import registry
-from pointsman.backends.google import FINISHES as GOOGLE
-from pointsman.backends.replies import read_reply
-from pointsman.configs.catalogue import Usage
+from pointsman.backends.providers.google import FINISHES as GOOGLE
+from pointsman.backends.replies.read import read_reply
+from pointsman.configs.catalog import Usage
 from pointsman.configs.words import FailureKind
 
 _FINISHES = {"stop": None, "tool_calls": None, "length": FailureKind.TRUNCATED}

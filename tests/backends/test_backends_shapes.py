@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pointsman.backends.base import BackendError
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.model import RoutedChatModel
 

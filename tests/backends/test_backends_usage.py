@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from pointsman.backends.usage import StreamUsage, believed
 from pointsman.backends.usage.counting import Running
 from pointsman.backends.usage.forms import CHAT, FORMS, GEMINI, MESSAGES, RESPONSES, Form
-from pointsman.configs.catalogue import Usage
+from pointsman.configs.catalog import Usage
 from pointsman.configs.schema import ModelEntry, Prices
 from pointsman.configs.words import Tier
 from pointsman.ledger.prices import PriceBook

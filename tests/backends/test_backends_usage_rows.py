@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.configs.catalogue import Usage
-from pointsman.configs.loader import load
+from pointsman.configs.catalog import Usage
+from pointsman.configs.loading.loader import load
 from pointsman.dispatch.context import RunContext
 from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.guards.budget import scopes_of
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.dispatch.spending import scopes_of
 
 # USD a million tokens, so that a token is so many millionths of a dollar, and every kind tells itself apart.
 PRICES = (

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.cli.drill import _sealed
-from pointsman.cli.drill_faults import DRILLS, played
-from pointsman.configs.loader import load
+from pointsman.cli.commands.drill import _sealed
+from pointsman.cli.drills.faults import DRILLS, played
+from pointsman.configs.loading.loader import load
 
 Run = Callable[..., Any]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pointsman.cli.fitting import fitted
+from pointsman.cli.io.fitting import fitted
 from pointsman.cli.main import COMMANDS, app
 from typer.testing import CliRunner
 

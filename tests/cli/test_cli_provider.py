@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pointsman.dispatch.switches import SWITCHES_FILE, Switches
+from pointsman.dispatch.guards.overrides import SWITCHES_FILE, Switches
 
 Run = Callable[..., Any]
 

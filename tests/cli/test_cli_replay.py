@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.configs.words import StepKind
 from pointsman.dispatch.context import RunContext, entered
 from pointsman.dispatch.dispatcher import Dispatcher

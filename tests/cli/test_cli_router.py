@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.routing.learned import load
-from pointsman.routing.training import train
+from pointsman.evaluation.train_router import train
+from pointsman.routing.scorers.learned import load
 from pointsman.simulator import Answer, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator.request import Request
 
@@ -209,7 +209,7 @@ def test_a_router_that_does_not_fit_is_refused_in_one_line(pointsman: Run, proje
 
 
 def _with_dimensions(source: Path, target: Path, dimensions: int) -> None:
-    from pointsman.routing.learned import RouterFile, save
+    from pointsman.routing.scorers.learned import RouterFile, save
 
     router = load(source)
     save(RouterFile({**router.header, "dimensions": dimensions}, router.arrays), target)

@@ -637,7 +637,7 @@ def _ended_by(
     assert ran.returncode == code, errors
     assert [line for line in errors.splitlines() if "error" in line] == [f"error: {said}"]
     from pointsman.ledger import Ledger
-    from pointsman.ledger.budgets import Budgets
+    from pointsman.ledger.budgets.budgets import Budgets
 
     with Ledger(desk / ".pointsman" / "ledger.db") as ledger:
         calls, runs = ledger.calls(), ledger.runs()

@@ -15,11 +15,11 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.cli import main as cli
-from pointsman.cli.drawing import draw
 from pointsman.cli.errors import ExitCode, judge
-from pointsman.cli.screen import aligned, line, money, visible
-from pointsman.cli.target import looks_like_target
-from pointsman.cli.texts import read_input, read_messages
+from pointsman.cli.io.drawing import draw
+from pointsman.cli.io.inputs import read_input, read_messages
+from pointsman.cli.io.output import aligned, line, money, visible
+from pointsman.cli.io.target import looks_like_target
 from pointsman.configs.errors import ConfigError
 from typer.testing import CliRunner
 
@@ -46,8 +46,8 @@ def test_help_loads_nothing_but_typer_and_few_modules() -> None:
     assert not [name for name in loaded if name.split(".")[0] in HEAVY]
     assert len(loaded) < 200
     assert [name for name in loaded if name.startswith("pointsman.")] == [
-        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.main", "pointsman.cli.signals", "pointsman.configs",
-        "pointsman.configs.lazy",
+        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.io", "pointsman.cli.io.signals", "pointsman.cli.main",
+        "pointsman.configs", "pointsman.configs.lazy",
     ]  # fmt: skip
 
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.documents import MAX_NODES, Node, Place, parse, plain, text_of, wrap
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.layers import leaves, merge
+from pointsman.configs.loading.documents import MAX_NODES, Node, Place, parse, plain, text_of, wrap
+from pointsman.configs.loading.layers import leaves, merge
 
 HERE = Place("project", "configs/models.yaml")
 
@@ -112,7 +112,7 @@ def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
 
 def test_brackets_that_end_the_process_in_an_older_libyaml_are_refused_here() -> None:
     bomb = "'[' * 900_000 + ']' * 900_000"
-    here = f"from pointsman.configs.documents import Place, parse; parse({bomb}, Place('project', 'x'))"
+    here = f"from pointsman.configs.loading.documents import Place, parse; parse({bomb}, Place('project', 'x'))"
     done = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True)
     assert done.returncode == 1
     assert "nested more than 32 levels deep" in done.stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from pointsman.configs import ConfigError, load
-from pointsman.configs.loader import review
-from pointsman.configs.trust import TrustStore, UntrustedError, state_folder
+from pointsman.configs.loading.loader import review
+from pointsman.configs.loading.trust import TrustStore, UntrustedError, state_folder
 
 MINE = {
     "models": "providers: {lab: {backend: openai_compatible, base_url: 'https://lab.example/v1', key: LAB_KEY}}\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.configs.schema import Settings
 from pointsman.configs.sources import Sources
 

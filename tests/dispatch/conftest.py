@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.configs.schema import Settings
-from pointsman.dispatch.catalogue import classifier_id, proof_file
+from pointsman.dispatch.catalog import classifier_id, proof_file
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.routing.proof import Gain, Proof, TaskProof, inputs, write
+from pointsman.routing.policy.proof import Gain, Proof, TaskProof, inputs, write
 from pointsman.simulator import Simulator
 
 KEYS = {name: "not-a-real-key" for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY")}

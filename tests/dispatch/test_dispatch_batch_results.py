@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 from pointsman.configs.words import StepKind
-from pointsman.dispatch.ask import Ask
-from pointsman.dispatch.batches import Batches
+from pointsman.dispatch.batch.batches import Batches
 from pointsman.dispatch.context import RunContext
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.spending import scopes_of
+from pointsman.dispatch.guards.budget import scopes_of
+from pointsman.dispatch.request import Ask
 from pointsman.simulator import Simulator
 
 Make = Callable[..., Dispatcher]

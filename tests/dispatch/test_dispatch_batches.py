@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from pointsman.backends.batches_openai import OpenAIBatches
+from pointsman.backends.batch.openai import OpenAIBatches
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
-from pointsman.dispatch.ask import Ask
-from pointsman.dispatch.batches import BatchAnswer, Batches
+from pointsman.dispatch.batch.batches import BatchAnswer, Batches
+from pointsman.dispatch.batch.codec import ask_of, ask_text, step_of, step_record
 from pointsman.dispatch.context import RunContext, StepContext, entered
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.stored import ask_of, ask_text, step_of, step_record
-from pointsman.ledger.budgets import BudgetExceeded, Budgets
+from pointsman.dispatch.request import Ask
+from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 from pointsman.routing.evidence import Finding
 from pointsman.simulator import Answer, BatchPace, Fault, Match, Rule, Scenario, Simulator, Usage
 
@@ -369,10 +369,10 @@ _WORK = """
 import asyncio, os, sys
 from pathlib import Path
 from langchain_core.messages import HumanMessage
-from pointsman.configs.loader import environment, load
+from pointsman.configs.loading.loader import environment, load
 from pointsman.configs.words import StepKind
-from pointsman.dispatch.ask import Ask
-from pointsman.dispatch.batches import Batches
+from pointsman.dispatch.request import Ask
+from pointsman.dispatch.batch.batches import Batches
 from pointsman.dispatch.context import RunContext, entered
 from pointsman.dispatch.dispatcher import Dispatcher
 

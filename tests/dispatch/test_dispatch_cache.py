@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect, StepKind
-from pointsman.dispatch.cache import CacheRequest, ResponseCache, Similar, cacheable
+from pointsman.dispatch.cache.responses import CacheRequest, ResponseCache, Similar, cacheable
 
 FACTS = {"tier": "economy", "floor": "economy", "task": "chat", "user": "ada"}
 BROKEN = {"name": "x", "args": "{", "id": "1", "error": None, "type": "invalid_tool_call"}

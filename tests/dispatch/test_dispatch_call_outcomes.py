@@ -20,12 +20,12 @@ from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.ask import Ask
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.ensemble import Ensemble
+from pointsman.dispatch.ensemble.ensemble import Ensemble
 from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.ledger.budgets import Budgets
+from pointsman.dispatch.request import Ask
+from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
 from pointsman.simulator import Answer, Fault, Latency, Match, Rule, Scenario, Simulator
 
@@ -304,7 +304,7 @@ def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(
     script = f"""
         import asyncio
         from pathlib import Path
-        from pointsman.configs.loader import load
+        from pointsman.configs.loading.loader import load
         from pointsman.dispatch.dispatcher import Dispatcher
         from pointsman.dispatch.model import RoutedChatModel
 
@@ -341,8 +341,8 @@ def test_calls_under_way_in_threads_as_the_process_ends_are_booked_once_each_and
     script = f"""
         import asyncio, os, threading, time
         from pathlib import Path
-        from pointsman.configs.loader import load
-        from pointsman.dispatch import call
+        from pointsman.configs.loading.loader import load
+        from pointsman.dispatch.calls import call
         from pointsman.dispatch.dispatcher import Dispatcher
         from pointsman.dispatch.model import RoutedChatModel
 

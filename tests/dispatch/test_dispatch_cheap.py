@@ -11,7 +11,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pointsman import Agent, RoutedChatModel, tool
 from pointsman.agents.runtime import Runtime
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.configs.words import Tier
 from pointsman.dispatch.context import entered
 from pointsman.dispatch.errors import NoCandidate

@@ -11,16 +11,16 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from pointsman.configs.evidence import parse_evidence
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
-from pointsman.dispatch.ask import Ask, route_request
-from pointsman.dispatch.classifier import Classifier
 from pointsman.dispatch.context import RunContext, StepContext, current, entered
 from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.evidence.classifier import Classifier
+from pointsman.dispatch.request import Ask, route_request
 from pointsman.ledger.report import report
 from pointsman.ledger.rows import ROUTER, CallRow
-from pointsman.routing.complexity import LEVELS
 from pointsman.routing.decide import decide
-from pointsman.routing.features import Features
+from pointsman.routing.features.features import Features
 from pointsman.routing.request import Circumstances
+from pointsman.routing.scorers.complexity import LEVELS
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator.request import Request
 
@@ -310,7 +310,7 @@ async def test_the_configured_model_is_asked_or_nobody(
             assert (await judged(barred, asked(), classifier)).judged is None
     assert len(simulator.log) == 0
     assert classifier.trouble == "deepseek/deepseek-v4-flash: no key: set DEEPSEEK_API_KEY"
-    told = [record.getMessage() for record in caplog.records if record.name == "pointsman.dispatch.classifier"]
+    told = [record.getMessage() for record in caplog.records if record.name == "pointsman.dispatch.evidence.classifier"]
     assert told == [f"no model can judge complexity, so the rules decide alone: {classifier.trouble}"]
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pointsman.configs.catalogue import ModelCard
+from pointsman.configs.catalog import ModelCard
 from pointsman.configs.evidence import parse_evidence
 from pointsman.configs.words import Tier
-from pointsman.dispatch.consensus import Candidate, canonical, capability, tally
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.ensemble import Ensemble
+from pointsman.dispatch.ensemble.ensemble import Ensemble
+from pointsman.dispatch.ensemble.voting import Candidate, canonical, capability, tally
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator
 from pointsman.simulator.request import Request, ToolCall

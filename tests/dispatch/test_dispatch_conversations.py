@@ -6,9 +6,9 @@ import threading
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
-from pointsman.configs.catalogue import ModelCard
+from pointsman.configs.catalog import ModelCard
 from pointsman.configs.words import Tier
-from pointsman.dispatch.conversations import Conversations, place_of
+from pointsman.dispatch.conversation.prompt_cache import Conversations, place_of
 
 X, Y = ModelCard("a/x", "a", "x", Tier.ECONOMY), ModelCard("b/y", "b", "y", Tier.ECONOMY)
 Z = ModelCard("c/z", "c", "z", Tier.STANDARD)

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from pointsman import tool
-from pointsman.backends.openai_compatible import OpenAICompatibleBackend
 from pointsman.backends.options import Choice, Wanted
-from pointsman.configs.catalogue import ModelCard
-from pointsman.configs.loader import load
+from pointsman.backends.providers.openai_compatible import OpenAICompatibleBackend
+from pointsman.configs.catalog import ModelCard
+from pointsman.configs.loading.loader import load
 from pointsman.configs.words import Tier
+from pointsman.dispatch.conversation.convert import portable
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import NoCandidate
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.dispatch.portability import portable
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
 PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM"

@@ -13,9 +13,9 @@ from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.ensemble import Ensemble, EnsembleFailed
+from pointsman.dispatch.ensemble.ensemble import Ensemble, EnsembleFailed
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.ledger.budgets import BudgetExceeded
+from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 from pointsman.simulator.request import Request, ToolCall
 from pydantic import BaseModel

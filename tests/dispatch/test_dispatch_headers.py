@@ -12,7 +12,7 @@ from pointsman.backends import registry
 from pointsman.backends.base import Endpoint
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
-from pointsman.dispatch.headroom import HeadroomKey
+from pointsman.dispatch.guards.rate_limit import HeadroomKey
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.simulator import Answer, Fault, Match, RateLimit, Rule, Scenario, Simulator
 from pydantic import SecretStr

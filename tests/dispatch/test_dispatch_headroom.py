@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.headroom import HeadroomKey, Headrooms, Rate, Reservation, Wait
-from pointsman.dispatch.limits import Headroom, read_limits
+from pointsman.dispatch.guards.rate_limit import HeadroomKey, Headrooms, Rate, Reservation, Wait
+from pointsman.dispatch.guards.rate_limit_headers import Headroom, read_limits
 from pointsman.simulator import RateLimit, Scenario, Simulator
 
 NOW = 1_795_000_000.0

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from pointsman.configs.catalogue import Usage
+from pointsman.configs.catalog import Usage
 from pointsman.configs.schema import HealthLimits
 from pointsman.configs.words import FailureKind
-from pointsman.dispatch.health import _VERDICTS, Health, HealthKey, Permit
+from pointsman.dispatch.guards.health import _VERDICTS, Health, HealthKey, Permit
 from pydantic import ValidationError
 
 KEY = HealthKey("openai", "gpt-5.5")

@@ -14,7 +14,7 @@ from pointsman.configs.schema import HealthLimits
 from pointsman.configs.words import FailureKind
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
-from pointsman.dispatch.health import Health, HealthKey, Permit
+from pointsman.dispatch.guards.health import Health, HealthKey, Permit
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.ledger.health import HealthBook, HealthRow
 from pointsman.ledger.ledger import Ledger
@@ -167,7 +167,8 @@ def test_a_kept_row_that_is_over_or_unreadable_opens_nothing(path: Path) -> None
 def test_a_process_that_ends_at_once_has_written_what_it_knew(path: Path) -> None:
     code = (
         "from pathlib import Path; from pointsman.configs.words import FailureKind;"
-        "from pointsman.dispatch.health import Health, HealthKey; from pointsman.ledger.health import HealthBook;"
+        "from pointsman.dispatch.guards.health import Health, HealthKey;"
+        "from pointsman.ledger.health import HealthBook;"
         f"health = Health(book=HealthBook(Path({str(path)!r})));"
         "[health.allow(HealthKey('p', 'm')).record(0.1, FailureKind.OVERLOADED) for _ in range(5)]"
     )

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
+from pointsman.dispatch.calls.hedging import first_of
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
-from pointsman.dispatch.hedging import first_of
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.simulator import Answer, Fault, Latency, Match, Rule, Scenario, Simulator
 

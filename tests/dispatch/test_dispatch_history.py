@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pointsman.configs.catalogue import Usage
+from pointsman.configs.catalog import Usage
 from pointsman.configs.words import FailureKind, StepKind, Tier
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.history import History
+from pointsman.dispatch.evidence.task_stats import History
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.ledger.experience import newest_calls
 from pointsman.ledger.rows import CallRow

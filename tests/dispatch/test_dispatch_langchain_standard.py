@@ -16,7 +16,7 @@ import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.integration_tests import chat_models as suite
 from langchain_tests.unit_tests import ChatModelUnitTests
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.simulator import Simulator

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pointsman import Agent, ConfigError, RoutedChatModel, Workflow
 from pointsman.agents.runtime import Runtime
-from pointsman.configs.loader import load
-from pointsman.dispatch.catalogue import unavailable
+from pointsman.configs.loading.loader import load
+from pointsman.dispatch.catalog import unavailable
 from pointsman.dispatch.offline import SIMULATED, is_played
 from pointsman.ledger.ledger import Ledger
 

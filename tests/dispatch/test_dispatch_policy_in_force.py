@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
-from pointsman.configs.loader import load
-from pointsman.dispatch.classifier import ROUTER
+from pointsman.configs.loading.loader import load
 from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.evidence.classifier import ROUTER
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.ledger.report import report
 from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator, ToolCall

@@ -19,10 +19,10 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
-from pointsman.configs.catalogue import ModelCard
+from pointsman.configs.catalog import ModelCard
 from pointsman.configs.words import Tier
-from pointsman.dispatch.dialects import dialect_of
-from pointsman.dispatch.portability import portable
+from pointsman.dispatch.conversation.convert import portable
+from pointsman.dispatch.conversation.dialects import dialect_of
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PDF = base64.b64encode(b"%PDF-1.4").decode()

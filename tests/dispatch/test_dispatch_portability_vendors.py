@@ -11,9 +11,9 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from pointsman.backends import registry
 from pointsman.backends.base import Endpoint
-from pointsman.configs.catalogue import ModelCard
+from pointsman.configs.catalog import ModelCard
 from pointsman.configs.words import Tier
-from pointsman.dispatch.portability import portable
+from pointsman.dispatch.conversation.convert import portable
 from pointsman.simulator import Answer, Request, Rule, Scenario, Simulator, ToolCall
 from pydantic import SecretStr
 

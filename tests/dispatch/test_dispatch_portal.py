@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from pointsman.configs.errors import PointsmanError
-from pointsman.dispatch import portal
+from pointsman.dispatch import sync
 
 Ends = Callable[[Callable[[], Any]], Any]
 
@@ -28,7 +28,7 @@ async def words(number: int, count: int = 6) -> AsyncIterator[tuple[int, int]]:
 @pytest.mark.parametrize("number", [2, 8, 100])
 def test_streams_that_are_read_in_turns_all_come_to_their_end(ends: Ends, number: int) -> None:
     def in_turns() -> list[Any]:
-        return list(zip(*[portal.stream(words(n)) for n in range(number)], strict=True))
+        return list(zip(*[sync.stream(words(n)) for n in range(number)], strict=True))
 
     assert len(ends(in_turns)) == 6
 
@@ -42,11 +42,11 @@ def test_a_stream_makes_no_more_than_two_items_ahead(ends: Ends) -> None:
             yield number
 
     def read() -> int:
-        stream = portal.stream(counting())
+        stream = sync.stream(counting())
         next(stream), next(stream)
         # Whatever was to be made ahead is made by the time other work has had its turn.
         for _ in range(20):
-            portal.run(asyncio.sleep(0))
+            sync.run(asyncio.sleep(0))
         ahead = len(made)
         stream.close()
         return ahead
@@ -66,7 +66,7 @@ def test_a_stream_that_is_left_is_closed_before_its_reader_goes_on(ends: Ends) -
             closed.set()
 
     def leave() -> bool:
-        for _ in portal.stream(settling()):
+        for _ in sync.stream(settling()):
             break
         gc.collect()
         return closed.is_set()
@@ -82,7 +82,7 @@ def test_a_stream_raises_what_its_source_raised_after_the_items_before(ends: End
     seen: list[int] = []
 
     def read() -> None:
-        for item in portal.stream(breaking()):
+        for item in sync.stream(breaking()):
             seen.append(item)  # noqa: PERF402 - what came before the error counts
 
     with pytest.raises(ValueError, match="cut"):
@@ -107,13 +107,13 @@ def test_what_stops_an_event_loop_stops_only_the_call_that_raised_it(ends: Ends,
         return "well"
 
     beside: list[str] = []
-    other = threading.Thread(target=lambda: beside.append(portal.run(neighbour())), daemon=True)
+    other = threading.Thread(target=lambda: beside.append(sync.run(neighbour())), daemon=True)
     other.start()
     with pytest.raises(exit_):
-        ends(lambda: portal.run(leave()))
+        ends(lambda: sync.run(leave()))
     other.join(60)
     assert beside == ["well"]
-    assert ends(lambda: portal.run(asyncio.sleep(0, "still there"))) == "still there"
+    assert ends(lambda: sync.run(asyncio.sleep(0, "still there"))) == "still there"
 
 
 def test_blocking_functions_on_the_loop_never_wait_for_a_thread(ends: Ends) -> None:
@@ -122,24 +122,24 @@ def test_blocking_functions_on_the_loop_never_wait_for_a_thread(ends: Ends) -> N
     async def all_at_once() -> list[int]:
         return await asyncio.gather(*(asyncio.to_thread(met.wait, 60) for _ in range(64)))
 
-    assert sorted(ends(lambda: portal.run(all_at_once()))) == list(range(64))
+    assert sorted(ends(lambda: sync.run(all_at_once()))) == list(range(64))
 
 
 def test_a_call_on_the_loop_itself_is_refused_with_what_to_do(ends: Ends) -> None:
     async def inside() -> int:
-        return portal.run(asyncio.sleep(0, 1))
+        return sync.run(asyncio.sleep(0, 1))
 
     async def streaming() -> list[Any]:
-        return list(portal.stream(words(1)))
+        return list(sync.stream(words(1)))
 
     for wrong in (inside, streaming):
         with pytest.raises(PointsmanError, match="await its async form"):
-            ends(lambda wrong=wrong: portal.run(wrong()))
+            ends(lambda wrong=wrong: sync.run(wrong()))
 
 
 def test_a_call_from_another_running_loop_is_answered(ends: Ends) -> None:
     async def inside() -> int:
-        return portal.run(asyncio.sleep(0, 7))
+        return sync.run(asyncio.sleep(0, 7))
 
     assert ends(lambda: asyncio.run(inside())) == 7
 
@@ -152,7 +152,7 @@ def test_work_sees_the_context_of_its_caller(ends: Ends) -> None:
 
     def call() -> str:
         whose.set("mine")
-        return portal.run(ask())
+        return sync.run(ask())
 
     assert ends(call) == "mine"
 
@@ -161,7 +161,7 @@ def test_a_stream_dropped_on_the_loop_itself_does_not_stop_it(ends: Ends) -> Non
     kept: list[Any] = []
 
     def begin() -> None:
-        stream = portal.stream(words(1, 100))
+        stream = sync.stream(words(1, 100))
         next(stream)
         kept.append(stream)
 
@@ -169,14 +169,14 @@ def test_a_stream_dropped_on_the_loop_itself_does_not_stop_it(ends: Ends) -> Non
         kept.clear()
 
     ends(begin)
-    ends(lambda: portal.run(drop()))
-    assert ends(lambda: portal.run(asyncio.sleep(0, 1))) == 1
+    ends(lambda: sync.run(drop()))
+    assert ends(lambda: sync.run(asyncio.sleep(0, 1))) == 1
 
 
 def test_a_thousand_calls_and_streams_leave_no_thread_behind(ends: Ends) -> None:
     def once(number: int) -> None:
-        portal.run(asyncio.sleep(0))
-        for _ in portal.stream(words(number)):
+        sync.run(asyncio.sleep(0))
+        for _ in sync.stream(words(number)):
             break
 
     once(0)
@@ -186,13 +186,13 @@ def test_a_thousand_calls_and_streams_leave_no_thread_behind(ends: Ends) -> None
 
 
 def test_importing_starts_nothing() -> None:
-    code = "import threading, pointsman.dispatch.portal; print(threading.active_count())"
+    code = "import threading, pointsman.dispatch.sync; print(threading.active_count())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 ENDING = """
     import asyncio, atexit, os, sys, threading, time
-    from pointsman.dispatch import portal
+    from pointsman.dispatch import sync as portal
 
     # Nobody has to wait so long for what ends when it is told to.
     portal._END_SECONDS = 3600.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.dispatch.cache import ResponseCache
+from pointsman.dispatch.cache.responses import ResponseCache
 from pointsman.dispatch.private import open_private
 
 Ends = Callable[[Callable[[], Any]], Any]

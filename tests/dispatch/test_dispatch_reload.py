@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.configs.schema import Settings
 from pointsman.configs.words import StepKind, Tier
-from pointsman.dispatch.ask import Ask
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.reload import Reload
+from pointsman.dispatch.request import Ask
 from pointsman.routing.request import RouteRequest
 from pointsman.simulator import Simulator
 

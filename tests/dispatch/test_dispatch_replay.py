@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.configs.catalogue import Usage
-from pointsman.configs.loader import load
+from pointsman.configs.catalog import Usage
+from pointsman.configs.loading.loader import load
 from pointsman.configs.schema import Settings
 from pointsman.configs.words import Effect, StepKind
-from pointsman.dispatch.catalogue import catalogue, policy_of
+from pointsman.dispatch.catalog import catalogue, policy_of
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.dispatch.replay import Replayed, replay
+from pointsman.evaluation.replay import Replayed, replay
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.prices import PriceBook
 from pointsman.ledger.rows import CallRow, DecisionRow
@@ -261,7 +261,7 @@ def test_a_provider_that_was_out_as_a_whole_is_out_for_models_nobody_looked_at(b
 
 
 def test_every_lasting_reason_is_told_from_one_of_the_moment(book: Book, tmp_path: Path) -> None:
-    from pointsman.dispatch.replay import _LASTING
+    from pointsman.evaluation.replay import _LASTING
 
     flags: list[dict[str, Any]] = [
         {}, {"routing.approved": ["google"]}, {"routing.limits.tiers": ["frontier"]},

@@ -13,11 +13,11 @@ from langchain_core.messages import AIMessageChunk
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
+from pointsman.dispatch.calls.retraction import retracts
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.dispatch.retraction import retracts
-from pointsman.ledger.budgets import BudgetExceeded
+from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Dispatcher]

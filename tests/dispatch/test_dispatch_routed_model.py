@@ -171,7 +171,7 @@ def test_a_client_that_cannot_be_built_is_the_next_candidates_turn(
 
 
 def test_with_no_key_at_all_the_error_says_which_to_set(tmp_path: Any) -> None:
-    from pointsman.configs.loader import load
+    from pointsman.configs.loading.loader import load
 
     home = Dispatcher(load(tmp_path, environ={}))
     with pytest.raises(NoCandidate, match="set ANTHROPIC_API_KEY"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.dispatch.context import RunContext
-from pointsman.dispatch.spending import scopes_of
+from pointsman.dispatch.guards.budget import scopes_of
 
 
 def test_a_user_who_goes_by_a_secret_has_a_scope_of_their_own_that_does_not_name_it() -> None:

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from pointsman.configs import load
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.catalogue import problems, proof_file
+from pointsman.dispatch.catalog import problems, proof_file
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.routing.complexity import classified
+from pointsman.evaluation.train_router import train
 from pointsman.routing.decision import Decision
-from pointsman.routing.learned import Learned, save
-from pointsman.routing.proof import Proven, fingerprint
+from pointsman.routing.policy.proof import Proven, fingerprint
 from pointsman.routing.request import RouteRequest
-from pointsman.routing.training import train
+from pointsman.routing.scorers.complexity import classified
+from pointsman.routing.scorers.learned import Learned, save
 
 from .conftest import prove
 

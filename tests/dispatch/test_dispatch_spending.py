@@ -15,12 +15,12 @@ from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.backends import registry
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.ask import Ask
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
+from pointsman.dispatch.guards.budget import DEFAULT_OUTPUT, bounded
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.dispatch.spending import DEFAULT_OUTPUT, bounded
-from pointsman.ledger.budgets import BudgetExceeded
+from pointsman.dispatch.request import Ask
+from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Simulator
 
 Make = Callable[..., Dispatcher]

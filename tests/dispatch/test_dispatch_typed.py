@@ -13,9 +13,9 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pointsman import Agent, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.conversation.naming import wire_name
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.dispatch.naming import wire_name
 from pointsman.simulator import Answer, Request, Rule, Scenario, Simulator, ToolCall
 from pydantic import BaseModel, Field, RootModel, field_validator
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pointsman.agents.runtime import Runtime
-from pointsman.configs.loader import load
+from pointsman.configs.loading.loader import load
 from pointsman.simulator import Simulator
 
 KEYS = {name: "not-a-real-key" for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY")}

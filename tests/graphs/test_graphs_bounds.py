@@ -13,7 +13,7 @@ from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.context import current
-from pointsman.ledger.budgets import BudgetExceeded
+from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]

@@ -281,7 +281,7 @@ import os, signal, sys
 from pathlib import Path
 from pointsman import Agent, BackendError, Workflow, tool
 from pointsman.agents.runtime import Runtime
-from pointsman.configs.loader import environment, load
+from pointsman.configs.loading.loader import environment, load
 
 @tool(effect=sys.argv[1])
 def mark(step: str) -> str:

@@ -18,7 +18,7 @@ from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.dispatch.context import current
 from pointsman.graphs.events import Called, Finished
-from pointsman.ledger.budgets import BudgetExceeded
+from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]

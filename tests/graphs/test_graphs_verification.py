@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from pointsman import Agent, Workflow, tool
-from pointsman.agents.authors import own_work
 from pointsman.agents.runtime import Runtime
+from pointsman.agents.verification.authors import own_work
 from pointsman.configs.words import Risk
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 

@@ -20,10 +20,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from pointsman.configs.errors import PointsmanError
-from pointsman.ledger.budgets import BudgetExceeded, Budgets
+from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
+from pointsman.ledger.budgets.reservations import MOST
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.processes import ended, this_process
-from pointsman.ledger.reservations import MOST
 
 CAP = 1_000_000
 WORST = 10_000
@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[Callable[[], Budgets]]:
 @pytest.fixture
 def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits tries again only when woken."""
-    monkeypatch.setattr("pointsman.ledger.budgets._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.budgets._POLL_SECONDS", 3600.0)
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -263,7 +263,7 @@ async def test_two_hundred_parallel_branches_use_nearly_all_of_a_cap_and_never_p
 BRANCHES = """
     import asyncio, random, sys
     from pathlib import Path
-    from pointsman.ledger.budgets import BudgetExceeded, Budgets
+    from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 
     budgets, dice = Budgets(Path(sys.argv[1])), random.Random(sys.argv[4])
     cap, worst = int(sys.argv[2]), int(sys.argv[3])
@@ -350,7 +350,7 @@ async def test_what_one_gives_back_serves_all_that_fit_in_it(budgets: Budgets, n
 CRASH = """
     import sys, time
     from pathlib import Path
-    from pointsman.ledger.budgets import Budgets
+    from pointsman.ledger.budgets.budgets import Budgets
 
     budgets = Budgets(Path(sys.argv[1]))
     scopes = {"run:a": 1000, "user:x": None}

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from pointsman.ledger.budgets import Budgets
+from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
 
 Script = Callable[..., str]
@@ -20,7 +20,7 @@ COMMON = """
     from pathlib import Path
     from pointsman.configs.errors import PointsmanError
     from pointsman.ledger import forks, lease, writer
-    from pointsman.ledger.budgets import LASTING, BudgetExceeded, Budgets
+    from pointsman.ledger.budgets.budgets import LASTING, BudgetExceeded, Budgets
     from pointsman.ledger.ledger import Ledger
     from pointsman.ledger.rows import CallRow, EffectRow
 
@@ -314,7 +314,7 @@ def test_os_exit_waits_for_nothing_that_is_stuck_and_leaves_at_once_where_nothin
 def test_a_child_that_waits_for_its_cap_is_woken_by_its_own_calls(path: Path, script: Script) -> None:
     code = """
         import asyncio
-        from pointsman.ledger import budgets as module
+        from pointsman.ledger.budgets import budgets as module
         module._POLL_SECONDS = 3600.0
         budgets = Budgets(path)
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pointsman.configs.catalogue import Usage
+from pointsman.configs.catalog import Usage
 from pointsman.configs.errors import ConfigError, PointsmanError
 from pointsman.configs.words import Risk, Tier
 from pointsman.ledger.ledger import Ledger

@@ -22,8 +22,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from pointsman.configs.errors import PointsmanError
-from pointsman.ledger.budgets import LASTING, BudgetExceeded, Budgets
-from pointsman.ledger.reservations import MOST
+from pointsman.ledger.budgets.budgets import LASTING, BudgetExceeded, Budgets
+from pointsman.ledger.budgets.reservations import MOST
 
 CAP = 1_000_000
 WORST = 1_000
@@ -52,13 +52,13 @@ def budgets(opened: Callable[[], Budgets]) -> Budgets:
 @pytest.fixture
 def hourly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is booked or given back by the clock."""
-    monkeypatch.setattr("pointsman.ledger.lease._PERIOD_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.lease._PERIOD_SECONDS", 3600.0)
 
 
 @pytest.fixture
 def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits tries again only when woken."""
-    monkeypatch.setattr("pointsman.ledger.budgets._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.budgets._POLL_SECONDS", 3600.0)
 
 
 def call(budgets: Budgets, scopes: dict[str, int | None] | dict[str, int], cost: int, most: int = WORST) -> None:
@@ -298,7 +298,7 @@ def test_closing_books_what_was_spent_and_leaves_what_is_under_way(
 def test_what_was_overdrawn_is_booked_before_anything_else_is_let_through(
     budgets: Budgets, path: Path, hourly: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.clerk.Clerk.ring", lambda *_: None)
+    monkeypatch.setattr("pointsman.ledger.budgets.clerk.Clerk.ring", lambda *_: None)
     day = {"day:d": CAP}
     assert budgets.settle(begun(budgets, WORST, {"run:a": CAP, **day}), CAP - 10) == CAP - 10
     # First the fault: the file knows nothing of it yet.
@@ -313,8 +313,8 @@ def test_a_process_that_ends_without_closing_has_booked_what_it_spent(path: Path
     code = """
         import sys
         from pathlib import Path
-        from pointsman.ledger import lease
-        from pointsman.ledger.budgets import Budgets
+        from pointsman.ledger.budgets import lease
+        from pointsman.ledger.budgets.budgets import Budgets
 
         lease._PERIOD_SECONDS = 3600.0
         budgets = Budgets(Path(sys.argv[1]))
@@ -329,8 +329,8 @@ def test_a_process_that_ends_without_closing_has_booked_what_it_spent(path: Path
 IDLE = """
     import sys, time
     from pathlib import Path
-    from pointsman.ledger import lease
-    from pointsman.ledger.budgets import Budgets
+    from pointsman.ledger.budgets import lease
+    from pointsman.ledger.budgets.budgets import Budgets
 
     lease._PERIOD_SECONDS = float(sys.argv[2])
     budgets = Budgets(Path(sys.argv[1]))
@@ -367,8 +367,8 @@ def test_who_is_killed_is_charged_what_it_spent_and_had_under_way_and_a_64th_at_
     code = """
         import sys, time
         from pathlib import Path
-        from pointsman.ledger import lease
-        from pointsman.ledger.budgets import Budgets
+        from pointsman.ledger.budgets import lease
+        from pointsman.ledger.budgets.budgets import Budgets
 
         lease._PERIOD_SECONDS = 3600.0
         budgets = Budgets(Path(sys.argv[1]))
@@ -419,7 +419,7 @@ async def test_four_hundred_parallel_branches_use_nearly_all_of_a_cap_and_never_
 BRANCHES = """
     import asyncio, random, sys
     from pathlib import Path
-    from pointsman.ledger.budgets import BudgetExceeded, Budgets
+    from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 
     budgets, dice = Budgets(Path(sys.argv[1])), random.Random(sys.argv[4])
     cap, worst = int(sys.argv[2]), int(sys.argv[3])
@@ -456,7 +456,7 @@ def test_four_processes_use_nearly_all_of_a_cap_and_never_pass_it(path: Path, bu
 
 
 def test_threads_never_pass_a_cap_together(budgets: Budgets, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pointsman.ledger.lease._PERIOD_SECONDS", 0.001)
+    monkeypatch.setattr("pointsman.ledger.budgets.lease._PERIOD_SECONDS", 0.001)
     charged: list[int] = []
     seen: list[int] = []
 
@@ -585,8 +585,8 @@ TestLeasing.settings = settings(deadline=None, max_examples=30, stateful_step_co
 SCHEDULE = """
     import os, random, sys, threading
     from pathlib import Path
-    from pointsman.ledger import lease
-    from pointsman.ledger.budgets import BudgetExceeded, Budgets
+    from pointsman.ledger.budgets import lease
+    from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 
     lease._PERIOD_SECONDS = 0.002
     budgets = Budgets(Path(sys.argv[1]))

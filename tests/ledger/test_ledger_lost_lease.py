@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
-from pointsman.ledger.budgets import BudgetExceeded, Budgets
+from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 
 CAP = 1_000_000
 RUN: dict[str, int | None] = {"run:a": CAP}
@@ -43,7 +43,7 @@ def opened(path: Path) -> Iterator[Callable[[], Budgets]]:
 @pytest.fixture
 def hourly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is booked or given back by the clock."""
-    monkeypatch.setattr("pointsman.ledger.lease._PERIOD_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.lease._PERIOD_SECONDS", 3600.0)
 
 
 def begun(budgets: Budgets, amount: int, scopes: dict[str, int | None] = RUN) -> str:
@@ -172,8 +172,8 @@ def test_a_renewal_that_outlives_its_lease_books_nothing_on_it(path: Path, opene
     code = """
         import sys
         from pathlib import Path
-        from pointsman.ledger import lease
-        from pointsman.ledger.budgets import Budgets
+        from pointsman.ledger.budgets import lease
+        from pointsman.ledger.budgets.budgets import Budgets
 
         lease._PERIOD_SECONDS = 3600.0
         budgets, run = Budgets(Path(sys.argv[1])), {"run:a": 1_000_000}

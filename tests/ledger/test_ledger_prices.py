@@ -13,7 +13,7 @@ import genai_prices
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.catalogue import Usage
+from pointsman.configs.catalog import Usage
 from pointsman.configs.schema import ModelEntry, Prices
 from pointsman.configs.words import Tier
 from pointsman.ledger.prices import MOST_TOKENS, PriceBook, dollars

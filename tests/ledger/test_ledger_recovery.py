@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from pointsman.configs.errors import ConfigError
-from pointsman.ledger.budgets import Budgets
+from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
 
 Script = Callable[..., str]
@@ -66,7 +66,7 @@ def locked(path: Path) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for another process."""
-    monkeypatch.setattr("pointsman.ledger.access.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("pointsman.ledger.storage.access.BUSY_SECONDS", 0.05)
 
 
 def told(ask: Callable[[], object], words: str) -> None:
@@ -123,7 +123,7 @@ def test_rows_are_written_by_themselves_once_there_is_room(disk: Path, make: Any
 def test_trouble_is_over_only_once_something_could_be_written(
     disk: Path, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.writer._PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr("pointsman.ledger.storage.writer._PAUSE_SECONDS", 0.005)
     with Ledger(disk / "ledger.db") as ledger:
         with full(disk):
             # The log's first pages have room already: it takes as many rows as fill them.
@@ -144,7 +144,7 @@ def test_trouble_is_over_only_once_something_could_be_written(
 def test_an_act_that_was_refused_leaves_calls_refused_until_the_file_is_free(
     ledger: Ledger, path: Path, make: Any, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.writer._PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr("pointsman.ledger.storage.writer._PAUSE_SECONDS", 0.005)
     with locked(path):
         # No row waits that would be tried again.
         told(lambda: ledger.commit(make.effect()), "another process")
@@ -226,7 +226,7 @@ def test_a_file_that_is_held_too_long_stops_calls_and_acts_until_it_is_free(
 def test_only_so_many_rows_wait_and_the_next_is_refused(
     ledger: Ledger, path: Path, make: Any, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.writer._MOST_WAITING", 40)
+    monkeypatch.setattr("pointsman.ledger.storage.writer._MOST_WAITING", 40)
     with locked(path):
         ledger.record(make.call())
         told(ledger.flush, "1 rows wait")

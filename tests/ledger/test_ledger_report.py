@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from pointsman.configs.catalogue import Usage
+from pointsman.configs.catalog import Usage
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.report import Share, Totals, report
 from pointsman.ledger.rows import ROUTER, CallRow

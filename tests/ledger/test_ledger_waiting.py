@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pointsman.configs.errors import ConfigError
-from pointsman.ledger.budgets import Budgets
+from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.health import HealthBook, HealthRow
 from pointsman.ledger.ledger import Ledger
 
@@ -22,7 +22,7 @@ WORST = 1_000
 ABANDONED = """
     import os, sys
     from pathlib import Path
-    from pointsman.ledger.budgets import Budgets
+    from pointsman.ledger.budgets.budgets import Budgets
 
     Budgets(Path(sys.argv[1])).reserve({"run:a": None}, 300, sent=True)
     os._exit(0)
@@ -104,7 +104,7 @@ async def test_a_call_ends_without_a_look_at_the_file(path: Path, budgets: Budge
 async def test_calls_that_follow_each_other_quickly_go_on(
     path: Path, budgets: Budgets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.lease._PERIOD_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.lease._PERIOD_SECONDS", 3600.0)
     for _ in range(20):
         budgets.settle(await begun(budgets), 1)
     async with held(path):
@@ -161,7 +161,7 @@ async def test_rows_and_acts_are_recorded_off_the_loop(path: Path, ledger: Ledge
 async def test_a_ledger_that_is_held_too_long_refuses_an_act_off_the_loop(
     path: Path, ledger: Ledger, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.access.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("pointsman.ledger.storage.access.BUSY_SECONDS", 0.2)
     async with held(path):
         with pytest.raises(ConfigError, match="another process has held it"):
             await ledger.committed(make.effect())
@@ -188,7 +188,7 @@ async def test_what_is_given_back_while_another_asks_the_file_wakes_them(
     path: Path, counted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Who waits tries again only when woken: nobody may miss it between asking and waiting.
-    monkeypatch.setattr("pointsman.ledger.budgets._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.budgets._POLL_SECONDS", 3600.0)
     with closing(Budgets(path if counted == "file" else None)) as budgets:
 
         async def branch(times: int) -> None:
@@ -205,7 +205,7 @@ async def test_what_is_given_back_while_another_asks_the_file_wakes_them(
 async def test_what_is_given_back_between_the_answer_and_the_wait_is_not_missed(
     path: Path, budgets: Budgets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.budgets._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.budgets._POLL_SECONDS", 3600.0)
     scopes: dict[str, int | None] = {"run:a": WORST}
     held = await begun(budgets, scopes)
     ask = budgets._store.reserve

@@ -18,7 +18,7 @@ from langgraph.runtime import Runtime
 from langgraph.store.base import Item
 from pointsman.configs.errors import ConfigError
 from pointsman.memory import ChromaStore, Embedder, HashingEmbedder
-from pointsman.memory.rows import row_id
+from pointsman.memory.items import row_id
 from typing_extensions import TypedDict
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pointsman.memory.hybrid import CODE_SHARE, code_terms, fuse, keyword_scores
+from pointsman.memory.retrieval import CODE_SHARE, code_terms, fuse, keyword_scores
 
 PASSAGES = st.lists(st.tuples(st.text(max_size=30), st.floats(-1, 1)), max_size=6)
 

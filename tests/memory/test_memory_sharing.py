@@ -19,7 +19,7 @@ import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
-from pointsman.memory.engine import _Session, _settings
+from pointsman.memory.chroma import _Session, _settings
 
 FROM_TOOL = Provenance("s", "a", "r", Trust.TOOL)
 METADATA = {"embedder": "x", "dimensions": 16}

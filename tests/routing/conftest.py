@@ -10,13 +10,13 @@ from typing import Any
 import pointsman.configs
 import pytest
 import yaml
-from pointsman.configs.catalogue import ModelCard, TokenPrices
+from pointsman.configs.catalog import ModelCard, TokenPrices
 from pointsman.configs.schema import RoutingPolicy, Settings
 from pointsman.configs.words import Tier
 from pointsman.routing.decide import decide
 from pointsman.routing.decision import Decision
-from pointsman.routing.features import extract
-from pointsman.routing.policy import Policy
+from pointsman.routing.features.features import extract
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances, RouteRequest
 
 # USD per million tokens, input and output.

@@ -10,9 +10,9 @@ from pointsman.configs.schema import RoutingPolicy, Settings
 from pointsman.configs.words import Effect, Risk, Tier
 from pointsman.routing.decide import decide
 from pointsman.routing.decision import Decision
-from pointsman.routing.features import extract
-from pointsman.routing.lint import lint
-from pointsman.routing.policy import Policy
+from pointsman.routing.features.features import extract
+from pointsman.routing.policy.lint import lint
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances, Funds, RouteRequest
 
 LONG = ({"role": "user", "content": "a word and another " * 4_000},)

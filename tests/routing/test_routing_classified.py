@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pointsman.configs.catalogue import ModelCard
+from pointsman.configs.catalog import ModelCard
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import RoutingPolicy, Settings
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
-from pointsman.routing.complexity import claimed, classified
 from pointsman.routing.decide import decide
-from pointsman.routing.dependence import depends_on_complexity
 from pointsman.routing.explain import replay
-from pointsman.routing.features import Features, extract, features_dict, from_dict
-from pointsman.routing.policy import Policy
+from pointsman.routing.features.features import Features, extract, features_dict, from_dict
+from pointsman.routing.policy.dependence import depends_on_complexity
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances, RouteRequest
+from pointsman.routing.scorers.complexity import claimed, classified
 
 SHARE = st.floats(0, 1)
 FEATURES = st.builds(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pointsman.configs.words import Risk, Tier
 from pointsman.routing.decision import Decision
-from pointsman.routing.policy import Policy
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances
 
 Decide = Callable[..., Decision]

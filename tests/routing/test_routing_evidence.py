@@ -10,14 +10,14 @@ from itertools import permutations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.catalogue import ModelCard, TokenPrices
+from pointsman.configs.catalog import ModelCard, TokenPrices
 from pointsman.configs.words import Tier
 from pointsman.routing.decide import decide
 from pointsman.routing.decision import Decision
 from pointsman.routing.evidence import Finding
 from pointsman.routing.experience import Experience, likely
-from pointsman.routing.features import Features
-from pointsman.routing.policy import Policy
+from pointsman.routing.features.features import Features
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances
 
 Card = Callable[..., ModelCard]

@@ -15,7 +15,7 @@ from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import Settings
 from pointsman.routing.decision import Decision
 from pointsman.routing.explain import decision_dict, replay
-from pointsman.routing.policy import Policy
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances
 
 Decide = Callable[..., Decision]
@@ -70,10 +70,10 @@ def test_the_hash_depends_on_policy_risk_catalogue_and_scorer(settings: Settings
 def test_the_hash_is_the_same_in_another_process() -> None:
     # Sets come in an order that differs between processes; the hash must not.
     code = (
-        "from pointsman.configs.catalogue import ModelCard\n"
+        "from pointsman.configs.catalog import ModelCard\n"
         "from pointsman.configs.schema import RoutingPolicy, StepRiskPolicy\n"
         "from pointsman.configs.words import Tier\n"
-        "from pointsman.routing.policy import Policy\n"
+        "from pointsman.routing.policy.policy import Policy\n"
         "card = ModelCard('a/x', 'a', 'x', Tier.ECONOMY, roles=frozenset('abcdefgh'), inputs=frozenset('ijklmn'))\n"
         "risk = StepRiskPolicy(rules=(), floors={}, call={})\n"
         "print(Policy.compile(RoutingPolicy(cures={}), risk, [card]).policy_hash)"
@@ -97,7 +97,7 @@ def test_every_exported_name_is_there_sorted_and_found_lazily() -> None:
 
 def test_routing_loads_no_vendor_and_no_graph() -> None:
     code = (
-        "import sys, pointsman.routing.decide, pointsman.routing.explain, pointsman.routing.lint;"
+        "import sys, pointsman.routing.decide, pointsman.routing.explain, pointsman.routing.policy.lint;"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

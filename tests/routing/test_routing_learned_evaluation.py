@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Tier
-from pointsman.routing.evaluation import StepBench, apgr, bootstrap, pair_scores, step_tier
+from pointsman.evaluation.metrics import StepBench, apgr, bootstrap, pair_scores, step_tier
 
 
 def step(instance: str, index: int, target: str, size: int = 4_000, work: str = "code") -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pointsman.routing.features.signals import SIGNALS, signals
 from pointsman.routing.request import RouteRequest
-from pointsman.routing.signals import SIGNALS, signals
 
 DIFF = "diff --git a/f.py b/f.py\n--- a/f.py\n+++ b/f.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n"
 

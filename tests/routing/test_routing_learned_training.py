@@ -15,11 +15,11 @@ import pytest
 from pointsman.backends.ondevice import WordLlamaEmbeddings
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Tier
-from pointsman.routing.evaluation import AGENT_TIERS, StepBench, apgr
-from pointsman.routing.features import Features, extract
-from pointsman.routing.learned import Learned, RouterFile, choose, load, save
+from pointsman.evaluation.metrics import AGENT_TIERS, StepBench, apgr
+from pointsman.evaluation.train_router import grouped_folds, train
+from pointsman.routing.features.features import Features, extract
 from pointsman.routing.request import RouteRequest
-from pointsman.routing.training import grouped_folds, train
+from pointsman.routing.scorers.learned import Learned, RouterFile, choose, load, save
 
 CODE = "for item in range(10):\n    total = total + values[item];\n" * 12
 DIFF = "diff --git a/f.py b/f.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n"
@@ -179,7 +179,7 @@ def test_a_higher_margin_never_chooses_a_lower_tier(margin: float) -> None:
 
 
 def test_deciding_imports_neither_scikit_learn_nor_an_embedder() -> None:
-    code = "import sys, pointsman.routing.learned, pointsman.routing.decide; print(*sys.modules)"
+    code = "import sys, pointsman.routing.scorers.learned, pointsman.routing.decide; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"sklearn", "scipy", "wordllama"} & set(loaded)
 

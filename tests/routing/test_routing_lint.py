@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pointsman.configs.catalogue import ModelCard
+from pointsman.configs.catalog import ModelCard
 from pointsman.configs.schema import Settings, StepRiskPolicy
-from pointsman.routing.lint import lint
-from pointsman.routing.policy import Policy
+from pointsman.routing.policy.lint import lint
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.catalogue import ModelCard, TokenPrices
+from pointsman.configs.catalog import ModelCard, TokenPrices
 from pointsman.configs.features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
 from pointsman.configs.schema import RoutingPolicy, Settings, StepRiskPolicy
 from pointsman.configs.words import Effect, FailureKind, Risk, StepKind, Tier
@@ -17,9 +17,9 @@ from pointsman.routing.decide import decide
 from pointsman.routing.evidence import Finding
 from pointsman.routing.experience import Experience
 from pointsman.routing.explain import decision_dict, replay
-from pointsman.routing.features import extract
-from pointsman.routing.lint import lint
-from pointsman.routing.policy import Policy
+from pointsman.routing.features.features import extract
+from pointsman.routing.policy.lint import lint
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances, Funds, RouteRequest
 
 PROVIDERS = ("a", "b", "c")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pointsman.configs.catalogue import ModelCard
+from pointsman.configs.catalog import ModelCard
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect, FailureKind, Tier
 from pointsman.routing.decide import decide
@@ -18,9 +18,9 @@ from pointsman.routing.decision import Decision
 from pointsman.routing.evidence import Finding, is_evidence, of_failure, wilson
 from pointsman.routing.experience import Experience
 from pointsman.routing.explain import decision_dict, replay
-from pointsman.routing.features import extract, from_dict
-from pointsman.routing.policy import Policy
-from pointsman.routing.progress import stalled
+from pointsman.routing.features.features import extract, from_dict
+from pointsman.routing.features.progress import stalled
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances, RouteRequest
 from pydantic import ValidationError
 

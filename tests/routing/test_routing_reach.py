@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
 from pointsman.routing.decision import Decision
-from pointsman.routing.features import extract, features_dict, from_dict
+from pointsman.routing.features.features import extract, features_dict, from_dict
 from pointsman.routing.request import RouteRequest
 
 Decide = Callable[..., Decision]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import Settings, StepRiskPolicy
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
-from pointsman.routing.features import extract
-from pointsman.routing.policy import Policy
+from pointsman.routing.features.features import extract
+from pointsman.routing.policy.policy import Policy
+from pointsman.routing.policy.risk import compile_floors, floor, step_risk
 from pointsman.routing.request import RouteRequest
-from pointsman.routing.risk import compile_floors, floor, step_risk
 
 CALLED = (
     {"role": "user", "content": "Go on."},

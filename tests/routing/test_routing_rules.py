@@ -9,8 +9,8 @@ import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import Settings
 from pointsman.routing.decision import Decision
-from pointsman.routing.features import Features
-from pointsman.routing.policy import Policy
+from pointsman.routing.features.features import Features
+from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import Circumstances
 
 Decide = Callable[..., Decision]

@@ -274,7 +274,7 @@ def test_the_exports_are_sorted_and_all_there() -> None:
 
 def test_importing_the_tools_or_their_errors_loads_no_langchain() -> None:
     check = (
-        "import sys, pointsman.tools, pointsman.tools.base, pointsman.tools.registry, pointsman.tools.workspace;"
+        "import sys, pointsman.tools, pointsman.tools.base, pointsman.tools.registry, pointsman.tools.files.workspace;"
         "pointsman.tools.ToolFailed; pointsman.tools.ToolRegistry;"
         "sys.exit(any(name.split('.')[0].startswith('lang') for name in sys.modules))"
     )

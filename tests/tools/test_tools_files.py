@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.words import Effect
-from pointsman.tools import ToolFailed, Workspace, call_facts, effect_of, file_tools, files
-from pointsman.tools.search import Matcher, OutOfTime
+from pointsman.tools import ToolFailed, Workspace, call_facts, effect_of, file_tools
+from pointsman.tools.files import files
+from pointsman.tools.files.search import Matcher, OutOfTime
 
 Call = Callable[..., str]
 

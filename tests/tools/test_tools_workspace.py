@@ -18,9 +18,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
-from pointsman.tools import ToolFailed, Workspace, beneath, file_tools, image_tools
-from pointsman.tools.beneath import open_beneath
-from pointsman.tools.workspace import Entry, shown
+from pointsman.tools import ToolFailed, Workspace, file_tools, image_tools
+from pointsman.tools.files.files import openat2
+from pointsman.tools.files.openat2 import open_beneath
+from pointsman.tools.files.workspace import Entry, shown
 from pydantic import ValidationError
 
 SECRET = "the secret that lies outside"
@@ -34,7 +35,7 @@ def opening(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         def absent(root: int, parts: Any, flags: int) -> int:
             raise OSError(errno.ENOSYS, "no openat2")
 
-        monkeypatch.setattr(beneath, "_resolved_by_kernel", absent)
+        monkeypatch.setattr(openat2, "_resolved_by_kernel", absent)
     return str(request.param)
 
 
@@ -171,7 +172,7 @@ def test_linux_resolves_paths_in_the_kernel(place: Path, opening: str) -> None:
         pytest.skip("this run has no openat2")
     root = os.open(place, os.O_RDONLY)
     try:
-        os.close(beneath._resolved_by_kernel(root, ("a", "deep.txt"), os.O_RDONLY))
+        os.close(openat2._resolved_by_kernel(root, ("a", "deep.txt"), os.O_RDONLY))
     except OSError as error:
         if error.errno in (errno.ENOSYS, errno.EPERM):
             pytest.skip("this kernel or container has no openat2")

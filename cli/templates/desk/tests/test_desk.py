@@ -9,7 +9,7 @@ sys.path.insert(0, str(PROJECT))
 
 import desk  # noqa: E402
 from pointsman import Runtime, Workflow  # noqa: E402
-from pointsman.configs.loader import load  # noqa: E402
+from pointsman.configs.loading.loader import load  # noqa: E402
 
 
 def runtime(state: Path, **environ: str) -> Runtime:

@@ -1,0 +1,1 @@
+"""Calls of tools that wait for a person, and the person's answers."""

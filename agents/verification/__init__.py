@@ -1,0 +1,1 @@
+"""Whether the result of a step holds, judged by another author than its own."""

@@ -1,0 +1,1 @@
+"""The providers' batch interfaces behind one port."""

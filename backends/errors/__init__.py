@@ -1,0 +1,1 @@
+"""A vendor's exceptions and wordings as kinds of `BackendError`."""

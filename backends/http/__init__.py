@@ -1,0 +1,1 @@
+"""The HTTP clients of the vendors' SDKs: hosts that may get a key, and when a request was sent."""

@@ -1,0 +1,113 @@
+"""Servers that speak OpenAI's Chat Completions: DeepSeek, OpenRouter, Ollama, vLLM and many more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...configs.errors import ConfigError
+from ..base import Endpoint
+from ..http.meter import CHAT, Meter
+from ..options import Choice, Said, Vocabulary, Wanted
+from ..profiles import profile
+from ..reasoning import with_reasoning
+from .openai import VOCABULARY, OpenAIBackend, build
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = ["OpenAICompatibleBackend"]
+
+_NO_KEY = "no-key-needed"
+
+# A router's prefix -> the package that knows the vendor's models.
+_PACKAGES = {"anthropic": "langchain_anthropic", "google": "langchain_google_genai", "openai": "langchain_openai"}
+
+
+# Servers disagree on the rest of the format; what none but OpenAI itself documents is left out. How many stop sequences
+# each takes is its own affair. No server but OpenAI's promises to hold tools to their schemas without a setting.
+_VOCABULARY = replace(
+    VOCABULARY,
+    names={**VOCABULARY.names, "top_k": "top_k"},
+    own=frozenset(
+        {"chat_template_kwargs", "enable_thinking", "extra_body", "extra_headers", "extra_query", "logit_bias",
+         "metadata", "min_p", "modalities", "models", "plugins", "provider", "reasoning", "repetition_penalty",
+         "route", "safety_identifier", "thinking", "transforms", "verbosity"}
+    ),
+    stops=16,
+    strict=False,
+)  # fmt: skip
+
+# These think unless told otherwise, and refuse to be made to call a tool while they do
+# (api-docs.deepseek.com/guides/thinking_mode). With a vendor's prefix another server runs them, which has a switch of
+# its own or none.
+_THINKS_FIRST = re.compile(r"(?:^|/)deepseek-(?:v[4-9]|reasoner|r\d)")
+# These refuse an assistant's message without its reasoning where they think (the second: platform.kimi.ai/docs).
+_WANTS_REASONING = re.compile(r"(?:^|/)(?:deepseek-(?:v[4-9]|reasoner|r\d)|kimi-k\d)")
+_SWITCH = {"thinking": {"type": "disabled"}}
+
+
+class OpenAICompatibleBackend(OpenAIBackend):
+    """Builds LangChain's `BaseChatOpenAI`; the endpoint's options are its keyword arguments.
+
+    The base class is used because `ChatOpenAI` renames ``max_tokens`` to a name that other servers overlook.
+    """
+
+    meter: ClassVar[Meter] = CHAT
+    vocabulary: ClassVar[Vocabulary | None] = _VOCABULARY
+
+    def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
+        """Nothing: what a router's models do not take, the router leaves out."""
+        return {}
+
+    def said(self, model: str, wanted: Wanted) -> Said:
+        """Say what a call asks for, and have a model that thinks first answer at once where a tool is forced."""
+        said = super().said(model, wanted)
+        if said.choice is None or not said.choice.forced or not _THINKS_FIRST.search(model):
+            return said
+        body = {**wanted.settings.get("extra_body", {}), **said.options.get("extra_body", {})}
+        thinking = said.options.get("thinking") or body.get("thinking") or {}
+        if thinking.get("type") == "disabled":
+            return said
+        if "/" not in model and not thinking and "reasoning_effort" not in said.options:
+            options = {**said.options, "extra_body": {**body, **_SWITCH}}
+            return replace(said, options=options, notes={**said.notes, "reasoning": "off, since a tool is forced"})
+        if wanted.answer:
+            note = "asked for but not forced: it thinks first, and the reply is checked"
+            return replace(said, choice=Choice("auto"), notes={**said.notes, "tool_choice": note})
+        return replace(said, unfit="it cannot be made to call a tool (tool_choice), since it thinks first")
+
+    # api-docs.deepseek.com/quick_start/pricing, docs.x.ai/docs/models
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {
+            **OpenAIBackend.aliases,
+            "deepseek-chat": ("deepseek-v*",),
+            "deepseek-reasoner": ("deepseek-v*", "deepseek-r*"),
+            "grok-4-fast": ("grok-4-fast-reasoning*",),
+            "grok-4-1-fast": ("grok-4-1-fast-reasoning*",),
+        }
+    )
+
+    def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
+        """Build a client that sends one request a call, with a placeholder where no key is needed.
+
+        Raises:
+            ConfigError: There is no base URL.
+        """
+        from langchain_openai.chat_models.base import BaseChatOpenAI
+        from pydantic import SecretStr
+
+        if not endpoint.base_url:
+            raise ConfigError(f"{endpoint.model}: a provider of backend 'openai_compatible' needs a `base_url:`")
+        key = endpoint.key or SecretStr(_NO_KEY)
+        made = with_reasoning(BaseChatOpenAI)
+        wants = _WANTS_REASONING.search(endpoint.model) is not None
+        return build(made, endpoint, endpoint.base_url, key, use_responses_api=False, wants_reasoning=wants)
+
+    def profile(self, model: str) -> Mapping[str, Any]:
+        """Look up a router's ``vendor/model`` among that vendor's profiles; empty for any other name."""
+        vendor, slash, name = model.partition("/")
+        return profile(_PACKAGES[vendor], name) if slash and vendor in _PACKAGES else {}

@@ -1,0 +1,1 @@
+"""What a provider answered, read within bounds of time and size."""

@@ -1,0 +1,194 @@
+"""``pointsman agents``, ``tools`` and ``models``: what there is, and what of it can be used here and now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..io.output import aligned, as_json, result, short
+from ..io.simulated import is_simulated, named
+from . import options
+
+if TYPE_CHECKING:
+    from ...agents.runtime import Runtime
+    from ...configs.catalog import ModelCard, TokenPrices
+
+__all__ = ["register"]
+
+_MILLION = 1_000_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("agents")(agents)
+    app.command("tools")(tools)
+    app.command("models")(models)
+
+
+def agents(
+    config: options.Config = None,
+    offline: options.Offline = False,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """List the built-in and configured agents, and the model each would run on now."""
+    from ..settings import opened
+
+    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+        found = [_agent(runtime, name) for name in runtime.settings.agents]
+    if json:
+        as_json(found)
+        return
+    rows = [
+        (a["name"], a["task"], a["kind"], a["risk"], a["tier"], named(a["model"] or "none"), short(a["why"], 100))
+        for a in found
+    ]
+    result(aligned(rows, ("agent", "task", "kind", "risk", "tier", "runs on now", "why")))
+
+
+def _agent(runtime: Runtime, name: str) -> dict[str, Any]:
+    from ...agents.agent import Agent
+    from ...routing.request import RouteRequest
+    from ...tools.base import effect_of
+
+    agent = Agent.from_entry(name, runtime.settings.agents[name]).on(runtime)
+    tools = agent.bound_tools()
+    effects = tuple(effect for tool in tools if (effect := effect_of(tool)) is not None)
+    request = RouteRequest(
+        id=name,
+        kind=agent.kind,
+        task=agent.task,
+        effects=effects,
+        tools=len(tools),
+        tier=agent.tier,
+        model=agent.model,
+        reversible=agent.reversible,
+    )
+    decision = runtime.dispatcher.decide(request)
+    return {
+        "name": name,
+        "task": agent.task,
+        "kind": agent.kind.value,
+        "risk": decision.risk.value,
+        "tier": decision.tier.value,
+        "prefers": agent.model,
+        "tools": [tool.name for tool in tools],
+        "model": decision.model,
+        "why": _why(agent.model, decision),
+    }
+
+
+def _why(preferred: str | None, decision: Any) -> str:
+    """Why the agent runs on this model and not on the one it prefers, or on none."""
+    fallen = {rejection.model: rejection.reason for rejection in decision.rejected}
+    if decision.model is None:
+        keys = sorted({reason for reason in fallen.values() if reason.startswith("no key")})
+        return "; ".join(keys) or "; ".join(sorted(set(fallen.values())))
+    if preferred and decision.model != preferred:
+        return f"{preferred}: {fallen.get(preferred, 'ranks lower')}"
+    # The rules that came last settled it.
+    return "; ".join(hit.reason for hit in reversed(decision.rules)) or "the cheapest that qualifies"
+
+
+def tools(
+    workspace: options.Workspace = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """List the tools that agents can name, with what each can do."""
+    from importlib.metadata import entry_points
+
+    from ...tools.base import effect_of
+    from ...tools.registry import ENTRY_POINTS
+    from ..settings import opened
+
+    points = entry_points(group=ENTRY_POINTS)
+    plugins = {point.name: point.dist.name if point.dist else point.value for point in points}
+    with opened(config, workspace=workspace, reads=True) as runtime:
+        found = []
+        for name in runtime.tools.names():
+            tool = runtime.tools.get(name)
+            effect = effect_of(tool)
+            found.append(
+                {
+                    "name": name,
+                    "effect": effect.value if effect else "none",
+                    "call_risk": runtime.settings.risk.call[effect].value if effect else "low",
+                    "source": plugins.get(name, "Pointsman itself"),
+                    "description": tool.description,
+                }
+            )
+    if json:
+        as_json(found)
+        return
+    rows = [(t["name"], t["effect"], t["call_risk"], t["source"], short(t["description"], 90)) for t in found]
+    result(aligned(rows, ("tool", "effect", "risk of a call", "from", "what it does")))
+
+
+def models(
+    config: options.Config = None,
+    offline: options.Offline = False,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """List the catalogue: tiers, prices, what each model takes, and whether it can be used here."""
+    from ..settings import opened
+
+    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+        cards = sorted(runtime.dispatcher.cards.values(), key=lambda card: card.tier.rank)
+        reasons = runtime.dispatcher.unavailable
+        found = [_model(card, reasons) for card in cards]
+    if json:
+        as_json(found)
+        return
+    rows = [
+        (
+            m["tier"],
+            m["model"],
+            _tokens(m["context"]),
+            _price(m, "input"),
+            _price(m, "output"),
+            " ".join(m["inputs"]),
+            m["unusable"] or ("simulated" if is_simulated(m["model"]) else "yes"),
+        )
+        for m in found
+    ]
+    head = ("tier", "model", "context", "$/M in", "$/M out", "takes", "usable here")
+    result(aligned(rows, head, right=[2, 3, 4]))
+    versions = sorted({m["prices"]["version"] for m in found if m["prices"]})
+    result(f"\nprices: {', '.join(versions) or 'none known'}")
+
+
+def _model(card: ModelCard, reasons: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "model": card.id,
+        "provider": card.provider,
+        "tier": card.tier.value,
+        "context": card.context,
+        "max_output": card.max_output,
+        "inputs": sorted(card.inputs, key=lambda kind: (kind != "text", kind)),
+        "roles": sorted(card.roles),
+        "tasks": None if card.tasks is None else sorted(card.tasks),
+        "tools": card.tools,
+        "structured": card.structured,
+        "local": card.local,
+        "prices": None if card.prices is None else _per_million(card.prices),
+        "unusable": reasons.get(card.id) or reasons.get(card.provider),
+    }
+
+
+def _per_million(prices: TokenPrices) -> dict[str, Any]:
+    kinds = ("input", "output", "cache_read", "cache_write")
+    return {**{kind: float(getattr(prices, kind) * _MILLION) for kind in kinds}, "version": prices.version}
+
+
+def _price(model: Mapping[str, Any], kind: str) -> str:
+    return "unknown" if model["prices"] is None else f"{model['prices'][kind]:.2f}"
+
+
+def _tokens(count: int | None) -> str:
+    if count is None:
+        return "unknown"
+    return f"{count / _MILLION:.1f}M" if count >= _MILLION else f"{count // 1000}k"

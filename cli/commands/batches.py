@@ -1,0 +1,230 @@
+"""``pointsman batch``: hand requests in at the providers' batch APIs, and collect the answers when they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ExitCode
+from ..io.output import aligned, as_json, money, progress, result, short
+from ..io.records import dollars
+from ..io.requests import broken_line, lines_of, request_of
+from . import options
+
+if TYPE_CHECKING:
+    from ...dispatch.batch.batches import BatchAnswer, Batches
+    from ...dispatch.context import StepContext
+    from ...dispatch.request import Ask
+    from ...ledger.batches import BatchRow, PartRow
+    from ...routing.request import RouteRequest
+
+__all__ = ["register"]
+
+_Id = Annotated[str, typer.Argument(metavar="ID", help="The batch, as submit printed it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(rich_markup_mode=None)
+    group.command("submit")(submit)
+    group.command("list")(list_)
+    group.command("show")(show)
+    group.command("collect")(collect)
+    app.add_typer(group, name="batch", help="Have work that can wait done at the price of the providers' batch APIs.")
+
+
+def submit(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSON lines of requests; standard input when left out.")
+    ] = "-",
+    config: options.Config = None,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """Hand in the requests of a file, each as 'pointsman route' takes it, and print the id of the batch."""
+    asked: list[tuple[Ask, StepContext]] = []
+    broken = 0
+    for number, text in lines_of(file):
+        request = request_of(text, number)
+        made = None if request is None else _asked(request, number)
+        if made is None:
+            broken += 1
+        else:
+            asked.append(made)
+    if asked:
+        with _opened(config, overrides) as batches:
+            batch = asyncio.run(batches.submit([ask for ask, _ in asked], [step for _, step in asked]))
+            row, parts = batches.book.batch(batch), batches.book.parts(batch)
+        if json:
+            as_json(_record(row, parts))
+        else:
+            result(batch)
+            progress(f"{row.asks} requests: pointsman batch collect {batch} --wait")
+    elif not broken:
+        progress("there were no requests: give JSON lines, such as " + '{"id":"1","kind":"transform","messages":[…]}')
+    if broken:
+        raise typer.Exit(ExitCode.USAGE)
+
+
+def list_(config: options.Config = None, json: options.AsJson = False) -> None:
+    """List the batches of the last 30 days."""
+    with _opened(config) as batches:
+        found = [(row, batches.book.parts(row.id)) for row in batches.book.batches()]
+    if json:
+        as_json([_record(row, parts) for row, parts in found])
+    elif not found:
+        result("there is no batch")
+    else:
+        rows = [(row.id, _moment(row.at), row.asks, row.answered, row.failed, _state(row)) for row, _ in found]
+        result(aligned(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4]))
+
+
+def show(batch: _Id, config: options.Config = None, json: options.AsJson = False) -> None:
+    """Show how far a batch is, without asking the providers."""
+    with _opened(config) as batches:
+        row, parts = batches.book.batch(batch), batches.book.parts(batch)
+    if json:
+        as_json(_record(row, parts))
+        return
+    result(f"batch {row.id}, submitted {_moment(row.at)}: {row.answered} of {row.asks} answered, {row.failed} failed")
+    if parts:
+        rows = [(part.model, part.state.replace("_", " "), part.vendor or "-", part.detail or "-") for part in parts]
+        result(aligned(rows, ("model", "state", "at the provider", "which says")))
+
+
+def collect(
+    batch: _Id,
+    wait: Annotated[bool, typer.Option("--wait", help="Until every request is answered.")] = False,
+    config: options.Config = None,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """Print the answers in the order of the requests; collecting twice costs nothing.
+
+    What a provider did not answer, or not usefully, is asked live first.
+    """
+    with _opened(config, overrides) as batches:
+        row = asyncio.run(_collected(batches, batch, wait=wait))
+        answers = [] if row.ended is None else batches.answers(batch)
+    if row.ended is None:
+        progress(f"{row.answered} of {row.asks} answered yet: wait with pointsman batch collect {batch} --wait")
+        raise typer.Exit(ExitCode.FAILED)
+    if json:
+        for answer in answers:
+            as_json(_answer(answer), lines=True)
+    else:
+        rows = [(told["id"], told["model"] or "-", money(_cost(one)), short(told["text"] or told["error"], 100))
+                for one in answers for told in (_answer(one),)]  # fmt: skip
+        result(aligned(rows, ("request", "model", "cost", "answer"), right=[2]))
+    if row.failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+async def _collected(batches: Batches, batch: str, *, wait: bool) -> BatchRow:
+    if wait:
+        await batches.collect(batch)
+    return await batches.poll(batch)
+
+
+@contextmanager
+def _opened(config: Path | None, overrides: list[str] | None = None) -> Iterator[Batches]:
+    from ...dispatch.batch.batches import Batches
+    from ..settings import opened
+
+    with opened(config, overrides=overrides) as runtime:
+        batches = Batches(runtime.dispatcher)
+        try:
+            yield batches
+        finally:
+            batches.close()
+
+
+def _asked(request: RouteRequest, number: int) -> tuple[Ask, StepContext] | None:
+    """What a line asks for and the step it declares, or None after saying what is wrong with it."""
+    from langchain_core.messages import convert_to_messages
+
+    from ...dispatch.context import RunContext, StepContext
+    from ...dispatch.request import Ask
+
+    if request.tools or request.structured:
+        broken_line(number, "tools and structured: a line cannot carry what they are, so use dispatch.batches.Batches")
+        return None
+    try:
+        messages = convert_to_messages([dict(message) for message in request.messages])
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        broken_line(number, f"messages: {short(error, 160)}")
+        return None
+    if not messages:
+        broken_line(number, "messages: there is nothing to send")
+        return None
+    said = request.model_fields_set
+    ask = Ask(
+        messages=messages,
+        task=request.task,
+        kind=request.kind,
+        tier=request.tier,
+        prefer=request.model,
+        reversible=request.reversible,
+        max_output=request.max_output if "max_output" in said else None,
+        effects=request.effects,
+        deadline=request.deadline,
+    )
+    step = StepContext(
+        run=RunContext(tags=request.tags, user_class=request.user_class),
+        step=request.id or str(number),
+        dependents=request.dependents,
+        sensitivity=request.sensitivity if "sensitivity" in said else None,
+        risk=request.risk,
+    )
+    return ask, step
+
+
+def _state(row: BatchRow) -> str:
+    return "working" if row.ended is None else "done"
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _record(row: BatchRow, parts: list[PartRow]) -> dict[str, Any]:
+    return {
+        "batch": row.id,
+        "submitted": row.at,
+        "age": time.time() - row.at,
+        "state": _state(row),
+        "requests": row.asks,
+        "answered": row.answered,
+        "failed": row.failed,
+        "parts": [
+            {"model": part.model, "state": part.state, "provider_id": part.vendor, "detail": part.detail}
+            for part in parts
+        ],
+    }
+
+
+def _cost(answer: BatchAnswer) -> int | None:
+    if answer.message is None:
+        return 0
+    cost: int | None = answer.message.response_metadata["pointsman"]["cost"]
+    return cost
+
+
+def _answer(answer: BatchAnswer) -> dict[str, Any]:
+    message = answer.message
+    account = message.response_metadata["pointsman"] if message else {}
+    return {
+        "id": answer.name,
+        "text": None if message is None else str(message.text),
+        "model": account.get("model"),
+        "cost": dollars(account.get("cost")),
+        "decision": account.get("decision"),
+        "error": answer.error,
+    }

@@ -1,0 +1,107 @@
+"""``pointsman config``: every setting in force and where it was set, and what is wrong with the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ExitCode
+from ..io.output import aligned, as_json, result
+from . import options
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(rich_markup_mode=None)
+    group.command("show")(show)
+    group.command("check")(check)
+    app.add_typer(group, name="config", help="Show the settings in force, and check them.")
+
+
+def show(
+    section: Annotated[
+        str, typer.Argument(metavar="SECTION", help="Only this section, such as routing or models.PROVIDER/NAME.")
+    ] = "",
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each setting comes from.")] = False,
+    config: options.Config = None,
+    offline: options.Offline = False,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """Show the settings in force; keys appear by the name of their variable only."""
+    from ...configs.errors import ConfigError
+    from ..settings import settings_of
+
+    settings = settings_of(config, offline=offline, overrides=overrides)
+    made = settings.model_dump(mode="json", exclude={"origins", "secrets"}, exclude_none=True)
+    leaves = [(name, value) for name, value in _leaves(made) if _below(name, section)]
+    if section and not leaves:
+        raise ConfigError(f"there is no setting {section!r}: pointsman config show lists them")
+    if json:
+        as_json({n: {"value": v, "origin": _origin(n, settings.origins)} if origin else v for n, v in leaves})
+        return
+    rows = [(name, *([_origin(name, settings.origins)] if origin else []), _shown(value)) for name, value in leaves]
+    result(aligned(rows))
+
+
+def check(
+    config: options.Config = None,
+    offline: options.Offline = False,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """Look for what cannot be meant: rules that never apply, names that nothing bears, tiers that one outage empties.
+
+    Ends with 1 where a rule or name has to be mended; what a class of users may not do, or this machine lacks, is told.
+    """
+    from ...dispatch.catalog import catalogue, policy_of, problems, unavailable
+    from ...ledger.prices import PriceBook
+    from ...routing.request import Circumstances
+    from ..settings import settings_of
+
+    settings = settings_of(config, offline=offline, overrides=overrides)
+    policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))
+    found = problems(settings, policy, Circumstances(unavailable=unavailable(settings)))
+    faults = [str(one) for one in found if not one.subject.startswith(("class ", "tier "))]
+    notes = [str(one) for one in found if one.subject.startswith(("class ", "tier "))]
+    if json:
+        as_json({"faults": faults, "notes": notes})
+    else:
+        lines = [*(f"fault  {said}" for said in faults), *(f"note   {said}" for said in notes)]
+        result("\n".join(lines) or f"no fault in {len(policy.rules)} routing and {len(policy.risk_rules)} risk rules")
+    raise typer.Exit(ExitCode.FAILED if faults else ExitCode.DONE)
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by its dotted name; a rule by its id."""
+    if isinstance(node, Mapping) and node:
+        for key, child in node.items():
+            yield from _leaves(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and node and all(isinstance(item, Mapping) and "id" in item for item in node):
+        for item in node:
+            yield f"{path}.{item['id']}", {key: value for key, value in item.items() if key != "id" and value}
+    else:
+        yield path, node
+
+
+def _below(name: str, section: str) -> bool:
+    return not section or name == section or name.startswith(f"{section}.")
+
+
+def _origin(name: str, origins: Mapping[str, str]) -> str:
+    """Where a setting was set; a part of one that was set as a whole has that one's place."""
+    while name:
+        if name in origins:
+            return origins[name]
+        name = name.rpartition(".")[0]
+    return "built-in"
+
+
+def _shown(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,176 @@
+"""``pointsman doctor``: look at everything a run leans on, and say what to do about what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..errors import ExitCode, judge
+from ..io.output import as_json, line, paint, result
+from ..io.reading import readable
+from ..io.simulated import is_simulated
+from . import options
+
+if TYPE_CHECKING:
+    from ...configs.schema import Settings
+
+__all__ = ["register"]
+
+_DISTRIBUTIONS = ("pointsman", "langgraph", "langchain", "langchain-core", "chromadb", "wordllama", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One thing looked at: ``ok``, ``missing`` (works without it) or ``broken``."""
+
+    what: str
+    state: str
+    said: str
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(config: options.Config = None, offline: options.Offline = False, json: options.AsJson = False) -> None:
+    """Check this machine and project; ends with code 1 when something is broken."""
+    found: list[_Finding] = []
+    colours = {"ok": "green", "missing": "yellow", "broken": "red"}
+    for finding in _findings(config, offline):
+        found.append(finding)
+        if not json:
+            state = paint(f"{finding.state:<8}", colours[finding.state], err=False)
+            result(f"{state} {finding.what:<22} {line(finding.said)}", painted=True)
+    if json:
+        as_json([{"what": f.what, "state": f.state, "said": f.said} for f in found])
+    if any(finding.state == "broken" for finding in found):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
+    from ..settings import settings_of
+
+    yield _python()
+    yield from _versions()
+    try:
+        settings = settings_of(config, offline=offline)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the configuration is what was asked for
+        yield _Finding("configuration", "broken", judge(error)[1])
+        return
+    yield _files(settings)
+    yield from _providers(settings)
+    yield _scorer(settings)
+    with readable(settings) as usable:
+        if usable is not settings:
+            yield _Finding(
+                "state", "missing", f"{settings.state} may not be written, so nothing can run: set POINTSMAN_STATE=DIR"
+            )
+        yield _checked("ledger", lambda: _ledger(usable))
+        yield _checked("on-device model", _model)
+        yield _checked("memory (Chroma)", lambda: _memory(usable))
+    yield _sandbox()
+
+
+def _python() -> _Finding:
+    fits = (3, 11) <= sys.version_info[:2] < (3, 14)
+    said = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return _Finding("python", "ok" if fits else "broken", said if fits else f"{said}; 3.11 to 3.13 is needed")
+
+
+def _versions() -> Iterator[_Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in _DISTRIBUTIONS:
+        try:
+            yield _Finding(name, "ok", version(name))
+        except PackageNotFoundError:
+            yield _Finding(name, "broken", "not installed: pip install pointsman")
+
+
+def _files(settings: Settings) -> _Finding:
+    places = {origin.rpartition(":")[0] or origin for origin in settings.origins.values()}
+    files = sorted(place for place in places if place.endswith((".yaml", ".yml")))
+    return _Finding("configuration", "ok", ", ".join(files) or "built in only; configs/*.yaml in the project override")
+
+
+def _providers(settings: Settings) -> Iterator[_Finding]:
+    """Which keys are set, by name alone, and which local servers answer."""
+    from ...dispatch.catalog import unavailable
+
+    reasons = unavailable(settings)
+    for name, entry in settings.providers.items():
+        reason = reasons.get(name)
+        simulated = is_simulated(f"{name}/")
+        key = "simulated (offline)" if simulated else f"{entry.key} is set" if entry.key else "needs no key"
+        listens = f", {entry.base_url} listens" if entry.local and entry.base_url else ""
+        yield _Finding(f"provider {name}", "missing" if reason else "ok", reason or key + listens)
+
+
+def _scorer(settings: Settings) -> _Finding:
+    """Whether the judge of complexity that the policy names has proved itself."""
+    from ...dispatch.catalog import policy_of
+
+    what = f"scorer {settings.routing.scorer}"
+    try:
+        unused = policy_of(settings, ()).unused
+    except Exception as error:  # noqa: BLE001 - the finding is the error
+        return _Finding(what, "broken", judge(error)[1])
+    return _Finding(what, "missing" if unused else "ok", f"not used: {unused}" if unused else "decides as it is")
+
+
+def _checked(what: str, look: Callable[[], str]) -> _Finding:
+    try:
+        return _Finding(what, "ok", look())
+    except Exception as error:  # noqa: BLE001 - the finding is the error, whatever library it comes from
+        return _Finding(what, "broken", judge(error)[1])
+
+
+def _ledger(settings: Settings) -> str:
+    from ...ledger.ledger import Ledger
+
+    path = settings.state / "ledger.db"
+    ledger = Ledger(path)
+    try:
+        runs = len(list(ledger.runs()))
+    finally:
+        ledger.close()
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} cannot be written")
+    return f"{path} holds {runs} runs"
+
+
+def _model() -> str:
+    from ...backends.ondevice import WordLlamaEmbeddings
+
+    embedder = WordLlamaEmbeddings()
+    length = len(embedder.embed_query("is anybody there?"))
+    return f"{embedder.model_id} loads, {length} dimensions, nothing was downloaded"
+
+
+def _memory(settings: Settings) -> str:
+    from ...backends.ondevice import WordLlamaEmbeddings
+    from ...memory.store import ChromaStore
+
+    path = settings.state / "memory"
+    store = ChromaStore(path, WordLlamaEmbeddings())
+    try:
+        spaces: list[Any] = store.list_namespaces(limit=1000)
+    finally:
+        store.close()
+    return f"{path} opens, {len(spaces)} namespaces"
+
+
+def _sandbox() -> _Finding:
+    path = shutil.which("bwrap")
+    if path:
+        return _Finding("sandbox (bubblewrap)", "ok", f"present at {path}")
+    return _Finding("sandbox (bubblewrap)", "missing", "absent: shell commands are asked about one by one")

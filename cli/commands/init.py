@@ -1,0 +1,69 @@
+"""``pointsman init``: write a project that runs."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..io.output import as_json, result
+from . import options
+
+__all__ = ["register"]
+
+TEMPLATE = Path(__file__).parent.parent / "templates" / "desk"
+
+_NEXT = """made {folder}, a support desk that runs without a key
+
+  cd {folder}
+  pointsman run            run the sample messages
+  pointsman run "How long does delivery take?"
+  pointsman graph          see what happens to a message
+  pointsman models         see which models can be used, and which keys would open more
+  pytest                   run its tests"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("init")(init)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make.")], json: options.AsJson = False
+) -> None:
+    """Write a small support desk into a new folder."""
+    from ...configs.errors import ConfigError
+
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError("is a file: choose another name for the folder", file=folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError("is not empty, and nothing in it is overwritten: choose another folder", file=folder)
+    try:
+        shutil.copytree(TEMPLATE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        # Under its real name the file would also hide things from whoever packs the template.
+        (folder / "gitignore").rename(folder / ".gitignore")
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror or type(error).__name__}", file=folder) from error
+    _trust(folder)
+    written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if json:
+        as_json({"folder": str(folder), "files": written})
+    else:
+        result(_NEXT.format(folder=folder))
+
+
+def _trust(folder: Path) -> None:
+    """What was written here is as the user wants it."""
+    from ...configs.errors import ConfigError
+    from ...configs.loading.loader import environment
+    from ...configs.loading.trust import TrustStore
+    from ..io.target import DEFAULT, code_of, target_file
+
+    code = target_file(DEFAULT)
+    store = TrustStore(environment())
+    with suppress(ConfigError):  # without a home the first command asks
+        for file in (*(folder / "configs").glob("*.yaml"), *([folder / code] if code else ())):
+            store.keep(file, code_of(file))

@@ -1,0 +1,80 @@
+"""The options that many commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_trust",
+    "name_arguments",
+]  # fmt: skip
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="DIR", help="Folder with models.yaml and the like; ./configs when left out."),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Use no network: hosted providers are simulated here.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as routing.strategy=quality."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Workspace = Annotated[
+    Path | None, typer.Option("--workspace", metavar="DIR", help="Folder the file and shell tools may touch.")
+]
+MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
+User = Annotated[str, typer.Option("--user", metavar="NAME", help="Who it is for, in the ledger.")]
+UserClass = Annotated[
+    str | None, typer.Option("--user-class", metavar="NAME", help="Whose limits hold, a name under routing.classes.")
+]
+Tag = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="LABEL", help="A label for the ledger; may be repeated.")
+]
+
+
+def _given(trust: bool) -> None:
+    from ..settings import TRUST
+
+    TRUST.set(trust)
+
+
+_Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Obey this folder's files as they are, this once.", expose_value=False, callback=_given
+    ),
+]
+
+
+def _trusting(trust: _Trust = False) -> None: ...
+
+
+def name_arguments(command: Any) -> None:
+    """Have the help of a command, and of those below it, show arguments by name, without their Python type.
+
+    Args:
+        command: As Typer makes it.
+    """
+    for inner in getattr(command, "commands", {}).values():
+        name_arguments(inner)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
+
+
+def add_trust(command: Any) -> None:
+    """Give ``--trust`` to a command, and to those below it, that reads the configuration.
+
+    Args:
+        command: As Typer makes it.
+    """
+    for inner in getattr(command, "commands", {}).values():
+        add_trust(inner)
+    if command.name != "trust" and any(parameter.name == "config" for parameter in command.params):
+        home = typer.Typer(rich_markup_mode=None, add_completion=False)
+        home.command()(_trusting)
+        command.params += [one for one in typer.main.get_command(home).params if one.name == "trust"]

@@ -1,0 +1,250 @@
+"""``pointsman provider``: how each model is, whether it answers, and off for a while, for all of the project."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ExitCode
+from ..io.output import aligned, as_json, line, money, paint, progress, result, seconds, short
+from ..io.simulated import named
+from . import options
+
+if TYPE_CHECKING:
+    from ...configs.catalog import ModelCard
+    from ...configs.schema import ModelEntry, Settings
+    from ...dispatch.dispatcher import Dispatcher
+    from ...dispatch.guards.overrides import Switch, Switches
+    from ...dispatch.probe import Probed
+    from ...ledger.health import HealthRow
+
+__all__ = ["register"]
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A provider, or a model as provider/name.")]
+
+_DETAIL_CHARACTERS = 160
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(rich_markup_mode=None)
+    group.command("off")(off)
+    group.command("on")(on)
+    group.command("list")(list_)
+    group.command("probe")(probe)
+    app.add_typer(group, name="provider", help="See how models are, ask whether they answer, switch one off and on.")
+
+
+def off(
+    name: _Name,
+    duration: Annotated[float, typer.Option("--for", metavar="SECONDS", min=0.001, help="For how long.")],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="WHY", help="Why, shown with every decision it changes.")
+    ] = "",
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Let nothing of this project ask it for so many seconds; running processes heed it at once."""
+    settings, switches = _opened(config)
+    _check([name], settings)
+    now = time.time()
+    switch = switches.off(name, now + duration, reason)
+    if json:
+        as_json({**asdict(switch), "seconds": switch.until - now})
+    else:
+        result(f"{name} is {switch.said}")
+
+
+def on(name: _Name, config: options.Config = None, json: options.AsJson = False) -> None:
+    """Switch it on before its time is over."""
+    settings, switches = _opened(config)
+    was_off = switches.on(name)
+    if not was_off:
+        _check([name], settings)
+    if json:
+        as_json({"name": name, "was_off": was_off})
+    else:
+        result(f"{name} is on again" if was_off else f"{name} was not switched off")
+
+
+def list_(config: options.Config = None, json: options.AsJson = False) -> None:
+    """List how each model is: usable, switched off, or left alone for its failures or slowness, and its limits.
+
+    What is known of failures is what the processes of this project found out; a key that was refused is each process's
+    own affair, so other processes try it anew.
+    """
+    settings, switches = _opened(config)
+    records = _states(settings, switches.all(), _kept(settings))
+    if json:
+        as_json(records)
+        return
+    rows = [
+        (
+            record["name"],
+            record["state"],
+            "-" if record["seconds"] is None else seconds(record["seconds"]),
+            record["reason"] or "-",
+            _limits(record),
+        )
+        for record in records
+    ]
+    result(aligned(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]))
+
+
+def probe(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Providers or models; all that can be used if none.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For each answer.")] = 30.0,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Ask each model for one word, at its price; ends with code 1 when one does not answer.
+
+    One that answers is used again by every process at once, and one that does not is left alone for a while.
+    """
+    import asyncio
+
+    from ...dispatch.dispatcher import Dispatcher
+    from ..settings import settings_of
+
+    # An answer given before would say nothing of the model.
+    settings = settings_of(config, overrides=["routing.cache.mode=off"])
+    _check(names or (), settings)
+    home = Dispatcher(settings)
+    try:
+        found = asyncio.run(_probed(home, names or (), timeout, json))
+    finally:
+        home.close()
+    if json:
+        as_json(found)
+    elif not found:
+        result("there is no model to ask: pointsman doctor says what is missing")
+    if not found or not all(record["ok"] for record in found):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet: bool) -> list[dict[str, Any]]:
+    """Ask all at once, and print a line as each answers."""
+    import asyncio
+
+    from ...dispatch.probe import Probed
+    from ...dispatch.probe import probe as ask
+
+    unusable, wanted = home.unusable(), set(names)
+    reasons = {card.id: unusable.get(card.id) or unusable.get(card.provider) for card in home.cards.values()}
+    if wanted:
+        cards = [card for card in home.cards.values() if wanted & {card.id, card.provider}]
+    else:
+        # A model that serves some tasks only is a program on this machine, and does not answer questions.
+        cards = [card for card in home.cards.values() if card.tasks is None and not reasons[card.id]]
+    width = max((len(card.id) for card in cards), default=0)
+    # To load several SDKs while others answer would take the answers' time.
+    began = time.monotonic()
+    for card in cards:
+        if not reasons[card.id]:
+            await home.clients.ready(card)
+    if cards and not quiet:
+        progress(f"clients ready in {time.monotonic() - began:.1f} s, which no time-out counts")
+
+    async def one(card: ModelCard) -> dict[str, Any]:
+        reason = reasons[card.id]
+        probed = Probed(card.id, False, None, None, reason, {}) if reason else await ask(home, card, timeout)
+        if not quiet:
+            _show(probed, width)
+        return _probe_record(probed)
+
+    return list(await asyncio.gather(*(one(card) for card in cards)))
+
+
+def _show(probed: Probed, width: int) -> None:
+    state = paint("ok    ", "green", err=False) if probed.ok else paint("failed", "red", err=False)
+    left = ", ".join(f"{amount:.0f} {resource.replace('_', ' ')}" for resource, amount in probed.left.items())
+    said = f"{left} left" if probed.ok and left else short(probed.detail, _DETAIL_CHARACTERS)
+    cost = "-" if probed.seconds is None else money(probed.cost)
+    shown = f"{state}  {named(probed.model):<{width}}  {seconds(probed.seconds):>8}  {cost:>10}  {line(said)}"
+    result(shown.rstrip(), painted=True)
+
+
+def _probe_record(probed: Probed) -> dict[str, Any]:
+    from ..io.records import dollars
+
+    return {
+        "model": probed.model,
+        "ok": probed.ok,
+        "seconds": probed.seconds,
+        "setup": probed.setup,
+        "cost": dollars(probed.cost),
+        "detail": probed.detail,
+        "left": dict(probed.left),
+    }
+
+
+def _opened(config: Path | None) -> tuple[Settings, Switches]:
+    from ...dispatch.guards.overrides import SWITCHES_FILE, Switches
+    from ..settings import settings_of
+
+    settings = settings_of(config)
+    return settings, Switches(settings.state / SWITCHES_FILE)
+
+
+def _check(names: Iterable[str], settings: Settings) -> None:
+    from ...configs.errors import ConfigError
+    from ...configs.loading.layers import suggest
+
+    known = [*settings.providers, *settings.models]
+    for name in names:
+        if name not in known:
+            near = suggest(name, known)
+            raise ConfigError(f"there is no provider or model {name!r}{near}: pointsman models lists them")
+
+
+def _kept(settings: Settings) -> dict[tuple[str, str, str], HealthRow]:
+    from ...ledger.health import HealthBook
+
+    path = settings.state / "ledger.db"
+    # Looking must not make a ledger.
+    rows = HealthBook(path).load() if path.exists() else ()
+    return {(row.provider, row.model, row.region): row for row in rows}
+
+
+def _states(
+    settings: Settings, switches: Iterable[Switch], kept: Mapping[tuple[str, str, str], HealthRow]
+) -> list[dict[str, Any]]:
+    from ...dispatch.catalog import unavailable
+
+    now, missing = time.time(), unavailable(settings)
+    off_now = {switch.name: switch for switch in switches}
+    records = []
+    for name, entry in settings.models.items():
+        provider, _, model = name.partition("/")
+        switch = off_now.get(name) or off_now.get(provider)
+        row = kept.get((provider, entry.name or model, settings.providers[provider].region or ""))
+        if switch is not None:
+            record = _record(name, "off", switch.until - now, switch.reason, entry)
+        elif provider in missing:
+            record = _record(name, "unusable", None, missing[provider], entry)
+        elif row is not None and row.until > now:
+            record = _record(name, "open", row.until - now, row.reason, entry)
+        elif row is not None:
+            record = _record(name, "half open", None, f"the next call shows whether it is well: {row.reason}", entry)
+        else:
+            record = _record(name, "on", None, "", entry)
+        records.append(record)
+    gone = [switch for name, switch in off_now.items() if name not in {*settings.models, *settings.providers}]
+    return records + [_record(switch.name, "off", switch.until - now, switch.reason) for switch in gone]
+
+
+def _record(name: str, state: str, left: float | None, reason: str, entry: ModelEntry | None = None) -> dict[str, Any]:
+    limits = {"rpm": entry.rpm if entry else None, "tpm": entry.tpm if entry else None}
+    return {"name": name, "state": state, "seconds": left, "reason": reason, **limits}
+
+
+def _limits(record: Mapping[str, Any]) -> str:
+    amounts = [(record["rpm"], "requests"), (record["tpm"], "tokens")]
+    return ", ".join(f"{amount:.0f} {noun}" for amount, noun in amounts if amount is not None) or "-"

@@ -1,0 +1,130 @@
+"""``pointsman queue``: what waits for a person, and ticking it off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from ..io.output import aligned, as_json, line, progress, result, short
+from . import options
+
+if TYPE_CHECKING:
+    from ...agents.runtime import Runtime
+    from ...ledger.rows import HandoffRow
+
+__all__ = ["register"]
+
+_SHOWN = 8
+"""Characters of an id that are shown; ``done`` takes any beginning that names one item."""
+_APPROVAL = "approval"
+_INTERRUPTED = "interrupted"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+    group.callback()(queue)
+    group.command("done")(done)
+    app.add_typer(group, name="queue")
+
+
+def queue(
+    context: typer.Context,
+    every: Annotated[bool, typer.Option("--all", help="List what is done, too.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show everything a person is told.")] = False,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """List what waits for a person: acts to approve, what was handed over, and runs that were interrupted."""
+    from ..settings import opened
+
+    if context.invoked_subcommand is not None:
+        return
+    with opened(config, reads=True) as runtime:
+        rows = [_Item(row, _state(row)) for row in runtime.ledger.handoffs(open_only=not every)]
+        rows += _interrupted(runtime)
+    if json:
+        as_json([{**asdict(item.row), "state": item.state} for item in rows])
+        return
+    if not rows:
+        result("nothing waits for a person")
+        return
+    if full:
+        for row, state in rows:
+            result(f"{row.id}  {_when(row.at)}  {row.risk or '-'}  {state}  run {row.run}")
+            result(f"  why   {line(row.reason)}\n  what  {line(row.summary)}\n")
+    else:
+        cells = [
+            (
+                row.id[:_SHOWN],
+                _when(row.at),
+                row.risk or "-",
+                state,
+                row.run,
+                short(row.summary, 60),
+                short(row.reason, 60),
+            )
+            for row, state in rows
+        ]
+        result(aligned(cells, ("id", "since (UTC)", "risk", "state", "run", "what", "why")))
+    states = {item.state for item in rows}
+    if _APPROVAL in states:
+        progress("an act is answered with: pointsman resume RUN --approve ID    (or --reject ID, --edit)")
+    if _INTERRUPTED in states:
+        progress("an interrupted run goes on with: pointsman resume RUN")
+
+
+class _Item(NamedTuple):
+    row: HandoffRow
+    state: str
+
+
+def _interrupted(runtime: Runtime) -> Iterator[_Item]:
+    """The runs whose process has gone without a word."""
+    from ...agents.runs import status_of
+    from ...ledger.rows import HandoffRow
+
+    for row in reversed(runtime.ledger.runs(status="running")):
+        if status_of(runtime, row) == _INTERRUPTED:
+            why = f"its process ended before it did: pointsman resume {row.id}"
+            yield _Item(HandoffRow(row.id, row.id, row.started, "", why, row.target), _INTERRUPTED)
+
+
+def done(
+    item: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Tick an item off."""
+    from ...agents.runs import waits_for_approval
+    from ...configs.errors import ConfigError
+    from ..settings import opened
+
+    with opened(config) as runtime:
+        fitting = [row for row in runtime.ledger.handoffs() if row.id.startswith(item)]
+        if len(fitting) != 1:
+            none = f"nothing in the queue has the id {item!r}: pointsman queue lists it"
+            raise ConfigError(f"{len(fitting)} items begin with {item!r}: write more of the id" if fitting else none)
+        if waits_for_approval(fitting[0]) and not fitting[0].done:
+            raise ConfigError(f"it waits for an answer: pointsman resume {fitting[0].run} --approve ID, or --reject ID")
+        finished = runtime.ledger.finish_handoff(fitting[0].id)
+    if json:
+        as_json(asdict(finished))
+    else:
+        result(f"{finished.id[:_SHOWN]} is done: {short(finished.summary, 100)}")
+
+
+def _state(row: HandoffRow) -> str:
+    from ...agents.runs import waits_for_approval
+
+    if row.done:
+        return "done"
+    return _APPROVAL if waits_for_approval(row) else "open"
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")

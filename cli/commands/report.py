@@ -1,0 +1,141 @@
+"""``pointsman report``: what ran where, what it cost and saved, and what went wrong."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...configs.errors import ConfigError
+from ..io.output import aligned, as_json, money, result, seconds
+from ..io.records import decision_record
+from ..io.simulated import named
+from . import options
+from .run import TARGET_TAG
+
+if TYPE_CHECKING:
+    from ...ledger.report import Percentiles, Report, Savings, Share
+
+__all__ = ["register"]
+
+_PICO = 10**12
+_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("report")(report)
+
+
+def report(
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only this run.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="WHEN", help="Only since then: 2h, 7d, or 2026-11-30[T12:00] UTC.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Only runs with this tag.")] = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Show the routing distribution, cost, failures, latency and savings of what ran."""
+    from ...ledger.report import report as add_up
+    from ..settings import opened
+
+    start = _since(since)
+    with opened(config, reads=True) as runtime:
+        if run is not None and runtime.ledger.run(run) is None:
+            raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
+        made = add_up(runtime.ledger, since=start, run=run, tag=tag)
+    if json:
+        as_json({**asdict(made), "last": [decision_record(row) for row in made.last]})
+    else:
+        result("\n".join(_told(made)))
+
+
+def _since(text: str | None) -> float | None:
+    """Seconds since the epoch of a span such as ``2h`` or a date."""
+    if text is None:
+        return None
+    span = re.fullmatch(r"(\d+)([mhdw])", text)
+    if span:
+        return time.time() - int(span[1]) * _UNITS[span[2]]
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError("--since takes a span such as 30m, 2h, 7d, 4w, or a date such as 2026-11-30") from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _told(made: Report) -> list[str]:
+    total = made.totals
+    if not made.decisions and not total.calls:
+        return ["nothing has run yet: pointsman run"]
+    runs = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in made.runs.items())
+    lines = [
+        f"runs       {runs or 'none'}",
+        f"decisions  {made.decisions}, {made.escalated} of them took more than one call",
+        f"calls      {total.calls}, {100 * made.error_rate:.1f} % without a usable answer",
+        f"tokens     {total.input:,} in ({total.cache_read:,} from a cache), {total.output:,} out",
+        f"cost       {_dollars(total.cost)}{_unpriced(total.unpriced)}",
+    ]
+    for name, shares in (("model", made.models), ("tier", made.tiers), ("agent", made.agents)):
+        lines += ["", *_shares(name, shares)]
+    if tags := [share for share in made.tags if not share.name.startswith(TARGET_TAG)]:
+        lines += ["", *_shares("tag", tags)]
+    if made.failures:
+        rows = [(failure.calls, named(failure.model), failure.kind) for failure in made.failures]
+        lines += ["", *aligned(rows, ("calls", "model", "failed by"), right=[0]).splitlines()]
+    lines += ["", _percentiles("latency", made.latency), _percentiles("first token", made.first_token)]
+    lines += ["", _savings(made.savings)]
+    waiting = f"{made.open_handoffs} (pointsman queue)" if made.open_handoffs else "nothing"
+    return [*lines, f"waiting for a person: {waiting}"]
+
+
+def _shares(name: str, shares: Sequence[Share]) -> list[str]:
+    rows = [
+        (
+            named(share.name) if name == "model" else share.name or "-",
+            f"{100 * share.share:.1f} %",
+            share.totals.calls,
+            share.totals.failed,
+            share.totals.retries,
+            share.totals.input + share.totals.output,
+            _dollars(share.totals.cost) + (f" + {share.totals.unpriced} unknown" if share.totals.unpriced else ""),
+        )
+        for share in shares
+    ]
+    head = (name, "share", "calls", "failed", "not first", "tokens", "cost")
+    return aligned(rows, head, right=range(1, 7)).splitlines()
+
+
+def _percentiles(name: str, found: Percentiles | None) -> str:
+    if found is None:
+        return f"{name:<12} no answers"
+    shown = "   ".join(f"{label} {seconds(getattr(found, label))}" for label in ("p50", "p95", "p99"))
+    return f"{name:<12} {shown}   ({found.count} answers)"
+
+
+def _savings(found: Savings | None) -> str:
+    if found is None:
+        return "savings: no call can be compared with the flagship"
+    left = f"; {found.left_out} answers of unknown price are left out" if found.left_out else ""
+    wasted = f" and {_dollars(found.wasted)} for answers that could not be used" if found.wasted else ""
+    router = f" and {_dollars(found.router)} for judging steps" if found.router else ""
+    word = "saved" if found.saved >= 0 else "lost"
+    flagship = " and ".join(found.flagship)
+    return (
+        f"{word} {_dollars(abs(found.saved))} against {flagship}: {_dollars(found.flagship_cost)} there, "
+        f"{_dollars(found.cost)} here{wasted}{router}, over {found.compared} answers{left}"
+    )
+
+
+def _unpriced(calls: int) -> str:
+    return f", and {calls} calls whose price is unknown" if calls else ""
+
+
+def _dollars(usd: float) -> str:
+    return money(round(usd * _PICO))

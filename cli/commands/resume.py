@@ -1,0 +1,196 @@
+"""``pointsman resume``: take up what waits for a person, or was cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..io.output import progress
+from ..io.target import load_target, read_with
+from . import options
+from .run import TARGET_TAG, Bounds, answered, report_run, told
+
+if TYPE_CHECKING:
+    from ...agents.result import Pending, RunResult
+    from ...agents.runtime import Runtime
+    from ...ledger.rows import RunRow
+    from ..io.approval import Answers
+
+__all__ = ["register", "run_row"]
+
+_NEAR = 1000
+"""How many of the latest runs a mistyped id is compared with."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("resume")(resume)
+
+
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
+    approve: Annotated[
+        list[str] | None, typer.Option("--approve", metavar="ID|all", help="Approve an act that waits; repeatable.")
+    ] = None,
+    reject: Annotated[
+        list[str] | None, typer.Option("--reject", metavar="ID|all", help="Refuse an act that waits; repeatable.")
+    ] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option("--edit", metavar="[ID=]JSON", help="Approve an act with these arguments instead; repeatable."),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why it is refused; the agent is told.")] = "",
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="TARGET", help="The target, where it has moved since.")
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option("--max-cost", min=0, metavar="USD", help="Most the run may spend, what is spent included."),
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", metavar="N", min=1, help="Steps of the graph this part may take.")
+    ] = None,
+    timeout: options.Timeout = None,
+    user: options.User = "",
+    user_class: options.UserClass = None,
+    tag: options.Tag = None,
+    workspace: options.Workspace = None,
+    config: options.Config = None,
+    offline: options.Offline = False,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """Take up a run that waits for approval, or was cut off.
+
+    Without an answer it shows what waits and ends with code 4. What is left out stays as the run was started.
+    """
+    from ..io.live import Live
+    from ..settings import opened
+
+    with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
+        row = run_row(runtime, run)
+        spec = target or _target_of(row)
+        workflow = load_target(spec, name_it=None if target else f"--target {spec}")
+        runtime.protect(read_with(spec))
+        live = Live(json=json)
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
+
+        async def work() -> RunResult:
+            answers = None
+            if approve or reject or edit:
+                waiting = await workflow.apending(run, runtime)
+                answers = _answers(waiting, approve or (), reject or (), edit or (), reason)
+                if not waiting:
+                    progress("note: nothing of it waited for an answer")
+            stopped = await workflow.aresume(run, answers, **bounds.arguments(), runtime=runtime, emit=live.show)
+            return stopped if answers else await answered(workflow, stopped, runtime, live, "ask")
+
+        try:
+            outcome = asyncio.run(work())
+        except (TimeoutError, KeyboardInterrupt):
+            told(run)
+            raise
+        code = report_run(outcome, live, json=json, stream=False, resumed=True)
+    raise typer.Exit(code)
+
+
+def run_row(runtime: Runtime, run: str) -> RunRow:
+    """The row of a run.
+
+    Args:
+        runtime: Whose ledger has it.
+        run: Its id.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    import difflib
+
+    from ...configs.errors import ConfigError
+
+    row = runtime.ledger.run(run)
+    if row is not None:
+        return row
+    near = difflib.get_close_matches(run, [row.id for row in runtime.ledger.runs(limit=_NEAR)], n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"there is no run {run!r}{meant}: pointsman runs lists them")
+
+
+def _target_of(row: RunRow) -> str:
+    from ...configs.errors import ConfigError
+
+    kept = next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
+    if kept is None:
+        raise ConfigError(f"run {row.id} keeps no target to go on with: name it with --target file.py:name")
+    return kept
+
+
+def _answers(
+    waiting: Sequence[Pending], approve: Sequence[str], reject: Sequence[str], edit: Sequence[str], reason: str
+) -> Answers:
+    """The answers that the options give, each bound to the act that was read."""
+    from ...configs.errors import ConfigError
+    from ..io.approval import edit as edited
+
+    if not waiting:
+        return {}
+    edits = dict(_edit(waiting, text) for text in edit)
+    approved, rejected = _named(waiting, approve), _named(waiting, reject)
+    answers: Answers = {}
+    for act in waiting:
+        named = [where for where in (approved, rejected, edits) if act.id in where]
+        if len(named) > 1:
+            raise ConfigError(f"{act.id} is answered in two ways: decide")
+        if not act.tool and (named or "all" in (*approve, *reject)):
+            raise ConfigError(f"{act.id} is a question of the graph's own: answer it in Python with workflow.resume")
+        if act.id in edits:
+            decision = edited(act, edits[act.id])
+        elif act.id in rejected or ("all" in reject and not named):
+            decision = {"type": "reject", "message": reason}
+        elif act.id in approved or "all" in approve:
+            decision = {"type": "approve"}
+        else:
+            continue
+        answers[act.id] = {**decision, "digest": act.digest}
+    return answers
+
+
+def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
+    """The ids that words name, each in full or by a beginning that no other shares."""
+    from ...configs.errors import ConfigError
+
+    found = set()
+    for word in words:
+        fitting = [act.id for act in waiting if word and act.id.startswith(word)]
+        if len(fitting) == 1:
+            found.add(fitting[0])
+        elif word != "all":
+            ids = ", ".join(act.id for act in waiting)
+            raise ConfigError(f"nothing waits under the id {word!r}; these do: {ids}")
+    return found
+
+
+def _edit(waiting: Sequence[Pending], text: str) -> tuple[str, dict[str, Any]]:
+    """The id and the arguments of ``ID=JSON``, or of ``JSON`` where one act waits."""
+    from ...configs.errors import ConfigError
+
+    name, equals, given = text.partition("=")
+    bare = text.lstrip().startswith("{")
+    if not bare and not equals:
+        raise ConfigError(f"--edit {text!r} must have the form ID={{…}}, with the arguments as JSON")
+    if bare and len(waiting) != 1:
+        raise ConfigError(f"{len(waiting)} acts wait, so say which is meant: --edit ID={{…}}")
+    try:
+        arguments = json.loads(text if bare else given)
+    except ValueError as error:
+        raise ConfigError(f"--edit must give the arguments as JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise ConfigError('--edit must give the arguments as a JSON object, such as {"order_id": "A-1"}')
+    named = {waiting[0].id} if bare else _named(waiting, [name])
+    if not named:
+        raise ConfigError("--edit gives arguments for one act: write its id, --edit ID={…}")
+    return named.pop(), arguments

@@ -1,0 +1,1 @@
+"""Faults and steps of `pointsman drill`."""

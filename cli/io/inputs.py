@@ -1,0 +1,137 @@
+"""Read what a run is given: a text, a file, standard input, or a CSV of many messages."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ...configs.errors import ConfigError
+from ...configs.rows import CsvRow, read_rows
+
+__all__ = ["MAX_INPUT", "Message", "read_input", "read_messages", "read_piped"]
+
+MAX_INPUT = 1_000_000
+"""Bytes of one input unless ``--max-input`` says otherwise."""
+
+_PATIENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One row of a batch: its line in the file, its text, and the label it should get, where the file has one."""
+
+    line: int
+    text: str
+    label: str | None = None
+
+
+def read_piped(*, limit: int = MAX_INPUT, optional: bool = False) -> str | None:
+    """Read what is piped in, or return None where nothing is.
+
+    Args:
+        limit: Most bytes it may have.
+        optional: The command can do without: empty input is none, and a pipe nobody writes to is not waited for.
+
+    Raises:
+        ConfigError: As `read_input`.
+    """
+    if not _piped(optional):
+        return None
+    data = _read(sys.stdin.buffer, limit, "standard input")
+    if optional and not data.strip():
+        return None
+    return _decoded(data, "standard input")
+
+
+def _piped(optional: bool) -> bool:
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        # No descriptor: a caller inside Python gave its own stream.
+        return sys.stdin is not None and not sys.stdin.isatty()
+    if stat.S_ISREG(mode):
+        return True
+    if not stat.S_ISFIFO(mode):
+        return False
+    return not optional or bool(select.select([sys.stdin], [], [], _PATIENCE_SECONDS)[0])
+
+
+def read_input(text: str, *, limit: int = MAX_INPUT) -> str:
+    """Read an input.
+
+    Args:
+        text: The text itself, ``@file``, or ``-`` for standard input.
+        limit: Most bytes it may have.
+
+    Raises:
+        ConfigError: When it cannot be read, is empty, too large, or no UTF-8 text.
+    """
+    if text == "-":
+        return _decoded(_read(sys.stdin.buffer, limit, "standard input"), "standard input")
+    if text.startswith("@"):
+        path = Path(text[1:])
+        return _decoded(_file(path, limit), str(path))
+    raw = text.encode("utf-8", "surrogateescape")
+    if len(raw) > limit:
+        raise _too_large("the input", limit)
+    return _decoded(raw, "the input")
+
+
+def _file(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return _read(file, limit, str(path))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=path) from error
+
+
+def _read(file: BinaryIO, limit: int, name: str) -> bytes:
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise _too_large(name, limit)
+    return data
+
+
+def _too_large(name: str, limit: int) -> ConfigError:
+    return ConfigError(f"{name} is larger than {limit:,} bytes: cut it, or allow more with --max-input BYTES")
+
+
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    if "\x00" in text:
+        raise ConfigError(f"{name} is binary, not text (a NUL at byte {data.index(0)})")
+    if not text.strip():
+        raise ConfigError(f"{name} is empty: there is nothing to work on")
+    return text
+
+
+def read_messages(path: Path, *, limit: int = MAX_INPUT) -> list[Message]:
+    """Read a batch.
+
+    Args:
+        path: CSV with a header and the column ``text``, and ``label`` where the right answers are known; see
+            `pointsman.configs.rows.read_rows`.
+        limit: Most bytes one message may have.
+
+    Raises:
+        ConfigError: With the line, when the file is not such a CSV; nothing has run by then.
+    """
+    return [_message(row, path, limit) for row in read_rows(path, ["text"], longest=limit)]
+
+
+def _message(row: CsvRow, path: Path, limit: int) -> Message:
+    text = row.fields["text"]
+    if not text.strip():
+        raise ConfigError("the text is empty", file=path, line=row.line)
+    if len(text.encode()) > limit:
+        raise ConfigError(str(_too_large("the text", limit)), file=path, line=row.line)
+    label = next((value for name, value in row.fields.items() if name.lower() == "label"), None)
+    return Message(row.line, text, label or None)

@@ -1,0 +1,127 @@
+"""What is shown of a run while it lasts: a line a call and a step on stderr, tokens on stdout where asked for."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from ...configs.redact import Redactor
+from . import records
+from .output import as_json, line, money, paint, progress, seconds, short, visible
+from .simulated import named
+
+if TYPE_CHECKING:
+    from ...graphs.events import Event
+    from ...ledger.rows import CallRow
+
+__all__ = ["RISK_COLOURS", "Live", "called"]
+
+RISK_COLOURS = {"low": "green", "medium": "yellow", "unknown": "red", "high": "red", "critical": "magenta"}
+
+
+class Live:
+    """Shows events as they happen.
+
+    Args:
+        stream: Print tokens on stdout.
+        json: Print nothing but JSON on stdout: with ``stream`` an object a line for each event.
+    """
+
+    def __init__(self, *, stream: bool = False, json: bool = False) -> None:
+        self._stream = stream
+        self._json = json
+        self._speaker = ""
+        self._shown = ""
+        self._tokens: dict[str, Redactor] = {}
+        self.run = ""
+        self.steps = 0
+        self.calls: list[CallRow] = []
+        self.streamed = ""
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        from ...graphs.events import Called, Retracted, Stepped, Token
+
+        if isinstance(event, Token):
+            self._token(event.agent, event.text)
+            return
+        if isinstance(event, Retracted):
+            self._retract(event.agent)
+            return
+        if isinstance(event, Called):
+            self.run = event.row.run
+            self.calls.append(event.row)
+            self._event({"event": "call", **records.call_record(event.row)})
+            progress(f"  {called(event.row)}")
+        elif isinstance(event, Stepped):
+            record = event.record
+            self._let_go(record.agent)
+            self.steps += 1
+            self._event({"event": "step", **records.step_record(record)})
+            if record.status != "done" or record.note:
+                state = "" if record.status == "done" else f"{record.status.replace('_', ' ')}: "
+                progress(f"  {record.agent:<12} {state}{short(record.note, 160)}")
+
+    def close(self) -> None:
+        """Print what is held back, and end a line of tokens."""
+        for agent in list(self._tokens):
+            self._let_go(agent)
+        if self._shown and not self._json:
+            typer.echo()
+        self._speaker = self._shown = ""
+
+    def _token(self, agent: str, text: str) -> None:
+        if not self._stream:
+            return
+        if agent != self._speaker:
+            self._speaker, self.streamed = agent, ""
+        self.streamed += text
+        self._print(agent, self._tokens.setdefault(agent, Redactor()).push(text))
+
+    def _let_go(self, agent: str) -> None:
+        tokens = self._tokens.pop(agent, None)
+        if tokens is not None:
+            self._print(agent, tokens.close())
+
+    def _print(self, agent: str, text: str) -> None:
+        if not text:
+            return
+        if self._json:
+            self._event({"event": "token", "agent": agent, "text": text})
+            return
+        if agent != self._shown:
+            if self._shown:
+                typer.echo()
+            progress(f"  {agent}:")
+            self._shown = agent
+        typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
+
+    def _retract(self, agent: str) -> None:
+        if not self._stream:
+            return
+        self._tokens.pop(agent, None)
+        self._event({"event": "retracted", "agent": agent})
+        self.close()
+        self.streamed = ""
+        progress("  the words above are withdrawn: their stream broke, and another model answers anew")
+
+    def _event(self, event: dict[str, object]) -> None:
+        if self._json and self._stream:
+            as_json(event, lines=True)
+
+
+def called(row: CallRow, *, err: bool = True) -> str:
+    """One model call on one line: agent, model that really ran, risk, tokens, cost, time.
+
+    Args:
+        row: The call.
+        err: It is for stderr, not stdout, one of which may take no colours.
+    """
+    tokens = f"{row.usage.input}+{row.usage.output} tok" if row.usage else "- tok"
+    risk = paint(f"{row.risk:<8}", RISK_COLOURS.get(row.risk, "white"), err=err)
+    ended = "" if row.failure is None else paint(f"  {row.failure}: {short(row.detail, 120)}", "red", err=err)
+    cost = money(row.cost) if row.usage else "-"
+    who = f"{line(row.agent):<12} {line(named(row.model)):<30}"
+    return f"{who} {risk} {tokens:>14} {cost:>10} {seconds(row.latency):>8}{ended}"

@@ -1,0 +1,118 @@
+"""The terminal: results on stdout, progress on stderr, tables, money, and text made safe to show."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from ...configs.redact import redact, redacted
+from .fitting import fitted
+
+__all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
+
+_PICO = 10**12
+_OBEYED = re.compile("[\x7f-\x9f]")
+_KEPT = "\n\t\u200d"
+"""Characters of the control categories that only lay text out; the last one joins emoji."""
+
+
+def result(text: str = "", *, painted: bool = False) -> None:
+    """Print to stdout, without secrets.
+
+    Args:
+        text: What to print.
+        painted: Its parts are lines by `line` or tables, with colours by `paint`, which are kept.
+    """
+    said = redact(text)
+    shown = said if painted or not sys.stdout.isatty() else visible(said)
+    typer.echo(fitted(shown, sys.stdout))
+
+
+def as_json(value: Any, *, lines: bool = False) -> None:
+    """Print JSON to stdout without secrets, on one line or laid out."""
+    # Before it is text: taking a secret out of JSON could leave something else than JSON.
+    said = redacted(value)
+    text = json.dumps(said, ensure_ascii=False, default=lambda one: redact(str(one)), indent=None if lines else 2)
+    # JSON escapes the other control characters itself.
+    typer.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def progress(text: str) -> None:
+    """Print to stderr, without secrets."""
+    typer.echo(fitted(redact(text), sys.stderr), err=True)
+
+
+def paint(text: str, colour: str, *, err: bool = True) -> str:
+    """Colour a text unless the stream is no terminal or ``NO_COLOR`` is set (no-color.org)."""
+    stream = sys.stderr if err else sys.stdout
+    if os.environ.get("NO_COLOR") or not stream.isatty():
+        return text
+    return typer.style(text, fg=colour)
+
+
+def visible(text: str) -> str:
+    """Write out control and direction-changing characters, which could make a terminal show what is not there."""
+    return "".join(
+        f"\\u{ord(c):04x}" if c not in _KEPT and unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text
+    )
+
+
+def line(text: object) -> str:
+    """Fold a text into one visible line without secrets."""
+    return visible(" ".join(redact(str(text)).split()))
+
+
+def short(text: object, limit: int) -> str:
+    """One visible line of at most ``limit`` characters."""
+    folded = line(text)
+    return folded if len(folded) <= limit else folded[: limit - 1].rstrip() + "…"
+
+
+def money(picodollars: int | None) -> str:
+    """Picodollars as USD; an unknown price is said, never shown as zero."""
+    if picodollars is None:
+        return "unknown"
+    dollars = picodollars / _PICO
+    if 0 < dollars < 1e-6:
+        return "<$0.000001"
+    return f"${dollars:.{2 if dollars >= 100 else 4 if dollars >= 0.01 or not dollars else 6}f}"
+
+
+def seconds(duration: float | None) -> str:
+    """A duration in the unit that reads best."""
+    if duration is None:
+        return "-"
+    if duration < 1:
+        return f"{duration * 1000:.0f} ms"
+    return f"{duration:.{1 if duration < 100 else 0}f} s"
+
+
+def aligned(rows: Iterable[Sequence[object]], head: Sequence[str] = (), right: Iterable[int] = ()) -> str:
+    """Lay rows out in columns.
+
+    Args:
+        rows: The cells.
+        head: The headings; none when empty.
+        right: Columns to align to the right, counted from 0.
+    """
+    cells = [list(map(line, row)) for row in rows]
+    every = [list(head), *cells] if head else cells
+    if not every:
+        return ""
+    widths = [max(len(row[column]) for row in every) for column in range(len(every[0]))]
+    to_right = set(right)
+
+    def laid(row: Sequence[str]) -> str:
+        return "  ".join(
+            cell.rjust(width) if column in to_right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+
+    return "\n".join(map(laid, every))

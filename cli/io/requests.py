@@ -1,0 +1,107 @@
+"""Requests in a file, one JSON object a line, as several commands read them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .output import progress, short
+
+if TYPE_CHECKING:
+    from ...routing.request import RouteRequest
+
+__all__ = ["broken_line", "lines_of", "request_of"]
+
+_MAX_LINE = 20_000_000
+
+
+def lines_of(file: str) -> Iterator[tuple[int, bytes]]:
+    """Give the lines that are not blank with their numbers.
+
+    Args:
+        file: Its path; ``-`` for standard input.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    from ...configs.errors import ConfigError
+
+    if file == "-":
+        if sys.stdin.isatty():
+            progress("reading requests from standard input, one JSON object a line")
+        yield from _numbered(sys.stdin.buffer)
+        return
+    try:
+        with Path(file).open("rb") as source:
+            yield from _numbered(source)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=file) from error
+
+
+def request_of(text: bytes, number: int) -> RouteRequest | None:
+    """Read one request, or say on stderr what is wrong with its line and give None.
+
+    Args:
+        text: The line.
+        number: Its number.
+    """
+    from pydantic import ValidationError
+
+    from ...routing.request import RouteRequest
+
+    if len(text) > _MAX_LINE:
+        broken_line(number, f"is longer than {_MAX_LINE:,} bytes")
+        return None
+    try:
+        made = json.loads(text, object_pairs_hook=_once)
+    except _Twice as twice:
+        # Readers differ in which of the two they heed, so it could be taken for a harmless request.
+        broken_line(number, f"the key {twice.args[0]!r} stands twice; give each key once")
+        return None
+    except (ValueError, RecursionError) as error:
+        broken_line(number, f"is not JSON: {short(error, 120)}")
+        return None
+    if not isinstance(made, dict):
+        broken_line(number, "a request is a JSON object with messages, kind, effects and so on")
+        return None
+    try:
+        return RouteRequest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        said = first["msg"]
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(where, RouteRequest.model_fields, n=1)
+            said = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
+        broken_line(number, f"{where}: {short(said, 160)}")
+        return None
+
+
+class _Twice(Exception):
+    """A key that stands twice in a JSON object."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise _Twice(key)
+        made[key] = value
+    return made
+
+
+def broken_line(number: int, said: str) -> None:
+    """Say on stderr what is wrong with a line."""
+    progress(f"error: line {number}: {said}")
+
+
+def _numbered(source: Any) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := source.readline(_MAX_LINE + 1):
+        number += 1
+        if line.strip():
+            yield number, line

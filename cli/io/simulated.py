@@ -1,0 +1,32 @@
+"""Models as commands name them: one that the simulator stands in for says so wherever it is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...configs.schema import Settings
+
+__all__ = ["heed", "is_simulated", "named"]
+
+_played: set[str] = set()
+"""Providers that are simulated under the settings of the command that runs."""
+
+
+def heed(settings: Settings) -> None:
+    """Take these for the settings of the command."""
+    _played.clear()
+    if settings.offline:
+        from ...dispatch.offline import is_played
+
+        _played.update(name for name in settings.providers if is_played(settings, name))
+
+
+def is_simulated(model: str | None) -> bool:
+    """Whether the simulator answers for a model, given as ``provider/name``."""
+    return model is not None and model.partition("/")[0] in _played
+
+
+def named(model: str) -> str:
+    """The model as it is shown; what is simulated says so."""
+    return f"{model} (simulated)" if is_simulated(model) else model

@@ -1,0 +1,236 @@
+"""Find what a command is to run: ``desk.py:flow`` or ``package.module:flow``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ...configs.errors import ConfigError
+from .beside import Agree, Source, importable, wanted
+
+if TYPE_CHECKING:
+    from ...graphs.workflow import Workflow
+
+__all__ = ["DEFAULT", "code_of", "files_of", "load_target", "looks_like_target", "read_with", "target_file"]
+
+DEFAULT = "desk.py:flow"
+"""What `pointsman init` writes, and `run` takes when it is given no target."""
+
+_TARGET = re.compile(r"(?P<place>[^\s:]|[^\s:].*[^\s:]):(?P<name>[A-Za-z_]\w*)\Z")
+
+
+def looks_like_target(text: str) -> bool:
+    """Whether a lone argument names a target rather than being the input."""
+    return text.endswith(".py") or (_TARGET.match(text) is not None and "\n" not in text)
+
+
+def target_file(spec: str) -> Path | None:
+    """The Python file of a target, or None where it names a module."""
+    place = spec.rpartition(":")[0] or spec
+    return Path(place) if place.endswith(".py") else None
+
+
+def files_of(spec: str) -> tuple[Path, ...]:
+    """The files that a target would be read from, there or not: its own, or those of a module in this folder."""
+    file = target_file(spec)
+    if file is not None:
+        return (file.absolute(),)
+    parts = spec.rpartition(":")[0].split(".")
+    packages = [Path.cwd().joinpath(*parts[:end], "__init__.py") for end in range(1, len(parts) + 1)]
+    return (Path.cwd().joinpath(*parts).with_suffix(".py"), *packages)
+
+
+def read_with(spec: str) -> tuple[Path, ...]:
+    """Files and folders, there or not, that a target which was loaded is read from, its own and what it imports."""
+    file = target_file(spec)
+    folder = Path.cwd() if file is None else file.parent
+    return (*files_of(spec), *wanted(folder.resolve()))
+
+
+def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
+    """Import a workflow.
+
+    Args:
+        spec: ``file.py:name`` or ``module:name``, naming a Workflow, an Agent, or a function without arguments that
+            returns one.
+        name_it: How to name it, where the command does not: it then runs only as it was when it was last named or
+            trusted. None where the command names it, which is consent to run it.
+
+    Raises:
+        ConfigError: When there is no such file, module or name, the file cannot be imported, the name is neither, or
+            nobody agreed to run it.
+    """
+    agree = _consent(spec, name_it)
+    for path in files_of(spec):
+        if path.is_file():
+            agree(path, path.read_bytes())
+            if name_it is None:  # A run keeps its target by the full path.
+                agree(path.resolve(), path.read_bytes())
+    place, colon, name = spec.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise ConfigError(f"{spec!r} names nothing to run: write it as file.py:name, such as {DEFAULT}")
+    file = target_file(spec)
+    module = _from_file(file, agree) if file else _from_module(place, agree)
+    shown = str(file or place)
+    if not hasattr(module, name):
+        raise ConfigError(f"there is no {name!r} in it{_nearest(module, name)}", file=shown)
+    return _workflow(getattr(module, name), name, shown, Path(module.__file__ or shown))
+
+
+def _consent(spec: str, name_it: str | None) -> Agree:
+    """Remember each file of a target that was named, as it is now; refuse one that was not and is not as it was."""
+    from ...configs.loading.loader import environment
+    from ...configs.loading.trust import TrustStore, trusts
+    from ..settings import TRUST
+
+    environ = environment()
+    store = TrustStore(environ)
+    anything = TRUST.get() or trusts(environ)
+
+    def agree(path: Path, text: bytes) -> None:
+        if name_it is None:
+            # Where nothing can be kept, the next command asks.
+            with suppress(ConfigError):
+                store.keep(path, _as_text(text))
+        elif not anything and not store.knows(path, _as_text(text)):
+            known = store.last(path) is not None
+            said = "has changed since you last named or trusted it" if known else "is not known to be yours to run"
+            raise ConfigError(f"{said}: read it, then name it with {name_it}", file=_near(path))
+
+    if target_file(spec) is None and not any(path.is_file() for path in files_of(spec)):
+        agree(Path.cwd() / spec, b"installed")
+    return agree
+
+
+def _near(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def code_of(file: Path) -> str:
+    """What stands in a file of Python, to be compared."""
+    return _as_text(file.read_bytes())
+
+
+def _as_text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _from_file(file: Path, agree: Agree) -> ModuleType:
+    if not file.is_file():
+        if str(file) == DEFAULT.partition(":")[0]:
+            raise ConfigError(
+                f"there is no {file} here: make a project with 'pointsman init my-desk', or name a target file.py:name"
+            )
+        near = difflib.get_close_matches(file.name, [found.name for found in file.parent.glob("*.py")], n=1)
+        raise ConfigError(f"there is no such file{f'; did you mean {near[0]}?' if near else ''}", file=file)
+    path = file.resolve()
+    name = _module_name(path)
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    importable(path.parent, agree)
+    loader = Source(name, str(path), lambda _, text: agree(file.absolute(), text))
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+    module.__file__ = str(path)
+    # As for a script, its types can be found again by name.
+    sys.modules[name] = module
+    try:
+        _guarded(lambda: loader.exec_module(module), file, path)
+    except ConfigError:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _module_name(path: Path) -> str:
+    """The file's own name, unless that would hide another module."""
+    known = sys.modules.get(path.stem)
+    if known is not None:
+        return path.stem if getattr(known, "__file__", None) == str(path) else f"_target_{path.stem}"
+    try:
+        spec = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):
+        spec = None
+    free = path.stem.isidentifier() and (spec is None or spec.origin == str(path))
+    return path.stem if free else f"_target_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
+
+
+def _from_module(place: str, agree: Agree) -> ModuleType:
+    folder = Path.cwd()
+    find = importable(folder.resolve(), agree)
+    top = place.partition(".")[0]
+    if top not in sys.modules and any(path.exists() for path in (folder / f"{top}.py", folder / top)):
+        _take(top, find(top))
+    try:
+        found = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ConfigError(f"there is no module {place!r}: name a file as file.py:name, or an importable module")
+    origin = Path(found.origin) if found.origin else Path(place)
+    module: ModuleType = _guarded(lambda: importlib.import_module(place), origin, origin)
+    return module
+
+
+def _take(name: str, spec: ModuleSpec | None) -> None:
+    """Import a module of this folder, which was named, though one of its name may be installed."""
+    if spec is None or spec.loader is None:
+        return
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    place = Path(spec.origin or name)
+    try:
+        _guarded(lambda: spec.loader.exec_module(module), place, place)  # type: ignore[union-attr]  # checked above
+    except ConfigError:
+        sys.modules.pop(name, None)
+        raise
+
+
+def _guarded(work: Callable[[], Any], shown: Path, path: Path) -> Any:
+    """Run the user's code; whatever it raises becomes one line with the place in their file."""
+    try:
+        return work()
+    except ConfigError:
+        raise
+    except SyntaxError as error:
+        file = shown if error.filename in (None, str(path)) else error.filename
+        raise ConfigError(f"is not valid Python: {error.msg}", file=file, line=error.lineno) from error
+    except (Exception, SystemExit) as error:
+        steps = [step for step in traceback.extract_tb(error.__traceback__) if step.filename == str(path)]
+        said = " ".join(str(error).split()) or "no message"
+        raise ConfigError(
+            f"cannot be loaded: {type(error).__name__}: {said}", file=shown, line=steps[-1].lineno if steps else None
+        ) from error
+
+
+def _nearest(module: ModuleType, name: str) -> str:
+    from ...agents.agent import Agent
+    from ...graphs.workflow import Workflow
+
+    runnable = [key for key, value in vars(module).items() if isinstance(value, Workflow | Agent)]
+    near = difflib.get_close_matches(name, runnable, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; it has {', '.join(sorted(runnable))}" if runnable else ": define a Workflow or an Agent under that name"
+
+
+def _workflow(value: Any, name: str, shown: str, path: Path) -> Workflow:
+    from ...agents.agent import Agent
+    from ...graphs.workflow import Workflow
+
+    if callable(value) and not isinstance(value, Workflow | Agent | type):
+        value = _guarded(value, Path(shown), path)
+    if isinstance(value, Agent):
+        return Workflow(value.name, [value])
+    if isinstance(value, Workflow):
+        return value
+    raise ConfigError(f"{name!r} is a {type(value).__name__}, not a Workflow or an Agent", file=shown)

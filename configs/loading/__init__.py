@@ -1,0 +1,1 @@
+"""From files, environment and flags to settings, and what a project's files may ask for."""

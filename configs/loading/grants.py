@@ -1,0 +1,296 @@
+"""`grants`: what a project's files would change beyond choosing among what the user allows, and being stricter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..redact import redact
+from ..schema import Settings
+from ..words import Tier
+from .documents import Place
+
+__all__ = ["Grant", "grants"]
+
+Path = tuple[str, ...]
+
+_GONE: Final = None
+"""What stands where there is no setting: taken away, or not there before."""
+
+_WHOLE: Final[tuple[Path, ...]] = (
+    ("providers", "*", "options"), ("models", "*", "options"), ("models", "*", "prices"), ("models", "*", "scores"),
+    ("routing", "rules", "*"), ("risk", "rules", "*"), ("routing", "classes", "*"), ("routing", "limits", "require"),
+)  # fmt: skip
+"""Mappings that are judged as one setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One thing that a project's file may do only once the user trusts it.
+
+    Attributes:
+        setting: Its dotted name.
+        what: What the file would do, in one line of printable text.
+        place: Where.
+    """
+
+    setting: str
+    what: str
+    place: Place
+
+    def __str__(self) -> str:
+        return f"{self.place.origin}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One setting that differs; ``theirs`` are the routing rules that the user's own files wrote."""
+
+    path: Path
+    old: Any
+    new: Any
+    before: Settings
+    after: Settings
+    theirs: frozenset[str]
+
+
+def grants(before: Settings, after: Settings, places: Mapping[Path, Place], theirs: Iterable[str]) -> list[Grant]:
+    """List what the project's files do that takes the user's trust. What no rule here knows takes it.
+
+    Args:
+        before: The settings without the project's files.
+        after: The same with them.
+        places: Where the project's files wrote each setting, or took it away.
+        theirs: Ids of the routing rules that the user's own files wrote.
+    """
+    found = []
+    own = frozenset(theirs)
+    for path, old, new in _differences(_tree(before), _tree(after), ()):
+        change = _Change(path, old, new, before, after, own)
+        allowed = next((free for pattern, free in _FREE.items() if _fits(pattern, path)), None)
+        if allowed is None or not allowed(change):
+            found.append(Grant(_dotted(path), _said(change), _place(path, places)))
+    return found
+
+
+def _tree(settings: Settings) -> dict[str, Any]:
+    tree = settings.model_dump(include={"providers", "models", "agents", "routing", "risk"})
+    for section in ("routing", "risk"):
+        tree[section]["rules"] = {rule["id"]: rule for rule in tree[section]["rules"]}
+    return tree
+
+
+def _differences(old: Any, new: Any, path: Path) -> Iterator[tuple[Path, Any, Any]]:
+    if old == new:
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and not any(_fits(whole, path) for whole in _WHOLE):
+        for key in dict.fromkeys((*old, *new)):
+            yield from _differences(old.get(key, _GONE), new.get(key, _GONE), (*path, str(key)))
+    else:
+        yield path, old, new
+
+
+def _fits(pattern: Path, path: Path) -> bool:
+    return len(pattern) == len(path) and all(p in ("*", q) for p, q in zip(pattern, path, strict=True))
+
+
+def _place(path: Path, places: Mapping[Path, Place]) -> Place:
+    """The nearest place: of the setting, of what it is a part of, else of one of its parts."""
+    for end in range(len(path), 0, -1):
+        if path[:end] in places:
+            return places[path[:end]]
+    for length in range(len(path), 0, -1):
+        for known, place in places.items():
+            if known[:length] == path[:length]:
+                return place
+    return Place("project", "a file of the project")
+
+
+# What is free: the rules, by setting.
+
+
+def _always(_: _Change) -> bool:
+    return True
+
+
+def _lower(change: _Change) -> bool:
+    return change.new is not None and (change.old is None or change.new <= change.old)
+
+
+def _higher(change: _Change) -> bool:
+    return change.new is not None and (change.old is None or change.new >= change.old)
+
+
+def _fewer(change: _Change) -> bool:
+    return change.new is not None and (change.old is None or set(change.new) <= set(change.old))
+
+
+def _more(change: _Change) -> bool:
+    """No least score is lowered."""
+    return all((change.new or {}).get(name, 0.0) >= least for name, least in (change.old or {}).items())
+
+
+def _switched_off(change: _Change) -> bool:
+    return change.new is False
+
+
+def _removed(change: _Change) -> bool:
+    return change.new is _GONE
+
+
+def _approved(change: _Change) -> bool:
+    known = change.old
+    return change.new is not None and (
+        known is None or all(name in known or name.partition("/")[0] in known for name in change.new)
+    )
+
+
+def _model(change: _Change) -> bool:
+    """A model may go; and one may come that the user's own server on this machine serves, below every floor."""
+    if change.new is _GONE:
+        return True
+    if change.old is not _GONE:
+        return False
+    provider = change.before.providers.get(change.path[1].partition("/")[0])
+    below = change.new["tier"] <= Tier.ECONOMY and not change.new["scores"]
+    return provider is not None and provider.local and provider.key is None and below and not change.new["options"]
+
+
+def _class(change: _Change) -> bool:
+    """A class of users has at least the bounds that it had, or that everybody has."""
+    old, new = (side.routing.limits_of(change.path[2]).model_dump() for side in (change.before, change.after))
+    return all(
+        old[name] == new[name] or free(_Change((name,), old[name], new[name], change.before, change.after, frozenset()))
+        for name, free in _LIMITS.items()
+    )
+
+
+def _risk_rule(change: _Change) -> bool:
+    """The highest rule that applies holds, so that another one can only raise."""
+    old, new = change.old, change.new
+    return old is None or (new is not None and new["when"] == old["when"] and new["risk"] >= old["risk"])
+
+
+def _routing_rule(change: _Change) -> bool:
+    """Rules choose among what the floors leave; but the user's own, and what a rule demands or forbids, stand."""
+    old, new = change.old, change.new
+    if old is not None:
+        guards = bool(old["require"] or old["avoid"])
+        if change.path[2] in change.theirs or guards:
+            return new is not None and _stricter(old, new)
+        if new is None:
+            return True
+    return new["tier"] is None or not any(new["tier"] < tier for tier in _tiers_of(change))
+
+
+def _stricter(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    tier = old["tier"] is None or (new["tier"] is not None and new["tier"] >= old["tier"])
+    least = all(new["require"].get(name, 0.0) >= score for name, score in old["require"].items())
+    return new["when"] == old["when"] and tier and least and set(new["avoid"]) >= set(old["avoid"])
+
+
+def _tiers_of(change: _Change) -> Iterator[Tier]:
+    """The tiers that rules of the user's ask for, before which a rule of the project's would go."""
+    for rule in change.before.routing.rules:
+        if rule.id in change.theirs and rule.tier is not None:
+            yield rule.tier
+
+
+_LIMITS: Final[Mapping[str, Callable[[_Change], bool]]] = {
+    "max_cost": _lower, "tiers": _fewer, "require": _more, "attempts": _lower, "deadline": _lower, "call": _lower,
+    "first_token": _lower, "stall": _lower, "hedge": _higher,
+}  # fmt: skip
+
+_FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
+    ("providers", "*"): _removed,
+    ("providers", "*", "enabled"): _switched_off,
+    ("models", "*"): _model,
+    ("models", "*", "tier"): _lower,
+    ("models", "*", "rpm"): _lower,
+    ("models", "*", "tpm"): _lower,
+    ("models", "*", "tools"): _switched_off,
+    ("models", "*", "structured"): _switched_off,
+    ("agents", "*"): _removed,
+    ("agents", "*", "model"): _always,
+    ("agents", "*", "tier"): _higher,
+    ("agents", "*", "tools"): _fewer,
+    ("routing", "strategy"): _always,
+    ("routing", "scorer"): _always,
+    ("routing", "classifier", "model"): _always,
+    ("routing", "classifier", "timeout"): _lower,
+    ("routing", "history", "*"): _always,
+    ("routing", "rules", "*"): _routing_rule,
+    ("routing", "approved"): _approved,
+    ("routing", "cures", "*"): lambda change: change.new == "stop",
+    ("routing", "budgets", "*"): _lower,
+    ("routing", "cache", "mode"): lambda change: change.new == "off",
+    ("routing", "cache", "ttl"): _lower,
+    ("routing", "cache", "threshold"): _higher,
+    ("routing", "cache", "max_bytes"): _lower,
+    **{("routing", "limits", name): free for name, free in _LIMITS.items()},
+    ("routing", "classes", "*"): _class,
+    ("risk", "floors", "*"): _higher,
+    ("risk", "call", "*"): _higher,
+    ("risk", "rules", "*"): _risk_rule,
+}
+"""What a project's file may change without being asked about; whatever is not here takes trust."""
+
+
+# What it is called: one line, printable, without the shape of a key.
+
+
+def _said(change: _Change) -> str:
+    path, old, new = change.path, change.old, change.new
+    name = _text(path[1]) if len(path) > 1 else ""
+    said: dict[Path, Callable[[], str]] = {
+        ("providers", "*"): lambda: f"adds the provider {name} at {_url(new)}, {_sent(new)}",
+        ("providers", "*", "base_url"): lambda: f"{_redirects(change, name)} to {_text(new or 'another host')}",
+        ("providers", "*", "key"): lambda: f"takes {_text(new or 'no variable')} for the key of {name}",
+        ("models", "*"): lambda: f"adds the model {name} at tier {new['tier']}",
+        ("models", "*", "tier"): lambda: f"raises {name} from tier {old} to {new}",
+        ("agents", "*"): lambda: f"adds the agent {name}",
+        ("agents", "*", "instructions"): lambda: f"gives the agent {name} other instructions",
+        ("risk", "floors", "*"): lambda: f"lowers the floor of risk {path[2]} from {old} to {new}",
+        ("risk", "call", "*"): lambda: f"lowers the risk of a {path[2]} call from {old} to {new}",
+        ("risk", "rules", "*"): lambda: f"{'replaces' if new else 'removes'} the risk rule {_text(path[2])}",
+        ("routing", "rules", "*"): lambda: _rule_said(change),
+    }
+    words = next((say for pattern, say in said.items() if _fits(pattern, path)), None)
+    return words() if words else f"changes {_dotted(path)} from {_value(old)} to {_value(new)}"
+
+
+def _rule_said(change: _Change) -> str:
+    name = _text(change.path[2])
+    if change.old is not None:
+        return f"{'replaces' if change.new else 'removes'} the routing rule {name}"
+    return f"puts the routing rule {name}, tier {change.new['tier']}, before yours that ask for a higher tier"
+
+
+def _url(provider: Mapping[str, Any]) -> str:
+    return _text(provider["base_url"] or "its vendor's address")
+
+
+def _sent(provider: Mapping[str, Any]) -> str:
+    return f"which is sent {_text(provider['key'])}" if provider["key"] else "which is sent your texts"
+
+
+def _redirects(change: _Change, name: str) -> str:
+    key = change.after.providers[change.path[1]].key
+    return f"sends {_text(key)} and what you ask {name}" if key else f"sends what you ask {name}"
+
+
+def _dotted(path: Path) -> str:
+    return _text(".".join(path))
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return _text(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+def _text(text: str) -> str:
+    shown = redact(text if text.isprintable() else text.encode("unicode_escape").decode())
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -1,0 +1,137 @@
+"""What came back from a batch, judged as a live reply is: its row in the ledger, and what becomes of the ask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ...backends.base import BackendError
+from ...configs.catalog import ModelCard, Usage
+from ...configs.words import FailureKind, Risk
+from ...ledger.batches import AskRow, Outcome, PartRow
+from ..calls.call import ModelCall
+from ..calls.recorder import Booking, account
+from ..guards.grant import Grant
+from ..request import Ask, one_line
+from .codec import ask_of, ask_text, reply_text, step_of
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+    from ..dispatcher import Dispatcher
+
+__all__ = ["judged"]
+
+# These tell of the provider at that hour, not of what the model makes of this very ask.
+_PASSING = frozenset(
+    {
+        FailureKind.RATE_LIMIT,
+        FailureKind.OVERLOADED,
+        FailureKind.TIMEOUT,
+        FailureKind.CONNECTION,
+        FailureKind.AUTH,
+        FailureKind.UNAVAILABLE,
+        FailureKind.QUOTA,
+    }
+)
+
+
+def judged(
+    home: Dispatcher,
+    card: ModelCard,
+    part: PartRow,
+    row: AskRow,
+    answer: AIMessage | BackendError,
+    *,
+    billed: bool = False,
+    recorded: bool = False,
+) -> Outcome:
+    """Say what an answer is worth, and record its call.
+
+    Args:
+        home: Whose prices, checks and cures.
+        card: The model that was asked.
+        part: The part it came with.
+        row: The ask.
+        answer: The reply, or what failed.
+        billed: A failure may have been billed; providers bill nothing for a request that they say failed.
+        recorded: Its call is in the ledger already.
+
+    Returns:
+        What becomes of the ask: it is done, or is to be asked live.
+    """
+    ask, facts = ask_of(row.ask), json.loads(row.facts)
+    booking = Booking(
+        home,
+        step_of(facts["step"]),
+        facts["decision"],
+        Risk(facts["risk"]),
+        discount=home.settings.providers[card.provider].batch_discount,
+        note=f"batch {part.batch}",
+        recorded=recorded,
+    )
+    # Its money is reserved for the whole part, and breakers and rate limits are for live calls.
+    call = ModelCall(
+        card,
+        ask,
+        ask.messages,
+        {},
+        backend=home.clients.backend(card),
+        grant=_Reserved(row.worst if part.reservation else None),
+        booking=booking,
+        notes=home.clients.said(ask, card).told,
+        row_id=row.call,
+    )
+    call.sent(part.at)
+    if isinstance(answer, BackendError):
+        wrong: tuple[FailureKind, str] | None = (answer.kind, one_line(answer))
+        entry = call.failed(answer, billed=billed)
+    else:
+        wrong = call.answered(answer)
+        entry = call.ended
+    if wrong is None and not isinstance(answer, BackendError):
+        told = account(entry, facts["rules"], effects=ask.called(answer))
+        answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}
+        return Outcome(row.place, "done", cost=entry.cost, reply=reply_text(answer))
+    kind, detail = wrong or (FailureKind.MALFORMED, "")
+    if home.policy.cures[kind] == "stop":
+        return Outcome(row.place, "done", cost=entry.cost, error=f"{card.id}: {kind} ({detail})")
+    again, avoid = _again(home, card, ask, facts, kind)
+    facts["avoid"] = avoid
+    if home.policy.cures[kind] == "elsewhere":
+        facts["refused"] = [card.id, kind, detail]
+    return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
+
+
+class _Reserved(Grant):
+    """What a call in a batch was admitted with: the part's money, which is settled when all of the part is answered.
+
+    Args:
+        most: Picodollars that were reserved for the call; None where no money was.
+    """
+
+    __slots__ = ("_most",)
+
+    def __init__(self, most: int | None) -> None:
+        super().__init__()
+        self._most = most
+
+    def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> int | None:
+        """Say what the part will be charged for the call; arguments as `Grant.settle` takes them."""
+        return (self._most if cost is None else cost) if billed else None
+
+
+def _again(
+    home: Dispatcher, card: ModelCard, ask: Ask, facts: Mapping[str, Any], kind: FailureKind
+) -> tuple[Ask, list[tuple[str, str]]]:
+    """The ask for a live call that goes no lower than its model, and which models that call must not use."""
+    later = [home.cards[name].tier for name in facts["candidates"] if name in home.cards]
+    above = [tier for tier in later if tier > card.tier]
+    # Where nothing is stronger another model of the same tier may still do better.
+    least = min(above) if above and home.policy.cures[kind] == "stronger" else card.tier
+    tier = least if ask.tier is None else max(ask.tier, least)
+    whom = card.provider if home.policy.cures[kind] == "elsewhere" else card.id
+    avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
+    return replace(ask, tier=tier), avoid

@@ -1,0 +1,95 @@
+"""Asks, steps and replies as text, for work that another process may have to go on with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from ...configs.errors import ConfigError
+from ...configs.words import Effect, Risk, StepKind, Tier
+from ...routing.evidence import Finding
+from ..context import RunContext, StepContext
+from ..request import Ask
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+__all__ = ["ask_of", "ask_text", "reply_of", "reply_text", "step_of", "step_record"]
+
+# What JSON gives back as text or list.
+_KINDS = {"kind": StepKind, "tier": Tier}
+_TUPLES = ("tools", "stop")
+
+
+def ask_text(ask: Ask) -> str:
+    """Write an ask down.
+
+    Raises:
+        ConfigError: Something in it, such as a class given as an option, cannot be written down.
+    """
+    from langchain_core.messages import messages_to_dict
+
+    record: dict[str, Any] = {field.name: getattr(ask, field.name) for field in fields(ask)}
+    record["messages"] = messages_to_dict(list(ask.messages))
+    # A class cannot be written down: its schema, which is among the tools, judges in its place.
+    record["answer"] = None
+    record["examples"], record["options"] = dict(ask.examples), dict(ask.options)
+    try:
+        return json.dumps(record)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"a batch has to be written down, and this ask cannot be as JSON: {error}") from error
+
+
+def ask_of(text: str) -> Ask:
+    """Read an ask that `ask_text` wrote."""
+    from langchain_core.messages import messages_from_dict
+
+    record = json.loads(text)
+    record["messages"] = messages_from_dict(record["messages"])
+    record["effects"] = tuple(Effect(effect) for effect in record["effects"])
+    for name, kind in _KINDS.items():
+        record[name] = None if record[name] is None else kind(record[name])
+    for name in _TUPLES:
+        record[name] = None if record[name] is None else tuple(record[name])
+    return Ask(**record)
+
+
+def step_record(step: StepContext) -> dict[str, Any]:
+    """Give a step as plain values; whoever watched its run does not come back with it."""
+    run = replace(step.run, observe=None)
+    return {
+        **{field.name: getattr(step, field.name) for field in fields(step)},
+        "run": {field.name: getattr(run, field.name) for field in fields(run) if field.name != "observe"},
+    }
+
+
+def step_of(record: dict[str, Any]) -> StepContext:
+    """Read a step that `step_record` gave, also after it has been JSON."""
+    run = {**record["run"], "tags": tuple(record["run"]["tags"])}
+    run["caps"] = tuple((str(scope), int(cap)) for scope, cap in run["caps"])
+    said = {**record, "run": RunContext(**run), "ahead": tuple(record["ahead"])}
+    said["unavailable"] = tuple((str(name), str(reason)) for name, reason in record["unavailable"])
+    said["evidence"] = tuple(
+        Finding(str(name), str(reason), None if least is None else Tier(least))
+        for name, reason, least in record.get("evidence", ())
+    )
+    said["risk"] = None if record["risk"] is None else Risk(record["risk"])
+    return StepContext(**said)
+
+
+def reply_text(message: AIMessage) -> str:
+    """Write a reply down; what JSON has no form for becomes text."""
+    from langchain_core.messages import message_to_dict
+
+    return json.dumps(message_to_dict(message), default=str)
+
+
+def reply_of(text: str) -> AIMessage:
+    """Read a reply that `reply_text` wrote."""
+    from langchain_core.messages import AIMessage, messages_from_dict
+
+    [message] = messages_from_dict([json.loads(text)])
+    if not isinstance(message, AIMessage):
+        raise TypeError(f"a chat model replied with {type(message).__name__}")
+    return message

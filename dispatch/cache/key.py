@@ -1,0 +1,130 @@
+"""What makes two requests the same for the response cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ...configs.words import Effect, StepKind
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+__all__ = ["CacheRequest", "cacheable"]
+
+# What decides an answer although a sentence's embedding hardly sees it: anything with a digit, quoted text, paths and
+# addresses, and negation.
+_PINNED: Final = re.compile(
+    r"""\S*\d\S*|"[^"]*"|`[^`]*`|\S+[/@\\]\S+|\b(?:no|not|never|none|without|except|unless|cannot|\w+n['’]t)\b""",
+    re.IGNORECASE,
+)
+
+
+def cacheable(effects: Iterable[Effect], kind: StepKind | None, sensitivity: str) -> bool:
+    """Whether the answer to a step may be kept: nothing that acts, and nothing secret.
+
+    Args:
+        effects: Effects of the tools that are bound.
+        kind: What the step is for, where it is declared; else the effects tell.
+        sensitivity: As the step declares it.
+    """
+    return kind is not StepKind.ACT and sensitivity != "secret" and all(effect is Effect.READ for effect in effects)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRequest:
+    """One request as the cache knows it.
+
+    Attributes:
+        key: Hash of all of it.
+        scope: Hash of all but the wording of the user's last message; what is in it that must not differ is included.
+        text: That wording, empty when the last message is no plain text of the user.
+    """
+
+    key: str
+    scope: str
+    text: str
+
+    @classmethod
+    def of(
+        cls,
+        messages: Sequence[BaseMessage],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        options: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> CacheRequest | None:
+        """Describe a request; None when it holds something that has no JSON form.
+
+        Ids of messages and of tool calls do not count, since they are drawn anew in every run.
+
+        Args:
+            messages: The conversation.
+            tools: Tools in OpenAI's format.
+            options: Everything else that is passed on to the model.
+            facts: What else the answer may depend on: tier, floor, task, policy, and whoever must not share answers.
+        """
+        numbers: dict[str, str] = {}
+        told = [_told(message, numbers) for message in messages]
+        text = messages[-1].content if messages and messages[-1].type == "human" else ""
+        text = text if isinstance(text, str) else ""
+        # The order of the tools is seen by the model, so it counts.
+        rest = [list(tools), dict(options or {}), dict(facts or {})]
+        try:
+            key = _hash([told, rest])
+            scope = _hash([told[:-1], rest, sorted(_PINNED.findall(text.lower()))]) if text else ""
+        except (TypeError, ValueError):
+            return None
+        return cls(key, scope, text)
+
+
+def _told(message: BaseMessage, numbers: dict[str, str]) -> dict[str, Any]:
+    """What a message tells the model, its ids replaced by their order."""
+    calls = getattr(message, "tool_calls", None) or ()
+    broken = getattr(message, "invalid_tool_calls", None) or ()
+    for call in (*calls, *broken):
+        if call["id"]:
+            numbers.setdefault(call["id"], f"call {len(numbers)}")
+    answered = getattr(message, "tool_call_id", None)
+    return {
+        "type": "ai" if message.type == "AIMessageChunk" else message.type,
+        "role": getattr(message, "role", None),
+        "name": message.name,
+        "content": _content(message.content, numbers),
+        "calls": [[call["name"], call["args"], numbers.get(call["id"] or "")] for call in calls],
+        "broken": [[call["name"], call["args"], numbers.get(call["id"] or "")] for call in broken],
+        # Clients send parts of them: a role of the vendor's own, a call in its own form.
+        "further": {key: _content(value, numbers) for key, value in message.additional_kwargs.items() if value},
+        "answers": numbers.get(answered, answered) if answered else None,
+        "status": getattr(message, "status", None),
+    }
+
+
+def _content(value: Any, numbers: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return [_content(item, numbers) for item in value]
+    if isinstance(value, dict):
+        return {key: _known(key, item, numbers) for key, item in value.items() if not _is_drawn(key, item)}
+    return value
+
+
+def _known(key: str, value: Any, numbers: Mapping[str, str]) -> Any:
+    if key in ("id", "call_id", "tool_use_id", "tool_call_id") and isinstance(value, str):
+        return numbers.get(value, value)
+    return _content(value, numbers)
+
+
+def _is_drawn(key: str, value: Any) -> bool:
+    # LangChain gives blocks ids of its own when they are made by its helpers.
+    return key == "id" and isinstance(value, str) and value.startswith("lc_")
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,380 @@
+"""Answers kept for requests that come again: the same word for word, or, where switched on, nearly the same."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ...configs.errors import ConfigError
+from ...ledger.forks import Lock, begin_anew, rest_before_forks
+from ..private import open_private
+from ..sealing import user_seal
+from .key import CacheRequest, cacheable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from langchain_core.messages import AIMessage
+
+__all__ = ["CacheRequest", "ResponseCache", "Similar", "cacheable"]
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS responses (
+    key TEXT PRIMARY KEY, made REAL NOT NULL, used REAL NOT NULL, bytes INTEGER NOT NULL, body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS responses_used ON responses (used);
+CREATE INDEX IF NOT EXISTS responses_made ON responses (made);
+"""
+_BUSY_SECONDS: Final = 2.0
+# Another process may have written between our look at the clock and our look at the row.
+_SKEW_SECONDS: Final = 1.0
+# Share of the bound after which the bytes are counted anew, since other processes write too.
+_RECOUNT: Final = 16
+# One answer may take at most this share.
+_LARGEST: Final = 4
+
+
+class ResponseCache:
+    """Answers by request; safe to use from several threads, and by several processes on one file.
+
+    A cache that cannot be read or written for a moment only misses.
+
+    Args:
+        path: SQLite file beside the ledger, its answers encrypted under the user's key; None keeps them in memory.
+        max_bytes: The most all answers may take, one of them at most a quarter; the least recently used make room.
+        ttl: Seconds an answer is good for.
+        similar: Finds nearly the same requests; None for exact ones only.
+        fallback: Least similarity of a request whose answer may stand in, whatever its age; None for never.
+        clock: Seconds since the epoch.
+
+    Raises:
+        ConfigError: The bounds make no sense, the file cannot be opened, or there is no place for the key.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        max_bytes: int = 64 * 1024 * 1024,
+        ttl: float = 3600.0,
+        similar: Similar | None = None,
+        fallback: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if max_bytes <= 0 or not ttl > 0:
+            raise ConfigError("the response cache needs a size and a time to live above zero")
+        self._max_bytes, self._ttl, self._clock = max_bytes, ttl, clock
+        self._similar, self._fallback = similar, fallback
+        self.lock = Lock()
+        self._unsure = max_bytes
+        self._path = path
+        self._seal = None if path is None else user_seal()
+        self._open_db: sqlite3.Connection | None = None
+        self._closed = False
+        rest_before_forks(self)
+        with self.lock:
+            try:
+                self._db.execute("SELECT 1")
+            except sqlite3.Error as error:
+                raise ConfigError(f"the response cache cannot be opened: {error}; move it away", file=path) from error
+
+    def get(self, request: CacheRequest) -> AIMessage | None:
+        """Look an answer up.
+
+        Returns:
+            A message of its own, under new ids and without usage, since nothing was used;
+            ``response_metadata["pointsman_cache"]`` tells its ``kind`` (``exact`` or ``similar``), ``age`` in seconds,
+            ``similarity`` and the ``model`` that once gave it. None when there is none.
+        """
+        found = self._read(request.key)
+        if found is not None:
+            return _revived(*found, kind="exact", similarity=1.0)
+        if self._similar is None or not request.text:
+            return None
+        near = self._similar.find(request)
+        found = None if near is None else self._read(near[0])
+        return None if near is None or found is None else _revived(*found, kind="similar", similarity=near[1])
+
+    def stand_in(self, request: CacheRequest) -> AIMessage | None:
+        """Look for an answer of any age to the same request or one like it, for when nothing better is to be had.
+
+        Returns:
+            As `get` does; None also where the policy wants no such answers.
+        """
+        if self._fallback is None:
+            return None
+        found = self._read(request.key, any_age=True)
+        if found is not None:
+            return _revived(*found, kind="exact", similarity=1.0)
+        near = self._similar.find(request, self._fallback) if self._similar is not None and request.text else None
+        found = None if near is None else self._read(near[0], any_age=True)
+        return None if near is None or found is None else _revived(*found, kind="similar", similarity=near[1])
+
+    def put(self, request: CacheRequest, message: AIMessage) -> bool:
+        """Keep a usable answer.
+
+        Returns:
+            Whether it was kept; one that is too large, has no JSON form, was itself a hit, or has broken calls is not.
+        """
+        if message.invalid_tool_calls or "pointsman_cache" in message.response_metadata:
+            return False
+        body = _kept(message)
+        size = 0 if body is None else len(body.encode("utf-8", "surrogatepass"))
+        if body is None or size > self._max_bytes / _LARGEST:
+            return False
+        if self._seal is not None:
+            try:
+                body = self._seal.close(body)
+            except ConfigError:
+                return False
+        now = self._clock()
+        with self.lock:
+            try:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO responses (key, made, used, bytes, body) VALUES (?, ?, ?, ?, ?)",
+                    (request.key, now, now, size, body),
+                )
+                self._make_room(now, size)
+            except (sqlite3.Error, UnicodeEncodeError):
+                return False
+        if self._similar is not None and request.text:
+            self._similar.add(request)
+        return True
+
+    def clear(self) -> None:
+        """Forget every answer.
+
+        Raises:
+            ConfigError: The file cannot be written.
+        """
+        with self.lock:
+            try:
+                self._db.execute("DELETE FROM responses")
+            except sqlite3.Error as error:
+                raise ConfigError(f"the response cache cannot be emptied: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self.lock:
+            self._closed = True
+            self._shut()
+
+    def rest(self) -> None:
+        """Close the file until it is needed again, since this process forks."""
+        if self._path is not None:
+            self._shut()
+
+    def anew(self) -> None:
+        """Begin anew in a forked child."""
+        self.lock.anew()
+        # What could not be closed before the fork is the parent's; a cache may miss.
+        self._closed = self._closed or (self._path is not None and self._open_db is not None)
+
+    def _shut(self) -> None:
+        if self._open_db is not None:
+            self._open_db.close()
+            self._open_db = None
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._closed:
+            raise sqlite3.ProgrammingError("the response cache is closed")
+        if self._open_db is None:
+            try:
+                self._open_db = _open(self._path)
+            except OSError as error:
+                raise sqlite3.OperationalError(str(error)) from error
+        return self._open_db
+
+    def _read(self, key: str, *, any_age: bool = False) -> tuple[str, float] | None:
+        now = self._clock()
+        with self.lock:
+            try:
+                row = self._db.execute("SELECT body, made FROM responses WHERE key = ?", (key,)).fetchone()
+                if row is None or not (any_age or -_SKEW_SECONDS <= now - row[1] < self._ttl):
+                    return None
+                self._db.execute("UPDATE responses SET used = ? WHERE key = ?", (now, key))
+                body = row[0] if self._seal is None else self._seal.open(row[0])
+            except (sqlite3.Error, ConfigError):
+                return None
+        return str(body), max(0.0, now - float(row[1]))
+
+    def _make_room(self, now: float, added: int) -> None:
+        self._unsure += added
+        if self._unsure < self._max_bytes / _RECOUNT:
+            return
+        self._unsure = 0
+        if self._fallback is None:
+            self._db.execute("DELETE FROM responses WHERE made <= ?", (now - self._ttl,))
+        (total,) = self._db.execute("SELECT COALESCE(SUM(bytes), 0) FROM responses").fetchone()
+        bound = self._max_bytes
+        if total > bound * (1 - 1 / _RECOUNT):
+            target = bound * (1 - 2 / _RECOUNT)
+            for key, size in self._db.execute("SELECT key, bytes FROM responses ORDER BY used").fetchall():
+                if total <= target:
+                    break
+                self._db.execute("DELETE FROM responses WHERE key = ?", (key,))
+                total -= size
+
+
+class Similar:
+    """Finds requests that differ only in the wording of the user's last message.
+
+    Everything else has to be the same, and in that message whatever has digits, quotes, a path or a negation, for
+    which embeddings are nearly blind. Kept in memory; the oldest make room.
+
+    Args:
+        embed: Gives a text's vector, of any length but always the same.
+        threshold: The least cosine, in 0..1, that counts as the same question.
+        most: How many requests to remember.
+
+    Raises:
+        ConfigError: The threshold or the number makes no sense.
+    """
+
+    def __init__(self, embed: Callable[[str], Sequence[float]], *, threshold: float = 0.95, most: int = 4096) -> None:
+        if not 0 < threshold <= 1 or most < 1:
+            raise ConfigError("similar answers need a threshold in 0..1 and room for at least one")
+        self._embed, self._threshold, self._most = embed, threshold, most
+        self._lock = Lock()
+        begin_anew(self._lock)
+        self._vectors: np.ndarray[Any, np.dtype[np.float32]] | None = None
+        self._keys: list[str] = []
+        self._slots: dict[str, list[int]] = {}
+        self._scopes: list[str] = []
+        self._next = 0
+
+    def find(self, request: CacheRequest, threshold: float | None = None) -> tuple[str, float] | None:
+        """The key of the most similar request of the same scope and its cosine; None when none is similar enough.
+
+        Args:
+            request: The request.
+            threshold: The least cosine, where it is not the usual one.
+        """
+        with self._lock:
+            if request.scope not in self._slots:
+                return None
+        vector = self._unit(request.text)
+        with self._lock:
+            slots = self._slots.get(request.scope)
+            if vector is None or not slots or self._vectors is None:
+                return None
+            cosines = self._vectors[slots] @ vector
+            best = int(cosines.argmax())
+            # Rounding can take the cosine of equal vectors a little above one.
+            cosine = min(1.0, float(cosines[best]))
+            return (self._keys[slots[best]], cosine) if cosine >= (threshold or self._threshold) else None
+
+    def add(self, request: CacheRequest) -> None:
+        """Remember a request whose answer was kept."""
+        import numpy as np
+
+        vector = self._unit(request.text)
+        if vector is None:
+            return
+        with self._lock:
+            if any(self._keys[slot] == request.key for slot in self._slots.get(request.scope, ())):
+                return
+            if self._vectors is None:
+                self._vectors = np.zeros((self._most, len(vector)), dtype=np.float32)
+            slot = self._next % self._most
+            if slot < len(self._keys):
+                self._forget(slot)
+                self._keys[slot], self._scopes[slot] = request.key, request.scope
+            else:
+                self._keys.append(request.key)
+                self._scopes.append(request.scope)
+            self._vectors[slot] = vector
+            self._slots.setdefault(request.scope, []).append(slot)
+            self._next += 1
+
+    def _forget(self, slot: int) -> None:
+        scope = self._scopes[slot]
+        self._slots[scope].remove(slot)
+        if not self._slots[scope]:
+            del self._slots[scope]
+
+    def _unit(self, text: str) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+        import numpy as np
+
+        vector = np.asarray(self._embed(text), dtype=np.float32)
+        norm = float(np.linalg.norm(vector))
+        return vector / norm if 0 < norm < float("inf") else None
+
+
+def _open(path: Path | None) -> sqlite3.Connection:
+    options: Any = {
+        "timeout": _BUSY_SECONDS,
+        "isolation_level": None,
+        "check_same_thread": False,
+        "cached_statements": 16,
+    }
+    # Answers may hold what only the user may read.
+    db = sqlite3.connect(":memory:", **options) if path is None else open_private(path, **options)
+    try:
+        # What a crash of the machine loses here is asked again.
+        db.execute("PRAGMA synchronous = OFF")
+        db.executescript(_SCHEMA)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _kept(message: AIMessage) -> str | None:
+    """The message as JSON, None when something in it has no JSON form."""
+    from pydantic_core import PydanticSerializationError
+
+    stamp = message.response_metadata.get("pointsman")
+    model = stamp.get("model") if isinstance(stamp, Mapping) else None
+    origin = {key: value for key, value in message.response_metadata.items() if key in _ORIGIN}
+    fields = {"content", "additional_kwargs", "tool_calls", "name"}
+    try:
+        said = message.model_dump(mode="json", include=fields, warnings="error")
+        return json.dumps({"said": said, "origin": origin, "model": model}, ensure_ascii=False)
+    except (PydanticSerializationError, TypeError, ValueError):
+        return None
+
+
+# Who made it, which the next conversion of the conversation has to know.
+_ORIGIN: Final = frozenset({"model_provider", "model_name", "output_version"})
+
+
+def _revived(body: str, age: float, *, kind: str, similarity: float) -> AIMessage | None:
+    """Make the message again, under new ids: a conversation may hold the same answer twice."""
+    from langchain_core.messages import AIMessage
+
+    try:
+        kept = json.loads(body)
+        said = kept["said"]
+        fresh = {call["id"]: f"call_{uuid.uuid4().hex[:24]}" for call in said["tool_calls"] if call.get("id")}
+        message = AIMessage.model_validate(_renamed(said, fresh) if fresh else said)
+        message.response_metadata = dict(kept["origin"])
+        model = kept["model"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    message.response_metadata["pointsman_cache"] = {
+        "kind": kind,
+        "age": age,
+        "similarity": similarity,
+        "model": model,
+    }
+    return message
+
+
+def _renamed(value: Any, names: Mapping[str, str], under: str = "") -> Any:
+    if isinstance(value, str):
+        return names.get(value, value) if under in _ID_KEYS else value
+    if isinstance(value, list):
+        return [_renamed(item, names, under) for item in value]
+    if isinstance(value, dict) and under not in ("args", "input"):
+        # Gemini's signatures stand under the ids of their calls.
+        return {names.get(key, key): _renamed(item, names, key) for key, item in value.items()}
+    return value
+
+
+_ID_KEYS: Final = frozenset({"call_id", "id", "tool_call_id", "tool_use_id"})

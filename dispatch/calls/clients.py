@@ -1,0 +1,222 @@
+"""The chat models of the catalogue, built at their first use and kept for each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import weakref
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final
+
+from ...backends import registry
+from ...backends.base import Backend, Endpoint
+from ...backends.http.meter import Asked
+from ...backends.options import NOTHING, Said, Wanted
+from ...backends.schemas import object_at_top
+from ...configs.catalog import ModelCard
+from ...configs.schema import Settings
+from ...ledger.forks import begin_anew
+from ...tools.threads import in_thread
+from ..conversation.naming import tool_names, wire_name
+from ..forks import keep_for_good
+from ..guards.rate_limit import HeadroomKey
+from ..offline import played
+from .options import choice_of
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from ..request import Ask
+
+__all__ = ["Clients"]
+
+_MOST_BINDINGS: Final = 256
+_TURNS: Final = 3
+"""Turns of an event loop in which a connection that was hung up is closed: it takes one, and two under TLS."""
+
+
+async def _until_the_end(models: dict[str, BaseChatModel]) -> AsyncGenerator[None]:
+    """Let go of an event loop's clients while it still runs.
+
+    `asyncio.run` closes the asynchronous generators that are open before it closes the loop, and nothing else is told.
+    """
+    try:
+        yield
+    finally:
+        models.clear()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+
+class Clients:
+    """Builds chat models.
+
+    Connections belong to the event loop they were made on, so each loop has models of its own.
+
+    Args:
+        settings: Providers, keys and options.
+        on_headers: Called with the headers of each response and whose limits they tell of.
+    """
+
+    def __init__(self, settings: Settings, on_headers: Callable[[HeadroomKey, Mapping[str, str]], None]) -> None:
+        self._settings = settings
+        self._on_headers = on_headers
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._ends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]] = (
+            weakref.WeakKeyDictionary()
+        )
+        begin_anew(self)
+        self._bindings: dict[Any, dict[str, Any]] = {}
+        self._said_of: Mapping[str, ModelCard] | None = None
+        self._each_said: dict[str, dict[str, Said]] = {}
+        self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
+        self._asked: dict[str, Asked] = {}
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: connections are the parent's."""
+        keep_for_good((dict(self._loops), dict(self._ends)))
+        self._loops, self._building = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+        self._ends = weakref.WeakKeyDictionary()
+
+    def backend(self, card: ModelCard) -> Backend:
+        """The backend that serves a card."""
+        return self._backends[card.provider]
+
+    def asked(self, card: ModelCard) -> Asked:
+        """What the options that are configured for a card ask for in every call of it."""
+        asked = self._asked.get(card.id)
+        if asked is None:
+            asked = self._asked[card.id] = self.backend(card).meter.read(_options(self._settings, card.id))
+        return asked
+
+    @cached_property
+    def settled(self) -> str:
+        """SHA-256 of all that is configured for the models' clients: an answer may hang on any of it."""
+        said = {
+            card: [self._settings.providers[card.partition("/")[0]].base_url, _options(self._settings, card)]
+            for card in self._settings.models
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+    async def ready(self, card: ModelCard) -> None:
+        """Have the chat model of a card built, in a thread the first time: to load its SDK takes a second or two."""
+        loop = asyncio.get_running_loop()
+        if card.id in self._loops.get(loop, ()):
+            return
+        async with self._building.setdefault(loop, asyncio.Lock()):
+            models = self._models(loop)
+            if loop not in self._ends:
+                self._ends[loop] = _until_the_end(models)
+                await anext(self._ends[loop])
+            if card.id not in models:
+                models[card.id] = await in_thread(self._build, card)
+
+    def said(self, ask: Ask, card: ModelCard) -> Said:
+        """What an ask wants beside its messages, in the words of a card's client."""
+        if not _wants(ask):
+            return NOTHING
+        options = dict(ask.options)
+        if ask.stop:
+            options["stop"] = list(ask.stop)
+        wanted = Wanted(
+            parallel=options.pop("parallel_tool_calls", None),
+            strict=options.pop("strict", None),
+            options=options,
+            choice=choice_of(ask.tool_choice, tool_names(ask.tools)) if ask.tools else None,
+            answer=ask.output is not None,
+            tools=bool(ask.tools),
+            max_output=ask.max_output,
+            settings=_options(self._settings, card.id),
+        )
+        return self.backend(card).said(card.name, wanted)
+
+    def each_said(self, ask: Ask, cards: Mapping[str, ModelCard]) -> dict[str, Said]:
+        """The same for each of some cards; empty where nothing is wanted."""
+        if not _wants(ask):
+            return {}
+        if cards is not self._said_of or len(self._each_said) >= _MOST_BINDINGS:
+            self._said_of, self._each_said = cards, {}
+        names = tool_names(ask.tools) if ask.tools else ()
+        wanted = (ask.options, ask.stop, ask.tool_choice, names, ask.output is not None, ask.max_output)
+        try:
+            key = json.dumps(wanted)
+        except (TypeError, ValueError):
+            # What cannot be written down cannot be told from something else by its text.
+            return {name: self.said(ask, card) for name, card in cards.items()}
+        known = self._each_said.get(key)
+        if known is None:
+            known = self._each_said[key] = {name: self.said(ask, card) for name, card in cards.items()}
+        return known
+
+    def bound(self, ask: Ask, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
+        """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
+        models = self._models(asyncio.get_running_loop())
+        client = models.get(card.id)
+        if client is None:
+            client = models[card.id] = self._build(card)
+        if not ask.tools:
+            return client, {}
+        said = self.said(ask, card)
+        key = (card.id, json.dumps(ask.tools), said.choice, said.parallel, said.strict)
+        binding = self._bindings.get(key)
+        if binding is None:
+            choice = said.choice
+            if choice is not None and choice.name:
+                choice = replace(choice, name=wire_name(choice.name))
+            # LangChain lets a tool be bound twice, in two forms; the last one counts, as in what checks the reply.
+            tools = {tool["function"]["name"]: _on_the_wire(tool) for tool in ask.tools}
+            binding = self.backend(card).bind(client, list(tools.values()), replace(said, choice=choice))
+            if len(self._bindings) >= _MOST_BINDINGS:
+                self._bindings.clear()
+            self._bindings[key] = binding
+        return client, dict(binding)
+
+    def _models(self, loop: asyncio.AbstractEventLoop) -> dict[str, BaseChatModel]:
+        models = self._loops.get(loop)
+        if models is None:
+            # A client holds its loop, so those of a loop that is over would stay, with their connections.
+            for ref in self._loops.keyrefs():
+                if (old := ref()) is not None and old.is_closed():
+                    self._loops.pop(old, None)
+                    self._building.pop(old, None)
+                    self._ends.pop(old, None)
+            models = self._loops.setdefault(loop, {})
+        return models
+
+    def _build(self, card: ModelCard) -> BaseChatModel:
+        settings = played(self._settings)
+        provider = settings.providers[card.provider]
+        return self.backend(card).chat_model(
+            Endpoint(
+                model=card.name,
+                base_url=provider.base_url,
+                key=settings.key_of(card.provider),
+                region=provider.region,
+                timeout=self._settings.routing.limits.deadline,
+                cache=self._settings.state / "models",
+                on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
+                options=_options(settings, card.id),
+            )
+        )
+
+
+def _options(settings: Settings, model: str) -> dict[str, Any]:
+    """What the client of a model is built with beyond the usual."""
+    return {**settings.providers[model.partition("/")[0]].options, **settings.models[model].options}
+
+
+def _wants(ask: Ask) -> bool:
+    return bool(ask.options or ask.stop or ask.tools or ask.max_output)
+
+
+def _on_the_wire(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool under a name, and with a schema, such as every vendor takes."""
+    function = tool["function"]
+    schema = object_at_top(function.get("parameters") or {})
+    return {**tool, "function": {**function, "name": wire_name(function["name"]), "parameters": schema}}

@@ -1,0 +1,86 @@
+"""Brief one candidate: the conversation and keyword arguments in the form that very model takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...backends.options import Said
+from ...configs.catalog import ModelCard
+from ...configs.errors import ConfigError
+from ...configs.rows import read_rows
+from ..request import Ask
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+__all__ = ["brief", "examples_digests"]
+
+_EXAMPLES_SHOWN = 2
+
+
+def brief(ask: Ask, card: ModelCard, said: Said) -> tuple[Sequence[BaseMessage], dict[str, Any]]:
+    """Say the ask in the way ``card`` takes it.
+
+    A model that serves only named tasks is told the task and given the labelled examples to learn from; a general
+    model reads a few of them in its instructions.
+
+    Args:
+        ask: What is asked.
+        card: The model.
+        said: The ask's options in the words of its client.
+    """
+    options = dict(said.options)
+    if card.tasks is not None:
+        options["task"] = ask.task
+        if ask.examples:
+            options["examples"] = dict(ask.examples)
+        return ask.messages, options
+    if not ask.examples:
+        return ask.messages, options
+    return _with_examples(ask), options
+
+
+def examples_digests(examples: Mapping[str, str]) -> dict[str, str]:
+    """Field -> SHA-256 of the file of examples for it: what an answer depends on is their text, not where they stand.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    return {field: _digest(path, _mtime(path)) for field, path in examples.items()}
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, _changed: float) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _with_examples(ask: Ask) -> list[BaseMessage]:
+    from langchain_core.messages import SystemMessage
+
+    shown = "\n\n".join(
+        f"Examples for {field}:\n" + _examples(path, _mtime(path)) for field, path in sorted(ask.examples.items())
+    )
+    first, *rest = ask.messages
+    if first.type == "system" and isinstance(first.content, str):
+        return [SystemMessage(f"{first.content}\n\n{shown}"), *rest]
+    return [SystemMessage(shown), *ask.messages]
+
+
+def _mtime(path: str) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError as error:
+        raise ConfigError(f"cannot read the examples: {error.strerror}", file=path) from error
+
+
+@lru_cache(maxsize=64)
+def _examples(path: str, _changed: float) -> str:
+    """The first few examples of each label; the same text for every call, so that a provider can cache it."""
+    by_label: dict[str, list[str]] = {}
+    for row in read_rows(Path(path), ["text", "label"]):
+        by_label.setdefault(row.fields["label"], []).append(row.fields["text"])
+    return "\n".join(f"- {text} -> {label}" for label, texts in by_label.items() for text in texts[:_EXAMPLES_SHOWN])

@@ -1,0 +1,204 @@
+"""Typed answers: the schema a pydantic class is asked for with, and the class as the judge of what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel, RootModel, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from ...backends import schemas
+from ...configs.errors import ConfigError
+from ..conversation.blocks import cleaned
+
+__all__ = ["bindable", "is_class", "judged", "output_class", "wrapped"]
+
+_ROOT: Final = "root"
+_REF: Final = "$ref"
+_DEFS: Final = "$defs"
+_PREFIX: Final = "#/$defs/"
+
+
+def output_class(kind: Any, whose: str) -> type[BaseModel]:
+    """Give a class that an answer can be typed by.
+
+    Args:
+        kind: What was given.
+        whose: Who wants it, for the message.
+
+    Raises:
+        ConfigError: It is no pydantic class, or something in it has no form in JSON.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        shown = getattr(kind, "__name__", repr(kind))
+        raise ConfigError(f"{whose}: output={shown} is not a pydantic class; make a class of pydantic.BaseModel")
+    try:
+        _schema(kind)
+    except PydanticUserError as error:
+        reason = str(error.message).split(", error_info")[0]
+        raise ConfigError(
+            f"{whose}: no answer can be typed by {kind.__name__}: {reason}; give its fields types that JSON has"
+        ) from error
+    return kind
+
+
+@lru_cache(maxsize=256)
+def wrapped(kind: type[BaseModel]) -> type[BaseModel]:
+    """Give the class that a tool call can be read as: a root model becomes the field ``root`` of an object.
+
+    Args:
+        kind: The class of the answer.
+    """
+    if not issubclass(kind, RootModel):
+        return kind
+    made: type[BaseModel] = create_model(kind.__name__, __doc__=kind.__doc__, **{_ROOT: (kind, ...)})  # type: ignore[call-overload]
+    return made
+
+
+def judged(kind: type[BaseModel], arguments: Mapping[str, Any]) -> str | None:
+    """Have a class judge an answer, its validators too.
+
+    Args:
+        kind: The class, a root model or not.
+        arguments: Of the call that stands for the answer.
+
+    Returns:
+        What is wrong, without the value, which can be long and can be private; None when nothing is.
+    """
+    try:
+        wrapped(kind).model_validate(dict(arguments))
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in detail["loc"]) or "the answer"
+        own = detail["type"] in ("value_error", "assertion_error")
+        return f"{where}: a validator refuses it" if own else f"{where}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    except Exception as error:  # noqa: BLE001 - a validator may raise anything, and all of it says no
+        return f"a validator raised {type(error).__name__}"
+    return None
+
+
+def is_class(tool: object) -> bool:
+    """Whether a tool is a pydantic class."""
+    return isinstance(tool, type) and issubclass(tool, BaseModel)
+
+
+def bindable(tools: Sequence[Any], *, strict: bool, answer: type[BaseModel] | None) -> list[dict[str, Any]]:
+    """Describe tools in OpenAI's format, and refuse here what a vendor would refuse at the call.
+
+    Args:
+        tools: As LangChain's ``bind_tools`` takes them.
+        strict: They are to be held to their schemas.
+        answer: The class behind the tool of its name.
+
+    Raises:
+        ConfigError: A tool cannot be described, or cannot be strict, or two different ones have one name.
+    """
+    made = [_described(answer if answer and _name(tool) == answer.__name__ else tool) for tool in tools]
+    known: dict[str, Any] = {}
+    for tool in made:
+        function = tool.get("function")
+        if not isinstance(function, Mapping) or not str(function.get("name") or "").strip():
+            raise ConfigError("a tool needs a name, and a function: what a vendor runs by itself cannot be routed")
+        name, schema = str(function["name"]), function.get("parameters") or {}
+        if known.setdefault(name, tool) != tool:
+            raise ConfigError(f"two tools are called {name!r}, and a call could mean either: rename one")
+        if schema.get("type", "object") != "object":
+            raise ConfigError(f"the arguments of the tool {name!r} are of type {schema['type']}: make them an object")
+        if strict:
+            try:
+                schemas.strict(schema)
+            except ValueError as error:
+                raise ConfigError(f"the tool {name!r} cannot be strict: {error}") from error
+    return cleaned(made)  # type: ignore[no-any-return]  # as it was
+
+
+def _name(tool: Any) -> str:
+    return str(getattr(tool, "name", None) or getattr(tool, "__name__", ""))
+
+
+def _described(tool: Any) -> dict[str, Any]:
+    """Describe a tool or an output class in OpenAI's format.
+
+    LangChain writes schemas out in full and cuts them where they come back to themselves; such a one keeps its
+    references.
+
+    Args:
+        tool: A class, function, tool or mapping, as LangChain's ``bind_tools`` takes it.
+
+    Raises:
+        ConfigError: It cannot be described to a model.
+    """
+    if isinstance(tool, type) and issubclass(tool, BaseModel):
+        output_class(tool, "with_structured_output" if issubclass(tool, RootModel) else tool.__name__)
+        tool = wrapped(tool)
+    try:
+        made = convert_to_openai_tool(tool)
+    except (PydanticUserError, ValueError, TypeError, NotImplementedError) as error:
+        name = getattr(tool, "name", None) or getattr(tool, "__name__", None) or type(tool).__name__
+        raise ConfigError(f"the tool {name!r} cannot be described to a model: {str(error).splitlines()[0]}") from error
+    function = made.get("function")
+    schema = _recursive(tool)
+    if isinstance(function, dict) and schema is not None:
+        made = {**made, "function": {**function, "parameters": schema}}
+    return made
+
+
+def _recursive(tool: Any) -> dict[str, Any] | None:
+    """The schema of a tool whose arguments contain themselves; None for any other."""
+    given = tool.args_schema if isinstance(tool, BaseTool) else tool
+    if isinstance(given, type) and issubclass(given, BaseModel):
+        if not _returns(given):
+            return None
+        shown = tool.tool_call_schema if isinstance(tool, BaseTool) else given
+        return _whole(shown.model_json_schema() if isinstance(shown, type) else shown)  # type: ignore[union-attr]
+    if isinstance(given, Mapping) and _DEFS in given and _comes_back(given):
+        return _whole(given)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _returns(kind: type[BaseModel]) -> bool:
+    return _comes_back(_schema(kind))
+
+
+@lru_cache(maxsize=1024)
+def _schema(kind: type[BaseModel]) -> Mapping[str, Any]:
+    return kind.model_json_schema()
+
+
+def _comes_back(schema: Mapping[str, Any]) -> bool:
+    """Whether one of a schema's definitions contains itself, directly or by way of others."""
+    reach = {name: _refs(inner) for name, inner in (schema.get(_DEFS) or {}).items()}
+    for name in reach:
+        seen: set[str] = set()
+        ahead = set(reach[name])
+        while ahead:
+            other = ahead.pop()
+            if other == name:
+                return True
+            if other not in seen:
+                seen.add(other)
+                ahead |= reach.get(other, set())
+    return False
+
+
+def _refs(value: Any) -> set[str]:
+    if isinstance(value, Mapping):
+        own = value.get(_REF)
+        here = {own.removeprefix(_PREFIX)} if isinstance(own, str) else set()
+        return here.union(*(_refs(inner) for inner in value.values()))
+    if isinstance(value, list):
+        return set().union(*(_refs(inner) for inner in value))
+    return set()
+
+
+def _whole(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema that is an object at its top, as every vendor wants; its references stay."""
+    top = schema
+    if isinstance(schema.get(_REF), str):
+        top = {**schema[_DEFS][schema[_REF].removeprefix(_PREFIX)], _DEFS: schema[_DEFS]}
+    return {key: value for key, value in top.items() if key not in ("title", "description")}

@@ -1,0 +1,208 @@
+"""Make the catalogue: settings, model profiles and prices merged into one card a model."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from ..backends import registry
+from ..configs.catalog import ModelCard
+from ..configs.schema import ClassifierPolicy, ModelEntry, Settings
+from ..ledger.prices import PriceBook
+from ..routing.policy.lint import Problem, lint
+from ..routing.policy.policy import Policy
+from ..routing.request import Circumstances
+from ..routing.scorers.complexity import LEVELS, Scorer, classified
+from .offline import is_played
+
+if TYPE_CHECKING:
+    from ..routing.scorers.learned import Embed
+
+__all__ = [
+    "NO_KEY",
+    "catalogue",
+    "classifier_id",
+    "policy_of",
+    "problems",
+    "proof_file",
+    "unavailable",
+    "vectors",
+]
+
+NO_KEY = "no key: set "
+"""How the reason begins where only a key is missing; the name of its variable follows."""
+
+_MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pdf", "audio_inputs": "audio"}
+_PROBE_SECONDS = 0.25
+_RULES = "routing.rules."
+_EVAL = ("pointsman router eval FILE --router ROUTER", "pointsman router eval FILE --classifier")
+
+
+def catalogue(settings: Settings, prices: PriceBook, at: datetime | None = None) -> tuple[ModelCard, ...]:
+    """Build the cards of every configured model, in the order of the file.
+
+    Args:
+        settings: Providers and models.
+        prices: The price book, asked for the prices at ``at`` (default: now).
+    """
+    at = at or datetime.now(UTC)
+    return tuple(_card(settings, prices, name, entry, at) for name, entry in settings.models.items())
+
+
+def _card(settings: Settings, prices: PriceBook, name: str, entry: ModelEntry, at: datetime) -> ModelCard:
+    provider_id, _, rest = name.partition("/")
+    provider = settings.providers[provider_id]
+    model = entry.name or rest
+    profile = registry.get(provider.backend).profile(entry.profile or model)
+    profiled = tuple(word for key, word in _MODALITIES.items() if profile.get(key, word == "text"))
+    return ModelCard(
+        id=name,
+        provider=provider_id,
+        name=model,
+        tier=entry.tier,
+        roles=frozenset(entry.roles),
+        tasks=None if entry.tasks is None else frozenset(entry.tasks),
+        scores=MappingProxyType(dict(entry.scores)),
+        context=entry.context or profile.get("max_input_tokens"),
+        max_output=entry.max_output or profile.get("max_output_tokens"),
+        inputs=frozenset(entry.inputs or profiled),
+        tools=profile.get("tool_calling", True) if entry.tools is None else entry.tools,
+        structured=profile.get("structured_output", True) if entry.structured is None else entry.structured,
+        prices=prices.token_prices(name, at),
+        local=provider.local,
+        answers_as=entry.answers_as,
+    )
+
+
+def policy_of(settings: Settings, cards: tuple[ModelCard, ...]) -> Policy:
+    """Compile the settings' policy over a catalogue.
+
+    Args:
+        settings: Rules, and the judge of complexity they name.
+        cards: The catalogue.
+
+    Raises:
+        ConfigError: A rule or the router file cannot be used.
+    """
+    scorer, unused = _scorer(settings)
+    return Policy.compile(settings.routing, settings.risk, cards, scorer=scorer, unused=unused)
+
+
+def problems(settings: Settings, policy: Policy, now: Circumstances | None = None) -> list[Problem]:
+    """Find what cannot be meant in a policy, as `lint` does.
+
+    A built-in rule that a rule of the user's own goes before is as it should be, and is left out. A scorer that is not
+    used is told, and so is a rule of the user's own that asks for a complexity nobody judges.
+
+    Args:
+        settings: Where each rule was written.
+        policy: Compiled from them.
+        now: What is unavailable does not count as an alternative.
+    """
+    own = {name.removeprefix(_RULES) for name in settings.origins if name.startswith(_RULES)}
+    built_in = {f"rule {rule.id}" for rule in policy.routing.rules if rule.id not in own}
+    found = lint(policy) if now is None else lint(policy, now)
+    if policy.unused:
+        found.append(Problem("scorer", f"{policy.routing.scorer} is not used: {policy.unused}"))
+    if policy.scorer is None:
+        found += [
+            Problem(f"rule {rule.id}", "can never apply: nobody judges complexity; name a proven scorer")
+            for rule in policy.routing.rules
+            if "complexity" in rule.when
+        ]
+    return [problem for problem in found if problem.subject not in built_in]
+
+
+_RETIRED: Final = frozenset({"heuristic", "learned", "nearest", "prompts"})
+"""Scorers of version 0.1: a policy that names one is still read, and decided by the rules."""
+
+
+def _scorer(settings: Settings) -> tuple[Scorer | None, str]:
+    """The judge of complexity that the policy names, for the tasks it has proved itself at.
+
+    Returns:
+        None where only declared facts decide, and why a scorer that is named is not used.
+    """
+    chosen = settings.routing.scorer
+    if chosen.partition(":")[0] in _RETIRED:
+        return None, "it was no better than the workload's majority tier or a prompt's length, and is gone"
+    if chosen == "rules":
+        return None, ""
+    from ..routing.policy import proof
+
+    path = proof_file(settings)
+    if chosen == "classifier":
+        scorer: Scorer = classified
+        known = classifier_id(settings.routing.classifier)
+    else:
+        from ..routing.scorers import learned
+
+        router = learned.load(settings.project / chosen)
+        scorer, known = (
+            learned.Learned(router, vectors() if router.dimensions else None),
+            proof.fingerprint(settings.project / chosen),
+        )
+    shown = proof.read(path)
+    if shown is None:
+        return None, f"nothing proves that it helps; run '{_EVAL[chosen == 'classifier']}' on rows of your own"
+    why = shown.why_not(known, proof.inputs(settings.routing, settings.risk))
+    return (None, why) if why else (proof.Proven(scorer, shown), "")
+
+
+def proof_file(settings: Settings) -> Path:
+    """Where the proof of the scorer lies that the policy names."""
+    from ..routing.policy.proof import proof_path
+
+    return proof_path(settings.project / settings.routing.scorer)
+
+
+def classifier_id(classifier: ClassifierPolicy) -> str:
+    """Names the small model that judges, and the words it may use, in the proof of what it has shown."""
+    return sha256(json.dumps([classifier.model, dict(LEVELS)]).encode()).hexdigest()
+
+
+def vectors() -> Embed:
+    """The embedder of this machine, texts -> unit vectors."""
+    from ..backends.ondevice.embedder import WordLlamaEmbeddings
+
+    return WordLlamaEmbeddings().vectors
+
+
+def unavailable(settings: Settings) -> Mapping[str, str]:
+    """Say which providers cannot be used from here, and why, in words that tell what to do.
+
+    A local server is looked for on its port; a hosted provider needs its key, or is simulated where offline.
+    """
+    reasons: dict[str, str] = {}
+    for name, provider in settings.providers.items():
+        if not provider.enabled:
+            reasons[name] = "switched off in the configuration"
+        elif is_played(settings, name):
+            continue
+        elif settings.offline and not provider.local:
+            reasons[name] = "offline: it cannot be simulated on this machine"
+        elif provider.key and settings.key_of(name) is None:
+            reasons[name] = NO_KEY + provider.key
+        elif (key := settings.key_of(name)) and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            reasons[name] = f"{provider.key} holds a blank, a line break or a letter that no key has: set it again"
+        elif provider.local and provider.base_url and not _listens(provider.base_url):
+            reasons[name] = f"nothing listens at {provider.base_url}"
+    return MappingProxyType(reasons)
+
+
+def _listens(url: str) -> bool:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "127.0.0.1", port), timeout=_PROBE_SECONDS):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""A conversation in the form that the model of the moment accepts."""

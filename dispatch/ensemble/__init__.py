@@ -1,0 +1,1 @@
+"""Several models asked the same, and one answer made of theirs."""

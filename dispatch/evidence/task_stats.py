@@ -1,0 +1,188 @@
+"""`History`: how each model has lately done at each task, in a few numbers that fade."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from ...configs.words import FailureKind
+from ...ledger.forks import Lock, begin_anew
+from ...ledger.prices import PICODOLLARS
+from ...ledger.rows import CallRow
+from ...routing.evidence import of_failure
+from ...routing.experience import Experience
+
+__all__ = ["History"]
+
+# Whether a failure speaks against the model for this task. Not so where the caller asked what no model could answer,
+# nor where the account is at fault: a breaker keeps such a model out, and once that is mended it was never ill.
+_COUNTS: Final[Mapping[FailureKind, bool]] = {
+    FailureKind.RATE_LIMIT: True,
+    FailureKind.OVERLOADED: True,
+    FailureKind.TIMEOUT: True,
+    FailureKind.CONNECTION: True,
+    FailureKind.AUTH: False,
+    FailureKind.UNAVAILABLE: False,
+    FailureKind.QUOTA: False,
+    FailureKind.CONTEXT_LENGTH: False,
+    FailureKind.CONTENT_FILTER: True,
+    FailureKind.BAD_REQUEST: False,
+    FailureKind.MALFORMED: True,
+    FailureKind.REFUSAL: True,
+    FailureKind.TRUNCATED: True,
+    FailureKind.EMPTY: True,
+    FailureKind.INVALID_OUTPUT: True,
+    FailureKind.DECLINED: True,
+    FailureKind.WRONG_MODEL: True,
+    FailureKind.UNKNOWN: False,
+    FailureKind.CANCELLED: False,
+}
+_EXCUSED: Final = frozenset(kind.value for kind, counts in _COUNTS.items() if not counts)
+_UNUSABLE: Final = frozenset(kind.value for kind in FailureKind if of_failure(kind) is not None)
+# How a row ends for which no call was made.
+_CACHED: Final = "cached"
+# Tasks are free words of whoever calls, so there is no natural end to them.
+_MOST_TASKS: Final = 512
+_MOST_MODELS: Final = 128
+_FRESH_SECONDS: Final = 1.0
+_FRESH_CALLS: Final = 8
+_NOTHING: Final[Mapping[str, Experience]] = MappingProxyType({})
+
+
+class History:
+    """Counts that fade by half in every half-life, for each task and model; safe to use from several threads.
+
+    A call is taken in and given out in constant time, and nothing grows with the number of calls.
+
+    Args:
+        half_life: Seconds.
+        clock: Seconds since the epoch, as the ledger's rows have them.
+    """
+
+    def __init__(self, half_life: float, *, clock: Callable[[], float] = time.time) -> None:
+        self._half_life = half_life
+        self._clock = clock
+        self._lock = Lock()
+        begin_anew(self._lock)
+        self._tasks: OrderedDict[str, _Task] = OrderedDict()
+
+    def observe(self, task: str, row: CallRow) -> None:
+        """Take in how a call went.
+
+        Args:
+            task: What it was for.
+            row: The call; one that tells nothing of its model is passed over.
+        """
+        if row.finish == _CACHED or row.failure in _EXCUSED:
+            return
+        with self._lock:
+            seen = self._tasks.get(task)
+            if seen is None:
+                seen = self._tasks[task] = _Task()
+                if len(self._tasks) > _MOST_TASKS:
+                    self._tasks.popitem(last=False)
+            else:
+                self._tasks.move_to_end(task)
+            tally = seen.tallies.get(row.model)
+            if tally is None:
+                if len(seen.tallies) >= _MOST_MODELS:
+                    del seen.tallies[min(seen.tallies, key=lambda name: seen.tallies[name].at)]
+                tally = seen.tallies[row.model] = _Tally(row.at)
+            tally.add(row, self._half_life)
+            seen.news += 1
+
+    def of(self, task: str) -> Mapping[str, Experience]:
+        """Model -> how it has done at a task; at most a second and seven calls old."""
+        seen = self._tasks.get(task)
+        if seen is None:
+            return _NOTHING
+        now = self._clock()
+        # Back as well as forth: a clock that was set back would else leave the view as it is.
+        if seen.news >= _FRESH_CALLS or not 0 <= now - seen.read < _FRESH_SECONDS:
+            with self._lock:
+                seen.news = 0
+                read = {model: tally.read(now, self._half_life) for model, tally in seen.tallies.items()}
+            seen.view, seen.read = MappingProxyType(read), now
+        return seen.view
+
+    def load(self, calls: Iterable[tuple[str, CallRow]]) -> None:
+        """Take in calls of the past.
+
+        Args:
+            calls: Each after its task.
+        """
+        for task, row in calls:
+            self.observe(task, row)
+
+
+class _Task:
+    """The models that were asked for one task, and what was last read of them."""
+
+    __slots__ = ("news", "read", "tallies", "view")
+
+    def __init__(self) -> None:
+        self.tallies: dict[str, _Tally] = {}
+        self.news = 0
+        self.view: Mapping[str, Experience] = _NOTHING
+        self.read = float("-inf")
+
+
+class _Tally:
+    """Sums over the calls of one model, each by its weight at the moment ``at``."""
+
+    __slots__ = ("answering", "at", "calls", "cost", "counted", "good", "output", "priced", "seconds", "unusable")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.calls = self.good = self.seconds = self.answering = 0.0
+        self.priced = self.cost = self.counted = self.output = self.unusable = 0.0
+
+    def add(self, row: CallRow, half_life: float) -> None:
+        age = row.at - self.at
+        weight = 1.0
+        if age >= 0:
+            self._fade(0.5 ** (age / half_life))
+            self.at = row.at
+        else:
+            # Calls end in another order than they began.
+            weight = 0.5 ** (-age / half_life)
+        self.calls += weight
+        self.seconds += weight * row.latency
+        if row.cost is not None:
+            self.priced += weight
+            self.cost += weight * row.cost
+        if row.failure is not None:
+            self.unusable += weight if row.failure in _UNUSABLE else 0.0
+            return
+        self.good += weight
+        self.answering += weight * row.latency
+        if row.usage is not None:
+            self.counted += weight
+            self.output += weight * row.usage.output
+
+    def read(self, now: float, half_life: float) -> Experience:
+        # What has faded to nothing divides by nothing.
+        calls = self.calls or 1.0
+        weight = 0.5 ** (max(0.0, now - self.at) / half_life)
+        return Experience(
+            calls=self.calls * weight,
+            success=self.good / calls,
+            unusable=self.unusable * weight,
+            seconds=max(self.seconds / calls, self.answering / self.good) if self.good else None,
+            cost=self.cost / self.priced / float(PICODOLLARS) if self.priced else None,
+            output=self.output / self.counted if self.counted else None,
+        )
+
+    def _fade(self, factor: float) -> None:
+        self.calls *= factor
+        self.good *= factor
+        self.unusable *= factor
+        self.seconds *= factor
+        self.answering *= factor
+        self.priced *= factor
+        self.cost *= factor
+        self.counted *= factor
+        self.output *= factor

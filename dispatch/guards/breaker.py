@@ -1,0 +1,272 @@
+"""One circuit breaker over a sliding window of calls: closed, open, half-open with one probe.
+
+The states and the half-open probe are those of M. Nygard, *Release It!*, 2nd ed. (2018), "Circuit Breaker"; the
+cool-down that doubles up to a cap with jitter follows M. Brooker, "Exponential Backoff And Jitter", AWS (2015).
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from ...configs.catalog import Usage
+from ...configs.schema import HealthLimits
+from ...configs.words import FailureKind
+from .pace import Pace
+
+__all__ = ["RATE_LIMITED", "Breaker", "Cause", "HealthKey", "HealthState", "State", "Verdict"]
+
+RATE_LIMITED: Final = "rate limited"
+"""How the reason of a breaker begins that is open for the time the provider asked for."""
+
+State = Literal["closed", "open", "half_open"]
+Verdict = Literal["ill", "down", "well", "neutral"]
+Cause = Literal["ill", "down", "slow"]
+"""Why it opened: ``ill`` with failures that pass by themselves; ``down`` for want of a key, money or the model, which
+somebody must see to; ``slow``, though it does answer."""
+
+# Below 20 calls the 95th percentile by nearest rank is the slowest call itself.
+_P95_CALLS: Final = 20
+_MOST_DOUBLINGS: Final = 60
+
+
+class HealthKey(NamedTuple):
+    """What can fail by itself: a model at a provider, in one region where the provider has several."""
+
+    provider: str
+    model: str
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthState:
+    """One breaker as it stands, for display.
+
+    Attributes:
+        calls: Calls in the window; ``errors`` of them failed.
+        consecutive: Failures in a row.
+        p95: 95th percentile (nearest rank) of the latencies of answered calls in seconds, None without any.
+        retry_in: Seconds until a probe may pass, 0 when calls pass already.
+        reason: Why it opened, empty while it is closed.
+        cause: What kind of reason that is.
+        trips: Times it opened in a row.
+    """
+
+    key: HealthKey
+    state: State
+    calls: int
+    errors: int
+    consecutive: int
+    p95: float | None
+    retry_in: float
+    reason: str
+    cause: Cause
+    trips: int
+
+
+class Breaker:
+    """The state of one key. ``reason`` is empty while it is closed; open ends, and half-open begins, at ``until``."""
+
+    def __init__(self, limits: HealthLimits, sla: float | None) -> None:
+        self.limits = limits
+        self.sla = sla
+        self.generation = 0
+        self.until = 0.0
+        self.reason = ""
+        self.cause: Cause = "ill"
+        self.trips = 0
+        self.closed_at = -math.inf
+        self.probe: weakref.ref[object] | None = None
+        self.window = _Window(limits.window, limits.samples)
+        self.pace = Pace(limits.calls)
+        self.consecutive = 0
+        self.slow_in_a_row = 0
+
+    def refusal(self, now: float) -> str | None:
+        """Why no call may pass now, None when one may."""
+        if not self.reason:
+            return None
+        if now < self.until:
+            return f"circuit open for {self.until - now:.1f} s more: {self.reason}"
+        if self._probing():
+            return f"one probe is under way: {self.reason}"
+        return None
+
+    def add(
+        self,
+        now: float,
+        latency: float,
+        usage: Usage | None,
+        kind: FailureKind | None,
+        verdict: Verdict,
+        jitter: Callable[[], float],
+    ) -> None:
+        """Count a call made while it was closed, and open if that was one too many."""
+        well = verdict == "well"
+        # The latency of a failure would make a provider that refuses quickly look fast.
+        answered = kind is None
+        slow = answered and latency > self._bound(latency, usage)
+        self.window.add(now, well, latency if answered else None, slow)
+        self.consecutive = 0 if well else self.consecutive + 1
+        if answered:
+            self.slow_in_a_row = self.slow_in_a_row + 1 if slow else 0
+        if verdict == "down":
+            self._trip(now, str(kind), "down", jitter())
+        elif reason := self._illness():
+            self._trip(now, reason, "ill", jitter())
+        elif reason := self._slowness():
+            self._trip(now, reason, "slow", jitter())
+
+    def probed(
+        self,
+        now: float,
+        latency: float,
+        usage: Usage | None,
+        kind: FailureKind | None,
+        verdict: Verdict,
+        jitter: float,
+    ) -> None:
+        """Close or open again by what the probe brought back."""
+        bound = self._bound(latency, usage) if kind is None else math.inf
+        if verdict != "well":
+            self._trip(now, f"the probe failed: {kind}", "down" if verdict == "down" else "ill", jitter)
+        elif latency > bound:
+            self._trip(now, f"the probe took {latency:.2f} s, over {bound:.3g} s", "slow", jitter)
+        elif now >= self.until:
+            self.reason = ""
+            self.closed_at = now
+            self._start_anew()
+
+    def hold(self, now: float, wait: float, *, current: bool) -> None:
+        """Open until the provider's own time; the late answer of an earlier call can only lengthen that."""
+        if current or self.reason:
+            self.open(now + wait, f"{RATE_LIMITED} for {wait:g} s", "ill")
+
+    def open(self, until: float, reason: str, cause: Cause) -> None:
+        """Let nothing through before ``until``."""
+        self.until = max(self.until, until) if self.reason else until
+        self.reason = reason
+        self.cause = cause
+        self._start_anew()
+
+    def state(self, key: HealthKey, now: float) -> HealthState:
+        """The breaker as it stands."""
+        self.window.prune(now)
+        state: State = "closed" if not self.reason else "open" if now < self.until else "half_open"
+        return HealthState(
+            key=key,
+            state=state,
+            calls=len(self.window),
+            errors=self.window.errors,
+            consecutive=self.consecutive,
+            p95=self.window.p95(),
+            retry_in=max(0.0, self.until - now) if self.reason else 0.0,
+            reason=self.reason,
+            cause=self.cause,
+            trips=self.trips,
+        )
+
+    def _probing(self) -> bool:
+        return self.probe is not None and self.probe() is not None
+
+    def _bound(self, latency: float, usage: Usage | None) -> float:
+        """Seconds beyond which an answer is slow, infinite where nothing tells; a model's pace learns from each."""
+        if self.sla is not None:
+            return self.sla
+        return math.inf if usage is None else self.pace.bound(latency, usage, self.limits.slack)
+
+    def _trip(self, now: float, reason: str, cause: Cause, jitter: float) -> None:
+        limits = self.limits
+        if not self.reason and now - self.closed_at > limits.window:
+            self.trips = 0
+        doubled = limits.cool_down * 2.0 ** min(self.trips, _MOST_DOUBLINGS)
+        # What somebody must see to first will not be well in seconds.
+        seconds = limits.cool_down_cap if cause == "down" else min(doubled, limits.cool_down_cap)
+        self.trips += 1
+        self.open(now + seconds * (1 + limits.jitter * jitter), reason, cause)
+
+    def _start_anew(self) -> None:
+        # What calls of an earlier state bring back late must not be counted in this one.
+        self.generation += 1
+        self.window.clear()
+        self.consecutive = self.slow_in_a_row = 0
+
+    def _illness(self) -> str:
+        limits, window = self.limits, self.window
+        if self.consecutive >= limits.consecutive:
+            return f"{self.consecutive} failures in a row"
+        calls = len(window)
+        if calls >= limits.calls and window.errors >= limits.rate * calls:
+            return f"{window.errors} of {calls} calls failed"
+        return ""
+
+    def _slowness(self) -> str:
+        limits, window = self.limits, self.window
+        bound = "what is usual for it" if self.sla is None else f"{self.sla:g} s"
+        # One caller after the other never gets enough answers into the window for a percentile once they are slow.
+        if self.slow_in_a_row >= limits.consecutive:
+            return f"{self.slow_in_a_row} answers in a row took over {bound}"
+        if self.sla is None:
+            # One answer in twenty may be slow for reasons of its own where nobody has promised anything.
+            many = window.timed >= limits.calls and window.slow >= limits.rate * window.timed
+            return f"{window.slow} of {window.timed} answers took over {bound}" if many else ""
+        enough = max(limits.calls, _P95_CALLS)
+        if window.timed >= enough and window.timed - window.slow < _rank(window.timed):
+            return f"p95 latency over {bound}"
+        return ""
+
+
+class _Sample(NamedTuple):
+    at: float
+    well: bool
+    latency: float | None
+    slow: bool
+
+
+class _Window:
+    """The calls of the last seconds, bounded in number too, with their counts kept up to date."""
+
+    def __init__(self, seconds: float, most: int) -> None:
+        self._seconds, self._most = seconds, most
+        self._samples: deque[_Sample] = deque()
+        self.errors = self.timed = self.slow = 0
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def add(self, now: float, well: bool, latency: float | None, slow: bool) -> None:
+        self.prune(now)
+        if len(self._samples) >= self._most:
+            self._count(self._samples.popleft(), -1)
+        sample = _Sample(now, well, latency, slow)
+        self._samples.append(sample)
+        self._count(sample, 1)
+
+    def prune(self, now: float) -> None:
+        while self._samples and self._samples[0].at <= now - self._seconds:
+            self._count(self._samples.popleft(), -1)
+
+    def clear(self) -> None:
+        self._samples.clear()
+        self.errors = self.timed = self.slow = 0
+
+    def p95(self) -> float | None:
+        latencies = sorted(sample.latency for sample in self._samples if sample.latency is not None)
+        return latencies[_rank(len(latencies)) - 1] if latencies else None
+
+    def _count(self, sample: _Sample, by: int) -> None:
+        if not sample.well:
+            self.errors += by
+        if sample.latency is not None:
+            self.timed += by
+            if sample.slow:
+                self.slow += by
+
+
+def _rank(calls: int) -> int:
+    """Nearest rank of the 95th percentile, from 1; in whole numbers, for 0.95 has no exact float."""
+    return -(-95 * calls // 100)

@@ -1,0 +1,186 @@
+"""What a call can cost at most, and the caps it counts against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from ...backends.base import Backend
+from ...backends.http.meter import Asked
+from ...configs.catalog import ModelCard
+from ...configs.redact import redact
+from ...ledger.prices import PriceBook
+from ..context import RunContext
+from ..conversation.blocks import is_inline, kind_of
+from ..request import Ask
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+__all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "Bound", "bounded", "input_bound", "scopes_of"]
+
+_PICO: Final = 10**12
+DEFAULT_OUTPUT: Final = 4096
+"""Output tokens a call may use under a cap where nobody said; without a limit a single call could need it all."""
+
+STEP_INPUT: Final = 8_000
+"""Input tokens reckoned with for a step that is still to come; nobody knows yet what it will read."""
+
+# A byte-pair token is at least one byte, so bytes bound the tokens of a text; the rest is what vendors add around it.
+_PER_MESSAGE: Final = 16
+_PER_REQUEST: Final = 600
+# The largest image of any vendor here counts 4,784 tokens (platform.claude.com/docs/en/build-with-claude/vision).
+_PER_IMAGE: Final = 6_000
+_WINDOW: Final = 2_000_000
+"""Input tokens of a model whose window nobody knows: no model here has a larger one."""
+_MEDIA: Final = frozenset({"file", "audio", "video"})
+_TEXT: Final = frozenset({"type", "text"})
+_NOTHING: Final = Asked()
+_NO_TIERS: Final = frozenset({"", "auto"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A call held to what is reckoned with.
+
+    Attributes:
+        options: Its keyword arguments, the limit of its output among them.
+        input: The most input tokens it can have; None where nobody reckoned.
+        most: Picodollars it can cost at most; 0 where nothing is capped or the price is unknown: without a cap anywhere
+            such a model may run, and is counted once its cost is known.
+    """
+
+    options: dict[str, Any]
+    input: int | None = None
+    most: int = 0
+
+
+def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], window: int | None = None) -> int:
+    """Tokens the input can have at most, without asking a tokenizer.
+
+    Args:
+        messages: The conversation.
+        tools: Tools in OpenAI format.
+        window: Tokens of input that the model takes: as many may be in what the provider fetches by itself.
+    """
+    total, fetched = _PER_REQUEST, False
+    for message in messages:
+        own, elsewhere = _content_bound(message)
+        total += _PER_MESSAGE + own
+        fetched = fetched or elsewhere
+    total += len(json.dumps(tools)) if tools else 0
+    return max(total, window or _WINDOW) if fetched else total
+
+
+def bounded(
+    prices: PriceBook,
+    card: ModelCard,
+    ask: Ask,
+    messages: Sequence[BaseMessage],
+    options: dict[str, Any],
+    *,
+    backend: Backend,
+    settled: Asked,
+    capped: bool,
+) -> Bound:
+    """Say what a call can cost at most, and hold it to the output that is reckoned with.
+
+    Args:
+        prices: The price book, asked for the prices of now.
+        card: The model.
+        ask: What is asked.
+        messages: The conversation in the form the model takes.
+        options: Keyword arguments of the call, as its client will get them.
+        backend: Of the model's provider.
+        settled: What the options that are configured for the model ask for in every call.
+        capped: The call counts against a budget, so that its output needs a limit.
+    """
+    name, meter = backend.output_limit, backend.meter
+    if not capped:
+        return Bound(options if ask.max_output is None or name is None else {name: ask.max_output, **options})
+    asked = meter.read(options) if options else _NOTHING
+    wanted = max((*asked.limits.values(), *asked.inside), default=0) or ask.max_output
+    # A limit that thinking uses up leaves no answer, and some vendors refuse it.
+    unsaid = DEFAULT_OUTPUT + max(asked.thinking, settled.thinking)
+    limit = wanted or settled.limits.get(name or "") or unsaid
+    limit = min(limit, card.max_output or limit)
+    if asked.limits or asked.inside:
+        options = meter.held(options, limit)
+    if name is not None and not asked.inside and not settled.inside:
+        options = {**options, name: limit}
+    # What is configured inside other options goes into the request, whatever a call says beside them.
+    inside = [number or card.max_output or _WINDOW for number in settled.inside]
+    others = [number for key, number in settled.limits.items() if key != name]
+    output = max((limit, *inside, *others)) * max(asked.answers, settled.answers)
+    window = card.context or _WINDOW
+    into = input_bound(messages, ask.tools, window) + asked.size + settled.size
+    if asked.kept or settled.kept:
+        into = max(into, window)
+    named = (asked.tiers | settled.tiers) - _NO_TIERS if asked.tiers or settled.tiers else ()
+    at = datetime.now(UTC)
+    worst = [
+        prices.worst_case(card.id, into, output, at, service_tier=tier, perhaps=() if named else meter.unasked)
+        for tier in named or ("",)
+    ]
+    return Bound(options, into, 0 if None in worst else max(most or 0 for most in worst))
+
+
+def _content_bound(message: BaseMessage) -> tuple[int, bool]:
+    """Tokens of a message at most, and whether the provider fetches something for it that is not counted."""
+    bound = 0
+    for part in (getattr(message, "tool_calls", None), getattr(message, "invalid_tool_calls", None)):
+        if part:
+            bound += len(json.dumps(part, default=str))
+    if message.additional_kwargs:
+        bound += len(json.dumps(message.additional_kwargs, default=str))
+    content = message.content
+    if isinstance(content, str):
+        return bound + _bytes(content), False
+    fetched = False
+    for block in content:
+        if isinstance(block, str):
+            bound += _bytes(block)
+        elif (kind := kind_of(block)) == "image":
+            bound += _PER_IMAGE
+        else:
+            bound += _bytes(block["text"]) if block.keys() == _TEXT else len(json.dumps(block, default=str))
+            fetched = fetched or (kind in _MEDIA and not is_inline(block)) or block.get("type") == "container_upload"
+    return bound, fetched
+
+
+def _bytes(text: str) -> int:
+    # A lone surrogate has no bytes to be sent, which the client says in its own words.
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def scopes_of(run: RunContext, budgets: Mapping[str, float], at: datetime | None = None) -> dict[str, int | None]:
+    """The scopes a call of ``run`` counts against, each with its cap in picodollars; empty when nothing is capped.
+
+    Args:
+        run: The run, which carries the caps of the runs around it.
+        budgets: ``day``, ``user`` or ``tag:NAME`` -> USD, from the routing policy.
+        at: The moment of the call, which names the day (UTC).
+    """
+    scopes: dict[str, int | None] = dict(run.caps)
+    for name, dollars in budgets.items():
+        if name == "day":
+            scope = f"day:{(at or datetime.now(UTC)):%Y-%m-%d}"
+        elif name == "user":
+            scope = f"user:{_known_as(run.user)}" if run.user else ""
+        else:
+            scope = name if name.removeprefix("tag:") in run.tags else ""
+        if scope:
+            scopes[scope] = int(Decimal(str(dollars)) * _PICO)
+    return scopes
+
+
+@lru_cache(maxsize=4096)
+def _known_as(user: str) -> str:
+    """A user's name in the ledger's file; one that is itself a secret goes by its hash, which tells it from others."""
+    return user if redact(user) == user else f"hidden {sha256(user.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

@@ -1,0 +1,117 @@
+"""`Grant`: what one call was admitted with, the breaker's permit, its share of the rate limits and reserved money."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...configs.catalog import ModelCard, Usage
+from ...configs.words import FailureKind
+from .health import Health, HealthKey, Permit
+from .rate_limit import HeadroomKey, Reservation, Wait
+
+if TYPE_CHECKING:
+    from ...ledger.budgets.budgets import Budgets
+    from ..dispatcher import Dispatcher
+
+__all__ = ["Grant", "admit", "health_key"]
+
+
+class Grant:
+    """Leave to make one call. It is given back whole where the call is never sent, else it is settled once.
+
+    Args:
+        permit: Of the breaker; None where no breaker guards the call.
+        share: Of the rate limits; None where none are kept.
+
+    Attributes:
+        permit: Of the breaker.
+    """
+
+    __slots__ = ("_budgets", "_money", "_share", "permit")
+
+    def __init__(self, permit: Permit | None = None, share: Reservation | None = None) -> None:
+        self.permit = permit
+        self._share = share
+        self._budgets: Budgets | None = None
+        self._money: str | None = None
+
+    def fund(self, budgets: Budgets, reservation: str) -> None:
+        """Add the money that was reserved for the call."""
+        self._budgets, self._money = budgets, reservation
+
+    def give_back(self) -> None:
+        """End a grant under which nothing was sent."""
+        if self._budgets is not None and self._money is not None:
+            self._budgets.release(self._money)
+        if self._share is not None:
+            self._share.release()
+        if self.permit is not None:
+            self.permit.cancel()
+
+    def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> int | None:
+        """Charge what was used; money goes first, so that nothing else can keep it from being counted.
+
+        Args:
+            usage: Tokens, where they are known.
+            cost: Picodollars, where they are known.
+            billed: Whether the provider may have billed the call. If so and the cost is not known, all that was
+                reserved is charged; if not, nothing is.
+
+        Returns:
+            Picodollars charged; None where no money was reserved.
+        """
+        charged: int | None = None
+        if self._budgets is not None and self._money is not None:
+            if billed:
+                charged = self._budgets.settle(self._money, cost)
+            else:
+                self._budgets.release(self._money)
+        if self._share is not None:
+            if usage is not None:
+                self._share.settle(usage.input, usage.output)
+            else:
+                self._share.keep()
+        return charged
+
+    def judge(
+        self,
+        latency: float,
+        kind: FailureKind | None = None,
+        *,
+        usage: Usage | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Tell the breaker how the call went; arguments as `Permit.record` takes them."""
+        if self.permit is not None:
+            self.permit.record(latency, kind, usage=usage, retry_after=retry_after)
+
+
+def health_key(home: Dispatcher, card: ModelCard) -> HealthKey:
+    """What can fail by itself: the card's model at its provider, in the region that is configured."""
+    return HealthKey(card.provider, card.name, home.settings.providers[card.provider].region or "")
+
+
+def admit(
+    home: Dispatcher, health: Health, card: ModelCard, input_tokens: int, output_tokens: int, *, last: bool = False
+) -> Grant | Wait | str:
+    """Ask breaker and rate limits for leave to call a model now.
+
+    Args:
+        home: Whose settings and rate limits.
+        health: The breakers to ask.
+        card: The model.
+        input_tokens: Estimated input.
+        output_tokens: The most it may answer, 0 where that is open.
+        last: Ask a model that is merely slow all the same.
+
+    Returns:
+        The grant, still without money; or why the call must wait; or why it must not be made.
+    """
+    permit = health.allow(health_key(home, card), last=last)
+    if isinstance(permit, str):
+        return permit
+    share = home.headroom.reserve(HeadroomKey(card.provider, card.name), input_tokens, output_tokens)
+    if isinstance(share, Wait):
+        permit.cancel()
+        return share
+    return Grant(permit, share)

@@ -1,0 +1,304 @@
+"""Which providers are well: one circuit breaker for each model at each provider and region."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ...configs.catalog import ModelCard, Usage
+from ...configs.schema import HealthLimits, Settings
+from ...configs.words import FailureKind
+from ...ledger.forks import begin_anew
+from ...ledger.health import HealthBook, HealthRow
+from .breaker import RATE_LIMITED, Breaker, Cause, HealthKey, HealthState, Verdict
+
+__all__ = ["Health", "HealthKey", "HealthState", "Permit", "speaks_well"]
+
+# ill: counts against the provider. down: no second call would fare better, so one is enough. well: it answered, and
+# what is wrong with the answer is the model's or the asker's doing. neutral: says nothing either way.
+_VERDICTS: Final[Mapping[FailureKind, Verdict]] = {
+    FailureKind.RATE_LIMIT: "ill",
+    FailureKind.OVERLOADED: "ill",
+    FailureKind.TIMEOUT: "ill",
+    FailureKind.CONNECTION: "ill",
+    FailureKind.AUTH: "down",
+    FailureKind.QUOTA: "down",
+    FailureKind.UNAVAILABLE: "down",
+    FailureKind.CONTEXT_LENGTH: "neutral",
+    FailureKind.CONTENT_FILTER: "neutral",
+    FailureKind.BAD_REQUEST: "neutral",
+    FailureKind.MALFORMED: "ill",
+    FailureKind.REFUSAL: "well",
+    FailureKind.TRUNCATED: "well",
+    FailureKind.EMPTY: "ill",
+    FailureKind.INVALID_OUTPUT: "well",
+    FailureKind.DECLINED: "well",
+    FailureKind.WRONG_MODEL: "ill",
+    FailureKind.UNKNOWN: "neutral",
+    FailureKind.CANCELLED: "neutral",
+}
+
+_LOOK_SECONDS: Final = 3.0
+"""How often a process that makes calls looks what others have found out: a cool-down is five seconds at least."""
+_SKEW_SECONDS: Final = 1.0
+"""A kept moment that is later than the one known here by less than this is the same one."""
+_SHARED: Final[Mapping[str, Cause]] = {"ill": "ill", "slow": "slow"}
+"""What holds for other processes too."""
+_LAST_RESORT: Final = -1
+"""The generation of a call that is let past an open breaker, which counts for nothing."""
+
+
+class Health:
+    """The breakers of one process, made as keys come; safe to use from several threads.
+
+    Args:
+        limits: For every key.
+        slas: Model id (``provider/model``) -> its own ``sla`` in seconds.
+        book: Where open breakers are kept for other processes, and where theirs are read; None for nowhere.
+        clock: Seconds that never go back.
+        wall: Seconds since the epoch, for what is kept beyond the process.
+        jitter: A number in 0..1 drawn anew for each cool-down.
+    """
+
+    def __init__(
+        self,
+        limits: HealthLimits | None = None,
+        *,
+        slas: Mapping[str, float] | None = None,
+        book: HealthBook | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._limits = limits or HealthLimits()
+        self._slas = dict(slas or {})
+        self._clock, self._wall, self._jitter = clock, wall, jitter
+        self._lock = threading.Lock()
+        self._breakers: dict[HealthKey, Breaker] = {}
+        self._book = book
+        self._kept: set[HealthKey] = set()
+        self._down_elsewhere: set[HealthKey] = set()
+        self._next_look = self._clock() + _LOOK_SECONDS
+        begin_anew(self)
+        if book is not None:
+            self.heed(book.load())
+
+    @classmethod
+    def of(cls, settings: Settings, cards: Iterable[ModelCard], ledger: Path | None) -> Health:
+        """Make it as configured.
+
+        Args:
+            settings: The limits, and the models' own ``sla``.
+            cards: The catalogue made of them.
+            ledger: The file in which open breakers are kept; None for nowhere.
+        """
+        slas = {f"{card.provider}/{card.name}": settings.models[card.id].sla for card in cards}
+        return cls(
+            settings.routing.health,
+            slas={name: sla for name, sla in slas.items() if sla is not None},
+            book=None if ledger is None else HealthBook(ledger),
+        )
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: the parent's probes bring nothing back here."""
+        self._lock = threading.Lock()
+        for breaker in self._breakers.values():
+            breaker.probe = None
+
+    def allow(self, key: HealthKey, *, last: bool = False) -> Permit | str:
+        """Ask to call.
+
+        Args:
+            key: Whom.
+            last: There is nobody else to ask, so that one who is merely slow may be asked all the same.
+
+        Returns:
+            A permit, whose result must be recorded or which must be cancelled (a ``with`` block does), or the reason
+            why the call must not be made.
+        """
+        now = self._clock()
+        if self._book is not None and now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self._book.look(self.heed)
+        with self._lock:
+            breaker = self._breaker(key)
+            refusal = breaker.refusal(now)
+            if refusal is not None:
+                return Permit(self, key, _LAST_RESORT) if last and breaker.cause == "slow" else refusal
+            permit = Permit(self, key, breaker.generation)
+            if breaker.reason:
+                breaker.probe = weakref.ref(permit)
+            return permit
+
+    def merely_slow(self, key: HealthKey) -> bool:
+        """Whether calls are held back from a model only because it has become slow."""
+        with self._lock:
+            breaker = self._breaker(key)
+            return bool(breaker.reason) and breaker.cause == "slow"
+
+    def held(self, key: HealthKey) -> float:
+        """Seconds for which calls are held back only because the provider limits their rate; 0 where they are not."""
+        with self._lock:
+            breaker = self._breaker(key)
+            return max(0.0, breaker.until - self._clock()) if breaker.reason.startswith(RATE_LIMITED) else 0.0
+
+    def try_now(self, key: HealthKey) -> None:
+        """Let the next call to an open breaker through as the probe, before its time has come."""
+        with self._lock:
+            self._breaker(key).until = self._clock()
+
+    def states(self) -> list[HealthState]:
+        """Every breaker that was ever asked, in the order of the keys."""
+        with self._lock:
+            now = self._clock()
+            return [breaker.state(key, now) for key, breaker in sorted(self._breakers.items())]
+
+    def heed(self, rows: Iterable[HealthRow]) -> None:
+        """Take over what other processes have found out.
+
+        Somebody else's open breaker opens the one here, unless it is about what a key may do, since another process may
+        have another key. One that is kept no longer has been found well: the next call here may try.
+
+        Args:
+            rows: All that are kept now.
+        """
+        with self._lock:
+            now, wall = self._clock(), self._wall()
+            kept: set[HealthKey] = set()
+            self._down_elsewhere.clear()
+            for row in rows:
+                key = HealthKey(row.provider, row.model, row.region)
+                kept.add(key)
+                left = row.until - wall
+                if row.cause == "down":
+                    self._down_elsewhere.add(key)
+                cause = _SHARED.get(row.cause)
+                if cause is None or not left > 0:
+                    continue
+                breaker = self._breaker(key)
+                until = now + min(left, breaker.limits.longest_hold)
+                if not breaker.reason or until > breaker.until + _SKEW_SECONDS:
+                    breaker.trips = max(breaker.trips, row.trips)
+                    breaker.open(until, row.reason, cause)
+            for key in self._kept - kept:
+                gone = self._breakers.get(key)
+                if gone is not None and gone.cause != "down":
+                    gone.until = min(gone.until, now)
+            self._kept = kept
+
+    def _breaker(self, key: HealthKey) -> Breaker:
+        breaker = self._breakers.get(key)
+        if breaker is None:
+            sla = self._slas.get(f"{key.provider}/{key.model}", self._limits.sla)
+            breaker = self._breakers[key] = Breaker(self._limits, sla)
+        return breaker
+
+    def _settle(
+        self,
+        permit: Permit,
+        latency: float | None,
+        kind: FailureKind | None,
+        usage: Usage | None,
+        retry_after: float | None,
+    ) -> None:
+        with self._lock:
+            if permit.settled:
+                return
+            permit.settled = True
+            breaker = self._breakers[permit.key]
+            was_probe = breaker.probe is not None and breaker.probe() is permit
+            if was_probe:
+                breaker.probe = None
+            if latency is None:
+                return
+            before = breaker.reason, breaker.until
+            verdict: Verdict = "well" if kind is None else _VERDICTS[kind]
+            now = self._clock()
+            wait = _hold(retry_after, breaker.limits) if kind is FailureKind.RATE_LIMIT else None
+            if wait is not None:
+                breaker.hold(now, wait, current=was_probe or permit.generation == breaker.generation)
+            elif verdict == "neutral":
+                return
+            elif was_probe:
+                breaker.probed(now, latency, usage, kind, verdict, self._jitter())
+            elif permit.generation == breaker.generation:
+                breaker.add(now, latency, usage, kind, verdict, self._jitter)
+            if self._book is None:
+                return
+            recovered = verdict == "well" and not breaker.reason and permit.key in self._down_elsewhere
+            if recovered or (breaker.reason, breaker.until) != before:
+                self._down_elsewhere.discard(permit.key)
+                self._keep(self._book, permit.key, breaker, now)
+
+    def _keep(self, book: HealthBook, key: HealthKey, breaker: Breaker, now: float) -> None:
+        if breaker.reason:
+            until = self._wall() + breaker.until - now
+            book.put(HealthRow(*key, until, breaker.reason, breaker.cause, breaker.trips))
+        else:
+            book.drop(*key)
+
+
+class Permit:
+    """Leave to make one call; as a ``with`` block it is cancelled at the end unless the result was recorded.
+
+    A permit that is dropped counts as cancelled too, so that a lost one cannot keep the probe's place for ever.
+    """
+
+    __slots__ = ("__weakref__", "_health", "generation", "key", "settled")
+
+    def __init__(self, health: Health, key: HealthKey, generation: int) -> None:
+        self._health = health
+        self.key = key
+        self.generation = generation
+        self.settled = False
+
+    def record(
+        self,
+        latency: float,
+        kind: FailureKind | None = None,
+        *,
+        usage: Usage | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Say how the call went; only the first word counts.
+
+        Args:
+            latency: Seconds to the answer, for a stream to its first token: whatever the SLA is about.
+            kind: What went wrong, None for a usable answer.
+            usage: Tokens of the whole, without which nobody can tell whether it was slow for what it did.
+            retry_after: Seconds the provider asked to wait.
+        """
+        self._health._settle(self, max(0.0, latency), kind, usage, retry_after)
+
+    def cancel(self) -> None:
+        """Give the permit back without a result."""
+        self._health._settle(self, None, None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+
+def speaks_well(kind: FailureKind | None) -> bool:
+    """Whether the outcome of a call shows that the provider works.
+
+    Args:
+        kind: What went wrong, None for a usable answer.
+    """
+    return kind is None or _VERDICTS[kind] == "well"
+
+
+def _hold(retry_after: float | None, limits: HealthLimits) -> float | None:
+    if retry_after is None or not retry_after > 0:
+        return None
+    return min(retry_after, limits.longest_hold)

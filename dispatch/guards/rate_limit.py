@@ -1,0 +1,370 @@
+"""Leave a provider before its rate limit is hit: token buckets fed by response headers and by configured limits."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from ...configs.catalog import ModelCard
+from ...configs.errors import ConfigError
+from ...configs.schema import Settings
+from ...ledger.forks import begin_anew
+from .rate_limit_headers import Headroom, Resource, read_limits
+
+__all__ = ["HeadroomKey", "Headrooms", "Rate", "Reservation", "Wait"]
+
+_MINUTE: Final = 60.0
+_DAY: Final = 86_400.0
+# Amounts smaller than this are rounding errors of refilling.
+_CRUMB: Final = 1e-6
+
+
+class HeadroomKey(NamedTuple):
+    """Whose limit it is; providers set limits for each model or family."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A configured limit: requests (``rpm``) and tokens, input and output together (``tpm``), a minute.
+
+    Raises:
+        ConfigError: A limit is not a positive number.
+    """
+
+    rpm: float | None = None
+    tpm: float | None = None
+
+    def __post_init__(self) -> None:
+        if not all(value is None or 0 < value < math.inf for value in (self.rpm, self.tpm)):
+            raise ConfigError(f"a rate limit must be a positive number a minute, or left out: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a call does not fit now, and in how many seconds it will; infinite when it never can."""
+
+    reason: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+_RESERVED: ContextVar[Reservation | None] = ContextVar("pointsman_reserved", default=None)
+"""The last reservation of the running task, which is that of the call it makes next."""
+
+
+class Headrooms:
+    """What every provider and model still takes; safe to use from several threads.
+
+    A limit is kept as a token bucket that refills evenly, which is how OpenAI and Anthropic describe theirs
+    (platform.claude.com/docs/en/api/rate-limits: "continuously replenished up to your maximum limit"). Every call
+    under way has taken its share already, so that parallel callers see what is really left.
+
+    Args:
+        rates: Limits to keep whether or not the provider tells its own.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self, rates: Mapping[HeadroomKey, Rate] | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._accounts: dict[HeadroomKey, _Account] = {}
+        begin_anew(self)
+        now = clock()
+        for key, rate in (rates or {}).items():
+            limits: dict[Resource, float | None] = {"requests": rate.rpm, "tokens": rate.tpm}
+            self._accounts[key] = _Account(
+                [
+                    _Bucket(resource, limit, limit, limit / _MINUTE, now)
+                    for resource, limit in limits.items()
+                    if limit is not None
+                ]
+            )
+
+    @classmethod
+    def of(cls, settings: Settings, cards: Iterable[ModelCard]) -> Headrooms:
+        """Keep the limits that the models' entries name.
+
+        Args:
+            settings: Their entries.
+            cards: The catalogue made of them.
+        """
+        entries = [(HeadroomKey(card.provider, card.name), settings.models[card.id]) for card in cards]
+        return cls({key: Rate(entry.rpm, entry.tpm) for key, entry in entries if entry.rpm or entry.tpm})
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: the parent's calls end there."""
+        self._lock = threading.Lock()
+        for account in self._accounts.values():
+            account.land()
+
+    def fits(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Wait | None:
+        """Say why a call would not fit now, None when it would.
+
+        Args:
+            key: Whose limits.
+            input_tokens: Counted input.
+            output_tokens: The most it may answer, which is what providers count before they know better.
+        """
+        with self._lock:
+            account = self._accounts.get(key)
+            return None if account is None else account.wait(_Need(input_tokens, output_tokens), self._clock())
+
+    def reserve(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Reservation | Wait:
+        """Take a call's share if it fits, in one step.
+
+        Returns:
+            The share, to be settled with what was really used or released (a ``with`` block does), or why not.
+        """
+        with self._lock:
+            now = self._clock()
+            account = self._accounts.setdefault(key, _Account([]))
+            need = _Need(input_tokens, output_tokens)
+            wait = account.wait(need, now)
+            if wait is not None:
+                return wait
+            account.take(need, now)
+            reservation = Reservation(self, key, need)
+        _RESERVED.set(reservation)
+        return reservation
+
+    def hear(self, key: HeadroomKey, headers: Mapping[str, str]) -> None:
+        """Learn from the headers of a response as they come in; they are those of the call that this task reserved for.
+
+        Args:
+            key: Whose limits.
+            headers: Of an answer or of a refusal.
+        """
+        self.observe(key, headers, _RESERVED.get())
+
+    def observe(
+        self, key: HeadroomKey, headers: Mapping[str, str], call: Reservation | None = None
+    ) -> dict[Resource, Headroom]:
+        """Learn from the headers of a response.
+
+        Args:
+            key: Whose limits.
+            headers: Names in any case.
+            call: The call they belong to, while it is not settled: the provider has counted it already. All others
+                under way count as not counted yet.
+
+        Returns:
+            What was read off them.
+        """
+        now = self._clock()
+        found = read_limits(headers, now)
+        if found:
+            with self._lock:
+                mine = None if call is None or call.settled or call.key != key or call.home is not self else call
+                self._accounts.setdefault(key, _Account([])).learn(found, mine, now)
+        return found
+
+    def left(self, key: HeadroomKey) -> dict[Resource, float]:
+        """What is left of each known limit, reservations taken off; the tighter where there are two of a kind."""
+        with self._lock:
+            now = self._clock()
+            account = self._accounts.get(key)
+            left: dict[Resource, float] = {}
+            for bucket in account.buckets if account else ():
+                level = bucket.level_at(now)
+                left[bucket.resource] = min(level, left.get(bucket.resource, math.inf))
+            return left
+
+    def _settle(self, reservation: Reservation, used: _Need | None) -> None:
+        with self._lock:
+            if reservation.settled:
+                return
+            reservation.settled = True
+            self._accounts[reservation.key].give_back(reservation, used, self._clock())
+
+
+class Reservation:
+    """A call's share of its limits; as a ``with`` block it is released at the end unless it was settled.
+
+    Attributes:
+        counted: None before its own headers came; then, of each limit they told, by how much more the provider had left
+            than was known here, the call itself taken off in both.
+    """
+
+    __slots__ = ("counted", "home", "key", "need", "settled")
+
+    def __init__(self, home: Headrooms, key: HeadroomKey, need: _Need) -> None:
+        self.home = home
+        self.key = key
+        self.need = need
+        self.settled = False
+        self.counted: dict[Resource, float] | None = None
+
+    def settle(self, input_tokens: float, output_tokens: float = 0) -> None:
+        """Replace the estimate by what was used; only the first word counts."""
+        self.home._settle(self, _Need(input_tokens, output_tokens))
+
+    def keep(self) -> None:
+        """Count the whole estimate as used: the call was sent, and nobody said what it took."""
+        self.home._settle(self, self.need)
+
+    def release(self) -> None:
+        """Give everything back: the call was never sent."""
+        self.home._settle(self, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class _Need:
+    """What one call takes of each kind of limit."""
+
+    __slots__ = ("_amounts",)
+
+    def __init__(self, input_tokens: float, output_tokens: float, requests: float = 1.0) -> None:
+        if not (0 <= input_tokens < math.inf and 0 <= output_tokens < math.inf):
+            raise ValueError(f"tokens must be finite and not negative: {input_tokens}, {output_tokens}")
+        self._amounts: dict[Resource, float] = {
+            "requests": requests,
+            "tokens": input_tokens + output_tokens,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+        }
+
+    def of(self, resource: Resource) -> float:
+        return self._amounts[resource]
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """A limit that refills evenly; ``rate`` is per second. The level may fall below zero by later, better counts."""
+
+    resource: Resource
+    limit: float
+    level: float
+    rate: float
+    at: float
+
+    def level_at(self, now: float) -> float:
+        # A clock that was set back must not take away what was there.
+        self.level = min(self.limit, self.level + self.rate * max(0.0, now - self.at))
+        self.at = now
+        return self.level
+
+    def wait(self, amount: float, now: float) -> Wait | None:
+        level = self.level_at(now)
+        if amount <= level + _CRUMB:
+            return None
+        noun = self.resource.replace("_", " ")
+        if amount > self.limit:
+            return Wait(f"needs {amount:.0f} {noun} of a limit of {self.limit:.0f} a minute", math.inf)
+        seconds = (amount - level) / self.rate
+        return Wait(
+            f"no headroom: {max(0.0, level):.0f} of {self.limit:.0f} {noun} left, fits in {seconds:.1f} s", seconds
+        )
+
+
+class _Account:
+    """The buckets of one key, configured and told by the provider, and what calls under way have taken of them."""
+
+    def __init__(self, configured: list[_Bucket]) -> None:
+        self._configured = configured
+        self._told: dict[Resource, _Bucket] = {}
+        self._flying: dict[Resource, float] = dict.fromkeys(_RESOURCES, 0.0)
+
+    @property
+    def buckets(self) -> list[_Bucket]:
+        return [*self._configured, *self._told.values()]
+
+    def land(self) -> None:
+        self._flying = dict.fromkeys(_RESOURCES, 0.0)
+
+    def wait(self, need: _Need, now: float) -> Wait | None:
+        waits = [wait for bucket in self.buckets if (wait := bucket.wait(need.of(bucket.resource), now))]
+        return max(waits, key=lambda wait: wait.seconds, default=None)
+
+    def take(self, need: _Need, now: float) -> None:
+        for bucket in self.buckets:
+            bucket.level = bucket.level_at(now) - need.of(bucket.resource)
+        self._fly(need, 1)
+
+    def give_back(self, call: Reservation, used: _Need | None, now: float) -> None:
+        need, counted = call.need, call.counted
+        for bucket in self._configured:
+            rest = need.of(bucket.resource) - (used.of(bucket.resource) if used else 0.0)
+            bucket.level = min(bucket.limit, bucket.level_at(now) + rest)
+        for resource, bucket in self._told.items():
+            rest = need.of(resource) - (used.of(resource) if used else 0.0)
+            if counted is not None and resource in counted:
+                rest = _late(rest, counted[resource])
+            bucket.level = min(bucket.limit, bucket.level_at(now) + rest)
+        if counted is None:
+            self._fly(need, -1)
+
+    def learn(self, found: Mapping[Resource, Headroom], call: Reservation | None, now: float) -> None:
+        counted: dict[Resource, float] = {}
+        if call is not None:
+            if call.counted is None:
+                self._fly(call.need, -1)
+            call.counted = counted
+        for resource, headroom in found.items():
+            known = self._told.get(resource)
+            limit = headroom.limit or (known.limit if known else headroom.remaining)
+            if limit <= 0:
+                continue
+            remaining = min(headroom.remaining, limit)
+            rate = _refill(limit, remaining, headroom.resets_at, now)
+            if known is None:
+                # Calls under way may not be in the provider's count yet, so they are taken off.
+                self._told[resource] = _Bucket(resource, limit, remaining - self._flying[resource], rate, now)
+                counted[resource] = -math.inf
+                continue
+            # Answers overtake each other and others use the same key: the lower of the two counts is safe, and what
+            # it may be too low by comes back with the refilling.
+            level = known.level_at(now)
+            counted[resource] = remaining - level
+            known.level = min(level, remaining)
+            known.limit, known.rate = limit, rate
+
+    def _fly(self, need: _Need, by: int) -> None:
+        for resource in _RESOURCES:
+            self._flying[resource] = max(0.0, self._flying[resource] + by * need.of(resource))
+
+
+def _late(rest: float, more: float) -> float:
+    """What settling still changes of a limit whose provider has counted the call already.
+
+    At the end the level must be what it would be, had the call been settled before its headers came: the lower of the
+    account here, which ``rest`` then corrects, and what the provider told.
+
+    Args:
+        rest: The estimate less what was used.
+        more: By how much more the provider had left than the account here with the whole estimate taken off.
+    """
+    return min(rest, more) if more > 0 else min(rest - more, 0.0)
+
+
+_RESOURCES: Final[tuple[Resource, ...]] = ("requests", "tokens", "input_tokens", "output_tokens")
+
+
+def _refill(limit: float, remaining: float, resets_at: float | None, now: float) -> float:
+    """Tokens a second: those that are gone, over the time until all are back; a minute's worth when not said."""
+    if resets_at is None or remaining >= limit:
+        return limit / _MINUTE
+    left = resets_at - now
+    # Moments are written to the second, and no limit is known to take more than a day.
+    rate = (limit - remaining) / min(max(left, 1.0), _DAY)
+    # One call gone and back in milliseconds is no slow refill: what is whole within a minute is a limit a minute.
+    return max(rate, limit / _MINUTE) if left <= _MINUTE else rate

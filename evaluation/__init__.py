@@ -1,0 +1,1 @@
+"""Replaying recorded decisions, training routers, and measuring both."""

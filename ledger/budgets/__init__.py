@@ -1,0 +1,1 @@
+"""Caps on spending, kept at any concurrency."""

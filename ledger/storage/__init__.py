@@ -1,0 +1,1 @@
+"""The ledger's file: connections, tables, the writer, the hash chain."""

@@ -1,0 +1,195 @@
+"""`Access`: a connection to the ledger's file that outlives a fork, and waits for other processes holding up nobody."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import ConfigError
+from ..forks import Lock, lock_of, mind_the_end, rest_before_forks
+from .connection import BUSY_SECONDS, Connection, connect, explain, is_busy
+
+__all__ = ["Access"]
+
+_POLL_SECONDS = 0.005
+"""How often somebody who waits for another process lets the other threads of this one have their turn."""
+
+_unusable: set[str] = set()
+"""Files this process must not open, since it was forked while they were in use."""
+
+
+class Access:
+    """A connection of this process's own, used by one thread at a time.
+
+    It is closed before the process forks, and opened again where it is next needed, in the parent and in the child.
+
+    Args:
+        path: The ledger; None for one in memory, which this connection alone sees.
+        reading: It is only read, beside whoever writes in this process, and without waiting for them.
+
+    Attributes:
+        lock: Held while it is used; that of all who write the file in this process, unless it is only read.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+
+    def __init__(self, path: Path | None, *, reading: bool = False) -> None:
+        self.lock = Lock() if reading else lock_of(path)
+        self._path = path
+        self._name = "" if path is None else os.path.realpath(path)
+        self._reading = reading
+        self._connection: Connection | None = None
+        self._file: tuple[int, int] | None = None
+        # Whether SQLite knows of it, already while it is being opened.
+        self._at_work = False
+        self._uses = 0
+        self._durable = False
+        self._closed = False
+        rest_before_forks(self)
+        with self.lock:
+            self._ready()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """See one state of the file throughout the block.
+
+        Raises:
+            ConfigError: The file cannot be read, or is closed.
+        """
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def changing(self, *, durable: bool = False, patience: float | None = None) -> Iterator[Connection]:
+        """Hold the file's write lock, and keep all of the block's changes or none; the block itself may commit them.
+
+        Args:
+            durable: They are on the disk at the end, with all that was written before. Else they outlive the end of
+                the process, and a crash of the machine only once SQLite has moved them out of its log.
+            patience: Seconds to wait for another process that holds the file; ten when absent.
+
+        Raises:
+            ConfigError: The file cannot be written, another process held it for too long, or it is closed.
+        """
+        with self._transaction("BEGIN IMMEDIATE", durable=durable, patience=patience) as connection:
+            yield connection
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+
+    def read(self, query: str, *values: str | None) -> list[Any]:
+        """Give the rows of a query."""
+        with self.reading() as connection:
+            return connection.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close the connection for good."""
+        with self.lock:
+            self._closed = True
+            self._shut()
+
+    def rest(self) -> None:
+        """Close the file until it is needed again; called with the lock held."""
+        # One that the forking thread itself is using must stay.
+        if not self._uses and self._path is not None:
+            with suppress(sqlite3.Error):
+                self._shut()
+
+    def anew(self) -> None:
+        """Begin anew in a forked child."""
+        self.lock.anew()
+        if self._path is not None and self._at_work:
+            # The parent's: not even the end of the process may close it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            _unusable.add(self._name)
+            self._connection, self._at_work = None, False
+        self._uses = 0
+
+    @contextmanager
+    def _transaction(self, begin: str, *, durable: bool = False, patience: float | None = None) -> Iterator[Connection]:
+        deadline = time.monotonic() + (BUSY_SECONDS if patience is None else patience)
+        while (connection := self._begun(begin, deadline, durable=durable)) is None:
+            # Without the lock, so that neither other threads nor a fork wait for another process.
+            time.sleep(_POLL_SECONDS)
+        self._uses += 1
+        try:
+            yield connection
+        except (OSError, sqlite3.Error) as error:
+            raise explain(self._path, error) from error
+        finally:
+            self._uses -= 1
+            try:
+                # SQLite has rolled back by itself after some errors, a full disk among them.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            finally:
+                self.lock.release()
+
+    def _begun(self, begin: str, deadline: float, *, durable: bool) -> Connection | None:
+        """Take the lock and begin; None, and the lock is free again, while another process holds the file."""
+        with self.lock:
+            connection = self._ready()
+            try:
+                if durable != self._durable:
+                    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                    self._durable = durable
+                connection.execute(begin)
+                if begin == "BEGIN":
+                    # One that only reads begins with the first look.
+                    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            except sqlite3.Error as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if is_busy(error) and time.monotonic() < deadline:
+                    return None
+                raise explain(self._path, error) from error
+            # Once more, for the time after this block.
+            self.lock.__enter__()
+            return connection
+
+    def _ready(self) -> Connection:
+        if self._closed:
+            raise ConfigError(f"the ledger {self._path or 'in memory'} is closed: open it again")
+        if self._path is not None and self._file is not None and self._file != _identity(self._path):
+            raise ConfigError(
+                f"the ledger {self._path} was moved, deleted or replaced while in use: put it back, or start again"
+            )
+        if self._connection is None:
+            if self._name in _unusable:
+                raise ConfigError(
+                    f"the ledger {self._path} was in use when this process was forked, which SQLite does not survive: "
+                    "fork while nobody reads it, or start processes by spawn"
+                )
+            mind_the_end()
+            self._at_work = True
+            try:
+                self._connection, self._durable = connect(self._path), False
+            except BaseException:
+                self._at_work = False
+                raise
+            if self._path is not None:
+                self._file = _identity(self._path)
+                if self._reading:
+                    self._connection.execute("PRAGMA query_only = ON")
+        return self._connection
+
+    def _shut(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._at_work = False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, by device and inode; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

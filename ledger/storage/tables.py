@@ -1,0 +1,210 @@
+"""The tables of the file, and what is computed over them in SQL."""
+
+from __future__ import annotations
+
+import json
+from operator import attrgetter
+from typing import Any
+
+from ...configs.catalog import MOST_TOKENS, Usage
+from ...configs.words import FailureKind
+from ..rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
+from .coding import Table, described
+
+__all__ = [
+    "CALLS",
+    "CHAINED",
+    "DECISIONS",
+    "EFFECTS",
+    "HALF",
+    "HANDOFFS",
+    "RUNS",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "UNPRICED",
+    "VERSIONS",
+]
+
+HALF = 10**9
+"""Money is summed in two parts, above and below this: SQLite's sum overflows at 64 bits, as picodollars can."""
+
+
+def _usage_values(usage: Usage | None) -> tuple[int | None, ...]:
+    """The counts; none of them where one cannot be, so that a provider's nonsense is unknown rather than added up."""
+    if usage is None:
+        return (None, None, None, None)
+    counts = (usage.input, usage.output, usage.cache_read, usage.cache_write)
+    # They were read off a provider's JSON, so their annotation proves nothing.
+    if any(type(count) is not int or not 0 <= count <= MOST_TOKENS for count in counts):
+        return (None, None, None, None)
+    return counts
+
+
+def _further(usage: Usage | None) -> str | None:
+    """What a usage tells beyond the four counts, as JSON; None for nothing, which most calls have to tell."""
+    further = None if usage is None else usage.further
+    return json.dumps(further) if further else None
+
+
+_CALL_HEAD = attrgetter(
+    *("id", "decision", "run", "step", "agent", "attempt", "model", "tier", "risk", "at"),
+    *("answered_by", "failure", "detail", "finish"),
+)
+_CALL_TAIL = attrgetter(
+    *("cost", "flagship_cost", "price_version", "latency", "first_token", "confidence", "stream", "flagship")
+)
+
+
+def _read_call(row: CallRow) -> tuple[Any, ...]:
+    counts = _usage_values(row.usage)
+    return (*_CALL_HEAD(row), *counts, *_CALL_TAIL(row), None if counts[0] is None else _further(row.usage))
+
+
+def _make_call(values: tuple[Any, ...]) -> CallRow:
+    head, counts, tail = values[:14], values[14:18], values[18:]
+    *rest, stream, flagship, further = tail
+    usage = None if counts[0] is None else Usage(*counts, **json.loads(further or "{}"))
+    return CallRow(*(*head, usage, *rest, bool(stream), flagship))
+
+
+def _make_run(values: tuple[Any, ...]) -> RunRow:
+    head, tags, tail = values[:6], values[6], values[7:]
+    return RunRow(*(*head, tuple(json.loads(tags)), *tail))
+
+
+def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
+    *rest, done = values
+    return HandoffRow(*(*rest, bool(done)))
+
+
+RUNS = described(
+    "runs",
+    RunRow,
+    "id target:free started:real ended:real status user:free tags:tags user_class max_cost:int max_steps:int "
+    "timeout:real parent",
+    _make_run,
+)
+DECISIONS = described(
+    "decisions",
+    DecisionRow,
+    "id run step agent task at:real risk floor tier model candidates rejected:json rules:json complexity:real "
+    "confidence:real features:features policy_hash price_version",
+    lambda values: DecisionRow(*values),
+)
+CALLS = described(
+    "calls",
+    CallRow,
+    "id decision run step agent attempt:int model tier risk at:real answered_by failure detail:free finish "
+    "input:int output:int cache_read:int cache_write:int "
+    "cost:int flagship_cost:int price_version latency:real first_token:real confidence:real stream:bool flagship "
+    "usage_further",
+    _make_call,
+    _read_call,
+)
+HANDOFFS = described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool", _make_handoff)
+EFFECTS = described(
+    "effects",
+    EffectRow,
+    "id run step agent tool effect digest at:real outcome:free",
+    lambda values: EffectRow(*values),
+)
+
+TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS)}
+CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)
+"""The tables that are only ever added to, each row sealed by the hash of all before it."""
+
+
+_FREE_OF_CHARGE = (
+    FailureKind.RATE_LIMIT,
+    FailureKind.OVERLOADED,
+    FailureKind.CONNECTION,
+    FailureKind.AUTH,
+    FailureKind.UNAVAILABLE,
+    FailureKind.QUOTA,
+    FailureKind.CONTEXT_LENGTH,
+    FailureKind.CONTENT_FILTER,
+    FailureKind.BAD_REQUEST,
+)
+UNPRICED = (
+    "(cost IS NULL AND (failure IS NULL OR input IS NOT NULL OR first_token IS NOT NULL OR failure NOT IN ("
+    + ", ".join(f"'{kind}'" for kind in _FREE_OF_CHARGE)
+    + ")))"
+)
+"""SQL: the call may have cost something and nobody knows what. A provider that refuses a request outright charges
+nothing; one that began to answer, or let the call run into its deadline, may charge for it."""
+
+_BUDGETS = (
+    "CREATE TABLE scopes (name TEXT PRIMARY KEY NOT NULL, spent INTEGER NOT NULL, reserved INTEGER NOT NULL)",
+    "CREATE TABLE reservations (id TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL, amount INTEGER NOT NULL, "
+    "sent INTEGER NOT NULL, at REAL NOT NULL)",
+    "CREATE TABLE reserved_in (reservation TEXT NOT NULL REFERENCES reservations (id) ON DELETE CASCADE, "
+    "scope TEXT NOT NULL REFERENCES scopes (name), PRIMARY KEY (reservation, scope)) WITHOUT ROWID",
+)
+"""What `budgets` keeps: picodollars spent and reserved in each scope, and the reservations that are open."""
+
+
+_USER_CLASS = '"user_class" TEXT'
+_RUN_BOUNDS = ('"max_cost" INTEGER', '"max_steps" INTEGER', '"timeout" REAL')
+_PARENT = '"parent" TEXT'
+_FURTHER = '"usage_further" TEXT'
+
+
+def _schema() -> tuple[str, ...]:
+    runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1)
+    for later in (_USER_CLASS, *_RUN_BOUNDS, _PARENT):
+        runs = runs.replace(f", {later}", "")
+    heads = "CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)"
+    chained = [statement for table in (DECISIONS, CALLS, HANDOFFS) for statement in _chained(table)]
+    return (f"CREATE TABLE runs ({runs})", *chained, heads, *_BUDGETS)
+
+
+def _chained(table: Table) -> tuple[str, ...]:
+    # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
+    name, definition = table.name, table.definition.replace(f", {_FURTHER}", "")
+    return (
+        f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {definition}, chain TEXT NOT NULL)",
+        f"CREATE INDEX {name}_run ON {name} (run)",
+        f"CREATE INDEX {name}_id ON {name} (id)",
+    )
+
+
+_HEALTH = (
+    "CREATE TABLE health (provider TEXT NOT NULL, model TEXT NOT NULL, region TEXT NOT NULL, until REAL NOT NULL, "
+    "reason TEXT NOT NULL, cause TEXT NOT NULL, trips INTEGER NOT NULL, PRIMARY KEY (provider, model, region)) "
+    "WITHOUT ROWID",
+)
+"""The breakers that are open, for every process that uses the ledger."""
+
+_CLASSES = (f"ALTER TABLE runs ADD COLUMN {_USER_CLASS} NOT NULL DEFAULT 'default'",)
+"""Whose bounds a run keeps when it is taken up again."""
+
+_BATCHES = (
+    "CREATE TABLE batches (id TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL, ended REAL, "
+    "holder TEXT, held REAL NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE batch_parts (id TEXT PRIMARY KEY NOT NULL, batch TEXT NOT NULL REFERENCES batches (id) "
+    "ON DELETE CASCADE, model TEXT NOT NULL, state TEXT NOT NULL, at REAL NOT NULL, reservation TEXT, vendor TEXT, "
+    "detail TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX batch_parts_batch ON batch_parts (batch)",
+    "CREATE TABLE batch_asks (batch TEXT NOT NULL REFERENCES batches (id) ON DELETE CASCADE, place INTEGER NOT NULL, "
+    "part TEXT, state TEXT NOT NULL, call TEXT NOT NULL, facts TEXT NOT NULL, ask TEXT NOT NULL, "
+    "worst INTEGER NOT NULL, cost INTEGER, reply TEXT, error TEXT, PRIMARY KEY (batch, place)) WITHOUT ROWID",
+    "CREATE INDEX batch_asks_part ON batch_asks (part)",
+)
+"""Work that providers do by and by: what was handed in together, the parts that went to one model each, and what was
+asked. A question is kept until it is answered, an answer until its batch is forgotten."""
+
+_BOUNDS = tuple(f"ALTER TABLE runs ADD COLUMN {column}" for column in _RUN_BOUNDS)
+"""What bounds a run whoever takes it up again."""
+
+_USAGE = (f"ALTER TABLE calls ADD COLUMN {_FURTHER}",)
+"""What a call used beyond the four counts; null in the rows of before, which their seals leave out."""
+
+_PARENTS = (
+    f"ALTER TABLE runs ADD COLUMN {_PARENT} NOT NULL DEFAULT ''",
+    "CREATE INDEX runs_parent ON runs (parent) WHERE parent != ''",
+)
+"""Whose cap the calls of a run count against besides its own."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS)
+"""Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
+SCHEMA_VERSION = len(VERSIONS)

@@ -1,0 +1,319 @@
+"""The thread that puts rows into the file, many in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from ...configs.errors import ConfigError, PointsmanError
+from ...configs.redact import redact
+from ..forks import End, at_end, begin_anew, mind_the_end
+from .access import Access
+from .chain import Head, read_head, seal, write_head
+from .coding import Table, Values
+from .connection import Connection
+from .tables import CHAINED
+
+__all__ = ["Writer"]
+
+_GROUP_SECONDS = 0.05
+"""How long rows wait for company before they are committed together, unless somebody wants to see them; the longer, the
+fewer pages are written twice, and the more rows go with a process that is killed."""
+_GROUP_ROWS = 256
+"""Most rows of one transaction: other writers of the file wait for its end, about a hundredth of a second."""
+_MOST_WAITING = 100_000
+"""Most rows that wait in memory, a few kilobytes each, while the file cannot be written."""
+_PAUSE_SECONDS = 1.0
+"""How often it is tried again to write them."""
+
+_log = logging.getLogger(__name__)
+
+_Item = tuple[Table, Values]
+
+
+@dataclass(eq=False, slots=True)
+class _Asked:
+    """Somebody waits until all that was put so far is written, with a row of theirs if there is one.
+
+    Attributes:
+        durable: On the disk too.
+        row: What is given up where it cannot be written at once.
+        written: Ends then, or tells why not.
+    """
+
+    durable: bool
+    row: _Item | None = None
+    written: Future[None] = field(default_factory=Future)
+
+
+class Writer:
+    """Writes rows in the order in which they were put, in a thread of its own.
+
+    Rows that cannot be written, as the disk is full or another process holds the file, wait in memory and are tried
+    again every second: what has happened is not forgotten. Whoever asks in the meantime is told.
+
+    Args:
+        path: The ledger; None for one in memory.
+
+    Attributes:
+        access: The file.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.access = Access(path)
+        self._closing = self._closed = False
+        self._empty()
+        begin_anew(self)
+        _running.add(self)
+
+    def _empty(self) -> None:
+        # Unlike other queues it may be used from within the garbage collector.
+        self._queue: queue.SimpleQueue[_Item | _Asked | None] = queue.SimpleQueue()
+        # What was taken from the queue, and has not been written yet.
+        self._waiting: deque[_Item] = deque()
+        self._asked: list[_Asked] = []
+        self._unsynced = False
+        # How many rows were put and are not written.
+        self._left = 0
+        self._guard = threading.RLock()
+        self._hurry = threading.Event()
+        self._trouble: ConfigError | None = None
+        self._thread: threading.Thread | None = None
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: what waits to be written is its parent's to write."""
+        self._empty()
+
+    def put(self, table: Table, values: Values) -> None:
+        """Take a row to be written soon.
+
+        Raises:
+            ConfigError: The ledger is closed, or as many rows wait as memory is meant to hold.
+        """
+        if self._trouble is not None and self._left >= _MOST_WAITING:
+            raise ConfigError(f"{self._trouble} ({_MOST_WAITING} rows wait in memory, this one was not kept)")
+        self._enter((table, values))
+
+    def check(self) -> None:
+        """Raise while rows cannot be written.
+
+        Raises:
+            ConfigError: Why, and how many wait.
+        """
+        trouble = self._trouble
+        if trouble is not None:
+            raise ConfigError(f"{trouble} ({self._left} rows wait in memory)")
+        self._refuse_if_closed()
+
+    def ask(self, *, durable: bool, row: _Item | None = None) -> Future[None]:
+        """Have all that was put so far written now.
+
+        Args:
+            durable: On the disk too, so that it outlives a crash of the machine.
+            row: To be written with it, or not at all.
+
+        Returns:
+            Ends when it is written; a `ConfigError` in it says why it cannot be.
+
+        Raises:
+            ConfigError: The ledger is closed.
+        """
+        asked = _Asked(durable, row)
+        self._enter(asked)
+        self._hurry.set()
+        return asked.written
+
+    def settle(self) -> None:
+        """Wait until every row put so far is written, where other connections see it.
+
+        Raises:
+            ConfigError: Rows could not be written.
+        """
+        self.ask(durable=False).result()
+
+    def stop(self) -> None:
+        """Take no more rows, and let the thread end by itself once it has written what it has."""
+        with self._guard:
+            self._closing = True
+            self._queue.put(None)
+            self._start()
+        self._hurry.set()
+
+    def close(self) -> None:
+        """Write what is left and end the thread; a second call does nothing.
+
+        Raises:
+            ConfigError: Rows could not be written.
+        """
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
+        else:
+            self._work()
+        if self._trouble is not None and (self._left or self._unsynced):
+            raise ConfigError(f"{self._trouble} ({self._left} rows were not kept)")
+
+    def _refuse_if_closed(self) -> None:
+        if self._closing:
+            raise ConfigError(f"the ledger {self._path or 'in memory'} is closed: open it again")
+
+    def _enter(self, item: _Item | _Asked) -> None:
+        mind_the_end()
+        with self._guard:
+            self._refuse_if_closed()
+            self._left += not isinstance(item, _Asked)
+            self._queue.put(item)
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            # A daemon, so that a ledger nobody closed does not keep the process alive; it is closed at exit.
+            thread = threading.Thread(target=self._work, name="pointsman-ledger", daemon=True)
+            # At the end of the process no thread starts any more; what is left is written when it is closed.
+            with suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
+
+    def _work(self) -> None:
+        try:
+            while True:
+                self._gather()
+                self._write()
+                # Nothing comes after that; what cannot be written then is told by `close`.
+                if self._closing and self._queue.empty():
+                    return
+        finally:
+            self.access.close()
+
+    def _gather(self) -> None:
+        """Wait for something to write, and a little for its company."""
+        taken: list[_Item | _Asked | None] = []
+        with suppress(queue.Empty):
+            taken.append(self._queue.get(timeout=_PAUSE_SECONDS if self._trouble else None))
+        if taken and not isinstance(taken[0], _Asked):
+            self._hurry.wait(_PAUSE_SECONDS if self._trouble else _GROUP_SECONDS)
+        # Cleared before the queue is emptied: whoever asks after that hurries the next round.
+        self._hurry.clear()
+        with suppress(queue.Empty):
+            while True:
+                taken.append(self._queue.get_nowait())
+        for item in taken:
+            if isinstance(item, _Asked):
+                # One who has been cancelled meanwhile has withdrawn the row.
+                if item.written.set_running_or_notify_cancel():
+                    self._asked.append(item)
+            elif item is not None:
+                self._waiting.append(item)
+
+    def _write(self) -> None:
+        """Write all that waits, some hundred rows at a time, and last those of whoever asked."""
+        try:
+            while len(self._waiting) > _GROUP_ROWS:
+                self._commit(_GROUP_ROWS, ())
+            self._commit(len(self._waiting), self._asked)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, and whoever comes is told
+            self._fail(error)
+            return
+        if self._trouble is not None:
+            _log.warning("the ledger %s is written again", self._path)
+            self._trouble = None
+        for one in self._asked:
+            one.written.set_result(None)
+        self._asked = []
+
+    def _commit(self, count: int, asked: Sequence[_Asked]) -> None:
+        """Write the first rows that wait, with those of who asked, in one transaction."""
+        rows = [*islice(self._waiting, count), *(one.row for one in asked if one.row is not None)]
+        durable = self._closing or any(one.durable for one in asked)
+        # While there is trouble, something is written to see whether it is over.
+        if rows or (durable and self._unsynced) or self._trouble is not None:
+            with self.access.changing(durable=durable) as connection:
+                _add(connection, rows)
+            self._unsynced = not durable
+        for _ in range(count):
+            self._waiting.popleft()
+        with self._guard:
+            self._left -= count
+
+    def _fail(self, error: Exception) -> None:
+        if self._trouble is None:
+            _log.warning("%s; rows wait in memory until it is written again", error)
+        known = isinstance(error, ConfigError)
+        self._trouble = ConfigError(str(error) if known else f"the ledger: {type(error).__name__}: {error}")
+        for one in self._asked:
+            one.written.set_exception(ConfigError(f"{self._trouble} ({self._left} rows wait in memory)"))
+        self._asked = []
+
+
+_running: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+@at_end(End.WRITE)
+def _close_all() -> None:
+    for writer in list(_running):
+        try:
+            writer.close()
+        except PointsmanError as error:
+            # Nobody is left to catch it.
+            _log.error("%s", error)
+
+
+def _add(connection: Connection, items: Sequence[_Item]) -> None:
+    groups: dict[str, tuple[Table, list[Values]]] = {}
+    for table, values in items:
+        groups.setdefault(table.name, (table, []))[1].append(_clean(table, values))
+    for table, rows in groups.values():
+        if table in CHAINED:
+            _append(connection, table, rows)
+        else:
+            _replace(connection, table, rows)
+    if not items:
+        # Something must be written for the log to grow and to be synced.
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _append(connection: Connection, table: Table, rows: list[Values]) -> None:
+    head = read_head(connection, table)
+    seq, chain = head.rows, head.chain
+    sealed: list[Values] = []
+    for values in rows:
+        seq += 1
+        chain = seal(chain, seq, values)
+        sealed.append((seq, *values, chain))
+    marks = ", ".join("?" * (len(table.columns) + 2))
+    connection.executemany(f"INSERT INTO {table.name} (seq, {table.names}, chain) VALUES ({marks})", sealed)  # noqa: S608 - our own names
+    write_head(connection, table, Head(seq, chain))
+
+
+def _replace(connection: Connection, table: Table, rows: list[Values]) -> None:
+    marks = ", ".join("?" * len(table.columns))
+    connection.executemany(f"REPLACE INTO {table.name} ({table.names}) VALUES ({marks})", rows)  # noqa: S608 - our own names
+
+
+def _clean(table: Table, values: Values) -> Values:
+    """The row with secrets taken out of its free text."""
+    free = [index for index in table.free if values[index]]
+    if not free:
+        return values
+    cleaned = list(values)
+    for index in free:
+        cleaned[index] = redact(str(values[index]))
+    return tuple(cleaned)

@@ -1,0 +1,300 @@
+"""`Features`: the facts a decision is made from, declared and measured, small enough to record with every call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, Final, TypeVar
+
+from ...configs.errors import ConfigError
+from ...configs.words import Effect, Risk, StepKind, Tier
+from ..evidence import Finding, is_evidence
+from ..request import RouteRequest
+from .language import language
+from .messages import measure
+from .progress import stalled
+from .reach import kind_of, worst_called
+
+__all__ = ["Features", "extract", "features_dict", "features_json", "from_dict", "is_record"]
+
+# How older records name the kind of a step that did not say.
+_UNDECLARED: Final = "undeclared"
+# Features that older records have and this version does not, and the other way round.
+_RETIRED: Final = frozenset({"thought", "chores"})
+_ADDED: Final = frozenset({"only_reads", "evidence"})
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What routing knows of one step. The first group is declared and can be relied upon, the rest is measured.
+
+    Attributes:
+        id: Of the request.
+        kind: A `StepKind`, declared or told by its reach.
+        task: What is done.
+        effects: Effects of the bound tools, worst last; ``destructive`` where tools are bound that declare none, or
+            were called without a word on what the step is for or can reach.
+        tools: Tools bound.
+        only_reads: Those of them that leave the machine declare that they change nothing there.
+        done: The worst effect of the tools that were called earlier, None where none were.
+        reversible: Whether what the step does can be taken back.
+        sensitivity: Of the data in view.
+        dependents: Later steps that build on this one.
+        risk: The caller's own opinion.
+        tier: The tier asked for.
+        model: The model asked for.
+        structured: The answer must fit a schema.
+        max_output: Tokens of output to leave room for.
+        latency: ``batch``, ``interactive`` or ``critical``.
+        deadline: Seconds the step may take, None where only the policy bounds it.
+        user_class: For per-class limits.
+        tags: Labels, sorted.
+        evidence: What has happened that speaks for a higher tier, told by the caller or seen in the messages.
+        messages: Messages in the conversation.
+        system_messages: Those of the system.
+        user_messages: Those of the user.
+        assistant_messages: Those of the model.
+        tool_messages: Those of tools.
+        tool_calls: Tool calls the model asked for.
+        tool_results: Tool results.
+        tool_errors: Tool results that tell of an error.
+        tracebacks: Tool results that hold a stack trace.
+        tests_passed: Tool results whose test summary names no failure.
+        tests_failed: Tool results whose test summary names a failure.
+        last_failed: The newest tool result tells of an error.
+        step: Which step of its conversation this is, from 1.
+        characters: Text in all messages.
+        tokens: Estimated input tokens.
+        signals: What a trained scorer read off the messages.
+        judged: Complexity and confidence, both 0..1, as a model that was asked put them; None where none was.
+        code_share: Share of the text outside system messages that looks like a program, 0..1.
+        diff_share: Share of it that belongs to a diff, 0..1.
+        modalities: Kinds of content, ``text`` always among them, sorted.
+        language: Of the newest user message (ISO 639-1), empty where nothing tells.
+        question: Characters of the newest user message.
+    """
+
+    id: str = ""
+    kind: str = StepKind.TRANSFORM.value
+    task: str = "chat"
+    effects: tuple[Effect, ...] = ()
+    tools: int = 0
+    only_reads: bool = False
+    done: Effect | None = None
+    reversible: bool = True
+    sensitivity: str = "internal"
+    dependents: int = 0
+    risk: Risk | None = None
+    tier: Tier | None = None
+    model: str | None = None
+    structured: bool = False
+    max_output: int = 1024
+    latency: str = "interactive"
+    deadline: float | None = None
+    user_class: str = "default"
+    tags: tuple[str, ...] = ()
+    evidence: tuple[Finding, ...] = ()
+
+    messages: int = 0
+    system_messages: int = 0
+    user_messages: int = 0
+    assistant_messages: int = 0
+    tool_messages: int = 0
+    tool_calls: int = 0
+    tool_results: int = 0
+    tool_errors: int = 0
+    tracebacks: int = 0
+    tests_passed: int = 0
+    tests_failed: int = 0
+    last_failed: bool = False
+    step: int = 1
+    characters: int = 0
+    tokens: int = 0
+    signals: tuple[float, ...] = ()
+    judged: tuple[float, float] | None = None
+    code_share: float = 0.0
+    diff_share: float = 0.0
+    modalities: tuple[str, ...] = ("text",)
+    language: str = ""
+    question: int = 0
+
+    @property
+    def worst_effect(self) -> Effect | None:
+        """The worst its tools can do, None where none are bound."""
+        return self.effects[-1] if self.effects else None
+
+
+def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
+    """Reduce a request to its features.
+
+    Args:
+        request: The step. Its messages are measured, never obeyed: nothing in them reaches a declared feature.
+        signals: What a trained scorer reads off the messages.
+
+    Raises:
+        ConfigError: A message is malformed; the error names it.
+    """
+    counted = measure(request.messages)
+    effects = tuple(sorted(set(request.effects), key=lambda effect: effect.rank))
+    done = worst_called(counted.called, request.called, declares=bool(effects) and not request.called)
+    if not effects and (request.tools or (counted.called - set(request.called) and _says_nothing(request))):
+        effects = (Effect.DESTRUCTIVE,)
+    question = counted.question
+    work = counted.work or 1
+    return Features(
+        id=request.id,
+        kind=kind_of(request.kind, effects, request.tier, only_reads=request.only_reads).value,
+        task=request.task,
+        effects=effects,
+        tools=max(request.tools, len(effects)),
+        only_reads=request.only_reads,
+        done=done,
+        reversible=request.reversible,
+        sensitivity=request.sensitivity,
+        dependents=request.dependents,
+        risk=request.risk,
+        tier=request.tier,
+        model=request.model,
+        structured=request.structured,
+        max_output=request.max_output,
+        latency=request.latency,
+        deadline=request.deadline,
+        user_class=request.user_class,
+        tags=tuple(sorted(set(request.tags))),
+        evidence=(*request.evidence, *stalled(request.messages)),
+        messages=sum(counted.roles.values()),
+        system_messages=counted.roles["system"],
+        user_messages=counted.roles["user"],
+        assistant_messages=counted.roles["assistant"],
+        tool_messages=counted.roles["tool"],
+        tool_calls=counted.calls,
+        tool_results=counted.results,
+        tool_errors=counted.errors,
+        tracebacks=counted.tracebacks,
+        tests_passed=counted.tests_passed,
+        tests_failed=counted.tests_failed,
+        last_failed=counted.last_error,
+        step=counted.roles["assistant"] + 1,
+        characters=counted.characters,
+        tokens=int(counted.tokens + 0.999),
+        signals=signals,
+        code_share=round(counted.code / work, 4),
+        diff_share=round(counted.diff / work, 4),
+        modalities=tuple(sorted({"text", *counted.modalities})),
+        language=language(question),
+        question=len(question),
+    )
+
+
+def _says_nothing(request: RouteRequest) -> bool:
+    """Whether a request declares neither what it is for nor what it can reach: then its transcript shows its tools."""
+    return request.kind is None and not {"effects", "tools"} & request.model_fields_set
+
+
+_FIELDS: Final = tuple(field.name for field in fields(Features))
+_VALUES: Final = attrgetter(*_FIELDS)
+# Those that hold words of the house or several values; the others are JSON as they are.
+_WORDED: Final = ("done", "effects", "evidence", "judged", "modalities", "risk", "signals", "tags", "tier")
+_KNOWN: Final = frozenset(_FIELDS)
+_EMPTY: Final = Features()
+_MEASURED: Final = frozenset(name for name in _FIELDS if getattr(_EMPTY, name) is not None) - _ADDED
+
+
+def features_dict(features: Features) -> dict[str, Any]:
+    """Write features as plain JSON values, in the order of the fields."""
+    made = dict(zip(_FIELDS, _VALUES(features), strict=True))
+    for name in _WORDED:
+        made[name] = _plain(made[name])
+    return made
+
+
+def features_json(features: Features) -> str:
+    """Write what `features_dict` gives as JSON."""
+    # The words of the house are texts to JSON already.
+    return json.dumps(dict(zip(_FIELDS, _VALUES(features), strict=True)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, Effect | Risk | Tier) else value
+
+
+def is_record(recorded: object) -> bool:
+    """Whether this was written by `features_dict`, of this version or of an older one, and holds all it should."""
+    return isinstance(recorded, dict) and _MEASURED <= set(recorded) <= _KNOWN | _RETIRED
+
+
+def from_dict(recorded: Mapping[str, Any]) -> Features:
+    """Read features back from what `features_dict` wrote; a feature that is absent takes its default.
+
+    The kind of a step that did not say what it is for is told by its reach, as `extract` does it.
+
+    Raises:
+        ConfigError: A feature is unknown or its value does not fit.
+    """
+    if unknown := sorted(set(recorded) - _KNOWN - _RETIRED):
+        raise ConfigError(f"unknown feature '{unknown[0]}'; this version knows {', '.join(sorted(_KNOWN))}")
+    read = {name: _read(name, value) for name, value in recorded.items() if name not in _RETIRED}
+    if read.get("kind", _UNDECLARED) == _UNDECLARED:
+        only_reads = read.get("only_reads", False)
+        read["kind"] = kind_of(None, read.get("effects", ()), read.get("tier"), only_reads=only_reads).value
+    return Features(**read)
+
+
+_NOUNS: Final[dict[type, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+# What may be absent, with a value of the kind it has where it is not.
+_OPTIONAL: Final[Mapping[str, Any]] = {
+    "deadline": 0.0, "done": "", "judged": (), "model": "", "risk": "", "tier": "",
+}  # fmt: skip
+_Word = TypeVar("_Word", Effect, Risk, Tier)
+
+
+def _read(name: str, value: Any) -> Any:
+    if name in _OPTIONAL and value is None:
+        return None
+    if name == "risk":
+        return _word(Risk, name, value)
+    if name == "tier":
+        return _word(Tier, name, value)
+    if name == "done":
+        return _word(Effect, name, value)
+    if name == "evidence":
+        return _findings(value)
+    default = _OPTIONAL.get(name, getattr(_EMPTY, name))
+    if name in ("judged", "signals"):
+        if not isinstance(value, list | tuple) or not all(isinstance(item, int | float) for item in value):
+            raise ConfigError(f"feature '{name}' must be a list of numbers")
+        if name == "judged" and (len(value) != 2 or not all(0 <= item <= 1 for item in value)):
+            raise ConfigError("feature 'judged' must be a complexity and a confidence, both from 0 to 1")
+        return tuple(float(item) for item in value)
+    if isinstance(default, tuple):
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise ConfigError(f"feature '{name}' must be a list of texts")
+        return tuple(_word(Effect, name, item) for item in value) if name == "effects" else tuple(value)
+    fits = isinstance(value, int | float) if isinstance(default, float) else type(value) is type(default)
+    if not fits:
+        raise ConfigError(f"feature '{name}' is {value!r}; it must be {_NOUNS[type(default)]}")
+    return value
+
+
+def _word(kind: type[_Word], name: str, value: Any) -> _Word:
+    try:
+        return kind(value)
+    except ValueError:
+        words = ", ".join(member.value for member in kind)
+        raise ConfigError(f"feature '{name}' is {value!r}; it must be one of {words}") from None
+
+
+def _findings(value: Any) -> tuple[Finding, ...]:
+    """Findings as they were written: id, reason, and the least tier or null."""
+    if not isinstance(value, list | tuple) or not all(map(_is_finding, value)):
+        raise ConfigError("feature 'evidence' must be a list of [id, reason, least tier or null]")
+    return tuple(Finding(row[0], row[1], None if row[2] is None else _word(Tier, "evidence", row[2])) for row in value)
+
+
+def _is_finding(row: Any) -> bool:
+    fits = isinstance(row, list | tuple) and len(row) == 3 and all(isinstance(text, str) for text in row[:2])
+    return fits and is_evidence(row[0])

@@ -1,0 +1,160 @@
+"""Whether a loop of tool calls makes progress, read off its messages: pure, and blind to what words ask for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..evidence import ERRORS, REPEATED, Finding
+
+__all__ = ["CALLS", "stalled"]
+
+_IN_A_ROW: Final = 2
+_MOST_JSON: Final = 20_000
+# How a result begins that is an error, where its message does not declare it.
+_FAILED: Final = re.compile(
+    r"\s*(?:(?:[Ee]rror|ERROR)(?:\s*(?:[:!(\[\d]|$)|\s(?:executing|invoking|running|calling|in|while)\b)"
+    r"|[\w.]+(?:Error|Exception)\b|fatal:|panic:|Traceback \(most recent call last\)"
+    r"|<returncode>[1-9]|(?:[Cc]ommand )?[Ee]xit(?:ed)?(?: with)?(?: code| status):? [1-9])"
+)
+_ASSISTANT: Final = frozenset({"assistant", "ai", "model"})
+_TOOL: Final = frozenset({"tool", "function"})
+_USER: Final = frozenset({"user", "human", "chat"})
+
+CALLS: Final = frozenset({"tool_use", "server_tool_use", "tool_call", "function_call"})
+"""Parts of a message that are calls: Anthropic's, LangChain's and those of OpenAI's Responses."""
+
+_Call = tuple[str, str]
+"""The tool, and its arguments in one written form."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The calls of one assistant message by id, and what came of each."""
+
+    calls: dict[str, _Call] = field(default_factory=dict)
+    results: dict[str, tuple[str, bool]] = field(default_factory=dict)
+
+    def outcomes(self) -> set[tuple[_Call, str]]:
+        """Each call with what it told."""
+        return {(call, self.results[key][0]) for key, call in self.calls.items() if key in self.results}
+
+    def failed(self) -> bool:
+        return bool(self.results) and all(failed for _, failed in self.results.values())
+
+
+def stalled(messages: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
+    """Say what shows that the loop under way makes no progress; nothing where it does.
+
+    A loop is what followed the newest words of the user. It stands still where every call of its newest turn was made
+    before with the same arguments and told the same, or where every call of two turns in a row failed: a result fails
+    that its message declares an error, or, where nothing is declared, that begins as errors do.
+
+    Args:
+        messages: OpenAI chat format, oldest first; LangChain's and Anthropic's parts are understood too.
+    """
+    turns = _turns(messages)
+    if len(turns) < _IN_A_ROW or not turns[-1].results:
+        return ()
+    found: list[Finding] = []
+    newest, before = turns[-1].outcomes(), set().union(*(turn.outcomes() for turn in turns[:-1]))
+    if newest and newest <= before:
+        names = ", ".join(sorted({call[0] for call, _ in newest}))
+        found.append(Finding(REPEATED, f"{names} was called again with the same arguments and told the same"))
+    if all(turn.failed() for turn in turns[-_IN_A_ROW:]):
+        count = next((n for n, turn in enumerate(reversed(turns)) if not turn.failed()), len(turns))
+        found.append(Finding(ERRORS, f"the tool calls of {count} turns in a row failed"))
+    return tuple(found)
+
+
+def _turns(messages: Sequence[Mapping[str, Any]]) -> list[_Turn]:
+    turns: list[_Turn] = []
+    for message in _loop(messages):
+        if message.get("role") in _ASSISTANT:
+            if calls := dict(_calls(message, len(turns))):
+                turns.append(_Turn(calls))
+            continue
+        for key, text, failed in _results(message):
+            waiting = turns[-1] if turns else _Turn()
+            # Without an id that is known it answers the first call that waits.
+            first = next((call for call in waiting.calls if call not in waiting.results), "")
+            if name := key if key in waiting.calls else first:
+                waiting.results[name] = (text.strip(), _says_failed(text) if failed is None else failed)
+    return turns
+
+
+def _loop(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The messages after the newest words of the user."""
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if message.get("role") not in _USER:
+            continue
+        content = message.get("content")
+        if not isinstance(content, list | tuple) or not any(_is_result(part) for part in content):
+            return messages[place + 1 :]
+    return messages
+
+
+def _is_result(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "tool_result"
+
+
+def _calls(message: Mapping[str, Any], turn: int) -> Iterator[tuple[str, _Call]]:
+    content, asked = message.get("content"), message.get("tool_calls")
+    made = [call for call in asked if isinstance(call, Mapping)] if isinstance(asked, list | tuple) else []
+    if not made and isinstance(call := message.get("function_call"), Mapping):
+        made = [call]
+    if not made and isinstance(content, list | tuple):
+        made = [part for part in content if isinstance(part, Mapping) and part.get("type") in CALLS]
+    for number, call in enumerate(made):
+        function = call.get("function")
+        said = function if isinstance(function, Mapping) else call
+        arguments = said.get("arguments", said.get("args", said.get("input")))
+        yield str(call.get("id") or f"{turn}.{number}"), (str(said.get("name") or ""), _written(arguments))
+
+
+def _written(arguments: Any) -> str:
+    """Arguments in one form, whatever the order of their keys and whether they came as a text."""
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            return str(arguments).strip()
+    return json.dumps(arguments, sort_keys=True, default=str)
+
+
+def _results(message: Mapping[str, Any]) -> Iterator[tuple[str, str, bool | None]]:
+    """Id of the call, what it told, and whether that is declared an error; None where nothing is declared."""
+    content = message.get("content")
+    if message.get("role") in _TOOL:
+        status = message.get("status")
+        yield str(message.get("tool_call_id") or ""), _text(content), None if status is None else status == "error"
+    elif isinstance(content, list | tuple):
+        for part in content:
+            if _is_result(part):
+                yield str(part.get("tool_use_id") or ""), _text(part.get("content")), part.get("is_error")
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list | tuple) else ()
+    return "\n".join(str(part.get("text") or "") if isinstance(part, Mapping) else str(part) for part in parts)
+
+
+def _says_failed(text: str) -> bool:
+    if _FAILED.match(text):
+        return True
+    if len(text) > _MOST_JSON or not text.lstrip().startswith("{"):
+        return False
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    error = told.get("error")
+    return (
+        bool(isinstance(error, str | Mapping) and error) or told.get("isError") is True or told.get("status") == "error"
+    )

@@ -1,0 +1,1 @@
+"""What a decision depends on besides the request and the moment."""

@@ -1,0 +1,242 @@
+"""`Policy`: everything a decision depends on besides the request and the moment, compiled once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from math import inf
+from typing import Any, Self
+
+from ...configs.catalog import ModelCard
+from ...configs.errors import ConfigError
+from ...configs.features import ROUTING_FEATURES
+from ...configs.schema import Cure, Limits, RoutingPolicy, RoutingRule, StepRiskPolicy
+from ...configs.words import FailureKind, Risk, Tier
+from ..decision import RuleHit
+from ..features.features import Features, extract
+from ..request import RouteRequest
+from ..scorers.complexity import Scorer
+from .proof import Proven
+from .risk import CompiledRiskRule, compile_floors, compile_risk_rule
+from .rules import Predicate, compile_when
+
+__all__ = ["CompiledCard", "CompiledRule", "Policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule of ``routing.yaml``, ready to run; its condition on complexity is kept apart from the others."""
+
+    predicates: tuple[Predicate, ...]
+    complexity: Predicate | None
+    hit: RuleHit
+    tier: Tier | None
+    prefer: tuple[str, ...]
+    avoid: tuple[str, ...]
+    require: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def compile(cls, rule: RoutingRule) -> Self:
+        """Compile one rule.
+
+        Raises:
+            ConfigError: A condition uses an unknown feature or does not suit it.
+        """
+        predicates = dict(compile_when(rule.id, rule.when, ROUTING_FEATURES))
+        complexity = predicates.pop("complexity", None)
+        return cls(
+            predicates=tuple(predicates.values()),
+            complexity=complexity,
+            hit=RuleHit(rule.id, rule.reason),
+            tier=rule.tier,
+            prefer=rule.prefer,
+            avoid=rule.avoid,
+            require=tuple(rule.require.items()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledCard:
+    """A card with what every decision would work out again: its place, its rank and its prices as floats.
+
+    A price is USD per token and infinite where it is unknown, so that an unknown price is never the cheapest.
+    """
+
+    card: ModelCard
+    id: str
+    provider: str
+    place: int
+    rank: int
+    input_price: float
+    output_price: float
+    cache_write_price: float
+    speed: float
+
+    @classmethod
+    def compile(cls, card: ModelCard, place: int) -> Self:
+        """Compile one card; ``place`` is its position in the catalogue."""
+        prices = card.prices
+        return cls(
+            card=card,
+            id=card.id,
+            provider=card.provider,
+            place=place,
+            rank=card.tier.rank,
+            input_price=inf if prices is None else float(prices.input),
+            output_price=inf if prices is None else float(prices.output),
+            cache_write_price=inf if prices is None else float(prices.cache_write),
+            speed=card.scores.get("speed", 0.0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A compiled routing policy, risk policy and catalogue; make one with `Policy.compile`.
+
+    Attributes:
+        routing: As configured.
+        risk: As configured.
+        catalogue: The cards, in order of preference.
+        scorer: Judges complexity; None where only declared facts decide.
+        unused: Why the scorer that is configured is not in use; empty where it is, or none is configured.
+        rules: Compiled routing rules, in order.
+        risk_rules: Compiled risk rules.
+        floors: Every risk -> the tier below which it may not run.
+        limits: Class of users that has bounds of its own -> its bounds.
+        asks: The features that any routing rule asks about.
+        cards: Compiled cards, in order.
+        policy_hash: First 16 hex digits of SHA-256 over all of it as canonical JSON.
+        price_version: The price tables the catalogue was made with.
+    """
+
+    routing: RoutingPolicy
+    risk: StepRiskPolicy
+    catalogue: tuple[ModelCard, ...]
+    scorer: Scorer | None
+    unused: str
+    rules: tuple[CompiledRule, ...]
+    risk_rules: tuple[CompiledRiskRule, ...]
+    floors: Mapping[Risk, Tier]
+    limits: Mapping[str, Limits]
+    asks: frozenset[str]
+    cards: tuple[CompiledCard, ...]
+    policy_hash: str
+    price_version: str
+
+    @classmethod
+    def compile(
+        cls,
+        routing: RoutingPolicy,
+        risk: StepRiskPolicy,
+        catalogue: Iterable[ModelCard],
+        *,
+        scorer: Scorer | None = None,
+        unused: str = "",
+    ) -> Self:
+        """Compile a policy.
+
+        Args:
+            routing: Rules, strategy and limits.
+            risk: Risk rules and floors.
+            catalogue: The models, in order of preference.
+            scorer: Judges complexity from features; pure.
+            unused: Why the scorer that is configured is not in use.
+
+        Raises:
+            ConfigError: A rule cannot be compiled, or a name stands twice.
+        """
+        cards = tuple(catalogue)
+        _once("model", (card.id for card in cards))
+        _once("routing rule", (rule.id for rule in routing.rules))
+        _once("risk rule", (rule.id for rule in risk.rules))
+        versions = {card.prices.version for card in cards if card.prices is not None}
+        return cls(
+            routing=routing,
+            risk=risk,
+            catalogue=cards,
+            scorer=scorer,
+            unused=unused,
+            rules=tuple(CompiledRule.compile(rule) for rule in routing.rules),
+            risk_rules=tuple(compile_risk_rule(rule) for rule in risk.rules),
+            floors=compile_floors(risk.floors),
+            limits={name: routing.limits_of(name) for name in routing.classes},
+            asks=frozenset(name for rule in routing.rules for name in rule.when),
+            cards=tuple(CompiledCard.compile(card, place) for place, card in enumerate(cards)),
+            policy_hash=_hash(routing, risk, cards, scorer),
+            price_version=" + ".join(sorted(versions)),
+        )
+
+    def judged(self, features: Features) -> tuple[float, float] | None:
+        """Complexity and confidence of a step; None where nobody judges it."""
+        return None if self.scorer is None else self.scorer(features)
+
+    def unjudged(self, task: str) -> str:
+        """Why the scorer that is configured does not judge a task; empty where it does, or none is configured."""
+        return self.scorer.lacking(task) if isinstance(self.scorer, Proven) else self.unused
+
+    def unmeasured(self, features: Features) -> bool:
+        """Whether the scorer would judge a step by signals that a record of it lacks."""
+        scorer = self.scorer.scorer if isinstance(self.scorer, Proven) else self.scorer
+        return hasattr(scorer, "read") and not self.unjudged(features.task) and not features.signals
+
+    def limits_of(self, user_class: str) -> Limits:
+        """The bounds on a class of users."""
+        return self.limits.get(user_class) or self.routing.limits
+
+    @property
+    def cures(self) -> Mapping[FailureKind, Cure]:
+        """What to do about each kind of failure."""
+        return self.routing.cures
+
+    def features(self, request: RouteRequest) -> Features:
+        """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""
+        read = getattr(self.scorer, "read", None)
+        return extract(request, () if read is None else read(request))
+
+    def floor(self, risk: Risk) -> Tier:
+        """The tier below which a step of this risk may not run."""
+        return self.floors[risk]
+
+
+def _once(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ConfigError(f"the {what} '{name}' stands twice; give each its own name")
+        seen.add(name)
+
+
+def _hash(routing: RoutingPolicy, risk: StepRiskPolicy, cards: tuple[ModelCard, ...], scorer: Scorer | None) -> str:
+    whole = {
+        "routing": routing.model_dump(mode="json"),
+        "risk": risk.model_dump(mode="json"),
+        "catalogue": [_card(card) for card in cards],
+        "scorer": None
+        if scorer is None
+        else getattr(scorer, "id", getattr(scorer, "__qualname__", type(scorer).__qualname__)),
+    }
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def _card(card: ModelCard) -> dict[str, Any]:
+    prices = card.prices
+    return {
+        "id": card.id,
+        "provider": card.provider,
+        "name": card.name,
+        "tier": card.tier.value,
+        "roles": sorted(card.roles),
+        "tasks": None if card.tasks is None else sorted(card.tasks),
+        "scores": dict(card.scores),
+        "context": card.context,
+        "max_output": card.max_output,
+        "inputs": sorted(card.inputs),
+        "tools": card.tools,
+        "structured": card.structured,
+        "prices": prices
+        and [str(prices.input), str(prices.output), str(prices.cache_read), str(prices.cache_write), prices.version],
+        "local": card.local,
+    }

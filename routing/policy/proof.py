@@ -1,0 +1,198 @@
+"""`Proof`: what a scorer has shown on a user's own rows, without which it is not used.
+
+Words of a prompt and the shape of a transcript predict the tier of a step no better than its length or the commonest
+tier of its workload, where that was measured on rows never seen. So a scorer judges only the tasks for which it was
+measured beside both, and beside one tier for all, and the interval of its gain over each lies above zero. The proof is
+a file beside the router; it holds for that very router and for the rules under which it was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ...configs.errors import ConfigError
+from ...configs.schema import RoutingPolicy, StepRiskPolicy
+from ..features.features import Features
+from ..request import RouteRequest
+from ..scorers.complexity import Scorer
+
+__all__ = ["FEWEST", "Gain", "Proof", "Proven", "TaskProof", "fingerprint", "inputs", "proof_path", "read", "write"]
+
+FEWEST: Final = 20
+"""The least instances whose interval means anything: below it a bootstrap draws the same few again and again."""
+
+_FORMAT: Final = "pointsman-proof/2"
+_EVAL: Final = "run 'pointsman router eval' on rows of your own"
+
+
+class Gain(NamedTuple):
+    """A difference with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProof:
+    """How a scorer did at one task, on rows it was not trained on.
+
+    Attributes:
+        instances: Trajectories or prompts; the interval is over these.
+        over_majority: Gain over the commonest tier of the workload.
+        over_length: Gain over plain length.
+        over_fixed: Gain over one tier for all, the highest or the best of the other rows, whichever is harder to beat.
+    """
+
+    instances: int
+    over_majority: Gain
+    over_length: Gain
+    over_fixed: Gain
+
+    @property
+    def lacking(self) -> str:
+        """What it lacks to be used; empty where it has proved itself."""
+        if self.instances < FEWEST:
+            return f"{self.instances} instances are too few, {FEWEST} are needed"
+        if self.over_majority.low <= 0:
+            return f"it does not beat the commonest tier of the workload: {self.over_majority}"
+        if self.over_length.low <= 0:
+            return f"it does not beat plain length: {self.over_length}"
+        if self.over_fixed.low <= 0:
+            return f"it does not beat one tier for all: {self.over_fixed}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was measured, of which scorer, and under which rules.
+
+    Attributes:
+        scorer: `fingerprint` of the router, or what else names the scorer.
+        policy: `inputs` of the rules.
+        data: SHA-256 of the rows.
+        date: Day it was measured, ISO 8601.
+        tasks: Task -> how it did.
+    """
+
+    scorer: str
+    policy: str
+    data: str
+    date: str
+    tasks: Mapping[str, TaskProof]
+
+    @property
+    def proven(self) -> frozenset[str]:
+        """The tasks for which the scorer may be used."""
+        return frozenset(name for name, task in self.tasks.items() if not task.lacking)
+
+    def why_not(self, scorer: str, policy: str) -> str:
+        """Why the scorer may not be used at all; empty where it may for some task."""
+        if self.scorer != scorer:
+            return f"it is not the one that was measured; {_EVAL}"
+        if self.policy != policy:
+            return f"the rules have changed since it was measured; {_EVAL}"
+        if self.proven:
+            return ""
+        return (
+            "; ".join(f"{name}: {task.lacking}" for name, task in self.tasks.items())
+            or f"nothing was measured; {_EVAL}"
+        )
+
+
+class Proven:
+    """A scorer, for the tasks it has proved itself at; for any other the rules decide alone.
+
+    Args:
+        scorer: The scorer.
+        proof: What it has shown.
+    """
+
+    def __init__(self, scorer: Scorer, proof: Proof) -> None:
+        self.scorer = scorer
+        self.proof = proof
+        self.tasks = proof.proven
+
+    @property
+    def id(self) -> str:
+        """Names this scorer in a policy's hash."""
+        return f"{self.proof.scorer[:16]} for {', '.join(sorted(self.tasks))}"
+
+    def lacking(self, task: str) -> str:
+        """Why it does not judge a task; empty where it does."""
+        if task in self.tasks:
+            return ""
+        known = self.proof.tasks.get(task)
+        return known.lacking if known is not None else f"it was not measured at {task}; {_EVAL}"
+
+    def read(self, request: RouteRequest) -> tuple[float, ...]:
+        """What the scorer measures of a request that it may judge."""
+        measure = getattr(self.scorer, "read", None)
+        return () if measure is None or request.task not in self.tasks else tuple(measure(request))
+
+    def __call__(self, features: Features) -> tuple[float, float] | None:
+        """Complexity and confidence; None for a task it has not proved itself at."""
+        return self.scorer(features) if features.task in self.tasks else None
+
+
+def proof_path(router: Path) -> Path:
+    """Where the proof of a router lies: beside it."""
+    return router.with_name(f"{router.name}.proof.json")
+
+
+def fingerprint(router: Path) -> str:
+    """SHA-256 of a router's file."""
+    return sha256(router.read_bytes()).hexdigest()
+
+
+def inputs(routing: RoutingPolicy, risk: StepRiskPolicy) -> str:
+    """Hash of what turns complexity into a tier: the routing rules, the risk rules and the floors."""
+    whole = [[rule.model_dump(mode="json") for rule in routing.rules], risk.model_dump(mode="json")]
+    return sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def write(proof: Proof, path: Path) -> None:
+    """Write a proof down.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    text = json.dumps({"format": _FORMAT, **asdict(proof)}, indent=2, sort_keys=True)
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", file=path) from error
+
+
+def read(path: Path) -> Proof | None:
+    """Read a proof that `write` wrote; None where there is none.
+
+    Raises:
+        ConfigError: It is no proof.
+    """
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        if made.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        tasks = {str(name): _task(task) for name, task in made.pop("tasks").items()}
+        return Proof(**{name: str(made.pop(name)) for name in ("scorer", "policy", "data", "date")}, tasks=tasks)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError("is no proof of a router; run 'pointsman router eval' again", file=path) from error
+
+
+def _task(made: Mapping[str, Any]) -> TaskProof:
+    over = [Gain(*(float(end) for end in made[name])) for name in ("over_majority", "over_length", "over_fixed")]
+    if not all(isfinite(end) for gain in over for end in gain):
+        raise ValueError("no finite number")
+    return TaskProof(int(made["instances"]), *over)

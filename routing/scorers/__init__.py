@@ -1,0 +1,1 @@
+"""How hard a step looks, for rules that ask for it."""

@@ -1,0 +1,251 @@
+"""Reading, writing, listing and searching the files of a workspace."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import io
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Annotated, BinaryIO
+
+from langchain_core.tools import BaseTool
+from pydantic import Field
+
+from ..base import ToolFailed
+from ..decorator import tool
+from .search import Matcher, OutOfTime
+from .workspace import Entry, Workspace, printable, shown
+
+__all__ = ["file_tools"]
+
+_READ_LIMIT = 1_000_000  # bytes one call returns
+_SCAN_LIMIT = 64_000_000  # bytes passed over to reach the first line asked for
+_WRITE_LIMIT = 5_000_000  # bytes of a file written, edited or searched
+_HEAD = 8_192  # bytes looked at for NUL, as git does
+_DIFF_LINES = 4_000  # of both sides; difflib is quadratic
+_DIFF_LIMIT = 20_000  # characters returned
+_LIST_LIMIT = 1_000  # entries listed
+_WALK_LIMIT = 200_000  # entries looked at
+_MATCH_LIMIT = 200  # lines
+_SEARCH_SECONDS = 10.0
+_TIME_UP = f"{_SEARCH_SECONDS:.0f} s are up; narrow the search"
+
+FilePath = Annotated[str, Field(description="Path relative to the workspace.")]
+FolderPath = Annotated[str, Field(description="Folder relative to the workspace.")]
+
+
+def file_tools(workspace: Workspace) -> list[BaseTool]:
+    """Return ``read_file``, ``write_file``, ``edit_file``, ``list_files`` and ``search_files`` bound to a workspace.
+
+    Writing is not declared reversible: the diff it returns leaves out what is too long or no text.
+    """
+
+    def read_file(
+        path: FilePath,
+        first_line: Annotated[int, Field(ge=1, description="Line to begin with, counted from 1.")] = 1,
+        line_count: Annotated[int, Field(ge=1, description="Lines to read.")] = 2_000,
+    ) -> str:
+        """Read a text file, or a range of its lines; at most 1 MB at a time."""
+        with workspace.reading(path) as file:
+            _refuse_binary(path, file)
+            content, note = _lines(path, file, first_line, line_count)
+        text = _decoded(path, content, cut=bool(note))
+        return f"{text.removesuffix(chr(10))}\n{note}" if note else text or "[the file is empty]"
+
+    def write_file(path: FilePath, content: Annotated[str, Field(description="The whole new text.")]) -> str:
+        """Write a text file whole, making it and its folders where they are missing. Returns what changed."""
+        with workspace.writing:
+            before = _text_before(workspace, path)
+            workspace.replace(path, _encoded(path, content))
+        return _report(path, before, content)
+
+    def edit_file(
+        path: FilePath,
+        old: Annotated[str, Field(description="The exact text to replace; must occur once.")],
+        new: Annotated[str, Field(description="The text to put in its place.")],
+        everywhere: Annotated[bool, Field(description="Replace every occurrence instead of the only one.")] = False,
+    ) -> str:
+        """Replace an exact piece of text in a file. Returns what changed."""
+        with workspace.writing:
+            before = _whole_text(workspace, path)
+            after = _replaced(path, before, old, new, everywhere=everywhere)
+            workspace.replace(path, _encoded(path, after))
+        return _report(path, before, after)
+
+    def list_files(
+        path: FolderPath = ".",
+        glob: Annotated[str, Field(description="Only files such as *.py or src/*.py.")] = "*",
+        deep: Annotated[bool, Field(description="Also what lies in folders below.")] = True,
+    ) -> str:
+        """List the files of a folder, one path a line; folders end in a slash."""
+        lines: list[str] = []
+        for looked_at, entry in enumerate(workspace.walk(path, deep=deep)):
+            if len(lines) == _LIST_LIMIT or looked_at == _WALK_LIMIT:
+                lines.append("[there is more: name a folder or a glob]")
+                break
+            if _listable(entry, glob):
+                lines.append(printable(entry.path) + _MARKS[entry.kind])
+        return "\n".join(lines) or "[nothing found]"
+
+    def search_files(
+        pattern: Annotated[str, Field(description="Python regular expression, matched within lines.")],
+        path: FolderPath = ".",
+        glob: Annotated[str, Field(description="Only in files such as *.py or src/*.py.")] = "*",
+    ) -> str:
+        """Search text files for a regular expression. Returns path:line: text of each line that matches."""
+        entries = (e for e in workspace.walk(path) if e.kind == "file" and _matches(e.path, glob))
+        return _searched(workspace, pattern, entries)
+
+    return [
+        tool(read_file, effect="read", target="path"),
+        tool(write_file, effect="write", target="path"),
+        tool(edit_file, effect="write", target="path"),
+        tool(list_files, effect="read", target="path"),
+        tool(search_files, effect="read", target="path"),
+    ]
+
+
+_MARKS = {"file": "", "folder": "/", "link": " (link, not followed)", "other": " (no regular file)"}
+
+
+def _lines(path: str, file: BinaryIO, first: int, count: int) -> tuple[bytes, str]:
+    """Return the lines asked for and, where something is left out, a note that says so."""
+    number = 1
+    while number < first:
+        piece = file.readline(_READ_LIMIT)
+        if not piece:
+            raise ToolFailed(f"{shown(path)} ends before line {first}")
+        if file.tell() > _SCAN_LIMIT:
+            raise ToolFailed(f"line {first} of {shown(path)} lies beyond its first {_SCAN_LIMIT:,} bytes")
+        number += piece.endswith(b"\n")
+    kept = bytearray()
+    for number in range(first, first + count):
+        piece = file.readline(_READ_LIMIT + 1)
+        if not piece:
+            if number == first > 1:
+                raise ToolFailed(f"{shown(path)} ends before line {first}")
+            return bytes(kept), ""
+        if len(kept) + len(piece) > _READ_LIMIT:
+            if kept:
+                return bytes(kept), f"[cut at 1 MB: read on with first_line={number}]"
+            return piece[:_READ_LIMIT], f"[line {number} is longer than 1 MB: the rest of it is left out]"
+        kept += piece
+    return bytes(kept), f"[more follows: read on with first_line={first + count}]" if file.read(1) else ""
+
+
+def _refuse_binary(path: str, file: BinaryIO) -> None:
+    if b"\0" in file.read(_HEAD):
+        raise ToolFailed(f"{shown(path)} is binary, not text")
+    file.seek(0)
+
+
+def _decoded(path: str, content: bytes, *, cut: bool = False) -> str:
+    try:
+        # A cut can fall within a character; its first bytes are then kept back, not an error.
+        return codecs.getincrementaldecoder("utf-8")().decode(content, final=not cut)
+    except UnicodeDecodeError as error:
+        raise ToolFailed(f"{shown(path)} is not UTF-8 text: byte {content[error.start]:#04x} stands in it") from None
+
+
+def _encoded(path: str, text: str) -> bytes:
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:
+        raise ToolFailed(f"the text for {shown(path)} holds half a surrogate pair, which UTF-8 cannot write") from None
+    if len(content) > _WRITE_LIMIT:
+        raise ToolFailed(f"the text for {shown(path)} has {len(content):,} bytes; the limit is {_WRITE_LIMIT:,}")
+    return content
+
+
+def _whole_text(workspace: Workspace, path: str) -> str:
+    with workspace.reading(path) as file:
+        _refuse_binary(path, file)
+        content = file.read(_WRITE_LIMIT + 1)
+    if len(content) > _WRITE_LIMIT:
+        raise ToolFailed(f"{shown(path)} is larger than {_WRITE_LIMIT:,} bytes")
+    return _decoded(path, content)
+
+
+def _text_before(workspace: Workspace, path: str) -> str | None:
+    """The text a write will replace: empty for a new file, None where it is too long or no text."""
+    if not workspace.exists(path):
+        return ""
+    with workspace.reading(path) as file:
+        content = file.read(_WRITE_LIMIT + 1)
+    try:
+        return None if len(content) > _WRITE_LIMIT or b"\0" in content else content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _replaced(path: str, before: str, old: str, new: str, *, everywhere: bool) -> str:
+    if not old:
+        raise ToolFailed("the text to replace is empty")
+    if old == new:
+        raise ToolFailed("the new text is the same as the old")
+    count = before.count(old)
+    if count == 0:
+        crlf = "\r\n" in before and old.replace("\r\n", "\n").replace("\n", "\r\n") in before
+        hint = ": its lines end in CRLF (\\r\\n)" if crlf else ": it must match exactly, spaces and line ends too"
+        raise ToolFailed(f"the text to replace does not occur in {shown(path)}{hint}")
+    if count > 1 and not everywhere:
+        raise ToolFailed(f"the text to replace occurs {count} times in {shown(path)}: give more of what surrounds it")
+    return before.replace(old, new)
+
+
+def _report(path: str, before: str | None, after: str) -> str:
+    if before == after:
+        return f"{shown(path)} already reads so; nothing changed"
+    if before is None:
+        return f"wrote {shown(path)} ({len(after.encode()):,} bytes) in place of what was too long or no text"
+    # StringIO splits at \n alone; splitlines would also split at form feeds and Unicode separators.
+    old, new = list(io.StringIO(before, newline="\n")), list(io.StringIO(after, newline="\n"))
+    if len(old) + len(new) > _DIFF_LINES:
+        return f"wrote {shown(path)}: {len(old):,} lines before, {len(new):,} now (too long for a diff)"
+    name = printable(path)
+    diff = difflib.unified_diff(old, new, f"a/{name}" if before else "/dev/null", f"b/{name}")
+    text = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
+    if len(text) > _DIFF_LIMIT:
+        return f"{text[:_DIFF_LIMIT]}\n[the diff is cut at {_DIFF_LIMIT:,} characters]"
+    return text
+
+
+def _matches(path: str, glob: str) -> bool:
+    """A glob without a slash is about names, one with is about paths; ``*`` also crosses folders."""
+    return fnmatchcase(path if "/" in glob else path.rpartition("/")[2], glob.replace("**/", "*"))
+
+
+def _listable(entry: Entry, glob: str) -> bool:
+    return glob == "*" or (entry.kind != "folder" and _matches(entry.path, glob))
+
+
+def _searched(workspace: Workspace, pattern: str, entries: Iterable[Entry]) -> str:
+    lines: list[str] = []
+    passed_over = 0
+    with Matcher(pattern, seconds=_SEARCH_SECONDS, limit=_MATCH_LIMIT) as matcher:
+        for entry in entries:
+            if matcher.out_of_time:
+                lines.append(f"[stopped before {shown(entry.path)}: {_TIME_UP}]")
+                break
+            try:
+                with workspace.reading(entry.path) as file:
+                    content = file.read(_WRITE_LIMIT + 1)
+            except ToolFailed:  # it vanished or may not be read; the others still may
+                passed_over += 1
+                continue
+            if len(content) > _WRITE_LIMIT or b"\0" in content[:_HEAD]:
+                passed_over += 1
+                continue
+            try:
+                found = matcher.find(content)
+            except OutOfTime:
+                lines.append(f"[stopped in {shown(entry.path)}: {_TIME_UP}]")
+                break
+            lines += [f"{printable(entry.path)}:{number}: {excerpt}" for number, excerpt in found]
+            if len(lines) >= _MATCH_LIMIT:
+                lines.append(f"[stopped at {_MATCH_LIMIT} matches: narrow the search]")
+                break
+    if passed_over:
+        lines.append(f"[{passed_over} files passed over: binary, unreadable or larger than {_WRITE_LIMIT:,} bytes]")
+    return "\n".join(lines) or "[nothing found]"

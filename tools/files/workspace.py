@@ -1,0 +1,330 @@
+"""The folder an agent may work in, and the only way its tools reach files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from ...configs.errors import ConfigError
+from ..base import ToolFailed
+from .openat2 import open_beneath
+
+__all__ = ["PROTECTED", "Entry", "Workspace", "printable", "shown"]
+
+PROTECTED = (
+    # what version control runs or obeys
+    ".git", ".gitmodules", ".gitconfig", ".githooks", ".config/git", ".husky", ".pre-commit-config.yaml",
+    "lefthook*", ".lefthook*", ".hg", ".hgrc", ".svn", ".bzr", ".jj",
+    # what a CI service runs
+    ".github", ".gitlab", ".gitlab-ci*", ".ci", ".circleci", ".buildkite", ".travis.yml", ".drone.yml",
+    ".woodpecker*", ".gitea", ".forgejo", "Jenkinsfile*", "azure-pipelines*", ".azure-pipelines",
+    "bitbucket-pipelines.yml", "appveyor.yml", ".appveyor.yml", ".cirrus.*", ".semaphore", ".teamcity", ".tekton",
+    ".build.yml", ".builds", "buildspec.y*ml", "cloudbuild.y*ml",
+    # what a person runs by a short command, or what is loaded with it
+    "Makefile", "GNUmakefile", "*.mk", "justfile", ".justfile", "Taskfile.y*ml", "Rakefile", "package.json",
+    ".env", ".env.*", "*.pth", "sitecustomize.py", "usercustomize.py", "pyproject.toml", "setup.py", "tox.ini",
+    "noxfile.py", "dodo.py", "fabfile.py", "deno.json*", "gulpfile.*", "Gruntfile.*", "gradlew*", "mvnw*",
+    "build.gradle*", "build.rs", ".cargo", "Vagrantfile", "Tiltfile", "Procfile", "SConstruct", "wscript",
+    "flake.nix", "shell.nix", "default.nix", "devbox.json", "pixi.toml",
+    # what is installed, and runs as if it were
+    ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".local/bin",
+    # what a shell, an editor or a client runs or trusts when it starts
+    ".bash*", ".profile", ".zsh*", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login",
+    ".logout", ".inputrc", ".envrc", ".config/fish", ".ssh", ".netrc", ".npmrc", ".pypirc", ".vscode", ".idea",
+    "*.code-workspace", ".zed", ".exrc", ".vimrc", ".nvim*", ".dir-locals.el", ".gdbinit", ".lldbinit", ".yarnrc*",
+    ".mise.toml", "mise.toml", ".tool-versions", ".config/systemd", ".config/autostart", ".config/nvim", ".config/pip",
+    ".pip", "pip.conf", ".pdbrc", ".ipython", ".jupyter", ".tmux.conf", ".aws", ".docker", ".gnupg", ".kube",
+    # what another agent runs or takes for its user's words
+    ".mcp.json", "mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
+    ".aider*", ".amazonq", ".clinerules", ".continue", ".cursorrules", ".goosehints", ".junie", ".kiro", ".opencode",
+    "opencode.json*", ".roo*", ".windsurf*", "AGENTS.md", "CLAUDE.md", "GEMINI.md",
+    # what Pointsman itself obeys
+    ".pointsman", "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",
+    "/configs/models.yaml", "/configs/agents.yaml", "/configs/routing.yaml", "/configs/risk.yaml",
+)  # fmt: skip
+"""Paths no tool may write: each would act later with more authority than the agent has.
+
+A pattern names a file, or a folder with all in it, anywhere in the workspace; with a leading ``/`` only at its top.
+"""
+
+_PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
+_DEPTH_LIMIT = 64  # folders, when walking
+
+_REASONS = {
+    errno.ELOOP: "leads through a symbolic link, which is not followed",
+    errno.EXDEV: "leads out of the workspace",
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "leads through something that is not a folder (links are not followed)",
+    errno.EISDIR: "is a folder",
+    errno.EACCES: "may not be opened",
+    errno.ENAMETOOLONG: "is too long",
+    errno.ENOSPC: "cannot be written: the disk is full",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing found in a folder; ``path`` is relative to the workspace, with ``/`` between components."""
+
+    path: str
+    kind: Literal["file", "folder", "link", "other"]
+
+
+class Workspace:
+    """A folder that tools bound to it cannot leave: not by ``..``, absolute paths, links, or races.
+
+    A file that is hard-linked from elsewhere lies in the workspace and can be read; writing replaces the name and
+    leaves the other link as it was.
+
+    Args:
+        root: The folder. It may itself be reached through links.
+        protected: What else may not be written: files and folders, there or not, and patterns in the form of
+            `PROTECTED`.
+
+    Raises:
+        ConfigError: When there is no such folder, or the system cannot open files relative to one (Windows).
+    """
+
+    def __init__(self, root: Path | str, *, protected: Iterable[Path | str] = ()) -> None:
+        if os.open not in os.supports_dir_fd:
+            raise ConfigError("file tools need a POSIX system: run Pointsman under Linux, macOS or WSL")
+        self.root = Path(root).resolve()
+        if not self.root.is_dir():
+            raise ConfigError(f"the workspace {str(root)!r} is no folder: create it, or name another")
+        self.protected = (*PROTECTED, *_patterns(self.root, protected))
+        self.writing = threading.RLock()
+        """Held from reading a file to replacing it: tools of one turn run in threads beside each other."""
+
+    def parts(self, path: str) -> tuple[str, ...]:
+        """Split a path into plain components; links are refused when opening, so ``a/../b`` is ``b`` here.
+
+        Raises:
+            ToolFailed: When the path is absolute, leaves the workspace or is no path at all.
+        """
+        if path.startswith("/"):
+            raise ToolFailed(f"{shown(path)} is absolute: name paths relative to the workspace")
+        try:
+            encoded = os.fsencode(path)
+        except UnicodeEncodeError:
+            raise ToolFailed(f"{shown(path)} is no path: it holds characters no file name can") from None
+        if b"\0" in encoded:
+            raise ToolFailed(f"{shown(path)} is no path: it holds a NUL character")
+        if len(encoded) >= _PATH_LIMIT:
+            raise ToolFailed(f"{shown(path)} is too long")
+        kept: list[str] = []
+        for part in path.split("/"):
+            if part == "..":
+                if not kept:
+                    raise ToolFailed(f"{shown(path)} leads out of the workspace")
+                kept.pop()
+            elif part not in ("", "."):
+                kept.append(part)
+        return tuple(kept)
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[BinaryIO]:
+        """Open a regular file for reading.
+
+        Raises:
+            ToolFailed: When it is missing, outside, behind a link, or no regular file.
+        """
+        parts = self.parts(path)
+        with _told(path), self._folder(parts[:-1]) as folder:
+            if not parts:
+                raise ToolFailed(f"{shown(path)} is a folder")
+            # Looked at before it is opened: opening a device can itself do something.
+            _require_regular(path, os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
+            descriptor = open_beneath(folder, parts[-1:], os.O_RDONLY | os.O_NONBLOCK)
+            with open(descriptor, "rb") as file:
+                _require_regular(path, os.fstat(file.fileno()))
+                yield file
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a file whole or not at all, making the folders on its way; an existing file keeps its mode.
+
+        Raises:
+            ToolFailed: When the path is protected, outside, behind a link, read-only, or no regular file.
+        """
+        parts = self.parts(path)
+        if not parts:
+            raise ToolFailed(f"{shown(path)} is a folder")
+        self.refuse_protected(path)
+        with _told(path), self.writing, self._folder(parts[:-1], create=True) as folder:
+            mode = _mode_to_keep(path, folder, parts[-1])
+            temporary = f".pointsman-{secrets.token_hex(8)}.tmp"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o666, dir_fd=folder)
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    if mode is not None:
+                        os.fchmod(file.fileno(), mode)
+                    os.fsync(file.fileno())
+                os.rename(temporary, parts[-1], src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
+            with suppress(OSError):  # some file systems cannot; the file is in place all the same
+                os.fsync(folder)
+
+    def exists(self, path: str) -> bool:
+        """Say whether anything bears this name, without following a link at its end."""
+        parts = self.parts(path)
+        try:
+            with self._folder(parts[:-1]) as folder:
+                os.stat(parts[-1] if parts else ".", dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _refusal(path, error) from error
+        return True
+
+    def walk(self, path: str = ".", *, deep: bool = True) -> Iterator[Entry]:
+        """Yield what lies in a folder, sorted by name, folders before what is in them.
+
+        Links are named but not followed, ``.git`` is named but not entered, and nothing deeper than 64 folders is
+        looked at. A folder that vanishes meanwhile is passed over. A file yields itself.
+        """
+        top = self.parts(path)
+        with _told(path):
+            try:
+                waiting = [iter(self._listed(top))]
+            except NotADirectoryError:
+                with self.reading(path):
+                    waiting = [iter([Entry("/".join(top), "file")])]
+        while waiting:
+            entry = next(waiting[-1], None)
+            if entry is None:
+                waiting.pop()
+                continue
+            yield entry
+            inside = entry.kind == "folder" and deep and entry.path.rpartition("/")[2] != ".git"
+            if inside and len(waiting) < _DEPTH_LIMIT:
+                with suppress(OSError):
+                    waiting.append(iter(self._listed(tuple(entry.path.split("/")))))
+
+    def refuse_protected(self, path: str) -> None:
+        """Raise ToolFailed when no tool may write this path."""
+        # Case and compatibility forms are folded, for file systems that do not tell them apart.
+        parts = tuple(_folded(part) for part in self.parts(path))
+        for pattern in self.protected:
+            if _covers(pattern, parts):
+                raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
+
+    def _listed(self, parts: tuple[str, ...]) -> list[Entry]:
+        with self._folder(parts) as folder, os.scandir(folder) as found:
+            return [
+                Entry("/".join((*parts, entry.name)), _kind(entry))
+                for entry in sorted(found, key=lambda entry: entry.name)
+            ]
+
+    @contextmanager
+    def _folder(self, parts: tuple[str, ...], *, create: bool = False) -> Iterator[int]:
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        folder = os.open(self.root, flags | os.O_CLOEXEC)
+        try:
+            steps = [(part,) for part in parts] if create else [parts]
+            for step in steps:
+                if create:
+                    with suppress(FileExistsError):
+                        os.mkdir(step[0], dir_fd=folder)
+                deeper = open_beneath(folder, step, flags)
+                os.close(folder)
+                folder = deeper
+            yield folder
+        finally:
+            os.close(folder)
+
+
+def shown(path: str) -> str:
+    """Quote a path for a message: on one line, printable, and not endlessly long."""
+    text = printable(path)
+    return f"'{text}'" if len(text) <= 200 else f"'{text[:200]}…'"
+
+
+def printable(path: str) -> str:
+    """Write a path on one line, escaped where it holds characters that a terminal or UTF-8 cannot take."""
+    return path if path.isprintable() else path.encode("unicode_escape").decode()
+
+
+def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "link", "other"]:
+    if entry.is_symlink():
+        return "link"
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    return "file" if entry.is_file(follow_symlinks=False) else "other"
+
+
+def _folded(part: str) -> str:
+    return unicodedata.normalize("NFKC", part).casefold()
+
+
+def _patterns(root: Path, protected: Iterable[Path | str]) -> Iterator[str]:
+    """The patterns, and paths that lie in the root as patterns; those that lead there through links too."""
+    for path in protected:
+        if isinstance(path, str):
+            yield path
+            continue
+        whole = os.path.abspath(path)
+        for place in dict.fromkeys((Path(whole), Path(os.path.realpath(whole)))):
+            if root.is_relative_to(place):
+                yield "/*"
+            elif place.is_relative_to(root):
+                yield "/" + re.sub(r"([\[*?])", r"[\1]", place.relative_to(root).as_posix())
+
+
+def _covers(pattern: str, parts: tuple[str, ...]) -> bool:
+    wanted = [_folded(part) for part in pattern.split("/") if part]
+    starts = range(1 if pattern.startswith("/") else len(parts) - len(wanted) + 1)
+    return any(
+        len(parts) >= start + len(wanted)
+        and all(fnmatchcase(part, glob) for part, glob in zip(parts[start:], wanted, strict=False))
+        for start in starts
+    )
+
+
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, "symbolic link")
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, "folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise ToolFailed(f"{shown(path)} is no regular file (a pipe, socket or device)")
+
+
+def _mode_to_keep(path: str, folder: int, name: str) -> int | None:
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    _require_regular(path, status)
+    mode = stat.S_IMODE(status.st_mode) & 0o777
+    if not mode & 0o222:  # replacing needs only the folder's leave, but read-only was meant
+        raise ToolFailed(f"{shown(path)} is read-only")
+    return mode
+
+
+def _refusal(path: str, error: OSError) -> ToolFailed:
+    reason = _REASONS.get(error.errno or 0) or f"cannot be used: {os.strerror(error.errno or 0)}"
+    return ToolFailed(f"{shown(path)} {reason}")
+
+
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _refusal(path, error) from error
