@@ -99,12 +99,13 @@ def bindable(tools: Sequence[Any], *, strict: bool, answer: type[BaseModel] | No
     """
     made = [_described(answer if answer and _name(tool) == answer.__name__ else tool) for tool in tools]
     known: dict[str, Any] = {}
-    for tool in made:
+    for given, tool in zip(tools, made, strict=True):
         function = tool.get("function")
         if not isinstance(function, Mapping) or not str(function.get("name") or "").strip():
             raise ConfigError("a tool needs a name, and a function: what a vendor runs by itself cannot be routed")
         name, schema = str(function["name"]), function.get("parameters") or {}
-        if known.setdefault(name, tool) != tool:
+        # A class may stand beside its own schema, as in LangChain's own tests.
+        if not isinstance(given, type) and known.setdefault(name, tool) != tool:
             raise ConfigError(f"two tools are called {name!r}, and a call could mean either: rename one")
         if schema.get("type", "object") != "object":
             raise ConfigError(f"the arguments of the tool {name!r} are of type {schema['type']}: make them an object")
