@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import select
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ..base import ToolFailed
-from .regex_worker import LENGTH_BYTES
 
 __all__ = ["Matcher", "OutOfTime"]
 
@@ -48,15 +46,15 @@ class Matcher:
             env={},
         )
         try:
-            refused = self._ask(json.dumps(self._asked).encode())
+            refused = self._ask(json.dumps(self._asked).encode() + b"\n")
         except OutOfTime:
-            refused = b"it takes too long to read"
+            refused = "it takes too long to read"
         except BaseException:
             self._end()
             raise
         if refused:
             self._end()
-            raise ToolFailed(f"the pattern is no regular expression: {refused.decode()}")
+            raise ToolFailed(f"the pattern is no regular expression: {refused}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -73,36 +71,23 @@ class Matcher:
         Raises:
             OutOfTime: When the time is up.
         """
-        return [(number, excerpt) for number, excerpt in json.loads(self._ask(text))]
+        return [(number, excerpt) for number, excerpt in self._ask(b"%d\n" % len(text) + text)]
 
-    def _ask(self, body: bytes) -> bytes:
-        stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101 - it was opened as a pipe
+    def _ask(self, body: bytes) -> Any:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None  # noqa: PT018, S101 - both were opened as pipes
         try:
-            stdin.write(len(body).to_bytes(LENGTH_BYTES, "big") + body)
+            stdin.write(body)
             stdin.flush()
         except BrokenPipeError:
             raise OutOfTime from None
-        return self._received(int.from_bytes(self._received(LENGTH_BYTES), "big"))
-
-    def _received(self, size: int) -> bytes:
-        stdout = self._process.stdout
-        assert stdout is not None  # noqa: S101 - it was opened as a pipe
-        body = b""
-        while len(body) < size:
-            ready, _, _ = select.select([stdout], [], [], max(0.0, self._deadline - time.monotonic()))
-            more = os.read(stdout.fileno(), size - len(body)) if ready else b""
-            if not more:
-                raise OutOfTime
-            body += more
-        return body
+        answer = stdout.readline()
+        # A process that was ended says nothing, or half of it.
+        if not answer.endswith(b"\n"):
+            raise OutOfTime
+        return json.loads(answer)
 
     def _end(self) -> None:
         self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue
-        self._process.wait()
+        with contextlib.suppress(BrokenPipeError), self._process:
+            pass
