@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ _MINUTE: Final = 60.0
 _DAY: Final = 86_400.0
 # Amounts smaller than this are rounding errors of refilling.
 _CRUMB: Final = 1e-6
+# By how much less than was known here a provider has left of a limit that was not known; finite, to be reckoned with.
+_NOT_KNOWN: Final = -1e300
+_Need = dict[Resource, float]
+"""What one call takes of each kind of limit."""
 
 
 class HeadroomKey(NamedTuple):
@@ -120,7 +125,7 @@ class Headrooms:
         """
         with self._lock:
             account = self._accounts.get(key)
-            return None if account is None else account.wait(_Need(input_tokens, output_tokens), self._clock())
+            return None if account is None else account.wait(_need(input_tokens, output_tokens), self._clock())
 
     def reserve(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Reservation | Wait:
         """Take a call's share if it fits, in one step.
@@ -131,7 +136,7 @@ class Headrooms:
         with self._lock:
             now = self._clock()
             account = self._accounts.setdefault(key, _Account([]))
-            need = _Need(input_tokens, output_tokens)
+            need = _need(input_tokens, output_tokens)
             wait = account.wait(need, now)
             if wait is not None:
                 return wait
@@ -182,7 +187,7 @@ class Headrooms:
                 left[bucket.resource] = min(level, left.get(bucket.resource, math.inf))
             return left
 
-    def _settle(self, reservation: Reservation, used: _Need | None) -> None:
+    def _settle(self, reservation: Reservation, used: _Need) -> None:
         with self._lock:
             if reservation.settled:
                 return
@@ -209,7 +214,7 @@ class Reservation:
 
     def settle(self, input_tokens: float, output_tokens: float = 0) -> None:
         """Replace the estimate by what was used; only the first word counts."""
-        self.home._settle(self, _Need(input_tokens, output_tokens))
+        self.home._settle(self, _need(input_tokens, output_tokens))
 
     def keep(self) -> None:
         """Count the whole estimate as used: the call was sent, and nobody said what it took."""
@@ -217,7 +222,7 @@ class Reservation:
 
     def release(self) -> None:
         """Give everything back: the call was never sent."""
-        self.home._settle(self, None)
+        self.home._settle(self, dict.fromkeys(self.need, 0.0))
 
     def __enter__(self) -> Self:
         return self
@@ -228,23 +233,12 @@ class Reservation:
         self.release()
 
 
-class _Need:
+def _need(input_tokens: float, output_tokens: float) -> _Need:
     """What one call takes of each kind of limit."""
-
-    __slots__ = ("_amounts",)
-
-    def __init__(self, input_tokens: float, output_tokens: float, requests: float = 1.0) -> None:
-        if not (0 <= input_tokens < math.inf and 0 <= output_tokens < math.inf):
-            raise ValueError(f"tokens must be finite and not negative: {input_tokens}, {output_tokens}")
-        self._amounts: dict[Resource, float] = {
-            "requests": requests,
-            "tokens": input_tokens + output_tokens,
-            "input_tokens": input_tokens,
-            "output_tokens": output_tokens,
-        }
-
-    def of(self, resource: Resource) -> float:
-        return self._amounts[resource]
+    if not (0 <= input_tokens < math.inf and 0 <= output_tokens < math.inf):
+        raise ValueError(f"tokens must be finite and not negative: {input_tokens}, {output_tokens}")
+    tokens = input_tokens + output_tokens
+    return {"requests": 1.0, "tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens}
 
 
 @dataclass(slots=True)
@@ -262,6 +256,9 @@ class _Bucket:
         self.level = min(self.limit, self.level + self.rate * max(0.0, now - self.at))
         self.at = now
         return self.level
+
+    def give_back(self, amount: float, now: float) -> None:
+        self.level = min(self.limit, self.level_at(now) + amount)
 
     def wait(self, amount: float, now: float) -> Wait | None:
         level = self.level_at(now)
@@ -282,36 +279,36 @@ class _Account:
     def __init__(self, configured: list[_Bucket]) -> None:
         self._configured = configured
         self._told: dict[Resource, _Bucket] = {}
-        self._flying: dict[Resource, float] = dict.fromkeys(_RESOURCES, 0.0)
+        self._flying: defaultdict[Resource, float] = defaultdict(float)
 
     @property
     def buckets(self) -> list[_Bucket]:
         return [*self._configured, *self._told.values()]
 
     def land(self) -> None:
-        self._flying = dict.fromkeys(_RESOURCES, 0.0)
+        self._flying.clear()
 
     def wait(self, need: _Need, now: float) -> Wait | None:
-        waits = [wait for bucket in self.buckets if (wait := bucket.wait(need.of(bucket.resource), now))]
+        waits = [wait for bucket in self.buckets if (wait := bucket.wait(need[bucket.resource], now))]
         return max(waits, key=lambda wait: wait.seconds, default=None)
 
     def take(self, need: _Need, now: float) -> None:
         for bucket in self.buckets:
-            bucket.level = bucket.level_at(now) - need.of(bucket.resource)
+            bucket.level = bucket.level_at(now) - need[bucket.resource]
         self._fly(need, 1)
 
-    def give_back(self, call: Reservation, used: _Need | None, now: float) -> None:
-        need, counted = call.need, call.counted
+    def give_back(self, call: Reservation, used: _Need, now: float) -> None:
+        counted = call.counted or {}
+        rest = {resource: amount - used[resource] for resource, amount in call.need.items()}
         for bucket in self._configured:
-            rest = need.of(bucket.resource) - (used.of(bucket.resource) if used else 0.0)
-            bucket.level = min(bucket.limit, bucket.level_at(now) + rest)
+            bucket.give_back(rest[bucket.resource], now)
         for resource, bucket in self._told.items():
-            rest = need.of(resource) - (used.of(resource) if used else 0.0)
-            if counted is not None and resource in counted:
-                rest = _late(rest, counted[resource])
-            bucket.level = min(bucket.limit, bucket.level_at(now) + rest)
-        if counted is None:
-            self._fly(need, -1)
+            more = counted.get(resource, math.inf)
+            # The provider has counted it: as if it had been settled before its headers came, the level is to be the
+            # lower of the account here, which the rest corrects, and of what was told.
+            bucket.give_back(min(rest[resource], more) - min(0.0, more), now)
+        if call.counted is None:
+            self._fly(call.need, -1)
 
     def learn(self, found: Mapping[Resource, Headroom], call: Reservation | None, now: float) -> None:
         counted: dict[Resource, float] = {}
@@ -329,7 +326,7 @@ class _Account:
             if known is None:
                 # Calls under way may not be in the provider's count yet, so they are taken off.
                 self._told[resource] = _Bucket(resource, limit, remaining - self._flying[resource], rate, now)
-                counted[resource] = -math.inf
+                counted[resource] = _NOT_KNOWN
                 continue
             # Answers overtake each other and others use the same key: the lower of the two counts is safe, and what
             # it may be too low by comes back with the refilling.
@@ -339,24 +336,8 @@ class _Account:
             known.limit, known.rate = limit, rate
 
     def _fly(self, need: _Need, by: int) -> None:
-        for resource in _RESOURCES:
-            self._flying[resource] = max(0.0, self._flying[resource] + by * need.of(resource))
-
-
-def _late(rest: float, more: float) -> float:
-    """What settling still changes of a limit whose provider has counted the call already.
-
-    At the end the level must be what it would be, had the call been settled before its headers came: the lower of the
-    account here, which ``rest`` then corrects, and what the provider told.
-
-    Args:
-        rest: The estimate less what was used.
-        more: By how much more the provider had left than the account here with the whole estimate taken off.
-    """
-    return min(rest, more) if more > 0 else min(rest - more, 0.0)
-
-
-_RESOURCES: Final[tuple[Resource, ...]] = ("requests", "tokens", "input_tokens", "output_tokens")
+        for resource, amount in need.items():
+            self._flying[resource] = max(0.0, self._flying[resource] + by * amount)
 
 
 def _refill(limit: float, remaining: float, resets_at: float | None, now: float) -> float:

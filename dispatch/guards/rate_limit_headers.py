@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -58,37 +58,27 @@ def _moment(text: str) -> float | None:
 
 
 class _Scheme(NamedTuple):
-    """The headers of one limit, and how their reset is written."""
+    """The headers of one limit; resets are moments, or else durations."""
 
     resource: Resource
     remaining: str
     limit: str
     reset: str
-    read_reset: Callable[[str], float | None]
     is_moment: bool
 
 
-def _schemes(names: str, *resources: Resource, moments: bool) -> tuple[_Scheme, ...]:
-    read = _moment if moments else _duration
-    named = {resource: names.replace("KIND", resource.replace("_", "-")) for resource in resources}
-    return tuple(
-        _Scheme(
-            resource,
-            remaining=name.replace("WHAT", "remaining"),
-            limit=name.replace("WHAT", "limit"),
-            reset=name.replace("WHAT", "reset"),
-            read_reset=read,
-            is_moment=moments,
-        )
-        for resource, name in named.items()
-    )
+def _scheme(names: str, resource: Resource, *, is_moment: bool) -> _Scheme:
+    name = names.replace("KIND", resource.replace("_", "-"))
+    remaining, limit, reset = (name.replace("WHAT", what) for what in ("remaining", "limit", "reset"))
+    return _Scheme(resource, remaining, limit, reset, is_moment)
 
 
+_KINDS: Final[tuple[Resource, ...]] = ("requests", "tokens", "input_tokens", "output_tokens")
 # platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"; Groq, Mistral, OpenRouter and others copy it.
 # platform.claude.com/docs/en/api/rate-limits, "Response headers".
 _SCHEMES: Final = (
-    *_schemes("x-ratelimit-WHAT-KIND", "requests", "tokens", moments=False),
-    *_schemes("anthropic-ratelimit-KIND-WHAT", "requests", "tokens", "input_tokens", "output_tokens", moments=True),
+    *(_scheme("x-ratelimit-WHAT-KIND", kind, is_moment=False) for kind in _KINDS[:2]),
+    *(_scheme("anthropic-ratelimit-KIND-WHAT", kind, is_moment=True) for kind in _KINDS),
 )
 _NAMES: Final = frozenset(name for scheme in _SCHEMES for name in (scheme.remaining, scheme.limit, scheme.reset))
 
@@ -120,7 +110,7 @@ def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, Headro
         remaining = _number(told[scheme.remaining])
         if remaining is None:
             continue
-        reset = scheme.read_reset(told.get(scheme.reset, ""))
+        reset = (_moment if scheme.is_moment else _duration)(told.get(scheme.reset, ""))
         wait = reset - theirs if reset is not None and scheme.is_moment else reset
         resets_at = None if wait is None else now + max(0.0, wait)
         found[scheme.resource] = Headroom(_number(told.get(scheme.limit, "")), remaining, resets_at)
