@@ -215,9 +215,7 @@ class Breaker:
             many = window.timed >= limits.calls and window.slow >= limits.rate * window.timed
             return f"{window.slow} of {window.timed} answers took over {bound}" if many else ""
         enough = max(limits.calls, _P95_CALLS)
-        if window.timed >= enough and window.timed - window.slow < _rank(window.timed):
-            return f"p95 latency over {bound}"
-        return ""
+        return f"p95 latency over {bound}" if window.timed >= enough and 20 * window.slow > window.timed else ""
 
 
 class _Sample(NamedTuple):
