@@ -9,7 +9,7 @@ import threading
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +97,7 @@ def read_examples(path: Path | str) -> list[tuple[str, str]]:
     return [(row.fields["text"], row.fields["label"]) for row in rows]
 
 
+@dataclass(frozen=True, eq=False)
 class Head:
     """A text classifier learned from labelled examples in seconds, deciding in about a millisecond.
 
@@ -112,25 +113,14 @@ class Head:
     Use `Head.train` or `load_head`; the constructor takes learned arrays.
     """
 
-    def __init__(
-        self,
-        embedder: Embedder,
-        labels: Sequence[str],
-        centre: NDArray[np.float32],
-        rows: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        ngrams: NgramIndex,
-        temperature: float,
-        report: HeadReport,
-    ) -> None:
-        self._embedder = embedder
-        self.labels = tuple(labels)
-        self._centre = centre
-        self._rows = rows
-        self._weights = weights
-        self._ngrams = ngrams
-        self._temperature = temperature
-        self.report = report
+    embedder: Embedder
+    labels: tuple[str, ...]
+    centre: NDArray[np.float32]
+    rows: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    ngrams: NgramIndex
+    temperature: float
+    report: HeadReport
 
     @classmethod
     def train(cls, examples: Iterable[tuple[str, str]], embedder: Embedder, *, target_accuracy: float = 0.9) -> Head:
@@ -187,18 +177,18 @@ class Head:
             coverage=float(accepted.mean()),
             train_seconds=time.perf_counter() - started,
         )
-        return cls(embedder, labels, centre, likest, weights.astype(np.float32), ngrams, temperature, report)
+        return cls(embedder, tuple(labels), centre, likest, weights.astype(np.float32), ngrams, temperature, report)
 
     def probabilities(self, text: str) -> NDArray[np.float64]:
         """Return the calibrated probability of each of `labels`, in their order; all alike for a blank text."""
         if not text.strip():
             return np.full(len(self.labels), 1 / len(self.labels))
-        vector = _centred(_embed([text], self._embedder), self._centre)[0]
-        overlaps = self._ngrams.similarities(text)
+        vector = _centred(_embed([text], self.embedder), self.centre)[0]
+        overlaps = self.ngrams.similarities(text)
         # einsum stays on this thread: a BLAS product this small waits for other threads when the machine is busy.
-        cosines = np.einsum("ij,j->i", self._rows, vector)
-        scores = np.einsum("i,ij->j", _kernel(cosines, overlaps), self._weights)
-        return softmax(scores.astype(np.float64) / self._temperature)
+        cosines = np.einsum("ij,j->i", self.rows, vector)
+        scores = np.einsum("i,ij->j", _kernel(cosines, overlaps), self.weights)
+        return softmax(scores.astype(np.float64) / self.temperature)
 
     def decide(self, text: str, *, threshold: float | None = None) -> Verdict:
         """Choose a label.
@@ -225,12 +215,12 @@ class Head:
         arrays = {
             "name": strings_to_array([name]),
             "labels": strings_to_array(self.labels),
-            "centre": self._centre,
-            "rows": self._rows,
-            "weights": self._weights,
-            "temperature": np.array(self._temperature),
+            "centre": self.centre,
+            "rows": self.rows,
+            "weights": self.weights,
+            "temperature": np.array(self.temperature),
             "report": np.array(astuple(self.report)),
-            **self._ngrams.arrays(),
+            **self.ngrams.arrays(),
         }
         write_arrays(path, arrays)
 
@@ -255,7 +245,7 @@ class Head:
             raise ValueError("not a head of this version")
         return cls(
             embedder,
-            array_to_strings(stored["labels"]),
+            tuple(array_to_strings(stored["labels"])),
             stored["centre"],
             stored["rows"],
             stored["weights"],
@@ -324,7 +314,7 @@ class HeadShelf:
     """
 
     def __init__(self, embedder: Embedder, cache: Path | None = None) -> None:
-        self._embedder = embedder
+        self.embedder = embedder
         self._cache = cache
         self._heads: dict[tuple[object, ...], Head] = {}
 
@@ -353,15 +343,25 @@ class HeadShelf:
                 examples = [pair for pair in read_examples(path) if wanted is None or pair[1] in wanted]
                 if len({label for _, label in examples}) < 2:
                     raise ConfigError("has examples of fewer than two of the labels to choose from", file=path)
-                self._heads[key] = load_head(examples, self._embedder, cache=self._cache)
+                self._heads[key] = load_head(examples, self.embedder, cache=self._cache)
             return self._heads[key]
+
+    def choose(self, text: str, labels: Sequence[str], examples: Path | str | None = None) -> Verdict:
+        """Choose one of some labels, learned from a file of examples where there is one, else by their names.
+
+        Raises:
+            ConfigError: See `head`.
+        """
+        if examples is not None and len(labels) > 1:
+            return self.head(examples, labels).decide(text)
+        return ZeroShot(labels, self.embedder).decide(text)
 
 
 class ZeroShot:
-    """Choose a label by its name and description alone; cautious, because names say little.
+    """Choose a label by its name alone; cautious, because names say little.
 
     Args:
-        labels: Each label with a description, which may be empty.
+        labels: The labels, at least one.
         embedder: Where sentence vectors come from.
     """
 
@@ -371,14 +371,11 @@ class ZeroShot:
     # Cosine that the unwritten label "none of these" has; text unlike every name then stays below the threshold.
     _NONE = 0.2
 
-    def __init__(self, labels: Mapping[str, str], embedder: Embedder) -> None:
-        if not labels:
-            raise ConfigError("a classification needs at least one label")
+    def __init__(self, labels: Iterable[str], embedder: Embedder) -> None:
         self.labels = tuple(labels)
         self._embedder = embedder
-        texts = [f"{spoken(label)}. {text}" if text else spoken(label) for label, text in labels.items()]
-        vectors = np.asarray(embedder.embed_documents(texts), dtype=np.float32)
-        self._rows = unit_rows(vectors)
+        names = [spoken(label) for label in self.labels]
+        self._rows = unit_rows(np.asarray(embedder.embed_documents(names), dtype=np.float32))
 
     def decide(self, text: str, *, threshold: float = 0.5) -> Verdict:
         """Choose a label.

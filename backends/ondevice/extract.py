@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -70,26 +70,22 @@ def fill(fields: Sequence[Field], text: str, *, choose: Chooser | None = None) -
     missing: list[str] = []
     typed = _typed_spans([field for field in fields if field.kind and not field.labels], text)
     for field in fields:
+        found: _Found | None = None
         if field.fields:
             inner = fill(field.fields, text, choose=choose)
             result.spans.update({f"{field.name}.{name}": span for name, span in inner.spans.items()})
             if inner.values and not inner.missing:
-                result.values[field.name] = inner.values
-                result.confidence[field.name] = min(inner.confidence.values())
+                found = inner.values, None, min(inner.confidence.values())
         else:
             found = typed[field.name] if field.name in typed else _one(field, text, choose)
-            if found is not None:
-                value, span, confidence = found
-                result.values[field.name] = value
-                result.confidence[field.name] = confidence
-                if span:
-                    result.spans[field.name] = span
-        if field.name not in result.values and field.required:
-            if field.nullable:
-                result.values[field.name], result.confidence[field.name] = None, _EMPTY
-            else:
-                missing.append(field.name)
-    return Extraction(result.values, result.spans, result.confidence, tuple(missing))
+        if found is None and field.required and field.nullable:
+            found = None, None, _EMPTY
+        if found is not None:
+            result.values[field.name], span, result.confidence[field.name] = found
+            result.spans.update({field.name: span} if span else {})
+        elif field.required:
+            missing.append(field.name)
+    return replace(result, missing=tuple(missing))
 
 
 _Found = tuple[Any, tuple[int, int] | None, float]
@@ -112,7 +108,7 @@ def _one(field: Field, text: str, choose: Chooser | None) -> _Found | None:
 
 def _label(field: Field, text: str, choose: Chooser | None) -> _Found | None:
     if len(field.labels) == 1:
-        return next(iter(field.labels)), None, 1.0
+        return field.labels[0], None, 1.0
     mentions = [(label, place) for label in field.labels if (place := _mention(label, text))]
     # "card payment" mentions "card" too: a label within another's mention is not meant.
     outer = [
@@ -262,24 +258,16 @@ def _value(field: Field, span: Span, text: str) -> Any:
     if field.kind == "currency":
         return span.value
     if field.type in ("integer", "number", "decimal"):
-        return _numeric(field.type, span.value if isinstance(span.value, Decimal) else _decimal(written))
+        return _numeric(field.type, span.value) if isinstance(span.value, Decimal) else None
     return written
 
 
-def _numeric(type_: str, number: Decimal | None) -> int | float | str | None:
-    if number is None:
-        return None
-    whole = number == number.to_integral_value()
+def _numeric(type_: str, number: Decimal) -> int | float | str | None:
     if type_ == "decimal":
         return str(number)
-    if type_ == "integer":
-        return int(number) if whole else None
-    return int(number) if whole else float(number)
-
-
-def _decimal(written: str) -> Decimal | None:
-    plain = written.replace(",", ".")
-    return Decimal(plain) if re.fullmatch(r"-?\d+(\.\d+)?", plain) else None
+    if number == number.to_integral_value():
+        return int(number)
+    return None if type_ == "integer" else float(number)
 
 
 def _fits(pattern: str, written: str) -> bool:

@@ -175,7 +175,7 @@ class OnDeviceChatModel(BaseChatModel):
             min_confidence=self.min_confidence if least is None else least,
             sentences=kwargs.get("sentences", 3),
         )
-        return perform(task, request, self._embedder, self._shelf)
+        return perform(task, request, self._shelf)
 
     def _message(self, outcome: Outcome, name: str | None, read: str, stop: Sequence[str], turn: int) -> AIMessage:
         calls = []

@@ -8,6 +8,7 @@ import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,26 +36,21 @@ def _count(text: str) -> Counter[str]:
     return counts
 
 
+@dataclass(frozen=True, eq=False)
 class NgramIndex:
     """Cosine similarity of a text to each indexed text, over n-grams of 3 to 5 characters within words.
 
     Words beyond ASCII give those of 2 characters too. Weights are (1 + log count) * (log((1 + texts) / (1 + texts
     with it)) + 1), scaled to unit length. Postings of all n-grams lie in two flat arrays; `starts` says where each
-    n-gram's begin.
+    n-gram's begin, by the number that `grams` has for it.
     """
 
-    def __init__(
-        self,
-        grams: Sequence[str],
-        idf: NDArray[np.float64],
-        starts: NDArray[np.int64],
-        places: NDArray[np.int32],
-        weights: NDArray[np.float64],
-        texts: int,
-    ) -> None:
-        self._grams, self._idf, self._starts, self._places, self._weights = grams, idf, starts, places, weights
-        self._texts = texts
-        self._numbers = {gram: number for number, gram in enumerate(grams)}
+    grams: Mapping[str, int]
+    idf: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    places: NDArray[np.int32]
+    posting_weights: NDArray[np.float64]
+    texts: int
 
     @classmethod
     def build(cls, texts: Sequence[str], indexed: Sequence[int]) -> tuple[NgramIndex, csr_array]:
@@ -73,12 +69,12 @@ class NgramIndex:
         found: Counter[str] = Counter()
         for text in texts:
             found.update(_count(text).keys())
-        grams = sorted(gram for gram, seen in found.items() if seen >= _RAREST)
-        numbers = {gram: number for number, gram in enumerate(grams)}
+        kept = sorted(gram for gram, seen in found.items() if seen >= _RAREST)
+        grams = {gram: number for number, gram in enumerate(kept)}
         idf = np.array([math.log((1 + len(texts)) / (1 + found[gram])) + 1 for gram in grams])
         columns, weights, ends = array("i"), array("d"), [0]
         for text in texts:
-            for number, weight in _weigh(_count(text), numbers, idf):
+            for number, weight in _weigh(_count(text), grams, idf):
                 columns.append(number)
                 weights.append(weight)
             ends.append(len(columns))
@@ -91,39 +87,27 @@ class NgramIndex:
 
     def similarities(self, text: str) -> NDArray[np.float64]:
         """Return the cosine similarity of a text to each indexed text."""
-        weighed = _weigh(_count(text), self._numbers, self._idf)
+        weighed = _weigh(_count(text), self.grams, self.idf)
         if not weighed:
-            return np.zeros(self._texts)
+            return np.zeros(self.texts)
         numbers = np.array([number for number, _ in weighed])
-        first, lengths = self._starts[numbers], self._starts[numbers + 1] - self._starts[numbers]
+        first, lengths = self.starts[numbers], self.starts[numbers + 1] - self.starts[numbers]
         # Positions of all postings of all n-grams of the text, as one flat index.
         flat = np.arange(lengths.sum()) + np.repeat(first - np.cumsum(lengths) + lengths, lengths)
         own = np.repeat(np.array([weight for _, weight in weighed]), lengths)
-        places, products = self._places[flat], self._weights[flat] * own
-        return np.bincount(places, weights=products, minlength=self._texts).astype(np.float64, copy=False)
+        places, products = self.places[flat], self.posting_weights[flat] * own
+        return np.bincount(places, weights=products, minlength=self.texts).astype(np.float64, copy=False)
 
     def arrays(self) -> dict[str, Any]:
         """Return what `from_arrays` rebuilds the index from."""
-        return {
-            "grams": strings_to_array(self._grams),
-            "idf": self._idf,
-            "starts": self._starts,
-            "places": self._places,
-            "posting_weights": self._weights,
-            "texts": np.array(self._texts),
-        }
+        return {**vars(self), "grams": strings_to_array(list(self.grams)), "texts": np.array(self.texts)}
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, Any]) -> NgramIndex:
         """Rebuild an index from the arrays of `arrays`."""
-        return cls(
-            array_to_strings(stored["grams"]),
-            stored["idf"],
-            stored["starts"],
-            stored["places"],
-            stored["posting_weights"],
-            int(stored["texts"]),
-        )
+        kept = {field.name: stored[field.name] for field in fields(cls)}
+        grams = {gram: number for number, gram in enumerate(array_to_strings(kept["grams"]))}
+        return cls(**{**kept, "grams": grams, "texts": int(kept["texts"])})
 
 
 def strings_to_array(strings: Sequence[str]) -> NDArray[np.uint8]:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 __all__ = ["Field", "read_fields", "spoken"]
 
 _FORMATS = {"date": "date", "date-time": "date", "email": "email", "idn-email": "email", "uri": "url", "url": "url",
             "iri": "url", "uuid": "uuid", "time": "time", "phone": "phone"}  # fmt: skip
-# A property's name names its kind: the first row whose words are all in the name holds.
-_TEXT_WORDS = (
-    ("email", "email"), ("email", "mail"), ("iban", "iban"), ("last4", "last4"), ("last4", "last four"),
-    ("last4", "last 4"), ("last4", "last digits"), ("last4", "card ending"), ("sort_code", "sort code"),
-    ("phone", "phone"), ("phone", "telephone"), ("phone", "mobile"), ("phone", "tel"), ("url", "url"),
-    ("url", "link"), ("url", "website"), ("uuid", "uuid"), ("date", "date"), ("date", "deadline"),
-    ("date", "birthday"), ("date", "dob"), ("currency", "currency"), ("amount", "amount"), ("amount", "price"),
-    ("amount", "total"), ("amount", "cost"), ("amount", "fee"), ("amount", "balance"), ("time", "time"),
-    ("name", "customer name"), ("name", "full name"), ("name", "person name"), ("name", "sender name"),
-    ("name", "contact name"), ("name", "client name"), ("name", "author"), ("reference", "id"),
-    ("reference", "number"), ("reference", "reference"), ("reference", "ref"), ("reference", "order"),
-    ("reference", "ticket"), ("reference", "tracking"), ("reference", "invoice no"),
-)  # fmt: skip
-_NUMBER_WORDS = (
-    ("percent", "percent"), ("percent", "percentage"), ("amount", "amount"), ("amount", "price"),
-    ("amount", "total"), ("amount", "subtotal"), ("amount", "cost"), ("amount", "fee"), ("amount", "balance"),
-    ("amount", "sum"), ("amount", "tax"), ("amount", "vat"), ("amount", "charge"), ("amount", "paid"),
-    ("amount", "budget"), ("amount", "salary"),
-)  # fmt: skip
+# A property's name names its kind: the first phrase whose words are all in the name holds.
+_TEXT_WORDS = {
+    "email": "email, mail", "iban": "iban", "last4": "last4, last four, last 4, last digits, card ending",
+    "sort_code": "sort code", "phone": "phone, telephone, mobile, tel", "url": "url, link, website", "uuid": "uuid",
+    "date": "date, deadline, birthday, dob", "currency": "currency", "time": "time",
+    "amount": "amount, price, total, cost, fee, balance",
+    "name": "customer name, full name, person name, sender name, contact name, client name, author",
+    "reference": "id, number, reference, ref, order, ticket, tracking, invoice no",
+}  # fmt: skip
+_NUMBER_WORDS = {
+    "percent": "percent, percentage",
+    "amount": "amount, price, total, subtotal, cost, fee, balance, sum, tax, vat, charge, paid, budget, salary",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +35,10 @@ class Field:
         type: ``string``, ``integer``, ``number``, ``decimal`` (a number or its text), ``boolean``, ``array``,
             ``object`` or empty when unknown.
         kind: A key of `spans.FINDERS`, or None when neither format nor name tells.
-        labels: The values it may take with what is said of each; empty when it may take any.
+        labels: The values it may take; empty when it may take any.
         required: Must be filled.
         nullable: May be null.
         words: Its name as lower-case words.
-        description: What the schema says of it.
         iso_date: The value must be an ISO date.
         pattern: Regular expression the value must match, if any.
         item: The element of an array.
@@ -56,11 +48,10 @@ class Field:
     name: str
     type: str
     kind: str | None
-    labels: Mapping[str, str]
+    labels: tuple[str, ...]
     required: bool
     nullable: bool
     words: tuple[str, ...]
-    description: str
     iso_date: bool = False
     pattern: str | None = None
     item: Field | None = None
@@ -96,18 +87,16 @@ def _field(name: str, spec: Mapping[str, Any], root: Mapping[str, Any], required
     values = [value for value in spec.get("enum", [spec.get("const")]) if value is not None]
     # A choice among values that are not words has no type here, so that nothing outside it is filled in.
     type_ = spec.get("type", "") if all(isinstance(value, str) for value in values) else ""
-    described = str(spec.get("description", ""))
     # A schema that refers to itself ends here; nobody writes one eight levels deep for text.
     deeper = depth < 8
     return Field(
         name=name,
         type=type_,
         kind=_kind(type_, words, spec.get("format")),
-        labels=MappingProxyType({str(value): described for value in values if isinstance(value, str)}),
+        labels=tuple(dict.fromkeys(value for value in values if isinstance(value, str))),
         required=required,
         nullable=nullable,
         words=words,
-        description=described,
         iso_date=spec.get("format") in ("date", "date-time"),
         pattern=spec.get("pattern"),
         item=_field(_singular(name), spec.get("items", {}), root, True, depth + 1)
@@ -159,8 +148,9 @@ def _kind(type_: str, words: tuple[str, ...], format_: str | None) -> str | None
     return None
 
 
-def _named(table: Sequence[tuple[str, str]], words: tuple[str, ...]) -> str | None:
-    return next((kind for kind, phrase in table if set(phrase.split()) <= set(words)), None)
+def _named(table: Mapping[str, str], words: tuple[str, ...]) -> str | None:
+    phrases = ((kind, phrase.split()) for kind, listed in table.items() for phrase in listed.split(", "))
+    return next((kind for kind, phrase in phrases if set(phrase) <= set(words)), None)
 
 
 def _singular(name: str) -> str:

@@ -50,7 +50,6 @@ _AMOUNT = re.compile(
     r"\b(?:dollars?|euros?|pounds?|francs?|quid|pence|cents?)\b)",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(rf"(?<![\w.,/:-])-?(?:{_DIGITS})(?![\w/:-]|[.,]\d)")
 _CURRENCY_WORDS = {"£": "GBP", "$": "USD", "€": "EUR", "¥": "JPY", "₹": "INR"} | {
     "dollar": "USD", "euro": "EUR", "pound": "GBP", "quid": "GBP", "franc": "CHF"
 }  # fmt: skip
@@ -101,7 +100,7 @@ def _dates(text: str) -> Iterator[Span]:
                 month = _MONTHS[parts["mon"].lower()] if parts.get("mon") else int(parts["m"])
                 day = int(parts["d"])
             try:
-                yield Span(date(int(parts["y"]), month, day), match.start(), match.end(), certain)
+                yield Span(date(int(parts["y"]), month, day), *match.span(), certain)
             except ValueError:
                 continue
 
@@ -110,22 +109,15 @@ def _amounts(text: str) -> Iterator[Span]:
     for match in _AMOUNT.finditer(text):
         group = "x" if match["x"] else "y"
         number, certain = parse_number(match[group])
-        yield Span(number, match.start(group), match.end(group), certain)
+        yield Span(number, *match.span(group), certain)
 
 
 def _currencies(text: str) -> Iterator[Span]:
     for match in _AMOUNT.finditer(text):
         group = "before" if match["before"] else "after"
-        written = match[group].lower().rstrip("s")
-        code = _CURRENCY_WORDS.get(written, match[group].upper())
+        code = _CURRENCY_WORDS.get(match[group].lower().rstrip("s"), match[group].upper())
         if len(code) == 3:
-            yield Span(code, match.start(group), match.end(group))
-
-
-def _numbers(text: str) -> Iterator[Span]:
-    for match in _NUMBER.finditer(text):
-        number, certain = parse_number(match.group())
-        yield Span(number, match.start(), match.end(), certain)
+            yield Span(code, *match.span(group))
 
 
 def _ibans(text: str) -> Iterator[Span]:
@@ -133,17 +125,21 @@ def _ibans(text: str) -> Iterator[Span]:
         plain = match.group().replace(" ", "")
         # ISO 13616: letters as 10..35, the first four characters last, remainder 1.
         if int("".join(str(int(letter, 36)) for letter in plain[4:] + plain[:4])) % 97 == 1:
-            yield Span(match.group(), match.start(), match.end())
+            yield Span(match.group(), *match.span())
 
 
-def _pattern(expression: str, flags: re.RegexFlag = re.NOFLAG) -> Callable[[str], Iterator[Span]]:
-    """Make a finder of a regular expression; its group ``v``, or all of it, is the value."""
-    compiled = re.compile(expression, flags)
+_Read = Callable[[str], tuple[Any, bool]]
+
+
+def _pattern(expression: str, read: _Read = lambda written: (written, True)) -> Callable[[str], Iterator[Span]]:
+    """Make a finder of a regular expression; its group ``v``, or all of it, is what the value is read from."""
+    compiled = re.compile(expression)
     group = "v" if "v" in compiled.groupindex else 0
 
     def finder(text: str) -> Iterator[Span]:
         for match in compiled.finditer(text):
-            yield Span(match[group], match.start(group), match.end(group))
+            value, certain = read(match[group])
+            yield Span(value, *match.span(group), certain)
 
     return finder
 
@@ -152,7 +148,7 @@ def _phones(text: str) -> Iterator[Span]:
     for match in re.finditer(r"(?<![\w+.-])\+?\(?\d[\d ()./-]{6,}\d(?![\w-])", text):
         digits = sum(character.isdigit() for character in match.group())
         if 8 <= digits <= 15 and not list(_dates(match.group())):
-            yield Span(match.group(), match.start(), match.end())
+            yield Span(match.group(), *match.span())
 
 
 FINDERS: MappingProxyType[str, Callable[[str], Iterator[Span]]] = MappingProxyType(
@@ -163,25 +159,27 @@ FINDERS: MappingProxyType[str, Callable[[str], Iterator[Span]]] = MappingProxyTy
         "email": _pattern(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b"),
         "iban": _ibans,
         "last4": _pattern(
-            r"(?:\bend(?:s|ing|ed)?(?: in| with)?|\blast (?:four|4)(?: digits)?(?: are| is|:)?|[*•xX]{2,}[ -]?)\s*"
-            r"(?P<v>\d{4})\b",
-            re.IGNORECASE,
+            r"(?i)(?:\bend(?:s|ing|ed)?(?: in| with)?|\blast (?:four|4)(?: digits)?(?: are| is|:)?|[*•xX]{2,}[ -]?)\s*"
+            r"(?P<v>\d{4})\b"
         ),
         "name": _pattern(
             rf"(?:\b[Mm]y (?:full )?name is|\b[Nn]ame\s*[:=]|\bI am|\bI['’]m|\b[Tt]his is|\b[Cc]ustomer\s*:|"
             rf"\b(?:[Rr]egards|[Ss]incerely|[Tt]hanks|[Cc]heers|[Bb]est),?[ \t]*\n+|\bMrs?\.?|\bMs\.?|\bDr\.?)\s*"
             rf"(?P<v>{_NAME})"
         ),
-        "number": _numbers,
-        "percent": _pattern(r"(?<![\w.,])(?P<v>\d+(?:[.,]\d+)?)\s?(?:%|percent\b|per cent\b)", re.IGNORECASE),
+        "number": _pattern(rf"(?<![\w.,/:-])-?(?:{_DIGITS})(?![\w/:-]|[.,]\d)", parse_number),
+        "percent": _pattern(
+            r"(?i)(?<![\w.,])(?P<v>\d+(?:[.,]\d+)?)\s?(?:%|percent\b|per cent\b)",
+            lambda written: (Decimal(written.replace(",", ".")), True),
+        ),
         "phone": _phones,
         "reference": _pattern(
             r"(?<![\w@./-])#?(?P<v>(?=[A-Za-z0-9/-]*\d)(?:[A-Z]{1,6}[-/]?\d[A-Z0-9/-]*[A-Z0-9]|\d{5,}|"
             r"(?<=#)[A-Za-z0-9-]{2,}|\d+-\d[\d-]*\d))(?![\w@])"
         ),
         "sort_code": _pattern(r"(?<![\d-])\d{2}-\d{2}-\d{2}(?![\d-])"),
-        "time": _pattern(r"(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?[ap]m)?(?![\d:])", re.IGNORECASE),
-        "url": _pattern(r"\bhttps?://[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]", re.IGNORECASE),
+        "time": _pattern(r"(?i)(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?[ap]m)?(?![\d:])"),
+        "url": _pattern(r"(?i)\bhttps?://[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]"),
         "uuid": _pattern(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
     }
 )

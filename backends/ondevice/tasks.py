@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import ConfigError
-from .classify import HeadShelf, Verdict, ZeroShot
+from .classify import HeadShelf, Verdict
 from .extract import fill
 from .quote import Quote, quote_answer
 from .schema import Field
@@ -17,7 +17,6 @@ from .summarise import summarise
 
 if TYPE_CHECKING:
     from ...configs.evidence import Evidence
-    from .embedder import Embedder
 
 __all__ = ["TASKS", "Outcome", "Request", "perform"]
 
@@ -88,13 +87,11 @@ class _Form:
             self.unsure.append(entry.name)
 
     def outcome(self, *, reason: str | None = None, quotes: Sequence[Mapping[str, Any]] = ()) -> Outcome:
-        required = [entry.name for entry in self.request.fields if entry.required]
-        missing = [name for name in required if name not in self.values]
         confidence = min((told["confidence"] for told in self.told.values()), default=0.0)
         for entry in self.request.fields:
             if entry.name not in self.values and entry.words == ("confidence",) and entry.type == "number":
                 self.values[entry.name] = confidence
-                missing = [name for name in missing if name != entry.name]
+        missing = [entry.name for entry in self.request.fields if entry.required and entry.name not in self.values]
         if missing:
             confidence, reason = 0.0, reason or f"nothing in the text fills: {', '.join(missing)}"
         elif self.unsure:
@@ -102,23 +99,7 @@ class _Form:
         return Outcome("", self.values, confidence, self.told, quotes, reason)
 
 
-class _Tools:
-    """The algorithms with what they need: vectors and learned heads."""
-
-    def __init__(self, embedder: Embedder, shelf: HeadShelf) -> None:
-        self.embedder = embedder
-        self.shelf = shelf
-
-    def choose(self, request: Request, entry: Field, text: str) -> Verdict:
-        """Choose one of a field's labels, learned from examples where they are given."""
-        path = request.examples.get(entry.name)
-        if path is not None and len(entry.labels) > 1:
-            return self.shelf.head(path, entry.labels).decide(text)
-        # The description is the same for every label of an enum, so the names alone tell them apart.
-        return ZeroShot(dict.fromkeys(entry.labels, ""), self.embedder).decide(text)
-
-
-def _classify(request: Request, tools: _Tools) -> Outcome:
+def _classify(request: Request, shelf: HeadShelf) -> Outcome:
     text = request.text or _evidence_text(request)
     form = _Form(request)
     chosen = [entry for entry in request.fields if entry.labels and entry.type != "array"]
@@ -126,25 +107,25 @@ def _classify(request: Request, tools: _Tools) -> Outcome:
         return Outcome(reason="to classify, bind an output schema with an enum or Literal property")
     for entry in chosen:
         if len(entry.labels) == 1:
-            form.put(entry, next(iter(entry.labels)), 1.0)
+            form.put(entry, entry.labels[0], 1.0)
             continue
-        verdict = tools.choose(request, entry, text)
+        verdict = shelf.choose(text, entry.labels, request.examples.get(entry.name))
         form.put(entry, verdict.label, verdict.confidence, sure=verdict.accepted, runner_up=verdict.runner_up)
-    _read_rest(form, text, tools)
+    _read_rest(form, text, shelf)
     return form.outcome()
 
 
-def _extract(request: Request, tools: _Tools) -> Outcome:
+def _extract(request: Request, shelf: HeadShelf) -> Outcome:
     if not request.fields:
         return Outcome(reason="to extract, bind an output schema")
     form = _Form(request)
-    _read_rest(form, _evidence_text(request) or request.text, tools)
+    _read_rest(form, _evidence_text(request) or request.text, shelf)
     return form.outcome()
 
 
-def _summarise(request: Request, tools: _Tools) -> Outcome:
+def _summarise(request: Request, shelf: HeadShelf) -> Outcome:
     text = _evidence_text(request) or request.text
-    summary = summarise(text, tools.embedder, sentences=request.sentences)
+    summary = summarise(text, shelf.embedder, sentences=request.sentences)
     least = request.min_confidence
     reason = None
     if not summary.sentences:
@@ -160,19 +141,16 @@ def _summarise(request: Request, tools: _Tools) -> Outcome:
             form.put(entry, [sentence.text for sentence in summary.sentences], summary.coverage, sure=True)
         elif entry in strings and (len(strings) == 1 or _SUMMARY_WORDS & set(entry.words)):
             form.put(entry, summary.text, summary.coverage, sure=True)
-    _read_rest(form, text, tools)
+    _read_rest(form, text, shelf)
     return form.outcome(reason=reason)
 
 
-def _answer(request: Request, tools: _Tools) -> Outcome:
+def _answer(request: Request, shelf: HeadShelf) -> Outcome:
+    reason = None if request.text else "there is no question"
     if not request.evidence:
-        reason: str | None = "there is no evidence to answer from"
-    elif not request.text:
-        reason = "there is no question"
-    else:
-        reason = None
+        reason = "there is no evidence to answer from"
     least = {} if request.min_confidence is None else {"threshold": request.min_confidence}
-    quote = None if reason else quote_answer(request.text, request.evidence, tools.embedder, **least)
+    quote = None if reason else quote_answer(request.text, request.evidence, shelf.embedder, **least)
     if reason is None and (quote is None or not quote.accepted):
         reason = "the evidence does not seem to answer the question"
     quotes = [] if quote is None else [_told(quote)]
@@ -192,24 +170,23 @@ def _answer(request: Request, tools: _Tools) -> Outcome:
             _put_text(form, entry, quote.evidence.id, quote.confidence)
         elif words & _ANSWER_WORDS:
             _put_text(form, entry, quote.text, quote.confidence)
-    _read_rest(form, request.text, tools)
+    _read_rest(form, request.text, shelf)
     return form.outcome(reason=reason, quotes=quotes)
 
 
-TASKS: Mapping[str, Callable[[Request, _Tools], Outcome]] = MappingProxyType(
+TASKS: Mapping[str, Callable[[Request, HeadShelf], Outcome]] = MappingProxyType(
     {"answer": _answer, "classify": _classify, "extract": _extract, "summarise": _summarise}
 )
 """Task -> what does it."""
 
 
-def perform(task: str, request: Request, embedder: Embedder, shelf: HeadShelf) -> Outcome:
+def perform(task: str, request: Request, shelf: HeadShelf) -> Outcome:
     """Do one task.
 
     Args:
         task: A key of `TASKS`.
         request: What is asked.
-        embedder: Where vectors come from.
-        shelf: Where learned heads are kept.
+        shelf: Where learned heads are kept, and the embedder they were learned with.
 
     Raises:
         ConfigError: Examples are named for a field that has no labels to choose from, or cannot be read.
@@ -220,17 +197,17 @@ def perform(task: str, request: Request, embedder: Embedder, shelf: HeadShelf) -
             raise ConfigError(f"examples are given for {name!r}, which is no enum field of the output schema")
     if not request.text.strip() and not request.evidence:
         return Outcome(values={} if request.fields else None, reason="the message is empty")
-    return TASKS[task](request, _Tools(embedder, shelf))
+    return TASKS[task](request, shelf)
 
 
-def _read_rest(form: _Form, text: str, tools: _Tools) -> None:
+def _read_rest(form: _Form, text: str, shelf: HeadShelf) -> None:
     """Read the fields not yet filled out of the text."""
     request = form.request
     rest = [entry for entry in request.fields if entry.name not in form.values and entry.words != ("confidence",)]
     verdicts: dict[str, Verdict] = {}
 
     def choose(entry: Field) -> Verdict:
-        verdicts[entry.name] = tools.choose(request, entry, text)
+        verdicts[entry.name] = shelf.choose(text, entry.labels, request.examples.get(entry.name))
         return verdicts[entry.name]
 
     found = fill(rest, text, choose=choose)
