@@ -224,7 +224,7 @@ class Carrier:
         """
         if isinstance(content, str):
             return clean(content) if content.strip() else EMPTY
-        carried = [block for block in map(self._carry, content) if block.get("type") != "text" or block["text"].strip()]
+        carried = self._all(content)
         if text_only and any(block.get("type") != "text" for block in carried):
             raise CannotCarry("a system message holds something else than text")
         if not carried:
@@ -245,7 +245,7 @@ class Carrier:
                 # As a block it stays a text.
                 return [{"type": "text", "text": clean(content)}], []
             return (clean(content) if content.strip() else EMPTY), []
-        carried = [block for block in map(self._carry, content) if block.get("type") != "text" or block["text"].strip()]
+        carried = self._all(content)
         if not carried:
             return EMPTY, []
         stays = self._tool_media and not any("file_uri" in block for block in carried)
@@ -289,7 +289,7 @@ class Carrier:
             return (clean(content) if content.strip() else ""), []
         text, apart = "", False
         media: list[Block] = []
-        for block in _unwrapped(content):
+        for block in map(_unwrapped, content):
             kind = kind_of(block)
             words = text_of(block) if kind in ("text", "refusal", "unknown") else None
             if words is not None:
@@ -304,11 +304,11 @@ class Carrier:
                 apart = apart or kind != "thought"
         return (clean(text) if text.strip() else ""), media
 
-    def _carry(self, block: Any) -> Block:
-        if isinstance(block, str):
-            return {"type": "text", "text": clean(block)}
-        if block.get("type") == "non_standard" and isinstance(block.get("value"), dict):
-            block = block["value"]
+    def _all(self, content: Sequence[Any]) -> list[Block]:
+        carried = [self._carry(_unwrapped(block)) for block in content]
+        return [block for block in carried if block.get("type") != "text" or block["text"].strip()]
+
+    def _carry(self, block: Mapping[str, Any]) -> Block:
         kind = kind_of(block)
         if kind in ("image", "file", "audio", "video"):
             return self._medium(block, kind)
@@ -403,16 +403,11 @@ def _unchanged(carried: list[Block], content: Sequence[Any]) -> bool:
     return len(carried) == len(content) and all(new == old for new, old in zip(carried, content, strict=True))
 
 
-def _unwrapped(content: Sequence[Any]) -> list[Mapping[str, Any]]:
-    blocks: list[Mapping[str, Any]] = []
-    for block in content:
-        if isinstance(block, str):
-            blocks.append({"type": "text", "text": block})
-        elif block.get("type") == "non_standard" and isinstance(block.get("value"), dict):
-            blocks.append(block["value"])
-        else:
-            blocks.append(block)
-    return blocks
+def _unwrapped(block: Any) -> Mapping[str, Any]:
+    if isinstance(block, str):
+        return {"type": "text", "text": block}
+    wraps = block.get("type") == "non_standard" and isinstance(block.get("value"), dict)
+    return block["value"] if wraps else block  # type: ignore[no-any-return]  # what clients write
 
 
 def _is_common(block: Mapping[str, Any], kind: Kind) -> bool:
