@@ -17,7 +17,6 @@ from .fitting import fitted
 
 __all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
-_PICO = 10**12
 _OBEYED = re.compile("[\x7f-\x9f]")
 _KEPT = "\n\t\u200d"
 """Characters of the control categories that only lay text out; the last one joins emoji."""
@@ -77,12 +76,9 @@ def short(text: object, limit: int) -> str:
 
 def money(picodollars: int | None) -> str:
     """Picodollars as USD; an unknown price is said, never shown as zero."""
-    if picodollars is None:
-        return "unknown"
-    dollars = picodollars / _PICO
-    if 0 < dollars < 1e-6:
-        return "<$0.000001"
-    return f"${dollars:.{2 if dollars >= 100 else 4 if dollars >= 0.01 or not dollars else 6}f}"
+    from ...ledger.prices import dollars
+
+    return dollars(picodollars)
 
 
 def seconds(duration: float | None) -> str:

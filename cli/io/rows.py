@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ExitCode, judge
 from .live import RISK_COLOURS
 from .output import as_json, money, paint, progress, result, seconds, short
-from .records import run_record
+from .records import plain, run_record
 from .simulated import is_simulated, named
 from .summary import Ended, summarise
 
@@ -208,8 +208,6 @@ def _worst(risks: Sequence[str]) -> str:
 def _short_output(outcome: RunResult) -> str:
     if outcome.pending:
         return f"waits for approval: pointsman resume {outcome.run}"
-    from .records import plain
-
     output = plain(outcome.output)
     if isinstance(output, dict):
         parts = [str(value) for key, value in output.items() if key in ("intent", "answer") and value]
@@ -218,18 +216,14 @@ def _short_output(outcome: RunResult) -> str:
 
 
 def _row(ended: Ended) -> dict[str, Any]:
-    record = run_record(ended.result) if ended.result else {}
+    record = run_record(ended.result) if ended.result else {"steps": [], "pending": []}
     return {
         "line": ended.message.line,
         "text": ended.message.text,
         "label": ended.message.label,
         "run": record.get("run"),
         "status": ended.status,
-        "output": record.get("output"),
-        "cost": record.get("cost"),
-        "unpriced": record.get("unpriced"),
-        "steps": record.get("steps", []),
-        "pending": record.get("pending", []),
+        **{name: record.get(name) for name in ("output", "cost", "unpriced", "steps", "pending")},
         "seconds": ended.seconds,
         "error": ended.error,
     }
