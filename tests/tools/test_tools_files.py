@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -223,6 +224,17 @@ def test_a_matching_process_does_not_outlive_its_search() -> None:
     assert process.returncode is not None
     with pytest.raises(ToolFailed), Matcher("(", seconds=5, limit=1):
         pass
+
+
+def test_a_search_ends_in_time_where_its_parent_ignores_and_holds_back_alarms() -> None:
+    handler = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        with pytest.raises((OutOfTime, ToolFailed)), Matcher("(a+)+$", seconds=0.1, limit=1) as matcher:
+            matcher.find(b"a" * 64 + b"!")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGALRM, handler)
 
 
 @settings(max_examples=40, deadline=None)

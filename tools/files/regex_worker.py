@@ -26,6 +26,9 @@ _LEAD = 100  # of them before the match
 def main() -> None:
     """Serve one parent until it closes the pipe or the time is up."""
     asked = json.loads(sys.stdin.buffer.readline())
+    # A process inherits what its parent ignores and holds back.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
     try:
         pattern = re.compile(asked["pattern"])

@@ -25,7 +25,7 @@ class Matcher:
 
     Args:
         pattern: A Python regular expression, matched within lines.
-        seconds: Wall time for everything that is asked.
+        seconds: Wall time for everything that is asked, above 0.
         limit: Matches for everything that is asked.
 
     Raises:
