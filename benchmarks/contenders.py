@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["CONTENDERS", "Contender", "Setting"]
+__all__ = ["CONTENDERS", "KEY", "PRIMARY", "Contender", "Setting", "catalogue", "chat_openai", "told"]
 
 PRIMARY, SECOND, THIRD = "gpt-5.4-mini", "deepseek-v4-flash", "openai/gpt-5.5"
-_KEY = "simulated"
+KEY = "simulated"
 
 Setting = dict[str, Any]
 """``url`` of the simulator, and what is not the default: ``seconds`` a model may be silent, ``cap`` in USD, JSON ``schema``
@@ -51,7 +51,7 @@ class Pointsman:
         if setting.get("seconds"):
             limits = dict.fromkeys(("call", "first_token", "stall"), setting["seconds"])
             (folder / "routing.yaml").write_text(yaml.safe_dump({"routing": {"limits": limits}}))
-        environ = dict.fromkeys(("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "OPENROUTER_API_KEY"), _KEY)
+        environ = dict.fromkeys(("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "OPENROUTER_API_KEY"), KEY)
         self._runtime = Runtime(load(folder, environ=environ))
         model: Any = RoutedChatModel(
             kind="transform",
@@ -146,7 +146,7 @@ class LiteLLM:
                     "litellm_params": {
                         "model": f"openai/{model}",
                         "api_base": f"{setting['url']}/{vendor}/v1",
-                        "api_key": _KEY,
+                        "api_key": KEY,
                         **({"timeout": setting["seconds"]} if setting.get("seconds") else {}),
                     },
                 }
@@ -201,7 +201,7 @@ def chat_openai(setting: Setting, vendor: str, model: str) -> Any:
 
     seconds = setting.get("seconds")
     bounded = {"timeout": seconds, "stream_chunk_timeout": seconds, "max_retries": 0} if seconds else {}
-    return ChatOpenAI(model=model, api_key=_KEY, base_url=f"{setting['url']}/{vendor}/v1", **bounded)  # type: ignore[arg-type]
+    return ChatOpenAI(model=model, api_key=KEY, base_url=f"{setting['url']}/{vendor}/v1", **bounded)  # type: ignore[arg-type]
 
 
 def told(answer: Any) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from contenders import CONTENDERS, Contender
+from workflows import WORKFLOWS
 
 __all__: list[str] = []
 
@@ -52,7 +53,9 @@ async def _serve(name: str, out: Any) -> None:
         match order.pop("do"):
             case "build":
                 _close(contender)
-                contender = CONTENDERS[name](order)
+                contender = {**CONTENDERS, **WORKFLOWS}[name](order)
+                if hasattr(contender, "open"):
+                    await contender.open()
                 result: dict[str, Any] = {"built": name}
             case "block":
                 result = await _block(contender, **order)

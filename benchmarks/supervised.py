@@ -1,0 +1,90 @@
+"""CPU of a supervised run of five steps against the same five model calls in a bare LangGraph graph.
+
+    python benchmarks/supervised.py [--runs N] [--rounds N] [--at-once N ...]
+
+The steps have no tools and low risk, and the plan is given. Both keep a checkpoint in SQLite on the disk before the next
+step begins (``durability="sync"``). With memory, each step's result is also written to the run's memory and later steps
+search it; without, a store that holds nothing stands in. Every contender runs in a process of its own and asks the same
+loopback provider, which answers at once from another process. Blocks of runs take turns; a ratio is the median of the
+ratios of blocks that ran side by side. CPU is that of all threads of the contender's process, what was put off included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import defaultdict
+
+from stage import Provider, Worker, provider, table
+
+PEER = "langgraph"
+OURS = {"without memory": False, "with memory": True}
+BAR = 1.5
+_ANSWER = "The order has left the warehouse this morning and should reach you on Thursday."
+_PROMPT = "Where is my order 4711? I was promised it for Tuesday."
+_WARM = 5
+
+Blocks = dict[tuple[str, int], list[float]]
+"""Contender and runs at once -> milliseconds of CPU a run, block by block."""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=32, help="runs a block (default 32)")
+    parser.add_argument("--rounds", type=int, default=5, help="blocks of each kind (default 5)")
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 16], help="runs at once (default 1 and 16)")
+    options = parser.parse_args()
+    with provider() as played:
+        limit = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
+        played.play({"rules": [{"answer": _ANSWER}], "rate_limits": {"openai": limit}})
+        workers = _workers(played)
+        try:
+            blocks = _measure(workers, options)
+        finally:
+            for worker in workers.values():
+                worker.close()
+    _print(blocks, options.at_once)
+
+
+def _workers(played: Provider) -> dict[str, Worker]:
+    workers = {PEER: Worker(PEER), **{name: Worker("pointsman-workflow") for name in OURS}}
+    for name, worker in workers.items():
+        worker.tell(do="build", url=played.url, memory=OURS.get(name))
+        worker.tell(do="block", mode="plain", calls=_WARM, at_once=1, prompt=_PROMPT)
+    return workers
+
+
+def _measure(workers: dict[str, Worker], options: argparse.Namespace) -> Blocks:
+    blocks: Blocks = defaultdict(list)
+    for _ in range(options.rounds):
+        for at_once in options.at_once:
+            for name, worker in workers.items():
+                told = worker.tell(do="block", mode="plain", calls=options.runs, at_once=at_once, prompt=_PROMPT)
+                blocks[name, at_once].append(told["cpu_ms"])
+    return blocks
+
+
+def _print(blocks: Blocks, at_once: list[int]) -> None:
+    head = ["", *(f"{number} at once" for number in at_once)]
+    print("CPU ms a run, median (least - most)\n")
+    rows = []
+    for name in (PEER, *OURS):
+        cells = [blocks[name, number] for number in at_once]
+        rows.append([name, *(f"{statistics.median(c):.1f} ({min(c):.1f} - {max(c):.1f})" for c in cells)])
+    print(table(head, rows))
+    print(f"\nCPU, pointsman / {PEER}, median of paired blocks\n")
+    ratios = {name: [_ratio(blocks, name, number) for number in at_once] for name in OURS}
+    print(table(head, [[name, *(f"{ratio:.2f}" for ratio in found)] for name, found in ratios.items()]))
+    worst = max(ratios["without memory"])
+    print(f"\n{'met' if worst <= BAR else 'MISSED'}: without memory at most {worst:.2f} times (bar {BAR:.2f})")
+
+
+def _ratio(blocks: Blocks, name: str, at_once: int) -> float:
+    return statistics.median(
+        ours / theirs for ours, theirs in zip(blocks[name, at_once], blocks[PEER, at_once], strict=True)
+    )
+
+
+if __name__ == "__main__":
+    main()

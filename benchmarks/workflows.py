@@ -1,0 +1,126 @@
+"""Five model calls, one after the other, each seeing the result before it: a supervised workflow and a bare graph.
+
+Both ask the same model at the same provider and keep a checkpoint on the disk before each next step begins.
+"""
+
+from __future__ import annotations
+
+import operator
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from contenders import KEY, PRIMARY, Setting, catalogue, chat_openai, told
+
+__all__ = ["WORKFLOWS", "Graph", "Supervised"]
+
+STEPS = ("one", "two", "three", "four", "five")
+_NONE_BUILD = {"id": "plan.many-depend", "reason": "never", "when": {"dependents": {"min": 1000}}, "risk": "medium"}
+
+
+class Supervised:
+    """A `Workflow` of five agents without tools, each run once, in order, all at low risk.
+
+    The built-in rule that has steps verified on which three others build is switched off for that. The steps write to
+    the run's memory and recall from it; where the setting has no ``memory``, a store that holds nothing stands in.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        import yaml
+        from pointsman import Agent, Workflow
+        from pointsman.agents.runtime import Runtime
+        from pointsman.configs.loading.loader import load
+
+        self._folder = tempfile.TemporaryDirectory(prefix="pointsman-benchmark-")
+        folder = Path(self._folder.name)
+        (folder / "models.yaml").write_text(yaml.safe_dump(catalogue(setting["url"])))
+        (folder / "risk.yaml").write_text(yaml.safe_dump({"risk": {"rules": [_NONE_BUILD]}}))
+        kind = Runtime if setting["memory"] else type("Forgetful", (Runtime,), {"store": _Nothing()})
+        self._runtime = kind(load(folder, environ={"OPENAI_API_KEY": KEY}))
+        agents = [Agent(name, model=f"openai/{PRIMARY}", kind="transform") for name in STEPS]
+        self._flow = Workflow("five", agents, plan="in_order")
+
+    async def plain(self, prompt: str) -> str:
+        """The last step's output."""
+        result = await self._flow.arun(prompt, runtime=self._runtime)
+        ran = [step.model for step in result.steps]
+        if ran != [f"openai/{PRIMARY}"] * len(STEPS):
+            raise RuntimeError(f"the steps ran on {ran}")
+        return str(result.output)
+
+    def settle(self) -> None:
+        """Write the rows of the ledger that still wait."""
+        self._runtime.ledger.flush()
+
+    def close(self) -> None:
+        """Let go of files and remove them."""
+        self._runtime.close()
+        self._folder.cleanup()
+
+
+class _Nothing:
+    """A memory that holds nothing."""
+
+    def recall(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+    def remember(self, *_: Any, **__: Any) -> str:
+        return ""
+
+    def close(self) -> None:
+        pass
+
+
+class Graph:
+    """Five nodes of LangGraph, each a call of one `ChatOpenAI`; compiled once, its checkpoints opened once."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="graph-benchmark-")
+        self._model = chat_openai(setting, "openai", PRIMARY)
+        self._graph: Any = None
+        self._connection: Any = None
+
+    async def _compiled(self) -> Any:
+        import aiosqlite
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+        from langgraph.graph import END, START, StateGraph
+
+        builder: Any = StateGraph(_State)
+        for name in STEPS:
+            builder.add_node(name, self._step)
+        for start, end in zip((START, *STEPS), (*STEPS, END), strict=True):
+            builder.add_edge(start, end)
+        self._connection = await aiosqlite.connect(Path(self._folder.name) / "checkpoints.db")
+        return builder.compile(checkpointer=AsyncSqliteSaver(self._connection))
+
+    async def _step(self, state: _State) -> dict[str, Any]:
+        asked = "\n\n".join([state["task"], *state["done"][-1:]])
+        return {"done": [told(await self._model.ainvoke(asked))]}
+
+    async def plain(self, prompt: str) -> str:
+        """The last node's answer."""
+        config = {"configurable": {"thread_id": uuid.uuid4().hex}}
+        state = await self._graph.ainvoke({"task": prompt, "done": []}, config, durability="sync")
+        return str(state["done"][-1])
+
+    async def open(self) -> None:
+        """Open the checkpoints in the event loop that will use them."""
+        self._graph = await self._compiled()
+
+    def settle(self) -> None:
+        """Nothing was put off."""
+
+    def close(self) -> None:
+        """Close the checkpoints and remove them."""
+        if self._connection is not None:
+            self._connection.stop()
+        self._folder.cleanup()
+
+
+class _State(TypedDict):
+    task: str
+    done: Annotated[list[str], operator.add]
+
+
+WORKFLOWS = {"pointsman-workflow": Supervised, "langgraph": Graph}
