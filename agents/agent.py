@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "kept_around"]
 
 W = TypeVar("W", Tier, StepKind)
 
@@ -48,6 +50,19 @@ _STEPS_A_TURN = 2
 _LATENCIES = ("batch", "interactive", "critical")
 _EVIDENCE = "evidence."
 """How the id of a routing rule begins that raised a step by what has happened."""
+
+
+_KEPT: ContextVar[bool] = ContextVar("pointsman_kept", default=False)
+
+
+@contextmanager
+def kept_around() -> Iterator[None]:
+    """Say that agents inside the block are nodes of a graph that keeps each answer in a checkpoint when it is there."""
+    token = _KEPT.set(True)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 class AgentOutput(TypedDict, total=False):
@@ -279,9 +294,11 @@ class Agent(Runnable[Any, dict[str, Any]]):
 
         before = _messages(input)
         bounded = _bounded(config)
+        # Of one turn there is nothing to keep before its end, when the graph around keeps the answer.
+        kept: dict[str, Any] = {} if self.tools or self.output or not _KEPT.get() else {"durability": "exit"}
         with entered(agent=self.name, step=current().step or self.name), one_invocation():
             try:
-                state = await self.graph.ainvoke({"messages": before}, bounded)
+                state = await self.graph.ainvoke({"messages": before}, bounded, **kept)
             except GraphRecursionError as error:
                 raise TurnLimit(self.name, -(-bounded["recursion_limit"] // _STEPS_A_TURN)) from error
         if stops := state.get("__interrupt__"):

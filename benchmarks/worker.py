@@ -52,7 +52,7 @@ async def _serve(name: str, out: Any) -> None:
         order = json.loads(line)
         match order.pop("do"):
             case "build":
-                _close(contender)
+                await _close(contender)
                 contender = {**CONTENDERS, **WORKFLOWS}[name](order)
                 if hasattr(contender, "open"):
                     await contender.open()
@@ -63,12 +63,12 @@ async def _serve(name: str, out: Any) -> None:
                 result = await _judge(contender, **order)
         out.write(json.dumps(result) + "\n")
         out.flush()
-    _close(contender)
+    await _close(contender)
 
 
-def _close(contender: Any) -> None:
-    if hasattr(contender, "close"):
-        contender.close()
+async def _close(contender: Any) -> None:
+    if hasattr(contender, "close") and (closing := contender.close()) is not None:
+        await closing
 
 
 async def _block(contender: Contender, mode: str, calls: int, at_once: int, prompt: str) -> dict[str, Any]:

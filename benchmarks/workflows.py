@@ -111,10 +111,10 @@ class Graph:
     def settle(self) -> None:
         """Nothing was put off."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the checkpoints and remove them."""
         if self._connection is not None:
-            self._connection.stop()
+            await self._connection.close()
         self._folder.cleanup()
 
 

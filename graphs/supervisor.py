@@ -11,6 +11,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypedDict
+from weakref import WeakValueDictionary
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.graph import END, START, StateGraph
@@ -121,7 +122,8 @@ class _Supervisor:
         self._verifier = Verifier(runtime)
         self._plan_by_model = plan == "model" and len(agents) > 1
         self._retries = retries
-        self._wave = Together()
+        # Of each run that is under way: the graph may serve several.
+        self._waves: WeakValueDictionary[str, Together] = WeakValueDictionary()
 
     async def plan(self, state: SupervisorState) -> dict[str, Any]:
         """Decide the steps."""
@@ -189,7 +191,8 @@ class _Supervisor:
 
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step."""
-        async with self._wave.task():
+        wave = self._waves.setdefault(current().run.id, Together())
+        async with wave.task():
             try:
                 record = await self._worked(state)
             except (NoCandidate, AllFailed) as error:

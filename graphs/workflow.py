@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import chain
+from operator import is_not
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel
 
-from ..agents.agent import Agent
+from ..agents.agent import Agent, kept_around
 from ..agents.approval.answers import answers_by_id, in_words, pending_of
 from ..agents.errors import CutOff, RunTimeout, StepLimit
 from ..agents.owner import owned
@@ -38,6 +41,7 @@ from .events import Called, Emit, Event, Finished, Retracted, Stepped, Token
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Command, Interrupt
@@ -100,6 +104,7 @@ class Workflow:
         self.output = output
         self.retries = retries
         self._graph = graph
+        self._built: tuple[Sequence[object], CompiledStateGraph[Any, Any, Any, Any]] | None = None
 
     def builder(self, runtime: Runtime | None = None) -> StateGraph[Any, Any, Any, Any]:
         """The plain LangGraph graph, not yet compiled, to mix with nodes of your own."""
@@ -269,8 +274,23 @@ class Workflow:
     @asynccontextmanager
     async def _compiled(self, runtime: Runtime) -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
         async with checkpoints(runtime.settings.state, self._types()) as saver:
-            store = runtime.store if self._graph else None
-            yield self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
+            if self._graph is None:
+                yield self._supervised(runtime, saver)
+            else:
+                yield self.builder(runtime).compile(checkpointer=saver, store=runtime.store, name=self.name)
+
+    def _supervised(self, runtime: Runtime, saver: BaseCheckpointSaver[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The supervisor's graph over the checkpoints of a run, compiled anew where what it is made of has changed."""
+        made_of = [runtime, self.name, self.plan, self.retries, *chain.from_iterable(map(_given, self.agents))]
+        known, graph = self._built or ((), None)
+        if graph is None or len(known) != len(made_of) or any(map(is_not, known, made_of)):
+            graph = self.builder(runtime).compile(name=self.name)
+            # A subclass may keep in itself what is of one run.
+            if all(type(agent) is Agent for agent in self.agents):
+                self._built = made_of, graph
+        graph = copy.copy(graph)
+        graph.checkpointer = saver
+        return graph
 
     async def _drive(
         self,
@@ -353,7 +373,8 @@ async def _bounded(
     clock = asyncio.timeout(seconds)
     try:
         async with clock:
-            await _watch(graph, work, config, emit)
+            with kept_around():
+                await _watch(graph, work, config, emit)
     except TimeoutError as error:
         if not clock.expired():
             raise
@@ -381,6 +402,12 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
         for update in part.values():
             for dump in update.get("done", ()) if isinstance(update, Mapping) else ():
                 emit(Stepped(StepRecord.restored(dump)))
+
+
+def _given(agent: Agent) -> Iterator[object]:
+    """The agent, and what it was given."""
+    yield agent
+    yield from (value for name, value in vars(agent).items() if not name.startswith("_"))
 
 
 def _thread(run: str) -> RunnableConfig:
