@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
@@ -57,7 +57,10 @@ _KEPT: ContextVar[bool] = ContextVar("pointsman_kept", default=False)
 
 @contextmanager
 def kept_around() -> Iterator[None]:
-    """Say that agents inside the block are nodes of a graph that keeps each answer in a checkpoint when it is there."""
+    """Say that agents inside the block are steps of a graph that keeps each answer as soon as it is there.
+
+    One that takes a single turn then needs no graph of its own, whose checkpoints would hold the same again.
+    """
     token = _KEPT.set(True)
     try:
         yield
@@ -139,6 +142,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         self.latency: Literal["batch", "interactive", "critical"] = latency
         self._runtime: Runtime | None = None
         self._built: tuple[Runtime, CompiledStateGraph[Any, Any, Any, Any]] | None = None
+        self._model: tuple[Runtime, RoutedChatModel] | None = None
 
     @classmethod
     def from_entry(cls, name: str, entry: AgentEntry, **changes: Any) -> Agent:
@@ -174,7 +178,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
         for name in made:
             twin.__dict__.pop(name, None)
-        twin._runtime, twin._built = runtime, None
+        twin._runtime, twin._built, twin._model = runtime, None, None
         return twin
 
     def bound_tools(self) -> list[BaseTool]:
@@ -240,25 +244,8 @@ class Agent(Runnable[Any, dict[str, Any]]):
         from .verification.checking import CheckMiddleware
 
         tools = self.bound_tools()
-        known = self.runtime.settings.models
-        if self.model is not None and self.model not in known:
-            raise ConfigError(f"agent {self.name!r}: there is no model {self.model!r}{suggest(self.model, known)}")
-        model = RoutedChatModel(
-            task=self.task,
-            kind=self.kind,
-            tier=self.tier,
-            prefer=self.model,
-            reversible=self.reversible,
-            max_output=self.max_output,
-            examples=self.examples,
-            latency=self.latency,
-            answer=self.output,
-            # LangGraph adds the chunks up, and the workflow tells whoever watches that words were withdrawn.
-            on_cut="retract",
-            dispatcher=self.runtime.dispatcher,
-        )
         return create_agent(
-            model,
+            self._routed(),
             tools,
             system_prompt=self.instructions or None,
             # The first is the outermost: a person allows, a verifier judges, the ledger has it, the tool runs and
@@ -277,6 +264,25 @@ class Agent(Runnable[Any, dict[str, Any]]):
             name=self.name,
         )
 
+    def _routed(self) -> RoutedChatModel:
+        known = self.runtime.settings.models
+        if self.model is not None and self.model not in known:
+            raise ConfigError(f"agent {self.name!r}: there is no model {self.model!r}{suggest(self.model, known)}")
+        return RoutedChatModel(
+            task=self.task,
+            kind=self.kind,
+            tier=self.tier,
+            prefer=self.model,
+            reversible=self.reversible,
+            max_output=self.max_output,
+            examples=self.examples,
+            latency=self.latency,
+            answer=self.output,
+            # LangGraph adds the chunks up, and the workflow tells whoever watches that words were withdrawn.
+            on_cut="retract",
+            dispatcher=self.runtime.dispatcher,
+        )
+
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """Run once on a text, a message list, or a graph's state with ``messages``.
 
@@ -293,12 +299,14 @@ class Agent(Runnable[Any, dict[str, Any]]):
         from .together import one_invocation
 
         before = _messages(input)
+        # A class of the user's own may have its graph in another way.
+        one_turn = type(self) is Agent and not (self.tools or self.output)
+        if one_turn and _KEPT.get() and isinstance(input, str) and config is None:
+            return {"messages": [await self._answer(before)]}
         bounded = _bounded(config)
-        # Of one turn there is nothing to keep before its end, when the graph around keeps the answer.
-        kept: dict[str, Any] = {} if self.tools or self.output or not _KEPT.get() else {"durability": "exit"}
         with entered(agent=self.name, step=current().step or self.name), one_invocation():
             try:
-                state = await self.graph.ainvoke({"messages": before}, bounded, **kept)
+                state = await self.graph.ainvoke({"messages": before}, bounded)
             except GraphRecursionError as error:
                 raise TurnLimit(self.name, -(-bounded["recursion_limit"] // _STEPS_A_TURN)) from error
         if stops := state.get("__interrupt__"):
@@ -309,6 +317,17 @@ class Agent(Runnable[Any, dict[str, Any]]):
             made = state.get("structured_response")
             result["structured_response"] = made if made is None or isinstance(made, self.output) else made.root
         return result
+
+    async def _answer(self, asked: Sequence[BaseMessage]) -> AIMessage:
+        """The only turn of an agent without tools and a typed output, as the graph of one node would take it."""
+        runtime = self.runtime
+        if self._model is None or self._model[0] is not runtime:
+            self._model = runtime, self._routed()
+        told = [SystemMessage(self.instructions)] if self.instructions else []
+        with entered(agent=self.name, step=current().step or self.name):
+            answer = await self._model[1].ainvoke([*told, *asked], {"metadata": {"lc_agent_name": self.name}})
+        answer.name = self.name
+        return answer
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The same from synchronous code."""
