@@ -1,0 +1,394 @@
+"""Mutation sampling: does a change of one operator, number or keyword make a test fail?
+
+    python benchmarks/mutants.py WORK [--most N] [--seed S] [--excuse FILE] [--seconds N]
+
+Needs `pip install cosmic-ray` (its operators make the mutants) beside the test dependencies. ``WORK`` is a folder that is
+made at the first call: a copy of the tree, found under the package's name by a virtual environment that sees all other
+packages of the one that runs this script, since an installed wheel hides every mutant. First a planted mutant must die; then each
+module's tests are found, once, by which of them run each of its lines (``WORK/lines.json``).
+
+The sample is drawn by code size over the parts of the package that decide, guard, pay and supervise, the same for the same
+seed. Each mutant is tried on up to twelve of the tests that reach its line, the quickest, until one fails. It died where one
+failed or its time was over, four times as long as the same tests took unmutated and twenty seconds more. Every outcome is
+a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it was. ``FILE`` excuses mutants that mean
+the same as the original, a line each: ``NAME because REASON``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stage import table
+
+_ROOT = Path(__file__).resolve().parent.parent
+_PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervisor.py")
+_LEFT_OUT = shutil.ignore_patterns(".git", "build", "*.egg-info", "__pycache__", ".*_cache", ".venv", ".hypothesis")
+_TESTS = ("tests/routing", "tests/ledger", "tests/dispatch", "tests/graphs")
+_MOST_TESTS = 12
+"""Tests a mutant is tried on at most, the quickest of those that reach its line."""
+_MOST_SECONDS = 300.0
+"""How long one file of tests may take while its lines are counted."""
+_PLANTED = ("routing/decide.py", "tests/routing/test_routing_decide.py")
+BAR = 0.85
+MOST_EXCUSED = 0.05
+
+Reach = dict[str, dict[str, list[str]]]
+"""File -> line -> the tests that run it, the quickest first."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A place where an operator can change a file.
+
+    Attributes:
+        file: Relative to the root of the package.
+        operator: Name of cosmic-ray's operator.
+        occurrence: Which of the places in the file that the operator can change.
+        line: Where it changes.
+    """
+
+    file: str
+    operator: str
+    occurrence: int
+    line: int
+
+    @property
+    def name(self) -> str:
+        """What the excuses and the outcomes call it."""
+        return f"{self.file}:{self.line} {self.operator.removeprefix('core/')} {self.occurrence}"
+
+
+class Copy:
+    """The copied tree, with the environment its tests run in.
+
+    Args:
+        work: The folder it lies in.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.tree = work / "tree"
+        self.python = work / "env" / "bin" / "python"
+
+    def make(self) -> None:
+        """Copy and install, where that is not done yet."""
+        if (self.work / "made").exists():
+            return
+        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.copytree(_ROOT, self.tree, ignore=_LEFT_OUT)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.work / "env"], check=True)
+        [site] = (self.work / "env" / "lib").glob("python*/site-packages")
+        # The copy is found before whatever pointsman the other environment has installed.
+        link = self.work / "package"
+        link.mkdir()
+        (link / "pointsman").symlink_to(self.tree, target_is_directory=True)
+        others = [path for path in sys.path if path.endswith("site-packages")]
+        (site / "copy.pth").write_text("\n".join([str(link), *others]) + "\n")
+        (self.work / "made").touch()
+
+    @contextmanager
+    def mutated(self, file: str, code: str) -> Iterator[None]:
+        """Have a file of the tree contain other code while the block lasts."""
+        path = self.tree / file
+        original = path.read_text(encoding="utf-8")
+        path.write_text(code, encoding="utf-8")
+        try:
+            yield
+        finally:
+            path.write_text(original, encoding="utf-8")
+
+    def tests(self, names: list[str], *extra: str, seconds: float | None = None) -> tuple[int | None, float]:
+        """Run tests; the exit code, None where the time was over, and the seconds it took.
+
+        Args:
+            names: Files or test ids.
+            extra: Further arguments of pytest.
+            seconds: How long they may take.
+        """
+        return self.run(
+            ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", *extra, *names], seconds=seconds
+        )
+
+    def run(self, arguments: list[Any], *, seconds: float | None = None) -> tuple[int | None, float]:
+        """Run the copy's Python; as `tests`."""
+        scratch = self.work / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        environ = {
+            **os.environ,
+            "HOME": str(scratch),
+            "PYTEST_DEBUG_TEMPROOT": str(scratch),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        began = time.monotonic()
+        with (self.work / "output.txt").open("w") as output:
+            process = subprocess.Popen(
+                [self.python, *arguments],
+                cwd=self.tree,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            try:
+                code: int | None = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                # What a mutant has started ends with it.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        return code, time.monotonic() - began
+
+
+def files(tree: Path) -> list[str]:
+    """The files that mutants are drawn from."""
+    found = [
+        path for part in _PARTS for path in ([tree / part] if part.endswith(".py") else (tree / part).glob("*.py"))
+    ]
+    return sorted(str(path.relative_to(tree)) for path in found if path.name != "__init__.py")
+
+
+def mutants(tree: Path, seed: int) -> list[Mutant]:
+    """Every mutant of the sampled files in the order of the draw, a file as likely as its share of the code."""
+    draw = random.Random(seed)
+    waiting = {file: _of(tree / file, file) for file in files(tree)}
+    for found in waiting.values():
+        draw.shuffle(found)
+    size = {file: sum(bool(line.strip()) for line in (tree / file).read_text().splitlines()) for file in waiting}
+    order = []
+    while any(waiting.values()):
+        names = [file for file, found in waiting.items() if found]
+        [file] = draw.choices(names, [size[name] for name in names])
+        order.append(waiting[file].pop())
+    return order
+
+
+def _of(path: Path, file: str) -> list[Mutant]:
+    from cosmic_ray.ast import ast_nodes, get_ast_from_path
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    tree = get_ast_from_path(path)
+    found = []
+    for name in operator_names():
+        kind = get_operator(name)
+        # Operators with arguments are for a project's own names.
+        if kind.arguments() or name.endswith("NoOp"):
+            continue
+        operator = kind()
+        spots = (start for node in ast_nodes(tree) for start, _ in operator.mutation_positions(node))
+        found += [Mutant(file, name, number, start[0]) for number, start in enumerate(spots)]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [one for one in found if not _annotation(one, lines[one.line - 1])]
+
+
+def _annotation(mutant: Mutant, line: str) -> bool:
+    """Whether an operator would only change a type, which nothing evaluates: ``X | None`` is no arithmetic."""
+    return "_BitOr_" in mutant.operator and any(mark in line for mark in ("->", ": ")) and "{" not in line
+
+
+def code_of(mutant: Mutant, tree: Path) -> str | None:
+    """The file with the mutant in it, None where cosmic-ray makes none there."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    code: str | None = mutate_code(
+        (tree / mutant.file).read_text(encoding="utf-8"), get_operator(mutant.operator)(), mutant.occurrence
+    )
+    return code
+
+
+_REACHING = """
+import json, os, sys, time, pytest
+tree, out = sys.argv[1], sys.argv[2]
+wanted = {os.path.join(tree, file): file for file in json.loads(sys.argv[3])}
+lines, seconds, real = {}, {}, {}
+current = [None]
+
+def place(file):
+    if file not in real:
+        real[file] = wanted.get(os.path.realpath(file))
+    return real[file]
+
+def local(frame, event, _):
+    if event == "line" and current[0]:
+        lines.setdefault((place(frame.f_code.co_filename), frame.f_lineno), set()).add(current[0])
+    return local
+
+def trace(frame, event, _):
+    return local if place(frame.f_code.co_filename) else None
+
+class Reaching:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        current[0], began = item.nodeid, time.process_time()
+        try:
+            return (yield)
+        finally:
+            seconds[item.nodeid] = time.process_time() - began
+            current[0] = None
+
+import threading
+threading.settrace(trace)
+sys.settrace(trace)
+code = pytest.main(sys.argv[4:], plugins=[Reaching()])
+reach = {}
+for (file, line), tests in lines.items():
+    reach.setdefault(file, {})[str(line)] = sorted(tests, key=seconds.get)
+json.dump({"code": int(code), "reach": reach, "seconds": seconds}, open(out, "w"))
+"""
+
+
+def reaching(copy: Copy) -> tuple[Reach, dict[str, float]]:
+    """Which tests run each line of the sampled files, and how long each takes; collected once for each file of tests."""
+    kept = copy.work / "lines"
+    kept.mkdir(exist_ok=True)
+    reach: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    seconds: dict[str, float] = {}
+    script = copy.work / "reaching.py"
+    script.write_text(_REACHING)
+    for path in (file for part in _TESTS for file in sorted((copy.tree / part).glob("test_*.py"))):
+        out = kept / f"{path.stem}.json"
+        if not out.exists():
+            name = str(path.relative_to(copy.tree))
+            print(f"lines that {name} runs …", file=sys.stderr, flush=True)
+            wanted = json.dumps(files(copy.tree))
+            arguments = [copy.tree.resolve(), out, wanted, "-q", "-p", "no:cacheprovider", "-n", "0", name]
+            copy.run([script, *arguments], seconds=_MOST_SECONDS)
+            if not out.exists():
+                out.write_text(json.dumps({"reach": {}, "seconds": {}}))
+                print(f"{name} is left out: it does not end while its lines are counted", file=sys.stderr, flush=True)
+        found = json.loads(out.read_text())
+        seconds |= found["seconds"]
+        for file, lines in found["reach"].items():
+            for line, tests in lines.items():
+                reach[file][line] += tests
+    for lines in reach.values():
+        for tests in lines.values():
+            tests.sort(key=lambda test: seconds[test])
+    return {file: dict(lines) for file, lines in reach.items()}, seconds
+
+
+def planted(copy: Copy) -> None:
+    """Break a file in a way that must be seen.
+
+    Raises:
+        SystemExit: It was not, so no outcome would mean anything.
+    """
+    file, test = _PLANTED
+    if copy.tests([test])[0] != 0:
+        raise SystemExit(f"{test} fails without any mutant: see {copy.work / 'output.txt'}")
+    code = (copy.tree / file).read_text(encoding="utf-8")
+    with copy.mutated(file, code + "\n\ndef decide(*_, **__):\n    raise RuntimeError('planted')\n"):
+        if copy.tests([test])[0] == 0:
+            raise SystemExit("the planted mutant survived: the tests do not run the copied tree")
+
+
+def tried(copy: Copy, mutant: Mutant, reach: Reach, seconds: dict[str, float]) -> dict[str, object]:
+    """The outcome of one mutant: died, timed out, survived, or unreached where no test runs its line."""
+    code = code_of(mutant, copy.tree)
+    if code is None:
+        return {**asdict(mutant), "name": mutant.name, "outcome": "none"}
+    tests = _tests_of(mutant, reach)[:_MOST_TESTS]
+    before = (copy.tree / mutant.file).read_text(encoding="utf-8").splitlines()
+    diff = list(difflib.unified_diff(before, code.splitlines(), mutant.file, mutant.file, n=1, lineterm=""))
+    outcome = "unreached"
+    if tests:
+        with copy.mutated(mutant.file, code):
+            ended, _ = copy.tests(tests, seconds=20 + 4 * sum(seconds[test] for test in tests))
+        outcome = {0: "survived", None: "timed out"}.get(ended, "died")
+    return {**asdict(mutant), "name": mutant.name, "outcome": outcome, "tests": len(tests), "diff": diff[2:]}
+
+
+def _tests_of(mutant: Mutant, reach: Reach) -> list[str]:
+    """The tests that run a mutant's line; of a constant or the middle of a statement those of the nearest line."""
+    lines = reach.get(mutant.file, {})
+    nearest = min(lines, key=lambda line: abs(int(line) - mutant.line), default=None)
+    return [] if nearest is None else lines[nearest]
+
+
+def _excuses(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
+    pairs = [line.rpartition(" because ") for line in lines]
+    if bad := [line for line, (name, _, reason) in zip(lines, pairs, strict=True) if not name or not reason.strip()]:
+        raise SystemExit(f"{path}: write NAME because REASON, not: {bad[0]}")
+    return {name.strip(): reason.strip() for name, _, reason in pairs}
+
+
+def _print(outcomes: list[dict[str, object]], excused: dict[str, str]) -> None:
+    kinds = ("died", "timed out", "survived", "unreached", "excused")
+    counted: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for one in outcomes:
+        alive = one["outcome"] in ("survived", "unreached")
+        counted[str(one["file"])]["excused" if alive and one["name"] in excused else str(one["outcome"])] += 1
+    total: Counter[str] = sum(counted.values(), Counter())
+    rows = [[file, *(str(counts[kind]) for kind in kinds)] for file, counts in sorted(counted.items())]
+    print(table(["", *kinds], [*rows, ["all", *(str(total[kind]) for kind in kinds)]]))
+    for one in outcomes:
+        if one["outcome"] in ("survived", "unreached"):
+            reason = excused.get(str(one["name"]))
+            print(f"\n{one['outcome']}: {one['name']}" + (f" (excused: {reason})" if reason else ""))
+            print(*one["diff"], sep="\n")  # type: ignore[misc]
+    number = total.total()
+    dead = (total["died"] + total["timed out"]) / max(1, number - total["excused"])
+    met = dead >= BAR and total["excused"] <= MOST_EXCUSED * number
+    print(f"\n{'met' if met else 'MISSED'}: {dead:.1%} of {number - total['excused']} died (bar {BAR:.0%}), ", end="")
+    print(f"{total['excused']} of {number} excused (at most {MOST_EXCUSED:.0%})")
+
+
+def main() -> None:
+    """Draw, try and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, help="folder of the copied tree and the outcomes")
+    parser.add_argument("--most", type=int, default=300, help="mutants to try (default 300)")
+    parser.add_argument("--seed", type=int, default=9, help="of the draw (default 9)")
+    parser.add_argument("--excuse", type=Path, help="file of excused mutants, a line each: NAME because REASON")
+    parser.add_argument("--seconds", type=float, help="stop trying further mutants after that long")
+    options = parser.parse_args()
+    excused = _excuses(options.excuse)
+    copy = Copy(options.work.absolute())
+    copy.make()
+    planted(copy)
+    reach, seconds = reaching(copy)
+    until = time.monotonic() + (options.seconds or float("inf"))
+    kept = copy.work / "outcomes.jsonl"
+    known = {}
+    if kept.exists():
+        known = {one["name"]: one for one in map(json.loads, kept.read_text().splitlines())}
+    outcomes = []
+    for mutant in mutants(copy.tree, options.seed):
+        if len(outcomes) == options.most or time.monotonic() > until:
+            break
+        if mutant.name not in known:
+            known[mutant.name] = tried(copy, mutant, reach, seconds)
+            with kept.open("a") as file:
+                file.write(json.dumps(known[mutant.name]) + "\n")
+            print(
+                f"{len(outcomes) + 1:>4} {known[mutant.name]['outcome']:<10}{mutant.name}", file=sys.stderr, flush=True
+            )
+        if known[mutant.name]["outcome"] != "none":
+            outcomes.append(known[mutant.name])
+    _print(outcomes, excused)
+
+
+if __name__ == "__main__":
+    main()
