@@ -8,7 +8,8 @@ packages of the one that runs this script, since an installed wheel hides every 
 module's tests are found, once, by which of them run each of its lines (``WORK/lines.json``).
 
 The sample is drawn by code size over the parts of the package that decide, guard, pay and supervise, the same for the same
-seed. Each mutant is tried on up to twelve of the tests that reach its line, the quickest, until one fails. It died where one
+seed. Each mutant is tried on the tests that reach its line, the quickest first and of those
+half a minute together, until one fails. It died where one
 failed or its time was over, four times as long as the same tests took unmutated and twenty seconds more. Every outcome is
 a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it was. ``FILE`` excuses mutants that mean
 the same as the original, a line each: ``NAME because REASON``.
@@ -30,6 +31,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervisor.py")
 _LEFT_OUT = shutil.ignore_patterns(".git", "build", "*.egg-info", "__pycache__", ".*_cache", ".venv", ".hypothesis")
 _TESTS = ("tests/routing", "tests/ledger", "tests/dispatch", "tests/graphs")
-_MOST_TESTS = 12
-"""Tests a mutant is tried on at most, the quickest of those that reach its line."""
+_TRIED_SECONDS = 30.0
+"""How long the tests of one mutant take at most together, the quickest of those that reach its line first."""
 _MOST_SECONDS = 300.0
 """How long one file of tests may take while its lines are counted."""
 _PLANTED = ("routing/decide.py", "tests/routing/test_routing_decide.py")
@@ -306,7 +308,7 @@ def tried(copy: Copy, mutant: Mutant, reach: Reach, seconds: dict[str, float]) -
     code = code_of(mutant, copy.tree)
     if code is None:
         return {**asdict(mutant), "name": mutant.name, "outcome": "none"}
-    tests = _tests_of(mutant, reach)[:_MOST_TESTS]
+    tests = _tests_of(mutant, reach, seconds)
     before = (copy.tree / mutant.file).read_text(encoding="utf-8").splitlines()
     diff = list(difflib.unified_diff(before, code.splitlines(), mutant.file, mutant.file, n=1, lineterm=""))
     outcome = "unreached"
@@ -317,11 +319,13 @@ def tried(copy: Copy, mutant: Mutant, reach: Reach, seconds: dict[str, float]) -
     return {**asdict(mutant), "name": mutant.name, "outcome": outcome, "tests": len(tests), "diff": diff[2:]}
 
 
-def _tests_of(mutant: Mutant, reach: Reach) -> list[str]:
+def _tests_of(mutant: Mutant, reach: Reach, seconds: dict[str, float]) -> list[str]:
     """The tests that run a mutant's line; of a constant or the middle of a statement those of the nearest line."""
     lines = reach.get(mutant.file, {})
     nearest = min(lines, key=lambda line: abs(int(line) - mutant.line), default=None)
-    return [] if nearest is None else lines[nearest]
+    tests = [] if nearest is None else lines[nearest]
+    together = accumulate(seconds[test] for test in tests)
+    return [test for test, taken in zip(tests, together, strict=True) if taken <= _TRIED_SECONDS] or tests[:1]
 
 
 def _excuses(path: Path | None) -> dict[str, str]:
