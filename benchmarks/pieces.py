@@ -16,7 +16,7 @@ from pathlib import Path
 from pointsman.configs.catalog import Usage
 from pointsman.configs.loading.loader import load
 from pointsman.dispatch.catalog import catalogue, policy_of
-from pointsman.dispatch.guards.overrides import Switches
+from pointsman.dispatch.guards.overrides import Overrides
 from pointsman.evaluation.train_router import train
 from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
@@ -53,7 +53,7 @@ def _measured(folder: Path) -> Iterator[tuple[str, float]]:
     yield "a trained router: signals of the same", _best(lambda: scorer.read(long))
     yield "a trained router: judgement", _best(lambda: scorer.judge(found))
     yield f"decision over {len(policy.cards)} models", _best(lambda: decide(features, policy))
-    switches = Switches(folder / "switches.json")
+    switches = Overrides(folder / "switches.json")
     switches.off("openai", time.time() + 600)
     yield "look at the switches", _best(switches.reasons)
     budgets = Budgets(folder / "ledger.db")

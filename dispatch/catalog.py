@@ -19,7 +19,7 @@ from ..configs.schema import ClassifierPolicy, ModelEntry, Settings
 from ..ledger.prices import PriceBook
 from ..routing.policy.lint import Problem, lint
 from ..routing.policy.policy import Policy
-from ..routing.request import Circumstances
+from ..routing.request import RoutingContext
 from ..routing.scorers.complexity import LEVELS, Scorer, classified
 from .offline import is_played
 
@@ -96,7 +96,7 @@ def policy_of(settings: Settings, cards: tuple[ModelCard, ...]) -> Policy:
     return Policy.compile(settings.routing, settings.risk, cards, scorer=scorer, unused=unused)
 
 
-def problems(settings: Settings, policy: Policy, now: Circumstances | None = None) -> list[Problem]:
+def problems(settings: Settings, policy: Policy, now: RoutingContext | None = None) -> list[Problem]:
     """Find what cannot be meant in a policy, as `lint` does.
 
     A built-in rule that a rule of the user's own goes before is as it should be, and is left out. A scorer that is not

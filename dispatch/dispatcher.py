@@ -20,26 +20,26 @@ from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
 from ..routing.decide import decide
 from ..routing.decision import Decision
-from ..routing.request import Circumstances, RouteRequest
+from ..routing.request import RouteRequest, RoutingContext
 from .cache.responses import ResponseCache, Similar
 from .calls.call import ModelCall, close_all
 from .calls.clients import Clients
-from .calls.fallback import Attempts
+from .calls.fallback import FallbackChain
 from .calls.hedging import first_of
 from .calls.stream import Streamed, as_chunk, bounded, closing_chunk
 from .catalog import catalogue, policy_of, problems, unavailable
-from .conversation.prompt_cache import Conversations
+from .conversation.prompt_cache import PromptCacheTracker
 from .defaults import default_dispatcher
 from .errors import Failure
 from .evidence.classifier import Classifier
-from .evidence.task_stats import History
+from .evidence.task_stats import TaskHistory
 from .guards.budget import STEP_INPUT
 from .guards.health import Health
-from .guards.overrides import SWITCHES_FILE, Switches
-from .guards.rate_limit import Headrooms
+from .guards.overrides import OVERRIDES_FILE, Overrides
+from .guards.rate_limit import RateLimiter
 from .once import Once
 from .reload import Reload
-from .request import Ask
+from .request import ModelRequest
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -76,18 +76,18 @@ class Dispatcher:
         self.prices = PriceBook(settings.models)
         self.cards: Mapping[str, ModelCard] = {card.id: card for card in catalogue(settings, self.prices)}
         self.policy = policy_of(settings, tuple(self.cards.values()))
-        self.headroom = Headrooms.of(settings, self.cards.values())
+        self.headroom = RateLimiter.of(settings, self.cards.values())
         for problem in problems(settings, self.policy):
             _log.warning("the routing policy: %s", problem)
         self.clients = Clients(settings, self.headroom.hear)
         self.health = Health.of(settings, self.cards.values(), self.ledger.path)
-        self.history = History(self.policy.routing.history.half_life)
+        self.history = TaskHistory(self.policy.routing.history.half_life)
         if self.policy.routing.history.enabled:
             self.history.load(newest_calls(self.ledger, _REMEMBERED_CALLS))
-        self.conversations = Conversations()
+        self.conversations = PromptCacheTracker()
         self.classifier = Classifier(self)
         self.reload = Reload(self)
-        self.switches = Switches(settings.state / SWITCHES_FILE)
+        self.switches = Overrides(settings.state / OVERRIDES_FILE)
         self._unavailable: dict[str, str] = dict(unavailable(settings))
         self._refused: dict[str, float] = {}
         self.closed = False
@@ -156,7 +156,7 @@ class Dispatcher:
             only_usable: Leave out what cannot be used from here, for want of a key and the like.
         """
         reasons: Mapping[str, str] = self.unusable() if only_usable else {}
-        now = Circumstances(unavailable=reasons, experience=self.history.of(request.task))
+        now = RoutingContext(unavailable=reasons, experience=self.history.of(request.task))
         return decide(self.policy.features(request), self.policy, now)
 
     def set_aside(self, request: RouteRequest) -> int:
@@ -180,7 +180,7 @@ class Dispatcher:
             self.responses.close()
         self.ledger.close()
 
-    async def call(self, ask: Ask, *, refused: Failure | None = None) -> AIMessage:
+    async def call(self, ask: ModelRequest, *, refused: Failure | None = None) -> AIMessage:
         """Get one usable answer.
 
         Args:
@@ -196,7 +196,7 @@ class Dispatcher:
             BackendError: The request itself is at fault, so no other model would do better.
             BudgetExceeded: A cap leaves too little.
         """
-        attempts = await Attempts.decided(self, ask)
+        attempts = await FallbackChain.decided(self, ask)
         if refused is not None:
             attempts.refused(refused)
         message = await attempts.kept_answer()
@@ -209,7 +209,7 @@ class Dispatcher:
                 return message
         return await attempts.last_resort()
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[AIMessageChunk]:
+    async def stream(self, ask: ModelRequest) -> AsyncGenerator[AIMessageChunk]:
         """Get one answer in chunks.
 
         Each chunk is handed out when the next one comes, and those of a structured answer when it is complete. Until
@@ -223,7 +223,7 @@ class Dispatcher:
         """
         from .calls.retraction import retracting
 
-        attempts = await Attempts.decided(self, ask, stream=True)
+        attempts = await FallbackChain.decided(self, ask, stream=True)
         kept = await attempts.kept_answer()
         if kept is not None:
             yield as_chunk(kept)
@@ -258,8 +258,8 @@ class Dispatcher:
     async def _raced(
         self,
         work: Callable[[ModelCall], Coroutine[Any, Any, T | None]],
-        ask: Ask,
-        attempts: Attempts,
+        ask: ModelRequest,
+        attempts: FallbackChain,
         call: ModelCall,
         discard: Callable[[T], Awaitable[None]] | None = None,
     ) -> T | None:
@@ -282,7 +282,7 @@ class Dispatcher:
             call.close()
             raise
 
-    async def _opened(self, ask: Ask, attempts: Attempts, call: ModelCall) -> Streamed | None:
+    async def _opened(self, ask: ModelRequest, attempts: FallbackChain, call: ModelCall) -> Streamed | None:
         """The stream of one model up to its first words, or None where it did not come so far."""
         call.task = asyncio.current_task()
         chunks = bounded(call.chunks(self.clients), attempts.deadline, attempts.limits)

@@ -29,7 +29,7 @@ from .conversation.blocks import with_types
 from .conversation.naming import tool_names
 from .defaults import default_dispatcher
 from .dispatcher import Dispatcher
-from .request import Ask
+from .request import ModelRequest
 
 __all__ = ["RoutedChatModel"]
 
@@ -180,11 +180,11 @@ class RoutedChatModel(BaseChatModel):
             return prompt
         return ChatPromptValue(messages=[message.model_copy(update={"content": content}) for message, content in made])
 
-    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, given: dict[str, Any]) -> Ask:
+    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, given: dict[str, Any]) -> ModelRequest:
         asked = {"stop": stop, **{name: value for name, value in given.items() if name not in _OWN}}
         options = {**self.options, **call_options(asked)}
         limit, ends = options.pop("max_tokens", None), options.pop("stop", None)
-        return Ask(
+        return ModelRequest(
             messages=messages,
             task=self.task,
             kind=self.kind,

@@ -15,9 +15,9 @@ from .dispatcher import Dispatcher
 from .errors import AllFailed
 from .guards.grant import health_key
 from .guards.health import speaks_well
-from .guards.rate_limit import HeadroomKey
+from .guards.rate_limit import RateLimitKey
 from .guards.rate_limit_headers import Resource
-from .request import Ask, one_line
+from .request import ModelRequest, one_line
 
 if TYPE_CHECKING:
     from ..configs.catalog import ModelCard
@@ -69,7 +69,7 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
     rows: list[CallRow] = []
     others = tuple((other, f"only {card.id} is probed") for other in home.cards if other != card.id)
     run = replace(current().run, observe=rows.append)
-    ask = Ask(
+    ask = ModelRequest(
         messages=[HumanMessage(_QUESTION)],
         kind=StepKind.GATHER,
         prefer=card.id,
@@ -94,6 +94,6 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
         seconds=None if row is None else row.latency,
         cost=None if row is None else row.cost,
         detail="" if ok else f"{row.failure}: {row.detail}" if row is not None else detail,
-        left=home.headroom.left(HeadroomKey(card.provider, card.name)),
+        left=home.headroom.left(RateLimitKey(card.provider, card.name)),
         setup=setup,
     )

@@ -1,4 +1,4 @@
-"""`Ask`: one model call as the caller wants it, before any model is chosen."""
+"""`ModelRequest`: one model call as the caller wants it, before any model is chosen."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
     from pydantic import BaseModel
 
-__all__ = ["Ask", "route_request"]
+__all__ = ["ModelRequest", "route_request"]
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ModelRequest:
     """What is asked of whichever model is chosen.
 
     Attributes:
@@ -89,7 +89,7 @@ class Ask:
         return {call["name"]: reach[call["name"]].value for call in message.tool_calls if call["name"] in reach}
 
 
-def route_request(ask: Ask, step: StepContext, request_id: str) -> RouteRequest:
+def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> RouteRequest:
     """Describe the ask to routing: declared facts, and the messages for their size and shape."""
     return RouteRequest.model_construct(
         id=request_id,
@@ -116,7 +116,7 @@ def route_request(ask: Ask, step: StepContext, request_id: str) -> RouteRequest:
     )
 
 
-def _called(ask: Ask) -> Mapping[str, Effect]:
+def _called(ask: ModelRequest) -> Mapping[str, Effect]:
     """Effects of the tools called earlier, as the replies that called them remember."""
     known = dict(ask.reach)
     for message in ask.messages:

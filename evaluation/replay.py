@@ -27,7 +27,7 @@ from ..routing.evidence import HISTORY
 from ..routing.features.features import is_record
 from ..routing.ordering import EVIDENCE, heeded
 from ..routing.policy.policy import Policy
-from ..routing.request import Circumstances
+from ..routing.request import RoutingContext
 from .recorded import Course, Floats, Recorded, Seen, evidence
 from .replay_report import FEWEST_CALLS, Expected, Outcome, Replayed, ReplayReport, Tally
 
@@ -125,7 +125,7 @@ def _again(row: DecisionRow, policy: Policy) -> Decision | None:
         recorded = json.loads(row.features)
         if not is_record(recorded):
             return None
-        now = Circumstances(unavailable=_unavailable(row))
+        now = RoutingContext(unavailable=_unavailable(row))
         decision = explain.replay(recorded, policy, now)
         hits = {str(hit["id"]): str(hit["reason"]) for hit in json.loads(row.rules)}
         told = set(hits) & heeded(policy)

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from .policy.policy import Policy as Policy
     from .policy.risk import floor as floor
     from .policy.risk import step_risk as step_risk
-    from .request import Circumstances as Circumstances
     from .request import RouteRequest as RouteRequest
+    from .request import RoutingContext as RoutingContext
     from .scorers.complexity import Scorer as Scorer
 
 _HOMES = {
-    "Circumstances": "request",
+    "RoutingContext": "request",
     "Decision": "decision",
     "Features": "features.features",
     "Finding": "evidence",
@@ -48,13 +48,13 @@ _HOMES = {
 }
 
 __all__ = [
-    "Circumstances",
     "Decision",
     "Features",
     "Finding",
     "Policy",
     "Rejection",
     "RouteRequest",
+    "RoutingContext",
     "RuleHit",
     "Scorer",
     "decision_dict",

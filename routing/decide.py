@@ -16,7 +16,7 @@ from .policy.policy import CompiledCard, Policy
 from .policy.raising import demanded, raised
 from .policy.risk import judge
 from .policy.rules import Facts, declared, holds, measured
-from .request import Circumstances, Funds
+from .request import BudgetReserve, RoutingContext
 
 __all__ = ["decide"]
 
@@ -29,7 +29,7 @@ _CANNOT: Final = {
     "audio": "cannot hear audio",
     "video": "cannot watch video",
 }
-_NO_CIRCUMSTANCES: Final = Circumstances()
+_NO_CIRCUMSTANCES: Final = RoutingContext()
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Said:
     hits: list[RuleHit] = field(default_factory=list)
 
 
-def decide(features: Features, policy: Policy, circumstances: Circumstances = _NO_CIRCUMSTANCES) -> Decision:
+def decide(features: Features, policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES) -> Decision:
     """Decide which models may run a step.
 
     Risk sets the floor; above it the rules and the caller choose a tier by declared facts; evidence raises it; what a
@@ -223,7 +223,7 @@ class _Need:
     )
 
     def __init__(
-        self, features: Features, policy: Policy, circumstances: Circumstances, said: _Said, floor: Tier
+        self, features: Features, policy: Policy, circumstances: RoutingContext, said: _Said, floor: Tier
     ) -> None:
         self._features = features
         self._circumstances = circumstances
@@ -306,7 +306,7 @@ def _afford(
     wanted: Tier,
     least: Tier,
     features: Features,
-    funds: Funds,
+    funds: BudgetReserve,
     hits: list[RuleHit],
 ) -> Tier:
     """Leave out what would use up the money of riskier steps to come, and give the tier that can be paid for.

@@ -1,4 +1,4 @@
-"""`Experience`: how a model has done at a task, as evidence for the order of the candidates and for their tier."""
+"""`TaskStats`: how a model has done at a task, as evidence for the order of the candidates and for their tier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from .evidence import wilson
 
-__all__ = ["Experience", "likely"]
+__all__ = ["TaskStats", "likely"]
 
 # Beta(1.9, 0.1): a model that nobody has asked yet is taken to answer 19 of 20 calls, since it stands in the catalogue
 # because it works, and that weighs as much as two calls seen, as in Laplace's rule of succession. With the mean of the
@@ -17,7 +17,7 @@ _PRIOR_BAD: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Experience:
+class TaskStats:
     """How one model did at one task, older calls counting less.
 
     Attributes:
@@ -49,7 +49,7 @@ class Experience:
         return wilson(self.calls * self.success / replies, replies) if replies > 0 else None
 
 
-def likely(experience: Experience | None) -> float:
+def likely(experience: TaskStats | None) -> float:
     """The share of calls to expect a usable answer from, 0..1; never 0, and the prior's where nothing is known."""
     if experience is None:
         return _PRIOR_GOOD / (_PRIOR_GOOD + _PRIOR_BAD)

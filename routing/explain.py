@@ -9,7 +9,7 @@ from .decide import decide
 from .decision import Decision
 from .features.features import Features, features_dict, from_dict
 from .policy.policy import Policy
-from .request import Circumstances
+from .request import RoutingContext
 
 __all__ = ["decision_dict", "replay"]
 
@@ -37,7 +37,7 @@ def decision_dict(decision: Decision) -> dict[str, Any]:
 def replay(
     recorded: Mapping[str, Any],
     policy: Policy,
-    circumstances: Circumstances = Circumstances(),  # noqa: B008 - frozen
+    circumstances: RoutingContext = RoutingContext(),  # noqa: B008 - frozen
 ) -> Decision:
     """Make a recorded decision again, under the same policy or another.
 

@@ -11,10 +11,10 @@ from typing import Final
 from ..configs.schema import HistoryPolicy
 from .decision import RuleHit
 from .evidence import HISTORY, wilson
-from .experience import Experience, likely
+from .experience import TaskStats, likely
 from .features.features import Features
 from .policy.policy import CompiledCard, Policy
-from .request import Circumstances
+from .request import RoutingContext
 
 __all__ = ["EVIDENCE", "Ordering", "cost", "enough", "heeded", "worth_caching"]
 
@@ -27,7 +27,7 @@ _CODE_SHARE: Final = 0.2
 _LONG_PROMPT_TOKENS: Final = 2048
 # What the scale of speed takes for a model that has no score on it.
 _MIDDLING_SPEED: Final = 0.5
-_NOTHING_KNOWN: Final[Mapping[str, Experience]] = {}
+_NOTHING_KNOWN: Final[Mapping[str, TaskStats]] = {}
 
 ByTier = Mapping[int, list[CompiledCard]]
 """Rank of a tier -> the candidates in it, in the order of the catalogue."""
@@ -54,7 +54,7 @@ def cost(entry: CompiledCard, features: Features, output: float | None = None) -
     return features.tokens * fresh + tokens * entry.output_price
 
 
-def enough(experience: Mapping[str, Experience], policy: HistoryPolicy) -> Mapping[str, Experience]:
+def enough(experience: Mapping[str, TaskStats], policy: HistoryPolicy) -> Mapping[str, TaskStats]:
     """The experience that rests on enough calls to be believed."""
     if not policy.enabled:
         return _NOTHING_KNOWN
@@ -73,7 +73,7 @@ class _Outlook:
         self,
         features: Features,
         cards: tuple[CompiledCard, ...],
-        known: Mapping[str, Experience] = _NOTHING_KNOWN,
+        known: Mapping[str, TaskStats] = _NOTHING_KNOWN,
     ) -> None:
         self._features = features
         self._cards = cards
@@ -199,8 +199,8 @@ class Ordering:
         self,
         features: Features,
         policy: Policy,
-        now: Circumstances,
-        known: Mapping[str, Experience],
+        now: RoutingContext,
+        known: Mapping[str, TaskStats],
         prefer: Mapping[str, int],
     ) -> None:
         self._features = features

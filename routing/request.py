@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..configs.words import Effect, Risk, StepKind, Tier
 from .evidence import PREFIX, Finding, is_evidence
-from .experience import Experience
+from .experience import TaskStats
 
-__all__ = ["Circumstances", "Funds", "RouteRequest"]
+__all__ = ["BudgetReserve", "RouteRequest", "RoutingContext"]
 
 
 class RouteRequest(BaseModel):
@@ -80,7 +80,7 @@ class RouteRequest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Funds:
+class BudgetReserve:
     """What is left of a budget that has to last, in USD.
 
     Attributes:
@@ -95,7 +95,7 @@ class Funds:
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class RoutingContext:
     """What is true right now, handed in so that a decision can be replayed.
 
     Attributes:
@@ -114,8 +114,8 @@ class Circumstances:
     tried: frozenset[str] = frozenset()
     needs_price: bool = False
     budget_left: float | None = None
-    funds: Funds | None = None
+    funds: BudgetReserve | None = None
     down: frozenset[str] = frozenset()
-    experience: Mapping[str, Experience] = field(default_factory=lambda: MappingProxyType({}))
+    experience: Mapping[str, TaskStats] = field(default_factory=lambda: MappingProxyType({}))
     carried: frozenset[str] = frozenset()
     proven: str | None = None

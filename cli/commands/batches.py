@@ -21,7 +21,7 @@ from . import options
 if TYPE_CHECKING:
     from ...dispatch.batch.batches import BatchAnswer, Batches
     from ...dispatch.context import StepContext
-    from ...dispatch.request import Ask
+    from ...dispatch.request import ModelRequest
     from ...ledger.batches import BatchRow, PartRow
     from ...routing.request import RouteRequest
 
@@ -49,7 +49,7 @@ def submit(
     json: options.AsJson = False,
 ) -> None:
     """Hand in the requests of a file, each as 'pointsman route' takes it, and print the id of the batch."""
-    asked: list[tuple[Ask, StepContext]] = []
+    asked: list[tuple[ModelRequest, StepContext]] = []
     broken = 0
     for number, text in lines_of(file):
         request = request_of(text, number)
@@ -146,12 +146,12 @@ def _opened(config: Path | None, overrides: list[str] | None = None) -> Iterator
             batches.close()
 
 
-def _asked(request: RouteRequest, number: int) -> tuple[Ask, StepContext] | None:
+def _asked(request: RouteRequest, number: int) -> tuple[ModelRequest, StepContext] | None:
     """What a line asks for and the step it declares, or None after saying what is wrong with it."""
     from langchain_core.messages import convert_to_messages
 
     from ...dispatch.context import RunContext, StepContext
-    from ...dispatch.request import Ask
+    from ...dispatch.request import ModelRequest
 
     if request.tools or request.structured:
         broken_line(number, "tools and structured: a line cannot carry what they are, so use dispatch.batches.Batches")
@@ -165,7 +165,7 @@ def _asked(request: RouteRequest, number: int) -> tuple[Ask, StepContext] | None
         broken_line(number, "messages: there is nothing to send")
         return None
     said = request.model_fields_set
-    ask = Ask(
+    ask = ModelRequest(
         messages=messages,
         task=request.task,
         kind=request.kind,

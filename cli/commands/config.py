@@ -60,12 +60,12 @@ def check(
     """
     from ...dispatch.catalog import catalogue, policy_of, problems, unavailable
     from ...ledger.prices import PriceBook
-    from ...routing.request import Circumstances
+    from ...routing.request import RoutingContext
     from ..settings import settings_of
 
     settings = settings_of(config, offline=offline, overrides=overrides)
     policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))
-    found = problems(settings, policy, Circumstances(unavailable=unavailable(settings)))
+    found = problems(settings, policy, RoutingContext(unavailable=unavailable(settings)))
     faults = [str(one) for one in found if not one.subject.startswith(("class ", "tier "))]
     notes = [str(one) for one in found if one.subject.startswith(("class ", "tier "))]
     if json:

@@ -284,7 +284,7 @@ class _Ground:
 
     def _runtime(self, state: Path) -> Runtime:
         from ...agents.runtime import Runtime
-        from ...dispatch.request import Ask
+        from ...dispatch.request import ModelRequest
 
         runtime = Runtime(self._settings.model_copy(update={"state": state}))
         home = runtime.dispatcher
@@ -292,7 +292,7 @@ class _Ground:
             self._clients = home.clients
             for card in home.cards.values():
                 if card.provider in self._played:
-                    home.clients.bound(Ask(messages=()), card)
+                    home.clients.bound(ModelRequest(messages=()), card)
         home.clients = self._clients
         return runtime
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...configs.catalog import ModelCard
     from ...configs.schema import ModelEntry, Settings
     from ...dispatch.dispatcher import Dispatcher
-    from ...dispatch.guards.overrides import Switch, Switches
+    from ...dispatch.guards.overrides import Override, Overrides
     from ...dispatch.probe import Probed
     from ...ledger.health import HealthRow
 
@@ -185,12 +185,12 @@ def _probe_record(probed: Probed) -> dict[str, Any]:
     }
 
 
-def _opened(config: Path | None) -> tuple[Settings, Switches]:
-    from ...dispatch.guards.overrides import SWITCHES_FILE, Switches
+def _opened(config: Path | None) -> tuple[Settings, Overrides]:
+    from ...dispatch.guards.overrides import OVERRIDES_FILE, Overrides
     from ..settings import settings_of
 
     settings = settings_of(config)
-    return settings, Switches(settings.state / SWITCHES_FILE)
+    return settings, Overrides(settings.state / OVERRIDES_FILE)
 
 
 def _check(names: Iterable[str], settings: Settings) -> None:
@@ -214,7 +214,7 @@ def _kept(settings: Settings) -> dict[tuple[str, str, str], HealthRow]:
 
 
 def _states(
-    settings: Settings, switches: Iterable[Switch], kept: Mapping[tuple[str, str, str], HealthRow]
+    settings: Settings, switches: Iterable[Override], kept: Mapping[tuple[str, str, str], HealthRow]
 ) -> list[dict[str, Any]]:
     from ...dispatch.catalog import unavailable
 

@@ -133,9 +133,9 @@ class _Decider:
 
     def decide(self, request: RouteRequest) -> Decision:
         from ...routing.decide import decide
-        from ...routing.request import Circumstances
+        from ...routing.request import RoutingContext
 
-        return decide(self._policy.features(request), self._policy, Circumstances(unavailable=self._unavailable))
+        return decide(self._policy.features(request), self._policy, RoutingContext(unavailable=self._unavailable))
 
     def record(self, decision: Decision) -> dict[str, Any]:
         from ...routing.explain import decision_dict

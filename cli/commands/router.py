@@ -166,7 +166,7 @@ def _asked(settings: Settings, requests: Sequence[RouteRequest], policy: Policy)
     from ...agents.runs import run_scope
     from ...agents.runtime import Runtime
     from ...dispatch import sync
-    from ...dispatch.request import Ask
+    from ...dispatch.request import ModelRequest
 
     runtime = Runtime(settings)
     home = runtime.dispatcher
@@ -176,7 +176,7 @@ def _asked(settings: Settings, requests: Sequence[RouteRequest], policy: Policy)
     async def each() -> list[Features]:
         found = []
         for request in requests:
-            ask = Ask(messages=convert_to_messages([dict(message) for message in request.messages]))
+            ask = ModelRequest(messages=convert_to_messages([dict(message) for message in request.messages]))
             found.append(await home.classifier.judged(policy.features(request), ask, whole))
         return found
 

@@ -12,9 +12,9 @@ from ...configs.catalog import ModelCard, Usage
 from ...configs.words import FailureKind, Risk
 from ...ledger.batches import AskRow, Outcome, PartRow
 from ..calls.call import ModelCall
-from ..calls.recorder import Booking, account
+from ..calls.recorder import CallRecorder, account
 from ..guards.grant import Grant
-from ..request import Ask, one_line
+from ..request import ModelRequest, one_line
 from .codec import ask_of, ask_text, reply_text, step_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def judged(
         What becomes of the ask: it is done, or is to be asked live.
     """
     ask, facts = ask_of(row.ask), json.loads(row.facts)
-    booking = Booking(
+    booking = CallRecorder(
         home,
         step_of(facts["step"]),
         facts["decision"],
@@ -124,8 +124,8 @@ class _Reserved(Grant):
 
 
 def _again(
-    home: Dispatcher, card: ModelCard, ask: Ask, facts: Mapping[str, Any], kind: FailureKind
-) -> tuple[Ask, list[tuple[str, str]]]:
+    home: Dispatcher, card: ModelCard, ask: ModelRequest, facts: Mapping[str, Any], kind: FailureKind
+) -> tuple[ModelRequest, list[tuple[str, str]]]:
     """The ask for a live call that goes no lower than its model, and which models that call must not use."""
     later = [home.cards[name].tier for name in facts["candidates"] if name in home.cards]
     above = [tier for tier in later if tier > card.tier]

@@ -21,13 +21,13 @@ from ...configs.errors import ConfigError, PointsmanError
 from ...configs.words import FailureKind
 from ...ledger.batches import AskRow, BatchBook, BatchRow, Outcome, PartRow, owner_of
 from ...tools.threads import in_thread
-from ..calls.fallback import Attempts
+from ..calls.fallback import FallbackChain
 from ..calls.prompt import brief
 from ..context import StepContext, current, entered
 from ..conversation.convert import portable
 from ..errors import Failure, failure_of
 from ..guards.budget import bounded, scopes_of
-from ..request import Ask, one_line
+from ..request import ModelRequest, one_line
 from ..sealing import user_seal
 from .answers import judged
 from .codec import ask_of, ask_text, reply_of, reply_text, step_of, step_record
@@ -113,7 +113,7 @@ class Batches:
         if "book" in self.__dict__:
             self.book.close()
 
-    async def submit(self, asks: Sequence[Ask], steps: Sequence[StepContext] | None = None) -> str:
+    async def submit(self, asks: Sequence[ModelRequest], steps: Sequence[StepContext] | None = None) -> str:
         """Hand asks in.
 
         Args:
@@ -214,10 +214,10 @@ class Batches:
         finally:
             await in_thread(held.__exit__, None, None, None)
 
-    async def _decided(self, batch: str, place: int, ask: Ask, step: StepContext) -> AskRow:
+    async def _decided(self, batch: str, place: int, ask: ModelRequest, step: StepContext) -> AskRow:
         """Decide about one ask; its row's ``part`` names the model for now, where it can go into a batch."""
         with entered(step):
-            attempts = await Attempts.decided(self._home, ask)
+            attempts = await FallbackChain.decided(self._home, ask)
         decision = attempts.decision
         facts = {
             "step": step_record(step),
@@ -345,7 +345,7 @@ class Batches:
         card, api = self._card(part), self._known_api(part.model)
         waiting = {row.place: row for row in await in_thread(self.book.asks, part.batch, part=part.id, state="waiting")}
         await self._home.clients.ready(card)
-        model, _ = self._home.clients.bound(Ask(()), card)
+        model, _ = self._home.clients.bound(ModelRequest(()), card)
         # Whoever was at it before may have recorded calls that are not in the file yet.
         await in_thread(self._home.ledger.flush)
         recorded = await in_thread(self.book.recorded, part.id)
@@ -448,7 +448,7 @@ class Batches:
                 await asyncio.sleep(0)
         return model, requests
 
-    def _letter(self, ask: Ask, card: ModelCard, scopes: dict[str, int | None]) -> _Letter | None:
+    def _letter(self, ask: ModelRequest, card: ModelCard, scopes: dict[str, int | None]) -> _Letter | None:
         """An ask in the form ``card`` takes, held to the output that is reckoned with; None where it takes none."""
         said = self._home.clients.said(ask, card)
         if said.unfit:

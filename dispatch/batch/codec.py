@@ -10,7 +10,7 @@ from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk, StepKind, Tier
 from ...routing.evidence import Finding
 from ..context import RunContext, StepContext
-from ..request import Ask
+from ..request import ModelRequest
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -22,7 +22,7 @@ _KINDS = {"kind": StepKind, "tier": Tier}
 _TUPLES = ("tools", "stop")
 
 
-def ask_text(ask: Ask) -> str:
+def ask_text(ask: ModelRequest) -> str:
     """Write an ask down.
 
     Raises:
@@ -41,7 +41,7 @@ def ask_text(ask: Ask) -> str:
         raise ConfigError(f"a batch has to be written down, and this ask cannot be as JSON: {error}") from error
 
 
-def ask_of(text: str) -> Ask:
+def ask_of(text: str) -> ModelRequest:
     """Read an ask that `ask_text` wrote."""
     from langchain_core.messages import messages_from_dict
 
@@ -52,7 +52,7 @@ def ask_of(text: str) -> Ask:
         record[name] = None if record[name] is None else kind(record[name])
     for name in _TUPLES:
         record[name] = None if record[name] is None else tuple(record[name])
-    return Ask(**record)
+    return ModelRequest(**record)
 
 
 def step_record(step: StepContext) -> dict[str, Any]:

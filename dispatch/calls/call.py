@@ -23,9 +23,9 @@ from ..conversation.mending import Mending
 from ..errors import failure_of
 from ..guards.budget import input_bound
 from ..guards.grant import Grant
-from ..request import Ask, one_line
+from ..request import ModelRequest, one_line
 from .dropped import dropped
-from .recorder import Booking
+from .recorder import CallRecorder
 from .validation import fault
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ class ModelCall:
     def __init__(
         self,
         card: ModelCard,
-        ask: Ask,
+        ask: ModelRequest,
         messages: Sequence[BaseMessage],
         options: dict[str, Any],
         *,
         backend: Backend,
         grant: Grant,
-        booking: Booking,
+        booking: CallRecorder,
         notes: Sequence[str] = (),
         number: int = 1,
         row_id: str | None = None,

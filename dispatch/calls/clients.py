@@ -22,14 +22,14 @@ from ...ledger.forks import begin_anew
 from ...tools.threads import in_thread
 from ..conversation.naming import tool_names, wire_name
 from ..forks import keep_for_good
-from ..guards.rate_limit import HeadroomKey
+from ..guards.rate_limit import RateLimitKey
 from ..offline import played
 from .options import choice_of
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from ..request import Ask
+    from ..request import ModelRequest
 
 __all__ = ["Clients"]
 
@@ -61,7 +61,7 @@ class Clients:
         on_headers: Called with the headers of each response and whose limits they tell of.
     """
 
-    def __init__(self, settings: Settings, on_headers: Callable[[HeadroomKey, Mapping[str, str]], None]) -> None:
+    def __init__(self, settings: Settings, on_headers: Callable[[RateLimitKey, Mapping[str, str]], None]) -> None:
         self._settings = settings
         self._on_headers = on_headers
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
@@ -117,7 +117,7 @@ class Clients:
             if card.id not in models:
                 models[card.id] = await in_thread(self._build, card)
 
-    def said(self, ask: Ask, card: ModelCard) -> Said:
+    def said(self, ask: ModelRequest, card: ModelCard) -> Said:
         """What an ask wants beside its messages, in the words of a card's client."""
         if not _wants(ask):
             return NOTHING
@@ -136,7 +136,7 @@ class Clients:
         )
         return self.backend(card).said(card.name, wanted)
 
-    def each_said(self, ask: Ask, cards: Mapping[str, ModelCard]) -> dict[str, Said]:
+    def each_said(self, ask: ModelRequest, cards: Mapping[str, ModelCard]) -> dict[str, Said]:
         """The same for each of some cards; empty where nothing is wanted."""
         if not _wants(ask):
             return {}
@@ -154,7 +154,7 @@ class Clients:
             known = self._each_said[key] = {name: self.said(ask, card) for name, card in cards.items()}
         return known
 
-    def bound(self, ask: Ask, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
+    def bound(self, ask: ModelRequest, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
         """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
         models = self._models(asyncio.get_running_loop())
         client = models.get(card.id)
@@ -200,7 +200,7 @@ class Clients:
                 region=provider.region,
                 timeout=self._settings.routing.limits.deadline,
                 cache=self._settings.state / "models",
-                on_headers=partial(self._on_headers, HeadroomKey(card.provider, card.name)),
+                on_headers=partial(self._on_headers, RateLimitKey(card.provider, card.name)),
                 options=_options(settings, card.id),
             )
         )
@@ -211,7 +211,7 @@ def _options(settings: Settings, model: str) -> dict[str, Any]:
     return {**settings.providers[model.partition("/")[0]].options, **settings.models[model].options}
 
 
-def _wants(ask: Ask) -> bool:
+def _wants(ask: ModelRequest) -> bool:
     return bool(ask.options or ask.stop or ask.tools or ask.max_output)
 
 

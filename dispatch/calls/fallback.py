@@ -1,4 +1,4 @@
-"""`Attempts`: the candidates of one ask in order: which is asked next, and what follows from how a call ended."""
+"""`FallbackChain`: the candidates of one ask in order: which is asked next, and what follows from how a call ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ...routing.decide import decide
 from ...routing.decision import Decision
 from ...routing.evidence import of_failure
 from ...routing.ordering import worth_caching
-from ...routing.request import Circumstances, Funds
+from ...routing.request import BudgetReserve, RoutingContext
 from ...tools.threads import in_thread
 from ..cache.key import CacheRequest, cacheable
 from ..context import StepContext, current
@@ -36,18 +36,18 @@ from ..errors import AllFailed, Failure, NoCandidate, cut_off
 from ..guards.budget import Bound, bounded, scopes_of
 from ..guards.grant import Grant, admit, health_key
 from ..guards.rate_limit import Wait
-from ..request import Ask, one_line, route_request
+from ..request import ModelRequest, one_line, route_request
 from .call import ModelCall
 from .options import noted
 from .prompt import brief, examples_digests
-from .recorder import Booking, account
+from .recorder import CallRecorder, account
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
     from ..dispatcher import Dispatcher
 
-__all__ = ["Attempts"]
+__all__ = ["FallbackChain"]
 
 _BACKOFF_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 20.0
@@ -57,8 +57,8 @@ _PATIENCE_SECONDS: Final = 30.0
 """How long a call waits for what parallel calls have reserved of a cap."""
 
 
-class Attempts:
-    """Gives one candidate after the other until one answers; made with `Attempts.decided`.
+class FallbackChain:
+    """Gives one candidate after the other until one answers; made with `FallbackChain.decided`.
 
     Attributes:
         decision: Which models may run the step.
@@ -71,7 +71,7 @@ class Attempts:
 
     decision: Decision
 
-    def __init__(self, dispatcher: Dispatcher, ask: Ask) -> None:
+    def __init__(self, dispatcher: Dispatcher, ask: ModelRequest) -> None:
         self._home = dispatcher
         self._ask = ask = _plain(ask)
         self._step: StepContext = current()
@@ -96,7 +96,7 @@ class Attempts:
         self._queue: list[str] = []
 
     @classmethod
-    async def decided(cls, dispatcher: Dispatcher, ask: Ask, *, stream: bool = False) -> Self:
+    async def decided(cls, dispatcher: Dispatcher, ask: ModelRequest, *, stream: bool = False) -> Self:
         """Decide which models may be asked, and write that down.
 
         Args:
@@ -118,7 +118,7 @@ class Attempts:
             features, now = judged, self._circumstances()
         self.decision = noted(decide(features, policy, now), self._said)
         self._queue = list(self.decision.candidates)
-        self._booking = Booking(home, self._step, self.decision.request, self.decision.risk, stream=stream)
+        self._booking = CallRecorder(home, self._step, self.decision.request, self.decision.risk, stream=stream)
         self._booking.decided(self.decision)
 
     def refused(self, failure: Failure) -> None:
@@ -356,12 +356,12 @@ class Attempts:
     def _left(self) -> float:
         return self.deadline - _now()
 
-    def _circumstances(self) -> Circumstances:
+    def _circumstances(self) -> RoutingContext:
         """What is true right now."""
         home = self._home
         asked = self._policy.asks
         unavailable = home.unusable(self._step.unavailable)
-        return Circumstances(
+        return RoutingContext(
             unavailable={**unavailable, **self._unfit} if self._unfit else unavailable,
             needs_price=any(cap is not None for cap in self._scopes.values()),
             budget_left=self._budget_left() if "budget_left" in asked else None,
@@ -455,14 +455,14 @@ class Attempts:
         totals = {scope: sum(self._home.budgets.totals(scope)) for scope in capped}
         return max(0.0, min(1 - totals[scope] / cap for scope, cap in capped.items()))
 
-    def _funds(self) -> Funds | None:
+    def _funds(self) -> BudgetReserve | None:
         """What the run's own caps leave, where steps of high risk are still to come."""
         ahead, caps = self._step.ahead, self._step.run.caps
         # Asking costs a look into the file, so nobody asks without need.
         if not ahead or not caps:
             return None
         left = min(cap - sum(self._home.budgets.totals(scope)) for scope, cap in caps)
-        return Funds(max(0, left) / PICODOLLARS, sum(ahead) / PICODOLLARS, len(ahead))
+        return BudgetReserve(max(0, left) / PICODOLLARS, sum(ahead) / PICODOLLARS, len(ahead))
 
     def _apply_cure(self, card: ModelCard, failure: Failure, error: BackendError | None = None) -> str:
         self.failures.append(failure)
@@ -496,7 +496,7 @@ class Attempts:
         return cure
 
 
-def _plain(ask: Ask) -> Ask:
+def _plain(ask: ModelRequest) -> ModelRequest:
     """The ask without what a terminal would obey in the results of tools, wherever they ran."""
     found = [message for message in ask.messages if message.type == "tool" and _is_suspect(message.content)]
     if not found:

@@ -12,7 +12,7 @@ from ...backends.options import Said
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.rows import read_rows
-from ..request import Ask
+from ..request import ModelRequest
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -22,7 +22,7 @@ __all__ = ["brief", "examples_digests"]
 _EXAMPLES_SHOWN = 2
 
 
-def brief(ask: Ask, card: ModelCard, said: Said) -> tuple[Sequence[BaseMessage], dict[str, Any]]:
+def brief(ask: ModelRequest, card: ModelCard, said: Said) -> tuple[Sequence[BaseMessage], dict[str, Any]]:
     """Say the ask in the way ``card`` takes it.
 
     A model that serves only named tasks is told the task and given the labelled examples to learn from; a general
@@ -58,7 +58,7 @@ def _digest(path: str, _changed: float) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _with_examples(ask: Ask) -> list[BaseMessage]:
+def _with_examples(ask: ModelRequest) -> list[BaseMessage]:
     from langchain_core.messages import SystemMessage
 
     shown = "\n\n".join(

@@ -1,4 +1,4 @@
-"""`Booking`: the ledger's rows of one ask: the decision, and each call made under it."""
+"""`CallRecorder`: the ledger's rows of one ask: the decision, and each call made under it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ..request import one_line
 if TYPE_CHECKING:
     from ..dispatcher import Dispatcher
 
-__all__ = ["Booking", "account"]
+__all__ = ["CallRecorder", "account"]
 
 _NO_EFFECTS: Mapping[str, str] = MappingProxyType({})
 
 
-class Booking:
+class CallRecorder:
     """Writes what is decided and called for one ask into the ledger.
 
     Args:

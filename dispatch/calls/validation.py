@@ -13,7 +13,7 @@ from ...backends.replies.bounds import MOST_CALLS
 from ...backends.replies.read import calls_in_text
 from ...configs.catalog import ModelCard
 from ...configs.words import FailureKind
-from ..request import Ask, one_line
+from ..request import ModelRequest, one_line
 from .options import choice_of
 from .structured_output import judged
 
@@ -25,7 +25,7 @@ __all__ = ["fault"]
 
 
 def fault(
-    ask: Ask, card: ModelCard, backend: Backend, message: AIMessage, reply: Reply
+    ask: ModelRequest, card: ModelCard, backend: Backend, message: AIMessage, reply: Reply
 ) -> tuple[FailureKind, str] | None:
     """Say what is wrong with a complete reply, or None when it can be used.
 
@@ -56,7 +56,7 @@ def _is_asked(card: ModelCard, backend: Backend, answered: str) -> bool:
     )
 
 
-def _bad_arguments(ask: Ask, message: AIMessage) -> tuple[FailureKind, str] | None:
+def _bad_arguments(ask: ModelRequest, message: AIMessage) -> tuple[FailureKind, str] | None:
     if message.invalid_tool_calls:
         bad = message.invalid_tool_calls[0]
         return FailureKind.INVALID_OUTPUT, one_line(f"arguments of {bad.get('name')} are not JSON")

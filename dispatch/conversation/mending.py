@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ..request import Ask
+from ..request import ModelRequest
 from .blocks import cleaned, paired
 from .naming import real_names, tool_names
 from .tool_calls import fresh_id
@@ -30,7 +30,7 @@ class Mending:
         ask: What was asked.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: ModelRequest) -> None:
         self._ask = ask
         self._names = real_names(tool_names(ask.tools)) if ask.tools else {}
         self._used: set[str] | None = None

@@ -1,4 +1,4 @@
-"""`Conversations`: which model carries which conversation, so that it stays there between natural boundaries."""
+"""`PromptCacheTracker`: which model carries which conversation, so that it stays there between natural boundaries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...ledger.forks import Lock, begin_anew
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["Conversations", "Place", "place_of"]
+__all__ = ["Place", "PromptCacheTracker", "place_of"]
 
 _MOST_TURNS: Final = 8192
 _ANSWERS: Final = frozenset({"ai", "AIMessageChunk"})
@@ -51,7 +51,7 @@ def place_of(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]
     return Place(before, shown)
 
 
-class Conversations:
+class PromptCacheTracker:
     """Remembers who answered the conversations that were last carried on; no text is kept.
 
     Safe to use from several threads.

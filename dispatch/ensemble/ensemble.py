@@ -18,7 +18,7 @@ from ...ledger.budgets.budgets import BudgetExceeded
 from .. import sync
 from ..errors import NoCandidate
 from ..model import RoutedChatModel
-from .members import Answering, Barred, Member, barred_from, called, dearness, model_of, routed, shared_out
+from .members import Answering, Barred, Member, barred_from, called, cost_key, model_of, routed, shared_out
 from .voting import Candidate, Vote, capability, judge_request, tally
 
 __all__ = ["Ensemble", "EnsembleAnswer", "EnsembleFailed", "Member"]
@@ -169,7 +169,7 @@ class Ensemble:
         assert self._verify is not None  # noqa: S101 - the constructor has seen to it
         members = [Member() for _ in calls]
         given: list[Candidate] = []
-        for place in sorted(range(len(calls)), key=lambda place: dearness(self._models[place], shares[place])):
+        for place in sorted(range(len(calls)), key=lambda place: cost_key(self._models[place], shares[place])):
             member = members[place] = await calls[place]()
             if isinstance(member.error, BudgetExceeded):
                 raise member.error

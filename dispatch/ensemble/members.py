@@ -19,15 +19,15 @@ from ...ledger.budgets.budgets import BudgetExceeded
 from ...ledger.rows import CallRow
 from ...routing.decide import decide
 from ...routing.decision import Decision
-from ...routing.request import Circumstances
+from ...routing.request import RoutingContext
 from ...tools.base import unbound
 from ..context import current, entered
 from ..errors import NoCandidate
 from ..guards.budget import scopes_of
 from ..model import RoutedChatModel
-from ..request import Ask, one_line, route_request
+from ..request import ModelRequest, one_line, route_request
 
-__all__ = ["Answering", "Barred", "Member", "barred_from", "called", "dearness", "model_of", "routed", "shared_out"]
+__all__ = ["Answering", "Barred", "Member", "barred_from", "called", "cost_key", "model_of", "routed", "shared_out"]
 
 Answering: TypeAlias = RoutedChatModel | Runnable[Any, AIMessage]
 """A routed model, or one with tools bound."""
@@ -78,13 +78,13 @@ def routed(member: Answering, messages: list[BaseMessage], output: type | dict[s
     """What routing would say to this member alone."""
     model, step = model_of(member), current()
     home = model._home()
-    ask: Ask = model._ask(messages, None, dict(getattr(member, "kwargs", {})))
+    ask: ModelRequest = model._ask(messages, None, dict(getattr(member, "kwargs", {})))
     if output is not None:
         schema = convert_to_openai_tool(output)
         ask = replace(ask, tools=(schema,), output=schema["function"]["name"])
     caps = scopes_of(step.run, home.policy.routing.budgets)
     left = [1 - sum(home.budgets.totals(scope)) / cap for scope, cap in caps.items() if cap]
-    circumstances = Circumstances(
+    circumstances = RoutingContext(
         unavailable=home.unusable(step.unavailable),
         needs_price=any(cap is not None for cap in caps.values()),
         budget_left=max(0.0, min(left)) if left else None,
@@ -158,7 +158,7 @@ def called(
     return call
 
 
-def dearness(model: RoutedChatModel, share: Sequence[str]) -> tuple[int, float]:
+def cost_key(model: RoutedChatModel, share: Sequence[str]) -> tuple[int, float]:
     """Tier, and USD for a token in and a token out, of the model that a member will ask first."""
     if not share:
         return len(Tier), math.inf

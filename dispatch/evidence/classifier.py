@@ -20,16 +20,16 @@ from ...routing.features.features import Features
 from ...routing.ordering import cost
 from ...routing.policy.dependence import depends_on_complexity
 from ...routing.policy.policy import Policy
-from ...routing.request import Circumstances
+from ...routing.request import RoutingContext
 from ...routing.scorers.complexity import LEVELS, claimed, is_modest
 from ..calls.call import ModelCall
 from ..calls.prompt import brief
-from ..calls.recorder import Booking
+from ..calls.recorder import CallRecorder
 from ..context import StepContext, current
 from ..guards.budget import bounded, scopes_of
 from ..guards.grant import Grant, admit
 from ..guards.health import Health
-from ..request import Ask, one_line, route_request
+from ..request import ModelRequest, one_line, route_request
 
 if TYPE_CHECKING:
     from ..dispatcher import Dispatcher
@@ -39,7 +39,7 @@ __all__ = ["Classifier"]
 _log = logging.getLogger(__name__)
 
 _TIERS: Final = (Tier.ECONOMY, Tier.STANDARD)
-_NO_CIRCUMSTANCES: Final = Circumstances()
+_NO_CIRCUMSTANCES: Final = RoutingContext()
 # What is asked stands at the beginning of a question or at its end; some 350 tokens of English.
 _HEAD_BYTES: Final = 900
 _TAIL_BYTES: Final = 500
@@ -83,7 +83,7 @@ class _Question:
 
     step: StepContext
     features: Features
-    words: Ask
+    words: ModelRequest
     decision: Decision
     scopes: Mapping[str, int | None]
     seconds: float
@@ -114,7 +114,7 @@ class Classifier:
         self.trouble: str | None = None
 
     async def judged(
-        self, features: Features, ask: Ask, policy: Policy, circumstances: Circumstances = _NO_CIRCUMSTANCES
+        self, features: Features, ask: ModelRequest, policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES
     ) -> Features:
         """The features with a model's judgement, or as they are.
 
@@ -144,10 +144,10 @@ class Classifier:
             verdict = await self._said(call, question)
         return features if verdict is None else replace(features, judged=verdict)
 
-    def _question(self, features: Features, ask: Ask, policy: Policy) -> _Question:
+    def _question(self, features: Features, ask: ModelRequest, policy: Policy) -> _Question:
         step, limits = current(), policy.limits_of(features.user_class)
         scopes = _left_for_others(scopes_of(step.run, policy.routing.budgets), step)
-        words = Ask(
+        words = ModelRequest(
             messages=_messages(features, ask),
             task="route",
             kind=StepKind.TRANSFORM,
@@ -159,7 +159,7 @@ class Classifier:
         )
         # What the step's planner says of its risk is about the step, not about judging it.
         asked = route_request(words, replace(step, risk=None, dependents=0), f"{features.id}-router")
-        now = Circumstances(
+        now = RoutingContext(
             unavailable=self._home.unusable(step.unavailable),
             needs_price=any(cap is not None for cap in scopes.values()),
         )
@@ -228,7 +228,7 @@ class Classifier:
                 raise
         # What it cost is not compared with a flagship, which nobody would have asked this.
         step = replace(question.step, agent=ROUTER)
-        booking = Booking(home, step, decision.request, decision.risk, compared=False)
+        booking = CallRecorder(home, step, decision.request, decision.risk, compared=False)
         return ModelCall(card, question.words, messages, bound.options, backend=backend, grant=grant, booking=booking)
 
     async def _said(self, call: ModelCall, question: _Question) -> tuple[float, float] | None:
@@ -254,7 +254,7 @@ def _left_for_others(scopes: Mapping[str, int | None], step: StepContext) -> dic
     return {scope: max(0, cap - kept) if cap is not None and scope in own else cap for scope, cap in scopes.items()}
 
 
-def _messages(features: Features, ask: Ask) -> list[Any]:
+def _messages(features: Features, ask: ModelRequest) -> list[Any]:
     from langchain_core.messages import HumanMessage, SystemMessage
 
     facts = {
@@ -280,7 +280,7 @@ def _messages(features: Features, ask: Ask) -> list[Any]:
     return [SystemMessage(_INSTRUCTIONS), HumanMessage(f"{told}\n\n{render_evidence(passages)}".rstrip())]
 
 
-def _question_of(ask: Ask) -> str:
+def _question_of(ask: ModelRequest) -> str:
     newest = next((message for message in reversed(ask.messages) if message.type == "human"), None)
     return "" if newest is None else str(newest.text)
 

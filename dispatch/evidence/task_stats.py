@@ -1,4 +1,4 @@
-"""`History`: how each model has lately done at each task, in a few numbers that fade."""
+"""`TaskHistory`: how each model has lately done at each task, in a few numbers that fade."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ...ledger.forks import Lock, begin_anew
 from ...ledger.prices import PICODOLLARS
 from ...ledger.rows import CallRow
 from ...routing.evidence import of_failure
-from ...routing.experience import Experience
+from ...routing.experience import TaskStats
 
-__all__ = ["History"]
+__all__ = ["TaskHistory"]
 
 # Whether a failure speaks against the model for this task. Not so where the caller asked what no model could answer,
 # nor where the account is at fault: a breaker keeps such a model out, and once that is mended it was never ill.
@@ -49,10 +49,10 @@ _MOST_TASKS: Final = 512
 _MOST_MODELS: Final = 128
 _FRESH_SECONDS: Final = 1.0
 _FRESH_CALLS: Final = 8
-_NOTHING: Final[Mapping[str, Experience]] = MappingProxyType({})
+_NOTHING: Final[Mapping[str, TaskStats]] = MappingProxyType({})
 
 
-class History:
+class TaskHistory:
     """Counts that fade by half in every half-life, for each task and model; safe to use from several threads.
 
     A call is taken in and given out in constant time, and nothing grows with the number of calls.
@@ -94,7 +94,7 @@ class History:
             tally.add(row, self._half_life)
             seen.news += 1
 
-    def of(self, task: str) -> Mapping[str, Experience]:
+    def of(self, task: str) -> Mapping[str, TaskStats]:
         """Model -> how it has done at a task; at most a second and seven calls old."""
         seen = self._tasks.get(task)
         if seen is None:
@@ -126,7 +126,7 @@ class _Task:
     def __init__(self) -> None:
         self.tallies: dict[str, _Tally] = {}
         self.news = 0
-        self.view: Mapping[str, Experience] = _NOTHING
+        self.view: Mapping[str, TaskStats] = _NOTHING
         self.read = float("-inf")
 
 
@@ -163,11 +163,11 @@ class _Tally:
             self.counted += weight
             self.output += weight * row.usage.output
 
-    def read(self, now: float, half_life: float) -> Experience:
+    def read(self, now: float, half_life: float) -> TaskStats:
         # What has faded to nothing divides by nothing.
         calls = self.calls or 1.0
         weight = 0.5 ** (max(0.0, now - self.at) / half_life)
-        return Experience(
+        return TaskStats(
             calls=self.calls * weight,
             success=self.good / calls,
             unusable=self.unusable * weight,

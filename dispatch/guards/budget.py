@@ -18,7 +18,7 @@ from ...configs.redact import redact
 from ...ledger.prices import PriceBook
 from ..context import RunContext
 from ..conversation.blocks import is_inline, kind_of
-from ..request import Ask
+from ..request import ModelRequest
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -81,7 +81,7 @@ def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, An
 def bounded(
     prices: PriceBook,
     card: ModelCard,
-    ask: Ask,
+    ask: ModelRequest,
     messages: Sequence[BaseMessage],
     options: dict[str, Any],
     *,

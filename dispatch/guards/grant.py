@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...configs.catalog import ModelCard, Usage
 from ...configs.words import FailureKind
 from .health import Health, HealthKey, Permit
-from .rate_limit import HeadroomKey, Reservation, Wait
+from .rate_limit import RateLimitKey, Reservation, Wait
 
 if TYPE_CHECKING:
     from ...ledger.budgets.budgets import Budgets
@@ -110,7 +110,7 @@ def admit(
     permit = health.allow(health_key(home, card), last=last)
     if isinstance(permit, str):
         return permit
-    share = home.headroom.reserve(HeadroomKey(card.provider, card.name), input_tokens, output_tokens)
+    share = home.headroom.reserve(RateLimitKey(card.provider, card.name), input_tokens, output_tokens)
     if isinstance(share, Wait):
         permit.cancel()
         return share

@@ -1,4 +1,4 @@
-"""`Switches`: providers and models that an operator has switched off for a while, shared by every process."""
+"""`Overrides`: providers and models that an operator has switched off for a while, shared by every process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ...configs.errors import ConfigError
 from ...configs.redact import redact
 from ..request import one_line
 
-__all__ = ["SWITCHES_FILE", "Switch", "Switches"]
+__all__ = ["OVERRIDES_FILE", "Override", "Overrides"]
 
-SWITCHES_FILE: Final = "switches.json"
+OVERRIDES_FILE: Final = "switches.json"
 """Its name in the project's state folder."""
 
 _REASON_CHARACTERS: Final = 200
@@ -31,7 +31,7 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
+class Override:
     """One provider or model that is off.
 
     Attributes:
@@ -51,7 +51,7 @@ class Switch:
         return f"switched off until {moment}{f': {self.reason}' if self.reason else ''}"
 
 
-class Switches:
+class Overrides:
     """What is switched off, kept in one small file that all processes of a project read.
 
     Args:
@@ -64,13 +64,13 @@ class Switches:
         self._name = os.fspath(path)
         self._clock = clock
         self._stamp = -1
-        self._known: Mapping[str, Switch] = {}
+        self._known: Mapping[str, Override] = {}
         self._reasons = _NONE
         self._next = math.inf
         self._looked = -math.inf
 
     def reasons(self, age: float = 0.0) -> Mapping[str, str]:
-        """What is off now: provider or model -> why, as `Circumstances.unavailable` takes it.
+        """What is off now: provider or model -> why, as `RoutingContext.unavailable` takes it.
 
         The file is looked at each time, a few microseconds, and read only when it has changed.
 
@@ -94,7 +94,7 @@ class Switches:
             self._refresh(stamp)
         return self._reasons
 
-    def all(self) -> tuple[Switch, ...]:
+    def all(self) -> tuple[Override, ...]:
         """What is off now, by name.
 
         Raises:
@@ -103,7 +103,7 @@ class Switches:
         self.reasons()
         return tuple(self._known[name] for name in sorted(self._reasons))
 
-    def off(self, name: str, until: float, reason: str = "") -> Switch:
+    def off(self, name: str, until: float, reason: str = "") -> Override:
         """Switch a provider or a model off, in place of an earlier switch of it.
 
         Args:
@@ -116,7 +116,7 @@ class Switches:
         """
         if not self._clock() < until <= _LAST:
             raise ConfigError(f"{name} can only be switched off until a time to come")
-        switch = Switch(name, until, one_line(redact(reason), _REASON_CHARACTERS))
+        switch = Override(name, until, one_line(redact(reason), _REASON_CHARACTERS))
         with self._changing() as switches:
             switches[name] = switch
         return switch
@@ -143,7 +143,7 @@ class Switches:
         self._reasons = MappingProxyType({switch.name: switch.said for switch in waiting})
         self._next = min((switch.until for switch in waiting), default=math.inf)
 
-    def _read(self) -> dict[str, Switch]:
+    def _read(self) -> dict[str, Override]:
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -152,7 +152,9 @@ class Switches:
             raise self._unreadable(error) from error
         try:
             made: Any = json.loads(text)
-            switches = {name: Switch(name, float(entry["until"]), str(entry["reason"])) for name, entry in made.items()}
+            switches = {
+                name: Override(name, float(entry["until"]), str(entry["reason"])) for name, entry in made.items()
+            }
             if not all(0 <= switch.until <= _LAST for switch in switches.values()):
                 raise ValueError("there is no such time")
             return switches
@@ -162,7 +164,7 @@ class Switches:
             ) from error
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, Switch]]:
+    def _changing(self) -> Iterator[dict[str, Override]]:
         """Give what is off now, and keep what the block makes of it; one process at a time."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -184,7 +186,7 @@ class Switches:
             fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
 
-    def _write(self, switches: Mapping[str, Switch]) -> None:
+    def _write(self, switches: Mapping[str, Override]) -> None:
         text = json.dumps({s.name: {"until": s.until, "reason": s.reason} for s in switches.values()}, indent=2)
         # Made by mkstemp for its owner alone.
         handle, draft = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)

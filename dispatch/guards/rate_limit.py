@@ -16,9 +16,9 @@ from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.schema import Settings
 from ...ledger.forks import begin_anew
-from .rate_limit_headers import Headroom, Resource, read_limits
+from .rate_limit_headers import RateLimitReading, Resource, read_limits
 
-__all__ = ["HeadroomKey", "Headrooms", "Rate", "Reservation", "Wait"]
+__all__ = ["Rate", "RateLimitKey", "RateLimiter", "Reservation", "Wait"]
 
 _MINUTE: Final = 60.0
 _DAY: Final = 86_400.0
@@ -30,7 +30,7 @@ _Need = dict[Resource, float]
 """What one call takes of each kind of limit."""
 
 
-class HeadroomKey(NamedTuple):
+class RateLimitKey(NamedTuple):
     """Whose limit it is; providers set limits for each model or family."""
 
     provider: str
@@ -68,7 +68,7 @@ _RESERVED: ContextVar[Reservation | None] = ContextVar("pointsman_reserved", def
 """The last reservation of the running task, which is that of the call it makes next."""
 
 
-class Headrooms:
+class RateLimiter:
     """What every provider and model still takes; safe to use from several threads.
 
     A limit is kept as a token bucket that refills evenly, which is how OpenAI and Anthropic describe theirs
@@ -81,11 +81,11 @@ class Headrooms:
     """
 
     def __init__(
-        self, rates: Mapping[HeadroomKey, Rate] | None = None, *, clock: Callable[[], float] = time.time
+        self, rates: Mapping[RateLimitKey, Rate] | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._accounts: dict[HeadroomKey, _Account] = {}
+        self._accounts: dict[RateLimitKey, _Account] = {}
         begin_anew(self)
         now = clock()
         for key, rate in (rates or {}).items():
@@ -99,14 +99,14 @@ class Headrooms:
             )
 
     @classmethod
-    def of(cls, settings: Settings, cards: Iterable[ModelCard]) -> Headrooms:
+    def of(cls, settings: Settings, cards: Iterable[ModelCard]) -> RateLimiter:
         """Keep the limits that the models' entries name.
 
         Args:
             settings: Their entries.
             cards: The catalogue made of them.
         """
-        entries = [(HeadroomKey(card.provider, card.name), settings.models[card.id]) for card in cards]
+        entries = [(RateLimitKey(card.provider, card.name), settings.models[card.id]) for card in cards]
         return cls({key: Rate(entry.rpm, entry.tpm) for key, entry in entries if entry.rpm or entry.tpm})
 
     def anew(self) -> None:
@@ -115,7 +115,7 @@ class Headrooms:
         for account in self._accounts.values():
             account.land()
 
-    def fits(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Wait | None:
+    def fits(self, key: RateLimitKey, input_tokens: float, output_tokens: float = 0) -> Wait | None:
         """Say why a call would not fit now, None when it would.
 
         Args:
@@ -127,7 +127,7 @@ class Headrooms:
             account = self._accounts.get(key)
             return None if account is None else account.wait(_need(input_tokens, output_tokens), self._clock())
 
-    def reserve(self, key: HeadroomKey, input_tokens: float, output_tokens: float = 0) -> Reservation | Wait:
+    def reserve(self, key: RateLimitKey, input_tokens: float, output_tokens: float = 0) -> Reservation | Wait:
         """Take a call's share if it fits, in one step.
 
         Returns:
@@ -145,7 +145,7 @@ class Headrooms:
         _RESERVED.set(reservation)
         return reservation
 
-    def hear(self, key: HeadroomKey, headers: Mapping[str, str]) -> None:
+    def hear(self, key: RateLimitKey, headers: Mapping[str, str]) -> None:
         """Learn from the headers of a response as they come in; they are those of the call that this task reserved for.
 
         Args:
@@ -155,8 +155,8 @@ class Headrooms:
         self.observe(key, headers, _RESERVED.get())
 
     def observe(
-        self, key: HeadroomKey, headers: Mapping[str, str], call: Reservation | None = None
-    ) -> dict[Resource, Headroom]:
+        self, key: RateLimitKey, headers: Mapping[str, str], call: Reservation | None = None
+    ) -> dict[Resource, RateLimitReading]:
         """Learn from the headers of a response.
 
         Args:
@@ -176,7 +176,7 @@ class Headrooms:
                 self._accounts.setdefault(key, _Account([])).learn(found, mine, now)
         return found
 
-    def left(self, key: HeadroomKey) -> dict[Resource, float]:
+    def left(self, key: RateLimitKey) -> dict[Resource, float]:
         """What is left of each known limit, reservations taken off; the tighter where there are two of a kind."""
         with self._lock:
             now = self._clock()
@@ -205,7 +205,7 @@ class Reservation:
 
     __slots__ = ("counted", "home", "key", "need", "settled")
 
-    def __init__(self, home: Headrooms, key: HeadroomKey, need: _Need) -> None:
+    def __init__(self, home: RateLimiter, key: RateLimitKey, need: _Need) -> None:
         self.home = home
         self.key = key
         self.need = need
@@ -310,7 +310,7 @@ class _Account:
         if call.counted is None:
             self._fly(call.need, -1)
 
-    def learn(self, found: Mapping[Resource, Headroom], call: Reservation | None, now: float) -> None:
+    def learn(self, found: Mapping[Resource, RateLimitReading], call: Reservation | None, now: float) -> None:
         counted: dict[Resource, float] = {}
         if call is not None:
             if call.counted is None:

@@ -10,12 +10,12 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["Headroom", "Resource", "read_limits"]
+__all__ = ["RateLimitReading", "Resource", "read_limits"]
 
 Resource = Literal["requests", "tokens", "input_tokens", "output_tokens"]
 
 
-class Headroom(NamedTuple):
+class RateLimitReading(NamedTuple):
     """What is left of one limit.
 
     Attributes:
@@ -83,7 +83,7 @@ _SCHEMES: Final = (
 _NAMES: Final = frozenset(name for scheme in _SCHEMES for name in (scheme.remaining, scheme.limit, scheme.reset))
 
 
-def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, Headroom]:
+def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, RateLimitReading]:
     """Read every limit that the headers of one response tell.
 
     Args:
@@ -100,7 +100,7 @@ def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, Headro
             told[low] = value
         elif low == "date":
             date = value
-    found: dict[Resource, Headroom] = {}
+    found: dict[Resource, RateLimitReading] = {}
     if not told:
         return found
     theirs = _http_date(date) or now
@@ -113,7 +113,7 @@ def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, Headro
         reset = (_moment if scheme.is_moment else _duration)(told.get(scheme.reset, ""))
         wait = reset - theirs if reset is not None and scheme.is_moment else reset
         resets_at = None if wait is None else now + max(0.0, wait)
-        found[scheme.resource] = Headroom(_number(told.get(scheme.limit, "")), remaining, resets_at)
+        found[scheme.resource] = RateLimitReading(_number(told.get(scheme.limit, "")), remaining, resets_at)
     return found
 
 

@@ -6,17 +6,19 @@ from typing import Final
 
 from ...configs.words import Tier
 from ..features.features import Features
-from ..request import Circumstances
+from ..request import RoutingContext
 from .policy import Policy
 from .risk import judge
 from .rules import declared, holds, measured
 
 __all__ = ["depends_on_complexity"]
 
-_NO_CIRCUMSTANCES: Final = Circumstances()
+_NO_CIRCUMSTANCES: Final = RoutingContext()
 
 
-def depends_on_complexity(features: Features, policy: Policy, circumstances: Circumstances = _NO_CIRCUMSTANCES) -> bool:
+def depends_on_complexity(
+    features: Features, policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES
+) -> bool:
     """Say whether `decide` could decide otherwise were the complexity judged otherwise.
 
     Not where nobody would judge it, where the risk alone demands the highest tier, nor where no rule that applies asks

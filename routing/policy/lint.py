@@ -9,13 +9,13 @@ from typing import Any, Final
 from ...configs.features import CHOICES, NUMBERS
 from ...configs.schema import Condition, RoutingRule
 from ...configs.words import Risk, Tier
-from ..request import Circumstances
+from ..request import RoutingContext
 from .policy import CompiledCard, Policy
 
 __all__ = ["Problem", "lint"]
 
 _SHARES: Final = frozenset({"complexity", "budget_left"})
-_NO_CIRCUMSTANCES: Final = Circumstances()
+_NO_CIRCUMSTANCES: Final = RoutingContext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Problem:
         return f"{self.subject}: {self.what}"
 
 
-def lint(policy: Policy, circumstances: Circumstances = _NO_CIRCUMSTANCES) -> list[Problem]:
+def lint(policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES) -> list[Problem]:
     """Find rules that can never take effect, names that nothing bears, and tiers that one outage would empty.
 
     A rule counts as unreachable when its own conditions exclude each other, when one earlier rule takes the tier in
@@ -107,7 +107,7 @@ def _names(policy: Policy) -> Iterator[Problem]:
             yield Problem("approved", f"{name} is no model or provider of the catalogue")
 
 
-def _tiers(policy: Policy, circumstances: Circumstances) -> Iterator[Problem]:
+def _tiers(policy: Policy, circumstances: RoutingContext) -> Iterator[Problem]:
     """The lowest tiers from which upwards, where a fallback goes, one provider or nothing is left."""
     open_ = [entry for entry in policy.cards if _open(entry, policy, circumstances)]
     usable = [entry for entry in open_ if entry.card.tasks is None]
@@ -157,7 +157,7 @@ def _demand(tier: Tier, policy: Policy) -> str:
     return f", and risk {risks[0]} demands one" if risks else ""
 
 
-def _open(entry: CompiledCard, policy: Policy, circumstances: Circumstances) -> bool:
+def _open(entry: CompiledCard, policy: Policy, circumstances: RoutingContext) -> bool:
     """Whether nothing rules a model out for every step; one that serves some tasks alone cannot stand in for others."""
     approved, allowed = policy.routing.approved, policy.routing.limits.tiers
     names = {entry.id, entry.provider}

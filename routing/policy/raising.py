@@ -8,7 +8,7 @@ from typing import Final
 from ...configs.words import Tier
 from ..decision import RuleHit
 from ..evidence import HISTORY, Finding
-from ..experience import Experience
+from ..experience import TaskStats
 from ..features.features import Features
 from .policy import CompiledCard
 
@@ -29,7 +29,7 @@ def raised(
     features: Features,
     able: Sequence[CompiledCard],
     plain: Tier,
-    known: Mapping[str, Experience],
+    known: Mapping[str, TaskStats],
     hits: list[RuleHit],
 ) -> Tier | None:
     """The least tier that evidence gives a step: one above the one it would have, or one that a finding names.
@@ -65,7 +65,7 @@ def raised(
     return max(tiers, default=None)
 
 
-def _failing(entries: Sequence[CompiledCard], known: Mapping[str, Experience], task: str) -> list[Finding]:
+def _failing(entries: Sequence[CompiledCard], known: Mapping[str, TaskStats], task: str) -> list[Finding]:
     """What history says against every model of a tier; nothing where it does not speak against one of them."""
     said: list[str] = []
     for entry in entries:

@@ -10,7 +10,7 @@ from ...configs.features import NUMBERS, ROUTING_FEATURES
 from ...configs.schema import Condition
 from ...configs.words import Risk
 from ..features.features import Features
-from ..request import Circumstances
+from ..request import RoutingContext
 
 __all__ = ["Facts", "Predicate", "compile_when", "declared", "holds", "measured"]
 
@@ -38,7 +38,7 @@ def declared(features: Features) -> Facts:
     }
 
 
-def measured(features: Features, risk: Risk, complexity: float | None, now: Circumstances) -> Facts:
+def measured(features: Features, risk: Risk, complexity: float | None, now: RoutingContext) -> Facts:
     """The further facts a routing rule may use; what does not exist (a complexity that nobody judged, a budget, a
     deadline) satisfies no condition."""
     return {

@@ -22,11 +22,11 @@ _TOOLS = [
     for name, required in (("f", ["q"]), ("g", []))
 ]  # fmt: skip
 
-Ask = Callable[..., Any]
+ModelRequest = Callable[..., Any]
 
 
 @pytest.fixture
-def ask(wire: Any, tmp_path: Path) -> Iterator[Ask]:
+def ask(wire: Any, tmp_path: Path) -> Iterator[ModelRequest]:
     """Ask a server for what the wire says, streamed where it is a list; gives the message."""
     homes: list[Dispatcher] = []
 
@@ -84,7 +84,7 @@ _BOTH = [("f", {"q": "1"}), ("f", {"q": "2"})]
 
 @pytest.mark.parametrize("finish", ["eos", "eos_token", "end_turn", "STOP", "tool_use", "done_for_today"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_an_end_in_other_words_with_an_answer_is_an_end(ask: Ask, finish: str, stream: bool) -> None:
+def test_an_end_in_other_words_with_an_answer_is_an_end(ask: ModelRequest, finish: str, stream: bool) -> None:
     answer = _streamed(_piece(content="hi"), finish=finish) if stream else _whole(finish, content="hi")
     message = ask(answer)
     assert message.text == "hi"
@@ -102,7 +102,7 @@ def test_an_end_in_other_words_with_an_answer_is_an_end(ask: Ask, finish: str, s
         (None, "hi", "malformed"),
     ],
 )
-def test_an_end_that_is_none_is_no_answer(ask: Ask, finish: str | None, content: str, kind: str) -> None:
+def test_an_end_that_is_none_is_no_answer(ask: ModelRequest, finish: str | None, content: str, kind: str) -> None:
     with pytest.raises(BackendError) as caught:
         ask(_whole(finish, content=content))
     assert caught.value.kind == kind
@@ -124,7 +124,7 @@ def test_an_end_that_is_none_is_no_answer(ask: Ask, finish: str | None, content:
     ],
     ids=range(10),
 )
-def test_two_calls_are_two_however_their_pieces_are_marked(ask: Ask, pieces: list[Any]) -> None:
+def test_two_calls_are_two_however_their_pieces_are_marked(ask: ModelRequest, pieces: list[Any]) -> None:
     assert _calls(ask(_streamed(*(_piece(tool_calls=[piece]) for piece in pieces)))) == _BOTH
     if len(pieces) == 2:
         assert _calls(ask(_streamed(_piece(tool_calls=pieces)))) == _BOTH
@@ -132,32 +132,32 @@ def test_two_calls_are_two_however_their_pieces_are_marked(ask: Ask, pieces: lis
 
 
 @pytest.mark.parametrize("arguments", [None, "", "null", {}])
-def test_arguments_that_are_none_are_empty(ask: Ask, arguments: Any) -> None:
+def test_arguments_that_are_none_are_empty(ask: ModelRequest, arguments: Any) -> None:
     call = _call(arguments, index=0, id="a", name="g")
     assert _calls(ask(_streamed(_piece(tool_calls=[call])))) == [("g", {})]
     assert _calls(ask(_whole("tool_calls", tool_calls=[call]))) == [("g", {})]
 
 
-def test_the_single_call_of_older_servers_is_a_call(ask: Ask) -> None:
+def test_the_single_call_of_older_servers_is_a_call(ask: ModelRequest) -> None:
     pieces = [{"name": "f", "arguments": '{"q": '}, {"arguments": '"1"}'}]
     streamed = _streamed(*(_piece(function_call=piece) for piece in pieces), finish="function_call")
     assert _calls(ask(streamed)) == _BOTH[:1]
     assert _calls(ask(_whole("function_call", function_call={"name": "f", "arguments": _ONE}))) == _BOTH[:1]
 
 
-def test_a_name_that_comes_late_or_again_is_told_once(ask: Ask) -> None:
+def test_a_name_that_comes_late_or_again_is_told_once(ask: ModelRequest) -> None:
     pieces = [_call("", index=0, id="a", name=""), _call('{"q": ', index=0), _call('"1"}', index=0)]
     assert _calls(ask(_streamed(*(_piece(tool_calls=[piece]) for piece in pieces)))) == _BOTH[:1]
 
 
-def test_pings_odd_chunks_and_a_second_end_are_passed_over(ask: Ask) -> None:
+def test_pings_odd_chunks_and_a_second_end_are_passed_over(ask: ModelRequest) -> None:
     odd = [{}, {"type": "ping"}, {"choices": None}, "null", "[]", "", " ", {"choices": [{"delta": None}]}]
     ended = [_piece("stop"), _piece("stop", content="", model="m-2", usage=_USAGE), _DONE]
     message = ask([*odd, _piece(content="h"), *odd, _piece(content="i", role="model"), *ended])
     assert (message.text, message.response_metadata["finish_reason"]) == ("hi", "stop")
 
 
-def test_a_stream_that_says_it_is_done_is_complete_and_one_that_only_ends_is_not(ask: Ask) -> None:
+def test_a_stream_that_says_it_is_done_is_complete_and_one_that_only_ends_is_not(ask: ModelRequest) -> None:
     said = [_piece(content="hi"), _piece(usage=_USAGE)]
     assert ask([*said, _DONE]).text == "hi"
     with pytest.raises(BackendError) as caught:
@@ -165,7 +165,7 @@ def test_a_stream_that_says_it_is_done_is_complete_and_one_that_only_ends_is_not
     assert caught.value.kind == "malformed"
 
 
-def test_a_refusal_in_its_own_field_is_one_streamed_too(ask: Ask) -> None:
+def test_a_refusal_in_its_own_field_is_one_streamed_too(ask: ModelRequest) -> None:
     for answer in (
         _streamed(_piece(refusal="I will"), _piece(refusal=" not."), finish="stop"),
         _whole(refusal="I will not."),
@@ -176,14 +176,14 @@ def test_a_refusal_in_its_own_field_is_one_streamed_too(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("answer", [{"choices": []}, {}, {"choices": [None]}, [], "hi", 3], ids=json.dumps)
-def test_a_body_without_an_answer_is_told_in_words(ask: Ask, answer: Any) -> None:
+def test_a_body_without_an_answer_is_told_in_words(ask: ModelRequest, answer: Any) -> None:
     with pytest.raises(BackendError) as caught:
         ask((200, answer))
     assert caught.value.kind == "malformed"
     assert "Error:" not in str(caught.value)
 
 
-def test_a_name_that_the_user_declares_is_no_other_model(ask: Ask) -> None:
+def test_a_name_that_the_user_declares_is_no_other_model(ask: ModelRequest) -> None:
     answer = _whole(content="hi", model="team-a/7")
     with pytest.raises(BackendError) as caught:
         ask(answer)
@@ -194,7 +194,7 @@ def test_a_name_that_the_user_declares_is_no_other_model(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("model", [None, ""])
-def test_a_reply_that_names_no_model_is_marked_unknown(ask: Ask, model: Any) -> None:
+def test_a_reply_that_names_no_model_is_marked_unknown(ask: ModelRequest, model: Any) -> None:
     whole = ask(_whole(content="hi", model=model))
     streamed = ask([_piece(content="hi", model=model), _piece("stop", model=model, usage=_USAGE), _DONE])
     for message in (whole, streamed):
@@ -202,7 +202,7 @@ def test_a_reply_that_names_no_model_is_marked_unknown(ask: Ask, model: Any) -> 
 
 
 @pytest.mark.parametrize("listed", [False, True], ids=["text", "blocks"])
-def test_what_a_tool_says_to_a_terminal_reaches_no_model(ask: Ask, wire: Any, listed: bool) -> None:
+def test_what_a_tool_says_to_a_terminal_reaches_no_model(ask: ModelRequest, wire: Any, listed: bool) -> None:
     odd = "a\x1b[2Jb\x00c\x1b]0;x\x07d"
     content: Any = [{"type": "text", "text": odd}] if listed else odd
     call = {"name": "f", "args": {"q": "1"}, "id": "call_1"}
@@ -223,13 +223,13 @@ def test_what_a_tool_says_to_a_terminal_reaches_no_model(ask: Ask, wire: Any, li
         ({"choices": [{"index": 0, "delta": {}, "error": {"code": 429, "message": "slow down"}}]}, "rate_limit"),
     ],
 )
-def test_an_error_in_whatever_form_it_is_told_ends_a_stream_as_one(ask: Ask, error: Any, kind: str) -> None:
+def test_an_error_in_whatever_form_it_is_told_ends_a_stream_as_one(ask: ModelRequest, error: Any, kind: str) -> None:
     with pytest.raises(BackendError) as caught:
         ask([_piece(content="half"), error, _DONE])
     assert caught.value.kind == kind
 
 
-def test_a_server_that_does_not_stream_is_understood_too(ask: Ask) -> None:
+def test_a_server_that_does_not_stream_is_understood_too(ask: ModelRequest) -> None:
     message = ask(_whole(content="hi"), stream=True)
     assert (message.text, message.response_metadata["pointsman"]["usage"]["output"]) == ("hi", 5)
     whole = _whole("tool_calls", tool_calls=[_call(_ONE, id="a"), _call(_TWO, id="b")])
@@ -240,7 +240,7 @@ def test_a_server_that_does_not_stream_is_understood_too(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("pieces", [("a\ud83d", "\ude00b"), ("a", "\ud83d", "\ude00b")])
-def test_a_character_that_is_cut_in_two_is_whole_again(ask: Ask, pieces: tuple[str, ...]) -> None:
+def test_a_character_that_is_cut_in_two_is_whole_again(ask: ModelRequest, pieces: tuple[str, ...]) -> None:
     assert ask([*(_piece(content=piece) for piece in pieces), _piece("stop", usage=_USAGE), _DONE]).text == "a😀b"
     assert ask(_whole(content="a\ud83d")).text == "a\ufffd"
     halves = (_piece(tool_calls=[_call(text, index=0, **more)]) for text, more in (
@@ -259,7 +259,7 @@ def test_a_character_that_is_cut_in_two_is_whole_again(ask: Ask, pieces: tuple[s
         '<invoke name="f"><parameter name="q">1</parameter></invoke>',
     ],
 )
-def test_the_call_of_a_tool_that_comes_as_text_is_no_answer(ask: Ask, text: str) -> None:
+def test_the_call_of_a_tool_that_comes_as_text_is_no_answer(ask: ModelRequest, text: str) -> None:
     with pytest.raises(BackendError, match="the call of a tool came as text") as caught:
         ask(_whole(content=text))
     assert caught.value.kind == "invalid_output"
@@ -278,7 +278,7 @@ def test_the_call_of_a_tool_that_comes_as_text_is_no_answer(ask: Ask, text: str)
     ],
 )  # fmt: skip
 def test_a_stream_that_ends_badly_after_its_first_words_says_who_why_and_what_to_do(
-    ask: Ask, pieces: list[Any], kind: str, why: str
+    ask: ModelRequest, pieces: list[Any], kind: str, why: str
 ) -> None:
     with pytest.raises(BackendError) as caught:
         ask(pieces)

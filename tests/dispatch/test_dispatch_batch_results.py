@@ -18,7 +18,7 @@ from pointsman.dispatch.batch.batches import Batches
 from pointsman.dispatch.context import RunContext
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.guards.budget import scopes_of
-from pointsman.dispatch.request import Ask
+from pointsman.dispatch.request import ModelRequest
 from pointsman.simulator import Simulator
 
 Make = Callable[..., Dispatcher]
@@ -158,7 +158,8 @@ async def test_whatever_a_batch_brings_each_ask_is_answered_and_each_row_says_wh
     home = dispatcher(routing__budgets={"day": 5.0}, **{f"providers__{vendor}__base_url": base})
     waiting = Batches(home)
     asks = [
-        Ask([HumanMessage(f"ask {number}")], kind=StepKind.TRANSFORM, prefer=_MODELS[vendor]) for number in range(3)
+        ModelRequest([HumanMessage(f"ask {number}")], kind=StepKind.TRANSFORM, prefer=_MODELS[vendor])
+        for number in range(3)
     ]
     try:
         answers = await waiting.collect(await waiting.submit(asks), pause=0.01)

@@ -23,7 +23,7 @@ from pointsman.dispatch.batch.batches import BatchAnswer, Batches
 from pointsman.dispatch.batch.codec import ask_of, ask_text, step_of, step_record
 from pointsman.dispatch.context import RunContext, StepContext, entered
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.request import Ask
+from pointsman.dispatch.request import ModelRequest
 from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 from pointsman.routing.evidence import Finding
 from pointsman.simulator import Answer, BatchPace, Fault, Match, Rule, Scenario, Simulator, Usage
@@ -50,11 +50,11 @@ def batches(dispatcher: Make) -> Iterator[Desk]:
         one.close()
 
 
-def _asks(*texts: str, **facts: Any) -> list[Ask]:
-    return [Ask([HumanMessage(text)], **{"kind": StepKind.TRANSFORM, **facts}) for text in texts]
+def _asks(*texts: str, **facts: Any) -> list[ModelRequest]:
+    return [ModelRequest([HumanMessage(text)], **{"kind": StepKind.TRANSFORM, **facts}) for text in texts]
 
 
-async def _all(batches: Batches, asks: list[Ask]) -> list[BatchAnswer]:
+async def _all(batches: Batches, asks: list[ModelRequest]) -> list[BatchAnswer]:
     return await batches.collect(await batches.submit(asks), pause=0.01)
 
 
@@ -371,7 +371,7 @@ from pathlib import Path
 from langchain_core.messages import HumanMessage
 from pointsman.configs.loading.loader import environment, load
 from pointsman.configs.words import StepKind
-from pointsman.dispatch.request import Ask
+from pointsman.dispatch.request import ModelRequest
 from pointsman.dispatch.batch.batches import Batches
 from pointsman.dispatch.context import RunContext, entered
 from pointsman.dispatch.dispatcher import Dispatcher
@@ -381,7 +381,8 @@ async def main(what):
     batches = Batches(home)
     if what == "submit":
         with entered(run=RunContext(id="r1", user="ada", tags=("night",)), step="s1"):
-            print(await batches.submit([Ask([HumanMessage(t)], kind=StepKind.TRANSFORM) for t in ("one", "bad")]))
+            asks = [ModelRequest([HumanMessage(t)], kind=StepKind.TRANSFORM) for t in ("one", "bad")]
+            print(await batches.submit(asks))
         sys.stdout.flush()
         await asyncio.sleep(600)
     else:
@@ -512,7 +513,7 @@ def test_the_reservation_of_a_batch_nobody_collects_is_charged_when_no_provider_
 
 def test_an_ask_and_its_step_come_back_from_their_text_as_they_were() -> None:
     call = {"name": "forecast", "args": {"city": "Oslo"}, "id": "c1", "type": "tool_call"}
-    ask = Ask(
+    ask = ModelRequest(
         (SystemMessage("s"), HumanMessage([{"type": "text", "text": "é"}]), AIMessage("", tool_calls=[call]),
          ToolMessage("rain", tool_call_id="c1")),
         task="code", kind=StepKind.DECIDE, tier=Tier.ADVANCED, prefer="a/b", reversible=False, max_output=7,
@@ -536,7 +537,7 @@ async def test_an_ask_that_cannot_be_written_down_is_refused_before_anything_is_
 ) -> None:
     _, waiting = batches()
     with pytest.raises(ConfigError, match="written down"):
-        await waiting.submit(_asks("one", options={"response_format": Ask}))
+        await waiting.submit(_asks("one", options={"response_format": ModelRequest}))
     assert list(simulator.log) == []
 
 

@@ -24,7 +24,7 @@ from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.ensemble.ensemble import Ensemble
 from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.dispatch.request import Ask
+from pointsman.dispatch.request import ModelRequest
 from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
 from pointsman.simulator import Answer, Fault, Latency, Match, Rule, Scenario, Simulator
@@ -504,7 +504,7 @@ async def test_an_error_that_no_backend_knows_is_the_next_candidates_turn(
     home = dispatcher()
     card = home.cards["openai/gpt-5.4-mini"]
     await home.clients.ready(card)
-    client, _ = home.clients.bound(Ask(()), card)
+    client, _ = home.clients.bound(ModelRequest(()), card)
 
     async def confused(*_: Any, **__: Any) -> Any:
         raise LookupError("nobody has heard of this")

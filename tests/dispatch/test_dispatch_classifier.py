@@ -14,12 +14,12 @@ from pointsman.configs.words import Effect, Risk, StepKind, Tier
 from pointsman.dispatch.context import RunContext, StepContext, current, entered
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.evidence.classifier import Classifier
-from pointsman.dispatch.request import Ask, route_request
+from pointsman.dispatch.request import ModelRequest, route_request
 from pointsman.ledger.report import report
 from pointsman.ledger.rows import ROUTER, CallRow
 from pointsman.routing.decide import decide
 from pointsman.routing.features.features import Features
-from pointsman.routing.request import Circumstances
+from pointsman.routing.request import RoutingContext
 from pointsman.routing.scorers.complexity import LEVELS
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator.request import Request
@@ -37,15 +37,15 @@ def playing(*rules: Rule) -> Scenario:
     return Scenario(rules=rules)
 
 
-def asked(text: str = QUESTION, *before: BaseMessage, **facts: Any) -> Ask:
-    return Ask(messages=[*before, HumanMessage(text)], **{"kind": StepKind.DECIDE, **facts})
+def asked(text: str = QUESTION, *before: BaseMessage, **facts: Any) -> ModelRequest:
+    return ModelRequest(messages=[*before, HumanMessage(text)], **{"kind": StepKind.DECIDE, **facts})
 
 
-def features_of(home: Dispatcher, ask: Ask) -> Features:
+def features_of(home: Dispatcher, ask: ModelRequest) -> Features:
     return home.policy.features(route_request(ask, current(), "one"))
 
 
-async def judged(home: Dispatcher, ask: Ask, classifier: Classifier | None = None) -> Features:
+async def judged(home: Dispatcher, ask: ModelRequest, classifier: Classifier | None = None) -> Features:
     return await (classifier or Classifier(home)).judged(features_of(home, ask), ask, home.policy)
 
 
@@ -320,6 +320,6 @@ async def test_rules_about_the_moment_are_heeded(judging: Make, simulator: Simul
     home = judging(routing__rules=[short])
     ask = asked()
     for left, calls in ((0.05, 0), (0.5, 1)):
-        now = Circumstances(budget_left=left)
+        now = RoutingContext(budget_left=left)
         await Classifier(home).judged(features_of(home, ask), ask, home.policy, now)
         assert len(simulator.log) == calls

@@ -8,7 +8,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from pointsman.configs.catalog import ModelCard
 from pointsman.configs.words import Tier
-from pointsman.dispatch.conversation.prompt_cache import Conversations, place_of
+from pointsman.dispatch.conversation.prompt_cache import PromptCacheTracker, place_of
 
 X, Y = ModelCard("a/x", "a", "x", Tier.ECONOMY), ModelCard("b/y", "b", "y", Tier.ECONOMY)
 Z = ModelCard("c/z", "c", "z", Tier.STANDARD)
@@ -50,7 +50,7 @@ def test_a_turn_of_tools_goes_on_with_what_came_before_it() -> None:
     ],
 )
 def test_one_that_begins_otherwise_begins_anew(messages: list[BaseMessage]) -> None:
-    home = Conversations()
+    home = PromptCacheTracker()
     home.noted(place_of(said("Be brief.", "Hello")), X)
     assert home.carried(place_of(messages)) == frozenset()
 
@@ -63,7 +63,7 @@ def test_other_tools_make_it_another_conversation() -> None:
 
 
 def test_the_newest_model_of_each_tier_carries_it() -> None:
-    home = Conversations()
+    home = PromptCacheTracker()
     turns = [said("Be brief.", *["Go on.", "Hi."] * length, "Go on.") for length in range(4)]
     expected = [set(), {"a/x"}, {"a/x", "c/z"}, {"b/y", "c/z"}]
     for turn, card, carried in zip(turns, (X, Z, Y, X), expected, strict=True):
@@ -72,7 +72,7 @@ def test_the_newest_model_of_each_tier_carries_it() -> None:
 
 
 def test_the_turn_that_rested_longest_is_forgotten_first() -> None:
-    home = Conversations(most=2)
+    home = PromptCacheTracker(most=2)
     for name in ("one", "two", "one", "three"):
         home.noted(place_of(said("Be brief.", name)), X)
     known = [bool(home.carried(place_of(said("Be brief.", name, "Hi.", "So?")))) for name in ("one", "two", "three")]
@@ -80,7 +80,7 @@ def test_the_turn_that_rested_longest_is_forgotten_first() -> None:
 
 
 def test_threads_may_share_it() -> None:
-    home, errors = Conversations(most=16), []
+    home, errors = PromptCacheTracker(most=16), []
 
     def work() -> None:
         try:

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.guards.rate_limit import HeadroomKey, Headrooms, Rate, Reservation, Wait
-from pointsman.dispatch.guards.rate_limit_headers import Headroom, read_limits
+from pointsman.dispatch.guards.rate_limit import Rate, RateLimiter, RateLimitKey, Reservation, Wait
+from pointsman.dispatch.guards.rate_limit_headers import RateLimitReading, read_limits
 from pointsman.simulator import RateLimit, Scenario, Simulator
 
 NOW = 1_795_000_000.0
-A = HeadroomKey("openai", "a")
-B = HeadroomKey("anthropic", "b")
+A = RateLimitKey("openai", "a")
+B = RateLimitKey("anthropic", "b")
 
 
 class Clock:
@@ -81,7 +81,7 @@ def test_anthropics_four_limits_are_read_with_their_moments() -> None:
         "input_tokens": 600,
         "output_tokens": 300,
     }
-    assert found["tokens"] == Headroom(1000.0, 900.0, NOW + 30)
+    assert found["tokens"] == RateLimitReading(1000.0, 900.0, NOW + 30)
 
 
 def test_moments_are_taken_by_the_providers_clock_where_it_tells_it() -> None:
@@ -106,21 +106,21 @@ def test_no_header_can_break_the_reading(headers: dict[str, str]) -> None:
     for found in read_limits(headers, NOW).values():
         assert found.remaining >= 0
         assert found.resets_at is None or NOW <= found.resets_at < math.inf
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     call = _granted(rooms.reserve(A, 1))
     rooms.observe(A, headers, call)
     call.settle(1)
 
 
 def test_without_any_limit_everything_fits() -> None:
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     assert rooms.fits(A, 10**9) is None
     _granted(rooms.reserve(A, 10**9)).settle(10**9)
 
 
 def test_a_configured_limit_says_when_a_call_will_fit() -> None:
     clock = Clock()
-    rooms = Headrooms({A: Rate(tpm=6000)}, clock=clock)
+    rooms = RateLimiter({A: Rate(tpm=6000)}, clock=clock)
     _granted(rooms.reserve(A, 5000, 500))
     wait = rooms.fits(A, 900, 100)
     assert wait == Wait("no headroom: 500 of 6000 tokens left, fits in 5.0 s", 5.0)
@@ -129,12 +129,12 @@ def test_a_configured_limit_says_when_a_call_will_fit() -> None:
 
 
 def test_a_call_larger_than_the_limit_never_fits() -> None:
-    wait = Headrooms({A: Rate(tpm=6000)}, clock=Clock()).fits(A, 7000)
+    wait = RateLimiter({A: Rate(tpm=6000)}, clock=Clock()).fits(A, 7000)
     assert wait == Wait("needs 7000 tokens of a limit of 6000 a minute", math.inf)
 
 
 def test_what_was_reserved_too_much_comes_back_and_a_call_never_sent_costs_nothing() -> None:
-    rooms = Headrooms({A: Rate(rpm=10, tpm=1000)}, clock=Clock())
+    rooms = RateLimiter({A: Rate(rpm=10, tpm=1000)}, clock=Clock())
     _granted(rooms.reserve(A, 500, 400)).settle(450, 50)
     assert rooms.left(A) == {"requests": 9, "tokens": 500}
     with _granted(rooms.reserve(A, 500)):
@@ -143,14 +143,14 @@ def test_what_was_reserved_too_much_comes_back_and_a_call_never_sent_costs_nothi
 
 
 def test_a_call_that_was_sent_and_told_nothing_counts_as_reserved() -> None:
-    rooms = Headrooms({A: Rate(rpm=10, tpm=1000)}, clock=Clock())
+    rooms = RateLimiter({A: Rate(rpm=10, tpm=1000)}, clock=Clock())
     with _granted(rooms.reserve(A, 500, 400)) as reservation:
         reservation.keep()
     assert rooms.left(A) == {"requests": 9, "tokens": 100}
 
 
 def test_a_reservation_is_settled_once() -> None:
-    rooms = Headrooms({A: Rate(rpm=10)}, clock=Clock())
+    rooms = RateLimiter({A: Rate(rpm=10)}, clock=Clock())
     reservation = _granted(rooms.reserve(A, 1))
     reservation.settle(1)
     reservation.release()
@@ -159,7 +159,7 @@ def test_a_reservation_is_settled_once() -> None:
 
 def test_an_answer_that_used_more_than_was_reserved_is_owed() -> None:
     clock = Clock()
-    rooms = Headrooms({A: Rate(tpm=600)}, clock=clock)
+    rooms = RateLimiter({A: Rate(tpm=600)}, clock=clock)
     _granted(rooms.reserve(A, 500)).settle(500, 400)
     assert rooms.left(A)["tokens"] == -300
     clock.now += 31
@@ -167,10 +167,10 @@ def test_an_answer_that_used_more_than_was_reserved_is_owed() -> None:
 
 
 def test_two_hundred_parallel_callers_spread_before_a_limit_is_hit() -> None:
-    rooms = Headrooms({A: Rate(rpm=120), B: Rate(rpm=60)}, clock=Clock())
+    rooms = RateLimiter({A: Rate(rpm=120), B: Rate(rpm=60)}, clock=Clock())
     barrier = threading.Barrier(50)
 
-    def ask(_: int) -> list[HeadroomKey | None]:
+    def ask(_: int) -> list[RateLimitKey | None]:
         barrier.wait()
         return [
             next((key for key in (A, B) if isinstance(rooms.reserve(key, 10), Reservation)), None) for _ in range(4)
@@ -182,7 +182,7 @@ def test_two_hundred_parallel_callers_spread_before_a_limit_is_hit() -> None:
 
 
 def test_a_header_takes_calls_under_way_into_account() -> None:
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     first, *flying = [_granted(rooms.reserve(A, 10)) for _ in range(40)]
     first.settle(10)
     rooms.observe(A, _openai(60, 59, "1s"))
@@ -195,7 +195,7 @@ def test_a_header_takes_calls_under_way_into_account() -> None:
 
 
 def test_the_call_whose_headers_they_are_is_counted_once() -> None:
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     call, *flying = [_granted(rooms.reserve(A, 10)) for _ in range(40)]
     rooms.observe(A, _openai(60, 59, "1s"), call)
     assert rooms.left(A)["requests"] == 59 - 39
@@ -205,7 +205,7 @@ def test_the_call_whose_headers_they_are_is_counted_once() -> None:
 
 
 def test_what_the_provider_told_is_not_raised_by_settling_the_call_it_has_counted() -> None:
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     rooms.observe(A, _openai(10_000, 10_000, "1s", "tokens"))
     call = _granted(rooms.reserve(A, 100, 4_000))
     # Others have used the same key meanwhile.
@@ -216,7 +216,7 @@ def test_what_the_provider_told_is_not_raised_by_settling_the_call_it_has_counte
 
 
 def test_an_estimate_that_the_provider_did_not_count_comes_back_when_the_call_is_settled() -> None:
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     rooms.observe(A, _openai(10_000, 10_000, "1s", "tokens"))
     call = _granted(rooms.reserve(A, 100, 4_000))
     rooms.observe(A, _openai(10_000, 9_850, "1s", "tokens"), call)
@@ -234,7 +234,7 @@ def test_headers_that_come_before_the_call_is_settled_lead_where_those_after_it_
 ) -> None:
     left = []
     for late in (False, True):
-        rooms = Headrooms(clock=Clock())
+        rooms = RateLimiter(clock=Clock())
         if not first:
             rooms.observe(A, _openai(1000, level, "1s", "tokens"))
         beside = None if other is None else rooms.reserve(A, other)
@@ -254,7 +254,7 @@ def test_headers_that_come_before_the_call_is_settled_lead_where_those_after_it_
 
 
 def test_a_task_is_heard_with_its_own_reservation() -> None:
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     _granted(rooms.reserve(A, 10))
     _granted(rooms.reserve(A, 10))
     rooms.hear(A, _openai(60, 59, "1s"))
@@ -266,7 +266,7 @@ def test_a_task_is_heard_with_its_own_reservation() -> None:
 
 
 def test_answers_that_overtake_each_other_do_not_bring_headroom_back() -> None:
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     rooms.observe(A, _openai(60, 3, "57s"))
     rooms.observe(A, _openai(60, 40, "20s"))
     assert rooms.left(A)["requests"] == 3
@@ -274,7 +274,7 @@ def test_answers_that_overtake_each_other_do_not_bring_headroom_back() -> None:
 
 def test_a_steady_rate_below_the_limit_is_never_refused() -> None:
     clock = Clock()
-    rooms = Headrooms(clock=clock)
+    rooms = RateLimiter(clock=clock)
     for _ in range(6_000):
         share = _granted(rooms.reserve(A, 10, 10))
         share.settle(10, 10)
@@ -284,7 +284,7 @@ def test_a_steady_rate_below_the_limit_is_never_refused() -> None:
 
 
 def test_others_use_of_the_same_key_is_seen() -> None:
-    rooms = Headrooms(clock=Clock())
+    rooms = RateLimiter(clock=Clock())
     rooms.observe(A, _openai(60, 50, "10s"))
     rooms.observe(A, _openai(60, 1, "59s"))
     assert rooms.left(A)["requests"] == 1
@@ -292,7 +292,7 @@ def test_others_use_of_the_same_key_is_seen() -> None:
 
 def test_a_limit_is_whole_again_when_the_provider_said() -> None:
     clock = Clock()
-    rooms = Headrooms(clock=clock)
+    rooms = RateLimiter(clock=clock)
     rooms.observe(B, {"anthropic-ratelimit-input-tokens-limit": "1000",
                       "anthropic-ratelimit-input-tokens-remaining": "0",
                       "anthropic-ratelimit-input-tokens-reset": _rfc3339(20)})  # fmt: skip
@@ -304,7 +304,7 @@ def test_a_limit_is_whole_again_when_the_provider_said() -> None:
 
 
 def test_the_configured_limit_holds_beside_the_providers_own() -> None:
-    rooms = Headrooms({A: Rate(rpm=5)}, clock=Clock())
+    rooms = RateLimiter({A: Rate(rpm=5)}, clock=Clock())
     rooms.observe(A, _openai(1000, 999, "1s"))
     granted = [rooms.reserve(A, 1) for _ in range(10)]
     assert sum(isinstance(answer, Reservation) for answer in granted) == 5
@@ -312,7 +312,7 @@ def test_the_configured_limit_holds_beside_the_providers_own() -> None:
 
 def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     clock = Clock()
-    rooms = Headrooms({A: Rate(rpm=60)}, clock=clock)
+    rooms = RateLimiter({A: Rate(rpm=60)}, clock=clock)
     _granted(rooms.reserve(A, 1))
     clock.now -= 3600
     assert rooms.left(A)["requests"] == 59
@@ -341,7 +341,7 @@ def test_never_more_passes_than_the_buckets_held_and_refilled(
     rpm: int, tpm: int, calls: list[tuple[int, int, float, str]]
 ) -> None:
     clock = Clock()
-    rooms = Headrooms({A: Rate(rpm=rpm, tpm=tpm)}, clock=clock)
+    rooms = RateLimiter({A: Rate(rpm=rpm, tpm=tpm)}, clock=clock)
     requests = tokens = 0
     for needed_in, needed_out, pause, fate in calls:
         clock.now += pause
@@ -373,7 +373,7 @@ async def test_the_headers_of_the_real_sdks_are_read() -> None:
             include_response_headers=True, max_retries=0,
         )  # fmt: skip
         answer = await model.ainvoke("hello")
-        rooms = Headrooms()
+        rooms = RateLimiter()
         assert rooms.observe(A, answer.response_metadata["headers"])["requests"].limit == 60
         async with AsyncAnthropic(base_url=simulator.url("anthropic"), api_key="not-a-real-key") as client:
             raw = await client.messages.with_raw_response.create(

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from pointsman.configs.catalog import Usage
 from pointsman.configs.words import FailureKind, StepKind, Tier
 from pointsman.dispatch.dispatcher import Dispatcher
-from pointsman.dispatch.evidence.task_stats import History
+from pointsman.dispatch.evidence.task_stats import TaskHistory
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.ledger.experience import newest_calls
 from pointsman.ledger.rows import CallRow
 from pointsman.routing.decide import decide
 from pointsman.routing.decision import Decision
-from pointsman.routing.experience import Experience
-from pointsman.routing.request import Circumstances, RouteRequest
+from pointsman.routing.experience import TaskStats
+from pointsman.routing.request import RouteRequest, RoutingContext
 from pointsman.simulator import Fault, Match, Rule, Scenario, Simulator
 
 DAY = 86_400.0
@@ -43,11 +43,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def history(clock: Clock) -> History:
-    return History(DAY, clock=clock)
+def history(clock: Clock) -> TaskHistory:
+    return TaskHistory(DAY, clock=clock)
 
 
-def test_success_time_cost_and_length_are_means_over_the_calls_of_a_task(history: History) -> None:
+def test_success_time_cost_and_length_are_means_over_the_calls_of_a_task(history: TaskHistory) -> None:
     history.observe("chat", call(latency=1.0, cost=2 * 10**9, usage=Usage(10, 100)))
     history.observe("chat", call(latency=2.0, cost=4 * 10**9, usage=Usage(10, 300)))
     history.observe("chat", call(latency=6.0, failure="timeout", usage=Usage(10, 9_000)))
@@ -65,7 +65,7 @@ def test_success_time_cost_and_length_are_means_over_the_calls_of_a_task(history
     assert history.of("never asked") == {}
 
 
-def test_to_fail_quickly_makes_no_model_quick(history: History) -> None:
+def test_to_fail_quickly_makes_no_model_quick(history: TaskHistory) -> None:
     history.observe("chat", call(latency=4.0))
     for _ in range(9):
         history.observe("chat", call(latency=0.1, failure="rate_limit"))
@@ -79,7 +79,9 @@ EXCUSED = {"bad_request", "context_length", "auth", "quota", "unavailable", "unk
 
 
 @pytest.mark.parametrize("kind", FailureKind)
-def test_a_failure_counts_where_it_is_the_models_or_the_providers_doing(history: History, kind: FailureKind) -> None:
+def test_a_failure_counts_where_it_is_the_models_or_the_providers_doing(
+    history: TaskHistory, kind: FailureKind
+) -> None:
     history.observe("chat", call(failure=kind.value))
     seen = history.of("chat")
     if kind.value in EXCUSED:
@@ -88,12 +90,12 @@ def test_a_failure_counts_where_it_is_the_models_or_the_providers_doing(history:
         assert (seen["a/x"].calls, seen["a/x"].success) == (1.0, 0.0)
 
 
-def test_an_answer_that_was_kept_from_before_tells_nothing(history: History) -> None:
+def test_an_answer_that_was_kept_from_before_tells_nothing(history: TaskHistory) -> None:
     history.observe("chat", call(finish="cached"))
     assert history.of("chat") == {}
 
 
-def test_a_call_counts_half_after_each_half_life(history: History, clock: Clock) -> None:
+def test_a_call_counts_half_after_each_half_life(history: TaskHistory, clock: Clock) -> None:
     for _ in range(40):
         history.observe("chat", call(failure="timeout"))
     clock.now = NOW + DAY
@@ -107,7 +109,7 @@ def test_a_call_counts_half_after_each_half_life(history: History, clock: Clock)
     assert history.of("chat")["a/x"].success == pytest.approx(0.5)
 
 
-def test_a_model_that_failed_comes_back_when_that_is_long_ago(history: History, clock: Clock) -> None:
+def test_a_model_that_failed_comes_back_when_that_is_long_ago(history: TaskHistory, clock: Clock) -> None:
     for _ in range(200):
         history.observe("chat", call(failure="timeout"))
     assert history.of("chat")["a/x"].calls > 20
@@ -135,7 +137,7 @@ def test_in_whatever_order_calls_end_the_weighted_mean_is_the_same(
     weights = [0.5 ** ((clock.now - NOW - age) / DAY) for age, _, _ in outcomes]
     rows = [call(at=NOW + age, failure=None if good else "timeout", latency=seconds) for age, good, seconds in outcomes]
     random.shuffle(rows)
-    history = History(DAY, clock=clock)
+    history = TaskHistory(DAY, clock=clock)
     history.load(("chat", row) for row in rows)
 
     seen = history.of("chat")["a/x"]
@@ -148,7 +150,7 @@ def test_in_whatever_order_calls_end_the_weighted_mean_is_the_same(
     assert seen.seconds == (pytest.approx(max(spent / sum(weights), answering / good)) if good else None)
 
 
-def test_what_is_read_is_at_most_seven_calls_old(history: History) -> None:
+def test_what_is_read_is_at_most_seven_calls_old(history: TaskHistory) -> None:
     history.observe("chat", call())
     first = history.of("chat")
     for _ in range(7):
@@ -158,7 +160,9 @@ def test_what_is_read_is_at_most_seven_calls_old(history: History) -> None:
     assert history.of("chat")["a/x"].calls == 9.0
 
 
-def test_what_is_read_is_at_most_a_second_old_even_when_the_clock_is_set_back(history: History, clock: Clock) -> None:
+def test_what_is_read_is_at_most_a_second_old_even_when_the_clock_is_set_back(
+    history: TaskHistory, clock: Clock
+) -> None:
     history.observe("chat", call())
     first = history.of("chat")
     history.observe("chat", call())
@@ -171,7 +175,7 @@ def test_what_is_read_is_at_most_a_second_old_even_when_the_clock_is_set_back(hi
     assert history.of("chat")["a/x"].calls == pytest.approx(3.0, rel=1e-4)
 
 
-def test_neither_tasks_nor_models_grow_without_end(history: History) -> None:
+def test_neither_tasks_nor_models_grow_without_end(history: TaskHistory) -> None:
     for number in range(2_000):
         history.observe(f"task {number}", call())
     assert history.of("task 0") == {}
@@ -182,7 +186,7 @@ def test_neither_tasks_nor_models_grow_without_end(history: History) -> None:
     assert "a/1999" in history.of("chat")
 
 
-def test_threads_lose_no_call(history: History, clock: Clock) -> None:
+def test_threads_lose_no_call(history: TaskHistory, clock: Clock) -> None:
     def work() -> None:
         for number in range(2_000):
             history.observe("chat", call(failure=None if number % 2 else "timeout"))
@@ -209,15 +213,15 @@ def test_what_the_ledger_tells_of_real_calls_puts_the_model_that_failed_behind(
     for _ in range(30):
         model.invoke("Say hello to Ada")
 
-    history = History(DAY)
+    history = TaskHistory(DAY)
     history.load(newest_calls(calm.ledger, 2_000))
     seen = history.of("chat")
     assert seen["anthropic/claude-haiku-4-5"].success == 0.0
     assert seen["anthropic/claude-haiku-4-5"].calls == pytest.approx(30, abs=0.1)
 
-    def decided(experience: Mapping[str, Experience]) -> Decision:
+    def decided(experience: Mapping[str, TaskStats]) -> Decision:
         features = home.policy.features(RouteRequest(kind=StepKind.GATHER, tier=Tier.STANDARD))
-        return decide(features, home.policy, Circumstances(unavailable=home.unusable(), experience=experience))
+        return decide(features, home.policy, RoutingContext(unavailable=home.unusable(), experience=experience))
 
     assert decided({}).model == "anthropic/claude-haiku-4-5"
     assert decided(seen).model == "google/gemini-3.5-flash"

@@ -18,7 +18,7 @@ from pointsman.configs.schema import Settings
 from pointsman.configs.words import StepKind, Tier
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.reload import Reload
-from pointsman.dispatch.request import Ask
+from pointsman.dispatch.request import ModelRequest
 from pointsman.routing.request import RouteRequest
 from pointsman.simulator import Simulator
 
@@ -211,7 +211,7 @@ async def test_a_call_under_way_keeps_the_policy_it_began_with(
     watched = Watched(home)
     began = home.policy.policy_hash
     put(tmp_path / "routing.yaml", FRONTIER)
-    ask = Ask(messages=[HumanMessage("Tell me about the Cam")], kind=StepKind.GATHER)
+    ask = ModelRequest(messages=[HumanMessage("Tell me about the Cam")], kind=StepKind.GATHER)
     chunks = home.stream(ask)
     await anext(chunks)
     await watched.passes(2)

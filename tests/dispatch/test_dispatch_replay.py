@@ -23,9 +23,9 @@ from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.prices import PriceBook
 from pointsman.ledger.rows import CallRow, DecisionRow
 from pointsman.routing.decide import decide
-from pointsman.routing.experience import Experience
+from pointsman.routing.experience import TaskStats
 from pointsman.routing.explain import decision_dict
-from pointsman.routing.request import Circumstances, RouteRequest
+from pointsman.routing.request import RouteRequest, RoutingContext
 from pointsman.simulator import Simulator
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
@@ -65,7 +65,7 @@ class Book:
             id=f"d{self.number}",
             **{"messages": (SHORT,), "kind": StepKind.TRANSFORM, "task": "chat", **facts},
         )
-        now = Circumstances(unavailable={**AWAY, **(unavailable or {})}, **(evidence or {}))
+        now = RoutingContext(unavailable={**AWAY, **(unavailable or {})}, **(evidence or {}))
         decision = decide(self.policy.features(request), self.policy, now)
         said = decision_dict(decision)
         texts = {name: json.dumps(said[name]) for name in ("candidates", "rejected", "rules", "features")}
@@ -125,7 +125,7 @@ def test_the_policy_it_was_decided_by_changes_nothing(book: Book, tmp_path: Path
 
 
 # The cheaper model of the economy tier had failed; the dearer one held the conversation.
-FAILED = {"experience": {FLASH: Experience(200.0, 0.01, 1.0), MINI: Experience(200.0, 1.0, 1.0)}}
+FAILED = {"experience": {FLASH: TaskStats(200.0, 0.01, 1.0), MINI: TaskStats(200.0, 1.0, 1.0)}}
 HELD = {"carried": frozenset({MINI})}
 
 
@@ -143,7 +143,7 @@ def test_a_choice_that_rested_on_evidence_is_no_change_of_the_policy(
 
 
 def test_a_step_that_history_raised_is_no_change_of_the_policy_either(book: Book, tmp_path: Path) -> None:
-    useless = Experience(50.0, 0.0, unusable=50.0)
+    useless = TaskStats(50.0, 0.0, unusable=50.0)
     row = book.decided(evidence={"experience": {FLASH: useless, MINI: useless}}, messages=LONG)
     assert (row.tier, '"evidence.history"' in row.rules) == ("standard", True)
     found: list[Replayed] = []

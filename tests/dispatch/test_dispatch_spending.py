@@ -19,7 +19,7 @@ from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.guards.budget import DEFAULT_OUTPUT, bounded
 from pointsman.dispatch.model import RoutedChatModel
-from pointsman.dispatch.request import Ask
+from pointsman.dispatch.request import ModelRequest
 from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Simulator
 
@@ -254,5 +254,5 @@ def test_a_limit_that_nobody_set_leaves_room_beside_what_the_model_may_think(
     card = home.cards[name]
     backend, settled = home.clients.backend(card), home.clients.asked(card)
     asked = {} if configured else options
-    bound = bounded(home.prices, card, Ask(()), [], asked, backend=backend, settled=settled, capped=True)
+    bound = bounded(home.prices, card, ModelRequest(()), [], asked, backend=backend, settled=settled, capped=True)
     assert bound.options[backend.output_limit or ""] == 9000 + DEFAULT_OUTPUT

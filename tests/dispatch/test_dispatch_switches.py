@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.guards.overrides import SWITCHES_FILE, Switches
+from pointsman.dispatch.guards.overrides import OVERRIDES_FILE, Overrides
 
 
 class Clock:
@@ -30,16 +30,16 @@ def clock() -> Clock:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "state" / SWITCHES_FILE
+    return tmp_path / "state" / OVERRIDES_FILE
 
 
 def test_looking_at_switches_that_were_never_used_makes_no_file(file: Path, clock: Clock) -> None:
-    assert Switches(file, clock).reasons() == {}
+    assert Overrides(file, clock).reasons() == {}
     assert not file.parent.exists()
 
 
 def test_what_is_off_says_until_when_and_why_and_comes_on_by_itself(file: Path, clock: Clock) -> None:
-    switches = Switches(file, clock)
+    switches = Overrides(file, clock)
     switches.off("openai", clock.now + 60, "they are\nmoving")
     switches.off("google/gemini-3.5-flash", clock.now + 30)
 
@@ -56,7 +56,7 @@ def test_what_is_off_says_until_when_and_why_and_comes_on_by_itself(file: Path, 
 
 
 def test_another_object_sees_every_change_at_once(file: Path, clock: Clock) -> None:
-    mine, theirs = Switches(file, clock), Switches(file, clock)
+    mine, theirs = Overrides(file, clock), Overrides(file, clock)
     for _ in range(50):
         mine.off("openai", clock.now + 60)
         assert "openai" in theirs.reasons()
@@ -66,26 +66,26 @@ def test_another_object_sees_every_change_at_once(file: Path, clock: Clock) -> N
 
 
 def test_the_file_is_for_its_owner_alone_and_nothing_is_left_beside_it(file: Path, clock: Clock) -> None:
-    Switches(file, clock).off("openai", clock.now + 60)
+    Overrides(file, clock).off("openai", clock.now + 60)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert sorted(path.name for path in file.parent.iterdir()) == [SWITCHES_FILE, f"{SWITCHES_FILE}.lock"]
+    assert sorted(path.name for path in file.parent.iterdir()) == [OVERRIDES_FILE, f"{OVERRIDES_FILE}.lock"]
 
 
 def test_processes_that_switch_at_once_lose_nothing(file: Path) -> None:
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from pointsman.dispatch.guards.overrides import Switches\n"
-        "for n in range(10): Switches(Path(sys.argv[1])).off(f'{sys.argv[2]}/{n}', time.time() + 600)\n"
+        "from pointsman.dispatch.guards.overrides import Overrides\n"
+        "for n in range(10): Overrides(Path(sys.argv[1])).off(f'{sys.argv[2]}/{n}', time.time() + 600)\n"
     )
     workers = [subprocess.Popen([sys.executable, "-c", script, str(file), name]) for name in ("a", "b", "c")]
     assert [worker.wait(timeout=240) for worker in workers] == [0, 0, 0]
-    assert set(Switches(file).reasons()) == {f"{name}/{n}" for name in "abc" for n in range(10)}
+    assert set(Overrides(file).reasons()) == {f"{name}/{n}" for name in "abc" for n in range(10)}
 
 
 def test_a_secret_in_the_reason_is_not_kept(file: Path, clock: Clock) -> None:
-    switches = Switches(file, clock)
+    switches = Overrides(file, clock)
     switches.off("openai", clock.now + 60, "key sk-ant-abcdefgh12345678 leaked")
     assert "abcdefgh" not in file.read_text() + str(switches.reasons())
 
@@ -104,7 +104,7 @@ def test_a_secret_in_the_reason_is_not_kept(file: Path, clock: Clock) -> None:
 def test_a_file_that_is_none_of_switches_is_told_and_not_overwritten(file: Path, clock: Clock, text: str) -> None:
     file.parent.mkdir()
     file.write_text(text)
-    switches = Switches(file, clock)
+    switches = Overrides(file, clock)
     with pytest.raises(ConfigError, match="is not a file of switches: delete it"):
         switches.reasons()
     with pytest.raises(ConfigError, match="is not a file of switches"):
@@ -115,7 +115,7 @@ def test_a_file_that_is_none_of_switches_is_told_and_not_overwritten(file: Path,
 @pytest.mark.parametrize("until", [0.0, 1_000_000.0, float("nan"), float("inf"), 1e18])
 def test_only_a_time_to_come_can_be_named(file: Path, clock: Clock, until: float) -> None:
     with pytest.raises(ConfigError, match="only be switched off until a time to come"):
-        Switches(file, clock).off("openai", until)
+        Overrides(file, clock).off("openai", until)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 20), st.integers(0, 10)), max_size=12))
@@ -123,8 +123,8 @@ def test_it_agrees_with_a_plain_table(
     tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, int, int]]
 ) -> None:
     clock = Clock()
-    path = tmp_path_factory.mktemp("switches") / SWITCHES_FILE
-    mine, theirs = Switches(path, clock), Switches(path, clock)
+    path = tmp_path_factory.mktemp("switches") / OVERRIDES_FILE
+    mine, theirs = Overrides(path, clock), Overrides(path, clock)
     table: dict[str, float] = {}
     for name, lasts, passes in moves:
         if lasts > 0:

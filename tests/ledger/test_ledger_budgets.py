@@ -153,7 +153,7 @@ def test_absurd_amounts_neither_overflow_nor_slip_through(budgets: Budgets) -> N
         budgets.reserve(scopes, 1)
 
 
-class Booking(RuleBasedStateMachine):
+class CallRecorder(RuleBasedStateMachine):
     """Any order of calls keeps the counts that a plain account keeps, and the cap."""
 
     held = Bundle("held")
@@ -203,7 +203,7 @@ class Booking(RuleBasedStateMachine):
             assert cap is None or spent + reserved <= cap
 
 
-TestBooking = Booking.TestCase
+TestBooking = CallRecorder.TestCase
 TestBooking.settings = settings(deadline=None, max_examples=40, stateful_step_count=30)
 
 

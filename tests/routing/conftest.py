@@ -17,7 +17,7 @@ from pointsman.routing.decide import decide
 from pointsman.routing.decision import Decision
 from pointsman.routing.features.features import extract
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances, RouteRequest
+from pointsman.routing.request import RouteRequest, RoutingContext
 
 # USD per million tokens, input and output.
 _PRICES = {
@@ -122,7 +122,7 @@ def over(settings: Settings) -> Callable[..., Policy]:
 def route(policy: Policy) -> Decide:
     """Decide over the built-in policy, or ``by=`` another: ``route(kind="gather")``; ``now=`` for circumstances."""
 
-    def make(by: Policy = policy, now: Circumstances = Circumstances(), **request: Any) -> Decision:  # noqa: B008
+    def make(by: Policy = policy, now: RoutingContext = RoutingContext(), **request: Any) -> Decision:  # noqa: B008
         return decide(extract(RouteRequest(**request)), by, now)
 
     return make

@@ -13,7 +13,7 @@ from pointsman.routing.decision import Decision
 from pointsman.routing.features.features import extract
 from pointsman.routing.policy.lint import lint
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances, Funds, RouteRequest
+from pointsman.routing.request import BudgetReserve, RouteRequest, RoutingContext
 
 LONG = ({"role": "user", "content": "a word and another " * 4_000},)
 
@@ -40,9 +40,9 @@ def policy_with(settings: Settings, card: Callable[..., Any]) -> Callable[..., P
     return make
 
 
-def _decide(policy: Policy, moment: Circumstances | None = None, **declared: Any) -> Decision:
+def _decide(policy: Policy, moment: RoutingContext | None = None, **declared: Any) -> Decision:
     request = RouteRequest(**{"kind": "transform", "messages": LONG, **declared})
-    return decide(extract(request), policy, moment or Circumstances())
+    return decide(extract(request), policy, moment or RoutingContext())
 
 
 class TestClassesOfUsers:
@@ -73,11 +73,11 @@ class TestClassesOfUsers:
 class TestMoneyKeptForLater:
     def test_with_money_enough_nothing_changes(self, policy_with: Any) -> None:
         policy = policy_with()
-        rich = Circumstances(funds=Funds(left=5.0, kept=1.0, steps=2))
+        rich = RoutingContext(funds=BudgetReserve(left=5.0, kept=1.0, steps=2))
         assert _decide(policy, rich) == _decide(policy)
 
     def test_a_step_of_low_risk_goes_cheaper_so_that_the_high_one_stays_funded(self, policy_with: Any) -> None:
-        decision = _decide(policy_with(), Circumstances(funds=Funds(left=0.110, kept=0.1, steps=1)))
+        decision = _decide(policy_with(), RoutingContext(funds=BudgetReserve(left=0.110, kept=0.1, steps=1)))
         assert (decision.tier, decision.model) == (Tier.ECONOMY, "a/small")
         assert hits(decision)["budget.kept"] == (
             "$0.1000 of the $0.1100 left is kept for 1 step(s) of high risk to come, so economy and not standard"
@@ -86,18 +86,18 @@ class TestMoneyKeptForLater:
         assert why.startswith("may cost $0.02")
 
     def test_it_never_goes_below_the_floor_or_the_tier_asked_for(self, policy_with: Any) -> None:
-        poor = Circumstances(funds=Funds(left=0.110, kept=0.1, steps=1))
+        poor = RoutingContext(funds=BudgetReserve(left=0.110, kept=0.1, steps=1))
         assert _decide(policy_with(), poor, kind="decide").model == "a/middle"
         assert _decide(policy_with(), poor, tier="standard").model == "a/middle"
 
     def test_a_step_of_high_risk_is_not_held_back(self, policy_with: Any) -> None:
-        poor = Circumstances(funds=Funds(left=0.1, kept=0.1, steps=1))
+        poor = RoutingContext(funds=BudgetReserve(left=0.1, kept=0.1, steps=1))
         decision = _decide(policy_with(), poor, kind="act", effects=(Effect.DESTRUCTIVE,), reversible=False)
         assert decision.risk.handled_as >= Risk.HIGH
         assert decision.model == "a/large"
 
     def test_where_nothing_can_be_afforded_the_cheapest_runs(self, policy_with: Any) -> None:
-        broke = Circumstances(funds=Funds(left=0.0, kept=0.1, steps=1))
+        broke = RoutingContext(funds=BudgetReserve(left=0.0, kept=0.1, steps=1))
         assert _decide(policy_with(), broke).candidates == ("a/small",)
 
 
@@ -109,7 +109,7 @@ class TestRulesAboutTheMoment:
         ]
         policy = policy_with(rules=rules)
         assert _decide(policy).tier is Tier.STANDARD
-        assert _decide(policy, Circumstances(down=frozenset({"a"}))).tier is Tier.FRONTIER
+        assert _decide(policy, RoutingContext(down=frozenset({"a"}))).tier is Tier.FRONTIER
 
     def test_a_rule_may_ask_how_long_the_step_may_take(self, policy_with: Any) -> None:
         rules = [{"id": "quick", "reason": "no time to think", "when": {"deadline": {"max": 5}}, "tier": "economy"}]

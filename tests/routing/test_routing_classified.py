@@ -19,7 +19,7 @@ from pointsman.routing.explain import replay
 from pointsman.routing.features.features import Features, extract, features_dict, from_dict
 from pointsman.routing.policy.dependence import depends_on_complexity
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances, RouteRequest
+from pointsman.routing.request import RouteRequest, RoutingContext
 from pointsman.routing.scorers.complexity import claimed, classified
 
 SHARE = st.floats(0, 1)
@@ -106,7 +106,7 @@ def test_nobody_need_be_asked_at_the_highest_floor_or_where_a_rule_has_named_the
     plain, risky = Features(kind="gather"), Features(kind="gather", risk=Risk.HIGH)
 
     def depends(features: Features, *rules: Any, **now: Any) -> bool:
-        return depends_on_complexity(features, over(card("a/x"), rules=rules), Circumstances(**now))
+        return depends_on_complexity(features, over(card("a/x"), rules=rules), RoutingContext(**now))
 
     assert depends(plain, by_complexity)
     assert depends(plain, by_complexity, fixed)

@@ -9,7 +9,7 @@ import pytest
 from pointsman.configs.words import Risk, Tier
 from pointsman.routing.decision import Decision
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances
+from pointsman.routing.request import RoutingContext
 
 Decide = Callable[..., Decision]
 IMAGE = ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]},)
@@ -116,20 +116,20 @@ class TestReasons:
 
     def test_what_is_unavailable_keeps_the_reason_it_was_given(self, route: Decide, over: Any, card: Any) -> None:
         by = over(card("a/x", "standard"), card("b/y", "standard"), card("b/z", "standard"))
-        now = Circumstances(unavailable={"a": "no key: set A_KEY", "b/y": "breaker open"}, tried=frozenset({"b/z"}))
+        now = RoutingContext(unavailable={"a": "no key: set A_KEY", "b/y": "breaker open"}, tried=frozenset({"b/z"}))
         decision = route(by=by, now=now)
         assert [rejection.reason for rejection in decision.rejected] == [
             "no key: set A_KEY", "breaker open", "already tried",
         ]  # fmt: skip
 
     def test_nobody_is_told_to_get_a_key_for_what_may_not_run(self, route: Decide, over: Any, card: Any) -> None:
-        now = Circumstances(unavailable={"a": "no key: set A_KEY"})
+        now = RoutingContext(unavailable={"a": "no key: set A_KEY"})
         assert why_not(route(by=over(card("a/x")), now=now, kind="decide"), "a/x").startswith("tier economy is below")
 
     def test_an_unknown_price_rules_out_only_under_a_budget(self, route: Decide, over: Any, card: Any) -> None:
         by = over(card("a/x", "standard", price=None))
         assert route(by=by).model == "a/x"
-        decision = route(by=by, now=Circumstances(needs_price=True))
+        decision = route(by=by, now=RoutingContext(needs_price=True))
         assert why_not(decision, "a/x") == "price unknown, and a budget has to be kept"
 
 
@@ -286,7 +286,7 @@ class TestAskedModel:
         assert hits(route(by=by, model="z/z"))["agent.asks"] == "z/z was asked for, but: not in the catalogue"
 
     def test_one_that_cannot_be_used_now_raises_nothing(self, route: Decide, by: Policy) -> None:
-        now = Circumstances(unavailable={"a/f": "breaker open"})
+        now = RoutingContext(unavailable={"a/f": "breaker open"})
         assert route(by=by, kind="gather", model="a/f", now=now).tier == Tier.ECONOMY
 
 

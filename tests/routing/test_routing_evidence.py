@@ -15,10 +15,10 @@ from pointsman.configs.words import Tier
 from pointsman.routing.decide import decide
 from pointsman.routing.decision import Decision
 from pointsman.routing.evidence import Finding
-from pointsman.routing.experience import Experience, likely
+from pointsman.routing.experience import TaskStats, likely
 from pointsman.routing.features.features import Features
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances
+from pointsman.routing.request import RoutingContext
 
 Card = Callable[..., ModelCard]
 Over = Callable[..., Policy]
@@ -27,8 +27,8 @@ LONG = Features(kind="gather", task="classify", tokens=10_000, max_output=100)
 SHORT = Features(kind="gather", task="classify", tokens=100, max_output=100)
 
 
-def seen(success: float = 1.0, calls: float = 140.0, seconds: float | None = 1.0, **more: float) -> Experience:
-    return Experience(calls, success, seconds, **more)
+def seen(success: float = 1.0, calls: float = 140.0, seconds: float | None = 1.0, **more: float) -> TaskStats:
+    return TaskStats(calls, success, seconds, **more)
 
 
 def reasons(decision: Decision, rule: str) -> list[str]:
@@ -49,7 +49,7 @@ def pair(card: Card, over: Over) -> Policy:
 
 def test_the_cheaper_model_goes_behind_where_it_often_fails_at_this_task(pair: Policy) -> None:
     assert decide(SHORT, pair).candidates == ("a/x", "b/y")
-    now = Circumstances(experience={"a/x": seen(0.61, seconds=2.13, cost=0.00041), "b/y": seen(0.99)})
+    now = RoutingContext(experience={"a/x": seen(0.61, seconds=2.13, cost=0.00041), "b/y": seen(0.99)})
     decision = decide(SHORT, pair, now)
     assert decision.candidates == ("b/y", "a/x")
     assert reasons(decision, "history") == [
@@ -58,9 +58,9 @@ def test_the_cheaper_model_goes_behind_where_it_often_fails_at_this_task(pair: P
 
 
 def test_a_model_nobody_has_asked_is_taken_to_work(pair: Policy) -> None:
-    assert decide(SHORT, pair, Circumstances(experience={"a/x": seen(0.61)})).model == "b/y"
-    assert decide(SHORT, pair, Circumstances(experience={"a/x": seen(0.99)})).model == "a/x"
-    assert decide(SHORT, pair, Circumstances(experience={"b/y": seen(0.61)})).model == "a/x"
+    assert decide(SHORT, pair, RoutingContext(experience={"a/x": seen(0.61)})).model == "b/y"
+    assert decide(SHORT, pair, RoutingContext(experience={"a/x": seen(0.99)})).model == "a/x"
+    assert decide(SHORT, pair, RoutingContext(experience={"b/y": seen(0.61)})).model == "a/x"
 
 
 def test_a_perfect_record_never_counts_for_less_than_none() -> None:
@@ -69,28 +69,28 @@ def test_a_perfect_record_never_counts_for_less_than_none() -> None:
 
 
 def test_too_few_calls_say_nothing(pair: Policy) -> None:
-    now = Circumstances(experience={"a/x": seen(0.0, calls=19.9)})
+    now = RoutingContext(experience={"a/x": seen(0.0, calls=19.9)})
     assert decide(SHORT, pair, now) == decide(SHORT, pair)
-    now = Circumstances(experience={"a/x": seen(0.0, calls=20.0)})
+    now = RoutingContext(experience={"a/x": seen(0.0, calls=20.0)})
     assert decide(SHORT, pair, now).model == "b/y"
 
 
 def test_history_can_be_switched_off(card: Card, over: Over) -> None:
     policy = over(card("a/x", price=(1, 1)), card("b/y", price=(2, 2)), history={"enabled": False})
-    now = Circumstances(experience={"a/x": seen(0.01), "b/y": seen(1.0)})
+    now = RoutingContext(experience={"a/x": seen(0.01), "b/y": seen(1.0)})
     assert decide(SHORT, policy, now) == decide(SHORT, policy)
 
 
 def test_failures_for_the_providers_sake_change_no_tier(card: Card, over: Over) -> None:
     policy = over(card("a/x"), card("b/y", "standard"), card("c/z", "frontier"))
-    now = Circumstances(experience={"a/x": seen(0.0), "b/y": seen(0.0), "c/z": seen(1.0)})
+    now = RoutingContext(experience={"a/x": seen(0.0), "b/y": seen(0.0), "c/z": seen(1.0)})
     assert decide(SHORT, policy, now).candidates == ("a/x", "b/y", "c/z")
 
 
 @pytest.mark.parametrize("strategy", ["cost", "latency", "quality", "balanced"])
 def test_rules_approved_models_and_what_is_asked_for_override_history(card: Card, over: Over, strategy: str) -> None:
     cards = [card(name, scores={"reasoning": 0.6, "speed": 0.6}) for name in ("a/x", "b/y")]
-    now = Circumstances(experience={"a/x": seen(0.05, seconds=60.0), "b/y": seen(1.0)})
+    now = RoutingContext(experience={"a/x": seen(0.05, seconds=60.0), "b/y": seen(1.0)})
     assert decide(SHORT, over(*cards, strategy=strategy), now).model == "b/y"
 
     rule = {"id": "mine", "reason": "x it is", "prefer": ["a/x"]}
@@ -126,7 +126,7 @@ def test_no_other_order_costs_less_until_one_answers(over: Over, models: list[tu
             reached *= 1 - likely(experience[name])
         return total
 
-    decision = decide(SHORT, over(*cards), Circumstances(experience=experience))
+    decision = decide(SHORT, over(*cards), RoutingContext(experience=experience))
     least = min(expected(order) for order in permutations(price))
     assert expected(decision.candidates) == pytest.approx(least)
 
@@ -136,10 +136,10 @@ def test_a_model_that_answers_at_length_costs_what_it_really_writes(card: Card, 
     policy = over(wordy, terse)
     features = replace(SHORT, max_output=4000)
     assert decide(features, policy).model == "a/wordy"
-    now = Circumstances(experience={"a/wordy": seen(output=3000.0), "b/terse": seen(output=200.0)})
+    now = RoutingContext(experience={"a/wordy": seen(output=3000.0), "b/terse": seen(output=200.0)})
     assert decide(features, policy, now).model == "b/terse"
     # That it was counted at all makes no model cheap: the other is taken to write as much.
-    now = Circumstances(experience={"b/terse": seen(output=200.0)})
+    now = RoutingContext(experience={"b/terse": seen(output=200.0)})
     assert decide(features, policy, now).model == "a/wordy"
 
 
@@ -147,7 +147,7 @@ def test_latency_goes_by_what_was_measured(card: Card, over: Over) -> None:
     quick, slow = card("a/quick", scores={"speed": 0.9}), card("b/slow", scores={"speed": 0.5})
     policy = over(quick, slow, strategy="latency")
     assert decide(SHORT, policy).model == "a/quick"
-    now = Circumstances(experience={"a/quick": seen(seconds=9.0), "b/slow": seen(seconds=2.0)})
+    now = RoutingContext(experience={"a/quick": seen(seconds=9.0), "b/slow": seen(seconds=2.0)})
     decision = decide(SHORT, policy, now)
     assert decision.model == "b/slow"
     assert "in 9.0 s" in reasons(decision, "history")[0]
@@ -162,20 +162,20 @@ def test_measured_and_unmeasured_models_stand_on_one_scale_of_speed(card: Card, 
     policy = over(*cards, strategy="latency")
     assert decide(SHORT, policy).candidates == ("c/m", "b/m", "unmeasured/m", "a/m")
     measured = {"a/m": seen(seconds=2.0), "b/m": seen(seconds=1.25), "c/m": seen(seconds=10.0)}
-    order = decide(SHORT, policy, Circumstances(experience=measured)).candidates
+    order = decide(SHORT, policy, RoutingContext(experience=measured)).candidates
     assert order == ("b/m", "unmeasured/m", "a/m", "c/m")
 
 
 def test_a_model_on_this_machine_does_not_set_the_scale_for_the_others(card: Card, over: Over) -> None:
     here = card("here/m", scores={"speed": 1.0}, local=True)
     policy = over(here, card("a/x", scores={"speed": 0.8}), card("b/y", scores={"speed": 0.5}), strategy="latency")
-    now = Circumstances(experience={"here/m": seen(seconds=0.001), "a/x": seen(seconds=1.0)})
+    now = RoutingContext(experience={"here/m": seen(seconds=0.001), "a/x": seen(seconds=1.0)})
     assert decide(SHORT, policy, now).candidates == ("here/m", "a/x", "b/y")
 
 
 def test_a_model_that_only_ever_failed_is_not_quick_however_quickly_it_did(card: Card, over: Over) -> None:
     policy = over(card("a/x", scores={"speed": 0.9}), card("b/y", scores={"speed": 0.5}), strategy="latency")
-    now = Circumstances(experience={"a/x": seen(0.0, seconds=None), "b/y": seen(seconds=4.0)})
+    now = RoutingContext(experience={"a/x": seen(0.0, seconds=None), "b/y": seen(seconds=4.0)})
     assert decide(SHORT, policy, now).model == "b/y"
 
 
@@ -184,13 +184,13 @@ def test_quality_counts_by_the_chance_of_an_answer(card: Card, over: Over) -> No
         card("a/best", scores={"reasoning": 0.9}), card("b/next", scores={"reasoning": 0.8}), strategy="quality"
     )
     assert decide(SHORT, policy).model == "a/best"
-    assert decide(SHORT, policy, Circumstances(experience={"a/best": seen(0.6)})).model == "b/next"
-    assert decide(SHORT, policy, Circumstances(experience={"a/best": seen(0.95)})).model == "a/best"
+    assert decide(SHORT, policy, RoutingContext(experience={"a/best": seen(0.6)})).model == "b/next"
+    assert decide(SHORT, policy, RoutingContext(experience={"a/best": seen(0.95)})).model == "a/best"
 
 
 def test_an_unknown_price_stays_the_dearest_whatever_history_says(card: Card, over: Over) -> None:
     policy = over(card("a/x", price=None), card("b/y", price=(100, 100)))
-    now = Circumstances(experience={"a/x": seen(1.0, output=1.0), "b/y": seen(0.05)})
+    now = RoutingContext(experience={"a/x": seen(1.0, output=1.0), "b/y": seen(0.05)})
     assert decide(SHORT, policy, now).candidates == ("b/y", "a/x")
 
 
@@ -208,31 +208,31 @@ def test_the_model_that_carries_a_conversation_stays_whatever_the_others_cost(
     better = {"price": (1, 1), "scores": {"speed": 0.9, "reasoning": 0.9}}
     policy = over(card("a/x", **better), card("b/y", price=(5, 5)), strategy=strategy)
     assert decide(LONG, policy).model == "a/x"
-    decision = decide(LONG, policy, Circumstances(carried=frozenset({"b/y"})))
+    decision = decide(LONG, policy, RoutingContext(carried=frozenset({"b/y"})))
     assert decision.candidates == ("b/y", "a/x")
     assert reasons(decision, "conversation.stays") == [
         "b/y carries this conversation: a switch to a/x would cost what it holds warm"
     ]
-    same = decide(LONG, policy, Circumstances(carried=frozenset({"a/x"})))
+    same = decide(LONG, policy, RoutingContext(carried=frozenset({"a/x"})))
     assert (same.candidates, same.rules) == (("a/x", "b/y"), decide(LONG, policy).rules)
 
 
 def test_a_conversation_does_not_flap_as_history_sways(card: Card, over: Over) -> None:
     policy = over(card("a/x", price=(1, 1)), card("b/y", price=(1, 1)))
     swaying = [{"a/x": seen(0.90 + 0.02 * (turn % 2)), "b/y": seen(0.91)} for turn in range(6)]
-    alone = [decide(LONG, policy, Circumstances(experience=experience)).model for experience in swaying]
+    alone = [decide(LONG, policy, RoutingContext(experience=experience)).model for experience in swaying]
     assert alone == ["b/y", "a/x"] * 3
 
     models: list[str] = []
     for experience in swaying:
         carried = frozenset(models[-1:])
-        models.append(str(decide(LONG, policy, Circumstances(experience=experience, carried=carried)).model))
+        models.append(str(decide(LONG, policy, RoutingContext(experience=experience, carried=carried)).model))
     assert models == ["b/y"] * 6
 
 
 def test_a_conversation_moves_with_its_tier_and_comes_back_to_its_own_model(card: Card, over: Over) -> None:
     policy = over(card("a/x"), card("b/y", price=(9, 9)), card("c/z", "standard"), card("d/z", "standard"))
-    carried = Circumstances(carried=frozenset({"b/y", "d/z"}))
+    carried = RoutingContext(carried=frozenset({"b/y", "d/z"}))
     assert decide(LONG, policy, carried).model == "b/y"
     assert decide(replace(LONG, evidence=(Finding("evidence.x", "seen"),)), policy, carried).model == "d/z"
     assert decide(replace(LONG, tier=Tier.STANDARD), policy, carried).model == "d/z"
@@ -243,7 +243,7 @@ def test_rules_approved_models_and_what_is_asked_for_override_who_carries_the_co
     card: Card, over: Over
 ) -> None:
     cards = card("a/x", price=(5, 5)), card("b/y", price=(9, 9))
-    now = Circumstances(carried=frozenset({"b/y"}))
+    now = RoutingContext(carried=frozenset({"b/y"}))
     assert decide(LONG, over(*cards), now).model == "b/y"
 
     rule = {"id": "mine", "reason": "x it is", "prefer": ["a/x"]}
@@ -256,8 +256,8 @@ def test_rules_approved_models_and_what_is_asked_for_override_who_carries_the_co
 
 def test_evidence_of_another_time_can_be_stood_in_for_by_what_it_led_to(card: Card, over: Over) -> None:
     cards = card("a/x", price=(1, 1)), card("b/y", price=(2, 2)), card("c/z", "standard")
-    assert decide(SHORT, over(*cards), Circumstances(proven="b/y")).candidates == ("b/y", "a/x", "c/z")
-    assert decide(SHORT, over(*cards), Circumstances(proven="c/z")).model == "a/x"
-    assert decide(SHORT, over(*cards), Circumstances(proven="gone/away")) == decide(SHORT, over(*cards))
+    assert decide(SHORT, over(*cards), RoutingContext(proven="b/y")).candidates == ("b/y", "a/x", "c/z")
+    assert decide(SHORT, over(*cards), RoutingContext(proven="c/z")).model == "a/x"
+    assert decide(SHORT, over(*cards), RoutingContext(proven="gone/away")) == decide(SHORT, over(*cards))
     rule = {"id": "mine", "reason": "x it is", "prefer": ["a/x"]}
-    assert decide(SHORT, over(*cards, rules=[rule]), Circumstances(proven="b/y")).model == "a/x"
+    assert decide(SHORT, over(*cards, rules=[rule]), RoutingContext(proven="b/y")).model == "a/x"

@@ -16,7 +16,7 @@ from pointsman.configs.schema import Settings
 from pointsman.routing.decision import Decision
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances
+from pointsman.routing.request import RoutingContext
 
 Decide = Callable[..., Decision]
 
@@ -38,7 +38,7 @@ def test_a_decision_is_written_with_everything_that_led_to_it(route: Decide, pol
 def test_a_record_can_be_decided_by_another_policy(route: Decide, over: Any, card: Any) -> None:
     written = decision_dict(route(kind="gather"))
     assert replay(written["features"], over(card("new/one"))).model == "new/one"
-    assert replay(written["features"], over(card("new/one")), Circumstances(unavailable={"new": "off"})).model is None
+    assert replay(written["features"], over(card("new/one")), RoutingContext(unavailable={"new": "off"})).model is None
 
 
 def test_a_record_that_is_none_is_refused(policy: Policy) -> None:

@@ -15,12 +15,12 @@ from pointsman.configs.schema import RoutingPolicy, Settings, StepRiskPolicy
 from pointsman.configs.words import Effect, FailureKind, Risk, StepKind, Tier
 from pointsman.routing.decide import decide
 from pointsman.routing.evidence import Finding
-from pointsman.routing.experience import Experience
+from pointsman.routing.experience import TaskStats
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.features.features import extract
 from pointsman.routing.policy.lint import lint
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances, Funds, RouteRequest
+from pointsman.routing.request import BudgetReserve, RouteRequest, RoutingContext
 
 PROVIDERS = ("a", "b", "c")
 MODELS = [f"{provider}/{number}" for provider in PROVIDERS for number in range(3)]
@@ -146,7 +146,7 @@ REQUESTS = st.builds(
     evidence=mostly((), (Finding("evidence.doubted", "doubted", Tier.ADVANCED),), (Finding("evidence.x", "seen"),)),
 )
 EXPERIENCES = st.builds(
-    Experience,
+    TaskStats,
     calls=st.sampled_from([1.0, 20.0, 1e9]),
     success=st.sampled_from([0.0, 0.5, 1.0]),
     seconds=st.sampled_from([None, 0.0, 0.1, 90.0]),
@@ -154,12 +154,12 @@ EXPERIENCES = st.builds(
     output=st.none() | st.sampled_from([0.0, 50.0]),
 )
 MOMENTS = st.builds(
-    Circumstances,
+    RoutingContext,
     unavailable=mostly({}, {"a": "down"}, {"b/1": "down", "c": "down"}),
     tried=mostly(frozenset(), frozenset({"a/0", "c/2"})),
     needs_price=mostly(False, True),
     budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),
-    funds=mostly(None, Funds(0.01, 0.0, 1), Funds(0.01, 0.009, 2), Funds(0.0, 0.01, 1)),
+    funds=mostly(None, BudgetReserve(0.01, 0.0, 1), BudgetReserve(0.01, 0.009, 2), BudgetReserve(0.0, 0.01, 1)),
     down=st.sampled_from([frozenset(), frozenset({"a"})]),
     experience=mostly({}) | st.dictionaries(st.sampled_from(MODELS), EXPERIENCES),
     carried=mostly(frozenset()) | st.frozensets(st.sampled_from(MODELS), max_size=3),
@@ -169,7 +169,7 @@ MOMENTS = st.builds(
 
 @settings(max_examples=120, deadline=None)
 @given(policies(), REQUESTS, MOMENTS)
-def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest, moment: Circumstances) -> None:
+def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest, moment: RoutingContext) -> None:
     decision = decide(extract(request), policy, moment)
     known = {card.id: card for card in policy.catalogue}
     chosen = [known[name] for name in decision.candidates]
@@ -203,7 +203,7 @@ def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest
 @settings(max_examples=120, deadline=None)
 @given(policies(), REQUESTS, MOMENTS)
 def test_evidence_changes_the_order_and_nothing_that_stands_above_it(
-    policy: Policy, request: RouteRequest, moment: Circumstances
+    policy: Policy, request: RouteRequest, moment: RoutingContext
 ) -> None:
     moment = replace(moment, proven=None)
     bare = replace(moment, experience={}, carried=frozenset())
@@ -226,7 +226,7 @@ def test_evidence_changes_the_order_and_nothing_that_stands_above_it(
 
 @settings(max_examples=60, deadline=None)
 @given(policies(), REQUESTS, MOMENTS)
-def test_a_recorded_decision_replays_to_the_same(policy: Policy, request: RouteRequest, moment: Circumstances) -> None:
+def test_a_recorded_decision_replays_to_the_same(policy: Policy, request: RouteRequest, moment: RoutingContext) -> None:
     decision = decide(extract(request), policy, moment)
     assert decide(extract(request), policy, moment) == decision
     recorded = json.loads(json.dumps(decision_dict(decision)))
@@ -236,7 +236,7 @@ def test_a_recorded_decision_replays_to_the_same(policy: Policy, request: RouteR
 @settings(max_examples=60, deadline=None)
 @given(policies(), REQUESTS, MOMENTS)
 def test_a_rule_that_lint_calls_unreachable_never_applies(
-    policy: Policy, request: RouteRequest, moment: Circumstances
+    policy: Policy, request: RouteRequest, moment: RoutingContext
 ) -> None:
     dead = {
         problem.subject.removeprefix("risk ").removeprefix("rule ")
@@ -250,7 +250,7 @@ def test_a_rule_that_lint_calls_unreachable_never_applies(
 @settings(max_examples=60, deadline=None)
 @given(REQUESTS, MOMENTS, st.sampled_from([(0.0, 0.9), (0.4, 0.1), (0.9, 0.4)]))
 def test_the_built_in_risk_floor_holds_whatever_a_scorer_says(
-    settings: Settings, catalogue: Any, request: RouteRequest, moment: Circumstances, score: tuple[float, float]
+    settings: Settings, catalogue: Any, request: RouteRequest, moment: RoutingContext, score: tuple[float, float]
 ) -> None:
     policy = Policy.compile(settings.routing, settings.risk, catalogue, scorer=lambda features: score)
     tiers = {card.id: card.tier for card in catalogue}

@@ -16,12 +16,12 @@ from pointsman.configs.words import Effect, FailureKind, Tier
 from pointsman.routing.decide import decide
 from pointsman.routing.decision import Decision
 from pointsman.routing.evidence import Finding, is_evidence, of_failure, wilson
-from pointsman.routing.experience import Experience
+from pointsman.routing.experience import TaskStats
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.features.features import extract, from_dict
 from pointsman.routing.features.progress import stalled
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances, RouteRequest
+from pointsman.routing.request import RouteRequest, RoutingContext
 from pydantic import ValidationError
 
 Decide = Callable[..., Decision]
@@ -230,9 +230,9 @@ def test_evidence_can_be_given_in_a_json_request_and_must_be_named_as_such() -> 
 # --- history ---
 
 
-def past(usable: float, unusable: float, failed: float = 0.0) -> Experience:
+def past(usable: float, unusable: float, failed: float = 0.0) -> TaskStats:
     calls = usable + unusable + failed
-    return Experience(calls, usable / calls, unusable=unusable)
+    return TaskStats(calls, usable / calls, unusable=unusable)
 
 
 @pytest.fixture
@@ -243,9 +243,9 @@ def ladder(card: Callable[..., ModelCard], over: Callable[..., Policy]) -> Polic
     ])  # fmt: skip
 
 
-def by_history(route: Decide, ladder: Policy, **known: Experience) -> Decision:
+def by_history(route: Decide, ladder: Policy, **known: TaskStats) -> Decision:
     experience = {{"x": "a/x", "y": "b/y", "z": "c/z"}[name]: one for name, one in known.items()}
-    return route(by=ladder, kind="gather", task="sort", now=Circumstances(experience=experience))
+    return route(by=ladder, kind="gather", task="sort", now=RoutingContext(experience=experience))
 
 
 def test_history_raises_a_step_where_every_model_of_its_tier_mostly_fails_at_it(route: Decide, ladder: Policy) -> None:
@@ -270,7 +270,7 @@ def test_history_raises_a_step_where_every_model_of_its_tier_mostly_fails_at_it(
     ],
 )
 def test_history_raises_nothing_without_enough_replies_that_could_not_be_used(
-    route: Decide, ladder: Policy, known: dict[str, Experience]
+    route: Decide, ladder: Policy, known: dict[str, TaskStats]
 ) -> None:
     decision = by_history(route, ladder, **known)
     assert (decision.tier, evidence(decision)) == (Tier.ECONOMY, [])
@@ -278,7 +278,7 @@ def test_history_raises_nothing_without_enough_replies_that_could_not_be_used(
 
 def test_history_never_raises_what_the_device_may_decline_by_itself(route: Decide, over: Any, card: Any) -> None:
     by = over(card("a/x", "ondevice"), card("c/z", "economy"))
-    now = Circumstances(experience={"a/x": past(0, 100)})
+    now = RoutingContext(experience={"a/x": past(0, 100)})
     assert route(by=by, kind="gather", now=now).model == "a/x"
 
 

@@ -11,7 +11,7 @@ from pointsman.configs.schema import Settings
 from pointsman.routing.decision import Decision
 from pointsman.routing.features.features import Features
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.request import Circumstances
+from pointsman.routing.request import RoutingContext
 
 Decide = Callable[..., Decision]
 
@@ -91,8 +91,8 @@ def test_a_condition_on_the_budget_holds_only_where_there_is_one(route: Decide, 
     rule = {"id": "thrift", "reason": "little is left", "when": {"budget_left": {"max": 0.2}}, "tier": "economy"}
     by = over(card("a/x"), rules=[rule])
     assert "thrift" not in applied(route(by=by, kind="gather"))
-    assert "thrift" not in applied(route(by=by, kind="gather", now=Circumstances(budget_left=0.5)))
-    assert "thrift" in applied(route(by=by, kind="gather", now=Circumstances(budget_left=0.1)))
+    assert "thrift" not in applied(route(by=by, kind="gather", now=RoutingContext(budget_left=0.5)))
+    assert "thrift" in applied(route(by=by, kind="gather", now=RoutingContext(budget_left=0.1)))
 
 
 @pytest.mark.parametrize(
