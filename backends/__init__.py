@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
-    from .base import Backend, BackendError, Endpoint, Reply
+    from .base import Backend, BackendError, Endpoint
     from .errors.translate import ErrorTable, translate
     from .registry import BACKENDS, get
     from .replies.read import read_reply
+    from .replies.reply import Reply
     from .scripted import ScriptedBackend, ScriptedChatModel
 
 __all__ = [
@@ -33,7 +34,7 @@ _HOME = {
     "BackendError": ".base",
     "Endpoint": ".base",
     "ErrorTable": ".errors.translate",
-    "Reply": ".base",
+    "Reply": ".replies.reply",
     "ScriptedBackend": ".scripted",
     "ScriptedChatModel": ".scripted",
     "get": ".registry",

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..configs.catalog import Usage
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind
 from .http.meter import Meter
 from .names import same_name, stands_for
 from .options import Choice, Said, Vocabulary, Wanted
+from .replies.read import read_reply
+from .replies.reply import Reply
 from .schemas import strict
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from pydantic import SecretStr
 
-__all__ = ["REACH", "Backend", "BackendError", "Endpoint", "Reach", "Reply"]
+__all__ = ["REACH", "Backend", "BackendError", "Endpoint", "Reach"]
 
 _EFFORTS = "reasoning_effort_levels"
 
@@ -90,24 +91,6 @@ class Endpoint:
     options: Mapping[str, Any] = field(default_factory=dict)
     cache: Path | None = None
     on_headers: Callable[[Mapping[str, str]], None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a message says of its own making.
-
-    Attributes:
-        model: The name the provider gave of the model that answered; None where it gave none.
-        failure: None for a usable answer.
-        usage: None where it is not told, or not believable: whoever pays then charges what was set aside.
-        doubt: Why there is no usage, for the ledger; empty where there is one.
-    """
-
-    model: str | None
-    finish: str | None
-    failure: FailureKind | None
-    usage: Usage | None
-    doubt: str = ""
 
 
 class Backend(ABC):
@@ -184,8 +167,6 @@ class Backend(ABC):
 
     def read(self, message: AIMessage) -> Reply:
         """Read model, finish reason, failure and usage off a complete reply."""
-        from .replies.read import read_reply
-
         return read_reply(message, self.finishes)
 
     def same_model(self, asked: str, answered: str) -> bool:

@@ -402,7 +402,7 @@ class Settings(_Frozen):
     offline: bool = False
     origins: Mapping[str, str] = Field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = Field(default_factory=lambda: MappingProxyType({}), exclude=True, repr=False)
-    sources: Sources | None = Field(default=None, exclude=True, repr=False)
+    sources: Sources[Settings] | None = Field(default=None, exclude=True, repr=False)
     obeyed: tuple[Path, ...] = Field(default=(), exclude=True, repr=False)
 
     def __getstate__(self) -> dict[Any, Any]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-if TYPE_CHECKING:
-    from .schema import Settings
+from typing import Any, Generic, TypeAlias, TypeVar
 
 __all__ = ["Sources", "Stamp"]
+
+T = TypeVar("T")
 
 Stamp: TypeAlias = tuple[int, int, int] | None
 """When a file was last written, in nanoseconds, its size and its inode; None where there is no file."""
 
 
-class Sources:
+class Sources(Generic[T]):
     """The user's and the project's files of routing and risk as they were when they were read.
 
     Args:
@@ -28,7 +27,7 @@ class Sources:
         stamps: What `look` found just before the files were read, so that no later change is missed.
     """
 
-    def __init__(self, files: Iterable[Path], read: Callable[[], Settings]) -> None:
+    def __init__(self, files: Iterable[Path], read: Callable[[], T]) -> None:
         self.files = tuple(files)
         self._read = read
         self.stamps = self.look()
@@ -37,7 +36,7 @@ class Sources:
         """Look at the files as they are now, without reading them."""
         return tuple(map(_stamp, self.files))
 
-    def read(self) -> Settings:
+    def read(self) -> T:
         """Load the settings anew.
 
         Raises:
@@ -45,7 +44,7 @@ class Sources:
         """
         return self._read()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Sources:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Sources[T]:
         # What it holds of the environment is fixed, and cannot be copied.
         return self
 

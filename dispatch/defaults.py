@@ -72,7 +72,7 @@ class Shared(Generic[T]):
 class _Resolved:
     settings: Settings
     environ: Mapping[str, str]
-    files: Sources
+    files: Sources[Settings]
 
 
 _lock = Lock()
@@ -102,7 +102,7 @@ def default_settings() -> Settings:
         return settings
 
 
-def _files(project: Path, environ: Mapping[str, str]) -> Sources:
+def _files(project: Path, environ: Mapping[str, str]) -> Sources[Settings]:
     folders = [folder for folder in (user_folder(environ), project, project / "configs") if folder is not None]
     files = [folder / f"{name}.yaml" for folder in folders for name in FILES if name not in _TAKEN_UP]
     return Sources(files, partial(load, project, environ=environ))

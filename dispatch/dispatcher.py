@@ -2,59 +2,59 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..configs.catalog import ModelCard
 from ..configs.schema import Settings
 from ..configs.words import Risk
-from ..ledger.budgets.budgets import BudgetExceeded, Budgets
+from ..ledger.budgets.budgets import Budgets
 from ..ledger.experience import newest_calls
 from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
 from ..routing.decide import decide
 from ..routing.decision import Decision
 from ..routing.request import RouteRequest, RoutingContext
+from .cache.answers import kept_answers
 from .cache.responses import ResponseCache, Similar
-from .calls.call import ModelCall, close_all
+from .calls.answer import answered, streamed
+from .calls.call import close_all
 from .calls.clients import Clients
 from .calls.fallback import FallbackChain
-from .calls.hedging import first_of
-from .calls.stream import Streamed, as_chunk, bounded, closing_chunk
+from .calls.prompt import examples_digests
+from .calls.recorder import CallRecorder
 from .catalog import catalogue, policy_of, problems, unavailable
+from .context import current
 from .conversation.prompt_cache import PromptCacheTracker
-from .defaults import default_dispatcher
+from .decider import Decider
 from .errors import Failure
 from .evidence.classifier import Classifier
 from .evidence.task_stats import TaskHistory
+from .guards.availability import Availability
 from .guards.budget import STEP_INPUT
+from .guards.guards import Guards
 from .guards.health import Health
 from .guards.overrides import OVERRIDES_FILE, Overrides
 from .guards.rate_limit import RateLimiter
 from .once import Once
 from .reload import Reload
-from .request import ModelRequest
+from .request import ModelRequest, plain
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
-__all__ = ["Dispatcher", "default_dispatcher"]
+    from ..routing.policy.policy import Policy
+
+__all__ = ["Dispatcher"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 _REMEMBERED_CALLS = 2_000
-_REFUSED_SECONDS = 300.0
-"""How long a key that was refused is not tried again: keys are mended while a process runs."""
-_LOOK_SECONDS = 0.25
-"""How soon a switch that another process has turned is heeded."""
 
 
 class Dispatcher:
@@ -66,7 +66,7 @@ class Dispatcher:
 
     Attributes:
         health: One breaker for each model at each provider.
-        headroom: What each provider still takes.
+        rate_limiter: What each provider still takes.
         closed: It was closed and is not to be used.
     """
 
@@ -76,20 +76,24 @@ class Dispatcher:
         self.prices = PriceBook(settings.models)
         self.cards: Mapping[str, ModelCard] = {card.id: card for card in catalogue(settings, self.prices)}
         self.policy = policy_of(settings, tuple(self.cards.values()))
-        self.headroom = RateLimiter.of(settings, self.cards.values())
+        self.rate_limiter = RateLimiter.of(settings, self.cards.values())
         for problem in problems(settings, self.policy):
             _log.warning("the routing policy: %s", problem)
-        self.clients = Clients(settings, self.headroom.hear)
+        self.clients = Clients(settings, self.rate_limiter.hear)
         self.health = Health.of(settings, self.cards.values(), self.ledger.path)
         self.history = TaskHistory(self.policy.routing.history.half_life)
         if self.policy.routing.history.enabled:
             self.history.load(newest_calls(self.ledger, _REMEMBERED_CALLS))
-        self.conversations = PromptCacheTracker()
-        self.classifier = Classifier(self)
-        self.reload = Reload(self)
-        self.switches = Overrides(settings.state / OVERRIDES_FILE)
-        self._unavailable: dict[str, str] = dict(unavailable(settings))
-        self._refused: dict[str, float] = {}
+        self.prompt_caches = PromptCacheTracker()
+        self.overrides = Overrides(settings.state / OVERRIDES_FILE)
+        keys = {name: str(entry.key) for name, entry in settings.providers.items()}
+        self.availability = Availability(unavailable(settings), self.overrides, self.health, self.cards.values(), keys)
+        self.guards = self._guards(self.health)
+        self.classifier = self._classifier()
+        self.decider = Decider(
+            self.classifier, self.history, self.prompt_caches, self.availability, lambda: self.budgets
+        )
+        self.reload = Reload(settings, self.policy, tuple(self.cards.values()), self._put_in_force)
         self.closed = False
 
     @Once
@@ -120,33 +124,48 @@ class Dispatcher:
         priced = [card for card in self.cards.values() if card.prices is not None]
         return max(priced, key=lambda card: card.tier.rank, default=None)
 
-    @property
-    def unavailable(self) -> Mapping[str, str]:
-        """Provider -> why it cannot be used now."""
-        return self._unavailable
+    def _guards(self, health: Health) -> Guards:
+        regions = {name: entry.region or "" for name, entry in self.settings.providers.items()}
+        return Guards(health, self.rate_limiter, self.prices, lambda: self.budgets, regions, self.clients.asked)
 
-    def unusable(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, str]:
-        """Provider or model -> why it cannot be used now, with what only one step must not use."""
-        switched = self.switches.reasons(age=_LOOK_SECONDS)
-        if self._refused:
-            self._forgive()
-        if not switched and not besides:
-            return self._unavailable
-        return {**self._unavailable, **switched, **dict(besides)}
+    def _classifier(self) -> Classifier:
+        # Breakers of its own: a model that judges badly may still answer well.
+        guards = self._guards(Health(self.policy.routing.health))
+        return Classifier(self.clients, guards, self.availability, self.ledger, self.prices)
 
-    def open_circuits(self) -> frozenset[str]:
-        """The models whose breaker lets nothing through now."""
-        open_now = {(state.key.provider, state.key.model) for state in self.health.states() if state.state == "open"}
-        return frozenset(card.id for card in self.cards.values() if (card.provider, card.name) in open_now)
+    def _put_in_force(self, settings: Settings, policy: Policy) -> None:
+        self.settings, self.policy = settings, policy
 
-    def refused(self, provider: str) -> None:
-        """Note that a provider refused its key: no other call under it would fare better for a while."""
-        self._unavailable[provider] = f"its key was refused: check {self.settings.providers[provider].key}"
-        self._refused[provider] = time.monotonic() + _REFUSED_SECONDS
+    async def chain(self, ask: ModelRequest, *, stream: bool = False) -> FallbackChain:
+        """Decide which models may answer a request, and write that down.
 
-    def _forgive(self) -> None:
-        for provider in [name for name, until in self._refused.items() if until <= time.monotonic()]:
-            del self._refused[provider], self._unavailable[provider]
+        Args:
+            ask: What is asked.
+            stream: The answer is streamed.
+        """
+        await self.reload.look()
+        ask, step, policy = plain(ask), current(), self.policy
+        routed = await self.decider.routed(ask, step, policy, self.clients.each_said(ask, self.cards))
+        decision = routed.decision
+        recorder = CallRecorder(
+            self.ledger, self.prices, step, decision.request, decision.risk, flagship=self.flagship, stream=stream
+        )
+        recorder.decided(decision)
+        kept = None
+        if self.responses is not None:
+            digests = examples_digests(ask.examples)
+            kept = kept_answers(self.responses, ask, step, decision, models=self.clients.settled, examples=digests)
+        return FallbackChain(
+            routed,
+            cards=self.cards,
+            clients=self.clients,
+            guards=self.guards,
+            recorder=recorder,
+            history=self.history,
+            prompt_caches=self.prompt_caches,
+            availability=self.availability,
+            kept=kept,
+        )
 
     def decide(self, request: RouteRequest, *, only_usable: bool = True) -> Decision:
         """Decide without calling any model.
@@ -155,7 +174,7 @@ class Dispatcher:
             request: The step.
             only_usable: Leave out what cannot be used from here, for want of a key and the like.
         """
-        reasons: Mapping[str, str] = self.unusable() if only_usable else {}
+        reasons: Mapping[str, str] = self.availability.reasons() if only_usable else {}
         now = RoutingContext(unavailable=reasons, experience=self.history.of(request.task))
         return decide(self.policy.features(request), self.policy, now)
 
@@ -196,20 +215,12 @@ class Dispatcher:
             BackendError: The request itself is at fault, so no other model would do better.
             BudgetExceeded: A cap leaves too little.
         """
-        attempts = await FallbackChain.decided(self, ask)
+        chain = await self.chain(ask)
         if refused is not None:
-            attempts.refused(refused)
-        message = await attempts.kept_answer()
-        if message is not None:
-            return message
-        while (call := await attempts.next()) is not None:
-            message = await self._raced(attempts.answer, ask, attempts, call)
-            if message is not None:
-                await attempts.keep(message)
-                return message
-        return await attempts.last_resort()
+            chain.refused(refused)
+        return await answered(chain)
 
-    async def stream(self, ask: ModelRequest) -> AsyncGenerator[AIMessageChunk]:
+    def stream(self, ask: ModelRequest) -> AsyncGenerator[AIMessageChunk]:
         """Get one answer in chunks.
 
         Each chunk is handed out when the next one comes, and those of a structured answer when it is complete. Until
@@ -221,96 +232,4 @@ class Dispatcher:
             BackendError: The stream broke, or ended without saying that it was complete.
             BudgetExceeded: A cap leaves too little.
         """
-        from .calls.retraction import retracting
-
-        attempts = await FallbackChain.decided(self, ask, stream=True)
-        kept = await attempts.kept_answer()
-        if kept is not None:
-            yield as_chunk(kept)
-            return
-        while (call := await attempts.next()) is not None:
-            said = await self._raced(partial(self._opened, ask, attempts), ask, attempts, call, Streamed.aclose)
-            if said is None:
-                continue
-            async with aclosing(said):
-                try:
-                    async for chunk in said.ready():
-                        yield chunk
-                except Exception as error:
-                    failure = said.call.translated(error)
-                    await attempts.failed(said.call, failure)
-                    if said.handed and ask.on_cut == "report":
-                        raise attempts.cut(failure) from error
-                else:
-                    message = said.message()
-                    if attempts.accept(said.call, message, chunks=said.whole):
-                        await attempts.keep(message)
-                        for chunk in said.held:
-                            yield chunk
-                        yield closing_chunk(message)
-                        return
-                    if said.handed and ask.on_cut == "report":
-                        raise attempts.cut()
-            if said.handed:
-                yield retracting(said.whole.id if said.whole else None)
-        yield as_chunk(await attempts.last_resort())
-
-    async def _raced(
-        self,
-        work: Callable[[ModelCall], Coroutine[Any, Any, T | None]],
-        ask: ModelRequest,
-        attempts: FallbackChain,
-        call: ModelCall,
-        discard: Callable[[T], Awaitable[None]] | None = None,
-    ) -> T | None:
-        """What ``work`` makes of a call, with a second one beside it where somebody waits badly."""
-        if ask.latency != "critical":
-            return await work(call)
-
-        async def second() -> Coroutine[Any, Any, T | None] | None:
-            try:
-                other = await attempts.next()
-            except BudgetExceeded:
-                # The first may answer yet.
-                return None
-            return None if other is None else work(other)
-
-        try:
-            return await first_of(work(call), second, attempts.limits.hedge, discard)
-        except BaseException:
-            # A task that is cancelled before it begins never comes to its own end.
-            call.close()
-            raise
-
-    async def _opened(self, ask: ModelRequest, attempts: FallbackChain, call: ModelCall) -> Streamed | None:
-        """The stream of one model up to its first words, or None where it did not come so far."""
-        call.task = asyncio.current_task()
-        chunks = bounded(call.chunks(self.clients), attempts.deadline, attempts.limits)
-        if ask.on_cut == "retract":
-            chunks = _retractable(chunks)
-        said = Streamed(call, chunks, hold_all=ask.output is not None)
-        try:
-            await said.open()
-        except asyncio.CancelledError:
-            await said.aclose()
-            # Broken off from here, not by the caller: the race goes on without it.
-            if call.unwanted:
-                return None
-            raise
-        except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
-            await attempts.failed(call, call.translated(error))
-            return None
-        except BaseException:
-            call.close()
-            raise
-        attempts.begun(call)
-        # From here on the call is in the hands of whoever reads the rest.
-        return said
-
-
-async def _retractable(chunks: AsyncGenerator[AIMessageChunk]) -> AsyncGenerator[AIMessageChunk]:
-    from .calls.retraction import retractable
-
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            yield retractable(chunk)
+        return streamed(partial(self.chain, ask, stream=True))

@@ -13,7 +13,6 @@ from ..ledger.rows import CallRow
 from .context import current, entered
 from .dispatcher import Dispatcher
 from .errors import AllFailed
-from .guards.grant import health_key
 from .guards.health import speaks_well
 from .guards.rate_limit import RateLimitKey
 from .guards.rate_limit_headers import Resource
@@ -65,7 +64,7 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
     """
     from langchain_core.messages import HumanMessage
 
-    home.health.try_now(health_key(home, card))
+    home.health.try_now(home.guards.key(card))
     rows: list[CallRow] = []
     others = tuple((other, f"only {card.id} is probed") for other in home.cards if other != card.id)
     run = replace(current().run, observe=rows.append)
@@ -94,6 +93,6 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
         seconds=None if row is None else row.latency,
         cost=None if row is None else row.cost,
         detail="" if ok else f"{row.failure}: {row.detail}" if row is not None else detail,
-        left=home.headroom.left(RateLimitKey(card.provider, card.name)),
+        left=home.rate_limiter.left(RateLimitKey(card.provider, card.name)),
         setup=setup,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
+from ..configs.catalog import ModelCard
 from ..configs.errors import ConfigError
 from ..configs.schema import Settings
 from ..configs.sources import Sources
@@ -15,9 +16,6 @@ from ..ledger.forks import begin_anew
 from ..routing.policy.policy import Policy
 from ..tools.threads import in_thread
 from .catalog import policy_of, problems
-
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
 
 __all__ = ["Reload"]
 
@@ -37,17 +35,30 @@ class Reload:
     built into what all calls share: the response cache, the breakers and the time a client waits.
 
     Args:
-        dispatcher: Whose ``policy`` and ``settings`` are replaced; a call under way keeps those it began with.
+        settings: In force at the beginning.
+        policy: Compiled from them.
+        cards: The catalogue, which stays.
+        put: Puts new settings and their policy in force; a call under way keeps those it began with.
         clock: Seconds that never go back.
 
     Attributes:
         trouble: Why the files as they are now are not in force; None where they are.
     """
 
-    def __init__(self, dispatcher: Dispatcher, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._home = dispatcher
+    def __init__(
+        self,
+        settings: Settings,
+        policy: Policy,
+        cards: Sequence[ModelCard],
+        put: Callable[[Settings, Policy], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._policy = settings, policy
+        self._cards = tuple(cards)
+        self._put = put
         self._clock = clock
-        self._sources = dispatcher.settings.sources
+        self._sources = settings.sources
         self._loaded = self._seen = () if self._sources is None else self._sources.stamps
         self._next = clock() + _LOOK_SECONDS
         self._busy = threading.Lock()
@@ -76,30 +87,29 @@ class Reload:
         finally:
             self._busy.release()
 
-    async def _take_up(self, sources: Sources) -> None:
-        home = self._home
+    async def _take_up(self, sources: Sources[Settings]) -> None:
         try:
             # Reading and checking takes tens of milliseconds, in which all other calls would stand still.
-            settings, policy, doubts = await in_thread(_loaded, home, sources)
+            settings, policy, doubts = await in_thread(self._read, sources)
         except (ConfigError, OSError) as error:
             self.trouble = str(error)
             _log.warning("the changed policy is not taken up, the one before stays in force: %s", error)
             return
-        home.settings, home.policy = settings, policy
+        self._settings, self._policy = settings, policy
+        self._put(settings, policy)
         self.trouble = None
         _log.info("the changed policy is in force: %s", policy.policy_hash)
         for doubt in doubts:
             _log.warning("the changed policy is in force, but %s", doubt)
 
-
-def _loaded(home: Dispatcher, sources: Sources) -> tuple[Settings, Policy, list[str]]:
-    """The settings with the new policy in them, that policy, and what speaks against it although it is valid."""
-    old, new = home.settings, sources.read()
-    changes = {"routing": new.routing, "risk": new.risk, "origins": new.origins, "sources": sources}
-    settings = old.model_copy(update=changes)
-    policy = policy_of(settings, tuple(home.cards.values()))
-    known = set(map(str, problems(old, home.policy)))
-    doubts = [problem for problem in map(str, problems(settings, policy)) if problem not in known]
-    if (new.providers, new.models, new.agents) != (old.providers, old.models, old.agents):
-        doubts.append("providers, models or agents have changed as well, which takes a restart")
-    return settings, policy, doubts
+    def _read(self, sources: Sources[Settings]) -> tuple[Settings, Policy, list[str]]:
+        """The settings with the new policy in them, that policy, and what speaks against it although it is valid."""
+        old, new = self._settings, sources.read()
+        changes = {"routing": new.routing, "risk": new.risk, "origins": new.origins, "sources": sources}
+        settings = old.model_copy(update=changes)
+        policy = policy_of(settings, self._cards)
+        known = set(map(str, problems(old, self._policy)))
+        doubts = [problem for problem in map(str, problems(settings, policy)) if problem not in known]
+        if (new.providers, new.models, new.agents) != (old.providers, old.models, old.agents):
+            doubts.append("providers, models or agents have changed as well, which takes a restart")
+        return settings, policy, doubts

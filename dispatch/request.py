@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..configs.errors import ConfigError
+from ..configs.plain import plain_content
 from ..configs.redact import redact
 from ..configs.words import Effect, StepKind, Tier
 from ..routing.request import RouteRequest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
     from pydantic import BaseModel
 
-__all__ = ["ModelRequest", "route_request"]
+__all__ = ["ModelRequest", "plain", "route_request"]
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
 
@@ -114,6 +115,20 @@ def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> Rout
         tags=step.run.tags,
         evidence=step.evidence,
     )
+
+
+def plain(ask: ModelRequest) -> ModelRequest:
+    """The request without what a terminal would obey in the results of tools, wherever they ran."""
+    found = [message for message in ask.messages if message.type == "tool" and _is_suspect(message.content)]
+    if not found:
+        return ask
+    said = {id(message): message.model_copy(update={"content": plain_content(message.content)}) for message in found}
+    return replace(ask, messages=[said.get(id(message), message) for message in ask.messages])
+
+
+def _is_suspect(content: Any) -> bool:
+    # The agents' own tools are clean already, so of long texts only what is found fast is looked for.
+    return not isinstance(content, str) or any(mark in content for mark in "\x1b\x9b\0")
 
 
 def _called(ask: ModelRequest) -> Mapping[str, Effect]:

@@ -9,12 +9,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...configs.words import FailureKind
-from ..base import Backend, BackendError, Endpoint, Reply
+from ..base import Backend, BackendError, Endpoint
 from ..errors.translate import ErrorTable, translate
 from ..http.clients import missing_extra
 from ..http.meter import Meter
 from ..options import SAMPLING, Choice, Vocabulary, Wanted
 from ..profiles import profile
+from ..replies.reply import Reply
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

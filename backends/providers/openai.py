@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from ...configs.words import FailureKind
-from ..base import Backend, BackendError, Endpoint, Reply
+from ..base import Backend, BackendError, Endpoint
 from ..errors.translate import ErrorTable, translate
 from ..http.clients import counting, hang_up_with, http_client, required_key
 from ..http.hosts import base_of, unused_client
@@ -21,6 +21,7 @@ from ..profiles import profile
 from ..replies.bounds import bound_client
 from ..replies.completions import REFUSED
 from ..replies.read import read_reply
+from ..replies.reply import Reply
 from ..replies.shapes import TidyCompletions
 from ..usage.chat import CountingChat, CountingResponses
 from ..usage.wire import keep_exact

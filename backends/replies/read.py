@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.catalog import Usage
 from ...configs.words import FailureKind
-from ..base import Reply
 from ..usage.door import believed
+from .reply import Reply
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage

@@ -138,7 +138,7 @@ def models(
 
     with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
         cards = sorted(runtime.dispatcher.cards.values(), key=lambda card: card.tier.rank)
-        reasons = runtime.dispatcher.unavailable
+        reasons = runtime.dispatcher.availability.providers
         found = [_model(card, reasons) for card in cards]
     if json:
         as_json(found)

@@ -136,7 +136,7 @@ async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet:
     from ...dispatch.probe import Probed
     from ...dispatch.probe import probe as ask
 
-    unusable, wanted = home.unusable(), set(names)
+    unusable, wanted = home.availability.reasons(), set(names)
     reasons = {card.id: unusable.get(card.id) or unusable.get(card.provider) for card in home.cards.values()}
     if wanted:
         cards = [card for card in home.cards.values() if wanted & {card.id, card.provider}]

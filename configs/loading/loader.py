@@ -222,7 +222,7 @@ def _settings(
     removed: Mapping[tuple[str, ...], Place],
     places: _Places,
     environ: Mapping[str, str],
-    sources: Sources | None = None,
+    sources: Sources[Settings] | None = None,
 ) -> Settings:
     check_secrets(tree)
     data = plain(tree)

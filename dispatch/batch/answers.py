@@ -12,7 +12,7 @@ from ...configs.catalog import ModelCard, Usage
 from ...configs.words import FailureKind, Risk
 from ...ledger.batches import AskRow, Outcome, PartRow
 from ..calls.call import ModelCall
-from ..calls.recorder import CallRecorder, account
+from ..calls.recorder import CallRecorder, call_metadata
 from ..guards.grant import Grant
 from ..request import ModelRequest, one_line
 from .codec import ask_of, ask_text, reply_text, step_of
@@ -64,10 +64,12 @@ def judged(
     """
     ask, facts = ask_of(row.ask), json.loads(row.facts)
     booking = CallRecorder(
-        home,
+        home.ledger,
+        home.prices,
         step_of(facts["step"]),
         facts["decision"],
         Risk(facts["risk"]),
+        flagship=home.flagship,
         discount=home.settings.providers[card.provider].batch_discount,
         note=f"batch {part.batch}",
         recorded=recorded,
@@ -92,7 +94,7 @@ def judged(
         wrong = call.answered(answer)
         entry = call.ended
     if wrong is None and not isinstance(answer, BackendError):
-        told = account(entry, facts["rules"], effects=ask.called(answer))
+        told = call_metadata(entry, facts["rules"], effects=ask.called(answer))
         answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}
         return Outcome(row.place, "done", cost=entry.cost, reply=reply_text(answer))
     kind, detail = wrong or (FailureKind.MALFORMED, "")

@@ -21,7 +21,6 @@ from ...configs.errors import ConfigError, PointsmanError
 from ...configs.words import FailureKind
 from ...ledger.batches import AskRow, BatchBook, BatchRow, Outcome, PartRow, owner_of
 from ...tools.threads import in_thread
-from ..calls.fallback import FallbackChain
 from ..calls.prompt import brief
 from ..context import StepContext, current, entered
 from ..conversation.convert import portable
@@ -217,8 +216,8 @@ class Batches:
     async def _decided(self, batch: str, place: int, ask: ModelRequest, step: StepContext) -> AskRow:
         """Decide about one ask; its row's ``part`` names the model for now, where it can go into a batch."""
         with entered(step):
-            attempts = await FallbackChain.decided(self._home, ask)
-        decision = attempts.decision
+            chain = await self._home.chain(ask)
+        decision = chain.decision
         facts = {
             "step": step_record(step),
             "decision": decision.request,
@@ -229,7 +228,7 @@ class Batches:
         }
         row = AskRow(batch, place, None, "live", uuid.uuid4().hex, json.dumps(facts), ask_text(ask))
         if decision.model is None:
-            return replace(row, state="done", ask="", error=one_line(attempts.error()))
+            return replace(row, state="done", ask="", error=one_line(chain.error()))
         card = self._home.cards[decision.model]
         if self._api(card) is None or (letter := self._letter(ask, card, self._scopes(step))) is None:
             return row
@@ -454,7 +453,7 @@ class Batches:
         if said.unfit:
             return None
         messages, options = brief(ask, card, said)
-        carried = portable(messages, to=self._home.settings.providers[card.provider].backend, card=card)
+        carried = portable(messages, to=self._home.clients.backend_name(card), card=card)
         if isinstance(carried, str):
             return None
         bound = bounded(

@@ -88,6 +88,10 @@ class Clients:
         """The backend that serves a card."""
         return self._backends[card.provider]
 
+    def backend_name(self, card: ModelCard) -> str:
+        """Name of that backend."""
+        return self._settings.providers[card.provider].backend
+
     def asked(self, card: ModelCard) -> Asked:
         """What the options that are configured for a card ask for in every call of it."""
         asked = self._asked.get(card.id)

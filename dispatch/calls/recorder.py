@@ -23,9 +23,10 @@ from ..errors import Failure
 from ..request import one_line
 
 if TYPE_CHECKING:
-    from ..dispatcher import Dispatcher
+    from ...ledger.ledger import Ledger
+    from ...ledger.prices import PriceBook
 
-__all__ = ["CallRecorder", "account"]
+__all__ = ["CallRecorder", "call_metadata"]
 
 _NO_EFFECTS: Mapping[str, str] = MappingProxyType({})
 
@@ -34,12 +35,13 @@ class CallRecorder:
     """Writes what is decided and called for one ask into the ledger.
 
     Args:
-        dispatcher: Whose ledger and prices.
+        ledger: Where it writes.
+        prices: The price book.
         step: The step it belongs to.
         decision: Id of the decision the calls are made under.
         risk: Risk of the step.
         stream: The answer is streamed.
-        compared: Say what the flagship would have cost.
+        flagship: Say what this model would have cost.
         discount: What the provider takes off the price of such work, from 0 to 1.
         note: What the details of its rows begin with.
         recorded: Its rows are in the ledger already.
@@ -50,20 +52,21 @@ class CallRecorder:
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        ledger: Ledger,
+        prices: PriceBook,
         step: StepContext,
         decision: str,
         risk: Risk,
         *,
         stream: bool = False,
-        compared: bool = True,
+        flagship: ModelCard | None = None,
         discount: float = 0.0,
         note: str = "",
         recorded: bool = False,
     ) -> None:
-        self.ledger = dispatcher.ledger
-        self._prices = dispatcher.prices
-        self._flagship = dispatcher.flagship if compared else None
+        self.ledger = ledger
+        self._prices = prices
+        self._flagship = flagship
         self._step = step
         self._decision = decision
         self._risk = risk
@@ -132,7 +135,7 @@ class CallRecorder:
             self._step.run.observe(row)
 
 
-def account(
+def call_metadata(
     row: CallRow,
     rules: Sequence[str],
     failures: Sequence[Failure] = (),

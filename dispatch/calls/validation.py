@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ...backends.base import Backend, Reply
+from ...backends.base import Backend
 from ...backends.replies.bounds import MOST_CALLS
 from ...backends.replies.read import calls_in_text
+from ...backends.replies.reply import Reply
 from ...configs.catalog import ModelCard
 from ...configs.words import FailureKind
 from ..request import ModelRequest, one_line

@@ -85,7 +85,7 @@ def routed(member: Answering, messages: list[BaseMessage], output: type | dict[s
     caps = scopes_of(step.run, home.policy.routing.budgets)
     left = [1 - sum(home.budgets.totals(scope)) / cap for scope, cap in caps.items() if cap]
     circumstances = RoutingContext(
-        unavailable=home.unusable(step.unavailable),
+        unavailable=home.availability.reasons(step.unavailable),
         needs_price=any(cap is not None for cap in caps.values()),
         budget_left=max(0.0, min(left)) if left else None,
     )

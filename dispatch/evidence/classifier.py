@@ -26,13 +26,16 @@ from ..calls.call import ModelCall
 from ..calls.prompt import brief
 from ..calls.recorder import CallRecorder
 from ..context import StepContext, current
-from ..guards.budget import bounded, scopes_of
-from ..guards.grant import Grant, admit
-from ..guards.health import Health
+from ..guards.budget import scopes_of
+from ..guards.grant import Grant
 from ..request import ModelRequest, one_line, route_request
 
 if TYPE_CHECKING:
-    from ..dispatcher import Dispatcher
+    from ...ledger.ledger import Ledger
+    from ...ledger.prices import PriceBook
+    from ..calls.clients import Clients
+    from ..guards.availability import Availability
+    from ..guards.guards import Guards
 
 __all__ = ["Classifier"]
 
@@ -101,16 +104,27 @@ class Classifier:
     step and booked under the agent `ROUTER`, as ``<decision>-router``.
 
     Args:
-        dispatcher: Whose models, budgets and ledger.
+        clients: The chat models.
+        guards: What gives leave to call, with breakers of its own: they neither keep a model from anybody else nor are
+            opened by anybody else's calls.
+        availability: What cannot be used now.
+        ledger: Where its calls are written down.
+        prices: The price book.
 
     Attributes:
-        health: Its own breakers: they neither keep a model from anybody else nor are opened by anybody else's calls.
+        health: Those breakers.
         trouble: Why no model could be chosen when one was last wanted; None where one was.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._home = dispatcher
-        self.health = Health(dispatcher.policy.routing.health)
+    def __init__(
+        self, clients: Clients, guards: Guards, availability: Availability, ledger: Ledger, prices: PriceBook
+    ) -> None:
+        self._clients = clients
+        self._guards = guards
+        self.health = guards.health
+        self._availability = availability
+        self._ledger = ledger
+        self._prices = prices
         self.trouble: str | None = None
 
     async def judged(
@@ -136,7 +150,7 @@ class Classifier:
         if card is None:
             return features
         # Built before the clock runs: to import a vendor's SDK for the first time takes longer than a judgement.
-        await self._home.clients.ready(card)
+        await self._clients.ready(card)
         call = await self._admitted(card, question)
         if call is None:
             return features
@@ -160,7 +174,7 @@ class Classifier:
         # What the step's planner says of its risk is about the step, not about judging it.
         asked = route_request(words, replace(step, risk=None, dependents=0), f"{features.id}-router")
         now = RoutingContext(
-            unavailable=self._home.unusable(step.unavailable),
+            unavailable=self._availability.reasons(step.unavailable),
             needs_price=any(cap is not None for cap in scopes.values()),
         )
         return _Question(
@@ -200,42 +214,29 @@ class Classifier:
 
     async def _admitted(self, card: ModelCard, question: _Question) -> ModelCall | None:
         """The call, or None where breaker, rate limit or budget do not allow it now."""
-        home, decision = self._home, question.decision
+        clients, decision = self._clients, question.decision
         # Its decision is not recorded, so nothing else has asked whether its row can be.
-        home.ledger.check()
-        grant = admit(home, self.health, card, decision.features.tokens, _MOST_OUTPUT)
+        self._ledger.check()
+        grant = self._guards.admit(card, decision.features.tokens, _MOST_OUTPUT)
         if not isinstance(grant, Grant):
             return None
-        backend = home.clients.backend(card)
-        messages, options = brief(question.words, card, home.clients.said(question.words, card))
-        bound = bounded(
-            home.prices,
-            card,
-            question.words,
-            messages,
-            options,
-            backend=backend,
-            settled=home.clients.asked(card),
-            capped=bool(question.scopes),
-        )
-        if bound.most:
-            try:
-                grant.fund(home.budgets, await home.budgets.acquire(question.scopes, bound.most, 0.0, sent=True))
-            except BaseException as error:
-                grant.give_back()
-                if isinstance(error, BudgetExceeded):
-                    return None
-                raise
+        messages, options = brief(question.words, card, clients.said(question.words, card))
         # What it cost is not compared with a flagship, which nobody would have asked this.
         step = replace(question.step, agent=ROUTER)
-        booking = CallRecorder(home, step, decision.request, decision.risk, compared=False)
-        return ModelCall(card, question.words, messages, bound.options, backend=backend, grant=grant, booking=booking)
+        recorder = CallRecorder(self._ledger, self._prices, step, decision.request, decision.risk)
+        backend = clients.backend(card)
+        call = ModelCall(card, question.words, messages, options, backend=backend, grant=grant, booking=recorder)
+        try:
+            await self._guards.fund(call, question.scopes)
+        except BudgetExceeded:
+            return None
+        return call
 
     async def _said(self, call: ModelCall, question: _Question) -> tuple[float, float] | None:
         """Complexity and confidence, or None where no usable answer came; booked either way."""
         try:
             until = asyncio.get_running_loop().time() + question.seconds
-            message = await call.invoke(self._home.clients, until)
+            message = await call.invoke(self._clients, until)
         except BackendError as failure:
             row = call.failed(failure)
             call.grant.judge(row.latency, failure.kind, retry_after=failure.retry_after)

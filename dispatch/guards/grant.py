@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...configs.catalog import ModelCard, Usage
+from ...configs.catalog import Usage
 from ...configs.words import FailureKind
-from .health import Health, HealthKey, Permit
-from .rate_limit import RateLimitKey, Reservation, Wait
+from .health import Permit
+from .rate_limit import Reservation
 
 if TYPE_CHECKING:
     from ...ledger.budgets.budgets import Budgets
-    from ..dispatcher import Dispatcher
 
-__all__ = ["Grant", "admit", "health_key"]
+__all__ = ["Grant"]
 
 
 class Grant:
@@ -84,34 +83,3 @@ class Grant:
         """Tell the breaker how the call went; arguments as `Permit.record` takes them."""
         if self.permit is not None:
             self.permit.record(latency, kind, usage=usage, retry_after=retry_after)
-
-
-def health_key(home: Dispatcher, card: ModelCard) -> HealthKey:
-    """What can fail by itself: the card's model at its provider, in the region that is configured."""
-    return HealthKey(card.provider, card.name, home.settings.providers[card.provider].region or "")
-
-
-def admit(
-    home: Dispatcher, health: Health, card: ModelCard, input_tokens: int, output_tokens: int, *, last: bool = False
-) -> Grant | Wait | str:
-    """Ask breaker and rate limits for leave to call a model now.
-
-    Args:
-        home: Whose settings and rate limits.
-        health: The breakers to ask.
-        card: The model.
-        input_tokens: Estimated input.
-        output_tokens: The most it may answer, 0 where that is open.
-        last: Ask a model that is merely slow all the same.
-
-    Returns:
-        The grant, still without money; or why the call must wait; or why it must not be made.
-    """
-    permit = health.allow(health_key(home, card), last=last)
-    if isinstance(permit, str):
-        return permit
-    share = home.headroom.reserve(RateLimitKey(card.provider, card.name), input_tokens, output_tokens)
-    if isinstance(share, Wait):
-        permit.cancel()
-        return share
-    return Grant(permit, share)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...configs.features import RISK_FEATURES
 from ...configs.schema import RiskRule
@@ -12,9 +12,6 @@ from ...configs.words import Risk, Tier
 from ..decision import RuleHit
 from ..features.features import Features
 from .rules import Facts, Predicate, compile_when, declared, holds
-
-if TYPE_CHECKING:
-    from .policy import Policy
 
 __all__ = ["CompiledRiskRule", "compile_floors", "compile_risk_rule", "floor", "judge", "step_risk"]
 
@@ -27,6 +24,18 @@ class CompiledRiskRule:
     risk: Risk
     rank: int
     hit: RuleHit
+
+
+class RiskPolicy(Protocol):
+    """What the risk of a step is judged by."""
+
+    @property
+    def risk_rules(self) -> tuple[CompiledRiskRule, ...]:
+        """All rules; the highest that applies holds."""
+
+    @property
+    def floors(self) -> Mapping[Risk, Tier]:
+        """The tier below which each risk may not run."""
 
 
 def compile_risk_rule(rule: RiskRule) -> CompiledRiskRule:
@@ -48,7 +57,7 @@ def compile_floors(floors: Mapping[Risk, Tier]) -> Mapping[Risk, Tier]:
     return whole
 
 
-def step_risk(features: Features, policy: Policy) -> tuple[Risk, tuple[RuleHit, ...]]:
+def step_risk(features: Features, policy: RiskPolicy) -> tuple[Risk, tuple[RuleHit, ...]]:
     """Say what a step can break.
 
     The highest of all rules that apply holds, `Risk.LOW` where none does; the caller's own opinion can only raise it.
@@ -64,7 +73,7 @@ def step_risk(features: Features, policy: Policy) -> tuple[Risk, tuple[RuleHit, 
     return judge(declared(features), features.risk, policy)
 
 
-def judge(facts: Facts, opinion: Risk | None, policy: Policy) -> tuple[Risk, tuple[RuleHit, ...]]:
+def judge(facts: Facts, opinion: Risk | None, policy: RiskPolicy) -> tuple[Risk, tuple[RuleHit, ...]]:
     """`step_risk` over facts already gathered."""
     risk, rank = Risk.LOW, 0
     hits: list[RuleHit] = []
@@ -79,6 +88,6 @@ def judge(facts: Facts, opinion: Risk | None, policy: Policy) -> tuple[Risk, tup
     return risk, tuple(hits)
 
 
-def floor(risk: Risk, policy: Policy) -> Tier:
+def floor(risk: Risk, policy: RiskPolicy) -> Tier:
     """The tier below which a step of this risk may not run; an unknown risk counts as a high one."""
     return policy.floors[risk]

@@ -115,9 +115,9 @@ def test_another_folder_is_another_project(project: Path, tmp_path: Path, monkey
 def test_a_key_that_is_set_later_is_heeded_with_the_next_call(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     without = Runtime.default()
-    assert "openai" in without.dispatcher.unavailable
+    assert "openai" in without.dispatcher.availability.providers
     monkeypatch.setenv("OPENAI_API_KEY", "not-a-real-key")
-    assert "openai" not in default_dispatcher().unavailable
+    assert "openai" not in default_dispatcher().availability.providers
     assert Runtime.default() is not without
     monkeypatch.delenv("OPENAI_API_KEY")
     assert Runtime.default() is without

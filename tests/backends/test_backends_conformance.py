@@ -20,7 +20,8 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.integration_tests import chat_models as suite
 from langchain_tests.unit_tests import ChatModelUnitTests
 from pointsman.backends import registry
-from pointsman.backends.base import Backend, BackendError, Endpoint, Reply
+from pointsman.backends.base import Backend, BackendError, Endpoint
+from pointsman.backends.replies.reply import Reply
 from pointsman.backends.scripted import ScriptedChatModel
 from pointsman.configs.catalog import Usage
 from pointsman.configs.words import FailureKind

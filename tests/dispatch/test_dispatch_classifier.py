@@ -46,7 +46,7 @@ def features_of(home: Dispatcher, ask: ModelRequest) -> Features:
 
 
 async def judged(home: Dispatcher, ask: ModelRequest, classifier: Classifier | None = None) -> Features:
-    return await (classifier or Classifier(home)).judged(features_of(home, ask), ask, home.policy)
+    return await (classifier or home.classifier).judged(features_of(home, ask), ask, home.policy)
 
 
 def own_calls(home: Dispatcher) -> list[CallRow]:
@@ -143,7 +143,7 @@ async def test_whatever_goes_wrong_the_rules_decide_alone_without_a_second_try(
     assert decide(plain, home.policy).tier is Tier.STANDARD
     assert len(simulator.log) == 1
     assert [row.failure for row in own_calls(home)] == [kind]
-    assert home.unusable() == dict(home.unavailable)
+    assert home.availability.reasons() == dict(home.availability.providers)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +159,12 @@ async def test_an_answer_off_the_schema_counts_for_nothing(judging: Make, simula
 async def test_its_trouble_opens_its_own_breaker_and_nobody_elses(judging: Make, simulator: Simulator) -> None:
     simulator.scenario = playing(Rule(fault=Fault("overloaded")))
     home = judging()
-    classifier = Classifier(home)
+    classifier = home.classifier
     for _ in range(20):
         assert (await judged(home, asked(), classifier)).judged is None
     assert len(simulator.log) == 5
     assert [state.state for state in classifier.health.states()] == ["open"]
-    assert home.open_circuits() == frozenset()
+    assert home.availability.open_circuits() == frozenset()
 
 
 async def test_a_breaker_that_others_opened_does_not_keep_it_from_asking(judging: Make, simulator: Simulator) -> None:
@@ -175,7 +175,7 @@ async def test_a_breaker_that_others_opened_does_not_keep_it_from_asking(judging
     home = judging()
     for _ in range(5):
         await home.call(asked(kind=StepKind.TRANSFORM))
-    assert SMALL in home.open_circuits()
+    assert SMALL in home.availability.open_circuits()
     assert (await judged(home, asked())).judged is not None
 
 
@@ -304,7 +304,7 @@ async def test_the_configured_model_is_asked_or_nobody(
     assert [served.model for served in simulator.log] == ["claude-haiku-4-5"]
     simulator.log.clear()
     barred = judging(routing__classifier={"model": "deepseek/deepseek-v4-flash"})
-    classifier = Classifier(barred)
+    classifier = barred.classifier
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert (await judged(barred, asked(), classifier)).judged is None
@@ -321,5 +321,5 @@ async def test_rules_about_the_moment_are_heeded(judging: Make, simulator: Simul
     ask = asked()
     for left, calls in ((0.05, 0), (0.5, 1)):
         now = RoutingContext(budget_left=left)
-        await Classifier(home).judged(features_of(home, ask), ask, home.policy, now)
+        await home.classifier.judged(features_of(home, ask), ask, home.policy, now)
         assert len(simulator.log) == calls

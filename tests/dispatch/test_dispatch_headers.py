@@ -52,7 +52,7 @@ async def test_a_call_leaves_what_is_left_known(
     simulator.scenario = Scenario(rate_limits={vendor: RateLimit(requests_per_minute=6)})
     home, refill = dispatcher(), Refill(6)
     await _ask(_one(home, name), stream)
-    left = home.headroom.left(RateLimitKey(*name.split("/", 1)))
+    left = home.rate_limiter.left(RateLimitKey(*name.split("/", 1)))
     assert 5 <= left["requests"] <= 5 + refill.most
 
 
@@ -65,7 +65,7 @@ async def test_headers_count_before_the_answer_is_there(dispatcher: Make, simula
     home, refill = dispatcher(), Refill(60)
     key = RateLimitKey("openai", "gpt-5.4-mini")
     stream = _one(home, "openai/gpt-5.4-mini").astream("Tell me about the Cam")
-    known = [home.headroom.left(key).get("requests") async for _ in stream]
+    known = [home.rate_limiter.left(key).get("requests") async for _ in stream]
     assert 59 <= (known[0] or 0) <= 59 + refill.most
 
 
@@ -77,7 +77,7 @@ async def test_parallel_calls_each_count_once(dispatcher: Make, simulator: Simul
     home, refill = dispatcher(), Refill(60)
     model = _one(home, "anthropic/claude-haiku-4-5")
     await asyncio.gather(*(model.ainvoke("Tell me about the Cam") for _ in range(20)))
-    left = home.headroom.left(RateLimitKey("anthropic", "claude-haiku-4-5"))["requests"]
+    left = home.rate_limiter.left(RateLimitKey("anthropic", "claude-haiku-4-5"))["requests"]
     # The answer that came last need not be the one that was counted last.
     assert 39 <= left <= 40 + refill.most
 
@@ -100,7 +100,7 @@ async def test_a_refusals_headers_keep_the_next_call_away(dispatcher: Make, simu
     for _ in range(3):
         answer = await model.ainvoke("Tell me about the Cam")
         assert answer.response_metadata["pointsman"]["model"] == "google/gemini-3.5-flash"
-    assert home.headroom.left(RateLimitKey("anthropic", "claude-haiku-4-5"))["requests"] < 1
+    assert home.rate_limiter.left(RateLimitKey("anthropic", "claude-haiku-4-5"))["requests"] < 1
     assert [served.vendor for served in simulator.log].count("anthropic") == 1
 
 

@@ -221,7 +221,9 @@ def test_what_the_ledger_tells_of_real_calls_puts_the_model_that_failed_behind(
 
     def decided(experience: Mapping[str, TaskStats]) -> Decision:
         features = home.policy.features(RouteRequest(kind=StepKind.GATHER, tier=Tier.STANDARD))
-        return decide(features, home.policy, RoutingContext(unavailable=home.unusable(), experience=experience))
+        return decide(
+            features, home.policy, RoutingContext(unavailable=home.availability.reasons(), experience=experience)
+        )
 
     assert decided({}).model == "anthropic/claude-haiku-4-5"
     assert decided(seen).model == "google/gemini-3.5-flash"

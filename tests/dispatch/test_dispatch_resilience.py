@@ -227,10 +227,10 @@ async def test_a_provider_switched_off_is_not_asked_until_it_is_on_again(
     dispatcher: Make, simulator: Simulator
 ) -> None:
     home = dispatcher()
-    home.switches.off("openai", time.time() + 3600, "rotating keys")
+    home.overrides.off("openai", time.time() + 3600, "rotating keys")
     answer = await _model(home).ainvoke("Tell me about the Cam")
     assert answer.response_metadata["pointsman"]["model"] == "anthropic/claude-haiku-4-5"
-    home.switches.on("openai")
+    home.overrides.on("openai")
     answer = await _model(home).ainvoke("Tell me about the Cam")
     assert answer.response_metadata["pointsman"]["model"] == "openai/gpt-5.4-mini"
 

@@ -1,0 +1,133 @@
+"""One usable answer out of a chain of models, whole or in chunks, with a second model beside where somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...ledger.budgets.budgets import BudgetExceeded
+from .call import ModelCall
+from .fallback import FallbackChain
+from .hedging import first_of
+from .stream import Streamed, as_chunk, bounded, closing_chunk
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage, AIMessageChunk
+
+__all__ = ["answered", "streamed"]
+
+T = TypeVar("T")
+
+
+async def answered(chain: FallbackChain) -> AIMessage:
+    """Ask until a model gives a usable answer; errors as `Dispatcher.call` has them."""
+    message = await chain.kept_answer()
+    if message is not None:
+        return message
+    while (call := await chain.next()) is not None:
+        message = await _raced(chain.answer, chain, call)
+        if message is not None:
+            await chain.keep(message)
+            return message
+    return await chain.last_resort()
+
+
+async def streamed(begin: Callable[[], Awaitable[FallbackChain]]) -> AsyncGenerator[AIMessageChunk]:
+    """The same in chunks, as `Dispatcher.stream` gives them; ``begin`` decides when the first one is wanted."""
+    from .retraction import retracting
+
+    chain = await begin()
+    ask = chain.ask
+    kept = await chain.kept_answer()
+    if kept is not None:
+        yield as_chunk(kept)
+        return
+    while (call := await chain.next()) is not None:
+        said = await _raced(partial(_opened, chain), chain, call, Streamed.aclose)
+        if said is None:
+            continue
+        async with aclosing(said):
+            try:
+                async for chunk in said.ready():
+                    yield chunk
+            except Exception as error:
+                failure = said.call.translated(error)
+                await chain.failed(said.call, failure)
+                if said.handed and ask.on_cut == "report":
+                    raise chain.cut(failure) from error
+            else:
+                message = said.message()
+                if chain.accept(said.call, message, chunks=said.whole):
+                    await chain.keep(message)
+                    for chunk in said.held:
+                        yield chunk
+                    yield closing_chunk(message)
+                    return
+                if said.handed and ask.on_cut == "report":
+                    raise chain.cut()
+        if said.handed:
+            yield retracting(said.whole.id if said.whole else None)
+    yield as_chunk(await chain.last_resort())
+
+
+async def _raced(
+    work: Callable[[ModelCall], Coroutine[Any, Any, T | None]],
+    chain: FallbackChain,
+    call: ModelCall,
+    discard: Callable[[T], Awaitable[None]] | None = None,
+) -> T | None:
+    """What ``work`` makes of a call, with a second one beside it where somebody waits badly."""
+    if chain.ask.latency != "critical":
+        return await work(call)
+
+    async def second() -> Coroutine[Any, Any, T | None] | None:
+        try:
+            other = await chain.next()
+        except BudgetExceeded:
+            # The first may answer yet.
+            return None
+        return None if other is None else work(other)
+
+    try:
+        return await first_of(work(call), second, chain.limits.hedge, discard)
+    except BaseException:
+        # A task that is cancelled before it begins never comes to its own end.
+        call.close()
+        raise
+
+
+async def _opened(chain: FallbackChain, call: ModelCall) -> Streamed | None:
+    """The stream of one model up to its first words, or None where it did not come so far."""
+    call.task = asyncio.current_task()
+    chunks = bounded(chain.chunks(call), chain.deadline, chain.limits)
+    if chain.ask.on_cut == "retract":
+        chunks = _retractable(chunks)
+    said = Streamed(call, chunks, hold_all=chain.ask.output is not None)
+    try:
+        await said.open()
+    except asyncio.CancelledError:
+        await said.aclose()
+        # Broken off from here, not by the caller: the race goes on without it.
+        if call.unwanted:
+            return None
+        raise
+    except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
+        await chain.failed(call, call.translated(error))
+        return None
+    except BaseException:
+        call.close()
+        raise
+    chain.begun(call)
+    # From here on the call is in the hands of whoever reads the rest.
+    return said
+
+
+async def _retractable(chunks: AsyncGenerator[AIMessageChunk]) -> AsyncGenerator[AIMessageChunk]:
+    from .retraction import retractable
+
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield retractable(chunk)

@@ -1,0 +1,143 @@
+"""`Decider`: decides which models may answer a request, from the policy and from what is true at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..configs.ids import new_id
+from ..ledger.prices import PICODOLLARS
+from ..routing.decide import decide
+from ..routing.request import BudgetReserve, RoutingContext
+from .calls.options import noted
+from .context import StepContext
+from .conversation.prompt_cache import Place, PromptCacheTracker, place_of
+from .evidence.classifier import Classifier
+from .evidence.task_stats import TaskHistory
+from .guards.availability import Availability
+from .guards.budget import scopes_of
+from .request import ModelRequest, route_request
+
+if TYPE_CHECKING:
+    from ..backends.options import Said
+    from ..configs.schema import Limits
+    from ..ledger.budgets.budgets import Budgets
+    from ..routing.decision import Decision
+    from ..routing.policy.policy import Policy
+
+__all__ = ["Decider", "Routed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A request, and what was decided for it.
+
+    Attributes:
+        ask: The request.
+        step: The step it belongs to.
+        policy: In force when it was decided, and so until it is answered.
+        decision: Which models may answer, best first.
+        scopes: What its calls count against, each with its cap in picodollars.
+        said: Model -> what it is told of the request's options.
+        place: Where in its conversation the request stands.
+        limits: What bounds it.
+        deadline: When its answer has to be there, in the event loop's seconds.
+    """
+
+    ask: ModelRequest
+    step: StepContext
+    policy: Policy
+    decision: Decision
+    scopes: Mapping[str, int | None]
+    said: Mapping[str, Said]
+    place: Place
+    limits: Limits
+    deadline: float
+
+
+class Decider:
+    """Decides for one request after the other.
+
+    Args:
+        classifier: Judges how hard a step is, where the decision depends on that.
+        history: How models have done at tasks.
+        prompt_caches: Which model carries a conversation.
+        availability: What cannot be used now.
+        budgets: Gives the caps; they are opened where a rule asks for what they leave.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        history: TaskHistory,
+        prompt_caches: PromptCacheTracker,
+        availability: Availability,
+        budgets: Callable[[], Budgets],
+    ) -> None:
+        self._classifier = classifier
+        self._history = history
+        self._prompt_caches = prompt_caches
+        self._availability = availability
+        self._budgets = budgets
+
+    async def routed(self, ask: ModelRequest, step: StepContext, policy: Policy, said: Mapping[str, Said]) -> Routed:
+        """Decide.
+
+        Args:
+            ask: The request.
+            step: The step it belongs to.
+            policy: The policy in force.
+            said: Model -> what it would be told of the request's options.
+        """
+        limits = policy.limits_of(step.run.user_class)
+        deadline = asyncio.get_running_loop().time() + min(limits.deadline, ask.deadline or limits.deadline)
+        scopes, place = scopes_of(step.run, policy.routing.budgets), place_of(ask.messages, ask.tools)
+        features = policy.features(route_request(ask, step, new_id()))
+        now = self._context(ask, step, policy, scopes, said, place)
+        judged = await self._classifier.judged(features, ask, policy, now)
+        if judged is not features:
+            # Whoever was asked took their time.
+            features, now = judged, self._context(ask, step, policy, scopes, said, place)
+        decision = noted(decide(features, policy, now), said)
+        return Routed(ask, step, policy, decision, scopes, said, place, limits, deadline)
+
+    def _context(
+        self,
+        ask: ModelRequest,
+        step: StepContext,
+        policy: Policy,
+        scopes: Mapping[str, int | None],
+        said: Mapping[str, Said],
+        place: Place,
+    ) -> RoutingContext:
+        """What is true right now."""
+        asked, unavailable = policy.asks, self._availability.reasons(step.unavailable)
+        unfit = {name: one.unfit for name, one in said.items() if one.unfit}
+        return RoutingContext(
+            unavailable={**unavailable, **unfit} if unfit else unavailable,
+            needs_price=any(cap is not None for cap in scopes.values()),
+            budget_left=self._budget_left(scopes) if "budget_left" in asked else None,
+            funds=self._reserve(step),
+            experience=self._history.of(ask.task),
+            carried=self._prompt_caches.carried(place),
+            down=frozenset(unavailable).union(self._availability.open_circuits()) if "down" in asked else frozenset(),
+        )
+
+    def _budget_left(self, scopes: Mapping[str, int | None]) -> float | None:
+        """Share of the tightest cap that is neither spent nor reserved."""
+        capped = {scope: cap for scope, cap in scopes.items() if cap}
+        if not capped:
+            return None
+        budgets = self._budgets()
+        return max(0.0, min(1 - sum(budgets.totals(scope)) / cap for scope, cap in capped.items()))
+
+    def _reserve(self, step: StepContext) -> BudgetReserve | None:
+        """What the run's own caps leave, where steps of high risk are still to come."""
+        # Asking costs a look into the file, so nobody asks without need.
+        if not step.ahead or not step.run.caps:
+            return None
+        budgets = self._budgets()
+        left = min(cap - sum(budgets.totals(scope)) for scope, cap in step.run.caps)
+        return BudgetReserve(max(0, left) / PICODOLLARS, sum(step.ahead) / PICODOLLARS, len(step.ahead))

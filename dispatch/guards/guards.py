@@ -1,0 +1,119 @@
+"""`Guards`: what stands before every call, namely breakers, rate limits and budgets, asked one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ...configs.catalog import ModelCard
+from ...ledger.budgets.budgets import BudgetExceeded
+from ...ledger.prices import PriceBook
+from .budget import Bound, bounded
+from .grant import Grant
+from .health import Health, HealthKey
+from .rate_limit import RateLimiter, RateLimitKey, Wait
+
+if TYPE_CHECKING:
+    from ...backends.http.meter import Asked
+    from ...ledger.budgets.budgets import Budgets
+    from ..calls.call import ModelCall
+
+__all__ = ["Guards"]
+
+
+class Guards:
+    """Gives leave to make calls.
+
+    Args:
+        health: The breakers.
+        rate_limiter: What each provider still takes.
+        prices: The price book, for the most a call can cost.
+        budgets: Gives the caps; they are opened at the first call that counts against one.
+        regions: Provider -> region.
+        settled: Gives what the configured options of a model ask for in every call.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        rate_limiter: RateLimiter,
+        prices: PriceBook,
+        budgets: Callable[[], Budgets],
+        regions: Mapping[str, str],
+        settled: Callable[[ModelCard], Asked],
+    ) -> None:
+        self.health = health
+        self._rate_limiter = rate_limiter
+        self._prices = prices
+        self._budgets = budgets
+        self._regions = regions
+        self._settled = settled
+
+    def key(self, card: ModelCard) -> HealthKey:
+        """What can fail by itself: the card's model at its provider, in the region that is configured."""
+        return HealthKey(card.provider, card.name, self._regions[card.provider])
+
+    def admit(
+        self, card: ModelCard, input_tokens: int, output_tokens: int, *, last: bool = False
+    ) -> Grant | Wait | str:
+        """Ask breaker and rate limits for leave to call a model now.
+
+        Args:
+            card: The model.
+            input_tokens: Estimated input.
+            output_tokens: The most it may answer, 0 where that is open.
+            last: Ask a model that is merely slow all the same.
+
+        Returns:
+            The grant, still without money; or why the call must wait; or why it must not be made.
+        """
+        permit = self.health.allow(self.key(card), last=last)
+        if isinstance(permit, str):
+            return permit
+        share = self._rate_limiter.reserve(RateLimitKey(card.provider, card.name), input_tokens, output_tokens)
+        if isinstance(share, Wait):
+            permit.cancel()
+            return share
+        return Grant(permit, share)
+
+    async def fund(self, call: ModelCall, scopes: Mapping[str, int | None], patience: float = 0.0) -> None:
+        """Set the worst case of a call aside, and hold the model to the output that was reckoned with.
+
+        Args:
+            call: What was admitted; it is over where this raises.
+            scopes: What it counts against, each with its cap in picodollars.
+            patience: Seconds to wait for what parallel calls have reserved.
+
+        Raises:
+            BudgetExceeded: A cap leaves too little.
+        """
+        try:
+            bound = self._bound(call, scopes)
+            while bound.most:
+                budgets = self._budgets()
+                try:
+                    reservation = await budgets.acquire(scopes, bound.most, patience, sent=True)
+                except BudgetExceeded:
+                    # What others learned of the provider meanwhile may have made it less.
+                    before, bound = bound, self._bound(call, scopes)
+                    if bound.most >= before.most:
+                        raise
+                else:
+                    call.grant.fund(budgets, reservation)
+                    break
+        except BaseException:
+            call.close()
+            raise
+        call.options, call.input = bound.options, bound.input
+
+    def _bound(self, call: ModelCall, scopes: Mapping[str, int | None]) -> Bound:
+        return bounded(
+            self._prices,
+            call.card,
+            call.ask,
+            call.messages,
+            call.options,
+            backend=call.backend,
+            settled=self._settled(call.card),
+            capped=bool(scopes),
+        )
