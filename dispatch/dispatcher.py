@@ -93,7 +93,7 @@ class Dispatcher:
         self.decider = Decider(
             self.classifier, self.history, self.prompt_caches, self.availability, lambda: self.budgets
         )
-        self.reload = Reload(settings, self.policy, tuple(self.cards.values()), self._put_in_force)
+        self.reload = Reload(settings, self.policy, tuple(self.cards.values()), self.put_in_force)
         self.closed = False
 
     @Once
@@ -133,7 +133,13 @@ class Dispatcher:
         guards = self._guards(Health(self.policy.routing.health))
         return Classifier(self.clients, guards, self.availability, self.ledger, self.prices)
 
-    def _put_in_force(self, settings: Settings, policy: Policy) -> None:
+    def put_in_force(self, settings: Settings, policy: Policy) -> None:
+        """Decide under a new policy from the next call on.
+
+        Args:
+            settings: The settings it stands in.
+            policy: Compiled from them.
+        """
         self.settings, self.policy = settings, policy
 
     async def chain(self, ask: ModelRequest, *, stream: bool = False) -> FallbackChain:

@@ -43,7 +43,8 @@ class Watched:
     def __init__(self, home: Dispatcher) -> None:
         self.home = home
         self.clock = Clock()
-        self.reload = Reload(home, clock=self.clock)
+        cards = tuple(home.cards.values())
+        self.reload = Reload(home.settings, home.policy, cards, home.put_in_force, clock=self.clock)
 
     async def passes(self, seconds: int) -> Tier:
         """The tier of a small step after so many seconds with a call in each."""
