@@ -174,6 +174,16 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _until_it_answers(port: int, server: subprocess.Popen[str]) -> None:
+    """Wait for a server that says it listens a moment before it does; the bound is only for one that never will."""
+    last = time.monotonic() + 120
+    while server.poll() is None and time.monotonic() < last:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+
+
 def test_a_server_serves_as_a_folder_does(tmp_path: Path) -> None:
     port = _free_port()
     with pytest.raises(ConfigError, match=f"127.0.0.1:{port} cannot be opened"):
@@ -186,6 +196,7 @@ def test_a_server_serves_as_a_folder_does(tmp_path: Path) -> None:
             assert any("listening on" in said for said in server.stdout)
             # It logs every request, and stands still when nobody reads that.
             threading.Thread(target=server.stdout.read, daemon=True).start()
+            _until_it_answers(port, server)
             with (
                 ChromaStore(None, HashingEmbedder(), host="127.0.0.1", port=port) as store,
                 ChromaStore(None, HashingEmbedder(), host="127.0.0.1", port=port) as other,
