@@ -32,9 +32,13 @@ class Together:
     LangGraph cancels the others when one raises. What they had done by then would be done again when the graph is taken
     up, so the error is held back until LangGraph has noted the end of every other task that had begun; no further task
     begins.
+
+    Args:
+        part: What they are all part of; it lives as long as this does, so that its id is its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, part: object = None) -> None:
+        self._part = part
         self._begun: set[str] = set()
         self._failed: list[str] = []
         self._failing = asyncio.Event()

@@ -122,8 +122,8 @@ class _Supervisor:
         self._verifier = Verifier(runtime)
         self._plan_by_model = plan == "model" and len(agents) > 1
         self._retries = retries
-        # Of each run that is under way: the graph may serve several.
-        self._waves: WeakValueDictionary[str, Together] = WeakValueDictionary()
+        # Of each part of a run that is under way: the graph may serve several.
+        self._waves: WeakValueDictionary[int, Together] = WeakValueDictionary()
 
     async def plan(self, state: SupervisorState) -> dict[str, Any]:
         """Decide the steps."""
@@ -191,7 +191,9 @@ class _Supervisor:
 
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step."""
-        wave = self._waves.setdefault(current().run.id, Together())
+        # A part that is taken up again knows nothing of how the one before it failed.
+        run = current().run
+        wave = self._waves.setdefault(id(run), Together(run))
         async with wave.task():
             try:
                 record = await self._worked(state)

@@ -176,7 +176,9 @@ def test_a_trusted_policy_that_changes_while_it_runs_is_not_taken_up(
     file.write_text("risk: {floors: {high: advanced}}\n")
     TrustStore(environment()).keep(file, file.read_text())
     home, now = Runtime.default(), [0.0]
-    home.dispatcher.reload = Reload(home.dispatcher, clock=lambda: now[0])
+    own = home.dispatcher
+    cards = tuple(own.cards.values())
+    own.reload = Reload(own.settings, own.policy, cards, own.put_in_force, clock=lambda: now[0])
     file.write_text("risk: {floors: {high: ondevice}, call: {destructive: low}}\n")
     for _ in range(3):
         now[0] += 2

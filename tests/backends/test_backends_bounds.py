@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pointsman.backends.base import BackendError
-from pointsman.backends.replies.read import bounds
+from pointsman.backends.replies import bounds
 from pointsman.configs.loading.loader import load
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.ensemble.ensemble import Ensemble, EnsembleFailed

@@ -57,7 +57,9 @@ def test_importing_the_vendors_modules_and_reading_profiles_loads_no_sdk() -> No
              "langchain_anthropic", "langchain_openai", "langchain_google_genai"}  # fmt: skip
     code = (
         "import sys\n"
-        "from pointsman.backends import failures, registry, replies\n"
+        "from pointsman.backends import registry\n"
+        "from pointsman.backends.errors import translate\n"
+        "from pointsman.backends.replies import read\n"
         "for name in set(registry.BACKENDS) - {'scripted'}:\n"
         "    registry.get(name)\n"
         "assert registry.get('anthropic').profile('claude-haiku-4-5')\n"

@@ -19,7 +19,9 @@ COMMON = """
     import os, signal, sys, threading, time
     from pathlib import Path
     from pointsman.configs.errors import PointsmanError
-    from pointsman.ledger import forks, lease, writer
+    from pointsman.ledger import forks
+    from pointsman.ledger.budgets import lease
+    from pointsman.ledger.storage import writer
     from pointsman.ledger.budgets.budgets import LASTING, BudgetExceeded, Budgets
     from pointsman.ledger.ledger import Ledger
     from pointsman.ledger.rows import CallRow, EffectRow

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.tools import ToolFailed, Workspace, file_tools, image_tools
-from pointsman.tools.files.files import openat2
+from pointsman.tools.files import openat2
 from pointsman.tools.files.openat2 import open_beneath
 from pointsman.tools.files.workspace import Entry, shown
 from pydantic import ValidationError
