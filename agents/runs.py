@@ -320,37 +320,14 @@ def run_scope(
         ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
         RunOwned: Somebody else works on a run of this id.
     """
-    outer = current()
+    outer = current().run
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
     bounds = bounds or Bounds(**bound)
     # A run that is taken up stays the run that was started: its labels and its beginning are kept.
-    row = (
-        taken.row
-        if taken
-        else RunRow(run_id, target, time.time(), user_class=outer.run.user_class, parent=outer.run.id)
-    )
+    row = taken.row if taken else RunRow(run_id, target, time.time(), user_class=outer.user_class, parent=outer.id)
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
-    # The innermost first, as it is the one to name where several leave too little.
-    caps = tuple(dict((*_cap(runtime, row), *(taken.caps if taken else ()), *outer.run.caps)).items())
     books = Run(run_id, runtime, row, list(taken.calls) if taken else [])
-
-    def booked(call: CallRow) -> None:
-        books.calls.append(call)
-        if observe is not None:
-            observe(call)
-        if outer.run.observe is not None:
-            outer.run.observe(call)
-
-    context = RunContext(
-        id=run_id,
-        user=row.user,
-        tags=row.tags,
-        caps=caps,
-        user_class=row.user_class,
-        observe=booked,
-        begun=taken.begun if taken else {},
-        kept=kept,
-    )
+    context = _context(books, outer, taken, observe, kept=kept)
     inherit()
     with nullcontext() if taken else owned(runtime.settings.state, run_id):
         runtime.ledger.record(row)
@@ -370,6 +347,32 @@ def run_scope(
             raise
         finally:
             runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
+
+
+def _context(
+    books: Run, outer: RunContext, taken: Taken | None, observe: Callable[[CallRow], None] | None, *, kept: bool
+) -> RunContext:
+    """What every call inside a run is booked on and bounded by."""
+    row = books.row
+
+    def booked(call: CallRow) -> None:
+        books.calls.append(call)
+        if observe is not None:
+            observe(call)
+        if outer.observe is not None:
+            outer.observe(call)
+
+    return RunContext(
+        id=row.id,
+        user=row.user,
+        tags=row.tags,
+        # The innermost first, as it is the one to name where several leave too little.
+        caps=tuple(dict((*_cap(books.runtime, row), *(taken.caps if taken else ()), *outer.caps)).items()),
+        user_class=row.user_class,
+        observe=booked,
+        begun=taken.begun if taken else {},
+        kept=kept,
+    )
 
 
 def tick_off(runtime: Runtime, run: str) -> None:

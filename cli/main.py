@@ -19,10 +19,10 @@ __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = {
     "init": ("init", "Write a project that runs without a key."),
-    "run": ("run", "Run a workflow or an agent."),
-    "resume": ("resume", "Take up a run that stopped."),
-    "runs": ("runs", "List what ran, or tell the story of a run."),
-    "queue": ("queue", "List what waits for a person."),
+    "run": ("runs.run", "Run a workflow or an agent."),
+    "resume": ("runs.resume", "Take up a run that stopped."),
+    "runs": ("runs.runs", "List what ran, or tell the story of a run."),
+    "queue": ("runs.queue", "List what waits for a person."),
     "report": ("report", "Show what ran where, and what it cost."),
     "graph": ("graph", "Draw a workflow."),
     "agents": ("agents", "List the agents and what each would run on."),
@@ -60,7 +60,7 @@ class _Root(TyperGroup):
         home = typer.Typer(rich_markup_mode=None)
         import_module(f".commands.{COMMANDS[cmd_name][0]}", __package__).register(home)
         command = typer.main.get_group(home).commands[cmd_name]
-        options = import_module(".commands.options", __package__)
+        options = import_module(".options", __package__)
         options.add_trust(command)
         options.name_arguments(command)
         return command

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from langgraph.store.base import Item, MatchCondition, SearchItem
+from langgraph.store.base import Item, MatchCondition, PutOp, SearchItem
 
 from ..configs.words import Trust
 from .base import Note, Provenance, Recalled
@@ -33,6 +33,7 @@ __all__ = [
     "scope",
     "twin_of",
     "under",
+    "written",
 ]
 
 _ORDERINGS = {
@@ -200,6 +201,30 @@ class Row:
 def expiry(now: float, ttl: float | None) -> float:
     """Return when an item used now expires, in seconds since 1970; 0 for never."""
     return 0.0 if ttl is None else now + 60 * ttl
+
+
+def written(item_id: str, op: PutOp, old: Row | None, vectors: int, now: float) -> Row:
+    """Make the row of a plain ``put``, which vouches for nothing.
+
+    Args:
+        item_id: Its id.
+        op: What is put; its value is not None.
+        old: What lies there.
+        vectors: How many vectors it is found by.
+        now: Seconds since 1970.
+    """
+    return Row(
+        id=item_id,
+        namespace=tuple(op.namespace),
+        key=op.key,
+        value=dict(op.value or {}),
+        created=old.created if old and old.live(now) else now,
+        updated=now,
+        writers=(Provenance.unknown(),),
+        ttl=op.ttl,
+        expires=expiry(now, op.ttl),
+        vectors=vectors,
+    )
 
 
 def noted(slot: str, namespace: tuple[str, ...], twin: str, note: Note, ttl: float | None, now: float) -> Row:

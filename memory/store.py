@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
@@ -13,13 +12,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from langgraph.store.base import (
     BaseStore,
-    GetOp,
     InvalidNamespaceError,
-    ListNamespacesOp,
     Op,
     PutOp,
     Result,
-    SearchItem,
     SearchOp,
     TTLConfig,
     get_text_at_path,
@@ -32,21 +28,18 @@ from ..configs.words import Trust
 from . import table
 from .base import Embedder, Note, Provenance, Recalled
 from .chroma import Engine
+from .finder import Finder
 from .items import (
     Row,
-    check_filter,
     check_value,
     expiry,
-    fits_namespace,
-    matches,
     noted,
-    part_ids,
     rewritten,
     row_id,
     twin_of,
-    under,
+    written,
 )
-from .retrieval import code_terms, fuse
+from .vectors import Vectors
 
 __all__ = ["ChromaStore"]
 
@@ -54,8 +47,6 @@ _S = TypeVar("_S")
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
-_POOL = 32  # candidates that words and meaning are fused over, at least
-_NAMING = 100  # items holding a code of the question, at most
 _SWEEP_MINUTES = 5.0  # LangGraph's SqliteStore sweeps as often
 
 
@@ -105,7 +96,7 @@ class ChromaStore(BaseStore):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.ttl_config = ttl
-        self._embedder = embedder
+        self._vectors = Vectors(embedder)
         self._tenant = tenant
         self._clock = clock
         self._next_sweep = 0.0
@@ -116,6 +107,7 @@ class ChromaStore(BaseStore):
             name=f"memory-{row_id(tenant, (), '')}",
             metadata={"embedder": embedder.model_id, "dimensions": embedder.dimensions, "tenant": repr(tenant)},
         )
+        self._finder = Finder(self._engine, self._vectors, tenant, clock)
 
     def __enter__(self) -> ChromaStore:
         return self
@@ -138,32 +130,9 @@ class ChromaStore(BaseStore):
             ValueError: If a filter uses an operator LangGraph does not document.
         """
         listed = list(ops)
-        results: list[Result] = [None] * len(listed)
-        puts: dict[tuple[tuple[str, ...], str], PutOp] = {}
-        gets: dict[int, GetOp] = {}
-        touched: dict[str, Row] = {}
-        for index, op in enumerate(listed):
-            validate_op_namespace(op)
-            if isinstance(op, GetOp):
-                gets[index] = op
-            elif isinstance(op, PutOp):
-                puts[op.namespace, op.key] = op
-            elif isinstance(op, SearchOp):
-                found = self._search(op)
-                results[index] = [item for _, item in found]
-                if op.refresh_ttl:
-                    touched.update({row.id: row for row, _ in found})
-            elif isinstance(op, ListNamespacesOp):
-                results[index] = list(self._namespaces(op))
-            else:
-                raise ValueError(f"Unknown operation type: {type(op)}")
-        rows = self._fetch([self._id(op.namespace, op.key) for op in gets.values()]) if gets else {}
-        for index, op in gets.items():
-            row = rows.get(self._id(op.namespace, op.key))
-            results[index] = row.item() if row else None
-            if row and op.refresh_ttl:
-                touched[row.id] = row
+        results, touched = self._finder.answers(listed)
         self._refresh(touched)
+        puts = {(op.namespace, op.key): op for op in listed if isinstance(op, PutOp)}
         if puts:
             self._put(list(puts.values()))
         return results
@@ -177,9 +146,7 @@ class ChromaStore(BaseStore):
         interval = (self.ttl_config or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
         self._next_sweep = self._clock() + 60 * interval
         with self._engine.writing() as chroma:
-            where: Any = {"$and": [{"expires": {"$gt": 0.0}}, {"expires": {"$lte": self._clock()}}]}
-            got: Any = chroma.get(where=where, include=["metadatas", "documents"])
-            rows = table.decode(got)
+            rows = table.expired(chroma, self._clock())
             table.delete(chroma, rows)
         return len(rows)
 
@@ -214,38 +181,18 @@ class ChromaStore(BaseStore):
             ValueError: If a note is blank or its metadata has a field ``text``.
         """
         _check_namespace(namespace)
-        for note in notes:
-            if not note.text.strip() or "text" in note.metadata:
-                raise ValueError("a note needs a text, and metadata must not have a field 'text'")
-            check_value(note.metadata, f"metadata of {note.text[:40]!r}")
-        notes = [_clean(note) for note in notes]
-        vectors = self._embed([note.text for note in notes])
+        notes = [_clean(note) for note in _checked(notes)]
+        vectors = self._vectors.of([note.text for note in notes])
         twins = [twin_of(namespace, note.text) for note in notes]
         slots = [
             self._id(namespace, twin if note.key is None else note.key) for note, twin in zip(notes, twins, strict=True)
         ]
-        kept: list[Row] = []
         with self._engine.writing() as chroma:
             now = self._clock()
             held = _slots_and_twins(chroma, slots, twins)
-            by_id = {row.id: row for row in held.values() if row.live(now)}
-            by_twin = {row.twin: row for row in by_id.values() if row.twin}
-            for note, twin, slot in zip(notes, twins, slots, strict=True):
-                there, same = by_id.get(slot), by_twin.get(twin)
-                if there and there.twin == twin:
-                    row = rewritten(there, note, ttl, now)
-                elif same and not there:
-                    row = rewritten(same, note, ttl, now)
-                else:
-                    row = noted(slot, namespace, twin, note, ttl, now)
-                    if there:
-                        row.created = there.created
-                        if by_twin.get(there.twin) is there:
-                            del by_twin[there.twin]
-                by_id[row.id] = by_twin[twin] = row
-                kept.append(row)
+            kept = _merged(namespace, zip(notes, twins, slots, strict=True), held.values(), ttl, now)
             final = {row.id: (row, [vector]) for row, vector in zip(kept, vectors, strict=True)}
-            table.put(chroma, list(final.values()), held, self._embedder.dimensions)
+            table.put(chroma, list(final.values()), held, self._vectors.dimensions)
         self._sweep_if_due()
         return [row.id for row in kept]
 
@@ -272,22 +219,18 @@ class ChromaStore(BaseStore):
         validate_op_namespace(SearchOp(namespace))
         if not query.strip() or limit < 1:
             return []
-        vector = self._embed_query(query)
 
         def wanted(row: Row) -> bool:
             return min_trust is None or row.trust >= min_trust
 
-        pool = self._nearest(namespace, vector, wanted, max(_POOL, 4 * limit))
-        pool |= self._naming(namespace, query, vector, wanted, pool)
-        scores = fuse(query, [(row.text, cosine) for row, cosine in pool.values()])
-        ranked = sorted(zip(scores, pool.values(), strict=True), key=lambda pair: -pair[0])
-        best = [(row, score) for score, (row, _) in ranked if min_score is None or score >= min_score][:limit]
+        ranked = self._finder.ranked(namespace, query, wanted, limit)
+        best = [(row, score) for row, score in ranked if min_score is None or score >= min_score][:limit]
         self._refresh({row.id: row for row, _ in best})
         return [row.recalled(score) for row, score in best]
 
     def item(self, item_id: str) -> Recalled | None:
         """Return an item by the id that `remember` or a lineage names, or None if it is gone."""
-        row = self._fetch([item_id]).get(item_id)
+        row = self._finder.fetch([item_id]).get(item_id)
         return row.recalled(None) if row else None
 
     def forget(
@@ -323,94 +266,15 @@ class ChromaStore(BaseStore):
     aforget = _in_thread(forget)
     aitem = _in_thread(item)
 
-    # Reading
-
     def _id(self, namespace: Sequence[str], key: str) -> str:
         return row_id(self._tenant, namespace, key)
-
-    def _fetch(self, ids: list[str]) -> dict[str, Row]:
-        now = self._clock()
-        with self._engine.reading() as chroma:
-            return {item_id: row for item_id, row in table.get(chroma, ids).items() if row.live(now)}
-
-    def _search(self, op: SearchOp) -> list[tuple[Row, SearchItem]]:
-        check_filter(op.filter)
-        prefix, stop = tuple(op.namespace_prefix), op.offset + op.limit
-        if op.limit < 1:
-            return []
-
-        def wanted(row: Row) -> bool:
-            return not op.filter or matches(row.value, op.filter)
-
-        found: list[tuple[Row, float | None]] = []
-        if op.query:
-            near = self._nearest(prefix, self._embed_query(op.query), wanted, stop)
-            found.extend(near[i] for i in sorted(near, key=lambda i: near[i][1], reverse=True))
-        if len(found) < stop:
-            # Items without a vector come last, without a score, as in LangGraph's own stores.
-            now = self._clock()
-            with self._engine.reading() as chroma:
-                rows = table.scan(chroma, prefix, unindexed=bool(op.query))
-                rest = (row for row in rows if row.live(now) and wanted(row))
-                found += [(row, None) for row in islice(rest, stop - len(found))]
-        return [(row, row.found(score)) for row, score in found[op.offset : stop]]
-
-    def _nearest(
-        self, prefix: tuple[str, ...], vector: list[float], wanted: Callable[[Row], bool], need: int
-    ) -> dict[str, tuple[Row, float]]:
-        """Return at least ``need`` items nearest to a vector with their cosines, or all there are.
-
-        Chroma's own condition on the namespace costs 40 ms over 10,000 rows, so the whole tenant is asked first (2 ms)
-        and what lies elsewhere is dropped here; only where too little is left is Chroma told the namespace. Filters
-        run here as well, so it is asked for more until enough have passed.
-        """
-        now, ask, narrow = self._clock(), max(2 * need, _POOL), False
-        while True:
-            with self._engine.searching() as chroma:
-                hits = table.nearest(chroma, prefix, vector, ask, narrow=narrow)
-            found = {i: pair for i, pair in hits.found.items() if pair[0].live(now) and wanted(pair[0])}
-            if len(found) >= need or hits.rows < ask:
-                return found
-            ask, narrow = (4 * ask if narrow or not prefix else ask), True
-
-    def _naming(
-        self,
-        prefix: tuple[str, ...],
-        query: str,
-        vector: list[float],
-        wanted: Callable[[Row], bool],
-        known: dict[str, tuple[Row, float]],
-    ) -> dict[str, tuple[Row, float]]:
-        """Return items that hold a code of the question and that the vectors alone did not bring up."""
-        spellings = [s for code in code_terms(query) for s in dict.fromkeys((code, code.upper(), code.lower()))]
-        if not spellings:
-            return {}
-        tests: list[Any] = [{"$contains": spelling} for spelling in spellings]
-        now = self._clock()
-        with self._engine.searching() as chroma:
-            got: Any = chroma.get(
-                where=under(prefix),
-                where_document=tests[0] if len(tests) == 1 else {"$or": tests},
-                limit=_NAMING,
-                include=["metadatas", "documents"],
-            )
-            rows = [r for r in table.decode(got) if r.id not in known and r.vectors and r.live(now) and wanted(r)]
-            ids = [i for row in rows for i in (row.id, *part_ids(row.id, 1, row.vectors))]
-            return table.nearest(chroma, prefix, vector, len(ids), ids=ids).found if ids else {}
-
-    def _namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
-        now = self._clock()
-        with self._engine.reading() as chroma:
-            every = {row.namespace for row in table.scan(chroma, ()) if row.live(now)}
-        fitting = (n for n in every if all(fits_namespace(n, c) for c in op.match_conditions or ()))
-        return sorted({n[: op.max_depth] for n in fitting})[op.offset : op.offset + op.limit]
 
     # Writing
 
     def _put(self, ops: list[PutOp]) -> None:
         ops = [_without_secrets(op) for op in ops]
         texts = [_texts(op) for op in ops]
-        vectors = iter(self._embed([text for listed in texts for text in listed]))
+        vectors = iter(self._vectors.of([text for listed in texts for text in listed]))
         with self._engine.writing() as chroma:
             now = self._clock()
             held = table.get(chroma, [self._id(op.namespace, op.key) for op in ops])
@@ -422,21 +286,10 @@ class ChromaStore(BaseStore):
                 if op.value is None:
                     gone += [old] if old else []
                     continue
-                row = Row(
-                    id=item_id,
-                    namespace=tuple(op.namespace),
-                    key=op.key,
-                    value=dict(op.value),
-                    created=old.created if old and old.live(now) else now,
-                    updated=now,
-                    writers=(Provenance.unknown(),),
-                    ttl=op.ttl,
-                    expires=expiry(now, op.ttl),
-                    vectors=len(listed),
-                )
+                row = written(item_id, op, old, len(listed), now)
                 fresh.append((row, list(islice(vectors, len(listed)))))
             table.delete(chroma, gone)
-            table.put(chroma, fresh, held, self._embedder.dimensions)
+            table.put(chroma, fresh, held, self._vectors.dimensions)
         self._sweep_if_due()
 
     def _refresh(self, rows: dict[str, Row]) -> None:
@@ -453,29 +306,41 @@ class ChromaStore(BaseStore):
         if self._clock() >= self._next_sweep:
             self.sweep()
 
-    # Embedding
 
-    def _embed(self, texts: list[str]) -> list[list[float]]:
-        distinct = list(dict.fromkeys(texts))
-        vectors = self._embedder.embed_documents(distinct) if distinct else []
-        if len(vectors) != len(distinct):
-            raise self._misfit(f"gave {len(vectors)} vectors for {len(distinct)} texts")
-        by_text = dict(zip(distinct, map(self._checked, vectors), strict=True))
-        return [by_text[text] for text in texts]
+def _merged(
+    namespace: tuple[str, ...],
+    notes: Iterable[tuple[Note, str, str]],
+    held: Iterable[Row],
+    ttl: float | None,
+    now: float,
+) -> list[Row]:
+    """The row that each note ends in: one of its own, or the one that holds the same text already.
 
-    def _embed_query(self, query: str) -> list[float]:
-        return self._checked(self._embedder.embed_query(query))
-
-    def _checked(self, vector: Sequence[float]) -> list[float]:
-        listed = [float(x) for x in vector]
-        if len(listed) != self._embedder.dimensions:
-            raise self._misfit(f"gave a vector of {len(listed)} dimensions, not {self._embedder.dimensions}")
-        if not all(map(math.isfinite, listed)):
-            raise self._misfit("gave a vector with an infinite or undefined number")
-        return listed
-
-    def _misfit(self, what: str) -> ConfigError:
-        return ConfigError(f"embedder {self._embedder.model_id!r} {what}: mend or replace it")
+    Args:
+        namespace: Where they are kept.
+        notes: Each with the digest of its text and the id it would have.
+        held: What has one of these digests or ids now.
+        ttl: As `ChromaStore.remember_all` takes it.
+        now: Seconds since 1970.
+    """
+    by_id = {row.id: row for row in held if row.live(now)}
+    by_twin = {row.twin: row for row in by_id.values() if row.twin}
+    kept: list[Row] = []
+    for note, twin, slot in notes:
+        there, same = by_id.get(slot), by_twin.get(twin)
+        if there and there.twin == twin:
+            row = rewritten(there, note, ttl, now)
+        elif same and not there:
+            row = rewritten(same, note, ttl, now)
+        else:
+            row = noted(slot, namespace, twin, note, ttl, now)
+            if there:
+                row.created = there.created
+                if by_twin.get(there.twin) is there:
+                    del by_twin[there.twin]
+        by_id[row.id] = by_twin[twin] = row
+        kept.append(row)
+    return kept
 
 
 def _check_namespace(namespace: tuple[str, ...]) -> None:
@@ -483,6 +348,14 @@ def _check_namespace(namespace: tuple[str, ...]) -> None:
     if not namespace or namespace[0] == "langgraph":
         raise InvalidNamespaceError(f"Namespace must not be empty nor begin with 'langgraph'. Got: {namespace}")
     validate_op_namespace(SearchOp(namespace))
+
+
+def _checked(notes: Sequence[Note]) -> Sequence[Note]:
+    for note in notes:
+        if not note.text.strip() or "text" in note.metadata:
+            raise ValueError("a note needs a text, and metadata must not have a field 'text'")
+        check_value(note.metadata, f"metadata of {note.text[:40]!r}")
+    return notes
 
 
 def _clean(note: Note) -> Note:

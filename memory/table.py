@@ -10,7 +10,7 @@ from chromadb.api.models.Collection import Collection
 
 from .items import Row, part_ids, scope, under
 
-__all__ = ["Hits", "decode", "delete", "get", "nearest", "put", "refresh", "scan", "slices"]
+__all__ = ["Hits", "decode", "delete", "expired", "get", "nearest", "put", "refresh", "scan", "slices"]
 
 _T = TypeVar("_T")
 
@@ -68,6 +68,12 @@ def scan(chroma: Collection, prefix: tuple[str, ...], *, unindexed: bool = False
         offset += _PAGE
         if len(got["ids"]) < _PAGE:
             return
+
+
+def expired(chroma: Collection, now: float) -> list[Row]:
+    """Return the items whose time limit has passed by ``now``, in seconds since 1970."""
+    where: Any = {"$and": [{"expires": {"$gt": 0.0}}, {"expires": {"$lte": now}}]}
+    return decode(chroma.get(where=where, include=_ROW))
 
 
 def nearest(

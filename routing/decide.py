@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf
@@ -53,11 +54,9 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
     model can do and what is true at the moment leave the candidates; the strategy orders them. Same arguments, same
     decision.
 
-    Where a scorer is in use and the rules' tier hangs on a complexity it judged with confidence below 0.5, that tier is
-    taken one higher, except that a rule for the on-device tier stands where that tier serves the task: its model
-    declines by itself. A tier or a model asked for counts from the floor upwards, and an asked model stands first, if
-    evidence demands no higher tier than its own: where its tier is below the rules', the fallbacks still come from
-    theirs. Tiers never fall along the candidates.
+    A tier or a model asked for counts from the floor upwards, and an asked model stands first, if evidence demands no
+    higher tier than its own: where its tier is below the rules', the fallbacks still come from theirs. Tiers never fall
+    along the candidates.
 
     Args:
         features: Of the step, from `extract` or a record.
@@ -84,18 +83,12 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
     if said.by_complexity and confidence < _LOW_CONFIDENCE:
         wanted = max(wanted, _doubted(said.tier or floor, wanted, confidence, features, policy, hits))
 
-    need = _Need(features, policy, circumstances, said, floor)
+    able, rejected = _Need(features, policy, circumstances, said, floor).sifted(policy.cards)
     known = enough(circumstances.experience, policy.routing.history)
-    lacking = {entry.id: need.lacking(entry) for entry in policy.cards}
-    able = [entry for entry in policy.cards if lacking[entry.id] is None]
-    rejected = {name: reason for name, reason in lacking.items() if reason is not None}
-
     evident = raised(features, able, plain, known, hits)
     wanted = max(wanted, evident or wanted)
     if circumstances.funds is not None and risk.handled_as < Risk.HIGH:
-        demand = demanded(features)
-        least = max(floor, features.tier or floor, (demand and demand.at_least) or floor)
-        wanted = _afford(able, rejected, wanted, least, features, circumstances.funds, hits)
+        wanted = _afford(able, rejected, wanted, floor, features, circumstances.funds, hits)
     asked = _asked(features, able, rejected, evident, hits)
     ordering = Ordering(features, policy, circumstances, known, said.prefer)
     tier, ordered = _ranked(able, asked, wanted, rejected, hits, ordering)
@@ -165,7 +158,10 @@ def _wanted_tier(features: Features, said: _Said, risk: Risk, floor: Tier) -> Ti
 def _doubted(
     said: Tier, wanted: Tier, confidence: float, features: Features, policy: Policy, hits: list[RuleHit]
 ) -> Tier:
-    """One tier above the one that a scorer gave without being sure of it; what was raised already is left alone."""
+    """One tier above the one that a scorer gave with confidence below 0.5; what was raised already is left alone.
+
+    A rule for the on-device tier stands where that tier serves the task: its model declines by itself.
+    """
     if said is _TIERS[-1] or said.rank < wanted.rank or _served_on_device(said, features, policy):
         return said
     hits.append(RuleHit("confidence.low", f"confidence {confidence:.2f} in {said.value}: one tier up"))
@@ -241,7 +237,18 @@ class _Need:
         for score, least in limits.require.items():
             self._require[score] = max(least, self._require.get(score, 0.0))
 
-    def lacking(self, entry: CompiledCard) -> str | None:
+    def sifted(self, cards: Sequence[CompiledCard]) -> tuple[list[CompiledCard], dict[str, str]]:
+        """The models that may run this step, and why each of the others may not."""
+        able, rejected = [], {}
+        for entry in cards:
+            reason = self._lacking(entry)
+            if reason is None:
+                able.append(entry)
+            else:
+                rejected[entry.id] = reason
+        return able, rejected
+
+    def _lacking(self, entry: CompiledCard) -> str | None:
         """Why this model may not run the step; None where it may.
 
         What lasts is said before what may be different in a minute, so that nobody buys a key in vain.
@@ -304,16 +311,19 @@ def _afford(
     able: list[CompiledCard],
     rejected: dict[str, str],
     wanted: Tier,
-    least: Tier,
+    floor: Tier,
     features: Features,
     funds: BudgetReserve,
     hits: list[RuleHit],
 ) -> Tier:
     """Leave out what would use up the money of riskier steps to come, and give the tier that can be paid for.
 
-    Where nothing of the wanted tier or above can be, it is the next lower one that can, though none below ``least``;
-    where none can be at all, the cheapest model there is: the step itself has to be done too.
+    Where nothing of the wanted tier or above can be, it is the next lower one that can, though none below the floor,
+    the tier asked for and the one that evidence demands; where none can be at all, the cheapest model there is: the
+    step itself has to be done too.
     """
+    demand = demanded(features)
+    least = max(floor, features.tier or floor, (demand and demand.at_least) or floor)
     spare = max(0.0, funds.left - funds.kept)
     price = {entry.id: cost(entry, features) for entry in able if entry.rank >= least.rank}
     within = [entry for entry in able if price.get(entry.id, inf) <= spare]

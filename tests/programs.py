@@ -35,7 +35,7 @@ IMPORTED = (
     "pointsman.backends.providers.openai_compatible",
     "pointsman.backends.ondevice.model",
     "pointsman.cli.main",
-    "pointsman.cli.commands.run",
+    "pointsman.cli.commands.runs.run",
     "pointsman.dispatch.model",
     "pointsman.graphs.workflow",
     "pointsman.memory.store",

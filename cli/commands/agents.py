@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from .. import options
 from ..io.output import aligned, as_json, result, short
 from ..io.simulated import is_simulated, named
-from . import options
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime

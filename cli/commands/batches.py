@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import options
 from ..errors import ExitCode
 from ..io.output import aligned, as_json, money, progress, result, short
 from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
-from . import options
 
 if TYPE_CHECKING:
     from ...dispatch.batch.batches import BatchAnswer, Batches

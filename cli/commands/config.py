@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from .. import options
 from ..errors import ExitCode
 from ..io.output import aligned, as_json, result
-from . import options
 
 __all__ = ["register"]
 

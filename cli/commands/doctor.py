@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from .. import options
 from ..errors import ExitCode, judge
 from ..io.output import as_json, line, paint, result
 from ..io.reading import readable
 from ..io.simulated import is_simulated
-from . import options
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import options
 from ..io.output import as_json, result
 from ..io.target import DEFAULT, load_target
-from . import options
 
 if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import options
 from ..io.output import aligned, as_json, progress, result, short
-from . import options
 
 if TYPE_CHECKING:
     from ...memory.base import Note, Recalled

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import options
 from ..errors import ExitCode
 from ..io.output import aligned, as_json, line, money, paint, progress, result, seconds, short
 from ..io.simulated import named
-from . import options
 
 if TYPE_CHECKING:
     from ...configs.catalog import ModelCard

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import options
 from ..io import durations
 from ..io.output import aligned, as_json, result, seconds, short
 from ..io.reading import readable
-from . import options
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings

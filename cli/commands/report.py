@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...configs.errors import ConfigError
+from .. import options
+from ..io.outcome import TARGET_TAG
 from ..io.output import aligned, as_json, money, result, seconds
 from ..io.records import decision_record
 from ..io.simulated import named
-from . import options
-from .run import TARGET_TAG
 
 if TYPE_CHECKING:
     from ...ledger.report import Percentiles, Report, Savings, Share

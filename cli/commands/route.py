@@ -9,11 +9,11 @@ import typer
 from typer.core import TyperGroup
 
 from ...configs.errors import ConfigError
+from .. import options
 from ..errors import ExitCode
 from ..io.output import aligned, as_json, progress, result
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.simulated import named
-from . import options
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 import typer
 
+from .. import options
 from ..errors import ExitCode
 from ..io.output import aligned, as_json, progress, result, seconds, short
-from . import options
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings

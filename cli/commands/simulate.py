@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .. import options
 from ..io.output import as_json, progress, result
-from . import options
 
 __all__ = ["register"]
 

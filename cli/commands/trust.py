@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import options
 from ..io.output import as_json, line, progress, result, visible
 from ..io.target import DEFAULT, code_of, target_file
-from . import options
 
 if TYPE_CHECKING:
     from ...configs.loading.grants import Grant

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ExitCode, judge
 from .live import RISK_COLOURS
+from .outcome import ENDED, Bounds, answered
 from .output import as_json, money, paint, progress, result, seconds, short
 from .records import plain, run_record
 from .simulated import is_simulated, named
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ...agents.runs import Run
     from ...agents.runtime import Runtime
     from ...graphs.workflow import Workflow
-    from ..commands.run import Bounds
     from .inputs import Message
 
 __all__ = ["run_batch"]
@@ -78,8 +78,6 @@ def run_batch(
 
 def _code(results: Sequence[RunResult | None]) -> ExitCode:
     """How a batch ends whose rows ended so. What a workflow hands over by its own design is the outcome of its row."""
-    from ..commands.run import ENDED
-
     codes = [
         ExitCode.FAILED if outcome is None else ENDED[outcome.status]
         for outcome in results
@@ -160,7 +158,6 @@ class _Batch:
         progress(_line(ended, len(self.ended), len(self._messages)))
 
     async def _run(self, text: str, bounds: Bounds) -> RunResult:
-        from ..commands.run import answered
         from .live import Live
 
         outcome = await self._workflow.arun(text, **bounds.arguments(), runtime=self._runtime)

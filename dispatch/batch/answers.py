@@ -63,29 +63,7 @@ def judged(
         What becomes of the ask: it is done, or is to be asked live.
     """
     ask, facts = ask_of(row.ask), json.loads(row.facts)
-    booking = CallRecorder(
-        home.ledger,
-        home.prices,
-        step_of(facts["step"]),
-        facts["decision"],
-        Risk(facts["risk"]),
-        flagship=home.flagship,
-        discount=home.settings.providers[card.provider].batch_discount,
-        note=f"batch {part.batch}",
-        recorded=recorded,
-    )
-    # Its money is reserved for the whole part, and breakers and rate limits are for live calls.
-    call = ModelCall(
-        card,
-        ask,
-        ask.messages,
-        {},
-        backend=home.clients.backend(card),
-        grant=_Reserved(row.worst if part.reservation else None),
-        booking=booking,
-        notes=home.clients.said(ask, card).told,
-        row_id=row.call,
-    )
+    call = _call(home, card, part, row, ask, facts, recorded=recorded)
     call.sent(part.at)
     if isinstance(answer, BackendError):
         wrong: tuple[FailureKind, str] | None = (answer.kind, one_line(answer))
@@ -105,6 +83,42 @@ def judged(
     if home.policy.cures[kind] == "elsewhere":
         facts["refused"] = [card.id, kind, detail]
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
+
+
+def _call(
+    home: Dispatcher,
+    card: ModelCard,
+    part: PartRow,
+    row: AskRow,
+    ask: ModelRequest,
+    facts: Mapping[str, Any],
+    *,
+    recorded: bool,
+) -> ModelCall:
+    """The call that a provider made in its batch, to be judged and written down as one made here."""
+    booking = CallRecorder(
+        home.ledger,
+        home.prices,
+        step_of(facts["step"]),
+        facts["decision"],
+        Risk(facts["risk"]),
+        flagship=home.flagship,
+        discount=home.settings.providers[card.provider].batch_discount,
+        note=f"batch {part.batch}",
+        recorded=recorded,
+    )
+    # Its money is reserved for the whole part, and breakers and rate limits are for live calls.
+    return ModelCall(
+        card,
+        ask,
+        ask.messages,
+        {},
+        backend=home.clients.backend(card),
+        grant=_Reserved(row.worst if part.reservation else None),
+        booking=booking,
+        notes=home.clients.said(ask, card).told,
+        row_id=row.call,
+    )
 
 
 class _Reserved(Grant):

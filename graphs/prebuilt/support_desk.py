@@ -125,9 +125,16 @@ def support_desk(
     unknown = [intent for intent in high_risk if intent not in labels]
     if unknown:
         raise ConfigError(f"high_risk names intents without an example: {', '.join(unknown)}", file=Path(intents))
+    agents = _agents(labels, intents, urgency, sentiment)
+    desk = _Desk({agent.name: agent for agent in agents}, Path(knowledge), frozenset(high_risk))
+    return Workflow(name, agents, graph=desk.builder, output=Outcome)
+
+
+def _agents(labels: Sequence[str], intents: str | Path, urgency: str | Path, sentiment: str | Path) -> list[Agent]:
+    """The agents of the desk, cheapest first."""
     choice: Any = Literal[tuple(labels)]  # the labels are data
     intent_schema = create_model("Intent", intent=(choice, Field(description="what the customer wants")))
-    agents = [
+    return [
         Agent(
             "intent",
             task="classify",
@@ -165,8 +172,6 @@ def support_desk(
         ),
         Agent("summary", task="summarise", instructions="Tell a colleague in two sentences what this customer needs."),
     ]
-    desk = _Desk({agent.name: agent for agent in agents}, Path(knowledge), frozenset(high_risk))
-    return Workflow(name, agents, graph=desk.builder, output=Outcome)
 
 
 class _Desk:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-import threading
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -18,6 +17,7 @@ from ..prices import dollars
 from ..processes import ended
 from ..worker import Worker
 from .lease import LeaseStore
+from .queues import Queues
 from .reservations import MOST, FileStore, MemoryStore, Short, Store
 
 __all__ = ["LASTING", "BudgetExceeded", "Budgets"]
@@ -25,9 +25,6 @@ __all__ = ["LASTING", "BudgetExceeded", "Budgets"]
 LASTING = "batch:"
 """How the owner of a reservation is named that outlives the process which made it, as a provider's batch does."""
 
-_POLL_SECONDS = 0.25
-"""How often one who waits looks whether another process has given something back."""
-_POLLS_A_SECOND = 200.0
 _FORGOTTEN_SECONDS = 86_400.0
 """After this long a reservation made where nobody here can look, on another machine or in another container, is taken
 for abandoned: no call lasts a day."""
@@ -112,9 +109,7 @@ class Budgets:
         # The scopes of what this process has reserved, to wake those that wait for them, and how often it gave back.
         self._scopes: dict[str, tuple[str, ...]] = {}
         self._returns = 0
-        # Who waits for which scope, in the order they came; touched by every event loop.
-        self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
-        self._guard = threading.RLock()
+        self._queues = Queues()
 
     def anew(self) -> None:
         """Begin anew in a forked child."""
@@ -183,17 +178,17 @@ class Budgets:
                 raise
             # Others that wait for the scope this one no longer waits for may fit where it did not.
             if blocked is not None and (short is None or blocked != short.scope):
-                self._wake(blocked)
+                self._queues.wake(blocked)
             if short is None:
                 return reservation
             blocked = short.scope
             left = deadline - time.monotonic()
             exceeded = _exceeded(short, amount)
             if exceeded.final or left <= 0:
-                self._leave(waiter, blocked)
-                self._wake(blocked)
+                self._queues.leave(waiter, blocked)
+                self._queues.wake(blocked)
                 raise exceeded
-            await self._change(waiter, blocked, left)
+            await self._queues.change(waiter, blocked, left)
 
     def mark_sent(self, reservation: str) -> bool:
         """Note that the call is on its way, so that a crash from here on is charged.
@@ -286,18 +281,17 @@ class Budgets:
         returns = self._returns
         short = self._try(reservation, scopes, amount, None, sent)
         if short is not None:
-            with self._guard:
-                self._waiting.setdefault(short.scope, {})[waiter] = None
+            self._queues.join(waiter, short.scope)
             if self._returns != returns:
-                self._wake(short.scope)
+                self._queues.wake(short.scope)
         return short
 
     def _too_late(self, reservation: str, waiter: asyncio.Future[None], short: Short | None) -> None:
         """Undo what was done for a call that is cancelled."""
         if short is None:
             self.release(reservation)
-        elif not self._leave(waiter, short.scope):
-            self._wake(short.scope)
+        elif not self._queues.leave(waiter, short.scope):
+            self._queues.wake(short.scope)
 
     def _over(self, reservation: str) -> bool:
         """Whether it was made here and is closed already, so that nobody need ask the file."""
@@ -306,50 +300,11 @@ class Budgets:
     def _given_back(self, reservation: str) -> None:
         self._returns += 1
         for scope in self._scopes.pop(reservation, ()):
-            self._wake(scope)
-
-    async def _change(self, waiter: asyncio.Future[None], scope: str, most: float) -> None:
-        """Wait until something may have been given back to a scope, or ``most`` seconds have passed."""
-        # Together they ask the file so many times a second, however many they are.
-        poll = _POLL_SECONDS + len(self._waiting.get(scope, ())) / _POLLS_A_SECOND
-        try:
-            await asyncio.wait((waiter,), timeout=min(most, poll))
-        except asyncio.CancelledError:
-            # Woken and cancelled at once: the chance goes to the next.
-            if not self._leave(waiter, scope):
-                self._wake(scope)
-            raise
-        self._leave(waiter, scope)
-
-    def _leave(self, waiter: asyncio.Future[None], scope: str) -> bool:
-        """Wait no longer; False for one who was woken."""
-        with self._guard:
-            queue = self._waiting.get(scope, {})
-            waited = waiter in queue
-            queue.pop(waiter, None)
-            if not queue:
-                self._waiting.pop(scope, None)
-        return waited
-
-    def _wake(self, scope: str) -> None:
-        """Let the first that waits for a scope try again; when it is served it wakes the next."""
-        if scope not in self._waiting:
-            return
-        with self._guard:
-            queue = self._waiting.get(scope, {})
-            waiter = next((one for one in list(queue) if not one.get_loop().is_closed()), None)
-            if waiter is not None:
-                del queue[waiter]
-                waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
+            self._queues.wake(scope)
 
 
 def _exceeded(short: Short, amount: int) -> BudgetExceeded:
     return BudgetExceeded(short.scope, short.cap, short.spent, amount, short.reserved)
-
-
-def _resolve(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _gone(owner: str) -> float | None:

@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[Callable[[], Budgets]]:
 @pytest.fixture
 def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits tries again only when woken."""
-    monkeypatch.setattr("pointsman.ledger.budgets.budgets._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.queues._POLL_SECONDS", 3600.0)
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:

@@ -58,7 +58,7 @@ def hourly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits tries again only when woken."""
-    monkeypatch.setattr("pointsman.ledger.budgets.budgets._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.queues._POLL_SECONDS", 3600.0)
 
 
 def call(budgets: Budgets, scopes: dict[str, int | None] | dict[str, int], cost: int, most: int = WORST) -> None:

@@ -188,7 +188,7 @@ async def test_what_is_given_back_while_another_asks_the_file_wakes_them(
     path: Path, counted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Who waits tries again only when woken: nobody may miss it between asking and waiting.
-    monkeypatch.setattr("pointsman.ledger.budgets.budgets._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.queues._POLL_SECONDS", 3600.0)
     with closing(Budgets(path if counted == "file" else None)) as budgets:
 
         async def branch(times: int) -> None:
@@ -205,7 +205,7 @@ async def test_what_is_given_back_while_another_asks_the_file_wakes_them(
 async def test_what_is_given_back_between_the_answer_and_the_wait_is_not_missed(
     path: Path, budgets: Budgets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.ledger.budgets.budgets._POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pointsman.ledger.budgets.queues._POLL_SECONDS", 3600.0)
     scopes: dict[str, int | None] = {"run:a": WORST}
     held = await begun(budgets, scopes)
     ask = budgets._store.reserve

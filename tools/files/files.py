@@ -40,7 +40,11 @@ def file_tools(workspace: Workspace) -> list[BaseTool]:
 
     Writing is not declared reversible: the diff it returns leaves out what is too long or no text.
     """
+    read_file, *finding = _reading_tools(workspace)
+    return [read_file, *_writing_tools(workspace), *finding]
 
+
+def _reading_tools(workspace: Workspace) -> list[BaseTool]:
     def read_file(
         path: FilePath,
         first_line: Annotated[int, Field(ge=1, description="Line to begin with, counted from 1.")] = 1,
@@ -52,26 +56,6 @@ def file_tools(workspace: Workspace) -> list[BaseTool]:
             content, note = _lines(path, file, first_line, line_count)
         text = _decoded(path, content, cut=bool(note))
         return f"{text.removesuffix(chr(10))}\n{note}" if note else text or "[the file is empty]"
-
-    def write_file(path: FilePath, content: Annotated[str, Field(description="The whole new text.")]) -> str:
-        """Write a text file whole, making it and its folders where they are missing. Returns what changed."""
-        with workspace.writing:
-            before = _text_before(workspace, path)
-            workspace.replace(path, _encoded(path, content))
-        return _report(path, before, content)
-
-    def edit_file(
-        path: FilePath,
-        old: Annotated[str, Field(description="The exact text to replace; must occur once.")],
-        new: Annotated[str, Field(description="The text to put in its place.")],
-        everywhere: Annotated[bool, Field(description="Replace every occurrence instead of the only one.")] = False,
-    ) -> str:
-        """Replace an exact piece of text in a file. Returns what changed."""
-        with workspace.writing:
-            before = _whole_text(workspace, path)
-            after = _replaced(path, before, old, new, everywhere=everywhere)
-            workspace.replace(path, _encoded(path, after))
-        return _report(path, before, after)
 
     def list_files(
         path: FolderPath = ".",
@@ -99,11 +83,33 @@ def file_tools(workspace: Workspace) -> list[BaseTool]:
 
     return [
         tool(read_file, effect="read", target="path"),
-        tool(write_file, effect="write", target="path"),
-        tool(edit_file, effect="write", target="path"),
         tool(list_files, effect="read", target="path"),
         tool(search_files, effect="read", target="path"),
     ]
+
+
+def _writing_tools(workspace: Workspace) -> list[BaseTool]:
+    def write_file(path: FilePath, content: Annotated[str, Field(description="The whole new text.")]) -> str:
+        """Write a text file whole, making it and its folders where they are missing. Returns what changed."""
+        with workspace.writing:
+            before = _text_before(workspace, path)
+            workspace.replace(path, _encoded(path, content))
+        return _report(path, before, content)
+
+    def edit_file(
+        path: FilePath,
+        old: Annotated[str, Field(description="The exact text to replace; must occur once.")],
+        new: Annotated[str, Field(description="The text to put in its place.")],
+        everywhere: Annotated[bool, Field(description="Replace every occurrence instead of the only one.")] = False,
+    ) -> str:
+        """Replace an exact piece of text in a file. Returns what changed."""
+        with workspace.writing:
+            before = _whole_text(workspace, path)
+            after = _replaced(path, before, old, new, everywhere=everywhere)
+            workspace.replace(path, _encoded(path, after))
+        return _report(path, before, after)
+
+    return [tool(write_file, effect="write", target="path"), tool(edit_file, effect="write", target="path")]
 
 
 _MARKS = {"file": "", "folder": "/", "link": " (link, not followed)", "other": " (no regular file)"}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from ..io.output import aligned, as_json, line, progress, result, short
-from . import options
+from ... import options
+from ...io.output import aligned, as_json, line, progress, result, short
 
 if TYPE_CHECKING:
-    from ...agents.runtime import Runtime
-    from ...ledger.rows import HandoffRow
+    from ....agents.runtime import Runtime
+    from ....ledger.rows import HandoffRow
 
 __all__ = ["register"]
 
@@ -26,10 +26,7 @@ _INTERRUPTED = "interrupted"
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
-    group.callback()(queue)
-    group.command("done")(done)
-    app.add_typer(group, name="queue")
+    options.add_listing(app, queue, done)
 
 
 def queue(
@@ -40,7 +37,7 @@ def queue(
     json: options.AsJson = False,
 ) -> None:
     """List what waits for a person: acts to approve, what was handed over, and runs that were interrupted."""
-    from ..settings import opened
+    from ...settings import opened
 
     if context.invoked_subcommand is not None:
         return
@@ -85,8 +82,8 @@ class _Item(NamedTuple):
 
 def _interrupted(runtime: Runtime) -> Iterator[_Item]:
     """The runs whose process has gone without a word."""
-    from ...agents.runs import status_of
-    from ...ledger.rows import HandoffRow
+    from ....agents.runs import status_of
+    from ....ledger.rows import HandoffRow
 
     for row in reversed(runtime.ledger.runs(status="running")):
         if status_of(runtime, row) == _INTERRUPTED:
@@ -100,9 +97,9 @@ def done(
     json: options.AsJson = False,
 ) -> None:
     """Tick an item off."""
-    from ...agents.runs import waits_for_approval
-    from ...configs.errors import ConfigError
-    from ..settings import opened
+    from ....agents.runs import waits_for_approval
+    from ....configs.errors import ConfigError
+    from ...settings import opened
 
     with opened(config) as runtime:
         fitting = [row for row in runtime.ledger.handoffs() if row.id.startswith(item)]
@@ -119,7 +116,7 @@ def done(
 
 
 def _state(row: HandoffRow) -> str:
-    from ...agents.runs import waits_for_approval
+    from ....agents.runs import waits_for_approval
 
     if row.done:
         return "done"

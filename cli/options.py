@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 __all__ = [
-    "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_trust",
-    "name_arguments",
+    "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_listing",
+    "add_trust", "name_arguments",
 ]  # fmt: skip
 
 Config = Annotated[
@@ -37,7 +38,7 @@ Tag = Annotated[
 
 
 def _given(trust: bool) -> None:
-    from ..settings import TRUST
+    from .settings import TRUST
 
     TRUST.set(trust)
 
@@ -51,6 +52,21 @@ _Trust = Annotated[
 
 
 def _trusting(trust: _Trust = False) -> None: ...
+
+
+def add_listing(app: typer.Typer, listing: Callable[..., None], *below: Callable[..., None]) -> None:
+    """Add a command that lists when it is given alone, and the commands below it.
+
+    Args:
+        app: Where to add it.
+        listing: The command; its name is the function's.
+        below: Those below it, named likewise.
+    """
+    group = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+    group.callback()(listing)
+    for command in below:
+        group.command(command.__name__)(command)
+    app.add_typer(group, name=listing.__name__)
 
 
 def name_arguments(command: Any) -> None:

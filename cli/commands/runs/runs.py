@@ -12,26 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..io import records
-from ..io.live import called
-from ..io.output import aligned, as_json, line, result, seconds, short
-from . import options
+from ... import options
+from ...io import records
+from ...io.live import called
+from ...io.outcome import TARGET_TAG, added_up
+from ...io.output import aligned, as_json, line, result, seconds, short
 from .resume import run_row
-from .run import TARGET_TAG, added_up
 
 if TYPE_CHECKING:
-    from ...agents.runtime import Runtime
-    from ...ledger.rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
+    from ....agents.runtime import Runtime
+    from ....ledger.rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
-    group.callback()(runs)
-    group.command("show")(show)
-    app.add_typer(group, name="runs")
+    options.add_listing(app, runs, show)
 
 
 def runs(
@@ -43,8 +40,8 @@ def runs(
     json: options.AsJson = False,
 ) -> None:
     """List what ran; 'runs show RUN' tells the story of one."""
-    from ...agents.runs import status_of
-    from ..settings import opened
+    from ....agents.runs import status_of
+    from ...settings import opened
 
     if context.invoked_subcommand is not None:
         return
@@ -72,7 +69,7 @@ def show(
 
     'route explain ID' says why a decision fell as it did.
     """
-    from ..settings import opened
+    from ...settings import opened
 
     with opened(config, reads=True) as runtime:
         story = asyncio.run(_Story.of(runtime, run))
@@ -86,7 +83,7 @@ class _Story:
     """What is known of one run, by its ledger and its checkpoint."""
 
     def __init__(self, runtime: Runtime, run: str, ended: dict[str, dict[str, Any]]) -> None:
-        from ...agents.runs import status_of, waits_for_approval
+        from ....agents.runs import status_of, waits_for_approval
 
         ledger = runtime.ledger
         self.row = run_row(runtime, run)
@@ -102,7 +99,7 @@ class _Story:
     @classmethod
     async def of(cls, runtime: Runtime, run: str) -> _Story:
         """Read what is known of a run."""
-        from ...graphs.checkpoints import last_state
+        from ....graphs.checkpoints import last_state
 
         run_row(runtime, run)
         done = (await last_state(runtime.settings.state, run)).get("done")

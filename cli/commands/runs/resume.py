@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ..io.output import progress
-from ..io.target import load_target, read_with
-from . import options
-from .run import TARGET_TAG, Bounds, answered, report_run, told
+from ... import options
+from ...io.outcome import TARGET_TAG, Bounds, answered, report_run, told
+from ...io.output import progress
+from ...io.target import load_target, read_with
 
 if TYPE_CHECKING:
-    from ...agents.result import Pending, RunResult
-    from ...agents.runtime import Runtime
-    from ...ledger.rows import RunRow
-    from ..io.approval import Answers
+    from ....agents.result import Pending, RunResult
+    from ....agents.runtime import Runtime
+    from ....graphs.workflow import Workflow
+    from ....ledger.rows import RunRow
+    from ...io.approval import Answers
+    from ...io.live import Live
 
 __all__ = ["register", "run_row"]
 
@@ -68,8 +70,8 @@ def resume(
 
     Without an answer it shows what waits and ends with code 4. What is left out stays as the run was started.
     """
-    from ..io.live import Live
-    from ..settings import opened
+    from ...io.live import Live
+    from ...settings import opened
 
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
         row = run_row(runtime, run)
@@ -78,24 +80,37 @@ def resume(
         runtime.protect(read_with(spec))
         live = Live(json=json)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
-
-        async def work() -> RunResult:
-            answers = None
-            if approve or reject or edit:
-                waiting = await workflow.apending(run, runtime)
-                answers = _answers(waiting, approve or (), reject or (), edit or (), reason)
-                if not waiting:
-                    progress("note: nothing of it waited for an answer")
-            stopped = await workflow.aresume(run, answers, **bounds.arguments(), runtime=runtime, emit=live.show)
-            return stopped if answers else await answered(workflow, stopped, runtime, live, "ask")
-
+        said = _Said(approve or (), reject or (), edit or (), reason)
         try:
-            outcome = asyncio.run(work())
+            outcome = asyncio.run(_resumed(workflow, run, said, bounds, runtime, live))
         except (TimeoutError, KeyboardInterrupt):
             told(run)
             raise
         code = report_run(outcome, live, json=json, stream=False, resumed=True)
     raise typer.Exit(code)
+
+
+class _Said(NamedTuple):
+    """The answers as the options give them."""
+
+    approve: Sequence[str]
+    reject: Sequence[str]
+    edit: Sequence[str]
+    reason: str
+
+
+async def _resumed(
+    workflow: Workflow, run: str, said: _Said, bounds: Bounds, runtime: Runtime, live: Live
+) -> RunResult:
+    """Take the run up with the answers given; without any, ask the person at the terminal."""
+    answers = None
+    if said.approve or said.reject or said.edit:
+        waiting = await workflow.apending(run, runtime)
+        answers = _answers(waiting, said)
+        if not waiting:
+            progress("note: nothing of it waited for an answer")
+    stopped = await workflow.aresume(run, answers, **bounds.arguments(), runtime=runtime, emit=live.show)
+    return stopped if answers else await answered(workflow, stopped, runtime, live, "ask")
 
 
 def run_row(runtime: Runtime, run: str) -> RunRow:
@@ -110,7 +125,7 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
     """
     import difflib
 
-    from ...configs.errors import ConfigError
+    from ....configs.errors import ConfigError
 
     row = runtime.ledger.run(run)
     if row is not None:
@@ -121,7 +136,7 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
 
 
 def _target_of(row: RunRow) -> str:
-    from ...configs.errors import ConfigError
+    from ....configs.errors import ConfigError
 
     kept = next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
     if kept is None:
@@ -129,29 +144,27 @@ def _target_of(row: RunRow) -> str:
     return kept
 
 
-def _answers(
-    waiting: Sequence[Pending], approve: Sequence[str], reject: Sequence[str], edit: Sequence[str], reason: str
-) -> Answers:
+def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
     """The answers that the options give, each bound to the act that was read."""
-    from ...configs.errors import ConfigError
-    from ..io.approval import edit as edited
+    from ....configs.errors import ConfigError
+    from ...io.approval import edit as edited
 
     if not waiting:
         return {}
-    edits = dict(_edit(waiting, text) for text in edit)
-    approved, rejected = _named(waiting, approve), _named(waiting, reject)
+    edits = dict(_edit(waiting, text) for text in said.edit)
+    approved, rejected = _named(waiting, said.approve), _named(waiting, said.reject)
     answers: Answers = {}
     for act in waiting:
         named = [where for where in (approved, rejected, edits) if act.id in where]
         if len(named) > 1:
             raise ConfigError(f"{act.id} is answered in two ways: decide")
-        if not act.tool and (named or "all" in (*approve, *reject)):
+        if not act.tool and (named or "all" in (*said.approve, *said.reject)):
             raise ConfigError(f"{act.id} is a question of the graph's own: answer it in Python with workflow.resume")
         if act.id in edits:
             decision = edited(act, edits[act.id])
-        elif act.id in rejected or ("all" in reject and not named):
-            decision = {"type": "reject", "message": reason}
-        elif act.id in approved or "all" in approve:
+        elif act.id in rejected or ("all" in said.reject and not named):
+            decision = {"type": "reject", "message": said.reason}
+        elif act.id in approved or "all" in said.approve:
             decision = {"type": "approve"}
         else:
             continue
@@ -161,7 +174,7 @@ def _answers(
 
 def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
     """The ids that words name, each in full or by a beginning that no other shares."""
-    from ...configs.errors import ConfigError
+    from ....configs.errors import ConfigError
 
     found = set()
     for word in words:
@@ -176,7 +189,7 @@ def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
 
 def _edit(waiting: Sequence[Pending], text: str) -> tuple[str, dict[str, Any]]:
     """The id and the arguments of ``ID=JSON``, or of ``JSON`` where one act waits."""
-    from ...configs.errors import ConfigError
+    from ....configs.errors import ConfigError
 
     name, equals, given = text.partition("=")
     bare = text.lstrip().startswith("{")

@@ -1,0 +1,131 @@
+"""What `run` and `resume` share: what bounds a run, the answers of a person, how it ended, and which code that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import ExitCode
+from . import records
+from .output import as_json, line, money, progress, result
+
+if TYPE_CHECKING:
+    from ...agents.result import RunResult
+    from ...agents.runtime import Runtime
+    from ...graphs.workflow import Workflow
+    from ...ledger.rows import CallRow
+    from .live import Live
+
+__all__ = ["ENDED", "TARGET_TAG", "Approval", "Bounds", "added_up", "answered", "report_run", "told"]
+
+Approval = Literal["ask", "deny"]
+TARGET_TAG = "target:"
+"""Prefix of the tag under which a run keeps its target, for `resume`."""
+
+ENDED = {
+    "done": ExitCode.DONE,
+    "failed": ExitCode.FAILED,
+    "rejected": ExitCode.FAILED,
+    "pending": ExitCode.PENDING,
+    "handed_over": ExitCode.PENDING,
+}
+"""How the command ends after a run that ended so: where a person must act it is not done, and 4 tells that from 1."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What bounds a run and what it is booked on; `resume` keeps what is left out."""
+
+    max_cost: float | None = None
+    max_steps: int | None = None
+    timeout: float | None = None
+    user: str = ""
+    user_class: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_cost is not None:
+            from ...agents.runs import check_cap
+
+            check_cap(self.max_cost)
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `Workflow.arun` and `Workflow.aresume`."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+async def answered(
+    workflow: Workflow, outcome: RunResult, runtime: Runtime, live: Live, approval: Approval
+) -> RunResult:
+    """Go on with a run that waits for approval until it ends or nobody answers; it keeps its bounds."""
+    from .approval import ask
+
+    while outcome.pending:
+        if approval == "deny":
+            refusal = {"type": "reject", "message": "acts that need approval are refused here"}
+            answers: Any = {p.id: {"digest": p.digest, **refusal} for p in outcome.pending}
+        else:
+            live.close()
+            answers = ask(outcome.pending)
+        if answers is None:
+            return outcome
+        outcome = await workflow.aresume(outcome.run, answers, runtime=runtime, emit=live.show)
+    return outcome
+
+
+def told(run: str) -> None:
+    """Say how to take up a run that was cut off."""
+    if run:
+        progress(f"what is done is kept; go on with: pointsman resume {run}")
+
+
+def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resumed: bool = False) -> ExitCode:
+    """Print a run's outcome and say with which code the command ends.
+
+    Args:
+        outcome: The outcome.
+        live: What showed the run.
+        json: Print it as JSON.
+        stream: Its tokens were printed already.
+        resumed: The command was one part of the run only, which is told apart from the whole.
+    """
+    from .approval import show
+
+    for note in outcome.notes:
+        progress(f"note: {line(note)}")
+    if resumed:
+        progress(f"this part: {added_up(live.steps, live.calls)}")
+    whole = added_up(len(outcome.steps), outcome.calls)
+    progress(f"run {outcome.run}: {outcome.status.replace('_', ' ')}, {whole}{' in all' if resumed else ''}")
+    if json:
+        record = records.run_record(outcome)
+        if resumed:
+            record["part"] = {"steps": live.steps, **records.spent(live.calls)}
+        as_json({"event": "result", **record} if stream else record, lines=stream)
+    elif outcome.output is not None:
+        text = records.as_text(outcome.output)
+        if not stream or live.streamed.strip() != text.strip():
+            result(text)
+    if outcome.status == "handed_over":
+        progress("a person must go on: pointsman queue")
+    for pending in outcome.pending:
+        show(pending)
+    if any(pending.tool for pending in outcome.pending):
+        progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY, --edit)")
+    elif outcome.pending:
+        progress(f"its graph asks this itself: answer in Python, workflow.resume({outcome.run!r}, {{ID: answer}})")
+    return ENDED[outcome.status]
+
+
+def added_up(steps: int, calls: Sequence[CallRow]) -> str:
+    """Steps, calls, tokens and cost in words.
+
+    Args:
+        steps: How many steps.
+        calls: The calls.
+    """
+    sums = records.spent(calls)
+    unpriced = f" and {sums['unpriced']} calls of unknown price" if sums["unpriced"] else ""
+    cost = money(round(sums["cost"] * 10**12))
+    return f"{steps} steps, {sums['calls']} calls, {sums['tokens']} tokens, {cost}{unpriced}"
