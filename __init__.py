@@ -11,15 +11,36 @@ from .configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .agents.agent import Agent as Agent
+    from .agents.approval.answers import ApprovalPending as ApprovalPending
+    from .agents.errors import CutOff as CutOff
+    from .agents.result import Pending as Pending
     from .agents.result import RunResult as RunResult
+    from .agents.result import Status as Status
+    from .agents.runs import run_scope as run_scope
     from .agents.runtime import Runtime as Runtime
     from .backends.base import BackendError as BackendError
     from .configs.errors import ConfigError as ConfigError
     from .configs.errors import PointsmanError as PointsmanError
+    from .configs.loading.loader import environment as environment
+    from .configs.loading.loader import load as load
+    from .configs.words import Effect as Effect
+    from .configs.words import Risk as Risk
+    from .configs.words import StepKind as StepKind
+    from .configs.words import Tier as Tier
+    from .configs.words import Trust as Trust
     from .dispatch.ensemble.ensemble import Ensemble as Ensemble
+    from .dispatch.errors import AllFailed as AllFailed
+    from .dispatch.errors import NoCandidate as NoCandidate
     from .dispatch.model import RoutedChatModel as RoutedChatModel
+    from .graphs.events import Called as Called
+    from .graphs.events import Event as Event
+    from .graphs.events import Finished as Finished
+    from .graphs.events import Retracted as Retracted
+    from .graphs.events import Stepped as Stepped
+    from .graphs.events import Token as Token
     from .graphs.prebuilt.support_desk import support_desk as support_desk
     from .graphs.workflow import Workflow as Workflow
+    from .ledger.budgets.budgets import BudgetExceeded as BudgetExceeded
     from .memory.store import ChromaStore as ChromaStore
     from .tools.base import ToolFailed as ToolFailed
     from .tools.decorator import declare as declare
@@ -27,34 +48,76 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "agents.agent",
+    "AllFailed": "dispatch.errors",
+    "ApprovalPending": "agents.approval.answers",
     "BackendError": "backends.base",
+    "BudgetExceeded": "ledger.budgets.budgets",
+    "Called": "graphs.events",
     "ChromaStore": "memory.store",
     "ConfigError": "configs.errors",
+    "CutOff": "agents.errors",
+    "Effect": "configs.words",
     "Ensemble": "dispatch.ensemble.ensemble",
+    "Event": "graphs.events",
+    "Finished": "graphs.events",
+    "NoCandidate": "dispatch.errors",
+    "Pending": "agents.result",
     "PointsmanError": "configs.errors",
+    "Retracted": "graphs.events",
+    "Risk": "configs.words",
     "RoutedChatModel": "dispatch.model",
     "RunResult": "agents.result",
     "Runtime": "agents.runtime",
+    "Status": "agents.result",
+    "StepKind": "configs.words",
+    "Stepped": "graphs.events",
+    "Tier": "configs.words",
+    "Token": "graphs.events",
     "ToolFailed": "tools.base",
+    "Trust": "configs.words",
     "Workflow": "graphs.workflow",
     "declare": "tools.decorator",
+    "environment": "configs.loading.loader",
+    "load": "configs.loading.loader",
+    "run_scope": "agents.runs",
     "support_desk": "graphs.prebuilt.support_desk",
     "tool": "tools.decorator",
 }
 
 __all__ = [
     "Agent",
+    "AllFailed",
+    "ApprovalPending",
     "BackendError",
+    "BudgetExceeded",
+    "Called",
     "ChromaStore",
     "ConfigError",
+    "CutOff",
+    "Effect",
     "Ensemble",
+    "Event",
+    "Finished",
+    "NoCandidate",
+    "Pending",
     "PointsmanError",
+    "Retracted",
+    "Risk",
     "RoutedChatModel",
     "RunResult",
     "Runtime",
+    "Status",
+    "StepKind",
+    "Stepped",
+    "Tier",
+    "Token",
     "ToolFailed",
+    "Trust",
     "Workflow",
     "declare",
+    "environment",
+    "load",
+    "run_scope",
     "support_desk",
     "tool",
 ]

@@ -1,1 +1,65 @@
 """Agents: what each is told, may run on and can reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..configs.lazy import lazily
+
+if TYPE_CHECKING:
+    from .agent import Agent as Agent
+    from .approval.answers import ApprovalPending as ApprovalPending
+    from .errors import CutOff as CutOff
+    from .errors import RunTimeout as RunTimeout
+    from .errors import StepLimit as StepLimit
+    from .errors import TurnLimit as TurnLimit
+    from .owner import RunOwned as RunOwned
+    from .result import Act as Act
+    from .result import Outcome as Outcome
+    from .result import Pending as Pending
+    from .result import RunResult as RunResult
+    from .result import Status as Status
+    from .result import StepRecord as StepRecord
+    from .runs import Bounds as Bounds
+    from .runs import run_scope as run_scope
+    from .runtime import Runtime as Runtime
+
+_HOMES = {
+    "Act": "result",
+    "Agent": "agent",
+    "ApprovalPending": "approval.answers",
+    "Bounds": "runs",
+    "CutOff": "errors",
+    "Outcome": "result",
+    "Pending": "result",
+    "RunOwned": "owner",
+    "RunResult": "result",
+    "RunTimeout": "errors",
+    "Runtime": "runtime",
+    "Status": "result",
+    "StepLimit": "errors",
+    "StepRecord": "result",
+    "TurnLimit": "errors",
+    "run_scope": "runs",
+}
+
+__all__ = [
+    "Act",
+    "Agent",
+    "ApprovalPending",
+    "Bounds",
+    "CutOff",
+    "Outcome",
+    "Pending",
+    "RunOwned",
+    "RunResult",
+    "RunTimeout",
+    "Runtime",
+    "Status",
+    "StepLimit",
+    "StepRecord",
+    "TurnLimit",
+    "run_scope",
+]
+
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -5,81 +5,48 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, convert_to_messages
+from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
+from ..configs.arguments import checked
 from ..configs.errors import ConfigError
-from ..configs.loading.layers import suggest
 from ..configs.schema import AgentEntry
-from ..configs.words import Risk, StepKind, Tier
+from ..configs.words import StepKind, StepKindName, Tier, TierName
 from ..dispatch import sync
-from ..dispatch.calls.structured_output import output_class, wrapped
-from ..dispatch.context import current, entered
+from ..dispatch.calls.structured_output import output_class
 from ..dispatch.guards.budget import DEFAULT_OUTPUT
-from ..dispatch.model import RoutedChatModel
 from ..routing.features.reach import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
-from .approval.acts import account_of, acts_of, open_acts
-from .approval.answers import ApprovalPending, pending_of
+from .compiled import MOST_STEPS, Compiled, invoked, is_kept_around
 from .errors import RunTimeout, TurnLimit
-from .result import Act, Outcome, RunResult, Status, StepRecord
+from .records import record_of
+from .result import Output, RunResult, Status, StepRecord
 from .runs import Bounds, check_task, run_scope
 from .runtime import Runtime
+from .spec import AgentSpec, Latency, check_names, check_spec, tools_of, word
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["Agent", "kept_around"]
+__all__ = ["Agent"]
 
-W = TypeVar("W", Tier, StepKind)
-
-_MAX_TURNS = 20
-_STEPS_A_TURN = 2
-"""Supersteps of LangChain's agent: the model, then its tools."""
-_LATENCIES = ("batch", "interactive", "critical")
-_EVIDENCE = "evidence."
-"""How the id of a routing rule begins that raised a step by what has happened."""
+Model = TypeVar("Model", bound=BaseModel)
 
 
-_KEPT: ContextVar[bool] = ContextVar("pointsman_kept", default=False)
-
-
-@contextmanager
-def kept_around() -> Iterator[None]:
-    """Say that agents inside the block are steps of a graph that keeps each answer as soon as it is there.
-
-    One that takes a single turn then needs no graph of its own, whose checkpoints would hold the same again.
-    """
-    token = _KEPT.set(True)
-    try:
-        yield
-    finally:
-        _KEPT.reset(token)
-
-
-class AgentOutput(TypedDict, total=False):
-    """What an agent adds to a graph's state."""
-
-    messages: list[BaseMessage]
-    structured_response: Any
-
-
-class Agent(Runnable[Any, dict[str, Any]]):
+class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
     """One worker: what it is told, which models it may run on, what it can reach, what it returns.
 
     Use it alone (`run`), as a node of your own graph (``builder.add_node("decide", agent)``: it reads ``messages`` and
-    adds to them), or in a `Workflow`.
+    adds to them), or in a `Workflow`. An ``Agent[Invoice]`` is one whose runs give an Invoice: it was made with
+    ``output=Invoice``. One without an output class is an ``Agent[str]``.
 
     Args:
         name: Its name in plans, ledger and progress.
@@ -104,64 +71,62 @@ class Agent(Runnable[Any, dict[str, Any]]):
 
     name: str
 
+    @overload
+    def __init__(self: Agent[str], name: str, *, output: None = None, **spec: Unpack[AgentSpec]) -> None: ...
+
+    @overload
+    def __init__(self: Agent[Model], name: str, *, output: type[Model], **spec: Unpack[AgentSpec]) -> None: ...
+
+    @checked
     def __init__(
         self,
         name: str,
         *,
         instructions: str = "",
-        tier: Tier | str | None = None,
+        tier: Tier | TierName | None = None,
         model: str | None = None,
         task: str = "chat",
-        kind: StepKind | str | None = None,
+        kind: StepKind | StepKindName | None = None,
         tools: Sequence[BaseTool | Callable[..., Any] | str] = (),
         output: type[BaseModel] | None = None,
         examples: Mapping[str, str | Path] | None = None,
         reversible: bool = True,
         max_output: int | None = None,
-        latency: Literal["batch", "interactive", "critical"] = "interactive",
+        latency: Latency = "interactive",
     ) -> None:
-        if not isinstance(name, str) or not name.strip():
-            raise ConfigError(f"an agent needs a name: {name!r} is none")
-        if not isinstance(instructions, str):
-            raise ConfigError(f"agent {name!r}: instructions must be a text, not {type(instructions).__name__}")
-        if latency not in _LATENCIES:
-            raise ConfigError(f"latency of agent {name!r}: {latency!r} is none of {', '.join(_LATENCIES)}")
-        if max_output is not None and (not isinstance(max_output, int) or max_output < 1):
-            raise ConfigError(f"agent {name!r}: max_output is {max_output!r}: give a number of tokens, 1 or more")
+        check_spec(name, instructions, max_output, latency)
         self.name = name
         self.instructions = instructions
-        self.tier = _word(Tier, tier, f"tier of agent {name!r}")
+        self.tier = word(Tier, tier, f"tier of agent {name!r}")
         self.model = model
         self.task = task
-        self.declared_kind = _word(StepKind, kind, f"kind of agent {name!r}")
-        self.tools = _tools(name, tools)
+        self.declared_kind = word(StepKind, kind, f"kind of agent {name!r}")
+        self.tools = tools_of(name, tools)
         self.output = None if output is None else output_class(output, f"agent {name!r}")
         self.examples = {field: str(path) for field, path in (examples or {}).items()}
         self.reversible = reversible
         self.max_output = max_output
-        self.latency: Literal["batch", "interactive", "critical"] = latency
+        self.latency = latency
         self._runtime: Runtime | None = None
-        self._built: tuple[Runtime, CompiledStateGraph[Any, Any, Any, Any]] | None = None
-        self._model: tuple[Runtime, RoutedChatModel] | None = None
+        self._compiled: Compiled | None = None
 
     @classmethod
-    def from_entry(cls, name: str, entry: AgentEntry, **changes: Any) -> Agent:
+    def from_entry(cls, name: str, entry: AgentEntry) -> Agent[str]:
         """Make the agent that ``agents.yaml`` describes.
 
         Args:
             name: Its name.
             entry: Its entry.
-            changes: Arguments of `Agent` to use instead of the entry's.
         """
-        spec: dict[str, Any] = {
-            "instructions": entry.instructions,
-            "tier": entry.tier,
-            "model": entry.model,
-            "task": entry.task,
-            "kind": entry.kind,
-            "tools": entry.tools,
-        }
-        return cls(name, **{**spec, **changes})
+        return cls(
+            name,
+            instructions=entry.instructions,
+            tier=entry.tier,
+            model=entry.model,
+            task=entry.task,
+            kind=entry.kind,
+            tools=entry.tools,
+        )
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, task={self.task!r}, tier={self.tier and self.tier.value!r})"
@@ -178,7 +143,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
         made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
         for name in made:
             twin.__dict__.pop(name, None)
-        twin._runtime, twin._built, twin._model = runtime, None, None
+        twin._runtime, twin._compiled = runtime, None
         return twin
 
     def bound_tools(self) -> list[BaseTool]:
@@ -188,7 +153,7 @@ class Agent(Runnable[Any, dict[str, Any]]):
             ConfigError: On a name the registry does not have, or two tools of one name.
         """
         bound = [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
-        _check_names(self.name, [tool.name for tool in bound])
+        check_names(self.name, [tool.name for tool in bound])
         return bound
 
     @property
@@ -228,60 +193,13 @@ class Agent(Runnable[Any, dict[str, Any]]):
         Raises:
             ConfigError: The model it prefers is not in the catalogue.
         """
+        return self._ready().graph
+
+    def _ready(self) -> Compiled:
         runtime = self.runtime
-        if self._built is None or self._built[0] is not runtime:
-            self._built = runtime, self._build()
-        return self._built[1]
-
-    def _build(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        from langchain.agents import create_agent
-        from langchain.agents.structured_output import ToolStrategy
-
-        from .approval.intents import IntentMiddleware
-        from .approval.interrupts import ApprovalMiddleware
-        from .containment import ContainmentMiddleware
-        from .together import TogetherMiddleware
-        from .verification.checking import CheckMiddleware
-
-        tools = self.bound_tools()
-        return create_agent(
-            self._routed(),
-            tools,
-            system_prompt=self.instructions or None,
-            # The first is the outermost: a person allows, a verifier judges, the ledger has it, the tool runs and
-            # whatever it raises stays its own.
-            middleware=[
-                TogetherMiddleware(),
-                ApprovalMiddleware(lambda: self.runtime.settings.risk.call),
-                CheckMiddleware(self.name),
-                IntentMiddleware(lambda: self.runtime.ledger),
-                ContainmentMiddleware(),
-            ]
-            if tools
-            else [],
-            # The dispatcher has already checked the answer against the schema and asked a stronger model if need be.
-            response_format=ToolStrategy(wrapped(self.output), handle_errors=False) if self.output else None,
-            name=self.name,
-        )
-
-    def _routed(self) -> RoutedChatModel:
-        known = self.runtime.settings.models
-        if self.model is not None and self.model not in known:
-            raise ConfigError(f"agent {self.name!r}: there is no model {self.model!r}{suggest(self.model, known)}")
-        return RoutedChatModel(
-            task=self.task,
-            kind=self.kind,
-            tier=self.tier,
-            prefer=self.model,
-            reversible=self.reversible,
-            max_output=self.max_output,
-            examples=self.examples,
-            latency=self.latency,
-            answer=self.output,
-            # LangGraph adds the chunks up, and the workflow tells whoever watches that words were withdrawn.
-            on_cut="retract",
-            dispatcher=self.runtime.dispatcher,
-        )
+        if self._compiled is None or self._compiled.runtime is not runtime:
+            self._compiled = Compiled(self, runtime)
+        return self._compiled
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """Run once on a text, a message list, or a graph's state with ``messages``.
@@ -294,61 +212,30 @@ class Agent(Runnable[Any, dict[str, Any]]):
             ApprovalPending: It wants to make a call that waits for a person, and runs outside any workflow or graph
                 with a checkpointer.
         """
-        from langgraph.errors import GraphRecursionError
-
-        from .together import one_invocation
-
         before = _messages(input)
         # A class of the user's own may have its graph in another way.
         one_turn = type(self) is Agent and not (self.tools or self.output)
-        if one_turn and _KEPT.get() and isinstance(input, str) and config is None:
-            return {"messages": [await self._answer(before)]}
-        bounded = _bounded(config)
-        with entered(agent=self.name, step=current().step or self.name), one_invocation():
-            try:
-                state = await self.graph.ainvoke({"messages": before}, bounded)
-            except GraphRecursionError as error:
-                raise TurnLimit(self.name, -(-bounded["recursion_limit"] // _STEPS_A_TURN)) from error
-        if stops := state.get("__interrupt__"):
-            raise ApprovalPending(self.name, [pending_of(stop) for stop in stops])
-        added = state["messages"][len(before) :]
-        result: dict[str, Any] = {"messages": added}
-        if self.output is not None:
-            made = state.get("structured_response")
-            result["structured_response"] = made if made is None or isinstance(made, self.output) else made.root
-        return result
-
-    async def _answer(self, asked: Sequence[BaseMessage]) -> AIMessage:
-        """The only turn of an agent without tools and a typed output, as the graph of one node would take it."""
-        runtime = self.runtime
-        if self._model is None or self._model[0] is not runtime:
-            self._model = runtime, self._routed()
-        told = [SystemMessage(self.instructions)] if self.instructions else []
-        with entered(agent=self.name, step=current().step or self.name):
-            answer = await self._model[1].ainvoke([*told, *asked], {"metadata": {"lc_agent_name": self.name}})
-        answer.name = self.name
-        return answer
+        if one_turn and is_kept_around() and isinstance(input, str) and config is None:
+            return {"messages": [await self._ready().answer(before)]}
+        return await invoked(self, before, config)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The same from synchronous code."""
         return sync.run(self.ainvoke(input, config, **kwargs))
 
-    def run(self, task: str, **bounds: Any) -> RunResult:
-        """Do one task alone; arguments as `arun`."""
-        return sync.run(self.arun(task, **bounds))
-
+    @checked
     async def arun(
         self,
         task: str,
         *,
         max_cost: float | None = None,
-        max_steps: int = _MAX_TURNS * _STEPS_A_TURN,
+        max_steps: int = MOST_STEPS,
         timeout: float | None = None,
         user: str = "",
         user_class: str | None = None,
         tags: Sequence[str] = (),
         runtime: Runtime | None = None,
-    ) -> RunResult:
+    ) -> RunResult[Output]:
         """Do one task alone, as a run of its own in the ledger.
 
         It has no checkpoints, so it cannot be taken up again: put an agent that may need a person's approval, or that
@@ -393,96 +280,12 @@ class Agent(Runnable[Any, dict[str, Any]]):
                 raise
             return await books.result(record.output, status=Status.of_run((record,), pending=False), steps=(record,))
 
+    run = sync.blocking(arun)
+
     async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
         """Run once and tell how it went: the model that really ran, its risk, the output, the time."""
         started = time.monotonic()
-        state = await self.ainvoke(input, config)
-        messages: Sequence[BaseMessage] = state["messages"]
-        last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
-        accounts = [account for message in messages if (account := account_of(message))]
-        account = accounts[-1] if accounts else {}
-        risk = max((Risk(one["risk"]) for one in accounts), default=None)
-        tools = self.bound_tools()
-        record = StepRecord(
-            id=current().step or self.name,
-            agent=self.name,
-            model=account.get("model"),
-            risk=risk.value if risk else "",
-            output=state.get("structured_response") if self.output else (str(last.text) if last else ""),
-            note=_risen(accounts),
-            seconds=time.monotonic() - started,
-            confidence=account.get("confidence"),
-            tier=account.get("tier", ""),
-            acts=acts_of(messages, tools),
-        )
-        return _judged(record, open_acts(messages, tools))
-
-
-def _tools(agent: str, tools: Any) -> tuple[BaseTool | str, ...]:
-    from langchain_core.tools import BaseTool
-
-    if isinstance(tools, str | BaseTool) or not isinstance(tools, Iterable):
-        raise ConfigError(f"agent {agent!r}: tools must be a list, such as tools=[order_status]")
-    given: tuple[Any, ...] = tuple(tools)
-    for tool in given:
-        if not isinstance(tool, str | BaseTool):
-            shown = getattr(tool, "__name__", type(tool).__name__)
-            raise ConfigError(
-                f'agent {agent!r}: {shown} is not a tool; put @tool(effect="read"), "write", "external" or '
-                '"destructive" above it'
-            )
-    _check_names(agent, [tool if isinstance(tool, str) else tool.name for tool in given])
-    return given
-
-
-def _check_names(agent: str, names: Sequence[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"agent {agent!r}: two of its tools are called {twice!r}; rename one")
-
-
-def _risen(accounts: Sequence[Mapping[str, Any]]) -> str:
-    """What made a step leave its declared tier or its first model."""
-    failed = dict.fromkeys(failure for account in accounts for failure in account.get("failed") or ())
-    rules = dict.fromkeys(rule for account in accounts for rule in account.get("rules") or ())
-    evidence = [rule for rule in rules if rule.startswith(_EVIDENCE)]
-    parts = [f"after {'; '.join(failed)}" if failed else "", f"risen on {', '.join(evidence)}" if evidence else ""]
-    return "; ".join(part for part in parts if part)
-
-
-def _judged(record: StepRecord, left: Sequence[Act]) -> StepRecord:
-    """The record with what its acts say of how it ended.
-
-    Args:
-        record: The step.
-        left: The acts that were not carried out, and that nothing stands in for.
-    """
-    unverified = [
-        f"the call of {act.tool} was not verified: {act.reason}"
-        for act in record.acts
-        if act.outcome is Outcome.DONE and act.reason
-    ]
-    settled = [
-        f"{act.tool} was {act.outcome} at first: {act.reason}"
-        for act in record.acts
-        if act.outcome in (Outcome.DOUBTED, Outcome.REJECTED) and act not in left
-    ]
-    failed = [f"a call of {act.tool} failed" for act in record.acts if act.outcome is Outcome.FAILED]
-    refused = [f"{act.tool} was rejected: {act.reason}" for act in left if act.outcome is Outcome.REJECTED]
-    doubted = [f"the call of {act.tool}: {act.reason}" for act in left if act.outcome is Outcome.DOUBTED]
-    record = replace(record, unverified="; ".join(unverified)).noted(
-        *settled, *dict.fromkeys(failed), *unverified, *refused
-    )
-    if doubted:
-        return replace(record, status=Status.HANDED_OVER, doubt=doubted[-1])
-    return replace(record, status=Status.REJECTED) if refused else record
-
-
-def _bounded(config: RunnableConfig | None) -> RunnableConfig:
-    bounded: RunnableConfig = {**(config or {})}
-    # LangGraph's own default allows ten thousand turns.
-    bounded.setdefault("recursion_limit", _MAX_TURNS * _STEPS_A_TURN)
-    return bounded
+        return record_of(self, await self.ainvoke(input, config), time.monotonic() - started)
 
 
 def _messages(input: Any) -> list[BaseMessage]:
@@ -496,12 +299,3 @@ def _messages(input: Any) -> list[BaseMessage]:
     if not messages:
         raise ConfigError("there is nothing to work on: give a text, or a state with messages")
     return messages
-
-
-def _word(words: type[W], value: W | str | None, what: str) -> W | None:
-    if value is None:
-        return None
-    try:
-        return words(value)
-    except ValueError:
-        raise ConfigError(f"{what}: {value!r} is none of {', '.join(words)}") from None

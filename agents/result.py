@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic
 
 from pydantic import BaseModel
+from typing_extensions import TypeVar
 
 from ..ledger.rows import CallRow, DecisionRow
 
-__all__ = ["Act", "Outcome", "Pending", "RunResult", "Status", "StepRecord"]
+__all__ = ["Act", "Outcome", "Output", "Pending", "RunResult", "Status", "StepRecord"]
+
+Output = TypeVar("Output", covariant=True, default=Any)
+"""What a run gives; anything where a name such as `RunResult` stands without it."""
 
 
 class Status(StrEnum):
@@ -150,7 +154,7 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(Generic[Output]):
     """The outcome of a run.
 
     Attributes:
@@ -167,7 +171,7 @@ class RunResult:
 
     run: str
     status: Status
-    output: Any
+    output: Output
     steps: tuple[StepRecord, ...] = ()
     cost: float = 0.0
     unpriced: int = 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from ..configs.errors import ConfigError, PointsmanError
 from ..configs.loading.layers import suggest
@@ -50,6 +50,17 @@ _EVERYBODY = "default"
 _HANDOFF = "failed-"
 _ACT = ":"
 """Stands in the id of an act that waits, between the id of its question and its digest."""
+
+
+class BoundsFields(TypedDict, total=False):
+    """The fields of `Bounds`, as keyword arguments."""
+
+    max_cost: float | None
+    max_steps: int | None
+    timeout: float | None
+    user: str
+    user_class: str | None
+    tags: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +311,7 @@ def run_scope(
     bounds: Bounds | None = None,
     observe: Callable[[CallRow], None] | None = None,
     kept: bool = True,
-    **bound: Any,
+    **bound: Unpack[BoundsFields],
 ) -> Iterator[Run]:
     """Enter a run: every model call inside is booked on it and bounded by it, from whatever thread it is made.
 

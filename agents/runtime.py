@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..configs.closing import Closing
 from ..configs.schema import Settings
 from ..dispatch.defaults import Shared, default_settings, shared_dispatcher
 from ..dispatch.once import Once
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 
-class Runtime:
+class Runtime(Closing):
     """One project's dispatcher, memory and tools, each made at its first use.
 
     Args:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import total_ordering
+from typing import Literal
 
-__all__ = ["Effect", "FailureKind", "Risk", "StepKind", "Tier", "Trust"]
+__all__ = ["Effect", "EffectName", "FailureKind", "Risk", "StepKind", "StepKindName", "Tier", "TierName", "Trust"]
+
+TierName = Literal["ondevice", "economy", "standard", "advanced", "frontier"]
+EffectName = Literal["read", "write", "external", "destructive"]
+StepKindName = Literal["gather", "transform", "decide", "act"]
 
 
 @total_ordering

@@ -1,1 +1,38 @@
 """Dispatch: carry a routing decision out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..configs.lazy import lazily
+
+if TYPE_CHECKING:
+    from .batch.batches import Batches as Batches
+    from .dispatcher import Dispatcher as Dispatcher
+    from .ensemble.ensemble import Ensemble as Ensemble
+    from .errors import AllFailed as AllFailed
+    from .errors import NoCandidate as NoCandidate
+    from .model import RoutedChatModel as RoutedChatModel
+    from .request import ModelRequest as ModelRequest
+
+_HOMES = {
+    "AllFailed": "errors",
+    "Batches": "batch.batches",
+    "Dispatcher": "dispatcher",
+    "Ensemble": "ensemble.ensemble",
+    "ModelRequest": "request",
+    "NoCandidate": "errors",
+    "RoutedChatModel": "model",
+}
+
+__all__ = [
+    "AllFailed",
+    "Batches",
+    "Dispatcher",
+    "Ensemble",
+    "ModelRequest",
+    "NoCandidate",
+    "RoutedChatModel",
+]
+
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ..configs.catalog import ModelCard
+from ..configs.closing import Closing
 from ..configs.schema import Settings
 from ..configs.words import Risk
 from ..ledger.budgets.budgets import Budgets
@@ -57,7 +58,7 @@ _log = logging.getLogger(__name__)
 _REMEMBERED_CALLS = 2_000
 
 
-class Dispatcher:
+class Dispatcher(Closing):
     """Decides and carries out model calls under one configuration, and keeps what all calls share.
 
     Args:

@@ -11,19 +11,21 @@ import contextvars
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 from ..configs.errors import PointsmanError
 from ..ledger.forks import End, at_end, refuse_at_the_end
 from ..tools.threads import THREADS
 from .forks import keep_for_good
 
-__all__ = ["run", "stream"]
+__all__ = ["blocking", "iterating", "run", "stream"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _END_SECONDS: Final = 5.0
 """How long work that was broken off may take to record what it cost before its caller goes on, or the process ends."""
@@ -227,3 +229,41 @@ def _next(portal: _Portal, handed: queue.SimpleQueue[Any]) -> Any:
     if portal.gone:
         raise PointsmanError("this stream was begun before the process was forked: begin it again")
     return handed.get()
+
+
+def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Make the synchronous twin of an async method, with the same arguments: ``run = blocking(arun)``.
+
+    Args:
+        method: The method; a subclass that has another under its name has the twin call that.
+    """
+
+    def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+        ended: T = run(_named(method, args[0])(*args[1:], **kwargs))
+        return ended
+
+    return _as_twin(twin, method)
+
+
+def iterating(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Iterator[T]]:
+    """Make the synchronous twin of a method that gives an async iterator, as `blocking` does.
+
+    Args:
+        method: The method.
+    """
+
+    def twin(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return stream(_named(method, args[0])(*args[1:], **kwargs))
+
+    return _as_twin(twin, method)
+
+
+def _named(method: Callable[..., Any], owner: object) -> Any:
+    return getattr(owner, method.__name__)
+
+
+def _as_twin(twin: Callable[P, T], method: Callable[P, Any]) -> Callable[P, T]:
+    told = wraps(method)(twin)
+    told.__name__ = method.__name__.removeprefix("a")
+    told.__qualname__ = method.__qualname__.replace(method.__name__, told.__name__)
+    return told

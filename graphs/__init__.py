@@ -1,1 +1,41 @@
 """Graphs: agents composed into LangGraph workflows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..configs.lazy import lazily
+
+if TYPE_CHECKING:
+    from .events import Called as Called
+    from .events import Event as Event
+    from .events import Finished as Finished
+    from .events import Retracted as Retracted
+    from .events import Stepped as Stepped
+    from .events import Token as Token
+    from .workflow import Answers as Answers
+    from .workflow import Workflow as Workflow
+
+_HOMES = {
+    "Answers": "workflow",
+    "Called": "events",
+    "Event": "events",
+    "Finished": "events",
+    "Retracted": "events",
+    "Stepped": "events",
+    "Token": "events",
+    "Workflow": "workflow",
+}
+
+__all__ = [
+    "Answers",
+    "Called",
+    "Event",
+    "Finished",
+    "Retracted",
+    "Stepped",
+    "Token",
+    "Workflow",
+]
+
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, Generic
 
-from ..agents.result import RunResult, StepRecord
+from ..agents.result import Output, RunResult, StepRecord
 from ..ledger.rows import CallRow
 
-__all__ = ["Called", "Emit", "Event", "Finished", "Retracted", "Stepped", "Token"]
+__all__ = ["Called", "Emit", "Event", "Finished", "Retracted", "Stepped", "Token", "events_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,41 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Generic[Output]):
     """The run ended; always the last event."""
 
-    result: RunResult
+    result: RunResult[Output]
 
 
-Event = Token | Retracted | Called | Stepped | Finished
+Event = Token | Retracted | Called | Stepped | Finished[Output]
 Emit = Callable[[Event], None]
+
+
+async def events_of(begin: Callable[[Emit], Coroutine[Any, Any, RunResult[Output]]]) -> AsyncIterator[Event[Output]]:
+    """Yield what a run tells as it happens, and last its result; leaving early cancels the run.
+
+    Args:
+        begin: Starts the run, with what is to be called with each event.
+    """
+    events: asyncio.Queue[Event | None] = asyncio.Queue()
+    loop, here = asyncio.get_running_loop(), threading.get_ident()
+
+    def emit(event: Event) -> None:
+        # A thread of a tool tells of its calls, too, and a queue is not for two threads.
+        if threading.get_ident() == here:
+            events.put_nowait(event)
+        else:
+            # The thread may outlive the loop, and then nobody listens any more.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+    work = asyncio.create_task(begin(emit))
+    work.add_done_callback(lambda _: events.put_nowait(None))
+    try:
+        while (event := await events.get()) is not None:
+            yield event
+        yield Finished(await work)
+    finally:
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from ..configs.closing import Closing
 from ..configs.errors import ConfigError
 from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 from .storage.access import Access
@@ -29,7 +29,7 @@ _WITHIN = (
 """SQL: a run, or one that was started inside it."""
 
 
-class Ledger:
+class Ledger(Closing):
     """Runs, decisions, calls, acts and what was handed to a person.
 
     Recording costs the caller a few microseconds and never blocks: a thread writes the rows, many in one transaction.
@@ -58,14 +58,6 @@ class Ledger:
         # A ledger that is dropped unclosed is collected in whatever thread, which must not be made to wait there.
         self._dropped = weakref.finalize(self, _drop, self._writer, None if path is None else self._reader)
         self._dropped.atexit = False
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def record(self, row: Row) -> None:
         """Keep a row: a decision or a call as it is, a run or a handoff in place of what was recorded under its id.

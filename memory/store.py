@@ -22,6 +22,7 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
+from ..configs.closing import Closing
 from ..configs.errors import ConfigError
 from ..configs.redact import redact, redacted
 from ..configs.words import Trust
@@ -62,7 +63,7 @@ def _in_thread(
     return run
 
 
-class ChromaStore(BaseStore):
+class ChromaStore(Closing, BaseStore):
     """Keep agents' memory in Chroma; give it to any LangGraph graph as ``compile(store=...)``.
 
     `remember`, `recall` and `forget` carry provenance; `put`, `get` and `search` are LangGraph's own. A plain `put`
@@ -108,12 +109,6 @@ class ChromaStore(BaseStore):
             metadata={"embedder": embedder.model_id, "dimensions": embedder.dimensions, "tenant": repr(tenant)},
         )
         self._finder = Finder(self._engine, self._vectors, tenant, clock)
-
-    def __enter__(self) -> ChromaStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of Chroma; what was kept in memory is gone."""

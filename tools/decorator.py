@@ -8,12 +8,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from ..configs.errors import ConfigError
-from ..configs.words import Effect
+from ..configs.words import Effect, EffectName
 from .base import DECLARED, Declaration, EffectRule, ToolFailed
 from .exits import Exits
 from .results import TellingTool, as_told
@@ -21,7 +21,6 @@ from .threads import THREADS, in_thread
 
 __all__ = ["declare", "tool"]
 
-EffectName = Literal["read", "write", "external", "destructive"]
 Function = Callable[..., Any]
 AnyTool = TypeVar("AnyTool", bound=BaseTool)
 

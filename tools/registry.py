@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
-from ..configs.words import Effect
+from ..configs.words import Effect, EffectName
 from .files.workspace import Workspace
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
-
-    from .decorator import EffectName
 
 __all__ = ["ENTRY_POINTS", "McpServer", "ToolRegistry"]
 

@@ -17,6 +17,7 @@ from ...backends import registry
 from ...backends.base import BackendError
 from ...backends.batch.base import BatchApi, BatchRequest
 from ...configs.catalog import ModelCard
+from ...configs.closing import Closing
 from ...configs.errors import ConfigError, PointsmanError
 from ...configs.words import FailureKind
 from ...ledger.batches import AskRow, BatchBook, BatchRow, Outcome, PartRow, owner_of
@@ -86,7 +87,7 @@ class BatchAnswer:
     error: str | None
 
 
-class Batches:
+class Batches(Closing):
     """Hands asks in at the providers' batch APIs, and collects the answers.
 
     Each ask is decided as a live call is. Where the provider of the model decided on has a batch API, it goes there at

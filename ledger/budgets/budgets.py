@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from ...configs.closing import Closing
 from ...configs.errors import ConfigError, PointsmanError
 from ...configs.ids import new_id
 from ..forks import begin_anew
@@ -69,7 +70,7 @@ class BudgetExceeded(PointsmanError):
         return self.spent + self.asked > self.cap
 
 
-class Budgets:
+class Budgets(Closing):
     """Caps on scopes: strings such as ``run:abc``, ``user:x``, ``tag:t`` or ``day:2026-11-21``.
 
     A call reserves its worst case in all its scopes or in none, atomically among threads and processes. A child of a

@@ -1,0 +1,113 @@
+"""What an agent is made of, and the checks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, get_args
+
+from ..configs.errors import ConfigError
+from ..configs.loading.layers import suggest
+from ..configs.words import StepKind, StepKindName, Tier, TierName
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+__all__ = ["AgentSpec", "Latency", "check_names", "check_spec", "tools_of", "word"]
+
+Latency = Literal["batch", "interactive", "critical"]
+W = TypeVar("W", Tier, StepKind)
+
+
+class AgentSpec(TypedDict, total=False):
+    """The arguments of `Agent` that say what it is, its name and output aside."""
+
+    instructions: str
+    tier: Tier | TierName | None
+    model: str | None
+    task: str
+    kind: StepKind | StepKindName | None
+    tools: Sequence[BaseTool | Callable[..., Any] | str]
+    examples: Mapping[str, str | Path] | None
+    reversible: bool
+    max_output: int | None
+    latency: Latency
+
+
+def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> None:
+    """Check what the type of an argument alone tells.
+
+    Raises:
+        ConfigError: One of them is not what it should be.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f"an agent needs a name: {name!r} is none")
+    if not isinstance(instructions, str):
+        raise ConfigError(f"agent {name!r}: instructions must be a text, not {type(instructions).__name__}")
+    if latency not in get_args(Latency):
+        known = get_args(Latency)
+        near = suggest(str(latency), known)
+        raise ConfigError(f"latency of agent {name!r}: {latency!r} is none of {', '.join(known)}{near}")
+    if max_output is not None and (not isinstance(max_output, int) or max_output < 1):
+        raise ConfigError(f"agent {name!r}: max_output is {max_output!r}: give a number of tokens, 1 or more")
+
+
+def tools_of(agent: str, tools: Any) -> tuple[BaseTool | str, ...]:
+    """Check what was given as an agent's tools; this looks no name up.
+
+    Args:
+        agent: Its name, for the message.
+        tools: What was given.
+
+    Raises:
+        ConfigError: It is no list of tools, or two have one name.
+    """
+    from langchain_core.tools import BaseTool
+
+    if isinstance(tools, str | BaseTool) or not isinstance(tools, Iterable):
+        raise ConfigError(f"agent {agent!r}: tools must be a list, such as tools=[order_status]")
+    given: tuple[Any, ...] = tuple(tools)
+    for tool in given:
+        if not isinstance(tool, str | BaseTool):
+            shown = getattr(tool, "__name__", type(tool).__name__)
+            raise ConfigError(
+                f'agent {agent!r}: {shown} is not a tool; put @tool(effect="read"), "write", "external" or '
+                '"destructive" above it'
+            )
+    check_names(agent, [tool if isinstance(tool, str) else tool.name for tool in given])
+    return given
+
+
+def check_names(agent: str, names: Sequence[str]) -> None:
+    """Refuse two tools of one name.
+
+    Args:
+        agent: Whose they are, for the message.
+        names: Their names.
+
+    Raises:
+        ConfigError: A name stands there twice.
+    """
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"agent {agent!r}: two of its tools are called {twice!r}; rename one")
+
+
+def word(words: type[W], value: W | str | None, what: str) -> W | None:
+    """Make a word of a closed set out of what was given for it.
+
+    Args:
+        words: The set.
+        value: The word; None for none.
+        what: What it is for, for the message.
+
+    Raises:
+        ConfigError: It is none of the set.
+    """
+    if value is None:
+        return None
+    try:
+        return words(value)
+    except ValueError:
+        known = [one.value for one in words]
+        raise ConfigError(f"{what}: {value!r} is none of {', '.join(known)}{suggest(str(value), known)}") from None

@@ -1,0 +1,45 @@
+"""`checked`: a keyword argument that a function does not have is told with the one that was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, signature
+from typing import ParamSpec, TypeVar
+
+from .errors import ConfigError
+from .loading.layers import suggest
+
+__all__ = ["UnknownArgument", "checked"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class UnknownArgument(ConfigError, TypeError):
+    """A keyword argument that a function does not have."""
+
+    def __init__(self, function: str, name: str, known: list[str]) -> None:
+        super().__init__(f"{function} has no argument {name!r}{suggest(name, known) or '; it has ' + ', '.join(known)}")
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the names of keyword arguments before a call, and name the nearest where one is unknown.
+
+    Args:
+        function: A function or method whose arguments all have names.
+
+    Raises:
+        UnknownArgument: By what is returned; it is a `ConfigError` and a TypeError.
+    """
+    parameters = signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind in (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    given, shown = frozenset(known), function.__qualname__.removesuffix(".__init__")
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not given.issuperset(kwargs):
+            raise UnknownArgument(shown, next(name for name in kwargs if name not in given), known[1:])
+        return function(*args, **kwargs)
+
+    return called

@@ -1,0 +1,69 @@
+"""`Outputs`: the classes by which what comes out of a checkpoint is typed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..agents.agent import Agent
+from ..agents.result import StepRecord
+
+__all__ = ["Outputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the outputs of a workflow and of its steps are typed by.
+
+    Attributes:
+        whole: Class of the workflow's output; None for whatever the step has that gave it.
+        steps: Agent -> class of its output, where it has one.
+    """
+
+    whole: type[BaseModel] | None
+    steps: Mapping[str, type[BaseModel]]
+
+    @classmethod
+    def of(cls, whole: type[BaseModel] | None, agents: Iterable[Agent]) -> Outputs:
+        """Those of a workflow.
+
+        Args:
+            whole: As in `Outputs`.
+            agents: Who does its steps.
+        """
+        return cls(whole, {agent.name: agent.output for agent in agents if agent.output is not None})
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Module and name of each class of a step, which a checkpoint may make again."""
+        return [(kind.__module__, kind.__qualname__) for kind in self.steps.values()]
+
+    def record(self, dump: Mapping[str, Any]) -> StepRecord:
+        """A step out of the checkpoint, its output typed again.
+
+        Args:
+            dump: As `StepRecord.plain` made it.
+        """
+        record = StepRecord.restored(dump)
+        kind = self.steps.get(record.agent)
+        if kind is None or not isinstance(record.output, Mapping):
+            return record
+        return replace(record, output=kind.model_validate(record.output))
+
+    def output(self, plain: Any, steps: Sequence[StepRecord]) -> Any:
+        """The output of the workflow, typed.
+
+        Args:
+            plain: As the graph's state has it; None where it has none yet.
+            steps: Its steps so far.
+        """
+        if self.whole is not None:
+            return None if plain is None else self.whole.model_validate(plain)
+        return next((step.output for step in reversed(steps) if _plain(step.output) == plain), plain)
+
+
+def _plain(output: Any) -> Any:
+    return output.model_dump(mode="json") if isinstance(output, BaseModel) else output
