@@ -22,6 +22,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy -p pointsman
+	$(BIN)/mypy tests/typing
 
 lock:
 	uv pip compile pyproject.toml --extra build --upgrade --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock

@@ -22,8 +22,8 @@ from .errors import TurnLimit
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-    from .agent import Agent
     from .runtime import Runtime
+    from .spec import Specified
 
 __all__ = ["MOST_STEPS", "Compiled", "invoked", "is_kept_around", "kept_around"]
 
@@ -61,7 +61,7 @@ class Compiled:
         runtime: What it runs on.
     """
 
-    def __init__(self, agent: Agent, runtime: Runtime) -> None:
+    def __init__(self, agent: Specified, runtime: Runtime) -> None:
         self.agent = agent
         self.runtime = runtime
 
@@ -142,7 +142,7 @@ class Compiled:
         return answer
 
 
-async def invoked(agent: Agent, messages: Sequence[BaseMessage], config: RunnableConfig | None) -> dict[str, Any]:
+async def invoked(agent: Specified, messages: Sequence[BaseMessage], config: RunnableConfig | None) -> dict[str, Any]:
     """Run an agent's graph, and give what it added, as `Agent.ainvoke` does.
 
     Args:

@@ -14,7 +14,7 @@ from .approval.acts import account_of, acts_of, open_acts
 from .result import Act, Outcome, Status, StepRecord
 
 if TYPE_CHECKING:
-    from .agent import Agent
+    from .spec import Specified
 
 __all__ = ["record_of"]
 
@@ -22,7 +22,7 @@ _EVIDENCE = "evidence."
 """How the id of a routing rule begins that raised a step by what has happened."""
 
 
-def record_of(agent: Agent, added: Mapping[str, Any], seconds: float) -> StepRecord:
+def record_of(agent: Specified, added: Mapping[str, Any], seconds: float) -> StepRecord:
     """Tell how a step went by what it added to the conversation.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, get_args
 
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
@@ -12,8 +12,10 @@ from ..configs.words import StepKind, StepKindName, Tier, TierName
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
+    from langgraph.graph.state import CompiledStateGraph
+    from pydantic import BaseModel
 
-__all__ = ["AgentSpec", "Latency", "check_names", "check_spec", "tools_of", "word"]
+__all__ = ["AgentSpec", "Latency", "Specified", "check_names", "check_spec", "tools_of", "word"]
 
 Latency = Literal["batch", "interactive", "critical"]
 W = TypeVar("W", Tier, StepKind)
@@ -32,6 +34,35 @@ class AgentSpec(TypedDict, total=False):
     reversible: bool
     max_output: int | None
     latency: Latency
+
+
+class Specified(Protocol):
+    """An agent, as what compiles it and what records it read it."""
+
+    name: str
+    instructions: str
+    tier: Tier | None
+    model: str | None
+    task: str
+    examples: dict[str, str]
+    reversible: bool
+    max_output: int | None
+    latency: Latency
+
+    @property
+    def output(self) -> type[BaseModel] | None:
+        """Class of its typed answer."""
+
+    @property
+    def kind(self) -> StepKind:
+        """What its steps are for, declared or told by its reach."""
+
+    @property
+    def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The LangChain agent underneath."""
+
+    def bound_tools(self) -> list[BaseTool]:
+        """Its tools, those given by name looked up."""
 
 
 def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> None:
