@@ -473,7 +473,7 @@ class Batches(Closing):
         return scopes_of(step.run, self._home.policy.routing.budgets)
 
     def _api(self, card: ModelCard) -> BatchApi | None:
-        return registry.batches(self._home.settings.providers[card.provider].backend)
+        return registry.batches(self._home.clients.backend_name(card))
 
     def _known_api(self, model: str) -> BatchApi:
         api = self._api(self._home.cards[model])
