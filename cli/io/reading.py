@@ -29,10 +29,12 @@ def readable(settings: Settings) -> Iterator[Settings]:
         settings: The configuration.
 
     Raises:
-        ConfigError: The state may not be read, either.
+        ConfigError: The state may not be read, either, or is not the user's own.
     """
     from ...configs.errors import ConfigError
+    from ...dispatch.state.ownership import refuse_foreign
 
+    refuse_foreign(settings)
     if _writable(settings.state):
         yield settings
         return
