@@ -28,7 +28,10 @@ _IGNORE: Final = ".gitignore"
 _EMPTY: Final = frozenset({_IGNORE, ".gitkeep"})
 """What may lie in a folder that holds no state yet."""
 _SEALED: Final = (
-    ("checkpoints.db", "SELECT type, checkpoint FROM checkpoints WHERE type LIKE '%+aes256gcm-%' LIMIT 1"),
+    (
+        "checkpoints.db",
+        "SELECT type, checkpoint FROM checkpoints WHERE instr(type, '+') ORDER BY rowid DESC LIMIT 1",
+    ),
     ("responses.db", "SELECT NULL, body FROM responses LIMIT 1"),
 )
 """Where a version that made no marks kept what only the user's key opens."""
