@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -70,7 +71,7 @@ def held(folder: Path) -> dict[str, Any]:
         **{kind: sum(_number(place, file, query) for place in places) for kind, file, query in _COUNTED},
         "unsealed": unsealed(folder),
         "switched_off": [name for place in places for name in _switched_off(place)],
-        "links": [str(path) for place in places for path in sorted(place.glob("*")) if path.is_symlink()],
+        "links": [link for place in places for link in _links(place)],
     }
 
 
@@ -131,13 +132,20 @@ def _closed(seal: Seal, text: str | None) -> str | None:
 def _places(folder: Path) -> Iterator[Path]:
     """The folders of state in a state folder: itself, and what was simulated."""
     yield folder
-    if not (folder / OFFLINE).is_symlink():
+    if not os.path.islink(folder / OFFLINE):
         yield folder / OFFLINE
+
+
+def _links(place: Path) -> list[str]:
+    try:
+        return sorted(entry.path for entry in os.scandir(place) if entry.is_symlink())
+    except OSError:
+        return []
 
 
 def _switched_off(place: Path) -> list[str]:
     file = place / OVERRIDES_FILE
-    if file.is_symlink() or not file.is_file():
+    if os.path.islink(file) or not os.path.isfile(file):
         return []
     try:
         return [f"{switch.name} is {switch.said}" for switch in Overrides(file).all()]

@@ -78,15 +78,11 @@ def claim(settings: Settings) -> None:
         ConfigError: It is not, it cannot be marked, or there is no place for the user's key.
     """
     folder = root_of(settings)
-    whose = _whose(folder, settings.project if settings.needs_mark else None)
     if not settings.needs_mark:
-        # Obeyed for this once: what is encrypted in it from now on must not make it the user's own.
         with suppress(ConfigError, OSError):
-            if whose is not _Whose.FOREIGN:
-                _mark(folder, whose)
-            elif _read(folder) is None:
-                _write(folder, "none")
+            _note(folder)
         return
+    whose = _whose(folder, settings.project)
     if whose is _Whose.FOREIGN:
         raise _refused(folder)
     try:
@@ -177,6 +173,8 @@ def _holds(folder: Path) -> bool:
         return any(name not in _EMPTY and not name.startswith(_MARK) for name in os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:
+        return True
 
 
 def _read(folder: Path) -> str | None:
@@ -202,7 +200,7 @@ def _is_marked(folder: Path) -> bool:
 def _opens(folder: Path) -> bool:
     """Whether something in it was encrypted with the user's key."""
     for place in (folder, folder / OFFLINE):
-        if place.is_symlink():
+        if os.path.islink(place):
             continue
         for file, query in _SEALED:
             for name, body in stored(place, file, query):
@@ -213,6 +211,16 @@ def _opens(folder: Path) -> bool:
                         user_seal().open(str(body))
                     return True
     return False
+
+
+def _note(folder: Path) -> None:
+    """Mark a folder that is obeyed for once, or by its name, where it is the user's own."""
+    whose = _whose(folder, None)
+    if whose is not _Whose.FOREIGN:
+        _mark(folder, whose)
+    elif _read(folder) is None:
+        # What is encrypted in it from now on must not make it the user's own.
+        _write(folder, "none")
 
 
 def _mark(folder: Path, whose: _Whose) -> None:

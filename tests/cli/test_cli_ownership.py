@@ -38,13 +38,13 @@ EMPTY: Any = {
 CONFIG: Any = {"configurable": {"thread_id": "r1", "checkpoint_ns": ""}}
 
 COMMANDS = [
-    ["run", "desk.py:flow", "hello"],
+    ["run", "theirs.py:flow", "hello"],
     ["resume", "r1"],
     ["runs"],
     ["runs", "show", "r1"],
     ["queue"],
     ["report"],
-    ["graph", "desk.py:flow"],
+    ["graph", "theirs.py:flow"],
     ["agents"],
     ["tools"],
     ["models"],
@@ -73,7 +73,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         claim(load(place, environ=environment()))
         state = place / ".pointsman"
         with Ledger(state / "ledger.db") as ledger:
-            ledger.record(RunRow("r1", "desk.py:flow", time.time()))
+            ledger.record(RunRow("r1", "theirs.py:flow", time.time()))
         with Budgets(state / "ledger.db") as budgets:
             budgets.settle(budgets.reserve({"user": 10**12}, 10**12), 10**12)
         book = HealthBook(state / "ledger.db")
@@ -94,7 +94,7 @@ def clone(project: Path, shipped: Path, simulator: Simulator, monkeypatch: pytes
         monkeypatch.setenv(f"{vendor.upper()}_API_KEY", "not-a-real-key")
         monkeypatch.setenv(f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL", simulator.url(vendor))
     shutil.copytree(shipped, project / ".pointsman")
-    (project / "desk.py").write_text("from pointsman import Agent, Workflow\nflow = Workflow('f', [Agent('a')])\n")
+    (project / "theirs.py").write_text("from pointsman import Agent, Workflow\nflow = Workflow('f', [Agent('a')])\n")
     (project / "messages.csv").write_text("text\nhello\n")
     (project / "policy.yaml").write_text("routing: {strategy: quality}\n")
     (project / "requests.jsonl").write_text('{"messages": [{"role": "user", "content": "hello"}]}\n')
@@ -138,6 +138,7 @@ def test_no_command_obeys_or_changes_state_that_came_with_a_folder(
     assert found["state"]["state"] == "broken"
     assert REFUSED in found["state"]["said"]
     assert "memory (Chroma)" not in found
+    assert pointsman("config", "show").exit_code == 0
 
 
 def test_a_python_program_meets_the_same_rule(
@@ -328,8 +329,9 @@ def test_without_a_home_it_says_what_to_set_and_a_named_folder_does(
     ended = pointsman("provider", "off", "openai", "--for", "60")
     assert (ended.exit_code, "set HOME, or POINTSMAN_HOME" in ended.stderr) == (2, True)
     monkeypatch.setenv("POINTSMAN_STATE", "elsewhere")
-    for words in (["provider", "off", "openai", "--for", "60"], ["provider", "list"]):
-        assert pointsman(*words).exit_code == 0
+    assert pointsman("provider", "off", "openai", "--for", "60").exit_code == 0
+    (project / "elsewhere" / "mark").write_text("of somebody with a home")
+    assert pointsman("provider", "on", "openai").exit_code == 0
     assert (project / "elsewhere" / "switches.json").is_file()
 
 
