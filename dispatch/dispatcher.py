@@ -43,6 +43,7 @@ from .guards.rate_limit import RateLimiter
 from .once import Once
 from .reload import Reload
 from .request import ModelRequest, plain
+from .state.ownership import claim
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -72,6 +73,7 @@ class Dispatcher(Closing):
     """
 
     def __init__(self, settings: Settings, *, ledger: Ledger | None = None) -> None:
+        claim(settings)
         self.settings = settings
         self.ledger = ledger or Ledger(settings.state / "ledger.db")
         self.prices = PriceBook(settings.models)

@@ -31,6 +31,8 @@ from .layers import RULES, suggest
 
 __all__ = ["check_names", "check_secrets", "explain"]
 
+# What a file cannot say of itself.
+_OURS: Final = frozenset({"needs_mark", "obeyed", "origins", "project", "secrets", "sources"})
 # Where each schema sits; '*' is any key or index.
 _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     (): Settings,
@@ -87,7 +89,7 @@ def explain(error: ValidationError, tree: Node) -> NoReturn:
     if path[-1:] == ("key",) and path[0] == "providers":
         fail(f"{name} takes the NAME of an environment variable", place)
     if kind == "extra_forbidden":
-        known = [f for f in _fields(path[:-1]) if f not in ("obeyed", "origins", "project", "secrets", "sources")]
+        known = [f for f in _fields(path[:-1]) if f not in _OURS]
         inside = _dotted(tree, path[:-1])
         fail(f"unknown key '{path[-1]}'{f' in {inside}' if inside else ''}{suggest(str(path[-1]), known)}", place)
     if kind == "missing":
