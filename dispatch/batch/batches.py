@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,12 +20,15 @@ from ..context import StepContext, current, entered
 from ..errors import Failure
 from ..request import ModelRequest, one_line
 from ..sealing import user_seal
-from .codec import ask_of, reply_of, reply_text
+from .answers import done, typed
+from .classes import AnswerClasses
+from .codec import ask_of, reply_of
 from .parts import Parts
 from .requests import BREATH, Requests, step_in
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
+    from pydantic import BaseModel
 
     from ..dispatcher import Dispatcher
 
@@ -47,12 +50,15 @@ class BatchAnswer:
         name: The step it belongs to.
         message: The reply, as `Dispatcher.call` gives it; None while it is open, or when there is none.
         error: Why there is none.
+        note: How it was judged, where not as it should be: a class that was not at hand can have validators which say
+            no. Empty otherwise.
     """
 
     place: int
     name: str
     message: AIMessage | None
     error: str | None
+    note: str = ""
 
 
 class Batches(Closing):
@@ -65,11 +71,18 @@ class Batches(Closing):
 
     Args:
         dispatcher: Decides, and makes the live calls.
+        outputs: Pydantic classes that judge typed answers, their validators too. A batch that this process has
+            submitted, or whose classes stand in modules it has loaded, needs none. An answer whose class is not at
+            hand is judged by its schema, and its note says so.
+
+    Raises:
+        ConfigError: One of the classes is no pydantic class.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, *, outputs: Iterable[type[BaseModel]] = ()) -> None:
         self._dispatcher = dispatcher
-        self._requests = Requests(dispatcher)
+        self._classes = AnswerClasses(outputs)
+        self._requests = Requests(dispatcher, self._classes)
 
     @cached_property
     def book(self) -> BatchBook:
@@ -79,7 +92,7 @@ class Batches(Closing):
 
     @cached_property
     def _parts(self) -> Parts:
-        return Parts(self._dispatcher, self.book, self._requests)
+        return Parts(self._dispatcher, self.book, self._requests, self._classes)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -164,18 +177,23 @@ class Batches(Closing):
     def answers(self, batch: str) -> list[BatchAnswer]:
         """What is known now, in the order of the asks.
 
+        An answer that only its schema could judge is judged by its class now, where that is at hand: one it refuses is
+        an error, and is not asked for again.
+
         Args:
             batch: Its id.
         """
-        return [
-            BatchAnswer(
-                row.place,
-                json.loads(row.facts)["step"]["step"],
-                None if row.reply is None else reply_of(row.reply),
-                row.error,
-            )
-            for row in self.book.asks(batch)
-        ]
+        return [self._answer(row) for row in self.book.asks(batch)]
+
+    def _answer(self, row: AskRow) -> BatchAnswer:
+        facts = json.loads(row.facts)
+        message = None if row.reply is None else reply_of(row.reply)
+        error, note = row.error, ""
+        if message is not None and facts.get("by_schema"):
+            wrong, note = self._classes.verdict(facts["class"], message)
+            if wrong:
+                message, error = None, f"{FailureKind.INVALID_OUTPUT} ({wrong})"
+        return BatchAnswer(row.place, facts["step"]["step"], message, error, note)
 
     @asynccontextmanager
     async def _held(self, batch: str) -> AsyncIterator[None]:
@@ -212,15 +230,16 @@ class Batches(Closing):
 
     async def _answered_live(self, row: AskRow) -> None:
         step, facts = step_in(row), json.loads(row.facts)
+        ask = typed(ask_of(row.ask), facts, self._classes)
         avoid = tuple((str(name), str(reason)) for name, reason in facts["avoid"])
         refused = None
         if told := facts.get("refused"):
             refused = Failure(told[0], FailureKind(told[1]), told[2])
         try:
             with entered(step, unavailable=(*step.unavailable, *avoid)):
-                message = await self._dispatcher.call(ask_of(row.ask), refused=refused)
+                message = await self._dispatcher.call(ask, refused=refused)
         except PointsmanError as error:
             outcome = Outcome(row.place, "done", error=one_line(error))
         else:
-            outcome = Outcome(row.place, "done", reply=reply_text(message))
+            outcome = done(row.place, ask, facts, message)
         await in_thread(self.book.answer, row.batch, [outcome])

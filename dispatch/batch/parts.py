@@ -18,6 +18,7 @@ from ...tools.threads import in_thread
 from ..errors import failure_of
 from ..request import ModelRequest, one_line
 from .answers import judged
+from .classes import AnswerClasses
 from .requests import BREATH, Requests, step_in
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ class Parts:
         dispatcher: Whose models, budgets and ledger.
         book: Where each state of a part is written down before what follows from it.
         requests: Puts their asks into the form that is sent.
+        classes: Judge the typed answers.
     """
 
-    def __init__(self, dispatcher: Dispatcher, book: BatchBook, requests: Requests) -> None:
+    def __init__(self, dispatcher: Dispatcher, book: BatchBook, requests: Requests, classes: AnswerClasses) -> None:
+        self._classes = classes
         self._dispatcher = dispatcher
         self._book = book
         self._requests = requests
@@ -188,7 +191,9 @@ class Parts:
         outcomes: list[Outcome] = []
         for row, answer in answers:
             known = row.place in recorded
-            outcomes.append(judged(self._dispatcher, card, part, row, answer, billed=billed, recorded=known))
+            outcomes.append(
+                judged(self._dispatcher, self._classes, card, part, row, answer, billed=billed, recorded=known)
+            )
             if len(outcomes) % BREATH == 0:
                 await asyncio.sleep(0)
         await in_thread(self._dispatcher.ledger.flush)

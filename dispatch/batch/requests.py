@@ -19,6 +19,7 @@ from ..context import StepContext, entered
 from ..conversation.convert import portable
 from ..guards.budget import scopes_of
 from ..request import ModelRequest, one_line
+from .classes import AnswerClasses
 from .codec import ask_of, ask_text, step_of, step_record
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class Requests:
 
     Args:
         dispatcher: Decides, and knows the models.
+        classes: Told of the class that each typed answer is to be judged by.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, classes: AnswerClasses) -> None:
         self._dispatcher = dispatcher
+        self._classes = classes
 
     async def decided(self, batch: str, place: int, ask: ModelRequest, step: StepContext) -> AskRow:
         """Decide about one ask.
@@ -64,6 +67,7 @@ class Requests:
         Raises:
             ConfigError: It cannot be written down.
         """
+        answer = self._classes.told(ask)
         with entered(step):
             chain = await self._dispatcher.chain(ask)
         decision = chain.decision
@@ -74,6 +78,7 @@ class Requests:
             "rules": [hit.id for hit in decision.rules],
             "candidates": decision.candidates,
             "avoid": [],
+            "class": answer,
         }
         row = AskRow(batch, place, None, "live", uuid.uuid4().hex, json.dumps(facts), ask_text(ask))
         if decision.model is None:
