@@ -50,7 +50,8 @@ def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None], *
         message: A complete reply, or all chunks of a stream added up.
         finishes: Vendor's finish reason -> the failure it means, None for a normal end; a name in lower
             case stands for every case.
-        any_end: A reason that is not in the table is a normal end where there is an answer.
+        any_end: A reason that is not in the table is a normal end where there is an answer, and so is none at all
+            where the answer came in one piece.
     """
     metadata = message.response_metadata
     finish = _finish(metadata, finishes)
@@ -70,7 +71,8 @@ def _failure(
     if _refused(message):
         return FailureKind.REFUSAL
     if finish is None:
-        return FailureKind.MALFORMED
+        whole = any_end and not _is_streamed(message) and not _empty(message) and not message.invalid_tool_calls
+        return None if whole else FailureKind.MALFORMED
     word = finish if finish in finishes else finish.lower()
     if word not in finishes and (not any_end or (_empty(message) and not message.invalid_tool_calls)):
         return FailureKind.MALFORMED
@@ -79,6 +81,10 @@ def _failure(
     if message.invalid_tool_calls or not _arguments_are_json(message):
         return FailureKind.INVALID_OUTPUT
     return FailureKind.EMPTY if _empty(message) else None
+
+
+def _is_streamed(message: AIMessage) -> bool:
+    return hasattr(message, "chunk_position")
 
 
 def _arguments_are_json(message: AIMessage) -> bool:
@@ -141,7 +147,7 @@ def _once(text: str) -> str:
 
 
 def _usage(message: AIMessage, finish: str | None) -> tuple[Usage | None, str]:
-    if finish is None and hasattr(message, "chunk_position"):
+    if finish is None and _is_streamed(message):
         # What a stream tells on its way is no account of the whole; `StreamUsage` counts what was seen of it.
         return None, "usage not told: the stream broke off"
     usage, doubt = believed(message)
