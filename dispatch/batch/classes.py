@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from ..calls.structured_output import is_class, judged, output_class
+from ..calls.structured_output import is_class, output_class, refused
 from ..request import one_line
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class AnswerClasses:
                 f"judged by its schema alone: the class {told['name']} is not at hand, or has another schema now; "
                 "collect the batch again with that class"
             )
-        problems = [problem for call in typed_calls(told, message) if (problem := judged(kind, call["args"]))]
-        return (one_line(f"{told['output']}: {problems[0]}") if problems else ""), ""
+        problem = refused(kind, told["output"], message)
+        return (one_line(f"{told['output']}: {problem}") if problem else ""), ""
 
     def _know(self, kind: type[BaseModel]) -> tuple[str, str]:
         key = _name(output_class(kind, "a batch")), _digest(kind)

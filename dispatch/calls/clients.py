@@ -124,7 +124,7 @@ class Clients:
 
     def said(self, ask: ModelRequest, card: ModelCard) -> Said:
         """What an ask wants beside its messages, in the words of a card's client."""
-        settings = _options(self._settings, card.id)
+        settings = _options(self._settings, card.id) if self._configured else {}
         if not _wants(ask) and not settings:
             return NOTHING
         options = dict(ask.options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,3 +178,18 @@ async def test_a_class_that_has_another_schema_now_does_not_judge(
 def test_only_a_pydantic_class_can_judge(desk: Desk, output: Any) -> None:
     with pytest.raises(ConfigError, match="is not a pydantic class"):
         desk(outputs=[output])
+
+
+async def test_a_kept_answer_that_its_schema_alone_judged_is_given_to_nobody_whose_class_refuses_it(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    _answers(simulator, Iban, {"iban": "FR1"}, {"iban": "DE1"})
+    home = dispatcher(routing__cache={"mode": "exact"})
+    ask = _ask(Iban)
+    asks = [replace(ask, answer=None), replace(ask, answer=None), ask, ask]
+    told = [(await home.call(one)).tool_calls[0]["args"]["iban"] for one in asks]
+    assert told == ["FR1", "FR1", "DE1", "DE1"]
+    rows = sorted(home.ledger.calls(), key=lambda row: row.at)
+    assert [(row.finish == "cached", row.failure) for row in rows] == [
+        (False, None), (True, None), (False, "invalid_output"), (False, None), (True, None),
+    ]  # fmt: skip
