@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...tools.threads import in_thread
+from ..calls.structured_output import refused
 from .key import CacheRequest, cacheable
 from .responses import ResponseCache
 
@@ -25,19 +26,28 @@ class KeptAnswers:
     Args:
         responses: The cache.
         request: What is asked for, with all that its answer depends on.
+        ask: The same as it was asked. Its class judges what is given again: another may have judged it, or only the
+            schema that they share.
     """
 
-    def __init__(self, responses: ResponseCache, request: CacheRequest) -> None:
+    def __init__(self, responses: ResponseCache, request: CacheRequest, ask: ModelRequest) -> None:
         self._responses = responses
         self._request = request
+        self._ask = ask
 
     async def get(self) -> AIMessage | None:
         """An answer that is still fresh."""
-        return await in_thread(self._responses.get, self._request)
+        return self._usable(await in_thread(self._responses.get, self._request))
 
     async def stand_in(self) -> AIMessage | None:
         """An answer of any age, where the policy wants such."""
-        return await in_thread(self._responses.stand_in, self._request)
+        return self._usable(await in_thread(self._responses.stand_in, self._request))
+
+    def _usable(self, message: AIMessage | None) -> AIMessage | None:
+        kind, output = self._ask.answer, self._ask.output
+        if message is None or kind is None or output is None:
+            return message
+        return None if refused(kind, output, message) else message
 
     async def keep(self, message: AIMessage) -> None:
         """Keep a usable answer for the next who asks the same."""
@@ -86,4 +96,4 @@ def kept_answers(
     }
     options = {**ask.options, "stop": ask.stop, "tool_choice": ask.tool_choice}
     request = CacheRequest.of(ask.messages, tools=ask.tools, options=options, facts=facts)
-    return None if request is None else KeptAnswers(responses, request)
+    return None if request is None else KeptAnswers(responses, request, ask)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...configs.catalog import ModelCard
 from ...ledger.budgets.budgets import BudgetExceeded
@@ -14,9 +14,13 @@ from .health import Health, HealthKey
 from .rate_limit import RateLimiter, RateLimitKey, Wait
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+    from ...backends.base import Backend
     from ...backends.http.meter import Asked
     from ...ledger.budgets.budgets import Budgets
     from ..calls.call import ModelCall
+    from ..request import ModelRequest
 
 __all__ = ["Guards"]
 
@@ -106,14 +110,29 @@ class Guards:
             raise
         call.options, call.input = bound.options, bound.input
 
-    def _bound(self, call: ModelCall, scopes: Mapping[str, int | None]) -> Bound:
+    def bound(
+        self,
+        card: ModelCard,
+        ask: ModelRequest,
+        messages: Sequence[BaseMessage],
+        options: dict[str, Any],
+        *,
+        backend: Backend,
+        capped: bool,
+    ) -> Bound:
+        """Say what a call can cost at most, and hold it to the output that is reckoned with.
+
+        Args:
+            card: The model.
+            ask: What is asked.
+            messages: The conversation in the form the model takes.
+            options: Keyword arguments of the call, as its client will get them.
+            backend: Of the model's provider.
+            capped: The call counts against a budget, so that its output needs a limit.
+        """
         return bounded(
-            self._prices,
-            call.card,
-            call.ask,
-            call.messages,
-            call.options,
-            backend=call.backend,
-            settled=self._settled(call.card),
-            capped=bool(scopes),
+            self._prices, card, ask, messages, options, backend=backend, settled=self._settled(card), capped=capped
         )
+
+    def _bound(self, call: ModelCall, scopes: Mapping[str, int | None]) -> Bound:
+        return self.bound(call.card, call.ask, call.messages, call.options, backend=call.backend, capped=bool(scopes))
