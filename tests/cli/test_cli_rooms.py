@@ -25,7 +25,7 @@ def test_a_graph_is_drawn_for_the_terminal_and_as_mermaid(pointsman: Run, desk: 
     assert pointsman("graph", "desk.py:flow", "--mermaid").stdout.startswith(("---", "graph", "%%"))
     made = json.loads(pointsman("graph", "--json").stdout)
     assert made["name"] == "pair"
-    assert {"source": "work", "target": "verify", "conditional": False} in made["edges"]
+    assert {"source": "work", "target": "verify", "conditional": True} in made["edges"]
 
 
 def test_every_built_in_agent_says_what_it_would_run_on_and_why(
