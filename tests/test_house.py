@@ -127,8 +127,6 @@ ROOMS = [file for file in SOURCES if file.parent != ROOT]
 TOO_LONG = {
     "dispatch/batch/batches.py": "its parts are to move out of Batches",
     "dispatch/batch/batches.py:Batches": "its parts and the form of an ask are to move out",
-    "dispatch/calls/call.py:ModelCall": "what was seen of a stream and what is charged are to move out",
-    "dispatch/calls/fallback.py:FallbackChain": "the cures of a failure and the making of a call are to move out",
 }
 """What is longer than the house allows, with the reason; one that is no longer so must leave the table."""
 

@@ -64,7 +64,7 @@ def judged(
     """
     ask, facts = ask_of(row.ask), json.loads(row.facts)
     call = _call(home, card, part, row, ask, facts, recorded=recorded)
-    call.sent(part.at)
+    call.sent(at=part.at)
     if isinstance(answer, BackendError):
         wrong: tuple[FailureKind, str] | None = (answer.kind, one_line(answer))
         entry = call.failed(answer, billed=billed)

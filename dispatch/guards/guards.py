@@ -104,7 +104,7 @@ class Guards:
         except BaseException:
             call.close()
             raise
-        call.options, call.input = bound.options, bound.input
+        call.options, call.bill.most_input = bound.options, bound.input
 
     def _bound(self, call: ModelCall, scopes: Mapping[str, int | None]) -> Bound:
         return bounded(
