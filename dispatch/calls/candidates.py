@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from ...configs.catalog import ModelCard
-from ...configs.schema import Cure
+from ...configs.schema import OnFailure
 from ...configs.words import FailureKind
 
 __all__ = ["Candidates"]
@@ -21,7 +21,7 @@ class Candidates:
     """
 
     def __init__(
-        self, cards: Mapping[str, ModelCard], names: Sequence[str], on_failure: Mapping[FailureKind, Cure]
+        self, cards: Mapping[str, ModelCard], names: Sequence[str], on_failure: Mapping[FailureKind, OnFailure]
     ) -> None:
         self._cards = cards
         self._queue = list(names)
@@ -84,7 +84,7 @@ class Candidates:
         """Note that a provider refused the request, so that a second one that does so ends it."""
         self._refused_by = provider
 
-    def failed(self, card: ModelCard, kind: FailureKind, busy: Sequence[str]) -> tuple[Cure, bool]:
+    def failed(self, card: ModelCard, kind: FailureKind, busy: Sequence[str]) -> tuple[OnFailure, bool]:
         """Rearrange what is left after a failure.
 
         Args:

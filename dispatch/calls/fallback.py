@@ -12,7 +12,7 @@ from ...backends.errors.told import one_line as error_line
 from ...backends.errors.told import words_of
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError, PointsmanError
-from ...configs.schema import Cure
+from ...configs.schema import OnFailure
 from ...configs.words import FailureKind, Tier
 from ...ledger.rows import CallRow
 from ...routing.evidence import of_failure
@@ -98,7 +98,7 @@ class FallbackChain:
         self.deadline = routed.deadline
         self.setup = 0.0
         self.failures: list[Failure] = []
-        self._candidates = Candidates(cards, self.decision.candidates, routed.policy.cures)
+        self._candidates = Candidates(cards, self.decision.candidates, routed.policy.on_failure)
         self._factory = CallFactory(routed, clients, guards, recorder)
         self._flying: dict[str, ModelCall] = {}
         self._skipped: list[tuple[str, str]] = []
@@ -280,7 +280,7 @@ class FallbackChain:
     def _left(self) -> float:
         return self.deadline - _now()
 
-    def _on_failure(self, card: ModelCard, failure: Failure, error: BackendError | None = None) -> Cure:
+    def _on_failure(self, card: ModelCard, failure: Failure, error: BackendError | None = None) -> OnFailure:
         """Do what the policy says about a failure.
 
         Raises:
