@@ -69,8 +69,9 @@ class CallFactory:
                 return carried
             if self._cached:
                 options = {**backend.prompt_cache, **options}
+            notes = () if said is NOTHING else said.told
             return ModelCall(
-                card, ask, carried, options, backend=backend, grant=grant, booking=self._recorder, notes=said.told
+                card, ask, carried, options, backend=backend, grant=grant, booking=self._recorder, notes=notes
             )
         except BaseException:
             grant.give_back()

@@ -270,7 +270,7 @@ class FallbackChain:
     def accounted(self, message: AIMessage, row: CallRow, notes: Sequence[str] | None = None) -> AIMessage:
         """Put into a reply's metadata which model answered, why, and what it cost."""
         rules = [hit.id for hit in self.decision.rules]
-        if Tier(row.tier) > self.decision.tier:
+        if self.failures and Tier(row.tier) > self.decision.tier:
             raised = (of_failure(failure.kind) for failure in self.failures)
             rules += dict.fromkeys(name for name in raised if name is not None)
         told = call_metadata(row, rules, self.failures, self._skipped, self.setup, self.ask.called(message))
