@@ -17,11 +17,11 @@ __all__ = [
     "AgentEntry",
     "CachePolicy",
     "ClassifierPolicy",
-    "Cure",
     "HealthLimits",
     "HistoryPolicy",
     "Limits",
     "ModelEntry",
+    "OnFailure",
     "Prices",
     "ProviderEntry",
     "RiskRule",
@@ -45,7 +45,7 @@ _Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False), Before
 """USD per million tokens: a thousand times what any model has ever cost, so that every cost fits into the ledger."""
 _Times = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False), BeforeValidator(_no_bool)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
-Cure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
+OnFailure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
 one of a higher tier, once one of another provider, or nothing."""
 
@@ -336,7 +336,7 @@ class ClassifierPolicy(_Frozen):
 
 
 class RoutingPolicy(_Frozen):
-    """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure.
+    """``routing.yaml``: ordered rules, the strategy for what they leave open, what is done about each kind of failure.
 
     Attributes:
         scorer: Who judges complexity, for the rules that ask for it: ``rules`` (nobody, so that only declared facts
@@ -358,7 +358,7 @@ class RoutingPolicy(_Frozen):
     classifier: ClassifierPolicy = ClassifierPolicy()
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None
-    cures: Mapping[FailureKind, Cure]
+    on_failure: Mapping[FailureKind, OnFailure]
     budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], _Money] = Field(default_factory=dict)
     cache: CachePolicy = CachePolicy()
     history: HistoryPolicy = HistoryPolicy()

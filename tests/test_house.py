@@ -125,8 +125,6 @@ def test_tests_cannot_reach_beyond_this_machine() -> None:
 ROOMS = [file for file in SOURCES if file.parent != ROOT]
 
 TOO_LONG = {
-    "dispatch/calls/call.py:ModelCall": "what was seen of a stream and what is charged are to move out",
-    "dispatch/calls/fallback.py:FallbackChain": "the cures of a failure and the making of a call are to move out",
 }
 """What is longer than the house allows, with the reason; one that is no longer so must leave the table."""
 

@@ -53,7 +53,7 @@ def judged(
     """Say what an answer is worth, and record its call.
 
     Args:
-        home: Whose prices, checks and cures.
+        home: Whose prices, checks and policy.
         classes: Judge a typed answer.
         card: The model that was asked.
         part: The part it came with.
@@ -68,7 +68,7 @@ def judged(
     facts = json.loads(row.facts)
     ask = typed(ask_of(row.ask), facts, classes)
     call = _call(home, card, part, row, ask, facts, recorded=recorded)
-    call.sent(part.at)
+    call.sent(at=part.at)
     if isinstance(answer, BackendError):
         wrong: tuple[FailureKind, str] | None = (answer.kind, one_line(answer))
         entry = call.failed(answer, billed=billed)
@@ -80,11 +80,11 @@ def judged(
         answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}
         return done(row.place, ask, facts, answer, cost=entry.cost)
     kind, detail = wrong or (FailureKind.MALFORMED, "")
-    if home.policy.cures[kind] == "stop":
+    if home.policy.on_failure[kind] == "stop":
         return Outcome(row.place, "done", cost=entry.cost, error=f"{card.id}: {kind} ({detail})")
     again, avoid = _again(home, card, ask, facts, kind)
     facts["avoid"] = avoid
-    if home.policy.cures[kind] == "elsewhere":
+    if home.policy.on_failure[kind] == "elsewhere":
         facts["refused"] = [card.id, kind, detail]
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
 
@@ -180,8 +180,8 @@ def _again(
     later = [home.cards[name].tier for name in facts["candidates"] if name in home.cards]
     above = [tier for tier in later if tier > card.tier]
     # Where nothing is stronger another model of the same tier may still do better.
-    least = min(above) if above and home.policy.cures[kind] == "stronger" else card.tier
+    least = min(above) if above and home.policy.on_failure[kind] == "stronger" else card.tier
     tier = least if ask.tier is None else max(ask.tier, least)
-    whom = card.provider if home.policy.cures[kind] == "elsewhere" else card.id
+    whom = card.provider if home.policy.on_failure[kind] == "elsewhere" else card.id
     avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
     return replace(ask, tier=tier), avoid

@@ -108,7 +108,7 @@ class Guards:
         except BaseException:
             call.close()
             raise
-        call.options, call.input = bound.options, bound.input
+        call.options, call.bill.most_input = bound.options, bound.input
 
     def bound(
         self,
