@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from ..errors import ExitCode
 from ..io.output import aligned, as_json, money, progress, result, short
 from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
+from ..io.signals import run_to_end
 
 if TYPE_CHECKING:
     from ...dispatch.batch.batches import BatchAnswer, Batches
@@ -60,7 +60,7 @@ def submit(
             asked.append(made)
     if asked:
         with _opened(config, overrides) as batches:
-            batch = asyncio.run(batches.submit([ask for ask, _ in asked], [step for _, step in asked]))
+            batch = run_to_end(batches.submit([ask for ask, _ in asked], [step for _, step in asked]))
             row, parts = batches.book.batch(batch), batches.book.parts(batch)
         if json:
             as_json(_record(row, parts))
@@ -111,7 +111,7 @@ def collect(
     What a provider did not answer, or not usefully, is asked live first.
     """
     with _opened(config, overrides) as batches:
-        row = asyncio.run(_collected(batches, batch, wait=wait))
+        row = run_to_end(_collected(batches, batch, wait=wait))
         answers = [] if row.ended is None else batches.answers(batch)
     if row.ended is None:
         progress(f"{row.answered} of {row.asks} answered yet: wait with pointsman batch collect {batch} --wait")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import typer
 from .. import options
 from ..errors import ExitCode
 from ..io.output import aligned, as_json, progress, result, seconds
+from ..io.signals import run_to_end
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
@@ -193,7 +193,7 @@ def _drilled(settings: Settings, steps: Steps, calls: int, script: Scenario | No
     with Simulator() as simulator, TemporaryDirectory(prefix="pointsman-drill-") as folder:
         there, left_out = played(settings, simulator.base_url, Path(folder), reasons)
         ground = _Ground(there, simulator, steps, calls)
-        made = asyncio.run(ground.all(script))
+        made = run_to_end(ground.all(script))
         return DrillReport(*made, left_out)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from .. import options
 from ..io.output import aligned, as_json, progress, result, short
+from ..io.signals import end_cleanly
 
 if TYPE_CHECKING:
     from ...memory.base import Note, Recalled
@@ -89,6 +90,7 @@ def add(
     from ..settings import opened
 
     notes = _notes(path)
+    end_cleanly()
     with opened(config) as runtime:
         if not _path(namespace):
             raise ConfigError("--namespace must not be empty")
@@ -112,6 +114,7 @@ def forget(
     """Delete by source, run or namespace; given together, they narrow."""
     from ..settings import opened
 
+    end_cleanly()
     with opened(config) as runtime:
         count = runtime.store.forget(source=source, run=run, namespace=_path(namespace) or None)
     if json:

@@ -13,6 +13,7 @@ import typer
 from .. import options
 from ..errors import ExitCode
 from ..io.output import aligned, as_json, line, money, paint, progress, result, seconds, short
+from ..io.signals import run_to_end
 from ..io.simulated import named
 
 if TYPE_CHECKING:
@@ -108,8 +109,6 @@ def probe(
 
     One that answers is used again by every process at once, and one that does not is left alone for a while.
     """
-    import asyncio
-
     from ...dispatch.dispatcher import Dispatcher
     from ..settings import settings_of
 
@@ -118,7 +117,7 @@ def probe(
     _check(names or (), settings)
     home = Dispatcher(settings)
     try:
-        found = asyncio.run(_probed(home, names or (), timeout, json))
+        found = run_to_end(_probed(home, names or (), timeout, json))
     finally:
         home.close()
     if json:

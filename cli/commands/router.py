@@ -17,6 +17,7 @@ import typer
 from .. import options
 from ..errors import ExitCode
 from ..io.output import aligned, as_json, progress, result, seconds, short
+from ..io.signals import end_cleanly
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -63,6 +64,7 @@ def train(
     if not output.absolute().parent.is_dir():
         raise ConfigError("there is no such folder", file=output.parent)
     read = _read(file)
+    end_cleanly()
     started = time.monotonic()
     router = train_router.train(read.rows, embed=_embedder(read.kind), seed=seed, trained_on=file.name)
     took = time.monotonic() - started
@@ -110,6 +112,7 @@ def evaluate(
         raise ConfigError("say what to measure: --router FILE, or --classifier")
     settings = settings_of(config, overrides=overrides)
     read = _read(file)
+    end_cleanly()
     if router is None:
         settings = _with_classifier(settings)
         made: StepReport | PromptReport = _judged(read, settings)

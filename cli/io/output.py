@@ -44,8 +44,13 @@ def as_json(value: Any, *, lines: bool = False) -> None:
 
 
 def progress(text: str) -> None:
-    """Print to stderr, without secrets."""
-    typer.echo(fitted(redact(text), sys.stderr), err=True)
+    """Print to stderr, without secrets. What cannot be shown, as on a full disk, does not end the work."""
+    try:
+        typer.echo(fitted(redact(text), sys.stderr), err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
 
 
 def paint(text: str, colour: str, *, err: bool = True) -> str:

@@ -14,6 +14,7 @@ from .live import RISK_COLOURS
 from .outcome import ENDED, Bounds, answered
 from .output import as_json, money, paint, progress, result, seconds, short
 from .records import plain, run_record
+from .signals import run_to_end
 from .simulated import is_simulated, named
 from .summary import Ended, summarise
 
@@ -54,7 +55,7 @@ def run_batch(
     batch = _Batch(workflow, messages, runtime, bounds, deny)
     broken: BaseException | None = None
     try:
-        asyncio.run(batch.all(jobs))
+        run_to_end(batch.all(jobs))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what is done is shown before it ends the command
         broken = error
     summary = summarise(batch.ended, runtime, time.monotonic() - started)

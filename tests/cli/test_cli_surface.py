@@ -46,7 +46,8 @@ def test_help_loads_nothing_but_typer_and_few_modules() -> None:
     assert not [name for name in loaded if name.split(".")[0] in HEAVY]
     assert len(loaded) < 200
     assert [name for name in loaded if name.startswith("pointsman.")] == [
-        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.io", "pointsman.cli.io.signals", "pointsman.cli.main",
+        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.io", "pointsman.cli.io.signals",
+        "pointsman.cli.io.streams", "pointsman.cli.main",
         "pointsman.configs", "pointsman.configs.lazy",
     ]  # fmt: skip
 

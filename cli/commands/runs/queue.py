@@ -11,6 +11,7 @@ import typer
 
 from ... import options
 from ...io.output import aligned, as_json, line, progress, result, short
+from ...io.signals import end_cleanly
 
 if TYPE_CHECKING:
     from ....agents.runtime import Runtime
@@ -101,6 +102,7 @@ def done(
     from ....configs.errors import ConfigError
     from ...settings import opened
 
+    end_cleanly()
     with opened(config) as runtime:
         fitting = [row for row in runtime.ledger.handoffs() if row.id.startswith(item)]
         if len(fitting) != 1:

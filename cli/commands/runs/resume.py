@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -12,6 +11,7 @@ import typer
 from ... import options
 from ...io.outcome import TARGET_TAG, Bounds, answered, report_run, told
 from ...io.output import progress
+from ...io.signals import run_to_end
 from ...io.target import load_target, read_with
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def resume(
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
         said = _Said(approve or (), reject or (), edit or (), reason)
         try:
-            outcome = asyncio.run(_resumed(workflow, run, said, bounds, runtime, live))
+            outcome = run_to_end(_resumed(workflow, run, said, bounds, runtime, live))
         except (TimeoutError, KeyboardInterrupt):
             told(run)
             raise
