@@ -356,6 +356,11 @@ def run_scope(
         except Exception as error:
             error.add_note(f"in run {run_id}")
             raise
+        except BaseException:
+            # Cancelled, or left in the middle of its stream: nothing of it has failed.
+            if books.status is Status.FAILED:
+                books.status = Status.INTERRUPTED
+            raise
         finally:
             runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
 
@@ -399,7 +404,7 @@ def tick_off(runtime: Runtime, run: str) -> None:
 
 
 def status_of(runtime: Runtime, row: RunRow) -> str:
-    """How a run ended, or ``interrupted`` where whoever worked on it has gone without a word.
+    """How a run ended, or ``interrupted`` where the process that worked on it is gone.
 
     Args:
         runtime: What it ran on.
@@ -408,7 +413,7 @@ def status_of(runtime: Runtime, row: RunRow) -> str:
     if row.status == Status.RUNNING and owner_of(runtime.settings.state, row.id) is None:
         # It may have ended since its row was read.
         row = runtime.ledger.run(row.id) or row
-        return "interrupted" if row.status == Status.RUNNING else row.status
+        return Status.INTERRUPTED.value if row.status == Status.RUNNING else row.status
     return row.status
 
 

@@ -23,6 +23,7 @@ _SHOWN = 8
 """Characters of an id that are shown; ``done`` takes any beginning that names one item."""
 _APPROVAL = "approval"
 _INTERRUPTED = "interrupted"
+_RUNNING = "running"
 
 
 def register(app: typer.Typer) -> None:
@@ -82,13 +83,17 @@ class _Item(NamedTuple):
 
 
 def _interrupted(runtime: Runtime) -> Iterator[_Item]:
-    """The runs whose process has gone without a word."""
+    """The runs that were cancelled, or whose process is gone, and can go on."""
     from ....agents.runs import status_of
+    from ....graphs.checkpoints import resumable
     from ....ledger.rows import HandoffRow
 
-    for row in reversed(runtime.ledger.runs(status="running")):
-        if status_of(runtime, row) == _INTERRUPTED:
-            why = f"its process ended before it did: pointsman resume {row.id}"
+    rows = [row for status in (_RUNNING, _INTERRUPTED) for row in runtime.ledger.runs(status=status)]
+    cut_off = [row for row in rows if status_of(runtime, row) == _INTERRUPTED]
+    begun = resumable(runtime.settings.state, [row.id for row in cut_off])
+    for row in sorted(cut_off, key=lambda row: row.started):
+        if row.id in begun:
+            why = f"it was interrupted before its end: pointsman resume {row.id}"
             yield _Item(HandoffRow(row.id, row.id, row.started, "", why, row.target), _INTERRUPTED)
 
 
