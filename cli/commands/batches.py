@@ -13,10 +13,11 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, money, progress, result, short
+from ..io.output import as_json, money, progress, result, short
 from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.signals import run_to_end
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...dispatch.batch.batches import BatchAnswer, Batches
@@ -83,7 +84,7 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
         result("there is no batch")
     else:
         rows = [(row.id, _moment(row.at), row.asks, row.answered, row.failed, _state(row)) for row, _ in found]
-        result(aligned(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4]))
+        result(table(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4]))
 
 
 def show(batch: _Id, config: options.Config = None, json: options.AsJson = False) -> None:
@@ -96,7 +97,7 @@ def show(batch: _Id, config: options.Config = None, json: options.AsJson = False
     result(f"batch {row.id}, submitted {_moment(row.at)}: {row.answered} of {row.asks} answered, {row.failed} failed")
     if parts:
         rows = [(part.model, part.state.replace("_", " "), part.vendor or "-", part.detail or "-") for part in parts]
-        result(aligned(rows, ("model", "state", "at the provider", "which says")))
+        result(table(rows, ("model", "state", "at the provider", "which says")))
 
 
 def collect(
@@ -122,7 +123,7 @@ def collect(
     else:
         rows = [(told["id"], told["model"] or "-", money(_cost(one)), short(told["text"] or told["error"], 100))
                 for one in answers for told in (_answer(one),)]  # fmt: skip
-        result(aligned(rows, ("request", "model", "cost", "answer"), right=[2]))
+        result(table(rows, ("request", "model", "cost", "answer"), right=[2]))
     if row.failed:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -15,8 +15,9 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, progress, result, seconds
+from ..io.output import as_json, progress, result, seconds
 from ..io.signals import run_to_end
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
@@ -392,7 +393,7 @@ def _told(made: DrillReport) -> Iterator[str]:
         "to a person",
     )
     yield ""
-    yield aligned(map(_row, made.drills), head, right=range(2, 10))
+    yield table(map(_row, made.drills), head, right=range(2, 10))
     wrong = sum(one.wrong or 0 for one in made.drills)
     yield ""
     if any(one.wrong is None for one in made.drills):

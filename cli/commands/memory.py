@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import options
-from ..io.output import aligned, as_json, progress, result, short
+from ..io.output import as_json, progress, result, short
 from ..io.signals import end_cleanly
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...memory.base import Note, Recalled
@@ -76,7 +77,7 @@ def list_(
         as_json([{"namespace": "/".join(item.namespace), "key": item.key, "value": item.value} for item in items])
         return
     rows = [("/".join(item.namespace), item.key[:24], short(_text(item.value), 100)) for item in items]
-    result(aligned(rows, ("namespace", "key", "text")) if rows else "nothing lies there")
+    result(table(rows, ("namespace", "key", "text")) if rows else "nothing lies there")
 
 
 def add(

@@ -12,9 +12,10 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, line, money, paint, progress, result, seconds, short
+from ..io.output import as_json, line, money, paint, progress, result, seconds, short
 from ..io.signals import run_to_end
 from ..io.simulated import named
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...configs.catalog import ModelCard
@@ -94,7 +95,7 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
         )
         for record in records
     ]
-    result(aligned(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]))
+    result(table(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]))
 
 
 def probe(

@@ -14,9 +14,10 @@ import typer
 from ...configs.errors import ConfigError
 from .. import options
 from ..io.outcome import TARGET_TAG
-from ..io.output import aligned, as_json, money, result, seconds
+from ..io.output import as_json, money, result, seconds
 from ..io.records import decision_record
 from ..io.simulated import named
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...ledger.report import Percentiles, Report, Savings, Share
@@ -88,7 +89,7 @@ def _told(made: Report) -> list[str]:
         lines += ["", *_shares("tag", tags)]
     if made.failures:
         rows = [(failure.calls, named(failure.model), failure.kind) for failure in made.failures]
-        lines += ["", *aligned(rows, ("calls", "model", "failed by"), right=[0]).splitlines()]
+        lines += ["", *table(rows, ("calls", "model", "failed by"), right=[0]).splitlines()]
     lines += ["", _percentiles("latency", made.latency), _percentiles("first token", made.first_token)]
     lines += ["", _savings(made.savings)]
     waiting = f"{made.open_handoffs} (pointsman queue)" if made.open_handoffs else "nothing"
@@ -109,7 +110,7 @@ def _shares(name: str, shares: Sequence[Share]) -> list[str]:
         for share in shares
     ]
     head = (name, "share", "calls", "failed", "not first", "tokens", "cost")
-    return aligned(rows, head, right=range(1, 7)).splitlines()
+    return table(rows, head, right=range(1, 7)).splitlines()
 
 
 def _percentiles(name: str, found: Percentiles | None) -> str:

@@ -16,8 +16,9 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, progress, result, seconds, short
+from ..io.output import as_json, progress, result, seconds, short
 from ..io.signals import end_cleanly
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -371,9 +372,9 @@ def _table(made: StepReport | PromptReport) -> Iterator[str]:
             for row in made.scores
         ]
         head = ("", "row pass", "row exact", "trajectory pass", "cost saved", "mean of the four")
-        yield aligned(cells, head, right=range(1, 5))
+        yield table(cells, head, right=range(1, 5))
         return
     prompts = [
         (row.name, *map(str, (row.apgr, row.cpt50, row.cpt80, row.aiq)), f"{row.quality:.3f}") for row in made.scores
     ]
-    yield aligned(prompts, ("", "APGR", "CPT 50", "CPT 80", "AIQ", "best quality"))
+    yield table(prompts, ("", "APGR", "CPT 50", "CPT 80", "AIQ", "best quality"))

@@ -18,7 +18,8 @@ from pointsman.cli import main as cli
 from pointsman.cli.errors import ExitCode, judge
 from pointsman.cli.io.drawing import draw
 from pointsman.cli.io.inputs import read_input, read_messages
-from pointsman.cli.io.output import aligned, line, money, visible
+from pointsman.cli.io.output import line, money, visible
+from pointsman.cli.io.table import table
 from pointsman.cli.io.target import looks_like_target
 from pointsman.configs.errors import ConfigError
 from typer.testing import CliRunner
@@ -204,7 +205,7 @@ def test_no_text_can_move_the_cursor_or_turn_the_reading_direction(text: str) ->
 
 @given(st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), min_size=1))
 def test_a_table_has_a_line_for_each_row(rows: list[tuple[str, str]]) -> None:
-    assert len(aligned(rows, ("one", "two")).split("\n")) == len(rows) + 1
+    assert len(table(rows, ("one", "two")).split("\n")) == len(rows) + 1
 
 
 def test_an_unknown_price_is_never_shown_as_zero() -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ... import options
-from ...io.output import aligned, as_json, line, progress, result, short
+from ...io.output import as_json, line, progress, result, short
 from ...io.signals import end_cleanly
+from ...io.table import table
 
 if TYPE_CHECKING:
     from ....agents.runtime import Runtime
@@ -69,7 +70,7 @@ def queue(
             )
             for row, state in rows
         ]
-        result(aligned(cells, ("id", "since (UTC)", "risk", "state", "run", "what", "why")))
+        result(table(cells, ("id", "since (UTC)", "risk", "state", "run", "what", "why")))
     states = {item.state for item in rows}
     if _APPROVAL in states:
         progress("an act is answered with: pointsman resume RUN --approve ID    (or --reject ID, --edit)")

@@ -16,7 +16,8 @@ from ... import options
 from ...io import records
 from ...io.live import called
 from ...io.outcome import TARGET_TAG, added_up
-from ...io.output import aligned, as_json, line, result, seconds, short
+from ...io.output import as_json, line, result, seconds, short
+from ...io.table import table
 from .resume import run_row
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def runs(
         (row.id, _when(row.started), status.replace("_", " "), _took(row), row.target, row.user, _labels(row))
         for row, status in rows
     ]
-    result(aligned(cells, ("run", "started (UTC)", "status", "took", "target", "user", "tags"), right=[3]))
+    result(table(cells, ("run", "started (UTC)", "status", "took", "target", "user", "tags"), right=[3]))
 
 
 def show(
