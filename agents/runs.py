@@ -228,7 +228,7 @@ def check_cap(max_cost: float) -> None:
     """
     # Neither comparison holds for what is no number.
     if not 0 <= max_cost < math.inf:
-        raise ConfigError(f"a cap of {max_cost} bounds nothing: give USD, 0 or more, or leave it out for no cap")
+        raise ConfigError(f"a cap of {max_cost} is not valid: give USD, 0 or more, or leave it out for no cap")
 
 
 def check_task(task: Any) -> None:

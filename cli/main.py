@@ -20,7 +20,7 @@ __all__ = ["COMMANDS", "app", "main"]
 COMMANDS = {
     "init": ("init", "Write a project that runs without a key."),
     "run": ("runs.run", "Run a workflow or an agent."),
-    "resume": ("runs.resume", "Take up a run that stopped."),
+    "resume": ("runs.resume", "Resume a run that stopped."),
     "runs": ("runs.runs", "List what ran, or tell the story of a run."),
     "queue": ("runs.queue", "List what waits for a person."),
     "report": ("report", "Show what ran where, and what it cost."),
@@ -36,7 +36,7 @@ COMMANDS = {
     "provider": ("provider", "Switch a provider or a model off for a while."),
     "memory": ("memory", "Look into the shared memory and change it."),
     "config": ("config", "Show the settings in force."),
-    "trust": ("trust", "Read what a folder wants of you, and allow it."),
+    "trust": ("trust", "Show what a folder's files ask for, and trust them."),
     "doctor": ("doctor", "Check this machine and project."),
     "simulate": ("simulate", "Play the model providers on this machine."),
 }

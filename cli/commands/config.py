@@ -55,7 +55,7 @@ def check(
     overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
-    """Look for what cannot be meant: rules that never apply, names that nothing bears, tiers that one outage empties.
+    """Look for likely mistakes: rules that never apply, names that nothing bears, tiers that one outage empties.
 
     Ends with 1 where a rule or name has to be mended; what a class of users may not do, or this machine lacks, is told.
     """

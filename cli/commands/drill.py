@@ -58,7 +58,7 @@ def drill(
     overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
-    """Take away, slow, corrupt and flood each provider the policy asks first, and measure what becomes of the steps.
+    """Take away, slow, corrupt and flood each provider the policy asks first, and measure how the steps end.
 
     Everything is played on this machine with your own policy and models; no key is used and your ledger stays as it is.
     """

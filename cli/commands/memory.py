@@ -77,7 +77,7 @@ def list_(
         as_json([{"namespace": "/".join(item.namespace), "key": item.key, "value": item.value} for item in items])
         return
     rows = [("/".join(item.namespace), item.key[:24], short(_text(item.value), 100)) for item in items]
-    result(table(rows, ("namespace", "key", "text")) if rows else "nothing lies there")
+    result(table(rows, ("namespace", "key", "text")) if rows else "nothing is stored there")
 
 
 def add(

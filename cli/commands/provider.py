@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
     group.command("on")(on)
     group.command("list")(list_)
     group.command("probe")(probe)
-    app.add_typer(group, name="provider", help="See how models are, ask whether they answer, switch one off and on.")
+    app.add_typer(group, name="provider", help="Show the state of models, probe them, and switch one off and on.")
 
 
 def off(

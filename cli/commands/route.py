@@ -165,7 +165,7 @@ def _told(record: dict[str, Any]) -> str:
         f"decision {record['id']}",
         f"  risk        {record['risk']}" + (f", so nothing below {record['floor']}" if record.get("floor") else ""),
         f"  tier        {record['tier']}",
-        f"  model       {named(model) if model else 'none may run this step'}",
+        f"  model       {named(model) if model else 'no model may run this step'}",
         f"  confidence  {record['confidence']:.2f}",
         f"  policy      {record['policy_hash']}, prices {record.get('price_version') or 'unknown'}",
         "  because",

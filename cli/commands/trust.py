@@ -28,14 +28,14 @@ def register(app: typer.Typer) -> None:
 
 
 def trust(
-    yes: Annotated[bool, typer.Option("--yes", help="Allow it without being asked.")] = False,
-    forget: Annotated[bool, typer.Option("--forget", help="Take the trust in this folder's files back.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Trust them without asking.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Stop trusting this folder's files.")] = False,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
-    """Show what this folder's files want beyond what you allow, and what has changed in them; allow it as it is now.
+    """Show what this folder's files ask for beyond your own configuration, with what has changed, and trust them.
 
-    That is: its configuration, and desk.py, which runs where no target is named. Any later change is asked about again.
+    The files are its configuration and desk.py, which runs where no target is named. After a change it asks again.
     """
     from ...configs.errors import ConfigError
     from ...configs.loading.loader import environment, review
@@ -59,7 +59,7 @@ def trust(
     elif not yes:
         _tell(json, "asked", wants, asked, "")
     if not yes and not (sys.stdin.isatty() and typer.confirm("\nTrust these files as they are now?", err=True)):
-        raise ConfigError("nothing was allowed: read the above, then run 'pointsman trust --yes'")
+        raise ConfigError("nothing was trusted: read the above, then run 'pointsman trust --yes'")
     for path in new:
         store.keep(path, files[path])
     _tell(json, "trusted", wants, new, f"trusted as they are now: {', '.join(map(_near, new))}")

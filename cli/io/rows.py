@@ -40,7 +40,7 @@ def run_batch(
     deny: bool,
     json: bool,
 ) -> ExitCode:
-    """Run every message and print the summary, also when it was broken off.
+    """Run every message and print the summary, also when it was cut off.
 
     Args:
         workflow: What to run.

@@ -152,7 +152,7 @@ class Summary:
         calls = sum(self.models.values())
         rows = [(f"{100 * n / calls:.1f} %", n, tier, named(model)) for (model, tier), n in _ranked(self.models)]
         if self.without_model:
-            rows.append(("-", self.without_model, "-", "none may run the step here, so a person does"))
+            rows.append(("-", self.without_model, "-", "no model may run the step here: handed to a person"))
         lines = [f"routing ({self.decisions} decisions)"]
         lines += table(rows, right=[0, 1], indent=2).splitlines()
         lines.append(f"escalated to a stronger or another model: {self.escalated}")

@@ -175,8 +175,8 @@ def test_resume_can_edit_what_waits(pointsman: Run, desk: Path, named: bool) -> 
         (["--edit", "nobody={}"], "nothing waits under the id 'nobody'; these do: "),
         (["--edit", 'all={"user": "eve"}'], "--edit gives arguments for one act"),
         (["--edit", '{"name": "eve"}'], "delete_account has no argument 'name', it has user"),
-        (["--edit", '{"user": "eve"}', "--approve", "ID"], "is answered in two ways: decide"),
-        (["--approve", "ID", "--reject", "ID"], "is answered in two ways: decide"),
+        (["--edit", '{"user": "eve"}', "--approve", "ID"], "has two different answers: give one"),
+        (["--approve", "ID", "--reject", "ID"], "has two different answers: give one"),
         (["--approve", ""], "nothing waits under the id ''"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -323,7 +323,7 @@ def test_an_error_about_a_decision_says_how_to_have_it_explained(
     ended = pointsman("run", "desk.py:clerk", "delete account bob")
     assert ended.exit_code == 2
     asked = ended.stderr.rstrip().removesuffix(" tells more)").rpartition("pointsman route explain ")[2]
-    assert "none may run this step" in pointsman("route", "explain", asked).stdout
+    assert "no model may run this step" in pointsman("route", "explain", asked).stdout
 
 
 def test_nothing_of_a_lock_is_left_behind(pointsman: Run, desk: Path) -> None:

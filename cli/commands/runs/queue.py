@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def queue(
     context: typer.Context,
-    every: Annotated[bool, typer.Option("--all", help="List what is done, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include items that are done.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show everything a person is told.")] = False,
     config: options.Config = None,
     json: options.AsJson = False,

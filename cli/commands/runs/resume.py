@@ -66,9 +66,10 @@ def resume(
     overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
-    """Take up a run that waits for approval, or was cut off.
+    """Resume a run that waits for approval or was interrupted.
 
-    Without an answer it shows what waits and ends with code 4. What is left out stays as the run was started.
+    Without an answer it shows what waits and ends with code 4. Options left out keep the
+    values the run was started with.
     """
     from ...io.live import Live
     from ...settings import opened
@@ -144,7 +145,7 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
 def _target_of(row: RunRow) -> str:
     kept = next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
     if kept is None:
-        raise ConfigError(f"run {row.id} keeps no target to go on with: name it with --target file.py:name")
+        raise ConfigError(f"run {row.id} has no recorded target: give it with --target file.py:name")
     return kept
 
 
@@ -158,7 +159,7 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
     for act in waiting:
         named = [where for where in (approved, rejected, edits) if act.id in where]
         if len(named) > 1:
-            raise ConfigError(f"{act.id} is answered in two ways: decide")
+            raise ConfigError(f"{act.id} has two different answers: give one")
         if not act.tool and (named or "all" in (*said.approve, *said.reject)):
             raise ConfigError(f"{act.id} is a question of the graph's own: answer it in Python with workflow.resume")
         if act.id in edits:

@@ -152,7 +152,7 @@ class _Story:
         status = f": {line(record['status']).replace('_', ' ')}" if record else ""
         yield f"step {line(step)}" + (f" ({line(agent)})" if agent and agent != step else "") + status
         for decision in mine:
-            model = decision.model or "none may run it"
+            model = decision.model or "no model may run it"
             yield f"  decision {decision.id}  {decision.risk} risk, {decision.tier} or above: {line(model)}"
             yield from (f"    call   {called(row, err=False)}" for row in self.calls if row.decision == decision.id)
         known = {decision.id for decision in mine}
