@@ -345,24 +345,24 @@ def run_scope(
         try:
             with entered(StepContext(run=context)):
                 yield books
-        except AllFailed as error:
-            if kept:
-                runtime.ledger.record(_handed_over(run_id, error))
-            error.run = error.run or run_id
-            raise
-        except PointsmanError as error:
-            error.run = error.run or run_id
-            raise
-        except Exception as error:
-            error.add_note(f"in run {run_id}")
-            raise
-        except BaseException:
-            # Cancelled, or left in the middle of its stream: nothing of it has failed.
-            if books.status is Status.FAILED:
-                books.status = Status.INTERRUPTED
+        except BaseException as error:
+            _ended_by(error, books, kept=kept)
             raise
         finally:
             runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
+
+
+def _ended_by(error: BaseException, books: Run, *, kept: bool) -> None:
+    """Note what ended a run in the error and, where a person is needed, in their queue."""
+    if isinstance(error, AllFailed) and kept:
+        books.runtime.ledger.record(_handed_over(books.id, error))
+    if isinstance(error, PointsmanError):
+        error.run = error.run or books.id
+    elif isinstance(error, Exception):
+        error.add_note(f"in run {books.id}")
+    elif books.status is Status.FAILED:
+        # Cancelled, or left in the middle of its stream: nothing of it has failed.
+        books.status = Status.INTERRUPTED
 
 
 def _context(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .io.signals import end_at_once
+from .signals import end_at_once
 
 __all__ = ["main"]
 

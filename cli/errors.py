@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import IntEnum
 
-from .io.signals import received
+from .signals import received
 
 __all__ = ["ExitCode", "Verdict", "judge"]
 

@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from .errors import ExitCode, judge
-from .io.signals import end_at_once
-from .io.streams import output_lost, prepare
+from .signals import end_at_once
+from .streams import output_lost, prepare
 
 __all__ = ["COMMANDS", "app", "main"]
 

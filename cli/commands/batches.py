@@ -16,8 +16,8 @@ from ..errors import ExitCode
 from ..io.output import as_json, money, progress, result, short
 from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
-from ..io.signals import run_to_end
 from ..io.table import table
+from ..signals import run_to_end
 
 if TYPE_CHECKING:
     from ...dispatch.batch.batches import BatchAnswer, Batches

@@ -16,8 +16,8 @@ import typer
 from .. import options
 from ..errors import ExitCode
 from ..io.output import as_json, progress, result, seconds
-from ..io.signals import run_to_end
 from ..io.table import table
+from ..signals import run_to_end
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime

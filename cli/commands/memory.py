@@ -9,8 +9,8 @@ import typer
 
 from .. import options
 from ..io.output import as_json, progress, result, short
-from ..io.signals import end_cleanly
 from ..io.table import table
+from ..signals import end_cleanly
 
 if TYPE_CHECKING:
     from ...memory.base import Note, Recalled

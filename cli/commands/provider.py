@@ -13,9 +13,9 @@ import typer
 from .. import options
 from ..errors import ExitCode
 from ..io.output import as_json, line, money, paint, progress, result, seconds, short
-from ..io.signals import run_to_end
 from ..io.simulated import named
 from ..io.table import table
+from ..signals import run_to_end
 
 if TYPE_CHECKING:
     from ...configs.catalog import ModelCard

@@ -17,8 +17,8 @@ import typer
 from .. import options
 from ..errors import ExitCode
 from ..io.output import as_json, progress, result, seconds, short
-from ..io.signals import end_cleanly
 from ..io.table import table
+from ..signals import end_cleanly
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExitCode, judge
+from ..signals import run_to_end
 from .live import RISK_COLOURS
 from .outcome import ENDED, Bounds, answered
 from .output import as_json, money, paint, progress, result, seconds, short
 from .records import plain, run_record
-from .signals import run_to_end
 from .simulated import is_simulated, named
 from .summary import Ended, summarise
 

@@ -47,9 +47,8 @@ def test_help_loads_nothing_but_typer_and_few_modules() -> None:
     assert not [name for name in loaded if name.split(".")[0] in HEAVY]
     assert len(loaded) < 200
     assert [name for name in loaded if name.startswith("pointsman.")] == [
-        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.io", "pointsman.cli.io.signals",
-        "pointsman.cli.io.streams", "pointsman.cli.main",
-        "pointsman.configs", "pointsman.configs.lazy",
+        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.main",
+        "pointsman.cli.signals", "pointsman.cli.streams", "pointsman.configs", "pointsman.configs.lazy",
     ]  # fmt: skip
 
 

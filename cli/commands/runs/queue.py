@@ -11,8 +11,8 @@ import typer
 
 from ... import options
 from ...io.output import as_json, line, progress, result, short
-from ...io.signals import end_cleanly
 from ...io.table import table
+from ...signals import end_cleanly
 
 if TYPE_CHECKING:
     from ....agents.runtime import Runtime

@@ -11,8 +11,8 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.outcome import TARGET_TAG, Bounds, answered, report_run, told
-from ...io.signals import run_to_end
 from ...io.target import load_target, read_with
+from ...signals import run_to_end
 
 if TYPE_CHECKING:
     from ....agents.result import Pending, RunResult

@@ -12,8 +12,8 @@ from ... import options
 from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
 from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, told
 from ...io.output import progress
-from ...io.signals import run_to_end
 from ...io.target import DEFAULT, load_target, looks_like_target, read_with, target_file
+from ...signals import run_to_end
 
 if TYPE_CHECKING:
     from ....agents.result import RunResult
