@@ -71,7 +71,7 @@ def test_broken_lines_are_reported_with_their_number_and_the_rest_is_used(points
     told = ended.stderr.splitlines()
     assert [line.split(":")[1] for line in told] == [f" line {n}" for n in (21, 23, 24, 25, 26, 27, 28)]
     assert "is not JSON" in told[0]
-    assert "'best' is no tier" in told[4]
+    assert "'best' is not a tier" in told[4]
     assert "is one of prompts, and those before it are steps" in told[6]
     made = json.loads(ended.stdout)
     assert (made["rows"], made["broken"]) == (40, 7)
