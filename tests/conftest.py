@@ -24,6 +24,10 @@ import certifi
 import hypothesis
 import pytest
 
+# The matrices here are small, and threads of linear algebra that wait for each other cost more than they do.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile(
     "pointsman", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

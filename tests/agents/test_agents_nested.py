@@ -122,7 +122,7 @@ def test_a_blocking_tool_does_not_hold_up_its_neighbour(
     @langchain_tool
     def meet(number: str) -> str:
         """Wait for all the others."""
-        return f"heard back from {met.wait(60)}"
+        return f"heard back from {met.wait(240)}"
 
     calls = [{"name": "meet", "arguments": {"number": str(n)}} for n in range(50)]
     simulator.scenario = Scenario(

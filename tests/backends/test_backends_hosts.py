@@ -87,7 +87,7 @@ async def test_a_redirect_to_another_host_is_refused_over_a_proxy_or_client_of_t
     # What is asked of a proxy goes to it whatever the host, which so needs not be there.
     base = "http://models.invalid/v1" if option.endswith("_proxy") else f"{url}/v1"
     endpoint = Endpoint(
-        model="some-model", base_url=base, key=SecretStr("not-a-real-key"), options={option: theirs}, timeout=10
+        model="some-model", base_url=base, key=SecretStr("not-a-real-key"), options={option: theirs}, timeout=240
     )
     model = registry.get(vendor).chat_model(endpoint)
     with pytest.raises(Exception, match="307"):

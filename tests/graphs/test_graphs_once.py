@@ -85,7 +85,7 @@ def _step(name: str, agent: str, *needs: str) -> dict[str, Any]:
 
 def _served(simulator: Simulator, wanted: int) -> int:
     """Requests the simulator has logged; it logs one just after its last byte, so the last may be a moment late."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 240
     while len(simulator.log) < wanted and time.monotonic() < end:
         time.sleep(0.002)
     return len(simulator.log)
@@ -247,7 +247,7 @@ def test_an_act_beside_one_that_raises_in_the_same_turn_is_not_done_again(
         @tool(effect="write", name="mark")
         def slow(step: str) -> str:
             """Mark a step, after the other has raised."""
-            broken.wait(30)
+            broken.wait(240)
             time.sleep(0.05)
             acts[step] += 1
             return "it is marked"
