@@ -8,10 +8,10 @@ import os
 import pty
 import re
 import struct
-import sys
 import termios
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,6 @@ from pointsman.cli.io.table import table
 from pointsman.cli.main import COMMANDS, app
 from typer.testing import CliRunner
 
-POINTSMAN = str(Path(sys.executable).with_name("pointsman"))
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PROSE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf", "Zl", "Zp", "Mn", "Mc", "Me"]) | st.just(" "))
 
@@ -137,20 +136,21 @@ def test_what_is_no_terminal_gets_lines_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("command", [["models"], ["doctor"], ["run", "nosuch.py:flow", "hello"], ["config", "show"]])
-def test_a_command_fits_sixty_columns(project: Path, command: list[str]) -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(POINTSMAN, ["pointsman", *command])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+def test_a_command_fits_sixty_columns(programs: Any, project: Path, command: list[str]) -> None:
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+    code = "from pointsman.cli.main import main; main()"
+    running = programs.start(["-c", code, *command], stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
     said = b""
     try:
         while got := os.read(terminal, 65536):
             said += got
-    except OSError:
+    except OSError:  # nobody writes any more
         pass
     finally:
         os.close(terminal)
-        os.waitpid(pid, 0)
+        running.wait()
     lines = COLOUR.sub("", said.decode()).replace("\r", "").split("\n")
     assert len(lines) > 1
     assert [line for line in lines if columns_of(line) > 60] == []
