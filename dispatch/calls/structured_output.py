@@ -38,7 +38,7 @@ def output_class(kind: Any, whose: str) -> type[BaseModel]:
         ConfigError: It is no pydantic class of its own, its schema cannot be made, or something in it has no form in
             JSON.
     """
-    if kind is BaseModel or not is_class(kind):
+    if kind is BaseModel or not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         shown = getattr(kind, "__name__", repr(kind))
         raise ConfigError(f"{whose}: output={shown} is not a pydantic class; make a class of pydantic.BaseModel")
     try:
