@@ -51,14 +51,22 @@ class _Shared:
         self.closing: asyncio.Task[None] | None = None
         self.lock = lock_of(path)
         self._raw: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._paused = threading.Event()
         self._hurry = False
 
     async def opened(self) -> aiosqlite.Connection:
-        """The connection, opened at its first use."""
+        """The connection, opened at its first use, and again where its file is no more the one at its path."""
         import aiosqlite
 
         async with self.opening:
+            if self.connection is not None and self._file != _identity(self.path):
+                if self.users > 1:
+                    raise ConfigError(
+                        f"the checkpoints {self.path} were moved, deleted or replaced while a run uses them: put them "
+                        "back, or start again once it has ended"
+                    )
+                await self.close()
             if self.connection is None:
                 rest_before_forks(self)
                 self.connection = aiosqlite.Connection(self._open, iter_chunk_size=64)
@@ -96,6 +104,7 @@ class _Shared:
                 "survive: fork between runs, or start processes by spawn"
             )
         self._raw = open_private(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        self._file = _identity(self.path)
         # What is pruned is not left in the file's free pages.
         self._raw.execute("PRAGMA secure_delete = ON")
         return self._raw
@@ -130,6 +139,15 @@ class _Shared:
             self._raw.close()
         else:
             _unusable.add(self.path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another at its path; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _thread_of(connection: Any) -> threading.Thread:
