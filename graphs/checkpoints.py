@@ -17,6 +17,7 @@ from ..dispatch.forks import keep_for_good
 from ..dispatch.private import open_private
 from ..dispatch.sealing import UNSEALED, user_seal
 from ..ledger.forks import End, at_end, lock_of, rest_before_forks
+from ..ledger.storage.access import identity
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -60,7 +61,7 @@ class _Shared:
         import aiosqlite
 
         async with self.opening:
-            if self.connection is not None and self._file != _identity(self.path):
+            if self.connection is not None and self._file != identity(self.path):
                 if self.users > 1:
                     raise ConfigError(
                         f"the checkpoints {self.path} were moved, deleted or replaced while a run uses them: put them "
@@ -104,7 +105,7 @@ class _Shared:
                 "survive: fork between runs, or start processes by spawn"
             )
         self._raw = open_private(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
-        self._file = _identity(self.path)
+        self._file = identity(self.path)
         # What is pruned is not left in the file's free pages.
         self._raw.execute("PRAGMA secure_delete = ON")
         return self._raw
@@ -139,15 +140,6 @@ class _Shared:
             self._raw.close()
         else:
             _unusable.add(self.path)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another at its path; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _thread_of(connection: Any) -> threading.Thread:
