@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .errors import RunTimeout as RunTimeout
     from .errors import StepLimit as StepLimit
     from .errors import TurnLimit as TurnLimit
-    from .owner import RunOwned as RunOwned
+    from .lease.holder import RunCancelled as RunCancelled
+    from .lease.holder import RunOwned as RunOwned
     from .result import Act as Act
     from .result import Outcome as Outcome
     from .result import Pending as Pending
@@ -32,7 +33,8 @@ _HOMES = {
     "CutOff": "errors",
     "Outcome": "result",
     "Pending": "result",
-    "RunOwned": "owner",
+    "RunCancelled": "lease.holder",
+    "RunOwned": "lease.holder",
     "RunResult": "result",
     "RunTimeout": "errors",
     "Runtime": "runtime",
@@ -51,6 +53,7 @@ __all__ = [
     "CutOff",
     "Outcome",
     "Pending",
+    "RunCancelled",
     "RunOwned",
     "RunResult",
     "RunTimeout",

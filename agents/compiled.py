@@ -100,9 +100,9 @@ class Compiled:
         from langchain.agents import create_agent
         from langchain.agents.structured_output import ToolStrategy
 
-        from .approval.intents import IntentMiddleware
         from .approval.interrupts import ApprovalMiddleware
         from .containment import ContainmentMiddleware
+        from .journal.intents import IntentMiddleware, RecallMiddleware
         from .together import TogetherMiddleware
         from .verification.checking import CheckMiddleware
 
@@ -112,10 +112,11 @@ class Compiled:
             self.model,
             tools,
             system_prompt=agent.instructions or None,
-            # The first is the outermost: a person allows, a verifier judges, the ledger has it, the tool runs and
-            # whatever it raises stays its own.
+            # The first is the outermost: what is done already is not done again, a person allows, a verifier judges,
+            # the ledger has it, the tool runs and whatever it raises stays its own.
             middleware=[
                 TogetherMiddleware(),
+                RecallMiddleware(),
                 ApprovalMiddleware(lambda: runtime.settings.risk.call),
                 CheckMiddleware(agent.name),
                 IntentMiddleware(lambda: runtime.ledger),

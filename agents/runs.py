@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypedDict, Unpack
@@ -19,9 +18,13 @@ from ..configs.loading.loader import OFFLINE
 from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
+from ..dispatch.journal import Journal
 from ..dispatch.offline import SIMULATED
-from ..ledger.rows import CallRow, HandoffRow, RunRow
-from .owner import owned, owner_of
+from ..ledger.rows import CallRow, RunRow
+from ..ledger.storage.fences import Fenced
+from .handoffs import hand_over_failed
+from .lease.holder import RunCancelled, RunOwned
+from .lease.lease import Lease, holder_of
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherit
@@ -30,26 +33,18 @@ __all__ = [
     "Bounds",
     "Run",
     "Taken",
-    "ask_person",
     "check_cap",
     "check_task",
-    "hand_over",
-    "note_answers",
     "row_of",
     "run_scope",
     "status_of",
     "taken_up",
-    "tick_off",
-    "waits_for_approval",
 ]
 
 _PICO = 10**12
 _MOST_STEPS = 50
 _LARGEST = 2**63 - 1
 _EVERYBODY = "default"
-_HANDOFF = "failed-"
-_ACT = ":"
-"""Stands in the id of an act that waits, between the id of its question and its digest."""
 
 
 class BoundsFields(TypedDict, total=False):
@@ -127,13 +122,15 @@ class Taken:
     Attributes:
         row: Its row.
         calls: Its calls so far, those of runs inside it too.
-        begun: Step and digest of each act it began -> how that ended; empty where nobody knows.
+        lease: The right to work on it.
+        journal: What its earlier parts kept.
         caps: Scope and cap of each run around it, which hold for it by itself too.
     """
 
     row: RunRow
     calls: tuple[CallRow, ...]
-    begun: Mapping[tuple[str, str], str]
+    lease: Lease
+    journal: Journal
     caps: tuple[tuple[str, int], ...] = ()
 
 
@@ -144,11 +141,15 @@ class Run:
     Attributes:
         row: What bounds it.
         calls: Its model calls, those of earlier parts included.
+        lease: The right to work on it.
+        journal: What it keeps for the case that it is cut off; None where it cannot be taken up.
     """
 
     id: str
     runtime: Runtime
     row: RunRow
+    lease: Lease
+    journal: Journal | None
     calls: list[CallRow] = field(default_factory=list)
     status: Status = Status.FAILED
 
@@ -192,29 +193,6 @@ class Run:
             pending=tuple(pending),
             notes=(*notes, SIMULATED) if self.runtime.settings.offline else tuple(notes),
         )
-
-
-def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, step: str = "") -> HandoffRow:
-    """Put something of the current run in the person's queue.
-
-    Args:
-        runtime: Whose ledger keeps the queue.
-        risk: Risk of the step that could not be done.
-        reason: Why it comes to a person.
-        summary: What they need to know.
-        step: Id of the step; where it is given, handing the same step over again does not queue it twice.
-    """
-    run = current().run.id
-    row = HandoffRow(
-        id=uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{step}").hex if step else uuid.uuid4().hex,
-        run=run,
-        at=time.time(),
-        risk=risk,
-        reason=reason,
-        summary=summary,
-    )
-    runtime.ledger.record(row)
-    return row
 
 
 def check_cap(max_cost: float) -> None:
@@ -264,16 +242,17 @@ def row_of(runtime: Runtime, run: str) -> RunRow:
     return row
 
 
-def taken_up(runtime: Runtime, run: str) -> Taken:
+def taken_up(runtime: Runtime, lease: Lease) -> Taken:
     """What the ledger has of a run that is to be taken up again; this waits for the ledger's file.
 
     Args:
         runtime: What it ran on.
-        run: Its id.
+        lease: The right to work on it.
 
     Raises:
         ConfigError: There is no such run.
     """
+    run = lease.run
     row = row_of(runtime, run)
     calls = runtime.ledger.calls(run, inner=True)
     scope = _scope(run)
@@ -283,8 +262,9 @@ def taken_up(runtime: Runtime, run: str) -> Taken:
         # A part without a cap was not counted, and a cap from now on is for the whole run.
         budgets = runtime.dispatcher.budgets
         budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
-    begun = {(effect.step, effect.digest): effect.outcome for effect in runtime.ledger.effects(run)}
-    return Taken(row, calls, begun, tuple(_around(runtime, row)))
+    ledger = runtime.ledger
+    journal = Journal(ledger, run, lease.token, names=ledger.kept.names(run), acts=ledger.effects(run))
+    return Taken(row, calls, lease, journal, tuple(_around(runtime, row)))
 
 
 def _around(runtime: Runtime, row: RunRow) -> Iterator[tuple[str, int]]:
@@ -320,8 +300,9 @@ def run_scope(
     Args:
         runtime: What it runs on.
         target: What is run, as the command line names it.
-        run: Id of the run; a new one when absent.
-        taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out; the caller owns it.
+        run: Id of the run, for which this waits for the ledger's file; a new one when absent.
+        taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out; the caller closes its
+            lease.
         bounds: What bounds it; what its class of users may spend bounds it too.
         observe: Called with each model call's row as it ends.
         kept: It can be taken up again, so that a person is asked to see to it where every model failed.
@@ -329,7 +310,8 @@ def run_scope(
 
     Raises:
         ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
-        RunOwned: Somebody else works on a run of this id.
+        RunOwned: Somebody else works on a run of this id, or has taken it over.
+        RunCancelled: Somebody has asked for it to be stopped.
     """
     outer = current().run
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
@@ -337,25 +319,83 @@ def run_scope(
     # A run that is taken up stays the run that was started: its labels and its beginning are kept.
     row = taken.row if taken else RunRow(run_id, target, time.time(), user_class=outer.user_class, parent=outer.id)
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
-    books = Run(run_id, runtime, row, list(taken.calls) if taken else [])
-    context = _context(books, outer, taken, observe, kept=kept)
     inherit()
-    with nullcontext() if taken else owned(runtime.settings.state, run_id):
+    with _held(runtime, run_id, taken, new=run is None) as lease:
+        journal = taken.journal if taken else Journal(runtime.ledger, run_id, lease.token)
+        books = Run(run_id, runtime, row, lease, journal if kept else None, list(taken.calls) if taken else [])
+        context = _context(books, outer, taken, observe, kept=kept)
         runtime.ledger.record(row)
         try:
-            with entered(StepContext(run=context)):
+            with _stopped_by(lease), entered(StepContext(run=context)):
                 yield books
+                runtime.ledger.leases.check(run_id)
         except BaseException as error:
-            _ended_by(error, books, kept=kept)
-            raise
+            ended = _ended_by(error, books, kept=kept)
+            if ended is error:
+                raise
+            raise ended from error
         finally:
             runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
 
 
-def _ended_by(error: BaseException, books: Run, *, kept: bool) -> None:
-    """Note what ended a run in the error and, where a person is needed, in their queue."""
+@contextmanager
+def _held(runtime: Runtime, run: str, taken: Taken | None, *, new: bool) -> Iterator[Lease]:
+    """Hold a run, unless it was taken up, and so is held by whoever did that."""
+    if taken:
+        yield taken.lease
+        return
+    lease = (Lease.begin if new else Lease.take)(runtime.ledger, runtime.settings.state, run)
+    try:
+        yield lease
+    finally:
+        lease.close()
+
+
+@contextmanager
+def _stopped_by(lease: Lease) -> Iterator[None]:
+    """Cancel the task in which the block runs as soon as its lease is lost, or somebody wants the run to stop."""
+    try:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    except RuntimeError:
+        task = None
+    if task is None:
+        yield
+        return
+
+    def stop() -> None:
+        # In the task's own loop, so that it is inside the block still.
+        if lease.stop is not None and not stopped:
+            stopped.append(task.cancel())
+
+    stopped: list[bool] = []
+
+    def ask() -> None:
+        # The loop may be closed by now.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop)
+
+    lease.stop = ask
+    try:
+        yield
+    except asyncio.CancelledError:
+        if stopped:
+            task.uncancel()
+        raise
+    finally:
+        lease.stop = None
+
+
+def _ended_by(error: BaseException, books: Run, *, kept: bool) -> BaseException:
+    """The error to raise, once what ended a run is noted in it and, where a person is needed, in their queue."""
+    lease = books.lease
+    if lease.lost is not None or isinstance(error, Fenced):
+        owner = lease.lost or holder_of(books.runtime.ledger, books.runtime.settings.state, books.id)
+        return RunOwned(books.id, owner, lost=True)
+    if lease.cancelled and isinstance(error, asyncio.CancelledError):
+        books.status = Status.INTERRUPTED
+        return RunCancelled(books.id, kept=kept)
     if isinstance(error, AllFailed) and kept:
-        books.runtime.ledger.record(_handed_over(books.id, error))
+        hand_over_failed(books.runtime, books.id, error)
     if isinstance(error, PointsmanError):
         error.run = error.run or books.id
     elif isinstance(error, Exception):
@@ -363,6 +403,7 @@ def _ended_by(error: BaseException, books: Run, *, kept: bool) -> None:
     elif books.status is Status.FAILED:
         # Cancelled, or left in the middle of its stream: nothing of it has failed.
         books.status = Status.INTERRUPTED
+    return error
 
 
 def _context(
@@ -386,21 +427,9 @@ def _context(
         caps=tuple(dict((*_cap(books.runtime, row), *(taken.caps if taken else ()), *outer.caps)).items()),
         user_class=row.user_class,
         observe=booked,
-        begun=taken.begun if taken else {},
         kept=kept,
+        journal=books.journal,
     )
-
-
-def tick_off(runtime: Runtime, run: str) -> None:
-    """Take a run that has been taken up and got further out of the person's queue; this waits for the ledger's file.
-
-    Args:
-        runtime: Whose ledger keeps the queue.
-        run: Its id.
-    """
-    handoff = _HANDOFF + run
-    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True, run=run)):
-        runtime.ledger.finish_handoff(handoff)
 
 
 def status_of(runtime: Runtime, row: RunRow) -> str:
@@ -410,71 +439,11 @@ def status_of(runtime: Runtime, row: RunRow) -> str:
         runtime: What it ran on.
         row: Its row in the ledger.
     """
-    if row.status == Status.RUNNING and owner_of(runtime.settings.state, row.id) is None:
+    if row.status == Status.RUNNING and holder_of(runtime.ledger, runtime.settings.state, row.id) is None:
         # It may have ended since its row was read.
         row = runtime.ledger.run(row.id) or row
         return Status.INTERRUPTED.value if row.status == Status.RUNNING else row.status
     return row.status
-
-
-def waits_for_approval(row: HandoffRow) -> bool:
-    """Whether an item of the person's queue is an act of a run, which is answered and not ticked off."""
-    return _ACT in row.id
-
-
-def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> None:
-    """Put what a run waits for in the person's queue, and take out what it no longer waits for.
-
-    Args:
-        runtime: Whose ledger keeps the queue; this waits for its file.
-        run: The run.
-        pending: What it waits for.
-    """
-    waiting = {_act_id(act): act for act in pending}
-    known = {row.id: row for row in runtime.ledger.handoffs(open_only=True, run=run)}
-    for key, act in waiting.items():
-        if key not in known:
-            runtime.ledger.record(_act_row(run, act))
-    for key, row in known.items():
-        if waits_for_approval(row) and key not in waiting:
-            runtime.ledger.record(replace(row, done=True))
-
-
-def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, str]]) -> None:
-    """Keep in the ledger what a person has answered, before anything is done with it.
-
-    Args:
-        runtime: Whose ledger; this waits for its file.
-        run: The run.
-        answers: Each act with what was decided, in a few words.
-    """
-    known = {row.id: row for row in runtime.ledger.handoffs(run=run)}
-    for act, said in answers:
-        row = known.get(_act_id(act)) or _act_row(run, act)
-        runtime.ledger.record(replace(row, done=True, reason=said))
-
-
-def _act_id(act: Pending) -> str:
-    return f"{act.id}{_ACT}{act.digest}"
-
-
-def _act_row(run: str, act: Pending) -> HandoffRow:
-    shown = json.dumps(act.arguments, ensure_ascii=False, default=str)
-    return HandoffRow(
-        _act_id(act), run, time.time(), risk=act.risk, reason=act.reason, summary=f"{act.tool} {shown}".strip()
-    )
-
-
-def _handed_over(run_id: str, error: AllFailed) -> HandoffRow:
-    """The last rung of every fallback is a person; the run itself can be taken up again."""
-    return HandoffRow(
-        id=_HANDOFF + run_id,
-        run=run_id,
-        at=time.time(),
-        risk=error.risk.value,
-        reason="no model gave a usable answer",
-        summary=f"{error}; take it up again with: pointsman resume {run_id}",
-    )
 
 
 def _scope(run: str) -> str:

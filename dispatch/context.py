@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from ..configs.words import Risk
 from ..ledger.rows import CallRow
 from ..routing.evidence import Finding
+
+if TYPE_CHECKING:
+    from .journal import Journal
 
 __all__ = ["RunContext", "StepContext", "current", "entered"]
 
@@ -26,9 +29,8 @@ class RunContext:
         caps: Scope and cap in picodollars of this run and of every run around it.
         user_class: For per-class limits.
         observe: Called with the ledger row of each model call as it ends.
-        begun: Step and digest of the acts that earlier parts of the run began -> how each ended; empty where that is
-            not known.
         kept: It can be taken up again.
+        journal: What it keeps for that case; None where it cannot be taken up.
     """
 
     id: str = ""
@@ -37,8 +39,8 @@ class RunContext:
     caps: tuple[tuple[str, int], ...] = ()
     user_class: str = "default"
     observe: Callable[[CallRow], None] | None = None
-    begun: Mapping[tuple[str, str], str] = field(default_factory=dict)
     kept: bool = True
+    journal: Journal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from .calls.call import close_all
 from .calls.clients import Clients
 from .calls.fallback import FallbackChain
 from .calls.recorder import CallRecorder
+from .calls.replay import Replay
 from .catalog import catalogue, policy_of, problems, unavailable
 from .context import current
 from .conversation.prompt_cache import PromptCacheTracker
@@ -144,11 +145,12 @@ class Dispatcher(Closing):
         """
         self.settings, self.policy = settings, policy
 
-    async def chain(self, ask: ModelRequest, *, stream: bool = False) -> FallbackChain:
+    async def chain(self, ask: ModelRequest, replay: Replay | None = None, *, stream: bool = False) -> FallbackChain:
         """Decide which models may answer a request, and write that down.
 
         Args:
             ask: What is asked.
+            replay: What came of it in an earlier part of the run, to be kept up to date.
             stream: The answer is streamed.
         """
         await self.reload.look()
@@ -180,6 +182,7 @@ class Dispatcher(Closing):
             prompt_caches=self.prompt_caches,
             availability=self.availability,
             kept=kept,
+            replay=replay,
         )
 
     def decide(self, request: RouteRequest, *, only_usable: bool = True) -> Decision:
@@ -230,7 +233,10 @@ class Dispatcher(Closing):
             BackendError: The request itself is at fault, so no other model would do better.
             BudgetExceeded: A cap leaves too little.
         """
-        chain = await self.chain(ask)
+        replay = Replay.of(ask, current())
+        if replay is not None and (given := await replay.answer()) is not None:
+            return given
+        chain = await self.chain(ask, replay)
         if refused is not None:
             chain.refused(refused)
         return await answered(chain)
@@ -247,4 +253,4 @@ class Dispatcher(Closing):
             BackendError: The stream broke, or ended without saying that it was complete.
             BudgetExceeded: A cap leaves too little.
         """
-        return streamed(partial(self.chain, ask, stream=True))
+        return streamed(partial(self.chain, ask, stream=True), lambda: Replay.of(ask, current()))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..agents.approval.answers import pending_of
 from ..agents.compiled import kept_around
 from ..agents.errors import CutOff, RunTimeout, StepLimit
+from ..agents.handoffs import ask_person, tick_off
 from ..agents.result import RunResult, Status, StepRecord
-from ..agents.runs import Bounds, Run, Taken, ask_person, run_scope, tick_off
+from ..agents.runs import Bounds, Run, Taken, run_scope
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch.calls.retraction import retracts
+from ..ledger.points import Point, reached
 from ..ledger.rows import CallRow
 from .checkpoints import prune
 from .events import Called, Emit, Retracted, Stepped, Token
@@ -92,11 +94,20 @@ class Execution:
                 result = await self._outcome(graph, config, books)
                 if not result.pending:
                     await prune(graph, books.id)
+                    await self._forget(books)
+            reached(Point.LEDGER)
             if taken:
                 await asyncio.to_thread(tick_off, self.runtime, books.id)
             if taken or result.pending:
                 await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending)
             return result
+
+    async def _forget(self, books: Run) -> None:
+        """Delete what the run kept for the case that it is cut off."""
+        if books.journal is not None and books.journal.used:
+            # The run is done: what cannot be deleted now must not make it fail.
+            with suppress(ConfigError):
+                await asyncio.to_thread(self.runtime.ledger.kept.forget, books.id)
 
     async def _outcome(
         self,

@@ -18,8 +18,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from ..agents.agent import Agent
+from ..agents.handoffs import hand_over
 from ..agents.result import Status, StepRecord
-from ..agents.runs import hand_over
 from ..agents.runtime import Runtime
 from ..agents.together import Together
 from ..agents.verification.checking import Check, checked

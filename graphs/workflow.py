@@ -14,9 +14,10 @@ from pydantic import BaseModel
 
 from ..agents.agent import Agent
 from ..agents.approval.answers import answers_by_id, in_words, pending_of
-from ..agents.owner import owned
+from ..agents.handoffs import note_answers
+from ..agents.lease.lease import leased
 from ..agents.result import Output, Pending, RunResult
-from ..agents.runs import Bounds, check_task, note_answers, row_of, taken_up
+from ..agents.runs import Bounds, check_task, row_of, taken_up
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError
@@ -200,8 +201,8 @@ class Workflow(Generic[Output]):
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
         home = runtime or Runtime.default()
         await asyncio.to_thread(row_of, home, run)
-        with owned(home.settings.state, run):
-            taken = await asyncio.to_thread(taken_up, home, run)
+        async with leased(home.ledger, home.settings.state, run) as lease:
+            taken = await asyncio.to_thread(taken_up, home, lease)
             work = None if answers is None or answers == {} else await self._answered(run, answers, home)
             return await self._execution(home, emit).run(work, taken, bounds)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from ..configs.closing import Closing
 from ..configs.errors import ConfigError
+from .kept import Kept
+from .leases import Leases
 from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 from .storage.access import Access
 from .storage.chain import Break, breaks
@@ -46,6 +49,10 @@ class Ledger(Closing):
     Args:
         path: The file, made with its folder where missing, readable by its owner alone; None keeps it in memory.
 
+    Attributes:
+        leases: Who works on which run: rows of a run that another process has taken over do not land.
+        kept: What runs need again if they are cut off.
+
     Raises:
         ConfigError: The file cannot be used, is no ledger, or was written by a newer Pointsman.
     """
@@ -55,6 +62,7 @@ class Ledger(Closing):
         self._writer = Writer(path)
         # In memory there is only the one connection; a file is read beside the writer, without waiting for it.
         self._reader = self._writer.access if path is None else Access(path, reading=True)
+        self.leases, self.kept = Leases(self._writer, self._reader), Kept(self._writer, self._reader)
         # A ledger that is dropped unclosed is collected in whatever thread, which must not be made to wait there.
         self._dropped = weakref.finalize(self, _drop, self._writer, None if path is None else self._reader)
         self._dropped.atexit = False
@@ -67,12 +75,14 @@ class Ledger(Closing):
 
         Raises:
             ConfigError: The ledger is closed, or it is a decision and rows cannot be written now: no call must follow.
+            Fenced: It is a decision in a run that another process has taken over.
             ValueError: A number in it is too large to be kept.
         """
         table = TABLES[type(row)]
         values = table.encode(row)
-        if table is DECISIONS:
+        if isinstance(row, DecisionRow):
             self._writer.check()
+            self._writer.fences.check(row.run)
         self._writer.put(table, values)
 
     def check(self) -> None:
@@ -92,6 +102,7 @@ class Ledger(Closing):
         Raises:
             ConfigError: It cannot be written, within ten seconds where another process holds the file: it was not
                 recorded, and must not be done.
+            Fenced: Another process has taken the run over: it must not be done.
         """
         self._writer.ask(durable=True, row=(EFFECTS, EFFECTS.encode(row))).result()
 
@@ -105,6 +116,17 @@ class Ledger(Closing):
             ConfigError: As in `commit`.
         """
         await asyncio.wrap_future(self._writer.ask(durable=True, row=(EFFECTS, EFFECTS.encode(row))))
+
+    def soon(self) -> Future[None]:
+        """Have all that was recorded so far written at once, where it outlives the end of this process.
+
+        Returns:
+            Ends when it is written; a `ConfigError` in it says why it cannot be.
+
+        Raises:
+            ConfigError: The ledger is closed.
+        """
+        return self._writer.ask(durable=False)
 
     def flush(self) -> None:
         """Wait until everything recorded so far is on the disk.

@@ -1,4 +1,5 @@
-"""What the ledger keeps: a row a run, a decision, a call, an act, and an item handed to a person."""
+"""What the ledger keeps: a row a run, a decision, a call, an act, an item handed to a person; who works on a run; and
+what a run needs again where it is cut off."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Final
 
 from ..configs.catalog import Usage
 
-__all__ = ["ROUTER", "CallRow", "DecisionRow", "EffectRow", "HandoffRow", "RunRow"]
+__all__ = ["ROUTER", "CallRow", "DecisionRow", "EffectRow", "HandoffRow", "KeptRow", "LeaseRow", "RunRow"]
 
 ROUTER: Final = "(router)"
 """The agent of the calls that routing makes for itself; in brackets, as nobody names an agent."""
@@ -131,6 +132,9 @@ class EffectRow:
         digest: What tells this act from others, made of the tool and its arguments; never the arguments themselves.
         at: When it was about to begin, in seconds since the epoch.
         outcome: How it ended, in a word or a line; empty until that is known.
+        place: Where in the run it was asked for, the same when that part of the run is done again; None where the run
+            cannot be taken up.
+        token: The fencing token of whoever worked on the run; None where nobody held it.
     """
 
     id: str
@@ -142,3 +146,44 @@ class EffectRow:
     digest: str
     at: float
     outcome: str = ""
+    place: str | None = None
+    token: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """Who works on a run, or did so last.
+
+    Times are seconds since the epoch, UTC.
+
+    Attributes:
+        token: Counts those who held the run: what an earlier one still writes is refused.
+        host: Name of the machine.
+        process: Number of the process there.
+        until: When the run may be taken over if the holder says nothing more; 0 where it has let go.
+        locked: A lock on a file of its own shows whether its process is there.
+        cancel: Somebody has asked it to stop.
+    """
+
+    run: str
+    token: int
+    host: str
+    process: int
+    since: float
+    until: float
+    locked: bool
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """Something a run needs again if it is cut off, encrypted under the user's key: a model's reply, an act's result.
+
+    Attributes:
+        name: What it is the reply or result of.
+        sealed: The text, encrypted.
+    """
+
+    run: str
+    name: str
+    sealed: str

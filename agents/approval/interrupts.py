@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import AgentMiddleware
@@ -15,12 +15,12 @@ from pydantic import BaseModel, ValidationError
 
 from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk
-from ...dispatch.context import current
 from ...tools.base import declaration_of
 from ...tools.facts import call_facts
+from ..journal.places import begun_before
 from ..result import Outcome
 from .acts import not_done
-from .answers import answer_form, decided, digest
+from .answers import answer_form, decided
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
@@ -91,22 +91,15 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         effect = call_facts(tool, request.tool_call["args"]).effect
         if effect is None:
             return None
-        if self._risks()[effect] < Risk.CRITICAL and not _answered() and not _before(request.tool_call):
+        if self._risks()[effect] < Risk.CRITICAL and not _answered() and not begun_before(tool):
             return None
         return _Asked(tool, request.tool_call, effect)
 
     def _verdict(self, request: ToolCallRequest, asked: _Asked) -> ToolCallRequest | ToolMessage:
         """The call to make, or the message in its place; this stops the graph until a person has answered."""
-        verdict = self._decision(request, asked, _before(asked.call))
-        if isinstance(verdict, ToolMessage) or verdict.tool_call["args"] == asked.call["args"]:
-            return verdict
-        # What a person has made of the call may have been begun, too.
-        said = _before(verdict.tool_call)
-        return self._decision(request, replace(asked, call=verdict.tool_call), said) if said else verdict
-
-    def _decision(self, request: ToolCallRequest, asked: _Asked, problem: str = "") -> ToolCallRequest | ToolMessage:
         from langgraph.types import interrupt
 
+        problem = begun_before(asked.tool)
         while True:
             shown = asked.request(problem)
             try:
@@ -174,15 +167,6 @@ class _Asked:
                 raise ConfigError(f"{self.call['name']} does not take these arguments ({said})") from error
         effect = call_facts(self.tool, arguments).effect
         return _Asked(self.tool, {**self.call, "args": dict(arguments)}, effect or Effect.DESTRUCTIVE)
-
-
-def _before(call: Mapping[str, Any]) -> str:
-    """What is known of this very act from a part of the run that was cut off; empty where its step did not begin it."""
-    step = current()
-    ended = step.run.begun.get((step.step, digest(call["name"], call["args"]))) if step.run.begun else None
-    if ended is None:
-        return ""
-    return f"it {'was' if ended == 'done' else 'may have been'} done already, before the run was cut off"
 
 
 def _answered() -> bool:

@@ -14,7 +14,7 @@ from ...configs.words import Effect, StepKind
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["CacheRequest", "cacheable"]
+__all__ = ["CacheRequest", "cacheable", "request_digest"]
 
 # What decides an answer although a sentence's embedding hardly sees it: anything with a digit, quoted text, paths and
 # addresses, and negation.
@@ -80,6 +80,21 @@ class CacheRequest:
         except (TypeError, ValueError):
             return None
         return cls(key, scope, text)
+
+
+def request_digest(
+    messages: Sequence[BaseMessage],
+    *,
+    tools: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
+    facts: Mapping[str, Any],
+) -> str | None:
+    """Hash a request as `CacheRequest.of` does; None when it holds something that has no JSON form."""
+    numbers: dict[str, str] = {}
+    try:
+        return _hash([[_told(message, numbers) for message in messages], [list(tools), dict(options), dict(facts)]])
+    except (TypeError, ValueError):
+        return None
 
 
 def _told(message: BaseMessage, numbers: dict[str, str]) -> dict[str, Any]:

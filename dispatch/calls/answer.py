@@ -12,10 +12,13 @@ from ...ledger.budgets.budgets import BudgetExceeded
 from .call import ModelCall
 from .fallback import FallbackChain
 from .hedging import first_of
+from .replay import until_over
 from .stream import Streamed, as_chunk, bounded, closing_chunk
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
+
+    from .replay import Replay
 
 __all__ = ["answered", "streamed"]
 
@@ -27,50 +30,58 @@ async def answered(chain: FallbackChain) -> AIMessage:
     message = await _kept_answer(chain)
     if message is not None:
         return message
-    while (call := await chain.next()) is not None:
-        message = await _raced(chain.answer, chain, call)
-        if message is not None:
-            await _keep(chain, message)
-            return message
-    return await _last_resort(chain)
+    with until_over(chain.replay):
+        while (call := await chain.next()) is not None:
+            message = await _raced(chain.answer, chain, call)
+            if message is not None:
+                await _keep(chain, message)
+                return message
+        return await _last_resort(chain)
 
 
-async def streamed(begin: Callable[[], Awaitable[FallbackChain]]) -> AsyncGenerator[AIMessageChunk]:
-    """The same in chunks, as `Dispatcher.stream` gives them; ``begin`` decides when the first one is wanted."""
+async def streamed(
+    begin: Callable[[Replay | None], Awaitable[FallbackChain]], replayed: Callable[[], Replay | None]
+) -> AsyncGenerator[AIMessageChunk]:
+    """The same in chunks, as `Dispatcher.stream` gives them; both arguments are asked when the first one is wanted."""
     from .retraction import retracting
 
-    chain = await begin()
+    replay = replayed()
+    if replay is not None and (given := await replay.answer()) is not None:
+        yield as_chunk(given)
+        return
+    chain = await begin(replay)
     ask = chain.ask
     kept = await _kept_answer(chain)
     if kept is not None:
         yield as_chunk(kept)
         return
-    while (call := await chain.next()) is not None:
-        said = await _raced(partial(_opened, chain), chain, call, Streamed.aclose)
-        if said is None:
-            continue
-        async with aclosing(said):
-            try:
-                async for chunk in said.ready():
-                    yield chunk
-            except Exception as error:
-                failure = said.call.translated(error)
-                await chain.failed(said.call, failure)
-                if said.handed and ask.on_cut == "report":
-                    raise chain.cut(failure) from error
-            else:
-                message = said.message()
-                if chain.accept(said.call, message, chunks=said.whole):
-                    await _keep(chain, message)
-                    for chunk in said.held:
+    with until_over(chain.replay):
+        while (call := await chain.next()) is not None:
+            said = await _raced(partial(_opened, chain), chain, call, Streamed.aclose)
+            if said is None:
+                continue
+            async with aclosing(said):
+                try:
+                    async for chunk in said.ready():
                         yield chunk
-                    yield closing_chunk(message)
-                    return
-                if said.handed and ask.on_cut == "report":
-                    raise chain.cut()
-        if said.handed:
-            yield retracting(said.whole.id if said.whole else None)
-    yield as_chunk(await _last_resort(chain))
+                except Exception as error:
+                    failure = said.call.translated(error)
+                    await chain.failed(said.call, failure)
+                    if said.handed and ask.on_cut == "report":
+                        raise chain.cut(failure) from error
+                else:
+                    message = said.message()
+                    if chain.accept(said.call, message, chunks=said.whole):
+                        await _keep(chain, message)
+                        for chunk in said.held:
+                            yield chunk
+                        yield closing_chunk(message)
+                        return
+                    if said.handed and ask.on_cut == "report":
+                        raise chain.cut()
+            if said.handed:
+                yield retracting(said.whole.id if said.whole else None)
+        yield as_chunk(await _last_resort(chain))
 
 
 async def _kept_answer(chain: FallbackChain) -> AIMessage | None:
@@ -95,6 +106,8 @@ async def _last_resort(chain: FallbackChain) -> AIMessage:
 async def _keep(chain: FallbackChain, message: AIMessage) -> None:
     if chain.kept is not None:
         await chain.kept.keep(message)
+    if chain.replay is not None:
+        await chain.replay.keep(message)
 
 
 async def _raced(

@@ -29,6 +29,7 @@ from .candidates import Candidates
 from .clients import Clients
 from .factory import CallFactory
 from .recorder import CallRecorder, call_metadata
+from .replay import Replay
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -58,6 +59,7 @@ class FallbackChain:
         prompt_caches: Learns which provider has the conversation in its cache.
         availability: Learns of keys that were refused.
         kept: Answers given before; None where the policy keeps none.
+        replay: What came of the request in an earlier part of the run; None where the run cannot be taken up.
 
     Attributes:
         ask: The request.
@@ -68,7 +70,7 @@ class FallbackChain:
         limits: What bounds it.
         failures: The calls without a usable answer.
         made: Calls made so far.
-        kept: The `KeptAnswers` it was given.
+        kept: As it was given, and so is ``replay``.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class FallbackChain:
         prompt_caches: PromptCacheTracker,
         availability: Availability,
         kept: KeptAnswers | None = None,
+        replay: Replay | None = None,
     ) -> None:
         self._routed = routed
         self.ask = routed.ask
@@ -91,7 +94,7 @@ class FallbackChain:
         self._history = history
         self._prompt_caches = prompt_caches
         self._availability = availability
-        self.kept = kept
+        self.kept, self.replay = kept, replay
         self.made = 0
         self.decision = routed.decision
         self.limits = routed.limits
@@ -118,6 +121,10 @@ class FallbackChain:
         while self.made < self.limits.attempts and self._left() > 0:
             if (card := self._candidates.pick(self._flying, last=self.made + 1 == self.limits.attempts)) is None:
                 return None
+            if (paid := self.replay.failed(card.id) if self.replay else None) is not None:
+                self.made += 1
+                self._on_failure(card, paid)
+                continue
             trouble = await self._build(card)
             if card.id not in self._candidates:
                 continue
@@ -220,10 +227,12 @@ class FallbackChain:
         call.grant.judge(row.first_token or row.latency, None if wrong is None else wrong[0], usage=row.usage)
         self._history.observe(self.ask.task, row)
         if wrong is not None:
+            if self.replay is not None:
+                self.replay.unusable(card.id, wrong)
             self._on_failure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
         self._prompt_caches.noted(self._routed.place, card)
-        self._break_off(self._flying.values(), "another model answered first")
+        _break_off(self._flying.values(), "another model answered first")
         self.accounted(message, row, call.notes)
         return True
 
@@ -246,14 +255,7 @@ class FallbackChain:
     def begun(self, call: ModelCall) -> None:
         """Note that a call's stream has begun, so that no other is needed; one that breaks after that is on its own."""
         self._flying.pop(call.card.id, None)
-        self._break_off(self._flying.values(), "another model answered first")
-
-    def _break_off(self, calls: Iterable[ModelCall], why: str) -> None:
-        """Cancel calls under way whose answers are no longer needed."""
-        for call in calls:
-            if call.task is not None and call.task is not asyncio.current_task():
-                call.unwanted = why
-                call.task.cancel()
+        _break_off(self._flying.values(), "another model answered first")
 
     def error(self) -> ConfigError | AllFailed:
         """The error that tells why there is no answer; a mistake of the user's where there is nothing else."""
@@ -292,8 +294,16 @@ class FallbackChain:
             # Of two providers that refuse the request both reasons are told.
             raise self.error() if again or error is None else error
         gone = [call for name, call in self._flying.items() if name not in self._candidates]
-        self._break_off(gone, f"{card.id}: {failure.kind}, so another model must answer")
+        _break_off(gone, f"{card.id}: {failure.kind}, so another model must answer")
         return action
+
+
+def _break_off(calls: Iterable[ModelCall], why: str) -> None:
+    """Cancel calls under way whose answers are no longer needed."""
+    for call in calls:
+        if call.task is not None and call.task is not asyncio.current_task():
+            call.unwanted = why
+            call.task.cancel()
 
 
 def _now() -> float:

@@ -15,8 +15,8 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ...agents.agent import Agent
+from ...agents.handoffs import hand_over
 from ...agents.result import Status, StepRecord
-from ...agents.runs import hand_over
 from ...agents.runtime import Runtime
 from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence

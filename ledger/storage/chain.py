@@ -48,9 +48,9 @@ def seal(previous: str, seq: int, values: Values) -> str:
     Args:
         previous: The seal of the row before; the table's name for the first.
         seq: The row's number.
-        values: The row as it is stored. A null at its end is left out, so that a table may get a column later.
+        values: The row as it is stored. Nulls at its end are left out, so that a table may get columns later.
     """
-    if values and values[-1] is None:
+    while values and values[-1] is None:
         values = values[:-1]
     return sha256((previous + _JSON.encode([seq, *values])).encode()).hexdigest()
 

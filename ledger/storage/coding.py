@@ -11,11 +11,11 @@ from operator import attrgetter
 from typing import Any
 
 from ...configs.redact import redact, redacted
-from ..rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
+from ..rows import CallRow, DecisionRow, EffectRow, HandoffRow, KeptRow, LeaseRow, RunRow
 
 __all__ = ["Row", "Table", "Values", "described"]
 
-Row = RunRow | DecisionRow | CallRow | HandoffRow | EffectRow
+Row = RunRow | DecisionRow | CallRow | HandoffRow | EffectRow | LeaseRow | KeptRow
 Values = tuple[str | int | float | None, ...]
 """One row as SQL keeps it, in the order of its table's columns."""
 

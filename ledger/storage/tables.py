@@ -8,7 +8,7 @@ from typing import Any
 
 from ...configs.catalog import MOST_TOKENS, Usage
 from ...configs.words import FailureKind
-from ..rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
+from ..rows import CallRow, DecisionRow, EffectRow, HandoffRow, KeptRow, LeaseRow, RunRow
 from .coding import Table, described
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "EFFECTS",
     "HALF",
     "HANDOFFS",
+    "KEPT",
+    "LEASES",
     "RUNS",
     "SCHEMA_VERSION",
     "TABLES",
@@ -105,11 +107,18 @@ HANDOFFS = described("handoffs", HandoffRow, "id run at:real risk reason:free su
 EFFECTS = described(
     "effects",
     EffectRow,
-    "id run step agent tool effect digest at:real outcome:free",
+    "id run step agent tool effect digest at:real outcome:free place token:int",
     lambda values: EffectRow(*values),
 )
+LEASES = described(
+    "leases",
+    LeaseRow,
+    "run token:int host process:int since:real until:real locked:bool cancel:bool",
+    lambda values: LeaseRow(*(*values[:-2], bool(values[-2]), bool(values[-1]))),
+)
+KEPT = described("kept", KeptRow, "run name sealed", lambda values: KeptRow(*values))
 
-TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS)}
+TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS, LEASES, KEPT)}
 CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)
 """The tables that are only ever added to, each row sealed by the hash of all before it."""
 
@@ -147,6 +156,7 @@ _USER_CLASS = '"user_class" TEXT'
 _RUN_BOUNDS = ('"max_cost" INTEGER', '"max_steps" INTEGER', '"timeout" REAL')
 _PARENT = '"parent" TEXT'
 _FURTHER = '"usage_further" TEXT'
+_PLACES = ('"place" TEXT', '"token" INTEGER')
 
 
 def _schema() -> tuple[str, ...]:
@@ -160,7 +170,9 @@ def _schema() -> tuple[str, ...]:
 
 def _chained(table: Table) -> tuple[str, ...]:
     # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
-    name, definition = table.name, table.definition.replace(f", {_FURTHER}", "")
+    name, definition = table.name, table.definition
+    for later in (_FURTHER, *_PLACES):
+        definition = definition.replace(f", {later}", "")
     return (
         f"CREATE TABLE {name} (seq INTEGER PRIMARY KEY, {definition}, chain TEXT NOT NULL)",
         f"CREATE INDEX {name}_run ON {name} (run)",
@@ -205,6 +217,14 @@ _PARENTS = (
 )
 """Whose cap the calls of a run count against besides its own."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS)
+_LEASES = (
+    f"CREATE TABLE leases ({LEASES.definition}, PRIMARY KEY (run)) WITHOUT ROWID",
+    f"CREATE TABLE kept ({KEPT.definition}, PRIMARY KEY (run, name)) WITHOUT ROWID",
+    *(f"ALTER TABLE effects ADD COLUMN {column}" for column in _PLACES),
+)
+"""Who works on a run, what it needs again if it is cut off, and where in it each act belongs; null in the acts of
+before, which their seals leave out."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS, _LEASES)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

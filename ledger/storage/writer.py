@@ -21,6 +21,7 @@ from .access import Access
 from .chain import Head, read_head, seal, write_head
 from .coding import Table, Values
 from .connection import Connection
+from .fences import Fences
 from .tables import CHAINED
 
 __all__ = ["Writer"]
@@ -66,6 +67,7 @@ class Writer:
 
     Attributes:
         access: The file.
+        fences: Keep out what is written of runs that another process has taken over.
 
     Raises:
         ConfigError: The file cannot be used.
@@ -73,6 +75,7 @@ class Writer:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self.fences = Fences()
         self.access = Access(path)
         self._closing = self._closed = False
         self._empty()
@@ -235,7 +238,11 @@ class Writer:
             _log.warning("the ledger %s is written again", self._path)
             self._trouble = None
         for one in self._asked:
-            one.written.set_result(None)
+            fenced = None if one.row is None else self.fences.refused(*one.row)
+            if fenced is None:
+                one.written.set_result(None)
+            else:
+                one.written.set_exception(fenced)
         self._asked = []
 
     def _commit(self, count: int, asked: Sequence[_Asked]) -> None:
@@ -245,7 +252,7 @@ class Writer:
         # While there is trouble, something is written to see whether it is over.
         if rows or (durable and self._unsynced) or self._trouble is not None:
             with self.access.changing(durable=durable) as connection:
-                _add(connection, rows)
+                _add(connection, self.fences.let_through(connection, rows))
             self._unsynced = not durable
         for _ in range(count):
             self._waiting.popleft()

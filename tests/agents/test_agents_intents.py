@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pointsman import Agent, tool
-from pointsman.agents.approval.answers import digest
+from pointsman.agents.journal.places import act_digest
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
@@ -79,7 +79,7 @@ def test_an_act_is_in_the_ledger_before_it_is_done_and_its_outcome_after(
     assert before == [("send", "write", "")]
     (row,) = home.ledger.effects(run.id)
     assert (row.agent, row.step, row.tool, row.effect, row.outcome) == ("clerk", "clerk", "send", "write", outcome)
-    assert row.digest == digest("send", {"to": to})
+    assert row.digest == act_digest(send, {"to": to})
     assert acts == {to: 1}
 
 

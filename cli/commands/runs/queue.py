@@ -104,7 +104,7 @@ def done(
     json: options.AsJson = False,
 ) -> None:
     """Tick an item off."""
-    from ....agents.runs import waits_for_approval
+    from ....agents.handoffs import waits_for_approval
     from ....configs.errors import ConfigError
     from ...settings import opened
 
@@ -124,7 +124,7 @@ def done(
 
 
 def _state(row: HandoffRow) -> str:
-    from ....agents.runs import waits_for_approval
+    from ....agents.handoffs import waits_for_approval
 
     if row.done:
         return "done"

@@ -84,7 +84,8 @@ class _Story:
     """What is known of one run, by its ledger and its checkpoint."""
 
     def __init__(self, runtime: Runtime, run: str, ended: dict[str, dict[str, Any]]) -> None:
-        from ....agents.runs import status_of, waits_for_approval
+        from ....agents.handoffs import waits_for_approval
+        from ....agents.runs import status_of
 
         ledger = runtime.ledger
         self.row = run_row(runtime, run)

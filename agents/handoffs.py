@@ -1,0 +1,124 @@
+"""What waits for a person: acts to approve, and what a run could not do."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..dispatch.context import current
+from ..dispatch.errors import AllFailed
+from ..ledger.rows import HandoffRow
+from .result import Pending
+from .runtime import Runtime
+
+__all__ = ["ask_person", "hand_over", "hand_over_failed", "note_answers", "tick_off", "waits_for_approval"]
+
+_HANDOFF = "failed-"
+_ACT = ":"
+"""Stands in the id of an act that waits, between the id of its question and its digest."""
+
+
+def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, step: str = "") -> HandoffRow:
+    """Put something of the current run in the person's queue.
+
+    Args:
+        runtime: Whose ledger keeps the queue.
+        risk: Risk of the step that could not be done.
+        reason: Why it comes to a person.
+        summary: What they need to know.
+        step: Id of the step; where it is given, handing the same step over again does not queue it twice.
+    """
+    run = current().run.id
+    row = HandoffRow(
+        id=uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{step}").hex if step else uuid.uuid4().hex,
+        run=run,
+        at=time.time(),
+        risk=risk,
+        reason=reason,
+        summary=summary,
+    )
+    runtime.ledger.record(row)
+    return row
+
+
+def hand_over_failed(runtime: Runtime, run: str, error: AllFailed) -> None:
+    """Put a run whose every model failed in the person's queue; the run itself can be taken up again.
+
+    Args:
+        runtime: Whose ledger keeps the queue.
+        run: Its id.
+        error: Why it ended.
+    """
+    # The last rung of every fallback is a person.
+    row = HandoffRow(
+        id=_HANDOFF + run,
+        run=run,
+        at=time.time(),
+        risk=error.risk.value,
+        reason="no model gave a usable answer",
+        summary=f"{error}; take it up again with: pointsman resume {run}",
+    )
+    runtime.ledger.record(row)
+
+
+def tick_off(runtime: Runtime, run: str) -> None:
+    """Take a run that has been taken up and got further out of the person's queue; this waits for the ledger's file.
+
+    Args:
+        runtime: Whose ledger keeps the queue.
+        run: Its id.
+    """
+    handoff = _HANDOFF + run
+    if any(row.id == handoff for row in runtime.ledger.handoffs(open_only=True, run=run)):
+        runtime.ledger.finish_handoff(handoff)
+
+
+def waits_for_approval(row: HandoffRow) -> bool:
+    """Whether an item of the person's queue is an act of a run, which is answered and not ticked off."""
+    return _ACT in row.id
+
+
+def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> None:
+    """Put what a run waits for in the person's queue, and take out what it no longer waits for.
+
+    Args:
+        runtime: Whose ledger keeps the queue; this waits for its file.
+        run: The run.
+        pending: What it waits for.
+    """
+    waiting = {_act_id(act): act for act in pending}
+    known = {row.id: row for row in runtime.ledger.handoffs(open_only=True, run=run)}
+    for key, act in waiting.items():
+        if key not in known:
+            runtime.ledger.record(_act_row(run, act))
+    for key, row in known.items():
+        if waits_for_approval(row) and key not in waiting:
+            runtime.ledger.record(replace(row, done=True))
+
+
+def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, str]]) -> None:
+    """Keep in the ledger what a person has answered, before anything is done with it.
+
+    Args:
+        runtime: Whose ledger; this waits for its file.
+        run: The run.
+        answers: Each act with what was decided, in a few words.
+    """
+    known = {row.id: row for row in runtime.ledger.handoffs(run=run)}
+    for act, said in answers:
+        row = known.get(_act_id(act)) or _act_row(run, act)
+        runtime.ledger.record(replace(row, done=True, reason=said))
+
+
+def _act_id(act: Pending) -> str:
+    return f"{act.id}{_ACT}{act.digest}"
+
+
+def _act_row(run: str, act: Pending) -> HandoffRow:
+    shown = json.dumps(act.arguments, ensure_ascii=False, default=str)
+    return HandoffRow(
+        _act_id(act), run, time.time(), risk=act.risk, reason=act.reason, summary=f"{act.tool} {shown}".strip()
+    )

@@ -1,0 +1,1 @@
+"""What a run writes down of its acts before and after them, so that none is done twice where it is cut off."""

@@ -1,0 +1,199 @@
+"""Intents: nothing that does more than read is done before the ledger has it on the disk that it will be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import ToolMessage
+from langgraph.errors import GraphBubbleUp
+
+from ...configs.errors import ConfigError, PointsmanError
+from ...configs.ids import new_id
+from ...dispatch.context import current
+from ...ledger.points import Point, reached
+from ...ledger.rows import EffectRow
+from ...ledger.storage.fences import Fenced
+from ...tools.base import declaration_of
+from ...tools.facts import call_facts
+from ..approval.acts import acting
+from .places import Place, act_digest, at_place, here, place_of
+from .results import kept_name, result_of, result_text
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import ToolCallRequest
+    from langgraph.types import Command
+
+    from ...ledger.ledger import Ledger
+
+__all__ = ["GRACE_SECONDS", "IntentMiddleware", "RecallMiddleware"]
+
+GRACE_SECONDS: Final = 5.0
+"""How long an act under way may go on when its run is broken off, so that it is known how it ended."""
+
+
+class RecallMiddleware(AgentMiddleware[Any, Any]):
+    """Give the model the result of an act that an earlier part of the run has done, in the place of doing it again."""
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Look the act up, then make the call."""
+        place = _placed(request)
+        if place is not None and place.settled and place.before is not None:
+            text = place.journal.read(kept_name(place.before.id))
+            return result_of(text, request.tool_call, failed=place.before.outcome == "failed")
+        with at_place(place):
+            return handler(request)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """Look the act up, then make the call."""
+        place = _placed(request)
+        if place is not None and place.settled and place.before is not None:
+            text = await place.journal.get(kept_name(place.before.id))
+            return result_of(text, request.tool_call, failed=place.before.outcome == "failed")
+        with at_place(place):
+            return await handler(request)
+
+
+class IntentMiddleware(AgentMiddleware[Any, Any]):
+    """Commit a row before each call that does more than read: which tool and effect, and a digest of the arguments.
+
+    A call whose row cannot be written is not made, and the step ends with the error. Its outcome and result are
+    written before the model sees them.
+
+    Args:
+        ledger: Gives the ledger, which opens with its first use.
+    """
+
+    def __init__(self, ledger: Callable[[], Ledger]) -> None:
+        super().__init__()
+        self._ledger = ledger
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Write the intent down, then make the call."""
+        row = _intent(request)
+        if row is None:
+            return handler(request)
+        reached(Point.INTENT)
+        try:
+            self._ledger().commit(row)
+        except Fenced:
+            raise
+        except PointsmanError as error:
+            raise _unrecorded(row, error) from error
+        reached(Point.ACT)
+        try:
+            answer = handler(request)
+        except GraphBubbleUp:
+            self._waits(row)
+            raise
+        reached(Point.OUTCOME)
+        # It has happened: an error now would have it done again.
+        with suppress(PointsmanError):
+            self._told(row, answer).result()
+        reached(Point.CHECKPOINT)
+        return answer
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """Write the intent down, then make the call."""
+        row = _intent(request)
+        if row is None:
+            return await handler(request)
+        reached(Point.INTENT)
+        try:
+            await self._ledger().committed(row)
+        except Fenced:
+            raise
+        except PointsmanError as error:
+            raise _unrecorded(row, error) from error
+        reached(Point.ACT)
+        making = asyncio.ensure_future(handler(request))
+        try:
+            answer = await asyncio.shield(making)
+        except GraphBubbleUp:
+            self._waits(row)
+            raise
+        except asyncio.CancelledError:
+            await self._broken_off(row, making)
+            raise
+        reached(Point.OUTCOME)
+        with suppress(PointsmanError):
+            await asyncio.wrap_future(self._told(row, answer))
+        reached(Point.CHECKPOINT)
+        return answer
+
+    async def _broken_off(self, row: EffectRow, making: asyncio.Future[ToolMessage | Command[Any]]) -> None:
+        """Let an act end that is under way, and say how it did; after `GRACE_SECONDS` nobody knows."""
+        done, _ = await asyncio.wait([making], timeout=GRACE_SECONDS)
+        if not done:
+            making.cancel()
+        elif not making.cancelled() and making.exception() is None:
+            with suppress(PointsmanError):
+                self._told(row, making.result())
+
+    def _told(self, row: EffectRow, answer: ToolMessage | Command[Any]) -> Any:
+        """Say what came of it; an act without an outcome may have happened.
+
+        Returns:
+            Ends when that outlives the end of this process.
+        """
+        failed = isinstance(answer, ToolMessage) and answer.status == "error"
+        place, ended = here(), replace(row, outcome="failed" if failed else "done")
+        if place is not None:
+            text = result_text(answer)
+            if text is not None:
+                place.journal.keep(kept_name(row.id), text)
+            place.journal.acts[place.name] = ended
+        self._ledger().record(ended)
+        return self._ledger().soon()
+
+    def _waits(self, row: EffectRow) -> None:
+        """Say that nothing happened yet: the tool asks a person itself, and begins anew when it is answered."""
+        with suppress(PointsmanError):
+            self._ledger().record(replace(row, outcome="waits for an answer"))
+
+
+def _placed(request: ToolCallRequest) -> Place | None:
+    call = request.tool_call
+    if request.tool is None or not acting(call_facts(request.tool, call["args"]).effect):
+        return None
+    return place_of(request.tool, call["args"])
+
+
+def _intent(request: ToolCallRequest) -> EffectRow | None:
+    call, step = request.tool_call, current()
+    if request.tool is None:
+        return None
+    effect = call_facts(request.tool, call["args"]).effect
+    declared = declaration_of(request.tool)
+    if effect is None or not acting(effect) or (declared is not None and declared.only_reads):
+        return None
+    place = here()
+    return EffectRow(
+        id=new_id(),
+        run=step.run.id,
+        step=step.step,
+        agent=step.agent,
+        tool=call["name"],
+        effect=effect.value,
+        digest=act_digest(request.tool, call["args"]),
+        at=time.time(),
+        place=None if place is None else place.name,
+        token=None if place is None else place.journal.token,
+    )
+
+
+def _unrecorded(row: EffectRow, error: PointsmanError) -> ConfigError:
+    return ConfigError(f"{row.tool} was not called, since the ledger cannot record that it is: {error}")

@@ -1,0 +1,122 @@
+"""Where in a run an act belongs, and what an earlier part of the run says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel
+
+from ...dispatch.context import current
+from ...tools.base import declaration_of
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from ...dispatch.journal import Journal
+    from ...ledger.rows import EffectRow
+
+__all__ = ["Place", "act_digest", "at_place", "begun_before", "here", "place_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an act belongs.
+
+    Attributes:
+        journal: What the run keeps.
+        name: The same when this part of the run is done again.
+        before: What an earlier part has of the act; None where none began it.
+    """
+
+    journal: Journal
+    name: str
+    before: EffectRow | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known how the act ended."""
+        return self.before is not None and self.before.outcome in ("done", "failed")
+
+
+_HERE: ContextVar[Place | None] = ContextVar("pointsman_place", default=None)
+
+
+def here() -> Place | None:
+    """The place of the call that is being made; None where the run cannot be taken up."""
+    return _HERE.get()
+
+
+@contextmanager
+def at_place(place: Place | None) -> Iterator[None]:
+    """Say that the call made inside the block belongs to a place."""
+    token = _HERE.set(place)
+    try:
+        yield
+    finally:
+        _HERE.reset(token)
+
+
+def place_of(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:
+    """The place of a call that is about to be made; to be asked once for each.
+
+    Args:
+        tool: The tool.
+        arguments: As they are asked for.
+    """
+    journal = current().run.journal
+    name = None if journal is None else journal.place(act_digest(tool, arguments))
+    return None if journal is None or name is None else Place(journal, name, journal.acts.get(name))
+
+
+def begun_before(tool: object) -> str:
+    """What is to be told of this act from a part of the run that was cut off; empty where it may simply be made.
+
+    Args:
+        tool: The tool.
+    """
+    place = _HERE.get()
+    if place is None or place.before is None or place.before.outcome:
+        return ""
+    # Doing it twice comes to the same, says its author.
+    if getattr(declaration_of(tool), "idempotent", False):
+        return ""
+    return "it may have been done already, before the run was cut off"
+
+
+def act_digest(tool: BaseTool, arguments: Mapping[str, Any]) -> str:
+    """Tell an act from others: the first 32 hex digits of the SHA-256 of tool, schema and arguments.
+
+    Args:
+        tool: The tool.
+        arguments: The arguments.
+    """
+    text = json.dumps([tool.name, _schema(tool), arguments], sort_keys=True, ensure_ascii=False, default=repr)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+_schemas: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+
+
+def _schema(tool: BaseTool) -> str:
+    """The digest of what the tool takes."""
+    schema: Any = tool.tool_call_schema
+    if not isinstance(schema, type):
+        return _hash(schema)
+    known = _schemas.get(schema)
+    if known is None:
+        # pydantic v1 has no such method.
+        known = _schemas[schema] = _hash(
+            schema.model_json_schema() if issubclass(schema, BaseModel) else {"properties": tool.args}
+        )
+    return known
+
+
+def _hash(schema: object) -> str:
+    return hashlib.sha256(json.dumps(schema, sort_keys=True, default=repr).encode()).hexdigest()

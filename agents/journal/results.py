@@ -1,0 +1,65 @@
+"""The result of an act as it is kept: a model is given it again where the run was cut off before its checkpoint."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.messages import ToolMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langgraph.types import Command
+
+__all__ = ["kept_name", "result_of", "result_text"]
+
+_MOST: Final = 500_000
+"""Characters of a result that are kept."""
+_CUT: Final = "\n\n[The rest of this result was not kept when the run was cut off.]"
+_NOT_KEPT: Final = (
+    "This call was carried out before the run was cut off. Its result was not kept; do not repeat the call."
+)
+
+
+def kept_name(act: str) -> str:
+    """The name under which the result of an act is kept.
+
+    Args:
+        act: Id of the act's row.
+    """
+    return f"act {act}"
+
+
+def result_text(answer: ToolMessage | Command[Any]) -> str | None:
+    """Write a result down; None for what has no JSON form, such as a change of the graph's state.
+
+    Args:
+        answer: What the tool gave.
+    """
+    from langchain_core.messages import message_to_dict
+
+    if not isinstance(answer, ToolMessage):
+        return None
+    if isinstance(answer.content, str) and len(answer.content) > _MOST:
+        answer = answer.model_copy(update={"content": answer.content[:_MOST] + _CUT})
+    return json.dumps(message_to_dict(answer), default=str)
+
+
+def result_of(text: str | None, call: Mapping[str, Any], *, failed: bool) -> ToolMessage:
+    """Read a result that `result_text` wrote, as the answer to a call.
+
+    Args:
+        text: The text; None where none was kept.
+        call: The call.
+        failed: The tool told an error.
+    """
+    from langchain_core.messages import messages_from_dict
+
+    if text is None:
+        status: Any = "error" if failed else "success"
+        return ToolMessage(_NOT_KEPT, name=call["name"], tool_call_id=call["id"], status=status)
+    (message,) = messages_from_dict([json.loads(text)])
+    if not isinstance(message, ToolMessage):
+        raise TypeError(f"a tool answered with {type(message).__name__}")
+    return message.model_copy(update={"tool_call_id": call["id"]})

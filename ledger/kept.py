@@ -1,0 +1,42 @@
+"""`Kept`: what runs need again if they are cut off, until they have come to their end."""
+
+from __future__ import annotations
+
+from .rows import KeptRow
+from .storage.access import Access
+from .storage.tables import KEPT
+from .storage.writer import Writer
+
+__all__ = ["Kept"]
+
+
+class Kept:
+    """The replies and results in a ledger's file, encrypted; each method waits for the file.
+
+    They are written by `Ledger.record`.
+
+    Args:
+        writer: Writes the ledger's rows.
+        reader: Reads them.
+    """
+
+    def __init__(self, writer: Writer, reader: Access) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    def names(self, run: str) -> frozenset[str]:
+        """The names of all that a run has kept."""
+        self._writer.settle()
+        return frozenset(name for (name,) in self._reader.read("SELECT name FROM kept WHERE run = ?", run))
+
+    def get(self, run: str, name: str) -> KeptRow | None:
+        """What a run has kept under a name, or None."""
+        self._writer.settle()
+        query = f"SELECT {KEPT.names} FROM kept WHERE run = ? AND name = ?"  # noqa: S608 - our own words
+        return next((KEPT.decode(found) for found in self._reader.read(query, run, name)), None)
+
+    def forget(self, run: str) -> None:
+        """Delete what a run has kept: it has come to its end, and needs nothing of it any more."""
+        self._writer.settle()
+        with self._writer.access.changing() as connection:
+            connection.execute("DELETE FROM kept WHERE run = ?", (run,))

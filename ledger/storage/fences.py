@@ -1,0 +1,94 @@
+"""`Fences`: what a process writes of a run that another has taken over does not land."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from ...configs.errors import PointsmanError
+from .coding import Table, Values
+from .connection import Connection
+from .tables import RUNS
+
+__all__ = ["Fenced", "Fences"]
+
+_log = logging.getLogger(__name__)
+
+
+class Fenced(PointsmanError):
+    """Another process has taken the run over, so what this one writes of it is refused.
+
+    Args:
+        run: The run, whose id the error has.
+    """
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run} was taken over by another process, so this one writes no more of it")
+        self.run = run
+
+
+class Fences:
+    """The runs that this process holds, each with its fencing token.
+
+    Whoever takes a run over gives it a higher token in the file. That is compared in the transaction that writes, so
+    a holder that was stopped for however long writes nothing any more once it goes on.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, int] = {}
+        self._lost: set[str] = set()
+
+    def hold(self, run: str, token: int) -> None:
+        """Have rows of a run pass as long as nobody has a higher token."""
+        self._lost.discard(run)
+        self._tokens[run] = token
+
+    def let_go(self, run: str, token: int) -> None:
+        """Forget a run that was held; one that was lost stays refused."""
+        if run not in self._lost and self._tokens.get(run) == token:
+            del self._tokens[run]
+
+    def check(self, run: str) -> None:
+        """Refuse what is about to happen in a run that is known to be lost.
+
+        Raises:
+            Fenced: It is.
+        """
+        if run in self._lost:
+            raise Fenced(run)
+
+    def refused(self, table: Table, values: Values) -> Fenced | None:
+        """Why a row did not land; None where it did."""
+        run = _run_of(table, values)
+        return Fenced(run) if run in self._lost else None
+
+    def let_through(
+        self, connection: Connection, rows: Sequence[tuple[Table, Values]]
+    ) -> Sequence[tuple[Table, Values]]:
+        """The rows that may be written; must run inside the transaction that writes them.
+
+        Args:
+            connection: The file.
+            rows: Each with its table.
+        """
+        held = {run for row in rows if (run := _run_of(*row)) in self._tokens} if self._tokens else set()
+        for run in held - self._lost:
+            found = connection.execute("SELECT token FROM leases WHERE run = ?", (run,)).fetchone()
+            if found is not None and found[0] > self._tokens[run]:
+                self._lost.add(run)
+                _log.warning("%s", Fenced(run))
+        if self._lost.isdisjoint(held):
+            return rows
+        return [row for row in rows if _run_of(*row) not in self._lost]
+
+
+def _run_of(table: Table, values: Values) -> str:
+    """The run a row belongs to."""
+    return str(values[_PLACES.setdefault(table.name, _place(table))])
+
+
+def _place(table: Table) -> int:
+    return [name for name, _ in table.columns].index("id" if table is RUNS else "run")
+
+
+_PLACES: dict[str, int] = {}
