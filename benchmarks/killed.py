@@ -1,0 +1,102 @@
+"""What `kills.py` runs in processes of their own: a workflow whose acts are counted in a file outside its state."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pointsman import Agent, Workflow, tool
+from pointsman.agents.lease.lease import Lease
+from pointsman.agents.runtime import Runtime
+from pointsman.configs.errors import PointsmanError
+from pointsman.configs.loading.loader import load
+from pointsman.ledger import points
+
+VENDORS = ("anthropic", "openai", "google")
+_BOUND_SECONDS = 120.0
+
+
+def work(order: dict[str, Any]) -> None:
+    """Run or resume the workflow as told, and tell how it ended in a line of a file.
+
+    Args:
+        order: ``folder`` of the state, file of the ``marks``, ``url`` of the provider and file to be ``told``; ``run``
+            to resume, and what to ``answer``; the ``effect`` of the tool; the ``point`` at which to raise the
+            ``signal`` when it is reached for the ``nth`` time; the ``gate``, a file without which no act ends; how
+            many seconds the clock of leases is ``ahead``.
+    """
+    if order.get("point"):
+        points.watcher = _Watcher(order["point"], order.get("nth", 1), order.get("signal", signal.SIGKILL))
+    if order.get("ahead"):
+        Lease.take = partial(Lease.take, clock=lambda: time.time() + order["ahead"])  # type: ignore[method-assign,assignment]
+    environ = {f"POINTSMAN_PROVIDERS__{name.upper()}__BASE_URL": _url(order["url"], name) for name in VENDORS}
+    keys = {f"{name.upper()}_API_KEY": "not-a-real-key" for name in VENDORS}
+    home = Runtime(load(Path(order["folder"]), environ={**environ, **keys}))
+    try:
+        _tell(order, **_ran(order, home))
+    except PointsmanError as error:
+        _tell(order, status=type(error).__name__, said=str(error))
+    finally:
+        home.close()
+
+
+class _Watcher:
+    def __init__(self, point: str, nth: int, number: int) -> None:
+        self._left = nth
+        self._point = point
+        self._number = number
+        self._guard = threading.Lock()
+
+    def __call__(self, point: points.Point) -> None:
+        with self._guard:
+            self._left -= point == self._point
+            if self._left == 0:
+                self._left = -1
+                os.kill(os.getpid(), self._number)
+
+
+def _ran(order: dict[str, Any], home: Runtime) -> dict[str, Any]:
+    flow = _flow(order)
+    run, answers = order.get("run"), None
+    if run is None:
+        result = flow.run("Go", runtime=home)
+    else:
+        if order.get("answer"):
+            answers = {act.id: order["answer"] for act in flow.pending(run, home)}
+        result = flow.resume(run, answers, runtime=home)
+    pending = [[act.arguments["step"], act.reason] for act in result.pending]
+    return {"status": str(result.status), "run": result.run, "pending": pending, "calls": len(result.calls)}
+
+
+def _flow(order: dict[str, Any]) -> Workflow:
+    @tool(effect=order.get("effect", "write"))
+    def mark(step: str) -> str:
+        """Mark a step."""
+        with Path(order["marks"]).open("a") as file:
+            file.write(step + "\n")
+        until = time.monotonic() + _BOUND_SECONDS
+        while order.get("gate") and not Path(order["gate"]).exists() and time.monotonic() < until:
+            time.sleep(0.005)
+        return "it is marked"
+
+    return Workflow("any", [Agent("actor", tier="economy", tools=[mark]), Agent("thinker", tier="economy")])
+
+
+def _tell(order: dict[str, Any], **said: Any) -> None:
+    with Path(order["told"]).open("a") as file:
+        file.write(json.dumps({"process": os.getpid(), **said}) + "\n")
+
+
+def _url(base: str, vendor: str) -> str:
+    return f"{base}/{vendor}" if vendor in ("anthropic", "google") else f"{base}/{vendor}/v1"
+
+
+if __name__ == "__main__":
+    work(json.loads(sys.argv[1]))

@@ -1,0 +1,312 @@
+"""Kill runs, double their resumers, stop their holders, and count what is lost, done twice and asked about.
+
+    python benchmarks/kills.py [--each N] [--random N] [--pairs N] [--triples N] [--stops N]
+
+A planned workflow of four steps runs against the loopback provider; two of its steps act at the same time, one acts
+after them. Each act is a line in a file outside the state, so what the file says has happened. A killed run is taken up
+until it ends; where a person is asked whether an act that may have happened shall be made, they look into that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import killed
+from pointsman.agents.lease.lease import LEASE_SECONDS
+from pointsman.ledger import Ledger
+from pointsman.ledger.points import Point
+from pointsman.simulator import Answer, Rule, Scenario, Simulator
+from stage import table
+
+STEPS = [("a", "actor", ()), ("b", "actor", ()), ("c", "actor", ("a", "b")), ("d", "thinker", ("c",))]
+ACTING = {"a", "b", "c"}
+_MOST_PARTS = 12
+_context = multiprocessing.get_context("forkserver")
+
+
+@dataclass
+class Case:
+    """One run, its state and what happened outside of it."""
+
+    folder: Path
+    url: str
+    effect: str = "write"
+    orders: list[Path] = field(default_factory=list)
+
+    def order(self, **more: Any) -> dict[str, Any]:
+        """An order for `killed.work`."""
+        told = self.folder / f"told{len(self.orders)}"
+        self.orders.append(told)
+        state = self.folder / "project"
+        state.mkdir(exist_ok=True)
+        given = {"folder": state, "marks": self.folder / "marks", "told": told}
+        return {**{name: str(path) for name, path in given.items()}, "url": self.url, "effect": self.effect, **more}
+
+    def start(self, **more: Any) -> Any:
+        """Start a process that works on the run."""
+        process = _context.Process(target=killed.work, args=(self.order(**more),))
+        process.start()
+        return process
+
+    def work(self, **more: Any) -> dict[str, Any] | None:
+        """Work on the run in a process, and give what it told; None where it was killed."""
+        process = self.start(**more)
+        process.join()
+        return self.told(-1)
+
+    def told(self, place: int) -> dict[str, Any] | None:
+        """What a process told."""
+        file = self.orders[place]
+        return json.loads(file.read_text().splitlines()[-1]) if file.exists() else None
+
+    @property
+    def marks(self) -> Counter[str]:
+        """How often each step was marked."""
+        file = self.folder / "marks"
+        return Counter(file.read_text().split()) if file.exists() else Counter()
+
+    @property
+    def run(self) -> str | None:
+        """Id of the run, once the ledger has it."""
+        file = self.folder / "project" / ".pointsman" / "ledger.db"
+        if not file.exists():
+            return None
+        with Ledger(file) as ledger:
+            return next((row.id for row in ledger.runs()), None)
+
+    def rows(self) -> dict[str, int]:
+        """How many rows the ledger and the checkpoints have."""
+        found = {}
+        for name, tables in (
+            ("ledger.db", ("runs", "decisions", "calls", "effects", "handoffs", "kept")),
+            ("checkpoints.db", ("checkpoints", "writes")),
+        ):
+            with closing(sqlite3.connect(self.folder / "project" / ".pointsman" / name)) as raw:
+                found.update({one: raw.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in tables})  # noqa: S608
+        return found
+
+
+@dataclass
+class Count:
+    """What came of some runs."""
+
+    runs: int = 0
+    lost: int = 0
+    repeated: int = 0
+    asked: int = 0
+    paid_twice: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+
+    def row(self, name: str) -> list[str]:
+        """One line of the table."""
+        ends = ", ".join(f"{number} {status}" for status, number in sorted(self.ended.items()))
+        numbers = (self.runs, self.lost, self.repeated, self.asked, self.paid_twice)
+        return [name, *map(str, numbers), ends]
+
+
+HEAD = ["killed", "runs", "acts lost", "acts repeated", "acts asked about", "calls paid again", "ended"]
+
+
+def brain() -> Scenario:
+    """Models that plan the four steps, call the tool once for each that may, and approve of everything."""
+
+    def answer(request: Any) -> Answer:
+        offered = {one.name for one in request.tools}
+        if "Plan" in offered:
+            steps = [{"id": i, "agent": a, "instruction": f"do {i}!", "needs": list(n)} for i, a, n in STEPS]
+            return Answer(tool_calls=[{"name": "Plan", "arguments": {"steps": steps}}])
+        if "Verdict" in offered:
+            return Answer(tool_calls=[{"name": "Verdict", "arguments": {"ok": True, "reason": "it holds"}}])
+        step = next((name for name, *_ in STEPS if f"do {name}!" in request.user_text), "x")
+        if request.tool_results or "mark" not in offered:
+            return Answer(text=f"so it is with {step}")
+        return Answer(tool_calls=[{"name": "mark", "arguments": {"step": step}}])
+
+    return Scenario(rules=[Rule(answer=answer)])
+
+
+def cases(simulator: Simulator, number: int, effect: str = "write") -> Iterator[Case]:
+    """Runs with a state of their own, one after the other."""
+    for _ in range(number):
+        with tempfile.TemporaryDirectory() as folder:
+            simulator.log.clear()
+            yield Case(Path(folder), simulator.base_url, effect)
+
+
+def taken_up(case: Case, simulator: Simulator, count: Count, calls: int) -> None:
+    """Take a killed run up until it ends, as a person who looks before they answer, and count."""
+    count.runs += 1
+    run, answer = case.run, None
+    told: dict[str, Any] | None = None
+    for _ in range(_MOST_PARTS):
+        told = case.work(run=run, answer=answer)
+        if told is None or told["status"] != "pending":
+            break
+        perhaps = [step for step, reason in told["pending"] if "may have been done already" in reason]
+        count.asked += len(perhaps)
+        answer = "reject" if any(case.marks[step] for step in perhaps) else "approve"
+    count.ended[str(told and told["status"])] += 1
+    count.repeated += sum(number - 1 for number in case.marks.values())
+    if told is not None and told["status"] == "done":
+        count.lost += len(ACTING - set(case.marks))
+    # Those in flight when it was killed, at most one of each of two parallel steps, are made again.
+    count.paid_twice += max(0, len(simulator.log) - calls)
+
+
+def killed_at(simulator: Simulator, point: str, number: int, calls: int) -> Count:
+    """Runs that are killed at a point, the acts in turn."""
+    count = Count()
+    for place, case in enumerate(cases(simulator, number)):
+        nth = 1 if point == Point.LEDGER else place % len(ACTING) + 1
+        assert case.work(point=point, nth=nth) is None, "it was not killed"
+        taken_up(case, simulator, count, calls)
+    return count
+
+
+def killed_at_random(simulator: Simulator, number: int, calls: int, took: float) -> Count:
+    """Runs that are killed at some moment."""
+    count = Count()
+    draw = random.Random(7)
+    for case in cases(simulator, number):
+        process = case.start()
+        time.sleep(draw.uniform(0.1, 1.0) * took)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        if case.run is None or case.told(-1) is not None:
+            count.ended["before or after"] += 1
+            continue
+        taken_up(case, simulator, count, calls)
+    return count
+
+
+def resumed_at_once(simulator: Simulator, number: int, resumers: int, *, approve: bool = False) -> tuple[str, bool]:
+    """Runs that several processes take up at the same moment; whether one proceeded each time."""
+    good, acts = 0, Counter[str]()
+    for case in cases(simulator, number, "destructive" if approve else "write"):
+        if approve:
+            case.work()
+            run, before = case.run, 0
+        else:
+            case.work(point=Point.INTENT, nth=3)
+            run, before = case.run, sum(case.marks.values())
+        gate = case.folder / "gate"
+        answer = "approve" if approve else None
+        processes = [case.start(run=run, answer=answer, gate=str(gate)) for _ in range(resumers)]
+        # Whoever proceeds waits in its act until the others have ended.
+        _wait(lambda found=processes: sum(not one.is_alive() for one in found) >= resumers - 1)
+        gate.touch()
+        for process in processes:
+            process.join()
+        told = [case.told(place) or {} for place in range(-resumers, 0)]
+        owned = [one for one in told if one.get("status") == "RunOwned"]
+        named = [one for one in owned if "by process" in one["said"] and " since " in one["said"]]
+        acted = sum(case.marks.values()) - before
+        acts[str(acted)] += 1
+        good += len(owned) == len(named) == resumers - 1 and max(case.marks.values()) == 1
+    name = f"{number} times {resumers} resumers" + (" of one approval" if approve else "")
+    return f"{name}: one proceeded and the others named it {good} times", good == number
+
+
+def resumed_while_running(simulator: Simulator, number: int) -> tuple[str, bool]:
+    """Runs that somebody wants to take up while they run."""
+    good = 0
+    for case in cases(simulator, number):
+        gate = case.folder / "gate"
+        process = case.start(gate=str(gate))
+        _wait(lambda found=case: bool(found.marks))
+        second = case.work(run=case.run)
+        gate.touch()
+        process.join()
+        named = second is not None and second["status"] == "RunOwned" and f"process {process.pid} on" in second["said"]
+        good += named and max(case.marks.values()) == 1
+    return f"{number} times resumed while it runs: refused with its name {good} times", good == number
+
+
+def stopped(simulator: Simulator, number: int) -> tuple[str, bool]:
+    """Holders that are stopped past their lease, taken over, and let go on."""
+    good, marks_after, rows_after, ends = 0, 0, 0, Counter[str]()
+    points = [Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT]
+    for place, case in enumerate(cases(simulator, number)):
+        point = points[place % len(points)]
+        holder = case.start(point=point, nth=3, signal=signal.SIGSTOP)
+        _wait(lambda pid=holder.pid: _state(pid) == "T")
+        run = case.run
+        early = case.work(run=run)
+        taker = case.work(run=run, ahead=LEASE_SECONDS + 1)
+        before, rows = sum(case.marks.values()), case.rows()
+        os.kill(holder.pid, signal.SIGCONT)
+        holder.join()
+        said = case.told(0) or {}
+        ends[str(said.get("status"))] += 1
+        marks_after += sum(case.marks.values()) - before
+        rows_after += case.rows() != rows
+        reported = taker is not None and (
+            taker["status"] == "done" or any("may have been done" in reason for _, reason in taker["pending"])
+        )
+        good += reported and early is not None and early["status"] == "RunOwned" and max(case.marks.values()) == 1
+    name = f"{number} holders stopped and taken over: {good} as they should"
+    ended = ", ".join(f"{number} {status}" for status, number in ends.items())
+    told = f"{name}; after SIGCONT {rows_after} wrote rows, {marks_after} acts happened; they ended as: {ended}"
+    return told, good == number and rows_after == 0
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _wait(happened: Any, seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > until:
+            raise SystemExit("it never happened")
+        time.sleep(0.005)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure and print; 1 where anything was lost or repeated."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--each", type=int, default=12, help="kills at each point (default 12)")
+    parser.add_argument("--random", type=int, default=50, help="kills at random moments (default 50)")
+    parser.add_argument("--pairs", type=int, default=50, help="pairs of resumers (default 50)")
+    parser.add_argument("--triples", type=int, default=20, help="triples of resumers (default 20)")
+    parser.add_argument("--stops", type=int, default=12, help="holders that are stopped (default 12)")
+    options = parser.parse_args(words)
+    _context.set_forkserver_preload(["killed", "pointsman.graphs.supervisor", "langchain_openai", "langchain_anthropic"])
+    with Simulator(brain()) as simulator:
+        for case in cases(simulator, 2):
+            began = time.monotonic()
+            case.work()
+            calls, took = len(simulator.log), time.monotonic() - began
+        counts = {f"before {point}": killed_at(simulator, point, options.each, calls) for point in Point}
+        counts["at random"] = killed_at_random(simulator, options.random, calls, took)
+        print(f"\nA run makes {calls} model calls.\n")
+        print(table(HEAD, [count.row(name) for name, count in counts.items()]), "\n")
+        told = [
+            resumed_at_once(simulator, options.pairs, 2),
+            resumed_at_once(simulator, options.triples, 3),
+            resumed_at_once(simulator, options.triples, 3, approve=True),
+            resumed_while_running(simulator, options.stops),
+            stopped(simulator, options.stops),
+        ]
+    for said, _ in told:
+        print(said)
+    bad = sum(count.lost + count.repeated for count in counts.values())
+    return int(bad > 0 or not all(good for _, good in told))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
