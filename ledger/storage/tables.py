@@ -19,7 +19,6 @@ __all__ = [
     "HALF",
     "HANDOFFS",
     "RUNS",
-    "SCHEMA_VERSION",
     "TABLES",
     "UNPRICED",
     "VERSIONS",
@@ -207,4 +206,3 @@ _PARENTS = (
 
 VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
-SCHEMA_VERSION = len(VERSIONS)
