@@ -21,7 +21,6 @@ __all__ = [
     "KEPT",
     "LEASES",
     "RUNS",
-    "SCHEMA_VERSION",
     "TABLES",
     "UNPRICED",
     "VERSIONS",
@@ -227,4 +226,3 @@ before, which their seals leave out."""
 
 VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS, _LEASES)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
-SCHEMA_VERSION = len(VERSIONS)

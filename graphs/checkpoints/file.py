@@ -1,0 +1,236 @@
+"""`CheckpointFile`: a file of checkpoints and the one thread of this process that reads and writes it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+from ...configs.errors import ConfigError
+from ...ledger.forks import End, Lock, at_end, begin_anew
+from ...ledger.storage.access import Access
+from ...ledger.storage.connection import Connection
+from .tables import CHECKPOINTS
+
+__all__ = ["CheckpointFile", "in_use"]
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+_LINGER_SECONDS: Final = 5.0
+"""How long the file stays open after its last run: opening it costs as much as a step does, closing it more."""
+_STOP_SECONDS: Final = 2.0
+"""How long the end of the process waits at most for what is being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Work[Any]
+    writes: bool
+    tell: Callable[[Any, BaseException | None], None]
+
+
+class CheckpointFile:
+    """Does each piece of work in one transaction, in a thread of its own, in the order it was given.
+
+    So an event loop never waits for the disk, and a piece of work costs one change of threads. Work that was begun is
+    done to its end, also when whoever gave it is cancelled or its event loop is closed.
+
+    Args:
+        path: The file; made where it is missing, when it is first used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._users = 0
+        self._guard = threading.Lock()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        # Opened, used and closed by the thread.
+        self._access: Access | None = None
+        self._stale = False
+        self._cut_off = False
+        begin_anew(self)
+
+    async def call(self, work: Work[T], *, writes: bool) -> T:
+        """Have work done while the event loop goes on.
+
+        Args:
+            work: Called with the connection, inside a transaction that is rolled back where it raises.
+            writes: What it changes is on the disk before this returns.
+
+        Raises:
+            ConfigError: The file cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def tell(result: Any, error: BaseException | None) -> None:
+            # Nobody waits in a loop that is closed.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+        self._give(_Job(work, writes, tell))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._cut_off = True
+            raise
+
+    def wait(self, work: Work[T], *, writes: bool) -> T:
+        """Have work done and block until it is; arguments and errors as `call`."""
+        future: Future[T] = Future()
+        self._give(_Job(work, writes, lambda result, error: _settle(future, result, error)))
+        return future.result()
+
+    async def settle(self) -> None:
+        """Wait, when cancelled too, until all is done that somebody gave who was cancelled since."""
+        if not self._cut_off:
+            return
+        last = asyncio.ensure_future(self.call(_nothing, writes=False))
+        try:
+            # What cannot be written has told so itself.
+            with suppress(ConfigError):
+                await asyncio.shield(last)
+        except asyncio.CancelledError:
+            await asyncio.wait([last])
+            raise
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Count one more user while the block lasts; the first takes up whatever file is at the path by then.
+
+        Raises:
+            ConfigError: The file was moved, deleted or replaced while others use it.
+        """
+        with self._guard:
+            self._stale = self._access is not None and self._access.replaced
+            if self._stale and self._users:
+                raise ConfigError(
+                    f"{CHECKPOINTS.name} {self.path} was moved, deleted or replaced while a run uses it: put it back, "
+                    "or start again once that run has ended"
+                )
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users -= 1
+
+    def stop(self) -> None:
+        """Close the file, once what was given has been done."""
+        with self._guard:
+            thread = self._thread
+            self._jobs.put(None)
+        if thread is not None:
+            thread.join(_STOP_SECONDS)
+
+    def anew(self) -> None:
+        """Begin anew in a forked child, which has not the parent's thread; `Access` sees to the file itself."""
+        self._guard = threading.Lock()
+        self._jobs = queue.SimpleQueue()
+        self._thread = None
+
+    def _give(self, job: _Job) -> None:
+        with self._guard:
+            self._jobs.put(job)
+            if self._thread is None:
+                # A daemon: it may linger when the process ends, which waits for every other thread.
+                self._thread = threading.Thread(target=self._serve, name="pointsman-checkpoints", daemon=True)
+                self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=_LINGER_SECONDS)
+            except queue.Empty:
+                if self._users:
+                    continue
+                job = None
+            if job is not None:
+                self._do(job)
+            elif self._ended():
+                return
+
+    def _ended(self) -> bool:
+        """Close the file before the thread ends, unless there is more to do."""
+        with self._guard:
+            if not self._jobs.empty():
+                return False
+            access, self._access, self._thread = self._access, None, None
+        if access is not None:
+            access.close()
+        return True
+
+    def _do(self, job: _Job) -> None:
+        try:
+            access = self._opened()
+            with access.changing(durable=True) if job.writes else access.reading() as connection:
+                result = job.work(connection)
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            job.tell(None, error)
+        else:
+            job.tell(result, None)
+
+    def _opened(self) -> Access:
+        if self._stale and self._access is not None:
+            self._access.close()
+            self._access = None
+        self._stale = False
+        if self._access is None:
+            self._access = Access(self.path, kind=CHECKPOINTS)
+        return self._access
+
+
+def _nothing(_: Connection) -> None:
+    pass
+
+
+def _settle(future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+_files: WeakValueDictionary[Path, CheckpointFile] = WeakValueDictionary()
+_guard = Lock()
+begin_anew(_guard)
+
+if hasattr(os, "register_at_fork"):
+    # Whoever used a file in the parent uses it no more.
+    os.register_at_fork(after_in_child=_files.clear)
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[CheckpointFile]:
+    """Use a file, which all users in this process share.
+
+    Args:
+        path: Where it is.
+
+    Raises:
+        ConfigError: It was moved, deleted or replaced while others use it.
+    """
+    with _guard:
+        file = _files.get(path)
+        if file is None:
+            file = _files[path] = CheckpointFile(path)
+    with file.used():
+        yield file
+
+
+@at_end(End.CLOSE)
+def _stop_all() -> None:
+    for file in list(_files.values()):
+        file.stop()
