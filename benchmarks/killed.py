@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import PointsmanError
 from pointsman.configs.loading.loader import load
 from pointsman.ledger import points
+from pointsman.ledger.forks import Lock, lock_of
 
 VENDORS = ("anthropic", "openai", "google")
 _BOUND_SECONDS = 120.0
@@ -33,7 +36,9 @@ def work(order: dict[str, Any]) -> None:
             many seconds the clock of leases is ``ahead``.
     """
     if order.get("point"):
-        points.watcher = _Watcher(order["point"], order.get("nth", 1), order.get("signal", signal.SIGKILL))
+        state = Path(order["folder"]) / ".pointsman"
+        locks = [lock_of(state / name) for name in ("ledger.db", "checkpoints.db")]
+        points.watcher = _Watcher(order["point"], order.get("nth", 1), order.get("signal", signal.SIGKILL), locks)
     if order.get("ahead"):
         Lease.take = partial(Lease.take, clock=lambda: time.time() + order["ahead"])  # type: ignore[method-assign,assignment]
     environ = {f"POINTSMAN_PROVIDERS__{name.upper()}__BASE_URL": _url(order["url"], name) for name in VENDORS}
@@ -48,10 +53,11 @@ def work(order: dict[str, Any]) -> None:
 
 
 class _Watcher:
-    def __init__(self, point: str, nth: int, number: int) -> None:
+    def __init__(self, point: str, nth: int, number: int, locks: Sequence[Lock]) -> None:
         self._left = nth
         self._point = point
         self._number = number
+        self._locks = locks if number == signal.SIGSTOP else ()
         self._guard = threading.Lock()
 
     def __call__(self, point: points.Point) -> None:
@@ -59,7 +65,10 @@ class _Watcher:
             self._left -= point == self._point
             if self._left == 0:
                 self._left = -1
-                os.kill(os.getpid(), self._number)
+                with ExitStack() as held:
+                    for lock in self._locks:
+                        held.enter_context(lock)
+                    os.kill(os.getpid(), self._number)
 
 
 def _ran(order: dict[str, Any], home: Runtime) -> dict[str, Any]:

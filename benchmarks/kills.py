@@ -5,6 +5,8 @@
 A planned workflow of four steps runs against the loopback provider; two of its steps act at the same time, one acts
 after them. Each act is a line in a file outside the state, so what the file says has happened. A killed run is taken up
 until it ends; where a person is asked whether an act that may have happened shall be made, they look into that file.
+Holders are stopped between two transactions: one that is stopped within holds SQLite's lock, and whoever wants to write
+is told after ten seconds to end it.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ class Case:
             ("checkpoints.db", ("checkpoints", "writes")),
         ):
             with closing(sqlite3.connect(self.folder / "project" / ".pointsman" / name)) as raw:
-                found.update({one: raw.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in tables})  # noqa: S608
+                found.update({one: raw.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in tables})
         return found
 
 
@@ -255,7 +257,7 @@ def stopped(simulator: Simulator, number: int) -> tuple[str, bool]:
         marks_after += sum(case.marks.values()) - before
         rows_after += case.rows() != rows
         reported = taker is not None and (
-            taker["status"] == "done" or any("may have been done" in reason for _, reason in taker["pending"])
+            taker["status"] == "done" or any("may have been done" in reason for _, reason in taker.get("pending", ()))
         )
         good += reported and early is not None and early["status"] == "RunOwned" and max(case.marks.values()) == 1
     name = f"{number} holders stopped and taken over: {good} as they should"
@@ -285,7 +287,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--triples", type=int, default=20, help="triples of resumers (default 20)")
     parser.add_argument("--stops", type=int, default=12, help="holders that are stopped (default 12)")
     options = parser.parse_args(words)
-    _context.set_forkserver_preload(["killed", "pointsman.graphs.supervisor", "langchain_openai", "langchain_anthropic"])
+    _context.set_forkserver_preload(
+        ["killed", "pointsman.graphs.supervisor", "langchain_openai", "langchain_anthropic"]
+    )
     with Simulator(brain()) as simulator:
         for case in cases(simulator, 2):
             began = time.monotonic()

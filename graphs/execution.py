@@ -48,14 +48,14 @@ class Execution:
 
     Attributes:
         name: What is run, for the ledger.
-        opened: Opens the graph over the checkpoints of its runs.
+        opened: Opens the graph over the checkpoints of its runs, to be written with a fencing token.
         outputs: What its outputs are typed by.
         runtime: What it runs on.
         emit: Called with each event as it happens.
     """
 
     name: str
-    opened: Callable[[], AbstractAsyncContextManager[CompiledStateGraph[Any, Any, Any, Any]]]
+    opened: Callable[[int], AbstractAsyncContextManager[CompiledStateGraph[Any, Any, Any, Any]]]
     outputs: Outputs
     runtime: Runtime
     emit: Emit | None
@@ -79,7 +79,7 @@ class Execution:
                 emit(Called(row))
 
         with run_scope(self.runtime, self.name, taken=taken, bounds=bounds, observe=observe) as books:
-            async with self.opened() as graph:
+            async with self.opened(books.lease.token) as graph:
                 config = thread(books.id)
                 # LangGraph counts the input as a superstep of its own.
                 config["recursion_limit"] = (books.row.max_steps or 0) + 1

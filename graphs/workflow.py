@@ -15,9 +15,8 @@ from pydantic import BaseModel
 from ..agents.agent import Agent
 from ..agents.approval.answers import answers_by_id, in_words, pending_of
 from ..agents.handoffs import note_answers
-from ..agents.lease.lease import leased
 from ..agents.result import Output, Pending, RunResult
-from ..agents.runs import Bounds, check_task, row_of, taken_up
+from ..agents.runs import Bounds, check_task, row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError
@@ -27,6 +26,7 @@ from .checkpoints import checkpoints
 from .events import Emit, Event, events_of
 from .execution import Execution, thread
 from .outputs import Outputs
+from .takeover import taken
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -200,11 +200,9 @@ class Workflow(Generic[Output]):
         """
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
         home = runtime or Runtime.default()
-        await asyncio.to_thread(row_of, home, run)
-        async with leased(home.ledger, home.settings.state, run) as lease:
-            taken = await asyncio.to_thread(taken_up, home, lease)
+        async with taken(home, run) as found:
             work = None if answers is None or answers == {} else await self._answered(run, answers, home)
-            return await self._execution(home, emit).run(work, taken, bounds)
+            return await self._execution(home, emit).run(work, found, bounds)
 
     resume = sync.blocking(aresume)
 
@@ -271,11 +269,14 @@ class Workflow(Generic[Output]):
 
     def _execution(self, runtime: Runtime, emit: Emit | None) -> Execution:
         outputs = Outputs.of(self.output, self.agents)
-        return Execution(self.name, lambda: self._compiled(runtime), outputs, runtime, emit)
+        return Execution(self.name, lambda token: self._compiled(runtime, token), outputs, runtime, emit)
 
     @asynccontextmanager
-    async def _compiled(self, runtime: Runtime) -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
-        async with checkpoints(runtime.settings.state, Outputs.of(self.output, self.agents).names) as saver:
+    async def _compiled(
+        self, runtime: Runtime, token: int | None = None
+    ) -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
+        names = Outputs.of(self.output, self.agents).names
+        async with checkpoints(runtime.settings.state, names, token=token) as saver:
             if self._graph is None:
                 yield self._supervised(runtime, saver)
             else:

@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...configs.errors import PointsmanError
 from ...ledger.storage.connection import Connection
+from ...ledger.storage.fences import Fenced
 from .file import in_use
 from .tables import file_of
 
-__all__ = ["Fenced", "check_fences", "raise_fence"]
+__all__ = ["check_fences", "raise_fence"]
 
 _RAISE = """INSERT INTO fences VALUES (?, ?)
     ON CONFLICT (run) DO UPDATE SET token = max(token, excluded.token) RETURNING token"""
-
-
-class Fenced(PointsmanError):
-    """Somebody else has taken the run over since."""
-
-    def __init__(self, run: str) -> None:
-        super().__init__(f"run {run} was taken over by somebody else; nothing more of it is written here")
-        self.run = run
 
 
 async def raise_fence(state: Path, run: str, token: int) -> int:

@@ -16,14 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 class Fenced(PointsmanError):
-    """Another process has taken the run over, so what this one writes of it is refused.
+    """Somebody else has taken the run over since, so what is written of it here is refused.
 
     Args:
         run: The run, whose id the error has.
     """
 
     def __init__(self, run: str) -> None:
-        super().__init__(f"run {run} was taken over by another process, so this one writes no more of it")
+        super().__init__(f"run {run} was taken over by somebody else; nothing more of it is written here")
         self.run = run
 
 

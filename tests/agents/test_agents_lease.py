@@ -140,7 +140,7 @@ def test_nothing_lands_that_a_holder_writes_once_another_has_taken_its_run_over(
         ledger.record(_run("done"))
         ledger.record(_call("after", "r"))
         ledger.record(_call("elsewhere", "another"))
-        with pytest.raises(Fenced, match="run r was taken over by another process"):
+        with pytest.raises(Fenced, match="run r was taken over by somebody else"):
             ledger.commit(_effect("r"))
         with pytest.raises(Fenced):
             ledger.leases.check("r")
@@ -346,6 +346,7 @@ async def test_a_run_that_is_taken_over_or_asked_to_stop_is_broken_off_and_says_
         said = "was taken over by process" if why == "lost" else f"go on with: pointsman resume {run.id}"
         with pytest.raises(RunOwned if why == "lost" else RunCancelled, match=said):
             await task
+        await asyncio.to_thread(home.ledger.flush)
         after = await asyncio.to_thread(beside.run, run.id)
         assert after is not None
         assert after.status == ("running" if why == "lost" else "interrupted")

@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langgraph.graph import END, START, StateGraph
 from pointsman.configs.errors import PointsmanError
-from pointsman.graphs.checkpoints import Fenced, checkpoints, prune, raise_fence
+from pointsman.graphs.checkpoints import checkpoints, prune, raise_fence
+from pointsman.ledger.storage.fences import Fenced
 
 TAKEN = r"^run r was taken over by somebody else; nothing more of it is written here$"
 Write = Callable[[Any, Any], Awaitable[Any]]

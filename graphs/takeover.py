@@ -1,0 +1,38 @@
+"""Take a run up again: hold it, keep out whoever held it before, then read what there is of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ..agents.lease.lease import leased
+from ..agents.runs import Taken, row_of, taken_up
+from ..agents.runtime import Runtime
+from ..configs.errors import ConfigError
+from .checkpoints import raise_fence
+
+__all__ = ["taken"]
+
+
+@asynccontextmanager
+async def taken(home: Runtime, run: str) -> AsyncIterator[Taken]:
+    """Hold a run inside the block; nothing is read of it before all earlier holders are kept from changing it.
+
+    Args:
+        home: The runtime it ran on.
+        run: Its id.
+
+    Raises:
+        ConfigError: There is no such run, or its checkpoints do not go with the ledger.
+        RunOwned: Somebody works on it right now.
+    """
+    await asyncio.to_thread(row_of, home, run)
+    state = home.settings.state
+    async with leased(home.ledger, state, run) as lease:
+        if await raise_fence(state, run, lease.token) > lease.token:
+            raise ConfigError(
+                f"run {run} cannot be resumed: its checkpoints are newer than the ledger, as when one of them was put "
+                "back from a copy: put both back as they were together"
+            )
+        yield await asyncio.to_thread(taken_up, home, lease)
