@@ -15,6 +15,7 @@ from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..dispatch.calls.structured_output import wrapped
 from ..dispatch.context import current, entered
+from ..dispatch.journal import inside_node
 from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
 from .errors import TurnLimit
@@ -161,7 +162,7 @@ async def invoked(agent: Specified, messages: Sequence[BaseMessage], config: Run
 
     bounded: RunnableConfig = {**(config or {})}
     most = bounded.setdefault("recursion_limit", MOST_STEPS)
-    with entered(agent=agent.name, step=current().step or agent.name), one_invocation():
+    with entered(agent=agent.name, step=current().step or agent.name), one_invocation(), inside_node():
         try:
             state = await agent.graph.ainvoke({"messages": messages}, bounded)
         except GraphRecursionError as error:

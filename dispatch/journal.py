@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -20,7 +21,11 @@ from .sealing import user_seal
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
 
-__all__ = ["Journal", "is_kept_by_graph", "task_now"]
+__all__ = ["CALLS", "Journal", "inside_node", "is_kept_by_graph"]
+
+CALLS: Final = "call "
+"""What the names of calls begin with."""
+
 
 _MOST: Final = 1_000_000
 """Characters of one text that is kept, at most."""
@@ -57,15 +62,19 @@ class Journal:
         self.acts = {act.place: act for act in acts if act.place is not None}
         self._ledger = ledger
         self._names = set(names)
-        self._asked: Counter[tuple[str, int, str]] = Counter()
+        self._asked: Counter[tuple[object, ...]] = Counter()
+        self._order: dict[tuple[str, str], list[str]] = {}
 
     @property
     def used(self) -> bool:
         """Whether anything is kept."""
         return bool(self._names)
 
-    def place(self, what: str) -> str | None:
-        """The place of what is asked for now; to be asked once each time.
+    def act(self, what: str) -> str | None:
+        """The place of an act that is asked for now; to be asked once each time.
+
+        A node that its graph tries again within this part of the run begins anew, with all its agents, so the acts of
+        each attempt are matched by their order.
 
         Args:
             what: Digest of what is asked for.
@@ -73,13 +82,32 @@ class Journal:
         Returns:
             None outside the tasks of a graph, which nobody does again.
         """
-        task = task_now()
+        task = _task_now()
         if task is None:
             return None
-        name, attempt = task
-        number = self._asked[name, attempt, what]
-        self._asked[name, attempt, what] += 1
-        return hashlib.sha256(f"{name} {what} {number}".encode()).hexdigest()[:24]
+        node, attempt = _NODE.get() or task
+        before = self._order.setdefault((node, what), [])
+        turn = self._counted(node, attempt, what)
+        if attempt > 1 and turn < len(before):
+            return before[turn]
+        place = _hash(task[0], what, self._counted(task[0], f"acts of {attempt}", what))
+        before.append(place)
+        return place
+
+    def call(self, what: str) -> str | None:
+        """The place of a model call, as `act`; another attempt at a node asks its models anew.
+
+        Args:
+            what: Digest of what is asked.
+        """
+        task = _task_now()
+        return None if task is None else _hash(*task, what, self._counted(*task, what))
+
+    def _counted(self, *what: object) -> int:
+        """How often it was asked for before."""
+        number = self._asked[what]
+        self._asked[what] += 1
+        return number
 
     async def get(self, name: str) -> str | None:
         """What was kept under a name; None where nothing was.
@@ -119,7 +147,25 @@ class Journal:
                 await asyncio.wrap_future(written)
 
 
-def task_now() -> tuple[str, int] | None:
+_NODE: ContextVar[tuple[str, int] | None] = ContextVar("pointsman_node", default=None)
+"""The outermost task in which an agent runs, and which attempt at it: within the agent LangGraph does not tell."""
+
+
+@contextmanager
+def inside_node() -> Iterator[None]:
+    """Say that an agent's own graph runs inside the block."""
+    token = _NODE.set(_NODE.get() or _task_now())
+    try:
+        yield
+    finally:
+        _NODE.reset(token)
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:24]
+
+
+def _task_now() -> tuple[str, int] | None:
     """The name of the graph's task that the running code belongs to, and which attempt at it; None outside any."""
     configurable = _config().get("configurable") or {}
     name = configurable.get("checkpoint_ns")

@@ -15,8 +15,9 @@ from ..agents.handoffs import ask_person, tick_off
 from ..agents.result import RunResult, Status, StepRecord
 from ..agents.runs import Bounds, Run, Taken, run_scope
 from ..agents.runtime import Runtime
-from ..configs.errors import ConfigError
+from ..configs.errors import ConfigError, PointsmanError
 from ..dispatch.calls.retraction import retracts
+from ..dispatch.journal import CALLS
 from ..ledger.points import Point, reached
 from ..ledger.rows import CallRow
 from .checkpoints import prune
@@ -91,6 +92,12 @@ class Execution:
                     error.run = books.id
                     error.result = await self._outcome(graph, config, books, Status.FAILED)
                     raise
+                except PointsmanError:
+                    raise
+                except Exception:
+                    # The user's own code failed, which may be for what a model said: it is asked anew.
+                    await self._forget(books, CALLS)
+                    raise
                 result = await self._outcome(graph, config, books)
                 if not result.pending:
                     await prune(graph, books.id)
@@ -102,12 +109,12 @@ class Execution:
                 await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending)
             return result
 
-    async def _forget(self, books: Run) -> None:
-        """Delete what the run kept for the case that it is cut off."""
+    async def _forget(self, books: Run, names: str = "") -> None:
+        """Delete what the run kept for the case that it is cut off, under names that begin so."""
         if books.journal is not None and books.journal.used:
             # The run is done: what cannot be deleted now must not make it fail.
             with suppress(ConfigError):
-                await asyncio.to_thread(self.runtime.ledger.kept.forget, books.id)
+                await asyncio.to_thread(self.runtime.ledger.kept.forget, books.id, names)
 
     async def _outcome(
         self,

@@ -35,8 +35,13 @@ class Kept:
         query = f"SELECT {KEPT.names} FROM kept WHERE run = ? AND name = ?"  # noqa: S608 - our own words
         return next((KEPT.decode(found) for found in self._reader.read(query, run, name)), None)
 
-    def forget(self, run: str) -> None:
-        """Delete what a run has kept: it has come to its end, and needs nothing of it any more."""
+    def forget(self, run: str, names: str = "") -> None:
+        """Delete what a run has kept and does not need any more.
+
+        Args:
+            run: The run.
+            names: Only what is kept under names that begin so.
+        """
         self._writer.settle()
         with self._writer.access.changing() as connection:
-            connection.execute("DELETE FROM kept WHERE run = ?", (run,))
+            connection.execute("DELETE FROM kept WHERE run = ? AND substr(name, 1, ?) = ?", (run, len(names), names))

@@ -71,7 +71,7 @@ def place_of(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:
         arguments: As they are asked for.
     """
     journal = current().run.journal
-    name = None if journal is None else journal.place(act_digest(tool, arguments))
+    name = None if journal is None else journal.act(act_digest(tool, arguments))
     return None if journal is None or name is None else Place(journal, name, journal.acts.get(name))
 
 

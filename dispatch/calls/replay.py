@@ -14,7 +14,7 @@ from ..batch.codec import reply_of, reply_text
 from ..cache.key import request_digest
 from ..context import StepContext
 from ..errors import Failure
-from ..journal import Journal, is_kept_by_graph
+from ..journal import CALLS, Journal, is_kept_by_graph
 from ..request import ModelRequest
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .bill import Verdict
 
 __all__ = ["Replay", "until_over"]
-
-_PREFIX = "call "
 
 
 class Replay:
@@ -62,8 +60,8 @@ class Replay:
         }
         options = {**ask.options, "stop": ask.stop, "tool_choice": ask.tool_choice}
         digest = request_digest(ask.messages, tools=ask.tools, options=options, facts=facts)
-        place = None if digest is None else journal.place(digest)
-        return None if place is None else cls(journal, _PREFIX + place, whole=not is_kept_by_graph())
+        place = None if digest is None else journal.call(digest)
+        return None if place is None else cls(journal, CALLS + place, whole=not is_kept_by_graph())
 
     async def answer(self) -> AIMessage | None:
         """The answer that an earlier part of the run was given; None where it was given none."""
