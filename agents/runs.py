@@ -18,9 +18,9 @@ from ..configs.loading.loader import OFFLINE
 from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
-from ..dispatch.journal import Journal
+from ..dispatch.journal import CALLS, Journal
 from ..dispatch.offline import SIMULATED
-from ..ledger.rows import CallRow, RunRow
+from ..ledger.rows import CallRow, EffectRow, RunRow
 from ..ledger.storage.fences import Fenced
 from .handoffs import hand_over_failed
 from .lease.holder import RunCancelled, RunOwned
@@ -30,6 +30,7 @@ from .runtime import Runtime
 from .threads import inherit
 
 __all__ = [
+    "FORKED",
     "Bounds",
     "Run",
     "Taken",
@@ -45,6 +46,8 @@ _PICO = 10**12
 _MOST_STEPS = 50
 _LARGEST = 2**63 - 1
 _EVERYBODY = "default"
+FORKED = "forked:"
+"""Prefix of the tag that names the run a run was forked from."""
 
 
 class BoundsFields(TypedDict, total=False):
@@ -263,8 +266,28 @@ def taken_up(runtime: Runtime, lease: Lease) -> Taken:
         budgets = runtime.dispatcher.budgets
         budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
     ledger = runtime.ledger
-    journal = Journal(ledger, run, lease.token, names=ledger.kept.names(run), acts=ledger.effects(run))
+    journal = Journal(ledger, run, lease.token, names=_kept_by(runtime, row), acts=_acts_of(runtime, row))
     return Taken(row, calls, lease, journal, tuple(_around(runtime, row)))
+
+
+def _forked_from(row: RunRow) -> str:
+    """The run that a run was forked from; empty where it was started by itself."""
+    return next((tag.removeprefix(FORKED) for tag in row.tags if tag.startswith(FORKED)), "")
+
+
+def _acts_of(runtime: Runtime, row: RunRow) -> list[EffectRow]:
+    """The acts of a run, and those of the run it was forked from."""
+    source = runtime.ledger.run(_forked_from(row))
+    before = _acts_of(runtime, source) if source is not None else []
+    return [*before, *runtime.ledger.effects(row.id)]
+
+
+def _kept_by(runtime: Runtime, row: RunRow) -> dict[str, str]:
+    """The names of what a run has kept, and of the results of acts of the run it was forked from -> whose it is."""
+    source = runtime.ledger.run(_forked_from(row))
+    before = _kept_by(runtime, source) if source is not None else {}
+    acts = {name: run for name, run in before.items() if not name.startswith(CALLS)}
+    return {**acts, **dict.fromkeys(runtime.ledger.kept.names(row.id), row.id)}
 
 
 def _around(runtime: Runtime, row: RunRow) -> Iterator[tuple[str, int]]:

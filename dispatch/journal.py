@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -36,6 +37,9 @@ _MODEL_NODE: Final = "model"
 """LangChain's agents: the node in which each call of theirs is made, and its mark in the metadata."""
 
 
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
 class Journal:
     """The calls and acts of one part of a run, by their places.
 
@@ -47,7 +51,7 @@ class Journal:
         ledger: Keeps it.
         run: Id of the run.
         token: The fencing token of whoever works on the run.
-        names: Names of what earlier parts have kept.
+        names: Name of what was kept before -> the run that did.
         acts: The acts that earlier parts began, in order.
 
     Attributes:
@@ -55,13 +59,19 @@ class Journal:
     """
 
     def __init__(
-        self, ledger: Ledger, run: str, token: int, *, names: Iterable[str] = (), acts: Iterable[EffectRow] = ()
+        self,
+        ledger: Ledger,
+        run: str,
+        token: int,
+        *,
+        names: Mapping[str, str] = _NOTHING,
+        acts: Iterable[EffectRow] = (),
     ) -> None:
         self.run = run
         self.token = token
         self.acts = {act.place: act for act in acts if act.place is not None}
         self._ledger = ledger
-        self._names = set(names)
+        self._names = dict(names)
         self._asked: Counter[tuple[object, ...]] = Counter()
         self._order: dict[tuple[str, str], list[str]] = {}
 
@@ -119,7 +129,7 @@ class Journal:
 
     def read(self, name: str) -> str | None:
         """The same, from synchronous code."""
-        row = self._ledger.kept.get(self.run, name) if name in self._names else None
+        row = self._ledger.kept.get(self._names[name], name) if name in self._names else None
         return None if row is None else user_seal().open(row.sealed)
 
     def keep(self, name: str, text: str) -> Future[None] | None:
@@ -135,7 +145,7 @@ class Journal:
         if len(text) > _MOST:
             return None
         self._ledger.record(KeptRow(self.run, name, user_seal().close(text)))
-        self._names.add(name)
+        self._names[name] = self.run
         return self._ledger.soon()
 
     async def kept(self, name: str, text: str) -> None:

@@ -1,0 +1,93 @@
+"""``pointsman runs fork``, ``prune`` and ``cancel``: what is done with runs that are kept, and with one under way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from ... import options
+from ...io.output import as_json, progress, result
+from ...signals import end_cleanly
+from .resume import run_row
+
+__all__ = ["cancel", "fork", "prune"]
+
+
+def fork(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="STEP", help="Do this step anew, and all that follows; from its end when left out."
+        ),
+    ] = None,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Make another run that has come as far as this one, or only to before a step, and goes on by itself.
+
+    What was done is not done again: where the new run asks for the same act at the same place, it is given the result.
+    """
+    from ....graphs.keeping import forked
+    from ...settings import opened
+
+    end_cleanly()
+    with opened(config) as runtime:
+        run_row(runtime, run)
+        row = asyncio.run(forked(runtime, run, at))
+    if json:
+        as_json({"run": row.id, "forked": run, "at": at})
+    else:
+        result(row.id)
+        progress(f"go on with: pointsman resume {row.id}")
+
+
+def prune(
+    older_than: Annotated[
+        float, typer.Option("--older-than", metavar="DAYS", min=0, help="Only runs that ended so many days ago.")
+    ] = 30.0,
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Delete what is kept of runs that have ended, so that they cannot be resumed; what they did and cost stays.
+
+    Runs that wait for a person and runs under way are kept.
+    """
+    from ....graphs.keeping import pruned
+    from ...settings import opened
+
+    end_cleanly()
+    with opened(config) as runtime:
+        runs = asyncio.run(pruned(runtime, older_than))
+    if json:
+        as_json({"pruned": runs})
+    else:
+        result(f"{len(runs)} runs pruned")
+
+
+def cancel(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Ask whatever process works on a run to stop; what is done is kept, and the run can be resumed."""
+    from ....agents.lease.heartbeat import BEAT_SECONDS
+    from ....agents.lease.lease import holder_of
+    from ....agents.runs import status_of
+    from ....configs.errors import ConfigError
+    from ...settings import opened
+
+    end_cleanly()
+    with opened(config) as runtime:
+        row = run_row(runtime, run)
+        holder = holder_of(runtime.ledger, runtime.settings.state, run)
+        if holder is None:
+            status = status_of(runtime, row).replace("_", " ")
+            raise ConfigError(f"nothing works on run {run}, which is {status}: there is nothing to cancel")
+        runtime.ledger.leases.cancel(run)
+    if json:
+        as_json({"run": run, "asked": {"process": holder.process, "host": holder.host, "since": holder.since}})
+    else:
+        result(f"asked {holder} to stop run {run}, which it does within {BEAT_SECONDS:.0f} seconds")

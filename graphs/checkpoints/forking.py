@@ -1,0 +1,69 @@
+"""A copy of a run's checkpoints from which it can go on another way; and what is kept of runs, given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import ConfigError
+from ...ledger.storage.connection import Connection
+from . import rows
+from .opening import checkpoints
+
+__all__ = ["forget", "fork"]
+
+
+async def fork(
+    state: Path, source: str, target: str, wanted: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
+) -> None:
+    """Copy the checkpoints of a run.
+
+    Args:
+        state: The project's state folder.
+        source: Id of the run.
+        target: Id of the copy.
+        wanted: Says of the values and the metadata of a checkpoint whether the copy goes on from it; the newest of
+            which that holds is its last, and the steps after it are still to be done. The copy ends as the run did
+            when absent.
+
+    Raises:
+        ConfigError: The run has no such checkpoint.
+    """
+    async with checkpoints(state, ()) as saver:
+        last = None
+        async for found in saver.alist({"configurable": {"thread_id": source, "checkpoint_ns": ""}}):
+            if wanted is None or wanted(found.checkpoint["channel_values"], found.metadata):
+                last = found.checkpoint["id"]
+                break
+        if last is None:
+            raise ConfigError(f"run {source} cannot be forked there: nothing is kept of it from before that")
+        await saver.acopy_thread(source, target)
+        if wanted is None:
+            return
+
+        def rewind(connection: Connection) -> None:
+            # Ids of checkpoints grow with time, those of agents inside a step too.
+            later = [place for place in rows.places(connection, target) if place.id > last]
+            rows.sweep(connection, saver.serde, target, later)
+            # What its tasks came to is still to be found out.
+            connection.execute("DELETE FROM writes WHERE thread_id = ? AND checkpoint_id = ?", (target, last))
+
+        await saver.file.call(rewind, writes=True)
+
+
+async def forget(state: Path, runs: Sequence[str]) -> None:
+    """Delete all that is kept of runs.
+
+    Args:
+        state: The project's state folder.
+        runs: Their ids.
+    """
+    async with checkpoints(state, ()) as saver:
+        await saver.aprune(runs, strategy="delete")
+
+        def work(connection: Connection) -> None:
+            for table, column in (("ended", "thread_id"), ("fences", "run")):
+                connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(run,) for run in runs])  # noqa: S608 - our own words
+
+        await saver.file.call(work, writes=True)

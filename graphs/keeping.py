@@ -1,0 +1,101 @@
+"""What is done with runs that are not under way: fork them, and delete what is kept of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..agents.result import Status
+from ..agents.runs import FORKED, row_of, status_of
+from ..agents.runtime import Runtime
+from ..configs.errors import ConfigError
+from ..ledger.rows import RunRow
+from .checkpoints.forking import forget, fork
+
+__all__ = ["forked", "pruned"]
+
+_DAY = 86_400.0
+_KEPT = (Status.RUNNING, Status.PENDING)
+
+
+async def forked(runtime: Runtime, run: str, at: str | None = None) -> RunRow:
+    """Make a run that has come as far as another, and can be taken up by itself.
+
+    What the other has done it does not do again: the same act asked for at the same place is answered with its result,
+    or asked about where nobody knows whether it happened.
+
+    Args:
+        runtime: What it ran on.
+        run: Id of the other run.
+        at: A step of its plan, or the number of a superstep, to be done anew with all that follows; from where the
+            other run stands when absent.
+
+    Returns:
+        Its row; `Workflow.resume` takes it up.
+
+    Raises:
+        ConfigError: There is no such run, or nothing is kept of it from before that step.
+    """
+    row = await asyncio.to_thread(row_of, runtime, run)
+    now = time.time()
+    made = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + uuid.uuid4().hex[:8]
+    await fork(runtime.settings.state, run, made, None if at is None else lambda *found: _is_before(at, *found))
+    tags = (*(tag for tag in row.tags if not tag.startswith(FORKED)), FORKED + run)
+    twin = replace(row, id=made, started=now, ended=now, status=Status.INTERRUPTED.value, tags=tags, parent="")
+    runtime.ledger.record(twin)
+    await asyncio.to_thread(runtime.ledger.flush)
+    return twin
+
+
+def _is_before(at: str, values: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Whether a step was still to be done when a checkpoint was made."""
+    steps = [step.get("id") for step in values.get("plan") or () if isinstance(step, Mapping)]
+    if at in steps:
+        return at not in [record.get("id") for record in (*_records(values, "done"), *_tried(values))]
+    return at.isdecimal() and metadata.get("step", -1) < int(at)
+
+
+def _records(values: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    return [one for one in values.get(name) or () if isinstance(one, Mapping)]
+
+
+def _tried(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one["record"] for one in _records(values, "tried") if isinstance(one.get("record"), Mapping)]
+
+
+async def pruned(runtime: Runtime, older_than: float) -> list[str]:
+    """Delete what is kept of runs that ended long ago, so that they cannot be taken up any more.
+
+    Their rows stay in the ledger. Runs that wait for a person, and those under way, are kept.
+
+    Args:
+        runtime: What they ran on.
+        older_than: Days since their end, at least.
+
+    Returns:
+        Their ids.
+
+    Raises:
+        ConfigError: The number is below zero.
+    """
+    if not older_than >= 0:
+        raise ConfigError(f"older_than is {older_than}: give a number of days, 0 or more")
+    before = time.time() - older_than * _DAY
+
+    def over() -> list[str]:
+        return [
+            row.id
+            for row in runtime.ledger.runs()
+            if (row.ended or row.started) <= before and status_of(runtime, row) not in _KEPT
+        ]
+
+    runs = await asyncio.to_thread(over)
+    if runs:
+        await forget(runtime.settings.state, runs)
+        for run in runs:
+            await asyncio.to_thread(runtime.ledger.kept.forget, run)
+    return runs
