@@ -37,6 +37,7 @@ from stage import table
 STEPS = [("a", "actor", ()), ("b", "actor", ()), ("c", "actor", ("a", "b")), ("d", "thinker", ("c",))]
 ACTING = {"a", "b", "c"}
 _MOST_PARTS = 12
+_STOPPED_AT = (Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT)
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -238,10 +239,9 @@ def resumed_while_running(simulator: Simulator, number: int) -> tuple[str, bool]
     return f"{number} times resumed while it runs: refused with its name {good} times", good == number
 
 
-def stopped(simulator: Simulator, number: int) -> tuple[str, bool]:
+def stopped(simulator: Simulator, number: int, points: Sequence[Point] = _STOPPED_AT) -> tuple[str, bool]:
     """Holders that are stopped past their lease, taken over, and let go on."""
     good, marks_after, rows_after, ends = 0, 0, 0, Counter[str]()
-    points = [Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT]
     for place, case in enumerate(cases(simulator, number)):
         point = points[place % len(points)]
         holder = case.start(point=point, nth=3, signal=signal.SIGSTOP)

@@ -1,0 +1,81 @@
+"""Real processes are killed at each point, doubled and stopped: the short form of ``benchmarks/kills.py``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.ledger.points import Point
+from pointsman.simulator import Simulator
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+CALLS = 14
+"""Model calls of a run that nobody kills."""
+
+
+class Process:
+    """A program that looks like a process of multiprocessing."""
+
+    def __init__(self, program: Any) -> None:
+        self._program = program
+        self.pid = program.pid
+
+    def join(self) -> None:
+        self._program.communicate(timeout=240)
+
+    def is_alive(self) -> bool:
+        return bool(self._program.poll() is None)
+
+
+@pytest.fixture
+def kills(programs: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = importlib.import_module("kills")
+
+    def start(case: Any, **more: Any) -> Process:
+        words = [BENCHMARKS / "killed.py", json.dumps(case.order(**more))]
+        quiet = subprocess.DEVNULL
+        return Process(programs.start(words, stdin=quiet, stdout=quiet, stderr=quiet, cwd=BENCHMARKS, text=True))
+
+    monkeypatch.setattr(module.Case, "start", start)
+    yield module
+    for name in ("kills", "killed", "stage"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def played(kills: Any, simulator: Simulator) -> Simulator:
+    simulator.scenario = kills.brain()
+    return simulator
+
+
+@pytest.mark.parametrize("point", Point, ids=str)
+def test_a_run_that_is_killed_loses_and_repeats_nothing_and_asks_about_what_nobody_knows(
+    kills: Any, played: Simulator, point: Point
+) -> None:
+    count = kills.killed_at(played, point, 1, CALLS)
+    assert (count.lost, count.repeated, count.runs) == (0, 0, 1)
+    if point in (Point.ACT, Point.OUTCOME):
+        assert count.asked >= 1
+    elif point is Point.LEDGER:
+        assert count.asked == 0
+    assert set(count.ended) <= {"done", "rejected"}
+
+
+def test_of_two_resumers_one_proceeds_and_the_other_names_it(kills: Any, played: Simulator) -> None:
+    said, good = kills.resumed_at_once(played, 1, 2)
+    assert good, said
+
+
+def test_a_holder_that_was_stopped_past_its_lease_changes_nothing_once_it_goes_on(
+    kills: Any, played: Simulator
+) -> None:
+    said, good = kills.stopped(played, 1, [Point.ACT])
+    assert good, said
+    assert "they ended as: 1 RunOwned" in said
