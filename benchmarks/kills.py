@@ -187,7 +187,8 @@ def killed_at_random(simulator: Simulator, number: int, calls: int, took: float)
     for case in cases(simulator, number):
         process = case.start()
         time.sleep(draw.uniform(0.1, 1.0) * took)
-        os.kill(process.pid, signal.SIGKILL)
+        # It may have ended by then.
+        process.kill()
         process.join()
         if case.run is None or case.told(-1) is not None:
             count.ended["before or after"] += 1
