@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..agents.approval.answers import pending_of
 from ..agents.compiled import kept_around
-from ..agents.errors import CutOff, RunTimeout, StepLimit
+from ..agents.errors import RunTimeout, StepLimit
 from ..agents.handoffs import ask_person, tick_off
 from ..agents.result import RunResult, Status, StepRecord
 from ..agents.runs import Bounds, Run, Taken, run_scope
@@ -20,6 +20,7 @@ from ..dispatch.calls.retraction import retracts
 from ..dispatch.journal import CALLS
 from ..ledger.points import Point, reached
 from ..ledger.rows import CallRow
+from ..ledger.storage.fences import Fenced
 from .checkpoints import prune
 from .events import Called, Emit, Retracted, Stepped, Token
 from .outputs import Outputs
@@ -71,7 +72,7 @@ class Execution:
 
         Raises:
             ConfigError: There is nothing to be taken up.
-            CutOff: A bound ended it; the error has the run so far.
+            PointsmanError: What ended it, a bound among others; the error has the run so far.
         """
         emit = self.emit
 
@@ -91,11 +92,11 @@ class Execution:
                     )
                 try:
                     await _bounded(graph, work, config, books, emit)
-                except CutOff as error:
-                    error.run = books.id
-                    error.result = await self._outcome(graph, config, books, Status.FAILED)
+                except Fenced:
                     raise
-                except PointsmanError:
+                except PointsmanError as error:
+                    error.run = error.run or books.id
+                    error.result = await self._outcome(graph, config, books, Status.FAILED)
                     raise
                 except Exception:
                     # The user's own code failed, which may be for what a model said: it is asked anew.
