@@ -24,7 +24,10 @@ def decision_dict(decision: Decision) -> dict[str, Any]:
         "tier": decision.tier.value,
         "model": decision.model,
         "candidates": list(decision.candidates),
-        "rejected": [{"model": rejection.model, "reason": rejection.reason} for rejection in decision.rejected],
+        "rejected": [
+            {"model": rejection.model, "code": rejection.code.value, "reason": rejection.reason}
+            for rejection in decision.rejected
+        ],
         "rules": [{"id": hit.id, "reason": hit.reason} for hit in decision.rules],
         "complexity": decision.complexity,
         "confidence": decision.confidence,
