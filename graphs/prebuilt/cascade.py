@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from ...agents.agent import Agent
 from ...agents.errors import TurnLimit
+from ...agents.handoffs import hand_over
 from ...agents.result import Status, StepRecord
-from ...agents.runs import hand_over
 from ...agents.runtime import Runtime
 from ...agents.verification.verifier import as_evidence, as_text
 from ...configs.errors import ConfigError

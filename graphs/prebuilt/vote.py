@@ -11,8 +11,8 @@ from langgraph.types import Send
 
 from ...agents.agent import Agent
 from ...agents.errors import TurnLimit
+from ...agents.handoffs import hand_over
 from ...agents.result import Status, StepRecord
-from ...agents.runs import hand_over
 from ...agents.runtime import Runtime
 from ...configs.errors import ConfigError
 from ...configs.evidence import literal
