@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..agents.approval.answers import pending_of
 from ..agents.compiled import kept_around
-from ..agents.errors import RunTimeout, StepLimit
+from ..agents.errors import CutOff, RunTimeout, StepLimit
 from ..agents.handoffs import ask_person, tick_off
 from ..agents.result import RunResult, Status, StepRecord
 from ..agents.runs import Bounds, Run, Taken, run_scope
 from ..agents.runtime import Runtime
+from ..backends.base import BackendError
 from ..configs.errors import ConfigError, PointsmanError
 from ..dispatch.calls.retraction import retracts
+from ..dispatch.errors import AllFailed
 from ..dispatch.journal import CALLS
+from ..ledger.budgets.budgets import BudgetExceeded
 from ..ledger.points import Point, reached
 from ..ledger.rows import CallRow
 from ..ledger.storage.fences import Fenced
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution", "thread"]
 
+_OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, CutOff)
+"""Errors that are for nothing that a model said."""
 _DURABILITY: Literal["sync"] = "sync"
 """A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
 
@@ -92,15 +97,8 @@ class Execution:
                     )
                 try:
                     await _bounded(graph, work, config, books, emit)
-                except Fenced:
-                    raise
-                except PointsmanError as error:
-                    error.run = error.run or books.id
-                    error.result = await self._outcome(graph, config, books, Status.FAILED)
-                    raise
-                except Exception:
-                    # The user's own code failed, which may be for what a model said: it is asked anew.
-                    await self._forget(books, CALLS)
+                except Exception as error:
+                    await self._failed(error, graph, config, books)
                     raise
                 result = await self._outcome(graph, config, books)
                 if not result.pending:
@@ -112,6 +110,19 @@ class Execution:
             if taken or result.pending:
                 await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending)
             return result
+
+    async def _failed(
+        self, error: Exception, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, books: Run
+    ) -> None:
+        """Note in what ended a run how far that came, and what of it is not to be relied upon."""
+        if isinstance(error, Fenced):
+            return
+        if not isinstance(error, _OUTSIDE):
+            # It may be for what a model said, so that is asked anew.
+            await self._forget(books, CALLS)
+        if isinstance(error, PointsmanError):
+            error.run = error.run or books.id
+            error.result = await self._outcome(graph, config, books, Status.FAILED)
 
     async def _forget(self, books: Run, names: str = "") -> None:
         """Delete what the run kept for the case that it is cut off, under names that begin so."""
