@@ -22,6 +22,7 @@ from ..dispatch.journal import CALLS, Journal
 from ..dispatch.offline import SIMULATED
 from ..ledger.rows import CallRow, EffectRow, RunRow
 from ..ledger.storage.fences import Fenced
+from ..tools.around import Around, surrounded
 from .handoffs import hand_over_failed
 from .lease.holder import RunCancelled, RunOwned
 from .lease.lease import Lease, holder_of
@@ -349,7 +350,7 @@ def run_scope(
         context = _context(books, outer, taken, observe, kept=kept)
         runtime.ledger.record(row)
         try:
-            with _stopped_by(lease), entered(StepContext(run=context)):
+            with _stopped_by(lease), entered(StepContext(run=context)), surrounded(_calls_of(books)):
                 yield books
                 runtime.ledger.leases.check(run_id)
         except BaseException as error:
@@ -372,6 +373,15 @@ def _held(runtime: Runtime, run: str, taken: Taken | None, *, new: bool) -> Iter
         yield lease
     finally:
         lease.close()
+
+
+def _calls_of(books: Run) -> Around | None:
+    """Who is told of the tools that code of the user's own calls."""
+    if books.journal is None:
+        return None
+    from .journal.direct import DirectCalls
+
+    return DirectCalls(books.runtime.ledger)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, StructuredTool
 
+from .around import around
+
 __all__ = ["TellingTool", "as_read", "as_told"]
 
 _FOR_MODEL: ContextVar[bool] = ContextVar("pointsman_for_model", default=False)
@@ -20,6 +22,12 @@ class TellingTool(StructuredTool):
 
     def run(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         """Run as `StructuredTool` does."""
+        told = around()
+        if told is not None:
+            return told.run(self, _arguments(tool_input), lambda: self._read(tool_input, *args, **kwargs))
+        return self._read(tool_input, *args, **kwargs)
+
+    def _read(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         token = _FOR_MODEL.set(kwargs.get("tool_call_id") is not None)
         try:
             return super().run(tool_input, *args, **kwargs)
@@ -28,11 +36,21 @@ class TellingTool(StructuredTool):
 
     async def arun(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         """Run as `StructuredTool` does."""
+        told = around()
+        if told is not None:
+            return await told.arun(self, _arguments(tool_input), lambda: self._aread(tool_input, *args, **kwargs))
+        return await self._aread(tool_input, *args, **kwargs)
+
+    async def _aread(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         token = _FOR_MODEL.set(kwargs.get("tool_call_id") is not None)
         try:
             return await super().arun(tool_input, *args, **kwargs)
         finally:
             _FOR_MODEL.reset(token)
+
+
+def _arguments(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {"input": given}
 
 
 def as_told(result: Any) -> Any:

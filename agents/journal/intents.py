@@ -19,6 +19,7 @@ from ...dispatch.context import current
 from ...ledger.points import Point, reached
 from ...ledger.rows import EffectRow
 from ...ledger.storage.fences import Fenced
+from ...tools.around import surrounded
 from ...tools.base import declaration_of
 from ...tools.facts import call_facts
 from ..approval.acts import acting
@@ -93,7 +94,8 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
             raise _unrecorded(row, error) from error
         reached(Point.ACT)
         try:
-            answer = handler(request)
+            with surrounded(None):
+                answer = handler(request)
         except GraphBubbleUp:
             self._waits(row)
             raise
@@ -119,7 +121,8 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         except PointsmanError as error:
             raise _unrecorded(row, error) from error
         reached(Point.ACT)
-        making = asyncio.ensure_future(handler(request))
+        with surrounded(None):
+            making = asyncio.ensure_future(handler(request))
         try:
             answer = await asyncio.shield(making)
         except GraphBubbleUp:

@@ -296,3 +296,41 @@ async def test_a_node_of_the_users_own_that_failed_asks_its_models_anew(runtime:
     said.clear()
     tried = _node(picky, retry_policy=RetryPolicy(initial_interval=0.0, jitter=False, retry_on=ValueError))
     assert (await tried.arun("Go", runtime=home)).output == "answer 2"
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_an_act_of_a_node_of_the_users_own_is_journalled_too(runtime: Make, simulator: Simulator, way: str) -> None:
+    left = ["after"]
+
+    @tool(effect="write", name="mark")
+    def breaking(step: str) -> str:
+        """Mark a step."""
+        acts[step] += 1
+        if left == ["within"]:
+            left.clear()
+            raise CutOff("within")
+        return "it is marked"
+
+    async def work(_: Runtime) -> Any:
+        given = {"step": "a"}
+        said = breaking.invoke(given) if way == "invoke" else await breaking.ainvoke(given)
+        if left == ["after"]:
+            left.clear()
+            raise CutOff("after")
+        return said
+
+    home, flow = runtime(), _node(work)
+    with pytest.raises(CutOff):
+        flow.run("Go", runtime=home)
+    first = flow.resume(home.ledger.runs(limit=1)[0].id, runtime=home)
+    assert (first.status, first.output, acts) == ("done", "it is marked", {"a": 1})
+
+    left.append("within")
+    with pytest.raises(CutOff):
+        flow.run("Go", runtime=home)
+    waiting = flow.resume(home.ledger.runs(limit=1)[0].id, runtime=home)
+    assert waiting.status == "pending"
+    assert "may have been done already" in str(waiting.pending[0].arguments)
+    assert acts == {"a": 2}
+    assert flow.resume(waiting.run, {waiting.pending[0].id: True}, runtime=home).status == "done"
+    assert acts == {"a": 3}
