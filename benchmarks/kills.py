@@ -181,19 +181,19 @@ def killed_at(simulator: Simulator, point: str, number: int, calls: int) -> Coun
 
 
 def killed_at_random(simulator: Simulator, number: int, calls: int, took: float) -> Count:
-    """Runs that are killed at some moment."""
+    """Runs that are killed at some moment between their first model call and their end."""
     count = Count()
     draw = random.Random(7)
-    for case in cases(simulator, number):
+    for case in cases(simulator, 10 * number):
+        if count.runs == number:
+            break
         process = case.start()
-        time.sleep(draw.uniform(0.1, 1.0) * took)
-        # It may have ended by then.
+        _wait(lambda: len(simulator.log) > 0)
+        time.sleep(draw.uniform(0.0, took))
         process.kill()
         process.join()
-        if case.run is None or case.told(-1) is not None:
-            count.ended["before or after"] += 1
-            continue
-        taken_up(case, simulator, count, calls)
+        if case.told(-1) is None:
+            taken_up(case, simulator, count, calls)
     return count
 
 
@@ -293,8 +293,10 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     with Simulator(brain()) as simulator:
         for case in cases(simulator, 2):
+            process = case.start()
+            _wait(lambda: len(simulator.log) > 0)
             began = time.monotonic()
-            case.work()
+            process.join()
             calls, took = len(simulator.log), time.monotonic() - began
         counts = {f"before {point}": killed_at(simulator, point, options.each, calls) for point in Point}
         counts["at random"] = killed_at_random(simulator, options.random, calls, took)

@@ -58,6 +58,8 @@ class CheckpointFile:
         self._access: Access | None = None
         self._stale = False
         self._cut_off = False
+        # How many wait for what they gave.
+        self._awaited = 0
         begin_anew(self)
 
     async def call(self, work: Work[T], *, writes: bool) -> T:
@@ -78,12 +80,17 @@ class CheckpointFile:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, future, result, error)
 
+        with self._guard:
+            self._awaited += 1
         self._give(_Job(work, writes, tell))
         try:
             return await future
         except asyncio.CancelledError:
             self._cut_off = True
             raise
+        finally:
+            with self._guard:
+                self._awaited -= 1
 
     def wait(self, work: Work[T], *, writes: bool) -> T:
         """Have work done and block until it is; arguments and errors as `call`."""
@@ -92,8 +99,8 @@ class CheckpointFile:
         return future.result()
 
     async def settle(self) -> None:
-        """Wait, when cancelled too, until all is done that somebody gave who was cancelled since."""
-        if not self._cut_off:
+        """Wait, when cancelled too, until all is done that somebody gave who waits still or was cancelled since."""
+        if not self._cut_off and not self._awaited:
             return
         last = asyncio.ensure_future(self.call(_nothing, writes=False))
         try:
