@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -74,6 +73,7 @@ class Journal:
         self._names = dict(names)
         self._asked: Counter[tuple[object, ...]] = Counter()
         self._order: dict[tuple[str, str], list[str]] = {}
+        self._fresh: set[tuple[str, int] | None] = set()
 
     @property
     def used(self) -> bool:
@@ -132,29 +132,31 @@ class Journal:
         row = self._ledger.kept.get(self._names[name], name) if name in self._names else None
         return None if row is None else user_seal().open(row.sealed)
 
-    def keep(self, name: str, text: str) -> Future[None] | None:
-        """Keep a text under a name.
+    def keep(self, name: str, text: str) -> None:
+        """Keep a text under a name; it is written a moment later, and before anything that is committed after it.
 
         Args:
             name: Its name; what was kept under it before is replaced.
             text: At most a million characters; a longer one is not kept.
-
-        Returns:
-            Ends when it outlives the end of this process; None where it was not kept.
         """
         if len(text) > _MOST:
-            return None
-        self._ledger.record(KeptRow(self.run, name, user_seal().close(text)))
-        self._names[name] = self.run
-        return self._ledger.soon()
-
-    async def kept(self, name: str, text: str) -> None:
-        """Keep a text, and return once it outlives the end of this process, or cannot be kept."""
+            return
         # A ledger that cannot be written is told to whoever is about to do something.
         with suppress(PointsmanError):
-            written = self.keep(name, text)
-            if written is not None:
-                await asyncio.wrap_future(written)
+            self._ledger.record(KeptRow(self.run, name, user_seal().close(text)))
+            self._names[name] = self.run
+            self._fresh.add(_task_now())
+
+    async def caught_up(self) -> None:
+        """Return once what this task has kept outlives the end of this process: it is about to go on from there.
+
+        A task that does nothing more after it is kept by the graph as soon as that, so most calls need no such wait.
+        """
+        task = _task_now()
+        if task in self._fresh:
+            self._fresh.discard(task)
+            with suppress(PointsmanError):
+                await asyncio.wrap_future(self._ledger.soon())
 
 
 _NODE: ContextVar[tuple[str, int] | None] = ContextVar("pointsman_node", default=None)

@@ -107,7 +107,7 @@ async def _keep(chain: FallbackChain, message: AIMessage) -> None:
     if chain.kept is not None:
         await chain.kept.keep(message)
     if chain.replay is not None:
-        await chain.replay.keep(message)
+        chain.replay.keep(message)
 
 
 async def _raced(

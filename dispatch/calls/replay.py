@@ -65,6 +65,7 @@ class Replay:
 
     async def answer(self) -> AIMessage | None:
         """The answer that an earlier part of the run was given; None where it was given none."""
+        await self._journal.caught_up()
         text = await self._journal.get(self._name)
         if text is None:
             return None
@@ -90,10 +91,10 @@ class Replay:
         self._tries.append((model, wrong[0].value, wrong[1]))
         self._journal.keep(self._name, self._text(None))
 
-    async def keep(self, message: AIMessage) -> None:
+    def keep(self, message: AIMessage) -> None:
         """Keep the answer."""
         if self._whole:
-            await self._journal.kept(self._name, self._text(reply_text(message)))
+            self._journal.keep(self._name, self._text(reply_text(message)))
 
     def over(self) -> None:
         """Forget the replies: no model gave an answer, so all may be asked again when the run is taken up."""
