@@ -77,7 +77,11 @@ class Lease:
         """
         sign = _signed(state, run, 1)
         row = _row(run, 1, sign, clock())
-        ledger.leases.begin(row)
+        try:
+            ledger.leases.begin(row)
+        except BaseException:
+            sign.give_up()
+            raise
         return cls(ledger, row, sign, clock)
 
     @classmethod
