@@ -117,7 +117,7 @@ class Dispatcher(Closing):
     @Once
     def budgets(self) -> Budgets:
         """Caps, shared with every process that uses the same ledger."""
-        return Budgets(self.settings.state / "ledger.db")
+        return Budgets(self.ledger.path)
 
     @Once
     def flagship(self) -> ModelCard | None:

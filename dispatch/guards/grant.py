@@ -62,7 +62,7 @@ class Grant:
         charged: int | None = None
         if self._budgets is not None and self._money is not None:
             if billed:
-                charged = self._budgets.settle(self._money, cost)
+                charged = self._budgets.settle(self._money, cost, recorded=True)
             else:
                 self._budgets.release(self._money)
         if self._share is not None:

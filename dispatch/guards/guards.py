@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ...configs.catalog import ModelCard
+from ...configs.words import FailureKind
 from ...ledger.budgets.budgets import BudgetExceeded
 from ...ledger.prices import PriceBook
 from .budget import Bound, bounded
@@ -16,6 +18,7 @@ from .rate_limit import RateLimiter, RateLimitKey, Wait
 if TYPE_CHECKING:
     from ...backends.http.meter import Asked
     from ...ledger.budgets.budgets import Budgets
+    from ...ledger.rows import CallRow
     from ..calls.call import ModelCall
 
 __all__ = ["Guards"]
@@ -91,8 +94,9 @@ class Guards:
             bound = self._bound(call, scopes)
             while bound.most:
                 budgets = self._budgets()
+                row = _row_if_killed(call)
                 try:
-                    reservation = await budgets.acquire(scopes, bound.most, patience, sent=True)
+                    reservation = await budgets.acquire(scopes, bound.most, patience, sent=True, row=row)
                 except BudgetExceeded:
                     # What others learned of the provider meanwhile may have made it less.
                     before, bound = bound, self._bound(call, scopes)
@@ -100,6 +104,7 @@ class Guards:
                         raise
                 else:
                     call.grant.fund(budgets, reservation)
+                    call._row_id = row.id
                     break
         except BaseException:
             call.close()
@@ -117,3 +122,8 @@ class Guards:
             settled=self._settled(call.card),
             capped=bool(scopes),
         )
+
+
+def _row_if_killed(call: ModelCall) -> CallRow:
+    """What to record of a call whose process is killed; whatever else becomes of it, its row has the same id."""
+    return call._booking.row(call.card, at=time.time(), attempt=call.number, failure=FailureKind.LOST.value)

@@ -205,6 +205,9 @@ _PARENTS = (
 )
 """Whose cap the calls of a run count against besides its own."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS)
+_LOST_ROWS = ("ALTER TABLE reservations ADD COLUMN row TEXT",)
+"""What to record of a call whose process is killed, as JSON of its values."""
+
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS, _LOST_ROWS)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)
