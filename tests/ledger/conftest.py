@@ -116,6 +116,7 @@ def as_of_version_2() -> Callable[[Path], None]:
         with closing(sqlite3.connect(path)) as raw:
             raw.execute("ALTER TABLE calls DROP COLUMN usage_further")
             raw.execute("DROP INDEX runs_parent")
+            raw.execute("ALTER TABLE reservations DROP COLUMN row")
             for column in ("max_cost", "max_steps", "timeout", "parent"):
                 raw.execute(f"ALTER TABLE runs DROP COLUMN {column}")
             raw.execute("DROP TABLE effects")

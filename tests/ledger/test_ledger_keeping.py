@@ -382,6 +382,7 @@ def test_a_file_from_before_they_were_kept_is_taken_on_and_its_seals_hold(
         raw.execute('ALTER TABLE calls DROP COLUMN "usage_further"')
         raw.execute("DROP TABLE effects")
         raw.execute("DROP INDEX runs_parent")
+        raw.execute("ALTER TABLE reservations DROP COLUMN row")
         for bound in ("max_cost", "max_steps", "timeout", "parent"):
             raw.execute(f'ALTER TABLE runs DROP COLUMN "{bound}"')
         raw.execute("PRAGMA user_version = 2")

@@ -101,18 +101,6 @@ async def test_a_call_ends_without_a_look_at_the_file(path: Path, budgets: Budge
         assert budgets.totals("run:a") == await budgets.atotals("run:a") == (10 + 5 * WORST, 0)
 
 
-async def test_calls_that_follow_each_other_quickly_go_on(
-    path: Path, budgets: Budgets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pointsman.ledger.budgets.lease._PERIOD_SECONDS", 3600.0)
-    for _ in range(20):
-        budgets.settle(await begun(budgets), 1)
-    async with held(path):
-        for _ in range(50):
-            budgets.settle(await begun(budgets), 1)
-    assert budgets.totals("run:a") == (70, 0)
-
-
 async def test_one_who_is_cancelled_while_the_file_is_held_reserves_nothing(path: Path, budgets: Budgets) -> None:
     async with held(path):
         waiting = [asyncio.create_task(begun(budgets)) for _ in range(5)]
@@ -208,13 +196,13 @@ async def test_what_is_given_back_between_the_answer_and_the_wait_is_not_missed(
     monkeypatch.setattr("pointsman.ledger.budgets.queues._POLL_SECONDS", 3600.0)
     scopes: dict[str, int | None] = {"run:a": WORST}
     held = await begun(budgets, scopes)
-    ask = budgets._store.reserve
+    ask = budgets._store.asked
 
-    def ask_then_give_back(*asked: Any, **how: Any) -> Any:
-        short = ask(*asked, **how)
+    async def ask_then_give_back(*asked: Any) -> Any:
+        short = await ask(*asked)
         budgets.release(held)
         return short
 
-    monkeypatch.setattr(budgets._store, "reserve", ask_then_give_back)
+    monkeypatch.setattr(budgets._store, "asked", ask_then_give_back)
     async with asyncio.timeout(60):
         assert budgets.release(await begun(budgets, scopes))
