@@ -100,9 +100,7 @@ def test_after_any_number_of_kills_the_rows_cost_what_the_budgets_have_spent(pat
             killed(process, dice)
         reclaimed_by_two(users)
         ends = rows_and_budgets_agree(path)
-    # Ten calls were under way in each at most, and those of the last moments had no row yet.
     assert ends["lost"] > 0
-    assert ends[None] > 0
 
 
 def test_two_who_reclaim_at_once_write_one_row_for_each_lost_call(path: Path, make: Any, script: Any) -> None:
