@@ -23,10 +23,11 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy -p pointsman
 	$(BIN)/mypy tests/typing
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing
 
 lock:
 	uv pip compile pyproject.toml --extra build --upgrade --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
-	uv pip compile pyproject.toml --extra build --group pyproject.toml:test --upgrade --constraints requirements.lock --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements-test.lock
+	uv pip compile pyproject.toml --extra build --group pyproject.toml:test --group pyproject.toml:check --upgrade --constraints requirements.lock --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements-test.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -15,6 +15,7 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 from ..configs.plain import plain, plain_content
 from ..tools.base import ToolFailed
 from ..tools.exits import Exits
+from ..tools.results import as_read
 from ..tools.threads import in_thread
 
 if TYPE_CHECKING:
@@ -28,14 +29,16 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     """Do for tools of any make what `pointsman.tool` does for its own.
 
     A tool without async code of its own runs in a thread of its own: LangChain would take one of the event loop's few,
-    and tools that wait for other tools would wait for ever. What would end more than the tool is told to the model, and
-    what a tool says holds nothing that a terminal would obey.
+    and tools that wait for other tools would wait for ever. What would end more than the tool is told to the model,
+    objects are told to it as JSON, and what a tool says holds nothing that a terminal would obey.
     """
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
         """Run the tool where the caller stands, which is a thread already."""
+        if request.tool is not None:
+            request = request.override(tool=_contained(request.tool, sync=True))
         try:
             with Exits(request.tool_call["name"]):
                 return _plain(handler(request))
@@ -55,16 +58,17 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
             return _told(request, failure)
 
 
-def _contained(tool: BaseTool) -> BaseTool:
-    """Another look at the same tool, whose state it shares, with its async form contained."""
-    look = object.__new__(_kind(type(tool), getattr(tool, "coroutine", None) is not None))
+def _contained(tool: BaseTool, *, sync: bool = False) -> BaseTool:
+    """Another look at the same tool, whose state it shares: what it returns is what a model reads, and its async form
+    is contained."""
+    look = object.__new__(_kind(type(tool), getattr(tool, "coroutine", None) is not None, sync))
     for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
         object.__setattr__(look, slot, getattr(tool, slot))
     return look
 
 
 @lru_cache(maxsize=256)
-def _kind(kind: type[BaseTool], has_coroutine: bool) -> type[BaseTool]:
+def _kind(kind: type[BaseTool], has_coroutine: bool, sync: bool) -> type[BaseTool]:
     derived = kind._arun is BaseTool._arun
     if kind._arun in (StructuredTool._arun, Tool._arun):
         derived = not has_coroutine
@@ -72,15 +76,22 @@ def _kind(kind: type[BaseTool], has_coroutine: bool) -> type[BaseTool]:
     async def ainvoke(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
         return await in_thread(self.invoke, *args, **kwargs)
 
+    @wraps(kind._run)
+    def _run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        return as_read(kind._run(self, *args, **kwargs), self)
+
     # LangChain gives it a task of its own, out of which some exits would end the event loop.
     @wraps(kind._arun)
     async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
         with Exits(self.name):
-            return await kind._arun(self, *args, **kwargs)
+            return as_read(await kind._arun(self, *args, **kwargs), self)
 
+    # Only what LangChain calls: one form of a tool may call the other, and wants the object.
     own: dict[str, Any] = {"_arun": _arun}
-    if derived and kind.ainvoke in (BaseTool.ainvoke, StructuredTool.ainvoke, Tool.ainvoke):
-        own = {"ainvoke": ainvoke}
+    if sync:
+        own = {"_run": _run}
+    elif derived and kind.ainvoke in (BaseTool.ainvoke, StructuredTool.ainvoke, Tool.ainvoke):
+        own = {"_run": _run, "ainvoke": ainvoke}
     made: type[BaseTool] = new_class(kind.__name__, (kind,), exec_body=lambda space: space.update(own))
     return made
 

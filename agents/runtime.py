@@ -12,6 +12,7 @@ from ..configs.closing import Closing
 from ..configs.schema import Settings
 from ..dispatch.defaults import Shared, default_settings, shared_dispatcher
 from ..dispatch.once import Once
+from ..dispatch.state.ownership import claim, root_of
 
 if TYPE_CHECKING:
     from ..dispatch.dispatcher import Dispatcher
@@ -33,9 +34,7 @@ class Runtime(Closing):
     def __init__(self, settings: Settings, *, workspace: Path | None = None) -> None:
         self._settings = settings
         program = getattr(sys.modules.get("__main__"), "__file__", None)
-        # What was simulated lies inside the state.
-        state = settings.state.parent if settings.offline else settings.state
-        self._protected = [*settings.obeyed, state, *([Path(program)] if program else ())]
+        self._protected = [*settings.obeyed, root_of(settings), *([Path(program)] if program else ())]
         self.workspace = workspace or settings.project
         self._closed = False
 
@@ -80,6 +79,7 @@ class Runtime(Closing):
         from ..backends.ondevice import WordLlamaEmbeddings
         from ..memory.store import ChromaStore
 
+        claim(self.settings)
         return ChromaStore(self.settings.state / "memory", WordLlamaEmbeddings())
 
     @Once

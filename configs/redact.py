@@ -101,11 +101,51 @@ _NETRC: Final = _Pattern(
     r"(\blogin(?:\s|\\n)+\S+?(?:\s|\\n)+(?:account(?:\s|\\n)+\S+?(?:\s|\\n)+)?password(?:\s|\\n|\\t)+)[^\s\"\\]+"
 )
 _NPMRC: Final = _Pattern(r"((?<![A-Za-z])_auth\s*=\s*\\?[\"']?)[A-Za-z0-9+/]{8,}={0,2}")
-_DOCKER: Final = _Pattern(r"(\bauth\\*[\"']\s*:\s*\\*[\"'])([A-Za-z0-9+/]{8,}={0,2})")
-_COMMAND: Final = _Pattern(r"(\bsshpass\s+-p\s*|\bmysql\w*\s(?:[^\n|;]{0,200}?\s)?-p)[^\s\"'-][^\s\"']*")
+_DOCKER: Final = _Pattern(r"(\bauth\\*[\"']\s*:\s*\\*[\"'])([A-Za-z0-9+/]{4,}={0,2})(?=\\*[\"'])")
+_BASIC_HEADER: Final = _Pattern(
+    r"(\bauthorization\\*[\"']?\s*[:=,]\s*\\*[\"']?basic\s+)([A-Za-z0-9+/]{4,}={0,2})(?![A-Za-z0-9+/])", re.I
+)
+_COMMAND: Final = _Pattern(
+    r"((?:\bsshpass\s+-p\s*|\b(?:mysql|mariadb)[\w-]*\s(?:[^\n|;]{0,200}?\s)?(?:-p|--password=))(?P<quote>\\?[\"'])?)"
+    r"(?(quote)(?:(?!(?P=quote))[^\n])+|[^\s\"'\\-][^\s\"']*)"
+)
+# The password stands after the share, where it is no word or /user: or nothing follows, or after /user:.
+_NET_USE: Final = _Pattern(
+    r"(\bnet(?:\.exe)?\s+use\s+(?:[a-z*]:?\s+)?\\{2,8}[^\s\"]+\s+(?:/(?!user)\w+(?::\S+)?\s+)*)"
+    r"(?:(/user:\S+\s+)(?![/*])[^\s\"'`\\]+|(?![/*])(?:[a-z]*[\d!@#$%^&][^\s\"'`\\]*|[^\s\"'`\\]+(?=\s+/|\s*(?:\Z|[\n&|\"'`]|\\[nr]))))",
+    re.I,
+)
+_NET_USER: Final = _Pattern(r"(\bnet(?:\.exe)?\s+user\s+[^\s/]+\s+)(?![/*])[^\s\"']+(?=\s+/[a-z])", re.I)
+# www.postgresql.org/docs/current/libpq-pgpass.html; the host before it is looked at where these are found.
+_PGPASS: Final = _Pattern(
+    r"(:(?P<port>\d{4,5}|\*):(?P<db>[A-Za-z_*][\w.*-]{0,63}):(?P<user>[^\s:\"'`<>\\]{1,64}):)(?:\\+[:\\]|[^\s\"'`<>\\])+"
+)
+_HOST: Final = re.compile(r"(?:^|[\s\"'`(>]|\\[nrt])([\w.-]+|\*|\[[0-9A-Fa-f:.]+\]|/[\w./-]+)\Z")
+_FULL_HOST: Final = re.compile(r"localhost|\*|[\[/].*|[\w-]+(?:\.[\w-]+)+(?<!\.py)(?<!\.[cjrt]s)(?<!\.[chm])(?<!\.go)")
+_PORTS: Final = re.compile(r"543\d|6432|6543|15432|25060|26257")
+"""Where PostgreSQL, its poolers and its relatives listen; a short name before them is a host."""
+_SEED_LABEL: Final = (
+    r"(?:\b(?:seed|recovery|backup|mnemonic|wallet)[ _-]?(?:phrase|words?|seed|sentence|mnemonic)|\bmnemonics?\b"
+    r"|\bseed\\?[\"']?\s?(?=[:=]))(?:[^A-Za-z0-9]|\\n){0,8}(?:(?:is|are|was)\b(?:[^A-Za-z0-9]|\\n){1,4})?(?:1[.):]\s?)?"
+)
+_SEED_WORD: Final = r"[A-Za-z]{3,8}(?![A-Za-z])"
+_SEED_GAP: Final = r"(?:[\s,\"']|\\[nrt\"]|\d{1,2}[.):]){1,8}"
+_SEED: Final = _Pattern(rf"({_SEED_LABEL})({_SEED_WORD}(?:{_SEED_GAP}{_SEED_WORD}){{11,23}})", re.I)
+_SEED_OPEN: Final = re.compile(rf"{_SEED_LABEL}(?:{_SEED_WORD}{_SEED_GAP}){{0,24}}[A-Za-z]{{0,8}}\Z", re.I)
+_SEED_NAMES: Final = ("seed", "mnemonic", "phrase", "recovery", "wallet")
+_PROSE: Final = re.compile(
+    r"\b(?:the|and|for|are|not|but|was|has|its|your|from|been|were|our|who|how|should|would|could|which|their|with|them"
+    r"|these|those|than|his|her|every|does)\b",
+    re.I,
+)
+"""No word of a seed phrase (BIP-39's English list), and hardly twelve words of prose have none."""
 _HOOK: Final = _Pattern(r"(hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9_/-]{16,}")
 _QUERY: Final = _Pattern(r"([?&](?:key|api_?key|token|sig|signature|code|secret)=)[^\s&\"'#\\]{8,}", re.I)
-_CURL: Final = _Pattern(r"((?<!\S)(?:-u|--user)[\s=]+[\"']?[^\s:\"']+:)[^\s\"']+")
+# A pair of numbers is a user and a group.
+_CURL: Final = _Pattern(
+    r"((?:(?:(?<!\S)|(?<=[\"'`]))(?:-u|--user)(?:[\s=]+|\\*[\"'],\s*)|\bcurl\s(?:[^\n|;]{0,300}?\s)?-u)"
+    r"(?P<quote>\\*[\"'])?[^\s:\"'\\]+:)(?!\d{1,10}(?![^\s\"'\\]))(?(quote)(?:(?!(?P=quote))[^\n])+|[^\s\"'\\]+)"
+)
 _CARD: Final = _Pattern(
     r"(?:(?<![\w.,-])|(?<=\\[nrt]))"
     r"(?:(?:4\d|5[1-5]|2[2-7]|6[05])\d\d([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])"
@@ -179,7 +219,23 @@ def _if_pair(found: Found) -> str:
         pair = b64decode(found[2] + "=" * (-len(found[2]) % 4), validate=True)
     except ValueError:
         return found[0]
-    return f"{found[1]}{MARK}" if b":" in pair else found[0]
+    # Of few bytes one is a colon by chance.
+    return f"{found[1]}{MARK}" if b":" in pair and (len(pair) > 5 or pair.decode("latin-1").isprintable()) else found[0]
+
+
+def _if_pgpass(found: Found) -> str:
+    """The last field of a line that begins with a host; addresses and places in files have as many colons."""
+    host = _HOST.search(found.string[max(0, found.start() - 256) : found.start()])
+    if host is None or re.fullmatch(r"[0-9A-Fa-f]*", found["db"] + found["user"]):
+        return found[0]
+    port = found["port"]
+    told = _FULL_HOST.fullmatch(host[1]) or _PORTS.fullmatch(port)
+    return f"{found[1]}{MARK}" if told else found[0]
+
+
+def _if_seed(found: Found) -> str:
+    words = re.findall(r"[A-Za-z]{3,}", re.sub(r"\\[nrt]", " ", found[2]))
+    return found[0] if _PROSE.search(" ".join(words[:12])) else f"{found[1]}{MARK}"
 
 
 def _if_encoded(found: Found) -> str:
@@ -271,6 +327,7 @@ _RULES: Final[tuple[tuple[tuple[str, ...], _Pattern, str | Callable[[Found], str
     (("sk-",), _SK, _if_key),
     (("authorization",), _HEADER, _if_varied),
     (("bearer",), _BEARER, _if_varied),
+    (("basic",), _BASIC_HEADER, _if_pair),
     (("basic",), _BASIC, _if_pair),
     (("://",), _DATABASE, rf"\1{MARK}"),
     (("://",), _IN_URL, rf"\1{MARK}"),
@@ -282,7 +339,11 @@ _RULES: Final[tuple[tuple[tuple[str, ...], _Pattern, str | Callable[[Found], str
     (("login",), _NETRC, rf"\1{MARK}"),
     (("_auth",), _NPMRC, rf"\1{MARK}"),
     (("auth",), _DOCKER, _if_pair),
-    (("sshpass", "mysql"), _COMMAND, rf"\1{MARK}"),
+    (("sshpass", "mysql", "mariadb"), _COMMAND, rf"\1{MARK}"),
+    (("net use", "net.exe use"), _NET_USE, rf"\1\2{MARK}"),
+    (("net user", "net.exe user"), _NET_USER, rf"\1{MARK}"),
+    ((":",), _PGPASS, _if_pgpass),
+    (_SEED_NAMES, _SEED, _if_seed),
     ((*_NAMES, *_NAMES_TOO), _NAMED, _if_secret),
     ((), _CARD, _if_card),
     ((), _ENCODED, _if_encoded),
@@ -409,5 +470,7 @@ def _safe(text: str) -> int:
     line = text[start : len(text) if stop < 0 else stop].lower()
     if any(name in line for name in (*_NAMES, *_NAMES_TOO)):
         end = start
+    if any(name in text.lower() for name in _SEED_NAMES) and (seed := _SEED_OPEN.search(text)):
+        end = min(end, seed.start())
     opened = text.rfind("-----BEGIN ", 0, end)
     return opened if opened >= 0 and not re.search("-----END [A-Z0-9 ]*-----", text[opened:end]) else end

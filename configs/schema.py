@@ -17,11 +17,11 @@ __all__ = [
     "AgentEntry",
     "CachePolicy",
     "ClassifierPolicy",
-    "Cure",
     "HealthLimits",
     "HistoryPolicy",
     "Limits",
     "ModelEntry",
+    "OnFailure",
     "Prices",
     "ProviderEntry",
     "RiskRule",
@@ -45,7 +45,7 @@ _Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False), Before
 """USD per million tokens: a thousand times what any model has ever cost, so that every cost fits into the ledger."""
 _Times = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False), BeforeValidator(_no_bool)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
-Cure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
+OnFailure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
 one of a higher tier, once one of another provider, or nothing."""
 
@@ -336,7 +336,7 @@ class ClassifierPolicy(_Frozen):
 
 
 class RoutingPolicy(_Frozen):
-    """``routing.yaml``: ordered rules, the strategy for what they leave open, the cure per kind of failure.
+    """``routing.yaml``: ordered rules, the strategy for what they leave open, what is done about each kind of failure.
 
     Attributes:
         scorer: Who judges complexity, for the rules that ask for it: ``rules`` (nobody, so that only declared facts
@@ -358,7 +358,7 @@ class RoutingPolicy(_Frozen):
     classifier: ClassifierPolicy = ClassifierPolicy()
     rules: tuple[RoutingRule, ...] = ()
     approved: tuple[str, ...] | None = None
-    cures: Mapping[FailureKind, Cure]
+    on_failure: Mapping[FailureKind, OnFailure]
     budgets: Mapping[Annotated[str, Field(pattern=r"^(day|user|tag:.+)$")], _Money] = Field(default_factory=dict)
     cache: CachePolicy = CachePolicy()
     history: HistoryPolicy = HistoryPolicy()
@@ -386,6 +386,8 @@ class Settings(_Frozen):
         offline: Nothing leaves this machine: providers that are not ``local`` are simulated.
         sources: Where routing and risk can be read again when their files change; None where they did not come from
             files as they are.
+        needs_mark: The state folder is obeyed only where it is the user's own, by the mark in it: it lies in a project
+            that came from anywhere, and nobody named it.
         obeyed: Files and folders that no tool may write, there or not: what is read as configuration, and what is
             kept for the user.
     """
@@ -403,6 +405,7 @@ class Settings(_Frozen):
     origins: Mapping[str, str] = Field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = Field(default_factory=lambda: MappingProxyType({}), exclude=True, repr=False)
     sources: Sources[Settings] | None = Field(default=None, exclude=True, repr=False)
+    needs_mark: bool = Field(default=False, exclude=True, repr=False)
     obeyed: tuple[Path, ...] = Field(default=(), exclude=True, repr=False)
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -419,9 +422,11 @@ class Settings(_Frozen):
         return {**self.__dict__, **apart} == {**other.__dict__, **apart}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy, with changes; a policy that is put in so is kept, whatever becomes of the files."""
+        """Copy, with changes; a policy put in so is kept, whatever becomes of the files; a state counts as named."""
         if update and {"routing", "risk"} & set(update):
             update = {"sources": None, **update}
+        if update and "state" in update:
+            update = {"needs_mark": False, **update}
         return super().model_copy(update=update, deep=deep)
 
     def key_of(self, provider: str) -> SecretStr | None:

@@ -20,10 +20,11 @@ StepKindName = Literal["gather", "transform", "decide", "act"]
 class _Ordered(StrEnum):
     """A string enum whose members compare by the order they are written in."""
 
-    @property
-    def rank(self) -> int:
-        """Position in the order, 0 for the least."""
-        return _ranks(type(self))[self.value]
+    rank: int
+    """Position in the order, 0 for the least."""
+
+    def __init__(self, *_: object) -> None:
+        self.rank = len(type(self).__members__)
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, type(self)):
@@ -39,16 +40,6 @@ class _Ordered(StrEnum):
 
     def __ge__(self, other: object) -> bool:
         return not self < other
-
-
-_RANKS: dict[type, dict[str, int]] = {}
-
-
-def _ranks(kind: type[_Ordered]) -> dict[str, int]:
-    ranks = _RANKS.get(kind)
-    if ranks is None:
-        ranks = _RANKS[kind] = {member.value: rank for rank, member in enumerate(kind)}
-    return ranks
 
 
 class Tier(_Ordered):

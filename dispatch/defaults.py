@@ -54,7 +54,7 @@ class Shared(Generic[T]):
         with self._lock:
             for made, ref in self._made:
                 found = ref()
-                if found is not None and not found.closed and made == settings:
+                if found is not None and not found.closed and (made is settings or made == settings):
                     break
             else:
                 found = self._make(settings)

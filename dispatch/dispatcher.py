@@ -25,7 +25,6 @@ from .calls.answer import answered, streamed
 from .calls.call import close_all
 from .calls.clients import Clients
 from .calls.fallback import FallbackChain
-from .calls.prompt import examples_digests
 from .calls.recorder import CallRecorder
 from .catalog import catalogue, policy_of, problems, unavailable
 from .context import current
@@ -43,6 +42,7 @@ from .guards.rate_limit import RateLimiter
 from .once import Once
 from .reload import Reload
 from .request import ModelRequest, plain
+from .state.ownership import claim
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -72,6 +72,7 @@ class Dispatcher(Closing):
     """
 
     def __init__(self, settings: Settings, *, ledger: Ledger | None = None) -> None:
+        claim(settings)
         self.settings = settings
         self.ledger = ledger or Ledger(settings.state / "ledger.db")
         self.prices = PriceBook(settings.models)
@@ -160,8 +161,15 @@ class Dispatcher(Closing):
         recorder.decided(decision)
         kept = None
         if self.responses is not None:
-            digests = examples_digests(ask.examples)
-            kept = kept_answers(self.responses, ask, step, decision, models=self.clients.settled, examples=digests)
+            kept = kept_answers(
+                self.responses,
+                ask,
+                step,
+                decision,
+                cards=self.cards,
+                models=self.clients.settled,
+                recorder=recorder,
+            )
         return FallbackChain(
             routed,
             cards=self.cards,

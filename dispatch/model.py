@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
-from ..configs.words import Effect, StepKind, Tier
+from ..configs.words import Effect, StepKind, StepKindName, Tier, TierName
 from ..routing.features.messages import estimate_tokens
 from ..tools.base import effect_of, only_reads
 from . import sync
@@ -84,6 +84,27 @@ class RoutedChatModel(BaseChatModel):
     dispatcher: Dispatcher | None = Field(default=None, exclude=True, repr=False)
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    if TYPE_CHECKING:
+        # Pydantic takes the names for the values; to a type checker a field has one type.
+        def __init__(
+            self,
+            *,
+            task: str = "chat",
+            kind: StepKindName | StepKind | None = None,
+            tier: TierName | Tier | None = None,
+            prefer: str | None = None,
+            reversible: bool = True,
+            max_output: int | None = None,
+            latency: Literal["batch", "interactive", "critical"] = "interactive",
+            deadline: float | None = None,
+            on_cut: Literal["report", "retract"] = "report",
+            examples: Mapping[str, str] = ...,
+            answer: type[BaseModel] | None = None,
+            options: Mapping[str, Any] = ...,
+            dispatcher: Dispatcher | None = None,
+            **more: Any,
+        ) -> None: ...
 
     @model_validator(mode="wrap")
     @classmethod

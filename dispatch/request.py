@@ -86,6 +86,8 @@ class ModelRequest:
 
     def called(self, message: AIMessage) -> Mapping[str, str]:
         """Effect by name of each tool that a reply calls, as far as it is known; it stays with the reply."""
+        if not message.tool_calls:
+            return {}
         reach = self.reach
         return {call["name"]: reach[call["name"]].value for call in message.tool_calls if call["name"] in reach}
 

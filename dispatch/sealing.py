@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import hmac
 import os
 import secrets
 import stat
@@ -98,6 +99,27 @@ class Seal:
             ciphertext = b""
         return self.decrypt(name, ciphertext).decode("utf-8", "surrogatepass")
 
+    def sign(self, text: str) -> str:
+        """Show that a text comes from who has the key: HMAC-SHA256 (RFC 2104) in hex digits.
+
+        Raises:
+            ConfigError: The key cannot be read or made.
+        """
+        return self._signature(text, self._key(make=True))
+
+    def signed(self, text: str, signature: str) -> bool:
+        """Whether `sign` made this of the text; False also where the key is lost or cannot be used."""
+        try:
+            key = self._key(make=False)
+        except ConfigError:
+            return False
+        return hmac.compare_digest(self._signature(text, key).encode(), signature.encode())
+
+    @staticmethod
+    def _signature(text: str, key: bytes) -> str:
+        # The words before it keep what is signed apart from all else that the key is used for.
+        return hmac.new(key, b"pointsman signs: " + text.encode(), hashlib.sha256).hexdigest()
+
     def _cipher(self, *, make: bool) -> tuple[str, AESGCM]:
         made = self._made
         if made is None:
@@ -153,8 +175,8 @@ class Seal:
 
 
 UNSEALED: Final = (
-    "what is kept here is not encrypted under your key, so it may be another's and is not used: start the run or batch "
-    "again; move away a .pointsman that came with the folder"
+    "what is kept here is not encrypted under your key, so it may be another's and is not used: 'pointsman trust' "
+    "shows what an earlier version kept so and takes it over, or start the run or batch again"
 )
 """Said of what came with a folder, and of what a version wrote that encrypted nothing yet."""
 _BACK: Final = "put back the key of then, without which it cannot be read, or start the run again"

@@ -16,7 +16,7 @@ from ..configs.errors import ConfigError
 from ..dispatch.forks import keep_for_good
 from ..dispatch.private import open_private
 from ..dispatch.sealing import UNSEALED, user_seal
-from ..ledger.forks import lock_of, rest_before_forks
+from ..ledger.forks import End, at_end, lock_of, rest_before_forks
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -29,12 +29,14 @@ KEPT_DAYS: Final = 30
 """How long the last state of a run that came to its end is kept, as long as a batch is."""
 
 _BUSY_SECONDS: Final = 30.0
+_LINGER_SECONDS: Final = 5.0
+"""How long a connection stays open after its last run: opening one costs as much as a step does, closing it more."""
 _PAUSE_SECONDS: Final = 2.0
 """How long a fork waits at most for a checkpoint that is being written."""
 
 
 class _Shared:
-    """A connection, open while any run uses it: two in one event loop would only lock each other out.
+    """A connection, open while any run uses it and a little longer: two in one event loop would lock each other out.
 
     While the process forks, the thread that uses the connection pauses between two transactions, so that the child can
     close what it inherits; it must, since an open file keeps SQLite there from taking locks of its own.
@@ -45,6 +47,8 @@ class _Shared:
         self.users = 0
         self.opening = asyncio.Lock()
         self.connection: aiosqlite.Connection | None = None
+        self.lingering: asyncio.TimerHandle | None = None
+        self.closing: asyncio.Task[None] | None = None
         self.lock = lock_of(path)
         self._raw: sqlite3.Connection | None = None
         self._paused = threading.Event()
@@ -58,6 +62,8 @@ class _Shared:
             if self.connection is None:
                 rest_before_forks(self)
                 self.connection = aiosqlite.Connection(self._open, iter_chunk_size=64)
+                # It may linger when the process ends, which waits for every other thread.
+                _thread_of(self.connection).daemon = True
                 try:
                     await _to_its_end(self.connection)
                 except Exception:
@@ -66,10 +72,18 @@ class _Shared:
             return self.connection
 
     async def close(self) -> None:
-        """Close the connection; one left open would keep the process alive."""
+        """Close the connection."""
         connection, self.connection = self.connection, None
         if connection is not None:
             await _to_its_end(connection.close())
+            self._raw = None
+
+    def stop(self) -> None:
+        """Close the connection from outside its event loop, which runs no more."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.stop()
+            _thread_of(connection).join(_PAUSE_SECONDS)
             self._raw = None
 
     def _open(self) -> sqlite3.Connection:
@@ -113,6 +127,12 @@ class _Shared:
             self._raw.close()
         else:
             _unusable.add(self.path)
+
+
+def _thread_of(connection: Any) -> threading.Thread:
+    # Before aiosqlite 0.22 a connection is a thread.
+    thread: threading.Thread = getattr(connection, "_thread", connection)
+    return thread
 
 
 async def _to_its_end(work: Awaitable[Any]) -> None:
@@ -166,7 +186,13 @@ async def checkpoints(state: Path, types: Sequence[tuple[str, str]]) -> AsyncIte
 
     async with _connection(state / "checkpoints.db") as connection:
         plain = JsonPlusSerializer(allowed_msgpack_modules=list(types))
-        yield AsyncSqliteSaver(connection, serde=Sealed(user_seal(), plain))
+        saver = AsyncSqliteSaver(connection, serde=Sealed(user_seal(), plain))
+        try:
+            yield saver
+        finally:
+            # A graph that was broken off leaves what it was writing to be written.
+            async with saver.lock:
+                pass
 
 
 async def prune(graph: CompiledStateGraph[Any, Any, Any, Any], run: str, *, now: float | None = None) -> None:
@@ -226,13 +252,35 @@ async def last_state(state: Path, run: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _connection(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    key = (asyncio.get_running_loop(), path)
-    shared = _shared.setdefault(key, _Shared(path))
+    if over := [key for key in list(_shared) if key[0].is_closed()]:
+        await asyncio.to_thread(_stop, over)
+    loop = asyncio.get_running_loop()
+    shared = _shared.setdefault((loop, path), _Shared(path))
+    if shared.lingering is not None:
+        shared.lingering.cancel()
     shared.users += 1
     try:
         yield await shared.opened()
     finally:
         shared.users -= 1
         if shared.users == 0:
-            _shared.pop(key, None)
-            await shared.close()
+            shared.lingering = loop.call_later(_LINGER_SECONDS, _close, (loop, path))
+
+
+def _close(key: tuple[asyncio.AbstractEventLoop, Path]) -> None:
+    """Close, in its event loop, a connection that no run has used for a while."""
+    shared = _shared.pop(key)
+    # Who closes it is kept until it is closed.
+    shared.closing = key[0].create_task(shared.close())
+
+
+def _stop(keys: Sequence[tuple[asyncio.AbstractEventLoop, Path]]) -> None:
+    """Close connections whose event loops run no more."""
+    for key in keys:
+        if shared := _shared.pop(key, None):
+            shared.stop()
+
+
+@at_end(End.CLOSE)
+def _stop_all() -> None:
+    _stop(list(_shared))

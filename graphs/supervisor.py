@@ -1,7 +1,7 @@
 """The supervisor: plan, give every step its risk, route it, run it, verify what is risky, put the parts together.
 
-Steps run in waves. A step that a ``Send`` has reached must not branch: LangGraph would schedule its successors once for
-each step of the wave. So every wave meets in ``verify``, and what comes next is decided there once.
+Steps run in waves. LangGraph would schedule what follows once for each step of a wave, so a wave meets in ``verify``,
+where what comes next is decided once. A step that ran alone and needs no verifier goes straight on.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def supervisor(
     builder.add_node("aggregate", rooms.aggregate)
     builder.add_edge(START, "plan")
     builder.add_conditional_edges("plan", rooms.schedule, ["work", "aggregate"])
-    builder.add_edge("work", "verify")
+    builder.add_conditional_edges("work", rooms.after, ["work", "verify", "aggregate"])
     builder.add_conditional_edges("verify", rooms.schedule, ["work", "aggregate"])
     builder.add_edge("aggregate", END)
     return builder
@@ -181,6 +181,16 @@ class _Supervisor:
         ]
         return [Send("work", order) for order in orders]
 
+    def after(self, state: SupervisorState) -> list[Send] | str:
+        """Go on from a step that ran alone and has ended well; every other wave meets in ``verify``."""
+        done = state.get("done", [])
+        if _fresh(state) or done[-1]["status"] != Status.DONE:
+            return "verify"
+        earlier = {record["id"]: record["status"] for record in done[:-1]}
+        finished = [step for step, status in earlier.items() if status == Status.DONE]
+        wave = [step for step in ready(state["plan"], finished) if step["id"] not in earlier]
+        return self.schedule(state) if len(wave) == 1 else "verify"
+
     def _ahead(self, plan: Sequence[Mapping[str, Any]], begun: set[str]) -> list[int]:
         """Picodollars that each step of high risk may cost that has not begun, where the run has a cap to last for."""
         if not current().run.caps:
@@ -201,7 +211,10 @@ class _Supervisor:
                 if state["doubt"] is None:
                     raise
                 return self._ended([self._left_doubted(state["doubt"], error)])
-        return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
+        if record.status is not Status.DONE or record.doubt or self._to_verify(state["plan"], record):
+            return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
+        await self._remember(state["plan"], record)
+        return self._ended([record])
 
     async def _worked(self, order: _Work) -> StepRecord:
         step, doubt = order["step"], order["doubt"]
@@ -231,14 +244,7 @@ class _Supervisor:
 
     async def verify(self, state: SupervisorState) -> dict[str, Any]:
         """Verify what a wave has made, and say what cannot run without what is missing."""
-        ended = {record["id"] for record in state.get("done", [])}
-        doubted = {(doubt["record"]["id"], doubt["attempt"]) for doubt in state.get("doubts", [])}
-        fresh = [
-            tried
-            for tried in state.get("tried", [])
-            if tried["record"]["id"] not in ended and (tried["record"]["id"], tried["attempt"]) not in doubted
-        ]
-        settled = await asyncio.gather(*(self._settled(state, tried) for tried in fresh))
+        settled = await asyncio.gather(*(self._settled(state, tried) for tried in _fresh(state)))
         records = [one for one in settled if isinstance(one, StepRecord)]
         known = [*(StepRecord.restored(record) for record in state.get("done", [])), *records]
         records += skipped(state["plan"], known)
@@ -251,8 +257,8 @@ class _Supervisor:
             return self._handed_over(record)
         if record.status is not Status.DONE:
             return record
-        step = next(step for step in state["plan"] if step["id"] == record.id)
-        if needs_check(record.risk) and (not record.acted or self._relied_upon(state["plan"], step)):
+        if self._to_verify(state["plan"], record):
+            step = next(step for step in state["plan"] if step["id"] == record.id)
             given = [StepRecord.restored(done) for done in state.get("done", []) if done["id"] in step["needs"]]
             asked = "\n\n".join([_asked(state["task"], step), render_evidence(as_evidence(one) for one in given)])
             said = await self._verifier.result(asked.strip(), record)
@@ -267,9 +273,14 @@ class _Supervisor:
         await self._remember(state["plan"], record)
         return record
 
-    def _relied_upon(self, plan: Sequence[Mapping[str, Any]], step: Mapping[str, Any]) -> bool:
-        """Whether what a step says counts beside what it did, of which each call was judged before it was made."""
-        return dependents(plan, step["id"]) > 0 or self._agents[step["agent"]].kind is StepKind.DECIDE
+    def _to_verify(self, plan: Sequence[Mapping[str, Any]], record: StepRecord) -> bool:
+        """Whether a verifier is to look at what a step came to.
+
+        Each call of a step that acted was judged before it was made; what it says counts beside that where other steps
+        build on it, or where it decides.
+        """
+        relied_upon = dependents(plan, record.id) > 0 or self._agents[record.agent].kind is StepKind.DECIDE
+        return needs_check(record.risk) and (not record.acted or relied_upon)
 
     def _handed_over(self, record: StepRecord) -> StepRecord:
         hand_over(
@@ -331,6 +342,17 @@ class _Supervisor:
             lineage=tuple(next(step["needs"] for step in plan if step["id"] == record.id)),
         )
         await asyncio.to_thread(self._runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)
+
+
+def _fresh(state: SupervisorState) -> list[_Tried]:
+    """The attempts that nobody has verified yet."""
+    ended = {record["id"] for record in state.get("done", [])}
+    doubted = {(doubt["record"]["id"], doubt["attempt"]) for doubt in state.get("doubts", [])}
+    return [
+        tried
+        for tried in state.get("tried", [])
+        if tried["record"]["id"] not in ended and (tried["record"]["id"], tried["attempt"]) not in doubted
+    ]
 
 
 def _asked(task: str, step: Mapping[str, Any]) -> str:

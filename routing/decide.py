@@ -85,8 +85,9 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
 
     able, rejected = _Need(features, policy, circumstances, said, floor).sifted(policy.cards)
     known = enough(circumstances.experience, policy.routing.history)
-    evident = raised(features, able, plain, known, hits)
-    wanted = max(wanted, evident or wanted)
+    evident = raised(features, able, plain, known, hits) if features.evidence or known else None
+    if evident is not None and evident.rank > wanted.rank:
+        wanted = evident
     if circumstances.funds is not None and risk.handled_as < Risk.HIGH:
         wanted = _afford(able, rejected, wanted, floor, features, circumstances.funds, hits)
     asked = _asked(features, able, rejected, evident, hits)
@@ -225,7 +226,7 @@ class _Need:
         self._circumstances = circumstances
         self._said = said
         self._floor = floor
-        self._demand = demanded(features)
+        self._demand = demanded(features) if features.evidence else None
         self._least = None if self._demand is None else self._demand.at_least
         self._ranks = (floor.rank, 0 if self._least is None else self._least.rank)
         self._context = features.tokens + features.max_output
@@ -241,19 +242,13 @@ class _Need:
         """The models that may run this step, and why each of the others may not."""
         able, rejected = [], {}
         for entry in cards:
-            reason = self._lacking(entry)
+            # What lasts is said before what may be different in a minute, so that nobody buys a key in vain.
+            reason = self._not_allowed(entry) or self._not_able(entry.card) or self._not_now(entry)
             if reason is None:
                 able.append(entry)
             else:
                 rejected[entry.id] = reason
         return able, rejected
-
-    def _lacking(self, entry: CompiledCard) -> str | None:
-        """Why this model may not run the step; None where it may.
-
-        What lasts is said before what may be different in a minute, so that nobody buys a key in vain.
-        """
-        return self._not_allowed(entry) or self._not_able(entry.card) or self._not_now(entry)
 
     def _not_allowed(self, entry: CompiledCard) -> str | None:
         tier = entry.card.tier

@@ -86,12 +86,6 @@ class _Outlook:
     def success(self, entry: CompiledCard) -> float:
         return likely(self._known.get(entry.id)) if self._known else 1.0
 
-    def cost(self, entry: CompiledCard) -> float:
-        """USD of one call."""
-        known = self._known.get(entry.id)
-        output = self._output if known is None or known.output is None else known.output
-        return cost(entry, self._features, output)
-
     def paid(self, entry: CompiledCard) -> float:
         """USD of a usable answer: a failure is paid with another call.
 
@@ -100,7 +94,10 @@ class _Outlook:
         the least in the mean (Mitten, "An Analytic Solution to the Least Cost Testing Sequence Problem", Journal of
         Industrial Engineering 11, 1960).
         """
-        return self.cost(entry) / self.success(entry)
+        known = self._known.get(entry.id)
+        output = self._output if known is None or known.output is None else known.output
+        price = cost(entry, self._features, output)
+        return price / self.success(entry) if self._known else price
 
     def pace(self, entry: CompiledCard) -> float:
         """Speed score of a usable answer: as measured where it was, else as the catalogue says.

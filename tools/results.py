@@ -8,9 +8,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.messages.tool import ToolOutputMixin
-from langchain_core.tools import StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool
 
-__all__ = ["TellingTool", "as_told"]
+__all__ = ["TellingTool", "as_read", "as_told"]
 
 _FOR_MODEL: ContextVar[bool] = ContextVar("pointsman_for_model", default=False)
 
@@ -36,14 +36,23 @@ class TellingTool(StructuredTool):
 
 
 def as_told(result: Any) -> Any:
+    """Give what a `TellingTool` returns to whoever calls it: a model reads what `as_read` gives."""
+    return as_read(result) if _FOR_MODEL.get() else result
+
+
+def as_read(result: Any, tool: BaseTool | None = None) -> Any:
     """Give what a model reads of a tool's result; what LangChain writes as JSON, or as messages, stays as it is.
 
     LangChain tells a model the ``repr`` of everything else.
 
     Args:
         result: What the tool's function returned: pydantic models and dataclasses become JSON, bytes a description.
+        tool: The tool, where an artifact may be beside what is for the model.
     """
-    if not _FOR_MODEL.get() or isinstance(result, str | int | float | None | ToolOutputMixin):
+    if tool is not None and tool.response_format == "content_and_artifact":
+        # Anything but a pair is the tool's mistake, which LangChain names.
+        return (as_read(result[0]), result[1]) if isinstance(result, tuple) and len(result) == 2 else result
+    if isinstance(result, str | int | float | None | ToolOutputMixin):
         return result
     if isinstance(result, list) and any(isinstance(one, ToolOutputMixin) for one in result):
         return result
@@ -64,7 +73,8 @@ def _json(result: Any) -> Any:
     except (PydanticSerializationError, ValueError, RecursionError):
         # It refers to itself, or has a serializer that fails: nothing better is known than what LangChain does.
         return result
-    return json.dumps(plain, ensure_ascii=False)
+    # What is a text by itself, such as a date or a table, needs no quotes.
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
 def _without_bytes(value: Any) -> Any:

@@ -156,23 +156,31 @@ class AnthropicBackend(Backend):
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
         """Name what cannot go together, and what the newest models no longer take."""
         profile, options, missing = self.profile(model), wanted.options, {}
+        asked = {name for name, value in {**wanted.settings, **options}.items() if value is not None}
         if profile and not profile.get("reasoning_effort_levels"):
             missing["reasoning_effort"] = "left out: this model has no levels of effort"
         if profile.get("temperature") is False:
             missing |= dict.fromkeys(SAMPLING, "left out: this model takes no sampling parameters")
         elif _thinks(wanted):
             missing |= dict.fromkeys(SAMPLING, "left out: it takes none while it thinks")
-        elif "temperature" in options and "top_p" in options:
-            missing["top_p"] = "left out: it takes temperature or top_p, not both"
+        elif {"temperature", "top_p"} <= asked:
+            # What the call says goes before what is configured.
+            less = "temperature" if "top_p" in options and "temperature" not in options else "top_p"
+            missing[less] = "left out: it takes temperature or top_p, not both"
         return missing
 
     def said(self, model: str, wanted: Wanted) -> Said:
-        """Say what a call asks for, and force no tool on a model that thinks, which the API refuses.
+        """Say what a call asks for, leave out what is configured and does not go with it, and force no tool on a model
+        that thinks, which the API refuses.
 
         platform.claude.com/docs/en/build-with-claude/extended-thinking: with thinking, ``tool_choice`` may be ``auto``
         or ``none``, and ``budget_tokens`` must be less than ``max_tokens``.
         """
         said = super().said(model, wanted)
+        missing = self.missing(model, wanted)
+        if beside := {name: missing[name] for name in SAMPLING if name in missing and name in wanted.settings}:
+            # The client leaves out what is None.
+            said = replace(said, options={**said.options, **dict.fromkeys(beside)}, notes={**said.notes, **beside})
         if "user" in said.options:
             rest = {name: value for name, value in said.options.items() if name != "user"}
             user = {"user_id": said.options["user"]}

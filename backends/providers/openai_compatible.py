@@ -14,10 +14,14 @@ from ..http.meter import CHAT, Meter
 from ..options import Choice, Said, Vocabulary, Wanted
 from ..profiles import profile
 from ..reasoning import with_reasoning
+from ..replies.read import read_reply
 from .openai import VOCABULARY, OpenAIBackend, build
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage
+
+    from ..replies.reply import Reply
 
 __all__ = ["OpenAICompatibleBackend"]
 
@@ -58,6 +62,10 @@ class OpenAICompatibleBackend(OpenAIBackend):
 
     meter: ClassVar[Meter] = CHAT
     vocabulary: ClassVar[Vocabulary | None] = _VOCABULARY
+
+    def read(self, message: AIMessage) -> Reply:
+        """Read a reply; these servers and the gateways before them also give complete answers without a reason."""
+        return read_reply(message, self.finishes, any_end=True, no_end=True)
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
         """Nothing: what a router's models do not take, the router leaves out."""

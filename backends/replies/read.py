@@ -43,7 +43,9 @@ def calls_in_text(text: str) -> bool:
     return text.rstrip().endswith((">", "}", "]")) and _MARKS.search(text) is not None
 
 
-def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None], *, any_end: bool = False) -> Reply:
+def read_reply(
+    message: AIMessage, finishes: Mapping[str, FailureKind | None], *, any_end: bool = False, no_end: bool = False
+) -> Reply:
     """Read what a message says of its own making.
 
     Args:
@@ -51,6 +53,7 @@ def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None], *
         finishes: Vendor's finish reason -> the failure it means, None for a normal end; a name in lower
             case stands for every case.
         any_end: A reason that is not in the table is a normal end where there is an answer.
+        no_end: So is none at all, where the answer came in one piece: a stream without a reason broke off.
     """
     metadata = message.response_metadata
     finish = _finish(metadata, finishes)
@@ -58,19 +61,20 @@ def read_reply(message: AIMessage, finishes: Mapping[str, FailureKind | None], *
     return Reply(
         model=_first(metadata, _MODEL),
         finish=finish,
-        failure=_failure(message, finish, finishes, any_end),
+        failure=_failure(message, finish, finishes, any_end, no_end),
         usage=usage,
         doubt=doubt,
     )
 
 
 def _failure(
-    message: AIMessage, finish: str | None, finishes: Mapping[str, FailureKind | None], any_end: bool
+    message: AIMessage, finish: str | None, finishes: Mapping[str, FailureKind | None], any_end: bool, no_end: bool
 ) -> FailureKind | None:
     if _refused(message):
         return FailureKind.REFUSAL
     if finish is None:
-        return FailureKind.MALFORMED
+        whole = no_end and not _is_streamed(message) and not _empty(message) and not message.invalid_tool_calls
+        return None if whole else FailureKind.MALFORMED
     word = finish if finish in finishes else finish.lower()
     if word not in finishes and (not any_end or (_empty(message) and not message.invalid_tool_calls)):
         return FailureKind.MALFORMED
@@ -79,6 +83,10 @@ def _failure(
     if message.invalid_tool_calls or not _arguments_are_json(message):
         return FailureKind.INVALID_OUTPUT
     return FailureKind.EMPTY if _empty(message) else None
+
+
+def _is_streamed(message: AIMessage) -> bool:
+    return hasattr(message, "chunk_position")
 
 
 def _arguments_are_json(message: AIMessage) -> bool:
@@ -141,7 +149,7 @@ def _once(text: str) -> str:
 
 
 def _usage(message: AIMessage, finish: str | None) -> tuple[Usage | None, str]:
-    if finish is None and hasattr(message, "chunk_position"):
+    if finish is None and _is_streamed(message):
         # What a stream tells on its way is no account of the whole; `StreamUsage` counts what was seen of it.
         return None, "usage not told: the stream broke off"
     usage, doubt = believed(message)

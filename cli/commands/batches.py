@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from ...dispatch.batch.batches import BatchAnswer, Batches
     from ...dispatch.context import StepContext
     from ...dispatch.request import ModelRequest
@@ -102,15 +105,23 @@ def show(batch: _Id, config: options.Config = None, json: options.AsJson = False
 def collect(
     batch: _Id,
     wait: Annotated[bool, typer.Option("--wait", help="Until every request is answered.")] = False,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE.py:CLASS", help="A pydantic class that judges typed answers; runs its file."),
+    ] = None,
     config: options.Config = None,
     overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Print the answers in the order of the requests; collecting twice costs nothing.
 
-    What a provider did not answer, or not usefully, is asked live first.
+    What a provider did not answer, or not usefully, is asked live first. Typed answers of requests submitted in Python
+    are judged by their schema, and by the class itself where --output names it.
     """
-    with _opened(config, overrides) as batches:
+    from ..io.target import load_class
+
+    outputs = [load_class(spec) for spec in output or ()]
+    with _opened(config, overrides, outputs) as batches:
         row = asyncio.run(_collected(batches, batch, wait=wait))
         answers = [] if row.ended is None else batches.answers(batch)
     if row.ended is None:
@@ -120,10 +131,12 @@ def collect(
         for answer in answers:
             as_json(_answer(answer), lines=True)
     else:
-        rows = [(told["id"], told["model"] or "-", money(_cost(one)), short(told["text"] or told["error"], 100))
+        rows = [(told["id"], told["model"] or "-", money(_cost(one)), short(_shown(told), 100))
                 for one in answers for told in (_answer(one),)]  # fmt: skip
         result(aligned(rows, ("request", "model", "cost", "answer"), right=[2]))
-    if row.failed:
+    if unjudged := [answer.note for answer in answers if answer.note]:
+        progress(f"{len(unjudged)} of {len(answers)} answers were {unjudged[0]}: --output FILE.py:CLASS")
+    if any(answer.error for answer in answers):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -134,12 +147,14 @@ async def _collected(batches: Batches, batch: str, *, wait: bool) -> BatchRow:
 
 
 @contextmanager
-def _opened(config: Path | None, overrides: list[str] | None = None) -> Iterator[Batches]:
+def _opened(
+    config: Path | None, overrides: list[str] | None = None, outputs: Sequence[type[BaseModel]] = ()
+) -> Iterator[Batches]:
     from ...dispatch.batch.batches import Batches
     from ..settings import opened
 
     with opened(config, overrides=overrides) as runtime:
-        batches = Batches(runtime.dispatcher)
+        batches = Batches(runtime.dispatcher, outputs=outputs)
         try:
             yield batches
         finally:
@@ -210,6 +225,11 @@ def _record(row: BatchRow, parts: list[PartRow]) -> dict[str, Any]:
     }
 
 
+def _shown(told: dict[str, Any]) -> str:
+    calls = "; ".join(f"{call['name']} {dumps(call['args'], ensure_ascii=False)}" for call in told["tool_calls"])
+    return told["text"] or told["error"] or calls
+
+
 def _cost(answer: BatchAnswer) -> int | None:
     if answer.message is None:
         return 0
@@ -223,8 +243,10 @@ def _answer(answer: BatchAnswer) -> dict[str, Any]:
     return {
         "id": answer.name,
         "text": None if message is None else str(message.text),
+        "tool_calls": [{"name": call["name"], "args": call["args"]} for call in message.tool_calls] if message else [],
         "model": account.get("model"),
         "cost": dollars(account.get("cost")),
         "decision": account.get("decision"),
         "error": answer.error,
+        "note": answer.note or None,
     }

@@ -69,15 +69,27 @@ def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
     yield _files(settings)
     yield from _providers(settings)
     yield _scorer(settings)
+    yield from _kept(settings)
+    yield _sandbox()
+
+
+def _kept(settings: Settings) -> Iterator[_Finding]:
+    from ...configs.errors import ConfigError
+    from ...dispatch.state.ownership import refuse_foreign
+
+    yield _checked("on-device model", _model)
+    try:
+        refuse_foreign(settings)
+    except ConfigError as error:
+        yield _Finding("state", "broken", judge(error)[1])
+        return
     with readable(settings) as usable:
         if usable is not settings:
             yield _Finding(
                 "state", "missing", f"{settings.state} may not be written, so nothing can run: set POINTSMAN_STATE=DIR"
             )
         yield _checked("ledger", lambda: _ledger(usable))
-        yield _checked("on-device model", _model)
         yield _checked("memory (Chroma)", lambda: _memory(usable))
-    yield _sandbox()
 
 
 def _python() -> _Finding:

@@ -78,7 +78,7 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
     What is known of failures is what the processes of this project found out; a key that was refused is each process's
     own affair, so other processes try it anew.
     """
-    settings, switches = _opened(config)
+    settings, switches = _opened(config, changes=False)
     records = _states(settings, switches.all(), _kept(settings))
     if json:
         as_json(records)
@@ -185,11 +185,13 @@ def _probe_record(probed: Probed) -> dict[str, Any]:
     }
 
 
-def _opened(config: Path | None) -> tuple[Settings, Overrides]:
+def _opened(config: Path | None, *, changes: bool = True) -> tuple[Settings, Overrides]:
     from ...dispatch.guards.overrides import OVERRIDES_FILE, Overrides
+    from ...dispatch.state.ownership import claim, refuse_foreign
     from ..settings import settings_of
 
     settings = settings_of(config)
+    (claim if changes else refuse_foreign)(settings)
     return settings, Overrides(settings.state / OVERRIDES_FILE)
 
 

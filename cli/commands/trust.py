@@ -1,4 +1,4 @@
-"""``pointsman trust``: show what a folder's files want beyond what the user allows, and allow it."""
+"""``pointsman trust``: show what a folder's files want beyond what the user allows, and its state; allow it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from .. import options
-from ..io.output import as_json, line, progress, result, visible
+from ..io.output import as_json, line, money, progress, result, visible
 from ..io.target import DEFAULT, code_of, target_file
 
 if TYPE_CHECKING:
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
     from ...configs.loading.trust import TrustStore
 
 __all__ = ["register"]
+
+_SAID: Final[Mapping[str, str]] = {
+    "runs": "runs",
+    "calls": "calls, which routing learns from",
+    "decisions": "decisions",
+    "acts": "acts of tools",
+    "budgets": "budgets",
+    "failing_models": "models left alone for failures",
+    "batches": "batches",
+    "checkpoints": "checkpoints, which runs resume from",
+    "kept_answers": "kept answers",
+    "memories": "memories, which agents recall",
+    "unsealed": "rows of checkpoints and batches that nobody encrypted",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,10 +51,12 @@ def trust(
     """Show what this folder's files want beyond what you allow, and what has changed in them; allow it as it is now.
 
     That is: its configuration, and desk.py, which runs where no target is named. Any later change is asked about again.
+    State that is not known to be yours, as it came with the folder or from an earlier version, is shown and taken over.
     """
     from ...configs.errors import ConfigError
     from ...configs.loading.loader import environment, review
     from ...configs.loading.trust import TrustStore
+    from ...dispatch.state.adoption import take_over
 
     environ = environment()
     wants, texts = review(environ=environ, config_dir=config)
@@ -51,18 +68,61 @@ def trust(
         return
     new = [path for path, text in files.items() if not store.knows(path, text)]
     asked = [path for path in new if path not in texts or any(_of(grant, path) for grant in wants)]
-    if not asked:
+    state = _state(environ, config)
+    if not asked and not state:
         _tell(json, "nothing to allow", wants, [], "nothing in this folder waits for your trust")
         return
     if not json:
-        result("\n".join(_shown(wants, asked, files, store)))
+        result("\n".join([*_shown(wants, asked, files, store), *(state.shown() if state else ())]))
     elif not yes:
-        _tell(json, "asked", wants, asked, "")
-    if not yes and not (sys.stdin.isatty() and typer.confirm("\nTrust these files as they are now?", err=True)):
+        _tell(json, "asked", wants, asked, "", state)
+    if not yes and not (sys.stdin.isatty() and typer.confirm("\nTrust this as it is now?", err=True)):
         raise ConfigError("nothing was allowed: read the above, then run 'pointsman trust --yes'")
+    if state:
+        take_over(state.folder, state.project)
     for path in new:
         store.keep(path, files[path])
-    _tell(json, "trusted", wants, new, f"trusted as they are now: {', '.join(map(_near, new))}")
+    trusted = [*new, *([state.folder] if state else [])]
+    _tell(json, "trusted", wants, new, f"trusted as they are now: {', '.join(map(_near, trusted))}", state)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A state folder that waits to be taken over, and what it holds, as `held` counts it."""
+
+    folder: Path
+    project: Path
+    holds: Mapping[str, Any]
+
+    def shown(self) -> Iterator[str]:
+        real = os.path.realpath(self.folder)
+        away = f" (really {line(real)})" if self.folder.is_symlink() else ""
+        yield f"{line(_near(self.folder))}{away}: state that is not known to be yours, or not encrypted under your key:"
+        yield from _told(self.holds)
+
+
+def _state(environ: Mapping[str, str], config: Path | None) -> _State | None:
+    """The state folder where it is not obeyed, or where an earlier version encrypted nothing."""
+    from ...configs.loading.loader import load
+    from ...dispatch.state.adoption import held, unsealed
+    from ...dispatch.state.ownership import foreign, root_of
+
+    settings = load(environ=environ, config_dir=config, trust=True)
+    folder = root_of(settings)
+    named = "state" in settings.origins
+    if unsealed(folder) or (not named and foreign(folder, settings.project)):
+        return _State(folder, settings.project, held(folder))
+    return None
+
+
+def _told(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say in lines what `held` counted; nothing of what it holds none of."""
+    for kind, words in _SAID.items():
+        if found[kind]:
+            spent = f" with {money(found['spent'])} spent" if kind == "budgets" else ""
+            yield f"  {words}: {found[kind]}{spent}"
+    yield from (f"  {line(each)}" for each in found["switched_off"])
+    yield from (f"  {line(_near(Path(each)))} is a link to {line(os.path.realpath(each))}" for each in found["links"])
 
 
 def _default_target() -> Mapping[Path, str]:
@@ -101,9 +161,12 @@ def _near(path: Path) -> str:
     return os.path.relpath(path)
 
 
-def _tell(json: bool, outcome: str, wants: Sequence[Grant], files: Sequence[Path], said: str) -> None:
+def _tell(
+    json: bool, outcome: str, wants: Sequence[Grant], files: Sequence[Path], said: str, state: _State | None = None
+) -> None:
     if json:
         listed = [{"setting": grant.setting, "what": grant.what, "place": grant.place.origin} for grant in wants]
-        as_json({"outcome": outcome, "wants": listed, "files": [str(path) for path in files]})
+        kept = None if state is None else {"folder": str(state.folder), **state.holds}
+        as_json({"outcome": outcome, "wants": listed, "files": [str(path) for path in files], "state": kept})
     else:
         progress(said)

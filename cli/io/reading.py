@@ -29,10 +29,12 @@ def readable(settings: Settings) -> Iterator[Settings]:
         settings: The configuration.
 
     Raises:
-        ConfigError: The state may not be read, either.
+        ConfigError: The state may not be read, either, or is not the user's own.
     """
     from ...configs.errors import ConfigError
+    from ...dispatch.state.ownership import refuse_foreign
 
+    refuse_foreign(settings)
     if _writable(settings.state):
         yield settings
         return
@@ -49,6 +51,9 @@ def readable(settings: Settings) -> Iterator[Settings]:
 
 
 def _writable(state: Path) -> bool:
-    found = next((folder for folder in (state, *state.parents) if folder.exists()), state)
-    parts = [found] if found != state else [found, *found.iterdir()]
+    found = next((folder for folder in (state, *state.parents) if os.path.exists(folder)), state)
+    try:
+        parts = [found] if found != state else [found, *found.iterdir()]
+    except PermissionError:
+        return False
     return all(os.access(part, os.W_OK | (os.X_OK if part.is_dir() else 0)) for part in parts)

@@ -19,9 +19,20 @@ from ...configs.errors import ConfigError
 from .beside import Agree, Source, importable, wanted
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from ...graphs.workflow import Workflow
 
-__all__ = ["DEFAULT", "code_of", "files_of", "load_target", "looks_like_target", "read_with", "target_file"]
+__all__ = [
+    "DEFAULT",
+    "code_of",
+    "files_of",
+    "load_class",
+    "load_target",
+    "looks_like_target",
+    "read_with",
+    "target_file",
+]
 
 DEFAULT = "desk.py:flow"
 """What `pointsman init` writes, and `run` takes when it is given no target."""
@@ -70,6 +81,29 @@ def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
         ConfigError: When there is no such file, module or name, the file cannot be imported, the name is neither, or
             nobody agreed to run it.
     """
+    value, name, module, shown = _named(spec, name_it, _runnable, DEFAULT)
+    return _workflow(value, name, shown, Path(module.__file__ or shown))
+
+
+def load_class(spec: str) -> type[BaseModel]:
+    """Import the pydantic class that an answer is typed by; the command names it, which is consent to run its file.
+
+    Args:
+        spec: ``file.py:name`` or ``module:name``.
+
+    Raises:
+        ConfigError: As in `load_target`, or the name is no pydantic class.
+    """
+    from ...dispatch.calls.structured_output import is_class, output_class
+
+    value, _, _, shown = _named(spec, None, is_class, "desk.py:Ticket")
+    return output_class(value, shown)
+
+
+def _named(
+    spec: str, name_it: str | None, fits: Callable[[object], bool], such: str
+) -> tuple[Any, str, ModuleType, str]:
+    """What a spec names, its name, the module it stands in, and how that is shown."""
     agree = _consent(spec, name_it)
     for path in files_of(spec):
         if path.is_file():
@@ -78,13 +112,13 @@ def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
                 agree(path.resolve(), path.read_bytes())
     place, colon, name = spec.rpartition(":")
     if not colon or not name.isidentifier():
-        raise ConfigError(f"{spec!r} names nothing to run: write it as file.py:name, such as {DEFAULT}")
+        raise ConfigError(f"{spec!r} names nothing to run: write it as file.py:name, such as {such}")
     file = target_file(spec)
     module = _from_file(file, agree) if file else _from_module(place, agree)
     shown = str(file or place)
     if not hasattr(module, name):
-        raise ConfigError(f"there is no {name!r} in it{_nearest(module, name)}", file=shown)
-    return _workflow(getattr(module, name), name, shown, Path(module.__file__ or shown))
+        raise ConfigError(f"there is no {name!r} in it{_nearest(module, name, fits)}", file=shown)
+    return getattr(module, name), name, module, shown
 
 
 def _consent(spec: str, name_it: str | None) -> Agree:
@@ -212,15 +246,20 @@ def _guarded(work: Callable[[], Any], shown: Path, path: Path) -> Any:
         ) from error
 
 
-def _nearest(module: ModuleType, name: str) -> str:
+def _runnable(value: object) -> bool:
     from ...agents.agent import Agent
     from ...graphs.workflow import Workflow
 
-    runnable = [key for key, value in vars(module).items() if isinstance(value, Workflow | Agent)]
-    near = difflib.get_close_matches(name, runnable, n=1)
+    return isinstance(value, Workflow | Agent)
+
+
+def _nearest(module: ModuleType, name: str, fits: Callable[[object], bool]) -> str:
+    found = [key for key, value in vars(module).items() if fits(value) and not key.startswith("_")]
+    near = difflib.get_close_matches(name, found, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; it has {', '.join(sorted(runnable))}" if runnable else ": define a Workflow or an Agent under that name"
+    what = "a Workflow or an Agent" if fits is _runnable else "a pydantic class"
+    return f"; it has {', '.join(sorted(found))}" if found else f": define {what} under that name"
 
 
 def _workflow(value: Any, name: str, shown: str, path: Path) -> Workflow:

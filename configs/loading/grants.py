@@ -223,7 +223,7 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("routing", "history", "*"): _always,
     ("routing", "rules", "*"): _routing_rule,
     ("routing", "approved"): _approved,
-    ("routing", "cures", "*"): lambda change: change.new == "stop",
+    ("routing", "on_failure", "*"): lambda change: change.new == "stop",
     ("routing", "budgets", "*"): _lower,
     ("routing", "cache", "mode"): lambda change: change.new == "off",
     ("routing", "cache", "ttl"): _lower,

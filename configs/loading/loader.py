@@ -93,7 +93,7 @@ def load(
     consent: Consent = TrustStore(environ).knows if asks else _anything
     if trust:
         consent = _these(_read_layers(places(), environ).texts)
-    return _load(places, environ, flags, consent)
+    return _load(places, environ, flags, consent, asks=asks and not trust)
 
 
 def review(
@@ -151,16 +151,21 @@ def _places(project: Path, user: Path | None, config_dir: Path | None) -> _Place
 
 
 def _load(
-    find: Callable[[], _Places], environ: Mapping[str, str], flags: Mapping[str, Any], consent: Consent
+    find: Callable[[], _Places],
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    consent: Consent,
+    *,
+    asks: bool = False,
 ) -> Settings:
     places = find()
     # Its files are looked at before they are read, so that no later change is missed.
-    sources = Sources(_watched(places), partial(_load, find, environ, flags, consent))
+    sources = Sources(_watched(places), partial(_load, find, environ, flags, consent, asks=asks))
     layers = _read_layers(places, environ)
     removed = dict(layers.removed)
     tree = merge(layers.tree, from_environment(environ, layers.tree), removed=removed)
     tree = merge(tree, from_flags(flags, tree), removed=removed)
-    settings = _settings(tree, removed, places, environ, sources)
+    settings = _settings(tree, removed, places, environ, sources, asks=asks)
     if consent is not _anything:
         _require(consent, layers, places, environ)
     return settings
@@ -223,6 +228,8 @@ def _settings(
     places: _Places,
     environ: Mapping[str, str],
     sources: Sources[Settings] | None = None,
+    *,
+    asks: bool = False,
 ) -> Settings:
     check_secrets(tree)
     data = plain(tree)
@@ -234,6 +241,8 @@ def _settings(
                 **data,
                 "project": places.project,
                 "state": places.project / state if isinstance(state, str | os.PathLike) else state,
+                # Whoever names a folder means it.
+                "needs_mark": asks and not data.get("state"),
                 "obeyed": _obeyed(places, environ),
                 "origins": MappingProxyType(origins),
                 "secrets": MappingProxyType(_secrets(data, environ)),
@@ -243,7 +252,9 @@ def _settings(
     except ValidationError as error:
         explain(error, tree)
     check_names(settings, tree, removed)
-    return settings.model_copy(update={"state": settings.state / OFFLINE}) if settings.offline else settings
+    if not settings.offline:
+        return settings
+    return settings.model_copy(update={"state": settings.state / OFFLINE, "needs_mark": settings.needs_mark})
 
 
 def _secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, SecretStr]:

@@ -31,6 +31,8 @@ from .layers import RULES, suggest
 
 __all__ = ["check_names", "check_secrets", "explain"]
 
+# What a file cannot say of itself.
+_OURS: Final = frozenset({"needs_mark", "obeyed", "origins", "project", "secrets", "sources"})
 # Where each schema sits; '*' is any key or index.
 _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     (): Settings,
@@ -76,6 +78,10 @@ _BOUNDS: Final[Mapping[str, str]] = {
 }
 
 
+_RENAMED: Final[Mapping[tuple[str | int, ...], str]] = {("routing", "cures"): "on_failure"}
+"""Keys of version 0.1, each with its name now."""
+
+
 def explain(error: ValidationError, tree: Node) -> NoReturn:
     """Raise the first mistake that pydantic found as a `ConfigError` with its place."""
     # An unknown key is told first: a misspelt required key is also a missing one, and the spelling is the cause.
@@ -87,8 +93,10 @@ def explain(error: ValidationError, tree: Node) -> NoReturn:
     if path[-1:] == ("key",) and path[0] == "providers":
         fail(f"{name} takes the NAME of an environment variable", place)
     if kind == "extra_forbidden":
-        known = [f for f in _fields(path[:-1]) if f not in ("obeyed", "origins", "project", "secrets", "sources")]
+        known = [f for f in _fields(path[:-1]) if f not in _OURS]
         inside = _dotted(tree, path[:-1])
+        if new := _RENAMED.get(path):
+            fail(f"'{path[-1]}' is called '{new}' now: write {new}: in its place", place)
         fail(f"unknown key '{path[-1]}'{f' in {inside}' if inside else ''}{suggest(str(path[-1]), known)}", place)
     if kind == "missing":
         fail(f"{_dotted(tree, path[:-1]) or 'the configuration'} lacks '{path[-1]}'", place)
@@ -264,7 +272,7 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
     for path, place in removed.items():
         if any(path[: len(kept)] == kept or path == kept[: len(path)] for kept in _KEPT) or path[-1] == "max_cost":
             fail(f"{'.'.join(path)}: null would take a bound away; {_BOUNDS.get(path[0], '')}", place)
-    names.complete(settings.routing.cures, FailureKind, "routing", "cures")
+    names.complete(settings.routing.on_failure, FailureKind, "routing", "on_failure")
     names.complete(settings.risk.call, Effect, "risk", "call")
 
 

@@ -15,6 +15,7 @@ from ..calls.call import ModelCall
 from ..calls.recorder import CallRecorder, call_metadata
 from ..guards.grant import Grant
 from ..request import ModelRequest, one_line
+from .classes import AnswerClasses, typed_calls
 from .codec import ask_of, ask_text, reply_text, step_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..dispatcher import Dispatcher
 
-__all__ = ["judged"]
+__all__ = ["done", "judged", "typed"]
 
 # These tell of the provider at that hour, not of what the model makes of this very ask.
 _PASSING = frozenset(
@@ -40,6 +41,7 @@ _PASSING = frozenset(
 
 def judged(
     home: Dispatcher,
+    classes: AnswerClasses,
     card: ModelCard,
     part: PartRow,
     row: AskRow,
@@ -51,7 +53,8 @@ def judged(
     """Say what an answer is worth, and record its call.
 
     Args:
-        home: Whose prices, checks and cures.
+        home: Whose prices, checks and policy.
+        classes: Judge a typed answer.
         card: The model that was asked.
         part: The part it came with.
         row: The ask.
@@ -62,9 +65,10 @@ def judged(
     Returns:
         What becomes of the ask: it is done, or is to be asked live.
     """
-    ask, facts = ask_of(row.ask), json.loads(row.facts)
+    facts = json.loads(row.facts)
+    ask = typed(ask_of(row.ask), facts, classes)
     call = _call(home, card, part, row, ask, facts, recorded=recorded)
-    call.sent(part.at)
+    call.sent(at=part.at)
     if isinstance(answer, BackendError):
         wrong: tuple[FailureKind, str] | None = (answer.kind, one_line(answer))
         entry = call.failed(answer, billed=billed)
@@ -74,15 +78,45 @@ def judged(
     if wrong is None and not isinstance(answer, BackendError):
         told = call_metadata(entry, facts["rules"], effects=ask.called(answer))
         answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}
-        return Outcome(row.place, "done", cost=entry.cost, reply=reply_text(answer))
+        return done(row.place, ask, facts, answer, cost=entry.cost)
     kind, detail = wrong or (FailureKind.MALFORMED, "")
-    if home.policy.cures[kind] == "stop":
+    if home.policy.on_failure[kind] == "stop":
         return Outcome(row.place, "done", cost=entry.cost, error=f"{card.id}: {kind} ({detail})")
     again, avoid = _again(home, card, ask, facts, kind)
     facts["avoid"] = avoid
-    if home.policy.cures[kind] == "elsewhere":
+    if home.policy.on_failure[kind] == "elsewhere":
         facts["refused"] = [card.id, kind, detail]
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
+
+
+def typed(ask: ModelRequest, facts: Mapping[str, Any], classes: AnswerClasses) -> ModelRequest:
+    """Give an ask that was read with the class that judges its answer, where that is at hand.
+
+    Args:
+        ask: As it was written down.
+        facts: What was written down beside it.
+        classes: Where the class may be.
+    """
+    told = facts.get("class")
+    return replace(ask, answer=classes.find(told)) if told else ask
+
+
+def done(
+    place: int, ask: ModelRequest, facts: Mapping[str, Any], message: AIMessage, *, cost: int | None = None
+) -> Outcome:
+    """Say that an ask is answered, and whether only the schema of its class could judge the answer.
+
+    Args:
+        place: Of the ask.
+        ask: As `typed` gives it.
+        facts: What was written down beside it.
+        message: The answer.
+        cost: Picodollars it cost in its part, where it came in one.
+    """
+    told = facts.get("class")
+    unjudged = told and ask.answer is None and typed_calls(told, message)
+    kept = json.dumps({**facts, "by_schema": True}) if unjudged else None
+    return Outcome(place, "done", facts=kept, cost=cost, reply=reply_text(message))
 
 
 def _call(
@@ -146,8 +180,8 @@ def _again(
     later = [home.cards[name].tier for name in facts["candidates"] if name in home.cards]
     above = [tier for tier in later if tier > card.tier]
     # Where nothing is stronger another model of the same tier may still do better.
-    least = min(above) if above and home.policy.cures[kind] == "stronger" else card.tier
+    least = min(above) if above and home.policy.on_failure[kind] == "stronger" else card.tier
     tier = least if ask.tier is None else max(ask.tier, least)
-    whom = card.provider if home.policy.cures[kind] == "elsewhere" else card.id
+    whom = card.provider if home.policy.on_failure[kind] == "elsewhere" else card.id
     avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
     return replace(ask, tier=tier), avoid

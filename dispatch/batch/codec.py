@@ -32,7 +32,7 @@ def ask_text(ask: ModelRequest) -> str:
 
     record: dict[str, Any] = {field.name: getattr(ask, field.name) for field in fields(ask)}
     record["messages"] = messages_to_dict(list(ask.messages))
-    # A class cannot be written down: its schema, which is among the tools, judges in its place.
+    # A class cannot be written down; `AnswerClasses` finds it again.
     record["answer"] = None
     record["examples"], record["options"] = dict(ask.examples), dict(ask.options)
     try:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...configs.catalog import ModelCard
 from ...tools.threads import in_thread
+from ..calls.prompt import examples_digests
+from ..calls.structured_output import refused
 from .key import CacheRequest, cacheable
 from .responses import ResponseCache
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
+    from ...ledger.rows import CallRow
     from ...routing.decision import Decision
+    from ..calls.recorder import CallRecorder
     from ..context import StepContext
     from ..request import ModelRequest
 
@@ -25,19 +31,52 @@ class KeptAnswers:
     Args:
         responses: The cache.
         request: What is asked for, with all that its answer depends on.
+        ask: The same as it was asked. Its class judges what is given again: another may have judged it, or only the
+            schema that they share.
+        cards: The candidates of the decision: a model that may not run the step now may not answer it out of the cache.
+        recorder: Writes a row for each answer that is given again.
     """
 
-    def __init__(self, responses: ResponseCache, request: CacheRequest) -> None:
+    def __init__(
+        self,
+        responses: ResponseCache,
+        request: CacheRequest,
+        ask: ModelRequest,
+        cards: Mapping[str, ModelCard],
+        recorder: CallRecorder,
+    ) -> None:
         self._responses = responses
         self._request = request
+        self._ask = ask
+        self._cards = cards
+        self._recorder = recorder
 
-    async def get(self) -> AIMessage | None:
-        """An answer that is still fresh."""
-        return await in_thread(self._responses.get, self._request)
+    async def get(self) -> tuple[AIMessage, CallRow] | None:
+        """An answer that is still fresh, and the row of its being given again."""
+        return self._recorded(await in_thread(self._responses.get, self._request), 0, "an answer given before")
 
-    async def stand_in(self) -> AIMessage | None:
-        """An answer of any age, where the policy wants such."""
-        return await in_thread(self._responses.stand_in, self._request)
+    async def stand_in(self, made: int) -> tuple[AIMessage, CallRow] | None:
+        """An answer of any age, where the policy wants such.
+
+        Args:
+            made: Calls made before it.
+        """
+        found = await in_thread(self._responses.stand_in, self._request)
+        return self._recorded(found, made, "an old answer: no model gave a new one")
+
+    def _recorded(self, message: AIMessage | None, made: int, why: str) -> tuple[AIMessage, CallRow] | None:
+        if message is None or self._refused(message):
+            return None
+        card = self._cards.get(str(message.response_metadata["pointsman_cache"]["model"]))
+        if card is None:
+            return None
+        row = self._recorder.row(card, at=time.time(), attempt=made, finish="cached", detail=why, cost=0)
+        self._recorder.record(row)
+        return message, row
+
+    def _refused(self, message: AIMessage) -> bool:
+        kind, output = self._ask.answer, self._ask.output
+        return kind is not None and output is not None and bool(refused(kind, output, message))
 
     async def keep(self, message: AIMessage) -> None:
         """Keep a usable answer for the next who asks the same."""
@@ -45,28 +84,30 @@ class KeptAnswers:
 
 
 def kept_answers(
-    responses: ResponseCache | None,
+    responses: ResponseCache,
     ask: ModelRequest,
     step: StepContext,
     decision: Decision,
     *,
+    cards: Mapping[str, ModelCard],
     models: str,
-    examples: Mapping[str, str],
+    recorder: CallRecorder,
 ) -> KeptAnswers | None:
     """The answers that may be given for a request.
 
     Args:
-        responses: The cache; None where the policy keeps none.
+        responses: The cache.
         ask: What is asked.
         step: The step it belongs to.
         decision: What was decided for it.
+        cards: The catalogue.
         models: Digest of all that is configured for the models' clients.
-        examples: Field of the answer -> digest of its examples.
+        recorder: Writes the rows of answers given again.
 
     Returns:
         None where an answer to such a request is not kept.
     """
-    if responses is None or not cacheable(ask.effects, ask.kind, step.sensitivity or ""):
+    if not cacheable(ask.effects, ask.kind, step.sensitivity or ""):
         return None
     facts: dict[str, Any] = {
         "tier": decision.tier,
@@ -76,7 +117,7 @@ def kept_answers(
         "reversible": ask.reversible,
         "max_output": ask.max_output,
         "latency": ask.latency,
-        "examples": examples,
+        "examples": examples_digests(ask.examples),
         "policy": decision.policy_hash,
         "models": models,
         "output": ask.output,
@@ -86,4 +127,6 @@ def kept_answers(
     }
     options = {**ask.options, "stop": ask.stop, "tool_choice": ask.tool_choice}
     request = CacheRequest.of(ask.messages, tools=ask.tools, options=options, facts=facts)
-    return None if request is None else KeptAnswers(responses, request)
+    if request is None:
+        return None
+    return KeptAnswers(responses, request, ask, {name: cards[name] for name in decision.candidates}, recorder)

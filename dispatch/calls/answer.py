@@ -24,15 +24,15 @@ T = TypeVar("T")
 
 async def answered(chain: FallbackChain) -> AIMessage:
     """Ask until a model gives a usable answer; errors as `Dispatcher.call` has them."""
-    message = await chain.kept_answer()
+    message = await _kept_answer(chain)
     if message is not None:
         return message
     while (call := await chain.next()) is not None:
         message = await _raced(chain.answer, chain, call)
         if message is not None:
-            await chain.keep(message)
+            await _keep(chain, message)
             return message
-    return await chain.last_resort()
+    return await _last_resort(chain)
 
 
 async def streamed(begin: Callable[[], Awaitable[FallbackChain]]) -> AsyncGenerator[AIMessageChunk]:
@@ -41,7 +41,7 @@ async def streamed(begin: Callable[[], Awaitable[FallbackChain]]) -> AsyncGenera
 
     chain = await begin()
     ask = chain.ask
-    kept = await chain.kept_answer()
+    kept = await _kept_answer(chain)
     if kept is not None:
         yield as_chunk(kept)
         return
@@ -61,7 +61,7 @@ async def streamed(begin: Callable[[], Awaitable[FallbackChain]]) -> AsyncGenera
             else:
                 message = said.message()
                 if chain.accept(said.call, message, chunks=said.whole):
-                    await chain.keep(message)
+                    await _keep(chain, message)
                     for chunk in said.held:
                         yield chunk
                     yield closing_chunk(message)
@@ -70,7 +70,31 @@ async def streamed(begin: Callable[[], Awaitable[FallbackChain]]) -> AsyncGenera
                     raise chain.cut()
         if said.handed:
             yield retracting(said.whole.id if said.whole else None)
-    yield as_chunk(await chain.last_resort())
+    yield as_chunk(await _last_resort(chain))
+
+
+async def _kept_answer(chain: FallbackChain) -> AIMessage | None:
+    """An answer given before to the same request, where the policy keeps them; it costs nothing."""
+    found = None if chain.kept is None else await chain.kept.get()
+    return None if found is None else chain.accounted(*found)
+
+
+async def _last_resort(chain: FallbackChain) -> AIMessage:
+    """An old answer to the same question or one like it, where the policy allows that.
+
+    Raises:
+        ConfigError: As `FallbackChain.error`.
+        AllFailed: As `FallbackChain.error`.
+    """
+    found = None if chain.kept is None else await chain.kept.stand_in(chain.made)
+    if found is None:
+        raise chain.error()
+    return chain.accounted(*found)
+
+
+async def _keep(chain: FallbackChain, message: AIMessage) -> None:
+    if chain.kept is not None:
+        await chain.kept.keep(message)
 
 
 async def _raced(

@@ -76,6 +76,7 @@ class Clients:
         self._said_of: Mapping[str, ModelCard] | None = None
         self._each_said: dict[str, dict[str, Said]] = {}
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
+        self._configured = any(_options(settings, model) for model in settings.models)
         self._asked: dict[str, Asked] = {}
 
     def anew(self) -> None:
@@ -123,7 +124,8 @@ class Clients:
 
     def said(self, ask: ModelRequest, card: ModelCard) -> Said:
         """What an ask wants beside its messages, in the words of a card's client."""
-        if not _wants(ask):
+        settings = _options(self._settings, card.id) if self._configured else {}
+        if not _wants(ask) and not settings:
             return NOTHING
         options = dict(ask.options)
         if ask.stop:
@@ -136,13 +138,13 @@ class Clients:
             answer=ask.output is not None,
             tools=bool(ask.tools),
             max_output=ask.max_output,
-            settings=_options(self._settings, card.id),
+            settings=settings,
         )
         return self.backend(card).said(card.name, wanted)
 
     def each_said(self, ask: ModelRequest, cards: Mapping[str, ModelCard]) -> dict[str, Said]:
-        """The same for each of some cards; empty where nothing is wanted."""
-        if not _wants(ask):
+        """The same for each of some cards; empty where nothing is wanted or configured."""
+        if not _wants(ask) and not self._configured:
             return {}
         if cards is not self._said_of or len(self._each_said) >= _MOST_BINDINGS:
             self._said_of, self._each_said = cards, {}

@@ -105,6 +105,7 @@ class CallRecorder:
             facts: Further fields of `CallRow`.
         """
         flagship = self._flagship if usage is not None else None
+        said = ": ".join(part for part in (self._note, detail) if part)
         return CallRow(
             id=facts.pop("id", None) or new_id(),
             decision=self._decision,
@@ -122,7 +123,7 @@ class CallRecorder:
             if flagship is None
             else self._prices.price(flagship.id, usage, datetime.fromtimestamp(at, UTC), made=False),
             price_version=card.prices.version if card.prices and usage is not None else "",
-            detail=one_line(": ".join(part for part in (self._note, detail) if part)),
+            detail=one_line(said) if said else "",
             **facts,
         )
 

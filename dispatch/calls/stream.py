@@ -61,7 +61,7 @@ class Streamed:
             self._said.append(chunk)
             if len(self._said) > _MANY:
                 self._merged()
-            if self.call.first_token is not None:
+            if self.call.bill.first_token is not None:
                 # With what came before it, which tells more than words.
                 self.held.append(self.whole or chunk)
                 return

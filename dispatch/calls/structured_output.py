@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -15,7 +15,10 @@ from ...backends import schemas
 from ...configs.errors import ConfigError
 from ..conversation.blocks import cleaned
 
-__all__ = ["bindable", "is_class", "judged", "output_class", "wrapped"]
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+__all__ = ["bindable", "is_class", "judged", "output_class", "refused", "wrapped"]
 
 _ROOT: Final = "root"
 _REF: Final = "$ref"
@@ -79,6 +82,21 @@ def judged(kind: type[BaseModel], arguments: Mapping[str, Any]) -> str | None:
     except Exception as error:  # noqa: BLE001 - a validator may raise anything, and all of it says no
         return f"a validator raised {type(error).__name__}"
     return None
+
+
+def refused(kind: type[BaseModel], output: str, message: AIMessage) -> str | None:
+    """Have a class judge a reply that was given before, when another or none judged it.
+
+    Args:
+        kind: The class.
+        output: Name of the tool that stands for the answer.
+        message: The reply.
+
+    Returns:
+        What is wrong with it, as `judged` says it; None when nothing is.
+    """
+    problems = (judged(kind, call["args"]) for call in message.tool_calls if call["name"] == output)
+    return next((problem for problem in problems if problem), None)
 
 
 def is_class(tool: object) -> bool:

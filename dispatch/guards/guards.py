@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...configs.catalog import ModelCard
 from ...configs.words import FailureKind
@@ -16,10 +16,14 @@ from .health import Health, HealthKey
 from .rate_limit import RateLimiter, RateLimitKey, Wait
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+    from ...backends.base import Backend
     from ...backends.http.meter import Asked
     from ...ledger.budgets.budgets import Budgets
     from ...ledger.rows import CallRow
     from ..calls.call import ModelCall
+    from ..request import ModelRequest
 
 __all__ = ["Guards"]
 
@@ -104,26 +108,41 @@ class Guards:
                         raise
                 else:
                     call.grant.fund(budgets, reservation)
-                    call._row_id = row.id
+                    call.bill.row_id = row.id
                     break
         except BaseException:
             call.close()
             raise
-        call.options, call.input = bound.options, bound.input
+        call.options, call.bill.most_input = bound.options, bound.input
+
+    def bound(
+        self,
+        card: ModelCard,
+        ask: ModelRequest,
+        messages: Sequence[BaseMessage],
+        options: dict[str, Any],
+        *,
+        backend: Backend,
+        capped: bool,
+    ) -> Bound:
+        """Say what a call can cost at most, and hold it to the output that is reckoned with.
+
+        Args:
+            card: The model.
+            ask: What is asked.
+            messages: The conversation in the form the model takes.
+            options: Keyword arguments of the call, as its client will get them.
+            backend: Of the model's provider.
+            capped: The call counts against a budget, so that its output needs a limit.
+        """
+        return bounded(
+            self._prices, card, ask, messages, options, backend=backend, settled=self._settled(card), capped=capped
+        )
 
     def _bound(self, call: ModelCall, scopes: Mapping[str, int | None]) -> Bound:
-        return bounded(
-            self._prices,
-            call.card,
-            call.ask,
-            call.messages,
-            call.options,
-            backend=call.backend,
-            settled=self._settled(call.card),
-            capped=bool(scopes),
-        )
+        return self.bound(call.card, call.ask, call.messages, call.options, backend=call.backend, capped=bool(scopes))
 
 
 def _row_if_killed(call: ModelCall) -> CallRow:
     """What to record of a call whose process is killed; whatever else becomes of it, its row has the same id."""
-    return call._booking.row(call.card, at=time.time(), attempt=call.number, failure=FailureKind.LOST.value)
+    return call.bill.recorder.row(call.card, at=time.time(), attempt=call.number, failure=FailureKind.LOST.value)

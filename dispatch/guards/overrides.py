@@ -205,4 +205,8 @@ class Overrides:
             raise
 
     def _unreadable(self, error: OSError) -> ConfigError:
-        return ConfigError(f"cannot be used: {error.strerror or type(error).__name__}", file=self._path)
+        return ConfigError(
+            f"cannot be used ({error.strerror or type(error).__name__}): check its owner and mode, and the folder's, "
+            "or set POINTSMAN_STATE to another folder",
+            file=self._path,
+        )

@@ -12,7 +12,7 @@ from typing import Any, Self
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.features import ROUTING_FEATURES
-from ...configs.schema import Cure, Limits, RoutingPolicy, RoutingRule, StepRiskPolicy
+from ...configs.schema import Limits, OnFailure, RoutingPolicy, RoutingRule, StepRiskPolicy
 from ...configs.words import FailureKind, Risk, Tier
 from ..decision import RuleHit
 from ..features.features import Features, extract
@@ -186,9 +186,9 @@ class Policy:
         return self.limits.get(user_class) or self.routing.limits
 
     @property
-    def cures(self) -> Mapping[FailureKind, Cure]:
+    def on_failure(self) -> Mapping[FailureKind, OnFailure]:
         """What to do about each kind of failure."""
-        return self.routing.cures
+        return self.routing.on_failure
 
     def features(self, request: RouteRequest) -> Features:
         """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,78 @@ def test_a_tool_of_a_class_keeps_its_state(simulated: Make, simulator: Simulator
     messages = ends(lambda: agent.invoke("go"))["messages"]
     assert [message.text for message in messages if message.type == "tool"] == ["ended with 2 in tools"]
     assert (counter.count, counter._noted) == (2, 2)
+
+
+class Order(BaseModel):
+    number: int
+    on: date
+
+
+ORDER = Order(number=7, on=date(2026, 1, 2))
+
+
+def giving(kind: str, result: Any) -> BaseTool:
+    """A tool that returns an object, as people and adapters make them."""
+
+    def give() -> Any:
+        """Give."""
+        return result
+
+    async def give_async() -> Any:
+        """Give."""
+        return result
+
+    class Own(BaseTool):
+        name: str = "leave"
+        description: str = "Give."
+
+        def _run(self) -> Any:
+            return result
+
+    class OwnAsync(Own):
+        async def _arun(self) -> Any:
+            given = self._run()
+            assert given is result
+            return given
+
+    form: Any = "content_and_artifact" if kind.startswith("with an artifact") else "content"
+    if kind.startswith("of a class"):
+        return OwnAsync() if kind.endswith("async") else Own()
+    ways: dict[str, Any] = {"coroutine": give_async} if kind.endswith("async") else {"func": give}
+    return StructuredTool.from_function(**ways, name="leave", response_format=form)
+
+
+@pytest.mark.parametrize("kind", ["plain", "plain, async", "of a class", "of a class, async", "with an artifact",
+                                  "with an artifact, async"])  # fmt: skip
+def test_a_model_reads_json_of_what_any_tool_returns_and_the_artifact_stays_as_it_is(
+    simulated: Make, simulator: Simulator, ends: Ends, kind: str
+) -> None:
+    simulator.scenario = Scenario(
+        rules=[Rule(match=Match(contains_any_message="2026-01-02"), answer=Answer(text="Seen.")),
+               Rule(answer=Answer(tool_calls=[{"name": "leave", "arguments": {}}]))]
+    )  # fmt: skip
+    has_artifact = kind.startswith("with an artifact")
+    told = giving(kind, ({"orders": [ORDER]}, ORDER) if has_artifact else {"orders": [ORDER]})
+    agent = Agent("host", model=MODEL, tools=[declare(told, effect="read")]).on(simulated())
+    both = (lambda: agent.invoke("go"), lambda: asyncio.run(agent.ainvoke("go")))
+    # A tool with async code alone cannot be called otherwise.
+    for call in both[1:] if kind in ("plain, async", "with an artifact, async") else both:
+        messages = ends(call)["messages"]
+        (heard,) = [message for message in messages if message.type == "tool"]
+        assert json.loads(heard.text) == {"orders": [{"number": 7, "on": "2026-01-02"}]}
+        assert heard.artifact is (ORDER if has_artifact else None)
+        assert messages[-1].text == "Seen."
+
+
+def test_what_an_mcp_server_says_reaches_the_model_as_its_blocks(
+    simulated: Make, simulator: Simulator, ends: Ends
+) -> None:
+    leaving(simulator)
+    blocks = [{"type": "text", "text": "ended with 2"}, {"type": "image", "base64": "aGk=", "mime_type": "image/png"}]
+    server = giving("with an artifact, async", (blocks, {"structured_content": {"orders": 2}}))
+    agent = Agent("host", model=MODEL, tools=[declare(server, effect="read")]).on(simulated())
+    (heard,) = [m for m in ends(lambda: asyncio.run(agent.ainvoke("go")))["messages"] if m.type == "tool"]
+    assert (heard.content, heard.artifact) == (blocks, {"structured_content": {"orders": 2}})
 
 
 CTRL_C = '''

@@ -274,7 +274,9 @@ async def test_a_reply_that_came_back_unusable_says_so(
     name: str, backend: Backend, stream: bool, built: Any, play: Any, fault: str, kind: FailureKind
 ) -> None:
     play(fault)
-    assert (await _read(backend, built(name), stream)).failure is kind
+    # Servers of many makes leave the reason out of whole answers, so it tells nothing there.
+    tells = (name, fault, stream) != ("openai_compatible", "tidy_cut", False)
+    assert (await _read(backend, built(name), stream)).failure is (kind if tells else None)
 
 
 async def test_a_refusal_shows_in_each_vendors_own_manner(

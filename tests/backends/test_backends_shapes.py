@@ -91,6 +91,22 @@ def test_an_end_in_other_words_with_an_answer_is_an_end(ask: ModelRequest, finis
     assert message.response_metadata["pointsman"]["usage"]["output"] == 5
 
 
+@pytest.mark.parametrize("finish", [None, ""])
+def test_an_answer_in_one_piece_without_a_reason_for_its_end_is_whole(ask: ModelRequest, finish: str | None) -> None:
+    """Gateways and local servers leave the reason out of whole replies, with complete answers.
+
+    Seen in MicrosoftDocs/azure-docs#109589, maximhq/bifrost#1489 (Gemini behind a gateway), PowerShell/AIShell#350
+    (KoboldCpp) and pydantic/pydantic-ai#2322 (tool calls of Kimi-K2 by OpenRouter); vLLM itself writes "stop" for it. A
+    stream without a reason broke off.
+    """
+    message = ask(_whole(finish, content="hi"))
+    assert (message.text, message.response_metadata["pointsman"]["usage"]["output"]) == ("hi", 5)
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": _ONE}}
+    assert ask(_whole(finish, tool_calls=[call])).tool_calls[0]["args"] == {"q": "1"}
+    with pytest.raises(BackendError, match="malformed"):
+        ask(_whole(finish, tool_calls=[{**call, "function": {"name": "f", "arguments": '{"q": '}}]))
+
+
 @pytest.mark.parametrize(
     ("finish", "content", "kind"),
     [
@@ -99,7 +115,8 @@ def test_an_end_in_other_words_with_an_answer_is_an_end(ask: ModelRequest, finis
         ("MAX_TOKENS", "hi", "truncated"),
         ("sensitive", "hi", "content_filter"),
         ("error", "hi", "malformed"),
-        (None, "hi", "malformed"),
+        (None, "", "malformed"),
+        ("", " ", "malformed"),
     ],
 )
 def test_an_end_that_is_none_is_no_answer(ask: ModelRequest, finish: str | None, content: str, kind: str) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.simulator import BatchPace, Match, Rule, Scenario, Simulator
+from langchain_core.messages import HumanMessage
+from pointsman.configs.words import StepKind
+from pointsman.dispatch.batch.batches import Batches
+from pointsman.dispatch.calls.structured_output import bindable
+from pointsman.dispatch.request import ModelRequest
+from pointsman.simulator import Answer, BatchPace, Match, Rule, Scenario, Simulator, ToolCall
 
 Run = Callable[..., Any]
 
@@ -115,3 +122,64 @@ def test_no_requests_and_unknown_batches_are_said(pointsman: Run) -> None:
     ended = pointsman("batch", "show", "nope")
     assert ended.exit_code == 2
     assert "no batch 'nope'" in ended.stderr
+
+
+TICKET = """
+from pydantic import BaseModel, field_validator
+open("ran.txt", "a").write("x")
+
+class Ticket(BaseModel):
+    iban: str
+
+    @field_validator("iban")
+    @classmethod
+    def german(cls, value):
+        if not value.startswith("DE"):
+            raise ValueError(value)
+        return value
+"""
+
+
+def _submitted_in_python(project: Path) -> str:
+    """The id of a batch of two asks typed by a class that this process then forgets."""
+    from pointsman.cli.io.target import load_class
+    from pointsman.cli.settings import opened
+
+    kind = load_class("desk.py:Ticket")
+    ask = ModelRequest(
+        [HumanMessage("x")], kind=StepKind.TRANSFORM, tools=tuple(bindable([kind], strict=False, answer=kind)),
+        output="Ticket", answer=kind, tool_choice="Ticket",
+    )  # fmt: skip
+    with opened(None) as runtime, Batches(runtime.dispatcher) as batches:
+        batch = asyncio.run(batches.submit([ask, ask]))
+    del sys.modules["desk"]
+    (project / "ran.txt").unlink()
+    return batch
+
+
+def test_typed_answers_are_judged_by_the_class_that_is_named_and_by_no_code_that_is_not(
+    pointsman: Run, project: Path, simulator: Simulator
+) -> None:
+    (project / "desk.py").write_text(TICKET)
+    call = Answer(tool_calls=(ToolCall("Ticket", {"iban": "FR1"}),))
+    simulator.scenario = Scenario(rules=[Rule(answer=call)], batches=BatchPace(polls=0))
+    batch = _submitted_in_python(project)
+
+    ended = pointsman("batch", "collect", batch, "--wait", "--json")
+    told = [json.loads(one) for one in ended.stdout.splitlines()]
+    assert [one["tool_calls"][0]["args"] for one in told] == [{"iban": "FR1"}] * 2
+    assert all("the class desk:Ticket is not at hand" in one["note"] for one in told)
+    assert "2 of 2 answers were judged by its schema alone" in ended.stderr
+    assert (ended.exit_code, (project / "ran.txt").exists()) == (0, False)
+
+    ended = pointsman("batch", "collect", batch, "--json", "--output", "desk.py:Ticket")
+    told = [json.loads(one) for one in ended.stdout.splitlines()]
+    assert [(one["error"], one["note"]) for one in told] == [
+        ("invalid_output (Ticket: iban: a validator refuses it)", None)
+    ] * 2
+    assert (ended.exit_code, (project / "ran.txt").read_text()) == (1, "x")
+
+    for spec, said in (("desk.py:Tickets", "did you mean 'Ticket'"), ("desk.py:open", "no 'open'")):
+        ended = pointsman("batch", "collect", batch, "--output", spec)
+        assert (ended.exit_code, said in ended.stderr) == (2, True), ended.stderr
+    sys.modules.pop("desk", None)

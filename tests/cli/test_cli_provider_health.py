@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.configs.loading.loader import environment, load
+from pointsman.dispatch.state.ownership import claim
 from pointsman.ledger.health import HealthBook, HealthRow
 from pointsman.ledger.ledger import Ledger
 from pointsman.simulator import Answer, Fault, Match, RateLimit, Rule, Scenario, Simulator
@@ -28,6 +30,7 @@ def _vendors(simulator: Simulator, project: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def ledger(project: Path) -> Path:
+    claim(load(project, environ=environment()))
     return project / ".pointsman" / "ledger.db"
 
 

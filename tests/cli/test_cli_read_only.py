@@ -78,11 +78,13 @@ def test_what_was_recorded_is_shown_although_it_may_not_be_written(desk: Path) -
     assert run(desk, "run", "desk.py:flow", "How long does delivery take?", who={}).returncode in (0, 4)
     shut(desk)
 
-    listed = run(desk, "runs")
+    # Who reads it is not who made it, and names it therefore.
+    state = str(desk / ".pointsman")
+    listed = run(desk, "runs", POINTSMAN_STATE=state)
     assert "plant-shop" in listed.stdout
-    assert "decisions" in run(desk, "report").stdout
-    assert "knowledge" in run(desk, "memory", "list").stdout
-    assert "may not be written" in run(desk, "doctor").stdout
+    assert "decisions" in run(desk, "report", POINTSMAN_STATE=state).stdout
+    assert "knowledge" in run(desk, "memory", "list", POINTSMAN_STATE=state).stdout
+    assert "may not be written" in run(desk, "doctor", POINTSMAN_STATE=state).stdout
 
 
 def test_what_writes_says_where_the_state_can_go_instead(desk: Path) -> None:
@@ -93,6 +95,8 @@ def test_what_writes_says_where_the_state_can_go_instead(desk: Path) -> None:
     assert refused.stderr.count("\n") == 1
     assert "may not be written" in refused.stderr
     assert "POINTSMAN_STATE" in refused.stderr
+
+    assert "POINTSMAN_STATE" in run(desk, "provider", "off", "openai", "--for", "60").stderr
 
     elsewhere = str(desk.parent / "home" / "state")
     done = run(desk, "run", "desk.py:flow", "How long does delivery take?", POINTSMAN_STATE=elsewhere)

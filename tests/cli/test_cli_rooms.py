@@ -12,6 +12,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from pointsman.configs.loading.loader import environment, load
+from pointsman.dispatch.state.ownership import claim
 
 Run = Callable[..., Any]
 
@@ -23,7 +25,7 @@ def test_a_graph_is_drawn_for_the_terminal_and_as_mermaid(pointsman: Run, desk: 
     assert pointsman("graph", "desk.py:flow", "--mermaid").stdout.startswith(("---", "graph", "%%"))
     made = json.loads(pointsman("graph", "--json").stdout)
     assert made["name"] == "pair"
-    assert {"source": "work", "target": "verify", "conditional": False} in made["edges"]
+    assert {"source": "work", "target": "verify", "conditional": True} in made["edges"]
 
 
 def test_every_built_in_agent_says_what_it_would_run_on_and_why(
@@ -130,7 +132,7 @@ def test_the_doctor_looks_at_everything_and_names_keys_only(
 
 
 def test_the_doctor_finds_what_is_broken_and_ends_with_code_1(pointsman: Run, project: Path) -> None:
-    (project / ".pointsman").mkdir()
+    claim(load(project, environ=environment()))
     (project / ".pointsman" / "ledger.db").write_text("this is no database, and long enough to be read as one " * 40)
     ended = pointsman("doctor")
     assert ended.exit_code == 1

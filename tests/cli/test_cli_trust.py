@@ -254,6 +254,8 @@ def test_a_run_that_came_with_a_folder_starts_nothing(
     monkeypatch.setenv("HOME", str(tmp_path / "of-another"))
     file = Path("desk.py")
     file.write_text("open('ran.txt', 'w')\n" + file.read_text())
+    assert "this state is not known to be yours" in pointsman("resume", stopped).stderr
+    monkeypatch.setenv("POINTSMAN_STATE", ".pointsman")
     ended = pointsman("resume", stopped)
     assert ended.exit_code == 2
     assert "is not known to be yours to run" in ended.stderr

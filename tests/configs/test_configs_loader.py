@@ -420,7 +420,7 @@ def test_the_built_in_files_load_cleanly_and_every_rule_has_an_id_of_its_own_and
     ids = [rule.id for rule in (*settings.routing.rules, *settings.risk.rules)]
     assert len(ids) == len(set(ids)) > 10
     assert all(rule.id and rule.reason.strip() for rule in (*settings.routing.rules, *settings.risk.rules))
-    assert set(settings.routing.cures) == set(FailureKind)
+    assert set(settings.routing.on_failure) == set(FailureKind)
     assert settings.routing.rules[-1].when == {}
 
 

@@ -32,8 +32,8 @@ MISTAKES: list[tuple[str, str, str]] = [
      "configs/routing.yaml:3: unknown key 'max_costs' in routing.limits; did you mean 'max_cost'?"),
     ("routing", "routing:\n  rules:\n  - id: a\n    rason: r\n",
      "configs/routing.yaml:4: unknown key 'rason' in routing.rules[a]; did you mean 'reason'?"),
-    ("routing", "routing:\n  cures:\n    timeot: next\n",
-     "configs/routing.yaml:3: unknown key 'timeot' in routing.cures is none of rate_limit"),
+    ("routing", "routing:\n  on_failure:\n    timeot: next\n",
+     "configs/routing.yaml:3: unknown key 'timeot' in routing.on_failure is none of rate_limit"),
     ("risk", "risk:\n  floors:\n    hihg: frontier\n", "unknown key 'hihg' in risk.floors is none of"),
     # Missing keys
     ("models", "models:\n  openai/new:\n    roles: [chat]\n", "configs/models.yaml:2: models.openai/new lacks 'tier'"),
@@ -133,8 +133,11 @@ MISTAKES: list[tuple[str, str, str]] = [
      "configs/models.yaml:2: there is no 'anthropic/claude-opus-47' in models to remove; did you mean"),
     ("routing", "routing:\n  rules:\n    task.cod: null\n",
      "configs/routing.yaml:3: there is no rule 'task.cod' in routing.rules to remove; did you mean 'task.code'?"),
-    ("routing", "routing:\n  cures:\n    timeout: null\n", "configs/routing.yaml:3: routing.cures lacks 'timeout'"),
+    ("routing", "routing:\n  on_failure:\n    timeout: null\n",
+     "configs/routing.yaml:3: routing.on_failure lacks 'timeout'"),
     ("risk", "risk:\n  call: {read: null}\n", "configs/risk.yaml:2: risk.call lacks 'read'"),
+    # Keys of version 0.1
+    ("routing", "routing:\n  cures: {timeout: stop}\n", "configs/routing.yaml:2: 'cures' is called 'on_failure' now"),
     # Rules
     ("routing", "routing:\n  rules:\n  - {reason: r}\n", "configs/routing.yaml:3: a rule of routing.rules has no id"),
     ("routing", "routing:\n  rules: [a]\n", "a rule of routing.rules must be a mapping with id and reason"),

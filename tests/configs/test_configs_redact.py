@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pointsman.configs.redact import Redactor, know, redact, redacted, restored
 
 WORD = string.ascii_letters + string.digits
+WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 KINDS = {
     "key": ("sk-proj-Ab3dEf6hIj9kLmN0pQrStUvWxYz12345",) * 2,
     "quoted": ('password = "correct horse battery staple of many words"', "horse battery staple"),
@@ -23,6 +24,7 @@ KINDS = {
     "header": ("Authorization: Bearer q8Zt-4mN_7yR2wX5vL9k", "q8Zt-4mN_7yR2wX5vL9k"),
     "card": ("4242 4242 4242 4242", "4242 4242 4242 4242"),
     "named": ("service_token: Zq7mR2vX9tL4wN8pK3sD6fG1", "Zq7mR2vX9tL4wN8pK3sD6fG1"),
+    "seed": (f"my seed phrase:\n{WORDS}\nis all", WORDS),
     "prose": ("the admin password is Tr0ub4dor&3x", "Tr0ub4dor&3x"),
 }
 SECRETS = {
@@ -58,6 +60,17 @@ CLEAN = (
     "Cookie: chocolate chip; the login form and its password field; login: user password reset works",
     "redis://localhost:6379/0 http://localhost:8080/path@v2 postgres://localhost:5432/db?x=a@b https://a/b%20c?x=1%2B2",
     '["token", "gpt-4"], ("x-api-key", "authorization"), ("/etc/passwd", "is absolute"), mysql -p asks for it',
+    "src/app.py:1204:module:name:message and main.c:12:34:error:missing and 12:30:45:abc:def:ghi",
+    "root:x:0:0:root:/root:/bin/bash nobody:*:65534:65534:Nobody:/nonexistent fe80:1234:abcd:5678:9abc:def0",
+    "arn:aws:iam::123456789012:user/bob urn:isbn:0451450523 sha256:2c26b46b x:y:z:w:v http://localhost:5432/a:b:c",
+    "docker run -u 1000:1000 image, git push -u origin main:main2, curl -u asks for both",
+    "mysql --protocol=tcp --port=3306 shop; mysql -P 3306 -p shop; the mysql -p option",
+    "net use \\\\server\\share and then open it; net use Z: \\\\server\\share /persistent:yes; net user bob /add",
+    "net use \\\\server\\share * /user:bob asks for it; the net use of water is low; net user bob",
+    "the seed phrase is something that you should never share with anybody who asks, since they can take every coin",
+    "a mnemonic helps people remember long lists of words by the first letters; random seed: 42, seed words",
+    'seed = 1234, "auth": "true", "auth": "none", "auth": "basic", Authorization: Basic credentials are base64',
+    "the recovery phrase has twelve words; use the basic unit of account, Basic auth, basic four parts: a b c d",
     "/tmp/pytest-of-root/pytest-12/test_the_desk_has_a_file_of_agents0/project/desk.py:flow",
 )
 
@@ -105,6 +118,32 @@ FOUND = {
     "a bot": (f"MTAxMjM0NTY3ODkwMTIzNDU2.GabcdE.{MIXED[:30]}", MIXED[:30]),
     "a voice": (f"sk_{HEX}{HEX[:16]}", HEX),
     "a package index": (f"rubygems_{HEX}{HEX[:16]}", HEX),
+    "pgpass": ("db.example.com:5432:shop:app:hunter2x", "hunter2x"),
+    "pgpass of any": (r"*:*:*:postgres:hun\:ter2x", "ter2x"),
+    "pgpass of a short host": ("db:5432:*:app:correcthorse", "correcthorse"),
+    "pgpass of an address": ("10.0.0.5:6000:shop:app:correcthorse", "correcthorse"),
+    "glued to a command's option": ("sshpass -pcorrecthorse ssh host", "correcthorse"),
+    "glued, quoted": ("mysql -u root -p'correct horse' shop", "horse"),
+    "a long option": ("mysql --password=SECRETx shop", "SECRETx"),
+    "a fork": ("mariadb-dump -u root -pcorrecthorse shop", "correcthorse"),
+    "a user with a password": ("curl -s -u user:correcthorse https://x", "correcthorse"),
+    "a user with a password, glued": ("curl -s -uuser:correcthorse https://x", "correcthorse"),
+    "a user with a password, quoted": ("curl --user 'user:correct horse' https://x", "horse"),
+    "a user with a password, listed": ('["curl", "-u", "user:correcthorse"]', "correcthorse"),
+    "a header of a short pair": ("Authorization: Basic YTpi", "YTpi"),
+    "a header of a pair": ("-H 'Authorization: Basic dXNlcjpwYXNz'", "dXNlcjpwYXNz"),
+    "a seed phrase": (f"seed phrase: {WORDS}", "winner thank"),
+    "a seed phrase of twice the words": (f'MNEMONIC="{WORDS} {WORDS}"', "winner thank"),
+    "a seed phrase in prose": (f"my recovery phrase is {WORDS}.", "winner thank"),
+    "a numbered seed phrase": (
+        "Mnemonic:\n" + "\n".join(f"{n}. {w}" for n, w in enumerate(WORDS.split(), 1)),
+        "sausage",
+    ),
+    "a drive": (r"net use Z: \\server\share hunter2x /user:dom\bob", "hunter2x"),
+    "a drive, after its user": (r"net use \\server\share /user:bob hunter2x", "hunter2x"),
+    "a drive alone": (r"net use Z: \\server\share hunter2x", "hunter2x"),
+    "an account": ("net user bob hunter2x /add", "hunter2x"),
+    "a registry's file of a short pair": ('{"auths":{"r":{"auth":"YTpi"}}}', "YTpi"),
     "in a word": ("fooghp_abcdefghijklmnopqrstuvwxyz0123456789bar", "ghp_abcdefghijklmnopqrstuvwxyz0123456789"),
     "in a file's name": (f"/tmp/xglpat-{MIXED[:20]}.txt", MIXED[:20]),
     "in an address": (f"https://x/?q=api_key%3D{HEX}%26b%3D1", HEX),

@@ -476,7 +476,7 @@ async def test_a_model_is_asked_again_once_at_most_where_the_policy_retries(
     dispatcher: Make, simulator: Simulator
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("overloaded")),))
-    home = dispatcher(routing__cures={"overloaded": "retry"}, routing__limits={"attempts": 6})
+    home = dispatcher(routing__on_failure={"overloaded": "retry"}, routing__limits={"attempts": 6})
     with pytest.raises(AllFailed):
         await _model(home).ainvoke(QUESTION)
     asked = Counter(row.model for row in home.ledger.calls())

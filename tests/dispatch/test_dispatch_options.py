@@ -177,8 +177,35 @@ def test_a_tool_with_free_properties_cannot_be_bound_strictly(dispatcher: Make) 
         RoutedChatModel(dispatcher=dispatcher()).bind_tools([tally], strict=True)
 
 
+_THINKING: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
+
+
+@pytest.mark.parametrize(
+    ("model", "configured", "options", "kept", "left_out"),
+    [
+        (HAIKU, {**_THINKING, "temperature": 0.2, "top_k": 5}, {}, {}, {"temperature", "top_k"}),
+        (HAIKU, {**_THINKING, "temperature": 0.2}, {"temperature": 0.5}, {}, {"temperature"}),
+        (HAIKU, {"temperature": 0.2}, _THINKING, {}, {"temperature"}),
+        (HAIKU, {"temperature": 0.2}, {}, {"temperature": 0.2}, set()),
+        (HAIKU, {"temperature": 0.2}, {"temperature": 0.5}, {"temperature": 0.5}, set()),
+        (HAIKU, {"temperature": 0.2}, {"top_p": 0.9}, {"top_p": 0.9}, {"temperature"}),
+        (HAIKU, {"temperature": 0.2, "top_p": 0.9}, {}, {"temperature": 0.2}, {"top_p"}),
+        (OPUS, {"temperature": 0.2}, {}, {}, {"temperature"}),
+    ],
+)
+def test_what_is_configured_for_a_model_is_left_out_and_noted_as_what_a_call_asks_for_is(
+    dispatcher: Make, simulator: Simulator, model: str, configured: Any, options: Any, kept: Any, left_out: set[str]
+) -> None:
+    asked = Asked(dispatcher(models={model: {"options": configured}}), simulator)
+    told = asked(model, **options)
+    [body] = asked.bodies
+    assert {name: body[name] for name in ("temperature", "top_p", "top_k") if name in body} == kept
+    assert (told["model"], {note.split()[0] for note in told["notes"]}) == (model, left_out)
+    assert {rule for rule in told["rules"] if rule.startswith("option.")} >= {f"option.{name}" for name in left_out}
+
+
 def test_a_forced_tool_excludes_a_model_that_thinks_first(dispatcher: Make, simulator: Simulator) -> None:
-    thinking = {HAIKU: {"options": {"thinking": {"type": "enabled", "budget_tokens": 2000}}}}
+    thinking = {HAIKU: {"options": _THINKING}}
     asked = Asked(dispatcher(models=thinking), simulator)
     assert asked(HAIKU, look, choice="any")["model"] != HAIKU
     assert asked(HAIKU, look)["model"] == HAIKU
@@ -195,7 +222,7 @@ def test_a_typed_answer_of_a_model_that_thinks_is_asked_for_and_checked(dispatch
         return Answer(tool_calls=(ToolCall("Out", {"a": 1}),)) if len(bodies) > 1 else Answer(text="a is 1")
 
     simulator.scenario = Scenario(rules=[Rule(answer=answer)])
-    thinking = {HAIKU: {"options": {"thinking": {"type": "enabled", "budget_tokens": 2000}}}}
+    thinking = {HAIKU: {"options": _THINKING}}
     model = RoutedChatModel(kind="transform", prefer=HAIKU, dispatcher=dispatcher(models=thinking))
     assert model.with_structured_output(Out).invoke("go") == Out(a=1)
     assert bodies[0]["tool_choice"] == {"type": "auto"}
@@ -217,7 +244,7 @@ def test_a_json_object_is_asked_of_those_who_promise_one(asked: Asked) -> None:
 def test_a_thought_that_leaves_no_room_for_the_answer_excludes_the_model(
     dispatcher: Make, simulator: Simulator
 ) -> None:
-    thinking = {HAIKU: {"options": {"thinking": {"type": "enabled", "budget_tokens": 2000}}}}
+    thinking = {HAIKU: {"options": _THINKING}}
     asked = Asked(dispatcher(models=thinking), simulator)
     assert asked(HAIKU, max_tokens=50)["model"] != HAIKU
 

@@ -142,7 +142,7 @@ def test_a_request_that_one_provider_refuses_for_no_known_reason_is_asked_of_ano
 
 def test_a_policy_may_end_the_step_at_the_first_refusal(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(fault=Fault("bad_request"))])
-    home = dispatcher(routing__cures__bad_request="stop")
+    home = dispatcher(routing__on_failure__bad_request="stop")
     with pytest.raises(BackendError):
         RoutedChatModel(kind="transform", dispatcher=home).invoke("Say hello to Ada")
     assert len(simulator.log) == 1

@@ -206,3 +206,49 @@ async def test_a_lost_key_is_told_in_one_line(tmp_path: Path, monkeypatch: pytes
         async with checkpoints(tmp_path, []) as saver:
             await saver.aget_tuple({"configurable": {"thread_id": "a", "checkpoint_ns": ""}})
     assert "\n" not in str(told.value)
+
+
+async def test_runs_one_after_the_other_share_a_connection_that_closes_once_unused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    for number in range(3):
+        async with checkpoints(tmp_path, []) as saver:
+            await put(saver, "a", number)
+            seen.append(saver.conn)
+    assert len(set(map(id, seen))) == 1
+    log = tmp_path / "checkpoints.db-wal"
+    assert log.exists()
+    monkeypatch.setattr("pointsman.graphs.checkpoints._LINGER_SECONDS", 0.0)
+    async with checkpoints(tmp_path, []):
+        pass
+    async with asyncio.timeout(60):
+        while log.exists():
+            await asyncio.sleep(0.01)
+    assert count(tmp_path) == 3
+
+
+LEFT = """
+import asyncio, sys
+from pathlib import Path
+from pointsman.graphs.checkpoints import checkpoints
+
+async def use(state):
+    async with checkpoints(state, []) as saver:
+        await saver.setup()
+
+for name in sys.argv[1:]:
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(use(Path(name)))
+    if name.endswith("closed"):
+        loop.close()
+"""
+
+
+def test_an_event_loop_that_is_left_keeps_no_process_alive_and_no_log_behind(programs: Any, tmp_path: Path) -> None:
+    states = [tmp_path / "closed", tmp_path / "again closed", tmp_path / "left"]
+    for state in states:
+        state.mkdir()
+    ran = programs.run(["-c", LEFT, *states])
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [[path.name for path in state.glob("checkpoints.db*")] for state in states] == [["checkpoints.db"]] * 3

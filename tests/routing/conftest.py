@@ -112,7 +112,7 @@ def over(settings: Settings) -> Callable[..., Policy]:
     """Make a policy over cards: ``over(card, ..., rules=[...], strategy="quality")``; built-in risk, no rules."""
 
     def make(*cards: ModelCard, scorer: Any = lambda features: (0.0, 1.0), **routing: Any) -> Policy:
-        document = {"rules": (), "cures": settings.routing.cures, **routing}
+        document = {"rules": (), "on_failure": settings.routing.on_failure, **routing}
         return Policy.compile(RoutingPolicy(**document), settings.risk, cards, scorer=scorer)
 
     return make

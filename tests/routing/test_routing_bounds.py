@@ -34,7 +34,7 @@ def policy_with(settings: Settings, card: Callable[..., Any]) -> Callable[..., P
 
     def make(**routing: Any) -> Policy:
         rules = routing.pop("rules", [{"id": "all", "reason": "test", "tier": "standard"}])
-        made = RoutingPolicy(rules=rules, cures=settings.routing.cures, **routing)
+        made = RoutingPolicy(rules=rules, on_failure=settings.routing.on_failure, **routing)
         return Policy.compile(made, settings.risk, cards)
 
     return make
@@ -129,7 +129,7 @@ class TestUrgency:
         ]
 
         def make(strategy: Any) -> Policy:
-            made = RoutingPolicy(strategy=strategy, cures=settings.routing.cures)
+            made = RoutingPolicy(strategy=strategy, on_failure=settings.routing.on_failure)
             return Policy.compile(made, settings.risk, cards)
 
         return make

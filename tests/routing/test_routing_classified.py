@@ -87,7 +87,7 @@ def test_where_nothing_depends_on_complexity_no_judgement_changes_the_decision(
         {"id": "code", "reason": "-", "when": {"task": "code", "complexity": {"min": 0.5}}, "require": {"coding": 0.8}},
         {"id": "hard", "reason": "-", "when": {"complexity": {"min": 0.5}}, "tier": "standard"},
     ]
-    routing = RoutingPolicy(rules=rules, cures=settings.routing.cures)
+    routing = RoutingPolicy(rules=rules, on_failure=settings.routing.on_failure)
 
     scorers = [lambda _: one, lambda _: other]
     policies = [Policy.compile(routing, settings.risk, catalogue, scorer=scorer) for scorer in scorers]

@@ -76,7 +76,7 @@ def test_the_hash_is_the_same_in_another_process() -> None:
         "from pointsman.routing.policy.policy import Policy\n"
         "card = ModelCard('a/x', 'a', 'x', Tier.ECONOMY, roles=frozenset('abcdefgh'), inputs=frozenset('ijklmn'))\n"
         "risk = StepRiskPolicy(rules=(), floors={}, call={})\n"
-        "print(Policy.compile(RoutingPolicy(cures={}), risk, [card]).policy_hash)"
+        "print(Policy.compile(RoutingPolicy(on_failure={}), risk, [card]).policy_hash)"
     )
     said = {
         subprocess.run(

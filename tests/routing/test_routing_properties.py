@@ -102,7 +102,7 @@ def policies(draw: st.DrawFn) -> Policy:
         approved=draw(mostly(None, [*MODELS[:4], "c"])),
         limits={"tiers": draw(mostly(None, [Tier.ECONOMY, Tier.FRONTIER]))},
         classes={"trial": draw(mostly({}, {"require": {"reasoning": 0.5}}, {"tiers": [Tier.ECONOMY]}))},
-        cures=dict.fromkeys(FailureKind, "next"),
+        on_failure=dict.fromkeys(FailureKind, "next"),
     )
     risk = StepRiskPolicy(
         rules=[

@@ -309,12 +309,12 @@ def test_a_failure_is_evidence_where_the_reply_failed_and_not_the_provider() -> 
 
 
 def test_what_failed_in_its_content_goes_up_and_what_failed_for_the_provider_goes_sideways(policy: Policy) -> None:
-    cures = policy.cures
-    assert {kind for kind in FailureKind if cures[kind] == "stronger"} == {
+    on_failure = policy.on_failure
+    assert {kind for kind in FailureKind if on_failure[kind] == "stronger"} == {
         kind for kind in FailureKind if of_failure(kind) is not None
     }
     sideways = ("rate_limit", "overloaded", "timeout", "connection", "unavailable", "auth", "quota", "wrong_model")
-    assert {cures[FailureKind(kind)] for kind in sideways} == {"next"}
+    assert {on_failure[FailureKind(kind)] for kind in sideways} == {"next"}
 
 
 def test_evidence_changes_nothing_about_the_floor(policy: Policy) -> None:

@@ -73,6 +73,10 @@ async def test_of_bytes_a_model_reads_how_many_there_are(data: Any) -> None:
     assert await _told(data, "sync") == "(2,000 bytes of binary data, not shown)"
 
 
+async def test_what_is_a_text_by_itself_is_told_without_quotes() -> None:
+    assert await _told(date(2026, 1, 2), "sync") == "2026-01-02"
+
+
 async def test_what_is_a_message_already_stays_one() -> None:
     message = ToolMessage("said", tool_call_id="1")
 

@@ -1,5 +1,6 @@
 """What a type checker says of a user's program; mypy refuses a line whose mistake it no longer sees."""
 
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=error
 from __future__ import annotations
 
 from typing import assert_type

@@ -159,7 +159,10 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
         if len(named) > 1:
             raise ConfigError(f"{act.id} is answered in two ways: decide")
         if not act.tool and (named or "all" in (*said.approve, *said.reject)):
-            raise ConfigError(f"{act.id} is a question of the graph's own: answer it in Python with workflow.resume")
+            raise ConfigError(
+                f"{act.id} is a question of the graph's own: answer it in Python with workflow.resume; where an "
+                "earlier version asked it, resume the run without an answer, which asks anew"
+            )
         if act.id in edits:
             decision = edited(act, edits[act.id])
         elif act.id in rejected or ("all" in said.reject and not named):

@@ -1,0 +1,153 @@
+"""Take over what an earlier version kept, or another user or machine, once the user has said so."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from ...configs.errors import ConfigError
+from ...configs.loading.loader import OFFLINE
+from ..guards.overrides import OVERRIDES_FILE, Overrides
+from ..private import open_private
+from ..sealing import Seal, user_seal
+from .ownership import adopt, stored
+
+__all__ = ["held", "take_over", "unsealed"]
+
+_UNSEALED: Final = (
+    ("checkpoints.db", "checkpoints", "instr(type, '+') = 0"),
+    ("checkpoints.db", "writes", "instr(type, '+') = 0"),
+    ("ledger.db", "batch_asks", "facts NOT LIKE 'aes256gcm-%'"),
+)
+"""File, table, and which of its rows nobody encrypted; LangGraph puts the cipher behind a ``+`` after the type."""
+_VALUES: Final = {
+    "checkpoints": "type = type || sealed_as(), checkpoint = sealed(checkpoint)",
+    "writes": "type = type || sealed_as(), value = sealed(value)",
+    "batch_asks": "facts = closed(facts), ask = closed(ask), reply = closed(reply)",
+}
+_BUSY_SECONDS: Final = 10.0
+_COUNTED: Final = (
+    ("runs", "ledger.db", "SELECT count(*) FROM runs"),
+    ("calls", "ledger.db", "SELECT count(*) FROM calls"),
+    ("decisions", "ledger.db", "SELECT count(*) FROM decisions"),
+    ("acts", "ledger.db", "SELECT count(*) FROM effects"),
+    ("budgets", "ledger.db", "SELECT count(*) FROM scopes"),
+    ("spent", "ledger.db", "SELECT CAST(coalesce(sum(spent), 0) AS INTEGER) FROM scopes"),
+    ("failing_models", "ledger.db", "SELECT count(*) FROM health"),
+    ("batches", "ledger.db", "SELECT count(*) FROM batches"),
+    ("checkpoints", "checkpoints.db", "SELECT count(*) FROM checkpoints"),
+    ("kept_answers", "responses.db", "SELECT count(*) FROM responses"),
+    ("memories", "memory/chroma.sqlite3", "SELECT count(*) FROM embeddings"),
+)
+
+
+def unsealed(folder: Path) -> int:
+    """Count what is kept in a state folder that must come back exactly and that nobody encrypted.
+
+    Args:
+        folder: The state folder, as `root_of` gives it.
+    """
+    return sum(
+        _number(place, file, _count(table, rows)) for place in _places(folder) for file, table, rows in _UNSEALED
+    )
+
+
+def held(folder: Path) -> dict[str, Any]:
+    """Count what is in it, what was simulated included.
+
+    Args:
+        folder: The state folder, as `root_of` gives it.
+
+    Returns:
+        By kind; ``spent`` is in picodollars, ``switched_off`` names what is off now and why, and ``links`` what leads
+        out of the folder.
+    """
+    places = list(_places(folder))
+    return {
+        **{kind: sum(_number(place, file, query) for place in places) for kind, file, query in _COUNTED},
+        "unsealed": unsealed(folder),
+        "switched_off": [name for place in places for name in _switched_off(place)],
+        "links": [link for place in places for link in _links(place)],
+    }
+
+
+def take_over(folder: Path, project: Path) -> None:
+    """Make a state folder the user's own, and encrypt under their key what nobody encrypted, so that it is used again.
+
+    Args:
+        folder: The state folder, as `root_of` gives it.
+        project: The project it lies in.
+
+    Raises:
+        ConfigError: It cannot be marked or changed, another process uses it, or there is no place for the user's key.
+    """
+    adopt(folder, project)
+    for place in _places(folder):
+        for file, table, rows in _UNSEALED:
+            if _number(place, file, _count(table, rows)):
+                _seal(place / file, table, rows)
+
+
+def _number(place: Path, file: str, query: str) -> int:
+    return sum(number for (number,) in stored(place / Path(file).parent, Path(file).name, query))
+
+
+def _count(table: str, rows: str) -> str:
+    return f"SELECT count(*) FROM {table} WHERE {rows}"  # noqa: S608 - our own words
+
+
+def _seal(path: Path, table: str, rows: str) -> None:
+    seal = user_seal()
+    name, _ = seal.encrypt(b"")
+    try:
+        with closing(open_private(path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.create_function("sealed_as", 0, lambda: f"+{name}")
+            connection.create_function("sealed", 1, lambda value: seal.encrypt(_bytes(value))[1])
+            connection.create_function("closed", 1, lambda text: _closed(seal, text))
+            connection.execute(f"UPDATE {table} SET {_VALUES[table]} WHERE {rows}")  # noqa: S608 - our own words
+            # What was there in the clear is not left in the file's free pages.
+            connection.execute("VACUUM")
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(
+            f"what is not encrypted in it cannot be encrypted: {error}; end the processes that use it, check that it "
+            "may be written, and run 'pointsman trust' again",
+            file=path,
+        ) from error
+
+
+def _bytes(value: bytes | str | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
+
+
+def _closed(seal: Seal, text: str | None) -> str | None:
+    """What `BatchBook` keeps of a text; one that is not there stays so."""
+    return seal.close(text) if text else text
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """The folders of state in a state folder: itself, and what was simulated."""
+    yield folder
+    if not os.path.islink(folder / OFFLINE):
+        yield folder / OFFLINE
+
+
+def _links(place: Path) -> list[str]:
+    try:
+        return sorted(entry.path for entry in os.scandir(place) if entry.is_symlink())
+    except OSError:
+        return []
+
+
+def _switched_off(place: Path) -> list[str]:
+    file = place / OVERRIDES_FILE
+    if os.path.islink(file) or not os.path.isfile(file):
+        return []
+    try:
+        return [f"{switch.name} is {switch.said}" for switch in Overrides(file).all()]
+    except (ConfigError, RecursionError):
+        return [f"{OVERRIDES_FILE} cannot be read"]
