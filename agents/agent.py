@@ -208,7 +208,7 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
             ``messages``: what it added; ``structured_response``: its typed output, where it declares one.
 
         Raises:
-            TurnLimit: It came to no answer within its turns.
+            TurnLimit: It gave no answer within its turns.
             ApprovalPending: It wants to make a call that waits for a person, and runs outside any workflow or graph
                 with a checkpointer.
         """

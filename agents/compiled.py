@@ -151,7 +151,7 @@ async def invoked(agent: Specified, messages: Sequence[BaseMessage], config: Run
         config: LangGraph's; its ``recursion_limit`` is `MOST_STEPS` where it has none.
 
     Raises:
-        TurnLimit: It came to no answer within its turns.
+        TurnLimit: It gave no answer within its turns.
         ApprovalPending: It wants to make a call that waits for a person, and nothing around it can ask one.
     """
     from langgraph.errors import GraphRecursionError

@@ -38,7 +38,7 @@ class TurnLimit(CutOff):
 
     def __init__(self, agent: str, most: int) -> None:
         super().__init__(
-            f"agent {agent!r} came to no answer within {most} turns: "
+            f"agent {agent!r} gave no answer within {most} turns: "
             "look at what its tools tell it, give it a smaller task, or raise max_steps"
         )
 

@@ -19,7 +19,9 @@ Output = TypeVar("Output", covariant=True, default=Any)
 
 
 class Status(StrEnum):
-    """How a step or a run ended. ``skipped`` is for steps alone, ``running`` and ``pending`` for runs alone."""
+    """How a step or a run ended. ``skipped`` is for steps alone; ``running``, ``pending`` and
+    ``interrupted`` for runs alone.
+    """
 
     RUNNING = "running"
     DONE = "done"
@@ -30,6 +32,8 @@ class Status(StrEnum):
     """A person must go on."""
     REJECTED = "rejected"
     """A person refused an act, so the step did not do what it was for."""
+    INTERRUPTED = "interrupted"
+    """It was cancelled, by Ctrl-C or a signal, or its process is gone; in the ledger alone."""
     SKIPPED = "skipped"
     """A step it needs is not done."""
 

@@ -228,7 +228,7 @@ def check_cap(max_cost: float) -> None:
     """
     # Neither comparison holds for what is no number.
     if not 0 <= max_cost < math.inf:
-        raise ConfigError(f"a cap of {max_cost} bounds nothing: give USD, 0 or more, or leave it out for no cap")
+        raise ConfigError(f"a cap of {max_cost} is not valid: give USD, 0 or more, or leave it out for no cap")
 
 
 def check_task(task: Any) -> None:
@@ -345,19 +345,24 @@ def run_scope(
         try:
             with entered(StepContext(run=context)):
                 yield books
-        except AllFailed as error:
-            if kept:
-                runtime.ledger.record(_handed_over(run_id, error))
-            error.run = error.run or run_id
-            raise
-        except PointsmanError as error:
-            error.run = error.run or run_id
-            raise
-        except Exception as error:
-            error.add_note(f"in run {run_id}")
+        except BaseException as error:
+            _ended_by(error, books, kept=kept)
             raise
         finally:
             runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
+
+
+def _ended_by(error: BaseException, books: Run, *, kept: bool) -> None:
+    """Note what ended a run in the error and, where a person is needed, in their queue."""
+    if isinstance(error, AllFailed) and kept:
+        books.runtime.ledger.record(_handed_over(books.id, error))
+    if isinstance(error, PointsmanError):
+        error.run = error.run or books.id
+    elif isinstance(error, Exception):
+        error.add_note(f"in run {books.id}")
+    elif books.status is Status.FAILED:
+        # Cancelled, or left in the middle of its stream: nothing of it has failed.
+        books.status = Status.INTERRUPTED
 
 
 def _context(
@@ -399,7 +404,7 @@ def tick_off(runtime: Runtime, run: str) -> None:
 
 
 def status_of(runtime: Runtime, row: RunRow) -> str:
-    """How a run ended, or ``interrupted`` where whoever worked on it has gone without a word.
+    """How a run ended, or ``interrupted`` where the process that worked on it is gone.
 
     Args:
         runtime: What it ran on.
@@ -408,7 +413,7 @@ def status_of(runtime: Runtime, row: RunRow) -> str:
     if row.status == Status.RUNNING and owner_of(runtime.settings.state, row.id) is None:
         # It may have ended since its row was read.
         row = runtime.ledger.run(row.id) or row
-        return "interrupted" if row.status == Status.RUNNING else row.status
+        return Status.INTERRUPTED.value if row.status == Status.RUNNING else row.status
     return row.status
 
 

@@ -72,13 +72,13 @@ def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> N
         ConfigError: One of them is not what it should be.
     """
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"an agent needs a name: {name!r} is none")
+        raise ConfigError(f"an agent needs a name, not {name!r}")
     if not isinstance(instructions, str):
         raise ConfigError(f"agent {name!r}: instructions must be a text, not {type(instructions).__name__}")
     if latency not in get_args(Latency):
         known = get_args(Latency)
         near = suggest(str(latency), known)
-        raise ConfigError(f"latency of agent {name!r}: {latency!r} is none of {', '.join(known)}{near}")
+        raise ConfigError(f"latency of agent {name!r}: {latency!r} is not one of {', '.join(known)}{near}")
     if max_output is not None and (not isinstance(max_output, int) or max_output < 1):
         raise ConfigError(f"agent {name!r}: max_output is {max_output!r}: give a number of tokens, 1 or more")
 
@@ -133,7 +133,7 @@ def word(words: type[W], value: W | str | None, what: str) -> W | None:
         what: What it is for, for the message.
 
     Raises:
-        ConfigError: It is none of the set.
+        ConfigError: It is not one of the set.
     """
     if value is None:
         return None
@@ -141,4 +141,4 @@ def word(words: type[W], value: W | str | None, what: str) -> W | None:
         return words(value)
     except ValueError:
         known = [one.value for one in words]
-        raise ConfigError(f"{what}: {value!r} is none of {', '.join(known)}{suggest(str(value), known)}") from None
+        raise ConfigError(f"{what}: {value!r} is not one of {', '.join(known)}{suggest(str(value), known)}") from None

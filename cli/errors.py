@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import IntEnum
 
-from .io.signals import received
+from .signals import received
 
 __all__ = ["ExitCode", "Verdict", "judge"]
 
@@ -60,7 +60,7 @@ def judge(error: BaseException) -> Verdict:
         if family is not None and isinstance(inner, family):
             return code, _folded(inner) + _explained(inner)
     if isinstance(inner, TimeoutError):
-        return ExitCode.FAILED, _folded(inner) if str(inner) else "something took too long"
+        return ExitCode.FAILED, _folded(inner) if str(inner) else "a time-out expired"
     if isinstance(inner, KeyboardInterrupt):
         code = ExitCode(128 + received())
         return code, code.name.lower().replace("_", " ")
@@ -88,4 +88,4 @@ def _folded(error: BaseException) -> str:
 
     # Several lines come from several mistakes; each stays a line of its own.
     lines = [" ".join(line.split()) for line in redact(str(error)).splitlines()]
-    return "\n".join(line for line in lines if line) or "no more is known"
+    return "\n".join(line for line in lines if line) or "no further details"

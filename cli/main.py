@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -13,14 +12,15 @@ import typer
 from typer.core import TyperGroup
 
 from .errors import ExitCode, judge
-from .io.signals import end_cleanly
+from .signals import end_at_once
+from .streams import output_lost, prepare
 
 __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = {
     "init": ("init", "Write a project that runs without a key."),
     "run": ("runs.run", "Run a workflow or an agent."),
-    "resume": ("runs.resume", "Take up a run that stopped."),
+    "resume": ("runs.resume", "Resume a run that stopped."),
     "runs": ("runs.runs", "List what ran, or tell the story of a run."),
     "queue": ("runs.queue", "List what waits for a person."),
     "report": ("report", "Show what ran where, and what it cost."),
@@ -36,7 +36,7 @@ COMMANDS = {
     "provider": ("provider", "Switch a provider or a model off for a while."),
     "memory": ("memory", "Look into the shared memory and change it."),
     "config": ("config", "Show the settings in force."),
-    "trust": ("trust", "Read what a folder wants of you, and allow it."),
+    "trust": ("trust", "Show what a folder's files ask for, and trust them."),
     "doctor": ("doctor", "Check this machine and project."),
     "simulate": ("simulate", "Play the model providers on this machine."),
 }
@@ -80,6 +80,7 @@ class _Root(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in words[: _first_command(words)]
         extra["standalone_mode"] = False
+        code: Any = ExitCode.DONE
         try:
             code = super().main(words, *rest, **extra)
         except typer.TyperException as error:
@@ -88,19 +89,21 @@ class _Root(TyperGroup):
         except typer.Abort:
             code, said = judge(KeyboardInterrupt())
             _say(said)
-        except BrokenPipeError:
-            # The reader of the pipe has gone; Python would complain once more while it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = ExitCode.FAILED
         except BaseException as error:
             if isinstance(error, SystemExit):
                 raise
             if debug:
                 _trace(error)
-            from ..configs.plain import plain
+            if output_lost() is None:
+                from ..configs.plain import plain
 
-            code, said = judge(error)
-            _say(plain(str(said)))
+                code, said = judge(error)
+                _say(plain(str(said)))
+        if (lost := output_lost()) is not None:
+            code = ExitCode.FAILED
+            # A pipe whose reader has gone is no fault.
+            if not isinstance(lost, BrokenPipeError):
+                _say(f"standard output cannot be written: {lost.strerror}")
         sys.exit(int(code) if isinstance(code, int) else 0)
 
 
@@ -192,10 +195,10 @@ def _watch_others() -> None:
 
 def main() -> None:
     """Run the command line; the console script's entry point."""
-    # A stream that the caller has closed is None, and there is nothing to print to.
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # stays open to the end
-    end_cleanly()
+    prepare()
+    end_at_once()
     _watch_others()
-    app()
+    try:
+        app()
+    finally:
+        end_at_once()

@@ -28,9 +28,10 @@ Workspace = Annotated[
 ]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
-User = Annotated[str, typer.Option("--user", metavar="NAME", help="Who it is for, in the ledger.")]
+User = Annotated[str, typer.Option("--user", metavar="NAME", help="User to record in the ledger.")]
 UserClass = Annotated[
-    str | None, typer.Option("--user-class", metavar="NAME", help="Whose limits hold, a name under routing.classes.")
+    str | None,
+    typer.Option("--user-class", metavar="NAME", help="User class whose limits apply (routing.classes)."),
 ]
 Tag = Annotated[
     list[str] | None, typer.Option("--tag", metavar="LABEL", help="A label for the ledger; may be repeated.")
@@ -46,7 +47,7 @@ def _given(trust: bool) -> None:
 _Trust = Annotated[
     bool,
     typer.Option(
-        "--trust", help="Obey this folder's files as they are, this once.", expose_value=False, callback=_given
+        "--trust", help="Trust this folder's files as they are, for this command.", expose_value=False, callback=_given
     ),
 ]
 

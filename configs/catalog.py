@@ -72,7 +72,7 @@ class Usage:
         if set(map(type, counts)) != _WHOLE or min(counts) < 0 or max(counts) > MOST_TOKENS:
             for name, count in zip(_COUNTS, counts, strict=True):
                 if type(count) is not int:
-                    return f"{name} is no whole number"
+                    return f"{name} is not a whole number"
                 if not 0 <= count <= (MOST_CHARGED if name == "charged" else MOST_TOKENS):
                     return f"{name} {count}" if abs(count) < 10**15 else f"{name} is far too large"
         for part, whole in _WITHIN:

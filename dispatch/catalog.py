@@ -114,7 +114,7 @@ def problems(settings: Settings, policy: Policy, now: RoutingContext | None = No
         found.append(Problem("scorer", f"{policy.routing.scorer} is not used: {policy.unused}"))
     if policy.scorer is None:
         found += [
-            Problem(f"rule {rule.id}", "can never apply: nobody judges complexity; name a proven scorer")
+            Problem(f"rule {rule.id}", "can never apply: no scorer judges complexity; name a proven scorer")
             for rule in policy.routing.rules
             if "complexity" in rule.when
         ]

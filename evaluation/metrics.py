@@ -62,7 +62,7 @@ def step_tier(label: object) -> int:
     """
     place = _LABELS.get(label) if isinstance(label, str) else None
     if place is None:
-        raise ConfigError(f"{label!r} is no tier for a step; use one of {', '.join(_LABELS)}")
+        raise ConfigError(f"{label!r} is not a tier for a step; use one of {', '.join(_LABELS)}")
     return place
 
 

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["KEPT_DAYS", "checkpoints", "last_state", "prune"]
+__all__ = ["KEPT_DAYS", "checkpoints", "last_state", "prune", "resumable"]
 
 KEPT_DAYS: Final = 30
 """How long the last state of a run that came to its end is kept, as long as a batch is."""
@@ -248,6 +248,23 @@ async def last_state(state: Path, run: str) -> dict[str, Any]:
     async with checkpoints(state, ()) as saver:
         found = await saver.aget_tuple({"configurable": {"thread_id": run}})
     return {} if found is None else dict(found.checkpoint["channel_values"])
+
+
+def resumable(state: Path, runs: Sequence[str]) -> frozenset[str]:
+    """Those of these runs that have begun their graph, and can be taken up.
+
+    Args:
+        state: The project's state folder.
+        runs: Their ids.
+    """
+    path = state / "checkpoints.db"
+    if not path.exists():
+        return frozenset()
+    # Without its tables nothing has begun.
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection, suppress(sqlite3.OperationalError):
+        known = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
+        return frozenset(run for run in runs if connection.execute(known, (run,)).fetchone())
+    return frozenset()
 
 
 @asynccontextmanager

@@ -82,7 +82,7 @@ class Execution:
                 # LangGraph counts the input as a superstep of its own.
                 config["recursion_limit"] = (books.row.max_steps or 0) + 1
                 if taken and (await graph.aget_state(config)).created_at is None:
-                    raise ConfigError(f"run {books.id} has nothing to be taken up: it ended before its first step")
+                    raise ConfigError(f"run {books.id} cannot be resumed: it ended before its first step")
                 try:
                     await _bounded(graph, work, config, books, emit)
                 except CutOff as error:

@@ -296,12 +296,12 @@ class Workflow(Generic[Output]):
 
 def _check(name: Any, agents: Any, graph: object, plan: Any, retries: Any) -> None:
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"a workflow needs a name first, such as Workflow('desk', agents=[…]): {name!r} is none")
+        raise ConfigError(f"a workflow needs a name first, such as Workflow('desk', agents=[…]), not {name!r}")
     if isinstance(agents, Agent | str) or not all(isinstance(agent, Agent) for agent in agents):
         raise ConfigError(f"workflow {name!r}: agents must be a list of Agent(…)")
     if plan not in get_args(Plan):
         near = suggest(str(plan), get_args(Plan))
-        raise ConfigError(f"workflow {name!r}: plan is {plan!r}, which is none of {', '.join(get_args(Plan))}{near}")
+        raise ConfigError(f"workflow {name!r}: plan is {plan!r}, which is not one of {', '.join(get_args(Plan))}{near}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ConfigError(f"workflow {name!r}: retries is {retries!r}: give a whole number of 0 or more")
     names = [agent.name for agent in agents]

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -21,6 +23,10 @@ from weakref import WeakSet
 import certifi
 import hypothesis
 import pytest
+
+# The matrices here are small, and threads of linear algebra that wait for each other cost more than they do.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile(
@@ -255,6 +261,89 @@ def programs() -> Iterator[Programs]:
     made = Programs()
     yield made
     made.close()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a server on loopback was asked."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+Answer = Callable[[Request], tuple[int, dict[str, str], bytes | Iterable[bytes]]]
+"""What a server says to a request: the status, the headers, and the body, sent piece by piece where it is no bytes."""
+
+
+class Loopback(ThreadingHTTPServer):
+    """Answers every request by a function, until it is closed."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer = answer
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self._open = True
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._open:
+            self.handle_request()
+
+    def close(self) -> None:
+        self._open = False
+        # It waits for a request and for nothing else.
+        socket.create_connection(self.server_address[:2]).close()
+        self._thread.join()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Loopback
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        status, named, said = self.server.answer(Request(self.command, self.path, headers, body))
+        whole = isinstance(said, bytes)
+        self.send_response(status)
+        length = {"content-length": str(len(said))} if whole else {"transfer-encoding": "chunked"}  # type: ignore[arg-type]
+        for name, value in {**named, **length}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        try:
+            for piece in [said] if whole else said:
+                self.wfile.write(piece if whole else b"%x\r\n%s\r\n" % (len(piece), piece))  # type: ignore[operator, arg-type]
+            self.wfile.write(b"" if whole else b"0\r\n\r\n")
+        except OSError:  # the client has hung up
+            self.close_connection = True
+
+    do_GET = do_POST
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[[Answer], str]]:
+    """Answer HTTP requests on loopback by a function; gives the address."""
+    made: list[Loopback] = []
+
+    def start(answer: Answer) -> str:
+        made.append(Loopback(answer))
+        return made[-1].url
+
+    yield start
+    for server in made:
+        server.close()
 
 
 FAKE_SECRETS = {

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,22 @@ SOURCES = [file for file in FILES if file.parent != ROOT] + [ROOT / "__init__.py
 
 def _name(file: Path) -> str:
     return str(file.relative_to(ROOT))
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _outside(*places: str) -> list[Path]:
+    """The sources that are neither one of these files nor in one of these folders."""
+    return [file for file in SOURCES if not {_name(file), file.relative_to(ROOT).parts[0]} & set(places)]
+
+
+def _written(pattern: str, files: list[Path]) -> dict[str, list[str]]:
+    """File -> what of the pattern stands in it."""
+    found = {_name(file): re.findall(pattern, file.read_text(encoding="utf-8")) for file in files}
+    return {name: words for name, words in found.items() if words}
 
 
 def test_every_folder_with_python_in_it_is_listed_as_a_package() -> None:
@@ -56,50 +73,38 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     assert not loaded & heavy
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=_name)
-def test_public_names_exist(file: Path) -> None:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    exported = [
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and getattr(node.targets[0], "id", "") == "__all__"
-        and isinstance(node.value, ast.List | ast.Tuple)
-    ]
-    if not exported:
-        return
-    (names,) = exported
-    assert len(set(names)) == len(names)
-    dotted = ".".join(("pointsman", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
-    module = importlib.import_module(dotted)
-    assert [name for name in names if not hasattr(module, name)] == []
+def test_public_names_exist() -> None:
+    for file in SOURCES:
+        exported = [
+            ast.literal_eval(node.value)
+            for node in _tree(file).body
+            if isinstance(node, ast.Assign)
+            and getattr(node.targets[0], "id", "") == "__all__"
+            and isinstance(node.value, ast.List | ast.Tuple)
+        ]
+        for names in exported:
+            assert len(exported) == 1, file
+            assert len(set(names)) == len(names), file
+            dotted = ".".join(("pointsman", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+            module = importlib.import_module(dotted)
+            assert [name for name in names if not hasattr(module, name)] == [], file
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=_name)
-def test_no_model_is_named_outside_backends_and_configs(file: Path) -> None:
-    if file.relative_to(ROOT).parts[0] in ("backends", "configs", "simulator"):
-        return
-    text = file.read_text(encoding="utf-8")
-    assert re.findall(r"claude-|gpt-\d|gemini-\d|deepseek-v|llama-?\d", text) == []
+def test_no_model_is_named_outside_backends_and_configs() -> None:
+    files = _outside("backends", "configs", "simulator")
+    assert _written(r"claude-|gpt-\d|gemini-\d|deepseek-v|llama-?\d", files) == {}
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=_name)
-def test_the_environment_is_read_in_one_place_below_the_command_line(file: Path) -> None:
-    place = file.relative_to(ROOT)
+def test_the_environment_is_read_in_one_place_below_the_command_line() -> None:
     # The shell tool hands a command a few variables and keeps the rest from it.
-    if place.parts[0] in ("cli", "server") or _name(file) in ("configs/loading/loader.py", "tools/shell/shell.py"):
-        return
-    text = file.read_text(encoding="utf-8")
-    assert re.findall(r"os\.environ|getenv\(", text) == []
+    files = _outside("cli", "server", "configs/loading/loader.py", "tools/shell/shell.py")
+    assert _written(r"os\.environ|getenv\(", files) == {}
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=_name)
-def test_only_graphs_builds_a_state_graph(file: Path) -> None:
-    if file.relative_to(ROOT).parts[0] == "graphs":
-        return
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    assert [c for c in calls if getattr(c.func, "id", getattr(c.func, "attr", "")) == "StateGraph"] == []
+def test_only_graphs_builds_a_state_graph() -> None:
+    for file in _outside("graphs"):
+        calls = [node for node in ast.walk(_tree(file)) if isinstance(node, ast.Call)]
+        assert [c for c in calls if getattr(c.func, "id", getattr(c.func, "attr", "")) == "StateGraph"] == [], file
 
 
 def test_the_locks_have_a_hash_for_every_package_and_name_no_host() -> None:
@@ -135,7 +140,7 @@ def test_files_classes_and_functions_are_short() -> None:
         text = file.read_text(encoding="utf-8")
         if text.count("\n") > 500:
             found.add(_name(file))
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(_tree(file)):
             most = {ast.ClassDef: 250, ast.FunctionDef: 60, ast.AsyncFunctionDef: 60}.get(type(node))
             if most is not None and _lines(node) > most:
                 found.add(f"{_name(file)}:{node.name}")  # type: ignore[attr-defined]
@@ -151,7 +156,7 @@ def _imported(module: str, file: Path, known: set[str]) -> set[str]:
     """The modules that one imports, wherever in the file: at the top, in a function, or for types alone."""
     package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
     named = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -84,7 +84,7 @@ def tool(
         description: What the model reads; the docstring when absent.
 
     Raises:
-        ConfigError: When the effect is none of the four, the target is no argument, nothing describes the tool, or a
+        ConfigError: When the effect is not one of the four, the target is no argument, nothing describes the tool, or a
             tool that is not ``external`` is said to read only.
     """
     if function is None:
@@ -125,8 +125,8 @@ def declare(
     """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
 
     Raises:
-        ConfigError: When it is no LangChain tool, the effect is none of the four, the target is no argument of the
-            tool, or a tool that is not ``external`` is said to read only.
+        ConfigError: When it is not a LangChain tool, the effect is not one of the four, the target is no argument of
+            the tool, or a tool that is not ``external`` is said to read only.
     """
     if not isinstance(tool, BaseTool):
         shown = getattr(tool, "__name__", type(tool).__name__)
@@ -152,7 +152,7 @@ def _effect_named(name: str, tool_name: str) -> Effect:
         near = get_close_matches(str(name), choices, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
-            f"the tool {tool_name!r} declares the effect {name!r}, which is none of {', '.join(choices)}{meant}"
+            f"the tool {tool_name!r} declares the effect {name!r}, which is not one of {', '.join(choices)}{meant}"
         ) from None
 
 

@@ -56,7 +56,7 @@ def _checked_type(path: str, content: bytes) -> str:
         return mime_type
     if b"<svg" in content[:4096].lower():
         raise ToolFailed(f"{shown(path)} is SVG, which can hold scripts and links: read it as text")
-    raise ToolFailed(f"{shown(path)} is no PNG, JPEG, GIF or WebP image")
+    raise ToolFailed(f"{shown(path)} is not a PNG, JPEG, GIF or WebP image")
 
 
 def _png(content: bytes) -> Size:

@@ -133,7 +133,7 @@ class ToolRegistry:
         """Return a tool.
 
         Raises:
-            ConfigError: When there is none of this name, two sources have one, or a plugin cannot be loaded.
+            ConfigError: When there is not one of this name, two sources have one, or a plugin cannot be loaded.
         """
         if name not in self._tools:
             source = self._found().get(name)
@@ -230,7 +230,7 @@ def _plugin(point: importlib.metadata.EntryPoint) -> _Source:
         except Exception as error:  # a plugin is foreign code, and importing it can raise anything
             raise ConfigError(f"the tool {point.name!r} of {source} cannot be loaded: {error}") from error
         if not isinstance(tool, BaseTool):
-            raise ConfigError(f"the entry point {point.name!r} of {source} is no LangChain tool: {point.value}")
+            raise ConfigError(f"the entry point {point.name!r} of {source} is not a LangChain tool: {point.value}")
         if tool.name != point.name:
             raise ConfigError(f"the entry point {point.name!r} of {source} gives a tool named otherwise: {tool.name!r}")
         return tool
@@ -253,7 +253,7 @@ async def _served(name: str, server: McpServer) -> list[BaseTool]:
         connections: Any = {name: dict(server.connection)}
         tools: list[BaseTool] = await MultiServerMCPClient(connections).get_tools()
     except Exception as error:  # a foreign process or host, reached over four transports
-        raise ConfigError(f"the MCP server {name!r} cannot be asked for its tools: {_cause(error)}") from error
+        raise ConfigError(f"the MCP server {name!r} cannot list its tools: {_cause(error)}") from error
     unknown = sorted(set(server.effects) - {tool.name for tool in tools})
     if unknown:
         near = get_close_matches(unknown[0], [tool.name for tool in tools], n=1)

@@ -95,7 +95,7 @@ def decided(answer: object, request: HITLRequest) -> Decision:
         request: What was asked, with one action.
 
     Raises:
-        ConfigError: It is none of them, is not allowed here, or is for another act; the message shows the right form.
+        ConfigError: It is not one of them, not allowed here, or for another act; the message shows the right form.
     """
     action, review = request["action_requests"][0], request["review_configs"][0]
     tool, allowed = action["name"], review["allowed_decisions"]
@@ -105,7 +105,7 @@ def decided(answer: object, request: HITLRequest) -> Decision:
 
     given = _fields(answer)
     if given is None:
-        raise refused(f"{_shown(answer)} is no answer")
+        raise refused(f"{_shown(answer)} is not an answer")
     kind = given.get("type")
     if kind not in allowed:
         raise refused(

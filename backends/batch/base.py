@@ -199,7 +199,7 @@ def unreadable(reason: str, form: Form, usage: Any = None) -> AIMessage:
 async def json_lines(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
     """Read a file of results: the id of each request, and its line.
 
-    A line that is no object, or says of no request what became of it, is passed over: it must not keep the others from
+    A line that is not an object, or tells the outcome of no request, is passed over: it must not keep the others from
     being read, and its request is then one that was never answered.
 
     Args:

@@ -98,7 +98,7 @@ def _text(text: str, depth: int) -> str:
 
 
 def _whole(link: BaseException) -> Any:
-    """The body of an error as it came, a string where it is none of JSON."""
+    """The body of an error as it came, a string where it is not one of JSON."""
     for name in ("body", "details", "response"):
         body = getattr(link, name, None)
         if isinstance(body, Mapping | list | str) and body:

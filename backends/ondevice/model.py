@@ -216,9 +216,9 @@ def _last_text(messages: Sequence[BaseMessage]) -> str:
 
 def _task(task: str | None) -> str:
     if task is None:
-        raise _DeclinedError(f"no task is named, and free conversation is none; the tasks are {', '.join(TASKS)}")
+        raise _DeclinedError(f"no task is named, and there is no free conversation; the tasks are {', '.join(TASKS)}")
     if task not in TASKS:
-        raise _DeclinedError(f"the task {task!r} is none of {', '.join(TASKS)}")
+        raise _DeclinedError(f"the task {task!r} is not one of {', '.join(TASKS)}")
     return task
 
 

@@ -194,7 +194,7 @@ def perform(task: str, request: Request, shelf: HeadShelf) -> Outcome:
     labelled = {entry.name for entry in request.fields if entry.labels}
     for name in request.examples:
         if name not in labelled:
-            raise ConfigError(f"examples are given for {name!r}, which is no enum field of the output schema")
+            raise ConfigError(f"examples are given for {name!r}, which is not an enum field of the output schema")
     if not request.text.strip() and not request.evidence:
         return Outcome(values={} if request.fields else None, reason="the message is empty")
     return TASKS[task](request, shelf)

@@ -85,7 +85,7 @@ class Counted:
         self._line = len(piece) - end - 1 if end >= 0 else self._line + len(piece)
         if self._sum > self._most or self._line > MOST_BYTES:
             size = (self._most if self._sum > self._most else MOST_BYTES) // 1024**2
-            raise BackendError(FailureKind.MALFORMED, f"the reply is longer than {size} MB: it was broken off")
+            raise BackendError(FailureKind.MALFORMED, f"the reply is longer than {size} MB: it was cut off")
         if (heard := HEARD.get()) is not None:
             heard()
         self.tail = (self.tail + piece[-_TAIL:])[-_TAIL:]

@@ -54,7 +54,7 @@ def counted(form: Form, raw: Any) -> UsageMetadata | None:
     if raw is None:
         return None
     if not isinstance(raw, Mapping):
-        raise Doubt("it is no object")
+        raise Doubt("it is not an object")
     told = {meaning: _told(raw, names) for meaning, names in form.names.items() if not meaning.endswith("cost")}
     if any(told[meaning] is None for meaning in form.required):
         return None
@@ -201,12 +201,12 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
         if raw is None:
             return None
         if not isinstance(raw, Mapping):
-            raise Doubt(f"{folder} is no object")
+            raise Doubt(f"{folder} is not an object")
     found = raw.get(name)
     if not kind or found is None:
         return found
     if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
-        raise Doubt(f"{name} is no list of objects")
+        raise Doubt(f"{name} is not a list of objects")
     counts = [_count(name, entry.get("tokenCount")) for entry in found if entry.get("modality") == kind[:-1]]
     return sum(count or 0 for count in counts) if counts else None
 
@@ -223,7 +223,7 @@ def _count(name: str, value: Any) -> int | None:
         return value
     if type(value) is float and value.is_integer():
         return int(value)
-    raise Doubt(f"{name} is no whole number")
+    raise Doubt(f"{name} is not a whole number")
 
 
 def _complete(form: Form, counts: dict[str, int]) -> None:
@@ -253,7 +253,7 @@ def _charged(raw: Mapping[str, Any]) -> int:
         if value is None:
             continue
         if type(value) not in (int, float) or not 0 <= value <= MOST_CHARGED / _PICO:
-            raise Doubt(f"{name} is no amount of money")
+            raise Doubt(f"{name} is not an amount of money")
         total += int(Decimal(str(value)) * _PICO)
     return total
 

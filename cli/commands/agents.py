@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .. import options
-from ..io.output import aligned, as_json, result, short
+from ..io.output import as_json, result, short
 from ..io.simulated import is_simulated, named
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
@@ -45,7 +46,7 @@ def agents(
         (a["name"], a["task"], a["kind"], a["risk"], a["tier"], named(a["model"] or "none"), short(a["why"], 100))
         for a in found
     ]
-    result(aligned(rows, ("agent", "task", "kind", "risk", "tier", "runs on now", "why")))
+    result(table(rows, ("agent", "task", "kind", "risk", "tier", "runs on now", "why")))
 
 
 def _agent(runtime: Runtime, name: str) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def tools(
         as_json(found)
         return
     rows = [(t["name"], t["effect"], t["call_risk"], t["source"], short(t["description"], 90)) for t in found]
-    result(aligned(rows, ("tool", "effect", "risk of a call", "from", "what it does")))
+    result(table(rows, ("tool", "effect", "risk of a call", "from", "what it does")))
 
 
 def models(
@@ -156,7 +157,7 @@ def models(
         for m in found
     ]
     head = ("tier", "model", "context", "$/M in", "$/M out", "takes", "usable here")
-    result(aligned(rows, head, right=[2, 3, 4]))
+    result(table(rows, head, right=[2, 3, 4]))
     versions = sorted({m["prices"]["version"] for m in found if m["prices"]})
     result(f"\nprices: {', '.join(versions) or 'none known'}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +14,11 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, money, progress, result, short
+from ..io.output import as_json, money, progress, result, short
 from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
+from ..io.table import table
+from ..signals import run_to_end
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -63,7 +64,7 @@ def submit(
             asked.append(made)
     if asked:
         with _opened(config, overrides) as batches:
-            batch = asyncio.run(batches.submit([ask for ask, _ in asked], [step for _, step in asked]))
+            batch = run_to_end(batches.submit([ask for ask, _ in asked], [step for _, step in asked]))
             row, parts = batches.book.batch(batch), batches.book.parts(batch)
         if json:
             as_json(_record(row, parts))
@@ -86,7 +87,7 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
         result("there is no batch")
     else:
         rows = [(row.id, _moment(row.at), row.asks, row.answered, row.failed, _state(row)) for row, _ in found]
-        result(aligned(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4]))
+        result(table(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4]))
 
 
 def show(batch: _Id, config: options.Config = None, json: options.AsJson = False) -> None:
@@ -99,7 +100,7 @@ def show(batch: _Id, config: options.Config = None, json: options.AsJson = False
     result(f"batch {row.id}, submitted {_moment(row.at)}: {row.answered} of {row.asks} answered, {row.failed} failed")
     if parts:
         rows = [(part.model, part.state.replace("_", " "), part.vendor or "-", part.detail or "-") for part in parts]
-        result(aligned(rows, ("model", "state", "at the provider", "which says")))
+        result(table(rows, ("model", "state", "at the provider", "which says")))
 
 
 def collect(
@@ -122,7 +123,7 @@ def collect(
 
     outputs = [load_class(spec) for spec in output or ()]
     with _opened(config, overrides, outputs) as batches:
-        row = asyncio.run(_collected(batches, batch, wait=wait))
+        row = run_to_end(_collected(batches, batch, wait=wait))
         answers = [] if row.ended is None else batches.answers(batch)
     if row.ended is None:
         progress(f"{row.answered} of {row.asks} answered yet: wait with pointsman batch collect {batch} --wait")
@@ -133,7 +134,7 @@ def collect(
     else:
         rows = [(told["id"], told["model"] or "-", money(_cost(one)), short(_shown(told), 100))
                 for one in answers for told in (_answer(one),)]  # fmt: skip
-        result(aligned(rows, ("request", "model", "cost", "answer"), right=[2]))
+        result(table(rows, ("request", "model", "cost", "answer"), right=[2]))
     if unjudged := [answer.note for answer in answers if answer.note]:
         progress(f"{len(unjudged)} of {len(answers)} answers were {unjudged[0]}: --output FILE.py:CLASS")
     if any(answer.error for answer in answers):

@@ -9,7 +9,8 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, result
+from ..io.output import as_json, result
+from ..io.table import table
 
 __all__ = ["register"]
 
@@ -45,7 +46,7 @@ def show(
         as_json({n: {"value": v, "origin": _origin(n, settings.origins)} if origin else v for n, v in leaves})
         return
     rows = [(name, *([_origin(name, settings.origins)] if origin else []), _shown(value)) for name, value in leaves]
-    result(aligned(rows))
+    result(table(rows))
 
 
 def check(
@@ -54,7 +55,7 @@ def check(
     overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
-    """Look for what cannot be meant: rules that never apply, names that nothing bears, tiers that one outage empties.
+    """Look for likely mistakes: rules that never apply, names that nothing bears, tiers that one outage empties.
 
     Ends with 1 where a rule or name has to be mended; what a class of users may not do, or this machine lacks, is told.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,9 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, progress, result, seconds
+from ..io.output import as_json, progress, result, seconds
+from ..io.table import table
+from ..signals import run_to_end
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
@@ -57,7 +58,7 @@ def drill(
     overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
-    """Take away, slow, corrupt and flood each provider the policy asks first, and measure what becomes of the steps.
+    """Take away, slow, corrupt and flood each provider the policy asks first, and measure how the steps end.
 
     Everything is played on this machine with your own policy and models; no key is used and your ledger stays as it is.
     """
@@ -193,7 +194,7 @@ def _drilled(settings: Settings, steps: Steps, calls: int, script: Scenario | No
     with Simulator() as simulator, TemporaryDirectory(prefix="pointsman-drill-") as folder:
         there, left_out = played(settings, simulator.base_url, Path(folder), reasons)
         ground = _Ground(there, simulator, steps, calls)
-        made = asyncio.run(ground.all(script))
+        made = run_to_end(ground.all(script))
         return DrillReport(*made, left_out)
 
 
@@ -392,7 +393,7 @@ def _told(made: DrillReport) -> Iterator[str]:
         "to a person",
     )
     yield ""
-    yield aligned(map(_row, made.drills), head, right=range(2, 10))
+    yield table(map(_row, made.drills), head, right=range(2, 10))
     wrong = sum(one.wrong or 0 for one in made.drills)
     yield ""
     if any(one.wrong is None for one in made.drills):

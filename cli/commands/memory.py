@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import options
-from ..io.output import aligned, as_json, progress, result, short
+from ..io.output import as_json, progress, result, short
+from ..io.table import table
+from ..signals import end_cleanly
 
 if TYPE_CHECKING:
     from ...memory.base import Note, Recalled
@@ -75,7 +77,7 @@ def list_(
         as_json([{"namespace": "/".join(item.namespace), "key": item.key, "value": item.value} for item in items])
         return
     rows = [("/".join(item.namespace), item.key[:24], short(_text(item.value), 100)) for item in items]
-    result(aligned(rows, ("namespace", "key", "text")) if rows else "nothing lies there")
+    result(table(rows, ("namespace", "key", "text")) if rows else "nothing is stored there")
 
 
 def add(
@@ -89,6 +91,7 @@ def add(
     from ..settings import opened
 
     notes = _notes(path)
+    end_cleanly()
     with opened(config) as runtime:
         if not _path(namespace):
             raise ConfigError("--namespace must not be empty")
@@ -112,6 +115,7 @@ def forget(
     """Delete by source, run or namespace; given together, they narrow."""
     from ..settings import opened
 
+    end_cleanly()
     with opened(config) as runtime:
         count = runtime.store.forget(source=source, run=run, namespace=_path(namespace) or None)
     if json:

@@ -12,8 +12,10 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, line, money, paint, progress, result, seconds, short
+from ..io.output import as_json, line, money, paint, progress, result, seconds, short
 from ..io.simulated import named
+from ..io.table import table
+from ..signals import run_to_end
 
 if TYPE_CHECKING:
     from ...configs.catalog import ModelCard
@@ -37,7 +39,7 @@ def register(app: typer.Typer) -> None:
     group.command("on")(on)
     group.command("list")(list_)
     group.command("probe")(probe)
-    app.add_typer(group, name="provider", help="See how models are, ask whether they answer, switch one off and on.")
+    app.add_typer(group, name="provider", help="Show the state of models, probe them, and switch one off and on.")
 
 
 def off(
@@ -93,7 +95,7 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
         )
         for record in records
     ]
-    result(aligned(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]))
+    result(table(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]))
 
 
 def probe(
@@ -108,8 +110,6 @@ def probe(
 
     One that answers is used again by every process at once, and one that does not is left alone for a while.
     """
-    import asyncio
-
     from ...dispatch.dispatcher import Dispatcher
     from ..settings import settings_of
 
@@ -118,7 +118,7 @@ def probe(
     _check(names or (), settings)
     home = Dispatcher(settings)
     try:
-        found = asyncio.run(_probed(home, names or (), timeout, json))
+        found = run_to_end(_probed(home, names or (), timeout, json))
     finally:
         home.close()
     if json:

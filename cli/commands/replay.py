@@ -13,8 +13,9 @@ import typer
 
 from .. import options
 from ..io import durations
-from ..io.output import aligned, as_json, result, seconds, short
+from ..io.output import as_json, result, seconds, short
 from ..io.reading import readable
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -116,7 +117,7 @@ def _told(made: ReplayReport) -> Iterator[str]:
     yield f"intervals  95 %, over {made.resampled}"
     tiers = [(t.tier, _percent(t.recorded), _percent(t.new), _interval(t.change, _points)) for t in made.tiers]
     yield ""
-    yield aligned(tiers, ("tier", "recorded", "new", "change"), right=[1, 2])
+    yield table(tiers, ("tier", "recorded", "new", "change"), right=[1, 2])
     if made.choices:
         yield ""
         yield from _choices(made)
@@ -142,7 +143,7 @@ def _choices(made: ReplayReport) -> Iterator[str]:
         for choice in made.choices[:_SHOWN]
     ]
     head = ("decisions", "task", "new choice", "seen calls", "failed", "p50", "p95", "supported")
-    yield aligned(rows, head, right=[0, 3, 4, 5, 6])
+    yield table(rows, head, right=[0, 3, 4, 5, 6])
 
 
 def _changes(made: ReplayReport) -> Iterator[str]:
@@ -157,7 +158,7 @@ def _changes(made: ReplayReport) -> Iterator[str]:
         )
         for change in made.changes[:_SHOWN]
     ]
-    yield aligned(rows, ("decisions", "task", "recorded", "new", "rules", "the recorded one"), right=[0])
+    yield table(rows, ("decisions", "task", "recorded", "new", "rules", "the recorded one"), right=[0])
     if len(made.changes) > _SHOWN:
         yield f"and {len(made.changes) - _SHOWN} more ways, with --json"
 

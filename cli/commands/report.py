@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...configs.errors import ConfigError
 from .. import options
+from ..io import durations
 from ..io.outcome import TARGET_TAG
-from ..io.output import aligned, as_json, money, result, seconds
+from ..io.output import as_json, money, result, seconds
 from ..io.records import decision_record
 from ..io.simulated import named
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...ledger.report import Percentiles, Report, Savings, Share
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _PICO = 10**12
-_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +43,7 @@ def report(
     from ...ledger.report import report as add_up
     from ..settings import opened
 
-    start = _since(since)
+    start = durations.since(since)
     with opened(config, reads=True) as runtime:
         if run is not None and runtime.ledger.run(run) is None:
             raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
@@ -54,20 +52,6 @@ def report(
         as_json({**asdict(made), "last": [decision_record(row) for row in made.last]})
     else:
         result("\n".join(_told(made)))
-
-
-def _since(text: str | None) -> float | None:
-    """Seconds since the epoch of a span such as ``2h`` or a date."""
-    if text is None:
-        return None
-    span = re.fullmatch(r"(\d+)([mhdw])", text)
-    if span:
-        return time.time() - int(span[1]) * _UNITS[span[2]]
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError("--since takes a span such as 30m, 2h, 7d, 4w, or a date such as 2026-11-30") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _told(made: Report) -> list[str]:
@@ -88,7 +72,7 @@ def _told(made: Report) -> list[str]:
         lines += ["", *_shares("tag", tags)]
     if made.failures:
         rows = [(failure.calls, named(failure.model), failure.kind) for failure in made.failures]
-        lines += ["", *aligned(rows, ("calls", "model", "failed by"), right=[0]).splitlines()]
+        lines += ["", *table(rows, ("calls", "model", "failed by"), right=[0]).splitlines()]
     lines += ["", _percentiles("latency", made.latency), _percentiles("first token", made.first_token)]
     lines += ["", _savings(made.savings)]
     waiting = f"{made.open_handoffs} (pointsman queue)" if made.open_handoffs else "nothing"
@@ -109,7 +93,7 @@ def _shares(name: str, shares: Sequence[Share]) -> list[str]:
         for share in shares
     ]
     head = (name, "share", "calls", "failed", "not first", "tokens", "cost")
-    return aligned(rows, head, right=range(1, 7)).splitlines()
+    return table(rows, head, right=range(1, 7)).splitlines()
 
 
 def _percentiles(name: str, found: Percentiles | None) -> str:

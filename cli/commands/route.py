@@ -11,9 +11,10 @@ from typer.core import TyperGroup
 from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, progress, result
+from ..io.output import as_json, progress, result
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.simulated import named
+from ..io.table import table
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -85,7 +86,7 @@ def decide(
                 )
             )
     if rows:
-        result(aligned(rows, ("request", "risk", "tier", "model", "rules")))
+        result(table(rows, ("request", "risk", "tier", "model", "rules")))
     elif not broken and not json:
         progress("there were no requests: give JSON lines, such as " + '{"id":"1","kind":"decide","messages":[]}')
     if broken:
@@ -164,7 +165,7 @@ def _told(record: dict[str, Any]) -> str:
         f"decision {record['id']}",
         f"  risk        {record['risk']}" + (f", so nothing below {record['floor']}" if record.get("floor") else ""),
         f"  tier        {record['tier']}",
-        f"  model       {named(model) if model else 'none may run this step'}",
+        f"  model       {named(model) if model else 'no model may run this step'}",
         f"  confidence  {record['confidence']:.2f}",
         f"  policy      {record['policy_hash']}, prices {record.get('price_version') or 'unknown'}",
         "  because",
@@ -175,7 +176,7 @@ def _told(record: dict[str, Any]) -> str:
         lines += [f"    {name}" for name in record["candidates"]]
     lines.append("  rejected")
     rejected = [(r["model"], r["reason"]) for r in record["rejected"]]
-    lines += ["    " + row for row in aligned(rejected).splitlines()] or ["    none"]
+    lines += table(rejected, indent=4).splitlines() or ["    none"]
     features = {key: value for key, value in (record.get("features") or {}).items() if value and key != "id"}
     lines.append("  made from   " + ", ".join(f"{key}={_plain(value)}" for key, value in features.items()))
     return "\n".join(lines)

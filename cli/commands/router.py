@@ -16,7 +16,9 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import aligned, as_json, progress, result, seconds, short
+from ..io.output import as_json, progress, result, seconds, short
+from ..io.table import table
+from ..signals import end_cleanly
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -63,6 +65,7 @@ def train(
     if not output.absolute().parent.is_dir():
         raise ConfigError("there is no such folder", file=output.parent)
     read = _read(file)
+    end_cleanly()
     started = time.monotonic()
     router = train_router.train(read.rows, embed=_embedder(read.kind), seed=seed, trained_on=file.name)
     took = time.monotonic() - started
@@ -110,6 +113,7 @@ def evaluate(
         raise ConfigError("say what to measure: --router FILE, or --classifier")
     settings = settings_of(config, overrides=overrides)
     read = _read(file)
+    end_cleanly()
     if router is None:
         settings = _with_classifier(settings)
         made: StepReport | PromptReport = _judged(read, settings)
@@ -368,9 +372,9 @@ def _table(made: StepReport | PromptReport) -> Iterator[str]:
             for row in made.scores
         ]
         head = ("", "row pass", "row exact", "trajectory pass", "cost saved", "mean of the four")
-        yield aligned(cells, head, right=range(1, 5))
+        yield table(cells, head, right=range(1, 5))
         return
     prompts = [
         (row.name, *map(str, (row.apgr, row.cpt50, row.cpt80, row.aiq)), f"{row.quality:.3f}") for row in made.scores
     ]
-    yield aligned(prompts, ("", "APGR", "CPT 50", "CPT 80", "AIQ", "best quality"))
+    yield table(prompts, ("", "APGR", "CPT 50", "CPT 80", "AIQ", "best quality"))

@@ -43,14 +43,14 @@ def register(app: typer.Typer) -> None:
 
 
 def trust(
-    yes: Annotated[bool, typer.Option("--yes", help="Allow it without being asked.")] = False,
-    forget: Annotated[bool, typer.Option("--forget", help="Take the trust in this folder's files back.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Trust them without asking.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Stop trusting this folder's files.")] = False,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
-    """Show what this folder's files want beyond what you allow, and what has changed in them; allow it as it is now.
+    """Show what this folder's files ask for beyond your own configuration, with what has changed, and trust them.
 
-    That is: its configuration, and desk.py, which runs where no target is named. Any later change is asked about again.
+    The files are its configuration and desk.py, which runs where no target is named. After a change it asks again.
     State that is not known to be yours, as it came with the folder or from an earlier version, is shown and taken over.
     """
     from ...configs.errors import ConfigError
@@ -77,7 +77,7 @@ def trust(
     elif not yes:
         _tell(json, "asked", wants, asked, "", state)
     if not yes and not (sys.stdin.isatty() and typer.confirm("\nTrust this as it is now?", err=True)):
-        raise ConfigError("nothing was allowed: read the above, then run 'pointsman trust --yes'")
+        raise ConfigError("nothing was trusted: read the above, then run 'pointsman trust --yes'")
     if state:
         take_over(state.folder, state.project)
     for path in new:

@@ -74,7 +74,7 @@ def _decision(pending: Pending) -> dict[str, Any]:
                 message = typer.prompt("  why (told to the agent)", default="", show_default=False, err=True)
                 return {"type": "reject", "message": message}
             case "respond":
-                return {"type": "respond", "message": typer.prompt("  the answer in its place", err=True)}
+                return {"type": "respond", "message": typer.prompt("  the answer to give instead", err=True)}
             case "edit":
                 if (edited := _edited(pending)) is not None:
                     return edit(pending, edited)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import IO, Any
 
-__all__ = ["fitted"]
+__all__ = ["columns_of", "fitted", "width"]
 
 _LEAST = 20
 _INDENT = 4
@@ -22,31 +22,45 @@ def fitted(text: str, stream: IO[Any]) -> str:
         text: What is to be printed there.
         stream: Where; what is no terminal has no width.
     """
-    try:
-        columns = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
-    except (OSError, ValueError):
-        columns = 0
-    if columns < _LEAST:
+    columns = columns_of(stream)
+    if columns == 0:
         return text
     return "\n".join(_broken(line, columns) for line in text.split("\n"))
 
 
+def columns_of(stream: IO[Any]) -> int:
+    """How many columns a terminal has; 0 for what is none, or too narrow for anything.
+
+    Args:
+        stream: Where something is to be printed.
+    """
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):
+        return 0
+    return columns if columns >= _LEAST else 0
+
+
 def _broken(line: str, columns: int) -> str:
-    if _width(line) <= columns:
+    if width(line) <= columns:
         return line
     begins = len(line) - len(line.lstrip())
     indent = " " * min(begins + _INDENT, columns // 2)
     lines, current, used, gap = [], "", 0, ""
-    for piece in _cut(line, columns - len(indent)):
+    for piece in _cut(line, columns):
         if piece.isspace():
             gap = piece if current else piece[:begins]
             continue
-        width = _width(piece)
-        if current and used + len(gap) + width > columns:
+        wide = width(piece)
+        if current.strip() and used + len(gap) + wide > columns:
             lines.append(current)
-            current, used, gap = indent, len(indent), ""
+            # What a reader copies stays whole where a line has room for it.
+            used = min(len(indent), columns - wide)
+            current, gap = " " * used, ""
+        elif not current:
+            gap = gap[: columns - wide]
         current += gap + piece
-        used += len(gap) + width
+        used += len(gap) + wide
         gap = ""
     return "\n".join([*lines, current])
 
@@ -54,9 +68,9 @@ def _broken(line: str, columns: int) -> str:
 def _cut(line: str, most: int) -> Iterator[str]:
     """The words, blanks and colours of a line, no word longer than this many columns."""
     for piece in _PIECES.findall(line):
-        while _width(piece) > most and not piece.isspace():
+        while width(piece) > most and not piece.isspace():
             end = len(piece)
-            while _width(piece[:end]) > most:
+            while width(piece[:end]) > most:
                 end -= 1
             yield piece[: max(end, 1)]
             piece = piece[max(end, 1) :]
@@ -64,12 +78,16 @@ def _cut(line: str, most: int) -> Iterator[str]:
             yield piece
 
 
-def _width(text: str) -> int:
-    """Columns of a terminal that a text takes, its colours aside."""
+def width(text: str) -> int:
+    """Columns of a terminal that a text takes, its colours aside.
+
+    Args:
+        text: One line.
+    """
     if text.isascii() and "\x1b" not in text:
         return len(text)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return sum(
-        0 if unicodedata.combining(c) or c == "\u200d" else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in plain
     )

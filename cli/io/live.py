@@ -105,7 +105,7 @@ class Live:
         self._event({"event": "retracted", "agent": agent})
         self.close()
         self.streamed = ""
-        progress("  the words above are withdrawn: their stream broke, and another model answers anew")
+        progress("  the text above is withdrawn: its stream broke, and another model answers again")
 
     def _event(self, event: dict[str, object]) -> None:
         if self._json and self._stream:

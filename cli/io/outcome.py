@@ -108,7 +108,7 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resu
         if not stream or live.streamed.strip() != text.strip():
             result(text)
     if outcome.status == "handed_over":
-        progress("a person must go on: pointsman queue")
+        progress("handed over to a person: pointsman queue")
     for pending in outcome.pending:
         show(pending)
     if any(pending.tool for pending in outcome.pending):

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -15,7 +14,7 @@ import typer
 from ...configs.redact import redact, redacted
 from .fitting import fitted
 
-__all__ = ["aligned", "as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
+__all__ = ["as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
 _OBEYED = re.compile("[\x7f-\x9f]")
 _KEPT = "\n\t\u200d"
@@ -44,8 +43,13 @@ def as_json(value: Any, *, lines: bool = False) -> None:
 
 
 def progress(text: str) -> None:
-    """Print to stderr, without secrets."""
-    typer.echo(fitted(redact(text), sys.stderr), err=True)
+    """Print to stderr, without secrets. What cannot be shown, as on a full disk, does not end the work."""
+    try:
+        typer.echo(fitted(redact(text), sys.stderr), err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
 
 
 def paint(text: str, colour: str, *, err: bool = True) -> str:
@@ -88,27 +92,3 @@ def seconds(duration: float | None) -> str:
     if duration < 1:
         return f"{duration * 1000:.0f} ms"
     return f"{duration:.{1 if duration < 100 else 0}f} s"
-
-
-def aligned(rows: Iterable[Sequence[object]], head: Sequence[str] = (), right: Iterable[int] = ()) -> str:
-    """Lay rows out in columns.
-
-    Args:
-        rows: The cells.
-        head: The headings; none when empty.
-        right: Columns to align to the right, counted from 0.
-    """
-    cells = [list(map(line, row)) for row in rows]
-    every = [list(head), *cells] if head else cells
-    if not every:
-        return ""
-    widths = [max(len(row[column]) for row in every) for column in range(len(every[0]))]
-    to_right = set(right)
-
-    def laid(row: Sequence[str]) -> str:
-        return "  ".join(
-            cell.rjust(width) if column in to_right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-
-    return "\n".join(map(laid, every))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExitCode, judge
+from ..signals import run_to_end
 from .live import RISK_COLOURS
 from .outcome import ENDED, Bounds, answered
 from .output import as_json, money, paint, progress, result, seconds, short
@@ -39,7 +40,7 @@ def run_batch(
     deny: bool,
     json: bool,
 ) -> ExitCode:
-    """Run every message and print the summary, also when it was broken off.
+    """Run every message and print the summary, also when it was cut off.
 
     Args:
         workflow: What to run.
@@ -54,7 +55,7 @@ def run_batch(
     batch = _Batch(workflow, messages, runtime, bounds, deny)
     broken: BaseException | None = None
     try:
-        asyncio.run(batch.all(jobs))
+        run_to_end(batch.all(jobs))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what is done is shown before it ends the command
         broken = error
     summary = summarise(batch.ended, runtime, time.monotonic() - started)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .output import aligned, money, seconds, short
+from .output import money, seconds, short
 from .records import dollars, plain
 from .simulated import named
+from .table import table
 
 if TYPE_CHECKING:
     from ...agents.result import RunResult
@@ -151,9 +152,9 @@ class Summary:
         calls = sum(self.models.values())
         rows = [(f"{100 * n / calls:.1f} %", n, tier, named(model)) for (model, tier), n in _ranked(self.models)]
         if self.without_model:
-            rows.append(("-", self.without_model, "-", "none may run the step here, so a person does"))
+            rows.append(("-", self.without_model, "-", "no model may run the step here: handed to a person"))
         lines = [f"routing ({self.decisions} decisions)"]
-        lines += ["  " + row for row in aligned(rows, right=[0, 1]).splitlines()]
+        lines += table(rows, right=[0, 1], indent=2).splitlines()
         lines.append(f"escalated to a stronger or another model: {self.escalated}")
         lines += [f"  {n} x {named(model)}: {kind}" for (model, kind), n in _ranked(self.failures)]
         return lines
@@ -173,7 +174,7 @@ class Summary:
         rows = [(n, risk, short(reason, 110)) for (risk, reason), n in reasons.most_common(8)]
         more = len(reasons) - len(rows)
         lines = [f"waiting for a person: {len(self.queue)} (pointsman queue)"]
-        lines += ["  " + row for row in aligned(rows, right=[0]).splitlines()]
+        lines += table(rows, right=[0], indent=2).splitlines()
         return [*lines, f"  and {more} more reasons"] if more else lines
 
 

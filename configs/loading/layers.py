@@ -27,7 +27,7 @@ NAMED: Final = ("providers", "models", "agents")
 RULES: Final = (("routing", "rules"), ("risk", "rules"))
 
 _PREFIX: Final = "POINTSMAN_"
-# Variables without a section, and the likeliest slips; a nearer name than any of these is none of ours, such as the
+# Variables without a section, and the likeliest slips; a nearer name than any of these is not one of ours, such as the
 # POINTSMAN_PORT_80_TCP that a container platform sets for a service of that name.
 _PLAIN: Final = ("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_HOME", "POINTSMAN_TRUST")
 _NOT_SETTINGS: Final = ("POINTSMAN_HOME", "POINTSMAN_TRUST")

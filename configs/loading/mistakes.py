@@ -105,7 +105,7 @@ def explain(error: ValidationError, tree: Node) -> NoReturn:
         is_key = detail["loc"][-1] == "[key]"
         what = f"unknown key '{path[-1]}' in {_dotted(tree, path[:-1])}" if is_key else f"{name}: {_show(value)}"
         text = value if isinstance(value, str) else str(value)
-        fail(f"{what} is none of {', '.join(choices)}{suggest(text, choices)}", place)
+        fail(f"{what} is not one of {', '.join(choices)}{suggest(text, choices)}", place)
     if "when" in path and path[-1] != "when":
         fail(f"{name} must be a value, a list of values, or a mapping with min and max", place)
     fail(f"{name} {_WANTED.get(kind) or _lower(detail['msg'])}{_instead(kind, path)}", place)
@@ -328,7 +328,7 @@ class _Names:
             # 1 == True in Python, but not here.
             if not any(value == choice and type(value) is type(choice) for choice in choices):
                 words = [str(choice).lower() for choice in choices]
-                fail(f"{name}: {_show(value)} is none of {', '.join(words)}{suggest(str(value), words)}", place)
+                fail(f"{name}: {_show(value)} is not one of {', '.join(words)}{suggest(str(value), words)}", place)
         elif not isinstance(value, str):
             fail(f"{name} must be text; put it in quotes", place)
 

@@ -51,7 +51,7 @@ def test_an_unknown_model_is_named_with_the_nearest_that_exists(runtime: Runtime
 
 @pytest.mark.parametrize("mistake", [{"tier": "fronteer"}, {"kind": "decides"}])
 def test_an_unknown_tier_or_kind_is_answered_with_the_choices(mistake: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="is none of"):
+    with pytest.raises(ConfigError, match="is not one of"):
         Agent("judge", **mistake)  # type: ignore[arg-type]
 
 

@@ -106,7 +106,7 @@ def test_a_cap_and_a_failure_name_the_run(simulated: Make, simulator: Simulator)
         (None, {}, "give the task as a text, not NoneType"),
         (["x"], {}, "give the task as a text, not list"),
         ("  ", {}, "the input is empty"),
-        ("x", {"max_cost": -1}, "a cap of -1 bounds nothing: give USD"),
+        ("x", {"max_cost": -1}, "a cap of -1 is not valid: give USD"),
         ("x", {"max_cost": "1"}, "max_cost is '1': give USD"),
         ("x", {"max_steps": 0}, "max_steps is 0"),
         ("x", {"max_steps": 2.5}, "max_steps is 2.5"),
@@ -133,7 +133,7 @@ def test_what_is_no_task_or_bound_is_refused_before_anything_runs(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"name": ""}, "an agent needs a name: '' is none"),
+        ({"name": ""}, "an agent needs a name, not ''"),
         ({"name": " "}, "needs a name"),
         ({"name": None}, "needs a name"),
         ({"output": dict}, "is not a pydantic class"),
@@ -147,10 +147,10 @@ def test_what_is_no_task_or_bound_is_refused_before_anything_runs(
         ({"tools": [order_status, order_status]}, "two of its tools are called 'order_status'"),
         ({"tools": ["read_file", "read_file"]}, "two of its tools are called 'read_file'"),
         ({"instructions": None}, "instructions must be a text, not NoneType"),
-        ({"latency": "soon"}, "'soon' is none of batch, interactive, critical"),
+        ({"latency": "soon"}, "'soon' is not one of batch, interactive, critical"),
         ({"max_output": 0}, "max_output is 0"),
-        ({"tier": "best"}, "'best' is none of"),
-        ({"kind": "think"}, "'think' is none of"),
+        ({"tier": "best"}, "'best' is not one of"),
+        ({"kind": "think"}, "'think' is not one of"),
     ],
 )
 def test_an_agent_that_cannot_be_meant_is_refused_where_it_is_made(spec: dict[str, Any], said: str) -> None:

@@ -19,9 +19,9 @@ A = Agent("a")
             "no argument 'max_costs'; did you mean 'max_cost'?",
         ),
         (lambda: A.run("t", max_stps=1), "no argument 'max_stps'; did you mean 'max_steps'?"),
-        (lambda: Agent("a", tier="econmy"), "'econmy' is none of .*; did you mean 'economy'?"),  # type: ignore[call-overload]
+        (lambda: Agent("a", tier="econmy"), "'econmy' is not one of .*; did you mean 'economy'?"),  # type: ignore[call-overload]
         (lambda: Agent("a", teir="economy"), "no argument 'teir'; did you mean 'tier'?"),  # type: ignore[call-overload]
-        (lambda: Agent("a", kind="gathr"), "'gathr' is none of .*; did you mean 'gather'?"),  # type: ignore[call-overload]
+        (lambda: Agent("a", kind="gathr"), "'gathr' is not one of .*; did you mean 'gather'?"),  # type: ignore[call-overload]
     ],
 )
 def test_a_misspelt_argument_is_refused_with_what_was_meant(wrong: Callable[[], Any], said: str) -> None:

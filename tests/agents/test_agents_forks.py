@@ -17,7 +17,9 @@ from pathlib import Path
 from pointsman import Agent, RoutedChatModel, Workflow, tool
 from pointsman.agents.runtime import Runtime
 
-CHILDREN, CALLS = 2, 2
+CALLS = 2
+# An interpreter of its own takes seconds to import the frameworks.
+CHILDREN = 1 if sys.argv[1] in ("spawn", "forkserver") else 2
 
 @tool(effect="read")
 def look(number: str) -> str:
@@ -132,14 +134,16 @@ def test_children_and_their_parent_all_call_and_record(
     programs: Any, tmp_path: Path, simulator: Simulator, how: str
 ) -> None:
     said, path = run(programs, tmp_path, simulator, how)
-    assert said[-1] == "[0, 0]"
+    statuses = [0] if how in ("spawn", "forkserver") else [0, 0]
+    assert said[-1] == str(statuses)
     busy = int(said[0].removeprefix("busy ")) if how == "busy" else 0
     # Two plain, one streamed, one awaited and two of the agent; a workflow of one step makes one more.
     first = {"not warm": 0, "in flight": 7}.get(how, 6)
     with sqlite3.connect(path) as ledger:
         (rows,) = ledger.execute("SELECT count(*) FROM calls").fetchone()
         (runs,) = ledger.execute("SELECT count(*) FROM runs").fetchone()
-    assert (rows, runs) == (first + 3 * 7 + busy, 3)
+    others = len(statuses) + 1
+    assert (rows, runs) == (first + others * 7 + busy, others)
     assert len(simulator.log) == rows
     ledger_ = Ledger(path)
     assert ledger_.verify() == []

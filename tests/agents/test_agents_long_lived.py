@@ -66,9 +66,9 @@ def test_many_synchronous_runs(home: Runtime, ends: Ends) -> None:
             agent.invoke("look")
             flow.run("go", runtime=home)
 
-    ends(lambda: some(5))
+    ends(lambda: some(3))
     before = held()
-    ends(lambda: some(100))
+    ends(lambda: some(25))
     assert comes_back_to(before)
 
 
@@ -84,7 +84,7 @@ def test_many_event_loops(home: Runtime, ends: Ends) -> None:
         for _ in range(times):
             asyncio.run(both())
 
-    ends(lambda: some(5))
+    ends(lambda: some(3))
     before = held()
-    ends(lambda: some(40))
+    ends(lambda: some(15))
     assert comes_back_to(before)

@@ -1,11 +1,9 @@
-"""A loopback server that answers what a test says, byte for byte in a provider's format."""
+"""A server that answers what a test says, byte for byte in a provider's format."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,41 +15,20 @@ class Wire:
     A pair is a status and a body, which may be a text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, serve: Callable[..., str]) -> None:
         self.answer: Any = {}
         self.requests: list[Any] = []
-        wire = self
+        self.url = serve(self._reply)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                wire.requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                status, answer = wire.answer if isinstance(wire.answer, tuple) else (200, wire.answer)
-                stream = isinstance(answer, list)
-                body = "".join(map(_event, answer)) if stream else answer
-                body = body if isinstance(body, str) else json.dumps(body)
-                # What answers is what was asked.
-                model = wire.requests[-1].get("model")
-                data = body.replace('"model": "m"', f'"model": "{model}"').encode()
-                self.send_response(status)
-                self.send_header("content-type", "text/event-stream" if stream else "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _reply(self, request: Any) -> tuple[int, dict[str, str], bytes]:
+        self.requests.append(request.json())
+        status, answer = self.answer if isinstance(self.answer, tuple) else (200, self.answer)
+        stream = isinstance(answer, list)
+        body = "".join(map(_event, answer)) if stream else answer
+        body = body if isinstance(body, str) else json.dumps(body)
+        # What answers is what was asked.
+        body = body.replace('"model": "m"', f'"model": "{self.requests[-1].get("model")}"')
+        return status, {"content-type": "text/event-stream" if stream else "application/json"}, body.encode()
 
 
 def _event(event: Any) -> str:
@@ -62,7 +39,5 @@ def _event(event: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def wire() -> Iterator[Wire]:
-    made = Wire()
-    yield made
-    made.close()
+def wire(serve: Callable[..., str]) -> Wire:
+    return Wire(serve)

@@ -80,7 +80,7 @@ def build(case: _Case, backend: Backend, sim: Simulator) -> Callable[..., Any]:
         key = SecretStr(changes.pop("key", _KEY))
         url = sim.url(case.backend)
         return backend.chat_model(
-            Endpoint(model=case.model, base_url=url, key=key, options=case.options, timeout=20.0, **changes)
+            Endpoint(model=case.model, base_url=url, key=key, options=case.options, timeout=240.0, **changes)
         )
 
     return build

@@ -7,7 +7,6 @@ import gzip
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,54 +27,30 @@ _END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
 class Drip:
     """Answers every request with ``pieces``, one after the other, until they end or the client hangs up."""
 
-    def __init__(self) -> None:
+    def __init__(self, serve: Callable[..., str]) -> None:
         self.pieces: Callable[[], Iterable[bytes]] = list
         self.headers: dict[str, str] = {}
         self.sent = 0
         self.requests = 0
         self.going = threading.Event()
-        drip = self
+        self.url = serve(self._reply)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def _reply(self, request: Any) -> tuple[int, dict[str, str], Iterable[bytes]]:
+        self.requests += 1
+        kind = "text/event-stream" if request.json().get("stream") else "application/json"
+        return 200, {"content-type": kind, **self.headers}, self._counted()
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                drip.requests += 1
-                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                kind = "text/event-stream" if asked.get("stream") else "application/json"
-                self.send_response(200)
-                for name, value in {"content-type": kind, "transfer-encoding": "chunked", **drip.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                try:
-                    for piece in drip.pieces():
-                        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                        drip.sent += len(piece)
-                    self.wfile.write(b"0\r\n\r\n")
-                except OSError:
-                    self.close_connection = True
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _counted(self) -> Iterator[bytes]:
+        for piece in self.pieces():
+            yield piece
+            self.sent += len(piece)
 
 
 @pytest.fixture
-def drip() -> Iterator[Drip]:
-    made = Drip()
+def drip(serve: Callable[..., str]) -> Iterator[Drip]:
+    made = Drip(serve)
     yield made
     made.going.set()
-    made.close()
 
 
 @pytest.fixture

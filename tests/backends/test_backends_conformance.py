@@ -357,22 +357,15 @@ def test_a_model_works_in_one_event_loop_after_another(name: str, sim: Simulator
     "body", [b"<html>Sign in to the network</html>", b"{}", b"[]", b"null"], ids=["html", "object", "list", "null"]
 )
 @pytest.mark.parametrize("kind", ["text/html", "application/json"])
-async def test_a_success_that_is_no_reply_is_malformed(name: str, backend: Backend, body: bytes, kind: str) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + body)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        model = backend.chat_model(Endpoint(model=_CASES[name].model, base_url=url, key=SecretStr(_KEY)))
-        try:
-            reply: Reply | BackendError | None = backend.read(await _ask(model, False))
-        except Exception as error:  # each client raises its own
-            reply = backend.failure(error)
+async def test_a_success_that_is_no_reply_is_malformed(
+    name: str, backend: Backend, body: bytes, kind: str, serve: Callable[..., str]
+) -> None:
+    url = serve(lambda _: (200, {"content-type": kind}, body))
+    model = backend.chat_model(Endpoint(model=_CASES[name].model, base_url=url, key=SecretStr(_KEY)))
+    try:
+        reply: Reply | BackendError | None = backend.read(await _ask(model, False))
+    except Exception as error:  # each client raises its own
+        reply = backend.failure(error)
     kind = reply.kind if isinstance(reply, BackendError) else reply and reply.failure
     assert kind is FailureKind.MALFORMED
 

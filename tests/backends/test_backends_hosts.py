@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +27,23 @@ MODELS = {
 }
 
 
-@contextmanager
-def moved(status: int, to: str) -> Iterator[tuple[str, list[str]]]:
-    """A host that answers every request by naming another address; yields its address, and what it was asked for."""
-    asked: list[str] = []
+Moved = Callable[[int, str], tuple[str, list[str]]]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append(self.path)
-            self.rfile.read(int(self.headers.get("content-length") or 0))
-            self.send_response(status)
-            self.send_header("location", to + self.path)
-            self.send_header("content-length", "0")
-            self.end_headers()
 
-        def log_message(self, *_: object) -> None: ...
+@pytest.fixture
+def moved(serve: Callable[..., str]) -> Moved:
+    """A host that answers every request by naming another address; gives its address, and what it is asked for."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    def start(status: int, to: str) -> tuple[str, list[str]]:
+        asked: list[str] = []
+
+        def reply(request: Any) -> tuple[int, dict[str, str], bytes]:
+            asked.append(request.path)
+            return status, {"location": to + request.path}, b""
+
+        return serve(reply), asked
+
+    return start
 
 
 @contextmanager
@@ -67,11 +57,12 @@ def home(folder: Path, vendor: str, url: str) -> Iterator[RoutedChatModel]:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("vendor", MODELS)
 def test_a_redirect_to_another_host_is_refused_and_gets_neither_key_nor_prompt(
-    vendor: str, status: int, tmp_path: Path, simulator: Simulator
+    vendor: str, status: int, tmp_path: Path, simulator: Simulator, moved: Moved
 ) -> None:
     path = "/v1" if vendor in ("openai", "deepseek") else ""
     there = simulator.url(vendor).replace("127.0.0.1", "localhost").removesuffix(path)
-    with moved(status, there) as (url, asked), home(tmp_path, vendor, url + path) as model:
+    url, asked = moved(status, there)
+    with home(tmp_path, vendor, url + path) as model:
         with pytest.raises(AllFailed, match="unavailable"):
             model.invoke("the prompt")
         assert len(asked) == 1
@@ -88,28 +79,31 @@ def test_a_redirect_to_another_host_is_refused_and_gets_neither_key_nor_prompt(
     ],
 )
 async def test_a_redirect_to_another_host_is_refused_over_a_proxy_or_client_of_the_users_own(
-    vendor: str, option: str, simulator: Simulator
+    vendor: str, option: str, simulator: Simulator, moved: Moved
 ) -> None:
     there = simulator.url("openai").replace("127.0.0.1", "localhost").removesuffix("/v1")
-    with moved(307, there) as (url, asked):
-        theirs = url if option.endswith("_proxy") else DefaultAsyncHttpxClient()
-        # What is asked of a proxy goes to it whatever the host, which so needs not be there.
-        base = "http://models.invalid/v1" if option.endswith("_proxy") else f"{url}/v1"
-        endpoint = Endpoint(
-            model="some-model", base_url=base, key=SecretStr("not-a-real-key"), options={option: theirs}, timeout=10
-        )
-        model = registry.get(vendor).chat_model(endpoint)
-        with pytest.raises(Exception, match="307"):
-            await model.ainvoke("the prompt")
-        assert len(asked) == 1
+    url, asked = moved(307, there)
+    theirs = url if option.endswith("_proxy") else DefaultAsyncHttpxClient()
+    # What is asked of a proxy goes to it whatever the host, which so needs not be there.
+    base = "http://models.invalid/v1" if option.endswith("_proxy") else f"{url}/v1"
+    endpoint = Endpoint(
+        model="some-model", base_url=base, key=SecretStr("not-a-real-key"), options={option: theirs}, timeout=240
+    )
+    model = registry.get(vendor).chat_model(endpoint)
+    with pytest.raises(Exception, match="307"):
+        await model.ainvoke("the prompt")
+    assert len(asked) == 1
     assert len(simulator.log) == 0
 
 
 @pytest.mark.parametrize("vendor", ["anthropic", "openai", "deepseek"])
-def test_a_redirect_on_the_same_host_is_followed(vendor: str, tmp_path: Path, simulator: Simulator) -> None:
+def test_a_redirect_on_the_same_host_is_followed(
+    vendor: str, tmp_path: Path, simulator: Simulator, moved: Moved
+) -> None:
     path = "/v1" if vendor in ("openai", "deepseek") else ""
     there = simulator.url(vendor).removesuffix(path)
-    with moved(307, there) as (url, asked), home(tmp_path, vendor, url + path) as model:
+    url, asked = moved(307, there)
+    with home(tmp_path, vendor, url + path) as model:
         assert "good morning" in str(model.invoke("good morning").content)
         assert len(asked) == 1
 

@@ -158,11 +158,14 @@ def test_a_stream_that_tells_in_pieces_keeps_what_later_pieces_leave_out(totals:
     ("usage", "doubt"),
     [
         ({"prompt_tokens": -5, "completion_tokens": 1}, "usage not believable: input -5"),
-        ({"prompt_tokens": "many", "completion_tokens": 1}, "usage not believable: prompt_tokens is no whole number"),
+        (
+            {"prompt_tokens": "many", "completion_tokens": 1},
+            "usage not believable: prompt_tokens is not a whole number",
+        ),
         ({"prompt_tokens": 0, "completion_tokens": 1}, "usage not believable: input 0"),
         ({"prompt_tokens": 2 * 10**8, "completion_tokens": 1}, "usage not believable: input 200000000"),
         ({"prompt_tokens": 10**400, "completion_tokens": 1}, "usage not believable: input is far too large"),
-        ("n/a", "usage not believable: it is no object"),
+        ("n/a", "usage not believable: it is not an object"),
         ({}, "usage not told"),
         (None, "usage not told"),
         (
@@ -179,7 +182,7 @@ def test_the_door_says_why_it_does_not_believe(usage: Any, doubt: str) -> None:
 def test_the_door_looks_at_whoever_counted() -> None:
     message = AIMessage("Hi.")
     message.usage_metadata = {"input_tokens": True, "output_tokens": 3, "total_tokens": 4}
-    assert believed(message) == (None, "usage not believable: input is no whole number")
+    assert believed(message) == (None, "usage not believable: input is not a whole number")
 
 
 def test_what_langchain_aws_counts_of_converse_is_read_by_lifetime() -> None:

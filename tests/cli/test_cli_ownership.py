@@ -163,7 +163,7 @@ def test_a_python_program_meets_the_same_rule(
 
 def test_trust_shows_what_the_state_holds_and_takes_it_over(pointsman: Run, clone: Path) -> None:
     shown = pointsman("trust")
-    assert (shown.exit_code, "nothing was allowed" in shown.stderr) == (2, True)
+    assert (shown.exit_code, "nothing was trusted" in shown.stderr) == (2, True)
     for said in (
         ".pointsman: state that is not known to be yours", "runs: 1", "budgets: 1 with $1.0000 spent",
         "models left alone for failures: 1", "memories, which agents recall: 1",

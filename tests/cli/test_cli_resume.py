@@ -102,6 +102,48 @@ def test_a_killed_run_shows_as_interrupted_and_goes_on(
     assert json.loads(pointsman("runs", "--json").stdout)[0]["status"] == "done"
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_run_ended_by_a_signal_is_interrupted_and_goes_on_with_each_step_once(
+    pointsman: Run, programs: Any, desk: Path, vendors: Simulator, name: str, code: int
+) -> None:
+    _interrupted(programs, desk, vendors, name, code)
+    (row,) = json.loads(pointsman("runs", "--json").stdout)
+    assert row["status"] == "interrupted"
+    assert "interrupted" in pointsman("runs").stdout
+    (item,) = json.loads(pointsman("queue", "--json").stdout)
+    assert (item["run"], item["state"]) == (row["run"], "interrupted")
+    assert f"go on with: pointsman resume {row['run']}" in pointsman("runs", "show", row["run"]).stdout
+    assert pointsman("resume", row["run"]).exit_code == 0
+    story = json.loads(pointsman("runs", "show", row["run"], "--json").stdout)
+    assert (story["status"], [step["agent"] for step in story["steps"]]) == ("done", ["first", "looker"])
+    assert Path("begun").read_text() == "xx"
+    assert pointsman("queue").stdout == "nothing waits for a person\n"
+
+
+def _interrupted(programs: Any, desk: Path, vendors: Simulator, name: str, code: int) -> None:
+    """Have a run of two steps end by a signal in the second of them."""
+    look = Answer(tool_calls=(ToolCall("look", {"text": "here"}),))
+    vendors.scenario = Scenario(
+        rules=(
+            Rule(match=Match(contains_any_message="it is seen"), answer=Answer(text="so it is")),
+            Rule(match=Match(contains_any_message="LOOK"), answer=look),
+            Rule(answer=Answer(text="the first is done")),
+        )
+    )
+    (desk / "stopped.py").write_text(
+        "import asyncio, os, signal\nfrom pointsman import Agent, Workflow, tool\nfrom pathlib import Path\n"
+        '@tool(effect="read")\nasync def look(text: str) -> str:\n    """Look."""\n'
+        "    with open('begun', 'a') as file:\n        file.write('x')\n"
+        "    if Path('begun').read_text() == 'x':\n"
+        f"        os.kill(os.getpid(), signal.{name})\n        await asyncio.sleep(240)\n    return 'it is seen'\n"
+        "first = Agent('first', kind='transform')\n"
+        "looker = Agent('looker', instructions='LOOK', tools=[look])\n"
+        "flow = Workflow('stopped', [first, looker], plan='in_order')\n"
+    )
+    done = programs.run([*COMMAND, "run", "stopped.py:flow", "go"])
+    assert done.returncode == code, done.stderr
+
+
 def test_the_summary_of_resume_tells_this_part_from_the_whole(pointsman: Run) -> None:
     stopped = _stopped(pointsman, "desk.py:two")
     done = pointsman("resume", stopped["run"], "--approve", "all")
@@ -133,8 +175,8 @@ def test_resume_can_edit_what_waits(pointsman: Run, desk: Path, named: bool) -> 
         (["--edit", "nobody={}"], "nothing waits under the id 'nobody'; these do: "),
         (["--edit", 'all={"user": "eve"}'], "--edit gives arguments for one act"),
         (["--edit", '{"name": "eve"}'], "delete_account has no argument 'name', it has user"),
-        (["--edit", '{"user": "eve"}', "--approve", "ID"], "is answered in two ways: decide"),
-        (["--approve", "ID", "--reject", "ID"], "is answered in two ways: decide"),
+        (["--edit", '{"user": "eve"}', "--approve", "ID"], "has two different answers: give one"),
+        (["--approve", "ID", "--reject", "ID"], "has two different answers: give one"),
         (["--approve", ""], "nothing waits under the id ''"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -157,12 +199,12 @@ def test_an_edit_the_tool_does_not_take_is_asked_again(pointsman: Run, desk: Pat
     assert _deleted(desk) == ["delete account bob"]
 
 
-def test_approving_a_run_that_waits_for_nothing_says_so(pointsman: Run, desk: Path) -> None:
+def test_answering_a_run_that_waits_for_nothing_is_a_mistake(pointsman: Run, desk: Path) -> None:
     run = _stopped(pointsman)["run"]
     assert pointsman("resume", run, "--approve", "all").exit_code == 0
-    again = pointsman("resume", run, "--approve", "all")
-    assert again.exit_code == 0
-    assert "note: nothing of it waited for an answer" in again.stderr
+    for words in (["--approve", "all"], ["--approve", "zzz"], ["--reject", "all"], ["--edit", '{"user": "eve"}']):
+        again = pointsman("resume", run, *words)
+        assert (again.exit_code, again.stderr) == (2, f"error: run {run} waits for no answer; it is done\n")
     assert len(_deleted(desk)) == 1
 
 
@@ -281,7 +323,7 @@ def test_an_error_about_a_decision_says_how_to_have_it_explained(
     ended = pointsman("run", "desk.py:clerk", "delete account bob")
     assert ended.exit_code == 2
     asked = ended.stderr.rstrip().removesuffix(" tells more)").rpartition("pointsman route explain ")[2]
-    assert "none may run this step" in pointsman("route", "explain", asked).stdout
+    assert "no model may run this step" in pointsman("route", "explain", asked).stdout
 
 
 def test_nothing_of_a_lock_is_left_behind(pointsman: Run, desk: Path) -> None:

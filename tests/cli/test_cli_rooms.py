@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,9 +190,10 @@ def test_a_broken_scenario_is_told_with_its_line(pointsman: Run, project: Path) 
     assert ended.stderr.startswith("error: scenario.yaml:2: ")
 
 
-def test_piped_output_has_no_colour_and_a_closed_pipe_is_no_traceback(project: Path) -> None:
-    command = f"{sys.executable} -c 'from pointsman.cli.main import main; main()' models | head -n 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=240)
+def test_piped_output_has_no_colour_and_a_closed_pipe_is_no_traceback(programs: Any, project: Path) -> None:
+    passed = programs.command(project / "pointsman", "from pointsman.cli.main import main; main()")
+    command = ["bash", "-c", "./pointsman models | head -n 1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, pass_fds=[passed])
     assert done.stdout.startswith("tier")
     assert "\x1b" not in done.stdout
     assert "Traceback" not in done.stderr

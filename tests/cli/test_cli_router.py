@@ -71,7 +71,7 @@ def test_broken_lines_are_reported_with_their_number_and_the_rest_is_used(points
     told = ended.stderr.splitlines()
     assert [line.split(":")[1] for line in told] == [f" line {n}" for n in (21, 23, 24, 25, 26, 27, 28)]
     assert "is not JSON" in told[0]
-    assert "'best' is no tier" in told[4]
+    assert "'best' is not a tier" in told[4]
     assert "is one of prompts, and those before it are steps" in told[6]
     made = json.loads(ended.stdout)
     assert (made["rows"], made["broken"]) == (40, 7)
@@ -120,11 +120,11 @@ def _rows(count: int, *, teaches: bool, first: int = 0) -> list[dict[str, Any]]:
 def test_a_router_is_used_for_a_task_only_where_it_beats_majority_and_length(
     pointsman: Run, project: Path, teaches: bool
 ) -> None:
-    first = written(project / "first.jsonl", _rows(60, teaches=teaches))
-    second = written(project / "second.jsonl", _rows(60, teaches=teaches, first=60))
+    first = written(project / "first.jsonl", _rows(32, teaches=teaches))
+    second = written(project / "second.jsonl", _rows(32, teaches=teaches, first=60))
     pointsman("router", "train", first, "-o", "mine.npz")
     (project / "routing.yaml").write_text("routing: {scorer: mine.npz}")
-    asked = json.dumps(_rows(60, teaches=True)[1] | {"id": "x"} | {}).replace('"target_tier": "high", ', "")
+    asked = json.dumps(_rows(2, teaches=True)[1] | {"id": "x"} | {}).replace('"target_tier": "high", ', "")
     request = json.dumps({"messages": json.loads(asked)["messages"]})
 
     def tier() -> str:
@@ -146,7 +146,7 @@ def test_a_router_is_used_for_a_task_only_where_it_beats_majority_and_length(
 
 
 def test_tasks_are_proved_one_by_one(pointsman: Run, project: Path) -> None:
-    good = [{**row, "task": "mend"} for row in _rows(60, teaches=True)]
+    good = [{**row, "task": "mend"} for row in _rows(32, teaches=True)]
     few = [{**row, "task": "talk", "instance_id": f"t{n}"} for n, row in enumerate(_rows(9, teaches=True, first=60))]
     rows = written(project / "rows.jsonl", [*good, *few])
     pointsman("router", "train", rows, "-o", "mine.npz")

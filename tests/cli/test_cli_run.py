@@ -453,7 +453,7 @@ def test_a_cap_that_bounds_nothing_is_refused_before_anything_runs(
     ended = pointsman("run", "desk.py:helper", "hello", f"--max-cost={cap}")
 
     assert (ended.exit_code, ended.stdout, len(vendors.log)) == (2, "", 0)
-    assert "bounds nothing: give USD" in ended.stderr or "greater than or equal to 0" in ended.stderr
+    assert "is not valid: give USD" in ended.stderr or "greater than or equal to 0" in ended.stderr
 
 
 CLASSES = "routing:\n  classes:\n    guest: {max_cost: 0.00001}\n    gold: {max_cost: 2}\n"
@@ -529,7 +529,7 @@ def test_what_a_verifier_doubts_ends_with_code_4_alone_and_in_a_batch(
     ended = pointsman("run", "judge.py:judge", "add it up")
     assert ended.exit_code == 4
     assert "step s1 (judge) was handed over" in ended.stdout
-    assert "a person must go on: pointsman queue" in ended.stderr
+    assert "handed over to a person: pointsman queue" in ended.stderr
     (desk / "some.csv").write_text("text\nadd it up\n")
     batch = pointsman("run", "judge.py:judge", "--batch", "some.csv", "--json")
     assert batch.exit_code == 4
@@ -642,7 +642,7 @@ def _ended_by(
     with Ledger(desk / ".pointsman" / "ledger.db") as ledger:
         calls, runs = ledger.calls(), ledger.runs()
     assert [call.failure for call in calls] == ["cancelled"] * at_once
-    assert {(run.status, run.ended is not None) for run in runs} == {("failed", True)}
+    assert {(run.status, run.ended is not None) for run in runs} == {("interrupted", True)}
     budgets = Budgets(desk / ".pointsman" / "ledger.db")
     try:
         day = f"day:{time.strftime('%Y-%m-%d', time.gmtime(calls[0].at))}"

@@ -18,7 +18,8 @@ from pointsman.cli import main as cli
 from pointsman.cli.errors import ExitCode, judge
 from pointsman.cli.io.drawing import draw
 from pointsman.cli.io.inputs import read_input, read_messages
-from pointsman.cli.io.output import aligned, line, money, visible
+from pointsman.cli.io.output import line, money, visible
+from pointsman.cli.io.table import table
 from pointsman.cli.io.target import looks_like_target
 from pointsman.configs.errors import ConfigError
 from typer.testing import CliRunner
@@ -46,8 +47,8 @@ def test_help_loads_nothing_but_typer_and_few_modules() -> None:
     assert not [name for name in loaded if name.split(".")[0] in HEAVY]
     assert len(loaded) < 200
     assert [name for name in loaded if name.startswith("pointsman.")] == [
-        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.io", "pointsman.cli.io.signals", "pointsman.cli.main",
-        "pointsman.configs", "pointsman.configs.lazy",
+        "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.main",
+        "pointsman.cli.signals", "pointsman.cli.streams", "pointsman.configs", "pointsman.configs.lazy",
     ]  # fmt: skip
 
 
@@ -203,7 +204,7 @@ def test_no_text_can_move_the_cursor_or_turn_the_reading_direction(text: str) ->
 
 @given(st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), min_size=1))
 def test_a_table_has_a_line_for_each_row(rows: list[tuple[str, str]]) -> None:
-    assert len(aligned(rows, ("one", "two")).split("\n")) == len(rows) + 1
+    assert len(table(rows, ("one", "two")).split("\n")) == len(rows) + 1
 
 
 def test_an_unknown_price_is_never_shown_as_zero() -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,60 +28,29 @@ _KEPT = ("content-type", "x-api-key", "authorization", "anthropic-version")
 class Tampering:
     """A proxy before the simulator that changes the lines of a file of results."""
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, serve: Callable[..., str], simulator: Simulator) -> None:
         self.change: Callable[[Lines], Lines] = list
-        proxy = self
+        self._to = simulator.base_url
+        self.url = serve(self._pass_on)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                proxy.pass_on(self, simulator.base_url)
-
-            def do_POST(self) -> None:
-                proxy.pass_on(self, simulator.base_url)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def pass_on(self, handler: BaseHTTPRequestHandler, to: str) -> None:
-        length = int(handler.headers.get("content-length") or 0)
-        headers = {name: handler.headers[name] for name in _KEPT if handler.headers.get(name)}
-        request = urllib.request.Request(
-            to + handler.path, handler.rfile.read(length) if length else None, headers, method=handler.command
-        )
+    def _pass_on(self, asked: Any) -> tuple[int, dict[str, str], bytes]:
+        headers = {name: asked.headers[name] for name in _KEPT if asked.headers.get(name)}
+        request = urllib.request.Request(self._to + asked.path, asked.body or None, headers, method=asked.method)
         try:
             with urllib.request.urlopen(request) as reply:
                 status, kind, body = reply.status, reply.headers["content-type"], reply.read()
         except urllib.error.HTTPError as error:
             status, kind, body = error.code, error.headers["content-type"], error.read()
-        if handler.command == "GET" and handler.path.rpartition("/")[2].partition("?")[0] in ("results", "content"):
+        if asked.method == "GET" and asked.path.rpartition("/")[2].partition("?")[0] in ("results", "content"):
             changed = self.change([json.loads(line) for line in body.splitlines() if line.strip()])
             body = b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in changed)
-        body = body.replace(to.encode(), self.url.encode())
-        handler.send_response(status)
-        handler.send_header("content-type", kind)
-        handler.send_header("content-length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return status, {"content-type": kind}, body.replace(self._to.encode(), self.url.encode())
 
 
 @pytest.fixture
-def tampering(simulator: Simulator) -> Iterator[Tampering]:
+def tampering(serve: Callable[..., str], simulator: Simulator) -> Tampering:
     """A proxy that changes what a batch brought."""
-    made = Tampering(simulator)
-    yield made
-    made.close()
+    return Tampering(serve, simulator)
 
 
 def _with(line: Any, value: Any, *path: str) -> Any:

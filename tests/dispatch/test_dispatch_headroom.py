@@ -63,7 +63,7 @@ def test_durations_are_read_as_openai_writes_them(text: str, seconds: float) -> 
     found = read_limits(_openai(60, 59, text), NOW)["requests"]
     assert found.limit == 60
     assert found.remaining == 59
-    assert found.resets_at == pytest.approx(NOW + seconds)
+    assert found.resets_at == pytest.approx(NOW + seconds, rel=0, abs=1e-3)
 
 
 def test_anthropics_four_limits_are_read_with_their_moments() -> None:
@@ -82,6 +82,11 @@ def test_anthropics_four_limits_are_read_with_their_moments() -> None:
         "output_tokens": 300,
     }
     assert found["tokens"] == RateLimitReading(1000.0, 900.0, NOW + 30)
+
+
+def test_a_moment_that_is_over_is_now() -> None:
+    headers = {"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": _rfc3339(-30)}
+    assert read_limits(headers, NOW)["tokens"].resets_at == NOW
 
 
 def test_moments_are_taken_by_the_providers_clock_where_it_tells_it() -> None:
@@ -301,6 +306,26 @@ def test_a_limit_is_whole_again_when_the_provider_said() -> None:
     assert wait.seconds == pytest.approx(10)
     clock.now += 20
     assert rooms.left(B) == {"input_tokens": 1000}
+
+
+@pytest.mark.parametrize(
+    ("remaining", "reset", "needed", "seconds"),
+    [
+        # Ninety come back in ten minutes; of what is whole within a minute a hundred come back in one.
+        (10, "10m", 20, 10 * 600 / 90),
+        (99, "30s", 100, 60 / 100),
+        # No limit takes more than a day, whatever is said.
+        (0, "9d", 100, 86_400),
+    ],
+)
+def test_what_is_gone_comes_back_as_quickly_as_the_provider_says(
+    remaining: int, reset: str, needed: int, seconds: float
+) -> None:
+    rooms = RateLimiter(clock=Clock())
+    rooms.observe(A, _openai(100, remaining, reset, "tokens"))
+    wait = rooms.fits(A, needed)
+    assert wait is not None
+    assert wait.seconds == pytest.approx(seconds, rel=1e-6)
 
 
 def test_the_configured_limit_holds_beside_the_providers_own() -> None:

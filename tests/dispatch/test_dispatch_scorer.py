@@ -152,7 +152,7 @@ def test_each_scorer_has_its_own_place_in_the_policys_hash(dispatcher: Make, jud
 def test_a_rule_of_ones_own_that_asks_for_a_complexity_nobody_judges_is_told(dispatcher: Make) -> None:
     rule = {"id": "mine", "reason": "x", "when": {"complexity": {"min": 0.5}}, "tier": "advanced"}
     home = dispatcher(routing__rules=[rule])
-    assert "rule mine: can never apply: nobody judges complexity; name a proven scorer" in [
+    assert "rule mine: can never apply: no scorer judges complexity; name a proven scorer" in [
         str(one) for one in problems(home.settings, home.policy)
     ]
     assert not [one for one in problems(dispatcher().settings, dispatcher().policy) if "complexity" in str(one)]

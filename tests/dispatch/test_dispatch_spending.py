@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,35 +106,13 @@ def test_a_file_that_the_provider_fetches_counts_as_all_that_the_model_takes(
 class Greedy:
     """Speaks Chat Completions, keeps the bodies, and uses all the output that it may."""
 
-    def __init__(self) -> None:
+    def __init__(self, serve: Callable[..., str]) -> None:
         self.bodies: list[dict[str, Any]] = []
-        greedy = self
+        self.url = serve(self._reply) + "/v1"
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                greedy.bodies.append(body)
-                data = json.dumps(_used(body)).encode()
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _reply(self, request: Any) -> tuple[int, dict[str, str], bytes]:
+        self.bodies.append(request.json())
+        return 200, {"content-type": "application/json"}, json.dumps(_used(self.bodies[-1])).encode()
 
 
 def _used(body: dict[str, Any]) -> dict[str, Any]:
@@ -151,11 +127,9 @@ def _used(body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def greedy() -> Iterator[Greedy]:
+def greedy(serve: Callable[..., str]) -> Greedy:
     """A provider that uses all it may."""
-    made = Greedy()
-    yield made
-    made.close()
+    return Greedy(serve)
 
 
 @pytest.mark.parametrize(

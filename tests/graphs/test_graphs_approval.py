@@ -63,7 +63,7 @@ def test_every_form_of_an_answer_is_understood_by_its_id(flow: Workflow, runtime
         ({"type": "approve"}, "2 acts wait"),
         ({"decisions": [{"type": "approve"}, {"type": "approve"}]}, "2 acts wait"),
         ({"nobody": "approve"}, r"nothing waits under the id 'nobody'; these do: .*; answer with"),
-        ({"A": "yes"}, r"'yes' is no answer: answer with \{\"decisions\": \[d\]\}, or d alone"),
+        ({"A": "yes"}, r"'yes' is not an answer: answer with \{\"decisions\": \[d\]\}, or d alone"),
         ({"A": {"type": "edit", "args": {"order": "C"}}}, "delete_order has no argument 'order', it has order_id"),
     ],
     ids=str,

@@ -267,7 +267,7 @@ def test_a_run_that_fails_can_be_taken_up_again_without_repeating_what_was_done(
         ({"name": [Agent("one")]}, "a workflow needs a name first"),
         ({"agents": Agent("one")}, "agents must be a list of Agent"),
         ({"agents": ["one"]}, "agents must be a list of Agent"),
-        ({"plan": "inorder"}, "plan is 'inorder', which is none of model, in_order"),
+        ({"plan": "inorder"}, "plan is 'inorder', which is not one of model, in_order"),
         ({"retries": -1}, "retries is -1: give a whole number"),
     ],
 )

@@ -423,15 +423,15 @@ def test_a_file_that_is_being_read_while_the_process_forks_is_refused_in_the_chi
 def test_a_fork_does_not_wait_for_another_process_that_holds_the_file(path: Path, script: Script) -> None:
     Ledger(path).close()
     code = """
+        from pointsman.ledger.storage import access
+        access.BUSY_SECONDS = 10_000.0
         ledger, budgets = Ledger(path), Budgets(path)
         ledger.record(row("parent"))
         waits = threading.Thread(target=lambda: budgets.reserve(RUN, 1_000, sent=True), daemon=True)
         waits.start()
         time.sleep(0.3)
-        # Both wait for the file now, and would for ten seconds.
-        began = time.monotonic()
+        # Both wait for the file now, and would for longer than this test may take.
         ended(forked(lambda: None))
-        assert time.monotonic() - began < 5
         assert waits.is_alive()
         forks._END_SECONDS = 0.0
         os._exit(0)

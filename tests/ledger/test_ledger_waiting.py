@@ -50,7 +50,7 @@ async def held(path: Path) -> AsyncIterator[None]:
         file.execute("BEGIN IMMEDIATE")
         task = asyncio.create_task(turning())
         yield
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while turns < 100:
                 await asyncio.sleep(0.001)
         task.cancel()
@@ -58,7 +58,7 @@ async def held(path: Path) -> AsyncIterator[None]:
 
 
 async def begun(budgets: Budgets, scopes: dict[str, int | None] = RUN) -> str:
-    return await budgets.acquire(scopes, WORST, patience=60, sent=True)
+    return await budgets.acquire(scopes, WORST, patience=240, sent=True)
 
 
 async def test_a_call_that_needs_the_file_holds_up_itself_alone(path: Path, budgets: Budgets) -> None:
@@ -85,7 +85,7 @@ async def test_budgets_and_a_ledger_are_opened_while_the_file_is_held(path: Path
 async def test_what_a_process_left_behind_is_reclaimed_when_budgets_are_opened(path: Path, script: Any) -> None:
     script(ABANDONED, path)
     with closing(Budgets(path)) as budgets:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(240):
             while await budgets.atotals("run:a") != (300, 0):
                 await asyncio.sleep(0.005)
 
@@ -110,10 +110,10 @@ async def test_one_who_is_cancelled_while_the_file_is_held_reserves_nothing(path
         assert {type(ended) for ended in await asyncio.gather(*waiting, return_exceptions=True)} == {
             asyncio.CancelledError
         }
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(240):
         while budgets.totals("run:a") != (0, 0):
             await asyncio.sleep(0.005)
-    budgets.release(await budgets.acquire(RUN, CAP, patience=30, sent=True))
+    budgets.release(await budgets.acquire(RUN, CAP, patience=240, sent=True))
 
 
 async def test_calls_of_many_loops_wait_for_one_file_at_once(path: Path, budgets: Budgets) -> None:
@@ -128,7 +128,7 @@ async def test_calls_of_many_loops_wait_for_one_file_at_once(path: Path, budgets
         for one in threads:
             one.start()
     for one in threads:
-        await asyncio.to_thread(one.join, 60)
+        await asyncio.to_thread(one.join, 240)
     assert sum(done) == 120
     assert budgets.totals("run:a") == (120, 0)
 
@@ -167,7 +167,7 @@ async def test_what_is_known_of_providers_is_looked_up_and_kept_off_the_loop(pat
             book.put(row)
         book.drop("b", "m", "")
         book.look(lambda found: loop.call_soon_threadsafe(looked.put_nowait, found))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(240):
         assert await looked.get() == (rows[0],)
 
 
@@ -181,11 +181,11 @@ async def test_what_is_given_back_while_another_asks_the_file_wakes_them(
 
         async def branch(times: int) -> None:
             for _ in range(times):
-                reservation = await budgets.acquire({"run:a": 2 * WORST}, WORST, patience=60, sent=True)
+                reservation = await budgets.acquire({"run:a": 2 * WORST}, WORST, patience=240, sent=True)
                 await asyncio.sleep(0)
                 budgets.release(reservation)
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             await asyncio.gather(*(branch(20) for _ in range(12)))
         assert budgets.totals("run:a") == (0, 0)
 
@@ -204,5 +204,5 @@ async def test_what_is_given_back_between_the_answer_and_the_wait_is_not_missed(
         return short
 
     monkeypatch.setattr(budgets._store, "asked", ask_then_give_back)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         assert budgets.release(await begun(budgets, scopes))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 import sysconfig
 import threading
 import time
@@ -44,13 +43,9 @@ with ChromaStore(Path(folder), HashingEmbedder()) as store:
 
 
 @contextmanager
-def process(folder: Path, name: str, how: str = "write") -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), name, how],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as running:
+def process(programs: Any, folder: Path, name: str, how: str = "write") -> Iterator[subprocess.Popen[str]]:
+    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with programs.start(["-c", WRITER, folder, name, how], **ends) as running:
         try:
             yield running
         finally:
@@ -68,9 +63,13 @@ def tell(running: subprocess.Popen[str]) -> None:
     running.stdin.flush()
 
 
-def test_processes_on_one_folder_see_each_others_vectors(tmp_path: Path) -> None:
+def test_processes_on_one_folder_see_each_others_vectors(programs: Any, tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    with ChromaStore(folder, HashingEmbedder()) as store, process(folder, "one") as one, process(folder, "two") as two:
+    with (
+        ChromaStore(folder, HashingEmbedder()) as store,
+        process(programs, folder, "one") as one,
+        process(programs, folder, "two") as two,
+    ):
         assert (line(one), line(two)) == ("open", "open")
         store.put(("n",), "parent", {"text": "parent"}, index=["text"])
         assert len(store.search(("n",), query="parent")) == 1
@@ -81,9 +80,9 @@ def test_processes_on_one_folder_see_each_others_vectors(tmp_path: Path) -> None
             assert store.search(("n",), query=key, limit=1)[0].key == key
 
 
-def test_a_process_killed_while_it_writes_locks_nobody_out(tmp_path: Path) -> None:
+def test_a_process_killed_while_it_writes_locks_nobody_out(programs: Any, tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    with ChromaStore(folder, HashingEmbedder()) as store, process(folder, "dead", "hold") as held:
+    with ChromaStore(folder, HashingEmbedder()) as store, process(programs, folder, "dead", "hold") as held:
         assert line(held) == "open"
         tell(held)
         assert line(held) == "holding"

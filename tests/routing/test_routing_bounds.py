@@ -85,6 +85,19 @@ class TestMoneyKeptForLater:
         (why,) = [r.reason for r in decision.rejected if r.model == "a/middle"]
         assert why.startswith("may cost $0.02")
 
+    def test_the_dearer_of_a_tier_is_left_out_where_the_other_can_be_afforded(self, policy_with: Any) -> None:
+        # Of the two models of the tier one would cost a fifth of a cent, the other twice that.
+        some = RoutingContext(funds=BudgetReserve(left=0.103, kept=0.1, steps=1))
+        rules = [{"id": "all", "reason": "test", "tier": "economy"}]
+        decision = _decide(policy_with(rules=rules), some)
+        assert (decision.tier, decision.model) == (Tier.ECONOMY, "a/small")
+        assert "b/small" not in decision.candidates
+        assert hits(decision)["budget.kept"] == "$0.1000 of the $0.1030 left is kept for 1 step(s) of high risk to come"
+        # That the tiers above it cannot be afforded is nothing that it would have run on.
+        enough = _decide(policy_with(rules=rules), RoutingContext(funds=BudgetReserve(left=0.11, kept=0.1, steps=1)))
+        assert enough.candidates[:2] == ("a/small", "b/small")
+        assert "budget.kept" not in hits(enough)
+
     def test_it_never_goes_below_the_floor_or_the_tier_asked_for(self, policy_with: Any) -> None:
         poor = RoutingContext(funds=BudgetReserve(left=0.110, kept=0.1, steps=1))
         assert _decide(policy_with(), poor, kind="decide").model == "a/middle"

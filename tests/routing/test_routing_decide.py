@@ -355,3 +355,17 @@ class TestOrder:
         rule = {"id": "liked", "reason": "we like it", "prefer": ["b/f", "b/e"]}
         cards = card("a/e"), card("b/e", price=(9, 9)), card("a/f", "frontier"), card("b/f", "frontier", price=(9, 9))
         assert route(by=over(*cards, rules=[rule]), kind="gather").candidates == ("b/e", "a/e", "b/f", "a/f")
+
+
+def test_nothing_is_judged_where_the_risk_alone_demands_the_highest_tier(over: Any, card: Any, route: Decide) -> None:
+    judged: list[str] = []
+
+    def scorer(features: Any) -> tuple[float, float]:
+        judged.append(features.kind)
+        return 0.0, 1.0
+
+    by = over(card("a/e"), card("a/f", "frontier"), scorer=scorer)
+    assert route(by=by, kind="act", effects=["destructive"]).model == "a/f"
+    assert judged == []
+    assert route(by=by, kind="gather").model == "a/e"
+    assert judged == ["gather"]

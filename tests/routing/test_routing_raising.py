@@ -208,6 +208,9 @@ def test_a_model_asked_for_gives_way_to_evidence_against_its_tier(route: Decide)
     assert loop(route, asked(), *SAME, model=mini).tier is Tier.STANDARD
     assert loop(route, asked(), *SAME, model=haiku).tier is Tier.ADVANCED
     assert route(kind="gather", model=mini, evidence=[DOUBT]).tier is Tier.ADVANCED
+    assert (
+        route(kind="gather", model="anthropic/claude-opus-4-7", evidence=[DOUBT]).model == "anthropic/claude-opus-4-7"
+    )
 
 
 def test_evidence_is_recorded_and_replays(route: Decide, policy: Policy) -> None:

@@ -203,7 +203,7 @@ def test_a_search_stops_at_its_limit_and_cuts_long_lines(tmp_path: Path, call: C
 
 @pytest.mark.parametrize("pattern", ["(", "*", "a{99999999999}", "(?P<x>a)(?P<x>b)"])
 def test_a_wrong_pattern_is_told_to_the_model(call: Call, pattern: str) -> None:
-    assert call("search_files", pattern=pattern).startswith("the pattern is no regular expression: ")
+    assert call("search_files", pattern=pattern).startswith("the pattern is not a regular expression: ")
 
 
 def test_a_pattern_that_never_ends_is_ended(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_an_image_cut_short_is_refused_or_has_the_same_type(make: Any, mime_type
             answers.add(str(refused))
     assert answers <= {
         mime_type,
-        "'x' is no PNG, JPEG, GIF or WebP image",
+        "'x' is not a PNG, JPEG, GIF or WebP image",
         f"'x' is a damaged {mime_type} file: its size cannot be read",
     }
     assert any("damaged" in answer for answer in answers)
@@ -103,9 +103,9 @@ def test_an_image_cut_short_is_refused_or_has_the_same_type(make: Any, mime_type
     ("content", "reason"),
     [
         (b"<?xml version='1.0'?><SVG xmlns='http://www.w3.org/2000/svg'/>", "is SVG"),
-        (b"plain text", "is no PNG"),
-        (b"", "is no PNG"),
-        (b"%PDF-1.7", "is no PNG"),
+        (b"plain text", "is not a PNG"),
+        (b"", "is not a PNG"),
+        (b"%PDF-1.7", "is not a PNG"),
         (_png(0, 5), "is an empty image"),
         (b"\x89PNG\r\n\x1a\n" + bytes(30), "is a damaged image/png"),
         (b"\xff\xd8\xff\xd9", "is a damaged image/jpeg"),

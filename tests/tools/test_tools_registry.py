@@ -115,7 +115,7 @@ def test_a_tool_of_an_installed_distribution_is_found_and_loaded_when_asked_for(
     ("entry", "source", "reason"),
     [
         ("look_up = broken_plugin:look_up", "raise RuntimeError('half installed')", "cannot be loaded: half installed"),
-        ("look_up = broken_plugin:look_up", "look_up = 3", "is no LangChain tool"),
+        ("look_up = broken_plugin:look_up", "look_up = 3", "is not a LangChain tool"),
         ("lookup = broken_plugin:look_up", LOOKUP, "named otherwise: 'look_up'"),
     ],
 )
@@ -234,7 +234,7 @@ async def test_a_clash_between_servers_takes_none_of_their_tools(weather: dict[s
 async def test_a_server_that_cannot_be_started_is_named_without_its_secrets() -> None:
     pytest.importorskip("langchain_mcp_adapters")
     connection = {"transport": "stdio", "command": "/no/such/server", "args": ["--token", "sk-secret"]}
-    with pytest.raises(ConfigError, match="the MCP server 'files' cannot be asked for its tools: ") as refused:
+    with pytest.raises(ConfigError, match="the MCP server 'files' cannot list its tools: ") as refused:
         await ToolRegistry(plugins=False, mcp={"files": McpServer(connection)}).connect()
     assert "sk-secret" not in str(refused.value)
 

@@ -29,7 +29,7 @@ class Matcher:
         limit: Matches for everything that is asked.
 
     Raises:
-        ToolFailed: On entering, when the pattern is no regular expression.
+        ToolFailed: On entering, when the pattern is not a regular expression.
     """
 
     def __init__(self, pattern: str, *, seconds: float, limit: int) -> None:
@@ -54,7 +54,7 @@ class Matcher:
             raise
         if refused:
             self._end()
-            raise ToolFailed(f"the pattern is no regular expression: {refused}")
+            raise ToolFailed(f"the pattern is not a regular expression: {refused}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

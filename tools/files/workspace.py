@@ -101,7 +101,7 @@ class Workspace:
             raise ConfigError("file tools need a POSIX system: run Pointsman under Linux, macOS or WSL")
         self.root = Path(root).resolve()
         if not self.root.is_dir():
-            raise ConfigError(f"the workspace {str(root)!r} is no folder: create it, or name another")
+            raise ConfigError(f"the workspace {str(root)!r} is not a folder: create it, or name another")
         self.protected = (*PROTECTED, *_patterns(self.root, protected))
         self.writing = threading.RLock()
         """Held from reading a file to replacing it: tools of one turn run in threads beside each other."""
@@ -117,9 +117,9 @@ class Workspace:
         try:
             encoded = os.fsencode(path)
         except UnicodeEncodeError:
-            raise ToolFailed(f"{shown(path)} is no path: it holds characters no file name can") from None
+            raise ToolFailed(f"{shown(path)} is not a path: it contains characters no file name can") from None
         if b"\0" in encoded:
-            raise ToolFailed(f"{shown(path)} is no path: it holds a NUL character")
+            raise ToolFailed(f"{shown(path)} is not a path: it contains a NUL character")
         if len(encoded) >= _PATH_LIMIT:
             raise ToolFailed(f"{shown(path)} is too long")
         kept: list[str] = []
@@ -302,7 +302,7 @@ def _require_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EISDIR, "folder")
     if not stat.S_ISREG(status.st_mode):
-        raise ToolFailed(f"{shown(path)} is no regular file (a pipe, socket or device)")
+        raise ToolFailed(f"{shown(path)} is not a regular file (a pipe, socket or device)")
 
 
 def _mode_to_keep(path: str, folder: int, name: str) -> int | None:

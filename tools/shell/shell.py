@@ -99,7 +99,7 @@ async def _run(bash: str, command: str, folder: Path, seconds: float, output_lim
     except OSError as error:  # it is too long, or the workspace is gone
         raise ToolFailed(f"the command cannot be started: {error.strerror}") from error
     except ValueError as error:
-        raise ToolFailed("the command holds characters that no command can") from error
+        raise ToolFailed("the command contains characters that no command can have") from error
     timed_out = False
     try:
         async with asyncio.timeout(seconds):

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ... import options
-from ...io.output import aligned, as_json, line, progress, result, short
+from ...io.output import as_json, line, progress, result, short
+from ...io.table import table
+from ...signals import end_cleanly
 
 if TYPE_CHECKING:
     from ....agents.runtime import Runtime
@@ -22,6 +24,7 @@ _SHOWN = 8
 """Characters of an id that are shown; ``done`` takes any beginning that names one item."""
 _APPROVAL = "approval"
 _INTERRUPTED = "interrupted"
+_RUNNING = "running"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def queue(
     context: typer.Context,
-    every: Annotated[bool, typer.Option("--all", help="List what is done, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include items that are done.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show everything a person is told.")] = False,
     config: options.Config = None,
     json: options.AsJson = False,
@@ -67,7 +70,7 @@ def queue(
             )
             for row, state in rows
         ]
-        result(aligned(cells, ("id", "since (UTC)", "risk", "state", "run", "what", "why")))
+        result(table(cells, ("id", "since (UTC)", "risk", "state", "run", "what", "why")))
     states = {item.state for item in rows}
     if _APPROVAL in states:
         progress("an act is answered with: pointsman resume RUN --approve ID    (or --reject ID, --edit)")
@@ -81,13 +84,17 @@ class _Item(NamedTuple):
 
 
 def _interrupted(runtime: Runtime) -> Iterator[_Item]:
-    """The runs whose process has gone without a word."""
+    """The runs that were cancelled, or whose process is gone, and can go on."""
     from ....agents.runs import status_of
+    from ....graphs.checkpoints import resumable
     from ....ledger.rows import HandoffRow
 
-    for row in reversed(runtime.ledger.runs(status="running")):
-        if status_of(runtime, row) == _INTERRUPTED:
-            why = f"its process ended before it did: pointsman resume {row.id}"
+    rows = [row for status in (_RUNNING, _INTERRUPTED) for row in runtime.ledger.runs(status=status)]
+    cut_off = [row for row in rows if status_of(runtime, row) == _INTERRUPTED]
+    begun = resumable(runtime.settings.state, [row.id for row in cut_off])
+    for row in sorted(cut_off, key=lambda row: row.started):
+        if row.id in begun:
+            why = f"it was interrupted before its end: pointsman resume {row.id}"
             yield _Item(HandoffRow(row.id, row.id, row.started, "", why, row.target), _INTERRUPTED)
 
 
@@ -101,6 +108,7 @@ def done(
     from ....configs.errors import ConfigError
     from ...settings import opened
 
+    end_cleanly()
     with opened(config) as runtime:
         fitting = [row for row in runtime.ledger.handoffs() if row.id.startswith(item)]
         if len(fitting) != 1:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...io.outcome import TARGET_TAG, Bounds, answered, report_run, told
-from ...io.output import progress
 from ...io.target import load_target, read_with
+from ...signals import run_to_end
 
 if TYPE_CHECKING:
     from ....agents.result import Pending, RunResult
@@ -66,9 +66,10 @@ def resume(
     overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
-    """Take up a run that waits for approval, or was cut off.
+    """Resume a run that waits for approval or was interrupted.
 
-    Without an answer it shows what waits and ends with code 4. What is left out stays as the run was started.
+    Without an answer it shows what waits and ends with code 4. Options left out keep the
+    values the run was started with.
     """
     from ...io.live import Live
     from ...settings import opened
@@ -82,7 +83,7 @@ def resume(
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
         said = _Said(approve or (), reject or (), edit or (), reason)
         try:
-            outcome = asyncio.run(_resumed(workflow, run, said, bounds, runtime, live))
+            outcome = run_to_end(_resumed(workflow, run, said, bounds, runtime, live))
         except (TimeoutError, KeyboardInterrupt):
             told(run)
             raise
@@ -106,11 +107,19 @@ async def _resumed(
     answers = None
     if said.approve or said.reject or said.edit:
         waiting = await workflow.apending(run, runtime)
-        answers = _answers(waiting, said)
         if not waiting:
-            progress("note: nothing of it waited for an answer")
+            raise ConfigError(_nothing_waits(runtime, run))
+        answers = _answers(waiting, said)
     stopped = await workflow.aresume(run, answers, **bounds.arguments(), runtime=runtime, emit=live.show)
     return stopped if answers else await answered(workflow, stopped, runtime, live, "ask")
+
+
+def _nothing_waits(runtime: Runtime, run: str) -> str:
+    from ....agents.runs import status_of
+
+    status = status_of(runtime, run_row(runtime, run))
+    cure = f": go on with pointsman resume {run}" if status in ("interrupted", "failed") else ""
+    return f"run {run} waits for no answer; it is {status.replace('_', ' ')}{cure}"
 
 
 def run_row(runtime: Runtime, run: str) -> RunRow:
@@ -125,8 +134,6 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
     """
     import difflib
 
-    from ....configs.errors import ConfigError
-
     row = runtime.ledger.run(run)
     if row is not None:
         return row
@@ -136,28 +143,23 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
 
 
 def _target_of(row: RunRow) -> str:
-    from ....configs.errors import ConfigError
-
     kept = next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
     if kept is None:
-        raise ConfigError(f"run {row.id} keeps no target to go on with: name it with --target file.py:name")
+        raise ConfigError(f"run {row.id} has no recorded target: give it with --target file.py:name")
     return kept
 
 
 def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
     """The answers that the options give, each bound to the act that was read."""
-    from ....configs.errors import ConfigError
     from ...io.approval import edit as edited
 
-    if not waiting:
-        return {}
     edits = dict(_edit(waiting, text) for text in said.edit)
     approved, rejected = _named(waiting, said.approve), _named(waiting, said.reject)
     answers: Answers = {}
     for act in waiting:
         named = [where for where in (approved, rejected, edits) if act.id in where]
         if len(named) > 1:
-            raise ConfigError(f"{act.id} is answered in two ways: decide")
+            raise ConfigError(f"{act.id} has two different answers: give one")
         if not act.tool and (named or "all" in (*said.approve, *said.reject)):
             raise ConfigError(
                 f"{act.id} is a question of the graph's own: answer it in Python with workflow.resume; where an "
@@ -177,8 +179,6 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
 
 def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
     """The ids that words name, each in full or by a beginning that no other shares."""
-    from ....configs.errors import ConfigError
-
     found = set()
     for word in words:
         fitting = [act.id for act in waiting if word and act.id.startswith(word)]
@@ -192,8 +192,6 @@ def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
 
 def _edit(waiting: Sequence[Pending], text: str) -> tuple[str, dict[str, Any]]:
     """The id and the arguments of ``ID=JSON``, or of ``JSON`` where one act waits."""
-    from ....configs.errors import ConfigError
-
     name, equals, given = text.partition("=")
     bare = text.lstrip().startswith("{")
     if not bare and not equals:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
 from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, told
 from ...io.output import progress
 from ...io.target import DEFAULT, load_target, looks_like_target, read_with, target_file
+from ...signals import run_to_end
 
 if TYPE_CHECKING:
     from ....agents.result import RunResult
@@ -141,7 +141,7 @@ def _run_once(
         return await answered(workflow, first, runtime, live, approval)
 
     try:
-        outcome = asyncio.run(work())
+        outcome = run_to_end(work())
     except (TimeoutError, KeyboardInterrupt):
         told(live.run)
         raise

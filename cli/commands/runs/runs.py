@@ -16,7 +16,8 @@ from ... import options
 from ...io import records
 from ...io.live import called
 from ...io.outcome import TARGET_TAG, added_up
-from ...io.output import aligned, as_json, line, result, seconds, short
+from ...io.output import as_json, line, result, seconds, short
+from ...io.table import table
 from .resume import run_row
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def runs(
         (row.id, _when(row.started), status.replace("_", " "), _took(row), row.target, row.user, _labels(row))
         for row, status in rows
     ]
-    result(aligned(cells, ("run", "started (UTC)", "status", "took", "target", "user", "tags"), right=[3]))
+    result(table(cells, ("run", "started (UTC)", "status", "took", "target", "user", "tags"), right=[3]))
 
 
 def show(
@@ -151,7 +152,7 @@ class _Story:
         status = f": {line(record['status']).replace('_', ' ')}" if record else ""
         yield f"step {line(step)}" + (f" ({line(agent)})" if agent and agent != step else "") + status
         for decision in mine:
-            model = decision.model or "none may run it"
+            model = decision.model or "no model may run it"
             yield f"  decision {decision.id}  {decision.risk} risk, {decision.tier} or above: {line(model)}"
             yield from (f"    call   {called(row, err=False)}" for row in self.calls if row.decision == decision.id)
         known = {decision.id for decision in mine}

@@ -1,0 +1,5 @@
+"""``python -m pointsman``: the command ``pointsman``."""
+
+from .cli.entry import main
+
+main()

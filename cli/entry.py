@@ -1,0 +1,15 @@
+"""The console script: loads the command line, and ends quietly where it is interrupted meanwhile."""
+
+from __future__ import annotations
+
+from .signals import end_at_once
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    end_at_once()
+    from .main import main as command
+
+    command()
