@@ -75,13 +75,16 @@ class _Shared:
         """Close the connection."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            await _to_its_end(connection.close())
+            # Side by side in the queue of its thread: what a cancelled task still writes there comes before or after.
+            await _to_its_end(asyncio.gather(connection.commit(), connection.close()))
             self._raw = None
 
     def stop(self) -> None:
         """Close the connection from outside its event loop, which runs no more."""
         connection, self.connection = self.connection, None
         if connection is not None:
+            if self._raw is not None:
+                connection._tx.put_nowait((None, self._raw.commit))
             connection.stop()
             _thread_of(connection).join(_PAUSE_SECONDS)
             self._raw = None
@@ -279,9 +282,15 @@ async def _connection(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     try:
         yield await shared.opened()
     finally:
-        shared.users -= 1
-        if shared.users == 0:
-            shared.lingering = loop.call_later(_LINGER_SECONDS, _close, (loop, path))
+        try:
+            if shared.connection is not None:
+                # What was cancelled before its commit would keep the file locked, beyond the closing too: the error
+                # that ended the run holds the statement. Each is good by itself.
+                await _to_its_end(shared.connection.commit())
+        finally:
+            shared.users -= 1
+            if shared.users == 0:
+                shared.lingering = loop.call_later(_LINGER_SECONDS, _close, (loop, path))
 
 
 def _close(key: tuple[asyncio.AbstractEventLoop, Path]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,27 @@ def count(state: Path) -> int:
     with sqlite3.connect(state / "checkpoints.db") as connection:
         found: int = connection.execute("SELECT count(*) FROM checkpoints").fetchone()[0]
         return found
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_a_write_that_was_cancelled_before_its_commit_locks_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    # Whoever is locked out says so at once.
+    monkeypatch.setattr("pointsman.graphs.checkpoints._BUSY_SECONDS", 0.0)
+    async with checkpoints(tmp_path, []) as other:
+        await put(other, "a", 1)
+    async with AsyncExitStack() as others:
+        if beside:
+            await others.enter_async_context(checkpoints(tmp_path, []))
+        async with checkpoints(tmp_path, []) as saver:
+            # The traceback of what ended a run holds the cursor for as long as somebody keeps the error.
+            cursor = await saver.conn.execute("UPDATE checkpoints SET type = type")  # type: ignore[attr-defined]
+        with sqlite3.connect(tmp_path / "checkpoints.db", timeout=0) as process:
+            process.execute("UPDATE checkpoints SET type = type")
+    async with checkpoints(tmp_path, []) as saver:
+        await put(saver, "a", 2)
+    assert (cursor.rowcount, count(tmp_path)) == (1, 2)
 
 
 def test_event_loops_in_several_threads_write_a_new_file_at_once(tmp_path: Path, ends: Ends) -> None:
