@@ -134,6 +134,9 @@ class Seal:
         try:
             if make and not self._path.exists():
                 self._make()
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
             if stat.S_IMODE(self._path.stat().st_mode) & 0o077:
                 self._path.chmod(0o600)
             key = bytes.fromhex(self._path.read_text(encoding="ascii"))
@@ -142,11 +145,7 @@ class Seal:
                 f"is not there, the key that this was encrypted with: {_BACK}", file=self._path
             ) from error
         except OSError as error:
-            raise ConfigError(
-                f"cannot be used: {error.strerror}; the key of what is kept lies there, so let it be a file of yours, "
-                "or set POINTSMAN_HOME to a folder of yours",
-                file=self._path,
-            ) from error
+            raise self._unusable(error) from error
         except ValueError:
             key = b""
         if len(key) != _KEY_BYTES:
@@ -154,6 +153,13 @@ class Seal:
                 f"is no key of 64 hex digits: {_BACK}, or move the file away for a new key", file=self._path
             )
         return key
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"cannot be used: {error.strerror}; the key of what is kept lies there, so let it be a file of yours, "
+            "or set POINTSMAN_HOME to a folder of yours",
+            file=self._path,
+        )
 
     def _make(self) -> None:
         """Make the key, once whichever processes come first."""

@@ -17,6 +17,7 @@ from ..dispatch.forks import keep_for_good
 from ..dispatch.private import open_private
 from ..dispatch.sealing import UNSEALED, user_seal
 from ..ledger.forks import End, at_end, lock_of, rest_before_forks
+from ..ledger.storage.access import identity
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -51,14 +52,22 @@ class _Shared:
         self.closing: asyncio.Task[None] | None = None
         self.lock = lock_of(path)
         self._raw: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._paused = threading.Event()
         self._hurry = False
 
     async def opened(self) -> aiosqlite.Connection:
-        """The connection, opened at its first use."""
+        """The connection, opened at its first use, and again where its file is no more the one at its path."""
         import aiosqlite
 
         async with self.opening:
+            if self.connection is not None and self._file != identity(self.path):
+                if self.users > 1:
+                    raise ConfigError(
+                        f"the checkpoints {self.path} were moved, deleted or replaced while a run uses them: put them "
+                        "back, or start again once it has ended"
+                    )
+                await self.close()
             if self.connection is None:
                 rest_before_forks(self)
                 self.connection = aiosqlite.Connection(self._open, iter_chunk_size=64)
@@ -96,6 +105,7 @@ class _Shared:
                 "survive: fork between runs, or start processes by spawn"
             )
         self._raw = open_private(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        self._file = identity(self.path)
         # What is pruned is not left in the file's free pages.
         self._raw.execute("PRAGMA secure_delete = ON")
         return self._raw

@@ -12,8 +12,8 @@ from typing import Any, Final
 from .documents import Node, Place, fail, parse, plain, text_of, wrap
 
 __all__ = [
-    "FILES", "NAMED", "RULES", "SECTIONS", "expand", "from_environment", "from_flags", "leaves", "merge", "read_file",
-    "suggest",
+    "FILES", "NAMED", "RENAMED", "RULES", "SECTIONS", "expand", "from_environment", "from_flags", "leaves", "merge",
+    "read_file", "suggest",
 ]  # fmt: skip
 
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -25,6 +25,8 @@ FILES: Final[Mapping[str, tuple[str, ...]]] = {
 SECTIONS: Final[Mapping[str, str]] = {section: file for file, sections in FILES.items() for section in sections}
 NAMED: Final = ("providers", "models", "agents")
 RULES: Final = (("routing", "rules"), ("risk", "rules"))
+RENAMED: Final[Mapping[tuple[str, str], str]] = {("routing", "cures"): "on_failure"}
+"""Section and key as version 0.1 had them, with the key's name now; a file may have either."""
 
 _PREFIX: Final = "POINTSMAN_"
 # Variables without a section, and the likeliest slips; a nearer name than any of these is not one of ours, such as the
@@ -74,7 +76,15 @@ def read_file(path: Path, file: str, place: Place, texts: dict[Path, str]) -> No
             fail(f"'{key}' belongs in {SECTIONS[key]}.yaml", node.place)
         fail(f"unknown key '{key}' in {file}.yaml{suggest(key, FILES[file])}", node.place)
     # A section with nothing under it says nothing; it does not remove what the layers below say.
-    return Node({key: node for key, node in document.value.items() if node.value is not None}, place)
+    return Node({key: _renamed(key, node) for key, node in document.value.items() if node.value is not None}, place)
+
+
+def _renamed(section: str, node: Node) -> Node:
+    """The section with the keys of version 0.1 under their names of now, where it has not both."""
+    if not isinstance(node.value, dict):
+        return node
+    now = {old: new for (where, old), new in RENAMED.items() if where == section and new not in node.value}
+    return Node({now.get(key, key): child for key, child in node.value.items()}, node.place)
 
 
 def expand(node: Node, environ: Mapping[str, str], *, refused: str | None, keys: frozenset[str]) -> Node:

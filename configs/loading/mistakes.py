@@ -27,7 +27,7 @@ from ..schema import (
 )
 from ..words import Effect, FailureKind
 from .documents import Node, Place, fail
-from .layers import RULES, suggest
+from .layers import RENAMED, RULES, suggest
 
 __all__ = ["check_names", "check_secrets", "explain"]
 
@@ -78,10 +78,6 @@ _BOUNDS: Final[Mapping[str, str]] = {
 }
 
 
-_RENAMED: Final[Mapping[tuple[str | int, ...], str]] = {("routing", "cures"): "on_failure"}
-"""Keys of version 0.1, each with its name now."""
-
-
 def explain(error: ValidationError, tree: Node) -> NoReturn:
     """Raise the first mistake that pydantic found as a `ConfigError` with its place."""
     # An unknown key is told first: a misspelt required key is also a missing one, and the spelling is the cause.
@@ -95,7 +91,7 @@ def explain(error: ValidationError, tree: Node) -> NoReturn:
     if kind == "extra_forbidden":
         known = [f for f in _fields(path[:-1]) if f not in _OURS]
         inside = _dotted(tree, path[:-1])
-        if new := _RENAMED.get(path):
+        if new := RENAMED.get((str(path[0]), str(path[-1]))) if len(path) == 2 else None:
             fail(f"'{path[-1]}' is called '{new}' now: write {new}: in its place", place)
         fail(f"unknown key '{path[-1]}'{f' in {inside}' if inside else ''}{suggest(str(path[-1]), known)}", place)
     if kind == "missing":

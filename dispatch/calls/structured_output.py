@@ -14,6 +14,7 @@ from pydantic.errors import PydanticUserError
 from ...backends import schemas
 from ...configs.errors import ConfigError
 from ..conversation.blocks import cleaned
+from ..request import one_line
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -34,9 +35,10 @@ def output_class(kind: Any, whose: str) -> type[BaseModel]:
         whose: Who wants it, for the message.
 
     Raises:
-        ConfigError: It is no pydantic class, or something in it has no form in JSON.
+        ConfigError: It is no pydantic class of its own, its schema cannot be made, or something in it has no form in
+            JSON.
     """
-    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+    if kind is BaseModel or not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         shown = getattr(kind, "__name__", repr(kind))
         raise ConfigError(f"{whose}: output={shown} is not a pydantic class; make a class of pydantic.BaseModel")
     try:
@@ -45,6 +47,11 @@ def output_class(kind: Any, whose: str) -> type[BaseModel]:
         reason = str(error.message).split(", error_info")[0]
         raise ConfigError(
             f"{whose}: no answer can be typed by {kind.__name__}: {reason}; give its fields types that JSON has"
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"{whose}: the schema of {kind.__name__} cannot be made: {type(error).__name__}: {one_line(error)}; mend "
+            "the class"
         ) from error
     return kind
 

@@ -152,7 +152,7 @@ def _whose(folder: Path, project: Path | None) -> _Whose:
     if project is not None and _led_away(folder, project):
         # A link that came with the project leads to another folder, perhaps another project's of the user's.
         known = TrustStore(environment()).knows(folder, os.path.realpath(folder))
-        return (_Whose.OWN if _is_marked(folder) else _Whose.FOREIGN) if known else _Whose.FOREIGN
+        return _Whose.OWN if known and _is_marked(folder) else _Whose.FOREIGN
     if _is_marked(folder):
         return _Whose.OWN
     if not _holds(folder):

@@ -15,7 +15,7 @@ from ...configs.errors import ConfigError
 from ..forks import Lock, lock_of, mind_the_end, rest_before_forks
 from .connection import BUSY_SECONDS, Connection, connect, explain, is_busy
 
-__all__ = ["Access"]
+__all__ = ["Access", "identity"]
 
 _POLL_SECONDS = 0.005
 """How often somebody who waits for another process lets the other threads of this one have their turn."""
@@ -156,7 +156,7 @@ class Access:
     def _ready(self) -> Connection:
         if self._closed:
             raise ConfigError(f"the ledger {self._path or 'in memory'} is closed: open it again")
-        if self._path is not None and self._file is not None and self._file != _identity(self._path):
+        if self._path is not None and self._file is not None and self._file != identity(self._path):
             raise ConfigError(
                 f"the ledger {self._path} was moved, deleted or replaced while in use: put it back, or start again"
             )
@@ -174,7 +174,7 @@ class Access:
                 self._at_work = False
                 raise
             if self._path is not None:
-                self._file = _identity(self._path)
+                self._file = identity(self._path)
                 if self._reading:
                     self._connection.execute("PRAGMA query_only = ON")
         return self._connection
@@ -186,8 +186,12 @@ class Access:
         self._at_work = False
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file it is, by device and inode; None where there is none."""
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path, by device and inode; None where there is none.
+
+    Args:
+        path: The path.
+    """
     try:
         found = os.stat(path)
     except OSError:

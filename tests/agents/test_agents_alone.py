@@ -17,6 +17,14 @@ from pydantic import BaseModel
 Make = Callable[..., Runtime]
 
 
+class Broken(BaseModel):
+    """Its schema raises."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, *_: Any) -> Any:
+        raise RuntimeError("no schema")
+
+
 class Ticket(BaseModel):
     """A ticket."""
 
@@ -139,6 +147,8 @@ def test_what_is_no_task_or_bound_is_refused_before_anything_runs(
         ({"output": dict}, "is not a pydantic class"),
         ({"output": Ticket(subject="a", urgent=True)}, "is not a pydantic class"),
         ({"output": str}, "output=str is not a pydantic class"),
+        ({"output": BaseModel}, "output=BaseModel is not a pydantic class"),
+        ({"output": Broken}, "the schema of Broken cannot be made: RuntimeError: no schema; mend the class"),
         ({"tools": [print]}, "print is not a tool; put @tool"),
         ({"tools": [3]}, "int is not a tool"),
         ({"tools": "read_file"}, "tools must be a list"),

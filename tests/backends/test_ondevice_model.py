@@ -167,7 +167,7 @@ def block_card(last4: str) -> str:
     ("model", "message", "options", "reason"),
     [
         (MODEL, "Hello, how are you?", {}, "no task is named"),
-        (MODEL, "Write a function", {"task": "code"}, "none of"),
+        (MODEL, "Write a function", {"task": "code"}, "not one of"),
         (MODEL, "Which is it?", {"task": "classify"}, "bind an output schema"),
         (MODEL, "Fill this", {"task": "extract"}, "bind an output schema"),
         (MODEL, "   ", {"task": "summarise"}, "empty"),

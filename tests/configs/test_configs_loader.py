@@ -148,6 +148,12 @@ def test_mappings_merge_key_by_key_and_lists_replace(project: Path) -> None:
     assert model.roles == ("chat",)
 
 
+def test_a_key_of_version_0_1_is_read_as_what_it_is_called_now(project: Path) -> None:
+    put(project / "configs", "routing", "routing:\n  cures: {rate_limit: retry}\n")
+    read = load(project, environ={}).routing.on_failure
+    assert (read["rate_limit"], read["timeout"]) == ("retry", "next")
+
+
 def test_a_rule_with_a_known_id_replaces_it_in_place_and_new_ones_come_first(project: Path, user: Path) -> None:
     builtin = [rule.id for rule in load(project, environ={}).routing.rules]
     put(

@@ -136,8 +136,11 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("routing", "routing:\n  on_failure:\n    timeout: null\n",
      "configs/routing.yaml:3: routing.on_failure lacks 'timeout'"),
     ("risk", "risk:\n  call: {read: null}\n", "configs/risk.yaml:2: risk.call lacks 'read'"),
-    # Keys of version 0.1
-    ("routing", "routing:\n  cures: {timeout: stop}\n", "configs/routing.yaml:2: 'cures' is called 'on_failure' now"),
+    # A key under its names of version 0.1 and of now
+    ("routing", "routing:\n  on_failure: {timeout: stop}\n  cures: {timeout: stop}\n",
+     "configs/routing.yaml:3: 'cures' is called 'on_failure' now"),
+    ("routing", "routing:\n  cures: {timeot: stop}\n",
+     "configs/routing.yaml:2: unknown key 'timeot' in routing.on_failure"),
     # Rules
     ("routing", "routing:\n  rules:\n  - {reason: r}\n", "configs/routing.yaml:3: a rule of routing.rules has no id"),
     ("routing", "routing:\n  rules: [a]\n", "a rule of routing.rules must be a mapping with id and reason"),

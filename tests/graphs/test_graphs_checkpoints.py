@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -186,12 +187,15 @@ def test_whoever_is_cancelled_while_the_file_is_opened_leaves_no_thread_that_com
     def run() -> None:
         threading.Timer(0.5, other.close).start()
         asyncio.run(cancelled())
-        for thread in set(threading.enumerate()) - before - {threading.current_thread()}:
+        left = set(threading.enumerate()) - before - {threading.current_thread()}
+        # Whoever comes next closes what the loop that is over left open.
+        asyncio.run(use())
+        for thread in left:
             thread.join(60)
+            assert not thread.is_alive()
 
     ends(run)
     assert complaints == []
-    asyncio.run(use())
     assert count(tmp_path) == 1
 
 
@@ -248,6 +252,25 @@ async def test_runs_one_after_the_other_share_a_connection_that_closes_once_unus
         while log.exists():
             await asyncio.sleep(0.01)
     assert count(tmp_path) == 3
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+async def test_a_run_after_its_file_is_no_more_there_is_kept_in_the_one_that_is(tmp_path: Path, how: str) -> None:
+    state = tmp_path / "state"
+    async with checkpoints(state, []) as saver:
+        await put(saver, "a", 1)
+    state.rename(tmp_path / "away")
+    if how == "deleted":
+        shutil.rmtree(tmp_path / "away")
+    elif how == "replaced":
+        shutil.copytree(tmp_path / "away", state)
+    async with checkpoints(state, []) as saver:
+        await put(saver, "b", 2)
+        assert count(state) == (2 if how == "replaced" else 1)
+        shutil.rmtree(state)
+        with pytest.raises(ConfigError, match=r"moved, deleted or replaced while a run uses them: put them back, or"):
+            async with checkpoints(state, []):
+                pass
 
 
 LEFT = """

@@ -97,7 +97,7 @@ def test_both_vocabularies_of_tiers_are_understood(label: str, place: int) -> No
         ([{"target_tier": "low"}], "row 1 has no messages"),
         ([{"target_tier": "low", "messages": ["hello"]}], "row 1 has no messages"),
         ([{**ROWS[0], "step_index": "second"}], "row 1: step_index is 'second'"),
-        ([ROWS[0], {**ROWS[1], "target_tier": "huge"}], "row 2: 'huge' is no tier"),
+        ([ROWS[0], {**ROWS[1], "target_tier": "huge"}], "row 2: 'huge' is not a tier"),
     ],
 )
 def test_rows_that_cannot_be_scored_are_named(rows: list[dict[str, Any]], said: str) -> None:

@@ -194,7 +194,7 @@ def test_deciding_imports_neither_scikit_learn_nor_an_embedder() -> None:
             "row 2 belongs to prompts and the rows before it to steps",
         ),
         (STEPS[:3], "1 trajectories are too few"),
-        ([{**row, "target_tier": "gigantic"} for row in STEPS], "row 1: 'gigantic' is no tier"),
+        ([{**row, "target_tier": "gigantic"} for row in STEPS], "row 1: 'gigantic' is not a tier"),
         ([{"prompt": "x", "strong": 1, "weak": 0}] * 3, "3 prompts are too few"),
         ([{"prompt": "x", "strong": 7, "weak": 0}] * 60, "row 1: strong is 7"),
         ([{"prompt": "x", "strong": 1, "weak": 1}] * 60, "equally good"),

@@ -300,9 +300,9 @@ def test_pipes_sockets_and_devices_are_refused_at_once(place: Path) -> None:
         os.chdir(here)
         listener.close()
     for name in ("pipe", "sock"):
-        with pytest.raises(ToolFailed, match="no regular file"), Workspace(place).reading(name):
+        with pytest.raises(ToolFailed, match="not a regular file"), Workspace(place).reading(name):
             pass
-        with pytest.raises(ToolFailed, match="no regular file"):
+        with pytest.raises(ToolFailed, match="not a regular file"):
             Workspace(place).replace(name, b"x")
 
 
@@ -352,9 +352,9 @@ def test_walking_names_links_but_never_follows_them(place: Path) -> None:
 
 
 def test_a_workspace_needs_a_folder(place: Path) -> None:
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         Workspace(place / "plain.txt")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         Workspace(place / "absent")
 
 
