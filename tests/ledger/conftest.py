@@ -102,7 +102,7 @@ def script() -> Script:
             *map(str, arguments),
         ]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
-        assert (ended.returncode, ended.stderr) == (0, "")
+        assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
         return ended.stdout
 
     return run
