@@ -51,6 +51,9 @@ class _Asked:
 class FileStore:
     """One row of the file for each reservation, written before the call is sent; a thread writes many at a time.
 
+    A reservation outlives the end of its process, `kill -9` too. It is not synced to the disk, which would cost each
+    call milliseconds: when the machine itself crashes, the last seconds of reservations and rows may be lost together.
+
     The reservation of a call that is recorded is ended by the ledger's writer, in the transaction that adds its row, so
     that rows and budgets agree whenever a process is killed. Until then `totals` already counts what the call cost,
     and where a cap leaves too little the reservation is cut down to that cost.
@@ -102,7 +105,8 @@ class FileStore:
         self._stir()
         try:
             return await asked.waiter
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled, or dropped with its event loop.
             if not asked.claimed():
                 undo()
             raise
@@ -172,12 +176,18 @@ class FileStore:
         self._due = False
         taken = [self._asked.popleft() for _ in range(len(self._asked))]
         asked = [one for one in taken if not one.waiter.cancelled()]
+        if asked or self._ends or self._overdrawn:
+            self._answer(asked)
+
+    def _answer(self, asked: Sequence[_Asked]) -> None:
         try:
-            if asked or self._ends or self._overdrawn:
-                shorts = self._served([one.request for one in asked])
-            else:
-                return
+            shorts = self._served([one.request for one in asked])
         except Exception as error:  # noqa: BLE001 - whoever waits is told
+            if len(asked) > 1 and not isinstance(error, ConfigError):
+                # One of them holds what no file can, a lone surrogate in a name for instance; the others can be served.
+                for one in asked:
+                    self._answer([one])
+                return
             _tell(asked, [error] * len(asked))
             if (self._ends or self._overdrawn) and not self._closed:
                 self._worker.submit(self._again)
