@@ -15,7 +15,7 @@ from ..forks import begin_anew
 from ..processes import this_process
 from ..storage.access import Access
 from ..storage.connection import Connection
-from ..storage.reserved import MOST, Request, Short, counted, end, enter, is_open, reclaim, resize, settled_in
+from ..storage.reserved import MOST, Request, Short, counted, end, enter, held_by, reclaim, resize, settled_in
 from ..worker import Worker
 
 __all__ = ["FileStore"]
@@ -140,9 +140,9 @@ class FileStore:
         with self._reader.reading() as connection:
             spent, reserved = counted(connection, scope)
             for reservation, cost in costs.items():
-                held = is_open(connection, reservation)
-                if held is not None and _counts_in(connection, reservation, scope):
-                    spent, reserved = spent + cost, reserved - held
+                held = held_by(connection, reservation)
+                if held is not None and scope in held.scopes:
+                    spent, reserved = spent + cost, reserved - held.amount
         return min(spent, MOST), reserved
 
     def reclaim(self, patience: float | None = None) -> int:
@@ -242,11 +242,6 @@ class FileStore:
         """Let calls that are over hold no more than they cost; whether that has changed anything."""
         changed = [resize(connection, one, min(cost, MOST)) for one, cost in list(self._settled.costs.items())]
         return any(changed)
-
-
-def _counts_in(connection: Connection, reservation: str, scope: str) -> bool:
-    query = "SELECT 1 FROM reserved_in WHERE reservation = ? AND scope = ?"
-    return connection.execute(query, (reservation, scope)).fetchone() is not None
 
 
 def _tell(asked: Sequence[_Asked], results: Sequence[Short | Exception | None]) -> None:

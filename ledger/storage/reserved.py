@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...configs.words import FailureKind
 from ..forks import begin_anew
@@ -21,6 +21,7 @@ from .tables import CALLS
 
 __all__ = [
     "MOST",
+    "Held",
     "Request",
     "Settled",
     "Short",
@@ -28,7 +29,7 @@ __all__ = [
     "end",
     "enter",
     "exceeds",
-    "is_open",
+    "held_by",
     "reclaim",
     "resize",
     "settled_in",
@@ -133,34 +134,40 @@ def enter(connection: Connection, request: Request, owner: str) -> Short | None:
             return Short(name, cap or 0, spent, reserved)
     row = None if request.row is None else json.dumps(CALLS.encode(request.row))
     connection.execute(
-        "INSERT INTO reservations (id, owner, amount, sent, at, row) VALUES (?, ?, ?, ?, ?, ?)",
-        (request.reservation, request.owner or owner, request.amount, int(request.sent), time.time(), row),
+        "INSERT INTO reservations (id, owner, amount, sent, at, scopes, row) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(request.reservation, request.owner or owner, request.amount, int(request.sent), time.time()),
+            *(json.dumps(list(request.scopes)), row),
+        ),
     )
     connection.executemany(
         "INSERT INTO scopes (name, spent, reserved) VALUES (?, 0, ?) "
         "ON CONFLICT (name) DO UPDATE SET reserved = reserved + excluded.reserved",
         [(name, request.amount) for name in request.scopes],
     )
-    connection.executemany(
-        "INSERT INTO reserved_in (reservation, scope) VALUES (?, ?)",
-        [(request.reservation, name) for name in request.scopes],
-    )
     return None
 
 
-def is_open(connection: Connection, reservation: str) -> int | None:
-    """The amount of a reservation; None when it is closed."""
-    found = connection.execute("SELECT amount FROM reservations WHERE id = ?", (reservation,)).fetchone()
-    return None if found is None else int(found[0])
+class Held(NamedTuple):
+    """What a reservation holds: picodollars, in each of its scopes."""
+
+    amount: int
+    scopes: list[str]
+
+
+def held_by(connection: Connection, reservation: str) -> Held | None:
+    """What a reservation holds; None when it is closed."""
+    found = connection.execute("SELECT amount, scopes FROM reservations WHERE id = ?", (reservation,)).fetchone()
+    return None if found is None else Held(found[0], json.loads(found[1]))
 
 
 def resize(connection: Connection, reservation: str, amount: int) -> bool:
     """Change the amount of a reservation; False when it is closed or has that amount already."""
-    held = is_open(connection, reservation)
-    if held is None or held == amount:
+    held = held_by(connection, reservation)
+    if held is None or held.amount == amount:
         return False
     connection.execute("UPDATE reservations SET amount = ? WHERE id = ?", (amount, reservation))
-    connection.execute(f"UPDATE scopes SET reserved = reserved + ? {_OF_RESERVATION}", (amount - held, reservation))  # noqa: S608 - our own words
+    _add(connection, held.scopes, amount - held.amount, 0)
     return True
 
 
@@ -175,19 +182,20 @@ def end(connection: Connection, reservation: str, charged: int | None) -> int | 
     Returns:
         What was charged; None when it was closed before.
     """
-    held = is_open(connection, reservation)
+    held = held_by(connection, reservation)
     if held is None:
         return None
-    charged = held if charged is None else charged
-    connection.execute(
-        f"UPDATE scopes SET reserved = reserved - ?, spent = min(spent + ?, ?) {_OF_RESERVATION}",  # noqa: S608 - our own words
-        (held, charged, MOST, reservation),
-    )
+    charged = held.amount if charged is None else charged
+    _add(connection, held.scopes, -held.amount, charged)
     connection.execute("DELETE FROM reservations WHERE id = ?", (reservation,))
     return charged
 
 
-_OF_RESERVATION = "WHERE name IN (SELECT scope FROM reserved_in WHERE reservation = ?)"
+def _add(connection: Connection, scopes: list[str], reserved: int, spent: int) -> None:
+    connection.executemany(
+        "UPDATE scopes SET reserved = reserved + ?, spent = min(spent + ?, ?) WHERE name = ?",
+        [(reserved, spent, MOST, name) for name in scopes],
+    )
 
 
 class _Abandoned(NamedTuple):
@@ -195,6 +203,7 @@ class _Abandoned(NamedTuple):
     sent: int
     amount: int
     at: float
+    scopes: str
     row: str | None
 
 
@@ -209,14 +218,14 @@ def reclaim(connection: Connection, owner: str, before: float) -> int:
     Returns:
         How many that were.
     """
-    query = "SELECT id, sent, amount, at, row FROM reservations WHERE owner = ? AND at < ?"
+    query = "SELECT id, sent, amount, at, scopes, row FROM reservations WHERE owner = ? AND at < ?"
     found = [_Abandoned(*values) for values in connection.execute(query, (owner, before)).fetchall()]
     rows = []
     for one in found:
         recorded = 0 if one.row is not None else _recorded(connection, one.id)
         charged = max(one.amount, recorded) if one.sent else 0
         if charged > recorded:
-            rows.append(CALLS.encode(_lost(connection, one, charged - recorded)))
+            rows.append(CALLS.encode(_lost(one, charged - recorded)))
         end(connection, one.id, charged)
     if rows:
         append(connection, CALLS, rows)
@@ -232,12 +241,10 @@ def _recorded(connection: Connection, reservation: str) -> int:
     return int(connection.execute(query, (reservation,)).fetchone()[0])
 
 
-def _lost(connection: Connection, found: _Abandoned, cost: int) -> CallRow:
+def _lost(found: _Abandoned, cost: int) -> CallRow:
     if found.row is not None:
         row: CallRow = CALLS.decode(tuple(json.loads(found.row)))
     else:
-        query = "SELECT scope FROM reserved_in WHERE reservation = ? AND scope LIKE 'run:%' ORDER BY scope LIMIT 1"
-        run: tuple[Any, ...] | None = connection.execute(query, (found.id,)).fetchone()
-        name = "" if run is None else str(run[0]).removeprefix("run:")
-        row = CallRow(found.id, "", name, "", "", 1, "", "", "", found.at)
+        runs = [name.removeprefix("run:") for name in json.loads(found.scopes) if name.startswith("run:")]
+        row = CallRow(found.id, "", min(runs, default=""), "", "", 1, "", "", "", found.at)
     return replace(row, failure=FailureKind.LOST.value, detail=_LOST, cost=cost)

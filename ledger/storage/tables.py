@@ -205,9 +205,18 @@ _PARENTS = (
 )
 """Whose cap the calls of a run count against besides its own."""
 
-_LOST_ROWS = ("ALTER TABLE reservations ADD COLUMN row TEXT",)
-"""What to record of a call whose process is killed, as JSON of its values."""
+_RESERVATIONS = (
+    "CREATE TABLE held (id TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL, amount INTEGER NOT NULL, "
+    "sent INTEGER NOT NULL, at REAL NOT NULL, scopes TEXT NOT NULL, row TEXT) WITHOUT ROWID",
+    "INSERT INTO held SELECT id, owner, amount, sent, at, "
+    "(SELECT json_group_array(scope) FROM reserved_in WHERE reservation = id), NULL FROM reservations",
+    "DROP TABLE reserved_in",
+    "DROP TABLE reservations",
+    "ALTER TABLE held RENAME TO reservations",
+)
+"""A reservation in one place, which each capped call writes: with the scopes it counts in, as JSON, and with what to
+record of the call if its process is killed, as JSON of a row's values."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS, _LOST_ROWS)
+VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS, _RESERVATIONS)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

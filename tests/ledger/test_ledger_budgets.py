@@ -425,7 +425,7 @@ def test_a_reservation_from_where_nobody_can_look_is_reclaimed_after_a_day(
         budgets.reserve({"run:a": 100}, 30, owner="another-host|b|n|1|1", sent=True)
     assert budgets.reclaim() == 0
     raw = sqlite3.connect(path)
-    raw.execute("UPDATE reservations SET at = at - 86401 WHERE rowid = 1")
+    raw.execute("UPDATE reservations SET at = at - 86401 WHERE id = (SELECT min(id) FROM reservations)")
     raw.commit()
     raw.close()
     assert budgets.reclaim() == 1

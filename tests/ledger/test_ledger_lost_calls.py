@@ -272,13 +272,12 @@ def test_what_is_reclaimed_of_a_batch_is_recorded_less_what_its_rows_tell_alread
 
 @pytest.mark.parametrize("ended", [True, False], ids=["its process ended", "its process runs"])
 def test_a_lease_that_version_4_of_the_tables_left_is_settled_once_its_process_has_ended(
-    path: Path, ended: bool
+    path: Path, as_of_version_4: Callable[[Path], None], ended: bool
 ) -> None:
     Ledger(path).close()
+    as_of_version_4(path)
     owner = this_process()
     with closing(sqlite3.connect(path)) as file, file:
-        file.execute("ALTER TABLE reservations DROP COLUMN row")
-        file.execute("PRAGMA user_version = 4")
         file.execute("INSERT INTO scopes VALUES ('run:a', 40, 700), ('day:d', 40, 700)")
         owner = owner.rpartition("|")[0] + "|1" if ended else owner
         for name, sent in (("lease", 1), ("unsent", 0)):
