@@ -101,19 +101,34 @@ async def test_a_call_ends_without_a_look_at_the_file(path: Path, budgets: Budge
         assert budgets.totals("run:a") == await budgets.atotals("run:a") == (10 + 5 * WORST, 0)
 
 
-async def test_one_who_is_cancelled_while_the_file_is_held_reserves_nothing(path: Path, budgets: Budgets) -> None:
+@pytest.mark.parametrize("how", ["cancelled", "dropped with its loop"])
+async def test_one_who_gives_up_while_the_file_is_held_reserves_nothing(path: Path, budgets: Budgets, how: str) -> None:
     async with held(path):
-        waiting = [asyncio.create_task(begun(budgets)) for _ in range(5)]
-        await asyncio.sleep(0.01)
-        for one in waiting:
-            one.cancel()
-        assert {type(ended) for ended in await asyncio.gather(*waiting, return_exceptions=True)} == {
-            asyncio.CancelledError
-        }
+        if how == "cancelled":
+            waiting = [asyncio.create_task(begun(budgets)) for _ in range(5)]
+            await asyncio.sleep(0.01)
+            for one in waiting:
+                one.cancel()
+            ends = await asyncio.gather(*waiting, return_exceptions=True)
+            assert {type(ended) for ended in ends} == {asyncio.CancelledError}
+        else:
+            dropped = [begun(budgets) for _ in range(5)]
+            for coroutine in dropped:
+                coroutine.send(None)
+            for coroutine in dropped:
+                coroutine.close()
     async with asyncio.timeout(240):
         while budgets.totals("run:a") != (0, 0):
             await asyncio.sleep(0.005)
     budgets.release(await budgets.acquire(RUN, CAP, patience=240, sent=True))
+
+
+async def test_one_whose_name_no_file_can_hold_is_refused_alone(path: Path, budgets: Budgets) -> None:
+    async with held(path):
+        waiting = [asyncio.create_task(begun(budgets, {f"run:{name}": CAP})) for name in ("a", "\ud800", "b")]
+    ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(ended) for ended in ends] == [str, UnicodeEncodeError, str]
+    assert [budgets.totals(f"run:{name}") for name in "ab"] == [(0, WORST)] * 2
 
 
 async def test_calls_of_many_loops_wait_for_one_file_at_once(path: Path, budgets: Budgets) -> None:
