@@ -217,6 +217,12 @@ _RESERVATIONS = (
 """A reservation in one place, which each capped call writes: with the scopes it counts in, as JSON, and with what to
 record of the call if its process is killed, as JSON of a row's values."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS, _RESERVATIONS)
+VERSIONS = (
+    _schema(),
+    (*_HEALTH, *_CLASSES, *_BATCHES),
+    (*_USAGE, *_BOUNDS, *_chained(EFFECTS)),
+    _PARENTS,
+    _RESERVATIONS,
+)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
 SCHEMA_VERSION = len(VERSIONS)

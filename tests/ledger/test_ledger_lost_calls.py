@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +23,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from pointsman.ledger.batches import AskRow, BatchBook, PartRow, owner_of
-from pointsman.ledger.budgets.budgets import LASTING, BudgetExceeded, Budgets
+from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.processes import this_process
 from pointsman.ledger.rows import CallRow
