@@ -642,6 +642,27 @@ async def test_a_call_that_is_under_way_when_its_runtime_is_closed_is_booked_and
     assert after.budgets.totals(f"run:{run}") == (row.cost, 0)
 
 
+@pytest.mark.parametrize("fault", [None, Fault("auth"), Fault("reset")], ids=["answered", "refused", "cut"])
+async def test_a_row_and_the_end_of_its_reservation_reach_the_file_together_however_the_call_ends(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, fault: Fault | None
+) -> None:
+    # Whenever the process is killed, another finds either the reservation, which it makes a row of, or the row.
+    monkeypatch.setattr("pointsman.ledger.storage.writer._GROUP_SECONDS", 3600.0)
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), fault=fault),))
+    home = dispatcher(routing__limits={"attempts": 2})
+    with capped(home) as run:
+        with suppress(AllFailed):
+            await _plain(home)
+        home.budgets._store._worker.finish()  # type: ignore[attr-defined]
+        with closing(sqlite3.connect(home.settings.state / "ledger.db")) as file:
+            seen = [file.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in ("reservations", "calls")]
+            spent, reserved = home.budgets.totals(f"run:{run}")
+            rows = home.ledger.calls(run=run)
+            assert seen == [len(rows), 0] == [2 if fault else 1, 0]
+            assert (spent, reserved) == (sum(row.cost or 0 for row in rows), 0)
+            assert file.execute("SELECT count(*) FROM reservations").fetchone() == (0,)
+
+
 KILLED = """
 import asyncio, os, signal
 from pathlib import Path
