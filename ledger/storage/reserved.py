@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,10 @@ __all__ = [
 MOST = 2**62 - 1
 """Picodollars, some $4.6 million: the most one scope counts, so that two amounts always add up within 64 bits."""
 
+_FACTS = ("decision", "run", "step", "agent", "attempt", "model", "tier", "risk", "at", "stream")
+"""What is kept of a call under way for its row."""
+_facts_of = attrgetter(*_FACTS)
+_JSON = json.JSONEncoder(default=str)
 _LOST = "its process ended before the call was recorded; charged as reserved"
 
 
@@ -132,12 +137,12 @@ def enter(connection: Connection, request: Request, owner: str) -> Short | None:
         spent, reserved = counted(connection, name)
         if exceeds(cap, spent, reserved, request.amount):
             return Short(name, cap or 0, spent, reserved)
-    row = None if request.row is None else json.dumps(CALLS.encode(request.row))
+    row = None if request.row is None else _JSON.encode(_facts_of(request.row))
     connection.execute(
         "INSERT INTO reservations (id, owner, amount, sent, at, scopes, row) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             *(request.reservation, request.owner or owner, request.amount, int(request.sent), time.time()),
-            *(json.dumps(list(request.scopes)), row),
+            *(_JSON.encode(list(request.scopes)), row),
         ),
     )
     connection.executemany(
@@ -243,7 +248,7 @@ def _recorded(connection: Connection, reservation: str) -> int:
 
 def _lost(found: _Abandoned, cost: int) -> CallRow:
     if found.row is not None:
-        row: CallRow = CALLS.decode(tuple(json.loads(found.row)))
+        row = CallRow(found.id, **dict(zip(_FACTS, json.loads(found.row), strict=True)))
     else:
         runs = [name.removeprefix("run:") for name in json.loads(found.scopes) if name.startswith("run:")]
         row = CallRow(found.id, "", min(runs, default=""), "", "", 1, "", "", "", found.at)

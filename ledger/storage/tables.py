@@ -214,8 +214,8 @@ _RESERVATIONS = (
     "DROP TABLE reservations",
     "ALTER TABLE held RENAME TO reservations",
 )
-"""A reservation in one place, which each capped call writes: with the scopes it counts in, as JSON, and with what to
-record of the call if its process is killed, as JSON of a row's values."""
+"""A reservation in one place, which each capped call writes: with the scopes it counts in, and with what to record of
+the call if its process is killed, both as JSON."""
 
 VERSIONS = (
     _schema(),
