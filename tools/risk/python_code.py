@@ -1,0 +1,274 @@
+"""What Python code that stands in a command would do, read from its syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import binascii
+import re
+import warnings
+from collections.abc import Iterable
+
+from .calls import Call
+from .values import DATA, HOLES, REMOTE, UNKNOWN, known
+
+__all__ = ["python_code"]
+
+_LONGEST = 20_000  # characters; a longer text is not code that anyone types in a command
+
+_SHELL_TEXT = {
+    "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "commands.getoutput", "popen2.popen2",
+    "asyncio.create_subprocess_shell", "pexpect.run", "pexpect.spawn", "os.popen2", "os.popen3", "platform.popen",
+}  # fmt: skip
+_WORDS = {
+    "subprocess.run", "subprocess.call", "subprocess.check_call", "subprocess.check_output", "subprocess.Popen", "pty.spawn",
+    "asyncio.create_subprocess_exec",
+}  # fmt: skip
+_DELETES = {"os.remove", "os.unlink", "os.rmdir", "os.removedirs", "os.truncate"}
+_TREES = {"shutil.rmtree"}
+_WRITES = {"os.mkdir", "os.makedirs", "os.rename", "os.replace", "os.symlink", "os.link", "shutil.copy", "shutil.copy2",
+           "shutil.copyfile", "shutil.move", "shutil.copytree", "os.chmod", "os.chown", "os.utime"}  # fmt: skip
+_FETCHES = {"urllib.request.urlopen", "urllib.urlopen", "urllib2.urlopen", "requests.get", "requests.head", "httpx.get",
+            "urllib.request.urlretrieve", "urllib.request.Request", "http.client.HTTPSConnection", "http.client.HTTPConnection"}  # fmt: skip
+_SENDS = {"requests.post", "requests.put", "requests.delete", "requests.patch", "httpx.post", "httpx.put", "smtplib.SMTP",
+          "smtplib.SMTP_SSL", "ftplib.FTP", "paramiko.SSHClient", "telnetlib.Telnet", "socket.create_connection"}  # fmt: skip
+_HIDDEN = {"exec", "eval", "compile", "__import__", "getattr", "globals", "locals", "vars", "setattr", "importlib.import_module",
+           "marshal.loads", "pickle.loads", "pickle.load", "builtins.exec", "builtins.eval", "ctypes.CDLL", "runpy.run_path",
+           "imp.load_source", "code.interact", "types.FunctionType", "yaml.unsafe_load", "dill.loads", "operator.attrgetter"}  # fmt: skip
+_DANGEROUS = re.compile(
+    r"os\.(?:system|popen|exec\w*|spawn\w*|remove|unlink|kill|dup2|setuid)|subprocess|pty\.spawn|socket|shutil\.(?:rmtree|move)"
+    r"|exec\s*\(|eval\s*\(|__import__|urlopen|requests\.|marshal|ctypes|b64decode|popen"
+)
+
+
+def python_code(call: Call, text: str) -> str:
+    """Note what a Python program does.
+
+    Args:
+        call: The command that runs it.
+        text: The program; unknown parts are holes.
+    """
+    if REMOTE in text:
+        call.find("remote-code")
+        return REMOTE
+    if not text.strip(HOLES + " \n;"):
+        call.find("unknown-code")
+        return UNKNOWN
+    call.find("code")
+    plain = "".join("hole_" if one in HOLES else one for one in text)
+    if len(plain) > _LONGEST:
+        call.find("unknown-code", "Python")
+        return UNKNOWN
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(plain.strip("\n"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # Python 2, or quotes that the shell took away.
+        call.find("unknown-code" if _DANGEROUS.search(plain) else "code", "Python")
+        return UNKNOWN
+    _Program(call, tree).read()
+    return DATA
+
+
+class _Program:
+    """One program: the modules it names, the constants it holds, and the calls it makes."""
+
+    def __init__(self, call: Call, tree: ast.Module) -> None:
+        self._call = call
+        self._tree = tree
+        self._names: dict[str, str] = {}
+        self._constants: dict[str, str] = {}
+        self._used: set[str] = set()
+
+    def read(self) -> None:
+        nodes = list(ast.walk(self._tree))
+        for node in nodes:
+            self._bind(node)
+        for node in nodes:
+            if isinstance(node, ast.Call):
+                self._called(node)
+            elif isinstance(node, ast.Attribute) and node.attr in ("__globals__", "__subclasses__", "__builtins__", "__dict__"):
+                self._call.find("unknown-code", node.attr)
+            elif isinstance(node, ast.Name) and node.id == "__builtins__":
+                self._call.find("unknown-code", node.id)
+            elif isinstance(node, ast.Attribute) and (dotted := self._dotted(node)) in ("os.environ", "os.environb"):
+                self._used.add(dotted)
+        if "socket" in self._used and self._used & {"runs", "dup2"}:
+            self._call.find("reverse-shell", "Python")
+
+    def _bind(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                self._names[alias.asname or alias.name.split(".")[0]] = alias.name if alias.asname else alias.name.split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                self._names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if (text := self._text(node.value)) is not None:
+                self._constants[name] = UNKNOWN if self._constants.get(name, text) != text else text
+            elif dotted := self._dotted(node.value):
+                self._names[name] = dotted
+
+    def _dotted(self, node: ast.AST) -> str:
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if isinstance(node, ast.Name):
+            parts.append(self._names.get(node.id, node.id))
+        elif isinstance(node, ast.Call) and self._dotted(node.func) in ("__import__", "importlib.import_module"):
+            parts.append((self._text(node.args[0]) if node.args else None) or "?")
+        else:
+            return ""
+        return ".".join(parts[::-1])
+
+    def _text(self, node: ast.AST | None) -> str | None:
+        """The text an expression gives, where that stands in the program."""
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, bytes):
+                return node.value.decode("latin-1")
+            return node.value if isinstance(node.value, str) else None
+        if isinstance(node, ast.Name):
+            return self._constants.get(node.id)
+        if isinstance(node, ast.JoinedStr):
+            return "".join(self._text(part) or UNKNOWN for part in node.values)
+        if isinstance(node, ast.FormattedValue):
+            return self._text(node.value)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            left, right = self._text(node.left), self._text(node.right)
+            return None if left is None and right is None else (left or UNKNOWN) + (right or UNKNOWN)
+        if isinstance(node, ast.Call):
+            return self._made(node)
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice) and node.slice.step is not None:
+            inner = self._text(node.value)
+            return None if inner is None else inner[::-1]
+        return None
+
+    def _made(self, node: ast.Call) -> str | None:
+        name = self._dotted(node.func)
+        first = self._text(node.args[0]) if node.args else None
+        if name == "chr" and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, int):
+            return chr(node.args[0].value % 0x110000)
+        if name == "os.path.expanduser":
+            return first
+        if name == "os.path.join":
+            return "/".join(self._text(one) or UNKNOWN for one in node.args)
+        decode = {"base64.b64decode": base64.b64decode, "bytes.fromhex": bytes.fromhex}.get(name)
+        if name.endswith("b64decode"):
+            decode = base64.b64decode
+        if decode is not None and first is not None:
+            try:
+                return decode(first).decode("utf-8", "replace")
+            except (binascii.Error, ValueError):
+                return UNKNOWN
+        if isinstance(node.func, ast.Attribute):
+            inner = self._text(node.func.value)
+            if node.func.attr in ("decode", "encode", "strip") and inner is not None:
+                return inner
+            if node.func.attr == "join" and node.args and isinstance(node.args[0], ast.List | ast.Tuple):
+                return (inner or "").join(self._text(one) or UNKNOWN for one in node.args[0].elts)
+            if node.func.attr == "read" and self._fetches(node):
+                return REMOTE
+        return None
+
+    def _fetches(self, node: ast.AST) -> bool:
+        return any(isinstance(one, ast.Call) and self._dotted(one.func) in _FETCHES for one in ast.walk(node))
+
+    def _called(self, node: ast.Call) -> None:
+        name = self._dotted(node.func)
+        call = self._call
+        texts = [self._text(one) for one in node.args]
+        first = texts[0] if texts else None
+        if name in _SHELL_TEXT:
+            self._used.add("runs")
+            self._runs(first)
+        elif name in _WORDS or re.match(r"os\.(?:exec|spawn|posix_spawn)\w*$", name):
+            self._used.add("runs")
+            self._runs_words(node, name)
+        elif name in _HIDDEN:
+            self._hides(name, node, first)
+        elif name in _DELETES or name in _TREES:
+            call.deletes(*self._paths(node, 1), whole=name in _TREES)
+        elif name in _WRITES:
+            call.writes(*self._paths(node, 2)[-1:])
+        elif name == "open" or name.endswith(".open") and name.split(".")[0] in ("io", "codecs", "gzip", "os"):
+            mode = texts[1] if len(texts) > 1 else next((self._text(k.value) for k in node.keywords if k.arg == "mode"), "r")
+            path = self._paths(node, 1)
+            (call.writes if mode and set(mode) & set("wax+") else call.reads)(*path)
+        elif name in _SENDS:
+            call.find("sends", name)
+        elif name in _FETCHES:
+            call.find("leaves", name)
+            if any(k.arg == "data" for k in node.keywords) or name.endswith("urlopen") and len(node.args) > 1:
+                call.find("sends", name)
+        elif name.startswith("socket.socket"):
+            self._used.add("socket")
+            call.find("sends", name)
+        elif name in ("os.dup2", "os.kill", "os.killpg", "os.fork", "os.setuid", "os.setgid"):
+            self._used.add(name.partition(".")[2])
+            call.find({"os.dup2": "writes", "os.fork": "writes", "os.setuid": "privilege", "os.setgid": "privilege"}.get(name, "processes"), name)
+        elif isinstance(node.func, ast.Attribute):
+            self._method(node, node.func)
+
+    def _method(self, node: ast.Call, function: ast.Attribute) -> None:
+        """Methods of ``pathlib.Path``."""
+        inner = function.value
+        made = isinstance(inner, ast.Call) and self._dotted(inner.func) in ("Path", "pathlib.Path")
+        if not made or not isinstance(inner, ast.Call):
+            return
+        paths = self._paths(inner, 1)
+        if function.attr in ("unlink", "rmdir"):
+            self._call.deletes(*paths)
+        elif function.attr in ("write_text", "write_bytes", "touch", "mkdir", "rename", "chmod"):
+            self._call.writes(*paths)
+        elif function.attr in ("read_text", "read_bytes", "open"):
+            self._call.reads(*paths)
+
+    def _paths(self, node: ast.Call, most: int) -> list[str]:
+        return [self._text(one) or UNKNOWN for one in node.args[:most]]
+
+    def _runs(self, text: str | None) -> None:
+        if text is None or not text.strip(HOLES + " "):
+            self._call.find("remote-code" if text and REMOTE in text else "unknown-code", "Python")
+        else:
+            self._call.shell(text)
+
+    def _runs_words(self, node: ast.Call, name: str) -> None:
+        if not node.args:
+            return
+        shell = any(k.arg == "shell" and not (isinstance(k.value, ast.Constant) and not k.value.value) for k in node.keywords)
+        first = node.args[0]
+        if isinstance(first, ast.List | ast.Tuple):
+            words = [self._text(one) or UNKNOWN for one in first.elts]
+            if words:
+                self._call.run(words)
+            return
+        text = self._text(first)
+        if shell or text is None:
+            self._runs(text)
+        elif name.startswith("os."):
+            rest: Iterable[ast.expr] = node.args[1:]
+            words = [text, *(self._text(one) or UNKNOWN for one in list(rest)[1:])]
+            self._call.run(words)
+        else:
+            self._runs(text)
+
+    def _hides(self, name: str, node: ast.Call, first: str | None) -> None:
+        call = self._call
+        if name in ("exec", "eval", "builtins.exec", "builtins.eval", "compile"):
+            if any(self._fetches(one) or "requests" in ast.dump(one) for one in node.args):
+                call.find("remote-code", "Python")
+            elif first is not None and known(first):
+                python_code(call, first)
+            else:
+                call.find("unknown-code", name)
+        elif name in ("__import__", "importlib.import_module") and first is not None and known(first):
+            return
+        elif name == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant) and self._dotted(node.args[0]) not in (
+            "os", "subprocess", "builtins", "__builtins__", "pty", "shutil",
+        ):
+            return
+        else:
+            call.find("unknown-code", name)

@@ -1,0 +1,493 @@
+"""Programs that run what they are given: shells, wrappers, and whatever takes a command among its arguments."""
+
+from __future__ import annotations
+
+import re
+
+from .calls import Call, Handler, options_of
+from .environment import set_by
+from .places import Place, holds_secrets, place_of
+from .tables import SHELLS, USUAL_FOLDERS, WRAPPERS
+from .values import DATA, HOLES, REMOTE, UNKNOWN, known, merged
+
+__all__ = ["RUNNING", "run_file"]
+
+_ITEMS = 40  # items of a list that xargs and the like get, and that are read
+
+
+def run_file(call: Call, given: str, parameters: list[str]) -> str:
+    """Judge running a file, whose text may have been written by an earlier command.
+
+    Args:
+        call: Who runs it.
+        given: The file, as it stands in the command.
+        parameters: What it gets.
+    """
+    path = call.path(given)
+    text = call.scope.files.get(path)
+    if text is not None:
+        return _run_text(call, text, parameters)
+    place = place_of(path)
+    if place is Place.WORKSPACE and (given.startswith("./") or "/" not in path or path.split("/")[0] in USUAL_FOLDERS):
+        call.find("workspace-code", given)
+    elif place is Place.UNKNOWN:
+        call.find("remote-code" if REMOTE in given else "unread-file", given)
+    else:
+        call.find("unread-file", given)
+    return DATA
+
+
+def _run_text(call: Call, text: str, parameters: list[str]) -> str:
+    if REMOTE in text:
+        call.find("remote-code")
+        return REMOTE
+    if not text.strip(HOLES + " \n"):
+        call.find("unknown-code" if text else "interactive")
+        return UNKNOWN
+    shebang = re.match(r"#!\s*(?:/usr/bin/env\s+(?:-S\s+)?)?(\S+)([^\n]*)", text)
+    program = shebang[1].rpartition("/")[2] if shebang else "sh"
+    if program in SHELLS:
+        return call.shell(text, parameters)
+    return call.run([program, "-c" if program.startswith("python") else "-e", text])
+
+
+def _shell(call: Call) -> str:
+    options = options_of(call.args, "-o -O --rcfile --init-file", first=True)
+    operands = options.operands
+    for file in options.each("--rcfile --init-file"):
+        run_file(call, file, [])
+    if "-n" in options and "-c" not in options:
+        call.reads(*operands)
+        return UNKNOWN
+    if "-c --command" in options:
+        return _run_text(call, operands[0], operands[2:]) if operands else UNKNOWN
+    if operands and "-s" not in options and operands[0] != "-":
+        if operands[0] in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
+            return _from_stdin(call, operands[1:])
+        return run_file(call, operands[0], operands[1:])
+    return _from_stdin(call, operands)
+
+
+def _from_stdin(call: Call, parameters: list[str]) -> str:
+    if call.stdin is None:
+        call.find("interactive")
+        return UNKNOWN
+    return _run_text(call, call.stdin, parameters)
+
+
+def _eval(call: Call) -> str:
+    text = " ".join(call.args)
+    if REMOTE in text:
+        call.find("remote-code")
+    elif text.strip(HOLES) == "" and text:
+        call.find("unknown-code")
+    elif text:
+        return call.shell(text, call.scope.parameters)
+    return UNKNOWN
+
+
+def _source(call: Call) -> str:
+    if not call.args:
+        return UNKNOWN
+    given = call.args[0]
+    if given in ("/dev/stdin", "/proc/self/fd/0", "/dev/fd/0"):
+        return _from_stdin(call, call.args[1:])
+    path = call.path(given)
+    if path not in call.scope.files and re.match(r"~/\.\w|/etc/(?:profile|bash\S*)(?:/|$)|/usr/share/|/opt/", path):
+        call.find("workspace-code", given)
+        return UNKNOWN
+    if path not in call.scope.files and re.search(r"(?:^|/)bin/activate$|(?:^|/)\.?env(?:\.sh)?$", path):
+        call.find("workspace-code", given)
+        return UNKNOWN
+    return run_file(call, given, call.args[1:])
+
+
+def _env(call: Call) -> str:
+    options = options_of(call.args, "-u --unset -C --chdir -S --split-string", first=True)
+    for text in options.each("-S --split-string"):
+        return call.shell(" ".join([text, *options.operands]))
+    words = list(options.operands)
+    while words and re.match(r"\w+=", words[0]):
+        _set(call, words.pop(0))
+    if not words:
+        return DATA
+    return call.run(words)
+
+
+def _set(call: Call, assigned: str) -> None:
+    name, _, value = assigned.partition("=")
+    for code in set_by(name, value, call.judge):
+        call.find(code, name)
+
+
+def _export(call: Call) -> str:
+    for word in call.args:
+        if "=" in word and not word.startswith("-"):
+            _set(call, word)
+            name, _, value = word.partition("=")
+            call.scope.assign(name, value)
+        elif call.name == "unset" and word.startswith("HIST"):
+            call.find("hides", word)
+    if call.name == "unset":
+        for word in call.args:
+            call.scope.variables.pop(word, None)
+    return ""
+
+
+def _read(call: Call) -> str:
+    options = options_of(call.args, "-a -d -i -n -N -p -t -u")
+    for name in [*options.operands, *options.each("-a")]:
+        call.scope.assign(name, _line(call.stdin))
+    return ""
+
+
+def _line(stdin: str | None) -> str:
+    text = UNKNOWN if stdin is None else stdin
+    return text.split("\n")[0] if known(text) else text.strip("\n") if text.count("\n") <= 1 else merged(text)
+
+
+def _sudo(call: Call) -> str:
+    takes = "-u -g -h -p -C -D -R -T -U -r -t --user --group --host --prompt --chdir --chroot --role --type -a"
+    options = options_of(call.args, takes, first=True)
+    if any(flag in options for flag in ("-l --list", "-V --version", "-v --validate", "-k --reset-timestamp", "-K")):
+        return UNKNOWN
+    call.find("privilege")
+    if "-e --edit" in options or call.name == "sudoedit":
+        call.writes(*options.operands)
+        return UNKNOWN
+    words = list(options.operands)
+    while words and re.match(r"\w+=", words[0]):
+        _set(call, words.pop(0))
+    if words:
+        return call.run(words)
+    return UNKNOWN
+
+
+def _su(call: Call) -> str:
+    options = options_of(call.args, "-c --command -s --shell -g -G -w --session-command")
+    call.find("privilege")
+    for text in options.each("-c --command --session-command"):
+        call.shell(text)
+    if call.stdin is not None and known(call.stdin) and not options.value("-c --command"):
+        call.shell(call.stdin)
+    return UNKNOWN
+
+
+def _wrapper(call: Call) -> str:
+    wrapper = WRAPPERS[call.name]
+    options = options_of(call.args, wrapper.takes, first=True, single=wrapper.single)
+    for text in options.each(wrapper.text):
+        _run_text(call, text, [])
+    words = options.operands[wrapper.skips :]
+    call.writes(*options.each(wrapper.files))
+    if wrapper.code:
+        call.find(wrapper.code)
+    while words and wrapper.assigns and re.match(r"\w+=", words[0]):
+        _set(call, words.pop(0))
+    if not words:
+        return UNKNOWN
+    if wrapper.joins:
+        return call.shell(" ".join(words))
+    return call.run(words)
+
+
+def _flock(call: Call) -> str:
+    options = options_of(call.args, "-w -E --timeout --conflict-exit-code", first=True)
+    words = options.operands[1:]
+    if words[:1] in (["-c"], ["--command"]):
+        return call.shell(" ".join(words[1:]))
+    return call.run(words) if words else UNKNOWN
+
+
+def _command(call: Call) -> str:
+    """``command``, ``builtin``, ``exec``, ``!`` and other words in front of a command."""
+    options = options_of(call.args, "-a" if call.name == "exec" else "", first=True)
+    if call.name == "command" and "-v -V" in options:
+        return "".join(f"/usr/bin/{word}\n" for word in options.operands)
+    words = options.operands
+    if call.name == "coproc" and len(words) > 1 and words[0].isupper():
+        words = words[1:]
+    return call.run(words) if words else UNKNOWN
+
+
+def _trap(call: Call) -> str:
+    if call.args and call.args[0] not in ("-", "-p", "-l", ""):
+        signals = call.args[1:]
+        if "DEBUG" in signals:
+            call.find("records", "DEBUG")
+        call.shell(call.args[0])
+    return ""
+
+
+def _alias(call: Call) -> str:
+    for word in call.args:
+        name, equals, text = word.partition("=")
+        if equals:
+            call.scope.aliases[name] = text
+            before = dict(call.scope.aliases)
+            call.scope.aliases.pop(name)
+            call.shell(text)
+            call.scope.aliases = before
+    return ""
+
+
+def _items(stdin: str | None, options_zero: bool = False) -> list[str]:
+    if stdin is None:
+        return [UNKNOWN]
+    items = stdin.split("\x00" if options_zero and "\x00" in stdin else None)
+    return [*items[:_ITEMS], UNKNOWN] if len(items) > _ITEMS else items
+
+
+def _xargs(call: Call) -> str:
+    takes = "-I -n -P -L -d -s -a -E --max-args --max-procs --max-lines --delimiter --arg-file --replace --eof -J -R"
+    options = options_of(call.args, takes, first=True)
+    stdin = call.stdin
+    for file in options.each("-a --arg-file"):
+        call.reads(file)
+        stdin = call.scope.files.get(call.path(file), DATA)
+    items = [DATA if item == UNKNOWN and call.stdin is None else item for item in _items(stdin)]
+    words = options.operands or ["echo"]
+    mark = options.value("-I -J --replace") or ("{}" if "-i" in options else "")
+    if mark:
+        for item in items[:_ITEMS]:
+            call.judge.run([word.replace(mark, item) for word in words])
+        return merged(*items)
+    printed = call.judge.run([*words, *items])
+    return printed
+
+
+def _parallel(call: Call) -> str:
+    takes = "-j --jobs -a --arg-file --colsep -S --sshlogin -n -N -L -I --results --joblog --timeout --delay -d --workdir"
+    options = options_of(call.args, takes, first=True)
+    if "-S --sshlogin" in options:
+        call.find("other-machine")
+    words = options.operands
+    sources = ":::", "::::", ":::+", "::::+"
+    cut = next((place for place, word in enumerate(words) if word in sources), len(words))
+    command, items = words[:cut], [word for word in words[cut:] if word not in sources]
+    if words[cut : cut + 1] == ["::::"] or not items:
+        items = _items(call.stdin)
+    for item in items[:_ITEMS]:
+        if not command:
+            call.shell(item)
+        elif any("{" in word for word in command):
+            call.shell(re.sub(r"\{[./#]*\d*\}", lambda _, one=item: one, " ".join(command)))
+        else:
+            call.shell(" ".join([*command, item]))
+    return merged(*items)
+
+
+_FILTERS = re.compile(
+    r"-(?:i?name|i?path|i?wholename|i?regex|[acm](?:min|time)|newer\w*|size|empty|user|group|uid|gid|perm|inum|links|lname|samefile"
+    r"|nouser|nogroup|maxdepth|used|xtype)$"
+)
+
+
+def _find(call: Call) -> str:
+    args = call.args
+    start = next((n for n, arg in enumerate(args) if arg[:1] in ("-", "(", "!") and not re.match(r"-[HLPEXdsx]$", arg)), len(args))
+    roots = [arg for arg in args[:start] if not arg.startswith("-")] or ["."]
+    some = any(_FILTERS.match(arg) for arg in args)
+    here = [f"{root.rstrip('/')}/{DATA}" if root not in (".", "./") else f"./{DATA}" for root in roots]
+    reach = here if some else roots
+    printed = "".join(f"{path}\n" for path in here)
+    place = start
+    while place < len(args):
+        arg = args[place]
+        place += 1
+        if arg == "-delete":
+            call.deletes(*reach, whole=not some)
+        elif arg in ("-fprint", "-fprintf", "-fls", "-fprint0"):
+            call.writes(*args[place : place + 1])
+        elif arg in ("-name", "-iname", "-path", "-regex") and any(map(holds_secrets, args[place : place + 1])):
+            call.find("credentials", args[place])
+        elif arg in ("-exec", "-execdir", "-ok", "-okdir"):
+            end = next((n for n in range(place, len(args)) if args[n] in (";", "+")), len(args))
+            words = args[place:end]
+            place = end + 1
+            for path in here[:8] if words else ():
+                call.run([word.replace("{}", path) for word in words])
+            printed = DATA
+        elif arg in ("-printf", "-ls"):
+            printed = DATA
+    return printed
+
+
+def _ssh(call: Call) -> str:
+    takes = "-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w -B"
+    options = options_of(call.args, takes, first=True)
+    for setting in options.each("-o"):
+        name, _, value = setting.replace(" ", "=", 1).partition("=")
+        if name.lower() in ("proxycommand", "localcommand", "knownhostscommand", "pkcs11provider"):
+            call.find("option-runs", name)
+            call.shell(value.strip())
+        elif name.lower() == "stricthostkeychecking" and value.lower() == "no":
+            call.find("leaves")
+    if any(flag in options for flag in ("-R", "-w", "-D")):
+        call.find("opens")
+    words = options.operands[1:]
+    if not options.operands:
+        return UNKNOWN
+    before = len(call.found)
+    call.find("leaves")
+    remote = [word for word in words if word]
+    if "-N" in options and not remote:
+        call.find("opens" if "-L" in options else "leaves")
+        return UNKNOWN
+    if remote and _READ_THERE.match(" ".join(remote)):
+        call.shell(" ".join(remote))
+        return REMOTE
+    call.found[before:] = [("other-machine", options.operands[0])]
+    if remote:
+        call.shell(" ".join(remote))
+    elif call.stdin is not None and known(call.stdin):
+        call.shell(call.stdin)
+    return REMOTE
+
+
+_READ_THERE = re.compile(r"(?:ls|cat|df|du|uptime|hostname|whoami|id|uname|free|ps|date|w|who|head|tail|grep|find|stat|wc)\b[^;&|`$<>]*$")
+
+
+def _watch(call: Call) -> str:
+    options = options_of(call.args, "-n --interval -q --equexit", first=True)
+    return call.shell(" ".join(options.operands)) if options.operands else UNKNOWN
+
+
+def _entr(call: Call) -> str:
+    """Runs a command when files change: entr, watchexec, nodemon, chokidar, inotify wrappers."""
+    options = options_of(call.args, "-w -e -f -i -s -d --exec --watch --ext --signal --stop-signal --filter", first=True)
+    for text in options.each("--exec"):
+        call.shell(text)
+    words = options.operands
+    if not words:
+        return UNKNOWN
+    if call.name == "nodemon":
+        call.find("workspace-code")
+        return UNKNOWN
+    return call.run(words) if len(words) > 1 else call.shell(words[0])
+
+
+def _script(call: Call) -> str:
+    options = options_of(call.args, "-c --command -I -O -B -T -E -m -o --log-in --log-out --log-io", first=False)
+    commands = list(options.each("-c --command"))
+    call.writes(*options.operands[:1])
+    for text in commands:
+        _run_text(call, text, [])
+    if not commands:
+        if call.stdin is not None and known(call.stdin):
+            call.shell(call.stdin)
+        else:
+            call.find("interactive")
+            call.find("records")
+    return UNKNOWN
+
+
+def _terminal(call: Call) -> str:
+    """screen, tmux and terminals: the words behind their option are a command."""
+    args = call.args
+    if call.name in ("screen", "tmux", "abduco", "dtach"):
+        text = " ".join(args)
+        listing = re.match(r"(?:-ls|-list|ls|list-\w+|info|show\S*|display\S*|has-session|kill-session|-v|-V|attach\S*|a)\b", text)
+        if listing or not args:
+            return UNKNOWN
+        call.find("writes")
+        found = re.search(r"(?:-[dDmSsnAc]+\w*\s+)*(?:\S+\s+)?((?:bash|sh|zsh|python\w*|nc|curl|wget|rm|\S+ )\S*.*)$", text)
+        tail = args[-1] if " " in args[-1] else found[1] if found else args[-1]
+        if "send-keys" in args:
+            tail = " ".join(word for word in args[args.index("send-keys") + 1 :] if word not in ("Enter", "C-m", "-t"))
+        call.shell(tail)
+        return UNKNOWN
+    for place, arg in enumerate(args):
+        if arg in ("-e", "-x", "--", "--command", "-c"):
+            rest = args[place + 1 :]
+            return call.shell(rest[0]) if len(rest) == 1 else call.run(rest) if rest else UNKNOWN
+    call.find("interactive")
+    return UNKNOWN
+
+
+def _fork(call: Call) -> str:
+    """busybox, toybox: the first operand is the program."""
+    return call.run(call.args) if call.args and not call.args[0].startswith("-") else UNKNOWN
+
+
+def _hash(call: Call) -> str:
+    if "-p" in call.args:
+        call.find("environment", "hash -p")
+    return ""
+
+
+def _enable(call: Call) -> str:
+    if "-f" in call.args:
+        call.find("unread-file", "enable -f")
+    return ""
+
+
+def _bind(call: Call) -> str:
+    if "-x" in call.args:
+        for text in call.args[call.args.index("-x") + 1 :]:
+            call.shell(text.partition(":")[2])
+    return ""
+
+
+_COMPLETE_TAKES = "-C -F -W -G -P -S -X -A -o"
+
+
+def _compgen(call: Call) -> str:
+    for text in options_of(call.args, _COMPLETE_TAKES).each("-C"):
+        call.shell(text)
+    for text in options_of(call.args, _COMPLETE_TAKES).each("-W"):
+        if "$(" in text or "`" in text:
+            call.shell(f'echo "{text}"')
+    return DATA
+
+
+def _mapfile(call: Call) -> str:
+    options = options_of(call.args, "-d -n -O -s -u -C -c")
+    for text in options.each("-C"):
+        call.shell(text)
+    for name in options.operands or ["MAPFILE"]:
+        text = call.stdin
+        call.scope.assign(name, text.splitlines() if text is not None and known(text) else [UNKNOWN])
+    return ""
+
+
+def _cd(call: Call) -> str:
+    target = next((arg for arg in call.args if not arg.startswith("-") or arg == "-"), "~")
+    scope = call.scope
+    if call.name == "popd" or target == "-":
+        scope.folder = ""
+    elif not known(target):
+        scope.folder = scope.path(target) if scope.path(target)[:1] not in HOLES else UNKNOWN
+    else:
+        folder = scope.path(target)
+        scope.folder = "" if folder == "." else folder
+    return ""
+
+
+def _set_shell(call: Call) -> str:
+    """``set`` and ``shopt``."""
+    words = call.args
+    if call.name == "set" and "history" in words and "+o" in words:
+        call.find("hides", "+o history")
+    if call.name == "set" and (words[:1] == ["--"] or words and words[0][:1] not in "-+"):
+        call.scope.parameters = [word for word in words if word != "--"]
+    return DATA
+
+
+RUNNING: dict[str, Handler] = {
+    **dict.fromkeys(SHELLS, _shell), **dict.fromkeys(WRAPPERS, _wrapper),
+    "eval": _eval, "source": _source, ".": _source, "env": _env, "sudo": _sudo, "doas": _sudo, "sudoedit": _sudo,
+    "pkexec": _sudo, "gosu": _sudo, "su-exec": _sudo, "run0": _sudo, "dzdo": _sudo, "calife": _sudo, "su": _su,
+    "flock": _flock, "trap": _trap, "alias": _alias, "xargs": _xargs, "gxargs": _xargs, "parallel": _parallel,
+    "find": _find, "gfind": _find, "ssh": _ssh, "autossh": _ssh, "slogin": _ssh, "watch": _watch, "entr": _entr,
+    "watchexec": _entr, "nodemon": _entr, "script": _script, "scriptreplay": _script, "busybox": _fork, "toybox": _fork,
+    "hash": _hash, "enable": _enable, "bind": _bind, "complete": _compgen, "compgen": _compgen,
+    "mapfile": _mapfile, "readarray": _mapfile, "cd": _cd, "pushd": _cd, "popd": _cd, "set": _set_shell,
+    "shopt": _set_shell, "read": _read,
+    **dict.fromkeys(("export", "declare", "typeset", "local", "readonly", "unset", "setenv"), _export),
+    **dict.fromkeys(("command", "builtin", "exec", "coproc", "!", "then", "do", "else", "-"), _command),
+    **dict.fromkeys(
+        ("screen", "tmux", "dtach", "abduco", "xterm", "gnome-terminal", "konsole", "uxterm", "alacritty", "kitty",
+         "xfce4-terminal", "terminator", "urxvt", "rxvt", "lxterminal", "foot", "wezterm"), _terminal,
+    ),
+}  # fmt: skip
