@@ -139,7 +139,7 @@ class Options:
     """Where the first operand stands among the arguments."""
 
     def __contains__(self, names: str) -> bool:
-        return any(self.each(names))
+        return any(True for _ in self.each(names))
 
     def each(self, names: str) -> Iterator[str]:
         """The values of options, given as names between blanks; a long name may be written in part."""

@@ -86,7 +86,7 @@ _LANGUAGES["luajit"] = _LANGUAGES["texlua"] = _LANGUAGES["lua"]
 _LANGUAGES["nodejs"] = _LANGUAGES["deno"] = _LANGUAGES["ts-node"] = _LANGUAGES["tsx"] = _LANGUAGES["node"]
 _LANGUAGES["irb"] = _LANGUAGES["jruby"] = _LANGUAGES["ruby"]
 for _name in ("Rscript", "R", "julia", "tclsh", "wish", "groovy", "jshell", "jrunscript", "elixir", "erl", "guile", "racket", "sbcl",
-              "clisp", "ghci", "runghc", "ocaml", "octave", "gnuplot", "raku", "janet", "clojure", "bb", "crystal", "nim", "qjs"):  # fmt: skip
+              "clisp", "ghci", "runghc", "ocaml", "octave", "gnuplot", "raku", "janet", "clojure", "bb", "crystal", "nim", "qjs", "swift"):  # fmt: skip
     _LANGUAGES[_name] = _LANGUAGES["other"]
 
 _LITERAL = re.compile(r"\s*(?:[a-zA-Z]?\"((?:[^\"\\]|\\.)*)\"|[a-zA-Z]?'((?:[^'\\]|\\.)*)'|`((?:[^`\\]|\\.)*)`|[{(\[/|!]((?:[^})\]/|!\\]|\\.)*)[})\]/|!])", re.DOTALL)
@@ -142,7 +142,8 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
         call.find("remote-code")
         return
     if not program.strip(HOLES + " \n"):
-        call.find("unknown-code")
+        if program.strip():
+            call.find("unknown-code")
         return
     call.find("code")
     masked = _without_strings(program)

@@ -34,8 +34,6 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
         return ["environment"] if "$(" in value or "`" in value else []
     if name == "NODE_OPTIONS":
         return ["environment"] if re.search(r"-r\b|--require|--import|--loader|--eval", value) else []
-    if name == "HISTCONTROL":
-        return []
     return [code] if value or name.startswith("HIST") else []
 
 

@@ -12,6 +12,7 @@ from .values import UNKNOWN, known, merged
 
 __all__ = ["Shell", "array_of", "fields", "text_of", "unquoted_ansi"]
 
+_LONGEST_CUT = 1000  # characters of a value from which a pattern is cut, which takes time that grows with its square
 _MOST = 64  # words that one with braces may become
 
 
@@ -325,7 +326,7 @@ def _changed(held: str | None, name: str, sign: str, rest: list[str], scope: Sco
 
 def _cut(held: str, sign: str, rest: list[str]) -> str:
     pattern = rest[0] if rest else ""
-    if not known(pattern):
+    if not known(pattern) or len(held) > _LONGEST_CUT or pattern.count("*") > 3:
         return UNKNOWN
     matches = re.compile(translate(pattern)).match
     ends = [n for n in range(len(held) + 1) if matches(held[:n] if sign[0] == "#" else held[n:])][:4096]
@@ -338,7 +339,7 @@ def _cut(held: str, sign: str, rest: list[str]) -> str:
 
 def _replace(held: str, sign: str, rest: list[str]) -> str:
     pattern, new = (rest[0] if rest else ""), (rest[1] if len(rest) > 1 else "")
-    if not known(pattern) or not known(new) or not pattern:
+    if not known(pattern) or not known(new) or not pattern or len(held) > _LONGEST_CUT or pattern.count("*") > 3:
         return UNKNOWN
     wanted = translate(pattern).removesuffix(r"\Z").removesuffix(r"\z")
     return re.sub(wanted, lambda _: new, held, count=0 if sign.startswith("//") else 1)

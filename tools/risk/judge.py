@@ -138,6 +138,8 @@ def _unknown(call: Call) -> None:
 
 def _subcommand(call: Call, verdicts: Verdicts) -> None:
     """Find what the first words that are no options mean, the longest that are listed."""
+    if not call.args or call.args[-1] in ("-h", "--help"):
+        return
     words = [arg for arg in call.args if not arg.startswith("-")]
     flags = [arg for arg in call.args if arg.startswith("-")]
     code = next((verdicts[flag] for flag in flags if flag in verdicts), "")

@@ -38,7 +38,7 @@ _TEMPORARY = re.compile(r"/(?:private/)?(?:var/)?tmp(?:/|$)|/dev/shm(?:/|$)|/(?:
 _DOCUMENTS = re.compile(
     r"/usr/(?:share/(?:doc|man|dict|info|zoneinfo|locale|icons|fonts)|include|lib|local|src|bin|sbin)(?:/|$)"
     r"|/etc/(?:os-release|hostname|hosts|lsb-release|issue|timezone|resolv\.conf|debian_version|redhat-release|mime\.types"
-    r"|services|protocols|networks|locale\.conf|localtime|machine-info|shells|fstab)$|/etc/default/locale$"
+    r"|services|protocols|networks|locale\.conf|localtime|machine-info)$|/etc/default/locale$"
     r"|/proc/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|mounts|filesystems|diskstats|self/(?:status|stat|cgroup|limits))$"
     r"|/sys/class/|/(?:opt|lib|bin|sbin|srv|Library|Applications)(?:/|$)|/run/(?!secrets)"
 )
@@ -50,7 +50,7 @@ _SECRETS = re.compile(
     r"|\.env(?:\.(?:local|prod|production|staging|dev|development|test))?|service[-_]account\w*\.json"
     r"|[^/]*\.(?:kdbx|keystore|jks|p12|pfx|keychain(?:-db)?|ppk|key|bash_history)"
     r"|\.(?:bash|zsh|sh|python|mysql|psql|sqlite|node_repl|rediscli)_?history|\.histfile|\.viminfo)$"
-    r"|~\w*/\.ssh/(?!(?:known_hosts|config|[^/]*\.pub)$)[^/]+|~\w*/\.(?:aws|azure|gnupg|kube|docker|oci)/(?!config$)."
+    r"|~\w*/\.(?:ssh|gnupg|aws|kube|azure|password-store|mozilla)$|~\w*/\.ssh/(?!(?:known_hosts|config|[^/]*\.pub)$)[^/]+|~\w*/\.(?:aws|azure|gnupg|kube|docker|oci)/(?!config$)."
     r"|~\w*/\.(?:kube|docker)/config|~\w*/\.config/(?:gcloud|gh|hub|rclone|op)\b|/Keychains?/|/\.password-store/|/\.mozilla/firefox"
     r"|/Google/Chrome/|/google-chrome/|/BraveSoftware/"
     r"|^/etc/(?:g?shadow|sudoers|master\.passwd|security/opasswd|krb5\.keytab|ssl/private|ipsec\.secrets|ppp/chap-secrets)"
@@ -100,6 +100,8 @@ def tidy(path: str, folder: str = "") -> str:
         else:
             kept.append(part)
     made = ("/" if absolute else "") + "/".join(kept)
+    if path.startswith("./") and made[:1] in HOLES:
+        return "./" + made
     if absolute and (home := _HOMES.match(made)):
         made = ("~root" if home["root"] else "~") + made[home.end() :]
     return made or ("/" if absolute else ".")
@@ -148,7 +150,15 @@ def holds_secrets(path: str) -> bool:
         return False
     if _SECRETS.search(path):
         return True
-    return any(sign in path for sign in "*?[") and any(fnmatchcase(known, path) for known in _KNOWN_SECRETS)
+    return any(sign in path for sign in "*?[") and any(_could_be(path, known) for known in _KNOWN_SECRETS)
+
+
+def _could_be(pattern: str, known: str) -> bool:
+    """Whether a pattern that names something, and not just anything, matches a path part by part."""
+    parts, others = pattern.split("/"), known.split("/")
+    if len(parts) != len(others) or len(re.sub(r"\[[^]]*\]|[*?.]", "", parts[-1])) < 2:
+        return False
+    return all(fnmatchcase(other, part) for part, other in zip(parts, others, strict=True))
 
 
 def runs_later(path: str) -> bool:

@@ -524,6 +524,6 @@ PROJECTS: dict[str, Handler] = {
     "finch": _docker, "pip": _pip, "pip3": _pip, "uv": _pip, "pipx": _pip, "uvx": _pip, "poetry": _python_project,
     "pdm": _python_project, "pipenv": _python_project, "hatch": _python_project, "rye": _python_project, "npm": _npm,
     "pnpm": _npm, "yarn": _npm, "bun": _npm, "cnpm": _npm, "npx": _npx, "bunx": _npx, "pnpx": _npx, "cargo": _cargo, "go": _cargo,
-    "dotnet": _cargo, "bundle": _cargo, "bundler": _cargo, "composer": _cargo, "swift": _cargo, "make": _make, "gmake": _make,
+    "dotnet": _cargo, "bundle": _cargo, "bundler": _cargo, "composer": _cargo, "make": _make, "gmake": _make,
     "gcc": _compiles, "g++": _compiles, "clang": _compiles, "clang++": _compiles, "cc": _compiles, "c++": _compiles,
 }  # fmt: skip

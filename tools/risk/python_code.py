@@ -52,7 +52,8 @@ def python_code(call: Call, text: str) -> str:
         call.find("remote-code")
         return REMOTE
     if not text.strip(HOLES + " \n;"):
-        call.find("unknown-code")
+        if text.strip():
+            call.find("unknown-code")
         return UNKNOWN
     call.find("code")
     plain = "".join("hole_" if one in HOLES else one for one in text)
@@ -67,8 +68,9 @@ def python_code(call: Call, text: str) -> str:
         # Python 2, or quotes that the shell took away.
         call.find("unknown-code" if _DANGEROUS.search(plain) else "code", "Python")
         return UNKNOWN
-    _Program(call, tree).read()
-    return DATA
+    program = _Program(call, tree)
+    program.read()
+    return "".join(program.printed) or DATA
 
 
 class _Program:
@@ -80,6 +82,8 @@ class _Program:
         self._names: dict[str, str] = {}
         self._constants: dict[str, str] = {}
         self._used: set[str] = set()
+        self._decoded: set[str] = set()
+        self.printed: list[str] = []
 
     def read(self) -> None:
         nodes = list(ast.walk(self._tree))
@@ -159,10 +163,17 @@ class _Program:
         if name.endswith("b64decode"):
             decode = base64.b64decode
         if decode is not None and first is not None:
+            if "".join(first.split()) in self._call.scope.encoded:
+                self._call.find("round-trip", "Python")
             try:
-                return decode(first).decode("utf-8", "replace")
+                self._decoded.add(plain := decode(first).decode("utf-8", "replace"))
             except (binascii.Error, ValueError):
                 return UNKNOWN
+            return plain
+        if name.endswith("b64encode") and first is not None and known(first):
+            coded = base64.b64encode(first.encode("utf-8", "replace")).decode()
+            self._call.scope.encoded.add(coded)
+            return coded
         if isinstance(node.func, ast.Attribute):
             inner = self._text(node.func.value)
             if node.func.attr in ("decode", "encode", "strip") and inner is not None:
@@ -181,7 +192,9 @@ class _Program:
         call = self._call
         texts = [self._text(one) for one in node.args]
         first = texts[0] if texts else None
-        if name in _SHELL_TEXT:
+        if name == "print":
+            self.printed.append(" ".join(text or DATA for text in texts) + "\n")
+        elif name in _SHELL_TEXT:
             self._used.add("runs")
             self._runs(first)
         elif name in _WORDS or re.match(r"os\.(?:exec|spawn|posix_spawn)\w*$", name):
@@ -261,6 +274,8 @@ class _Program:
             if any(self._fetches(one) or "requests" in ast.dump(one) for one in node.args):
                 call.find("remote-code", "Python")
             elif first is not None and known(first):
+                if first in self._decoded:
+                    call.find("hidden-code", name)
                 python_code(call, first)
             else:
                 call.find("unknown-code", name)

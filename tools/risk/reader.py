@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST", "read_command"]
 
-LONGEST = 65_536
+LONGEST = 32_768
 """Characters of a text that are read; a longer one is ``unknown`` for the rest."""
 _DEEPEST = 48  # statements and texts inside each other
-_MOST = 4_000  # simple commands
+_MOST = 20_000  # statements and words that are read, also where they are read again
+_MENDED = 2_000_000  # bytes that are looked at again, about 0.5 s
 _ITEMS = 6  # items of a list for which a loop is read one by one
 
 
@@ -45,7 +46,13 @@ def read_command(text: str, *, home: str | None = None, variables: Mapping[str, 
         reader.whole(text)
     except RecursionError:
         reader.note("too-deep", (0, len(text)))
+    except _Enough:
+        reader.note("too-much", (0, len(text)))
     return reader.result()
+
+
+class _Enough(Exception):
+    """There is more to read than is read."""
 
 
 @cache
@@ -57,9 +64,27 @@ def _language() -> Language:
 
 
 def _parsed(data: bytes) -> Any:
+    """The tree of a text; None where too much is wrong with it.
+
+    Recovering from an error takes tree-sitter time that grows with what is left of the text, so that it is counted.
+    """
     from tree_sitter import Parser
 
-    return Parser(_language()).parse(data).root_node
+    spent = 0
+
+    def stops(_: int, errs: bool) -> bool:
+        nonlocal spent
+        spent += len(data) if errs else 1
+        return spent > _MENDED
+
+    def some(offset: int, _: object) -> bytes:
+        return data[offset:]
+
+    try:
+        tree = Parser(_language()).parse(some, progress_callback=stops)
+    except ValueError:  # it was stopped
+        return None
+    return tree.root_node
 
 
 class _Reader:
@@ -71,6 +96,7 @@ class _Reader:
         self._effects: set[Effect] = set()
         self._commands: list[SimpleCommand] = []
         self._depth = 0
+        self._steps = 0
         self._ascii = True
         self._data = b""
         self._whole = (0, 0)
@@ -104,6 +130,8 @@ class _Reader:
         self._data = clean.encode()
         self._ascii = len(self._data) == len(clean)
         self._text(self._data)
+        for later in self.scope.later[:20]:
+            self.read(later)
 
     # Texts inside texts.
 
@@ -122,6 +150,9 @@ class _Reader:
 
     def _text(self, data: bytes, stdin: str | None = None) -> str:
         root = _parsed(data)
+        if root is None:
+            self.note("unknown-text", self._here())
+            return UNKNOWN
         if root.has_error:
             self.note("unknown-text", self._here(root))
         return self.walk(root, stdin)
@@ -143,11 +174,17 @@ class _Reader:
         if self._depth >= _DEEPEST:
             self.note("too-deep", self._here(node))
             return UNKNOWN
+        self._step()
         self._depth += 1
         try:
             return _STATEMENTS.get(node.type, _Reader._any)(self, node, stdin)
         finally:
             self._depth -= 1
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > _MOST:
+            raise _Enough
 
     def _any(self, node: Any, stdin: str | None) -> str:
         """Read the statements among a node's parts, and what is substituted in the others."""
@@ -354,9 +391,7 @@ class _Reader:
     def _called(self, node: Any, words: list[str], stdin: str | None) -> str:
         if not words:
             return ""
-        if len(self._commands) >= _MOST:
-            self.note("too-much", self._here(node))
-            return UNKNOWN
+        self._step()
         name = words[0]
         span = self._here(node)
         if name in self.scope.functions:

@@ -48,10 +48,12 @@ interactive         unknown  destructive  starts a shell or an interpreter whose
 option-runs         high     destructive  runs a command out of an option
 hidden-name         high     destructive  hides which command it runs
 hidden-characters   high     destructive  has characters that cannot be seen, or that change the reading direction
+hidden-code         high     destructive  runs code that is written so that it cannot be read
 look-alike          high     destructive  is written with letters that look like others
 privilege           high     destructive  runs with more rights than the user's
 credentials         high     read         reads keys, passwords or what keeps them
 system-read         high     read         reads files of the system or of other users
+finds-privilege     high     read         looks for programs that give more rights
 records             high     read         records what is typed, shown, said or sent on this machine
 system-write        high     destructive  changes the system
 protected-write     high     destructive  writes what will run later, or what decides who may come in
@@ -64,6 +66,7 @@ services            high     destructive  changes services, jobs or the boot
 power               high     destructive  stops or restarts the machine
 processes           high     destructive  ends processes that it did not start
 hides               high     destructive  removes or falsifies traces
+round-trip          high     write        encodes a text and decodes it again, which only hides it
 encrypts            high     destructive  encrypts files outside the workspace
 firewall            high     destructive  changes the network of this machine
 kernel              high     destructive  changes the kernel or its settings

@@ -41,8 +41,11 @@ def _run_text(call: Call, text: str, parameters: list[str]) -> str:
     if REMOTE in text:
         call.find("remote-code")
         return REMOTE
+    if text.strip() and text.strip() in call.scope.decoded:
+        call.find("hidden-code")
     if not text.strip(HOLES + " \n"):
-        call.find("unknown-code" if text else "interactive")
+        if text.strip():
+            call.find("unknown-code")
         return UNKNOWN
     shebang = re.match(r"#!\s*(?:/usr/bin/env\s+(?:-S\s+)?)?(\S+)([^\n]*)", text)
     program = shebang[1].rpartition("/")[2] if shebang else "sh"
@@ -82,6 +85,8 @@ def _eval(call: Call) -> str:
     elif text.strip(HOLES) == "" and text:
         call.find("unknown-code")
     elif text:
+        if text.strip() in call.scope.decoded:
+            call.find("hidden-code")
         return call.shell(text, call.scope.parameters)
     return UNKNOWN
 
@@ -215,7 +220,9 @@ def _trap(call: Call) -> str:
         signals = call.args[1:]
         if "DEBUG" in signals:
             call.find("records", "DEBUG")
-        call.shell(call.args[0])
+        call.scope.later.append(call.args[0])
+        if set(signals) - {"EXIT", "0"} or not signals:
+            call.shell(call.args[0])
     return ""
 
 
@@ -310,6 +317,8 @@ def _find(call: Call) -> str:
             printed = DATA
         elif arg in ("-printf", "-ls"):
             printed = DATA
+        elif arg == "-perm" and re.match(r"[-/+]?(?:0*[2467]0*\d{3}$|[ugoa,+=rwx]*[+=]\w*s)", "".join(args[place : place + 1])):
+            call.find("finds-privilege", args[place])
     return printed
 
 
@@ -369,6 +378,8 @@ def _entr(call: Call) -> str:
 
 def _script(call: Call) -> str:
     options = options_of(call.args, "-c --command -I -O -B -T -E -m -o --log-in --log-out --log-io", first=False)
+    if "-h -V" in options:
+        return DATA
     commands = list(options.each("-c --command"))
     call.writes(*options.operands[:1])
     for text in commands:
@@ -488,6 +499,6 @@ RUNNING: dict[str, Handler] = {
     **dict.fromkeys(("command", "builtin", "exec", "coproc", "!", "then", "do", "else", "-"), _command),
     **dict.fromkeys(
         ("screen", "tmux", "dtach", "abduco", "xterm", "gnome-terminal", "konsole", "uxterm", "alacritty", "kitty",
-         "xfce4-terminal", "terminator", "urxvt", "rxvt", "lxterminal", "foot", "wezterm"), _terminal,
+         "xfce4-terminal", "terminator", "urxvt", "rxvt", "lxterminal", "foot"), _terminal,
     ),
 }  # fmt: skip

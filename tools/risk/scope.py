@@ -28,6 +28,9 @@ class Scope:
         aliases: By name, the text each stands for.
         functions: By name, the node of each one's body.
         parameters: ``$1`` and so on; None where they are not known.
+        encoded: What was printed in base64 or hexadecimal.
+        decoded: What such texts became.
+        later: Texts that are run when the shell ends.
         folder: Where commands run, tidy; empty for the workspace.
         home: The user's home folder, for it to be told in absolute paths.
         branch: How many conditions and loops are around; what is assigned there may or may not hold afterwards.
@@ -39,6 +42,9 @@ class Scope:
     aliases: dict[str, str] = field(default_factory=dict)
     functions: dict[str, Any] = field(default_factory=dict)
     parameters: list[str] | None = field(default_factory=list)
+    encoded: set[str] = field(default_factory=set)
+    decoded: set[str] = field(default_factory=set)
+    later: list[str] = field(default_factory=list)
     folder: str = ""
     home: str = ""
     branch: int = 0
@@ -57,10 +63,11 @@ class Scope:
 
     def value(self, name: str) -> str | None:
         """What a variable holds; None where nothing in the text sets it."""
-        if name.isdigit():
-            if self.parameters is None or name == "0":
+        if name.isdecimal():
+            number = int(name[:5])
+            if self.parameters is None or number == 0:
                 return UNKNOWN
-            return self.parameters[int(name) - 1] if int(name) <= len(self.parameters) < 10_000 else ""
+            return self.parameters[number - 1] if number <= len(self.parameters) else ""
         held = self.variables.get(name)
         return (held[0] if held else "") if isinstance(held, list) else held
 

@@ -84,10 +84,21 @@ def _cat(call: Call) -> str:
     return merged(text) if options.given and not known(text) and "\n" not in text else text
 
 
+def _encoded(call: Call, text: str) -> str:
+    call.scope.encoded.add("".join(text.split()))
+    return text
+
+
 def _decoded(call: Call, text: str, decode: bytes | None) -> str:
+    if "".join(text.split()) in call.scope.encoded:
+        call.find("round-trip")
     if not known(text):
         return merged(text)
-    return UNKNOWN if decode is None else decode.decode("utf-8", "replace")
+    if decode is None:
+        return UNKNOWN
+    plain = decode.decode("utf-8", "replace")
+    call.scope.decoded.add(plain.strip())
+    return plain
 
 
 def _base(call: Call) -> str:
@@ -98,8 +109,8 @@ def _base(call: Call) -> str:
     text = _input(call, operands)
     call.writes(*options.each("-o --output"))
     if "-d -D --decode" not in options:
-        if call.name == "base64" and known(text):
-            return base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n"
+        if call.name in ("base64", "gbase64") and known(text):
+            return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
         return merged(text)
     decode = {"base64": base64.b64decode, "base32": base64.b32decode}.get(call.name)
     return _decoded(call, text, _tried(decode, text) if decode else None)
@@ -114,12 +125,13 @@ def _tried(decode: object, text: str) -> bytes | None:
 
 
 def _xxd(call: Call) -> str:
-    options = options_of(call.args, "-c -l -s -o -g -cols -len -seek")
+    plain = ["-p" if arg in ("-ps", "-plain", "-postscript") else arg for arg in call.args]
+    options = options_of(plain, "-c -l -s -o -g")
     text = _input(call, options.operands[:1])
     call.writes(*options.operands[1:2])
     flags = {name for name, _ in options.given}
     if "-r" not in flags:
-        return text.encode().hex() if "-p" in flags and known(text) else merged(text)
+        return _encoded(call, text.encode().hex() + "\n") if "-p" in flags and known(text) else merged(text)
     try:
         return _decoded(call, text, bytes.fromhex("".join(text.split())) if "-p" in flags else None)
     except ValueError:
@@ -142,6 +154,8 @@ def _openssl(call: Call) -> str:
     decodes = "-d" in names
     if command == "enc" and not decodes and not coded or command in ("smime", "cms") and "-encrypt" in names:
         call.find("encrypts" if any(one.startswith(("/", "~", "..")) for one in map(call.path, read)) else "writes")
+    if coded and not decodes and known(text):
+        return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
     if decodes and coded and names <= {"-d", "-base64", "-a", "-A", "-in", "-out"}:
         return _decoded(call, text, _tried(base64.b64decode, text))
     return merged(text) if not known(text) else UNKNOWN

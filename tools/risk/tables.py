@@ -148,7 +148,7 @@ environment  RUSTC_WRAPPER GTK_MODULES QT_PLUGIN_PATH PROMPT_COMMAND LOCPATH SYS
 runs         GIT_SSH_COMMAND GIT_SSH GIT_EXTERNAL_DIFF GIT_PAGER PAGER MANPAGER EDITOR VISUAL GIT_EDITOR GIT_SEQUENCE_EDITOR
 runs         BROWSER RSYNC_RSH CVS_RSH
 prompt       PS0 PS1 PS2 PS3 PS4
-hides        HISTFILE HISTSIZE HISTFILESIZE HISTIGNORE HISTCMD SAVEHIST
+hides        HISTFILE HISTSIZE HISTFILESIZE HISTIGNORE HISTCONTROL SAVEHIST
 """
 LOADS = {name: code for code, *names in map(str.split, _LOADS.strip().splitlines()) for name in names}
 """Variable -> the rule that holds when it is set; ``runs`` and ``prompt`` where its value is read as a command."""
@@ -214,8 +214,7 @@ records     tcpdump tshark dumpcap wireshark ngrep logkeys xinput-x arecord pare
 records     fswebcam streamer imagesnap xspy showkey evtest
 desktop     xdotool xte ydotool cliclick automator open-a kdotool wmctrl
 credentials security secret-tool gnome-keyring keyring pass gopass bw op lpass vault chainbreak
-installs    apt-get-x dpkg-x rpm-x easy_install cpan cpanm luarocks opam cabal stack nix-env pipx conda mamba micromamba gem
-installs    code-server snap-x flatpak-x
+installs    easy_install cpan cpanm nix-env
 changes-outside  terraform pulumi cdk serverless sls vercel netlify heroku fly flyctl firebase wrangler-x eb sam sf sfdx
 changes-outside  ansible ansible-playbook ansible-console puppet chef-client salt salt-ssh pssh dsh cssh fabric
 changes-outside  twine mysqladmin dropdb createdb dropuser createuser rabbitmqctl
@@ -292,6 +291,8 @@ port emerge xbps-install slackpkg opkg pkg pkg_add pkgin guix nix nix-shell swup
 dpkg rpm | installs -i --install -U -F -Uvh -ivh --unpack --upgrade --force-all | system-write -r -P --remove --purge -e --erase
  | services --configure -a | prints *
 dpkg-reconfigure | services *
+cabal stack opam luarocks | installs install upgrade update get | prints list info search show query help
+ | workspace-code *
 gem | prints list search query info contents environment env which help outdated | installs install update
  | workspace-code build | system-write uninstall cleanup | changes-outside push yank
 conda mamba micromamba | prints list info search env config activate deactivate help compare run_list
@@ -339,7 +340,7 @@ wall write talk notify-send | changes-elsewhere *
 gh glab hub | leaves list ls view status diff checks search browse checkout clone help version watch org auth_status
  repo_view_x config alias_list | credentials auth_token token
  | changes-outside create delete merge close edit comment review push set remove rerun cancel upload enable disable transfer
- archive rename fork sync lock unlock run api reopen ready gist_new new login | installs extension | unknown-program *
+ archive rename fork sync lock unlock api reopen ready gist_new new login | installs extension | unknown-program *
 wrangler | workspace-code dev types check | changes-outside publish deploy delete secret kv r2 d1 rollback | leaves whoami tail
 terraform tofu | leaves init plan validate show output fmt providers version graph console get workspace_list login
  | changes-outside apply destroy import taint untaint state force-unlock refresh workspace
@@ -362,7 +363,7 @@ tailscale | leaves status ip ping version netcheck | opens *
 ngrok cloudflared localtunnel lt bore | leaves version help config list | opens *
 virt-xml virt-install | unknown-program *
 net | prints user view group localgroup | accounts *
-reg | prints query | environment *
+reg | prints query export compare | environment *
 rabbitmqctl | prints status list_queues list_users list_vhosts | changes-outside *
 """
 
