@@ -182,8 +182,10 @@ def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, sin
                 operands += words[place:]
                 break
             continue
-        used = _long(word, words[place:], values, given) if word[:2] == "--" or single else _short(
-            word, words[place:], values, given
+        used = (
+            _long(word, words[place:], values, given)
+            if word[:2] == "--" or single
+            else _short(word, words[place:], values, given)
         )
         place += used
     return Options(given, operands, end)

@@ -42,21 +42,24 @@ def _language(code: str, takes: str, runs: str, hides: str, network: str, writes
 
 _LANGUAGES = {
     "perl": _language(
-        "-e -E", "-I -M -m -x -C",
+        "-e -E",
+        "-I -M -m -x -C",
         r"\b(?:system|exec|qx|readpipe|open\s*\(?\s*\w*\s*,?)\s*\(?",
         r"\beval\b(?!\s*\{)|\bdo\s+[\"']|\brequire\s+[\"'$]|\bunpack\b.*\beval|\bsyscall\b",
         r"\bsocket\b|IO::Socket|LWP|HTTP::|Net::|Socket;|\bconnect\b",
         r"\b(?:unlink|rmdir|rename|truncate|chmod|chown|utime|symlink|File::Path|rmtree|remove_tree)\b|[\"']\+?>",
     ),
     "ruby": _language(
-        "-e", "-r -I -E -C -x",
+        "-e",
+        "-r -I -E -C -x",
         r"\b(?:system|exec|spawn|popen\d?|IO\.popen|Open3\.\w+|Process\.spawn|Kernel\.(?:system|exec|spawn))\s*\(?",
         r"\b(?:eval|instance_eval|class_eval|send|public_send|__send__|load|Marshal\.load|const_get|method)\b|ObjectSpace",
         r"Socket|Net::|open-uri|URI\.open|\bopen\(['\"]https?",
         r"\b(?:File\.(?:delete|unlink|write|rename|chmod|open)|FileUtils|IO\.write|Dir\.(?:rmdir|delete)|rm_rf)\b",
     ),
     "node": _language(
-        "-e -p --eval --print -pe", "-r --require --import --loader -C",
+        "-e -p --eval --print -pe",
+        "-r --require --import --loader -C",
         r"\b(?:execSync|spawnSync|execFileSync|execFile|exec|spawn|fork)\s*\(",
         r"\beval\s*\(|new\s+Function|Function\s*\(|process\.binding|constructor|\bvm\b|\brequire\s*\(\s*[^'\"\s]|import\s*\(\s*[^'\"]"
         r"|\[\s*['\"][\w]+['\"]\s*\+|mainModule|_load|child_process['\"]\s*\)\s*\[",
@@ -64,18 +67,24 @@ _LANGUAGES = {
         r"\b(?:unlink|rm|rmdir|writeFile|appendFile|rename|copyFile|truncate|chmod|createWriteStream)(?:Sync)?\s*\(",
     ),
     "php": _language(
-        "-r -R -B -E", "-d -c -f -S -t",
+        "-r -R -B -E",
+        "-d -c -f -S -t",
         r"\b(?:system|exec|shell_exec|passthru|popen|proc_open|pcntl_exec)\s*\(",
         r"\b(?:eval|assert|create_function|call_user_func\w*|preg_replace\s*\(.*/e|include|require)\b|\$\w+\s*\(|base64_decode",
         r"\b(?:fsockopen|pfsockopen|curl_\w+|stream_socket_client|socket_create)\b|https?://",
         r"\b(?:unlink|rmdir|file_put_contents|rename|copy|chmod|fwrite|touch|mkdir)\s*\(",
     ),
     "lua": _language(
-        "-e", "-l", r"\b(?:os\.execute|io\.popen)\s*\(?", r"\b(?:load|loadstring|dofile|loadfile|require)\b\s*[^\s\"'(]|\bload(?:string)?\b",
-        r"socket", r"\b(?:os\.remove|os\.rename|io\.open)\b",
+        "-e",
+        "-l",
+        r"\b(?:os\.execute|io\.popen)\s*\(?",
+        r"\b(?:load|loadstring|dofile|loadfile|require)\b\s*[^\s\"'(]|\bload(?:string)?\b",
+        r"socket",
+        r"\b(?:os\.remove|os\.rename|io\.open)\b",
     ),
     "other": _language(
-        "-e -c -E --eval -eval -exec --execute --command -r", "-f -l -x",
+        "-e -c -E --eval -eval -exec --execute --command -r",
+        "-f -l -x",
         r"\b(?:system|exec|shell|popen|run|sh|Shell\.\w+|os:cmd|os\.execute|System\.cmd|Runtime\.getRuntime\(\)\.exec|sys\.process)\b\s*\(?",
         r"\b(?:eval|exec|load|source)\b",
         r"\b(?:socket|http|https|TCP|URL|connect)\b",
@@ -89,7 +98,10 @@ for _name in ("Rscript", "R", "julia", "tclsh", "wish", "groovy", "jshell", "jru
               "clisp", "ghci", "runghc", "ocaml", "octave", "gnuplot", "raku", "janet", "clojure", "bb", "crystal", "nim", "qjs", "swift"):  # fmt: skip
     _LANGUAGES[_name] = _LANGUAGES["other"]
 
-_LITERAL = re.compile(r"\s*(?:[a-zA-Z]?\"((?:[^\"\\]|\\.)*)\"|[a-zA-Z]?'((?:[^'\\]|\\.)*)'|`((?:[^`\\]|\\.)*)`|[{(\[/|!]((?:[^})\]/|!\\]|\\.)*)[})\]/|!])", re.DOTALL)
+_LITERAL = re.compile(
+    r"\s*(?:[a-zA-Z]?\"((?:[^\"\\]|\\.)*)\"|[a-zA-Z]?'((?:[^'\\]|\\.)*)'|`((?:[^`\\]|\\.)*)`|[{(\[/|!]((?:[^})\]/|!\\]|\\.)*)[})\]/|!])",
+    re.DOTALL,
+)
 _BASE64 = re.compile(r"[\"']([A-Za-z0-9+/]{12,}={0,2})[\"']")
 
 
@@ -214,7 +226,9 @@ def _changed(call: Call, program: str, masked: str) -> None:
 
 
 def _without_strings(program: str) -> str:
-    return re.sub(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", lambda found: "§" * len(found[0]), program, flags=re.DOTALL)
+    return re.sub(
+        r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", lambda found: "§" * len(found[0]), program, flags=re.DOTALL
+    )
 
 
 def _in_string(masked: str, place: int) -> bool:
@@ -256,7 +270,18 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
         call.writes(*(arg for arg in rest if not arg.startswith("-")))
     elif module in ("smtpd", "aiosmtpd", "pyftpdlib"):
         call.find("opens", module)
-    elif module in ("json.tool", "this", "calendar", "platform", "sysconfig", "site", "timeit", "ast", "tokenize", "dis"):
+    elif module in (
+        "json.tool",
+        "this",
+        "calendar",
+        "platform",
+        "sysconfig",
+        "site",
+        "timeit",
+        "ast",
+        "tokenize",
+        "dis",
+    ):
         call.reads(*(arg for arg in rest if not arg.startswith("-")))
     elif not known(module):
         call.find("unknown-code")
@@ -269,7 +294,9 @@ _STRING = re.compile(r"\"((?:[^\"\\\n]|\\.)*)\"")
 
 
 def _awk(call: Call) -> str:
-    options = options_of(call.args, "-F -v -f -e -E -i -l --file --source --field-separator --assign --include --load", first=True)
+    options = options_of(
+        call.args, "-F -v -f -e -E -i -l --file --source --field-separator --assign --include --load", first=True
+    )
     programs = list(options.each("-e --source"))
     operands = options.operands
     if not programs and "-f -E --file" not in options and operands:

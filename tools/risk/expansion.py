@@ -87,7 +87,11 @@ def _elements(node: Any, shell: Shell) -> list[str] | None:
     inner = node
     if node.type == "string" and node.named_child_count == 1 and node.named_children[0].type != "string_content":
         inner = node.named_children[0]
-    if inner.type not in ("simple_expansion", "expansion") or inner is not node and len(inner.text) + 2 != len(node.text):
+    if (
+        inner.type not in ("simple_expansion", "expansion")
+        or inner is not node
+        and len(inner.text) + 2 != len(node.text)
+    ):
         return None
     found = re.fullmatch(r"\$(?:([@*])|\{([@*])\}|\{(\w+)\[[@*]\]\})", inner.text.decode())
     if found is None:
@@ -151,7 +155,9 @@ def _braced(word: list[Piece]) -> list[list[Piece]]:
             if choices is not None:
                 rests = _braced(word[place + 1 :])
                 ahead = word[:start]
-                made = [[*ahead, *first, *rest] for choice in choices for first in _braced(choice) for rest in rests[:_MOST]]
+                made = [
+                    [*ahead, *first, *rest] for choice in choices for first in _braced(choice) for rest in rests[:_MOST]
+                ]
                 return made[:_MOST]
     return [word]
 
@@ -174,7 +180,15 @@ def _choices(inner: list[Piece], commas: list[int]) -> list[list[Piece]] | None:
 
 def _pieces(node: Any, shell: Shell) -> list[Piece]:
     kind = node.type
-    if kind in ("word", "number", "extglob_pattern", "regex", "test_operator", "special_variable_name", "variable_name"):
+    if kind in (
+        "word",
+        "number",
+        "extglob_pattern",
+        "regex",
+        "test_operator",
+        "special_variable_name",
+        "variable_name",
+    ):
         return _plain(node.text.decode())
     if kind == "raw_string":
         return [(node.text.decode()[1:-1], "q")]
@@ -320,7 +334,9 @@ def _changed(held: str | None, name: str, sign: str, rest: list[str], scope: Sco
         return UNKNOWN
     change = _CHANGES.get(sign[:1])
     if not sign or change is None or not known(held):
-        return held if not sign or sign[:1] in "?:@" and not known(held) else merged(held) if not known(held) else UNKNOWN
+        return (
+            held if not sign or sign[:1] in "?:@" and not known(held) else merged(held) if not known(held) else UNKNOWN
+        )
     return change(held, sign, rest)
 
 

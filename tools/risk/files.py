@@ -91,7 +91,9 @@ def _dd(call: Call) -> str:
     return call.stdin or DATA
 
 
-_MODE = re.compile(r"(?:^|,)(?:[ugoa]*[+=][rwxXst]*s|[oa]*\+\w*w|[ugo]*o[+=]\w*w)|^0*[2467][0-7]{3}$|^0*[0-7]{2}[2367]$|^0*[1-7][0-7]{3}$")
+_MODE = re.compile(
+    r"(?:^|,)(?:[ugoa]*[+=][rwxXst]*s|[oa]*\+\w*w|[ugo]*o[+=]\w*w)|^0*[2467][0-7]{3}$|^0*[0-7]{2}[2367]$|^0*[1-7][0-7]{3}$"
+)
 
 
 def _chmod(call: Call) -> str:
@@ -298,7 +300,9 @@ def _writes_out(call: Call) -> str:
     return ""
 
 
-_EDITORS_RUN = re.compile(r"(?:^|\|)\s*:?\s*(?:silent\s+)?(?:%|\d*,?\$?)?(?:w\s+)?!\s*(.*)|\b(?:system|termopen|jobstart|os\.execute|call-process|shell-command)\b")
+_EDITORS_RUN = re.compile(
+    r"(?:^|\|)\s*:?\s*(?:silent\s+)?(?:%|\d*,?\$?)?(?:w\s+)?!\s*(.*)|\b(?:system|termopen|jobstart|os\.execute|call-process|shell-command)\b"
+)
 
 
 def _editor(call: Call) -> str:

@@ -24,7 +24,9 @@ _SYSTEM_BIN = re.compile(
     r"/(?:usr/|usr/local/|snap/|opt/homebrew/|opt/local/|nix/store/[^/]+/)?s?bin/|/usr/lib(?:exec)?/|/opt/[^/]+/bin/"
     r"|/usr/local/[\w.-]+/bin/|/System/Library/|/Library/|/mnt/c/Windows/|/mingw64/bin/"
 )
-_VERSIONED = re.compile(r"(?:python|pip|ruby|perl|php|node|lua|gcc|g\+\+|clang|tclsh|gawk|java|pypy|ipython)(?=-?\d[\d.]*$)")
+_VERSIONED = re.compile(
+    r"(?:python|pip|ruby|perl|php|node|lua|gcc|g\+\+|clang|tclsh|gawk|java|pypy|ipython)(?=-?\d[\d.]*$)"
+)
 _HELP = ("--help", "--version", "help", "-help")
 
 
@@ -87,7 +89,9 @@ def _installed(call: Call, word: str) -> bool:
         return False
     if _SYSTEM_BIN.match(path) or word[:1] not in "/.~" and "\\" in word:
         return True
-    if re.search(r"(?:^|/)(?:\.?v?env[\w.-]*|node_modules)/(?:.*/)?\.?(?:bin|Scripts)/[^/]+$", path) and _is_known(call.name):
+    if re.search(r"(?:^|/)(?:\.?v?env[\w.-]*|node_modules)/(?:.*/)?\.?(?:bin|Scripts)/[^/]+$", path) and _is_known(
+        call.name
+    ):
         call.find("workspace-code")
         return True
     if not known(word):

@@ -41,7 +41,9 @@ def _fuser(call: Call) -> str:
 
 
 def _mount(call: Call) -> str:
-    if call.args and not all(arg in ("-l", "-t", "--version", "-V", "-v") or re.match(r"[\w,]+$", arg) for arg in call.args):
+    if call.args and not all(
+        arg in ("-l", "-t", "--version", "-V", "-v") or re.match(r"[\w,]+$", arg) for arg in call.args
+    ):
         call.find("system-write", "mounts")
     return DATA
 
@@ -67,7 +69,9 @@ def _at(call: Call) -> str:
 
 def _date(call: Call) -> str:
     words = [arg for arg in call.args if not arg.startswith("+")]
-    if any(re.match(r"-\w*s$|--set", word) for word in words) or any(re.fullmatch(r"\d{8,12}(?:\.\d\d)?", word) for word in words[:1]):
+    if any(re.match(r"-\w*s$|--set", word) for word in words) or any(
+        re.fullmatch(r"\d{8,12}(?:\.\d\d)?", word) for word in words[:1]
+    ):
         call.find("hides", "sets the clock")
     return UNKNOWN
 
@@ -93,7 +97,9 @@ def _ipython(call: Call) -> str:
 
 def _gdb(call: Call) -> str:
     args = call.args
-    options = options_of(args, "-ex -iex -x -p -c -d -eval-command --eval-command --command --pid -batch-x", single=True)
+    options = options_of(
+        args, "-ex -iex -x -p -c -d -eval-command --eval-command --command --pid -batch-x", single=True
+    )
     for text in options.each("-ex -iex -eval-command --eval-command"):
         found = re.match(r"\s*(?:!|shell\s|pipe\s)\s*(.*)", text)
         if found:
@@ -145,9 +151,17 @@ def _expect(call: Call) -> str:
 
 def _powershell(call: Call) -> str:
     text = " ".join(call.args)
-    if re.search(r"-e(?:nc|ncodedcommand|c)?\b|\bI(?:EX|nvoke-Expression)\b|DownloadString|FromBase64|Invoke-WebRequest.*\|", text, re.IGNORECASE):
+    if re.search(
+        r"-e(?:nc|ncodedcommand|c)?\b|\bI(?:EX|nvoke-Expression)\b|DownloadString|FromBase64|Invoke-WebRequest.*\|",
+        text,
+        re.IGNORECASE,
+    ):
         call.find("unknown-code", "hidden in an option")
-    elif re.search(r"Remove-Item|Stop-(?:Process|Service|Computer)|Restart-Computer|Set-ExecutionPolicy|Format-Volume|Clear-|Set-MpPreference|New-Service|rm\b|del\b", text, re.IGNORECASE):
+    elif re.search(
+        r"Remove-Item|Stop-(?:Process|Service|Computer)|Restart-Computer|Set-ExecutionPolicy|Format-Volume|Clear-|Set-MpPreference|New-Service|rm\b|del\b",
+        text,
+        re.IGNORECASE,
+    ):
         call.find("system-write", "PowerShell")
     elif re.search(r"-f(?:ile)?\b", text, re.IGNORECASE):
         call.find("unread-file", "PowerShell")

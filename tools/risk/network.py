@@ -11,7 +11,9 @@ from .values import DATA, REMOTE, UNKNOWN, known
 
 __all__ = ["NETWORK", "fetched"]
 
-_LOCAL = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[?::1\]?|0\.0\.0\.0|[\w.-]+\.localhost|host\.docker\.internal|\[::\])$")
+_LOCAL = re.compile(
+    r"(?:localhost|127(?:\.\d+){3}|\[?::1\]?|0\.0\.0\.0|[\w.-]+\.localhost|host\.docker\.internal|\[::\])$"
+)
 _METADATA = re.compile(r"(?:169\.254\.|metadata\.|100\.100\.100\.200|fd00:ec2|0xa9fea9fe|2852039166|0251\.0376)")
 _CURL_TAKES = (
     "-X -d -F -T -o -H -A -b -c -e -u -x -m -w -K -E -r -y -Y -z -C -D -t -P -Q --request --data --data-raw --data-binary"
@@ -60,7 +62,9 @@ def _curl(call: Call) -> str:
     urls = [*options.operands, *options.each("--url")]
     fetched(call, urls)
     call.reads(*options.each("-K --config --cert --key -b --cookie"))
-    data = list(options.each("-d --data --data-raw --data-binary --data-urlencode --data-ascii -F --form --json --url-query"))
+    data = list(
+        options.each("-d --data --data-raw --data-binary --data-urlencode --data-ascii -F --form --json --url-query")
+    )
     files = list(options.each("-T --upload-file"))
     for one in data:
         at = re.search(r"(?:^|=)[@<](.+)", one)
@@ -78,7 +82,9 @@ def _curl(call: Call) -> str:
         call.find("unread-file", config)
     if any(flag in options for flag in ("--engine",)):
         call.find("option-runs", "curl --engine")
-    return _saved(call, options.value("-o --output"), urls, "-O --remote-name -J" in options, options.value("--output-dir"))
+    return _saved(
+        call, options.value("-o --output"), urls, "-O --remote-name -J" in options, options.value("--output-dir")
+    )
 
 
 def _saved(call: Call, output: str | None, urls: list[str], named: bool, folder: str | None) -> str:
@@ -107,7 +113,9 @@ def _wget(call: Call) -> str:
     local = bool(urls) and all(map(_is_local, urls))
     files = list(options.each("--post-file --body-file"))
     call.reads(*files, *options.each("-i --input-file"))
-    if (files or "--post-data --body-data" in options or options.value("--method") not in (None, "GET", "HEAD")) and not local:
+    if (
+        files or "--post-data --body-data" in options or options.value("--method") not in (None, "GET", "HEAD")
+    ) and not local:
         call.find("sends", urls[0] if urls else "")
     for program in options.each("--use-askpass"):
         call.find("option-runs", "wget --use-askpass")
@@ -141,7 +149,9 @@ def _fetch(call: Call) -> str:
 
 
 def _nc(call: Call) -> str:
-    options = options_of(call.args, "-e -c -p -s -w -i -q -x -X -m -o -g -G -I -O -P -T -V --exec --sh-exec --lua-exec --source-port")
+    options = options_of(
+        call.args, "-e -c -p -s -w -i -q -x -X -m -o -g -G -I -O -P -T -V --exec --sh-exec --lua-exec --source-port"
+    )
     for text in options.each("-e -c --exec --sh-exec --lua-exec"):
         call.find("reverse-shell")
         call.shell(text)
@@ -208,7 +218,10 @@ def _rsync(call: Call) -> str:
     takes = "-e -f -T -B -M --rsh --rsync-path --exclude --include --exclude-from --include-from --files-from --filter --bwlimit"
     options = options_of(call.args, takes)
     for text in options.each("-e --rsh"):
-        if not re.fullmatch(r"(?:/usr/bin/)?ssh(?:\s+-(?:[pil]\s*\S+|[Cqv46axT]+|o\s*(?:StrictHostKeyChecking|UserKnownHostsFile|Port|User)\S+))*\s*", text):
+        if not re.fullmatch(
+            r"(?:/usr/bin/)?ssh(?:\s+-(?:[pil]\s*\S+|[Cqv46axT]+|o\s*(?:StrictHostKeyChecking|UserKnownHostsFile|Port|User)\S+))*\s*",
+            text,
+        ):
             call.find("option-runs", "rsync -e")
         call.shell(text if text.startswith("ssh") and " " not in text else text)
     for text in options.each("--rsync-path"):
@@ -265,8 +278,12 @@ def _sqlite(call: Call) -> str:
 
 
 def _sql(call: Call, text: str) -> None:
-    if re.search(r"\b(?:drop\s+(?:table|database|schema|user|role|index|view)|truncate\s|delete\s+from|alter\s+(?:table|user|role)|grant\s"
-                 r"|into\s+(?:out|dump)file|copy\s.*\b(?:program|to)\b|xp_cmdshell|pg_read_file|lo_export|load_file)", text, re.IGNORECASE | re.DOTALL):
+    if re.search(
+        r"\b(?:drop\s+(?:table|database|schema|user|role|index|view)|truncate\s|delete\s+from|alter\s+(?:table|user|role)|grant\s"
+        r"|into\s+(?:out|dump)file|copy\s.*\b(?:program|to)\b|xp_cmdshell|pg_read_file|lo_export|load_file)",
+        text,
+        re.IGNORECASE | re.DOTALL,
+    ):
         call.find("database")
     elif re.search(r"^\s*(?:insert|update|create|replace)\b", text, re.IGNORECASE):
         call.find("writes")
@@ -291,7 +308,11 @@ def _database(call: Call) -> str:
             _sql(call, call.stdin)
         else:
             call.find("remote-code" if REMOTE in call.stdin else "unread-file", "SQL")
-    if call.name == "redis-cli" and re.search(r"\b(?:flush(?:all|db)|config|slaveof|replicaof|eval|module|del|shutdown|save)\b", " ".join(call.args), re.IGNORECASE):
+    if call.name == "redis-cli" and re.search(
+        r"\b(?:flush(?:all|db)|config|slaveof|replicaof|eval|module|del|shutdown|save)\b",
+        " ".join(call.args),
+        re.IGNORECASE,
+    ):
         call.find("database")
     call.find("leaves")
     return DATA

@@ -57,7 +57,11 @@ def _git(call: Call) -> str:
         if name == "--output" and value:
             call.writes(value)
     if command in _GIT_READS and handler is None:
-        if command in ("ls-files", "grep", "diff") and any(arg in ("--name-only", "-l", "--files-with-matches") for arg in rest) or command == "ls-files":
+        if (
+            command in ("ls-files", "grep", "diff")
+            and any(arg in ("--name-only", "-l", "--files-with-matches") for arg in rest)
+            or command == "ls-files"
+        ):
             return f"./{DATA}\n"
         return UNKNOWN
     if handler is not None:
@@ -83,7 +87,9 @@ def _git_key(call: Call, key: str, value: str) -> None:
         return
     if re.match(r"(?:core\.(?:pager|editor)|pager\.|sequence\.editor)", key.lower()) and _HARMLESS.match(value):
         return
-    if key.lower() == "credential.helper" and re.match(r"(?:cache|store|osxkeychain|manager\S*|libsecret|)(?:\s|$)", value):
+    if key.lower() == "credential.helper" and re.match(
+        r"(?:cache|store|osxkeychain|manager\S*|libsecret|)(?:\s|$)", value
+    ):
         return
     call.find("option-runs", f"git {key}")
     call.shell(value.lstrip("!"))
@@ -137,7 +143,9 @@ def _git_reflog(call: Call, rest: list[str]) -> None:
 
 
 def _git_gc(call: Call, rest: list[str]) -> None:
-    call.find("history-rewrite" if any(arg.startswith("--prune=now") or arg == "--aggressive" for arg in rest) else "writes")
+    call.find(
+        "history-rewrite" if any(arg.startswith("--prune=now") or arg == "--aggressive" for arg in rest) else "writes"
+    )
 
 
 def _git_rewrites(call: Call, rest: list[str]) -> None:
@@ -171,7 +179,9 @@ def _git_submodule(call: Call, rest: list[str]) -> None:
 
 
 def _git_config(call: Call, rest: list[str]) -> None:
-    reads = any(arg in ("--list", "-l", "--get", "--get-all", "--get-regexp", "get", "list", "--show-origin") for arg in rest)
+    reads = any(
+        arg in ("--list", "-l", "--get", "--get-all", "--get-regexp", "get", "list", "--show-origin") for arg in rest
+    )
     words = [arg for arg in rest if not arg.startswith("-") and arg != "set"]
     if reads or len(words) < 2 and not any(arg in ("--unset", "-e", "--edit", "--add") for arg in rest):
         return
@@ -179,7 +189,10 @@ def _git_config(call: Call, rest: list[str]) -> None:
     _git_key(call, words[0] if words else "", words[1] if len(words) > 1 else "")
     if any(code == "option-runs" for code, _ in call.found[before:]):
         call.find("protected-write", words[0])
-    elif any(arg in ("--global", "--system", "--file", "-f") for arg in rest) and not re.match(r"(?:user|color|init\.defaultbranch|pull|push|advice|core\.(?:autocrlf|quotepath))", words[0].lower() if words else ""):
+    elif any(arg in ("--global", "--system", "--file", "-f") for arg in rest) and not re.match(
+        r"(?:user|color|init\.defaultbranch|pull|push|advice|core\.(?:autocrlf|quotepath))",
+        words[0].lower() if words else "",
+    ):
         call.find("environment", words[0] if words else "")
     else:
         call.find("writes")
@@ -195,7 +208,9 @@ def _git_remote(call: Call, rest: list[str]) -> None:
 
 
 def _git_clone(call: Call, rest: list[str]) -> None:
-    options = options_of(rest, "-c -b -o -u --branch --depth --origin --config --upload-pack --template --reference -j --jobs --filter")
+    options = options_of(
+        rest, "-c -b -o -u --branch --depth --origin --config --upload-pack --template --reference -j --jobs --filter"
+    )
     for setting in options.each("-c"):
         _git_key(call, *setting.partition("=")[::2])
     for text in options.each("-u"):
@@ -234,7 +249,9 @@ _GIT = {
 
 def _hg(call: Call) -> str:
     for arg in call.args:
-        if re.search(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=", arg) or arg.startswith("--debugger"):
+        if re.search(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=", arg) or arg.startswith(
+            "--debugger"
+        ):
             call.find("option-runs", call.name)
     words = [arg for arg in call.args if not arg.startswith("-")]
     command = words[0] if words else ""
@@ -244,7 +261,22 @@ def _hg(call: Call) -> str:
         call.find("deletes", command)
     elif command in ("clone", "pull", "update", "up", "checkout", "co", "incoming", "outgoing", "switch", "export"):
         call.find("leaves")
-    elif command not in ("status", "st", "diff", "log", "info", "annotate", "blame", "cat", "ls", "list", "help", "summary", "id", ""):
+    elif command not in (
+        "status",
+        "st",
+        "diff",
+        "log",
+        "info",
+        "annotate",
+        "blame",
+        "cat",
+        "ls",
+        "list",
+        "help",
+        "summary",
+        "id",
+        "",
+    ):
         call.find("writes")
     return DATA
 
@@ -262,11 +294,19 @@ _DOCKER_READS = frozenset(
 
 
 def _docker(call: Call) -> str:
-    options = options_of(call.args, "-H -c --host --context --config -l --log-level -f --file -p --project-name --profile --env-file", first=True)
+    options = options_of(
+        call.args,
+        "-H -c --host --context --config -l --log-level -f --file -p --project-name --profile --env-file",
+        first=True,
+    )
     if any("tcp://" in value or "ssh://" in value for value in options.each("-H --host")):
         call.find("other-machine", "docker -H")
     words = options.operands
-    while len(words) > 1 and words[0] in ("container", "image", "compose", "buildx", "builder", "pod") or call.name == "docker-compose":
+    while (
+        len(words) > 1
+        and words[0] in ("container", "image", "compose", "buildx", "builder", "pod")
+        or call.name == "docker-compose"
+    ):
         words = words if call.name == "docker-compose" else words[1:]
         if call.name == "docker-compose" or words[:1]:
             break
@@ -276,13 +316,36 @@ def _docker(call: Call) -> str:
         _docker_run(call, command, rest)
     elif "prune" in call.args:
         call.find("outside-delete", "prune")
-    elif command in ("rm", "rmi", "down", "kill") or command in ("volume", "network", "secret", "config", "swarm", "stack", "service", "node") and rest[:1] in (["rm"], ["remove"], ["leave"], ["update"], ["init"], ["join"], ["create"], ["deploy"]):
+    elif (
+        command in ("rm", "rmi", "down", "kill")
+        or command in ("volume", "network", "secret", "config", "swarm", "stack", "service", "node")
+        and rest[:1] in (["rm"], ["remove"], ["leave"], ["update"], ["init"], ["join"], ["create"], ["deploy"])
+    ):
         mass = "$(" in joined or UNKNOWN in joined or DATA in joined or re.search(r"\s(?:-v|--volumes|--rmi)\b", joined)
         call.find("outside-delete" if mass else "ends-own", command)
     elif command in ("push", "login"):
         call.find("changes-outside" if command == "push" else "leaves", command)
-    elif command in ("pull", "build", "up", "start", "restart", "stop", "pause", "unpause", "load", "import", "tag", "commit", "save", "export", "wait", "attach"):
-        call.find("workspace-code" if command in ("build", "up") else "leaves" if command == "pull" else "writes", command)
+    elif command in (
+        "pull",
+        "build",
+        "up",
+        "start",
+        "restart",
+        "stop",
+        "pause",
+        "unpause",
+        "load",
+        "import",
+        "tag",
+        "commit",
+        "save",
+        "export",
+        "wait",
+        "attach",
+    ):
+        call.find(
+            "workspace-code" if command in ("build", "up") else "leaves" if command == "pull" else "writes", command
+        )
     elif command == "cp":
         _copied(call, rest)
     elif command and command not in _DOCKER_READS:
@@ -312,7 +375,11 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
     for value in [*options.each("-v --volume"), *(_source(one) for one in options.each("--mount"))]:
         source = value.split(":")[0]
         place = place_of(call.path(source)) if source[:1] in "/~." or source[:1] == UNKNOWN else Place.NOTHING
-        if place in (Place.ROOT, Place.HOME, Place.SYSTEM, Place.DEVICE) or "docker.sock" in source or source.startswith(("/etc", "/var/run")):
+        if (
+            place in (Place.ROOT, Place.HOME, Place.SYSTEM, Place.DEVICE)
+            or "docker.sock" in source
+            or source.startswith(("/etc", "/var/run"))
+        ):
             call.find("container", f"mounts {source}")
         call.reads(source) if place is Place.OUTSIDE else None
     words = options.operands[1:]
@@ -336,8 +403,11 @@ def _source(mount: str) -> str:
 
 def _pip(call: Call) -> str:
     args = call.args
-    options = options_of(args, "-r -c -e -i -t -f -d --requirement --constraint --editable --index-url --extra-index-url --target"
-                               " --prefix --root --find-links --trusted-host --proxy --python --format -o")
+    options = options_of(
+        args,
+        "-r -c -e -i -t -f -d --requirement --constraint --editable --index-url --extra-index-url --target"
+        " --prefix --root --find-links --trusted-host --proxy --python --format -o",
+    )
     words = options.operands
     if words[:1] == ["pip"] and call.name == "uv":
         words = words[1:]
@@ -363,7 +433,19 @@ def _pip(call: Call) -> str:
         call.find("deletes", "packages")
     elif command in ("publish",):
         call.find("changes-outside", "publishes")
-    elif command in ("config", "cache", "lock", "init", "new", "venv", "update", "upgrade", "export", "build", "compile"):
+    elif command in (
+        "config",
+        "cache",
+        "lock",
+        "init",
+        "new",
+        "venv",
+        "update",
+        "upgrade",
+        "export",
+        "build",
+        "compile",
+    ):
         call.find("environment" if command == "config" and "set" in names else "writes")
     return DATA
 
@@ -405,16 +487,80 @@ def _npm(call: Call) -> str:
         call.find("installs", " ".join(names[:2]))
         for text in options_of(args, "-c --call").each("-c --call"):
             call.shell(text)
-    elif command in ("run", "run-script", "test", "t", "start", "build", "dev", "stop", "lint", "rb", "rebuild", "serve", "preview", "restart", "tst"):
+    elif command in (
+        "run",
+        "run-script",
+        "test",
+        "t",
+        "start",
+        "build",
+        "dev",
+        "stop",
+        "lint",
+        "rb",
+        "rebuild",
+        "serve",
+        "preview",
+        "restart",
+        "tst",
+    ):
         call.find("workspace-code", command)
         call.found[:] = call.found
-    elif command in ("publish", "unpublish", "deprecate", "owner", "access", "token", "adduser", "login", "dist-tag", "star", "unstar", "hook", "org", "team", "profile"):
-        call.find("changes-outside" if command not in ("login", "adduser", "star", "unstar", "org") else "leaves", command)
-    elif command in ("uninstall", "remove", "rm", "un", "prune", "dedupe", "cache", "init", "pack", "version", "set", "unlink"):
+    elif command in (
+        "publish",
+        "unpublish",
+        "deprecate",
+        "owner",
+        "access",
+        "token",
+        "adduser",
+        "login",
+        "dist-tag",
+        "star",
+        "unstar",
+        "hook",
+        "org",
+        "team",
+        "profile",
+    ):
+        call.find(
+            "changes-outside" if command not in ("login", "adduser", "star", "unstar", "org") else "leaves", command
+        )
+    elif command in (
+        "uninstall",
+        "remove",
+        "rm",
+        "un",
+        "prune",
+        "dedupe",
+        "cache",
+        "init",
+        "pack",
+        "version",
+        "set",
+        "unlink",
+    ):
         call.find("writes", command)
     elif command == "config":
-        call.find("environment" if names[:1] == ["set"] and re.search(r"registry|script-shell|prefix|proxy", " ".join(names)) else "writes")
-    elif command in ("view", "info", "search", "outdated", "audit", "ping", "whoami", "repo", "docs", "bugs", "doctor", "fund"):
+        call.find(
+            "environment"
+            if names[:1] == ["set"] and re.search(r"registry|script-shell|prefix|proxy", " ".join(names))
+            else "writes"
+        )
+    elif command in (
+        "view",
+        "info",
+        "search",
+        "outdated",
+        "audit",
+        "ping",
+        "whoami",
+        "repo",
+        "docs",
+        "bugs",
+        "doctor",
+        "fund",
+    ):
         call.find("leaves", command)
     elif command not in ("ls", "list", "help", "root", "bin", "prefix", "why", "explain", "", "get", "workspaces"):
         call.find("workspace-code" if call.name in ("yarn", "pnpm", "bun") else "unknown-program", command)
@@ -458,8 +604,27 @@ def _cargo(call: Call) -> str:
         call.find("installs-listed", command)
     elif command in ("exec", "run") and call.name in ("bundle", "composer"):
         return call.run(names) if call.name == "bundle" and names else UNKNOWN
-    elif command in ("tree", "metadata", "search", "info", "version", "help", "env", "list", "doc", "show", "locate-project", "pkgid", "outdated", "why", ""):
-        call.find("leaves" if command in ("search", "info") else "prints" if False else "writes") if command in ("search", "info") else None
+    elif command in (
+        "tree",
+        "metadata",
+        "search",
+        "info",
+        "version",
+        "help",
+        "env",
+        "list",
+        "doc",
+        "show",
+        "locate-project",
+        "pkgid",
+        "outdated",
+        "why",
+        "",
+    ):
+        call.find("leaves" if command in ("search", "info") else "prints" if False else "writes") if command in (
+            "search",
+            "info",
+        ) else None
     elif command == "run" and names and call.name == "go" and "@" in names[0]:
         call.find("installs", names[0])
     elif command in ("remove", "clean", "uninstall", "rm"):
@@ -487,7 +652,11 @@ def _make(call: Call) -> str:
         _recipes(call, held)
     for setting in options.operands:
         name, equals, value = setting.partition("=")
-        if equals and name in ("SHELL", "CC", "CXX", "LD", "MAKE") and not re.match(r"[\w+./-]*(?:bash|sh|gcc|g\+\+|clang|cc|c\+\+)[\w.+-]*$", value):
+        if (
+            equals
+            and name in ("SHELL", "CC", "CXX", "LD", "MAKE")
+            and not re.match(r"[\w+./-]*(?:bash|sh|gcc|g\+\+|clang|cc|c\+\+)[\w.+-]*$", value)
+        ):
             call.find("option-runs", f"make {name}=")
             call.shell(value)
         elif equals and ("$(shell" in value or "`" in value):

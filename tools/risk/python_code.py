@@ -92,7 +92,12 @@ class _Program:
         for node in nodes:
             if isinstance(node, ast.Call):
                 self._called(node)
-            elif isinstance(node, ast.Attribute) and node.attr in ("__globals__", "__subclasses__", "__builtins__", "__dict__"):
+            elif isinstance(node, ast.Attribute) and node.attr in (
+                "__globals__",
+                "__subclasses__",
+                "__builtins__",
+                "__dict__",
+            ):
                 self._call.find("unknown-code", node.attr)
             elif isinstance(node, ast.Name) and node.id == "__builtins__":
                 self._call.find("unknown-code", node.id)
@@ -104,7 +109,9 @@ class _Program:
     def _bind(self, node: ast.AST) -> None:
         if isinstance(node, ast.Import):
             for alias in node.names:
-                self._names[alias.asname or alias.name.split(".")[0]] = alias.name if alias.asname else alias.name.split(".")[0]
+                self._names[alias.asname or alias.name.split(".")[0]] = (
+                    alias.name if alias.asname else alias.name.split(".")[0]
+                )
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 self._names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
@@ -153,7 +160,12 @@ class _Program:
     def _made(self, node: ast.Call) -> str | None:
         name = self._dotted(node.func)
         first = self._text(node.args[0]) if node.args else None
-        if name == "chr" and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, int):
+        if (
+            name == "chr"
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and isinstance(node.args[0].value, int)
+        ):
             return chr(node.args[0].value % 0x110000)
         if name == "os.path.expanduser":
             return first
@@ -207,7 +219,11 @@ class _Program:
         elif name in _WRITES:
             call.writes(*self._paths(node, 2)[-1:])
         elif name == "open" or name.endswith(".open") and name.split(".")[0] in ("io", "codecs", "gzip", "os"):
-            mode = texts[1] if len(texts) > 1 else next((self._text(k.value) for k in node.keywords if k.arg == "mode"), "r")
+            mode = (
+                texts[1]
+                if len(texts) > 1
+                else next((self._text(k.value) for k in node.keywords if k.arg == "mode"), "r")
+            )
             path = self._paths(node, 1)
             (call.writes if mode and set(mode) & set("wax+") else call.reads)(*path)
         elif name in _SENDS:
@@ -221,7 +237,12 @@ class _Program:
             call.find("sends", name)
         elif name in ("os.dup2", "os.kill", "os.killpg", "os.fork", "os.setuid", "os.setgid"):
             self._used.add(name.partition(".")[2])
-            call.find({"os.dup2": "writes", "os.fork": "writes", "os.setuid": "privilege", "os.setgid": "privilege"}.get(name, "processes"), name)
+            call.find(
+                {"os.dup2": "writes", "os.fork": "writes", "os.setuid": "privilege", "os.setgid": "privilege"}.get(
+                    name, "processes"
+                ),
+                name,
+            )
         elif isinstance(node.func, ast.Attribute):
             self._method(node, node.func)
 
@@ -251,7 +272,9 @@ class _Program:
     def _runs_words(self, node: ast.Call, name: str) -> None:
         if not node.args:
             return
-        shell = any(k.arg == "shell" and not (isinstance(k.value, ast.Constant) and not k.value.value) for k in node.keywords)
+        shell = any(
+            k.arg == "shell" and not (isinstance(k.value, ast.Constant) and not k.value.value) for k in node.keywords
+        )
         first = node.args[0]
         if isinstance(first, ast.List | ast.Tuple):
             words = [self._text(one) or UNKNOWN for one in first.elts]
@@ -281,8 +304,19 @@ class _Program:
                 call.find("unknown-code", name)
         elif name in ("__import__", "importlib.import_module") and first is not None and known(first):
             return
-        elif name == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant) and self._dotted(node.args[0]) not in (
-            "os", "subprocess", "builtins", "__builtins__", "pty", "shutil",
+        elif (
+            name == "getattr"
+            and len(node.args) > 1
+            and isinstance(node.args[1], ast.Constant)
+            and self._dotted(node.args[0])
+            not in (
+                "os",
+                "subprocess",
+                "builtins",
+                "__builtins__",
+                "pty",
+                "shutil",
+            )
         ):
             return
         else:

@@ -22,7 +22,7 @@ from .values import DATA, UNKNOWN, known
 if TYPE_CHECKING:
     from tree_sitter import Language
 
-__all__ = ["LONGEST", "read_command"]
+__all__ = ["LONGEST", "command_effect", "read_command"]
 
 LONGEST = 32_768
 """Characters of a text that are read; a longer one is ``unknown`` for the rest."""
@@ -49,6 +49,18 @@ def read_command(text: str, *, home: str | None = None, variables: Mapping[str, 
     except _Enough:
         reader.note("too-much", (0, len(text)))
     return reader.result()
+
+
+def command_effect(arguments: Mapping[str, Any]) -> str:
+    """The effect of a tool's call whose argument ``command`` is run by a shell; an `EffectRule` for tools.
+
+    Args:
+        arguments: Validated arguments of the call.
+
+    Returns:
+        The worst effect of the command, ``destructive`` where a person is to be asked about it.
+    """
+    return read_command(arguments["command"]).effect.value
 
 
 class _Enough(Exception):

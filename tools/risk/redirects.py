@@ -17,9 +17,7 @@ class _Reader(Shell, Protocol):
     def redirect(self, node: Any, target: str, *, writes: bool) -> None: ...
 
 
-def redirected(
-    reader: _Reader, parts: list[Any], body: Callable[[str | None], str], stdin: str | None
-) -> str:
+def redirected(reader: _Reader, parts: list[Any], body: Callable[[str | None], str], stdin: str | None) -> str:
     """Read a command with its redirections.
 
     Args:
@@ -35,7 +33,10 @@ def redirected(
     after: list[Any] = []
     for part in parts:
         if part.type == "herestring_redirect":
-            stdin = "".join(text_of(child, reader) for child in part.named_children if child.type != "file_descriptor") + "\n"
+            stdin = (
+                "".join(text_of(child, reader) for child in part.named_children if child.type != "file_descriptor")
+                + "\n"
+            )
         elif part.type == "heredoc_redirect":
             stdin = _document(reader, part, out, after)
         elif part.type == "file_redirect":

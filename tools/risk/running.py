@@ -264,7 +264,9 @@ def _xargs(call: Call) -> str:
 
 
 def _parallel(call: Call) -> str:
-    takes = "-j --jobs -a --arg-file --colsep -S --sshlogin -n -N -L -I --results --joblog --timeout --delay -d --workdir"
+    takes = (
+        "-j --jobs -a --arg-file --colsep -S --sshlogin -n -N -L -I --results --joblog --timeout --delay -d --workdir"
+    )
     options = options_of(call.args, takes, first=True)
     if "-S --sshlogin" in options:
         call.find("other-machine")
@@ -292,7 +294,10 @@ _FILTERS = re.compile(
 
 def _find(call: Call) -> str:
     args = call.args
-    start = next((n for n, arg in enumerate(args) if arg[:1] in ("-", "(", "!") and not re.match(r"-[HLPEXdsx]$", arg)), len(args))
+    start = next(
+        (n for n, arg in enumerate(args) if arg[:1] in ("-", "(", "!") and not re.match(r"-[HLPEXdsx]$", arg)),
+        len(args),
+    )
     roots = [arg for arg in args[:start] if not arg.startswith("-")] or ["."]
     some = any(_FILTERS.match(arg) for arg in args)
     here = [f"{root.rstrip('/')}/{DATA}" if root not in (".", "./") else f"./{DATA}" for root in roots]
@@ -317,7 +322,9 @@ def _find(call: Call) -> str:
             printed = DATA
         elif arg in ("-printf", "-ls"):
             printed = DATA
-        elif arg == "-perm" and re.match(r"[-/+]?(?:0*[2467]0*\d{3}$|[ugoa,+=rwx]*[+=]\w*s)", "".join(args[place : place + 1])):
+        elif arg == "-perm" and re.match(
+            r"[-/+]?(?:0*[2467]0*\d{3}$|[ugoa,+=rwx]*[+=]\w*s)", "".join(args[place : place + 1])
+        ):
             call.find("finds-privilege", args[place])
     return printed
 
@@ -354,7 +361,9 @@ def _ssh(call: Call) -> str:
     return REMOTE
 
 
-_READ_THERE = re.compile(r"(?:ls|cat|df|du|uptime|hostname|whoami|id|uname|free|ps|date|w|who|head|tail|grep|find|stat|wc)\b[^;&|`$<>]*$")
+_READ_THERE = re.compile(
+    r"(?:ls|cat|df|du|uptime|hostname|whoami|id|uname|free|ps|date|w|who|head|tail|grep|find|stat|wc)\b[^;&|`$<>]*$"
+)
 
 
 def _watch(call: Call) -> str:
@@ -364,7 +373,9 @@ def _watch(call: Call) -> str:
 
 def _entr(call: Call) -> str:
     """Runs a command when files change: entr, watchexec, nodemon, chokidar, inotify wrappers."""
-    options = options_of(call.args, "-w -e -f -i -s -d --exec --watch --ext --signal --stop-signal --filter", first=True)
+    options = options_of(
+        call.args, "-w -e -f -i -s -d --exec --watch --ext --signal --stop-signal --filter", first=True
+    )
     for text in options.each("--exec"):
         call.shell(text)
     words = options.operands
@@ -398,11 +409,15 @@ def _terminal(call: Call) -> str:
     args = call.args
     if call.name in ("screen", "tmux", "abduco", "dtach"):
         text = " ".join(args)
-        listing = re.match(r"(?:-ls|-list|ls|list-\w+|info|show\S*|display\S*|has-session|kill-session|-v|-V|attach\S*|a)\b", text)
+        listing = re.match(
+            r"(?:-ls|-list|ls|list-\w+|info|show\S*|display\S*|has-session|kill-session|-v|-V|attach\S*|a)\b", text
+        )
         if listing or not args:
             return UNKNOWN
         call.find("writes")
-        found = re.search(r"(?:-[dDmSsnAc]+\w*\s+)*(?:\S+\s+)?((?:bash|sh|zsh|python\w*|nc|curl|wget|rm|\S+ )\S*.*)$", text)
+        found = re.search(
+            r"(?:-[dDmSsnAc]+\w*\s+)*(?:\S+\s+)?((?:bash|sh|zsh|python\w*|nc|curl|wget|rm|\S+ )\S*.*)$", text
+        )
         tail = args[-1] if " " in args[-1] else found[1] if found else args[-1]
         if "send-keys" in args:
             tail = " ".join(word for word in args[args.index("send-keys") + 1 :] if word not in ("Enter", "C-m", "-t"))

@@ -71,9 +71,7 @@ def _input(call: Call, operands: list[str]) -> str:
     """What a filter reads: the files it names, or what is piped in."""
     if operands and operands != ["-"]:
         call.reads(*operands)
-        texts = [
-            (call.stdin or "") if one == "-" else call.scope.files.get(call.path(one), DATA) for one in operands
-        ]
+        texts = [(call.stdin or "") if one == "-" else call.scope.files.get(call.path(one), DATA) for one in operands]
         return "".join(texts)
     return DATA if call.stdin is None else call.stdin
 
@@ -139,7 +137,9 @@ def _xxd(call: Call) -> str:
 
 
 def _openssl(call: Call) -> str:
-    options = options_of(call.args[1:], "-in -out -k -pass -passin -passout -key -inkey -CAfile -cert -connect", single=True)
+    options = options_of(
+        call.args[1:], "-in -out -k -pass -passin -passout -key -inkey -CAfile -cert -connect", single=True
+    )
     command = call.args[0] if call.args else ""
     read = [one for one in (options.value("-in"), options.value("-inkey"), options.value("-key")) if one]
     text = _input(call, [options.value("-in") or "-"])
@@ -233,7 +233,9 @@ def _filter(call: Call) -> str:
 
 
 def _grep(call: Call) -> str:
-    options = options_of(call.args, "-e -f -A -B -C -m -d -D --include --exclude --exclude-dir --color --regexp --file --context")
+    options = options_of(
+        call.args, "-e -f -A -B -C -m -d -D --include --exclude --exclude-dir --color --regexp --file --context"
+    )
     operands = options.operands if "-e -f --regexp --file" in options else options.operands[1:]
     call.reads(*options.each("-f --file"), *operands)
     if "-l -L --files-with-matches" in options:
@@ -302,7 +304,9 @@ def _names(call: Call) -> str:
     if not paths:
         return UNKNOWN
     if call.name == "dirname":
-        return "".join((path.rstrip("/").rpartition("/")[0] or ("/" if path[:1] == "/" else ".")) + "\n" for path in paths)
+        return "".join(
+            (path.rstrip("/").rpartition("/")[0] or ("/" if path[:1] == "/" else ".")) + "\n" for path in paths
+        )
     if call.name == "basename":
         name = paths[0].rstrip("/").rpartition("/")[2]
         return name.removesuffix(paths[1] if len(paths) > 1 else "") + "\n"

@@ -55,7 +55,9 @@ WRAPPERS = {
     "chroot": Wrapper("--userspec --groups", 1, code="privilege"),
     "unshare": Wrapper("--setgroups -S -G -R -w --root --wd --map-user --map-group --propagation --setuid --setgid"),
     "nsenter": Wrapper("-t --target -S -G -W --setuid --setgid", code="privilege"),
-    "setpriv": Wrapper("--reuid --regid --groups --inh-caps --ambient-caps --bounding-set --securebits", code="privilege"),
+    "setpriv": Wrapper(
+        "--reuid --regid --groups --inh-caps --ambient-caps --bounding-set --securebits", code="privilege"
+    ),
     "capsh": Wrapper("", 0, code="privilege"),
     "runuser": Wrapper("-u -c -s -g -G --user --command", text="-c --command", code="privilege"),
     "strace": Wrapper("-e -o -p -s -u -E -a -S -P -I --output --trace", files="-o --output"),
@@ -106,7 +108,9 @@ WRAPPERS = {
     "with-contenv": Wrapper(),
     "dumb-init": Wrapper(),
     "tini": Wrapper(),
-    "hyperfine": Wrapper("-w -r -p -c -s -n --warmup --runs --prepare --export-json --export-markdown", text="-p --prepare", joins=True),
+    "hyperfine": Wrapper(
+        "-w -r -p -c -s -n --warmup --runs --prepare --export-json --export-markdown", text="-p --prepare", joins=True
+    ),
     "perf": Wrapper("-e -o -p -F -C -g", 1),
     "direnv": Wrapper("", 2),
     "dotenv": Wrapper("-f -e"),
