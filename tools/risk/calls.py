@@ -72,9 +72,7 @@ class Call:
             path = self.path(given)
             if holds_secrets(path):
                 self.find("credentials", given)
-            elif place_of(path) is Place.SYSTEM or path.startswith("~root"):
-                self.find("system-read", given)
-            elif place_of(path) is Place.DEVICE:
+            elif place_of(path) is Place.SYSTEM or path.startswith("~root") or place_of(path) is Place.DEVICE:
                 self.find("system-read", given)
 
     def writes(self, *paths: str) -> None:
@@ -84,7 +82,7 @@ class Call:
             place = place_of(path)
             if place is Place.NOTHING:
                 continue
-            if runs_later(path) or holds_secrets(path) and place is not Place.WORKSPACE:
+            if runs_later(path) or (holds_secrets(path) and place is not Place.WORKSPACE):
                 self.find("protected-write", given)
             elif place is Place.DEVICE:
                 self.find("wipes", given)
@@ -115,7 +113,7 @@ class Call:
                 self.find("unknown-target", given)
             elif place is Place.OUTSIDE:
                 self.find("outside-delete", given)
-            elif place is Place.WHOLE and whole or path.split("/")[0] == ".git":
+            elif (place is Place.WHOLE and whole) or path.split("/")[0] == ".git":
                 self.find("mass-delete", given)
             elif place is not Place.NOTHING:
                 self.find("deletes", given)
@@ -145,7 +143,7 @@ class Options:
         """The values of options, given as names between blanks; a long name may be written in part."""
         wanted = names.split()
         for name, value in self.given:
-            if name in wanted or len(name) > 4 and name[:2] == "--" and any(w.startswith(name) for w in wanted):
+            if name in wanted or (len(name) > 4 and name[:2] == "--" and any(w.startswith(name) for w in wanted)):
                 yield value
 
     def value(self, names: str) -> str | None:
@@ -193,7 +191,7 @@ def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, sin
 
 def _long(word: str, rest: list[str], values: list[str], given: list[tuple[str, str]]) -> int:
     name, equals, value = word.partition("=")
-    takes = name in values or len(name) > 4 and any(known.startswith(name) for known in values if known[:2] == "--")
+    takes = name in values or (len(name) > 4 and any(known.startswith(name) for known in values if known[:2] == "--"))
     if equals or not takes:
         given.append((name, value))
         return 0

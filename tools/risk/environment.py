@@ -6,7 +6,7 @@ import re
 
 from .calls import Judge
 from .places import Place, place_of
-from .tables import LOADS
+from .programs.tables import LOADS
 from .values import UNKNOWN, known
 
 __all__ = ["set_by"]

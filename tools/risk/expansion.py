@@ -87,10 +87,8 @@ def _elements(node: Any, shell: Shell) -> list[str] | None:
     inner = node
     if node.type == "string" and node.named_child_count == 1 and node.named_children[0].type != "string_content":
         inner = node.named_children[0]
-    if (
-        inner.type not in ("simple_expansion", "expansion")
-        or inner is not node
-        and len(inner.text) + 2 != len(node.text)
+    if inner.type not in ("simple_expansion", "expansion") or (
+        inner is not node and len(inner.text) + 2 != len(node.text)
     ):
         return None
     found = re.fullmatch(r"\$(?:([@*])|\{([@*])\}|\{(\w+)\[[@*]\]\})", inner.text.decode())
@@ -335,7 +333,11 @@ def _changed(held: str | None, name: str, sign: str, rest: list[str], scope: Sco
     change = _CHANGES.get(sign[:1])
     if not sign or change is None or not known(held):
         return (
-            held if not sign or sign[:1] in "?:@" and not known(held) else merged(held) if not known(held) else UNKNOWN
+            held
+            if not sign or (sign[:1] in "?:@" and not known(held))
+            else merged(held)
+            if not known(held)
+            else UNKNOWN
         )
     return change(held, sign, rest)
 

@@ -6,20 +6,34 @@ import re
 
 from .calls import Call, Handler, Judge
 from .characters import plain_letters
-from .code import INTERPRETERS
-from .files import FILES
-from .machine import MACHINE
-from .network import NETWORK
 from .places import Place, place_of
-from .projects import PROJECTS
-from .running import RUNNING, run_file
-from .streams import STREAMS
-from .tables import PROGRAMS, SUBCOMMANDS, Verdicts
+from .programs.code import INTERPRETERS
+from .programs.containers import CONTAINERS
+from .programs.files import FILES
+from .programs.git import GIT
+from .programs.machine import MACHINE
+from .programs.network import NETWORK
+from .programs.packages import PACKAGES
+from .programs.repeating import REPEATING
+from .programs.running import RUNNING, run_file
+from .programs.streams import STREAMS
+from .programs.tables import PROGRAMS, SUBCOMMANDS, Verdicts
 from .values import DATA, REMOTE, UNKNOWN, known
 
 __all__ = ["judged"]
 
-_HANDLERS: dict[str, Handler] = {**STREAMS, **FILES, **NETWORK, **MACHINE, **PROJECTS, **INTERPRETERS, **RUNNING}
+_HANDLERS: dict[str, Handler] = {
+    **STREAMS,
+    **FILES,
+    **NETWORK,
+    **MACHINE,
+    **GIT,
+    **CONTAINERS,
+    **PACKAGES,
+    **REPEATING,
+    **INTERPRETERS,
+    **RUNNING,
+}
 _SYSTEM_BIN = re.compile(
     r"/(?:usr/|usr/local/|snap/|opt/homebrew/|opt/local/|nix/store/[^/]+/)?s?bin/|/usr/lib(?:exec)?/|/opt/[^/]+/bin/"
     r"|/usr/local/[\w.-]+/bin/|/System/Library/|/Library/|/mnt/c/Windows/|/mingw64/bin/"
@@ -87,7 +101,7 @@ def _installed(call: Call, word: str) -> bool:
     if path in call.scope.files:
         run_file(call, word, call.args)
         return False
-    if _SYSTEM_BIN.match(path) or word[:1] not in "/.~" and "\\" in word:
+    if _SYSTEM_BIN.match(path) or (word[:1] not in "/.~" and "\\" in word):
         return True
     if re.search(r"(?:^|/)(?:\.?v?env[\w.-]*|node_modules)/(?:.*/)?\.?(?:bin|Scripts)/[^/]+$", path) and _is_known(
         call.name
@@ -124,7 +138,7 @@ def _judge(call: Call) -> str | None:
     if code == "reads":
         call.reads(*(arg for arg in call.args if not arg.startswith("-")))
     elif code == "writes":
-        call.writes(*(arg for arg in call.args if not arg.startswith("-")) or ("",))
+        call.writes(*(arg for arg in call.args if not arg.startswith("-")))
     elif code != "prints":
         call.find(code)
     return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .calls import Call, Handler, options_of
-from .values import DATA, UNKNOWN, known
+from ..calls import Call, Handler, options_of
+from ..values import DATA, UNKNOWN, known
 
 __all__ = ["MACHINE"]
 

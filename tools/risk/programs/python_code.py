@@ -9,8 +9,8 @@ import re
 import warnings
 from collections.abc import Iterable
 
-from .calls import Call
-from .values import DATA, HOLES, REMOTE, UNKNOWN, known
+from ..calls import Call
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
 __all__ = ["python_code"]
 
@@ -218,7 +218,7 @@ class _Program:
             call.deletes(*self._paths(node, 1), whole=name in _TREES)
         elif name in _WRITES:
             call.writes(*self._paths(node, 2)[-1:])
-        elif name == "open" or name.endswith(".open") and name.split(".")[0] in ("io", "codecs", "gzip", "os"):
+        elif name == "open" or (name.endswith(".open") and name.split(".")[0] in ("io", "codecs", "gzip", "os")):
             mode = (
                 texts[1]
                 if len(texts) > 1
@@ -230,7 +230,7 @@ class _Program:
             call.find("sends", name)
         elif name in _FETCHES:
             call.find("leaves", name)
-            if any(k.arg == "data" for k in node.keywords) or name.endswith("urlopen") and len(node.args) > 1:
+            if any(k.arg == "data" for k in node.keywords) or (name.endswith("urlopen") and len(node.args) > 1):
                 call.find("sends", name)
         elif name.startswith("socket.socket"):
             self._used.add("socket")
@@ -302,9 +302,7 @@ class _Program:
                 python_code(call, first)
             else:
                 call.find("unknown-code", name)
-        elif name in ("__import__", "importlib.import_module") and first is not None and known(first):
-            return
-        elif (
+        elif (name in ("__import__", "importlib.import_module") and first is not None and known(first)) or (
             name == "getattr"
             and len(node.args) > 1
             and isinstance(node.args[1], ast.Constant)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from .calls import Call, Handler, options_of
-from .places import Place, place_of, runs_later
-from .values import DATA, REMOTE, UNKNOWN, known
+from ..calls import Call, Handler, options_of
+from ..places import Place, place_of, runs_later
+from ..values import DATA, REMOTE, UNKNOWN, known
 
 __all__ = ["NETWORK", "fetched"]
 
@@ -38,9 +38,7 @@ def fetched(call: Call, urls: list[str]) -> None:
             call.find("credentials", url)
         if url.lower().startswith("file:"):
             call.reads(url)
-        elif url.lower().startswith(("gopher:", "dict:", "telnet:", "smtp:")):
-            call.find("sends", url)
-        elif DATA in url:
+        elif url.lower().startswith(("gopher:", "dict:", "telnet:", "smtp:")) or DATA in url:
             call.find("sends", url)
     call.find("leaves")
 
@@ -76,7 +74,7 @@ def _curl(call: Call) -> str:
     gets = "-G --get" in options
     changes = method in ("POST", "PUT", "DELETE", "PATCH", "MKCOL", "MOVE") or (data and not gets) or bool(files)
     leaking = any(DATA in one for one in [*data, *options.each("-H --header -A --user-agent -e --referer -u --user")])
-    if (changes or leaking) and not local or files and not local:
+    if ((changes or leaking) and not local) or (files and not local):
         call.find("sends", urls[0] if urls else "")
     for config in options.each("-K --config"):
         call.find("unread-file", config)
@@ -140,7 +138,7 @@ def _fetch(call: Call) -> str:
     urls = [word for word in words if word not in changes][:1]
     fetched(call, urls)
     fields = [word for word in words if re.match(r"[\w-]+(?:=|:=|@|=@)", word) and "://" not in word]
-    if (changes or call.name in ("http", "https", "xh") and fields) and not all(map(_is_local, urls)):
+    if (changes or (call.name in ("http", "https", "xh") and fields)) and not all(map(_is_local, urls)):
         call.find("sends", urls[0] if urls else "")
     output = options.value("-o -O --output --out")
     if call.name in ("aria2c", "axel", "youtube-dl", "yt-dlp", "gdown"):

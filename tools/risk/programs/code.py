@@ -7,10 +7,10 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from .calls import Call, Handler, Options, options_of
+from ..calls import Call, Handler, Options, options_of
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 from .python_code import python_code
 from .running import run_file
-from .values import DATA, HOLES, REMOTE, UNKNOWN, known
 
 __all__ = ["INTERPRETERS"]
 

@@ -7,9 +7,9 @@ import binascii
 import re
 from urllib.parse import unquote
 
-from .calls import Call, Handler, options_of
-from .expansion import unquoted_ansi
-from .values import DATA, UNKNOWN, known, merged
+from ..calls import Call, Handler, options_of
+from ..expansion import unquoted_ansi
+from ..values import DATA, UNKNOWN, known, merged
 
 __all__ = ["STREAMS"]
 
@@ -152,7 +152,7 @@ def _openssl(call: Call) -> str:
         call.find("opens")
     coded = command == "base64" or names & {"-base64", "-a"}
     decodes = "-d" in names
-    if command == "enc" and not decodes and not coded or command in ("smime", "cms") and "-encrypt" in names:
+    if (command == "enc" and not decodes and not coded) or (command in ("smime", "cms") and "-encrypt" in names):
         call.find("encrypts" if any(one.startswith(("/", "~", "..")) for one in map(call.path, read)) else "writes")
     if coded and not decodes and known(text):
         return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")

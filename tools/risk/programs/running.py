@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 
-from .calls import Call, Handler, options_of
-from .environment import set_by
-from .places import Place, holds_secrets, place_of
+from ..calls import Call, Handler, options_of
+from ..environment import set_by
+from ..places import Place, place_of
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, merged
 from .tables import SHELLS, USUAL_FOLDERS, WRAPPERS
-from .values import DATA, HOLES, REMOTE, UNKNOWN, known, merged
 
-__all__ = ["RUNNING", "run_file"]
-
-_ITEMS = 40  # items of a list that xargs and the like get, and that are read
+__all__ = ["RUNNING", "run_file", "run_text"]
 
 
 def run_file(call: Call, given: str, parameters: list[str]) -> str:
@@ -26,7 +24,7 @@ def run_file(call: Call, given: str, parameters: list[str]) -> str:
     path = call.path(given)
     text = call.scope.files.get(path)
     if text is not None:
-        return _run_text(call, text, parameters)
+        return run_text(call, text, parameters)
     place = place_of(path)
     if place is Place.WORKSPACE and (given.startswith("./") or "/" not in path or path.split("/")[0] in USUAL_FOLDERS):
         call.find("workspace-code", given)
@@ -37,7 +35,7 @@ def run_file(call: Call, given: str, parameters: list[str]) -> str:
     return DATA
 
 
-def _run_text(call: Call, text: str, parameters: list[str]) -> str:
+def run_text(call: Call, text: str, parameters: list[str]) -> str:
     if REMOTE in text:
         call.find("remote-code")
         return REMOTE
@@ -63,7 +61,7 @@ def _shell(call: Call) -> str:
         call.reads(*operands)
         return UNKNOWN
     if "-c --command" in options:
-        return _run_text(call, operands[0], operands[2:]) if operands else UNKNOWN
+        return run_text(call, operands[0], operands[2:]) if operands else UNKNOWN
     if operands and "-s" not in options and operands[0] != "-":
         if operands[0] in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
             return _from_stdin(call, operands[1:])
@@ -75,7 +73,7 @@ def _from_stdin(call: Call, parameters: list[str]) -> str:
     if call.stdin is None:
         call.find("interactive")
         return UNKNOWN
-    return _run_text(call, call.stdin, parameters)
+    return run_text(call, call.stdin, parameters)
 
 
 def _eval(call: Call) -> str:
@@ -182,7 +180,7 @@ def _wrapper(call: Call) -> str:
     wrapper = WRAPPERS[call.name]
     options = options_of(call.args, wrapper.takes, first=True, single=wrapper.single)
     for text in options.each(wrapper.text):
-        _run_text(call, text, [])
+        run_text(call, text, [])
     words = options.operands[wrapper.skips :]
     call.writes(*options.each(wrapper.files))
     if wrapper.code:
@@ -236,199 +234,6 @@ def _alias(call: Call) -> str:
             call.shell(text)
             call.scope.aliases = before
     return ""
-
-
-def _items(stdin: str | None, options_zero: bool = False) -> list[str]:
-    if stdin is None:
-        return [UNKNOWN]
-    items = stdin.split("\x00" if options_zero and "\x00" in stdin else None)
-    return [*items[:_ITEMS], UNKNOWN] if len(items) > _ITEMS else items
-
-
-def _xargs(call: Call) -> str:
-    takes = "-I -n -P -L -d -s -a -E --max-args --max-procs --max-lines --delimiter --arg-file --replace --eof -J -R"
-    options = options_of(call.args, takes, first=True)
-    stdin = call.stdin
-    for file in options.each("-a --arg-file"):
-        call.reads(file)
-        stdin = call.scope.files.get(call.path(file), DATA)
-    items = [DATA if item == UNKNOWN and call.stdin is None else item for item in _items(stdin)]
-    words = options.operands or ["echo"]
-    mark = options.value("-I -J --replace") or ("{}" if "-i" in options else "")
-    if mark:
-        for item in items[:_ITEMS]:
-            call.judge.run([word.replace(mark, item) for word in words])
-        return merged(*items)
-    printed = call.judge.run([*words, *items])
-    return printed
-
-
-def _parallel(call: Call) -> str:
-    takes = (
-        "-j --jobs -a --arg-file --colsep -S --sshlogin -n -N -L -I --results --joblog --timeout --delay -d --workdir"
-    )
-    options = options_of(call.args, takes, first=True)
-    if "-S --sshlogin" in options:
-        call.find("other-machine")
-    words = options.operands
-    sources = ":::", "::::", ":::+", "::::+"
-    cut = next((place for place, word in enumerate(words) if word in sources), len(words))
-    command, items = words[:cut], [word for word in words[cut:] if word not in sources]
-    if words[cut : cut + 1] == ["::::"] or not items:
-        items = _items(call.stdin)
-    for item in items[:_ITEMS]:
-        if not command:
-            call.shell(item)
-        elif any("{" in word for word in command):
-            call.shell(re.sub(r"\{[./#]*\d*\}", lambda _, one=item: one, " ".join(command)))
-        else:
-            call.shell(" ".join([*command, item]))
-    return merged(*items)
-
-
-_FILTERS = re.compile(
-    r"-(?:i?name|i?path|i?wholename|i?regex|[acm](?:min|time)|newer\w*|size|empty|user|group|uid|gid|perm|inum|links|lname|samefile"
-    r"|nouser|nogroup|maxdepth|used|xtype)$"
-)
-
-
-def _find(call: Call) -> str:
-    args = call.args
-    start = next(
-        (n for n, arg in enumerate(args) if arg[:1] in ("-", "(", "!") and not re.match(r"-[HLPEXdsx]$", arg)),
-        len(args),
-    )
-    roots = [arg for arg in args[:start] if not arg.startswith("-")] or ["."]
-    some = any(_FILTERS.match(arg) for arg in args)
-    here = [f"{root.rstrip('/')}/{DATA}" if root not in (".", "./") else f"./{DATA}" for root in roots]
-    reach = here if some else roots
-    printed = "".join(f"{path}\n" for path in here)
-    place = start
-    while place < len(args):
-        arg = args[place]
-        place += 1
-        if arg == "-delete":
-            call.deletes(*reach, whole=not some)
-        elif arg in ("-fprint", "-fprintf", "-fls", "-fprint0"):
-            call.writes(*args[place : place + 1])
-        elif arg in ("-name", "-iname", "-path", "-regex") and any(map(holds_secrets, args[place : place + 1])):
-            call.find("credentials", args[place])
-        elif arg in ("-exec", "-execdir", "-ok", "-okdir"):
-            end = next((n for n in range(place, len(args)) if args[n] in (";", "+")), len(args))
-            words = args[place:end]
-            place = end + 1
-            for path in here[:8] if words else ():
-                call.run([word.replace("{}", path) for word in words])
-            printed = DATA
-        elif arg in ("-printf", "-ls"):
-            printed = DATA
-        elif arg == "-perm" and re.match(
-            r"[-/+]?(?:0*[2467]0*\d{3}$|[ugoa,+=rwx]*[+=]\w*s)", "".join(args[place : place + 1])
-        ):
-            call.find("finds-privilege", args[place])
-    return printed
-
-
-def _ssh(call: Call) -> str:
-    takes = "-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w -B"
-    options = options_of(call.args, takes, first=True)
-    for setting in options.each("-o"):
-        name, _, value = setting.replace(" ", "=", 1).partition("=")
-        if name.lower() in ("proxycommand", "localcommand", "knownhostscommand", "pkcs11provider"):
-            call.find("option-runs", name)
-            call.shell(value.strip())
-        elif name.lower() == "stricthostkeychecking" and value.lower() == "no":
-            call.find("leaves")
-    if any(flag in options for flag in ("-R", "-w", "-D")):
-        call.find("opens")
-    words = options.operands[1:]
-    if not options.operands:
-        return UNKNOWN
-    before = len(call.found)
-    call.find("leaves")
-    remote = [word for word in words if word]
-    if "-N" in options and not remote:
-        call.find("opens" if "-L" in options else "leaves")
-        return UNKNOWN
-    if remote and _READ_THERE.match(" ".join(remote)):
-        call.shell(" ".join(remote))
-        return REMOTE
-    call.found[before:] = [("other-machine", options.operands[0])]
-    if remote:
-        call.shell(" ".join(remote))
-    elif call.stdin is not None and known(call.stdin):
-        call.shell(call.stdin)
-    return REMOTE
-
-
-_READ_THERE = re.compile(
-    r"(?:ls|cat|df|du|uptime|hostname|whoami|id|uname|free|ps|date|w|who|head|tail|grep|find|stat|wc)\b[^;&|`$<>]*$"
-)
-
-
-def _watch(call: Call) -> str:
-    options = options_of(call.args, "-n --interval -q --equexit", first=True)
-    return call.shell(" ".join(options.operands)) if options.operands else UNKNOWN
-
-
-def _entr(call: Call) -> str:
-    """Runs a command when files change: entr, watchexec, nodemon, chokidar, inotify wrappers."""
-    options = options_of(
-        call.args, "-w -e -f -i -s -d --exec --watch --ext --signal --stop-signal --filter", first=True
-    )
-    for text in options.each("--exec"):
-        call.shell(text)
-    words = options.operands
-    if not words:
-        return UNKNOWN
-    if call.name == "nodemon":
-        call.find("workspace-code")
-        return UNKNOWN
-    return call.run(words) if len(words) > 1 else call.shell(words[0])
-
-
-def _script(call: Call) -> str:
-    options = options_of(call.args, "-c --command -I -O -B -T -E -m -o --log-in --log-out --log-io", first=False)
-    if "-h -V" in options:
-        return DATA
-    commands = list(options.each("-c --command"))
-    call.writes(*options.operands[:1])
-    for text in commands:
-        _run_text(call, text, [])
-    if not commands:
-        if call.stdin is not None and known(call.stdin):
-            call.shell(call.stdin)
-        else:
-            call.find("interactive")
-            call.find("records")
-    return UNKNOWN
-
-
-def _terminal(call: Call) -> str:
-    """screen, tmux and terminals: the words behind their option are a command."""
-    args = call.args
-    if call.name in ("screen", "tmux", "abduco", "dtach"):
-        text = " ".join(args)
-        listing = re.match(
-            r"(?:-ls|-list|ls|list-\w+|info|show\S*|display\S*|has-session|kill-session|-v|-V|attach\S*|a)\b", text
-        )
-        if listing or not args:
-            return UNKNOWN
-        call.find("writes")
-        found = re.search(
-            r"(?:-[dDmSsnAc]+\w*\s+)*(?:\S+\s+)?((?:bash|sh|zsh|python\w*|nc|curl|wget|rm|\S+ )\S*.*)$", text
-        )
-        tail = args[-1] if " " in args[-1] else found[1] if found else args[-1]
-        if "send-keys" in args:
-            tail = " ".join(word for word in args[args.index("send-keys") + 1 :] if word not in ("Enter", "C-m", "-t"))
-        call.shell(tail)
-        return UNKNOWN
-    for place, arg in enumerate(args):
-        if arg in ("-e", "-x", "--", "--command", "-c"):
-            rest = args[place + 1 :]
-            return call.shell(rest[0]) if len(rest) == 1 else call.run(rest) if rest else UNKNOWN
-    call.find("interactive")
-    return UNKNOWN
 
 
 def _fork(call: Call) -> str:
@@ -495,7 +300,7 @@ def _set_shell(call: Call) -> str:
     words = call.args
     if call.name == "set" and "history" in words and "+o" in words:
         call.find("hides", "+o history")
-    if call.name == "set" and (words[:1] == ["--"] or words and words[0][:1] not in "-+"):
+    if call.name == "set" and (words[:1] == ["--"] or (words and words[0][:1] not in "-+")):
         call.scope.parameters = [word for word in words if word != "--"]
     return DATA
 
@@ -504,16 +309,12 @@ RUNNING: dict[str, Handler] = {
     **dict.fromkeys(SHELLS, _shell), **dict.fromkeys(WRAPPERS, _wrapper),
     "eval": _eval, "source": _source, ".": _source, "env": _env, "sudo": _sudo, "doas": _sudo, "sudoedit": _sudo,
     "pkexec": _sudo, "gosu": _sudo, "su-exec": _sudo, "run0": _sudo, "dzdo": _sudo, "calife": _sudo, "su": _su,
-    "flock": _flock, "trap": _trap, "alias": _alias, "xargs": _xargs, "gxargs": _xargs, "parallel": _parallel,
-    "find": _find, "gfind": _find, "ssh": _ssh, "autossh": _ssh, "slogin": _ssh, "watch": _watch, "entr": _entr,
-    "watchexec": _entr, "nodemon": _entr, "script": _script, "scriptreplay": _script, "busybox": _fork, "toybox": _fork,
+    "flock": _flock, "trap": _trap, "alias": _alias,
+
+    "busybox": _fork, "toybox": _fork,
     "hash": _hash, "enable": _enable, "bind": _bind, "complete": _compgen, "compgen": _compgen,
     "mapfile": _mapfile, "readarray": _mapfile, "cd": _cd, "pushd": _cd, "popd": _cd, "set": _set_shell,
     "shopt": _set_shell, "read": _read,
     **dict.fromkeys(("export", "declare", "typeset", "local", "readonly", "unset", "setenv"), _export),
     **dict.fromkeys(("command", "builtin", "exec", "coproc", "!", "then", "do", "else", "-"), _command),
-    **dict.fromkeys(
-        ("screen", "tmux", "dtach", "abduco", "xterm", "gnome-terminal", "konsole", "uxterm", "alacritty", "kitty",
-         "xfce4-terminal", "terminator", "urxvt", "rxvt", "lxterminal", "foot"), _terminal,
-    ),
 }  # fmt: skip

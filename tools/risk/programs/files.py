@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from .calls import Call, Handler, options_of
-from .places import Place, place_of
-from .values import DATA, UNKNOWN, known
+from ..calls import Call, Handler, options_of
+from ..places import Place, place_of
+from ..values import DATA, UNKNOWN, known
 
 __all__ = ["FILES"]
 
@@ -175,7 +175,7 @@ def _sed_script(call: Call, script: str) -> None:
         letter = script[place]
         if letter in "sy" and place + 1 < len(script) and script[place + 1] not in " \n;a-zA-Z":
             place = _substitution(call, script, place)
-        elif letter == "/" or letter == "\\" and place + 2 < len(script):
+        elif letter == "/" or (letter == "\\" and place + 2 < len(script)):
             sign, begin = ("/", place + 1) if letter == "/" else (script[place + 1], place + 2)
             place = _closing(script, begin, sign) + 1
         elif letter in "erRwW":
