@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from .places import Place, holds_secrets, place_of, runs_later
 from .scope import Scope
 from .values import HOLES, UNKNOWN, known, merged
 
-__all__ = ["Call", "Handler", "Judge", "Options", "options_of"]
+__all__ = ["Call", "Handler", "Judge", "Options", "handlers", "options_of"]
 
 
 class Judge(Protocol):
@@ -113,7 +113,7 @@ class Call:
                 self.find("unknown-target", given)
             elif place is Place.OUTSIDE:
                 self.find("outside-delete", given)
-            elif (place is Place.WHOLE and whole) or path.split("/")[0] == ".git":
+            elif place is Place.WHOLE or path.split("/")[0] == ".git":
                 self.find("mass-delete", given)
             elif place is not Place.NOTHING:
                 self.find("deletes", given)
@@ -125,6 +125,11 @@ class Call:
 
 Handler = Callable[[Call], "str | None"]
 """Judges a call; returns what it prints where that matters, and None where it is plain data of this machine."""
+
+
+def handlers(rows: Mapping[str, Handler]) -> dict[str, Handler]:
+    """A table of handlers by name, made of rows with several names between blanks."""
+    return {name: handler for names, handler in rows.items() for name in names.split()}
 
 
 @dataclass(slots=True)

@@ -29,7 +29,12 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
     if code == "runs":
         if value and not value.isspace():
             judge.read(value, parameters=None)
-        return []
+        program = value.split()[:1]
+        return (
+            ["environment"]
+            if program and "/" in program[0] and not re.match(r"/(?:usr/|usr/local/)?bin/", program[0])
+            else []
+        )
     if code == "prompt":
         return ["environment"] if "$(" in value or "`" in value else []
     if name == "NODE_OPTIONS":

@@ -136,7 +136,8 @@ def _split(word: list[Piece], separators: str | None) -> list[str]:
 
 def _braced(word: list[Piece]) -> list[list[Piece]]:
     """Expand the first group of braces in a word of single characters, and then the rest."""
-    depth, start, commas = 0, -1, []
+    depth, start = 0, -1
+    commas: list[int] = []
     for place, (one, kind) in enumerate(word):
         if kind != "p":
             continue

@@ -15,9 +15,9 @@ from .programs.machine import MACHINE
 from .programs.network import NETWORK
 from .programs.packages import PACKAGES
 from .programs.repeating import REPEATING
-from .programs.running import RUNNING, run_file
+from .programs.running import RUNNING, run_file, sets_up
 from .programs.streams import STREAMS
-from .programs.tables import PROGRAMS, SUBCOMMANDS, Verdicts
+from .programs.tables import PROGRAMS, SETS_UP, SUBCOMMANDS, Verdicts
 from .values import DATA, REMOTE, UNKNOWN, known
 
 __all__ = ["judged"]
@@ -125,9 +125,11 @@ def _judge(call: Call) -> str | None:
     handler = _HANDLERS.get(name)
     if handler is not None:
         return handler(call)
+    if name in SETS_UP and (printed := sets_up(call)) is not None:
+        return printed
     if (verdicts := SUBCOMMANDS.get(name)) is not None:
         _subcommand(call, verdicts)
-        return UNKNOWN
+        return None
     code = PROGRAMS.get(name)
     if code is None and "." in name:  # mkfs.ext4, systemctl.bak
         code = PROGRAMS.get(name.partition(".")[0])
@@ -159,7 +161,7 @@ def _subcommand(call: Call, verdicts: Verdicts) -> None:
     if not call.args or call.args[-1] in ("-h", "--help"):
         return
     words = [arg for arg in call.args if not arg.startswith("-")]
-    flags = [arg for arg in call.args if arg.startswith("-")]
+    flags = [arg.partition("=")[0] for arg in call.args if arg.startswith("-")]
     code = next((verdicts[flag] for flag in flags if flag in verdicts), "")
     for count in (3, 2, 1):
         key = " ".join(words[:count])
@@ -167,8 +169,13 @@ def _subcommand(call: Call, verdicts: Verdicts) -> None:
             code = code or verdicts[key]
             break
     else:
-        last = next((verdicts[word] for word in words[1:3] if word in verdicts), "")
+        verbs = [verb for word in words[:3] for verb in (word, word.partition("-")[0])]
+        last = next((verdicts[verb] for verb in verbs if verb in verdicts), "")
         code = code or last or verdicts.get("*", "unknown-program" if words else "prints")
+    if code == "changes-outside" and any(
+        re.match(r"--dry-?run(?:=(?:client|server|true))?$", arg) for arg in call.args
+    ):
+        code = "leaves"
     if code != "prints":
         call.find(code, " ".join(words[:2]))
     _unknown(call)

@@ -37,21 +37,26 @@ _SYSTEM = re.compile(
 _TEMPORARY = re.compile(r"/(?:private/)?(?:var/)?tmp(?:/|$)|/dev/shm(?:/|$)|/(?:private/)?var/folders/")
 _DOCUMENTS = re.compile(
     r"/usr/(?:share/(?:doc|man|dict|info|zoneinfo|locale|icons|fonts)|include|lib|local|src|bin|sbin)(?:/|$)"
-    r"|/etc/(?:os-release|hostname|hosts|lsb-release|issue|timezone|resolv\.conf|debian_version|redhat-release|mime\.types"
-    r"|services|protocols|networks|locale\.conf|localtime|machine-info)$|/etc/default/locale$"
-    r"|/proc/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|mounts|filesystems|diskstats|self/(?:status|stat|cgroup|limits))$"
+    r"|/etc/(?:os-release|hostname|hosts|lsb-release|issue|timezone|resolv\.conf|debian_version|redhat-release"
+    r"|mime\.types|services|protocols|networks|locale\.conf|localtime|machine-info)$|/etc/default/locale$"
+    r"|/proc/(?:cpuinfo|meminfo|loadavg|uptime|version|stat|mounts|filesystems|diskstats"
+    r"|self/(?:status|stat|cgroup|limits))$"
     r"|/sys/class/|/(?:opt|lib|bin|sbin|srv|Library|Applications)(?:/|$)|/run/(?!secrets)"
 )
 _HOMES = re.compile(r"(?:/home/[^/]+|/Users/[^/]+|(?P<root>/(?:private/)?(?:var/)?root))(?=/|$)")
 _SECRETS = re.compile(
     r"(?:^|/)(?:id_(?:rsa|dsa|ecdsa|ed25519)(?:_\w+)?|\.netrc|\.pgpass|\.my\.cnf|\.git-credentials|\.npmrc|\.pypirc"
     r"|\.vault-token|\.htpasswd|wallet\.dat|key[34]\.db|logins\.json|Login Data\b.*|Cookies(?:\.binarycookies|\.sqlite)?"
-    r"|cookies\.sqlite|Local State|credentials\.(?:json|ya?ml|xml|csv)|secrets?\.(?:json|ya?ml|toml|env)|terraform\.tfstate"
+    r"|cookies\.sqlite|Local State|credentials\.(?:json|ya?ml|xml|csv)|secrets?\.(?:json|ya?ml|toml|env)"
+    r"|terraform\.tfstate"
     r"|\.env(?:\.(?:local|prod|production|staging|dev|development|test))?|service[-_]account\w*\.json"
     r"|[^/]*\.(?:kdbx|keystore|jks|p12|pfx|keychain(?:-db)?|ppk|key|bash_history)"
     r"|\.(?:bash|zsh|sh|python|mysql|psql|sqlite|node_repl|rediscli)_?history|\.histfile|\.viminfo)$"
-    r"|~\w*/\.(?:ssh|gnupg|aws|kube|azure|password-store|mozilla)$|~\w*/\.ssh/(?!(?:known_hosts|config|[^/]*\.pub)$)[^/]+|~\w*/\.(?:aws|azure|gnupg|kube|docker|oci)/(?!config$)."
-    r"|~\w*/\.(?:kube|docker)/config|~\w*/\.config/(?:gcloud|gh|hub|rclone|op)\b|/Keychains?/|/\.password-store/|/\.mozilla/firefox"
+    r"|~\w*/\.(?:ssh|gnupg|aws|kube|azure|password-store|mozilla)$"
+    r"|~\w*/\.ssh/(?!(?:known_hosts|config|[^/]*\.pub)$)[^/]+"
+    r"|~\w*/\.(?:aws|azure|gnupg|kube|docker|oci)/(?!config$)."
+    r"|~\w*/\.(?:kube|docker)/config|~\w*/\.config/(?:gcloud|gh|hub|rclone|op)\b|/Keychains?/"
+    r"|/\.password-store/|/\.mozilla/firefox"
     r"|/Google/Chrome/|/google-chrome/|/BraveSoftware/"
     r"|^/etc/(?:g?shadow|sudoers|master\.passwd|security/opasswd|krb5\.keytab|ssl/private|ipsec\.secrets|ppp/chap-secrets)"
     r"|^/etc/(?:ssh/ssh_host_\w+_key|NetworkManager/system-connections|wireguard)|^/etc/shadow-"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DATA", "HOLES", "REMOTE", "UNKNOWN", "known", "merged"]
+__all__ = ["DATA", "HOLES", "REMOTE", "UNKNOWN", "known", "merged", "names"]
 
 UNKNOWN = "\uf8f0"
 """Stands for text nothing is known of, such as a variable that is set elsewhere."""
@@ -22,3 +22,8 @@ def merged(*values: str) -> str:
     """The one unknown part that stands for something made of these texts."""
     made = "".join(values)
     return REMOTE if REMOTE in made else DATA if DATA in made else UNKNOWN
+
+
+def names(text: str) -> frozenset[str]:
+    """The names in a text, between blanks."""
+    return frozenset(text.split())

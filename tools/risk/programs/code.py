@@ -7,7 +7,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from ..calls import Call, Handler, Options, options_of
+from ..calls import Call, Handler, Options, handlers, options_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 from .python_code import python_code
 from .running import run_file
@@ -61,7 +61,7 @@ _LANGUAGES = {
         "-e -p --eval --print -pe",
         "-r --require --import --loader -C",
         r"\b(?:execSync|spawnSync|execFileSync|execFile|exec|spawn|fork)\s*\(",
-        r"\beval\s*\(|new\s+Function|Function\s*\(|process\.binding|constructor|\bvm\b|\brequire\s*\(\s*[^'\"\s]|import\s*\(\s*[^'\"]"
+        r"\beval\s*\(|new\s+Function|Function\s*\(|process\.binding|constructor|\bvm\b|\brequire\s*\(\s*[^'\"\s§]|import\s*\(\s*[^'\"§]"
         r"|\[\s*['\"][\w]+['\"]\s*\+|mainModule|_load|child_process['\"]\s*\)\s*\[",
         r"\b(?:net|http|https|dgram|tls|dns|fetch)\b\s*[.('\"]|['\"](?:node:)?(?:net|http|https|dgram|tls|dns)['\"]|WebSocket|\bfetch\s*\(",
         r"\b(?:unlink|rm|rmdir|writeFile|appendFile|rename|copyFile|truncate|chmod|createWriteStream)(?:Sync)?\s*\(",
@@ -91,15 +91,18 @@ _LANGUAGES = {
         r"\b(?:unlink|delete|remove|file\.remove|rm|write|rename)\w*\b",
     ),
 }
-_LANGUAGES["luajit"] = _LANGUAGES["texlua"] = _LANGUAGES["lua"]
-_LANGUAGES["nodejs"] = _LANGUAGES["deno"] = _LANGUAGES["ts-node"] = _LANGUAGES["tsx"] = _LANGUAGES["node"]
-_LANGUAGES["irb"] = _LANGUAGES["jruby"] = _LANGUAGES["ruby"]
-for _name in ("Rscript", "R", "julia", "tclsh", "wish", "groovy", "jshell", "jrunscript", "elixir", "erl", "guile", "racket", "sbcl",
-              "clisp", "ghci", "runghc", "ocaml", "octave", "gnuplot", "raku", "janet", "clojure", "bb", "crystal", "nim", "qjs", "swift"):  # fmt: skip
-    _LANGUAGES[_name] = _LANGUAGES["other"]
+_ALIKE = {
+    "lua": "luajit texlua",
+    "node": "nodejs deno ts-node tsx",
+    "ruby": "irb jruby",
+    "other": "Rscript R julia tclsh wish groovy jshell jrunscript elixir erl guile racket sbcl clisp ghci runghc ocaml"
+    " octave gnuplot raku janet clojure bb crystal nim qjs swift",
+}
+_LANGUAGES.update({name: _LANGUAGES[like] for like, names in _ALIKE.items() for name in names.split()})
 
 _LITERAL = re.compile(
-    r"\s*(?:[a-zA-Z]?\"((?:[^\"\\]|\\.)*)\"|[a-zA-Z]?'((?:[^'\\]|\\.)*)'|`((?:[^`\\]|\\.)*)`|[{(\[/|!]((?:[^})\]/|!\\]|\\.)*)[})\]/|!])",
+    r"\s*(?:[a-zA-Z]?\"((?:[^\"\\]|\\.)*)\"|[a-zA-Z]?'((?:[^'\\]|\\.)*)'|`((?:[^`\\]|\\.)*)`"
+    r"|[{(\[/|!]((?:[^})\]/|!\\]|\\.)*)[})\]/|!])",
     re.DOTALL,
 )
 _BASE64 = re.compile(r"[\"']([A-Za-z0-9+/]{12,}={0,2})[\"']")
@@ -132,8 +135,14 @@ def _file_or_input(call: Call, options: Options, language: _Language) -> None:
         for program in operands[1:]:
             _foreign(call, language, program)
         return
-    if call.name == "deno":
-        operands = operands[1:]
+    if call.name in ("deno", "swift", "nim", "crystal") and operands:
+        if operands[0] not in ("run", "r", "c", "compile") and "/" not in operands[0] and "." not in operands[0]:
+            call.find("workspace-code", operands[0])
+            return
+        operands = operands[1:] if "." not in operands[0] else operands
+        if not operands:
+            call.find("workspace-code")
+            return
     if operands and operands[0] not in ("-", "/dev/stdin"):
         target = operands[0]
         if "://" in target:
@@ -173,6 +182,8 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
         call.find("unknown-code", call.name)
         for coded in _BASE64.findall(program):
             _decoded(call, coded)
+    if re.search(r"\bfork\b", masked) and re.search(r"\b(?:while|until|for|loop)\b", masked):
+        call.find("exhausts", call.name)
     if network and runs:
         call.find("reverse-shell", call.name)
     elif network:
@@ -268,7 +279,12 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
         return call.run(["base64", *rest])
     if module in ("venv", "virtualenv"):
         call.writes(*(arg for arg in rest if not arg.startswith("-")))
-    elif module in ("smtpd", "aiosmtpd", "pyftpdlib"):
+    elif module in ("smtpd", "aiosmtpd", "pyftpdlib") or (
+        module == "http.server"
+        and any(
+            call.path(arg)[:1] in "/~" or call.path(arg).startswith("..") for arg in rest if "/" in arg or arg == ".."
+        )
+    ):
         call.find("opens", module)
     elif module in (
         "json.tool",
@@ -360,8 +376,12 @@ def _dc(call: Call) -> str:
 
 INTERPRETERS: dict[str, Handler] = {
     **dict.fromkeys(_LANGUAGES, _interpreter),
-    **dict.fromkeys(("python", "python2", "python3", "pypy", "pypy3", "ipython", "py", "jython"), _python),
-    **dict.fromkeys(("awk", "gawk", "mawk", "nawk", "original-awk"), _awk),
-    "dc": _dc,
-}  # fmt: skip
+    **handlers(
+        {
+            "python python2 python3 pypy pypy3 ipython py jython": _python,
+            "awk gawk mawk nawk original-awk": _awk,
+            "dc": _dc,
+        }
+    ),
+}
 INTERPRETERS.pop("other")

@@ -12,10 +12,11 @@ __all__ = ["CONTAINERS"]
 
 
 _DOCKER_TAKES = (
-    "-v -p -e -w -u -h -l -m -c --volume --mount --name --env --env-file --network --net --publish --user --workdir --entrypoint"
-    " --hostname --label --memory --cpus --platform --pid --ipc --uts --userns --device --cap-add --cap-drop --security-opt --restart"
-    " --add-host --dns --link --log-driver --gpus --shm-size --tmpfs --ulimit --volumes-from --cgroupns --runtime --pull --expose"
-    " --health-cmd --ip --mac-address --group-add"
+    "-v -p -e -w -u -h -l -m -c --volume --mount --name --env --env-file --network --net --publish --user "
+    "--workdir --entrypoint --hostname --label --memory --cpus --platform --pid --ipc --uts --userns "
+    "--device --cap-add --cap-drop --security-opt --restart --add-host --dns --link --log-driver --gpus "
+    "--shm-size --tmpfs --ulimit --volumes-from --cgroupns --runtime --pull --expose --health-cmd --ip "
+    "--mac-address --group-add"
 )
 
 
@@ -137,7 +138,8 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
             or source.startswith(("/etc", "/var/run"))
         ):
             call.find("container", f"mounts {source}")
-        call.reads(source) if place is Place.OUTSIDE else None
+        elif place is Place.OUTSIDE:
+            call.reads(source)
     words = options.operands[1:]
     image = "".join(options.operands[:1])
     entry = options.value("--entrypoint")
@@ -145,11 +147,9 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
     if entry:
         words = [entry, *words]
     if words:
-        inside = len(call.found)
         if words[0].rpartition("/")[2] in ("sh", "bash", "ash", "zsh") and "-c" not in words:
             return
         call.run(words)
-        del inside
 
 
 def _source(mount: str) -> str:

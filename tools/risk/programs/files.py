@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known
 
@@ -218,9 +218,9 @@ def _substitution(call: Call, script: str, place: int) -> int:
 
 
 _TAR_TAKES = (
-    "-f -C -T -X -b -g -I -F -H -L -N -V -K --file --directory --files-from --exclude-from --exclude --transform --checkpoint"
-    " --checkpoint-action --to-command --use-compress-program --info-script --new-volume-script --rsh-command --rmt-command"
-    " --strip-components --owner --group --mode --xform"
+    "-f -C -T -X -b -g -I -F -H -L -N -V -K --file --directory --files-from --exclude-from --exclude "
+    "--transform --checkpoint --checkpoint-action --to-command --use-compress-program --info-script "
+    "--new-volume-script --rsh-command --rmt-command --strip-components --owner --group --mode --xform"
 )
 
 
@@ -252,7 +252,7 @@ def _tar(call: Call) -> str:
     if "-x --extract --get" in options:
         if "-P --absolute-names" in options:
             call.find("unknown-target", "absolute names")
-        call.writes((options.value("-C --directory") or ".").rstrip("/") + "/x")
+        call.writes(options.value("-C --directory") or ".")
         if "-O --to-stdout" in options:
             return call.passed_on()
     return DATA
@@ -261,7 +261,10 @@ def _tar(call: Call) -> str:
 def _zip(call: Call) -> str:
     args = call.args
     for place, arg in enumerate(args):
-        if arg in ("-TT", "--unzip-command") or arg.startswith("-TT"):
+        if arg.startswith("--unzip-command="):
+            call.find("option-runs", "zip --unzip-command")
+            call.shell(arg.partition("=")[2])
+        elif arg in ("-TT", "--unzip-command") or arg.startswith("-TT"):
             call.find("option-runs", "zip -TT")
             call.shell(args[place + 1] if arg in ("-TT", "--unzip-command") and place + 1 < len(args) else arg[3:])
     operands = [arg for arg in args if not arg.startswith("-")]
@@ -278,6 +281,7 @@ def _sevenzip(call: Call) -> str:
         call.find("encrypts" if any(call.path(one)[:1] in "/~" for one in operands[1:]) else "writes")
     call.reads(*operands[1:])
     call.find("writes")
+    call.writes(*(arg[2:] for arg in call.args if arg.startswith("-o") and len(arg) > 2))
     return DATA
 
 
@@ -285,7 +289,7 @@ def _unzip(call: Call) -> str:
     options = options_of(call.args, "-d -x -P")
     if "-l -v -t -Z" in options:
         return DATA
-    call.writes((options.value("-d") or ".").rstrip("/") + "/x")
+    call.writes(options.value("-d") or ".")
     return "\uf8f1"
 
 
@@ -307,7 +311,7 @@ _EDITORS_RUN = re.compile(
 
 def _editor(call: Call) -> str:
     args = call.args
-    takes = "-c -u -S -s --cmd --eval -eval -f --funcall -l --load -i -T"
+    takes = "-p" if call.name in ("ed", "red") else "-c -u -S -s --cmd --eval -eval -f --funcall -l --load -i -T"
     options = options_of(args, takes, single=True)
     for text in options.each("-c --cmd --eval -eval"):
         _edited(call, text)
@@ -325,6 +329,9 @@ def _editor(call: Call) -> str:
 
 
 def _edited(call: Call, text: str) -> None:
+    if re.match(r"\s*:?\s*(?:sh|shell|ter|term|terminal|set\s+shell\b.*)\s*$", text):
+        call.find("option-runs", call.name)
+        return
     found = _EDITORS_RUN.search(text)
     if found is None:
         if re.search(r"\b(?:py(?:thon3?|x)?|lua|ruby|perl)\b\s", text):
@@ -335,11 +342,22 @@ def _edited(call: Call, text: str) -> None:
         call.shell(found[1])
 
 
-FILES: dict[str, Handler] = {
-    "rm": _rm, "unlink": _rm, "srm": _shred, "shred": _shred, "wipe": _shred, "rmdir": _rm, "trash": _rm, "trash-put": _rm,
-    "gomi": _rm, "del": _rm, "erase": _rm, "truncate": _truncate, "cp": _copy, "mv": _copy, "install": _copy, "ln": _copy,
-    "link": _copy, "gcp": _copy, "gmv": _copy, "grm": _rm, "dd": _dd, "dcfldd": _dd, "ddrescue": _dd, "chmod": _chmod,
-    "chown": _chown, "chgrp": _chown, "touch": _touch, "sed": _sed, "gsed": _sed, "tar": _tar, "gtar": _tar, "bsdtar": _tar,
-    "zip": _zip, "7z": _sevenzip, "7za": _sevenzip, "7zr": _sevenzip, "unzip": _unzip, "split": _writes_out, "csplit": _writes_out,
-    **dict.fromkeys(("vi", "vim", "nvim", "view", "ed", "ex", "emacs", "rvim", "gvim", "emacsclient"), _editor),
-}  # fmt: skip
+FILES: dict[str, Handler] = handlers(
+    {
+        "rm unlink rmdir trash trash-put gomi del erase grm": _rm,
+        "srm shred wipe": _shred,
+        "truncate": _truncate,
+        "cp mv install ln link gcp gmv": _copy,
+        "dd dcfldd ddrescue": _dd,
+        "chmod": _chmod,
+        "chown chgrp": _chown,
+        "touch": _touch,
+        "sed gsed": _sed,
+        "tar gtar bsdtar": _tar,
+        "zip": _zip,
+        "7z 7za 7zr": _sevenzip,
+        "unzip": _unzip,
+        "split csplit": _writes_out,
+        "vi vim nvim view ed ex emacs rvim gvim emacsclient": _editor,
+    }
+)

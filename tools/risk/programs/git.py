@@ -65,7 +65,7 @@ _GIT_RUNS_KEYS = re.compile(
     r"|pager\.\S+|alias\.\S+|diff\.(?:external|\S+\.(?:command|textconv))|difftool\.\S+|mergetool\.\S+|merge\.\S+\.driver"
     r"|filter\.\S+|credential\.(?:\S+\.)?helper|gpg\.(?:\S+\.)?program|sequence\.editor|browser\.\S+|man\.\S+|protocol\.\S+"
     r"|url\.\S+|uploadpack\.packobjectshook|receive\.\S+|include\.path|includeif\.\S+|init\.templatedir|sendemail\.\S+"
-    r"|interactive\.difffilter|trailer\.\S+|http\.proxy|remote\.\S+\.(?:uploadpack|receivepack|vcs|proxy)|core\.excludesfile_x"
+    r"|interactive\.difffilter|trailer\.\S+|http\.proxy|remote\.\S+\.(?:uploadpack|receivepack|vcs|proxy)"
     r"|submodule\.\S+\.update|tar\.\S+|web\.browser|instaweb\.\S+|imap\.tunnel)$",
     re.IGNORECASE,
 )
@@ -87,26 +87,11 @@ def _git(call: Call) -> str:
         return DATA
     command, rest = words[0], words[1:]
     handler = _GIT.get(command)
-    for arg in rest:
-        name, equals, value = arg.partition("=")
-        if name in ("--upload-pack", "--receive-pack", "--exec", "--open-files-in-pager", "--extcmd", "--config") or (
-            arg in ("-O", "-u") and command in ("grep", "clone_x")
-        ):
-            if name == "--config":
-                _git_key(call, *(value if equals else "".join(rest[rest.index(arg) + 1 :][:1])).partition("=")[::2])
-            elif handler is not _git_rebase:
-                call.find("option-runs", f"git {command}")
-                call.shell(value if equals else "".join(rest[rest.index(arg) + 1 :][:1]))
-        if arg.startswith("ext::"):
-            call.find("option-runs", "git ext::")
-            call.shell(arg[5:])
-        if name == "--output" and value:
-            call.writes(value)
+    _git_options(call, command, rest)
     if command in _GIT_READS and handler is None:
-        if (
-            command in ("ls-files", "grep", "diff")
-            and any(arg in ("--name-only", "-l", "--files-with-matches") for arg in rest)
-        ) or command == "ls-files":
+        if command == "ls-files":
+            return ".\n" if all(arg.startswith("-") for arg in rest) else f"./{DATA}\n"
+        if "--name-only" in rest:
             return f"./{DATA}\n"
         return UNKNOWN
     if handler is not None:
@@ -119,6 +104,26 @@ def _git(call: Call) -> str:
         return UNKNOWN
     call.find("writes")
     return UNKNOWN
+
+
+_GIT_PROGRAMS = frozenset(("--upload-pack", "--receive-pack", "--exec", "--open-files-in-pager", "--extcmd"))
+
+
+def _git_options(call: Call, command: str, rest: list[str]) -> None:
+    """Options and addresses that run a program, whatever the command of git is."""
+    for place, arg in enumerate(rest):
+        name, equals, value = arg.partition("=")
+        value = value if equals else "".join(rest[place + 1 : place + 2])
+        if name == "--config":
+            _git_key(call, *value.partition("=")[::2])
+        elif name in _GIT_PROGRAMS and command != "rebase":
+            call.find("option-runs", f"git {command}")
+            call.shell(value)
+        elif arg.startswith("ext::"):
+            call.find("option-runs", "git ext::")
+            call.shell(arg[5:])
+        elif name == "--output" and equals:
+            call.writes(value)
 
 
 def _git_key(call: Call, key: str, value: str) -> None:
@@ -342,12 +347,29 @@ def _git_grep(call: Call, rest: list[str]) -> None:
 
 
 _GIT = {
-    "push": _git_push, "reset": _git_reset, "clean": _git_clean, "checkout": _git_checkout, "restore": _git_checkout,
-    "switch": _git_checkout, "branch": _git_branch, "stash": _git_stash, "reflog": _git_reflog, "gc": _git_gc, "prune": _git_gc,
-    "filter-branch": _git_rewrites, "filter-repo": _git_rewrites, "update-ref": _git_rewrites, "rebase": _git_rebase,
-    "bisect": _git_bisect, "submodule": _git_submodule, "config": _git_config, "remote": _git_remote, "clone": _git_clone,
-    "difftool": _git_difftool, "grep": _git_grep,
-}  # fmt: skip
+    "push": _git_push,
+    "reset": _git_reset,
+    "clean": _git_clean,
+    "checkout": _git_checkout,
+    "restore": _git_checkout,
+    "switch": _git_checkout,
+    "branch": _git_branch,
+    "stash": _git_stash,
+    "reflog": _git_reflog,
+    "gc": _git_gc,
+    "prune": _git_gc,
+    "filter-branch": _git_rewrites,
+    "filter-repo": _git_rewrites,
+    "update-ref": _git_rewrites,
+    "rebase": _git_rebase,
+    "bisect": _git_bisect,
+    "submodule": _git_submodule,
+    "config": _git_config,
+    "remote": _git_remote,
+    "clone": _git_clone,
+    "difftool": _git_difftool,
+    "grep": _git_grep,
+}
 
 
 def _hg(call: Call) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handler, handlers, options_of
 from ..values import DATA, UNKNOWN, known
 
 __all__ = ["MACHINE"]
@@ -221,11 +221,30 @@ def _sysrq(call: Call) -> str:
     return ""
 
 
-MACHINE: dict[str, Handler] = {
-    "kill": _kill, "pkill": _pkill, "killall": _pkill, "killall5": _pkill, "xkill": _pkill, "skill": _pkill, "taskkill": _pkill,
-    "fuser": _fuser, "mount": _mount, "crontab": _crontab, "fcrontab": _crontab, "at": _at, "batch": _at, "date": _date,
-    "history": _history, "osascript": _osascript, "gdb": _gdb, "lldb": _gdb, "tcpdump": _tcpdump, "man": _man,
-    "run-parts": _run_parts, "expect": _expect, "autoexpect": _expect, "powershell": _powershell, "pwsh": _powershell,
-    "cmd": _cmd, "logger": _logger, "modprobe": _modprobe, "hdparm": _hdparm, "badblocks": _badblocks, "gcore": _gcore,
-    "procdump": _gcore, "grub-reboot": _sysrq, "wall": _time_set,
-}  # fmt: skip
+MACHINE: dict[str, Handler] = handlers(
+    {
+        "kill": _kill,
+        "pkill killall killall5 xkill skill taskkill": _pkill,
+        "fuser": _fuser,
+        "mount": _mount,
+        "crontab fcrontab": _crontab,
+        "at batch": _at,
+        "date": _date,
+        "history": _history,
+        "osascript": _osascript,
+        "gdb lldb": _gdb,
+        "tcpdump": _tcpdump,
+        "man": _man,
+        "run-parts": _run_parts,
+        "expect autoexpect": _expect,
+        "powershell pwsh": _powershell,
+        "cmd": _cmd,
+        "logger": _logger,
+        "modprobe": _modprobe,
+        "hdparm": _hdparm,
+        "badblocks": _badblocks,
+        "gcore procdump": _gcore,
+        "grub-reboot": _sysrq,
+        "wall": _time_set,
+    }
+)

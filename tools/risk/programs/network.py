@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of, runs_later
 from ..values import DATA, REMOTE, UNKNOWN, known
 
@@ -16,15 +16,17 @@ _LOCAL = re.compile(
 )
 _METADATA = re.compile(r"(?:169\.254\.|metadata\.|100\.100\.100\.200|fd00:ec2|0xa9fea9fe|2852039166|0251\.0376)")
 _CURL_TAKES = (
-    "-X -d -F -T -o -H -A -b -c -e -u -x -m -w -K -E -r -y -Y -z -C -D -t -P -Q --request --data --data-raw --data-binary"
-    " --data-urlencode --data-ascii --form --form-string --upload-file --output --header --user-agent --cookie --cookie-jar"
-    " --referer --user --proxy --max-time --write-out --config --cert --key --cacert --range --connect-timeout --retry"
-    " --retry-delay --resolve --interface --output-dir --json --url --url-query --dump-header --unix-socket --oauth2-bearer"
+    "-X -d -F -T -o -H -A -b -c -e -u -x -m -w -K -E -r -y -Y -z -C -D -t -P -Q --request --data "
+    "--data-raw --data-binary --data-urlencode --data-ascii --form --form-string --upload-file --output "
+    "--header --user-agent --cookie --cookie-jar --referer --user --proxy --max-time --write-out --config "
+    "--cert --key --cacert --range --connect-timeout --retry --retry-delay --resolve --interface "
+    "--output-dir --json --url --url-query --dump-header --unix-socket --oauth2-bearer"
 )
 _WGET_TAKES = (
-    "-O -o -P -a -i -e -t -T -w -Q -U -A -R -D -l -B -I -X --output-document --output-file --directory-prefix --append-output"
-    " --input-file --execute --tries --timeout --wait --user-agent --accept --reject --domains --level --header --post-data"
-    " --post-file --body-data --body-file --method --user --password --use-askpass --config --load-cookies --save-cookies --referer"
+    "-O -o -P -a -i -e -t -T -w -Q -U -A -R -D -l -B -I -X --output-document --output-file "
+    "--directory-prefix --append-output --input-file --execute --tries --timeout --wait --user-agent "
+    "--accept --reject --domains --level --header --post-data --post-file --body-data --body-file "
+    "--method --user --password --use-askpass --config --load-cookies --save-cookies --referer"
 )
 
 
@@ -67,8 +69,7 @@ def _curl(call: Call) -> str:
     for one in data:
         at = re.search(r"(?:^|=)[@<](.+)", one)
         files += [at[1].split(";")[0]] if at else []
-    files = [one for one in files if one != "-"]
-    call.reads(*files)
+    call.reads(*(one for one in files if one != "-"))
     local = bool(urls) and all(map(_is_local, urls))
     method = (options.value("-X --request") or "").upper()
     gets = "-G --get" in options
@@ -212,20 +213,26 @@ def _transferred(call: Call, operands: list[str]) -> None:
         call.writes(*here[-1:])
 
 
+_PLAIN_SSH = re.compile(
+    r"(?:/usr/bin/)?ssh(?:\s+-(?:[pil]\s*\S+|[Cqv46axT]+"
+    r"|o\s*(?:StrictHostKeyChecking|UserKnownHostsFile|Port|User)\S+))*\s*"
+)
+
+
 def _rsync(call: Call) -> str:
     takes = "-e -f -T -B -M --rsh --rsync-path --exclude --include --exclude-from --include-from --files-from --filter --bwlimit"
     options = options_of(call.args, takes)
     for text in options.each("-e --rsh"):
-        if not re.fullmatch(
-            r"(?:/usr/bin/)?ssh(?:\s+-(?:[pil]\s*\S+|[Cqv46axT]+|o\s*(?:StrictHostKeyChecking|UserKnownHostsFile|Port|User)\S+))*\s*",
-            text,
-        ):
+        if not _PLAIN_SSH.fullmatch(text):
             call.find("option-runs", "rsync -e")
-        call.shell(text if text.startswith("ssh") and " " not in text else text)
+            call.shell(text)
     for text in options.each("--rsync-path"):
         call.find("option-runs", "rsync --rsync-path")
         call.shell(text)
     operands = options.operands
+    if "-n --dry-run" in options:
+        call.find("leaves")
+        return UNKNOWN
     _transferred(call, operands)
     if any(name.startswith("--del") for name, _ in options.given) and operands:
         call.deletes(operands[-1], whole=True)
@@ -321,15 +328,23 @@ def _dump(call: Call) -> str:
     return DATA
 
 
-NETWORK: dict[str, Handler] = {
-    "curl": _curl, "curlie": _curl, "wget": _wget, "wget2": _wget, "http": _fetch, "https": _fetch, "xh": _fetch, "aria2c": _fetch,
-    "axel": _fetch, "lynx": _fetch, "links": _fetch, "w3m": _fetch, "elinks": _fetch, "fetch": _fetch, "lwp-request": _fetch,
-    "GET": _fetch, "HEAD": _fetch, "youtube-dl": _fetch, "yt-dlp": _fetch, "gdown": _fetch, "ab": _fetch, "wrk": _fetch, "hey": _fetch,
-    "nc": _nc, "ncat": _nc, "netcat": _nc, "nc.openbsd": _nc, "nc.traditional": _nc, "socat": _socat, "telnet": _telnet,
-    "scp": _scp, "sftp": _scp, "pscp": _scp, "rsync": _rsync, "dig": _looks_up, "nslookup": _looks_up, "host": _looks_up,
-    "ping": _looks_up, "ping6": _looks_up, "fping": _looks_up, "traceroute": _looks_up, "whois": _looks_up, "drill": _looks_up,
-    "getent": _looks_up, "resolvectl": _looks_up, "mail": _mail, "mailx": _mail, "sendmail": _mail, "mutt": _mail,
-    "sqlite3": _sqlite, "sqlite": _sqlite, "duckdb": _sqlite, "psql": _database, "mysql": _database, "mariadb": _database,
-    "mongo": _database, "mongosh": _database, "redis-cli": _database, "cqlsh": _database, "sqlcmd": _database,
-    "clickhouse-client": _database, "pg_dump": _dump, "pg_dumpall": _dump, "mysqldump": _dump, "mongodump": _dump,
-}  # fmt: skip
+NETWORK: dict[str, Handler] = handlers(
+    {
+        "curl curlie": _curl,
+        "wget wget2": _wget,
+        (
+            "http https xh aria2c axel lynx links w3m elinks fetch lwp-request GET HEAD youtube-dl yt-dlp "
+            "gdown ab wrk hey"
+        ): _fetch,
+        "nc ncat netcat nc.openbsd nc.traditional": _nc,
+        "socat": _socat,
+        "telnet": _telnet,
+        "scp sftp pscp": _scp,
+        "rsync": _rsync,
+        ("dig nslookup host ping ping6 fping traceroute whois drill getent resolvectl"): _looks_up,
+        "mail mailx sendmail mutt": _mail,
+        "sqlite3 sqlite duckdb": _sqlite,
+        "psql mysql mariadb mongo mongosh redis-cli cqlsh sqlcmd clickhouse-client": _database,
+        "pg_dump pg_dumpall mysqldump mongodump": _dump,
+    }
+)

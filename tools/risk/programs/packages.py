@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known
 
@@ -115,7 +115,6 @@ def _npm(call: Call) -> str:
         "tst",
     ):
         call.find("workspace-code", command)
-        call.found[:] = call.found
     elif command in (
         "publish",
         "unpublish",
@@ -246,6 +245,11 @@ def _npx(call: Call) -> str:
     return UNKNOWN
 
 
+_BUILD_READS = frozenset(
+    ["tree", "metadata", "version", "help", "env", "list", "doc", "show", "locate-project", "pkgid", "outdated", "why"]
+) | {""}
+
+
 def _cargo(call: Call) -> str:
     """cargo, go, dotnet, bundle, composer, gem-like builders."""
     words = [arg for arg in call.args if not arg.startswith(("-", "+"))]
@@ -262,27 +266,10 @@ def _cargo(call: Call) -> str:
         call.find("installs-listed", command)
     elif command in ("exec", "run") and call.name in ("bundle", "composer"):
         return call.run(names) if call.name == "bundle" and names else UNKNOWN
-    elif command in (
-        "tree",
-        "metadata",
-        "search",
-        "info",
-        "version",
-        "help",
-        "env",
-        "list",
-        "doc",
-        "show",
-        "locate-project",
-        "pkgid",
-        "outdated",
-        "why",
-        "",
-    ):
-        call.find("leaves" if command in ("search", "info") else "prints" if False else "writes") if command in (
-            "search",
-            "info",
-        ) else None
+    elif command in ("search", "info"):
+        call.find("leaves", command)
+    elif command in _BUILD_READS:
+        pass
     elif command == "run" and names and call.name == "go" and "@" in names[0]:
         call.find("installs", names[0])
     elif command in ("remove", "clean", "uninstall", "rm"):
@@ -346,12 +333,14 @@ def _compiles(call: Call) -> str:
     return DATA
 
 
-PACKAGES: dict[str, Handler] = {
-    **dict.fromkeys(("pip", "pip3", "uv", "pipx", "uvx"), _pip),
-    **dict.fromkeys(("poetry", "pdm", "pipenv", "hatch", "rye"), _python_project),
-    **dict.fromkeys(("npm", "pnpm", "yarn", "bun", "cnpm"), _npm),
-    **dict.fromkeys(("npx", "bunx", "pnpx"), _npx),
-    **dict.fromkeys(("cargo", "go", "dotnet", "bundle", "bundler", "composer"), _cargo),
-    **dict.fromkeys(("make", "gmake"), _make),
-    **dict.fromkeys(("gcc", "g++", "clang", "clang++", "cc", "c++"), _compiles),
-}
+PACKAGES: dict[str, Handler] = handlers(
+    {
+        "pip pip3 uv pipx uvx": _pip,
+        "poetry pdm pipenv hatch rye": _python_project,
+        "npm pnpm yarn bun cnpm": _npm,
+        "npx bunx pnpx": _npx,
+        "cargo go dotnet bundle bundler composer": _cargo,
+        "make gmake": _make,
+        "gcc g++ clang clang++ cc c++": _compiles,
+    }
+)

@@ -10,31 +10,43 @@ import warnings
 from collections.abc import Iterable
 
 from ..calls import Call
-from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, names
 
 __all__ = ["python_code"]
 
 _LONGEST = 20_000  # characters; a longer text is not code that anyone types in a command
 
-_SHELL_TEXT = {
-    "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "commands.getoutput", "popen2.popen2",
-    "asyncio.create_subprocess_shell", "pexpect.run", "pexpect.spawn", "os.popen2", "os.popen3", "platform.popen",
-}  # fmt: skip
-_WORDS = {
-    "subprocess.run", "subprocess.call", "subprocess.check_call", "subprocess.check_output", "subprocess.Popen", "pty.spawn",
-    "asyncio.create_subprocess_exec",
-}  # fmt: skip
-_DELETES = {"os.remove", "os.unlink", "os.rmdir", "os.removedirs", "os.truncate"}
-_TREES = {"shutil.rmtree"}
-_WRITES = {"os.mkdir", "os.makedirs", "os.rename", "os.replace", "os.symlink", "os.link", "shutil.copy", "shutil.copy2",
-           "shutil.copyfile", "shutil.move", "shutil.copytree", "os.chmod", "os.chown", "os.utime"}  # fmt: skip
-_FETCHES = {"urllib.request.urlopen", "urllib.urlopen", "urllib2.urlopen", "requests.get", "requests.head", "httpx.get",
-            "urllib.request.urlretrieve", "urllib.request.Request", "http.client.HTTPSConnection", "http.client.HTTPConnection"}  # fmt: skip
-_SENDS = {"requests.post", "requests.put", "requests.delete", "requests.patch", "httpx.post", "httpx.put", "smtplib.SMTP",
-          "smtplib.SMTP_SSL", "ftplib.FTP", "paramiko.SSHClient", "telnetlib.Telnet", "socket.create_connection"}  # fmt: skip
-_HIDDEN = {"exec", "eval", "compile", "__import__", "getattr", "globals", "locals", "vars", "setattr", "importlib.import_module",
-           "marshal.loads", "pickle.loads", "pickle.load", "builtins.exec", "builtins.eval", "ctypes.CDLL", "runpy.run_path",
-           "imp.load_source", "code.interact", "types.FunctionType", "yaml.unsafe_load", "dill.loads", "operator.attrgetter"}  # fmt: skip
+_SHELL_TEXT = names(
+    "os.system os.popen subprocess.getoutput subprocess.getstatusoutput commands.getoutput "
+    "popen2.popen2 asyncio.create_subprocess_shell pexpect.run pexpect.spawn os.popen2 os.popen3 "
+    "platform.popen"
+)
+_WORDS = names(
+    "subprocess.run subprocess.call subprocess.check_call subprocess.check_output subprocess.Popen "
+    "pty.spawn asyncio.create_subprocess_exec"
+)
+_DELETES = names("os.remove os.unlink os.rmdir os.removedirs os.truncate")
+_TREES = names("shutil.rmtree")
+_WRITES = names(
+    "os.mkdir os.makedirs os.rename os.replace os.symlink os.link shutil.copy shutil.copy2 "
+    "shutil.copyfile shutil.move shutil.copytree os.chmod os.chown os.utime"
+)
+_PATHS = names("Path pathlib.Path PurePath pathlib.PurePath os.path.join")
+_MOVES = names("os.rename os.replace shutil.move")
+_FETCHES = names(
+    "urllib.request.urlopen urllib.urlopen urllib2.urlopen requests.get requests.head httpx.get "
+    "urllib.request.urlretrieve urllib.request.Request http.client.HTTPSConnection "
+    "http.client.HTTPConnection"
+)
+_SENDS = names(
+    "requests.post requests.put requests.delete requests.patch httpx.post httpx.put smtplib.SMTP "
+    "smtplib.SMTP_SSL ftplib.FTP paramiko.SSHClient telnetlib.Telnet socket.create_connection"
+)
+_HIDDEN = names(
+    "exec eval compile __import__ getattr globals locals vars setattr importlib.import_module "
+    "marshal.loads pickle.loads pickle.load builtins.exec builtins.eval ctypes.CDLL runpy.run_path "
+    "imp.load_source code.interact types.FunctionType yaml.unsafe_load dill.loads operator.attrgetter"
+)
 _DANGEROUS = re.compile(
     r"os\.(?:system|popen|exec\w*|spawn\w*|remove|unlink|kill|dup2|setuid)|subprocess|pty\.spawn|socket|shutil\.(?:rmtree|move)"
     r"|exec\s*\(|eval\s*\(|__import__|urlopen|requests\.|marshal|ctypes|b64decode|popen"
@@ -150,6 +162,9 @@ class _Program:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             left, right = self._text(node.left), self._text(node.right)
             return None if left is None and right is None else (left or UNKNOWN) + (right or UNKNOWN)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            left, right = self._text(node.left), self._text(node.right)
+            return None if left is None else f"{left}/{right or UNKNOWN}"
         if isinstance(node, ast.Call):
             return self._made(node)
         if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice) and node.slice.step is not None:
@@ -160,41 +175,46 @@ class _Program:
     def _made(self, node: ast.Call) -> str | None:
         name = self._dotted(node.func)
         first = self._text(node.args[0]) if node.args else None
-        if (
-            name == "chr"
-            and node.args
-            and isinstance(node.args[0], ast.Constant)
-            and isinstance(node.args[0].value, int)
-        ):
-            return chr(node.args[0].value % 0x110000)
+        if name == "chr":
+            code = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+            return chr(code % 0x110000) if isinstance(code, int) else None
         if name == "os.path.expanduser":
             return first
-        if name == "os.path.join":
-            return "/".join(self._text(one) or UNKNOWN for one in node.args)
-        decode = {"base64.b64decode": base64.b64decode, "bytes.fromhex": bytes.fromhex}.get(name)
-        if name.endswith("b64decode"):
-            decode = base64.b64decode
-        if decode is not None and first is not None:
-            if "".join(first.split()) in self._call.scope.encoded:
-                self._call.find("round-trip", "Python")
-            try:
-                self._decoded.add(plain := decode(first).decode("utf-8", "replace"))
-            except (binascii.Error, ValueError):
-                return UNKNOWN
-            return plain
-        if name.endswith("b64encode") and first is not None and known(first):
-            coded = base64.b64encode(first.encode("utf-8", "replace")).decode()
-            self._call.scope.encoded.add(coded)
+        if name in ("Path.home", "pathlib.Path.home"):
+            return "~"
+        if name in _PATHS:
+            return "/".join(self._text(one) or UNKNOWN for one in node.args) or "."
+        if first is not None and name.endswith(("b64decode", "b64encode", "bytes.fromhex")):
+            return self._coded(name, first)
+        return self._from_method(node, node.func) if isinstance(node.func, ast.Attribute) else None
+
+    def _coded(self, name: str, text: str) -> str:
+        """What base64 or hexadecimal make of a text."""
+        encoded = self._call.scope.encoded
+        if name.endswith("b64encode"):
+            coded = base64.b64encode(text.encode("utf-8", "replace")).decode() if known(text) else UNKNOWN
+            encoded.add(coded)
             return coded
-        if isinstance(node.func, ast.Attribute):
-            inner = self._text(node.func.value)
-            if node.func.attr in ("decode", "encode", "strip") and inner is not None:
-                return inner
-            if node.func.attr == "join" and node.args and isinstance(node.args[0], ast.List | ast.Tuple):
-                return (inner or "").join(self._text(one) or UNKNOWN for one in node.args[0].elts)
-            if node.func.attr == "read" and self._fetches(node):
-                return REMOTE
-        return None
+        if "".join(text.split()) in encoded:
+            self._call.find("round-trip", "Python")
+        try:
+            decode = base64.b64decode if name.endswith("b64decode") else bytes.fromhex
+            plain = decode(text).decode("utf-8", "replace")
+        except (binascii.Error, ValueError):
+            return UNKNOWN
+        self._decoded.add(plain)
+        return plain
+
+    def _from_method(self, node: ast.Call, function: ast.Attribute) -> str | None:
+        """What the methods of texts and paths give."""
+        inner = self._text(function.value)
+        if inner is not None and function.attr in ("decode", "encode", "strip", "expanduser", "resolve", "absolute"):
+            return inner
+        if inner is not None and function.attr == "joinpath":
+            return "/".join([inner, *(self._text(one) or UNKNOWN for one in node.args)])
+        if function.attr == "join" and node.args and isinstance(node.args[0], ast.List | ast.Tuple):
+            return (inner or "").join(self._text(one) or UNKNOWN for one in node.args[0].elts)
+        return REMOTE if function.attr == "read" and self._fetches(node) else None
 
     def _fetches(self, node: ast.AST) -> bool:
         return any(isinstance(one, ast.Call) and self._dotted(one.func) in _FETCHES for one in ast.walk(node))
@@ -217,7 +237,7 @@ class _Program:
         elif name in _DELETES or name in _TREES:
             call.deletes(*self._paths(node, 1), whole=name in _TREES)
         elif name in _WRITES:
-            call.writes(*self._paths(node, 2)[-1:])
+            call.writes(*(self._paths(node, 2) if name in _MOVES else self._paths(node, 2)[-1:]))
         elif name == "open" or (name.endswith(".open") and name.split(".")[0] in ("io", "codecs", "gzip", "os")):
             mode = (
                 texts[1]
@@ -230,6 +250,8 @@ class _Program:
             call.find("sends", name)
         elif name in _FETCHES:
             call.find("leaves", name)
+            if name.endswith("urlretrieve"):
+                call.writes(*self._paths(node, 2)[1:])
             if any(k.arg == "data" for k in node.keywords) or (name.endswith("urlopen") and len(node.args) > 1):
                 call.find("sends", name)
         elif name.startswith("socket.socket"):
@@ -248,17 +270,15 @@ class _Program:
 
     def _method(self, node: ast.Call, function: ast.Attribute) -> None:
         """Methods of ``pathlib.Path``."""
-        inner = function.value
-        made = isinstance(inner, ast.Call) and self._dotted(inner.func) in ("Path", "pathlib.Path")
-        if not made or not isinstance(inner, ast.Call):
+        text = self._text(function.value)
+        if text is None:
             return
-        paths = self._paths(inner, 1)
         if function.attr in ("unlink", "rmdir"):
-            self._call.deletes(*paths)
-        elif function.attr in ("write_text", "write_bytes", "touch", "mkdir", "rename", "chmod"):
-            self._call.writes(*paths)
+            self._call.deletes(text)
+        elif function.attr in ("write_text", "write_bytes", "touch", "mkdir", "rename", "chmod", "symlink_to"):
+            self._call.writes(text)
         elif function.attr in ("read_text", "read_bytes", "open"):
-            self._call.reads(*paths)
+            self._call.reads(text)
 
     def _paths(self, node: ast.Call, most: int) -> list[str]:
         return [self._text(one) or UNKNOWN for one in node.args[:most]]

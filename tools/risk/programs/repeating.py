@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, options_of
-from ..places import holds_secrets
+from ..calls import Call, Handler, handlers, options_of
+from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, merged
 from .running import run_text
 
@@ -50,12 +50,13 @@ def _parallel(call: Call) -> str:
     cut = next((place for place, word in enumerate(words) if word in sources), len(words))
     command, items = words[:cut], [word for word in words[cut:] if word not in sources]
     if words[cut : cut + 1] == ["::::"] or not items:
-        items = _items(call.stdin)
+        items = [UNKNOWN] if call.stdin is None else call.stdin.splitlines()
     for item in items[:_ITEMS]:
         if not command:
             call.shell(item)
         elif any("{" in word for word in command):
-            call.shell(re.sub(r"\{[./#]*\d*\}", lambda _, one=item: one, " ".join(command)))
+            marks = re.split(r"\{[./#]*\d*\}", " ".join(command))
+            call.shell(item.join(marks))
         else:
             call.shell(" ".join([*command, item]))
     return merged(*items)
@@ -77,7 +78,8 @@ def _find(call: Call) -> str:
     some = any(_FILTERS.match(arg) for arg in args)
     here = [f"{root.rstrip('/')}/{DATA}" if root not in (".", "./") else f"./{DATA}" for root in roots]
     reach = here if some else roots
-    printed = "".join(f"{path}\n" for path in here)
+    away = any(place_of(call.path(root)) in (Place.HOME, Place.OUTSIDE, Place.ROOT, Place.SYSTEM) for root in roots)
+    printed = "".join(f"{path}\n" for path in reach)
     place = start
     while place < len(args):
         arg = args[place]
@@ -86,13 +88,16 @@ def _find(call: Call) -> str:
             call.deletes(*reach, whole=not some)
         elif arg in ("-fprint", "-fprintf", "-fls", "-fprint0"):
             call.writes(*args[place : place + 1])
-        elif arg in ("-name", "-iname", "-path", "-regex") and any(map(holds_secrets, args[place : place + 1])):
+        elif arg in ("-name", "-iname", "-path", "-regex") and any(
+            holds_secrets(name) or (away and re.search(r"\.(?:pem|p12|pfx|key|kdbx|ovpn|ppk)$", name))
+            for name in args[place : place + 1]
+        ):
             call.find("credentials", args[place])
         elif arg in ("-exec", "-execdir", "-ok", "-okdir"):
             end = next((n for n in range(place, len(args)) if args[n] in (";", "+")), len(args))
             words = args[place:end]
             place = end + 1
-            for path in here[:8] if words else ():
+            for path in reach[:8] if words else ():
                 call.run([word.replace("{}", path) for word in words])
             printed = DATA
         elif arg in ("-printf", "-ls"):
@@ -206,15 +211,18 @@ def _terminal(call: Call) -> str:
     return UNKNOWN
 
 
-REPEATING: dict[str, Handler] = {
-    **dict.fromkeys(("xargs", "gxargs"), _xargs),
-    **dict.fromkeys(("find", "gfind"), _find),
-    **dict.fromkeys(("ssh", "autossh", "slogin"), _ssh),
-    **dict.fromkeys(("entr", "watchexec", "nodemon"), _entr),
-    **dict.fromkeys(("script", "scriptreplay"), _script),
-    **dict.fromkeys(
-        ("screen", "tmux", "dtach", "abduco", "xterm", "gnome-terminal", "konsole", "uxterm", "alacritty", "kitty",
-         "xfce4-terminal", "terminator", "urxvt", "rxvt", "lxterminal", "foot"), _terminal,
-    ),
-    "parallel": _parallel, "watch": _watch,
-}  # fmt: skip
+REPEATING: dict[str, Handler] = handlers(
+    {
+        "xargs gxargs": _xargs,
+        "find gfind": _find,
+        "ssh autossh slogin": _ssh,
+        "entr watchexec nodemon": _entr,
+        "script scriptreplay": _script,
+        (
+            "screen tmux dtach abduco xterm gnome-terminal konsole uxterm alacritty kitty xfce4-terminal "
+            "terminator urxvt rxvt lxterminal foot"
+        ): _terminal,
+        "parallel": _parallel,
+        "watch": _watch,
+    }
+)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handler, handlers, options_of
 from ..environment import set_by
 from ..places import Place, place_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, merged
 from .tables import SHELLS, USUAL_FOLDERS, WRAPPERS
 
-__all__ = ["RUNNING", "run_file", "run_text"]
+__all__ = ["RUNNING", "run_file", "run_text", "sets_up"]
 
 
 def run_file(call: Call, given: str, parameters: list[str]) -> str:
@@ -36,6 +36,13 @@ def run_file(call: Call, given: str, parameters: list[str]) -> str:
 
 
 def run_text(call: Call, text: str, parameters: list[str]) -> str:
+    """Judge a text that a command hands to a shell, or to what its first line names.
+
+    Args:
+        call: Who runs it.
+        text: The text; unknown parts are holes.
+        parameters: What it gets.
+    """
     if REMOTE in text:
         call.find("remote-code")
         return REMOTE
@@ -256,7 +263,7 @@ def _enable(call: Call) -> str:
 def _bind(call: Call) -> str:
     if "-x" in call.args:
         for text in call.args[call.args.index("-x") + 1 :]:
-            call.shell(text.partition(":")[2])
+            call.shell(text.partition(":")[2].strip().strip("\"'"))
     return ""
 
 
@@ -276,9 +283,9 @@ def _mapfile(call: Call) -> str:
     options = options_of(call.args, "-d -n -O -s -u -C -c")
     for text in options.each("-C"):
         call.shell(text)
+    stdin = call.stdin
     for name in options.operands or ["MAPFILE"]:
-        text = call.stdin
-        call.scope.assign(name, text.splitlines() if text is not None and known(text) else [UNKNOWN])
+        call.scope.assign(name, stdin.splitlines() if stdin is not None and known(stdin) else [UNKNOWN])
     return ""
 
 
@@ -305,16 +312,67 @@ def _set_shell(call: Call) -> str:
     return DATA
 
 
-RUNNING: dict[str, Handler] = {
-    **dict.fromkeys(SHELLS, _shell), **dict.fromkeys(WRAPPERS, _wrapper),
-    "eval": _eval, "source": _source, ".": _source, "env": _env, "sudo": _sudo, "doas": _sudo, "sudoedit": _sudo,
-    "pkexec": _sudo, "gosu": _sudo, "su-exec": _sudo, "run0": _sudo, "dzdo": _sudo, "calife": _sudo, "su": _su,
-    "flock": _flock, "trap": _trap, "alias": _alias,
+_SETTING_UP = frozenset(
+    [
+        "init",
+        "hook",
+        "env",
+        "activate",
+        "shellenv",
+        "docker-env",
+        "shell.bash",
+        "shell.zsh",
+        "shell.fish",
+        "-s",
+        "-c",
+        "-k",
+        "-b",
+        "--daemon",
+        "--eval",
+        "--alias",
+        "path",
+    ]
+)
 
-    "busybox": _fork, "toybox": _fork,
-    "hash": _hash, "enable": _enable, "bind": _bind, "complete": _compgen, "compgen": _compgen,
-    "mapfile": _mapfile, "readarray": _mapfile, "cd": _cd, "pushd": _cd, "popd": _cd, "set": _set_shell,
-    "shopt": _set_shell, "read": _read,
-    **dict.fromkeys(("export", "declare", "typeset", "local", "readonly", "unset", "setenv"), _export),
-    **dict.fromkeys(("command", "builtin", "exec", "coproc", "!", "then", "do", "else", "-"), _command),
-}  # fmt: skip
+
+def sets_up(call: Call) -> str | None:
+    """Judge a program that prints what ``eval`` sets up, or runs a command with it; None where it does neither."""
+    words = call.args
+    if call.name == "ssh-agent":
+        words = options_of(words, "-a -t -E -P", first=True).operands
+        return call.run(words) if words else ""
+    if words[:1] in (["exec"], ["x"]):
+        words = [word for word in words[2 if call.name in ("direnv", "asdf") else 1 :] if word != "--"]
+        while words and (words[0].startswith("-") or "@" in words[0]):
+            words = words[1:]
+        return call.run(words) if words else UNKNOWN
+    return "" if not words or words[0] in _SETTING_UP else None
+
+
+RUNNING: dict[str, Handler] = {
+    **dict.fromkeys(SHELLS, _shell),
+    **dict.fromkeys(WRAPPERS, _wrapper),
+    **handlers(
+        {
+            "eval": _eval,
+            "source .": _source,
+            "env": _env,
+            "sudo doas sudoedit pkexec gosu su-exec run0 dzdo calife": _sudo,
+            "su": _su,
+            "flock": _flock,
+            "trap": _trap,
+            "alias": _alias,
+            "busybox toybox": _fork,
+            "hash": _hash,
+            "enable": _enable,
+            "bind": _bind,
+            "complete compgen": _compgen,
+            "mapfile readarray": _mapfile,
+            "cd pushd popd": _cd,
+            "set shopt": _set_shell,
+            "read": _read,
+            "export declare typeset local readonly unset setenv": _export,
+            "command builtin exec coproc ! then do else -": _command,
+        }
+    ),
+}

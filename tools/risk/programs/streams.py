@@ -1,4 +1,4 @@
-"""Programs that print, and that change what is piped through them: what comes out decides what a shell behind them runs."""
+"""Programs that print or change what is piped through: what comes out decides what a shell behind them runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import binascii
 import re
 from urllib.parse import unquote
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handler, handlers, options_of
 from ..expansion import unquoted_ansi
+from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, merged
 
 __all__ = ["STREAMS"]
@@ -232,12 +233,21 @@ def _filter(call: Call) -> str:
     return "".join(lines[number - 1 :] if wanted[0] == "+" else lines[-abs(number) :] if number else [])
 
 
+_SOUGHT = re.compile(r"passw|secret|token|api[_-]?key|AKIA|PRIVATE|credential|BEGIN .*KEY", re.IGNORECASE)
+
+
+def _beyond(path: str) -> bool:
+    return place_of(path) in (Place.HOME, Place.OUTSIDE, Place.ROOT, Place.SYSTEM)
+
+
 def _grep(call: Call) -> str:
     options = options_of(
         call.args, "-e -f -A -B -C -m -d -D --include --exclude --exclude-dir --color --regexp --file --context"
     )
     operands = options.operands if "-e -f --regexp --file" in options else options.operands[1:]
     call.reads(*options.each("-f --file"), *operands)
+    if any(map(_SOUGHT.search, call.args)) and any(_beyond(call.path(one)) for one in operands):
+        call.find("credentials", "looks for them")
     if "-l -L --files-with-matches" in options:
         roots = operands or ["."]
         return "".join(f"{root}/{DATA}\n" for root in roots)
@@ -326,18 +336,32 @@ def _decode_url(call: Call) -> str:
     return unquote(text) if known(text) else merged(text)
 
 
-STREAMS: dict[str, Handler] = {
-    "echo": _echo, "printf": _printf, "cat": _cat, "base64": _base, "base32": _base, "basenc": _base, "gbase64": _base,
-    "xxd": _xxd, "openssl": _openssl, "rev": _rev, "tac": _tac, "tr": _tr, "head": _filter, "tail": _filter,
-    "sort": _filter, "uniq": _filter, "grep": _grep, "egrep": _grep, "fgrep": _grep, "rg": _grep, "ag": _grep,
-    "ack": _grep, "zgrep": _grep, "tee": _tee, "sponge": _tee, "cut": _changes, "paste": _changes, "fold": _changes,
-    "fmt": _changes, "column": _changes, "nl": _changes, "expand": _changes, "unexpand": _changes, "iconv": _changes,
-    "uudecode": _changes, "uuencode": _changes, "od": _changes, "hexdump": _changes, "strings": _changes,
-    "colrm": _changes, "dos2unix": _packs, "unix2dos": _packs, "gzip": _packs, "gunzip": _packs, "zcat": _packs,
-    "bzip2": _packs, "bunzip2": _packs, "bzcat": _packs, "xz": _packs, "unxz": _packs, "xzcat": _packs, "zstd": _packs,
-    "unzstd": _packs, "zstdcat": _packs, "lz4": _packs, "pigz": _packs, "pbzip2": _packs, "lzma": _packs,
-    "gzcat": _packs, "compress": _packs, "uncompress": _packs, "pwd": _pwd, "mktemp": _mktemp, "tempfile": _mktemp,
-    "uname": _whoami, "arch": _whoami, "nproc": _whoami, "expr": _whoami, "bc": _whoami,
-    "getconf": _whoami, "seq": _seq, "which": _which, "type": _which, "whereis": _which, "basename": _names,
-    "dirname": _names, "realpath": _names, "readlink": _names, "jq": _jq, "gojq": _jq, "urldecode": _decode_url,
-}  # fmt: skip
+STREAMS: dict[str, Handler] = handlers(
+    {
+        "echo": _echo,
+        "printf": _printf,
+        "cat": _cat,
+        "base64 base32 basenc gbase64": _base,
+        "xxd": _xxd,
+        "openssl": _openssl,
+        "rev": _rev,
+        "tac": _tac,
+        "tr": _tr,
+        "head tail sort uniq": _filter,
+        "grep egrep fgrep rg ag ack zgrep": _grep,
+        "tee sponge": _tee,
+        ("cut paste fold fmt column nl expand unexpand iconv uudecode uuencode od hexdump strings colrm"): _changes,
+        (
+            "dos2unix unix2dos gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat lz4 "
+            "pigz pbzip2 lzma gzcat compress uncompress"
+        ): _packs,
+        "pwd": _pwd,
+        "mktemp tempfile": _mktemp,
+        "uname arch nproc expr bc getconf": _whoami,
+        "seq": _seq,
+        "which type whereis": _which,
+        "basename dirname realpath readlink": _names,
+        "jq gojq": _jq,
+        "urldecode": _decode_url,
+    }
+)

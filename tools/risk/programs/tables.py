@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LOADS", "PROGRAMS", "SHELLS", "SUBCOMMANDS", "USUAL_FOLDERS", "WRAPPERS", "Verdicts", "Wrapper"]
+__all__ = ["LOADS", "PROGRAMS", "SETS_UP", "SHELLS", "SUBCOMMANDS", "USUAL_FOLDERS", "WRAPPERS", "Verdicts", "Wrapper"]
 
 SHELLS = frozenset(
     [
@@ -127,10 +127,12 @@ WRAPPERS = {
     "tsocks": Wrapper(),
     "firejail": Wrapper(),
     "bwrap": Wrapper(
-        "--bind --ro-bind --dev --proc --tmpfs --chdir --setenv --unsetenv --uid --gid --hostname --seccomp --symlink --dir"
+        "--bind --ro-bind --dev --proc --tmpfs --chdir --setenv --unsetenv --uid --gid --hostname --seccomp --symlink"
+        " --dir"
     ),
     "systemd-run": Wrapper(
-        "-p -u -M -H -E --unit --property --uid --gid --slice --description --on-active --on-calendar --on-boot --setenv",
+        "-p -u -M -H -E --unit --property --uid --gid --slice --description --on-active --on-calendar --on-boot"
+        " --setenv",
         code="services",
     ),
     "systemd-inhibit": Wrapper("--what --who --why --mode"),
@@ -169,7 +171,6 @@ WRAPPERS = {
         "-w -r -p -c -s -n --warmup --runs --prepare --export-json --export-markdown", text="-p --prepare", joins=True
     ),
     "perf": Wrapper("-e -o -p -F -C -g", 1),
-    "direnv": Wrapper("", 2),
     "dotenv": Wrapper("-f -e"),
     "env-cmd": Wrapper("-f"),
     "cross-env": Wrapper(assigns=True),
@@ -199,6 +200,44 @@ WRAPPERS = {
     "wine": Wrapper(),
     "wsl": Wrapper("-d -u -e --distribution --user --exec", text="-e --exec"),
 }
+
+SETS_UP = frozenset(
+    [
+        "ssh-agent",
+        "gpg-agent",
+        "keychain",
+        "pyenv",
+        "rbenv",
+        "nodenv",
+        "goenv",
+        "jenv",
+        "direnv",
+        "dircolors",
+        "starship",
+        "zoxide",
+        "mise",
+        "rtx",
+        "fnm",
+        "lesspipe",
+        "conda",
+        "mamba",
+        "micromamba",
+        "brew",
+        "opam",
+        "luarocks",
+        "minikube",
+        "docker-machine",
+        "oh-my-posh",
+        "atuin",
+        "thefuck",
+        "scmpuff",
+        "fasd",
+        "navi",
+        "resize",
+        "asdf",
+    ]
+)
+"""Programs that can print what ``eval`` is to set up in the shell."""
 
 _LOADS = """
 environment      LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT LD_DEBUG_OUTPUT BASH_ENV ENV PYTHONSTARTUP PYTHONHOME
@@ -312,16 +351,17 @@ PROGRAMS = _codes(_PROGRAMS)
 Verdicts = dict[str, str]
 
 _SUBCOMMANDS = """
-kubectl oc k3s_kubectl microk8s.kubectl | leaves get describe logs top explain version config cluster-info
+kubectl oc | credentials get_secret get_secrets describe_secret describe_secrets
+  | leaves get describe logs top explain version config cluster-info
  api-resources api-versions auth diff events wait completion options | changes-outside apply create delete edit
  patch replace scale rollout set label annotate taint drain cordon uncordon expose autoscale run certificate debug
  kustomize_apply | other-machine exec cp attach port-forward proxy | installs krew plugin
 helm | leaves list ls get status history search show template lint version repo env dependency | changes-outside
  install upgrade uninstall delete rollback push test | installs plugin
-aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager_get ecr_get | leaves
- describe list ls get show help version config configure login info auth account | changes-outside delete rm remove
- create put update terminate-instances stop-instances start-instances run-instances reboot-instances cp mv sync rb
- mb attach-role-policy deploy purge set add invoke import reset restart stop start modify | unknown-program *
+aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm keyvault kms
+ | leaves describe list ls get show help version config configure login info auth account | changes-outside delete rm remove
+ create put update terminate run reboot cp mv sync rb mb
+ attach-role-policy deploy purge set add invoke import reset restart stop start modify | unknown-program *
 systemctl | prints status list-units list-timers list-unit-files list-sockets list-jobs list-dependencies show cat
  is-active is-enabled is-failed get-default show-environment help --version | power reboot poweroff halt suspend
  hibernate kexec rescue emergency | services *
