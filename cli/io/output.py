@@ -16,7 +16,7 @@ from .fitting import fitted
 
 __all__ = ["as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
-_OBEYED = re.compile("[\x7f-\x9f]")
+_OBEYED = re.compile("[\x7f-\x9f\ud800-\udfff]")
 _KEPT = "\n\t\u200d"
 """Characters of the control categories that only lay text out; the last one joins emoji."""
 

@@ -112,6 +112,8 @@ class _Reader:
         self._ascii = True
         self._data = b""
         self._whole = (0, 0)
+        self._redirects: list[str] = []
+        """Rules that hold for the redirections of the command that comes next."""
         self._span: tuple[int, int] | None = None
         """Where the text that is being read stands, when it stands in an argument of another command."""
 
@@ -232,12 +234,14 @@ class _Reader:
         if node.type not in ("command_substitution", "process_substitution"):
             self._substitutions(node)
             return UNKNOWN
+        held, self._redirects = self._redirects, []
         text = node.text.decode()
         if text.startswith("`") and "\\" in text:
             inner = text[1:-1].replace("\\`", "`").replace("\\$", "$").replace("\\\\", "\\")
             printed = self.read(inner, parameters=self.scope.parameters)
         else:
             printed = self._file_named(node) or self._any(node, None)
+        self._redirects = held
         if node.type == "command_substitution":
             return printed
         path = f"/dev/fd/{len(self.scope.files) + 63}"
@@ -276,6 +280,11 @@ class _Reader:
     def _redirected(self, node: Any, stdin: str | None) -> str:
         body = node.child_by_field_name("body")
         parts = [child for child in node.named_children if child != body]
+        while body is not None and body.type == "pipeline":
+            # The grammar puts the whole pipe where bash means its last command.
+            *before, body = body.named_children
+            for child in before:
+                stdin = self.walk(child, stdin)
         return redirected(self, parts, lambda piped: self.walk(body, piped) if body is not None else "", stdin)
 
     def _assignment(self, node: Any, stdin: str | None) -> str:
@@ -414,9 +423,10 @@ class _Reader:
         if name in self.scope.aliases and name not in self.scope.stack:
             return self._alias(name, words, stdin, span)
         held, self._span = self._span, span
+        redirects, self._redirects = self._redirects, []
         call, printed = judged(words, stdin, self)
         self._span = held
-        self._record(call, span)
+        self._record(call, span, redirects)
         return printed
 
     def _alias(self, name: str, words: list[str], stdin: str | None, span: tuple[int, int]) -> str:
@@ -428,12 +438,12 @@ class _Reader:
         finally:
             self.scope.stack, self._span = before, held
 
-    def _record(self, call: Call, span: tuple[int, int]) -> None:
+    def _record(self, call: Call, span: tuple[int, int], redirects: list[str]) -> None:
         found = call.found or [("reads", "")]
         for code, detail in found:
             if code != "reads":
                 self.note(code, span, " ".join(filter(None, (call.name, detail))))
-        rules = [RULES[code] for code, _ in found]
+        rules = [RULES[code] for code in [*(code for code, _ in found), *redirects]]
         self._effects.update(rule.effect for rule in rules)
         self._commands.append(
             SimpleCommand(call.name, span, max(rule.risk for rule in rules), max(rule.effect for rule in rules))
@@ -454,6 +464,7 @@ class _Reader:
             call.reads(target)
         for code, detail in call.found:
             self.note(code, self._here(node), detail)
+            self._redirects.append(code)
 
 
 def _shown(detail: str) -> str:

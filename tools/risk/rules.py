@@ -50,7 +50,7 @@ hidden-name         high     destructive  hides which command it runs
 hidden-characters   high     destructive  has characters that cannot be seen, or that change the reading direction
 hidden-code         high     destructive  runs code that is written so that it cannot be read
 look-alike          high     destructive  is written with letters that look like others
-privilege           high     destructive  runs with more rights than the user's
+privilege           high     write        runs with more rights than the user's
 credentials         high     read         reads keys, passwords or what keeps them
 system-read         high     read         reads files of the system or of other users
 finds-privilege     high     read         looks for programs that give more rights
@@ -71,7 +71,6 @@ encrypts            high     destructive  encrypts files outside the workspace
 firewall            high     destructive  changes the network of this machine
 kernel              high     destructive  changes the kernel or its settings
 environment         high     destructive  changes which code other programs load
-prepares-privilege  high     destructive  prepares a program that gives more rights
 sends               high     external     sends data out of this machine
 changes-outside     high     external     changes what lies outside this machine, and may not be changed back
 other-machine       high     external     acts on another machine

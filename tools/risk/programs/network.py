@@ -220,7 +220,7 @@ _PLAIN_SSH = re.compile(
 
 
 def _rsync(call: Call) -> str:
-    takes = "-e -f -T -B -M --rsh --rsync-path --exclude --include --exclude-from --include-from --files-from --filter --bwlimit"
+    takes = "-e -f -T -B -M --rsh --rsync-path --exclude --include --exclude-from --include-from --files-from --filter"
     options = options_of(call.args, takes)
     for text in options.each("-e --rsh"):
         if not _PLAIN_SSH.fullmatch(text):

@@ -184,25 +184,42 @@ def _script(call: Call) -> str:
     return UNKNOWN
 
 
+_MULTIPLEXERS = frozenset(("screen", "tmux", "dtach", "abduco"))
+_SHOWS = re.compile(
+    r"-ls|-list|ls|list-.*|info|show.*|display.*|has.*|kill-.*|-v|-V|attach.*|a|detach.*|select-.*|rename-.*|source.*"
+)
+
+
+def _multiplexer(call: Call) -> str:
+    """screen, tmux and the like: what stands behind their options and names is a command."""
+    args = call.args
+    if not args or _SHOWS.fullmatch(args[0]):
+        return UNKNOWN
+    call.find("writes")
+    takes = (
+        "-s -n -c -x -y -e -t -F -l -S -h -T -p -L -f -A -r"
+        if call.name == "tmux"
+        else "-S -c -h -T -t -p -e -L -N -n -A -z"
+    )
+    options = options_of(args[1:] if call.name == "tmux" and not args[0].startswith("-") else args, takes, first=True)
+    words = [
+        word
+        for word in options.operands
+        if word not in ("Enter", "C-m", "stuff", "-X", ";", "send-keys", "new-session")
+    ]
+    for word in words:
+        if " " in word:
+            call.shell(word.strip("\n"))
+    if words and " " not in words[0]:
+        call.run(words)
+    return UNKNOWN
+
+
 def _terminal(call: Call) -> str:
     """screen, tmux and terminals: the words behind their option are a command."""
     args = call.args
-    if call.name in ("screen", "tmux", "abduco", "dtach"):
-        text = " ".join(args)
-        listing = re.match(
-            r"(?:-ls|-list|ls|list-\w+|info|show\S*|display\S*|has-session|kill-session|-v|-V|attach\S*|a)\b", text
-        )
-        if listing or not args:
-            return UNKNOWN
-        call.find("writes")
-        found = re.search(
-            r"(?:-[dDmSsnAc]+\w*\s+)*(?:\S+\s+)?((?:bash|sh|zsh|python\w*|nc|curl|wget|rm|\S+ )\S*.*)$", text
-        )
-        tail = args[-1] if " " in args[-1] else found[1] if found else args[-1]
-        if "send-keys" in args:
-            tail = " ".join(word for word in args[args.index("send-keys") + 1 :] if word not in ("Enter", "C-m", "-t"))
-        call.shell(tail)
-        return UNKNOWN
+    if call.name in _MULTIPLEXERS:
+        return _multiplexer(call)
     for place, arg in enumerate(args):
         if arg in ("-e", "-x", "--", "--command", "-c"):
             rest = args[place + 1 :]

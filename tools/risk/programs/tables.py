@@ -359,7 +359,8 @@ kubectl oc | credentials get_secret get_secrets describe_secret describe_secrets
 helm | leaves list ls get status history search show template lint version repo env dependency | changes-outside
  install upgrade uninstall delete rollback push test | installs plugin
 aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm keyvault kms
- | leaves describe list ls get show help version config configure login info auth account | changes-outside delete rm remove
+ | leaves describe list ls get show help version config configure login info auth account
+ | changes-outside delete rm remove
  create put update terminate run reboot cp mv sync rb mb
  attach-role-policy deploy purge set add invoke import reset restart stop start modify | unknown-program *
 systemctl | prints status list-units list-timers list-unit-files list-sockets list-jobs list-dependencies show cat
