@@ -27,6 +27,10 @@ class Judge(Protocol):
         ...
 
 
+_PRIVATE = (Place.SYSTEM, Place.DEVICE)
+"""Places whose contents are not there for everybody; of the root and of a user's files all, not each."""
+
+
 @dataclass(slots=True)
 class Call:
     """A command with its arguments, and what is found about it.
@@ -72,7 +76,7 @@ class Call:
             path = self.path(given)
             if holds_secrets(path):
                 self.find("credentials", given)
-            elif place_of(path) is Place.SYSTEM or path.startswith("~root") or place_of(path) is Place.DEVICE:
+            elif place_of(path) in _PRIVATE or path in ("/", "/*", "~", "~/*") or path.startswith("~root"):
                 self.find("system-read", given)
 
     def writes(self, *paths: str) -> None:

@@ -47,7 +47,8 @@ _HOMES = re.compile(r"(?:/home/[^/]+|/Users/[^/]+|(?P<root>/(?:private/)?(?:var/
 _SECRETS = re.compile(
     r"(?:^|/)(?:id_(?:rsa|dsa|ecdsa|ed25519)(?:_\w+)?|\.netrc|\.pgpass|\.my\.cnf|\.git-credentials|\.npmrc|\.pypirc"
     r"|\.vault-token|\.htpasswd|wallet\.dat|key[34]\.db|logins\.json|Login Data\b.*"
-    r"|Cookies(?:\.binarycookies|\.sqlite)?|cookies\.sqlite|Local State|credentials\.(?:json|ya?ml|xml|csv)|secrets?\.(?:json|ya?ml|toml|env)"
+    r"|Cookies(?:\.binarycookies|\.sqlite)?|cookies\.sqlite|Local State"
+    r"|credentials\.(?:json|ya?ml|xml|csv)|secrets?\.(?:json|ya?ml|toml|env)"
     r"|terraform\.tfstate"
     r"|\.env(?:\.(?:local|prod|production|staging|dev|development|test))?|service[-_]account\w*\.json"
     r"|[^/]*\.(?:kdbx|keystore|jks|p12|pfx|keychain(?:-db)?|ppk|key|bash_history)"

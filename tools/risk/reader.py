@@ -48,6 +48,8 @@ def read_command(text: str, *, home: str | None = None, variables: Mapping[str, 
         reader.note("too-deep", (0, len(text)))
     except _Enough:
         reader.note("too-much", (0, len(text)))
+    except Exception:  # noqa: BLE001 - whatever goes wrong here, a command that was not read must be asked about
+        reader.note("fault", (0, len(text)))
     return reader.result()
 
 
@@ -324,7 +326,9 @@ class _Reader:
         words = [node.children[0].type]
         for child in node.named_children:
             if child.type == "variable_assignment":
-                self._assigned(child)
+                name, _ = self._assigned(child)
+                if "-n" in words:  # another name for a variable, followed no further
+                    self.scope.variables[name] = UNKNOWN
             else:
                 words += fields(child, self)
         self._called(node, words, None)

@@ -39,6 +39,7 @@ unknown-text        unknown  destructive  cannot be read as shell text
 too-long            unknown  destructive  is longer than what is read
 too-deep            unknown  destructive  is nested deeper than what is read
 too-much            unknown  destructive  has more parts than what is read
+fault               unknown  destructive  made its reader fail, which is a fault of the reader
 unknown-command     unknown  destructive  runs a command that is known only when it runs
 unknown-code        unknown  destructive  runs code that is known only when it runs
 unread-file         unknown  destructive  runs a file that is not read here

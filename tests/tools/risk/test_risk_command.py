@@ -80,8 +80,8 @@ EXAMPLES = {
 }
 
 
-def test_every_rule_but_that_of_plain_reading_has_an_example() -> None:
-    assert set(EXAMPLES) | {"reads"} == set(RULES)
+def test_every_rule_has_an_example_but_those_of_plain_reading_and_of_a_fault() -> None:
+    assert set(EXAMPLES) | {"reads", "fault"} == set(RULES)
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
@@ -285,6 +285,7 @@ SHELL_WORDS = st.sampled_from(
 @given(st.one_of(st.text(), st.lists(st.one_of(SHELL_WORDS, st.text(max_size=3)), max_size=30).map("".join)))
 def test_no_text_makes_it_fail(text: str) -> None:
     said = read_command(text)
+    assert "fault" not in {reason.code for reason in said.reasons}
     assert all(0 <= reason.span[0] <= reason.span[1] <= len(text) for reason in said.reasons)
 
 

@@ -61,7 +61,7 @@ _LANGUAGES = {
         "-e -p --eval --print -pe",
         "-r --require --import --loader -C",
         r"\b(?:execSync|spawnSync|execFileSync|execFile|exec|spawn|fork)\s*\(",
-        r"\beval\s*\(|new\s+Function|Function\s*\(|process\.binding|constructor|\bvm\b|\brequire\s*\(\s*[^'\"\s§]|import\s*\(\s*[^'\"§]"
+        r"\bDeno\.(?:run|Command|remove)|\bBun\.(?:spawn|\$)|\beval\s*\(|new\s+Function|Function\s*\(|process\.binding|constructor|\bvm\b|\brequire\s*\(\s*[^'\"\s§]|import\s*\(\s*[^'\"§]"
         r"|\[\s*['\"][\w]+['\"]\s*\+|mainModule|_load|child_process['\"]\s*\)\s*\[",
         r"\b(?:net|http|https|dgram|tls|dns|fetch)\b\s*[.('\"]|['\"](?:node:)?(?:net|http|https|dgram|tls|dns)['\"]|WebSocket|\bfetch\s*\(",
         r"\b(?:unlink|rm|rmdir|writeFile|appendFile|rename|copyFile|truncate|chmod|createWriteStream)(?:Sync)?\s*\(",
@@ -86,7 +86,7 @@ _LANGUAGES = {
         "-e -c -E --eval -eval -exec --execute --command -r",
         "-f -l -x",
         r"\b(?:system|exec|shell|popen|run|sh|Shell\.\w+|os:cmd|os\.execute|System\.cmd|Runtime\.getRuntime\(\)\.exec|sys\.process)\b\s*\(?",
-        r"\b(?:eval|exec|load|source)\b",
+        r"\b(?:eval|exec|load|source)\b|\.execute\s*\(",
         r"\b(?:socket|http|https|TCP|URL|connect)\b",
         r"\b(?:unlink|delete|remove|file\.remove|rm|write|rename)\w*\b",
     ),
@@ -139,7 +139,7 @@ def _file_or_input(call: Call, options: Options, language: _Language) -> None:
         if operands[0] not in ("run", "r", "c", "compile") and "/" not in operands[0] and "." not in operands[0]:
             call.find("workspace-code", operands[0])
             return
-        operands = operands[1:] if "." not in operands[0] else operands
+        operands = [one for one in (operands[1:] if "." not in operands[0] else operands) if not one.startswith("-")]
         if not operands:
             call.find("workspace-code")
             return
@@ -167,6 +167,8 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
             call.find("unknown-code")
         return
     call.find("code")
+    if program.strip() in call.scope.decoded:
+        call.find("hidden-code", call.name)
     masked = _without_strings(program)
     network = language.network.search(program) is not None
     runs = [found for found in language.runs.finditer(program) if not _in_string(masked, found.start())]

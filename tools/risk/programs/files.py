@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of
@@ -105,7 +106,7 @@ def _chmod(call: Call) -> str:
     if re.search(r"[ugoa]*[+=]\w*s|^0*[2467][0-7]{3}$", mode):
         call.find("permissions", "setuid or setgid")
     elif _MODE.search(mode):
-        call.find("permissions" if "-R --recursive" in options or _beyond(call, paths) else "writes", mode)
+        call.find("permissions", mode)
     for path in paths:
         place = place_of(call.path(path))
         if place in (Place.ROOT, Place.HOME):
@@ -121,10 +122,6 @@ def _chmod(call: Call) -> str:
         if (held := call.scope.files.get(call.path(path))) and "\uf8f2" in held:
             call.find("downloads-system", path)
     return ""
-
-
-def _beyond(call: Call, paths: list[str]) -> bool:
-    return any(place_of(call.path(path)) not in (Place.WORKSPACE, Place.TEMPORARY) for path in paths)
 
 
 def _chown(call: Call) -> str:
@@ -160,6 +157,10 @@ def _sed(call: Call) -> str:
         scripts = [operands.pop(0)]
     for script in scripts:
         _sed_script(call, script)
+    for file in options.each("-f --file"):
+        held = call.stdin if file in ("-", "/dev/stdin") else call.scope.files.get(call.path(file))
+        if held is not None:
+            _sed_script(call, held)
     call.reads(*operands, *options.each("-f --file"))
     if any(name[:2] == "-i" or name.startswith("--in-p") for name, _ in options.given):
         call.writes(*operands)
@@ -315,7 +316,9 @@ def _editor(call: Call) -> str:
     options = options_of(args, takes, single=True)
     for text in options.each("-c --cmd --eval -eval"):
         _edited(call, text)
-    for arg in args:
+    for arg, following in pairwise([*args, ""]):
+        if re.fullmatch(r"-[a-zA-Z]{1,3}c", arg):
+            _edited(call, following)
         if arg.startswith("+") and len(arg) > 1:
             _edited(call, arg[1:])
     for file in options.each("-S -u -l --load"):

@@ -197,6 +197,12 @@ def _modprobe(call: Call) -> str:
     return DATA
 
 
+def _sysctl(call: Call) -> str:
+    if any("=" in arg or arg in ("-w", "-p", "--write", "--load", "--system") for arg in call.args):
+        call.find("kernel", " ".join(call.args[:2]))
+    return DATA
+
+
 def _hdparm(call: Call) -> str:
     if any(arg.startswith(("--security", "--trim", "--write", "--fallocate", "--yes")) for arg in call.args):
         call.find("wipes")
@@ -242,6 +248,7 @@ MACHINE: dict[str, Handler] = handlers(
         "logger": _logger,
         "modprobe": _modprobe,
         "hdparm": _hdparm,
+        "sysctl": _sysctl,
         "badblocks": _badblocks,
         "gcore procdump": _gcore,
         "grub-reboot": _sysrq,

@@ -74,7 +74,9 @@ def _curl(call: Call) -> str:
     method = (options.value("-X --request") or "").upper()
     gets = "-G --get" in options
     changes = method in ("POST", "PUT", "DELETE", "PATCH", "MKCOL", "MOVE") or (data and not gets) or bool(files)
-    leaking = any(DATA in one for one in [*data, *options.each("-H --header -A --user-agent -e --referer -u --user")])
+    leaking = any(
+        DATA in one for one in [*data, *options.each("-H --header -A --user-agent -e --referer -u --user -b --cookie")]
+    )
     if ((changes or leaking) and not local) or (files and not local):
         call.find("sends", urls[0] if urls else "")
     for config in options.each("-K --config"):
@@ -193,6 +195,8 @@ def _scp(call: Call) -> str:
         if re.match(r"(?:proxycommand|localcommand|knownhostscommand)", setting, re.IGNORECASE):
             call.find("option-runs", call.name)
             call.shell(re.split(r"[= ]", setting, maxsplit=1)[-1])
+    if call.name == "sftp" and call.stdin is not None and re.search(r"^\s*m?put\b", call.stdin, re.MULTILINE):
+        call.find("sends", "sftp put")
     _transferred(call, operands)
     return UNKNOWN
 

@@ -82,6 +82,8 @@ def _python_project(call: Call) -> str:
 
 def _npm(call: Call) -> str:
     args = call.args
+    if call.name == "bun" and args[:1] and args[0] in ("-e", "--eval", "-p", "--print"):
+        return call.run(["node", *args])
     options = options_of(args, "--registry --prefix -C -w --workspace --filter --loglevel --tag")
     words = options.operands
     command, names = (words[0], words[1:]) if words else ("install" if call.name == "yarn" else "", [])

@@ -47,6 +47,21 @@ _HIDDEN = names(
     "marshal.loads pickle.loads pickle.load builtins.exec builtins.eval ctypes.CDLL runpy.run_path "
     "imp.load_source code.interact types.FunctionType yaml.unsafe_load dill.loads operator.attrgetter"
 )
+_ALL = (*_SHELL_TEXT, *_WORDS, *_DELETES, *_TREES, *_WRITES, *_FETCHES, *_SENDS, "os.fork", "os.dup2", "socket.socket")
+_OPENS = names("open io.open codecs.open gzip.open os.open bz2.open lzma.open")
+_PROCESSES = {
+    "os.dup2": "writes",
+    "os.fork": "writes",
+    "os.kill": "processes",
+    "os.killpg": "processes",
+    "os.setuid": "privilege",
+    "os.setgid": "privilege",
+}
+_IMPORTS = names("__import__ importlib.import_module builtins.__import__")
+_CONNECTS = names("requests httpx aiohttp http urllib3 socket boto3 paramiko ftplib smtplib websocket websockets")
+_SENDING = names("post put patch delete sendall sendto sendmail send_message storbinary upload_file put_object connect")
+_TELLING = {"system": "os.system", "popen": "os.popen", "Popen": "subprocess.Popen", "rmtree": "shutil.rmtree"}
+"""Names that tell what they do whatever they are called on."""
 _DANGEROUS = re.compile(
     r"os\.(?:system|popen|exec\w*|spawn\w*|remove|unlink|kill|dup2|setuid)|subprocess|pty\.spawn|socket|shutil\.(?:rmtree|move)"
     r"|exec\s*\(|eval\s*\(|__import__|urlopen|requests\.|marshal|ctypes|b64decode|popen"
@@ -68,6 +83,8 @@ def python_code(call: Call, text: str) -> str:
             call.find("unknown-code")
         return UNKNOWN
     call.find("code")
+    if text.strip() in call.scope.decoded:
+        call.find("hidden-code", "Python")
     plain = "".join("hole_" if one in HOLES else one for one in text)
     if len(plain) > _LONGEST:
         call.find("unknown-code", "Python")
@@ -94,6 +111,7 @@ class _Program:
         self._names: dict[str, str] = {}
         self._constants: dict[str, str] = {}
         self._used: set[str] = set()
+        self._connects = False
         self._decoded: set[str] = set()
         self.printed: list[str] = []
 
@@ -101,6 +119,7 @@ class _Program:
         nodes = list(ast.walk(self._tree))
         for node in nodes:
             self._bind(node)
+        self._connects = any(name.split(".")[0] in _CONNECTS for name in self._names.values())
         for node in nodes:
             if isinstance(node, ast.Call):
                 self._called(node)
@@ -115,6 +134,8 @@ class _Program:
                 self._call.find("unknown-code", node.id)
             elif isinstance(node, ast.Attribute) and (dotted := self._dotted(node)) in ("os.environ", "os.environb"):
                 self._used.add(dotted)
+        if "fork" in self._used and any(isinstance(node, ast.While | ast.For) for node in nodes):
+            self._call.find("exhausts", "Python")
         if "socket" in self._used and self._used & {"runs", "dup2"}:
             self._call.find("reverse-shell", "Python")
 
@@ -126,7 +147,11 @@ class _Program:
                 )
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                self._names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                if alias.name == "*":
+                    known_there = (name for name in _ALL if name.rpartition(".")[0] == node.module)
+                    self._names.update({name.rpartition(".")[2]: name for name in known_there})
+                else:
+                    self._names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
         elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if (text := self._text(node.value)) is not None:
@@ -141,7 +166,9 @@ class _Program:
             node = node.value
         if isinstance(node, ast.Name):
             parts.append(self._names.get(node.id, node.id))
-        elif isinstance(node, ast.Call) and self._dotted(node.func) in ("__import__", "importlib.import_module"):
+        elif isinstance(node, ast.Subscript) and self._dotted(node.value) == "sys.modules":
+            parts.append(self._text(node.slice) or "?")
+        elif isinstance(node, ast.Call) and self._dotted(node.func) in _IMPORTS:
             parts.append((self._text(node.args[0]) if node.args else None) or "?")
         else:
             return ""
@@ -221,7 +248,8 @@ class _Program:
 
     def _called(self, node: ast.Call) -> None:
         name = self._dotted(node.func)
-        call = self._call
+        if not name and isinstance(node.func, ast.Attribute):
+            name = _TELLING.get(node.func.attr, "")
         texts = [self._text(one) for one in node.args]
         first = texts[0] if texts else None
         if name == "print":
@@ -234,19 +262,32 @@ class _Program:
             self._runs_words(node, name)
         elif name in _HIDDEN:
             self._hides(name, node, first)
-        elif name in _DELETES or name in _TREES:
+        elif not self._touches(node, name) and not self._reaches(node, name) and isinstance(node.func, ast.Attribute):
+            self._method(node, node.func)
+
+    def _touches(self, node: ast.Call, name: str) -> bool:
+        """Calls that read, write or delete files; whether this is one."""
+        call = self._call
+        if name in _DELETES or name in _TREES:
             call.deletes(*self._paths(node, 1), whole=name in _TREES)
         elif name in _WRITES:
+            if name.startswith("shutil.copy"):
+                call.reads(*self._paths(node, 1))
             call.writes(*(self._paths(node, 2) if name in _MOVES else self._paths(node, 2)[-1:]))
-        elif name == "open" or (name.endswith(".open") and name.split(".")[0] in ("io", "codecs", "gzip", "os")):
-            mode = (
-                texts[1]
-                if len(texts) > 1
-                else next((self._text(k.value) for k in node.keywords if k.arg == "mode"), "r")
+        elif name in _OPENS:
+            modes = [self._text(one) for one in node.args[1:2]]
+            modes += [self._text(one.value) for one in node.keywords if one.arg == "mode"]
+            (call.writes if set("".join(mode or "" for mode in modes)) & set("wax+") else call.reads)(
+                *self._paths(node, 1)
             )
-            path = self._paths(node, 1)
-            (call.writes if mode and set(mode) & set("wax+") else call.reads)(*path)
-        elif name in _SENDS:
+        else:
+            return False
+        return True
+
+    def _reaches(self, node: ast.Call, name: str) -> bool:
+        """Calls that reach other machines and other processes; whether this is one."""
+        call = self._call
+        if name in _SENDS or name.startswith("socket.socket"):
             call.find("sends", name)
         elif name in _FETCHES:
             call.find("leaves", name)
@@ -254,22 +295,22 @@ class _Program:
                 call.writes(*self._paths(node, 2)[1:])
             if any(k.arg == "data" for k in node.keywords) or (name.endswith("urlopen") and len(node.args) > 1):
                 call.find("sends", name)
-        elif name.startswith("socket.socket"):
-            self._used.add("socket")
-            call.find("sends", name)
-        elif name in ("os.dup2", "os.kill", "os.killpg", "os.fork", "os.setuid", "os.setgid"):
-            self._used.add(name.partition(".")[2])
-            call.find(
-                {"os.dup2": "writes", "os.fork": "writes", "os.setuid": "privilege", "os.setgid": "privilege"}.get(
-                    name, "processes"
-                ),
-                name,
-            )
-        elif isinstance(node.func, ast.Attribute):
-            self._method(node, node.func)
+        elif name in _PROCESSES:
+            call.find(_PROCESSES[name], name)
+        else:
+            return False
+        self._used.add(name.rpartition(".")[2])
+        return True
 
     def _method(self, node: ast.Call, function: ast.Attribute) -> None:
-        """Methods of ``pathlib.Path``."""
+        """Methods of ``pathlib.Path``, of archives and of connections."""
+        if function.attr in ("extractall", "extract"):
+            self._call.writes(*self._paths(node, 1))
+        if self._connects and (
+            function.attr in _SENDING
+            or (function.attr == "request" and self._paths(node, 1) not in (["GET"], ["HEAD"]))
+        ):
+            self._call.find("sends", function.attr)
         text = self._text(function.value)
         if text is None:
             return
@@ -322,7 +363,7 @@ class _Program:
                 python_code(call, first)
             else:
                 call.find("unknown-code", name)
-        elif (name in ("__import__", "importlib.import_module") and first is not None and known(first)) or (
+        elif (name in _IMPORTS and first is not None and known(first)) or (
             name == "getattr"
             and len(node.args) > 1
             and isinstance(node.args[1], ast.Constant)

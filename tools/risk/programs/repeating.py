@@ -109,6 +109,23 @@ def _find(call: Call) -> str:
     return printed
 
 
+def _fd(call: Call) -> str:
+    """fd runs what stands behind -x or -X for what it finds."""
+    for place, arg in enumerate(call.args):
+        if arg in ("-x", "--exec", "-X", "--exec-batch"):
+            words = call.args[place + 1 :]
+            call.run([*words, "."])
+            return DATA
+    return f"./{DATA}\n"
+
+
+def _locate(call: Call) -> str:
+    for arg in call.args:
+        if holds_secrets(arg):
+            call.find("credentials", arg)
+    return f"/{DATA}\n"
+
+
 def _ssh(call: Call) -> str:
     takes = "-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w -B"
     options = options_of(call.args, takes, first=True)
@@ -232,6 +249,8 @@ REPEATING: dict[str, Handler] = handlers(
     {
         "xargs gxargs": _xargs,
         "find gfind": _find,
+        "fd fdfind": _fd,
+        "locate mlocate plocate": _locate,
         "ssh autossh slogin": _ssh,
         "entr watchexec nodemon": _entr,
         "script scriptreplay": _script,

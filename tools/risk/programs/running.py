@@ -117,7 +117,7 @@ def _env(call: Call) -> str:
     for text in options.each("-S --split-string"):
         return call.shell(" ".join([text, *options.operands]))
     words = list(options.operands)
-    while words and re.match(r"\w+=", words[0]):
+    while words and re.match(r"[^=/\s-][^=\s]*=", words[0]):
         _set(call, words.pop(0))
     if not words:
         return DATA
@@ -192,6 +192,8 @@ def _wrapper(call: Call) -> str:
     call.writes(*options.each(wrapper.files))
     if wrapper.code:
         call.find(wrapper.code)
+    if call.name in ("strace", "ltrace") and "-p" in options:
+        call.find("credentials", "another process")
     while words and wrapper.assigns and re.match(r"\w+=", words[0]):
         _set(call, words.pop(0))
     if not words:

@@ -158,6 +158,7 @@ WRAPPERS = {
     "sccache": Wrapper(),
     "distcc": Wrapper(),
     "setarch": Wrapper("", 1),
+    "sshpass": Wrapper("-p -f -d -P"),
     "linux32": Wrapper(),
     "linux64": Wrapper(),
     "i386": Wrapper(),
@@ -245,7 +246,8 @@ environment      PYTHONINSPECT PERL5OPT PERL5LIB PERLLIB PERL5DB RUBYOPT RUBYLIB
 environment      JAVA_TOOL_OPTIONS _JAVA_OPTIONS GCONV_PATH GIT_EXEC_PATH GIT_TEMPLATE_DIR GIT_PROXY_COMMAND
 environment      GIT_ASKPASS SSH_ASKPASS SUDO_ASKPASS LESSOPEN LESSCLOSE PIP_INDEX_URL PIP_EXTRA_INDEX_URL
 environment      PIP_CONFIG_FILE SHELLOPTS BASHOPTS GLOBIGNORE INPUTRC HOSTALIASES RUSTC_WRAPPER GTK_MODULES
-environment      QT_PLUGIN_PATH PROMPT_COMMAND LOCPATH SYSTEMD_PAGER DOTNET_STARTUP_HOOKS
+environment      QT_PLUGIN_PATH PROMPT_COMMAND LOCPATH http_proxy https_proxy all_proxy
+environment      HTTP_PROXY HTTPS_PROXY ALL_PROXY SYSTEMD_PAGER DOTNET_STARTUP_HOOKS
 runs             GIT_SSH_COMMAND GIT_SSH GIT_EXTERNAL_DIFF GIT_PAGER PAGER MANPAGER EDITOR VISUAL GIT_EDITOR
 runs             GIT_SEQUENCE_EDITOR BROWSER RSYNC_RSH CVS_RSH
 prompt           PS0 PS1 PS2 PS3 PS4
@@ -324,7 +326,9 @@ attack           beef-xss empire sliver-client cewl crunch fcrackzip pdfcrack op
 attack           searchsploit setoolkit theharvester recon-ng autorecon secretsdump.py psexec.py wmiexec.py
 attack           getnpusers.py smbexec.py ntlmrelayx.py smbserver.py xmrig minerd cgminer cpuminer t-rex lolminer
 attack           ethminer
-records          tcpdump tshark dumpcap wireshark ngrep logkeys xinput-x arecord parecord screencapture scrot import
+records          tcpdump tshark dumpcap wireshark ngrep logkeys xinput-x arecord parecord
+records          screencapture scrot xwd grim maim flameshot
+records          import
 records          gnome-screenshot fswebcam streamer imagesnap xspy showkey evtest
 desktop          xdotool xte ydotool cliclick automator open-a kdotool wmctrl
 credentials      security secret-tool gnome-keyring keyring pass gopass bw op lpass vault chainbreak
@@ -375,7 +379,6 @@ ufw firewall-cmd | prints status --state --list-all --list-all-zones --list-serv
 ip | firewall set add del delete flush change replace | prints *
 ifconfig | firewall up down netmask promisc hw add del | prints *
 nmcli | firewall up down modify add delete connect off on edit | prints *
-sysctl | kernel -w --write -p --load --system | prints *
 swapon | prints --show -s | kernel *
 ldconfig | prints -p -v | services *
 cryptsetup mdadm | prints status isLuks luksDump --detail --examine | wipes *
@@ -451,7 +454,7 @@ auditctl | prints -l -s | hides -D -e -d | kernel *
 gsettings dconf | prints get list-schemas list-keys list-recursively read dump list | environment set reset write
  load
 xinput | prints list --list list-props | records test test-xi2 --test
-xclip xsel pbcopy wl-copy clip | writes *
+xclip xsel pbcopy wl-copy clip | records -o --output | writes *
 pbpaste wl-paste | records *
 lpr lp lpmove cupsenable cupsdisable lpadmin cancel | changes-elsewhere *
 wall write talk notify-send | changes-elsewhere *
@@ -482,6 +485,9 @@ tailscale | leaves status ip ping version netcheck | opens *
 ngrok cloudflared localtunnel lt bore | leaves version help config list | opens *
 virt-xml virt-install | unknown-program *
 net | prints user view group localgroup | accounts *
+gsutil azcopy mc b2 | leaves ls cat stat du list version help | changes-outside *
+nvme debugfs tune2fs e2fsck fsck xfs_repair resize2fs e2image | prints list id-ctrl smart-log -l -n -R | wipes *
+netsh | prints show dump | firewall *
 reg | prints query export compare | environment *
 rabbitmqctl | prints status list_queues list_users list_vhosts | changes-outside *
 """
