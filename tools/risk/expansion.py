@@ -8,7 +8,7 @@ from fnmatch import translate
 from typing import Any, Protocol
 
 from .scope import Scope, Value
-from .values import UNKNOWN, known, merged
+from .values import HOLES, UNKNOWN, known, merged
 
 __all__ = ["Shell", "array_of", "fields", "text_of", "unquoted_ansi"]
 
@@ -332,15 +332,21 @@ def _changed(held: str | None, name: str, sign: str, rest: list[str], scope: Sco
     if held is None:
         return UNKNOWN
     change = _CHANGES.get(sign[:1])
-    if not sign or change is None or not known(held):
-        return (
-            held
-            if not sign or (sign[:1] in "?:@" and not known(held))
-            else merged(held)
-            if not known(held)
-            else UNKNOWN
-        )
+    if not known(held):
+        return _partly(held, sign, word)
+    if not sign or change is None:
+        return held if not sign else UNKNOWN
     return change(held, sign, rest)
+
+
+def _partly(held: str, sign: str, word: str) -> str:
+    """A value with unknown parts after a change: what is known at its beginning tells where a path leads."""
+    if not sign or sign[0] in "?:@":
+        return held
+    if sign == "##" and word == "*/":
+        return f"./{merged(held)}"
+    head = held[: min(held.find(hole) for hole in HOLES if hole in held)]
+    return head + merged(held) if sign[0] in "%/^," else merged(held)
 
 
 def _cut(held: str, sign: str, rest: list[str]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST", "command_effect", "read_command"]
 
-LONGEST = 32_768
+LONGEST = 16_384
 """Characters of a text that are read; a longer one is ``unknown`` for the rest."""
 _DEEPEST = 48  # statements and texts inside each other
 _MOST = 20_000  # statements and words that are read, also where they are read again

@@ -181,6 +181,7 @@ def test_nothing_here_can_run_a_program_or_look_at_a_file() -> None:
         "enum",
         "fnmatch",
         "functools",
+        "itertools",
         "re",
         "tree_sitter",
         "tree_sitter_bash",

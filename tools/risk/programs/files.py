@@ -347,7 +347,7 @@ def _edited(call: Call, text: str) -> None:
 
 FILES: dict[str, Handler] = handlers(
     {
-        "rm unlink rmdir trash trash-put gomi del erase grm": _rm,
+        "rm unlink trash trash-put gomi del erase grm": _rm,
         "srm shred wipe": _shred,
         "truncate": _truncate,
         "cp mv install ln link gcp gmv": _copy,

@@ -253,7 +253,7 @@ def _grep(call: Call) -> str:
         return "".join(f"{root}/{DATA}\n" for root in roots)
     if operands or call.stdin is None:
         return DATA
-    return call.stdin if not known(call.stdin) else UNKNOWN
+    return call.stdin
 
 
 def _tee(call: Call) -> str:
@@ -319,6 +319,7 @@ def _names(call: Call) -> str:
         )
     if call.name == "basename":
         name = paths[0].rstrip("/").rpartition("/")[2]
+        name = name if known(name) else f"./{merged(name)}"  # it has no folder in it
         return name.removesuffix(paths[1] if len(paths) > 1 else "") + "\n"
     return "".join(f"{path}\n" for path in paths)
 
