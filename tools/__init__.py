@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from .images import image_tools
     from .memory import Memory, memory_tools
     from .registry import McpServer, ToolRegistry
+    from .risk.base import CommandRisk
+    from .risk.reader import command_effect, read_command
     from .shell.shell import ShellResult, shell_tool
 
 __all__ = [
     "PROTECTED",
     "CallFacts",
+    "CommandRisk",
     "Declaration",
     "EffectRule",
     "McpServer",
@@ -29,12 +32,14 @@ __all__ = [
     "ToolRegistry",
     "Workspace",
     "call_facts",
+    "command_effect",
     "declaration_of",
     "declare",
     "effect_of",
     "file_tools",
     "image_tools",
     "memory_tools",
+    "read_command",
     "shell_tool",
     "tool",
 ]
@@ -42,6 +47,7 @@ __all__ = [
 _HOME = {
     "PROTECTED": ".files.workspace",
     "CallFacts": ".base",
+    "CommandRisk": ".risk.base",
     "Declaration": ".base",
     "EffectRule": ".base",
     "McpServer": ".registry",
@@ -51,12 +57,14 @@ _HOME = {
     "ToolRegistry": ".registry",
     "Workspace": ".files.workspace",
     "call_facts": ".facts",
+    "command_effect": ".risk.reader",
     "declaration_of": ".base",
     "declare": ".decorator",
     "effect_of": ".base",
     "file_tools": ".files.files",
     "image_tools": ".images",
     "memory_tools": ".memory",
+    "read_command": ".risk.reader",
     "shell_tool": ".shell.shell",
     "tool": ".decorator",
 }

@@ -1,0 +1,509 @@
+"""Reading a text of shell: its commands in the order in which they run, with what is known at each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ...configs.words import Effect, Risk
+from .base import CommandRisk, Reason, SimpleCommand
+from .calls import Call
+from .characters import readable
+from .environment import set_by
+from .expansion import array_of, fields, text_of
+from .judge import judged
+from .places import Place, place_of
+from .redirects import redirected
+from .rules import RULES
+from .scope import Scope
+from .values import DATA, UNKNOWN, known
+
+if TYPE_CHECKING:
+    from tree_sitter import Language
+
+__all__ = ["LONGEST", "command_effect", "read_command"]
+
+LONGEST = 16_384
+"""Characters of a text that are read; a longer one is ``unknown`` for the rest."""
+_DEEPEST = 48  # statements and texts inside each other
+_MOST = 20_000  # statements and words that are read, also where they are read again
+_MENDED = 2_000_000  # bytes that are looked at again, about 0.5 s
+_ITEMS = 6  # items of a list for which a loop is read one by one
+
+
+def read_command(text: str, *, home: str | None = None, variables: Mapping[str, str] = {}) -> CommandRisk:
+    """Say what a text would do if bash ran it in the workspace. It is not run, and no path is looked up.
+
+    Args:
+        text: As for ``bash -c``.
+        home: The user's home folder, so that it is told in absolute paths; `/home/NAME`, ``/Users/NAME`` and
+            ``/root`` count as homes without it.
+        variables: Variables the shell will have, which the text may use.
+    """
+    reader = _Reader(Scope.first(variables, home or ""))
+    try:
+        reader.whole(text)
+    except RecursionError:
+        reader.note("too-deep", (0, len(text)))
+    except _Enough:
+        reader.note("too-much", (0, len(text)))
+    except Exception:  # noqa: BLE001 - whatever goes wrong here, a command that was not read must be asked about
+        reader.note("fault", (0, len(text)))
+    return reader.result()
+
+
+def command_effect(arguments: Mapping[str, Any]) -> str:
+    """The effect of a tool's call whose argument ``command`` is run by a shell; an `EffectRule` for tools.
+
+    Args:
+        arguments: Validated arguments of the call.
+
+    Returns:
+        The worst effect of the command, ``destructive`` where a person is to be asked about it.
+    """
+    return read_command(arguments["command"]).effect.value
+
+
+class _Enough(Exception):
+    """There is more to read than is read."""
+
+
+@cache
+def _language() -> Language:
+    import tree_sitter_bash
+    from tree_sitter import Language
+
+    return Language(tree_sitter_bash.language())
+
+
+def _parsed(data: bytes) -> Any:
+    """The tree of a text; None where too much is wrong with it.
+
+    Recovering from an error takes tree-sitter time that grows with what is left of the text, so that it is counted.
+    """
+    from tree_sitter import Parser
+
+    spent = 0
+
+    def stops(_: int, errs: bool) -> bool:
+        nonlocal spent
+        spent += len(data) if errs else 1
+        return spent > _MENDED
+
+    def some(offset: int, _: object) -> bytes:
+        return data[offset:]
+
+    try:
+        tree = Parser(_language()).parse(some, progress_callback=stops)
+    except ValueError:  # it was stopped
+        return None
+    return tree.root_node
+
+
+class _Reader:
+    """Walks the tree of a text, and of the texts that stand in it."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._found: dict[tuple[str, str], tuple[int, int]] = {}
+        self._effects: set[Effect] = set()
+        self._commands: list[SimpleCommand] = []
+        self._depth = 0
+        self._steps = 0
+        self._ascii = True
+        self._data = b""
+        self._whole = (0, 0)
+        self._redirects: list[str] = []
+        """Rules that hold for the redirections of the command that comes next."""
+        self._span: tuple[int, int] | None = None
+        """Where the text that is being read stands, when it stands in an argument of another command."""
+
+    # What is said in the end.
+
+    def result(self) -> CommandRisk:
+        ordered = sorted(self._found.items(), key=lambda one: -RULES[one[0][0]].risk.rank)
+        reasons = tuple(
+            Reason(code, RULES[code].text + (f": {_shown(detail)}" if detail else ""), span)
+            for (code, detail), span in ordered
+        )
+        risk = max((RULES[code].risk for code, _ in self._found), default=Risk.LOW)
+        return CommandRisk(risk, frozenset(self._effects), reasons, tuple(self._commands))
+
+    def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
+        """Note that a rule holds for a part."""
+        self._found.setdefault((code, detail), span)
+        self._effects.add(RULES[code].effect)
+
+    def whole(self, text: str) -> None:
+        """Read the text itself."""
+        self._whole = (0, len(text))
+        if len(text) > LONGEST:
+            self.note("too-long", (LONGEST, len(text)))
+        clean, odd = readable(text[:LONGEST])
+        for code in odd:
+            self.note(code, (0, len(text)))
+        self._data = clean.encode()
+        self._ascii = len(self._data) == len(clean)
+        self._text(self._data)
+        for later in self.scope.later[:20]:
+            self.read(later)
+
+    # Texts inside texts.
+
+    def read(self, text: str, *, parameters: list[str] | None = None, stdin: str | None = None) -> str:
+        """Read a text that a command runs as shell, such as that of ``sh -c``."""
+        if self._depth >= _DEEPEST or len(text) > LONGEST:
+            self.note("too-deep", self._here())
+            return UNKNOWN
+        before, held = self.scope.parameters, self._span
+        self._span = self._here()
+        self.scope.parameters = parameters
+        try:
+            return self._text(text.encode("utf-8", "replace"), stdin)
+        finally:
+            self.scope.parameters, self._span = before, held
+
+    def _text(self, data: bytes, stdin: str | None = None) -> str:
+        root = _parsed(data)
+        if root is None:
+            self.note("unknown-text", self._here())
+            return UNKNOWN
+        if root.has_error:
+            self.note("unknown-text", self._here(root))
+        return self.walk(root, stdin)
+
+    def _here(self, node: Any = None) -> tuple[int, int]:
+        if self._span is not None:
+            return self._span
+        if node is None:
+            return self._whole
+        if self._ascii:
+            return node.start_byte, node.end_byte
+        start = len(self._data[: node.start_byte].decode("utf-8", "ignore"))
+        return start, start + len(node.text.decode("utf-8", "ignore"))
+
+    # Walking.
+
+    def walk(self, node: Any, stdin: str | None = None) -> str:
+        """Read a statement; returns what it prints."""
+        if self._depth >= _DEEPEST:
+            self.note("too-deep", self._here(node))
+            return UNKNOWN
+        self._step()
+        self._depth += 1
+        try:
+            return _STATEMENTS.get(node.type, _Reader._any)(self, node, stdin)
+        finally:
+            self._depth -= 1
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > _MOST:
+            raise _Enough
+
+    def _any(self, node: Any, stdin: str | None) -> str:
+        """Read the statements among a node's parts, and what is substituted in the others."""
+        printed = []
+        for child in node.named_children:
+            if child.type in _STATEMENTS:
+                printed.append(self.walk(child, stdin))
+            elif child.named_child_count:
+                self._substitutions(child)
+        return "".join(printed)
+
+    def _branch(self, node: Any, stdin: str | None) -> str:
+        self.scope.branch += 1
+        try:
+            return self._any(node, stdin)
+        finally:
+            self.scope.branch -= 1
+
+    def _substitutions(self, node: Any) -> None:
+        """Read whatever is substituted in an expression, however deep."""
+        waiting = [node]
+        while waiting:
+            one = waiting.pop()
+            if one.type in ("command_substitution", "process_substitution"):
+                self.substituted(one)
+            elif one.type in _STATEMENTS:
+                self.walk(one)
+            else:
+                waiting += one.named_children[::-1]
+
+    def substituted(self, node: Any) -> str:
+        """Read the commands in a substitution; returns what they print."""
+        if node.type not in ("command_substitution", "process_substitution"):
+            self._substitutions(node)
+            return UNKNOWN
+        held, self._redirects = self._redirects, []
+        text = node.text.decode()
+        if text.startswith("`") and "\\" in text:
+            inner = text[1:-1].replace("\\`", "`").replace("\\$", "$").replace("\\\\", "\\")
+            printed = self.read(inner, parameters=self.scope.parameters)
+        else:
+            printed = self._file_named(node) or self._any(node, None)
+        self._redirects = held
+        if node.type == "command_substitution":
+            return printed
+        path = f"/dev/fd/{len(self.scope.files) + 63}"
+        self.scope.write(path, printed)
+        return path
+
+    def _file_named(self, node: Any) -> str:
+        """The contents of FILE in ``$(< FILE)``."""
+        inner = node.named_children
+        if len(inner) == 1 and inner[0].type in ("file_redirect", "redirected_statement"):
+            self.walk(inner[0])
+            return self.scope.files.get(self.scope.path(text_of(inner[0].named_children[-1], self)), DATA)
+        return ""
+
+    def _list(self, node: Any, stdin: str | None) -> str:
+        """``a && b || c``, which nests to the left."""
+        parts: list[tuple[Any, str]] = []
+        while node.type == "list" and len(node.children) == 3:
+            parts.append((node.children[2], node.children[1].type))
+            node = node.children[0]
+        printed = self.walk(node, stdin)
+        branched = 0
+        for part, sign in parts[::-1]:
+            if sign == "||" and not branched:
+                branched = 1
+                self.scope.branch += 1
+            printed += self.walk(part, stdin)
+        self.scope.branch -= branched
+        return printed
+
+    def _pipeline(self, node: Any, stdin: str | None) -> str:
+        for child in node.named_children:
+            stdin = self.walk(child, stdin)
+        return stdin or ""
+
+    def _redirected(self, node: Any, stdin: str | None) -> str:
+        body = node.child_by_field_name("body")
+        parts = [child for child in node.named_children if child != body]
+        while body is not None and body.type == "pipeline":
+            # The grammar puts the whole pipe where bash means its last command.
+            *before, body = body.named_children
+            for child in before:
+                stdin = self.walk(child, stdin)
+        return redirected(self, parts, lambda piped: self.walk(body, piped) if body is not None else "", stdin)
+
+    def _assignment(self, node: Any, stdin: str | None) -> str:
+        self._assigned(node)
+        return ""
+
+    def _assigned(self, node: Any) -> tuple[str, str]:
+        name_node, value_node = node.child_by_field_name("name"), node.child_by_field_name("value")
+        name = name_node.text.decode()
+        adds = any(child.type == "+=" for child in node.children)
+        if value_node is None:
+            self.scope.assign(name, "", adds=adds)
+            return name, ""
+        if value_node.type == "array":
+            self.scope.assign(name, array_of(value_node, self), adds=adds)
+            return name, ""
+        value = text_of(value_node, self)
+        if name_node.type == "subscript":
+            self._substitutions(name_node)
+            self._element(name, value)
+        else:
+            self.scope.assign(name, value, adds=adds)
+        self._found_for(node, name, set_by(name, value, self))
+        return name, value
+
+    def _element(self, name: str, value: str) -> None:
+        base, _, place = name.rstrip("]").partition("[")
+        elements = list(self.scope.elements(base) or [])
+        if place.isdigit() and int(place) < 1000:
+            elements += [""] * (int(place) + 1 - len(elements))
+            elements[int(place)] = value
+            self.scope.assign(base, elements)
+        else:
+            self.scope.assign(base, [UNKNOWN])
+
+    def _declaration(self, node: Any, stdin: str | None) -> str:
+        words = [node.children[0].type]
+        for child in node.named_children:
+            if child.type == "variable_assignment":
+                name, _ = self._assigned(child)
+                if "-n" in words:  # another name for a variable, followed no further
+                    self.scope.variables[name] = UNKNOWN
+            else:
+                words += fields(child, self)
+        self._called(node, words, None)
+        return ""
+
+    def _function(self, node: Any, stdin: str | None) -> str:
+        name = node.child_by_field_name("name").text.decode()
+        body = node.child_by_field_name("body")
+        self.note("functions", self._here(node))
+        self.scope.functions[name] = body
+        self._function_run(name, None)
+        return ""
+
+    def _function_run(self, name: str, parameters: list[str] | None) -> str:
+        scope = self.scope
+        if name in scope.stack:
+            self.note("exhausts", self._here(), name)
+            return UNKNOWN
+        before = scope.parameters, scope.stack
+        scope.parameters, scope.stack = parameters, (*scope.stack, name)
+        try:
+            return self.walk(scope.functions[name])
+        finally:
+            scope.parameters, scope.stack = before
+
+    def _for(self, node: Any, stdin: str | None) -> str:
+        name = node.child_by_field_name("variable").text.decode()
+        body = node.child_by_field_name("body")
+        items: list[str] = []
+        for child in node.children_by_field_name("value"):
+            items += fields(child, self)
+        if len(items) > _ITEMS:
+            items = [*items[:_ITEMS], UNKNOWN]
+        elif not items:
+            items = list(self.scope.elements("@") or [UNKNOWN])
+        printed = []
+        self.scope.branch += 1
+        for item in items:
+            self.scope.variables[name] = item
+            printed.append(self.walk(body, stdin))
+        self.scope.branch -= 1
+        return "".join(printed)
+
+    def _case(self, node: Any, stdin: str | None) -> str:
+        return self._branch(node, stdin)
+
+    # Simple commands.
+
+    def _command(self, node: Any, stdin: str | None) -> str:
+        words: list[str] = []
+        redirects = []
+        assigned: list[tuple[str, str]] = []
+        before = dict(self.scope.variables) if node.children[0].type == "variable_assignment" else None
+        for child in node.children:
+            if child.type == "variable_assignment":
+                assigned.append(self._assigned(child))
+            elif child.type.endswith("_redirect"):
+                redirects.append(child)
+            elif child.type == "command_name":
+                words += fields(child.children[0], self)
+            else:
+                words += fields(child, self)
+
+        def call(piped: str | None) -> str:
+            return self._called(node, words, piped)
+
+        printed = redirected(self, redirects, call, stdin) if redirects else call(stdin)
+        if before is not None and words:
+            self.scope.variables = before
+        return printed
+
+    def run(self, words: list[str], stdin: str | None = None) -> str:
+        """Judge a command that another runs."""
+        if self._depth >= _DEEPEST:
+            self.note("too-deep", self._here())
+            return UNKNOWN
+        self._depth += 1
+        held, self._span = self._span, self._here()
+        try:
+            return self._called(None, words, stdin)
+        finally:
+            self._depth -= 1
+            self._span = held
+
+    def _called(self, node: Any, words: list[str], stdin: str | None) -> str:
+        if not words:
+            return ""
+        self._step()
+        name = words[0]
+        span = self._here(node)
+        if name in self.scope.functions:
+            held, self._span = self._span, span
+            printed = self._function_run(name, words[1:])
+            self._span = held
+            return printed
+        if name in self.scope.aliases and name not in self.scope.stack:
+            return self._alias(name, words, stdin, span)
+        held, self._span = self._span, span
+        redirects, self._redirects = self._redirects, []
+        call, printed = judged(words, stdin, self)
+        self._span = held
+        self._record(call, span, redirects)
+        return printed
+
+    def _alias(self, name: str, words: list[str], stdin: str | None, span: tuple[int, int]) -> str:
+        before = self.scope.stack
+        self.scope.stack = (*before, name)
+        held, self._span = self._span, span
+        try:
+            return self.read(" ".join([self.scope.aliases[name], *words[1:]]), stdin=stdin)
+        finally:
+            self.scope.stack, self._span = before, held
+
+    def _record(self, call: Call, span: tuple[int, int], redirects: list[str]) -> None:
+        found = call.found or [("reads", "")]
+        for code, detail in found:
+            if code != "reads":
+                self.note(code, span, " ".join(filter(None, (call.name, detail))))
+        rules = [RULES[code] for code in [*(code for code, _ in found), *redirects]]
+        self._effects.update(rule.effect for rule in rules)
+        self._commands.append(
+            SimpleCommand(call.name, span, max(rule.risk for rule in rules), max(rule.effect for rule in rules))
+        )
+
+    def _found_for(self, node: Any, name: str, codes: list[str]) -> None:
+        for code in codes:
+            self.note(code, self._here(node), name)
+
+    def redirect(self, node: Any, target: str, *, writes: bool) -> None:
+        """Note what a redirection to or from a path means."""
+        call = Call(">" if writes else "<", [target], None, self)
+        if place_of(self.scope.path(target)) is Place.NETWORK or target.startswith(("/dev/tcp/", "/dev/udp/")):
+            call.find("reverse-shell", target)
+        elif writes:
+            call.writes(target)
+        else:
+            call.reads(target)
+        for code, detail in call.found:
+            self.note(code, self._here(node), detail)
+            self._redirects.append(code)
+
+
+def _shown(detail: str) -> str:
+    """A detail on one line, its unknown parts as an ellipsis."""
+    if not known(detail):
+        detail = "".join("…" if 0xF8F0 <= ord(one) <= 0xF8F2 else one for one in detail)
+    detail = " ".join(detail.split())
+    return detail if len(detail) <= 120 else detail[:119] + "…"
+
+
+_Walk = Callable[[_Reader, Any, "str | None"], str]
+_STATEMENTS: dict[str, _Walk] = {
+    "program": _Reader._any,
+    "command": _Reader._command,
+    "list": _Reader._list,
+    "pipeline": _Reader._pipeline,
+    "redirected_statement": _Reader._redirected,
+    "file_redirect": lambda reader, node, stdin: redirected(reader, [node], lambda _: "", stdin),
+    "variable_assignment": _Reader._assignment,
+    "variable_assignments": _Reader._any,
+    "declaration_command": _Reader._declaration,
+    "unset_command": _Reader._declaration,
+    "function_definition": _Reader._function,
+    "for_statement": _Reader._for,
+    "c_style_for_statement": _Reader._branch,
+    "while_statement": _Reader._branch,
+    "if_statement": _Reader._branch,
+    "case_statement": _Reader._case,
+    "case_item": _Reader._any,
+    "elif_clause": _Reader._any,
+    "else_clause": _Reader._any,
+    "do_group": _Reader._any,
+    "compound_statement": _Reader._any,
+    "subshell": _Reader._any,
+    "negated_command": _Reader._any,
+    "test_command": _Reader._any,
+    "ERROR": _Reader._any,
+}
