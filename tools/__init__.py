@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
-    from .base import CallFacts, Declaration, EffectRule, ToolFailed, declaration_of, effect_of
+    from .base import CallFacts, Declaration, EffectRule, Preview, ToolFailed, declaration_of, effect_of
     from .decorator import declare, tool
     from .facts import call_facts
     from .files.files import file_tools

@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from ..configs.errors import ConfigError
 from ..configs.words import Effect, EffectName
-from .base import DECLARED, Declaration, EffectRule, ToolFailed
+from .base import DECLARED, Declaration, EffectRule, PreviewRule, ToolFailed
 from .exits import Exits
 from .results import TellingTool, as_told
 from .threads import THREADS, in_thread
@@ -34,6 +34,7 @@ def tool(
     target: str | None = None,
     reversible: bool = False,
     only_reads: bool = False,
+    preview: PreviewRule | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> StructuredTool: ...
@@ -46,6 +47,7 @@ def tool(
     target: str | None = None,
     reversible: bool = False,
     only_reads: bool = False,
+    preview: PreviewRule | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Function], StructuredTool]: ...
@@ -59,6 +61,7 @@ def tool(
     target: str | None = None,
     reversible: bool = False,
     only_reads: bool = False,
+    preview: PreviewRule | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> StructuredTool | Callable[[Function], StructuredTool]:
@@ -80,6 +83,8 @@ def tool(
         target: The argument that names what a call acts on.
         reversible: What the tool does can be undone.
         only_reads: It changes nothing anywhere, although it leaves the machine; with ``external`` alone.
+        preview: A function that tells, from its validated arguments, what one call would change: a person who has to
+            approve it sees that.
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
 
@@ -94,6 +99,7 @@ def tool(
             target=target,
             reversible=reversible,
             only_reads=only_reads,
+            preview=preview,
             name=name,
             description=description,
         )
@@ -110,7 +116,9 @@ def tool(
         parse_docstring=True,
         handle_tool_error=True,
     )
-    return declare(made, effect=effect, target=target, reversible=reversible, only_reads=only_reads)
+    return declare(
+        made, effect=effect, target=target, reversible=reversible, only_reads=only_reads, preview=preview
+    )
 
 
 def declare(
@@ -121,6 +129,7 @@ def declare(
     target: str | None = None,
     reversible: bool = False,
     only_reads: bool = False,
+    preview: PreviewRule | None = None,
 ) -> AnyTool:
     """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
 
@@ -140,7 +149,9 @@ def declare(
     worst = Effect.DESTRUCTIVE if callable(effect) else _effect_named(effect, tool.name)
     if only_reads and worst is not Effect.EXTERNAL:
         raise ConfigError(f"the tool {tool.name!r}: only_reads goes with the effect 'external'; leave it out")
-    declaration = Declaration(effect=worst, rule=rule, target=target, reversible=reversible, only_reads=only_reads)
+    declaration = Declaration(
+        effect=worst, rule=rule, target=target, reversible=reversible, only_reads=only_reads, preview=preview
+    )
     return tool.model_copy(update={"metadata": {**(tool.metadata or {}), DECLARED: declaration}})
 
 
