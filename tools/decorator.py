@@ -116,9 +116,7 @@ def tool(
         parse_docstring=True,
         handle_tool_error=True,
     )
-    return declare(
-        made, effect=effect, target=target, reversible=reversible, only_reads=only_reads, preview=preview
-    )
+    return declare(made, effect=effect, target=target, reversible=reversible, only_reads=only_reads, preview=preview)
 
 
 def declare(

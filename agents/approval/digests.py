@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 __all__ = ["digest", "digests", "hashed"]
 
-_ATOMS: Final = (FunctionType, BuiltinFunctionType, type)
+_NAMED: Final = (FunctionType, BuiltinFunctionType, type)
 
 
 def digest(tool: str, arguments: Mapping[str, Any]) -> str:
@@ -66,8 +67,8 @@ def _written(value: Any, around: tuple[int, ...]) -> Iterator[bytes]:
         yield _sized(b"s", value.encode("utf-8", "surrogatepass"))
     elif kind is bytes:
         yield _sized(b"b", value)
-    elif isinstance(value, _ATOMS):
-        yield _sized(b"a", f"{value.__module__}.{value.__qualname__}".encode("utf-8", "surrogatepass"))
+    elif isinstance(value, _NAMED) and (name := _name_of(value)):
+        yield _sized(b"a", name.encode("utf-8", "surrogatepass"))
     elif id(value) in around:
         yield _unique()
     else:
@@ -107,6 +108,14 @@ def _object(value: Any, around: tuple[int, ...]) -> Iterator[bytes]:
     yield b"o"
     for part in (maker, given, state, *(None if one is None else list(one) for one in (items, pairs))):
         yield from _written(part, around)
+
+
+def _name_of(value: Any) -> str:
+    """Under which name a function or class is found in its module; empty where it is not."""
+    found: Any = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return f"{value.__module__}:{value.__qualname__}" if found is value else ""
 
 
 def _unordered(tag: bytes, items: Iterable[Any], around: tuple[int, ...]) -> Iterator[bytes]:

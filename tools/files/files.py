@@ -240,9 +240,7 @@ def _replaced(path: str, before: str, old: str, new: str, *, everywhere: bool) -
     return before.replace(old, new)
 
 
-def _report(
-    path: str, before: str | None, after: str, *, wrote: str = "wrote", limit: int | None = _DIFF_LIMIT
-) -> str:
+def _report(path: str, before: str | None, after: str, *, wrote: str = "wrote", limit: int | None = _DIFF_LIMIT) -> str:
     if before == after:
         return f"{shown(path)} already reads so; nothing changed"
     if before is None:
