@@ -213,7 +213,8 @@ def _from_inbox(given: dict[str, Any], request: HITLRequest) -> dict[str, Any]:
 
 def _typed(value: Any, asked: Any, schema: Mapping[str, Any]) -> Any:
     """What a text of the inbox stands for where another kind of value was asked about."""
-    if not isinstance(value, str) or isinstance(asked, str) or "string" in json.dumps(schema):
+    kinds = [one.get("type") for one in (schema, *schema.get("anyOf", ()), *schema.get("oneOf", ()))]
+    if not isinstance(value, str) or isinstance(asked, str) or "string" in kinds:
         return value
     try:
         return json.loads(value)
