@@ -422,22 +422,26 @@ def waits_for_approval(row: HandoffRow) -> bool:
     return _ACT in row.id
 
 
-def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> None:
+def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> list[Pending]:
     """Put what a run waits for in the person's queue, and take out what it no longer waits for.
 
     Args:
         runtime: Whose ledger keeps the queue; this waits for its file.
         run: The run.
         pending: What it waits for.
+
+    Returns:
+        What was not in the queue before.
     """
     waiting = {_act_id(act): act for act in pending}
     known = {row.id: row for row in runtime.ledger.handoffs(open_only=True, run=run)}
-    for key, act in waiting.items():
-        if key not in known:
-            runtime.ledger.record(_act_row(run, act))
+    new = {key: act for key, act in waiting.items() if key not in known}
+    for act in new.values():
+        runtime.ledger.record(_act_row(run, act))
     for key, row in known.items():
         if waits_for_approval(row) and key not in waiting:
             runtime.ledger.record(replace(row, done=True))
+    return list(new.values())
 
 
 def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, str]]) -> None:

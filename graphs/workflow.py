@@ -151,7 +151,8 @@ class Workflow(Generic[Output]):
         """
         check_task(task)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
-        return await self._execution(runtime or Runtime.default(), emit).run({"task": task}, None, bounds)
+        execution = self._execution(runtime or Runtime.default(), emit)
+        return await execution.told(await execution.run({"task": task}, None, bounds))
 
     run = sync.blocking(arun)
 
@@ -178,7 +179,8 @@ class Workflow(Generic[Output]):
                 human-in-the-loop protocol, ``{"type": "approve"}``, ``{"type": "reject", "message": …}``,
                 ``{"type": "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read,
                 ``{"type": "respond", "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``,
-                ``"reject"``, True or False.
+                ``"reject"``, True or False, or as LangChain's agent inbox sends it. ``{"type": "approve", "scope":
+                "always"}``, or ``"always"``, allows the very same call from now on, unless it destroys.
             max_cost: USD the run may spend, what it has spent already included.
             max_steps: Supersteps this part may take.
             timeout: Seconds this part may take.
@@ -203,7 +205,9 @@ class Workflow(Generic[Output]):
         with owned(home.settings.state, run):
             taken = await asyncio.to_thread(taken_up, home, run)
             work = None if answers is None or answers == {} else await self._answered(run, answers, home)
-            return await self._execution(home, emit).run(work, taken, bounds)
+            execution = self._execution(home, emit)
+            result = await execution.run(work, taken, bounds)
+        return await execution.told(result)
 
     resume = sync.blocking(aresume)
 
@@ -219,7 +223,7 @@ class Workflow(Generic[Output]):
         """
         home = runtime or Runtime.default()
         await asyncio.to_thread(row_of, home, run)
-        return tuple(map(pending_of, await self._stops(run, home)))
+        return tuple(pending_of(stop, run) for stop in await self._stops(run, home))
 
     pending = sync.blocking(apending)
 
