@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ...agents.result import RunResult
     from ...agents.runtime import Runtime
     from ...graphs.workflow import Workflow
-    from ...ledger.rows import CallRow
+    from ...ledger.rows import CallRow, RunRow
     from .live import Live
 
-__all__ = ["ENDED", "TARGET_TAG", "Approval", "Bounds", "added_up", "answered", "report_run", "told"]
+__all__ = ["ENDED", "TARGET_TAG", "Approval", "Bounds", "added_up", "answered", "report_run", "target_of", "told"]
 
 Approval = Literal["ask", "deny"]
 TARGET_TAG = "target:"
@@ -72,6 +72,15 @@ async def answered(
             return outcome
         outcome = await workflow.aresume(outcome.run, answers, runtime=runtime, emit=live.show)
     return outcome
+
+
+def target_of(row: RunRow) -> str | None:
+    """The target that a run of the command line was started with, None where it was started by a program.
+
+    Args:
+        row: The run, as the ledger has it.
+    """
+    return next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
 
 
 def told(run: str) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from ....configs.errors import ConfigError
 from ... import options
-from ...io.outcome import TARGET_TAG, Bounds, answered, report_run, told
+from ...io.outcome import Bounds, answered, report_run, target_of, told
 from ...io.target import load_target, read_with
 from ...signals import run_to_end
 
@@ -143,7 +143,7 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
 
 
 def _target_of(row: RunRow) -> str:
-    kept = next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
+    kept = target_of(row)
     if kept is None:
         raise ConfigError(f"run {row.id} has no recorded target: give it with --target file.py:name")
     return kept
