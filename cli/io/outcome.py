@@ -89,7 +89,9 @@ def told(run: str) -> None:
         progress(f"what is done is kept; go on with: pointsman resume {run}")
 
 
-def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resumed: bool = False) -> ExitCode:
+def report_run(
+    outcome: RunResult, live: Live, *, json: bool, stream: bool, resumed: bool = False, full: bool = False
+) -> ExitCode:
     """Print a run's outcome and say with which code the command ends.
 
     Args:
@@ -98,7 +100,10 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resu
         json: Print it as JSON.
         stream: Its tokens were printed already.
         resumed: The command was one part of the run only, which is told apart from the whole.
+        full: Show what waits without leaving anything out.
     """
+    from ...agents.approval.notify import resume_command
+    from ...dispatch.offline import SIMULATED
     from .approval import show
 
     for note in outcome.notes:
@@ -119,11 +124,15 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resu
     if outcome.status == "handed_over":
         progress("handed over to a person: pointsman queue")
     for pending in outcome.pending:
-        show(pending)
+        show(pending, full=full)
+    place = ["--offline"] if SIMULATED in outcome.notes else []
     if any(pending.tool for pending in outcome.pending):
-        progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY, --edit)")
+        ways = "(or --reject ID --reason WHY, --edit, --always ID)"
+        progress(f"answer with: {resume_command(outcome.run, *place, '--approve all')}    {ways}")
     elif outcome.pending:
+        command = resume_command(outcome.run, *place, "--answers FILE")
         progress(f"its graph asks this itself: answer in Python, workflow.resume({outcome.run!r}, {{ID: answer}})")
+        progress(f"or with the same as JSON: {command}")
     return ENDED[outcome.status]
 
 
