@@ -95,7 +95,7 @@ async def aanswer(
 
     home = runtime or _default()
     row = await asyncio.to_thread(row_of, home, run)
-    flow = workflow or await asyncio.to_thread(_workflow_of, home, row)
+    flow = await asyncio.to_thread(_workflow_of, home, row) if workflow is None else workflow
     bounds: dict[str, Any] = {"max_cost": max_cost, "max_steps": max_steps, "timeout": timeout, "tags": tags}
     return await flow.aresume(run, answers, runtime=home, **bounds)
 

@@ -61,6 +61,15 @@ class Execution:
     emit: Emit | None
     news: list[Pending] = field(default_factory=list)
 
+    async def begin(self, work: Any, bounds: Bounds) -> RunResult:
+        """Run the first part, and have somebody told what comes to wait.
+
+        Args:
+            work: LangGraph's input.
+            bounds: What bounds it.
+        """
+        return await self.told(await self.run(work, None, bounds))
+
     async def run(self, work: Any, taken: Taken | None, bounds: Bounds) -> RunResult:
         """Run this part, and keep the person's queue in step with it.
 

@@ -151,8 +151,7 @@ class Workflow(Generic[Output]):
         """
         check_task(task)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
-        execution = self._execution(runtime or Runtime.default(), emit)
-        return await execution.told(await execution.run({"task": task}, None, bounds))
+        return await self._execution(runtime or Runtime.default(), emit).begin({"task": task}, bounds)
 
     run = sync.blocking(arun)
 
@@ -176,11 +175,10 @@ class Workflow(Generic[Output]):
         Args:
             run: Its id.
             answers: Answers to what it waits for; None after a crash. Each is a decision of LangChain's
-                human-in-the-loop protocol, ``{"type": "approve"}``, ``{"type": "reject", "message": …}``,
-                ``{"type": "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read,
-                ``{"type": "respond", "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``,
-                ``"reject"``, True or False, or as LangChain's agent inbox sends it. ``{"type": "approve", "scope":
-                "always"}``, or ``"always"``, allows the very same call from now on, unless it destroys.
+                human-in-the-loop protocol: ``{"type": "approve"}``, ``{"type": "reject", "message": …}``, ``{"type":
+                "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read, ``{"type": "respond",
+                "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``, ``"always"``, ``"reject"``, True
+                or False, or as LangChain's agent inbox sends it.
             max_cost: USD the run may spend, what it has spent already included.
             max_steps: Supersteps this part may take.
             timeout: Seconds this part may take.
@@ -205,8 +203,7 @@ class Workflow(Generic[Output]):
         with owned(home.settings.state, run):
             taken = await asyncio.to_thread(taken_up, home, run)
             work = None if answers is None or answers == {} else await self._answered(run, answers, home)
-            execution = self._execution(home, emit)
-            result = await execution.run(work, taken, bounds)
+            result = await (execution := self._execution(home, emit)).run(work, taken, bounds)
         return await execution.told(result)
 
     resume = sync.blocking(aresume)

@@ -70,21 +70,17 @@ def tool(
     The docstring tells the model what the tool is for; an ``Args:`` section in Google's style describes the
     arguments, which pydantic validates. `ToolFailed` is told to the model, and so is what would end more than the
     tool (``sys.exit``, KeyboardInterrupt, StopIteration); every other exception propagates. Of a pydantic model or
-    dataclass the model reads the JSON, of bytes only how many there are.
-
-    Under ``ainvoke`` a sync function runs in a thread of its own, so it may block, and may call agents with ``invoke``.
-    An async function runs on the event loop and stops all other runs while it blocks: await there, or make it sync.
-    It can also be called with ``invoke``.
+    dataclass the model reads the JSON, of bytes only how many there are. Under ``ainvoke`` a sync function runs in a
+    thread of its own, so it may block, and may call agents with ``invoke``. An async function, which ``invoke`` calls
+    too, runs on the event loop and stops all other runs while it blocks.
 
     Args:
         function: The function; absent when used as ``@tool(effect=...)``.
-        effect: ``read``, ``write``, ``external`` or ``destructive``; or a function that says which of them one
-            call has, from its validated arguments.
+        effect: ``read``, ``write``, ``external``, ``destructive``, or a function that tells it of validated arguments.
         target: The argument that names what a call acts on.
         reversible: What the tool does can be undone.
         only_reads: It changes nothing anywhere, although it leaves the machine; with ``external`` alone.
-        preview: A function that tells, from its validated arguments, what one call would change: a person who has to
-            approve it sees that.
+        preview: A function that tells, from its validated arguments, what a call would change, to be shown before it.
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
 
@@ -93,8 +89,8 @@ def tool(
             tool that is not ``external`` is said to read only.
     """
     if function is None:
-        return lambda decorated: tool(
-            decorated,
+        return functools.partial(
+            tool,
             effect=effect,
             target=target,
             reversible=reversible,

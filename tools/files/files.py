@@ -147,7 +147,7 @@ def _sum_of(workspace: Workspace, path: str) -> str:
         if not workspace.exists(path):
             return ""
         with workspace.reading(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # open gives a reader
     except ToolFailed as error:
         return str(error)
 

@@ -28,6 +28,19 @@ __all__ = ["register", "run_row"]
 _NEAR = 1000
 """How many of the latest runs a mistyped id is compared with."""
 
+_Always = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--always", metavar="ID|all", help="Approve this very call from now on, unless it destroys; repeatable."
+    ),
+]
+_Given = Annotated[
+    str | None,
+    typer.Option(
+        "--answers", metavar="FILE", help="Answers as JSON: ID -> decision, or one decision; - for standard input."
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -46,18 +59,8 @@ def resume(
         list[str] | None,
         typer.Option("--edit", metavar="[ID=]JSON", help="Approve an act with these arguments instead; repeatable."),
     ] = None,
-    always: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--always", metavar="ID|all", help="Approve this very call from now on, unless it destroys; repeatable."
-        ),
-    ] = None,
-    given: Annotated[
-        str | None,
-        typer.Option(
-            "--answers", metavar="FILE", help="Answers as JSON: ID -> decision, or one decision; - for standard input."
-        ),
-    ] = None,
+    always: _Always = None,
+    given: _Given = None,
     full: Annotated[bool, typer.Option("--full", help="Show what waits without leaving anything out.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why it is refused; the agent is told.")] = "",
     target: Annotated[
