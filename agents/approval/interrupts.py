@@ -167,7 +167,11 @@ class _Asking:
         """That the call is always allowed; None where it is not, or where a person was asked before it was."""
         if not self._asked.allowable or self._kept.question(self._key) is not None:
             return None
-        return _Verdict(self._request) if self._kept.allows(self._asked.always().id) else None
+        try:
+            return _Verdict(self._request) if self._kept.allows(self._asked.always().id) else None
+        except ConfigError:
+            # What cannot be read allows nothing.
+            return None
 
     def verdict(self) -> _Verdict:
         """Ask until it is settled."""

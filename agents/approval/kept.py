@@ -182,4 +182,8 @@ def _write(path: Path, content: bytes) -> None:
         os.replace(draft, path)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise ConfigError(f"what waits for a person cannot be kept: {error.strerror}", file=path) from error
+        raise ConfigError(
+            f"what waits for a person cannot be kept ({error.strerror}): make room, or let the folder be written, and "
+            "take the run up again",
+            file=path,
+        ) from error

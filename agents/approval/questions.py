@@ -35,6 +35,8 @@ __all__ = ["Asked", "before", "json_schema", "stale"]
 
 _HASHED_BYTES: Final = 64 * 1024 * 1024
 """Of a larger file its size and time of change stand for what it holds."""
+_DESCRIBED: Final = 8_000
+"""Characters of a change that an inbox shows in the description."""
 _NAMED: Final = 6
 """Characters that are not seen in the arguments and are named."""
 
@@ -123,7 +125,7 @@ class Asked:
             allowed.append("respond")
         told = "; ".join((*self._reasons(), *([problem] if problem else ())))
         diff = preview.diff if preview is not None else ""
-        description = "\n".join(filter(None, (told, diff.rstrip("\n"), answer_form(name, allowed))))
+        description = "\n".join(filter(None, (told, _middle(diff.rstrip("\n")), answer_form(name, allowed))))
         ours = {
             "digest": question.digest,
             "reason": told,
@@ -212,6 +214,14 @@ def json_schema(tool: BaseTool) -> dict[str, Any]:
     if issubclass(schema, BaseModel):
         return schema.model_json_schema()
     return {"type": "object", "properties": tool.args}  # pydantic v1
+
+
+def _middle(text: str) -> str:
+    """A text whose middle is left out where it is long."""
+    half = _DESCRIBED // 2
+    if len(text) <= 2 * half:
+        return text
+    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters left out …]\n{text[-half:]}"
 
 
 def _author(request: ToolCallRequest) -> str:
