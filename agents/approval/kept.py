@@ -181,7 +181,8 @@ def _write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise ConfigError(
             f"what waits for a person cannot be kept ({error.strerror}): make room, or let the folder be written, and "
             "take the run up again",

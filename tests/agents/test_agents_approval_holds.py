@@ -313,3 +313,20 @@ def test_a_rejected_call_tells_the_model_why_and_the_others_of_its_turn_go_on(
     assert sorted(ran) == ["a", "c"]
     told = [m.text for m in graph.get_state(CONFIG).values["messages"] if isinstance(m, ToolMessage)]
     assert sorted(told) == ["a is gone", "a person refused this call: keep b", "c is gone"]
+
+
+def test_a_question_that_cannot_be_kept_is_refused_in_one_line_and_asked_once_it_can(
+    simulated: Make, simulator: Simulator
+) -> None:
+    home = simulated()
+    _calling(simulator, ("remove", {"path": "x"}))
+    graph = _graph(home, remove)
+    blocked = home.settings.state / "approvals"
+    blocked.parent.mkdir(exist_ok=True)
+    home.ledger.handoffs()
+    blocked.write_text("")
+    with pytest.raises(ConfigError, match=r"cannot be kept \(.*\): make room, or let the folder be written"):
+        _begin(graph)
+    blocked.unlink()
+    graph.invoke(None, CONFIG)
+    assert (_answer(graph, "approve"), ran) == ((), ["x"])
