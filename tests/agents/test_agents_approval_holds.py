@@ -330,3 +330,33 @@ def test_a_question_that_cannot_be_kept_is_refused_in_one_line_and_asked_once_it
     blocked.unlink()
     graph.invoke(None, CONFIG)
     assert (_answer(graph, "approve"), ran) == ((), ["x"])
+
+
+def test_an_act_inside_an_act_is_asked_about_by_itself_and_each_is_done_once(
+    simulated: Make, simulator: Simulator
+) -> None:
+    home = simulated()
+    inner = Agent("inner", tools=[remove]).on(home)
+
+    @tool(effect="destructive")
+    def ask_inner(text: str) -> str:
+        """Ask the inner agent."""
+        ran.append("asked")
+        return str(inner.invoke(text)["messages"][-1].text)
+
+    def answer(request: Any) -> Answer:
+        if request.tool_results:
+            return Answer(text="so it is")
+        (called,) = request.tools
+        arguments = {"path": "x"} if called.name == "remove" else {"text": "go"}
+        return Answer(tool_calls=[{"name": called.name, "arguments": arguments}])
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    graph = _graph(home, ask_inner)
+    (outer,) = _begin(graph)
+    assert pending_of(outer).tool == "ask_inner"
+    (below,) = _answer(graph, {outer.id: "approve"})
+    assert (pending_of(below).tool, pending_of(below).origin["agent"]) == ("remove", "inner")
+    assert _answer(graph, {below.id: "approve"}) == ()
+    assert ran.count("x") == 1
+    assert list((home.settings.state / "approvals" / "asked").iterdir()) == []
