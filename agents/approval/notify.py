@@ -30,9 +30,9 @@ def resume_command(run: str, *words: str) -> str:
 
     Args:
         run: Its id.
-        words: Further words, as they are.
+        words: Further words.
     """
-    return " ".join(("pointsman resume", shlex.quote(run), *words))
+    return shlex.join(("pointsman", "resume", run, *words))
 
 
 def notified(settings: Settings, run: str, target: str, acts: Sequence[Pending]) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def notified(settings: Settings, run: str, target: str, acts: Sequence[Pending])
     if not ways or not acts:
         return ()
     waiting = [redacted({**asdict(act), "arguments": dict(act.arguments)}) for act in acts]
-    said = {"run": run, "target": target, "answer": resume_command(run, "--approve ID"), "pending": waiting}
+    said = {"run": run, "target": target, "answer": resume_command(run, "--approve", "ID"), "pending": waiting}
     told = json.dumps(said, ensure_ascii=False, default=lambda value: redact(str(value))).encode("utf-8", "replace")
     failed = {name: why for name, way in ways.items() if (why := _within(policy.timeout, way, told))}
     return tuple(

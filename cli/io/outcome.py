@@ -90,7 +90,14 @@ def told(run: str) -> None:
 
 
 def report_run(
-    outcome: RunResult, live: Live, *, json: bool, stream: bool, resumed: bool = False, full: bool = False
+    outcome: RunResult,
+    live: Live,
+    *,
+    json: bool,
+    stream: bool,
+    again: Sequence[str],
+    resumed: bool = False,
+    full: bool = False,
 ) -> ExitCode:
     """Print a run's outcome and say with which code the command ends.
 
@@ -99,11 +106,11 @@ def report_run(
         live: What showed the run.
         json: Print it as JSON.
         stream: Its tokens were printed already.
+        again: Options with which a later command finds the run as this one did.
         resumed: The command was one part of the run only, which is told apart from the whole.
         full: Show what waits without leaving anything out.
     """
     from ...agents.approval.notify import resume_command
-    from ...dispatch.offline import SIMULATED
     from .approval import show
 
     for note in outcome.notes:
@@ -125,12 +132,11 @@ def report_run(
         progress("handed over to a person: pointsman queue")
     for pending in outcome.pending:
         show(pending, full=full)
-    place = ["--offline"] if SIMULATED in outcome.notes else []
     if any(pending.tool for pending in outcome.pending):
         ways = "(or --reject ID --reason WHY, --edit, --always ID)"
-        progress(f"answer with: {resume_command(outcome.run, *place, '--approve all')}    {ways}")
+        progress(f"answer with: {resume_command(outcome.run, *again, '--approve', 'all')}    {ways}")
     elif outcome.pending:
-        command = resume_command(outcome.run, *place, "--answers FILE")
+        command = resume_command(outcome.run, *again, "--answers", "FILE")
         progress(f"its graph asks this itself: answer in Python, workflow.resume({outcome.run!r}, {{ID: answer}})")
         progress(f"or with the same as JSON: {command}")
     return ENDED[outcome.status]

@@ -90,11 +90,14 @@ def test_without_a_terminal_it_waits_and_the_command_that_is_printed_answers_it(
     pointsman: Run, programs: Any, desk: Path
 ) -> None:
     # What is piped in is the input of a run, and no approval.
-    ended = programs.run([*COMMAND, "run", "desk.py:clerk", "delete account bob"], input="y\ny\n")
+    (desk / "a b").mkdir()
+    options = ["--workspace", "a b", "--set", "routing.strategy=quality"]
+    ended = programs.run([*COMMAND, "run", "desk.py:clerk", "delete account bob", *options], input="y\ny\n")
     assert (ended.returncode, _done(desk)) == (4, [])
     (said,) = [line for line in ended.stderr.splitlines() if line.startswith("answer with: ")]
     words = shlex.split(said.removeprefix("answer with: ").partition("    ")[0])
     assert words[:2] == ["pointsman", "resume"]
+    assert words[3:] == ["--workspace", f"{desk}/a b", "--set", "routing.strategy=quality", "--approve", "all"]
     assert pointsman(*words[1:]).exit_code == 0
     assert _done(desk) == ["delete account bob"]
 

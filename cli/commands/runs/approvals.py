@@ -33,8 +33,6 @@ def approvals(context: typer.Context, config: options.Config = None, json: optio
     if context.invoked_subcommand is not None:
         return
     with opened(config, reads=True) as runtime:
-        # Whose the state is, is asked by the ledger.
-        runtime.ledger.handoffs(open_only=True)
         calls = Kept(runtime.settings.state).allowed()
     if json:
         as_json([asdict(call) for call in calls])
@@ -64,6 +62,7 @@ def revoke(
 
     end_cleanly()
     with opened(config) as runtime:
+        # Whose the state is, is asked by the ledger.
         runtime.ledger.handoffs(open_only=True)
         gone = Kept(runtime.settings.state).revoke(call)
     if json:

@@ -104,7 +104,8 @@ def resume(
         except (TimeoutError, KeyboardInterrupt):
             told(run)
             raise
-        code = report_run(outcome, live, json=json, stream=False, resumed=True, full=full)
+        again = options.again(config, workspace, overrides, offline=offline)
+        code = report_run(outcome, live, json=json, stream=False, again=again, resumed=True, full=full)
     raise typer.Exit(code)
 
 
