@@ -41,6 +41,7 @@ __all__ = [
     "RoutingRule",
     "Settings",
     "StepRiskPolicy",
+    "safe_url",
 ]
 
 
@@ -72,10 +73,19 @@ def _off(value: Any) -> Any:
     return "off" if value is False else value
 
 
-def _safe(url: str) -> str:
+def safe_url(url: str) -> str:
+    """An address to which what others must not read may be sent.
+
+    Raises:
+        ValueError: It is neither https nor on this machine.
+    """
     if not re.fullmatch(r"https://[^\s/]\S*|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/\S*)?", url):
         raise ValueError("must be https, or http on this machine, since what is sent there can be read on the way")
     return url
+
+
+def _url_or_variable(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text) else safe_url(text)
 
 
 class _Frozen(BaseModel):
@@ -224,12 +234,13 @@ class NotifyPolicy(_Frozen):
 
     Attributes:
         command: A program with its arguments, run without a shell, that reads what waits as JSON from standard input.
-        url: An address to which the same is sent by POST; https, or http on this machine.
+        url: An address to which the same is sent by POST, https or http on this machine; or, where the address itself
+            is a secret, the name of the environment variable that holds it.
         timeout: Seconds either of them may take.
     """
 
     command: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
-    url: Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_safe)] | None = None
+    url: Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_url_or_variable)] | None = None
     timeout: _Positive = 10.0
 
 

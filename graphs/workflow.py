@@ -39,7 +39,7 @@ Plan = Literal["model", "in_order"]
 Model = TypeVar("Model", bound=BaseModel)
 GraphOn = Callable[[Runtime], "StateGraph[Any, Any, Any, Any]"]
 
-Answers = Mapping[str, Any] | str | bool
+Answers = Mapping[str, Any] | Sequence[Any] | str | bool
 """Id of what waits -> answer, or the answer itself where one thing waits; see `pointsman.agents.approval.answers`."""
 
 

@@ -17,6 +17,7 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 
 from ...configs.loading.loader import environment
 from ...configs.redact import redact, redacted
+from ...configs.schema import safe_url
 from ..result import Pending
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def notified(settings: Settings, run: str, target: str, acts: Sequence[Pending])
     ways: dict[str, Callable[[bytes], str]] = {}
     if policy.command:
         ways["command"] = lambda told: _run(policy, told, settings.secrets)
-    if policy.url is not None:
-        ways["url"] = lambda told: _post(policy, told)
+    if (url := policy.url) is not None:
+        ways["url"] = lambda told: _post(url, told, policy.timeout)
     if not ways or not acts:
         return ()
     waiting = [redacted({**asdict(act), "arguments": dict(act.arguments)}) for act in acts]
@@ -111,13 +112,17 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-def _post(policy: NotifyPolicy, told: bytes) -> str:
-    # The address was checked to be https, or on this machine, where no proxy stands in between.
-    local = (policy.url or "").startswith("http://")
-    opener = build_opener(_NoRedirect, *([ProxyHandler({})] if local else ()))
-    request = Request(policy.url or "", told, {"content-type": "application/json"})  # noqa: S310
+def _post(url: str, told: bytes, seconds: float) -> str:
+    if "://" not in url:
+        held = environment().get(url, "").strip()
+        if not held:
+            return f"the environment variable {url} is not set"
+        url = safe_url(held)
+    # On this machine no proxy stands in between.
+    opener = build_opener(_NoRedirect, *([ProxyHandler({})] if url.startswith("http://") else ()))
+    request = Request(url, told, {"content-type": "application/json"})  # noqa: S310 - `safe_url` has checked it
     try:
-        with opener.open(request, timeout=policy.timeout):
+        with opener.open(request, timeout=seconds):
             return ""
     except HTTPError as error:
         with error:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
+from pointsman.configs.errors import ConfigError
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -66,6 +67,28 @@ def test_a_program_reads_what_waits_without_secrets_or_keys_and_once(
     assert (len(ran), len(heard.read_text().splitlines())) == (2, 1)
 
 
+def test_an_address_that_is_a_secret_stands_in_an_environment_variable(
+    flow: Workflow[Any], runtime: Make, serve: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    url = serve(lambda request: (asked.append(request), (204, {}, b""))[1])
+    secret = "services/T0/B0/Ab3dEf6hIj9kLmN0pQrStUvWx"
+    policy = {"approval.notify.url": "MY_HOOK"}
+    for held, note in (
+        ("", "the environment variable MY_HOOK is not set"),
+        (
+            "http://example.com/",
+            "must be https, or http on this machine, since what is sent there can be read on the way",
+        ),
+        (f"{url}/{secret}", ""),
+    ):
+        monkeypatch.setenv("MY_HOOK", held)
+        stopped = flow.run("go", runtime=runtime(**policy))
+        assert [said.rpartition("waits: ")[2] for said in stopped.notes] == ([note] if note else [])
+    (request,) = asked
+    assert request.path == f"/{secret}"
+
+
 def test_an_address_is_sent_what_waits_and_leads_nowhere_else(
     flow: Workflow[Any], runtime: Make, serve: Callable[[Any], str]
 ) -> None:
@@ -107,3 +130,9 @@ def test_who_cannot_be_told_is_a_note_and_the_run_waits_all_the_same(
     (note,) = stopped.notes
     assert (stopped.status, len(stopped.pending)) == ("pending", 2)
     assert re.search(why, note)
+
+
+@pytest.mark.parametrize("url", ["http://example.com/x", "http://localhost.evil.example/", "ftp://x", "https://"])
+def test_an_address_that_others_could_read_along_is_refused(runtime: Make, url: str) -> None:
+    with pytest.raises(ConfigError, match="must be https, or http on this machine"):
+        runtime(**{"approval.notify.url": url})
