@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .configs.lazy import lazily
 
 if TYPE_CHECKING:
+    from . import runs as runs
     from .agents.agent import Agent as Agent
     from .agents.approval.answers import ApprovalPending as ApprovalPending
     from .agents.errors import CutOff as CutOff
@@ -87,6 +88,7 @@ _HOMES = {
     "extraction": "graphs.prebuilt.cascade",
     "load": "configs.loading.loader",
     "run_scope": "agents.runs",
+    "runs": "runs",
     "support_desk": "graphs.prebuilt.support_desk",
     "tool": "tools.decorator",
     "vote": "graphs.prebuilt.vote",
@@ -129,6 +131,7 @@ __all__ = [
     "extraction",
     "load",
     "run_scope",
+    "runs",
     "support_desk",
     "tool",
     "vote",

@@ -116,7 +116,7 @@ class Compiled:
             # whatever it raises stays its own.
             middleware=[
                 TogetherMiddleware(),
-                ApprovalMiddleware(lambda: runtime.settings.risk.call),
+                ApprovalMiddleware(lambda: runtime.settings),
                 CheckMiddleware(agent.name),
                 IntentMiddleware(lambda: runtime.ledger),
                 ContainmentMiddleware(),

@@ -144,8 +144,17 @@ class Pending:
         arguments: Its exact arguments; of a question the ``value`` that the graph shows.
         risk: Risk of the call.
         reason: Why it waits.
-        digest: Hash of tool and arguments; an answer that names it holds for these alone.
+        digest: Of the tool, what it says about itself, the arguments, and the files it would change as they were when
+            it was asked; an answer that names it holds for these alone.
         allowed: The decisions a person may take: approve, edit, reject, respond.
+        run: The run that waits.
+        effect: What the call does with these very arguments.
+        preview: What it would change, as a unified diff, where its tool tells that.
+        origin: Where the call comes from: ``run``, ``step``, ``agent`` and ``model``, as far as they are known, and
+            ``edited`` where a person has changed its arguments.
+        asked: When it was asked, in seconds since the epoch; None where that is not known.
+        expires: When an approval no longer holds and it is asked anew, likewise.
+        always: It may be approved for always: this tool with these arguments.
     """
 
     id: str
@@ -155,6 +164,13 @@ class Pending:
     reason: str
     digest: str
     allowed: tuple[str, ...] = ()
+    run: str = ""
+    effect: str = ""
+    preview: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    asked: float | None = None
+    expires: float | None = None
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)

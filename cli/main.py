@@ -23,6 +23,7 @@ COMMANDS = {
     "resume": ("runs.resume", "Resume a run that stopped."),
     "runs": ("runs.runs", "List what ran, or tell the story of a run."),
     "queue": ("runs.queue", "List what waits for a person."),
+    "approvals": ("runs.approvals", "List the calls that are always allowed, and revoke one."),
     "report": ("report", "Show what ran where, and what it cost."),
     "graph": ("graph", "Draw a workflow."),
     "agents": ("agents", "List the agents and what each would run on."),

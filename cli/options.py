@@ -10,7 +10,7 @@ import typer
 
 __all__ = [
     "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_listing",
-    "add_trust", "name_arguments",
+    "add_trust", "again", "name_arguments",
 ]  # fmt: skip
 
 Config = Annotated[
@@ -53,6 +53,18 @@ _Trust = Annotated[
 
 
 def _trusting(trust: _Trust = False) -> None: ...
+
+
+def again(config: Path | None, workspace: Path | None, overrides: list[str] | None, *, offline: bool) -> list[str]:
+    """The options with which a later command finds the same project, settings and workspace, from any folder in it.
+
+    Args:
+        config: As given, and so are the others.
+    """
+    words = ["--offline"] if offline else []
+    for name, folder in (("--config", config), ("--workspace", workspace)):
+        words += [] if folder is None else [name, str(folder.absolute())]
+    return [*words, *(word for one in overrides or () for word in ("--set", one))]
 
 
 def add_listing(app: typer.Typer, listing: Callable[..., None], *below: Callable[..., None]) -> None:

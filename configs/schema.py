@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 
 from .sources import Sources
 from .words import Effect, FailureKind, Risk, StepKind, Tier
 
 __all__ = [
     "AgentEntry",
+    "ApprovalPolicy",
     "CachePolicy",
     "ClassifierPolicy",
     "HealthLimits",
     "HistoryPolicy",
     "Limits",
     "ModelEntry",
+    "NotifyPolicy",
     "OnFailure",
     "Prices",
     "ProviderEntry",
@@ -29,6 +41,7 @@ __all__ = [
     "RoutingRule",
     "Settings",
     "StepRiskPolicy",
+    "safe_url",
 ]
 
 
@@ -58,6 +71,21 @@ def _as_tuple(value: Any) -> Any:
 def _off(value: Any) -> Any:
     """YAML reads a bare ``off`` as a truth value."""
     return "off" if value is False else value
+
+
+def safe_url(url: str) -> str:
+    """An address to which what others must not read may be sent.
+
+    Raises:
+        ValueError: It is neither https nor on this machine.
+    """
+    if not re.fullmatch(r"https://[^\s/]\S*|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/\S*)?", url):
+        raise ValueError("must be https, or http on this machine, since what is sent there can be read on the way")
+    return url
+
+
+def _url_or_variable(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text) else safe_url(text)
 
 
 class _Frozen(BaseModel):
@@ -199,6 +227,33 @@ class StepRiskPolicy(_Frozen):
     rules: tuple[RiskRule, ...]
     floors: Mapping[Risk, Tier]
     call: Mapping[Effect, Risk]
+
+
+class NotifyPolicy(_Frozen):
+    """What tells somebody that an act waits for a person: a program, an address, or both.
+
+    Attributes:
+        command: A program with its arguments, run without a shell, that reads what waits as JSON from standard input.
+        url: An address to which the same is sent by POST, https or http on this machine; or, where the address itself
+            is a secret, the name of the environment variable that holds it.
+        timeout: Seconds either of them may take.
+    """
+
+    command: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    url: Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_url_or_variable)] | None = None
+    timeout: _Positive = 10.0
+
+
+class ApprovalPolicy(_Frozen):
+    """``approval`` in ``risk.yaml``: how long an approval may take, and who is told that one is wanted.
+
+    Attributes:
+        expires: Seconds after which an act is asked about anew instead of being done; a week by default.
+        notify: Who is told.
+    """
+
+    expires: _Positive = 7 * 86_400.0
+    notify: NotifyPolicy = NotifyPolicy()
 
 
 class RoutingRule(_Frozen):
@@ -399,6 +454,7 @@ class Settings(_Frozen):
     agents: Mapping[str, AgentEntry]
     routing: RoutingPolicy
     risk: StepRiskPolicy
+    approval: ApprovalPolicy = ApprovalPolicy()
     project: Path
     state: Path
     offline: bool = False

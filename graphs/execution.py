@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..agents.approval.answers import pending_of
+from ..agents.approval.notify import notified
 from ..agents.compiled import kept_around
 from ..agents.errors import CutOff, RunTimeout, StepLimit
-from ..agents.result import RunResult, Status, StepRecord
+from ..agents.result import Pending, RunResult, Status, StepRecord
 from ..agents.runs import Bounds, Run, Taken, ask_person, run_scope, tick_off
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
@@ -50,6 +51,7 @@ class Execution:
         outputs: What its outputs are typed by.
         runtime: What it runs on.
         emit: Called with each event as it happens.
+        news: What has come to wait for a person.
     """
 
     name: str
@@ -57,6 +59,16 @@ class Execution:
     outputs: Outputs
     runtime: Runtime
     emit: Emit | None
+    news: list[Pending] = field(default_factory=list)
+
+    async def begin(self, work: Any, bounds: Bounds) -> RunResult:
+        """Run the first part, and have somebody told what comes to wait.
+
+        Args:
+            work: LangGraph's input.
+            bounds: What bounds it.
+        """
+        return await self.told(await self.run(work, None, bounds))
 
     async def run(self, work: Any, taken: Taken | None, bounds: Bounds) -> RunResult:
         """Run this part, and keep the person's queue in step with it.
@@ -95,8 +107,20 @@ class Execution:
             if taken:
                 await asyncio.to_thread(tick_off, self.runtime, books.id)
             if taken or result.pending:
-                await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending)
+                self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
             return result
+
+    async def told(self, result: RunResult) -> RunResult:
+        """Have somebody told what has come to wait, once nobody holds the run any more; who cannot be told is noted.
+
+        Args:
+            result: How this part ended.
+        """
+        if not self.news:
+            return result
+        settings = self.runtime.settings
+        notes = await asyncio.to_thread(notified, settings, result.run, self.name, self.news)
+        return replace(result, notes=(*result.notes, *notes))
 
     async def _outcome(
         self,
@@ -108,7 +132,7 @@ class Execution:
         """What the checkpoint tells of a run, which ended so where no status is given."""
         snapshot = await graph.aget_state(config)
         state = snapshot.values
-        pending = [pending_of(stop) for task in snapshot.tasks for stop in task.interrupts]
+        pending = [pending_of(stop, books.id) for task in snapshot.tasks for stop in task.interrupts]
         steps = tuple(map(self.outputs.record, state.get("done", [])))
         return await books.result(
             self.outputs.output(state.get("output"), steps),

@@ -39,7 +39,7 @@ Plan = Literal["model", "in_order"]
 Model = TypeVar("Model", bound=BaseModel)
 GraphOn = Callable[[Runtime], "StateGraph[Any, Any, Any, Any]"]
 
-Answers = Mapping[str, Any] | str | bool
+Answers = Mapping[str, Any] | Sequence[Any] | str | bool
 """Id of what waits -> answer, or the answer itself where one thing waits; see `pointsman.agents.approval.answers`."""
 
 
@@ -151,7 +151,7 @@ class Workflow(Generic[Output]):
         """
         check_task(task)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
-        return await self._execution(runtime or Runtime.default(), emit).run({"task": task}, None, bounds)
+        return await self._execution(runtime or Runtime.default(), emit).begin({"task": task}, bounds)
 
     run = sync.blocking(arun)
 
@@ -175,10 +175,10 @@ class Workflow(Generic[Output]):
         Args:
             run: Its id.
             answers: Answers to what it waits for; None after a crash. Each is a decision of LangChain's
-                human-in-the-loop protocol, ``{"type": "approve"}``, ``{"type": "reject", "message": …}``,
-                ``{"type": "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read,
-                ``{"type": "respond", "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``,
-                ``"reject"``, True or False.
+                human-in-the-loop protocol: ``{"type": "approve"}``, ``{"type": "reject", "message": …}``, ``{"type":
+                "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read, ``{"type": "respond",
+                "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``, ``"always"``, ``"reject"``, True
+                or False, or as LangChain's agent inbox sends it.
             max_cost: USD the run may spend, what it has spent already included.
             max_steps: Supersteps this part may take.
             timeout: Seconds this part may take.
@@ -203,7 +203,8 @@ class Workflow(Generic[Output]):
         with owned(home.settings.state, run):
             taken = await asyncio.to_thread(taken_up, home, run)
             work = None if answers is None or answers == {} else await self._answered(run, answers, home)
-            return await self._execution(home, emit).run(work, taken, bounds)
+            result = await (execution := self._execution(home, emit)).run(work, taken, bounds)
+        return await execution.told(result)
 
     resume = sync.blocking(aresume)
 
@@ -219,7 +220,7 @@ class Workflow(Generic[Output]):
         """
         home = runtime or Runtime.default()
         await asyncio.to_thread(row_of, home, run)
-        return tuple(map(pending_of, await self._stops(run, home)))
+        return tuple(pending_of(stop, run) for stop in await self._stops(run, home))
 
     pending = sync.blocking(apending)
 

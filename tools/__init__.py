@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
-    from .base import CallFacts, Declaration, EffectRule, ToolFailed, declaration_of, effect_of
+    from .base import CallFacts, Declaration, EffectRule, Preview, ToolFailed, declaration_of, effect_of
     from .decorator import declare, tool
     from .facts import call_facts
     from .files.files import file_tools
@@ -27,6 +27,7 @@ __all__ = [
     "EffectRule",
     "McpServer",
     "Memory",
+    "Preview",
     "ShellResult",
     "ToolFailed",
     "ToolRegistry",
@@ -52,6 +53,7 @@ _HOME = {
     "EffectRule": ".base",
     "McpServer": ".registry",
     "Memory": ".memory",
+    "Preview": ".base",
     "ShellResult": ".shell.shell",
     "ToolFailed": ".base",
     "ToolRegistry": ".registry",

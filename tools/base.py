@@ -15,6 +15,8 @@ __all__ = [
     "CallFacts",
     "Declaration",
     "EffectRule",
+    "Preview",
+    "PreviewRule",
     "ToolFailed",
     "declaration_of",
     "effect_of",
@@ -26,6 +28,24 @@ DECLARED = "pointsman"
 """The key in a tool's ``metadata`` under which its `Declaration` lies."""
 EffectRule = Callable[[Mapping[str, Any]], str]
 """Says the effect of one call from its validated arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What one call would change, told before it is made.
+
+    Attributes:
+        diff: The change as a unified diff, or in words where there is none; shown to the person who decides.
+        files: File -> a digest of what stands in it now, empty where it does not exist. Where one has changed by the
+            time the call would be made, an approval does not hold, and the person is asked again.
+    """
+
+    diff: str
+    files: Mapping[str, str]
+
+
+PreviewRule = Callable[[Mapping[str, Any]], Preview | None]
+"""Tells, from its validated arguments, what a call would change, and changes nothing; None where it cannot tell."""
 
 
 class ToolFailed(PointsmanError):
@@ -48,6 +68,7 @@ class Declaration(BaseModel):
         target: The argument that names what a call acts on.
         reversible: What it does can be undone.
         only_reads: It changes nothing anywhere, although its effect is ``external``.
+        preview: Tells what one call would change, before it is made; None when nothing can.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +79,7 @@ class Declaration(BaseModel):
     target: str | None = None
     reversible: bool = False
     only_reads: bool = False
+    preview: PreviewRule | None = Field(default=None, exclude=True, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from ..configs.errors import ConfigError
 from ..configs.words import Effect, EffectName
-from .base import DECLARED, Declaration, EffectRule, ToolFailed
+from .base import DECLARED, Declaration, EffectRule, PreviewRule, ToolFailed
 from .exits import Exits
 from .results import TellingTool, as_told
 from .threads import THREADS, in_thread
@@ -34,6 +34,7 @@ def tool(
     target: str | None = None,
     reversible: bool = False,
     only_reads: bool = False,
+    preview: PreviewRule | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> StructuredTool: ...
@@ -46,6 +47,7 @@ def tool(
     target: str | None = None,
     reversible: bool = False,
     only_reads: bool = False,
+    preview: PreviewRule | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Function], StructuredTool]: ...
@@ -59,6 +61,7 @@ def tool(
     target: str | None = None,
     reversible: bool = False,
     only_reads: bool = False,
+    preview: PreviewRule | None = None,
     name: str | None = None,
     description: str | None = None,
 ) -> StructuredTool | Callable[[Function], StructuredTool]:
@@ -67,19 +70,17 @@ def tool(
     The docstring tells the model what the tool is for; an ``Args:`` section in Google's style describes the
     arguments, which pydantic validates. `ToolFailed` is told to the model, and so is what would end more than the
     tool (``sys.exit``, KeyboardInterrupt, StopIteration); every other exception propagates. Of a pydantic model or
-    dataclass the model reads the JSON, of bytes only how many there are.
-
-    Under ``ainvoke`` a sync function runs in a thread of its own, so it may block, and may call agents with ``invoke``.
-    An async function runs on the event loop and stops all other runs while it blocks: await there, or make it sync.
-    It can also be called with ``invoke``.
+    dataclass the model reads the JSON, of bytes only how many there are. Under ``ainvoke`` a sync function runs in a
+    thread of its own, so it may block, and may call agents with ``invoke``. An async function, which ``invoke`` calls
+    too, runs on the event loop and stops all other runs while it blocks.
 
     Args:
         function: The function; absent when used as ``@tool(effect=...)``.
-        effect: ``read``, ``write``, ``external`` or ``destructive``; or a function that says which of them one
-            call has, from its validated arguments.
+        effect: ``read``, ``write``, ``external``, ``destructive``, or a function that tells it of validated arguments.
         target: The argument that names what a call acts on.
         reversible: What the tool does can be undone.
         only_reads: It changes nothing anywhere, although it leaves the machine; with ``external`` alone.
+        preview: A function that tells, from its validated arguments, what a call would change, to be shown before it.
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
 
@@ -88,12 +89,13 @@ def tool(
             tool that is not ``external`` is said to read only.
     """
     if function is None:
-        return lambda decorated: tool(
-            decorated,
+        return functools.partial(
+            tool,
             effect=effect,
             target=target,
             reversible=reversible,
             only_reads=only_reads,
+            preview=preview,
             name=name,
             description=description,
         )
@@ -110,7 +112,7 @@ def tool(
         parse_docstring=True,
         handle_tool_error=True,
     )
-    return declare(made, effect=effect, target=target, reversible=reversible, only_reads=only_reads)
+    return declare(made, effect=effect, target=target, reversible=reversible, only_reads=only_reads, preview=preview)
 
 
 def declare(
@@ -121,6 +123,7 @@ def declare(
     target: str | None = None,
     reversible: bool = False,
     only_reads: bool = False,
+    preview: PreviewRule | None = None,
 ) -> AnyTool:
     """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
 
@@ -140,7 +143,9 @@ def declare(
     worst = Effect.DESTRUCTIVE if callable(effect) else _effect_named(effect, tool.name)
     if only_reads and worst is not Effect.EXTERNAL:
         raise ConfigError(f"the tool {tool.name!r}: only_reads goes with the effect 'external'; leave it out")
-    declaration = Declaration(effect=worst, rule=rule, target=target, reversible=reversible, only_reads=only_reads)
+    declaration = Declaration(
+        effect=worst, rule=rule, target=target, reversible=reversible, only_reads=only_reads, preview=preview
+    )
     return tool.model_copy(update={"metadata": {**(tool.metadata or {}), DECLARED: declaration}})
 
 

@@ -76,7 +76,7 @@ def grants(before: Settings, after: Settings, places: Mapping[Path, Place], thei
 
 
 def _tree(settings: Settings) -> dict[str, Any]:
-    tree = settings.model_dump(include={"providers", "models", "agents", "routing", "risk"})
+    tree = settings.model_dump(include={"providers", "models", "agents", "routing", "risk", "approval"})
     for section in ("routing", "risk"):
         tree[section]["rules"] = {rule["id"]: rule for rule in tree[section]["rules"]}
     return tree
@@ -234,6 +234,7 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("risk", "floors", "*"): _higher,
     ("risk", "call", "*"): _higher,
     ("risk", "rules", "*"): _risk_rule,
+    ("approval", "expires"): _lower,
 }
 """What a project's file may change without being asked about; whatever is not here takes trust."""
 
@@ -256,6 +257,8 @@ def _said(change: _Change) -> str:
         ("risk", "call", "*"): lambda: f"lowers the risk of a {path[2]} call from {old} to {new}",
         ("risk", "rules", "*"): lambda: f"{'replaces' if new else 'removes'} the risk rule {_text(path[2])}",
         ("routing", "rules", "*"): lambda: _rule_said(change),
+        ("approval", "notify", "command"): lambda: f"runs {_value(new)} whenever an act waits for a person",
+        ("approval", "notify", "url"): lambda: f"sends what waits for a person to {_value(new)}",
     }
     words = next((say for pattern, say in said.items() if _fits(pattern, path)), None)
     return words() if words else f"changes {_dotted(path)} from {_value(old)} to {_value(new)}"

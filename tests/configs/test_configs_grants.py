@@ -41,6 +41,7 @@ FREE = [
     ("risk", "risk: {floors: {medium: frontier, low: standard}, call: {write: critical}}"),
     ("risk", "risk: {rules: [{id: more, reason: r, when: {task: chat}, risk: critical}]}"),
     ("risk", "risk: {rules: [{id: mine, reason: r, when: {tag: money}, risk: critical}]}"),
+    ("risk", "approval: {expires: 60}"),
 ]
 
 ASKED = [
@@ -71,6 +72,10 @@ ASKED = [
     ("agents", "agents: {decision: {kind: gather}}", "changes agents.decision.kind"),
     ("agents", "agents: {decision: {tier: economy}}", "changes agents.decision.tier from frontier to economy"),
     ("agents", "agents: {mine: {task: chat}}", "adds the agent mine"),
+    ("risk", "approval: {expires: 999999999}", "changes approval.expires from 604800.0 to"),
+    ("risk", "approval: {notify: {command: [rm, x]}}", 'runs ["rm", "x"] whenever an act waits for a person'),
+    ("risk", "approval: {notify: {url: 'https://x.example'}}", "sends what waits for a person to https://x.example"),
+    ("risk", "approval: {notify: {timeout: 60}}", "changes approval.notify.timeout"),
     ("routing", "routing: {approved: null}", "changes routing.approved"),
     ("routing", "routing: {approved: [lab]}", "changes routing.approved"),
     ("routing", "routing: {budgets: {day: 11}}", "changes routing.budgets.day from 10.0 to 11.0"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from pointsman import Agent, RunResult, Workflow
+from pointsman import Agent, Pending, RunResult, Workflow, runs
 from pydantic import BaseModel
 
 
@@ -25,6 +25,9 @@ def typed() -> None:
     assert_type(flow.run("Read it.").output, Invoice | None)
     for event in flow.stream("Read it.", max_cost=1.0):
         print(event)
+    assert_type(runs.pending(), tuple[Pending, ...])
+    for act in runs.pending():
+        runs.answer(act.run, {act.id: "approve"}, workflow=flow, max_cost=1.0)
 
 
 def mistaken() -> None:
@@ -32,4 +35,5 @@ def mistaken() -> None:
     flow = Workflow("pair", [Agent("reader")])
     flow.run("Read it.", max_costs=1)  # type: ignore[call-arg]
     flow.resume("20260101-000000-00000000", max_step=3)  # type: ignore[call-arg]
+    runs.answer("20260101-000000-00000000", "approve", max_costs=1)  # type: ignore[call-arg]
     Agent("reader", tier="econmy")  # type: ignore[call-overload]

@@ -86,7 +86,8 @@ def run(
 
             code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
         else:
-            code = _run_once(workflow, task or "", runtime, bounds, approval, stream=stream, json=json)
+            again = options.again(config, workspace, overrides, offline=offline)
+            code = _run_once(workflow, task or "", runtime, bounds, approval, stream=stream, json=json, again=again)
     raise typer.Exit(code)
 
 
@@ -129,7 +130,15 @@ def _kept(spec: str) -> str:
 
 
 def _run_once(
-    workflow: Workflow, task: str, runtime: Runtime, bounds: Bounds, approval: Approval, *, stream: bool, json: bool
+    workflow: Workflow,
+    task: str,
+    runtime: Runtime,
+    bounds: Bounds,
+    approval: Approval,
+    *,
+    stream: bool,
+    json: bool,
+    again: list[str],
 ) -> ExitCode:
     """Run once, ask the person at the terminal whatever needs approval, show it live, and print the outcome."""
     from ...io.live import Live
@@ -147,4 +156,4 @@ def _run_once(
         raise
     finally:
         live.close()
-    return report_run(outcome, live, json=json, stream=stream)
+    return report_run(outcome, live, json=json, stream=stream, again=again)

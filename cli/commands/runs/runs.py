@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ....configs.visible import visible
 from ... import options
 from ...io import records
 from ...io.live import called
@@ -171,8 +172,8 @@ class _Story:
 
 
 def _asked(row: HandoffRow) -> Iterator[str]:
-    yield f"{row.id[:8]}  {line(row.summary)}"
-    yield f"          {'waits' if not row.done else line(row.reason)}"
+    yield f"{row.id[:8]}  {line(visible(row.summary))}"
+    yield f"          {'waits' if not row.done else line(visible(row.reason))}"
 
 
 def _record(row: RunRow, status: str) -> dict[str, object]:
