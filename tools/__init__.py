@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .base import CallFacts, Declaration, EffectRule, ToolFailed, declaration_of, effect_of
     from .decorator import declare, tool
     from .facts import call_facts
+    from .fetch import fetch_tools
     from .files.files import file_tools
     from .files.workspace import PROTECTED, Workspace
     from .images import image_tools
@@ -35,6 +36,7 @@ __all__ = [
     "declaration_of",
     "declare",
     "effect_of",
+    "fetch_tools",
     "file_tools",
     "image_tools",
     "memory_tools",
@@ -58,6 +60,7 @@ _HOME = {
     "declaration_of": ".base",
     "declare": ".decorator",
     "effect_of": ".base",
+    "fetch_tools": ".fetch",
     "file_tools": ".files.files",
     "image_tools": ".images",
     "memory_tools": ".memory",

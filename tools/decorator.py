@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from ..configs.arguments import UnknownArgument
 from ..configs.errors import ConfigError
-from ..configs.words import Effect, EffectName
+from ..configs.words import Effect, EffectName, Trust
 from .base import DECLARED, Declaration, EffectRule, ToolFailed
 from .exits import Exits
 from .limits import within, within_thread
@@ -43,6 +43,7 @@ class Declared(TypedDict, total=False):
     idempotent: bool
     timeout: float | None
     secrets: Mapping[str, str]
+    trust: Trust
 
 
 @overload
@@ -94,8 +95,8 @@ def tool(
             call has, from its validated arguments.
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
-        declared: ``target_args``, ``reversible``, ``only_reads``, ``idempotent``, ``timeout`` and ``secrets``, as in
-            `Declaration`. A secret is handed to the function under the argument's name, never to the model; where the
+        declared: ``target_args``, ``reversible``, ``only_reads``, ``idempotent``, ``timeout``, ``secrets`` and
+            ``trust``, as in `Declaration`. A secret is handed to the function under the argument's name, never to the model; where the
             result holds it, the model reads a mark in its place.
 
     Raises:
