@@ -43,7 +43,9 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
         name, seconds = request.tool_call["name"], _seconds(request.tool)
         try:
             with Exits(name):
-                return _plain(handler(request) if seconds is None else within_thread(partial(handler, request), name, seconds))
+                return _plain(
+                    handler(request) if seconds is None else within_thread(partial(handler, request), name, seconds)
+                )
         except ToolFailed as failure:
             return _told(request, failure)
 

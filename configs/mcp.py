@@ -15,7 +15,6 @@ from .words import Effect
 __all__ = ["McpServer", "ServerName", "is_loopback"]
 
 
-
 def _server_name(name: str) -> str:
     # Two underscores in a row part a server's name from its tool's.
     if len(name) > 32 or not re.fullmatch(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*", name):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .files.files import file_tools
     from .files.workspace import PROTECTED, Workspace
     from .images import image_tools
-    from .memory import Memory, memory_tools
     from .mcp.servers import McpServers
+    from .memory import Memory, memory_tools
     from .registry import ToolRegistry
     from .shell.shell import ShellResult, shell_tool
 

@@ -30,7 +30,9 @@ _PRIVATE: Final = tuple(
 # Of IPv6 only what is given out to networks is reached (iana.org/assignments/ipv6-unicast-address-assignments), and of
 # that neither what leads to an IPv4 address (Teredo, 6to4) nor what is for documents and protocols.
 _GIVEN_OUT: Final = ip_network("2000::/3")
-_HELD_BACK: Final = tuple(map(ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")))
+_HELD_BACK: Final = tuple(
+    map(ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"))
+)
 _NAT64: Final = ip_network("64:ff9b::/96")
 
 

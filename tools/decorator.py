@@ -96,8 +96,8 @@ def tool(
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
         declared: ``target_args``, ``reversible``, ``only_reads``, ``idempotent``, ``timeout``, ``secrets`` and
-            ``trust``, as in `Declaration`. A secret is handed to the function under the argument's name, never to the model; where the
-            result holds it, the model reads a mark in its place.
+            ``trust``, as in `Declaration`. A secret is handed to the function under the argument's name, never to the
+            model; where the result holds it, the model reads a mark in its place.
 
     Raises:
         ConfigError: When the effect is not one of the four, a target or secret is no argument, nothing describes the
@@ -124,9 +124,7 @@ def tool(
     return _declaring(made, said)
 
 
-def declare(
-    tool: AnyTool, /, *, effect: EffectName | Effect | EffectRule, **declared: Unpack[Declared]
-) -> AnyTool:
+def declare(tool: AnyTool, /, *, effect: EffectName | Effect | EffectRule, **declared: Unpack[Declared]) -> AnyTool:
     """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
 
     A ``timeout`` holds where an agent calls the tool. ``secrets`` are for functions under ``@tool`` only.

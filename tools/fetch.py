@@ -113,9 +113,7 @@ async def fetch(
     raise ToolFailed(f"the URL leads over more than {_HOPS} redirects")
 
 
-async def _hop(
-    client: httpx2.AsyncClient, url: str, most: int, allowed: Allowed, resolve: Resolve
-) -> Fetched | str:
+async def _hop(client: httpx2.AsyncClient, url: str, most: int, allowed: Allowed, resolve: Resolve) -> Fetched | str:
     """What stands there, or where it leads."""
     import httpx2
 
@@ -156,7 +154,7 @@ async def _sent(client: httpx2.AsyncClient, url: httpx2.URL, addresses: Sequence
             return await client.send(request, stream=True)
         except httpx2.ConnectError as error:
             lost = error
-    raise ToolFailed("the server cannot be reached") from lost
+    raise ToolFailed(f"the server cannot be reached: {lost}") from lost
 
 
 async def _body(response: httpx2.Response, most: int) -> bytes:

@@ -281,8 +281,11 @@ def _check_servers(settings: Settings, names: _Names) -> None:
         for name, variable in entry.secrets.items():
             if variable in keys:
                 where = ("mcp", server, "secrets", name)
-                fail(f"{'.'.join(where)}: {variable} is the key of {keys[variable]}, which only {keys[variable]} is "
-                     "sent; name another variable", names.place(*where))
+                fail(
+                    f"{'.'.join(where)}: {variable} is the key of {keys[variable]}, which only {keys[variable]} is "
+                    "sent; name another variable",
+                    names.place(*where),
+                )
 
 
 class _Names:

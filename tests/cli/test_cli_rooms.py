@@ -206,7 +206,11 @@ def test_tools_of_mcp_servers_are_listed_with_what_is_pinned_and_accepted_when_t
     server = Path(__file__).parents[1] / "tools" / "mcp" / "old_server.py"
     notes = project / "notes"
     entries = {
-        "old": {"command": sys.executable, "args": ["-IS", str(server), str(notes), "changing"], "effects": {"echo": "read"}},
+        "old": {
+            "command": sys.executable,
+            "args": ["-IS", str(server), str(notes), "changing"],
+            "effects": {"echo": "read"},
+        },
         "gone": {"command": "no-such-program-4711"},
     }
     (own / "agents.yaml").write_text(json.dumps({"mcp": entries}))

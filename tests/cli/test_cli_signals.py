@@ -86,7 +86,8 @@ starter.join()
 
 @pytest.mark.parametrize("daemon", [False, True])
 @pytest.mark.parametrize(
-    "leaves", ["threading.Thread(target=time.sleep, args=(9999,)).start()", "ThreadPoolExecutor().submit(time.sleep, 9999)"]
+    "leaves",
+    ["threading.Thread(target=time.sleep, args=(9999,)).start()", "ThreadPoolExecutor().submit(time.sleep, 9999)"],
 )
 def test_a_thread_that_a_tool_has_left_behind_does_not_keep_the_command_from_ending(
     leaves: str, daemon: bool, programs: Any

@@ -47,7 +47,7 @@ MISTAKES: list[tuple[str, str, str]] = [
         ("files: {url: 'https://mcp.example', args: [x]}", "mcp.files has 'args' and 'env' only with 'command'"),
         ("files: {command: x, effects: {a: raed}}", "mcp.files.effects.a: 'raed' is not one of read, write, external"),
         ("files: {command: x, timeout: true}", "mcp.files.timeout must be a number of seconds, not true or false"),
-        ("my__files: {command: x}", "mcp.my__files must be called by at most 32 letters, digits, and single '-' or '_'"),
+        ("my__files: {command: x}", "mcp.my__files must be called by at most 32 letters, digits, and single '-' or"),
         ("files: {command: x, secrets: {T: OPENAI_API_KEY}}",
          "mcp.files.secrets.T: OPENAI_API_KEY is the key of openai, which only openai is sent; name another variable"),
     )],

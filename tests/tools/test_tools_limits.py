@@ -43,9 +43,7 @@ def test_a_call_that_hangs_ends_when_its_time_is_up_and_the_model_hears_why(kind
     made = tool(hang if kind == "sync" else hang_async, name="hang", effect="read", timeout=0.05)
     heard = _told(made)
     never.set()
-    assert heard.content == (
-        "the tool 'hang' took longer than 0.05 s, so it may have done some of its work or all"
-    )
+    assert heard.content == ("the tool 'hang' took longer than 0.05 s, so it may have done some of its work or all")
     assert heard.status == "error"
 
 
@@ -100,7 +98,7 @@ def test_several_arguments_can_name_what_a_call_acts_on() -> None:
     assert call_facts(declare(pay, effect="external", target_args="to"), {"to": "Bob"}).targets == {"to": "Bob"}
     with pytest.raises(ConfigError, match="no argument 'form' to name its target; it has to, amount, account"):
         declare(pay, effect="external", target_args=("to", "form"))
-    with pytest.raises(ConfigError, match="has no argument 'target_arg'; did you mean 'target_args'?"):
+    with pytest.raises(ConfigError, match=r"has no argument 'target_arg'; did you mean 'target_args'\?"):
         declare(pay, effect="external", target_arg="to")  # type: ignore[call-arg]
 
 
@@ -121,9 +119,7 @@ def test_a_secret_reaches_the_function_and_nobody_else(kind: str, monkeypatch: p
         """Look it up."""
         return look(order, token)
 
-    made = tool(
-        look if kind == "sync" else look_async, name="look", effect="read", secrets={"token": "CRM_LOGIN"}
-    )
+    made = tool(look if kind == "sync" else look_async, name="look", effect="read", secrets={"token": "CRM_LOGIN"})
     assert list(made.args) == ["order"]
     with pytest.raises(ConfigError, match="the tool 'look' needs the environment variable CRM_LOGIN: set it"):
         made.invoke({"order": "7"})

@@ -163,9 +163,9 @@ def test_without_the_extra_the_user_is_told_what_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "mcp", None)
     monkeypatch.delitem(sys.modules, "pointsman.tools.mcp.connection", raising=False)
     servers = McpServers({"files": McpServer(command="x")})
-    with ToolRegistry(plugins=False, mcp=servers) as found:
-        with pytest.raises(ConfigError, match=r"the MCP server 'files'.*pip install 'pointsman\[mcp\]'"):
-            found.get("mcp__files__read")
+    told = pytest.raises(ConfigError, match=r"the MCP server 'files'.*pip install 'pointsman\[mcp\]'")
+    with ToolRegistry(plugins=False, mcp=servers) as found, told:
+        found.get("mcp__files__read")
     with pytest.raises(ConfigError, match="there is no tool 'mcp__files__read': there are no MCP servers here"):
         ToolRegistry(plugins=False).get("mcp__files__read")
 

@@ -8,8 +8,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..base import ToolFailed
-from ..images import mime_type_of
 from ..fitting import LONGEST, fitted
+from ..images import mime_type_of
 from .offered import visible
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def _block(block: Any) -> dict[str, Any]:
             return _text(f"(resource {block.resource.uri})\n{block.resource.text}")
         case "resource":
             size = len(block.resource.blob) * 3 // 4
-            return _text(f"(resource {block.resource.uri}{_typed(block.resource.mime_type)}, {size:,} bytes, not shown)")
+            return _text(
+                f"(resource {block.resource.uri}{_typed(block.resource.mime_type)}, {size:,} bytes, not shown)"
+            )
         case _:
             return _text(f"(content of the type {block.type}, not shown)")
 

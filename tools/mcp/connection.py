@@ -9,9 +9,10 @@ from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from typing import Any, Final
 
-from mcp import Client, MCPError
 from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult, Implementation
 from pydantic import ValidationError
+
+from mcp import Client, MCPError
 
 from ...configs.errors import ConfigError
 from ...configs.mcp import McpServer
@@ -87,7 +88,8 @@ class Connection:
         seconds = self._entry.timeout
         try:
             async with asyncio.timeout(seconds + _LATE):
-                return await session.client.call_tool(tool, arguments, read_timeout_seconds=seconds)
+                answer: CallToolResult = await session.client.call_tool(tool, arguments, read_timeout_seconds=seconds)
+                return answer
         except TimeoutError as error:
             session.over.set()
             raise self._late() from error

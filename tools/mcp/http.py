@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx2
+
 from mcp.client.streamable_http import streamable_http_client
 
 from .watched import MESSAGE_BYTES
@@ -41,8 +42,7 @@ async def _bound(response: httpx2.Response) -> None:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         await response.aclose()
         raise httpx2.StreamError("the server sent a compressed answer, which was not asked for")
-    assert isinstance(response.stream, httpx2.AsyncByteStream)
-    response.stream = _Bounded(response.stream)
+    response.stream = _Bounded(cast(httpx2.AsyncByteStream, response.stream))
 
 
 class _Bounded(httpx2.AsyncByteStream):

@@ -1,7 +1,7 @@
 """What a server offers: each tool under a name that every provider takes, readable, or refused with a reason.
 
-A server's own words go into the prompt of a model, so nothing in them stays unseen, and no schema makes us fetch what it
-points to.
+A server's own words go into the prompt of a model, so nothing in them stays unseen, and no schema makes us fetch
+what it points to.
 """
 
 from __future__ import annotations

@@ -159,9 +159,7 @@ class Server:
         protocol: The version of the protocol that is spoken with it.
     """
 
-    def __init__(
-        self, name: str, entry: McpServer, secrets: Mapping[str, SecretStr], trust: TrustStore | None
-    ) -> None:
+    def __init__(self, name: str, entry: McpServer, secrets: Mapping[str, SecretStr], trust: TrustStore | None) -> None:
         self.name = name
         self.entry = entry
         self.listing = Listing({}, {})
@@ -224,7 +222,7 @@ class Server:
         from .answers import told
 
         try:
-            session = await self._session()
+            connection, session = await self._session()
         except ConfigError as error:
             raise ToolFailed(f"{error}; the call was not made") from error
         now = self.listing.tools.get(tool.name)
@@ -232,8 +230,7 @@ class Server:
             raise ToolFailed(
                 f"the MCP server {self.name!r} has changed {tool.own!r} since this run began, so it is not called"
             )
-        assert self._connection is not None
-        return told(await self._connection.call(session, tool.own, arguments))
+        return told(await connection.call(session, tool.own, arguments))
 
     async def close(self) -> None:
         """End it."""
@@ -241,16 +238,18 @@ class Server:
         if connection is not None:
             await connection.close()
 
-    async def _session(self) -> Any:
-        if self._connection is None or self._pid != os.getpid():
-            self._connection, self._pid = self._connected(), os.getpid()
-        session, is_news = await self._connection.opened()
+    async def _session(self) -> tuple[Connection, Any]:
+        connection = self._connection
+        if connection is None or self._pid != os.getpid():
+            connection = self._connected()
+            self._connection, self._pid = connection, os.getpid()
+        session, is_news = await connection.opened()
         if is_news:
             self.listing = listing_of(self.name, session.records)
             self._check_effects()
             self._changed = self._pins.changes(self.listing)
             self.protocol = session.protocol
-        return session
+        return connection, session
 
     def _connected(self) -> Connection:
         try:

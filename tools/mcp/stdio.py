@@ -13,13 +13,14 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple, cast
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp_types import jsonrpc_message_adapter
+
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
 
 from ...configs.errors import ConfigError
 from .watched import MESSAGE_BYTES, Told
@@ -32,6 +33,13 @@ _GRACE: Final = 2.0
 """Seconds a server has to end once its input is closed, and again once it is told to; as the SDK has it."""
 _POLL: Final = 0.01
 _STDERR_BYTES: Final = 2_000
+
+
+class _Server(NamedTuple):
+    process: Process
+    stdin: asyncio.StreamWriter
+    stdout: asyncio.StreamReader
+    stderr: asyncio.StreamReader
 
 
 @asynccontextmanager
@@ -50,39 +58,44 @@ async def stdio_transport(
     Raises:
         ConfigError: It cannot be started.
     """
-    process = await _started(command, args, {**get_default_environment(), **env})
+    server = await _started(command, args, {**get_default_environment(), **env})
     into, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, out = anyio.create_memory_object_stream[SessionMessage](0)
     tasks = [
-        asyncio.ensure_future(_read(process, into, told)),
-        asyncio.ensure_future(_write(process, out, into)),
-        asyncio.ensure_future(_hear(process, told)),
+        asyncio.ensure_future(_read(server, into, told)),
+        asyncio.ensure_future(_write(server, out, into)),
+        asyncio.ensure_future(_hear(server, told)),
     ]
     try:
         yield read, write
     finally:
         # Whoever is cancelled here must not leave a process behind.
-        await asyncio.shield(asyncio.ensure_future(_ended(process, tasks, told)))
+        await asyncio.shield(asyncio.ensure_future(_ended(server, tasks, told)))
         for stream in (into, read, write, out):
             stream.close()
 
 
-async def _started(command: str, args: Sequence[str], env: Mapping[str, str]) -> Process:
+async def _started(command: str, args: Sequence[str], env: Mapping[str, str]) -> _Server:
     program = shutil.which(command)
     if program is None:
         raise ConfigError(f"there is no program {command!r} on the PATH that may be run")
     try:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             program, *args, env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=MESSAGE_BYTES, start_new_session=True
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"its program {command!r} cannot be started: {error}") from error
+    return _Server(
+        process,
+        cast(asyncio.StreamWriter, process.stdin),
+        cast(asyncio.StreamReader, process.stdout),
+        cast(asyncio.StreamReader, process.stderr),
+    )
 
 
-async def _read(process: Process, into: MemoryObjectSendStream[SessionMessage | Exception], told: Told) -> None:
-    assert process.stdout is not None
+async def _read(server: _Server, into: MemoryObjectSendStream[SessionMessage | Exception], told: Told) -> None:
     try:
-        while line := await process.stdout.readline():
+        while line := await server.stdout.readline():
             if line.strip():
                 await into.send(_message(line))
     except ValueError:
@@ -101,60 +114,57 @@ def _message(line: bytes) -> SessionMessage | Exception:
 
 
 async def _write(
-    process: Process,
+    server: _Server,
     out: MemoryObjectReceiveStream[SessionMessage],
     into: MemoryObjectSendStream[SessionMessage | Exception],
 ) -> None:
-    assert process.stdin is not None
     try:
         async for message in out:
-            process.stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
-            await process.stdin.drain()
+            server.stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+            await server.stdin.drain()
     except (OSError, anyio.ClosedResourceError):
         into.close()
 
 
-async def _hear(process: Process, told: Told) -> None:
-    assert process.stderr is not None
-    while said := await process.stderr.read(65_536):
+async def _hear(server: _Server, told: Told) -> None:
+    while said := await server.stderr.read(65_536):
         told.stderr = (told.stderr + said)[-_STDERR_BYTES:]
 
 
-async def _ended(process: Process, tasks: Sequence[asyncio.Future[None]], told: Told) -> None:
+async def _ended(server: _Server, tasks: Sequence[asyncio.Future[None]], told: Told) -> None:
     """End the process by the protocol's own order: its input closes, then it is told to end, then it is killed."""
-    assert process.stdin is not None
     with suppress(OSError):
-        process.stdin.close()
+        server.stdin.close()
     # One that was given up is not waited for: it may be stuck in what it still sends.
-    if told.given_up or not await _is_gone(process):
-        _end_group(process, forced=False)
-        if told.given_up or not await _is_gone(process):
-            _end_group(process, forced=True)
-            await _is_gone(process)
+    if told.given_up or not await _is_gone(server):
+        _end_group(server, forced=False)
+        if told.given_up or not await _is_gone(server):
+            _end_group(server, forced=True)
+            await _is_gone(server)
     # What it started, in its own group, ends with it.
-    _end_group(process, forced=True)
+    _end_group(server, forced=True)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     # A process that a survivor holds the pipes of is otherwise reported when it is collected.
-    transport = getattr(process, "_transport", None)
+    transport = getattr(server.process, "_transport", None)
     if transport is not None:
         with suppress(PermissionError):
             transport.close()
 
 
-async def _is_gone(process: Process) -> bool:
+async def _is_gone(server: _Server) -> bool:
     # Not wait(), which also waits for whoever has inherited the pipes.
     now = asyncio.get_running_loop().time
     until = now() + _GRACE
-    while process.returncode is None and now() < until:
+    while server.process.returncode is None and now() < until:  # noqa: ASYNC110 - asyncio has no event for it alone
         await asyncio.sleep(_POLL)
-    return process.returncode is not None
+    return server.process.returncode is not None
 
 
-def _end_group(process: Process, *, forced: bool) -> None:
+def _end_group(server: _Server, *, forced: bool) -> None:
     with suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
-            process.kill()
+            server.process.kill()
         else:
-            os.killpg(process.pid, signal.SIGKILL if forced else signal.SIGTERM)
+            os.killpg(server.process.pid, signal.SIGKILL if forced else signal.SIGTERM)

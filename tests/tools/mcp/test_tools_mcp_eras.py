@@ -14,7 +14,6 @@ from pointsman.configs.words import Effect, Trust
 from pointsman.tools import McpServers, declaration_of, effect_of
 from pydantic import SecretStr
 
-
 SDK = str(Path(__file__).with_name("sdk_server.py"))
 
 
@@ -98,7 +97,11 @@ def test_an_http_answer_is_bounded(flaw: str, serve: Callable[..., str]) -> None
     def answer(request: Any) -> Any:
         if flaw == "large":
             return 200, {"content-type": "application/json"}, (b"x" * 1_000_000 for _ in range(40))
-        return 200, {"content-type": "application/json", **({"content-encoding": "gzip"} if flaw == "packed" else {})}, b""
+        return (
+            200,
+            {"content-type": "application/json", **({"content-encoding": "gzip"} if flaw == "packed" else {})},
+            b"",
+        )
 
     servers = McpServers({"bad": McpServer(url=serve(answer), start_timeout=20)})
     with pytest.raises(ConfigError, match="the MCP server 'bad' cannot be used"):

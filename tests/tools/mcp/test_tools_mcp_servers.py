@@ -112,9 +112,9 @@ def test_a_server_that_cannot_be_used_is_one_clear_line_and_leaves_no_process(
     how: str, said: str, old: Old, leap: Leap
 ) -> None:
     servers = old(how, start_timeout=5_000)
-    with leap.when(lambda: old.noted("asked for its tools"), 5_001 if how == "no tools" else 0):
-        with pytest.raises(ConfigError, match=f"the MCP server 'old' cannot be used: {said}"):
-            servers.get("mcp__old__echo")
+    late = leap.when(lambda: old.noted("asked for its tools"), 5_001 if how == "no tools" else 0)
+    with late, pytest.raises(ConfigError, match=f"the MCP server 'old' cannot be used: {said}"):
+        servers.get("mcp__old__echo")
     assert all(gone(pid) for pid in old.pids())
 
 
@@ -160,7 +160,7 @@ def test_a_misspelt_name_is_told_with_the_nearest(name: str, said: str, old: Old
 
 
 def test_an_effect_for_a_tool_that_the_server_lacks_is_refused(old: Old) -> None:
-    with pytest.raises(ConfigError, match="has no tool 'ecko' to declare an effect of; did you mean 'echo'?"):
+    with pytest.raises(ConfigError, match=r"has no tool 'ecko' to declare an effect of; did you mean 'echo'\?"):
         old(effects={"ecko": "read"}).get("mcp__old__echo")
 
 
