@@ -8,7 +8,16 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 
 from .words import Effect
 
@@ -41,9 +50,10 @@ class McpServer(BaseModel):
     Attributes:
         command: The program, found as a shell finds it, which speaks over its standard input and output.
         args: Its arguments.
-        env: Variables it gets beside the few that every program needs; it inherits no others.
+        env: Variables it gets beside the few that every program needs; it inherits no others. Their values are shown
+            nowhere.
         url: The address, where the server speaks streamable HTTP.
-        headers: Sent with every request to that address.
+        headers: Sent with every request to that address; their values are shown nowhere.
         plain_http: The address may be ``http://`` beyond this machine, so that anybody on the way can read and change
             what is said.
         secrets: Variable of the program, or header of the requests -> NAME of the environment variable that holds its
@@ -58,9 +68,9 @@ class McpServer(BaseModel):
 
     command: str | None = None
     args: tuple[str, ...] = Field(default=(), repr=False)
-    env: Mapping[_Variable, str] = Field(default_factory=dict, repr=False)
+    env: Mapping[_Variable, SecretStr] = Field(default_factory=dict)
     url: str | None = None
-    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    headers: Mapping[str, SecretStr] = Field(default_factory=dict)
     plain_http: bool = False
     secrets: Mapping[str, _Variable] = Field(default_factory=dict)
     effects: Mapping[str, Effect] = Field(default_factory=dict)

@@ -413,7 +413,7 @@ class Settings(_Frozen):
     def __getstate__(self) -> dict[Any, Any]:
         # A pickle is a file or a message like any other: what comes out of one has no keys, nor a way to them.
         state = super().__getstate__()
-        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}, "sources": None}
+        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}, "sources": None, "mcp": {}}
         return {**state, "__dict__": values}
 
     def __eq__(self, other: object) -> bool:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult, Implementation
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from mcp import Client, MCPError
 
@@ -210,9 +210,9 @@ class _Session:
     def _transport(self) -> AbstractAsyncContextManager[Any]:
         entry = self._entry
         if entry.url is not None:
-            headers = {**entry.headers, **{name: _token(name, value) for name, value in self._secrets.items()}}
+            headers = {**_plain(entry.headers), **{name: _token(name, value) for name, value in self._secrets.items()}}
             return http_transport(entry.url, headers, entry.timeout)
-        return stdio_transport(str(entry.command), entry.args, {**entry.env, **self._secrets}, self.told)
+        return stdio_transport(str(entry.command), entry.args, {**_plain(entry.env), **self._secrets}, self.told)
 
     async def _listed(self, client: Client) -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = []
@@ -237,6 +237,10 @@ class _Session:
 
 
 _PINNED: Final = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
+
+
+def _plain(values: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in values.items()}
 
 
 def _token(header: str, value: str) -> str:

@@ -85,6 +85,13 @@ def called(params: dict[str, Any]) -> Any:
         case "change":
             with open(f"{NOTES}.changed", "w", encoding="utf-8"):
                 send({"method": "notifications/tools/list_changed"})
+        case "ask":
+            answers = []
+            for method in ("sampling/createMessage", "roots/list", "elicitation/create"):
+                params = {"messages": [], "maxTokens": 9, "message": "m", "requestedSchema": {"type": "object"}}
+                send({"id": f"mine-{method}", "method": method, "params": params})
+                answers.append(sys.stdin.readline().strip())
+            return text("\n".join(answers))
         case "environment":
             return text(json.dumps(dict(os.environ)))
         case "fail":

@@ -133,6 +133,11 @@ def test_a_server_that_ignores_the_end_of_its_input_is_killed(old: Old, leap: Le
     assert all(gone(pid) for pid in old.pids())
 
 
+def test_a_server_that_asks_for_a_completion_or_for_files_is_told_no(old: Old) -> None:
+    said = old().get("mcp__old__echo").invoke({"text": "ask"})
+    assert [json.loads(answer)["error"]["code"] < 0 for answer in said.splitlines()] == [True] * 3
+
+
 def test_a_server_gets_the_variables_it_is_given_and_no_others(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-servers")
     entry = old(env={"LEVEL": "debug"}, secrets={"TOKEN": "CRM_TOKEN"})
