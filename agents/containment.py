@@ -89,12 +89,12 @@ def _kind(kind: type[BaseTool], has_coroutine: bool, sync: bool) -> type[BaseToo
         return await in_thread(self.invoke, *args, **kwargs)
 
     @wraps(kind._run)
-    def _run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+    def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         return as_read(kind._run(self, *args, **kwargs), self)
 
     # LangChain gives it a task of its own, out of which some exits would end the event loop.
     @wraps(kind._arun)
-    async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+    async def _arun(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         with Exits(self.name):
             return as_read(await kind._arun(self, *args, **kwargs), self)
 

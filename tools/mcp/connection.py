@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult, Implementation
@@ -20,6 +21,7 @@ from ...configs.plain import plain
 from ..base import ToolFailed
 from ..fitting import fitted
 from .http import http_transport
+from .offered import visible
 from .stdio import stdio_transport
 from .watched import Told, Watched
 
@@ -31,9 +33,10 @@ _LATE: Final = 5.0
 """Seconds beyond its own limit after which a call is given up, as the transport itself is stuck."""
 _SAID: Final = 300
 
-# What a server sends wrong, the SDK reports with its words; they must not reach a terminal by themselves.
-for _name in ("mcp", "client"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
+# What a server sends wrong, the SDK logs with the server's words, partly under a name that is anybody's; where nobody
+# has set logging up, that would reach the terminal.
+logging.getLogger("mcp").addHandler(logging.NullHandler())
+logging.getLogger("client").addFilter(lambda record: Path(record.pathname).parts[-3:-1] != ("mcp", "client"))
 
 
 class Connection:
@@ -265,4 +268,4 @@ def _cause(error: BaseException) -> str:
 
 
 def _said(text: str) -> str:
-    return " ".join(fitted(plain(text), _SAID).split())
+    return visible(" ".join(fitted(plain(text), _SAID).split()))

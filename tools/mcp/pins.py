@@ -19,6 +19,7 @@ __all__ = ["Pins"]
 
 _log = logging.getLogger(__name__)
 _SHOWN: Final = 600
+_NAMED: Final = 8
 
 
 class Pins:
@@ -50,7 +51,7 @@ class Pins:
             self._write(held)
             _log.warning(
                 "first use of %d tools of the MCP server %r, pinned as they are: %s",
-                len(new), self._server, ", ".join(f"{tool.own} {tool.digest}" for tool in _few(new)),
+                len(new), self._server, ", ".join(f"{visible(tool.own)} {tool.digest}" for tool in new[:_NAMED]),
             )  # fmt: skip
         return {
             name: _difference(held[name], tool.record)
@@ -79,10 +80,6 @@ class Pins:
             self._store.keep(self._place, json.dumps(held, sort_keys=True))
         except ConfigError as error:
             _log.warning("the tools of the MCP server %r are pinned for this process only: %s", self._server, error)
-
-
-def _few(tools: list[Offered]) -> list[Offered]:
-    return tools[:8]
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -51,6 +51,10 @@ class McpServers:
         self._servers = {name: Server(name, entry, secrets or {}, trust) for name, entry in entries.items()}
         self._host = Host(self._end)
 
+    def __deepcopy__(self, memo: object) -> McpServers:
+        # A copy of a tool calls the same server.
+        return self
+
     async def connect(self, names: Iterable[str] | None = None) -> None:
         """Have servers ready, all at once.
 
@@ -169,6 +173,9 @@ class Server:
         self._changed: dict[str, str] = {}
         self._connection: Connection | None = None
         self._pid = 0
+
+    def __deepcopy__(self, memo: object) -> Server:
+        return self
 
     @property
     def is_ready(self) -> bool:

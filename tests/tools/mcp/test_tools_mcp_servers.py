@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import time
@@ -83,6 +84,26 @@ async def test_a_cancelled_caller_does_not_wait_for_the_server(old: Old) -> None
     with pytest.raises(asyncio.CancelledError):
         await call
     assert await servers.get("mcp__old__echo").ainvoke({"text": "next"}) == "next"
+
+
+async def test_calls_at_once_share_one_server_and_each_has_its_own_answer(old: Old) -> None:
+    servers = old()
+    await asyncio.gather(servers.connect(), servers.connect(["mcp__old__echo"]))
+    echo = servers.get("mcp__old__echo")
+    tools = [echo, copy.deepcopy(echo), echo.model_copy(deep=True)] * 5
+    said = await asyncio.gather(*(tool.ainvoke({"text": str(n)}) for n, tool in enumerate(tools)))
+    assert said == [str(n) for n in range(15)]
+    assert (old.noted("started"), old.noted("call")) == (1, 15)
+
+
+@pytest.mark.parametrize(
+    "name", ["config", "run_manager", "callbacks", "self", "tool_input", "input", "args", "kwargs"]
+)
+def test_an_argument_may_have_any_name(name: str, old: Old) -> None:
+    old.lists({"name": "all", "inputSchema": {"type": "object", "properties": {name: {"type": "string"}}}})
+    tool = old("listed").get("mcp__old__all")
+    assert tool.invoke({name: "given"}) == asyncio.run(tool.ainvoke({name: "given"}))
+    assert old.noted(f'all {{"{name}": "given"}}') == 2
 
 
 async def test_the_event_loop_goes_on_while_a_server_starts(old: Old) -> None:
