@@ -140,7 +140,7 @@ class ToolRegistry(Closing):
         if near:
             return f"; did you mean {near[0]!r}?"
         if name.startswith(PREFIX):
-            return ": there are no MCP servers here"
+            return ": no MCP server is configured, under mcp in agents.yaml"
         return f"; there are {', '.join(self.names()) or 'none at all'}"
 
     def _found(self) -> dict[str, _Source]:

@@ -166,7 +166,9 @@ def test_without_the_extra_the_user_is_told_what_to_install(monkeypatch: pytest.
     told = pytest.raises(ConfigError, match=r"the MCP server 'files'.*pip install 'pointsman\[mcp\]'")
     with ToolRegistry(plugins=False, mcp=servers) as found, told:
         found.get("mcp__files__read")
-    with pytest.raises(ConfigError, match="there is no tool 'mcp__files__read': there are no MCP servers here"):
+    with pytest.raises(
+        ConfigError, match="there is no tool 'mcp__files__read': no MCP server is configured, under mcp in agents.yaml"
+    ):
         ToolRegistry(plugins=False).get("mcp__files__read")
 
 

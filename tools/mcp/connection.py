@@ -32,6 +32,8 @@ _TOOLS: Final = 1_000
 _LATE: Final = 5.0
 """Seconds beyond its own limit after which a call is given up, as the transport itself is stuck."""
 _SAID: Final = 300
+_END: Final = 7.0
+"""Seconds a session may take to end: more than the transport gives a process."""
 
 # What a server sends wrong, the SDK logs with the server's words, partly under a name that is anybody's; where nobody
 # has set logging up, that would reach the terminal.
@@ -179,8 +181,11 @@ class _Session:
             return
         if not self._ready.done():
             self._task.cancel()
-        # Its own steps to the end are bounded in time.
-        await asyncio.wait([self._task])
+        # A host may take its time to hear of the end of a session; a process ends within its own bounds.
+        _, late = await asyncio.wait([self._task], timeout=_END)
+        if late:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_END)
         if not self._ready.cancelled() and self._ready.done():
             self._ready.exception()
 

@@ -21,8 +21,8 @@ __all__ = ["Host"]
 
 T = TypeVar("T")
 
-_END_SECONDS: Final = 10.0
-"""More than a server may take to end."""
+_END_SECONDS: Final = 15.0
+"""More than a session may take to end."""
 
 
 _HOSTS: WeakSet[Host] = WeakSet()

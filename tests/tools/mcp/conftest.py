@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import runpy
 import socket
@@ -58,6 +59,18 @@ def old(tmp_path: Path) -> Iterator[Old]:
         servers.close()
 
 
+def silent_at_the_end(app: Any, asked: list[str]) -> Any:
+    """The same app, which never answers to the end of a session."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("method") == "DELETE":
+            asked.append("DELETE")
+            await asyncio.sleep(3_600)
+        await app(scope, receive, send)
+
+    return wrapped
+
+
 def old_only(app: Any) -> Any:
     """The same app as one that knows nothing of the stateless protocol."""
 
@@ -85,6 +98,7 @@ def sdk_urls(listening: Callable[[Any], str], sdk_calls: list[str]) -> dict[str,
     return {
         "2026": listening(made(sdk_calls).streamable_http_app(stateless_http=True)),
         "2025": listening(old_only(made(sdk_calls).streamable_http_app())),
+        "silent": listening(old_only(silent_at_the_end(made(sdk_calls).streamable_http_app(), sdk_calls))),
     }
 
 

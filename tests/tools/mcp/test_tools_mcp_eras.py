@@ -66,11 +66,22 @@ def test_a_tool_counts_as_destructive_until_the_user_declares_it_and_what_it_say
 
 def test_each_call_reaches_the_server_once(sdk_urls: dict[str, str], sdk_calls: list[str]) -> None:
     sdk_calls.clear()
-    for era, url in sdk_urls.items():
-        servers = McpServers({"sdk": McpServer(url=url)})
+    for era in ("2026", "2025"):
+        servers = McpServers({"sdk": McpServer(url=sdk_urls[era])})
         assert servers.get("mcp__sdk__add").invoke({"a": 1, "b": int(era)}) == str(1 + int(era))
         servers.close()
     assert sdk_calls == ["add 1 2026", "add 1 2025"]
+
+
+def test_a_host_that_never_answers_to_the_end_of_a_session_is_left(
+    sdk_urls: dict[str, str], sdk_calls: list[str], leap: Any, ends: Callable[..., Any]
+) -> None:
+    sdk_calls.clear()
+    servers = McpServers({"sdk": McpServer(url=sdk_urls["silent"])})
+    servers.get("mcp__sdk__add")
+    with leap.when(lambda: "DELETE" in sdk_calls, 8):
+        ends(servers.close)
+    assert sdk_calls == ["DELETE"]
 
 
 def test_headers_go_to_the_configured_host_alone(serve: Callable[..., str]) -> None:
