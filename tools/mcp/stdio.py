@@ -69,10 +69,11 @@ async def stdio_transport(
     try:
         yield read, write
     finally:
-        # Whoever is cancelled here must not leave a process behind.
-        await asyncio.shield(asyncio.ensure_future(_ended(server, tasks, told)))
-        for stream in (into, read, write, out):
-            stream.close()
+        try:
+            await _whole(asyncio.ensure_future(_ended(server, tasks, told)))
+        finally:
+            for stream in (into, read, write, out):
+                stream.close()
 
 
 async def _started(command: str, args: Sequence[str], env: Mapping[str, str]) -> _Server:
@@ -129,6 +130,19 @@ async def _write(
 async def _hear(server: _Server, told: Told) -> None:
     while said := await server.stderr.read(65_536):
         told.stderr = (told.stderr + said)[-_STDERR_BYTES:]
+
+
+async def _whole(ending: asyncio.Future[None]) -> None:
+    """Wait for the end of a process, however often the waiting is cancelled, so that none is left behind."""
+    cancelled: asyncio.CancelledError | None = None
+    while not ending.done():
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    ending.result()
 
 
 async def _ended(server: _Server, tasks: Sequence[asyncio.Future[None]], told: Told) -> None:
