@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from .mcp import McpServer, ServerName
 from .sources import Sources
 from .words import Effect, FailureKind, Risk, StepKind, Tier
 
@@ -434,7 +435,7 @@ class Settings(_Frozen):
 
     Attributes:
         origins: Dotted name of each setting that is not built in -> the place it was set.
-        secrets: Environment variable name -> key, for the variables that providers name.
+        secrets: Environment variable name -> key, for the variables that providers and MCP servers name.
         project: The project folder.
         state: The folder for ledger, memory and checkpoints; one inside it where offline, as nothing simulated may pass
             for real later.
@@ -452,6 +453,7 @@ class Settings(_Frozen):
     providers: Mapping[str, ProviderEntry]
     models: Mapping[str, ModelEntry]
     agents: Mapping[str, AgentEntry]
+    mcp: Mapping[ServerName, McpServer] = Field(default_factory=dict)
     routing: RoutingPolicy
     risk: StepRiskPolicy
     approval: ApprovalPolicy = ApprovalPolicy()
@@ -467,7 +469,7 @@ class Settings(_Frozen):
     def __getstate__(self) -> dict[Any, Any]:
         # A pickle is a file or a message like any other: what comes out of one has no keys, nor a way to them.
         state = super().__getstate__()
-        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}, "sources": None}
+        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}, "sources": None, "mcp": {}}
         return {**state, "__dict__": values}
 
     def __eq__(self, other: object) -> bool:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
+    from ..configs.mcp import McpServer
     from .base import CallFacts, Declaration, EffectRule, Preview, ToolFailed, declaration_of, effect_of
     from .decorator import declare, tool
     from .facts import call_facts
+    from .fetch import fetch_tools
     from .files.files import file_tools
     from .files.workspace import PROTECTED, Workspace
     from .images import image_tools
+    from .mcp.servers import McpServers
     from .memory import Memory, memory_tools
-    from .registry import McpServer, ToolRegistry
+    from .registry import ToolRegistry
     from .risk.base import CommandRisk
     from .risk.reader import command_effect, read_command
     from .shell.shell import ShellResult, shell_tool
@@ -26,6 +29,7 @@ __all__ = [
     "Declaration",
     "EffectRule",
     "McpServer",
+    "McpServers",
     "Memory",
     "Preview",
     "ShellResult",
@@ -37,6 +41,7 @@ __all__ = [
     "declaration_of",
     "declare",
     "effect_of",
+    "fetch_tools",
     "file_tools",
     "image_tools",
     "memory_tools",
@@ -51,7 +56,8 @@ _HOME = {
     "CommandRisk": ".risk.base",
     "Declaration": ".base",
     "EffectRule": ".base",
-    "McpServer": ".registry",
+    "McpServer": ".mcp.servers",
+    "McpServers": ".mcp.servers",
     "Memory": ".memory",
     "Preview": ".base",
     "ShellResult": ".shell.shell",
@@ -63,6 +69,7 @@ _HOME = {
     "declaration_of": ".base",
     "declare": ".decorator",
     "effect_of": ".base",
+    "fetch_tools": ".fetch",
     "file_tools": ".files.files",
     "image_tools": ".images",
     "memory_tools": ".memory",
