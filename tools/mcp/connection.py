@@ -10,10 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from mcp import Client, MCPError
 from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult, Implementation
 from pydantic import SecretStr, ValidationError
-
-from mcp import Client, MCPError
 
 from ...configs.errors import ConfigError
 from ...configs.mcp import McpServer

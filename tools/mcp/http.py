@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
 import httpx2
-
 from mcp.client.streamable_http import streamable_http_client
 
 from .watched import MESSAGE_BYTES

@@ -17,10 +17,9 @@ from typing import Final, NamedTuple, cast
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from mcp_types import jsonrpc_message_adapter
-
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
+from mcp_types import jsonrpc_message_adapter
 
 from ...configs.errors import ConfigError
 from .watched import MESSAGE_BYTES, Told
