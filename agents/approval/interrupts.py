@@ -70,30 +70,43 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
         """Ask before a critical call; hand anything else straight on."""
+        from langgraph.errors import GraphInterrupt
+
         asked = self._asked(request)
         if asked is None:
             return handler(request)
         verdict = self._verdict(request, asked)
-        if verdict.answer is not None:
-            verdict.settled()
-            return verdict.answer
-        with verdict.under_way() as call:
-            return _noticed(handler(call), request, call)
+        answer: ToolMessage | Command[Any] | None = verdict.answer
+        if answer is None:
+            try:
+                with _allowed(verdict.call):
+                    answer = _noticed(handler(verdict.call), request, verdict.call)
+            except GraphInterrupt:
+                verdict.begun()
+                raise
+        verdict.settled()
+        return answer
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
-        """Ask before a critical call; hand anything else straight on."""
-        asked = self._asked(request)
+        """Ask before a critical call; hand anything else straight on. Files are touched in a thread."""
+        from langgraph.errors import GraphInterrupt
+
+        asked = await asyncio.to_thread(self._asked, request) if _bare_answer() else self._asked(request)
         if asked is None:
             return await handler(request)
-        # It reads and writes files, and asks the tool what it would change.
         verdict = await asyncio.to_thread(self._verdict, request, asked)
-        if verdict.answer is not None:
-            verdict.settled()
-            return verdict.answer
-        with verdict.under_way() as call:
-            return _noticed(await handler(call), request, call)
+        answer: ToolMessage | Command[Any] | None = verdict.answer
+        if answer is None:
+            try:
+                with _allowed(verdict.call):
+                    answer = _noticed(await handler(verdict.call), request, verdict.call)
+            except GraphInterrupt:
+                await asyncio.to_thread(verdict.begun)
+                raise
+        await asyncio.to_thread(verdict.settled)
+        return answer
 
     def _asked(self, request: ToolCallRequest) -> Asked | None:
         """What a person is asked, or None where the call may be made without."""
@@ -130,21 +143,6 @@ class _Verdict:
     answer: ToolMessage | None = None
     begun: Callable[[], None] = lambda: None
     settled: Callable[[], None] = lambda: None
-
-    @contextmanager
-    def under_way(self) -> Iterator[ToolCallRequest]:
-        """Make the call inside the block."""
-        from langgraph.errors import GraphInterrupt
-
-        token = _ALLOWED.set(self.call.tool_call["id"])
-        try:
-            yield self.call
-        except GraphInterrupt:
-            self.begun()
-            raise
-        finally:
-            _ALLOWED.reset(token)
-        self.settled()
 
 
 class _Asking:
@@ -278,17 +276,34 @@ def _place(call: Mapping[str, Any]) -> tuple[str, ...]:
 def _was_asked(call: Mapping[str, Any], state: Path) -> bool:
     """Whether a person was asked about this call before it was begun anew, and has answered: that holds, whatever the
     policy has become since."""
+    if getattr(_pad(), "resume", None):
+        return True
+    return _bare_answer() and Kept(state).question(hashed(_place(call), 0)) is not None
+
+
+def _bare_answer() -> bool:
+    """Whether the graph was taken up with an answer without an id, which may be for another call."""
+    pad = _pad()
+    return pad is not None and pad.get_null_resume(False) is not None
+
+
+def _pad() -> Any:
+    """What LangGraph notes of the task that this runs in; None outside any."""
     from langgraph.config import get_config
 
     try:
-        pad = get_config()["configurable"].get("__pregel_scratchpad")
+        return get_config()["configurable"].get("__pregel_scratchpad")
     except RuntimeError:
-        return False
-    if getattr(pad, "resume", None):
-        return True
-    # An answer without an id may be for another call.
-    answered = pad is not None and pad.get_null_resume(False) is not None
-    return answered and Kept(state).question(hashed(_place(call), 0)) is not None
+        return None
+
+
+@contextmanager
+def _allowed(request: ToolCallRequest) -> Iterator[None]:
+    token = _ALLOWED.set(request.tool_call["id"])
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
 
 
 def _in_its_place(call: Mapping[str, Any], decision: Mapping[str, Any]) -> ToolMessage:
