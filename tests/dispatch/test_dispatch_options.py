@@ -317,7 +317,7 @@ def test_what_no_model_can_be_held_to_is_told_model_by_model(dispatcher: Make) -
 
 
 @pytest.mark.parametrize("model", [HAIKU, GEMINI, "openai/gpt-5.5"])
-@pytest.mark.filterwarnings("default::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Automatically retrieving remote:DeprecationWarning")
 def test_a_schema_that_points_to_an_address_has_nothing_fetched(
     model: str, dispatcher: Make, simulator: Simulator, serve: Any
 ) -> None:
