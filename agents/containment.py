@@ -17,6 +17,7 @@ from ..tools.base import ToolFailed
 from ..tools.exits import Exits
 from ..tools.results import as_read
 from ..tools.threads import in_thread
+from .together import began
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
@@ -38,6 +39,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """Run the tool where the caller stands, which is a thread already."""
         if request.tool is not None:
+            began()
             request = request.override(tool=_contained(request.tool, sync=True))
         try:
             with Exits(request.tool_call["name"]):
@@ -50,6 +52,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """Run the tool, in a thread of its own where it may block."""
         if request.tool is not None:
+            began()
             request = request.override(tool=_contained(request.tool))
         try:
             with Exits(request.tool_call["name"]):

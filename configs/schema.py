@@ -166,6 +166,7 @@ class AgentEntry(_Frozen):
         task: What it does, for the routing rules.
         kind: What its steps are for.
         tier: The tier it asks for; the risk floor may raise it.
+        max_tier: The highest tier it may use.
         model: The model it prefers while it qualifies.
         instructions: Its system prompt.
         tools: Names in the tool registry.
@@ -174,6 +175,7 @@ class AgentEntry(_Frozen):
     task: str = "chat"
     kind: StepKind | None = None
     tier: Tier | None = None
+    max_tier: Tier | None = None
     model: str | None = None
     instructions: str = ""
     tools: tuple[str, ...] = ()

@@ -147,7 +147,7 @@ class _Supervisor:
 
     async def _planned(self, task: str) -> Plan:
         team = "\n".join(
-            f"- {agent.name}: {agent.instructions.split('. ')[0] or agent.task}"
+            f"- {agent.name}: {agent.told.split('. ')[0] or agent.task}"
             f" (tools: {', '.join(tool.name for tool in agent.bound_tools()) or 'none'})"
             for agent in self._agents.values()
         )
