@@ -12,6 +12,8 @@ from .configs.lazy import lazily
 if TYPE_CHECKING:
     from .agents.agent import Agent as Agent
     from .agents.approval.answers import ApprovalPending as ApprovalPending
+    from .agents.attachments import attach as attach
+    from .agents.conversations import ThreadBusy as ThreadBusy
     from .agents.errors import CutOff as CutOff
     from .agents.result import Pending as Pending
     from .agents.result import RunResult as RunResult
@@ -32,12 +34,16 @@ if TYPE_CHECKING:
     from .dispatch.errors import AllFailed as AllFailed
     from .dispatch.errors import NoCandidate as NoCandidate
     from .dispatch.model import RoutedChatModel as RoutedChatModel
+    from .graphs.events import Began as Began
     from .graphs.events import Called as Called
     from .graphs.events import Event as Event
     from .graphs.events import Finished as Finished
+    from .graphs.events import Noted as Noted
     from .graphs.events import Retracted as Retracted
     from .graphs.events import Stepped as Stepped
     from .graphs.events import Token as Token
+    from .graphs.events import Using as Using
+    from .graphs.events import Waiting as Waiting
     from .graphs.prebuilt.support_desk import support_desk as support_desk
     from .graphs.workflow import Workflow as Workflow
     from .ledger.budgets.budgets import BudgetExceeded as BudgetExceeded
@@ -51,6 +57,7 @@ _HOMES = {
     "AllFailed": "dispatch.errors",
     "ApprovalPending": "agents.approval.answers",
     "BackendError": "backends.base",
+    "Began": "graphs.events",
     "BudgetExceeded": "ledger.budgets.budgets",
     "Called": "graphs.events",
     "ChromaStore": "memory.store",
@@ -61,6 +68,7 @@ _HOMES = {
     "Event": "graphs.events",
     "Finished": "graphs.events",
     "NoCandidate": "dispatch.errors",
+    "Noted": "graphs.events",
     "Pending": "agents.result",
     "PointsmanError": "configs.errors",
     "Retracted": "graphs.events",
@@ -71,11 +79,15 @@ _HOMES = {
     "Status": "agents.result",
     "StepKind": "configs.words",
     "Stepped": "graphs.events",
+    "ThreadBusy": "agents.conversations",
     "Tier": "configs.words",
     "Token": "graphs.events",
     "ToolFailed": "tools.base",
     "Trust": "configs.words",
+    "Using": "graphs.events",
+    "Waiting": "graphs.events",
     "Workflow": "graphs.workflow",
+    "attach": "agents.attachments",
     "declare": "tools.decorator",
     "environment": "configs.loading.loader",
     "load": "configs.loading.loader",
@@ -89,6 +101,7 @@ __all__ = [
     "AllFailed",
     "ApprovalPending",
     "BackendError",
+    "Began",
     "BudgetExceeded",
     "Called",
     "ChromaStore",
@@ -99,6 +112,7 @@ __all__ = [
     "Event",
     "Finished",
     "NoCandidate",
+    "Noted",
     "Pending",
     "PointsmanError",
     "Retracted",
@@ -109,11 +123,15 @@ __all__ = [
     "Status",
     "StepKind",
     "Stepped",
+    "ThreadBusy",
     "Tier",
     "Token",
     "ToolFailed",
     "Trust",
+    "Using",
+    "Waiting",
     "Workflow",
+    "attach",
     "declare",
     "environment",
     "load",

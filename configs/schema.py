@@ -28,7 +28,9 @@ __all__ = [
     "RoutingPolicy",
     "RoutingRule",
     "Settings",
+    "StepEntry",
     "StepRiskPolicy",
+    "WorkflowEntry",
 ]
 
 
@@ -179,6 +181,42 @@ class AgentEntry(_Frozen):
     model: str | None = None
     instructions: str = ""
     tools: tuple[str, ...] = ()
+
+
+class StepEntry(_Frozen):
+    """One step of a workflow, as somebody has written it down.
+
+    Attributes:
+        id: Unique within the workflow.
+        agent: Who does it.
+        instruction: What it is to do, beside the task.
+        needs: The steps whose results it needs.
+        kind: What it is for; it can only raise the risk that its agent declares.
+        effects: What it will do beyond thinking; likewise.
+    """
+
+    id: str
+    agent: str
+    instruction: str = ""
+    needs: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    kind: StepKind | None = None
+    effects: Annotated[tuple[Effect, ...], BeforeValidator(_as_tuple)] = ()
+
+
+class WorkflowEntry(_Frozen):
+    """A workflow of agents that ``agents.yaml`` describes too.
+
+    Attributes:
+        agents: The agents it may use, by name.
+        plan: How the supervisor plans where there are no ``steps``.
+        steps: The steps themselves.
+        retries: How often a step that a verifier doubts is done again by a stronger model.
+    """
+
+    agents: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    plan: Literal["model", "in_order"] = "model"
+    steps: tuple[StepEntry, ...] = ()
+    retries: int = Field(default=2, ge=0)
 
 
 Scalar = str | int | float | bool
@@ -399,6 +437,7 @@ class Settings(_Frozen):
     providers: Mapping[str, ProviderEntry]
     models: Mapping[str, ModelEntry]
     agents: Mapping[str, AgentEntry]
+    workflows: Mapping[str, WorkflowEntry] = Field(default_factory=dict)
     routing: RoutingPolicy
     risk: StepRiskPolicy
     project: Path

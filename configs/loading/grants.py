@@ -76,7 +76,7 @@ def grants(before: Settings, after: Settings, places: Mapping[Path, Place], thei
 
 
 def _tree(settings: Settings) -> dict[str, Any]:
-    tree = settings.model_dump(include={"providers", "models", "agents", "routing", "risk"})
+    tree = settings.model_dump(include={"providers", "models", "agents", "workflows", "routing", "risk"})
     for section in ("routing", "risk"):
         tree[section]["rules"] = {rule["id"]: rule for rule in tree[section]["rules"]}
     return tree
@@ -215,7 +215,9 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("agents", "*"): _removed,
     ("agents", "*", "model"): _always,
     ("agents", "*", "tier"): _higher,
+    ("agents", "*", "max_tier"): _lower,
     ("agents", "*", "tools"): _fewer,
+    ("workflows", "*"): _removed,
     ("routing", "strategy"): _always,
     ("routing", "scorer"): _always,
     ("routing", "classifier", "model"): _always,
@@ -251,6 +253,7 @@ def _said(change: _Change) -> str:
         ("models", "*"): lambda: f"adds the model {name} at tier {new['tier']}",
         ("models", "*", "tier"): lambda: f"raises {name} from tier {old} to {new}",
         ("agents", "*"): lambda: f"adds the agent {name}",
+        ("workflows", "*"): lambda: f"adds the workflow {name}",
         ("agents", "*", "instructions"): lambda: f"gives the agent {name} other instructions",
         ("risk", "floors", "*"): lambda: f"lowers the floor of risk {path[2]} from {old} to {new}",
         ("risk", "call", "*"): lambda: f"lowers the risk of a {path[2]} call from {old} to {new}",
