@@ -24,6 +24,7 @@ COMMANDS = {
     "runs": ("runs.runs", "List what ran, or tell the story of a run."),
     "queue": ("runs.queue", "List what waits for a person."),
     "report": ("report", "Show what ran where, and what it cost."),
+    "validate": ("validate", "Find what would go wrong with a workflow."),
     "graph": ("graph", "Draw a workflow."),
     "agents": ("agents", "List the agents and what each would run on."),
     "tools": ("agents", "List the tools agents can name."),

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from ..agents.agent import Agent
 from ..agents.approval.answers import answers_by_id, in_words, pending_of
-from ..agents.attachments import Attached, Task, asked
+from ..agents.attachments import Attached, Task, asked, attached
 from ..agents.conversations import check_thread
 from ..agents.owner import owned
 from ..agents.result import Output, Pending, RunResult
@@ -27,11 +27,14 @@ from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
 from .execution import Execution
 from .execution import thread as place
-from .given import work_of
+from .given import told, work_of
 from .outputs import Outputs
 
 if TYPE_CHECKING:
     from langgraph.types import Command, Interrupt
+
+    from .foresight import DryRun
+    from .validation import Problem
 
 __all__ = ["Answers", "Workflow"]
 
@@ -283,6 +286,29 @@ class Workflow(Composed, Generic[Output]):
         )
 
     stream = sync.iterating(astream)
+
+    def dry_run(self, task: Task = "", *, files: Sequence[Attached] = (), runtime: Runtime | None = None) -> DryRun:
+        """Say what a run would do, on which models and at what cost at most; nothing is called or recorded.
+
+        Args:
+            task: What would be asked; it counts for its size alone.
+            files: What would go with it.
+            runtime: What it would run on; the working directory's project when absent.
+        """
+        from .foresight import foreseen
+
+        words = told(asked(task)) if task else ""
+        return foreseen(self, runtime or Runtime.default(), words, attached(files))
+
+    def validate(self, runtime: Runtime | None = None) -> tuple[Problem, ...]:
+        """Say what would go wrong, errors first; nothing is called.
+
+        Args:
+            runtime: What it would run on; the working directory's project when absent.
+        """
+        from .validation import problems
+
+        return problems(self, runtime or Runtime.default())
 
     def _execution(self, runtime: Runtime, emit: Emit | None) -> Execution:
         outputs = Outputs.of(self.output, self.agents)

@@ -71,6 +71,7 @@ ASKED = [
     ("agents", "agents: {decision: {kind: gather}}", "changes agents.decision.kind"),
     ("agents", "agents: {decision: {tier: economy}}", "changes agents.decision.tier from frontier to economy"),
     ("agents", "agents: {mine: {task: chat}}", "adds the agent mine"),
+    ("agents", "workflows: {desk: {agents: [coding]}}", "adds the workflow desk"),
     ("routing", "routing: {approved: null}", "changes routing.approved"),
     ("routing", "routing: {approved: [lab]}", "changes routing.approved"),
     ("routing", "routing: {budgets: {day: 11}}", "changes routing.budgets.day from 10.0 to 11.0"),

@@ -11,7 +11,7 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.outcome import TARGET_TAG, Bounds, answered, report_run, told
-from ...io.target import load_target, read_with
+from ...io.target import found_target, is_named, read_with
 from ...signals import run_to_end
 
 if TYPE_CHECKING:
@@ -77,8 +77,9 @@ def resume(
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
         row = run_row(runtime, run)
         spec = target or _target_of(row)
-        workflow = load_target(spec, name_it=None if target else f"--target {spec}")
-        runtime.protect(read_with(spec))
+        workflow = found_target(spec, runtime, name_it=None if target else f"--target {spec}")
+        if not is_named(spec, runtime):
+            runtime.protect(read_with(spec))
         live = Live(json=json)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
         said = _Said(approve or (), reject or (), edit or (), reason)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ from ... import options
 from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
 from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, told
 from ...io.output import progress
-from ...io.target import DEFAULT, load_target, looks_like_target, read_with, target_file
+from ...io.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
 from ...signals import run_to_end
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ def run(
     input_: Annotated[
         str | None, typer.Argument(metavar="INPUT", help="The text, @file, or - for standard input.")
     ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", metavar="PATH", help="A picture, PDF or text that goes with the input; repeatable."),
+    ] = None,
+    thread: Annotated[
+        str | None, typer.Option("--thread", metavar="NAME", help="Go on with the conversation of this name.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show steps, models and worst cost, and call nothing; 2 if it cannot run.")
+    ] = False,
     batch: Annotated[
         Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
     ] = None,
@@ -74,29 +85,65 @@ def run(
     """
     from ...settings import opened
 
+    if batch is not None and (file or thread or dry_run):
+        raise ConfigError("--batch goes without --file, --thread and --dry-run")
+    if dry_run:
+        raise typer.Exit(_foresee(target, input_, file or [], max_input, config, offline, overrides, json=json))
     spec, task, rows = _what(target, input_, batch, max_input)
+    if rows is not None and (file or thread):
+        raise ConfigError("there is no input beside the files: give a text, @file, or - for standard input")
     messages = read_messages(rows, limit=max_input) if rows else None
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
-        workflow = load_target(spec, name_it=name_it)
-        runtime.protect(read_with(spec))
+        workflow = found_target(spec, runtime, name_it=name_it)
+        if not is_named(spec, runtime):
+            runtime.protect(read_with(spec))
         if messages is not None:
             from ...io.rows import run_batch
 
             code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
         else:
-            code = _run_once(workflow, task or "", runtime, bounds, approval, stream=stream, json=json)
+            given = {"files": file or (), "thread": thread}
+            code = _run_once(workflow, task or "", given, runtime, bounds, approval, stream=stream, json=json)
     raise typer.Exit(code)
+
+
+def _foresee(
+    target: str | None,
+    text: str | None,
+    files: list[Path],
+    limit: int,
+    config: Path | None,
+    offline: bool,
+    overrides: list[str] | None,
+    *,
+    json: bool,
+) -> ExitCode:
+    """Say what the command would do; the input may be left out."""
+    from ...io.foreseen import report_dry_run
+    from ...settings import opened
+
+    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+        if target is not None and not (_names(target, text) or is_named(target, runtime)):
+            target, text = None, target
+        spec = _spec(target)
+        name_it = None if target else f"'pointsman run {spec} INPUT --dry-run'"
+        workflow = found_target(spec, runtime, name_it=name_it)
+        task = read_input(text, limit=limit) if text is not None else ""
+        return report_dry_run(workflow.dry_run(task, files=files, runtime=runtime), json=json)
+
+
+def _spec(target: str | None) -> str:
+    spec = target or DEFAULT
+    return spec + DEFAULT[DEFAULT.index(":") :] if spec.endswith(".py") else spec
 
 
 def _what(target: str | None, text: str | None, batch: Path | None, limit: int) -> tuple[str, str | None, Path | None]:
     """Which target, and which input or batch; a lone argument that names no target is the input."""
     if target is not None and not _names(target, text):
         target, text = None, target
-    spec = target or DEFAULT
-    if spec.endswith(".py"):
-        spec += DEFAULT[DEFAULT.index(":") :]
+    spec = _spec(target)
     if batch is not None and text is not None:
         raise ConfigError("give either an input or --batch, not both")
     if batch is not None:
@@ -129,7 +176,15 @@ def _kept(spec: str) -> str:
 
 
 def _run_once(
-    workflow: Workflow, task: str, runtime: Runtime, bounds: Bounds, approval: Approval, *, stream: bool, json: bool
+    workflow: Workflow,
+    task: str,
+    given: Mapping[str, Any],
+    runtime: Runtime,
+    bounds: Bounds,
+    approval: Approval,
+    *,
+    stream: bool,
+    json: bool,
 ) -> ExitCode:
     """Run once, ask the person at the terminal whatever needs approval, show it live, and print the outcome."""
     from ...io.live import Live
@@ -137,7 +192,7 @@ def _run_once(
     live = Live(stream=stream, json=json)
 
     async def work() -> RunResult:
-        first = await workflow.arun(task, **bounds.arguments(), runtime=runtime, emit=live.show)
+        first = await workflow.arun(task, **given, **bounds.arguments(), runtime=runtime, emit=live.show)
         return await answered(workflow, first, runtime, live, approval)
 
     try:
