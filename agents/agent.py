@@ -204,29 +204,35 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
         home = runtime or self.runtime
         worker = self if home is self.runtime else self.on(home)
-        # LangGraph takes one superstep more to see that nothing is left to do.
-        config: RunnableConfig = {"recursion_limit": max_steps + 1}
         more = {} if context is None else {"context": context}
-        with run_scope(home, self.name, bounds=bounds, kept=False) as books:
+        return await worker._alone(messages, bounds, thread, more)
+
+    run = sync.blocking(arun)
+
+    async def _alone(
+        self, messages: list[BaseMessage], bounds: Bounds, thread: str | None, more: Mapping[str, Any]
+    ) -> RunResult[Output]:
+        """Run as a run of its own, within its bounds."""
+        # LangGraph takes one superstep more to see that nothing is left to do.
+        config: RunnableConfig = {"recursion_limit": (bounds.max_steps or MOST_STEPS) + 1}
+        with run_scope(self.runtime, self.name, bounds=bounds, kept=False) as books:
             started = time.monotonic()
             try:
-                async with asyncio.timeout(timeout) as clock:
-                    added = await worker._conversed(messages, config, thread, more)
+                async with asyncio.timeout(bounds.timeout) as clock:
+                    added = await self._conversed(messages, config, thread, more)
             except TimeoutError as error:
                 if not clock.expired():
                     raise
-                late = RunTimeout(books.id, timeout or 0, kept=False)
+                late = RunTimeout(books.id, bounds.timeout or 0, kept=False)
                 late.result = await books.result(None, status=Status.FAILED)
                 raise late from error
             except TurnLimit as error:
                 error.result = await books.result(None, status=Status.FAILED)
                 raise
-            record = record_of(worker, added, time.monotonic() - started)
+            record = record_of(self, added, time.monotonic() - started)
             status = Status.of_run((record,), pending=False)
             result: RunResult[Output] = await books.result(record.output, status=status, steps=(record,))
             return replace(result, messages=tuple(added["messages"]))
-
-    run = sync.blocking(arun)
 
     async def _conversed(
         self, messages: list[BaseMessage], config: RunnableConfig, thread: str | None, more: Mapping[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from operator import is_not
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, get_args
 
 from ..agents.agent import Agent
 from ..agents.runtime import Runtime
@@ -69,6 +69,28 @@ class Composed:
         self.store = store
         self._graph = graph
         self._built: tuple[Sequence[object], CompiledStateGraph[Any, Any, Any, Any]] | None = None
+
+    @classmethod
+    def named(cls, name: str, runtime: Runtime | None = None) -> Self:
+        """The workflow, or the agent as one, that ``agents.yaml`` describes.
+
+        Args:
+            name: Its name there.
+            runtime: Whose configuration; the working directory's project when absent.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        settings = (runtime or Runtime.default()).settings
+        if name in settings.workflows:
+            entry = settings.workflows[name]
+            agents = [Agent.from_entry(one, settings.agents[one]) for one in entry.agents]
+            plan: Any = [step.model_dump(mode="json") for step in entry.steps] or entry.plan
+            return cls(name, agents, plan=plan, retries=entry.retries)
+        if name in settings.agents:
+            return cls(name, [Agent.from_entry(name, settings.agents[name])])
+        near = suggest(name, [*settings.workflows, *settings.agents])
+        raise ConfigError(f"agents.yaml describes no workflow or agent {name!r}{near}")
 
     @property
     def supervised(self) -> bool:

@@ -66,6 +66,8 @@ async def conversed(runtime: Runtime, workflow: str, thread: str | None) -> Asyn
     if thread is None:
         yield Conversation()
         return
+    # Before anything lies in it: whether the state is the user's own is asked there.
+    _ = runtime.dispatcher
     with occupied(runtime.settings.state, f"workflow {workflow}", thread) as kept:
         known = await kept.load() or {}
         yield Conversation(kept, list(known.get("messages", ())), dict(known.get("waiting", {})))

@@ -19,6 +19,7 @@ from ..dispatch.guards.budget import DEFAULT_OUTPUT, STEP_INPUT
 from ..routing.policy.risk import step_risk
 from ..routing.request import RouteRequest
 from ..tools.base import declaration_of, effect_of
+from .composed import Composed
 from .given import handed
 from .plan import dependents, in_order
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
     from ..routing.decision import Decision
-    from .composed import Composed
 
 __all__ = ["DryRun", "Foreseen", "agents_of", "foreseen"]
 

@@ -252,9 +252,8 @@ class _Supervisor:
             "risk": self._planned_risk(step, agent.request(built_on)),
         }
         with entered(step=step["id"], **facts), checked(check):
-            # A part of a run that an earlier version began knows of no files.
-            given = handed(text, order.get("files", []), agent, list(self._agents.values()), self._runtime)
-            record = await agent.step(given)
+            agents, files = list(self._agents.values()), order.get("files", [])
+            record = await agent.step(handed(text, files, agent, agents, self._runtime))
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record

@@ -19,8 +19,6 @@ from ..agents.result import Output, Pending, RunResult
 from ..agents.runs import Bounds, note_answers, row_of, taken_up
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
-from ..configs.errors import ConfigError
-from ..configs.loading.layers import suggest
 from ..dispatch import sync
 from .composed import Composed, WorkflowSpec
 from .conversing import THREAD_TAG, conversed
@@ -89,28 +87,6 @@ class Workflow(Composed, Generic[Output]):
         ) -> None: ...
 
         def __init__(self, name: str, agents: Sequence[Agent] = (), **spec: Any) -> None: ...
-
-    @classmethod
-    def named(cls, name: str, runtime: Runtime | None = None) -> Workflow[Any]:
-        """The workflow, or the agent as one, that ``agents.yaml`` describes.
-
-        Args:
-            name: Its name there.
-            runtime: Whose configuration; the working directory's project when absent.
-
-        Raises:
-            ConfigError: There is none of that name.
-        """
-        settings = (runtime or Runtime.default()).settings
-        if name in settings.workflows:
-            entry = settings.workflows[name]
-            agents = [Agent.from_entry(one, settings.agents[one]) for one in entry.agents]
-            plan: Any = [step.model_dump(mode="json") for step in entry.steps] or entry.plan
-            return Workflow(name, agents, plan=plan, retries=entry.retries)
-        if name in settings.agents:
-            return Workflow(name, [Agent.from_entry(name, settings.agents[name])])
-        near = suggest(name, [*settings.workflows, *settings.agents])
-        raise ConfigError(f"agents.yaml describes no workflow or agent {name!r}{near}")
 
     @checked
     async def arun(

@@ -83,7 +83,6 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
     if said.by_complexity and confidence < _LOW_CONFIDENCE:
         wanted = max(wanted, _doubted(said.tier or floor, wanted, confidence, features, policy, hits))
         wanted = _capped(wanted, floor, features, hits)
-
     able, rejected = _Need(features, policy, circumstances, said, floor).sifted(policy.cards)
     known = enough(circumstances.experience, policy.routing.history)
     evident = raised(features, able, plain, known, hits) if features.evidence or known else None

@@ -143,8 +143,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     done = worst_called(counted.called, request.called, declares=bool(effects) and not request.called)
     if not effects and (request.tools or (counted.called - set(request.called) and _says_nothing(request))):
         effects = (Effect.DESTRUCTIVE,)
-    question = counted.question
-    work = counted.work or 1
+    question, work = counted.question, counted.work or 1
     return Features(
         id=request.id,
         kind=kind_of(request.kind, effects, request.tier, only_reads=request.only_reads).value,

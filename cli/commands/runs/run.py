@@ -32,47 +32,37 @@ def register(app: typer.Typer) -> None:
     app.command("run")(run)
 
 
+_Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TARGET", help=f"file.py:name, module:name or a name of agents.yaml; {DEFAULT} when left out."
+    ),
+]
+_Input = Annotated[str | None, typer.Argument(metavar="INPUT", help="The text, @file, or - for standard input.")]
+_Approval = Annotated[
+    Approval,
+    typer.Option("--approval", metavar="ask|deny", help="What to do with critical acts: ask a person, or refuse them."),
+]
+_MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
+
+
 def run(
-    target: Annotated[
-        str | None, typer.Argument(metavar="TARGET", help=f"file.py:name or module:name; {DEFAULT} when left out.")
-    ] = None,
-    input_: Annotated[
-        str | None, typer.Argument(metavar="INPUT", help="The text, @file, or - for standard input.")
-    ] = None,
-    file: Annotated[
-        list[Path] | None,
-        typer.Option("--file", metavar="PATH", help="A picture, PDF or text that goes with the input; repeatable."),
-    ] = None,
-    thread: Annotated[
-        str | None, typer.Option("--thread", metavar="NAME", help="Go on with the conversation of this name.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show steps, models and worst cost, and call nothing; 2 if it cannot run.")
-    ] = False,
-    batch: Annotated[
-        Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Rows of a batch to run at the same time.")
-    ] = 4,
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most the command may spend.")
-    ] = None,
+    target: _Target = None,
+    input_: _Input = None,
+    file: options.File = None,
+    thread: options.Thread = None,
+    dry_run: options.DryRun = False,
+    batch: options.Batch = None,
+    jobs: options.Jobs = 4,
+    max_cost: options.MaxCost = None,
     max_steps: options.MaxSteps = 50,
     timeout: options.Timeout = None,
-    approval: Annotated[
-        Approval,
-        typer.Option(
-            "--approval", metavar="ask|deny", help="What to do with critical acts: ask a person, or refuse them."
-        ),
-    ] = "ask",
+    approval: _Approval = "ask",
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come.")] = False,
     user: options.User = "",
     user_class: options.UserClass = None,
     tag: options.Tag = None,
-    max_input: Annotated[
-        int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")
-    ] = MAX_INPUT,
+    max_input: _MaxInput = MAX_INPUT,
     workspace: options.Workspace = None,
     config: options.Config = None,
     offline: options.Offline = False,
@@ -88,7 +78,9 @@ def run(
     if batch is not None and (file or thread or dry_run):
         raise ConfigError("--batch goes without --file, --thread and --dry-run")
     if dry_run:
-        raise typer.Exit(_foresee(target, input_, file or [], max_input, config, offline, overrides, json=json))
+        with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+            code = _foreseen(target, input_, file or [], max_input, runtime, json=json)
+        raise typer.Exit(code)
     spec, task, rows = _what(target, input_, batch, max_input)
     if rows is not None and (file or thread):
         raise ConfigError("there is no input beside the files: give a text, @file, or - for standard input")
@@ -109,29 +101,18 @@ def run(
     raise typer.Exit(code)
 
 
-def _foresee(
-    target: str | None,
-    text: str | None,
-    files: list[Path],
-    limit: int,
-    config: Path | None,
-    offline: bool,
-    overrides: list[str] | None,
-    *,
-    json: bool,
+def _foreseen(
+    target: str | None, text: str | None, files: list[Path], limit: int, runtime: Runtime, *, json: bool
 ) -> ExitCode:
     """Say what the command would do; the input may be left out."""
-    from ...io.foreseen import report_dry_run
-    from ...settings import opened
+    from .foresee import foresee
 
-    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
-        if target is not None and not (_names(target, text) or is_named(target, runtime)):
-            target, text = None, target
-        spec = _spec(target)
-        name_it = None if target else f"'pointsman run {spec} INPUT --dry-run'"
-        workflow = found_target(spec, runtime, name_it=name_it)
-        task = read_input(text, limit=limit) if text is not None else ""
-        return report_dry_run(workflow.dry_run(task, files=files, runtime=runtime), json=json)
+    if target is not None and not (_names(target, text) or is_named(target, runtime)):
+        target, text = None, target
+    spec = _spec(target)
+    task = read_input(text, limit=limit) if text is not None else ""
+    name_it = None if target else f"'pointsman run {spec} INPUT --dry-run'"
+    return foresee(spec, task, files, runtime, name_it=name_it, json=json)
 
 
 def _spec(target: str | None) -> str:

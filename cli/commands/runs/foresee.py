@@ -1,35 +1,50 @@
-"""What a dry run found, for a person and as JSON."""
+"""``pointsman run --dry-run``: what the command would do, with nothing called."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ExitCode
-from .output import as_json, line, progress, result
-from .simulated import named
-from .table import table
+from ...errors import ExitCode
+from ...io.output import as_json, line, progress, result
+from ...io.simulated import named
+from ...io.table import table
+from ...io.target import found_target
 
 if TYPE_CHECKING:
-    from ...graphs.foresight import DryRun
+    from ....agents.runtime import Runtime
+    from ....graphs.foresight import DryRun
 
-__all__ = ["report_dry_run"]
+__all__ = ["foresee"]
 
 _SHOWN = 2
 """Further models that a line names."""
 
 
-def report_dry_run(found: DryRun, *, json: bool) -> ExitCode:
-    """Print a dry run and say with which code the command ends.
+def foresee(
+    spec: str, task: str, files: Sequence[Path], runtime: Runtime, *, name_it: str | None, json: bool
+) -> ExitCode:
+    """Print what a run would be and say with which code the command ends.
 
     Args:
-        found: The dry run.
+        spec: The target.
+        task: The input; empty for none.
+        files: What goes with it.
+        runtime: What it would run on.
+        name_it: As for `load_target`.
         json: Print it as JSON.
     """
-    code = ExitCode.DONE if found.runnable else ExitCode.USAGE
+    found = found_target(spec, runtime, name_it=name_it).dry_run(task, files=files, runtime=runtime)
     if json:
         as_json({**asdict(found), "runnable": found.runnable})
-        return code
+    else:
+        _show(found)
+    return ExitCode.DONE if found.runnable else ExitCode.USAGE
+
+
+def _show(found: DryRun) -> None:
     rows = [
         (
             step.id,
@@ -55,7 +70,6 @@ def report_dry_run(found: DryRun, *, json: bool) -> ExitCode:
     for note in found.notes:
         progress(f"note: {line(note)}")
     progress(f"nothing was called; at most {_usd(found.most_cost)} USD in all")
-    return code
 
 
 def _usd(cost: float | None) -> str:
