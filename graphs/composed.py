@@ -112,6 +112,23 @@ class Composed:
         word: _Word = "in_order" if self.plan == "in_order" else "model"
         return supervisor(agents, runtime, plan=self.fixed or word, retries=self.retries)
 
+    def compile(self, runtime: Runtime | None = None) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """The graph for whoever brings checkpoints and a store: LangGraph's own server, or a graph it is a node of.
+
+        What it runs on is opened here, so that nothing of that blocks an event loop later. Approvals and the journal of
+        acts hold there too; what bounds a run, who owns it and what can be taken up again is up to whoever runs it.
+
+        Args:
+            runtime: What it runs on; the working directory's project when absent.
+
+        Raises:
+            ConfigError: The state folder is not the user's own, or an agent names a model or tool that there is not.
+        """
+        home = runtime or Runtime.default()
+        _ = home.dispatcher
+        # A server has a store of its own, and refuses one.
+        return self.builder(home).compile(name=self.name, store=self.store)
+
     @asynccontextmanager
     async def compiled(self, runtime: Runtime) -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
         """The graph over the checkpoints of its runs.

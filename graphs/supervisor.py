@@ -10,11 +10,12 @@ import asyncio
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
+from typing_extensions import TypedDict
 
 from ..agents.agent import Agent
 from ..agents.errors import TurnLimit
@@ -71,6 +72,11 @@ class SupervisorState(TypedDict, total=False):
     output: Any
 
 
+class _Given(TypedDict, total=False):
+    task: str
+    files: list[dict[str, Any]]
+
+
 class _Tried(TypedDict):
     attempt: int
     record: dict[str, Any]
@@ -110,7 +116,7 @@ def supervisor(
             cannot be done again.
     """
     rooms = _Supervisor(agents, runtime, plan, retries)
-    builder = StateGraph(SupervisorState)
+    builder = StateGraph(SupervisorState, input_schema=_Given)
     builder.add_node("plan", rooms.plan, metadata=INNER)
     builder.add_node("work", rooms.work, input_schema=_Work)
     builder.add_node("verify", rooms.verify, metadata=INNER)
