@@ -44,7 +44,11 @@ if TYPE_CHECKING:
     from .graphs.events import Token as Token
     from .graphs.events import Using as Using
     from .graphs.events import Waiting as Waiting
+    from .graphs.prebuilt.batch import batch as batch
+    from .graphs.prebuilt.cascade import cascade as cascade
+    from .graphs.prebuilt.cascade import extraction as extraction
     from .graphs.prebuilt.support_desk import support_desk as support_desk
+    from .graphs.prebuilt.vote import vote as vote
     from .graphs.workflow import Workflow as Workflow
     from .ledger.budgets.budgets import BudgetExceeded as BudgetExceeded
     from .memory.store import ChromaStore as ChromaStore
@@ -88,12 +92,16 @@ _HOMES = {
     "Waiting": "graphs.events",
     "Workflow": "graphs.workflow",
     "attach": "agents.attachments",
+    "batch": "graphs.prebuilt.batch",
+    "cascade": "graphs.prebuilt.cascade",
     "declare": "tools.decorator",
     "environment": "configs.loading.loader",
+    "extraction": "graphs.prebuilt.cascade",
     "load": "configs.loading.loader",
     "run_scope": "agents.runs",
     "support_desk": "graphs.prebuilt.support_desk",
     "tool": "tools.decorator",
+    "vote": "graphs.prebuilt.vote",
 }
 
 __all__ = [
@@ -132,12 +140,16 @@ __all__ = [
     "Waiting",
     "Workflow",
     "attach",
+    "batch",
+    "cascade",
     "declare",
     "environment",
+    "extraction",
     "load",
     "run_scope",
     "support_desk",
     "tool",
+    "vote",
 ]
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)

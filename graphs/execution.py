@@ -123,7 +123,9 @@ class Execution:
         steps = tuple(map(self.outputs.record, state.get("done", [])))
         result: RunResult = await books.result(
             self.outputs.output(given_out(graph, state), steps),
-            status=status or Status.of_run(steps, pending=bool(pending)),
+            status=status
+            or (Status(said) if (said := state.get("status")) and not pending else None)
+            or Status.of_run(steps, pending=bool(pending)),
             steps=steps,
             pending=pending,
             notes=state.get("notes", []),

@@ -12,7 +12,6 @@ from ..agents.compiled import MOST_STEPS
 from ..agents.runtime import Runtime
 from ..agents.verification.verifier import needs_check
 from ..configs.words import Effect, Risk, StepKind, Tier
-from ..dispatch.catalog import NO_KEY
 from ..dispatch.context import StepContext
 from ..dispatch.errors import NoCandidate
 from ..dispatch.guards.budget import DEFAULT_OUTPUT, STEP_INPUT
@@ -201,7 +200,7 @@ def _step(step: Mapping[str, Any], agent: Agent, request: RouteRequest, runtime:
         most_cost=most,
         calls=calls,
         approvals=tuple(_approvals(agent, runtime)),
-        missing=tuple(dict.fromkeys(_missing(decision))),
+        missing=tuple(dict.fromkeys(rejection.needs for rejection in decision.rejected if rejection.needs)),
         problem=problem,
     )
 
@@ -223,12 +222,6 @@ def _approvals(agent: Agent, runtime: Runtime) -> Iterator[str]:
         if effect is not None and risks[effect] >= Risk.CRITICAL:
             # A rule judges call by call, so that only some of them wait.
             yield f"{tool.name}?" if declared is not None and declared.rule is not None else tool.name
-
-
-def _missing(decision: Decision) -> Iterator[str]:
-    for rejection in decision.rejected:
-        if rejection.reason.startswith(NO_KEY):
-            yield rejection.reason.removeprefix(NO_KEY)
 
 
 def _notes(workflow: Composed, agents: Sequence[Agent]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..agents.agent import Agent
 from ..agents.runtime import Runtime
-from ..dispatch.catalog import NO_KEY
+from ..routing.decision import RejectionCode
 from .composed import Composed
 from .foresight import agents_of, foreseen
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "problems"]
 
+_PREFERS: Final[Mapping[RejectionCode, str]] = {
+    RejectionCode.BELOW_FLOOR: "tier.floor",
+    RejectionCode.NO_KEY: "model.key",
+}
 _START: Final = "__start__"
 _END: Final = "__end__"
 
@@ -66,11 +70,10 @@ def _of_models(workflow: Composed, runtime: Runtime) -> Iterator[Problem]:
         elif not step.next:
             said = f"only {step.model} may run {agent.name}: where it fails nothing takes its place"
             yield Problem("warning", "model.no_fallback", agent.name, f"{said}; {_more(step.missing)}")
-        why = {rejection.model: rejection.reason for rejection in decision.rejected}.get(agent.model or "")
+        why = next((one for one in decision.rejected if one.model == agent.model), None)
         if why is not None and step.model is not None:
-            below = runtime.dispatcher.cards[str(agent.model)].tier < decision.floor
-            kind = "tier.floor" if below else "model.key" if why.startswith(NO_KEY) else "model.prefers"
-            said = f"{agent.name} prefers {agent.model}, which cannot run it ({why})"
+            kind = _PREFERS.get(why.code, "model.prefers")
+            said = f"{agent.name} prefers {agent.model}, which cannot run it ({why.reason})"
             yield Problem("warning", kind, agent.name, f"{said}: {step.model} runs in its place")
 
 
