@@ -6,6 +6,7 @@ change in it or repeat, a person and a verifier judge the very call that would h
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired
@@ -21,6 +22,7 @@ from ..dispatch.model import RoutedChatModel
 from ..tools.base import declaration_of
 from ..tools.decorator import declare
 from ..tools.facts import call_facts
+from ..tools.threads import in_thread
 from .together import begun
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def middleware_of(agent: str, given: Any) -> tuple[AgentMiddleware[Any, Any], ..
     names = [one.name for one in made]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"agent {agent!r}: two of its middleware are called {twice!r}; leave one out")
-    return tuple(_declared(one) for one in made)
+    return tuple(_awaitable(_declared(one)) for one in made)
 
 
 def hooks(middleware: Sequence[AgentMiddleware[Any, Any]]) -> int:
@@ -104,6 +106,42 @@ def _declared(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any
         for tool in tools
     ]
     return twin
+
+
+_WRAPS: Final = ("wrap_model_call", "wrap_tool_call")
+
+
+def _awaitable(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any]:
+    """The same with the asynchronous forms of its hooks, where it has the synchronous ones alone: runs are
+    asynchronous throughout. Such a hook runs in a thread of its own."""
+    kind = type(middleware)
+    lacks = {
+        f"a{name}": _derived(name)
+        for name in _WRAPS
+        if getattr(kind, name) is not getattr(AgentMiddleware, name)
+        and getattr(kind, f"a{name}") is getattr(AgentMiddleware, f"a{name}")
+    }
+    if not lacks:
+        return middleware
+    twin = copy.copy(middleware)
+    # A middleware goes by the name of its class.
+    twin.__class__ = type(kind.__name__, (kind,), {**lacks, "__module__": kind.__module__})
+    return twin
+
+
+def _derived(name: str) -> Callable[..., Awaitable[Any]]:
+    async def hook(self: Any, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+        loop = asyncio.get_running_loop()
+
+        async def handled(inner: Any) -> Any:
+            return await handler(inner)
+
+        def call(inner: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(handled(inner), loop).result()
+
+        return await in_thread(getattr(self, name), request, call)
+
+    return hook
 
 
 class RoutedMiddleware(AgentMiddleware[Any, Any]):

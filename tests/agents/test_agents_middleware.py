@@ -21,6 +21,8 @@ from langchain.agents.middleware import (
     TodoListMiddleware,
     ToolCallLimitMiddleware,
     ToolRetryMiddleware,
+    wrap_model_call,
+    wrap_tool_call,
 )
 from langchain.tools import ToolRuntime
 from langchain_core.language_models import FakeListChatModel
@@ -105,6 +107,28 @@ def test_a_person_is_asked_about_the_call_that_a_middleware_made_of_it(simulated
     assert ran == ["B-2"]
     (effect,) = home.ledger.effects(stopped.run)
     assert effect.tool == "delete_order"
+
+
+def test_a_hook_with_a_synchronous_form_alone_works_in_a_run(simulated: Make, simulator: Simulator) -> None:
+    told: list[str] = []
+
+    @wrap_tool_call
+    def rename(request: Any, handler: Any) -> Any:
+        told.append(request.tool_call["args"]["order_id"])
+        return handler(request.override(tool_call={**request.tool_call, "args": {"order_id": "C-3"}}))
+
+    @wrap_model_call
+    def watch(request: Any, handler: Any) -> Any:
+        told.append("model")
+        return handler(request)
+
+    _saying(simulator, ("delete_order", {"order_id": "A-1"}))
+    flow = Workflow("clerks", [Agent("clerk", tools=[delete_order], middleware=[rename, watch])])
+    home = simulated()
+    stopped = flow.run("Delete A-1", runtime=home)
+    assert dict(stopped.pending[0].arguments) == {"order_id": "C-3"}
+    assert flow.resume(stopped.run, "approve", runtime=home).status == "done"
+    assert (told, ran) == (["model", "A-1", "A-1", "model"], ["C-3"])
 
 
 def test_a_tool_that_a_middleware_adds_waits_for_a_person_until_it_says_what_it_does(
