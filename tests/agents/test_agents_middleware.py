@@ -131,6 +131,23 @@ def test_a_hook_with_a_synchronous_form_alone_works_in_a_run(simulated: Make, si
     assert (told, ran) == (["model", "A-1", "A-1", "model"], ["C-3"])
 
 
+def test_a_tool_that_a_middleware_brings_in_while_it_runs_waits_too(simulated: Make, simulator: Simulator) -> None:
+    class Bringing(AgentMiddleware[Any, Any]):
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            return await handler(request.override(tools=[*request.tools, delete_order]))
+
+        async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return await handler(request.override(tool=delete_order))
+
+    _saying(simulator, ("delete_order", {"order_id": "A-1"}))
+    flow, home = Workflow("clerks", [Agent("clerk", middleware=[Bringing()])]), simulated()
+    stopped = flow.run("Delete A-1", runtime=home)
+    assert ([act.tool for act in stopped.pending], ran) == (["delete_order"], [])
+    done = flow.resume(stopped.run, "approve", runtime=home)
+    assert (done.status, ran, [act.tool for act in done.steps[0].acts]) == ("done", ["A-1"], ["delete_order"])
+    assert {call.tier for call in stopped.calls} == {"frontier"}
+
+
 def test_a_tool_that_a_middleware_adds_waits_for_a_person_until_it_says_what_it_does(
     simulated: Make, simulator: Simulator
 ) -> None:
