@@ -134,7 +134,7 @@ class RoutedChatModel(BaseChatModel):
         if "model" in options:
             raise ConfigError("unknown argument 'model': give prefer=, as provider/name")
         for name in options:
-            if name not in known_options() and (meant := suggest(name, known)):
+            if name not in known_options() and (meant := suggest(name, [*known, *known_options()])):
                 raise ConfigError(f"unknown argument {name!r}{meant}")
         options = call_options({**(given.get("options") or {}), **options})
         return {**rest, "options": options} if options else rest
