@@ -146,6 +146,23 @@ def test_a_step_is_handed_the_files_its_model_takes_and_others_know_their_names(
     assert [_media(request) for request in seen if "bill.png" in str(request.messages)] == [(1, 0), (0, 0)]
 
 
+def test_a_model_that_plans_sees_the_names_of_files_alone(runtime: Make, simulator: Simulator) -> None:
+    seen: list[Any] = []
+
+    def answer(request: Any) -> Answer:
+        if any(tool.name == "Plan" for tool in request.tools):
+            seen.append(request)
+            steps = [{"id": "a", "agent": "one"}]
+            return Answer(tool_calls=[{"name": "Plan", "arguments": {"steps": steps}}])
+        return Answer(text=f"{_media(request)}")
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    flow = Workflow("pair", [Agent("one"), Agent("two")])
+    result = flow.run("See", files=[attach(_png(), name="bill.png")], runtime=runtime())
+    assert (result.output, len(seen), _media(seen[0])) == ("(1, 0)", 1, (0, 0))
+    assert "Attached: bill.png (image/png)" in str(seen[0].messages)
+
+
 def test_checkpoints_hold_a_file_once_and_let_go_of_it_when_the_run_is_over(
     runtime: Make, simulator: Simulator, tmp_path: Path
 ) -> None:
