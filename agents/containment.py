@@ -18,6 +18,7 @@ from ..tools.exits import Exits
 from ..tools.limits import within, within_thread
 from ..tools.results import TellingTool, as_read
 from ..tools.threads import in_thread
+from .together import began
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
@@ -39,6 +40,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """Run the tool where the caller stands, which is a thread already."""
         if request.tool is not None:
+            began()
             request = request.override(tool=_contained(request.tool, sync=True))
         name, seconds = request.tool_call["name"], _seconds(request.tool)
         try:
@@ -54,6 +56,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """Run the tool, in a thread of its own where it may block."""
         if request.tool is not None:
+            began()
             request = request.override(tool=_contained(request.tool))
         name = request.tool_call["name"]
         try:

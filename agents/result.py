@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from ..ledger.rows import CallRow, DecisionRow
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 __all__ = ["Act", "Outcome", "Output", "Pending", "RunResult", "Status", "StepRecord"]
 
@@ -187,6 +190,9 @@ class RunResult(Generic[Output]):
         decisions: Every routing decision of the run.
         calls: Every model call of the run, failed ones included.
         pending: Acts that wait for a person when ``status`` is ``pending``.
+        notes: What a reader should know.
+        messages: What it added to the conversation: of an agent its answers, its calls of tools and their results; of a
+            workflow its answer.
     """
 
     run: str
@@ -199,3 +205,4 @@ class RunResult(Generic[Output]):
     calls: tuple[CallRow, ...] = ()
     pending: tuple[Pending, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    messages: tuple[BaseMessage, ...] = ()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
     from langgraph.types import Command, PregelExecutableTask
 
-__all__ = ["Together", "TogetherMiddleware", "one_invocation"]
+__all__ = ["Together", "TogetherMiddleware", "began", "begun", "one_invocation"]
 
 _SUPERSTEP = "__pregel_call"
 """Where LangGraph hands each task the futures of all tasks of its superstep (`langgraph.pregel._runner`)."""
@@ -99,21 +99,46 @@ def one_invocation() -> Iterator[None]:
         _INVOCATION.reset(token)
 
 
+_ATTEMPTS: ContextVar[list[None] | None] = ContextVar("pointsman_attempts", default=None)
+
+
+@contextmanager
+def _one_call() -> Iterator[None]:
+    token = _ATTEMPTS.set([])
+    try:
+        yield
+    finally:
+        _ATTEMPTS.reset(token)
+
+
+def began() -> None:
+    """Note that the tool call which is being made gets to its tool now."""
+    if (attempts := _ATTEMPTS.get()) is not None:
+        attempts.append(None)
+
+
+def begun() -> bool:
+    """Whether the tool call which is being made got to its tool before, and somebody now makes it again."""
+    return bool(_ATTEMPTS.get())
+
+
 class TogetherMiddleware(AgentMiddleware[Any, Any]):
-    """Let the other tool calls of a turn end before one that raised ends the agent."""
+    """Let the other tool calls of a turn end before one that raised ends the agent; it stands outside all others."""
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Make the call as one of its turn."""
         invocation = _INVOCATION.get()
-        if invocation is None:
-            return await handler(request)
-        async with invocation.task():
-            return await handler(request)
+        with _one_call():
+            if invocation is None:
+                return await handler(request)
+            async with invocation.task():
+                return await handler(request)
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
         """Make the call; in synchronous code nothing is cancelled."""
-        return handler(request)
+        with _one_call():
+            return handler(request)

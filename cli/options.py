@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
-    "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_listing",
-    "add_trust", "again", "name_arguments",
+    "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxSteps", "Offline", "Set", "Tag", "Thread",
+    "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_trust", "again", "name_arguments",
 ]  # fmt: skip
 
 Config = Annotated[
@@ -25,6 +25,23 @@ Set = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workspace = Annotated[
     Path | None, typer.Option("--workspace", metavar="DIR", help="Folder the file and shell tools may touch.")
+]
+Batch = Annotated[
+    Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Rows of a batch to run at the same time.")
+]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most the command may spend.")]
+File = Annotated[
+    list[Path] | None,
+    typer.Option("--file", metavar="PATH", help="A picture, PDF or text that goes with the input; repeatable."),
+]
+Thread = Annotated[
+    str | None, typer.Option("--thread", metavar="NAME", help="Go on with the conversation of this name.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show steps, models and worst cost, and call nothing; 2 if it cannot run.")
 ]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]

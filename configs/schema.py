@@ -41,7 +41,9 @@ __all__ = [
     "RoutingPolicy",
     "RoutingRule",
     "Settings",
+    "StepEntry",
     "StepRiskPolicy",
+    "WorkflowEntry",
     "safe_url",
 ]
 
@@ -195,6 +197,7 @@ class AgentEntry(_Frozen):
         task: What it does, for the routing rules.
         kind: What its steps are for.
         tier: The tier it asks for; the risk floor may raise it.
+        max_tier: The highest tier it may use.
         model: The model it prefers while it qualifies.
         instructions: Its system prompt.
         tools: Names in the tool registry.
@@ -203,9 +206,46 @@ class AgentEntry(_Frozen):
     task: str = "chat"
     kind: StepKind | None = None
     tier: Tier | None = None
+    max_tier: Tier | None = None
     model: str | None = None
     instructions: str = ""
     tools: tuple[str, ...] = ()
+
+
+class StepEntry(_Frozen):
+    """One step of a workflow, as somebody has written it down.
+
+    Attributes:
+        id: Unique within the workflow.
+        agent: Who does it.
+        instruction: What it is to do, beside the task.
+        needs: The steps whose results it needs.
+        kind: What it is for; it can only raise the risk that its agent declares.
+        effects: What it will do beyond thinking; likewise.
+    """
+
+    id: str
+    agent: str
+    instruction: str = ""
+    needs: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    kind: StepKind | None = None
+    effects: Annotated[tuple[Effect, ...], BeforeValidator(_as_tuple)] = ()
+
+
+class WorkflowEntry(_Frozen):
+    """A workflow of agents that ``agents.yaml`` describes too.
+
+    Attributes:
+        agents: The agents it may use, by name.
+        plan: How the supervisor plans where there are no ``steps``.
+        steps: The steps themselves.
+        retries: How often a step that a verifier doubts is done again by a stronger model.
+    """
+
+    agents: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    plan: Literal["model", "in_order"] = "model"
+    steps: tuple[StepEntry, ...] = ()
+    retries: int = Field(default=2, ge=0)
 
 
 Scalar = str | int | float | bool
@@ -454,6 +494,7 @@ class Settings(_Frozen):
     models: Mapping[str, ModelEntry]
     agents: Mapping[str, AgentEntry]
     mcp: Mapping[ServerName, McpServer] = Field(default_factory=dict)
+    workflows: Mapping[str, WorkflowEntry] = Field(default_factory=dict)
     routing: RoutingPolicy
     risk: StepRiskPolicy
     approval: ApprovalPolicy = ApprovalPolicy()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -42,6 +44,7 @@ from .guards.rate_limit import RateLimiter
 from .once import Once
 from .reload import Reload
 from .request import ModelRequest, plain
+from .state.files import brought, refers
 from .state.ownership import claim
 
 if TYPE_CHECKING:
@@ -152,7 +155,7 @@ class Dispatcher(Closing):
             stream: The answer is streamed.
         """
         await self.reload.look()
-        ask, step, policy = plain(ask), current(), self.policy
+        ask, step, policy = await self._whole(plain(ask)), current(), self.policy
         routed = await self.decider.routed(ask, step, policy, self.clients.each_said(ask, self.cards))
         decision = routed.decision
         recorder = CallRecorder(
@@ -181,6 +184,12 @@ class Dispatcher(Closing):
             availability=self.availability,
             kept=kept,
         )
+
+    async def _whole(self, ask: ModelRequest) -> ModelRequest:
+        """The request with the files that its messages refer to."""
+        if not any(map(refers, ask.messages)):
+            return ask
+        return replace(ask, messages=await asyncio.to_thread(brought, self.settings.state, ask.messages))
 
     def decide(self, request: RouteRequest, *, only_usable: bool = True) -> Decision:
         """Decide without calling any model.

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.messages import AIMessage
 
 from ..agents.approval.answers import pending_of
 from ..agents.approval.notify import notified
 from ..agents.compiled import kept_around
 from ..agents.errors import CutOff, RunTimeout, StepLimit
-from ..agents.result import Pending, RunResult, Status, StepRecord
+from ..agents.result import Pending, RunResult, Status
 from ..agents.runs import Bounds, Run, Taken, ask_person, run_scope, tick_off
 from ..agents.runtime import Runtime
+from ..agents.verification.verifier import as_text
 from ..configs.errors import ConfigError
-from ..dispatch.calls.retraction import retracts
+from ..dispatch.state.files import forget
 from ..ledger.rows import CallRow
 from .checkpoints import prune
-from .events import Called, Emit, Retracted, Stepped, Token
-from .outputs import Outputs
+from .events import Called, Emit
+from .outputs import Outputs, given_out
+from .watching import happened
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -74,7 +78,7 @@ class Execution:
         """Run this part, and keep the person's queue in step with it.
 
         Args:
-            work: LangGraph's input; None to go on as after a crash.
+            work: LangGraph's input, or what makes it for the graph; None to go on as after a crash.
             taken: The run that is taken up again, which the caller owns.
             bounds: What bounds it.
 
@@ -96,13 +100,15 @@ class Execution:
                 if taken and (await graph.aget_state(config)).created_at is None:
                     raise ConfigError(f"run {books.id} cannot be resumed: it ended before its first step")
                 try:
-                    await _bounded(graph, work, config, books, emit)
+                    given = work(graph) if callable(work) else work
+                    await _bounded(graph, given, config, books, emit)
                 except CutOff as error:
                     error.run = books.id
                     error.result = await self._outcome(graph, config, books, Status.FAILED)
                     raise
                 result = await self._outcome(graph, config, books)
                 if not result.pending:
+                    await self._let_go(graph, config)
                     await prune(graph, books.id)
             if taken:
                 await asyncio.to_thread(tick_off, self.runtime, books.id)
@@ -122,6 +128,11 @@ class Execution:
         notes = await asyncio.to_thread(notified, settings, result.run, self.name, self.news)
         return replace(result, notes=(*result.notes, *notes))
 
+    async def _let_go(self, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> None:
+        """Delete the files that the run was given: it is over."""
+        if "files" in graph.channels and (files := (await graph.aget_state(config)).values.get("files")):
+            await asyncio.to_thread(forget, self.runtime.settings.state, files)
+
     async def _outcome(
         self,
         graph: CompiledStateGraph[Any, Any, Any, Any],
@@ -134,8 +145,8 @@ class Execution:
         state = snapshot.values
         pending = [pending_of(stop, books.id) for task in snapshot.tasks for stop in task.interrupts]
         steps = tuple(map(self.outputs.record, state.get("done", [])))
-        return await books.result(
-            self.outputs.output(state.get("output"), steps),
+        result: RunResult = await books.result(
+            self.outputs.output(given_out(graph, state), steps),
             status=status
             or (Status(said) if (said := state.get("status")) and not pending else None)
             or Status.of_run(steps, pending=bool(pending)),
@@ -143,6 +154,9 @@ class Execution:
             pending=pending,
             notes=state.get("notes", []),
         )
+        if result.output is None or pending:
+            return result
+        return replace(result, messages=(AIMessage(as_text(result.output), name=self.name),))
 
 
 async def _bounded(
@@ -170,17 +184,8 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
     if emit is None:
         await graph.ainvoke(work, config, durability=_DURABILITY)
         return
-    modes: Any = ["updates", "messages"]
+    modes: Any = ["updates", "messages", "tasks"]
     parts: AsyncIterator[Any] = graph.astream(work, config, stream_mode=modes, subgraphs=True, durability=_DURABILITY)
-    async for _namespace, mode, part in parts:
-        if mode == "messages":
-            message, facts = part
-            agent = str(facts.get("lc_agent_name") or facts.get("langgraph_node", ""))
-            if retracts(message):
-                emit(Retracted(agent))
-            elif message.type == "AIMessageChunk" and (text := str(message.text)):
-                emit(Token(agent, text))
-            continue
-        for update in part.values():
-            for dump in update.get("done", ()) if isinstance(update, Mapping) else ():
-                emit(Stepped(StepRecord.restored(dump)))
+    async for namespace, mode, part in parts:
+        for event in happened(namespace, mode, part):
+            emit(event)

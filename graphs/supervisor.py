@@ -10,11 +10,12 @@ import asyncio
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
+from typing_extensions import TypedDict
 
 from ..agents.agent import Agent
 from ..agents.errors import TurnLimit
@@ -34,8 +35,10 @@ from ..routing.evidence import DOUBTED, Finding, of_failure
 from ..routing.policy.risk import step_risk
 from ..routing.request import RouteRequest
 from .answer import incomplete, last_of
-from .plan import dependents, ready, skipped
+from .given import handed
+from .plan import Plan, dependents, ready, skipped
 from .planner import Planner
+from .watching import INNER
 
 __all__ = ["RETRIES", "SupervisorState", "supervisor"]
 
@@ -55,6 +58,7 @@ class SupervisorState(TypedDict, total=False):
         doubts: The attempts that are not relied upon, after which the step is done again.
         done: The record of each step that has ended, however it did.
         replans: How often it was planned anew.
+        files: What the run was given beside its task; their bytes are kept elsewhere.
     """
 
     task: str
@@ -64,7 +68,13 @@ class SupervisorState(TypedDict, total=False):
     done: Annotated[list[dict[str, Any]], operator.add]
     notes: Annotated[list[str], operator.add]
     replans: int
+    files: list[dict[str, Any]]
     output: Any
+
+
+class _Given(TypedDict, total=False):
+    task: str
+    files: list[dict[str, Any]]
 
 
 class _Tried(TypedDict):
@@ -85,13 +95,14 @@ class _Work(TypedDict):
     attempt: int
     doubt: _Doubt | None
     replans: int
+    files: list[dict[str, Any]]
 
 
 def supervisor(
     agents: Sequence[Agent],
     runtime: Runtime,
     *,
-    plan: Literal["model", "in_order"] = "model",
+    plan: Plan | Literal["model", "in_order"] = "model",
     retries: int = RETRIES,
 ) -> StateGraph[Any, Any, Any, Any]:
     """Build the supervisor's graph over ``agents``.
@@ -99,17 +110,18 @@ def supervisor(
     Args:
         agents: The workers.
         runtime: What planner, verifier and memory run on.
-        plan: ``model`` lets a model plan where one is to be had; ``in_order`` runs each agent once, in order.
+        plan: ``model`` lets a model plan where one is to be had; ``in_order`` runs each agent once, in order; a
+            plan is carried out as it is, until a step fails.
         retries: How often a step that a verifier doubts is done again by a stronger model, where it did nothing that
             cannot be done again.
     """
     rooms = _Supervisor(agents, runtime, plan, retries)
-    builder = StateGraph(SupervisorState)
-    builder.add_node("plan", rooms.plan)
+    builder = StateGraph(SupervisorState, input_schema=_Given)
+    builder.add_node("plan", rooms.plan, metadata=INNER)
     builder.add_node("work", rooms.work, input_schema=_Work)
-    builder.add_node("verify", rooms.verify)
-    builder.add_node("replan", rooms.replan)
-    builder.add_node("aggregate", rooms.aggregate)
+    builder.add_node("verify", rooms.verify, metadata=INNER)
+    builder.add_node("replan", rooms.replan, metadata=INNER)
+    builder.add_node("aggregate", rooms.aggregate, metadata=INNER)
     builder.add_edge(START, "plan")
     builder.add_conditional_edges("plan", rooms.schedule, ["work", "aggregate"])
     builder.add_conditional_edges("work", rooms.after, ["work", "verify", "aggregate"])
@@ -120,11 +132,12 @@ def supervisor(
 
 
 class _Supervisor:
-    def __init__(self, agents: Sequence[Agent], runtime: Runtime, plan: str, retries: int) -> None:
+    def __init__(self, agents: Sequence[Agent], runtime: Runtime, plan: Plan | str, retries: int) -> None:
         self._agents = {agent.name: agent for agent in agents}
         self._runtime = runtime
         self._verifier = Verifier(runtime)
-        self._planner = Planner(self._agents, runtime, by_model=plan == "model" and len(agents) > 1)
+        fixed = plan if isinstance(plan, Plan) else None
+        self._planner = Planner(self._agents, runtime, by_model=plan == "model" and len(agents) > 1, fixed=fixed)
         self._retries = retries
         # Of each part of a run that is under way: the graph may serve several.
         self._waves: WeakValueDictionary[int, Together] = WeakValueDictionary()
@@ -166,6 +179,7 @@ class _Supervisor:
                 attempt=doubts[step["id"]]["attempt"] + 1 if step["id"] in doubts else 0,
                 doubt=doubts.get(step["id"]),
                 replans=state.get("replans", 0),
+                files=state.get("files", []),
             )
             for step in steps
         ]
@@ -244,7 +258,8 @@ class _Supervisor:
             "risk": self._planned_risk(step, agent.request(built_on)),
         }
         with entered(step=step["id"], **facts), checked(check):
-            record = await agent.step(text)
+            agents, files = list(self._agents.values()), order.get("files", [])
+            record = await agent.step(handed(text, files, agent, agents, self._runtime))
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record

@@ -88,10 +88,17 @@ def _placed(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> l
             # Providers give an id again in a later turn, and sometimes twice in one.
             waiting = answers.get(str(call["id"]), [])
             answer = waiting.pop(0) if waiting else None
-            tool = tools.get(call["name"])
-            if tool is not None and acting(call_facts(tool, call["args"]).effect):
+            if acting(_effect(message, call, tools)):
                 placed.append((place, _act(call, answer)))
     return placed
+
+
+def _effect(message: AIMessage, call: Mapping[str, Any], tools: Mapping[str, BaseTool]) -> Effect | None:
+    """What a call does; of a tool that was brought in for that turn alone the account of the model call tells."""
+    if (tool := tools.get(call["name"])) is not None:
+        return call_facts(tool, call["args"]).effect
+    told = (account_of(message).get("effects") or {}).get(call["name"])
+    return None if told is None else Effect(told)
 
 
 def _answers(messages: Sequence[BaseMessage]) -> dict[str, list[ToolMessage]]:

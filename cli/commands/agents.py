@@ -50,23 +50,10 @@ def agents(
 
 def _agent(runtime: Runtime, name: str) -> dict[str, Any]:
     from ...agents.agent import Agent
-    from ...routing.request import RouteRequest
-    from ...tools.base import effect_of
 
     agent = Agent.from_entry(name, runtime.settings.agents[name]).on(runtime)
     tools = agent.bound_tools()
-    effects = tuple(effect for tool in tools if (effect := effect_of(tool)) is not None)
-    request = RouteRequest(
-        id=name,
-        kind=agent.kind,
-        task=agent.task,
-        effects=effects,
-        tools=len(tools),
-        tier=agent.tier,
-        model=agent.model,
-        reversible=agent.reversible,
-    )
-    decision = runtime.dispatcher.decide(request)
+    decision = runtime.dispatcher.decide(agent.request())
     return {
         "name": name,
         "task": agent.task,

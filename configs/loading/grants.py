@@ -75,8 +75,11 @@ def grants(before: Settings, after: Settings, places: Mapping[Path, Place], thei
     return found
 
 
+_SECTIONS: Final = ("providers", "models", "agents", "mcp", "workflows", "routing", "risk", "approval")
+
+
 def _tree(settings: Settings) -> dict[str, Any]:
-    tree = settings.model_dump(include={"providers", "models", "agents", "mcp", "routing", "risk", "approval"})
+    tree = settings.model_dump(include=set(_SECTIONS))
     for section in ("routing", "risk"):
         tree[section]["rules"] = {rule["id"]: rule for rule in tree[section]["rules"]}
     return tree
@@ -220,11 +223,13 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("agents", "*"): _removed,
     ("agents", "*", "model"): _always,
     ("agents", "*", "tier"): _higher,
+    ("agents", "*", "max_tier"): _lower,
     ("agents", "*", "tools"): _fewer,
     ("mcp", "*"): _removed,
     ("mcp", "*", "effects", "*"): _effect,
     ("mcp", "*", "timeout"): _lower,
     ("mcp", "*", "start_timeout"): _lower,
+    ("workflows", "*"): _removed,
     ("routing", "strategy"): _always,
     ("routing", "scorer"): _always,
     ("routing", "classifier", "model"): _always,
@@ -263,6 +268,7 @@ def _said(change: _Change) -> str:
         ("agents", "*"): lambda: f"adds the agent {name}",
         ("mcp", "*"): lambda: f"adds the MCP server {name}, {_reached(new)}",
         ("mcp", "*", "effects", "*"): lambda: f"says that {_text(path[3])} of the MCP server {name} is only {new}",
+        ("workflows", "*"): lambda: f"adds the workflow {name}",
         ("agents", "*", "instructions"): lambda: f"gives the agent {name} other instructions",
         ("risk", "floors", "*"): lambda: f"lowers the floor of risk {path[2]} from {old} to {new}",
         ("risk", "call", "*"): lambda: f"lowers the risk of a {path[2]} call from {old} to {new}",

@@ -24,7 +24,9 @@ from ..schema import (
     RoutingPolicy,
     RoutingRule,
     Settings,
+    StepEntry,
     StepRiskPolicy,
+    WorkflowEntry,
 )
 from ..words import Effect, FailureKind
 from .documents import Node, Place, fail
@@ -42,6 +44,8 @@ _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("models", "*", "prices"): Prices,
     ("agents", "*"): AgentEntry,
     ("mcp", "*"): McpServer,
+    ("workflows", "*"): WorkflowEntry,
+    ("workflows", "*", "steps", "*"): StepEntry,
     ("routing",): RoutingPolicy,
     ("routing", "rules", "*"): RoutingRule,
     ("routing", "classifier"): ClassifierPolicy,
@@ -247,9 +251,7 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
         if not (provider and slash and rest):
             fail(f"the model '{name}' must be called provider/name", names.place("models", name))
         names.known(provider, "provider", settings.providers, "models", name)
-    for name, agent in settings.agents.items():
-        if agent.model is not None:
-            names.known(agent.model, "model", settings.models, "agents", name, "model")
+    _check_agents(settings, names)
     _check_servers(settings, names)
     either = {**settings.providers, **settings.models}
     for model_or_provider in settings.routing.approved or ():
@@ -273,6 +275,19 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
             fail(f"{'.'.join(path)}: null would take a bound away; {_BOUNDS.get(path[0], '')}", place)
     names.complete(settings.routing.on_failure, FailureKind, "routing", "on_failure")
     names.complete(settings.risk.call, Effect, "risk", "call")
+
+
+def _check_agents(settings: Settings, names: _Names) -> None:
+    for name, agent in settings.agents.items():
+        if agent.model is not None:
+            names.known(agent.model, "model", settings.models, "agents", name, "model")
+    for name, workflow in settings.workflows.items():
+        for agent_name in workflow.agents:
+            names.known(agent_name, "agent", settings.agents, "workflows", name, "agents")
+        for index, step in enumerate(workflow.steps):
+            names.known(
+                step.agent, "agent of the workflow", workflow.agents, "workflows", name, "steps", index, "agent"
+            )
 
 
 def _check_servers(settings: Settings, names: _Names) -> None:

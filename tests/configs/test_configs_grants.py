@@ -93,6 +93,7 @@ ASKED = [
     ("agents", "mcp: {files: {effects: {a: read}}}", "says that a of the MCP server files is only read"),
     ("agents", "mcp: {files: {effects: {b: write}}}", "says that b of the MCP server files is only write"),
     ("agents", "mcp: {files: {timeout: 10}}", "changes mcp.files.timeout from 9.0 to 10.0"),
+    ("agents", "workflows: {desk: {agents: [coding]}}", "adds the workflow desk"),
     ("routing", "routing: {approved: null}", "changes routing.approved"),
     ("routing", "routing: {approved: [lab]}", "changes routing.approved"),
     ("routing", "routing: {budgets: {day: 11}}", "changes routing.budgets.day from 10.0 to 11.0"),

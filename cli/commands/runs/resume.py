@@ -12,7 +12,7 @@ from ....configs.errors import ConfigError
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input
 from ...io.outcome import Bounds, answered, report_run, target_of, told
-from ...io.target import load_target, read_with
+from ...io.target import found_target, is_named, read_with
 from ...signals import run_to_end
 
 if TYPE_CHECKING:
@@ -94,8 +94,9 @@ def resume(
     with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
         row = run_row(runtime, run)
         spec = target or _target_of(row)
-        workflow = load_target(spec, name_it=None if target else f"--target {spec}")
-        runtime.protect(read_with(spec))
+        workflow = found_target(spec, runtime, name_it=None if target else f"--target {spec}")
+        if not is_named(spec, runtime):
+            runtime.protect(read_with(spec))
         live = Live(json=json)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
         said = _Said(approve or (), reject or (), edit or (), always or (), reason, _read(given))
