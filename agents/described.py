@@ -12,7 +12,6 @@ from ..configs.arguments import checked
 from ..configs.errors import ConfigError
 from ..configs.words import StepKind, StepKindName, Tier, TierName
 from ..dispatch.calls.structured_output import output_class
-from ..dispatch.guards.budget import DEFAULT_OUTPUT
 from ..routing.features.reach import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
@@ -153,6 +152,7 @@ class Described:
             max_tier=self.max_tier,
             model=self.model,
             structured=self.output is not None,
-            max_output=self.max_output or DEFAULT_OUTPUT,
             latency=self.latency,
+            # Routing has its own measure of the room for an answer of which nobody says how long it may be.
+            **({} if self.max_output is None else {"max_output": self.max_output}),
         )

@@ -25,7 +25,7 @@ COMMANDS = {
     "queue": ("runs.queue", "List what waits for a person."),
     "approvals": ("runs.approvals", "List the calls that are always allowed, and revoke one."),
     "report": ("report", "Show what ran where, and what it cost."),
-    "validate": ("validate", "Find what would go wrong with a workflow."),
+    "validate": ("runs.validate", "Find what would go wrong with a workflow."),
     "graph": ("graph", "Draw a workflow."),
     "agents": ("agents", "List the agents and what each would run on."),
     "tools": ("tools", "List the tools agents can name."),

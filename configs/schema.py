@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -20,9 +19,10 @@ from pydantic import (
     model_validator,
 )
 
+from .agents import AgentEntry, Frozen, StepEntry, WorkflowEntry, as_tuple
 from .mcp import McpServer, ServerName
 from .sources import Sources
-from .words import Effect, FailureKind, Risk, StepKind, Tier
+from .words import Effect, FailureKind, Risk, Tier
 
 __all__ = [
     "AgentEntry",
@@ -66,11 +66,6 @@ OnFailure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 one of a higher tier, once one of another provider, or nothing."""
 
 
-def _as_tuple(value: Any) -> Any:
-    """Let a user write one name where a list is meant."""
-    return (value,) if isinstance(value, str | int | float | bool) else value
-
-
 def _off(value: Any) -> Any:
     """YAML reads a bare ``off`` as a truth value."""
     return "off" if value is False else value
@@ -91,11 +86,7 @@ def _url_or_variable(text: str) -> str:
     return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text) else safe_url(text)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProviderEntry(_Frozen):
+class ProviderEntry(Frozen):
     """Where models are served and how to sign in.
 
     Attributes:
@@ -119,7 +110,7 @@ class ProviderEntry(_Frozen):
     options: Mapping[str, Any] = Field(default_factory=dict)
 
 
-class Prices(_Frozen):
+class Prices(Frozen):
     """USD per million tokens, overriding the price table; ``as_of`` says when they were read.
 
     Attributes:
@@ -145,7 +136,7 @@ class Prices(_Frozen):
     as_of: date
 
 
-class ModelEntry(_Frozen):
+class ModelEntry(Frozen):
     """One model of the catalogue, named ``provider/name`` by its key in ``models.yaml``.
 
     Attributes:
@@ -172,7 +163,7 @@ class ModelEntry(_Frozen):
 
     tier: Tier
     name: str | None = None
-    answers_as: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    answers_as: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     roles: tuple[str, ...] = ("chat",)
     tasks: tuple[str, ...] | None = None
     scores: Mapping[str, Score] = Field(default_factory=dict)
@@ -190,70 +181,12 @@ class ModelEntry(_Frozen):
     options: Mapping[str, Any] = Field(default_factory=dict)
 
 
-class AgentEntry(_Frozen):
-    """How a built-in or user's agent is bound to its backend.
-
-    Attributes:
-        task: What it does, for the routing rules.
-        kind: What its steps are for.
-        tier: The tier it asks for; the risk floor may raise it.
-        max_tier: The highest tier it may use.
-        model: The model it prefers while it qualifies.
-        instructions: Its system prompt.
-        tools: Names in the tool registry.
-    """
-
-    task: str = "chat"
-    kind: StepKind | None = None
-    tier: Tier | None = None
-    max_tier: Tier | None = None
-    model: str | None = None
-    instructions: str = ""
-    tools: tuple[str, ...] = ()
-
-
-class StepEntry(_Frozen):
-    """One step of a workflow, as somebody has written it down.
-
-    Attributes:
-        id: Unique within the workflow.
-        agent: Who does it.
-        instruction: What it is to do, beside the task.
-        needs: The steps whose results it needs.
-        kind: What it is for; it can only raise the risk that its agent declares.
-        effects: What it will do beyond thinking; likewise.
-    """
-
-    id: str
-    agent: str
-    instruction: str = ""
-    needs: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
-    kind: StepKind | None = None
-    effects: Annotated[tuple[Effect, ...], BeforeValidator(_as_tuple)] = ()
-
-
-class WorkflowEntry(_Frozen):
-    """A workflow of agents that ``agents.yaml`` describes too.
-
-    Attributes:
-        agents: The agents it may use, by name.
-        plan: How the supervisor plans where there are no ``steps``.
-        steps: The steps themselves.
-        retries: How often a step that a verifier doubts is done again by a stronger model.
-    """
-
-    agents: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-    plan: Literal["model", "in_order"] = "model"
-    steps: tuple[StepEntry, ...] = ()
-    retries: int = Field(default=2, ge=0)
-
-
 Scalar = str | int | float | bool
-Condition = Annotated[tuple[Scalar, ...], BeforeValidator(_as_tuple)] | Mapping[Literal["min", "max"], float]
+Condition = Annotated[tuple[Scalar, ...], BeforeValidator(as_tuple)] | Mapping[Literal["min", "max"], float]
 """One of these values, or a number within ``min``..``max`` (both included)."""
 
 
-class RiskRule(_Frozen):
+class RiskRule(Frozen):
     """Every feature in ``when`` holds -> the step has at least this risk."""
 
     id: str
@@ -262,7 +195,7 @@ class RiskRule(_Frozen):
     risk: Risk
 
 
-class StepRiskPolicy(_Frozen):
+class StepRiskPolicy(Frozen):
     """``risk.yaml``: rules over declared facts of a step, and the tier below which each risk may not run."""
 
     rules: tuple[RiskRule, ...]
@@ -270,7 +203,7 @@ class StepRiskPolicy(_Frozen):
     call: Mapping[Effect, Risk]
 
 
-class NotifyPolicy(_Frozen):
+class NotifyPolicy(Frozen):
     """What tells somebody that an act waits for a person: a program, an address, or both.
 
     Attributes:
@@ -280,12 +213,12 @@ class NotifyPolicy(_Frozen):
         timeout: Seconds either of them may take.
     """
 
-    command: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    command: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     url: Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_url_or_variable)] | None = None
     timeout: _Positive = 10.0
 
 
-class ApprovalPolicy(_Frozen):
+class ApprovalPolicy(Frozen):
     """``approval`` in ``risk.yaml``: how long an approval may take, and who is told that one is wanted.
 
     Attributes:
@@ -297,7 +230,7 @@ class ApprovalPolicy(_Frozen):
     notify: NotifyPolicy = NotifyPolicy()
 
 
-class RoutingRule(_Frozen):
+class RoutingRule(Frozen):
     """Every feature in ``when`` holds -> what the rule says applies; the first rule that names a tier wins it.
 
     Attributes:
@@ -311,12 +244,12 @@ class RoutingRule(_Frozen):
     reason: str
     when: Mapping[str, Condition] = Field(default_factory=dict)
     tier: Tier | None = None
-    prefer: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
-    avoid: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    prefer: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    avoid: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     require: Mapping[str, Score] = Field(default_factory=dict)
 
 
-class Limits(_Frozen):
+class Limits(Frozen):
     """Bounds on every run, or on those of one class of users.
 
     Attributes:
@@ -342,7 +275,7 @@ class Limits(_Frozen):
     hedge: _Positive = 3.0
 
 
-class HealthLimits(_Frozen):
+class HealthLimits(Frozen):
     """When a model at a provider counts as ill and is left alone, and for how long. All times are seconds.
 
     Attributes:
@@ -382,7 +315,7 @@ class HealthLimits(_Frozen):
         return self
 
 
-class CachePolicy(_Frozen):
+class CachePolicy(Frozen):
     """Whether answers are kept and given again; never for steps that act or see secrets.
 
     Attributes:
@@ -402,7 +335,7 @@ class CachePolicy(_Frozen):
     fallback: float | None = Field(default=None, gt=0, le=1)
 
 
-class HistoryPolicy(_Frozen):
+class HistoryPolicy(Frozen):
     """Whether past calls of a task order the models inside a tier.
 
     Rules, approved models and a model asked for go before them.
@@ -419,7 +352,7 @@ class HistoryPolicy(_Frozen):
     least: _Positive = 20.0
 
 
-class ClassifierPolicy(_Frozen):
+class ClassifierPolicy(Frozen):
     """The small model that judges complexity where the scorer is ``classifier``.
 
     Attributes:
@@ -431,7 +364,7 @@ class ClassifierPolicy(_Frozen):
     timeout: _Positive = 3.0
 
 
-class RoutingPolicy(_Frozen):
+class RoutingPolicy(Frozen):
     """``routing.yaml``: ordered rules, the strategy for what they leave open, what is done about each kind of failure.
 
     Attributes:
@@ -470,7 +403,7 @@ class RoutingPolicy(_Frozen):
         return self.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-class Settings(_Frozen):
+class Settings(Frozen):
     """Everything that was configured, after precedence: built-in < user < project < environment < flags.
 
     Attributes:

@@ -36,7 +36,7 @@ from .errors import Failure
 from .evidence.classifier import Classifier
 from .evidence.task_stats import TaskHistory
 from .guards.availability import Availability
-from .guards.budget import STEP_INPUT
+from .guards.budget import DEFAULT_OUTPUT, STEP_INPUT
 from .guards.guards import Guards
 from .guards.health import Health
 from .guards.overrides import OVERRIDES_FILE, Overrides
@@ -202,16 +202,17 @@ class Dispatcher(Closing):
         now = RoutingContext(unavailable=reasons, experience=self.history.of(request.task))
         return decide(self.policy.features(request), self.policy, now)
 
-    def set_aside(self, request: RouteRequest) -> int:
+    def set_aside(self, request: RouteRequest, output: int | None) -> int:
         """Picodollars to keep for a step that is still to come: what it may cost where it is of high risk, else 0.
 
         Args:
             request: The step, as its agent will declare it.
+            output: Tokens that one of its answers may have; None where nobody says.
         """
         decision = self.decide(request)
         if decision.risk.handled_as < Risk.HIGH or decision.model is None:
             return 0
-        return self.prices.worst_case(decision.model, STEP_INPUT, request.max_output, datetime.now(UTC)) or 0
+        return self.prices.worst_case(decision.model, STEP_INPUT, output or DEFAULT_OUTPUT, datetime.now(UTC)) or 0
 
     def close(self) -> None:
         """Write what is still waiting and let go of files; calls under way are charged for and not waited for."""

@@ -185,7 +185,8 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
         await graph.ainvoke(work, config, durability=_DURABILITY)
         return
     modes: Any = ["updates", "messages", "tasks"]
+    run: str = config["configurable"]["thread_id"]
     parts: AsyncIterator[Any] = graph.astream(work, config, stream_mode=modes, subgraphs=True, durability=_DURABILITY)
     async for namespace, mode, part in parts:
-        for event in happened(namespace, mode, part):
+        for event in happened(run, namespace, mode, part):
             emit(event)

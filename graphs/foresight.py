@@ -127,7 +127,7 @@ def foreseen(workflow: Composed, runtime: Runtime, task: str, files: Sequence[Ma
     costs = [step.most_cost for step in found]
     if workflow.supervised and workflow.plan == "model" and len(agents) > 1:
         planner = RouteRequest(task="plan", kind=StepKind.DECIDE, structured=True, max_output=DEFAULT_OUTPUT)
-        costs.append(_most(runtime, runtime.dispatcher.decide(planner), planner, 1)[1])
+        costs.append(_most(runtime, runtime.dispatcher.decide(planner), DEFAULT_OUTPUT, 1)[1])
     whole = None if None in costs else sum(cost or 0.0 for cost in costs)
     plan = "graph" if not workflow.supervised else workflow.plan if isinstance(workflow.plan, str) else "written"
     return DryRun(workflow.name, plan, tuple(found), whole, tuple(notes))
@@ -174,13 +174,13 @@ def _step(step: Mapping[str, Any], agent: Agent, request: RouteRequest, runtime:
     checked = needs_check(decision.risk.value)
     rounds = retries + 1 if checked else 1
     calls = rounds * (_TURNS if agent.bound_tools() else 1) * attempts
-    cost, most = _most(runtime, decision, request, calls)
+    cost, most = _most(runtime, decision, agent.max_output or DEFAULT_OUTPUT, calls)
     if checked:
         tier = Tier.STANDARD if decision.risk is Risk.MEDIUM else Tier.ADVANCED
         ask = RouteRequest(
             task="verify", kind=StepKind.TRANSFORM, tier=tier, structured=True, max_output=DEFAULT_OUTPUT
         )
-        verifier = _most(runtime, runtime.dispatcher.decide(ask), ask, rounds * attempts)[1]
+        verifier = _most(runtime, runtime.dispatcher.decide(ask), DEFAULT_OUTPUT, rounds * attempts)[1]
         calls += rounds * attempts
         most = None if most is None or verifier is None else most + verifier
     problem = ""
@@ -205,10 +205,10 @@ def _step(step: Mapping[str, Any], agent: Agent, request: RouteRequest, runtime:
     )
 
 
-def _most(runtime: Runtime, decision: Decision, request: RouteRequest, calls: int) -> tuple[float | None, float | None]:
+def _most(runtime: Runtime, decision: Decision, output: int, calls: int) -> tuple[float | None, float | None]:
     """USD of one call on the first model, and of so many on the dearest; 0 where there is no model to pay."""
     into, at = STEP_INPUT + decision.features.tokens, datetime.now(UTC)
-    each = [runtime.dispatcher.prices.worst_case(name, into, request.max_output, at) for name in decision.candidates]
+    each = [runtime.dispatcher.prices.worst_case(name, into, output, at) for name in decision.candidates]
     if not each:
         return None, 0.0
     first = None if each[0] is None else each[0] / _PICO

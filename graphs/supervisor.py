@@ -200,8 +200,9 @@ class _Supervisor:
         if not current().run.caps:
             return []
         later = [step for step in plan if step["id"] not in begun]
-        asked = [self._agents[step["agent"]].request(dependents(plan, step["id"])) for step in later]
-        return [most for request in asked if (most := self._runtime.dispatcher.set_aside(request))]
+        asked = [(self._agents[step["agent"]], dependents(plan, step["id"])) for step in later]
+        home = self._runtime.dispatcher
+        return [most for agent, on in asked if (most := home.set_aside(agent.request(on), agent.max_output))]
 
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step."""

@@ -20,10 +20,11 @@ INNER: Final = {"pointsman_inner": True}
 """Metadata of the supervisor's own nodes, which are no steps of the plan."""
 
 
-def happened(namespace: Sequence[str], mode: str, part: Any) -> Iterator[Event]:
+def happened(run: str, namespace: Sequence[str], mode: str, part: Any) -> Iterator[Event]:
     """The events that one part of the stream tells of.
 
     Args:
+        run: Id of the run.
         namespace: The nodes that lead to the graph it comes from, each with the id of its task.
         mode: ``updates``, ``messages`` or ``tasks``.
         part: What that mode gives.
@@ -34,7 +35,7 @@ def happened(namespace: Sequence[str], mode: str, part: Any) -> Iterator[Event]:
     elif mode == "tasks":
         yield from _begun(path, part)
     else:
-        yield from _updated(path, part)
+        yield from _updated(run, path, part)
 
 
 def _said(path: tuple[str, ...], message: Any, facts: Mapping[str, Any]) -> Iterator[Event]:
@@ -65,11 +66,11 @@ def _calls(given: Any) -> list[Mapping[str, Any]]:
     return [call for call in found if isinstance(call, Mapping) and "args" in call]
 
 
-def _updated(path: tuple[str, ...], part: Mapping[str, Any]) -> Iterator[Event]:
+def _updated(run: str, path: tuple[str, ...], part: Mapping[str, Any]) -> Iterator[Event]:
     for node, update in part.items():
         if node == "__interrupt__":
             # What an inner graph asks, each graph around it asks too.
-            yield from (Waiting(pending_of(stop)) for stop in (update if not path else ()))
+            yield from (Waiting(pending_of(stop, run)) for stop in (update if not path else ()))
             continue
         for one in update if isinstance(update, list) else [update]:
             if not isinstance(one, Mapping):

@@ -28,6 +28,16 @@ __all__ = ["register", "run_row"]
 _NEAR = 1000
 """How many of the latest runs a mistyped id is compared with."""
 
+_Approve = Annotated[
+    list[str] | None, typer.Option("--approve", metavar="ID|all", help="Approve an act that waits; repeatable.")
+]
+_Reject = Annotated[
+    list[str] | None, typer.Option("--reject", metavar="ID|all", help="Refuse an act that waits; repeatable.")
+]
+_Edit = Annotated[
+    list[str] | None,
+    typer.Option("--edit", metavar="[ID=]JSON", help="Approve an act with these arguments instead; repeatable."),
+]
 _Always = Annotated[
     list[str] | None,
     typer.Option(
@@ -49,16 +59,9 @@ def register(app: typer.Typer) -> None:
 
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
-    approve: Annotated[
-        list[str] | None, typer.Option("--approve", metavar="ID|all", help="Approve an act that waits; repeatable.")
-    ] = None,
-    reject: Annotated[
-        list[str] | None, typer.Option("--reject", metavar="ID|all", help="Refuse an act that waits; repeatable.")
-    ] = None,
-    edit: Annotated[
-        list[str] | None,
-        typer.Option("--edit", metavar="[ID=]JSON", help="Approve an act with these arguments instead; repeatable."),
-    ] = None,
+    approve: _Approve = None,
+    reject: _Reject = None,
+    edit: _Edit = None,
     always: _Always = None,
     given: _Given = None,
     full: Annotated[bool, typer.Option("--full", help="Show what waits without leaving anything out.")] = False,

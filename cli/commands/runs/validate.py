@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .. import options
-from ..errors import ExitCode
-from ..io.output import as_json, line, paint, progress, result
-from ..io.target import DEFAULT, found_target
+from ... import options
+from ...errors import ExitCode
+from ...io.output import as_json, line, paint, progress, result
+from ...io.target import DEFAULT, found_target
 
 __all__ = ["register"]
 
@@ -31,7 +31,7 @@ def validate(
     json: options.AsJson = False,
 ) -> None:
     """Look for what would go wrong with a workflow; 0 where it can run, 2 where it cannot."""
-    from ..settings import opened
+    from ...settings import opened
 
     with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
         name_it = None if target else f"'pointsman validate {DEFAULT}'"
