@@ -22,7 +22,7 @@ from ...ledger.storage.access import Access
 from ...ledger.storage.connection import Connection
 from .tables import CHECKPOINTS
 
-__all__ = ["CheckpointFile", "in_use"]
+__all__ = ["Use", "Work", "in_use"]
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -67,57 +67,11 @@ class CheckpointFile:
         # Opened, used and closed by the thread.
         self._access: Access | None = None
         self._stale = False
-        self._cut_off = False
         begin_anew(self)
 
-    async def call(self, work: Work[T], *, writes: bool, patient: bool = False) -> T:
-        """Have work done while the event loop goes on.
-
-        Args:
-            work: Called with the connection, inside a transaction; what it has changed is undone where it raises.
-            writes: What it changes is on the disk before this returns.
-            patient: More is about to be written, and this may go to the disk with it.
-
-        Raises:
-            ConfigError: The file cannot be used.
-        """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def tell(result: Any, error: BaseException | None) -> None:
-            # Nobody waits in a loop that is closed.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, future, result, error)
-
-        self._give(_Job(work, writes, patient, tell))
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._cut_off = True
-            raise
-
-    def wait(self, work: Work[T], *, writes: bool) -> T:
-        """Have work done and block until it is; arguments and errors as `call`."""
-        future: Future[T] = Future()
-        self._give(_Job(work, writes, False, lambda result, error: _settle(future, result, error)))
-        return future.result()
-
-    async def settle(self) -> None:
-        """Wait, when cancelled too, until all is done that somebody gave who was cancelled since."""
-        if not self._cut_off:
-            return
-        last = asyncio.ensure_future(self.call(_nothing, writes=False))
-        try:
-            # What cannot be written has told so itself.
-            with suppress(ConfigError):
-                await asyncio.shield(last)
-        except asyncio.CancelledError:
-            await asyncio.wait([last])
-            raise
-
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Count one more user while the block lasts; the first takes up whatever file is at the path by then.
+    def used(self) -> Iterator[Use]:
+        """Have one more user while the block lasts; the first takes up whatever file is at the path by then.
 
         Raises:
             ConfigError: The file was moved, deleted or replaced while others use it.
@@ -131,7 +85,7 @@ class CheckpointFile:
                 )
             self._users += 1
         try:
-            yield
+            yield Use(self._give)
         finally:
             with self._guard:
                 self._users -= 1
@@ -229,8 +183,69 @@ class CheckpointFile:
         return self._access
 
 
+class Use:
+    """What one user has done with a file.
+
+    Args:
+        give: Hands a piece of work to the thread of the file.
+    """
+
+    def __init__(self, give: Callable[[_Job], None]) -> None:
+        self._give = give
+        self._waiting = 0
+        self._cut_off = False
+
+    async def call(self, work: Work[T], *, writes: bool, patient: bool = False) -> T:
+        """Have work done while the event loop goes on.
+
+        Args:
+            work: Called with the connection, inside a transaction; what it has changed is undone where it raises.
+            writes: What it changes is on the disk before this returns.
+            patient: More is about to be written, and this may go to the disk with it.
+
+        Raises:
+            ConfigError: The file cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def tell(result: Any, error: BaseException | None) -> None:
+            # Nobody waits in a loop that is closed.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+        self._give(_Job(work, writes, patient, tell))
+        self._waiting += 1
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._cut_off = True
+            raise
+        finally:
+            self._waiting -= 1
+
+    def wait(self, work: Work[T], *, writes: bool) -> T:
+        """Have work done and block until it is; arguments and errors as `call`."""
+        future: Future[T] = Future()
+        self._give(_Job(work, writes, False, lambda result, error: _settle(future, result, error)))
+        return future.result()
+
+    async def settle(self) -> None:
+        """Wait, when cancelled too, until all is done that was given and that nobody has waited for to its end."""
+        if not self._cut_off and not self._waiting:
+            return
+        last = asyncio.ensure_future(self.call(_nothing, writes=False))
+        try:
+            # What cannot be written has told so itself.
+            with suppress(ConfigError):
+                await asyncio.shield(last)
+        except asyncio.CancelledError:
+            await asyncio.wait([last])
+            raise
+
+
 def _attempted(connection: Connection, job: _Job) -> tuple[Any, BaseException | None]:
-    """The result of a piece of work, or why it was undone; what is wrong with the file is raised, for all of its group."""
+    """The result of a piece of work, or why it was undone; what is wrong with the file ends its whole group."""
     connection.execute("SAVEPOINT work")
     try:
         result = job.work(connection)
@@ -267,7 +282,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def in_use(path: Path) -> Iterator[CheckpointFile]:
+def in_use(path: Path) -> Iterator[Use]:
     """Use a file, which all users in this process share.
 
     Args:
@@ -280,8 +295,8 @@ def in_use(path: Path) -> Iterator[CheckpointFile]:
         file = _files.get(path)
         if file is None:
             file = _files[path] = CheckpointFile(path)
-    with file.used():
-        yield file
+    with file.used() as use:
+        yield use
 
 
 @at_end(End.CLOSE)

@@ -21,7 +21,7 @@ from langgraph.checkpoint.base import (
 from ...ledger.storage.connection import Connection
 from . import rows
 from .fences import check_fences
-from .file import CheckpointFile, Work
+from .file import Use, Work
 from .rows import Found, History, Place
 from .sealed import Kept, Sealed, items
 
@@ -58,7 +58,7 @@ class Prepared(BaseCheckpointSaver[str]):
 
     serde: Sealed
 
-    def __init__(self, file: CheckpointFile, serde: Sealed, *, token: int | None = None) -> None:
+    def __init__(self, file: Use, serde: Sealed, *, token: int | None = None) -> None:
         super().__init__(serde=serde)
         self.file = file
         self.token = token

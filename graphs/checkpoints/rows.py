@@ -350,7 +350,7 @@ def _value(connection: Connection, place: Place, channel: str, version: Any) -> 
         ).fetchone()
         if row is None:
             raise ConfigError(
-                f"the checkpoints of {place.thread} are damaged, as a value of {channel!r} is missing: put a copy of the "
+                f"the checkpoints of {place.thread} are damaged, a value of {channel!r} is missing: put a copy of the "
                 "state folder back, or start again"
             )
         yield row[0], row[1]
