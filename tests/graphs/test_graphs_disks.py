@@ -1,4 +1,4 @@
-"""Checkpoints on disks that are full, held, denied, damaged or of another version: refused in a line, resumed after repair."""
+"""Checkpoints on disks that are full, held, denied, damaged or too new: refused in a line, resumed after repair."""
 
 from __future__ import annotations
 
