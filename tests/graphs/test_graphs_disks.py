@@ -18,7 +18,7 @@ from langgraph.graph import END, START, StateGraph
 from pointsman import Workflow
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
-from pointsman.graphs.checkpoints import checkpoints
+from pointsman.graphs.checkpoints import checkpoints, resumable
 
 Make = Callable[..., Runtime]
 
@@ -172,6 +172,9 @@ async def test_a_file_that_is_broken_is_refused_as_it_is_and_a_copy_put_back_is_
             with pytest.raises(ConfigError, match=rf"^the checkpoint file {path}: .*{words}") as told:
                 await attempt
             assert "\n" not in str(told.value)
+    if how != "newer":
+        with pytest.raises(ConfigError, match=words):
+            resumable(path.parent, ["r"])
     assert (path.read_bytes() if path.is_file() else b"") == before
 
     shutil.rmtree(path) if path.is_dir() else path.unlink()
