@@ -63,13 +63,14 @@ class Together:
         # Of two that fail the second waits for the first, and is cancelled by it.
         first = set(self._failed)
         self._failed.append(mine)
+        # Whoever waits already is woken, whether that wait has begun to run or not; whoever comes waits for the next.
         self._failing.set()
+        self._failing = asyncio.Event()
         while True:
             others = self._begun.difference(self._failed) | first
             running = [future for future, task in futures.items() if task and task.id in others and not future.done()]
             if not running:
                 return
-            self._failing.clear()
             failing = asyncio.ensure_future(self._failing.wait())
             try:
                 await asyncio.wait([*running, failing], return_when=asyncio.FIRST_COMPLETED)

@@ -7,10 +7,9 @@ where what comes next is decided once. A step that ran alone and needs no verifi
 from __future__ import annotations
 
 import asyncio
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from weakref import WeakValueDictionary
 
 from langgraph.graph import END, START, StateGraph
@@ -35,6 +34,7 @@ from ..routing.evidence import DOUBTED, Finding, of_failure
 from ..routing.policy.risk import step_risk
 from ..routing.request import RouteRequest
 from .answer import incomplete, last_of
+from .checkpoints.growing import grown
 from .given import handed
 from .plan import Plan, dependents, ready, skipped
 from .planner import Planner
@@ -63,10 +63,10 @@ class SupervisorState(TypedDict, total=False):
 
     task: str
     plan: list[dict[str, Any]]
-    tried: Annotated[list[_Tried], operator.add]
-    doubts: Annotated[list[_Doubt], operator.add]
-    done: Annotated[list[dict[str, Any]], operator.add]
-    notes: Annotated[list[str], operator.add]
+    tried: Annotated[list[_Tried], grown]
+    doubts: Annotated[list[_Doubt], grown]
+    done: Annotated[list[dict[str, Any]], grown]
+    notes: Annotated[list[str], grown]
     replans: int
     files: list[dict[str, Any]]
     output: Any
@@ -87,9 +87,17 @@ class _Doubt(_Tried):
 
 
 class _Work(TypedDict):
+    """A step to be done, without the plan, which each checkpoint would hold again.
+
+    Attributes:
+        built_on: How many later steps of the plan build on it.
+        alone: It is all of the plan.
+    """
+
     task: str
-    plan: list[dict[str, Any]]
     step: dict[str, Any]
+    built_on: int
+    alone: bool
     given: list[dict[str, Any]]
     ahead: list[int]
     attempt: int
@@ -172,8 +180,9 @@ class _Supervisor:
         orders = [
             _Work(
                 task=state["task"],
-                plan=plan,
                 step=dict(step),
+                built_on=dependents(plan, step["id"]),
+                alone=len(plan) < 2,
                 given=[ended[need] for need in step["needs"]],
                 ahead=ahead,
                 attempt=doubts[step["id"]]["attempt"] + 1 if step["id"] in doubts else 0,
@@ -206,6 +215,7 @@ class _Supervisor:
 
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step."""
+        state = _as_now(state)
         # A part that is taken up again knows nothing of how the one before it failed.
         run = current().run
         wave = self._waves.setdefault(id(run), Together(run))
@@ -218,9 +228,10 @@ class _Supervisor:
                 if not await self._another_way(state, error):
                     raise
                 return self._ended([_given_up(state["step"], error)])
-        if record.status is not Status.DONE or record.doubt or self._to_verify(state["plan"], record):
+        if record.status is not Status.DONE or record.doubt or self._to_verify(state["built_on"], record):
             return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
-        await self._remember(state["plan"], record)
+        if not state["alone"]:
+            await self._remember(state["step"], record)
         return self._ended([record])
 
     async def _another_way(self, order: _Work, error: Exception) -> bool:
@@ -250,13 +261,12 @@ class _Supervisor:
             doubts = (Finding(DOUBTED, f"a verifier doubted {earlier.model}: {doubt['reason']}", above),)
             parts += [_AGAIN + literal(doubt["reason"]), render_evidence([replace(as_evidence(earlier), id="earlier")])]
         text = "\n\n".join(part for part in parts if part)
-        built_on = dependents(order["plan"], step["id"])
         check = Check(agent.name, self._verifier, text, step["id"])
         facts = {
-            "dependents": built_on,
+            "dependents": order["built_on"],
             "ahead": tuple(order["ahead"]),
             "evidence": doubts,
-            "risk": self._planned_risk(step, agent.request(built_on)),
+            "risk": self._planned_risk(step, agent.request(order["built_on"])),
         }
         with entered(step=step["id"], **facts), checked(check):
             agents, files = list(self._agents.values()), order.get("files", [])
@@ -296,7 +306,7 @@ class _Supervisor:
             return self._handed_over(record)
         if record.status is not Status.DONE:
             return record
-        if self._to_verify(state["plan"], record):
+        if self._to_verify(dependents(state["plan"], record.id), record):
             step = next(step for step in state["plan"] if step["id"] == record.id)
             given = [StepRecord.restored(done) for done in state.get("done", []) if done["id"] in step["needs"]]
             asked = "\n\n".join([_asked(state["task"], step), render_evidence(as_evidence(one) for one in given)])
@@ -309,16 +319,17 @@ class _Supervisor:
             if said.ok is None:
                 reason = one_line(said.reason)
                 record = replace(record, unverified=reason).noted(f"not verified: {reason}")
-        await self._remember(state["plan"], record)
+        if len(state["plan"]) > 1:
+            await self._remember(next(step for step in state["plan"] if step["id"] == record.id), record)
         return record
 
-    def _to_verify(self, plan: Sequence[Mapping[str, Any]], record: StepRecord) -> bool:
+    def _to_verify(self, built_on: int, record: StepRecord) -> bool:
         """Whether a verifier is to look at what a step came to.
 
         Each call of a step that acted was judged before it was made; what it says counts beside that where other steps
         build on it, or where it decides.
         """
-        relied_upon = dependents(plan, record.id) > 0 or self._agents[record.agent].kind is StepKind.DECIDE
+        relied_upon = built_on > 0 or self._agents[record.agent].kind is StepKind.DECIDE
         return needs_check(record.risk) and (not record.acted or relied_upon)
 
     def _handed_over(self, record: StepRecord) -> StepRecord:
@@ -368,10 +379,10 @@ class _Supervisor:
         found = await asyncio.to_thread(self._runtime.store.recall, ("runs", run), query, limit=_RECALLED)
         return [Evidence(p.id, p.source, p.text, p.trust) for p in found if p.source.removeprefix("step:") not in known]
 
-    async def _remember(self, plan: Sequence[Mapping[str, Any]], record: StepRecord) -> None:
+    async def _remember(self, step: Mapping[str, Any], record: StepRecord) -> None:
         """Tell the other steps of what can be relied upon."""
         run, text = current().run.id, as_text(record.output)
-        if not run or len(plan) < 2 or not text:
+        if not run or not text:
             return
         provenance = Provenance(
             source=f"step:{record.id}",
@@ -379,9 +390,17 @@ class _Supervisor:
             run=run,
             # What a model wrote from a user's words and other steps' results is no more to be trusted than a tool.
             trust=Trust.TOOL,
-            lineage=tuple(next(step["needs"] for step in plan if step["id"] == record.id)),
+            lineage=tuple(step["needs"]),
         )
         await asyncio.to_thread(self._runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)
+
+
+def _as_now(order: Any) -> _Work:
+    """An order as it is given now; version 0.1 put the plan into each."""
+    if "plan" in order:
+        plan, step = order["plan"], order["step"]
+        order = {"replans": 0, "built_on": dependents(plan, step["id"]), "alone": len(plan) < 2, **order}
+    return cast(_Work, order)
 
 
 def _fresh(state: SupervisorState) -> list[_Tried]:

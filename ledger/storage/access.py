@@ -1,4 +1,4 @@
-"""`Access`: a connection to the ledger's file that outlives a fork, and waits for other processes holding up nobody."""
+"""`Access`: a connection to a SQLite file that outlives a fork, and waits for other processes holding up nobody."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from ...configs.errors import ConfigError
 from ..forks import Lock, lock_of, mind_the_end, rest_before_forks
-from .connection import BUSY_SECONDS, Connection, connect, explain, is_busy
+from .connection import BUSY_SECONDS, LEDGER, Connection, Kind, connect, explain, is_busy
 
 __all__ = ["Access", "identity"]
 
@@ -30,8 +30,9 @@ class Access:
     It is closed before the process forks, and opened again where it is next needed, in the parent and in the child.
 
     Args:
-        path: The ledger; None for one in memory, which this connection alone sees.
+        path: The file; None for one in memory, which this connection alone sees.
         reading: It is only read, beside whoever writes in this process, and without waiting for them.
+        kind: What it holds.
 
     Attributes:
         lock: Held while it is used; that of all who write the file in this process, unless it is only read.
@@ -40,9 +41,10 @@ class Access:
         ConfigError: The file cannot be used.
     """
 
-    def __init__(self, path: Path | None, *, reading: bool = False) -> None:
+    def __init__(self, path: Path | None, *, reading: bool = False, kind: Kind = LEDGER) -> None:
         self.lock = Lock() if reading else lock_of(path)
         self._path = path
+        self._kind = kind
         self._name = "" if path is None else os.path.realpath(path)
         self._reading = reading
         self._connection: Connection | None = None
@@ -55,6 +57,11 @@ class Access:
         rest_before_forks(self)
         with self.lock:
             self._ready()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether its file is no more the one at its path."""
+        return self._path is not None and self._file is not None and self._file != identity(self._path)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """See one state of the file throughout the block.
@@ -117,7 +124,7 @@ class Access:
             if connection.in_transaction:
                 connection.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
-            raise explain(self._path, error) from error
+            raise explain(self._path, error, self._kind) from error
         finally:
             self._uses -= 1
             try:
@@ -144,28 +151,29 @@ class Access:
                     connection.execute("ROLLBACK")
                 if is_busy(error) and time.monotonic() < deadline:
                     return None
-                raise explain(self._path, error) from error
+                raise explain(self._path, error, self._kind) from error
             # Once more, for the time after this block.
             self.lock.__enter__()
             return connection
 
     def _ready(self) -> Connection:
         if self._closed:
-            raise ConfigError(f"the ledger {self._path or 'in memory'} is closed: open it again")
-        if self._path is not None and self._file is not None and self._file != identity(self._path):
+            raise ConfigError(f"{self._kind.name} {self._path or 'in memory'} is closed: open it again")
+        if self.replaced:
             raise ConfigError(
-                f"the ledger {self._path} was moved, deleted or replaced while in use: put it back, or start again"
+                f"{self._kind.name} {self._path} was moved, deleted or replaced while in use: put it back, or start "
+                "again"
             )
         if self._connection is None:
             if self._name in _unusable:
                 raise ConfigError(
-                    f"the ledger {self._path} was in use when this process was forked, which SQLite does not survive: "
-                    "fork while nobody reads it, or start processes by spawn"
+                    f"{self._kind.name} {self._path} was in use when this process was forked, which SQLite does not "
+                    "survive: fork while nobody reads it, or start processes by spawn"
                 )
             mind_the_end()
             self._at_work = True
             try:
-                self._connection, self._durable = connect(self._path), False
+                self._connection, self._durable = connect(self._path, self._kind), False
             except BaseException:
                 self._at_work = False
                 raise

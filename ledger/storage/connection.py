@@ -1,4 +1,4 @@
-"""Open the ledger's SQLite file: its mode, its version, and its troubles in words that say what to do."""
+"""Open a SQLite file of ours: its mode, its version, and its troubles in words that say what to do."""
 
 from __future__ import annotations
 
@@ -6,20 +6,40 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...configs.errors import ConfigError
 from ..forks import lock_of
-from .tables import SCHEMA_VERSION, VERSIONS
+from .tables import VERSIONS
 
-__all__ = ["BUSY_SECONDS", "Connection", "connect", "explain", "is_busy", "transaction"]
+__all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy", "transaction"]
 
 Connection = sqlite3.Connection
 
-_APPLICATION_ID = 0x506F696E
-"""``Poin`` in ASCII: tells a ledger from any other SQLite file."""
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file of SQLite's holds.
+
+    Attributes:
+        name: What messages call it.
+        application_id: Tells it from any other SQLite file; 0 where none was ever written into it.
+        versions: Version n of its tables is made from version n - 1 by the statements at n - 1.
+        settings: Statements that each connection to it begins with.
+    """
+
+    name: str
+    application_id: int
+    versions: Sequence[Sequence[str]]
+    settings: Sequence[str] = ()
+
+
+LEDGER = Kind("the ledger", 0x506F696E, VERSIONS)
+"""Its id is ``Poin`` in ASCII."""
+
 BUSY_SECONDS = 10.0
 """How long anybody waits for another process that holds the file."""
 _SLICE_SECONDS = 0.1
@@ -38,16 +58,17 @@ _WORDS = (
 )
 
 
-def explain(path: Path | None, error: Exception) -> ConfigError:
+def explain(path: Path | None, error: Exception, kind: Kind = LEDGER) -> ConfigError:
     """Put an error of the file into one line that says what to do.
 
     Args:
-        path: The ledger; None in memory.
+        path: The file; None in memory.
         error: What SQLite or the system raised.
+        kind: What it holds.
     """
     said = str(error)
     advice = next((advice for sign, advice in _WORDS if sign in said.lower()), said)
-    return ConfigError(f"the ledger {path or 'in memory'}: {advice}")
+    return ConfigError(f"{kind.name} {path or 'in memory'}: {advice}")
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -56,16 +77,17 @@ def is_busy(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def connect(path: Path | None) -> Connection:
-    """Open a ledger for reading and writing, making it where it is missing.
+def connect(path: Path | None, kind: Kind = LEDGER) -> Connection:
+    """Open a file for reading and writing, making it where it is missing.
 
     The connection commits each statement by itself unless a transaction is open.
 
     Args:
         path: The file; None for one in memory, which this connection alone sees.
+        kind: What it holds.
 
     Raises:
-        ConfigError: The file cannot be used, is no ledger, or was written by a newer version.
+        ConfigError: The file cannot be used, holds something else, or was written by a newer version.
     """
     # One thread at a time: a descriptor closed while another thread opens the new file would drop SQLite's locks on it.
     with lock_of(path):
@@ -79,14 +101,14 @@ def connect(path: Path | None) -> Connection:
                 check_same_thread=False,
             )
         except (OSError, sqlite3.Error) as error:
-            raise explain(path, error) from error
+            raise explain(path, error, kind) from error
         try:
-            _check(connection, path)
-            _set_up(connection, path)
+            _check(connection, path, kind)
+            _set_up(connection, path, kind)
             connection.execute(f"PRAGMA busy_timeout = {_SLICE_SECONDS * 1000:.0f}")
         except (OSError, sqlite3.Error) as error:
             connection.close()
-            raise explain(path, error) from error
+            raise explain(path, error, kind) from error
         except BaseException:
             connection.close()
             raise
@@ -115,16 +137,16 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _check(connection: Connection, path: Path | None) -> None:
-    """Refuse, before anything is changed, what is no ledger or a newer one."""
+def _check(connection: Connection, path: Path | None, kind: Kind) -> None:
+    """Refuse, before anything is changed, what holds something else or is newer."""
     connection.execute("BEGIN")
     try:
-        _checked_version(connection, path)
+        _checked_version(connection, path, kind)
     finally:
         connection.execute("ROLLBACK")
 
 
-def _set_up(connection: Connection, path: Path | None) -> None:
+def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:
     if path is not None:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             # A file of somebody else's keeps the mode they gave it.
@@ -134,17 +156,20 @@ def _set_up(connection: Connection, path: Path | None) -> None:
     # A crash of the process loses nothing; against a crash of the machine `Ledger.flush` syncs the file.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+    for statement in kind.settings:
+        connection.execute(statement)
+    newest = len(kind.versions)
+    if connection.execute("PRAGMA user_version").fetchone()[0] == newest:
         return
     with transaction(connection):
         # Another process may have made the tables while this one waited.
-        version = _checked_version(connection, path)
-        if version < SCHEMA_VERSION:
-            for statements in VERSIONS[version:]:
+        version = _checked_version(connection, path, kind)
+        if version < newest:
+            for statements in kind.versions[version:]:
                 for statement in statements:
                     connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute(f"PRAGMA application_id = {kind.application_id}")
+            connection.execute(f"PRAGMA user_version = {newest}")
 
 
 def _use_wal(connection: Connection) -> None:
@@ -164,16 +189,18 @@ def _use_wal(connection: Connection) -> None:
             return
 
 
-def _checked_version(connection: Connection, path: Path | None) -> int:
+def _checked_version(connection: Connection, path: Path | None, kind: Kind) -> int:
     """The version of the tables, 0 for an empty file; must run inside a transaction, to see one state of the file."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
     tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if (version or tables or owner) and owner != _APPLICATION_ID:
-        raise ConfigError(f"the ledger {path}: it is some other program's SQLite file: move it away, or choose another")
-    if version > SCHEMA_VERSION:
+    if (version or tables or owner) and owner != kind.application_id:
         raise ConfigError(
-            f"the ledger {path}: it was written by a newer Pointsman (version {version} of its tables, this one knows "
-            f"{SCHEMA_VERSION}): upgrade Pointsman, or move the file away"
+            f"{kind.name} {path}: it is some other program's SQLite file: move it away, or choose another"
+        )
+    if version > len(kind.versions):
+        raise ConfigError(
+            f"{kind.name} {path}: it was written by a newer Pointsman (version {version} of its tables, this one knows "
+            f"{len(kind.versions)}): upgrade Pointsman, or move the file away"
         )
     return version

@@ -19,7 +19,6 @@ __all__ = [
     "HALF",
     "HANDOFFS",
     "RUNS",
-    "SCHEMA_VERSION",
     "TABLES",
     "UNPRICED",
     "VERSIONS",
@@ -225,4 +224,3 @@ VERSIONS = (
     _RESERVATIONS,
 )
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
-SCHEMA_VERSION = len(VERSIONS)

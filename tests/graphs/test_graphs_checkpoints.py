@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +40,22 @@ def count(state: Path) -> int:
         return found
 
 
-@pytest.mark.parametrize("beside", [False, True])
-async def test_a_write_that_was_cancelled_before_its_commit_locks_nobody_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+async def test_a_write_whose_task_was_cancelled_is_whole_and_locks_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever is locked out says so at once.
-    monkeypatch.setattr("pointsman.graphs.checkpoints._BUSY_SECONDS", 0.0)
-    async with checkpoints(tmp_path, []) as other:
-        await put(other, "a", 1)
-    async with AsyncExitStack() as others:
-        if beside:
-            await others.enter_async_context(checkpoints(tmp_path, []))
+    monkeypatch.setattr("pointsman.ledger.storage.access.BUSY_SECONDS", 0.0)
+    async with checkpoints(tmp_path, []) as beside:
+        await put(beside, "a", 1)
         async with checkpoints(tmp_path, []) as saver:
-            # The traceback of what ended a run holds the cursor for as long as somebody keeps the error.
-            cursor = await saver.conn.execute("UPDATE checkpoints SET type = type")  # type: ignore[attr-defined]
+            writing = asyncio.create_task(put(saver, "a", 2))
+            await asyncio.sleep(0)
+            writing.cancel()
+            await asyncio.wait([writing])
+        assert writing.cancelled()
         with sqlite3.connect(tmp_path / "checkpoints.db", timeout=0) as process:
             process.execute("UPDATE checkpoints SET type = type")
-    async with checkpoints(tmp_path, []) as saver:
-        await put(saver, "a", 2)
-    assert (cursor.rowcount, count(tmp_path)) == (1, 2)
+        assert count(tmp_path) == 2
 
 
 def test_event_loops_in_several_threads_write_a_new_file_at_once(tmp_path: Path, ends: Ends) -> None:
@@ -137,7 +133,7 @@ if how == "after":
 else:
     async def all_of_it():
         async with checkpoints(state, []) as saver:
-            await saver.setup()
+            await saver.aget_tuple({"configurable": {"thread_id": "parent"}})
             pids = [forked(n) for n in range(2)] if how == "idle" else []
             busy = asyncio.Event()
             task = asyncio.create_task(write("parent", range(300), busy))
@@ -168,6 +164,7 @@ def test_whoever_is_cancelled_while_the_file_is_opened_leaves_no_thread_that_com
 ) -> None:
     complaints: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", complaints.append)
+    monkeypatch.setattr("pointsman.graphs.checkpoints.file._LINGER_SECONDS", 0.01)
     other = sqlite3.connect(tmp_path / "checkpoints.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
     before = set(threading.enumerate())
@@ -234,24 +231,28 @@ async def test_a_lost_key_is_told_in_one_line(tmp_path: Path, monkeypatch: pytes
     assert "\n" not in str(told.value)
 
 
-async def test_runs_one_after_the_other_share_a_connection_that_closes_once_unused(
+def serving() -> set[threading.Thread]:
+    """The threads that read and write checkpoints."""
+    return {thread for thread in threading.enumerate() if thread.name == "pointsman-checkpoints"}
+
+
+async def test_runs_one_after_the_other_share_a_thread_that_closes_the_file_once_it_is_unused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    others = serving()
     for number in range(3):
-        async with checkpoints(tmp_path, []) as saver:
+        async with checkpoints(tmp_path / "kept", []) as saver:
             await put(saver, "a", number)
-            seen.append(saver.conn)
-    assert len(set(map(id, seen))) == 1
-    log = tmp_path / "checkpoints.db-wal"
-    assert log.exists()
-    monkeypatch.setattr("pointsman.graphs.checkpoints._LINGER_SECONDS", 0.0)
-    async with checkpoints(tmp_path, []):
-        pass
+    assert len(serving() - others) == 1
+    assert (tmp_path / "kept" / "checkpoints.db-wal").exists()
+    monkeypatch.setattr("pointsman.graphs.checkpoints.file._LINGER_SECONDS", 0.01)
+    others = serving()
+    async with checkpoints(tmp_path / "closed", []) as saver:
+        await put(saver, "a", 1)
     async with asyncio.timeout(60):
-        while log.exists():
+        while (tmp_path / "closed" / "checkpoints.db-wal").exists() or serving() - others:
             await asyncio.sleep(0.01)
-    assert count(tmp_path) == 3
+    assert (count(tmp_path / "kept"), count(tmp_path / "closed")) == (3, 1)
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
@@ -268,7 +269,7 @@ async def test_a_run_after_its_file_is_no_more_there_is_kept_in_the_one_that_is(
         await put(saver, "b", 2)
         assert count(state) == (2 if how == "replaced" else 1)
         shutil.rmtree(state)
-        with pytest.raises(ConfigError, match=r"moved, deleted or replaced while a run uses them: put them back, or"):
+        with pytest.raises(ConfigError, match=r"moved, deleted or replaced while a run uses it: put it back, or"):
             async with checkpoints(state, []):
                 pass
 
@@ -280,7 +281,7 @@ from pointsman.graphs.checkpoints import checkpoints
 
 async def use(state):
     async with checkpoints(state, []) as saver:
-        await saver.setup()
+        await saver.aget_tuple({"configurable": {"thread_id": "a"}})
 
 for name in sys.argv[1:]:
     loop = asyncio.new_event_loop()

@@ -13,7 +13,6 @@ from langgraph.channels import DeltaChannel
 from langgraph.graph import END, START, StateGraph
 from pointsman import Workflow
 from pointsman.agents.runtime import Runtime
-from pointsman.graphs import checkpoints as module
 from pointsman.graphs.checkpoints import KEPT_DAYS, checkpoints, prune
 
 Make = Callable[..., Runtime]
@@ -105,7 +104,7 @@ async def test_what_ended_thirty_days_ago_is_gone_and_what_did_not_end_stays(tmp
     assert rows["young"] == 1 < rows["open"]
 
 
-async def test_what_a_delta_channel_is_put_together_from_stays(tmp_path: Path) -> None:
+async def test_the_last_state_that_is_kept_has_delta_channels_whole(tmp_path: Path) -> None:
     async with checkpoints(tmp_path, []) as saver:
         nodes = [lambda _, word=word: {"seen": [word]} for word in "abc"]
         graph = steps(*nodes, kind=Long)(None).compile(checkpointer=saver)  # type: ignore[arg-type]  # as above
@@ -113,12 +112,18 @@ async def test_what_a_delta_channel_is_put_together_from_stays(tmp_path: Path) -
         await graph.ainvoke({"seen": []}, config, durability="sync")
         await prune(graph, "long")
         assert (await graph.aget_state(config)).values == {"seen": ["a", "b", "c"]}
+        assert (count(tmp_path, "checkpoints"), count(tmp_path, "writes")) == (1, 0)
+        # It may be gone on with.
+        await graph.aupdate_state(config, {"seen": ["d"]})
+        assert (await graph.aget_state(config)).values == {"seen": ["a", "b", "c", "d"]}
 
 
-async def test_a_file_that_cannot_be_pruned_now_lets_the_run_end(
-    runtime: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_pruning", lambda *_, **__: iter([("DELETE FROM nowhere", ())]))
+async def test_a_file_that_cannot_be_pruned_now_lets_the_run_end(runtime: Make) -> None:
     home = runtime()
+    flow = Workflow("seen", graph=steps(see("a")))
+    await flow.arun("look", runtime=home)
+    with sqlite3.connect(home.settings.state / "checkpoints.db") as connection:
+        connection.execute("CREATE TRIGGER kept BEFORE DELETE ON checkpoints BEGIN SELECT RAISE(ABORT, 'kept'); END")
 
-    assert (await Workflow("seen", graph=steps(see("a"))).arun("look", runtime=home)).output == "a"
+    assert (await flow.arun("look", runtime=home)).output == "a"
+    assert count(home.settings.state, "ended") == 1

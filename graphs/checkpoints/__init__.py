@@ -1,0 +1,7 @@
+"""The checkpoints of runs in SQLite: encrypted, written by one thread a file, and fenced off from who was overtaken."""
+
+from .fences import Fenced, raise_fence
+from .opening import checkpoints, last_state, resumable
+from .pruning import KEPT_DAYS, prune
+
+__all__ = ["KEPT_DAYS", "Fenced", "checkpoints", "last_state", "prune", "raise_fence", "resumable"]

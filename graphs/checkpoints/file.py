@@ -1,0 +1,305 @@
+"""`CheckpointFile`: a file of checkpoints and the one thread of this process that reads and writes it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+from ...configs.errors import ConfigError
+from ...ledger.forks import End, Lock, at_end, begin_anew
+from ...ledger.storage.access import Access
+from ...ledger.storage.connection import Connection
+from .tables import CHECKPOINTS
+
+__all__ = ["Use", "Work", "in_use"]
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+_LINGER_SECONDS: Final = 5.0
+"""How long the file stays open after its last run: opening it costs as much as a step does, closing it more."""
+_STOP_SECONDS: Final = 2.0
+"""How long the end of the process waits at most for what is being written."""
+_GROUP_SECONDS: Final = 0.002
+"""How long patient work waits for more: what a task writes is followed by the next checkpoint well within that."""
+_MOST_TOGETHER: Final = 64
+"""How many pieces of work go to the disk together at most, so that none waits long for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Work[Any]
+    writes: bool
+    patient: bool
+    tell: Callable[[Any, BaseException | None], None]
+
+
+class CheckpointFile:
+    """Does each piece of work in a transaction, in a thread of its own, in the order it was given.
+
+    So an event loop never waits for the disk, and a piece of work costs one change of threads. Work that was given is
+    done to its end, also when whoever gave it is cancelled or its event loop is closed. What is written at the same
+    time goes to the disk at once.
+
+    Args:
+        path: The file; made where it is missing, when it is first used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._users = 0
+        self._guard = threading.Lock()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        # Taken from the others, and not yet done.
+        self._next: _Job | None = None
+        # Opened, used and closed by the thread.
+        self._access: Access | None = None
+        self._stale = False
+        begin_anew(self)
+
+    @contextmanager
+    def used(self) -> Iterator[Use]:
+        """Have one more user while the block lasts; the first takes up whatever file is at the path by then.
+
+        Raises:
+            ConfigError: The file was moved, deleted or replaced while others use it.
+        """
+        with self._guard:
+            self._stale = self._access is not None and self._access.replaced
+            if self._stale and self._users:
+                raise ConfigError(
+                    f"{CHECKPOINTS.name} {self.path} was moved, deleted or replaced while a run uses it: put it back, "
+                    "or start again once that run has ended"
+                )
+            self._users += 1
+        try:
+            yield Use(self._give)
+        finally:
+            with self._guard:
+                self._users -= 1
+
+    def stop(self) -> None:
+        """Close the file, once what was given has been done."""
+        with self._guard:
+            thread = self._thread
+            self._jobs.put(None)
+        if thread is not None:
+            thread.join(_STOP_SECONDS)
+
+    def anew(self) -> None:
+        """Begin anew in a forked child, which has not the parent's thread; `Access` sees to the file itself."""
+        self._guard = threading.Lock()
+        self._jobs = queue.SimpleQueue()
+        self._thread = self._next = None
+
+    def _give(self, job: _Job) -> None:
+        with self._guard:
+            self._jobs.put(job)
+            if self._thread is None:
+                # A daemon: it may linger when the process ends, which waits for every other thread.
+                self._thread = threading.Thread(target=self._serve, name="pointsman-checkpoints", daemon=True)
+                self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            job, self._next = self._next, None
+            try:
+                job = job or self._jobs.get(timeout=_LINGER_SECONDS)
+            except queue.Empty:
+                if self._users:
+                    continue
+            if job is not None:
+                self._do(job)
+            elif self._ended():
+                return
+
+    def _ended(self) -> bool:
+        """Close the file before the thread ends, unless there is more to do."""
+        with self._guard:
+            if not self._jobs.empty():
+                return False
+            access, self._access, self._thread = self._access, None, None
+        if access is not None:
+            access.close()
+        return True
+
+    def _do(self, job: _Job) -> None:
+        done: list[tuple[_Job, Any, BaseException | None]] = []
+        group = [job]
+        try:
+            access = self._opened()
+            if job.writes:
+                with access.changing(durable=True) as connection:
+                    for number, each in enumerate(self._together(job)):
+                        group[number:] = [each]
+                        done.append((each, *_attempted(connection, each)))
+            else:
+                with access.reading() as connection:
+                    done.append((job, job.work(connection), None))
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            done = [(each, None, error) for each in group]
+        for each, result, wrong in done:
+            each.tell(result, wrong)
+
+    def _together(self, job: _Job) -> Iterator[_Job]:
+        """A piece of work that writes, and those after it that can go to the disk with it."""
+        end = time.monotonic() + _GROUP_SECONDS
+        patient = True
+        for _ in range(_MOST_TOGETHER):
+            yield job
+            patient = patient and job.patient
+            try:
+                more = self._jobs.get(timeout=max(0.0, end - time.monotonic()) if patient else 0.0)
+            except queue.Empty:
+                return
+            if more is None:
+                self._jobs.put(None)
+                return
+            if not more.writes:
+                self._next = more
+                return
+            job = more
+        self._next = job
+
+    def _opened(self) -> Access:
+        if self._stale and self._access is not None:
+            self._access.close()
+            self._access = None
+        self._stale = False
+        if self._access is None:
+            self._access = Access(self.path, kind=CHECKPOINTS)
+        return self._access
+
+
+class Use:
+    """What one user has done with a file.
+
+    Args:
+        give: Hands a piece of work to the thread of the file.
+    """
+
+    def __init__(self, give: Callable[[_Job], None]) -> None:
+        self._give = give
+        self._waiting = 0
+        self._cut_off = False
+
+    async def call(self, work: Work[T], *, writes: bool, patient: bool = False) -> T:
+        """Have work done while the event loop goes on.
+
+        Args:
+            work: Called with the connection, inside a transaction; what it has changed is undone where it raises.
+            writes: What it changes is on the disk before this returns.
+            patient: More is about to be written, and this may go to the disk with it.
+
+        Raises:
+            ConfigError: The file cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def tell(result: Any, error: BaseException | None) -> None:
+            # Nobody waits in a loop that is closed.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+        self._give(_Job(work, writes, patient, tell))
+        self._waiting += 1
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._cut_off = True
+            raise
+        finally:
+            self._waiting -= 1
+
+    def wait(self, work: Work[T], *, writes: bool) -> T:
+        """Have work done and block until it is; arguments and errors as `call`."""
+        future: Future[T] = Future()
+        self._give(_Job(work, writes, False, lambda result, error: _settle(future, result, error)))
+        return future.result()
+
+    async def settle(self) -> None:
+        """Wait, when cancelled too, until all is done that was given and that nobody has waited for to its end."""
+        if not self._cut_off and not self._waiting:
+            return
+        last = asyncio.ensure_future(self.call(_nothing, writes=False))
+        try:
+            # What cannot be written has told so itself.
+            with suppress(ConfigError):
+                await asyncio.shield(last)
+        except asyncio.CancelledError:
+            await asyncio.wait([last])
+            raise
+
+
+def _attempted(connection: Connection, job: _Job) -> tuple[Any, BaseException | None]:
+    """The result of a piece of work, or why it was undone; what is wrong with the file ends its whole group."""
+    connection.execute("SAVEPOINT work")
+    try:
+        result = job.work(connection)
+    except (OSError, sqlite3.Error):
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+        connection.execute("ROLLBACK TO work")
+        connection.execute("RELEASE work")
+        return None, error
+    connection.execute("RELEASE work")
+    return result, None
+
+
+def _nothing(_: Connection) -> None:
+    pass
+
+
+def _settle(future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+_files: WeakValueDictionary[Path, CheckpointFile] = WeakValueDictionary()
+_guard = Lock()
+begin_anew(_guard)
+
+if hasattr(os, "register_at_fork"):
+    # Whoever used a file in the parent uses it no more.
+    os.register_at_fork(after_in_child=_files.clear)
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[Use]:
+    """Use a file, which all users in this process share.
+
+    Args:
+        path: Where it is.
+
+    Raises:
+        ConfigError: It was moved, deleted or replaced while others use it.
+    """
+    with _guard:
+        file = _files.get(path)
+        if file is None:
+            file = _files[path] = CheckpointFile(path)
+    with file.used() as use:
+        yield use
+
+
+@at_end(End.CLOSE)
+def _stop_all() -> None:
+    for file in list(_files.values()):
+        file.stop()

@@ -1,0 +1,247 @@
+"""LangGraph's arguments made into work for the thread of a file, and what that finds made into LangGraph's results."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_metadata,
+)
+
+from ...ledger.storage.connection import Connection
+from . import rows
+from .fences import check_fences
+from .file import Use, Work
+from .rows import Found, History, Place
+from .sealed import Kept, Sealed, items
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+__all__ = ["Prepared", "Put"]
+
+_NOTHING: Final = Kept("", {})
+
+
+class Put(NamedTuple):
+    """A checkpoint that is to be kept.
+
+    Attributes:
+        work: Keeps it.
+        place: Where.
+        kept: What is kept beside it then.
+    """
+
+    work: Work[None]
+    place: Place
+    kept: Kept
+
+
+class Prepared(BaseCheckpointSaver[str]):
+    """What the blocking and the awaiting methods of `Checkpoints` have in common.
+
+    Args:
+        file: Where the checkpoints are.
+        serde: Serializes and encrypts them.
+        token: Refuse to write of a thread whose fence is above it; None checks nothing.
+    """
+
+    serde: Sealed
+
+    def __init__(self, file: Use, serde: Sealed, *, token: int | None = None) -> None:
+        super().__init__(serde=serde)
+        self.file = file
+        self.token = token
+        # Thread and namespace -> what is known to be kept beside the checkpoint that was read or written last.
+        self._kept: dict[tuple[str, str], Kept] = {}
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Prepared:
+        """The same, which builds these types too; LangGraph asks for it where ``LANGGRAPH_STRICT_MSGPACK`` is set."""
+        clone = copy(self)
+        clone.serde = self.serde.allowing(extra_allowlist)
+        return clone
+
+    def get_next_version(self, current: str | int | None, channel: None) -> str:
+        """The version after another of the same channel.
+
+        It is above all of LangGraph's own SQLite saver, whose numbers have 32 digits. No two branches of a thread have
+        a version in common, not even in forked children or after `random.seed`.
+        """
+        number = 0 if current is None else current if isinstance(current, int) else int(current.partition(".")[0])
+        return f"{number + 1:09}.{os.urandom(6).hex()}"
+
+    def _put(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata) -> Put:
+        thread, space, parent = _named(config)
+        place = Place(thread, space, checkpoint["id"])
+        known = self._kept.get((thread, space), _NOTHING)
+        sealed, common, kept = self.serde.pack(checkpoint, parent, known)
+        told = json.dumps(get_checkpoint_metadata(config, metadata), ensure_ascii=False).encode("utf-8", "ignore")
+
+        def work(connection: Connection) -> None:
+            check_fences(connection, [thread], self.token)
+            rows.keep(connection, place, parent, sealed, told, common)
+
+        return Put(work, place, kept)
+
+    def _has_put(self, put: Put) -> RunnableConfig:
+        self._kept[put.place[:2]] = put.kept
+        return _config(put.place)
+
+    def _put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task: tuple[str, str]
+    ) -> Work[None]:
+        place = Place(*_named(config))
+        again = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        sealed = [
+            (WRITES_IDX_MAP.get(channel, number), channel, *self.serde.dumps_typed(value))
+            for number, (channel, value) in enumerate(writes)
+        ]
+
+        def work(connection: Connection) -> None:
+            check_fences(connection, [place.thread], self.token)
+            rows.keep_writes(connection, place, task, sealed, again=again)
+
+        return work
+
+    def _find(self, config: RunnableConfig) -> Work[Found | None]:
+        return lambda connection: rows.find(connection, self.serde, *_named(config))
+
+    def _search(
+        self,
+        config: RunnableConfig | None,
+        wanted: Mapping[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> Work[list[Found]]:
+        where: dict[str, str] = {}
+        if config is not None:
+            named = config["configurable"]
+            where["thread_id = ?"] = str(named["thread_id"])
+            if named.get("checkpoint_ns") is not None:
+                where["checkpoint_ns = ?"] = named["checkpoint_ns"]
+            if named.get("checkpoint_id"):
+                where["checkpoint_id = ?"] = named["checkpoint_id"]
+        if before is not None and (end := before["configurable"].get("checkpoint_id")):
+            where["checkpoint_id < ?"] = end
+
+        def matches(metadata: Mapping[str, Any]) -> bool:
+            return all(metadata.get(key) == value for key, value in (wanted or {}).items())
+
+        return lambda connection: rows.search(connection, self.serde, where, matches, limit)
+
+    def _read(self, found: Found | None) -> CheckpointTuple | None:
+        if found is None:
+            return None
+        read = self._tuple(found)
+        values = read.checkpoint["channel_values"]
+        beside = found.body.beside.items()
+        kept = {channel: (version, items(values[channel])) for channel, version in beside}
+        self._kept[found.place[:2]] = Kept(found.place.id, kept)
+        return read
+
+    def _tuple(self, found: Found) -> CheckpointTuple:
+        return CheckpointTuple(
+            _config(found.place),
+            self.serde.whole(found.body, found.common),
+            cast(CheckpointMetadata, found.metadata),
+            _config(found.place._replace(id=found.parent)) if found.parent else None,
+            [self._write(write) for write in found.writes],
+        )
+
+    def _write(self, write: tuple[str, str, str, bytes]) -> tuple[str, str, Any]:
+        task, channel, kind, value = write
+        return task, channel, self.serde.loads_typed((kind, value))
+
+    def _history(self, config: RunnableConfig, channels: Sequence[str]) -> Work[dict[str, History]]:
+        thread, space, id = _named(config)
+
+        def work(connection: Connection) -> dict[str, History]:
+            at = id or rows.latest(connection, thread, space)
+            return {} if at is None else rows.history(connection, self.serde, Place(thread, space, at), channels)
+
+        return work
+
+    def histories(self, channels: Sequence[str], found: Mapping[str, History]) -> dict[str, DeltaChannelHistory]:
+        """Give what ancestors tell of channels the form that LangGraph wants."""
+        told: dict[str, DeltaChannelHistory] = {}
+        for channel in channels:
+            history = found.get(channel, History(None, []))
+            told[channel] = {"writes": [self._write(write) for write in history.writes]}
+            if history.seed is not None:
+                told[channel]["seed"] = self.serde.value(*history.seed, channel)
+        return told
+
+    def _changing(self, threads: Sequence[str], change: Callable[[Connection, str], None]) -> Work[None]:
+        """Change what is kept of threads, all of them or, where one is fenced off, none."""
+        # What is known to be kept may be gone then.
+        self._kept.clear()
+
+        def work(connection: Connection) -> None:
+            check_fences(connection, threads, self.token)
+            for thread in threads:
+                change(connection, thread)
+
+        return work
+
+    def _prune(self, thread_ids: Sequence[str], strategy: str) -> Work[None]:
+        if strategy == "delete":
+            return self._changing([str(thread) for thread in thread_ids], rows.delete)
+        if strategy != "keep_latest":
+            raise ValueError(f"strategy is {strategy!r}: give 'keep_latest' or 'delete'")
+        return self._changing([str(thread) for thread in thread_ids], self._keep_latest)
+
+    def _keep_latest(self, connection: Connection, thread: str) -> None:
+        kept: set[Place] = set()
+        places = rows.places(connection, thread)
+        for place in {place.space: place for place in sorted(places)}.values():
+            found = rows.find(connection, self.serde, *place)
+            if found is not None:
+                kept |= {place, *rows.chain(connection, self.serde, place, _deltas(found))}
+        rows.sweep(connection, self.serde, thread, [place for place in places if place not in kept])
+
+    def _delete_for_runs(self, run_ids: Sequence[str]) -> Work[None]:
+        self._kept.clear()
+
+        def work(connection: Connection) -> None:
+            gone: dict[str, list[Place]] = {}
+            for run in run_ids:
+                for place in rows.of_run(connection, str(run)):
+                    gone.setdefault(place.thread, []).append(place)
+            check_fences(connection, gone, self.token)
+            for thread, places in gone.items():
+                rows.sweep(connection, self.serde, thread, places)
+
+        return work
+
+    def _copy_thread(self, source: str, target: str) -> Work[None]:
+        return self._changing([str(target)], lambda connection, thread: rows.copy(connection, str(source), thread))
+
+
+def _named(config: RunnableConfig) -> tuple[str, str, Any]:
+    """Thread, namespace and checkpoint of a config."""
+    named = config["configurable"]
+    return str(named["thread_id"]), named.get("checkpoint_ns", ""), named.get("checkpoint_id") or None
+
+
+def _config(place: Place) -> RunnableConfig:
+    return {"configurable": {"thread_id": place.thread, "checkpoint_ns": place.space, "checkpoint_id": place.id}}
+
+
+def _deltas(found: Found) -> list[str]:
+    """The channels of a checkpoint that are put together from what was written to them.
+
+    LangGraph counts their updates in the metadata (`CheckpointMetadata.counters_since_delta_snapshot`).
+    """
+    counted = found.metadata.get("counters_since_delta_snapshot") or {}
+    versions = found.body.checkpoint["channel_versions"]
+    return [channel for channel in counted if channel in versions and not rows.has(found.body, channel)]
