@@ -6,7 +6,7 @@ import re
 
 from ..calls import Call, Handler, options_of
 from ..places import Place, place_of
-from ..values import DATA, UNKNOWN
+from ..values import DATA, UNKNOWN, names
 
 __all__ = ["CONTAINERS"]
 
@@ -20,36 +20,9 @@ _DOCKER_TAKES = (
 )
 
 
-_DOCKER_READS = frozenset(
-    [
-        "ps",
-        "images",
-        "info",
-        "version",
-        "inspect",
-        "logs",
-        "top",
-        "stats",
-        "port",
-        "history",
-        "search",
-        "events",
-        "diff",
-        "ls",
-        "list",
-        "config",
-        "context",
-        "help",
-        "df",
-        "container",
-        "image",
-        "network",
-        "volume",
-        "system",
-        "buildx",
-        "compose",
-        "manifest",
-    ]
+_DOCKER_READS = names(
+    "ps images info version inspect logs top stats port history search events diff ls list config context help df "
+    "container image network volume system buildx compose manifest"
 )
 
 

@@ -102,42 +102,14 @@ def python_code(call: Call, text: str) -> str:
     return "".join(program.printed) or DATA
 
 
-class _Program:
-    """One program: the modules it names, the constants it holds, and the calls it makes."""
+class _Values:
+    """What the names of a program stand for, and the texts its expressions give."""
 
-    def __init__(self, call: Call, tree: ast.Module) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._tree = tree
         self._names: dict[str, str] = {}
         self._constants: dict[str, str] = {}
-        self._used: set[str] = set()
-        self._connects = False
         self._decoded: set[str] = set()
-        self.printed: list[str] = []
-
-    def read(self) -> None:
-        nodes = list(ast.walk(self._tree))
-        for node in nodes:
-            self._bind(node)
-        self._connects = any(name.split(".")[0] in _CONNECTS for name in self._names.values())
-        for node in nodes:
-            if isinstance(node, ast.Call):
-                self._called(node)
-            elif isinstance(node, ast.Attribute) and node.attr in (
-                "__globals__",
-                "__subclasses__",
-                "__builtins__",
-                "__dict__",
-            ):
-                self._call.find("unknown-code", node.attr)
-            elif isinstance(node, ast.Name) and node.id == "__builtins__":
-                self._call.find("unknown-code", node.id)
-            elif isinstance(node, ast.Attribute) and (dotted := self._dotted(node)) in ("os.environ", "os.environb"):
-                self._used.add(dotted)
-        if "fork" in self._used and any(isinstance(node, ast.While | ast.For) for node in nodes):
-            self._call.find("exhausts", "Python")
-        if "socket" in self._used and self._used & {"runs", "dup2"}:
-            self._call.find("reverse-shell", "Python")
 
     def _bind(self, node: ast.AST) -> None:
         if isinstance(node, ast.Import):
@@ -245,6 +217,39 @@ class _Program:
 
     def _fetches(self, node: ast.AST) -> bool:
         return any(isinstance(one, ast.Call) and self._dotted(one.func) in _FETCHES for one in ast.walk(node))
+
+
+class _Program(_Values):
+    """One program: what the calls in it do."""
+
+    def __init__(self, call: Call, tree: ast.Module) -> None:
+        super().__init__(call)
+        self._tree = tree
+        self._used: set[str] = set()
+        self._connects = False
+        self.printed: list[str] = []
+
+    def read(self) -> None:
+        nodes = list(ast.walk(self._tree))
+        for node in nodes:
+            self._bind(node)
+        self._connects = any(name.split(".")[0] in _CONNECTS for name in self._names.values())
+        for node in nodes:
+            if isinstance(node, ast.Call):
+                self._called(node)
+            elif isinstance(node, ast.Attribute) and node.attr in (
+                "__globals__",
+                "__subclasses__",
+                "__builtins__",
+                "__dict__",
+            ):
+                self._call.find("unknown-code", node.attr)
+            elif isinstance(node, ast.Name) and node.id == "__builtins__":
+                self._call.find("unknown-code", node.id)
+        if "fork" in self._used and any(isinstance(node, ast.While | ast.For) for node in nodes):
+            self._call.find("exhausts", "Python")
+        if "socket" in self._used and self._used & {"runs", "dup2"}:
+            self._call.find("reverse-shell", "Python")
 
     def _called(self, node: ast.Call) -> None:
         name = self._dotted(node.func)

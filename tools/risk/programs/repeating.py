@@ -6,7 +6,7 @@ import re
 
 from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, holds_secrets, place_of
-from ..values import DATA, REMOTE, UNKNOWN, known, merged
+from ..values import DATA, REMOTE, UNKNOWN, known, merged, names
 from .running import run_text
 
 __all__ = ["REPEATING"]
@@ -201,7 +201,7 @@ def _script(call: Call) -> str:
     return UNKNOWN
 
 
-_MULTIPLEXERS = frozenset(("screen", "tmux", "dtach", "abduco"))
+_MULTIPLEXERS = names("screen tmux dtach abduco")
 _SHOWS = re.compile(
     r"-ls|-list|ls|list-.*|info|show.*|display.*|has.*|kill-.*|-v|-V|attach.*|a|detach.*|select-.*|rename-.*|source.*"
 )
