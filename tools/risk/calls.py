@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -96,6 +97,8 @@ class Call:
                 self.find("unknown-target", given)
             elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.ROOT):
                 self.find("system-write", given)
+            elif place is Place.TEMPORARY and re.search(r"/\.\w", path):
+                self.find("hides", given)
             else:
                 self.find("writes", given)
 

@@ -7,6 +7,7 @@ import re
 from ..calls import Call, Handler, options_of
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, names
+from .tables import SHELLS
 
 __all__ = ["CONTAINERS"]
 
@@ -120,8 +121,10 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
     if entry:
         words = [entry, *words]
     if words:
-        if words[0].rpartition("/")[2] in ("sh", "bash", "ash", "zsh") and "-c" not in words:
-            return
+        if words[0].rpartition("/")[2] in SHELLS and all(
+            word.startswith("-") and "c" not in word for word in words[1:]
+        ):
+            return  # a shell inside, as anyone opens one
         call.run(words)
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of
-from ..values import DATA, UNKNOWN, known
+from ..values import DATA, HOLES, UNKNOWN, known
 
 __all__ = ["FILES"]
 
@@ -145,7 +145,8 @@ def _touch(call: Call) -> str:
     options = options_of(call.args, "-t -d -r --date --reference --time")
     if "-t -d -r --date --reference" in options:
         call.find("hides", "sets other times than now")
-    call.writes(*options.operands)
+    call.find("writes")
+    call.writes(*(one for one in options.operands if call.path(one)[:1] not in HOLES))
     return ""
 
 
@@ -335,6 +336,8 @@ def _edited(call: Call, text: str) -> None:
     if re.match(r"\s*:?\s*(?:sh|shell|ter|term|terminal|set\s+shell\b.*)\s*$", text):
         call.find("option-runs", call.name)
         return
+    if opened := re.match(r"\s*([erw])\s+(\S+)\s*$", text):
+        (call.writes if opened[1] == "w" else call.reads)(opened[2])
     found = _EDITORS_RUN.search(text)
     if found is None:
         if re.search(r"\b(?:py(?:thon3?|x)?|lua|ruby|perl)\b\s", text):

@@ -115,6 +115,18 @@ def _base(call: Call) -> str:
     return _decoded(call, text, _tried(decode, text) if decode else None)
 
 
+def _b64(call: Call) -> str:
+    """b64encode and b64decode of the BSDs."""
+    text = _input(call, options_of(call.args, "-o").operands)
+    if call.name == "b64decode":
+        return _decoded(call, text, _tried(base64.b64decode, text))
+    return (
+        _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
+        if known(text)
+        else merged(text)
+    )
+
+
 def _tried(decode: object, text: str) -> bytes | None:
     data = "".join(text.split())
     try:
@@ -341,6 +353,7 @@ STREAMS: dict[str, Handler] = handlers(
     {
         "echo": _echo,
         "printf": _printf,
+        "b64encode b64decode": _b64,
         "cat": _cat,
         "base64 base32 basenc gbase64": _base,
         "xxd": _xxd,

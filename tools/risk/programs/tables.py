@@ -69,7 +69,7 @@ writes           touch mkdir rmdir mkfifo ln install patch rename mmv prename co
 writes           ranlib strip objcopy gcc g++ cc c++ clang clang++ ld as javac kotlinc rustc ghc ocamlc gfortran yacc
 writes           bison flex protoc cpio pax zip unzip rar unrar 7z 7za 7zr unar jar zipnote mknod-p wget2-f tiffcp gs
 writes           ps2pdf pdftk qpdf img2pdf optipng jpegoptim cwebp nano vi vim nvim emacs ed ex micro joe pico helix
-writes           hx kak mcedit jed code subl gedit kate mousepad xdg-open virtualenv venv uuencode asciidoctor
+writes           hx kak mcedit jed subl gedit kate mousepad xdg-open virtualenv venv uuencode asciidoctor
 writes           sphinx-build mkdocs hugo jekyll latex pdflatex xelatex lualatex bibtex truncate fallocate shar unshar
 writes           gettext msgfmt xgettext dos2unix unix2dos recode sponge unlink-w cp-w
 workspace-code   make gmake cmake ninja meson scons bazel buck pants ant mvn gradle sbt lein mix rebar3 rake tox nox
@@ -217,6 +217,8 @@ ssh-copy-id | opens *
 ssh-keyscan | leaves *
 kinit klist kdestroy | prints -l -e | credentials *
 npm-cli-login | changes-outside *
+SetFile setfile | hides *
+code codium cursor | opens tunnel serve-web | installs --install-extension | writes *
 loginctl | prints list-sessions list-users show-session session-status | processes terminate-session kill-session
  terminate-user | services enable-linger lock-session | prints *
 hostnamectl timedatectl localectl | system-write set-hostname set-time set-timezone set-locale set-ntp set-keymap
