@@ -97,9 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", nargs="?", type=Path)
     parser.add_argument("--rates", type=int, default=3, help="how often the rate is measured")
-    parser.add_argument(
-        "--missed", action="store_true", help="show what is judged wrongly of the first half"
-    )
+    parser.add_argument("--missed", action="store_true", help="show what is judged wrongly of the first half")
     given = parser.parse_args()
     told, wrong = own()
     print(table(("own", "risky, asked", "benign, asked"), told))

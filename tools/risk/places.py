@@ -106,7 +106,7 @@ def tidy(path: str, folder: str = "") -> str:
         else:
             kept.append(part)
     made = ("/" if absolute else "") + "/".join(kept)
-    if path.startswith("./") and made[:1] in HOLES:
+    if path.startswith("./") and made and made[0] in HOLES:
         return "./" + made
     if absolute and (home := _HOMES.match(made)):
         made = ("~root" if home["root"] else "~") + made[home.end() :]

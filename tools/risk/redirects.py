@@ -95,7 +95,7 @@ def _file(reader: Walker, part: Any, out: list[tuple[str, bool]], stdin: str | N
             continue
         if sign.startswith("<"):
             reader.redirect(part, target, writes=part.has_error)
-            stdin = reader.scope.files.get(reader.scope.path(target), DATA)
+            stdin = "" if target == "/dev/null" else reader.scope.files.get(reader.scope.path(target), DATA)
         else:
             reader.redirect(part, target, writes=True)
             # Errors alone go there; what is printed still goes on.

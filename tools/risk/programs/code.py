@@ -105,6 +105,7 @@ _LITERAL = re.compile(
     r"|[{(\[/|!]((?:[^})\]/|!\\]|\\.)*)[})\]/|!])",
     re.DOTALL,
 )
+_PATHS = re.compile(r"\"([~./][\w./~*-]+)\"|'([~./][\w./~*-]+)'")
 _BASE64 = re.compile(r"[\"']([A-Za-z0-9+/]{12,}={0,2})[\"']")
 
 
@@ -190,6 +191,7 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
         call.find("reverse-shell", call.name)
     elif network:
         call.find("sends", call.name)
+    call.reads(*(one or other for one, other in _PATHS.findall(program)))
     if language.writes.search(program if language is _LANGUAGES["perl"] else masked):
         _changed(call, program, masked)
 
@@ -279,7 +281,13 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
         return call.run([module, *rest])
     if module == "base64" and "-d" in rest:
         return call.run(["base64", *rest])
-    if module in ("venv", "virtualenv"):
+    if module in ("timeit", "cProfile", "profile", "pdb", "trace"):
+        for text in rest if module == "timeit" else ():
+            python_code(call, text)
+        files = [arg for arg in rest if arg.endswith(".py")]
+        for file in files:
+            run_file(call, file, [])
+    elif module in ("venv", "virtualenv"):
         call.writes(*(arg for arg in rest if not arg.startswith("-")))
     elif module in ("smtpd", "aiosmtpd", "pyftpdlib") or (
         module == "http.server"

@@ -105,7 +105,7 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
         call.find("container", "more rights")
     for value in [*options.each("-v --volume"), *(_source(one) for one in options.each("--mount"))]:
         source = value.split(":")[0]
-        place = place_of(call.path(source)) if source[:1] in "/~." or source[:1] == UNKNOWN else Place.NOTHING
+        place = place_of(call.path(source)) if source.startswith(("/", "~", ".", UNKNOWN)) else Place.NOTHING
         if (
             place in (Place.ROOT, Place.HOME, Place.SYSTEM, Place.DEVICE)
             or "docker.sock" in source

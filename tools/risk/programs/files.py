@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 from ..calls import Call, Handler, handlers, options_of
-from ..places import Place, place_of
+from ..places import Place, holds_secrets, place_of
 from ..values import DATA, HOLES, UNKNOWN, known
 
 __all__ = ["FILES"]
@@ -60,13 +60,22 @@ def _copy(call: Call) -> str:
             held = call.scope.files[path]
             for goal in (target, f"{target.rstrip('/')}/{path.rpartition('/')[2]}"):
                 call.scope.write(call.path(goal), held)
-    if call.name == "ln" and operands and call.path(operands[0]) == "/dev/null":
-        call.deletes(target)
     if target:
         call.writes(target if not target.endswith("/") else target + "x")
+    if call.name == "ln" and operands:
+        _linked(call, operands[0], target or operands[0].rstrip("/").rpartition("/")[2])
     if any(re.search(r"[4267]\d{3}|\+s|=\w*s", mode) for mode in options.each("-m --mode")):
         call.find("permissions", "setuid")
     return ""
+
+
+def _linked(call: Call, source: str, target: str) -> None:
+    path, at = call.path(source), call.path(target)
+    if path == "/dev/null":
+        call.deletes(target)
+    if holds_secrets(path):
+        call.find("credentials", source)
+    call.scope.links[at] = path
 
 
 def _moved(call: Call, source: str, target: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..calls import Call, Handler, options_of
-from ..values import DATA, UNKNOWN, known, names
+from ..values import DATA, REMOTE, UNKNOWN, known, names
 
 __all__ = ["GIT"]
 
@@ -49,6 +49,8 @@ def _git(call: Call) -> str:
     command, rest = words[0], words[1:]
     handler = _GIT.get(command)
     _git_options(call, command, rest)
+    if command in ("apply", "am") and REMOTE in (call.stdin or ""):
+        call.find("unread-file", "a patch from outside")
     if command in _GIT_READS and handler is None:
         if command == "ls-files":
             return ".\n" if all(arg.startswith("-") for arg in rest) else f"./{DATA}\n"

@@ -57,6 +57,10 @@ _PROCESSES = {
     "os.setuid": "privilege",
     "os.setgid": "privilege",
 }
+_EXECS = names(
+    "exec eval builtins.exec builtins.eval compile timeit.timeit timeit.repeat pdb.run pdb.runeval cProfile.run"
+    " profile.run"
+)
 _IMPORTS = names("__import__ importlib.import_module builtins.__import__")
 _CONNECTS = names("requests httpx aiohttp http urllib3 socket boto3 paramiko ftplib smtplib websocket websockets")
 _SENDING = names("post put patch delete sendall sendto sendmail send_message storbinary upload_file put_object connect")
@@ -265,7 +269,7 @@ class _Program(_Values):
         elif name in _WORDS or re.match(r"os\.(?:exec|spawn|posix_spawn)\w*$", name):
             self._used.add("runs")
             self._runs_words(node, name)
-        elif name in _HIDDEN:
+        elif name in _HIDDEN or name in _EXECS:
             self._hides(name, node, first)
         elif not self._touches(node, name) and not self._reaches(node, name) and isinstance(node.func, ast.Attribute):
             self._method(node, node.func)
@@ -359,7 +363,7 @@ class _Program(_Values):
 
     def _hides(self, name: str, node: ast.Call, first: str | None) -> None:
         call = self._call
-        if name in ("exec", "eval", "builtins.exec", "builtins.eval", "compile"):
+        if name in _EXECS:
             if any(self._fetches(one) or "requests" in ast.dump(one) for one in node.args):
                 call.find("remote-code", "Python")
             elif first is not None and known(first):

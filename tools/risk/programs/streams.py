@@ -160,7 +160,7 @@ def _openssl(call: Call) -> str:
     call.writes(*options.each("-out"))
     names = {name for name, _ in options.given}
     if command == "s_client":
-        call.find("sends" if call.stdin is not None else "leaves")
+        call.find("sends" if call.stdin else "leaves")
     if command in ("s_server", "ocsp"):
         call.find("opens")
     coded = command == "base64" or names & {"-base64", "-a"}
@@ -279,7 +279,10 @@ def _tee(call: Call) -> str:
 
 def _changes(call: Call) -> str:
     """Changes each line in ways that are not followed."""
-    options = options_of(call.args, "-d -f -c -b -w -s -n -i -t -o --delimiter --fields --characters")
+    takes = (
+        "-A -j -N -S -t -w" if call.name == "od" else "-d -f -c -b -w -s -n -i -t -o --delimiter --fields --characters"
+    )
+    options = options_of(call.args, takes)
     return merged(_input(call, options.operands))
 
 

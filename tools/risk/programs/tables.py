@@ -45,12 +45,12 @@ prints           reset tput stty tty : whoami id groups users who w last lastlog
 prints           ncal uptime free vmstat iostat mpstat : sar nproc lscpu lsblk lspci lsusb lsmod lsof lsns lslocks
 prints           lsmem lshw lsb_release dmidecode sensors ps top htop atop : pgrep pidof pstree pmap df du ls dir vdir
 prints           tree exa eza lsd stat file cksum sum md5sum sha1sum sha224sum sha256sum : sha384sum sha512sum b2sum
-prints           md5 shasum crc32 wc comm cmp printenv locale localectl timedatectl ulimit times umask : dirs caller
+prints           md5 shasum crc32 wc cmp printenv locale localectl timedatectl ulimit times umask : dirs caller
 prints           help man info apropos whatis tldr cheat locate mlocate plocate ldd nm objdump readelf size addr2line
-prints           : c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk tsort shuf split
+prints           : c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk split
 prints           csplit ipcs : ifstat nstat ss netstat nslookup dig host whois mtr traceroute tracepath ping ping6
 prints           arping fping uuidgen mcookie : history fc let logname pinky runlevel cloc scc tokei figlet cowsay
-prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump look spell aspell ispell dict units bmon
+prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump spell aspell ispell dict units bmon
 prints           iftop nethogs glances nvidia-smi acpi upower pactl amixer xrandr : xdpyinfo xwininfo fc-list fc-match
 prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inxi hwinfo ethtool : dpkg-query rpmquery
 prints           pkg-config pkgconf apt-cache apt-file yadm-status mokutil nm-tool dumpe2fs tune2fs-l logger : ipcalc
@@ -60,7 +60,8 @@ prints           mesg xdg-mime : sw_vers system_profiler mdfind mdls xcode-selec
 prints           black isort flake8 pylint ruff mypy pyright eslint prettier tsc stylelint shellcheck shfmt hadolint
 prints           yamllint golint : rubocop clippy-driver bandit semgrep codespell markdownlint jshint pycodestyle
 prints           pydocstyle pyflakes vulture radon
-reads            less more most bat batcat diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
+reads            comm shuf tsort look less more most bat batcat
+reads            diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
 reads            csvstat xmllint yq tomlq xq xsltproc pandoc view wdiff jd dyff delta exiftool identify ffprobe
 reads            mediainfo pdftotext pdfinfo gpg-zip unrar-l lesspipe pygmentize highlight glow mdcat join dc ctags
 reads            cscope cpp nroff groff troff enscript a2ps sqldiff strings64 hexyl bvi hd xxhsum jless fx mlr miller
@@ -139,13 +140,15 @@ Verdicts = dict[str, str]
 
 _SUBCOMMANDS = """
 kubectl oc | credentials get_secret get_secrets describe_secret describe_secrets
-  | leaves get describe logs top explain version config cluster-info
+  | leaves rollout_status rollout_history get describe logs top explain version config cluster-info
  api-resources api-versions auth diff events wait completion options | changes-outside apply create delete edit
  patch replace scale rollout set label annotate taint drain cordon uncordon expose autoscale run certificate debug
  kustomize_apply | other-machine exec cp attach port-forward proxy | installs krew plugin
 helm | leaves list ls get status history search show template lint version repo env dependency | changes-outside
  install upgrade uninstall delete rollback push test | installs plugin
-aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm keyvault kms
+aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm
+ keyvault kms auth_print-access-token auth_print-identity-token
+ get-login-password assume-role get-session-token | other-machine ssh start-session
  | leaves describe list ls get show help version config configure login info auth account
  | changes-outside delete rm remove
  create put update terminate run reboot cp mv sync rb mb
