@@ -6,7 +6,7 @@ import re
 from enum import Enum
 from fnmatch import fnmatchcase
 
-from .values import HOLES, UNKNOWN
+from .values import HOLES
 
 __all__ = ["Place", "holds_secrets", "place_of", "runs_later", "tidy"]
 
@@ -92,7 +92,7 @@ def tidy(path: str, folder: str = "") -> str:
     """
     if path.startswith("file://"):
         path = path[7:]
-    if not path.startswith(("/", "~", UNKNOWN)) and folder:
+    if not path.startswith(("/", "~", *HOLES)) and folder:
         path = f"{folder}/{path}"
     absolute = path.startswith("/")
     kept: list[str] = []

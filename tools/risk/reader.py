@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ LONGEST = 16_384
 _DEEPEST = 48  # statements and texts inside each other
 _MOST = 20_000  # statements and words that are read, also where they are read again
 _MENDED = 2_000_000  # bytes that are looked at again, about 0.5 s
+_SEPARATED = 8  # times that lines are separated
 _ITEMS = 6  # items of a list for which a loop is read one by one
 
 
@@ -100,6 +102,43 @@ def _parsed(data: bytes) -> Any:
     return tree.root_node
 
 
+def _separated(data: bytes) -> bytes:
+    """A text in which a semicolon ends each line that the grammar would run into the next.
+
+    tree-sitter-bash 0.25 reads the words of a line after a pipe of three as arguments of the line before, when a
+    redirection follows, and likewise a line that begins with a backslash.
+    """
+    for _ in range(_SEPARATED):
+        root = _parsed(data) if b"\n" in data.strip() else None
+        places = [] if root is None else _swallowed(root, data)
+        if not places:
+            break
+        changed = bytearray(data)
+        for place in places:
+            changed[place] = ord(";")
+        data = bytes(changed)
+    return data
+
+
+def _swallowed(root: Any, data: bytes) -> list[int]:
+    """Where a line ends inside a simple command."""
+    places = []
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.named_children
+        if node.type not in ("command", "declaration_command", "unset_command"):
+            continue
+        end, comment = node.start_byte, False
+        for child in node.children:
+            begin = child.start_byte + (data[child.start_byte : child.start_byte + 1] == b"\n")
+            found = re.search(rb"(?<!\\)\n", data[end:begin])
+            if found and not comment:  # the end of a comment must stay
+                places.append(end + found.start())
+            end, comment = child.end_byte, child.type == "comment"
+    return places
+
+
 class _Reader:
     """Walks the tree of a text, and of the texts that stand in it."""
 
@@ -164,7 +203,12 @@ class _Reader:
             self.scope.parameters, self._span = before, held
 
     def _text(self, data: bytes, stdin: str | None = None) -> str:
-        root = _parsed(data)
+        root = _parsed(_separated(data))
+        if root is not None and root.has_error and b"((" in data:
+            # What is no arithmetic is a subshell in another, or in a substitution, which the grammar does not know.
+            other = _parsed(data.replace(b"((", b"( ("))
+            if other is not None and not other.has_error:
+                self.walk(other, stdin)
         if root is None:
             self.note("unknown-text", self.here())
             return UNKNOWN

@@ -86,12 +86,20 @@ def _pipeline(reader: Reader, node: Any, stdin: str | None) -> str:
 def _redirected(reader: Reader, node: Any, stdin: str | None) -> str:
     body = node.child_by_field_name("body")
     parts = [child for child in node.named_children if child != body]
-    while body is not None and body.type == "pipeline":
-        # The grammar puts the whole pipe where bash means its last command.
-        *before, body = body.named_children
+    printed = ""
+    # The grammar puts a whole pipe or list where bash means its last command.
+    while body is not None and body.type in ("pipeline", "list"):
+        *before, last = body.named_children
         for child in before:
-            stdin = reader.walk(child, stdin)
-    return redirected(reader, parts, lambda piped: reader.walk(body, piped) if body is not None else "", stdin)
+            said = reader.walk(child, stdin)
+            if body.type == "pipeline":
+                stdin = said
+            else:
+                printed += said
+        body = last
+    return printed + redirected(
+        reader, parts, lambda piped: reader.walk(body, piped) if body is not None else "", stdin
+    )
 
 
 def _assignment(reader: Reader, node: Any, stdin: str | None) -> str:

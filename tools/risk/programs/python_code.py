@@ -337,7 +337,7 @@ class _Program(_Values):
         if text is None or not text.strip(HOLES + " "):
             self._call.find("remote-code" if text and REMOTE in text else "unknown-code", "Python")
         else:
-            self._call.shell(text)
+            self._call.judge.read(text)
 
     def _runs_words(self, node: ast.Call, name: str) -> None:
         if not node.args:
@@ -349,7 +349,7 @@ class _Program(_Values):
         if isinstance(first, ast.List | ast.Tuple):
             words = [self._text(one) or UNKNOWN for one in first.elts]
             if words:
-                self._call.run(words)
+                self._call.judge.run(words)
             return
         text = self._text(first)
         if shell or text is None:
@@ -357,7 +357,7 @@ class _Program(_Values):
         elif name.startswith("os."):
             rest: Iterable[ast.expr] = node.args[1:]
             words = [text, *(self._text(one) or UNKNOWN for one in list(rest)[1:])]
-            self._call.run(words)
+            self._call.judge.run(words)
         else:
             self._runs(text)
 
