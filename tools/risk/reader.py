@@ -208,7 +208,9 @@ class _Reader:
             # What is no arithmetic is a subshell in another, or in a substitution, which the grammar does not know.
             other = _parsed(data.replace(b"((", b"( ("))
             if other is not None and not other.has_error:
+                held, self._span = self._span, self.here(root)
                 self.walk(other, stdin)
+                self._span = held
         if root is None:
             self.note("unknown-text", self.here())
             return UNKNOWN
