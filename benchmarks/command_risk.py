@@ -4,7 +4,7 @@
 
 Without TABLE only the project's own evasions and look-alikes (command_evasions.yaml) are judged. TABLE is a CSV, gzipped
 or not, with the columns command, label (1 risky, 0 benign, -1 neither), category, source and lang, of which the rows with
-lang `bash` count. Its rows are split in two by a hash of the command, so that one half can be tuned on and the other not.
+lang `bash` count. Its rows are split in two by a hash of the command, so that the first can be tuned on and the second tell how it went.
 Asked is what has risk high, critical or unknown.
 """
 
@@ -37,8 +37,8 @@ def rows_of(file: Path) -> list[Row]:
     return [row for row in csv.DictReader(io.StringIO(text, newline="")) if row["lang"] == "bash"]
 
 
-def is_tuned_on(row: Row) -> bool:
-    """Whether a row belongs to the half that was looked at."""
+def in_first_half(row: Row) -> bool:
+    """Whether a row belongs to the half that is tuned on."""
     return hashlib.sha256(row["command"].encode()).digest()[0] % 2 == 0
 
 
@@ -97,9 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", nargs="?", type=Path)
     parser.add_argument("--rates", type=int, default=3, help="how often the rate is measured")
-    parser.add_argument(
-        "--missed", action="store_true", help="show what is judged wrongly of the half that is tuned on"
-    )
+    parser.add_argument("--missed", action="store_true", help="show what is judged wrongly of the first half")
     given = parser.parse_args()
     told, wrong = own()
     print(table(("own", "risky, asked", "benign, asked"), told))
@@ -113,8 +111,8 @@ def main() -> None:
     if given.table:
         rows = rows_of(given.table)
         halves = {
-            "tuned on": [row for row in rows if is_tuned_on(row)],
-            "not looked at": [row for row in rows if not is_tuned_on(row)],
+            "first half": [row for row in rows if in_first_half(row)],
+            "second half": [row for row in rows if not in_first_half(row)],
             "all": rows,
         }
         print(
@@ -125,7 +123,7 @@ def main() -> None:
         )
         print(table(("category", "recall"), by_category(rows)))
         if given.missed:
-            for row in halves["tuned on"]:
+            for row in halves["first half"]:
                 if row["label"] != "-1" and read_command(row["command"]).asks != (row["label"] == "1"):
                     print(row["label"], row["category"], repr(row["command"][:200]))
         commands = [row["command"] for row in rows]

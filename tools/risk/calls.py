@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -96,6 +97,8 @@ class Call:
                 self.find("unknown-target", given)
             elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.ROOT):
                 self.find("system-write", given)
+            elif place is Place.TEMPORARY and re.search(r"/\.\w", path):
+                self.find("hides", given)
             else:
                 self.find("writes", given)
 
@@ -152,7 +155,7 @@ class Options:
         """The values of options, given as names between blanks; a long name may be written in part."""
         wanted = names.split()
         for name, value in self.given:
-            if name in wanted or (len(name) > 4 and name[:2] == "--" and any(w.startswith(name) for w in wanted)):
+            if name in wanted or (len(name) > 5 and name[:2] == "--" and any(w.startswith(name) for w in wanted)):
                 yield value
 
     def value(self, names: str) -> str | None:
@@ -200,7 +203,7 @@ def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, sin
 
 def _long(word: str, rest: list[str], values: list[str], given: list[tuple[str, str]]) -> int:
     name, equals, value = word.partition("=")
-    takes = name in values or (len(name) > 4 and any(known.startswith(name) for known in values if known[:2] == "--"))
+    takes = name in values or (len(name) > 5 and any(known.startswith(name) for known in values if known[:2] == "--"))
     if equals or not takes:
         given.append((name, value))
         return 0

@@ -18,7 +18,7 @@ from .programs.repeating import REPEATING
 from .programs.running import RUNNING, run_file, sets_up
 from .programs.streams import STREAMS
 from .programs.tables import PROGRAMS, SETS_UP, SUBCOMMANDS, Verdicts
-from .values import DATA, REMOTE, UNKNOWN, known
+from .values import DATA, HOLES, REMOTE, UNKNOWN, known
 
 __all__ = ["judged"]
 
@@ -140,7 +140,8 @@ def _judge(call: Call) -> str | None:
     if code == "reads":
         call.reads(*(arg for arg in call.args if not arg.startswith("-")))
     elif code == "writes":
-        call.writes(*(arg for arg in call.args if not arg.startswith("-")))
+        call.find("writes")
+        call.writes(*(arg for arg in call.args if not arg.startswith("-") and call.path(arg)[:1] not in HOLES))
     elif code != "prints":
         call.find(code)
     return None

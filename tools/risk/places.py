@@ -6,7 +6,7 @@ import re
 from enum import Enum
 from fnmatch import fnmatchcase
 
-from .values import HOLES, UNKNOWN
+from .values import HOLES
 
 __all__ = ["Place", "holds_secrets", "place_of", "runs_later", "tidy"]
 
@@ -57,7 +57,7 @@ _SECRETS = re.compile(
     r"|~\w*/\.ssh/(?!(?:known_hosts|config|[^/]*\.pub)$)[^/]+"
     r"|~\w*/\.(?:aws|azure|gnupg|kube|docker|oci)/(?!config$)."
     r"|~\w*/\.(?:kube|docker)/config|~\w*/\.config/(?:gcloud|gh|hub|rclone|op)\b|/Keychains?/"
-    r"|/\.password-store/|/\.mozilla/firefox"
+    r"|/\.password-store/|/\.mozilla/firefox|~\w*/Library/(?:Mail|Messages|Cookies|Safari)\b|^(?:/private)?/var/(?:spool/)?mail/"
     r"|/Google/Chrome/|/google-chrome/|/BraveSoftware/"
     r"|^/etc/(?:g?shadow|sudoers|master\.passwd|security/opasswd|krb5\.keytab|ssl/private|ipsec\.secrets|ppp/chap-secrets)"
     r"|^/etc/(?:ssh/ssh_host_\w+_key|NetworkManager/system-connections|wireguard)|^/etc/shadow-"
@@ -70,7 +70,7 @@ _KNOWN_SECRETS = (
     "/proc/1/environ", "/proc/self/environ", "/etc/ssh/ssh_host_rsa_key", ".env",
 )  # fmt: skip
 _RUNS_LATER = re.compile(
-    r"(?:^|/)(?:\.(?:bashrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|zshrc|zshenv|zprofile|zlogin|zlogout|kshrc"
+    r"(?:^|/)(?:\.(?:bashrc|shrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|zshrc|zshenv|zprofile|zlogin|zlogout|kshrc"
     r"|cshrc|tcshrc|login|logout|inputrc|envrc|vimrc|exrc|gdbinit|lldbinit|pythonrc|pdbrc|irbrc|tmux\.conf|screenrc|xinitrc"
     r"|xsession|xprofile|emacs|curlrc|wgetrc|gitconfig|hgrc|rhosts|shosts|netrc|npmrc|pypirc|yarnrc(?:\.yml)?"
     r"|pre-commit-config\.yaml|gitlab-ci\.yml|travis\.yml|drone\.yml|mcp\.json)"
@@ -92,7 +92,7 @@ def tidy(path: str, folder: str = "") -> str:
     """
     if path.startswith("file://"):
         path = path[7:]
-    if not path.startswith(("/", "~", UNKNOWN)) and folder:
+    if not path.startswith(("/", "~", *HOLES)) and folder:
         path = f"{folder}/{path}"
     absolute = path.startswith("/")
     kept: list[str] = []
@@ -106,7 +106,7 @@ def tidy(path: str, folder: str = "") -> str:
         else:
             kept.append(part)
     made = ("/" if absolute else "") + "/".join(kept)
-    if path.startswith("./") and made[:1] in HOLES:
+    if path.startswith("./") and made and made[0] in HOLES:
         return "./" + made
     if absolute and (home := _HOMES.match(made)):
         made = ("~root" if home["root"] else "~") + made[home.end() :]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,12 @@ from ...configs.words import Effect, Risk
 from .base import CommandRisk, Reason, SimpleCommand
 from .calls import Call
 from .characters import readable
-from .environment import set_by
-from .expansion import array_of, fields, text_of
+from .expansion import text_of
 from .judge import judged
 from .places import Place, place_of
-from .redirects import redirected
 from .rules import RULES
 from .scope import Scope
+from .statements import STATEMENTS
 from .values import DATA, UNKNOWN, known
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ LONGEST = 16_384
 _DEEPEST = 48  # statements and texts inside each other
 _MOST = 20_000  # statements and words that are read, also where they are read again
 _MENDED = 2_000_000  # bytes that are looked at again, about 0.5 s
+_SEPARATED = 8  # times that lines are separated
 _ITEMS = 6  # items of a list for which a loop is read one by one
 
 
@@ -101,6 +102,43 @@ def _parsed(data: bytes) -> Any:
     return tree.root_node
 
 
+def _separated(data: bytes) -> bytes:
+    """A text in which a semicolon ends each line that the grammar would run into the next.
+
+    tree-sitter-bash 0.25 reads the words of a line after a pipe of three as arguments of the line before, when a
+    redirection follows, and likewise a line that begins with a backslash.
+    """
+    for _ in range(_SEPARATED):
+        root = _parsed(data) if b"\n" in data.strip() else None
+        places = [] if root is None else _swallowed(root, data)
+        if not places:
+            break
+        changed = bytearray(data)
+        for place in places:
+            changed[place] = ord(";")
+        data = bytes(changed)
+    return data
+
+
+def _swallowed(root: Any, data: bytes) -> list[int]:
+    """Where a line ends inside a simple command."""
+    places = []
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.named_children
+        if node.type not in ("command", "declaration_command", "unset_command"):
+            continue
+        end, comment = node.start_byte, False
+        for child in node.children:
+            begin = child.start_byte + (data[child.start_byte : child.start_byte + 1] == b"\n")
+            found = re.search(rb"(?<!\\)\n", data[end:begin])
+            if found and not comment:  # the end of a comment must stay
+                places.append(end + found.start())
+            end, comment = child.end_byte, child.type == "comment"
+    return places
+
+
 class _Reader:
     """Walks the tree of a text, and of the texts that stand in it."""
 
@@ -154,10 +192,10 @@ class _Reader:
     def read(self, text: str, *, parameters: list[str] | None = None, stdin: str | None = None) -> str:
         """Read a text that a command runs as shell, such as that of ``sh -c``."""
         if self._depth >= _DEEPEST or len(text) > LONGEST:
-            self.note("too-deep", self._here())
+            self.note("too-deep", self.here())
             return UNKNOWN
         before, held = self.scope.parameters, self._span
-        self._span = self._here()
+        self._span = self.here()
         self.scope.parameters = parameters
         try:
             return self._text(text.encode("utf-8", "replace"), stdin)
@@ -165,15 +203,22 @@ class _Reader:
             self.scope.parameters, self._span = before, held
 
     def _text(self, data: bytes, stdin: str | None = None) -> str:
-        root = _parsed(data)
+        root = _parsed(_separated(data))
+        if root is not None and root.has_error and b"((" in data:
+            # What is no arithmetic is a subshell in another, or in a substitution, which the grammar does not know.
+            other = _parsed(data.replace(b"((", b"( ("))
+            if other is not None and not other.has_error:
+                held, self._span = self._span, self.here(root)
+                self.walk(other, stdin)
+                self._span = held
         if root is None:
-            self.note("unknown-text", self._here())
+            self.note("unknown-text", self.here())
             return UNKNOWN
         if root.has_error:
-            self.note("unknown-text", self._here(root))
+            self.note("unknown-text", self.here(root))
         return self.walk(root, stdin)
 
-    def _here(self, node: Any = None) -> tuple[int, int]:
+    def here(self, node: Any = None) -> tuple[int, int]:
         if self._span is not None:
             return self._span
         if node is None:
@@ -188,12 +233,12 @@ class _Reader:
     def walk(self, node: Any, stdin: str | None = None) -> str:
         """Read a statement; returns what it prints."""
         if self._depth >= _DEEPEST:
-            self.note("too-deep", self._here(node))
+            self.note("too-deep", self.here(node))
             return UNKNOWN
         self._step()
         self._depth += 1
         try:
-            return _STATEMENTS.get(node.type, _Reader._any)(self, node, stdin)
+            return STATEMENTS.get(node.type, STATEMENTS["program"])(self, node, stdin)
         finally:
             self._depth -= 1
 
@@ -202,31 +247,24 @@ class _Reader:
         if self._steps > _MOST:
             raise _Enough
 
-    def _any(self, node: Any, stdin: str | None) -> str:
+    def statements(self, node: Any, stdin: str | None) -> str:
         """Read the statements among a node's parts, and what is substituted in the others."""
         printed = []
         for child in node.named_children:
-            if child.type in _STATEMENTS:
+            if child.type in STATEMENTS:
                 printed.append(self.walk(child, stdin))
             elif child.named_child_count:
-                self._substitutions(child)
+                self.substitutions(child)
         return "".join(printed)
 
-    def _branch(self, node: Any, stdin: str | None) -> str:
-        self.scope.branch += 1
-        try:
-            return self._any(node, stdin)
-        finally:
-            self.scope.branch -= 1
-
-    def _substitutions(self, node: Any) -> None:
+    def substitutions(self, node: Any) -> None:
         """Read whatever is substituted in an expression, however deep."""
         waiting = [node]
         while waiting:
             one = waiting.pop()
             if one.type in ("command_substitution", "process_substitution"):
                 self.substituted(one)
-            elif one.type in _STATEMENTS:
+            elif one.type in STATEMENTS:
                 self.walk(one)
             else:
                 waiting += one.named_children[::-1]
@@ -234,7 +272,7 @@ class _Reader:
     def substituted(self, node: Any) -> str:
         """Read the commands in a substitution; returns what they print."""
         if node.type not in ("command_substitution", "process_substitution"):
-            self._substitutions(node)
+            self.substitutions(node)
             return UNKNOWN
         held, self._redirects = self._redirects, []
         text = node.text.decode()
@@ -242,7 +280,7 @@ class _Reader:
             inner = text[1:-1].replace("\\`", "`").replace("\\$", "$").replace("\\\\", "\\")
             printed = self.read(inner, parameters=self.scope.parameters)
         else:
-            printed = self._file_named(node) or self._any(node, None)
+            printed = self._file_named(node) or self.statements(node, None)
         self._redirects = held
         if node.type == "command_substitution":
             return printed
@@ -258,94 +296,10 @@ class _Reader:
             return self.scope.files.get(self.scope.path(text_of(inner[0].named_children[-1], self)), DATA)
         return ""
 
-    def _list(self, node: Any, stdin: str | None) -> str:
-        """``a && b || c``, which nests to the left."""
-        parts: list[tuple[Any, str]] = []
-        while node.type == "list" and len(node.children) == 3:
-            parts.append((node.children[2], node.children[1].type))
-            node = node.children[0]
-        printed = self.walk(node, stdin)
-        branched = 0
-        for part, sign in parts[::-1]:
-            if sign == "||" and not branched:
-                branched = 1
-                self.scope.branch += 1
-            printed += self.walk(part, stdin)
-        self.scope.branch -= branched
-        return printed
-
-    def _pipeline(self, node: Any, stdin: str | None) -> str:
-        for child in node.named_children:
-            stdin = self.walk(child, stdin)
-        return stdin or ""
-
-    def _redirected(self, node: Any, stdin: str | None) -> str:
-        body = node.child_by_field_name("body")
-        parts = [child for child in node.named_children if child != body]
-        while body is not None and body.type == "pipeline":
-            # The grammar puts the whole pipe where bash means its last command.
-            *before, body = body.named_children
-            for child in before:
-                stdin = self.walk(child, stdin)
-        return redirected(self, parts, lambda piped: self.walk(body, piped) if body is not None else "", stdin)
-
-    def _assignment(self, node: Any, stdin: str | None) -> str:
-        self._assigned(node)
-        return ""
-
-    def _assigned(self, node: Any) -> tuple[str, str]:
-        name_node, value_node = node.child_by_field_name("name"), node.child_by_field_name("value")
-        name = name_node.text.decode()
-        adds = any(child.type == "+=" for child in node.children)
-        if value_node is None:
-            self.scope.assign(name, "", adds=adds)
-            return name, ""
-        if value_node.type == "array":
-            self.scope.assign(name, array_of(value_node, self), adds=adds)
-            return name, ""
-        value = text_of(value_node, self)
-        if name_node.type == "subscript":
-            self._substitutions(name_node)
-            self._element(name, value)
-        else:
-            self.scope.assign(name, value, adds=adds)
-        self._found_for(node, name, set_by(name, value, self))
-        return name, value
-
-    def _element(self, name: str, value: str) -> None:
-        base, _, place = name.rstrip("]").partition("[")
-        elements = list(self.scope.elements(base) or [])
-        if place.isdigit() and int(place) < 1000:
-            elements += [""] * (int(place) + 1 - len(elements))
-            elements[int(place)] = value
-            self.scope.assign(base, elements)
-        else:
-            self.scope.assign(base, [UNKNOWN])
-
-    def _declaration(self, node: Any, stdin: str | None) -> str:
-        words = [node.children[0].type]
-        for child in node.named_children:
-            if child.type == "variable_assignment":
-                name, _ = self._assigned(child)
-                if "-n" in words:  # another name for a variable, followed no further
-                    self.scope.variables[name] = UNKNOWN
-            else:
-                words += fields(child, self)
-        self._called(node, words, None)
-        return ""
-
-    def _function(self, node: Any, stdin: str | None) -> str:
-        name = node.child_by_field_name("name").text.decode()
-        body = node.child_by_field_name("body")
-        self.note("functions", self._here(node))
-        self.scope.functions[name] = body
-        self._function_run(name, None)
-        return ""
-
-    def _function_run(self, name: str, parameters: list[str] | None) -> str:
+    def function_run(self, name: str, parameters: list[str] | None) -> str:
         scope = self.scope
         if name in scope.stack:
-            self.note("exhausts", self._here(), name)
+            self.note("exhausts", self.here(), name)
             return UNKNOWN
         before = scope.parameters, scope.stack
         scope.parameters, scope.stack = parameters, (*scope.stack, name)
@@ -354,74 +308,30 @@ class _Reader:
         finally:
             scope.parameters, scope.stack = before
 
-    def _for(self, node: Any, stdin: str | None) -> str:
-        name = node.child_by_field_name("variable").text.decode()
-        body = node.child_by_field_name("body")
-        items: list[str] = []
-        for child in node.children_by_field_name("value"):
-            items += fields(child, self)
-        if len(items) > _ITEMS:
-            items = [*items[:_ITEMS], UNKNOWN]
-        elif not items:
-            items = list(self.scope.elements("@") or [UNKNOWN])
-        printed = []
-        self.scope.branch += 1
-        for item in items:
-            self.scope.variables[name] = item
-            printed.append(self.walk(body, stdin))
-        self.scope.branch -= 1
-        return "".join(printed)
-
-    def _case(self, node: Any, stdin: str | None) -> str:
-        return self._branch(node, stdin)
-
     # Simple commands.
-
-    def _command(self, node: Any, stdin: str | None) -> str:
-        words: list[str] = []
-        redirects = []
-        assigned: list[tuple[str, str]] = []
-        before = dict(self.scope.variables) if node.children[0].type == "variable_assignment" else None
-        for child in node.children:
-            if child.type == "variable_assignment":
-                assigned.append(self._assigned(child))
-            elif child.type.endswith("_redirect"):
-                redirects.append(child)
-            elif child.type == "command_name":
-                words += fields(child.children[0], self)
-            else:
-                words += fields(child, self)
-
-        def call(piped: str | None) -> str:
-            return self._called(node, words, piped)
-
-        printed = redirected(self, redirects, call, stdin) if redirects else call(stdin)
-        if before is not None and words:
-            self.scope.variables = before
-        return printed
 
     def run(self, words: list[str], stdin: str | None = None) -> str:
         """Judge a command that another runs."""
         if self._depth >= _DEEPEST:
-            self.note("too-deep", self._here())
+            self.note("too-deep", self.here())
             return UNKNOWN
         self._depth += 1
-        held, self._span = self._span, self._here()
+        held, self._span = self._span, self.here()
         try:
-            return self._called(None, words, stdin)
+            return self.called(None, words, stdin)
         finally:
             self._depth -= 1
             self._span = held
 
-    def _called(self, node: Any, words: list[str], stdin: str | None) -> str:
+    def called(self, node: Any, words: list[str], stdin: str | None) -> str:
         if not words:
             return ""
         self._step()
         name = words[0]
-        span = self._here(node)
+        span = self.here(node)
         if name in self.scope.functions:
             held, self._span = self._span, span
-            printed = self._function_run(name, words[1:])
+            printed = self.function_run(name, words[1:])
             self._span = held
             return printed
         if name in self.scope.aliases and name not in self.scope.stack:
@@ -453,10 +363,6 @@ class _Reader:
             SimpleCommand(call.name, span, max(rule.risk for rule in rules), max(rule.effect for rule in rules))
         )
 
-    def _found_for(self, node: Any, name: str, codes: list[str]) -> None:
-        for code in codes:
-            self.note(code, self._here(node), name)
-
     def redirect(self, node: Any, target: str, *, writes: bool) -> None:
         """Note what a redirection to or from a path means."""
         call = Call(">" if writes else "<", [target], None, self)
@@ -467,7 +373,7 @@ class _Reader:
         else:
             call.reads(target)
         for code, detail in call.found:
-            self.note(code, self._here(node), detail)
+            self.note(code, self.here(node), detail)
             self._redirects.append(code)
 
 
@@ -477,33 +383,3 @@ def _shown(detail: str) -> str:
         detail = "".join("…" if 0xF8F0 <= ord(one) <= 0xF8F2 else one for one in detail)
     detail = " ".join(detail.split())
     return detail if len(detail) <= 120 else detail[:119] + "…"
-
-
-_Walk = Callable[[_Reader, Any, "str | None"], str]
-_STATEMENTS: dict[str, _Walk] = {
-    "program": _Reader._any,
-    "command": _Reader._command,
-    "list": _Reader._list,
-    "pipeline": _Reader._pipeline,
-    "redirected_statement": _Reader._redirected,
-    "file_redirect": lambda reader, node, stdin: redirected(reader, [node], lambda _: "", stdin),
-    "variable_assignment": _Reader._assignment,
-    "variable_assignments": _Reader._any,
-    "declaration_command": _Reader._declaration,
-    "unset_command": _Reader._declaration,
-    "function_definition": _Reader._function,
-    "for_statement": _Reader._for,
-    "c_style_for_statement": _Reader._branch,
-    "while_statement": _Reader._branch,
-    "if_statement": _Reader._branch,
-    "case_statement": _Reader._case,
-    "case_item": _Reader._any,
-    "elif_clause": _Reader._any,
-    "else_clause": _Reader._any,
-    "do_group": _Reader._any,
-    "compound_statement": _Reader._any,
-    "subshell": _Reader._any,
-    "negated_command": _Reader._any,
-    "test_command": _Reader._any,
-    "ERROR": _Reader._any,
-}

@@ -8,16 +8,22 @@ from typing import Any, Protocol
 from .expansion import Shell, fields, text_of
 from .values import DATA, UNKNOWN
 
-__all__ = ["redirected"]
+__all__ = ["Walker", "redirected"]
 
 
-class _Reader(Shell, Protocol):
-    def walk(self, node: Any, stdin: str | None = None) -> str: ...
+class Walker(Shell, Protocol):
+    """Who reads a text statement by statement."""
 
-    def redirect(self, node: Any, target: str, *, writes: bool) -> None: ...
+    def walk(self, node: Any, stdin: str | None = None) -> str:
+        """Read a statement; returns what it prints."""
+        ...
+
+    def redirect(self, node: Any, target: str, *, writes: bool) -> None:
+        """Note what a redirection to or from a path means."""
+        ...
 
 
-def redirected(reader: _Reader, parts: list[Any], body: Callable[[str | None], str], stdin: str | None) -> str:
+def redirected(reader: Walker, parts: list[Any], body: Callable[[str | None], str], stdin: str | None) -> str:
     """Read a command with its redirections.
 
     Args:
@@ -57,7 +63,7 @@ def redirected(reader: _Reader, parts: list[Any], body: Callable[[str | None], s
     return printed
 
 
-def _document(reader: _Reader, part: Any, out: list[tuple[str, bool]], after: list[Any]) -> str:
+def _document(reader: Walker, part: Any, out: list[tuple[str, bool]], after: list[Any]) -> str:
     """A here-document; what stands behind it on its line belongs to the command."""
     text, quoted = "", False
     for child in part.named_children:
@@ -76,7 +82,7 @@ def _document(reader: _Reader, part: Any, out: list[tuple[str, bool]], after: li
     return text
 
 
-def _file(reader: _Reader, part: Any, out: list[tuple[str, bool]], stdin: str | None) -> str | None:
+def _file(reader: Walker, part: Any, out: list[tuple[str, bool]], stdin: str | None) -> str | None:
     signs = [child.type for child in part.children if not child.is_named]
     sign = signs[0] if signs else ">"
     targets: list[str] = []
@@ -89,7 +95,7 @@ def _file(reader: _Reader, part: Any, out: list[tuple[str, bool]], stdin: str | 
             continue
         if sign.startswith("<"):
             reader.redirect(part, target, writes=part.has_error)
-            stdin = reader.scope.files.get(reader.scope.path(target), DATA)
+            stdin = "" if target == "/dev/null" else reader.scope.files.get(reader.scope.path(target), DATA)
         else:
             reader.redirect(part, target, writes=True)
             # Errors alone go there; what is printed still goes on.

@@ -28,6 +28,7 @@ class Scope:
         aliases: By name, the text each stands for.
         functions: By name, the node of each one's body.
         parameters: ``$1`` and so on; None where they are not known.
+        links: Tidy path -> where the symbolic link made there leads, tidy.
         encoded: What was printed in base64 or hexadecimal.
         decoded: What such texts became.
         later: Texts that are run when the shell ends.
@@ -42,6 +43,7 @@ class Scope:
     aliases: dict[str, str] = field(default_factory=dict)
     functions: dict[str, Any] = field(default_factory=dict)
     parameters: list[str] | None = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
     encoded: set[str] = field(default_factory=set)
     decoded: set[str] = field(default_factory=set)
     later: list[str] = field(default_factory=list)
@@ -59,7 +61,11 @@ class Scope:
         """A path as it stands in a command, tidy."""
         if self.home and (text == self.home or text.startswith(self.home + "/")):
             text = "~" + text[len(self.home) :]
-        return tidy(text, self.folder)
+        path = tidy(text, self.folder)
+        for link, target in self.links.items():
+            if path == link or path.startswith(link + "/"):
+                return tidy(target + path[len(link) :])
+        return path
 
     def value(self, name: str) -> str | None:
         """What a variable holds; None where nothing in the text sets it."""

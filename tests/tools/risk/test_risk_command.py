@@ -119,6 +119,24 @@ def test_what_a_command_does_is_followed_through_its_text(command: str, risk: Ri
     assert read_command(command).risk is risk
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ls | cat | sort\nrm -rf / > a",
+        "ls | cat | sort\n# why\nrm -rf / > a",
+        "ls\n\\rm -rf /",
+        "export A=1\nrm -rf /",
+        "ls && echo rm -rf / > a; sh a",
+        "((cd /; rm -rf *); ls)",
+        "echo $((cd /; rm -rf *))",
+        "cd src; yes / | xargs rm -rf",
+    ],
+)
+def test_what_the_grammar_reads_in_another_way_than_bash_is_read_as_bash_does(text: str) -> None:
+    assert read_command(text).risk >= Risk.UNKNOWN
+    assert {"rm"} <= {one.name for one in read_command(text).commands}
+
+
 def test_every_simple_command_has_its_own_effect_and_the_worst_decides() -> None:
     said = read_command("cat a | sort > b && sudo rm -rf /etc")
 

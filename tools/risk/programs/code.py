@@ -105,6 +105,7 @@ _LITERAL = re.compile(
     r"|[{(\[/|!]((?:[^})\]/|!\\]|\\.)*)[})\]/|!])",
     re.DOTALL,
 )
+_PATHS = re.compile(r"\"([~./][\w./~*-]+)\"|'([~./][\w./~*-]+)'")
 _BASE64 = re.compile(r"[\"']([A-Za-z0-9+/]{12,}={0,2})[\"']")
 
 
@@ -176,10 +177,10 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
         _ran(call, program, found.end())
     if "`" in masked and language is not _LANGUAGES["node"]:
         for text in re.findall(r"`([^`]*)`", program):
-            call.shell(text.replace("#{", UNKNOWN))
+            call.judge.read(text.replace("#{", UNKNOWN))
             runs.append(re.match("", "") or found)
     for text in re.findall(r"(?:%x|qx)\s*[{(/|]([^})/|]*)", program):
-        call.shell(text)
+        call.judge.read(text)
     if language.hides.search(masked):
         call.find("unknown-code", call.name)
         for coded in _BASE64.findall(program):
@@ -190,6 +191,7 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
         call.find("reverse-shell", call.name)
     elif network:
         call.find("sends", call.name)
+    call.reads(*(one or other for one, other in _PATHS.findall(program)))
     if language.writes.search(program if language is _LANGUAGES["perl"] else masked):
         _changed(call, program, masked)
 
@@ -199,7 +201,7 @@ def _decoded(call: Call, coded: str) -> None:
         text = base64.b64decode(coded + "=" * (-len(coded) % 4)).decode()
     except (binascii.Error, ValueError):
         return
-    call.shell(text)
+    call.judge.read(text)
 
 
 def _ran(call: Call, program: str, place: int) -> None:
@@ -220,9 +222,9 @@ def _ran(call: Call, program: str, place: int) -> None:
         text += UNKNOWN
     text = text.replace('\\"', '"').replace("\\'", "'").replace("\\\\", "\\")
     if following and re.search(r"open\W*$", program[:place].rstrip("(")) is None:
-        call.run([text, *following])
+        call.judge.run([text, *following])
     elif not re.match(r"[<>+]{1,3}", text.strip()):
-        call.shell(text.strip().lstrip("|").rstrip("|"))
+        call.judge.read(text.strip().lstrip("|").rstrip("|"))
 
 
 def _changed(call: Call, program: str, masked: str) -> None:
@@ -279,7 +281,13 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
         return call.run([module, *rest])
     if module == "base64" and "-d" in rest:
         return call.run(["base64", *rest])
-    if module in ("venv", "virtualenv"):
+    if module in ("timeit", "cProfile", "profile", "pdb", "trace"):
+        for text in rest if module == "timeit" else ():
+            python_code(call, text)
+        files = [arg for arg in rest if arg.endswith(".py")]
+        for file in files:
+            run_file(call, file, [])
+    elif module in ("venv", "virtualenv"):
         call.writes(*(arg for arg in rest if not arg.startswith("-")))
     elif module in ("smtpd", "aiosmtpd", "pyftpdlib") or (
         module == "http.server"
@@ -365,14 +373,14 @@ def _awk_runs(call: Call, inner: str, strings: list[str]) -> None:
     if not text.strip(HOLES + " "):
         call.find("unknown-code", "awk")
     else:
-        call.shell(text)
+        call.judge.read(text, stdin=UNKNOWN)
 
 
 def _dc(call: Call) -> str:
     for text in [*call.args, call.stdin or ""]:
         if found := re.search(r"!(?![<>=])(.+)", text):
             call.find("option-runs", "dc")
-            call.shell(found[1])
+            call.judge.read(found[1])
     return DATA
 
 

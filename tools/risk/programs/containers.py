@@ -6,7 +6,8 @@ import re
 
 from ..calls import Call, Handler, options_of
 from ..places import Place, place_of
-from ..values import DATA, UNKNOWN
+from ..values import DATA, UNKNOWN, names
+from .tables import SHELLS
 
 __all__ = ["CONTAINERS"]
 
@@ -20,36 +21,9 @@ _DOCKER_TAKES = (
 )
 
 
-_DOCKER_READS = frozenset(
-    [
-        "ps",
-        "images",
-        "info",
-        "version",
-        "inspect",
-        "logs",
-        "top",
-        "stats",
-        "port",
-        "history",
-        "search",
-        "events",
-        "diff",
-        "ls",
-        "list",
-        "config",
-        "context",
-        "help",
-        "df",
-        "container",
-        "image",
-        "network",
-        "volume",
-        "system",
-        "buildx",
-        "compose",
-        "manifest",
-    ]
+_DOCKER_READS = names(
+    "ps images info version inspect logs top stats port history search events diff ls list config context help df "
+    "container image network volume system buildx compose manifest"
 )
 
 
@@ -131,7 +105,7 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
         call.find("container", "more rights")
     for value in [*options.each("-v --volume"), *(_source(one) for one in options.each("--mount"))]:
         source = value.split(":")[0]
-        place = place_of(call.path(source)) if source[:1] in "/~." or source[:1] == UNKNOWN else Place.NOTHING
+        place = place_of(call.path(source)) if source.startswith(("/", "~", ".", UNKNOWN)) else Place.NOTHING
         if (
             place in (Place.ROOT, Place.HOME, Place.SYSTEM, Place.DEVICE)
             or "docker.sock" in source
@@ -147,8 +121,10 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
     if entry:
         words = [entry, *words]
     if words:
-        if words[0].rpartition("/")[2] in ("sh", "bash", "ash", "zsh") and "-c" not in words:
-            return
+        if words[0].rpartition("/")[2] in SHELLS and all(
+            word.startswith("-") and "c" not in word for word in words[1:]
+        ):
+            return  # a shell inside, as anyone opens one
         call.run(words)
 
 

@@ -6,8 +6,8 @@ import re
 from itertools import pairwise
 
 from ..calls import Call, Handler, handlers, options_of
-from ..places import Place, place_of
-from ..values import DATA, UNKNOWN, known
+from ..places import Place, holds_secrets, place_of
+from ..values import DATA, HOLES, UNKNOWN, known
 
 __all__ = ["FILES"]
 
@@ -60,13 +60,22 @@ def _copy(call: Call) -> str:
             held = call.scope.files[path]
             for goal in (target, f"{target.rstrip('/')}/{path.rpartition('/')[2]}"):
                 call.scope.write(call.path(goal), held)
-    if call.name == "ln" and operands and call.path(operands[0]) == "/dev/null":
-        call.deletes(target)
     if target:
         call.writes(target if not target.endswith("/") else target + "x")
+    if call.name == "ln" and operands:
+        _linked(call, operands[0], target or operands[0].rstrip("/").rpartition("/")[2])
     if any(re.search(r"[4267]\d{3}|\+s|=\w*s", mode) for mode in options.each("-m --mode")):
         call.find("permissions", "setuid")
     return ""
+
+
+def _linked(call: Call, source: str, target: str) -> None:
+    path, at = call.path(source), call.path(target)
+    if path == "/dev/null":
+        call.deletes(target)
+    if holds_secrets(path):
+        call.find("credentials", source)
+    call.scope.links[at] = path
 
 
 def _moved(call: Call, source: str, target: str) -> None:
@@ -145,7 +154,8 @@ def _touch(call: Call) -> str:
     options = options_of(call.args, "-t -d -r --date --reference --time")
     if "-t -d -r --date --reference" in options:
         call.find("hides", "sets other times than now")
-    call.writes(*options.operands)
+    call.find("writes")
+    call.writes(*(one for one in options.operands if call.path(one)[:1] not in HOLES))
     return ""
 
 
@@ -335,6 +345,8 @@ def _edited(call: Call, text: str) -> None:
     if re.match(r"\s*:?\s*(?:sh|shell|ter|term|terminal|set\s+shell\b.*)\s*$", text):
         call.find("option-runs", call.name)
         return
+    if opened := re.match(r"\s*([erw])\s+(\S+)\s*$", text):
+        (call.writes if opened[1] == "w" else call.reads)(opened[2])
     found = _EDITORS_RUN.search(text)
     if found is None:
         if re.search(r"\b(?:py(?:thon3?|x)?|lua|ruby|perl)\b\s", text):

@@ -5,59 +5,20 @@ from __future__ import annotations
 import re
 
 from ..calls import Call, Handler, options_of
-from ..values import DATA, UNKNOWN, known
+from ..values import DATA, REMOTE, UNKNOWN, known, names
 
 __all__ = ["GIT"]
 
 
-_GIT_READS = frozenset(
-    [
-        "status",
-        "log",
-        "diff",
-        "show",
-        "blame",
-        "grep",
-        "ls-files",
-        "ls-tree",
-        "ls-remote",
-        "rev-parse",
-        "rev-list",
-        "describe",
-        "shortlog",
-        "cat-file",
-        "name-rev",
-        "reflog",
-        "show-ref",
-        "for-each-ref",
-        "merge-base",
-        "whatchanged",
-        "count-objects",
-        "fsck",
-        "help",
-        "version",
-        "var",
-        "bugreport",
-        "diff-tree",
-        "diff-index",
-        "show-branch",
-        "check-ignore",
-        "check-attr",
-        "range-diff",
-        "verify-commit",
-        "verify-tag",
-        "cherry",
-        "annotate",
-        "symbolic-ref",
-        "diagnose",
-        "column",
-    ]
+_GIT_READS = names(
+    "status log diff show blame grep ls-files ls-tree ls-remote rev-parse rev-list describe shortlog cat-file "
+    "name-rev reflog show-ref for-each-ref merge-base whatchanged count-objects fsck help version var bugreport "
+    "diff-tree diff-index show-branch check-ignore check-attr range-diff verify-commit verify-tag cherry annotate "
+    "symbolic-ref diagnose column"
 )
 
 
-_GIT_LEAVES = frozenset(
-    ["fetch", "pull", "clone", "ls-remote", "remote-update", "submodule", "lfs", "svn", "p4", "archive"]
-)
+_GIT_LEAVES = names("fetch pull clone ls-remote remote-update submodule lfs svn p4 archive")
 
 
 _GIT_RUNS_KEYS = re.compile(
@@ -88,6 +49,8 @@ def _git(call: Call) -> str:
     command, rest = words[0], words[1:]
     handler = _GIT.get(command)
     _git_options(call, command, rest)
+    if command in ("apply", "am") and REMOTE in (call.stdin or ""):
+        call.find("unread-file", "a patch from outside")
     if command in _GIT_READS and handler is None:
         if command == "ls-files":
             return ".\n" if all(arg.startswith("-") for arg in rest) else f"./{DATA}\n"
@@ -106,7 +69,7 @@ def _git(call: Call) -> str:
     return UNKNOWN
 
 
-_GIT_PROGRAMS = frozenset(("--upload-pack", "--receive-pack", "--exec", "--open-files-in-pager", "--extcmd"))
+_GIT_PROGRAMS = names("--upload-pack --receive-pack --exec --open-files-in-pager --extcmd")
 
 
 def _git_options(call: Call, command: str, rest: list[str]) -> None:
@@ -145,70 +108,12 @@ def _git_key(call: Call, key: str, value: str) -> None:
     call.shell(value.lstrip("!"))
 
 
-_GIT_WRITES = frozenset(
-    [
-        "add",
-        "commit",
-        "init",
-        "mv",
-        "stash",
-        "tag",
-        "branch",
-        "merge",
-        "cherry-pick",
-        "revert",
-        "apply",
-        "am",
-        "notes",
-        "worktree",
-        "bisect",
-        "sparse-checkout",
-        "gc",
-        "repack",
-        "prune",
-        "pack-refs",
-        "maintenance",
-        "update-index",
-        "read-tree",
-        "write-tree",
-        "commit-tree",
-        "hash-object",
-        "mktag",
-        "mktree",
-        "restore",
-        "switch",
-        "checkout",
-        "format-patch",
-        "request-pull",
-        "rerere",
-        "bundle",
-        "flow",
-        "feature",
-        "release",
-        "hotfix",
-        "bugfix",
-        "cleanup_x",
-        "update-server-info",
-        "fast-export",
-        "send-pack_x",
-        "citool",
-        "gui",
-        "instaweb",
-        "difftool",
-        "mergetool",
-        "fast-import",
-        "cherry-mark",
-        "changelog",
-        "authors",
-        "ignore",
-        "track_x",
-        "pull-request",
-        "lfs",
-        "subtree",
-        "unpack-objects",
-        "index-pack",
-        "pack-objects",
-    ]
+_GIT_WRITES = names(
+    "add commit init mv stash tag branch merge cherry-pick revert apply am notes worktree bisect sparse-checkout "
+    "gc repack prune pack-refs maintenance update-index read-tree write-tree commit-tree hash-object mktag mktree "
+    "restore switch checkout format-patch request-pull rerere bundle flow feature release hotfix bugfix cleanup_x "
+    "update-server-info fast-export send-pack_x citool gui instaweb difftool mergetool fast-import cherry-mark "
+    "changelog authors ignore track_x pull-request lfs subtree unpack-objects index-pack pack-objects"
 )
 
 

@@ -6,7 +6,7 @@ import re
 
 from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of
-from ..values import DATA, UNKNOWN, known
+from ..values import DATA, UNKNOWN, known, names
 
 __all__ = ["PACKAGES"]
 
@@ -80,156 +80,56 @@ def _python_project(call: Call) -> str:
     return DATA
 
 
+_NPM_CODES = """
+installs-listed   ci
+workspace-code    run run-script test t tst start stop restart build dev lint rb rebuild serve preview
+changes-outside   publish unpublish deprecate owner access token dist-tag hook team profile
+leaves            login adduser star unstar org view info search outdated audit ping whoami repo docs bugs doctor fund
+writes            uninstall remove rm un prune dedupe cache init pack version set unlink pkg config
+prints            ls list help root bin prefix why explain get workspaces
+"""
+_NPM = {name: code for code, *given in map(str.split, _NPM_CODES.strip().splitlines()) for name in given}
+_NPM_INSTALLS = names("install i add a in link update up upgrade")
+
+
 def _npm(call: Call) -> str:
     args = call.args
     if call.name == "bun" and args[:1] and args[0] in ("-e", "--eval", "-p", "--print"):
         return call.run(["node", *args])
     options = options_of(args, "--registry --prefix -C -w --workspace --filter --loglevel --tag")
     words = options.operands
-    command, names = (words[0], words[1:]) if words else ("install" if call.name == "yarn" else "", [])
-    if command == "global":
-        command, names = (names[0], names[1:]) if names else ("", [])
-    if command in ("install", "i", "add", "a", "ci", "update", "up", "upgrade", "in", "link"):
-        named = [name for name in names if not re.match(r"\.{1,2}(?:/|$)", name)]
-        if (named and command not in ("update", "up", "upgrade", "link")) or "--registry" in options:
-            call.find("installs", " ".join(named[:2]))
-        else:
-            call.find("installs-listed")
+    if words[:1] == ["global"]:
+        words = words[1:]
+    command, given = (words[0], words[1:]) if words else ("install" if call.name == "yarn" else "", [])
+    code = _NPM.get(command, "")
+    if command in _NPM_INSTALLS:
+        named = [name for name in given if not re.match(r"\.{1,2}(?:/|$)", name)]
+        fresh = named and command not in ("update", "up", "upgrade", "link")
+        code = "installs" if fresh or "--registry" in options else "installs-listed"
     elif command in ("exec", "dlx", "x", "create"):
-        call.find("installs", " ".join(names[:2]))
+        code = "installs"
         for text in options_of(args, "-c --call").each("-c --call"):
             call.shell(text)
-    elif command in (
-        "run",
-        "run-script",
-        "test",
-        "t",
-        "start",
-        "build",
-        "dev",
-        "stop",
-        "lint",
-        "rb",
-        "rebuild",
-        "serve",
-        "preview",
-        "restart",
-        "tst",
+    elif (
+        command == "config"
+        and given[:1] == ["set"]
+        and re.search(r"registry|script-shell|prefix|proxy", " ".join(given))
     ):
-        call.find("workspace-code", command)
-    elif command in (
-        "publish",
-        "unpublish",
-        "deprecate",
-        "owner",
-        "access",
-        "token",
-        "adduser",
-        "login",
-        "dist-tag",
-        "star",
-        "unstar",
-        "hook",
-        "org",
-        "team",
-        "profile",
-    ):
-        call.find(
-            "changes-outside" if command not in ("login", "adduser", "star", "unstar", "org") else "leaves", command
-        )
-    elif command in (
-        "uninstall",
-        "remove",
-        "rm",
-        "un",
-        "prune",
-        "dedupe",
-        "cache",
-        "init",
-        "pack",
-        "version",
-        "set",
-        "unlink",
-    ):
-        call.find("writes", command)
-    elif command == "config":
-        call.find(
-            "environment"
-            if names[:1] == ["set"] and re.search(r"registry|script-shell|prefix|proxy", " ".join(names))
-            else "writes"
-        )
-    elif command in (
-        "view",
-        "info",
-        "search",
-        "outdated",
-        "audit",
-        "ping",
-        "whoami",
-        "repo",
-        "docs",
-        "bugs",
-        "doctor",
-        "fund",
-    ):
-        call.find("leaves", command)
-    elif command not in ("ls", "list", "help", "root", "bin", "prefix", "why", "explain", "", "get", "workspaces"):
-        call.find("workspace-code" if call.name in ("yarn", "pnpm", "bun") else "unknown-program", command)
+        code = "environment"
+    elif command in ("config", "pkg") and given[:1] != ["set"]:
+        code = "prints"
+    elif command and not code:
+        code = "workspace-code" if call.name in ("yarn", "pnpm", "bun") else "unknown-program"
+    if code and code != "prints":
+        call.find(code, " ".join([command, *given[:1]]))
     return DATA
 
 
-_LOCAL_TOOLS = frozenset(
-    [
-        "tsc",
-        "eslint",
-        "prettier",
-        "jest",
-        "vitest",
-        "mocha",
-        "vite",
-        "webpack",
-        "rollup",
-        "next",
-        "nuxt",
-        "playwright",
-        "cypress",
-        "prisma",
-        "tsx",
-        "ts-node",
-        "turbo",
-        "nx",
-        "lerna",
-        "babel",
-        "stylelint",
-        "tailwindcss",
-        "postcss",
-        "esbuild",
-        "husky",
-        "lint-staged",
-        "commitlint",
-        "rimraf",
-        "concurrently",
-        "nodemon",
-        "serve",
-        "http-server",
-        "changeset",
-        "expo",
-        "biome",
-        "svelte-check",
-        "vue-tsc",
-        "astro",
-        "sass",
-        "c8",
-        "nyc",
-        "ava",
-        "wrangler",
-        "drizzle-kit",
-        "knip",
-        "depcheck",
-        "storybook",
-        "ng",
-        "typedoc",
-    ]
+_LOCAL_TOOLS = names(
+    "tsc eslint prettier jest vitest mocha vite webpack rollup next nuxt playwright cypress prisma tsx ts-node "
+    "turbo nx lerna babel stylelint tailwindcss postcss esbuild husky lint-staged commitlint rimraf concurrently "
+    "nodemon serve http-server changeset expo biome svelte-check vue-tsc astro sass c8 nyc ava wrangler "
+    "drizzle-kit knip depcheck storybook ng typedoc"
 )
 
 

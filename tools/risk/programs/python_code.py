@@ -57,6 +57,10 @@ _PROCESSES = {
     "os.setuid": "privilege",
     "os.setgid": "privilege",
 }
+_EXECS = names(
+    "exec eval builtins.exec builtins.eval compile timeit.timeit timeit.repeat pdb.run pdb.runeval cProfile.run"
+    " profile.run"
+)
 _IMPORTS = names("__import__ importlib.import_module builtins.__import__")
 _CONNECTS = names("requests httpx aiohttp http urllib3 socket boto3 paramiko ftplib smtplib websocket websockets")
 _SENDING = names("post put patch delete sendall sendto sendmail send_message storbinary upload_file put_object connect")
@@ -102,42 +106,14 @@ def python_code(call: Call, text: str) -> str:
     return "".join(program.printed) or DATA
 
 
-class _Program:
-    """One program: the modules it names, the constants it holds, and the calls it makes."""
+class _Values:
+    """What the names of a program stand for, and the texts its expressions give."""
 
-    def __init__(self, call: Call, tree: ast.Module) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._tree = tree
         self._names: dict[str, str] = {}
         self._constants: dict[str, str] = {}
-        self._used: set[str] = set()
-        self._connects = False
         self._decoded: set[str] = set()
-        self.printed: list[str] = []
-
-    def read(self) -> None:
-        nodes = list(ast.walk(self._tree))
-        for node in nodes:
-            self._bind(node)
-        self._connects = any(name.split(".")[0] in _CONNECTS for name in self._names.values())
-        for node in nodes:
-            if isinstance(node, ast.Call):
-                self._called(node)
-            elif isinstance(node, ast.Attribute) and node.attr in (
-                "__globals__",
-                "__subclasses__",
-                "__builtins__",
-                "__dict__",
-            ):
-                self._call.find("unknown-code", node.attr)
-            elif isinstance(node, ast.Name) and node.id == "__builtins__":
-                self._call.find("unknown-code", node.id)
-            elif isinstance(node, ast.Attribute) and (dotted := self._dotted(node)) in ("os.environ", "os.environb"):
-                self._used.add(dotted)
-        if "fork" in self._used and any(isinstance(node, ast.While | ast.For) for node in nodes):
-            self._call.find("exhausts", "Python")
-        if "socket" in self._used and self._used & {"runs", "dup2"}:
-            self._call.find("reverse-shell", "Python")
 
     def _bind(self, node: ast.AST) -> None:
         if isinstance(node, ast.Import):
@@ -246,6 +222,39 @@ class _Program:
     def _fetches(self, node: ast.AST) -> bool:
         return any(isinstance(one, ast.Call) and self._dotted(one.func) in _FETCHES for one in ast.walk(node))
 
+
+class _Program(_Values):
+    """One program: what the calls in it do."""
+
+    def __init__(self, call: Call, tree: ast.Module) -> None:
+        super().__init__(call)
+        self._tree = tree
+        self._used: set[str] = set()
+        self._connects = False
+        self.printed: list[str] = []
+
+    def read(self) -> None:
+        nodes = list(ast.walk(self._tree))
+        for node in nodes:
+            self._bind(node)
+        self._connects = any(name.split(".")[0] in _CONNECTS for name in self._names.values())
+        for node in nodes:
+            if isinstance(node, ast.Call):
+                self._called(node)
+            elif isinstance(node, ast.Attribute) and node.attr in (
+                "__globals__",
+                "__subclasses__",
+                "__builtins__",
+                "__dict__",
+            ):
+                self._call.find("unknown-code", node.attr)
+            elif isinstance(node, ast.Name) and node.id == "__builtins__":
+                self._call.find("unknown-code", node.id)
+        if "fork" in self._used and any(isinstance(node, ast.While | ast.For) for node in nodes):
+            self._call.find("exhausts", "Python")
+        if "socket" in self._used and self._used & {"runs", "dup2"}:
+            self._call.find("reverse-shell", "Python")
+
     def _called(self, node: ast.Call) -> None:
         name = self._dotted(node.func)
         if not name and isinstance(node.func, ast.Attribute):
@@ -260,7 +269,7 @@ class _Program:
         elif name in _WORDS or re.match(r"os\.(?:exec|spawn|posix_spawn)\w*$", name):
             self._used.add("runs")
             self._runs_words(node, name)
-        elif name in _HIDDEN:
+        elif name in _HIDDEN or name in _EXECS:
             self._hides(name, node, first)
         elif not self._touches(node, name) and not self._reaches(node, name) and isinstance(node.func, ast.Attribute):
             self._method(node, node.func)
@@ -328,7 +337,7 @@ class _Program:
         if text is None or not text.strip(HOLES + " "):
             self._call.find("remote-code" if text and REMOTE in text else "unknown-code", "Python")
         else:
-            self._call.shell(text)
+            self._call.judge.read(text)
 
     def _runs_words(self, node: ast.Call, name: str) -> None:
         if not node.args:
@@ -340,7 +349,7 @@ class _Program:
         if isinstance(first, ast.List | ast.Tuple):
             words = [self._text(one) or UNKNOWN for one in first.elts]
             if words:
-                self._call.run(words)
+                self._call.judge.run(words)
             return
         text = self._text(first)
         if shell or text is None:
@@ -348,13 +357,13 @@ class _Program:
         elif name.startswith("os."):
             rest: Iterable[ast.expr] = node.args[1:]
             words = [text, *(self._text(one) or UNKNOWN for one in list(rest)[1:])]
-            self._call.run(words)
+            self._call.judge.run(words)
         else:
             self._runs(text)
 
     def _hides(self, name: str, node: ast.Call, first: str | None) -> None:
         call = self._call
-        if name in ("exec", "eval", "builtins.exec", "builtins.eval", "compile"):
+        if name in _EXECS:
             if any(self._fetches(one) or "requests" in ast.dump(one) for one in node.args):
                 call.find("remote-code", "Python")
             elif first is not None and known(first):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, holds_secrets, place_of
-from ..values import DATA, REMOTE, UNKNOWN, known, merged
+from ..values import DATA, REMOTE, UNKNOWN, known, merged, names
 from .running import run_text
 
 __all__ = ["REPEATING"]
@@ -68,6 +69,9 @@ _FILTERS = re.compile(
 )
 
 
+_NAMING = frozenset(("-name", "-iname", "-path", "-ipath", "-regex", "-iregex", "-wholename"))
+
+
 def _find(call: Call) -> str:
     args = call.args
     start = next(
@@ -75,7 +79,10 @@ def _find(call: Call) -> str:
         len(args),
     )
     roots = [arg for arg in args[:start] if not arg.startswith("-")] or ["."]
-    some = any(_FILTERS.match(arg) for arg in args)
+    some = any(
+        _FILTERS.match(arg) and not (arg in _NAMING and value in ("*", ".*", "*.*", "?*"))
+        for arg, value in pairwise([*args, ""])
+    )
     here = [f"{root.rstrip('/')}/{DATA}" if root not in (".", "./") else f"./{DATA}" for root in roots]
     reach = here if some else roots
     away = any(place_of(call.path(root)) in (Place.HOME, Place.OUTSIDE, Place.ROOT, Place.SYSTEM) for root in roots)
@@ -150,6 +157,8 @@ def _ssh(call: Call) -> str:
     if remote and _READ_THERE.match(" ".join(remote)):
         call.shell(" ".join(remote))
         return REMOTE
+    if not remote and "-T" in options and options.operands[0].startswith("git@"):
+        return UNKNOWN
     call.found[before:] = [("other-machine", options.operands[0])]
     if remote:
         call.shell(" ".join(remote))
@@ -201,7 +210,7 @@ def _script(call: Call) -> str:
     return UNKNOWN
 
 
-_MULTIPLEXERS = frozenset(("screen", "tmux", "dtach", "abduco"))
+_MULTIPLEXERS = names("screen tmux dtach abduco")
 _SHOWS = re.compile(
     r"-ls|-list|ls|list-.*|info|show.*|display.*|has.*|kill-.*|-v|-V|attach.*|a|detach.*|select-.*|rename-.*|source.*"
 )

@@ -7,8 +7,9 @@ import re
 from ..calls import Call, Handler, handlers, options_of
 from ..environment import set_by
 from ..places import Place, place_of
-from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, merged
-from .tables import SHELLS, USUAL_FOLDERS, WRAPPERS
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, merged, names
+from .tables import SHELLS, USUAL_FOLDERS
+from .wrappers import WRAPPERS
 
 __all__ = ["RUNNING", "run_file", "run_text", "sets_up"]
 
@@ -314,26 +315,9 @@ def _set_shell(call: Call) -> str:
     return DATA
 
 
-_SETTING_UP = frozenset(
-    [
-        "init",
-        "hook",
-        "env",
-        "activate",
-        "shellenv",
-        "docker-env",
-        "shell.bash",
-        "shell.zsh",
-        "shell.fish",
-        "-s",
-        "-c",
-        "-k",
-        "-b",
-        "--daemon",
-        "--eval",
-        "--alias",
-        "path",
-    ]
+_SETTING_UP = names(
+    "init hook env activate shellenv docker-env shell.bash shell.zsh shell.fish -s -c -k -b --daemon --eval "
+    "--alias path"
 )
 
 

@@ -115,6 +115,18 @@ def _base(call: Call) -> str:
     return _decoded(call, text, _tried(decode, text) if decode else None)
 
 
+def _b64(call: Call) -> str:
+    """b64encode and b64decode of the BSDs."""
+    text = _input(call, options_of(call.args, "-o").operands)
+    if call.name == "b64decode":
+        return _decoded(call, text, _tried(base64.b64decode, text))
+    return (
+        _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
+        if known(text)
+        else merged(text)
+    )
+
+
 def _tried(decode: object, text: str) -> bytes | None:
     data = "".join(text.split())
     try:
@@ -148,7 +160,7 @@ def _openssl(call: Call) -> str:
     call.writes(*options.each("-out"))
     names = {name for name, _ in options.given}
     if command == "s_client":
-        call.find("sends" if call.stdin is not None else "leaves")
+        call.find("sends" if call.stdin else "leaves")
     if command in ("s_server", "ocsp"):
         call.find("opens")
     coded = command == "base64" or names & {"-base64", "-a"}
@@ -267,7 +279,10 @@ def _tee(call: Call) -> str:
 
 def _changes(call: Call) -> str:
     """Changes each line in ways that are not followed."""
-    options = options_of(call.args, "-d -f -c -b -w -s -n -i -t -o --delimiter --fields --characters")
+    takes = (
+        "-A -j -N -S -t -w" if call.name == "od" else "-d -f -c -b -w -s -n -i -t -o --delimiter --fields --characters"
+    )
+    options = options_of(call.args, takes)
     return merged(_input(call, options.operands))
 
 
@@ -341,6 +356,7 @@ STREAMS: dict[str, Handler] = handlers(
     {
         "echo": _echo,
         "printf": _printf,
+        "b64encode b64decode": _b64,
         "cat": _cat,
         "base64 base32 basenc gbase64": _base,
         "xxd": _xxd,

@@ -2,241 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..values import names
 
-__all__ = ["LOADS", "PROGRAMS", "SETS_UP", "SHELLS", "SUBCOMMANDS", "USUAL_FOLDERS", "WRAPPERS", "Verdicts", "Wrapper"]
+__all__ = ["LOADS", "PROGRAMS", "SETS_UP", "SHELLS", "SUBCOMMANDS", "USUAL_FOLDERS", "Verdicts"]
 
-SHELLS = frozenset(
-    [
-        "sh",
-        "bash",
-        "dash",
-        "zsh",
-        "ksh",
-        "ksh93",
-        "mksh",
-        "pdksh",
-        "ash",
-        "fish",
-        "csh",
-        "tcsh",
-        "rbash",
-        "yash",
-        "elvish",
-        "xonsh",
-        "nu",
-        "osh",
-    ]
-)
+SHELLS = names("sh bash dash zsh ksh ksh93 mksh pdksh ash fish csh tcsh rbash yash elvish xonsh nu osh")
 
-USUAL_FOLDERS = frozenset(
-    [
-        "scripts",
-        "script",
-        "bin",
-        "tools",
-        "tool",
-        "test",
-        "tests",
-        "build",
-        "ci",
-        ".ci",
-        "hack",
-        "dev",
-        "examples",
-        "example",
-        "src",
-        "target",
-        "dist",
-        "out",
-        "node_modules",
-        "vendor",
-        "venv",
-        ".venv",
-        "env",
-        "app",
-        "lib",
-        "cmd",
-        "util",
-        "utils",
-        "docs",
-        "contrib",
-        "packages",
-        "backend",
-        "frontend",
-        "web",
-        "server",
-        "client",
-    ]
+USUAL_FOLDERS = names(
+    "scripts script bin tools tool test tests build ci .ci hack dev examples example src target dist out "
+    "node_modules vendor venv .venv env app lib cmd util utils docs contrib packages backend frontend web server "
+    "client"
 )
 """Folders of a workspace in which programs of its own usually lie."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapper:
-    """A program that runs the command behind its own options.
-
-    Attributes:
-        takes: Its options that have a value.
-        skips: Operands of its own before the command.
-        text: Options whose value is a shell text.
-        files: Options whose value is a file it writes.
-        code: A rule that holds besides.
-        assigns: Variables may stand before the command.
-        joins: The words are put together and read by a shell.
-        single: Its long options begin with a single dash.
-    """
-
-    takes: str = ""
-    skips: int = 0
-    text: str = ""
-    files: str = ""
-    code: str = ""
-    assigns: bool = False
-    joins: bool = False
-    single: bool = False
-
-
-WRAPPERS = {
-    "nohup": Wrapper(),
-    "nice": Wrapper("-n --adjustment"),
-    "ionice": Wrapper("-c -n -p -P -u --class --classdata --pid"),
-    "timeout": Wrapper("-k -s --kill-after --signal", 1),
-    "gtimeout": Wrapper("-k -s --kill-after --signal", 1),
-    "time": Wrapper("-f -o --format --output", files="-o --output"),
-    "gtime": Wrapper("-f -o --format --output", files="-o --output"),
-    "stdbuf": Wrapper("-i -o -e --input --output --error"),
-    "setsid": Wrapper(),
-    "chrt": Wrapper("-T -P -D --sched-runtime", 1),
-    "taskset": Wrapper("", 1),
-    "chroot": Wrapper("--userspec --groups", 1, code="privilege"),
-    "unshare": Wrapper("--setgroups -S -G -R -w --root --wd --map-user --map-group --propagation --setuid --setgid"),
-    "nsenter": Wrapper("-t --target -S -G -W --setuid --setgid", code="privilege"),
-    "setpriv": Wrapper(
-        "--reuid --regid --groups --inh-caps --ambient-caps --bounding-set --securebits", code="privilege"
-    ),
-    "capsh": Wrapper("", 0, code="privilege"),
-    "runuser": Wrapper("-u -c -s -g -G --user --command", text="-c --command", code="privilege"),
-    "strace": Wrapper("-e -o -p -s -u -E -a -S -P -I --output --trace", files="-o --output"),
-    "ltrace": Wrapper("-e -o -p -s -u -a -n -l --output", files="-o --output"),
-    "valgrind": Wrapper(""),
-    "proxychains": Wrapper("-f"),
-    "proxychains4": Wrapper("-f"),
-    "torsocks": Wrapper("-a -P -u -p"),
-    "torify": Wrapper(),
-    "tsocks": Wrapper(),
-    "firejail": Wrapper(),
-    "bwrap": Wrapper(
-        "--bind --ro-bind --dev --proc --tmpfs --chdir --setenv --unsetenv --uid --gid --hostname --seccomp --symlink"
-        " --dir"
-    ),
-    "systemd-run": Wrapper(
-        "-p -u -M -H -E --unit --property --uid --gid --slice --description --on-active --on-calendar --on-boot"
-        " --setenv",
-        code="services",
-    ),
-    "systemd-inhibit": Wrapper("--what --who --why --mode"),
-    "dbus-run-session": Wrapper("--config-file"),
-    "xvfb-run": Wrapper("-n -s -e -f -p -w --server-num --server-args"),
-    "unbuffer": Wrapper(),
-    "rlwrap": Wrapper("-a -b -f -H -l -S -s -C -P"),
-    "cpulimit": Wrapper("-l -p -e --limit"),
-    "daemonize": Wrapper("-c -e -o -p -l -u -E"),
-    "start-stop-daemon": Wrapper(
-        "-x -a -n -p -u -s -c -g -d --exec --startas --name --pidfile --user --signal --chuid --chdir",
-        text="-x -a --exec --startas",
-        code="services",
-    ),
-    "caffeinate": Wrapper("-t -w"),
-    "aa-exec": Wrapper("-p --profile -n", code="privilege"),
-    "prlimit": Wrapper("-p --pid"),
-    "numactl": Wrapper("-N -m -C -i --cpunodebind --membind --physcpubind"),
-    "eatmydata": Wrapper(),
-    "fakeroot": Wrapper("-s -i -l"),
-    "faketime": Wrapper("-f", 1),
-    "ccache": Wrapper(),
-    "sccache": Wrapper(),
-    "distcc": Wrapper(),
-    "setarch": Wrapper("", 1),
-    "sshpass": Wrapper("-p -f -d -P"),
-    "linux32": Wrapper(),
-    "linux64": Wrapper(),
-    "i386": Wrapper(),
-    "chpst": Wrapper("-u -U -b -m -d -o -p -f -c -e -n"),
-    "softlimit": Wrapper("-a -c -d -f -l -m -n -o -p -r -s -t"),
-    "setlock": Wrapper("", 1),
-    "with-contenv": Wrapper(),
-    "dumb-init": Wrapper(),
-    "tini": Wrapper(),
-    "hyperfine": Wrapper(
-        "-w -r -p -c -s -n --warmup --runs --prepare --export-json --export-markdown", text="-p --prepare", joins=True
-    ),
-    "perf": Wrapper("-e -o -p -F -C -g", 1),
-    "dotenv": Wrapper("-f -e"),
-    "env-cmd": Wrapper("-f"),
-    "cross-env": Wrapper(assigns=True),
-    "noglob": Wrapper(),
-    "nocorrect": Wrapper(),
-    "proot": Wrapper("-r -b -q -w -0"),
-    "ld.so": Wrapper("--library-path --preload --audit --argv0", code="environment"),
-    "ld-linux-x86-64.so.2": Wrapper("--library-path --preload --audit --argv0", code="hidden-name"),
-    "exec-once": Wrapper(),
-    "chronic": Wrapper(),
-    "ifne": Wrapper(),
-    "retry": Wrapper("-t -d -m --times --delay"),
-    "usleep": Wrapper("", 1),
-    "logsave": Wrapper("", 1),
-    "choom": Wrapper("-n -p"),
-    "uclampset": Wrapper("-m -M -p"),
-    "dbus-launch": Wrapper("", single=True),
-    "gtk-launch": Wrapper(),
-    "stdoutisatty": Wrapper(),
-    "pv": Wrapper("-s -L -i -N -w -H -B -p", 1000),
-    "rtkit": Wrapper(),
-    "arch-chroot": Wrapper("-u", 1, code="privilege"),
-    "schroot": Wrapper("-c -u -d -p -s", code="privilege"),
-    "sg": Wrapper("-c", 1, text="-c", joins=True, code="privilege"),
-    "newgrp": Wrapper("-c", 1, text="-c", code="privilege"),
-    "winpty": Wrapper(),
-    "wine": Wrapper(),
-    "wsl": Wrapper("-d -u -e --distribution --user --exec", text="-e --exec"),
-}
-
-SETS_UP = frozenset(
-    [
-        "ssh-agent",
-        "gpg-agent",
-        "keychain",
-        "pyenv",
-        "rbenv",
-        "nodenv",
-        "goenv",
-        "jenv",
-        "direnv",
-        "dircolors",
-        "starship",
-        "zoxide",
-        "mise",
-        "rtx",
-        "fnm",
-        "lesspipe",
-        "conda",
-        "mamba",
-        "micromamba",
-        "brew",
-        "opam",
-        "luarocks",
-        "minikube",
-        "docker-machine",
-        "oh-my-posh",
-        "atuin",
-        "thefuck",
-        "scmpuff",
-        "fasd",
-        "navi",
-        "resize",
-        "asdf",
-    ]
+SETS_UP = names(
+    "ssh-agent gpg-agent keychain pyenv rbenv nodenv goenv jenv direnv dircolors starship zoxide mise rtx fnm "
+    "lesspipe conda mamba micromamba brew opam luarocks minikube docker-machine oh-my-posh atuin thefuck scmpuff "
+    "fasd navi resize asdf"
 )
 """Programs that can print what ``eval`` is to set up in the shell."""
 
@@ -262,12 +45,12 @@ prints           reset tput stty tty : whoami id groups users who w last lastlog
 prints           ncal uptime free vmstat iostat mpstat : sar nproc lscpu lsblk lspci lsusb lsmod lsof lsns lslocks
 prints           lsmem lshw lsb_release dmidecode sensors ps top htop atop : pgrep pidof pstree pmap df du ls dir vdir
 prints           tree exa eza lsd stat file cksum sum md5sum sha1sum sha224sum sha256sum : sha384sum sha512sum b2sum
-prints           md5 shasum crc32 wc comm cmp printenv locale localectl timedatectl ulimit times umask : dirs caller
+prints           md5 shasum crc32 wc cmp printenv locale localectl timedatectl ulimit times umask : dirs caller
 prints           help man info apropos whatis tldr cheat locate mlocate plocate ldd nm objdump readelf size addr2line
-prints           : c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk tsort shuf split
+prints           : c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk split
 prints           csplit ipcs : ifstat nstat ss netstat nslookup dig host whois mtr traceroute tracepath ping ping6
 prints           arping fping uuidgen mcookie : history fc let logname pinky runlevel cloc scc tokei figlet cowsay
-prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump look spell aspell ispell dict units bmon
+prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump spell aspell ispell dict units bmon
 prints           iftop nethogs glances nvidia-smi acpi upower pactl amixer xrandr : xdpyinfo xwininfo fc-list fc-match
 prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inxi hwinfo ethtool : dpkg-query rpmquery
 prints           pkg-config pkgconf apt-cache apt-file yadm-status mokutil nm-tool dumpe2fs tune2fs-l logger : ipcalc
@@ -277,7 +60,8 @@ prints           mesg xdg-mime : sw_vers system_profiler mdfind mdls xcode-selec
 prints           black isort flake8 pylint ruff mypy pyright eslint prettier tsc stylelint shellcheck shfmt hadolint
 prints           yamllint golint : rubocop clippy-driver bandit semgrep codespell markdownlint jshint pycodestyle
 prints           pydocstyle pyflakes vulture radon
-reads            less more most bat batcat diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
+reads            comm shuf tsort look less more most bat batcat
+reads            diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
 reads            csvstat xmllint yq tomlq xq xsltproc pandoc view wdiff jd dyff delta exiftool identify ffprobe
 reads            mediainfo pdftotext pdfinfo gpg-zip unrar-l lesspipe pygmentize highlight glow mdcat join dc ctags
 reads            cscope cpp nroff groff troff enscript a2ps sqldiff strings64 hexyl bvi hd xxhsum jless fx mlr miller
@@ -286,7 +70,7 @@ writes           touch mkdir rmdir mkfifo ln install patch rename mmv prename co
 writes           ranlib strip objcopy gcc g++ cc c++ clang clang++ ld as javac kotlinc rustc ghc ocamlc gfortran yacc
 writes           bison flex protoc cpio pax zip unzip rar unrar 7z 7za 7zr unar jar zipnote mknod-p wget2-f tiffcp gs
 writes           ps2pdf pdftk qpdf img2pdf optipng jpegoptim cwebp nano vi vim nvim emacs ed ex micro joe pico helix
-writes           hx kak mcedit jed code subl gedit kate mousepad xdg-open virtualenv venv uuencode asciidoctor
+writes           hx kak mcedit jed subl gedit kate mousepad xdg-open virtualenv venv uuencode asciidoctor
 writes           sphinx-build mkdocs hugo jekyll latex pdflatex xelatex lualatex bibtex truncate fallocate shar unshar
 writes           gettext msgfmt xgettext dos2unix unix2dos recode sponge unlink-w cp-w
 workspace-code   make gmake cmake ninja meson scons bazel buck pants ant mvn gradle sbt lein mix rebar3 rake tox nox
@@ -356,13 +140,15 @@ Verdicts = dict[str, str]
 
 _SUBCOMMANDS = """
 kubectl oc | credentials get_secret get_secrets describe_secret describe_secrets
-  | leaves get describe logs top explain version config cluster-info
+  | leaves rollout_status rollout_history get describe logs top explain version config cluster-info
  api-resources api-versions auth diff events wait completion options | changes-outside apply create delete edit
  patch replace scale rollout set label annotate taint drain cordon uncordon expose autoscale run certificate debug
  kustomize_apply | other-machine exec cp attach port-forward proxy | installs krew plugin
 helm | leaves list ls get status history search show template lint version repo env dependency | changes-outside
  install upgrade uninstall delete rollback push test | installs plugin
-aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm keyvault kms
+aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm
+ keyvault kms auth_print-access-token auth_print-identity-token
+ get-login-password assume-role get-session-token | other-machine ssh start-session
  | leaves describe list ls get show help version config configure login info auth account
  | changes-outside delete rm remove
  create put update terminate run reboot cp mv sync rb mb
@@ -434,6 +220,8 @@ ssh-copy-id | opens *
 ssh-keyscan | leaves *
 kinit klist kdestroy | prints -l -e | credentials *
 npm-cli-login | changes-outside *
+SetFile setfile | hides *
+code codium cursor | opens tunnel serve-web | installs --install-extension | writes *
 loginctl | prints list-sessions list-users show-session session-status | processes terminate-session kill-session
  terminate-user | services enable-linger lock-session | prints *
 hostnamectl timedatectl localectl | system-write set-hostname set-time set-timezone set-locale set-ntp set-keymap
