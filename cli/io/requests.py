@@ -14,7 +14,7 @@ from .output import progress, short
 if TYPE_CHECKING:
     from ...routing.request import RouteRequest
 
-__all__ = ["broken_line", "lines_of", "request_of"]
+__all__ = ["broken_line", "lines_of", "object_of", "request_of"]
 
 _MAX_LINE = 20_000_000
 
@@ -42,17 +42,14 @@ def lines_of(file: str) -> Iterator[tuple[int, bytes]]:
         raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=file) from error
 
 
-def request_of(text: bytes, number: int) -> RouteRequest | None:
-    """Read one request, or say on stderr what is wrong with its line and give None.
+def object_of(text: bytes, number: int, form: str) -> dict[str, Any] | None:
+    """Read one JSON object, or say on stderr what is wrong with its line and give None.
 
     Args:
         text: The line.
         number: Its number.
+        form: What an object should be, in words.
     """
-    from pydantic import ValidationError
-
-    from ...routing.request import RouteRequest
-
     if len(text) > _MAX_LINE:
         broken_line(number, f"is longer than {_MAX_LINE:,} bytes")
         return None
@@ -66,7 +63,23 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
         broken_line(number, f"is not JSON: {short(error, 120)}")
         return None
     if not isinstance(made, dict):
-        broken_line(number, "a request is a JSON object with messages, kind, effects and so on")
+        broken_line(number, form)
+        return None
+    return made
+
+
+def request_of(text: bytes, number: int) -> RouteRequest | None:
+    """Read one request, or say on stderr what is wrong with its line and give None.
+
+    Args:
+        text: The line.
+        number: Its number.
+    """
+    from pydantic import ValidationError
+
+    from ...routing.request import RouteRequest
+
+    if object_of(text, number, "a request is a JSON object with messages, kind, effects and so on") is None:
         return None
     try:
         return RouteRequest.model_validate_json(text)

@@ -16,7 +16,7 @@ from .view import View, view_of
 __all__ = ["Code", "Judged", "Reason", "ToolFacts", "Verdict", "judge"]
 
 _QUOTE: Final = 5
-"""Words in a row that are taken for a quotation: shorter runs are common to texts that have nothing to do with another."""
+"""Words in a row that are taken for a quotation: shorter runs turn up in any two texts."""
 _RISKS: Final[Mapping[Effect, Risk]] = {
     Effect.READ: Risk.LOW,
     Effect.WRITE: Risk.MEDIUM,
@@ -98,7 +98,13 @@ class ToolFacts:
     description: str = ""
 
 
-def judge(user: str, transcript: Sequence[Mapping[str, Any]], tool: ToolFacts, arguments: Mapping[str, Any]) -> Judged:
+def judge(
+    user: str,
+    transcript: Sequence[Mapping[str, Any]],
+    tools: Mapping[str, ToolFacts],
+    name: str,
+    arguments: Mapping[str, Any],
+) -> Judged:
     """Say whether a call may be made without asking a person.
 
     Nothing that stands in a tool's result can vouch for a call in words; what stands in the structure of a result can
@@ -108,14 +114,17 @@ def judge(user: str, transcript: Sequence[Mapping[str, Any]], tool: ToolFacts, a
     Args:
         user: The user's words.
         transcript: The messages so far, as `view_of` takes them.
-        tool: The tool that would be called.
+        tools: What is declared of the tools there are, by name.
+        name: The tool that would be called.
         arguments: As the model gave them.
     """
+    tool = tools.get(name) or ToolFacts(name)
     effect = tool.effect or Effect.DESTRUCTIVE
     risk = _RISKS[effect]
     if effect is Effect.READ:
         return Judged(Verdict.ALLOW, risk)
-    case = _Case(view_of(user, transcript), tool, effect)
+    effects = {one.name: one.effect for one in tools.values() if one.effect is not None}
+    case = _Case(view_of(user, transcript, effects), tool, effect)
     reasons = tuple(dict.fromkeys(case.reasons(arguments)))
     if not reasons:
         return Judged(Verdict.ALLOW, min(risk, Risk.HIGH))
@@ -152,13 +161,17 @@ class _Case:
         if self._leaves:
             for value in others:
                 yield from self._content(value)
-        # With nothing in view that could have put the idea into its head, a model does what it was asked for.
-        if self._tainted and (not by_user or self._effect is Effect.DESTRUCTIVE) and not self._asked_for():
-            yield Reason(Code.UNASKED, f"nothing the user said asks for {self._tool.name}")
+        if (not by_user or self._effect is Effect.DESTRUCTIVE) and self._ordered() and not self._asked_for():
+            yield Reason(
+                Code.UNASKED, f"a text that nobody vouches for asks for {self._tool.name}, and the user did not"
+            )
 
     @property
     def _tainted(self) -> bool:
         return bool(self._view.texts)
+
+    def _ordered(self) -> bool:
+        return any(asked_for(order.words, self._tool.name, self._tool.description) for order in self._view.orders)
 
     def _asked_for(self) -> bool:
         return any(asked_for(text.words, self._tool.name, self._tool.description) for text in self._view.user)
@@ -168,19 +181,19 @@ class _Case:
         if not run or view.by_user(run) or view.by_tool(run):
             return
         fields = view.fields.get(run, [])
-        told = view.by_anybody(run) and _tells_apart(value)
-        if fields and not (told and self._only_in_part(fields)):
+        ordered = view.ordered(run) and (self._effect is Effect.DESTRUCTIVE or self._tells_apart(value))
+        if fields and not ordered:
             if all(field.name in _SENDER for field in fields) and not self._knows(value):
                 yield Reason(Code.SENDER, f"{value} is whoever wrote a message, whom the user did not name", value)
             return
-        if told:
+        if ordered or (view.by_anybody(run) and self._tells_apart(value)):
             yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
         elif self._tainted and self._leaves and not _is_number(value) and not (others_named and len(run) > 1):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
 
-    def _only_in_part(self, fields: Sequence[Any]) -> bool:
-        """Whether the fields are names of a list's items, which vouch for nothing but that there is such a thing."""
-        return all(not field.name for field in fields)
+    def _tells_apart(self, value: str) -> bool:
+        """Whether a value is not one that turns up in any text, as a small number does."""
+        return not _is_number(value) or len(re.sub(r"\D", "", value)) > 4
 
     def _knows(self, value: str) -> bool:
         """Whether the user named the person behind an address by a part of it."""
@@ -197,13 +210,10 @@ class _Case:
                 yield Reason(
                     Code.CONTENT, f"it would send out {found}, which comes from text nobody vouches for", found
                 )
-        if view.quoted(run) >= _QUOTE and not self._named_source():
+        if view.quoted(run) >= _QUOTE:
             yield Reason(Code.CONTENT, "it would send out words of a text that nobody vouches for", value)
         if self._tainted and self._private(value):
             yield Reason(Code.PRIVATE, "it would send out something private, with text from outside in view", value)
-
-    def _named_source(self) -> bool:
-        return False
 
     def _private(self, value: str) -> bool:
         text = Text(value)
@@ -229,8 +239,3 @@ def _values(given: Any) -> Iterator[str]:
 
 def _is_number(value: str) -> bool:
     return re.fullmatch(r"[-+]?[\d.,]+%?", value.strip()) is not None
-
-
-def _tells_apart(value: str) -> bool:
-    """Whether a value is not one that turns up in any text, as a small number does."""
-    return not _is_number(value) or len(re.sub(r"\D", "", value)) > 4

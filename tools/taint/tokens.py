@@ -21,6 +21,8 @@ _IDENTIFIER: Final = re.compile(
     r"|(?P<wallet>\b0x[0-9a-fA-F]{16,}\b)",
     re.IGNORECASE,
 )
+_ADDRESS: Final = re.compile(r"^(?:https?://)?(?:www\.)?(?=.)|^mailto:(?=.)")
+"""How one place on the net is written in several ways."""
 _INVISIBLE: Final = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 
 
@@ -30,11 +32,11 @@ def _plain(text: str) -> str:
 
 def tokens(text: str) -> tuple[str, ...]:
     """The words of a text: compatibility forms made one, invisible characters left out, case folded."""
-    return tuple(word.rstrip(".:/?") or word for word in _WORD.findall(_plain(text)))
+    return tuple(_ADDRESS.sub("", word.rstrip(".:/?")) or word for word in _WORD.findall(_plain(text)))
 
 
 def identifiers(text: str) -> Iterator[str]:
-    """What in a text names somebody or something to reach: addresses, links, accounts, cards, phone numbers, handles."""
+    """What in a text names somebody or something to reach: an address, a link, an account, a phone number."""
     for found in _IDENTIFIER.finditer(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text))):
         yield found.group().rstrip(".,;:!?)")
 
