@@ -213,6 +213,8 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
                 with a checkpointer.
         """
         before = _messages(input)
+        if self.tools:
+            await self.runtime.reach(self.tools)
         # A class of the user's own may have its graph in another way.
         one_turn = type(self) is Agent and not (self.tools or self.output)
         if one_turn and is_kept_around() and isinstance(input, str) and config is None:

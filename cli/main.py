@@ -26,7 +26,7 @@ COMMANDS = {
     "report": ("report", "Show what ran where, and what it cost."),
     "graph": ("graph", "Draw a workflow."),
     "agents": ("agents", "List the agents and what each would run on."),
-    "tools": ("agents", "List the tools agents can name."),
+    "tools": ("tools", "List the tools agents can name."),
     "models": ("agents", "List the models and which can be used."),
     "route": ("route", "Decide for requests without calling a model."),
     "router": ("router", "Train, measure and show a router."),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
+from .mcp import McpServer, ServerName
 from .sources import Sources
 from .words import Effect, FailureKind, Risk, StepKind, Tier
 
@@ -379,7 +380,7 @@ class Settings(_Frozen):
 
     Attributes:
         origins: Dotted name of each setting that is not built in -> the place it was set.
-        secrets: Environment variable name -> key, for the variables that providers name.
+        secrets: Environment variable name -> key, for the variables that providers and MCP servers name.
         project: The project folder.
         state: The folder for ledger, memory and checkpoints; one inside it where offline, as nothing simulated may pass
             for real later.
@@ -397,6 +398,7 @@ class Settings(_Frozen):
     providers: Mapping[str, ProviderEntry]
     models: Mapping[str, ModelEntry]
     agents: Mapping[str, AgentEntry]
+    mcp: Mapping[ServerName, McpServer] = Field(default_factory=dict)
     routing: RoutingPolicy
     risk: StepRiskPolicy
     project: Path

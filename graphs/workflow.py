@@ -274,6 +274,7 @@ class Workflow(Generic[Output]):
 
     @asynccontextmanager
     async def _compiled(self, runtime: Runtime) -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
+        await runtime.reach(chain.from_iterable(agent.tools for agent in self.agents))
         async with checkpoints(runtime.settings.state, Outputs.of(self.output, self.agents).names) as saver:
             if self._graph is None:
                 yield self._supervised(runtime, saver)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
+    from ..configs.mcp import McpServer
     from .base import CallFacts, Declaration, EffectRule, ToolFailed, declaration_of, effect_of
     from .decorator import declare, tool
     from .facts import call_facts
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from .files.workspace import PROTECTED, Workspace
     from .images import image_tools
     from .memory import Memory, memory_tools
-    from .registry import McpServer, ToolRegistry
+    from .mcp.servers import McpServers
+    from .registry import ToolRegistry
     from .shell.shell import ShellResult, shell_tool
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Declaration",
     "EffectRule",
     "McpServer",
+    "McpServers",
     "Memory",
     "ShellResult",
     "ToolFailed",
@@ -44,7 +47,8 @@ _HOME = {
     "CallFacts": ".base",
     "Declaration": ".base",
     "EffectRule": ".base",
-    "McpServer": ".registry",
+    "McpServer": ".mcp.servers",
+    "McpServers": ".mcp.servers",
     "Memory": ".memory",
     "ShellResult": ".shell.shell",
     "ToolFailed": ".base",

@@ -31,8 +31,9 @@ def call_facts(tool: Any, arguments: Mapping[str, Any]) -> CallFacts:
     seen = _validated(tool, arguments)
     if declared.rule is not None:
         effect = Effect.DESTRUCTIVE if seen is None else _judged(declared.rule, seen)
-    target = (arguments if seen is None else seen).get(declared.target) if declared.target else None
-    return CallFacts(name, arguments, effect, None if target is None else str(target), declared.reversible)
+    given = arguments if seen is None else seen
+    targets = {name: given[name] for name in declared.target_args if given.get(name) is not None}
+    return CallFacts(name, arguments, effect, targets, declared.reversible)
 
 
 def _judged(rule: EffectRule, arguments: Mapping[str, Any]) -> Effect:

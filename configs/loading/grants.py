@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..redact import redact
 from ..schema import Settings
-from ..words import Tier
+from ..words import Effect, Tier
 from .documents import Place
 
 __all__ = ["Grant", "grants"]
@@ -76,7 +76,7 @@ def grants(before: Settings, after: Settings, places: Mapping[Path, Place], thei
 
 
 def _tree(settings: Settings) -> dict[str, Any]:
-    tree = settings.model_dump(include={"providers", "models", "agents", "routing", "risk"})
+    tree = settings.model_dump(include={"providers", "models", "agents", "mcp", "routing", "risk"})
     for section in ("routing", "risk"):
         tree[section]["rules"] = {rule["id"]: rule for rule in tree[section]["rules"]}
     return tree
@@ -167,6 +167,11 @@ def _class(change: _Change) -> bool:
     )
 
 
+def _effect(change: _Change) -> bool:
+    """What a server's tool does may be said to be worse; one of which nothing is said counts as the worst."""
+    return change.new is None or change.new >= (change.old or Effect.DESTRUCTIVE)
+
+
 def _risk_rule(change: _Change) -> bool:
     """The highest rule that applies holds, so that another one can only raise."""
     old, new = change.old, change.new
@@ -216,6 +221,10 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("agents", "*", "model"): _always,
     ("agents", "*", "tier"): _higher,
     ("agents", "*", "tools"): _fewer,
+    ("mcp", "*"): _removed,
+    ("mcp", "*", "effects", "*"): _effect,
+    ("mcp", "*", "timeout"): _lower,
+    ("mcp", "*", "start_timeout"): _lower,
     ("routing", "strategy"): _always,
     ("routing", "scorer"): _always,
     ("routing", "classifier", "model"): _always,
@@ -251,6 +260,8 @@ def _said(change: _Change) -> str:
         ("models", "*"): lambda: f"adds the model {name} at tier {new['tier']}",
         ("models", "*", "tier"): lambda: f"raises {name} from tier {old} to {new}",
         ("agents", "*"): lambda: f"adds the agent {name}",
+        ("mcp", "*"): lambda: f"adds the MCP server {name}, {_reached(new)}",
+        ("mcp", "*", "effects", "*"): lambda: f"says that {_text(path[3])} of the MCP server {name} is only {new}",
         ("agents", "*", "instructions"): lambda: f"gives the agent {name} other instructions",
         ("risk", "floors", "*"): lambda: f"lowers the floor of risk {path[2]} from {old} to {new}",
         ("risk", "call", "*"): lambda: f"lowers the risk of a {path[2]} call from {old} to {new}",
@@ -274,6 +285,13 @@ def _url(provider: Mapping[str, Any]) -> str:
 
 def _sent(provider: Mapping[str, Any]) -> str:
     return f"which is sent {_text(provider['key'])}" if provider["key"] else "which is sent your texts"
+
+
+def _reached(server: Mapping[str, Any]) -> str:
+    if server["url"] is not None:
+        sent = ", ".join(server["secrets"].values())
+        return _text(f"at {server['url']}" + (f", which is sent {sent}" if sent else ""))
+    return _text("which runs " + " ".join([server["command"], *server["args"]]))
 
 
 def _redirects(change: _Change, name: str) -> str:

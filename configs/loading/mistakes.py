@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from ..features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
+from ..mcp import McpServer
 from ..redact import redact
 from ..schema import (
     AgentEntry,
@@ -40,6 +41,7 @@ _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("models", "*"): ModelEntry,
     ("models", "*", "prices"): Prices,
     ("agents", "*"): AgentEntry,
+    ("mcp", "*"): McpServer,
     ("routing",): RoutingPolicy,
     ("routing", "rules", "*"): RoutingRule,
     ("routing", "classifier"): ClassifierPolicy,
@@ -248,6 +250,7 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
     for name, agent in settings.agents.items():
         if agent.model is not None:
             names.known(agent.model, "model", settings.models, "agents", name, "model")
+    _check_servers(settings, names)
     either = {**settings.providers, **settings.models}
     for model_or_provider in settings.routing.approved or ():
         names.known(model_or_provider, "model or provider", either, "routing", "approved")
@@ -270,6 +273,16 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
             fail(f"{'.'.join(path)}: null would take a bound away; {_BOUNDS.get(path[0], '')}", place)
     names.complete(settings.routing.on_failure, FailureKind, "routing", "on_failure")
     names.complete(settings.risk.call, Effect, "risk", "call")
+
+
+def _check_servers(settings: Settings, names: _Names) -> None:
+    keys = {provider.key: name for name, provider in settings.providers.items() if provider.key}
+    for server, entry in settings.mcp.items():
+        for name, variable in entry.secrets.items():
+            if variable in keys:
+                where = ("mcp", server, "secrets", name)
+                fail(f"{'.'.join(where)}: {variable} is the key of {keys[variable]}, which only {keys[variable]} is "
+                     "sent; name another variable", names.place(*where))
 
 
 class _Names:

@@ -145,7 +145,7 @@ def test_the_declaration_survives_copies_and_bindings() -> None:
 
 
 def test_a_declared_tool_can_be_dumped_as_json_for_a_trace() -> None:
-    declared = '"pointsman":{"effect":"destructive","target":"table","reversible":false,"only_reads":false}'
+    declared = '"pointsman":{"effect":"destructive","target_args":["table"],"reversible":false,"only_reads":false,'
     assert declared in prune.model_dump_json()
 
 
