@@ -51,7 +51,8 @@ class Declaration(BaseModel):
         idempotent: Twice the same call leaves what one leaves.
         timeout: Seconds one call may take; None for as long as it takes.
         secrets: Argument that no model sees -> NAME of the environment variable that holds its value.
-        trust: How far what it returns may be believed; ``untrusted`` where that is text from outside.
+        trust: How far what it returns may be believed; ``tool`` where no word of it can come from outside, as with a
+            tool that computes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +66,7 @@ class Declaration(BaseModel):
     idempotent: bool = False
     timeout: float | None = None
     secrets: Mapping[str, str] = Field(default_factory=dict)
-    trust: Trust = Trust.TOOL
+    trust: Trust = Trust.UNTRUSTED
 
 
 @dataclass(frozen=True, slots=True)
