@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from ..configs.words import Trust
 from ..ledger.rows import CallRow, DecisionRow
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class StepRecord:
         acts: What it did, or wanted to do, with tools that do more than read.
         doubt: Why a verifier does not rely on it, where that is how it ended.
         unverified: Why nobody verified it, or a call it made, where its risk wants that.
+        trust: How far its output may be believed: the lowest trust that was in view when it was written.
     """
 
     id: str
@@ -114,6 +116,7 @@ class StepRecord:
     acts: tuple[Act, ...] = ()
     doubt: str = ""
     unverified: str = ""
+    trust: str = Trust.TOOL.value
 
     @property
     def acted(self) -> bool:

@@ -36,7 +36,7 @@ COMMANDS = {
     "replay": ("replay", "Decide what was recorded again, under another policy."),
     "drill": ("drill", "Break providers on purpose, on this machine."),
     "provider": ("provider", "Switch a provider or a model off for a while."),
-    "risk": ("risk", "Say what a command would do, without running it."),
+    "risk": ("risk.command", "Say what a command would do, without running it."),
     "memory": ("memory", "Look into the shared memory and change it."),
     "config": ("config", "Show the settings in force."),
     "trust": ("trust", "Show what a folder's files ask for, and trust them."),

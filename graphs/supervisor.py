@@ -271,6 +271,8 @@ class _Supervisor:
         with entered(step=step["id"], **facts), checked(check):
             agents, files = list(self._agents.values()), order.get("files", [])
             record = await agent.step(handed(text, files, agent, agents, self._runtime))
+        # What it was handed was in view, too.
+        record = replace(record, trust=min(Trust(record.trust), *(one.trust for one in evidence), Trust.TOOL).value)
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record
@@ -388,8 +390,7 @@ class _Supervisor:
             source=f"step:{record.id}",
             author=record.agent,
             run=run,
-            # What a model wrote from a user's words and other steps' results is no more to be trusted than a tool.
-            trust=Trust.TOOL,
+            trust=Trust(record.trust),
             lineage=tuple(step["needs"]),
         )
         await asyncio.to_thread(self._runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...configs.redact import redact, redacted
-from .. import options
-from ..errors import ExitCode
-from ..io.output import as_json, line, progress, result
-from ..io.requests import broken_line, json_of, lines_of
-from ..io.table import table
+from ....configs.redact import redact, redacted
+from ... import options
+from ...errors import ExitCode
+from ...io.output import as_json, line, progress, result
+from ...io.requests import broken_line, json_of, lines_of
+from ...io.table import table
+from .tool_call import tool_call
 
 if TYPE_CHECKING:
-    from ...tools.risk.base import CommandRisk
+    from ....tools.risk.base import CommandRisk
 
 __all__ = ["register"]
 
@@ -23,13 +24,9 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(rich_markup_mode=None)
-    # With one command alone Typer would make it the group itself.
-    group.callback()(_group)
     group.command("command")(command)
+    group.command("tool-call")(tool_call)
     app.add_typer(group, name="risk", help="Say what an act would do, without doing it.")
-
-
-def _group() -> None: ...
 
 
 def command(
@@ -84,7 +81,7 @@ def _given(text: bytes, number: int) -> tuple[dict[str, Any], str] | None:
 
 
 def _judged(text: str) -> CommandRisk:
-    from ...tools.risk.reader import read_command
+    from ....tools.risk.reader import read_command
 
     return read_command(text)
 
