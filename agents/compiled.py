@@ -143,7 +143,7 @@ class Compiled:
             *([RoutedMiddleware(agent.name), OnceMiddleware()] if given else []),
             # What the user's make of a call a person allows, a verifier judges, and the ledger has; then the tool runs
             # and whatever it raises stays its own.
-            ApprovalMiddleware(lambda: runtime.settings),
+            ApprovalMiddleware(lambda: runtime.settings, agent.bound_tools()),
             CheckMiddleware(agent.name),
             IntentMiddleware(lambda: runtime.ledger),
             ContainmentMiddleware(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from langchain_core.messages import ToolMessage
 from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk
 from ...tools.facts import call_facts, preview_of
+from ...tools.taint.gate import Code
 from ..result import Outcome
 from .acts import not_done
 from .answers import decided
@@ -27,6 +28,7 @@ from .questions import Asked, before, stale
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
     from langchain.agents.middleware.human_in_the_loop import Decision, HITLRequest
+    from langchain_core.tools import BaseTool
     from langgraph.types import Command
 
     from ...configs.schema import Settings
@@ -55,16 +57,19 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
     it holds for the tool, what it says about itself, and the arguments, unless the call destroys. A person may answer
     in the place of a tool that only reads. What they edit is judged again, and they are asked once more where that does
     more than what they were asked about. Of an act that the step began already, in a part of the run that was cut off,
-    a person is asked whatever its risk: it may have happened.
+    a person is asked whatever its risk: it may have happened. They are asked whatever its risk, too, where the target
+    of a call, or what it sends out, comes from text that nobody vouches for (`pointsman.tools.taint.gate`).
 
     Args:
         settings: Gives the settings as they are when a call is made: the risk of a call with each effect, how long an
             approval may take, and where the state is.
+        tools: Those of the agent, which say how far their results may be believed.
     """
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Callable[[], Settings], tools: Sequence[BaseTool]) -> None:
         super().__init__()
         self._settings = settings
+        self._tools = {tool.name: tool for tool in tools}
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
@@ -119,9 +124,20 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         settings = self._settings()
         risk = settings.risk.call[effect]
         call = request.tool_call
-        if risk < Risk.CRITICAL and not _was_asked(call, settings.state) and not before(call):
+        doubts = self._doubts(request, tool, effect)
+        if risk < Risk.CRITICAL and not doubts and not _was_asked(call, settings.state) and not before(call):
             return None
-        return Asked.of(request, tool, effect, risk)
+        return Asked.of(request, tool, effect, risk, doubts)
+
+    def _doubts(self, request: ToolCallRequest, tool: BaseTool, effect: Effect) -> tuple[str, ...]:
+        """What speaks against a call by where its values come from."""
+        if effect is Effect.READ:
+            return ()
+        from .taint import judged
+
+        tools = {**self._tools, tool.name: tool}
+        said = judged(request.state["messages"], tools, tool, request.tool_call["args"])
+        return tuple(reason.text for reason in said.reasons if reason.code is not Code.UNDECLARED)
 
     def _verdict(self, request: ToolCallRequest, asked: Asked) -> _Verdict:
         """What becomes of a call; this stops the graph until a person has answered."""

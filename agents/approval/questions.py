@@ -52,6 +52,7 @@ class Asked:
         risk: The risk of a call with that effect.
         origin: Where the call comes from: run, step, agent, and the model that wrote it. Whose words it rests on will
             stand here, too.
+        doubts: What speaks against it by where its target, and what it sends out, come from.
     """
 
     tool: BaseTool
@@ -59,13 +60,17 @@ class Asked:
     effect: Effect
     risk: Risk
     origin: Mapping[str, str]
+    doubts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, request: ToolCallRequest, tool: BaseTool, effect: Effect, risk: Risk) -> Asked:
+    def of(
+        cls, request: ToolCallRequest, tool: BaseTool, effect: Effect, risk: Risk, doubts: tuple[str, ...] = ()
+    ) -> Asked:
         """The call as its model made it."""
         step = current()
         written = {"run": step.run.id, "step": step.step, "agent": step.agent, "model": _author(request)}
-        return cls(tool, request.tool_call, effect, risk, {name: text for name, text in written.items() if text})
+        origin = {name: text for name, text in written.items() if text}
+        return cls(tool, request.tool_call, effect, risk, origin, doubts)
 
     def edited(self, arguments: Mapping[str, Any], risks: Mapping[Effect, Risk]) -> Asked:
         """The same call with a person's arguments.
@@ -154,10 +159,11 @@ class Asked:
             reason = f"{name} declares no effect, so it counts as {self.effect} (pointsman.declare gives it one)"
         found = unseen(json.dumps([name, self.call["args"]], ensure_ascii=False, default=str))
         if not found:
-            return (reason,)
+            return (reason, *self.doubts)
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         return (
             reason,
+            *self.doubts,
             f"its arguments hold what is not seen, or looks like something else: {', '.join(found[:_NAMED])}{more}",
         )
 
