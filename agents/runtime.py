@@ -87,7 +87,8 @@ class Runtime(Closing):
         """The tools agents may name."""
         from ..tools.registry import ToolRegistry
 
-        return ToolRegistry.for_workspace(self.workspace, protected=[*self._protected, *_running(self.workspace)])
+        protected = [*self._protected, *_running(self.workspace)]
+        return ToolRegistry.for_workspace(self.workspace, protected=protected, sandbox=self._settings.sandbox)
 
     def protect(self, files: Iterable[Path]) -> None:
         """Keep the file tools from writing further files, beside the configuration, the state and the running program.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 __all__ = [
-    "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_listing",
-    "add_trust", "name_arguments",
+    "AsJson", "Config", "MaxInput", "MaxSteps", "Offline", "Sandbox", "Set", "Tag", "Timeout", "User", "UserClass",
+    "Workspace", "add_listing", "add_trust", "name_arguments",
 ]  # fmt: skip
 
 Config = Annotated[
@@ -26,6 +26,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workspace = Annotated[
     Path | None, typer.Option("--workspace", metavar="DIR", help="Folder the file and shell tools may touch.")
 ]
+Sandbox = Annotated[
+    Literal["required", "ask"] | None,
+    typer.Option(
+        "--sandbox",
+        metavar="required|ask",
+        help="Where shell commands cannot be confined: run none, or ask a person about each; "
+        "ask at a terminal, else required, when left out.",
+    ),
+]
+MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
 User = Annotated[str, typer.Option("--user", metavar="NAME", help="User to record in the ledger.")]

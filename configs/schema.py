@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
+from .sandbox import Sandbox
 from .sources import Sources
 from .words import Effect, FailureKind, Risk, StepKind, Tier
 
@@ -399,6 +400,7 @@ class Settings(_Frozen):
     agents: Mapping[str, AgentEntry]
     routing: RoutingPolicy
     risk: StepRiskPolicy
+    sandbox: Sandbox = Sandbox()
     project: Path
     state: Path
     offline: bool = False

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from .decorator import declare, tool
     from .facts import call_facts
     from .files.files import file_tools
-    from .files.workspace import PROTECTED, Workspace
+    from .files.protected import PROTECTED
+    from .files.workspace import Workspace
     from .images import image_tools
     from .memory import Memory, memory_tools
     from .registry import McpServer, ToolRegistry
-    from .shell.shell import ShellResult, shell_tool
+    from .sandbox.base import Sandbox, SandboxState
+    from .sandbox.probe import probe
+    from .shell.shell import shell_tool
+    from .shell.streams import ShellResult
 
 __all__ = [
     "PROTECTED",
@@ -24,6 +28,8 @@ __all__ = [
     "EffectRule",
     "McpServer",
     "Memory",
+    "Sandbox",
+    "SandboxState",
     "ShellResult",
     "ToolFailed",
     "ToolRegistry",
@@ -35,18 +41,21 @@ __all__ = [
     "file_tools",
     "image_tools",
     "memory_tools",
+    "probe",
     "shell_tool",
     "tool",
 ]
 
 _HOME = {
-    "PROTECTED": ".files.workspace",
+    "PROTECTED": ".files.protected",
     "CallFacts": ".base",
     "Declaration": ".base",
     "EffectRule": ".base",
     "McpServer": ".registry",
     "Memory": ".memory",
-    "ShellResult": ".shell.shell",
+    "Sandbox": ".sandbox.base",
+    "SandboxState": ".sandbox.base",
+    "ShellResult": ".shell.streams",
     "ToolFailed": ".base",
     "ToolRegistry": ".registry",
     "Workspace": ".files.workspace",
@@ -57,6 +66,7 @@ _HOME = {
     "file_tools": ".files.files",
     "image_tools": ".images",
     "memory_tools": ".memory",
+    "probe": ".sandbox.probe",
     "shell_tool": ".shell.shell",
     "tool": ".decorator",
 }

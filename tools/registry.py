@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import ConfigError
+from ..configs.sandbox import Sandbox
 from ..configs.words import Effect, EffectName
 from .files.workspace import Workspace
 
@@ -66,6 +67,7 @@ class ToolRegistry:
         modules: Modules of the user, by dotted name; every tool at their top level is found.
         plugins: Look for the entry points of installed distributions.
         mcp: Servers by name.
+        sandbox: How shell commands are confined.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class ToolRegistry:
         modules: Iterable[str] = (),
         plugins: bool = True,
         mcp: Mapping[str, McpServer] | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self._workspace = workspace
+        self._sandbox = sandbox or Sandbox()
         self._modules = tuple(modules)
         self._plugins = plugins
         self._mcp = dict(mcp or {})
@@ -86,17 +90,20 @@ class ToolRegistry:
         self._connected = not self._mcp
 
     @classmethod
-    def for_workspace(cls, root: Path, *, protected: Iterable[Path] = ()) -> ToolRegistry:
+    def for_workspace(
+        cls, root: Path, *, protected: Iterable[Path] = (), sandbox: Sandbox | None = None
+    ) -> ToolRegistry:
         """The built-in tools bound to a folder, and those of installed plugins.
 
         Args:
             root: The folder.
             protected: Files and folders that may not be written, there or not; those elsewhere do not matter.
+            sandbox: How shell commands are confined.
 
         Raises:
             ConfigError: When there is no such folder.
         """
-        return cls(Workspace(root, protected=protected))
+        return cls(Workspace(root, protected=protected), sandbox=sandbox)
 
     def add(self, tools: Sequence[BaseTool], *, source: str) -> None:
         """Add tools that were built elsewhere, such as those bound to a memory.
@@ -166,7 +173,7 @@ class ToolRegistry:
             sources: dict[str, _Source] = {}
             if self._workspace is not None:
                 for name in _BUILT_IN:
-                    _enter(sources, name, _Source("Pointsman itself", _built_in(self._workspace, name)))
+                    _enter(sources, name, _Source("Pointsman itself", _built_in(self._workspace, self._sandbox, name)))
             for module in self._modules:
                 for tool in _tools_of(module):
                     _enter(sources, tool.name, _Source(f"the module {module}", _giving(tool)))
@@ -191,12 +198,12 @@ def _giving(tool: BaseTool) -> Callable[[], BaseTool]:
     return lambda: tool
 
 
-def _built_in(workspace: Workspace, name: str) -> Callable[[], BaseTool]:
+def _built_in(workspace: Workspace, sandbox: Sandbox, name: str) -> Callable[[], BaseTool]:
     def load() -> BaseTool:
         if name == "run_shell":
             from .shell.shell import shell_tool
 
-            return shell_tool(workspace)
+            return shell_tool(workspace, sandbox)
         if name == "read_image":
             from .images import image_tools as make
         else:

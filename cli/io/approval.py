@@ -16,7 +16,7 @@ from .output import line, paint, progress, visible
 if TYPE_CHECKING:
     from ...agents.result import Pending
 
-__all__ = ["Answers", "ask", "edit", "show"]
+__all__ = ["Answers", "ask", "at_terminal", "edit", "show"]
 
 Answers = dict[str, dict[str, Any]]
 
@@ -33,13 +33,18 @@ def show(pending: Pending) -> None:
     progress("  arguments  " + laid.replace("\n", "\n             "))
 
 
+def at_terminal() -> bool:
+    """Whether somebody can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def ask(waiting: Sequence[Pending]) -> Answers | None:
     """Ask about each act, or return None when nobody is at the terminal, or a graph asks something of its own.
 
     Args:
         waiting: The acts.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty() and all(pending.tool for pending in waiting)):
+    if not (at_terminal() and all(pending.tool for pending in waiting)):
         return None
     answers: Answers = {}
     for pending in waiting:

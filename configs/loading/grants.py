@@ -76,7 +76,7 @@ def grants(before: Settings, after: Settings, places: Mapping[Path, Place], thei
 
 
 def _tree(settings: Settings) -> dict[str, Any]:
-    tree = settings.model_dump(include={"providers", "models", "agents", "routing", "risk"})
+    tree = settings.model_dump(include={"providers", "models", "agents", "routing", "risk", "sandbox"})
     for section in ("routing", "risk"):
         tree[section]["rules"] = {rule["id"]: rule for rule in tree[section]["rules"]}
     return tree
@@ -234,6 +234,9 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("risk", "floors", "*"): _higher,
     ("risk", "call", "*"): _higher,
     ("risk", "rules", "*"): _risk_rule,
+    ("sandbox", "mode"): lambda change: change.new == "required",
+    **{("sandbox", name): _fewer for name in ("domains", "environment", "readable", "writable")},
+    **{("sandbox", name): _lower for name in ("timeout", "memory", "processes", "cpu", "file_size", "disk", "output")},
 }
 """What a project's file may change without being asked about; whatever is not here takes trust."""
 

@@ -20,7 +20,7 @@ FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "models": ("providers", "models"),
     "agents": ("agents",),
     "routing": ("routing",),
-    "risk": ("risk",),
+    "risk": ("risk", "sandbox"),
 }
 SECTIONS: Final[Mapping[str, str]] = {section: file for file, sections in FILES.items() for section in sections}
 NAMED: Final = ("providers", "models", "agents")

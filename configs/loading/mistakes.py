@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
 from ..redact import redact
+from ..sandbox import Sandbox
 from ..schema import (
     AgentEntry,
     ClassifierPolicy,
@@ -47,6 +48,7 @@ _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("routing", "health"): HealthLimits,
     ("risk",): StepRiskPolicy,
     ("risk", "rules", "*"): RiskRule,
+    ("sandbox",): Sandbox,
 }
 
 _WANTED: Final[Mapping[str, str]] = {

@@ -59,10 +59,9 @@ def run(
     user: options.User = "",
     user_class: options.UserClass = None,
     tag: options.Tag = None,
-    max_input: Annotated[
-        int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")
-    ] = MAX_INPUT,
+    max_input: options.MaxInput = MAX_INPUT,
     workspace: options.Workspace = None,
+    sandbox: options.Sandbox = None,
     config: options.Config = None,
     offline: options.Offline = False,
     overrides: options.Set = None,
@@ -78,7 +77,10 @@ def run(
     messages = read_messages(rows, limit=max_input) if rows else None
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
-    with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
+    who = None if approval == "ask" and messages is None else False
+    with opened(
+        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
+    ) as runtime:
         workflow = load_target(spec, name_it=name_it)
         runtime.protect(read_with(spec))
         if messages is not None:
