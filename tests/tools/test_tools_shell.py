@@ -185,6 +185,7 @@ async def test_the_tree_ends_when_pointsman_itself_is_killed(kind: str, tmp_path
     command = f"(setsid sleep {mark} &); touch begun; sleep {mark}"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), command, kind)
     while not (tmp_path / "begun").exists():
+        assert process.returncode is None
         await asyncio.sleep(0.02)
     process.kill()
     await process.wait()

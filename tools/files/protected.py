@@ -56,10 +56,10 @@ A pattern names a file, or a folder with all in it, anywhere in the workspace; w
 _GIT_SECONDS = 10.0
 _WILD = re.compile(r"[*?\[]")
 _RUN_BY_GIT = re.compile(
-    r"core\.(hookspath|fsmonitor|sshcommand|editor|pager|askpass|gitproxy|attributesfile)|include\.path|includeif\..*\.path"
-    r"|alias\..*|pager\..*|(filter|diff|merge|difftool|mergetool|credential|gpg|sequence|trailer|remote|uploadpack)\..*"
+    r"core\.(sshcommand|editor|pager|askpass|gitproxy)|(alias|pager)\..*"
+    r"|(filter|diff|merge|difftool|mergetool|credential|gpg|sequence|trailer|remote|uploadpack)\..*"
 )
-"""Settings of git whose value is a program, or a file that can name one (git-config(1))."""
+"""Settings of git whose value is a program (git-config(1))."""
 
 
 class Protected:
@@ -177,18 +177,32 @@ def _obeyed_by_git(root: Path) -> Iterator[Path]:
     if found is None:
         return
     yield from (root / line for line in found.splitlines() if line)
-    top = (_git(root, "rev-parse", "--show-toplevel") or "").rstrip("\n")
-    settings = _git(root, "config", "--list", "--includes", "-z") or ""
-    for setting in settings.split("\0"):
-        key, _, value = setting.partition("\n")
-        if not _RUN_BY_GIT.fullmatch(key.casefold()):
-            continue
-        for word in value.replace("'", " ").replace('"', " ").split():
-            path = os.path.join(top or root, os.path.expanduser(word.lstrip("!")))
-            named = key.casefold() in ("core.hookspath", "core.fsmonitor", "core.attributesfile") or ".path" in key
-            place = Path(os.path.abspath(path))
-            if root in place.parents and (named or ("/" in word and place.exists())):
-                yield place
+    top = (_git(root, "rev-parse", "--show-toplevel") or "").rstrip("\n") or str(root)
+    said = (_git(root, "config", "--list", "--includes", "--show-origin", "-z") or "").split("\0")
+    for origin, setting in zip(said[::2], said[1::2], strict=False):
+        file = os.path.join(root, origin.removeprefix("file:")) if origin.startswith("file:") else ""
+        places = [file, *_named_by(setting, top, os.path.dirname(file))]
+        yield from (Path(place) for place in places if root in Path(os.path.abspath(place)).parents)
+
+
+def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
+    """The files that one setting of git names: a file to be read, or a program and what is handed to it.
+
+    Args:
+        setting: Its key, a line end, its value.
+        top: The top of the working tree, in which git runs programs.
+        folder: Where the file lies in which it stands.
+    """
+    key, _, value = setting.partition("\n")
+    key = key.casefold()
+    if key.startswith("include"):
+        yield os.path.join(folder, os.path.expanduser(value))
+    elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile"):
+        yield os.path.join(top, os.path.expanduser(value))
+    elif _RUN_BY_GIT.fullmatch(key):
+        words = re.split(r"[\s'\"!;&|]+", value)
+        places = (os.path.join(top, os.path.expanduser(word)) for word in words if "/" in word)
+        yield from (place for place in places if os.path.exists(place))
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ...configs.errors import ConfigError
@@ -107,7 +108,9 @@ def workspace(root: Path) -> list[str]:
 
 def refuse_workspace(root: Path) -> None:
     """Raise ConfigError where the workspace would show more than a project: a home, the system, other users."""
-    homes = {pwd.getpwuid(os.getuid()).pw_dir, os.path.expanduser("~")}
+    homes = {os.path.expanduser("~")}
+    with suppress(KeyError):  # a container may give a number to a user that it has no name for
+        homes.add(pwd.getpwuid(os.getuid()).pw_dir)
     for place in (*homes, *_SYSTEM, "/home", "/proc", "/dev", "/run", "/tmp", "/var"):  # noqa: S108
         if Path(os.path.realpath(place)).is_relative_to(root):
             raise ConfigError(f"the workspace {root} holds {place}, which no command may see: name a folder below")
