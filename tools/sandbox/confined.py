@@ -21,7 +21,7 @@ from ..shell.streams import Ending, ShellResult, Watch
 from . import view
 from .cgroups import Group, grouped
 from .guard import Guard
-from .network import INSIDE, Gate
+from .network import INSIDE, Gate, Permits, Proxy, is_public
 from .seccomp import program as filter_program
 
 __all__ = ["Confined"]
@@ -38,18 +38,22 @@ class Confined:
         sandbox: What else they may see and use up.
         bash: The path of bash.
         kept: Bytes kept of each of stdout and stderr.
+        permits: Whether an address may be connected to, of those that an allowed domain leads to.
 
     Raises:
         ConfigError: There is no bubblewrap, or the workspace would show more than a project.
     """
 
-    def __init__(self, workspace: Workspace, sandbox: Sandbox, *, bash: str, kept: int) -> None:
+    def __init__(
+        self, workspace: Workspace, sandbox: Sandbox, *, bash: str, kept: int, permits: Permits = is_public
+    ) -> None:
         view.refuse_workspace(workspace.root)
         found = view.bubblewrap()
         if found is None:
             raise ConfigError("there is no bwrap on the PATH: install bubblewrap")
         self._program, self._bash = found, bash
         self._root, self._sandbox, self._kept = workspace.root, sandbox, kept
+        self._permits = permits
         self._guard = Guard(workspace)
 
     async def run(self, command: str, environment: Mapping[str, str]) -> ShellResult:
@@ -91,7 +95,7 @@ class Confined:
         if not self._sandbox.domains:
             yield None
             return
-        async with Gate(self._sandbox.domains) as gate:
+        async with Gate(Proxy(self._sandbox.domains, permits=self._permits)) as gate:
             yield gate
 
     async def _start(

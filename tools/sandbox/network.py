@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["INSIDE", "Gate", "Proxy", "is_public"]
+__all__ = ["INSIDE", "Gate", "Permits", "Proxy", "is_public"]
 
 _PORT: Final = 3128
 _SCRIPT: Final = "/run/listen.py"
@@ -33,6 +33,7 @@ _DROPPED = (b"proxy-", b"connection:", b"keep-alive:", b"host:")  # what is betw
 
 Addresses = Sequence[tuple[str, int]]
 Resolve = Callable[[str, int], Awaitable[Addresses]]
+Permits = Callable[[str], bool]
 
 
 def is_public(address: str) -> bool:
@@ -49,17 +50,19 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(found, ipaddress.IPv6Address):
         inner: list[ipaddress.IPv4Address | None] = [found.ipv4_mapped, found.sixtofour, *(found.teredo or ())]
-        if found in _NAT64 or found in _COMPATIBLE:
+        if found in _NAT64:
             inner.append(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
         if any(one is not None and not is_public(str(one)) for one in inner):
             return False
         if found.ipv4_mapped is not None:
             return True
+        if found not in _GLOBAL and found not in _NAT64:
+            return False
     return found.is_global and not found.is_multicast and found not in _SHARED
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
-_COMPATIBLE = ipaddress.ip_network("::/96")  # RFC 4291, 2.5.5.1
+_GLOBAL = ipaddress.ip_network("2000::/3")  # RFC 4291, 2.4; all that is assigned of IPv6
 _SHARED = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598; a cloud's metadata among it
 
 
@@ -77,7 +80,7 @@ class Proxy:
         domains: Iterable[str],
         *,
         resolve: Resolve | None = None,
-        permits: Callable[[str], bool] = is_public,
+        permits: Permits = is_public,
     ) -> None:
         self._domains = tuple(domains)
         self._resolve = resolve or _resolved
@@ -179,11 +182,11 @@ class Gate:
     """A proxy for one sandbox, from before it starts until after it has ended.
 
     Args:
-        domains: As in `Sandbox`.
+        proxy: What serves the socket that is opened inside.
     """
 
-    def __init__(self, domains: Iterable[str]) -> None:
-        self._proxy = Proxy(domains)
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
 
     async def __aenter__(self) -> Gate:
         self._outer, self.inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -22,7 +22,7 @@ _HOME = "/tmp/home"  # noqa: S108 - of a command's own file system, which ends w
 VARIABLES = {
     "HOME": _HOME,
     # What Python compiles is protected in a workspace: it would run in the place of the source.
-    "PYTHONPYCACHEPREFIX": "/tmp/pycache",  # noqa: S108
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 """Variables that name what is inside alone."""
 
