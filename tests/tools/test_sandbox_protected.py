@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pointsman.configs.errors import ConfigError
 from pointsman.tools import Sandbox, ToolFailed, Workspace, probe, shell_tool
 
 needs_sandbox = pytest.mark.skipif(not probe().working, reason=str(probe()))
@@ -185,5 +186,5 @@ def test_a_workspace_that_holds_a_home_is_refused(
 ) -> None:
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    with pytest.raises(Exception, match="which no command may see: name a folder below"):
-        shell_tool(Workspace(place(tmp_path / "home")))
+    with pytest.raises(ConfigError, match="which no command may see: name a folder below"):
+        _run(Workspace(place(tmp_path / "home")), "true")

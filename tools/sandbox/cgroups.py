@@ -21,11 +21,13 @@ class Group:
     """The folders of one cgroup: one in the second version, one for each controller in the first.
 
     Attributes:
-        folders: Each has a ``cgroup.procs`` to join.
+        folders: Where they are.
+        join: The file in each to which a process of one thread writes 0 to join it.
         limits: What is limited: ``memory``, ``processes``.
     """
 
     folders: tuple[Path, ...]
+    join: str
     limits: frozenset[str]
 
     def remove(self) -> None:
@@ -98,7 +100,7 @@ def _second(own: Path, wanted: Mapping[str, str]) -> Group | None:
             _set(made / "memory.swap.max", "0")
             _set(made / "memory.oom.group", "0")
         if limits:
-            return Group((made,), frozenset(limits))
+            return Group((made,), "cgroup.procs", frozenset(limits))
         made.rmdir()
     return None
 
@@ -118,7 +120,8 @@ def _first(places: Mapping[str, Path], wanted: Mapping[str, str]) -> Group | Non
             limits.add(name)
         else:
             made.rmdir()
-    return Group(tuple(folders), frozenset(limits)) if folders else None
+    # To join by cgroup.procs takes a lock of the whole machine, which waits for every processor.
+    return Group(tuple(folders), "tasks", frozenset(limits)) if folders else None
 
 
 def _made(above: Path) -> Path | None:

@@ -41,13 +41,12 @@ class Confined:
         permits: Whether an address may be connected to, of those that an allowed domain leads to.
 
     Raises:
-        ConfigError: There is no bubblewrap, or the workspace would show more than a project.
+        ConfigError: There is no bubblewrap.
     """
 
     def __init__(
         self, workspace: Workspace, sandbox: Sandbox, *, bash: str, kept: int, permits: Permits = is_public
     ) -> None:
-        view.refuse_workspace(workspace.root)
         found = view.bubblewrap()
         if found is None:
             raise ConfigError("there is no bwrap on the PATH: install bubblewrap")
@@ -64,8 +63,10 @@ class Confined:
             environment: Its variables, beside those of `view` and of the proxy.
 
         Raises:
+            ConfigError: The workspace would show more than a project.
             ToolFailed: It cannot be started, or what it made at a protected path cannot be moved away.
         """
+        view.refuse_workspace(self._root)
         seen = await asyncio.to_thread(self._guard.look)
         async with self._gate() as gate:
             run = _Run(self._sandbox, Watch(self._kept, self._sandbox.output))
@@ -135,7 +136,7 @@ class Confined:
         """What goes before bubblewrap to have it in the cgroup from its first moment."""
         if group is None:
             return []
-        joins = [f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))} || exit 125" for folder in group.folders]
+        joins = [f"echo 0 > {shlex.quote(str(folder / group.join))} || exit 125" for folder in group.folders]
         return [self._bash, "--noprofile", "--norc", "-c", "\n".join([*joins, 'exec "$@"']), "join"]
 
     def _limits(self, group: Group | None) -> str:
