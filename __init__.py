@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from .graphs.events import Retracted as Retracted
     from .graphs.events import Stepped as Stepped
     from .graphs.events import Token as Token
+    from .graphs.prebuilt.batch import batch as batch
+    from .graphs.prebuilt.cascade import cascade as cascade
+    from .graphs.prebuilt.cascade import extraction as extraction
     from .graphs.prebuilt.support_desk import support_desk as support_desk
+    from .graphs.prebuilt.vote import vote as vote
     from .graphs.workflow import Workflow as Workflow
     from .ledger.budgets.budgets import BudgetExceeded as BudgetExceeded
     from .memory.store import ChromaStore as ChromaStore
@@ -76,12 +80,16 @@ _HOMES = {
     "ToolFailed": "tools.base",
     "Trust": "configs.words",
     "Workflow": "graphs.workflow",
+    "batch": "graphs.prebuilt.batch",
+    "cascade": "graphs.prebuilt.cascade",
     "declare": "tools.decorator",
     "environment": "configs.loading.loader",
+    "extraction": "graphs.prebuilt.cascade",
     "load": "configs.loading.loader",
     "run_scope": "agents.runs",
     "support_desk": "graphs.prebuilt.support_desk",
     "tool": "tools.decorator",
+    "vote": "graphs.prebuilt.vote",
 }
 
 __all__ = [
@@ -114,12 +122,16 @@ __all__ = [
     "ToolFailed",
     "Trust",
     "Workflow",
+    "batch",
+    "cascade",
     "declare",
     "environment",
+    "extraction",
     "load",
     "run_scope",
     "support_desk",
     "tool",
+    "vote",
 ]
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)

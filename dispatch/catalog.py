@@ -17,6 +17,7 @@ from ..backends import registry
 from ..configs.catalog import ModelCard
 from ..configs.schema import ClassifierPolicy, ModelEntry, Settings
 from ..ledger.prices import PriceBook
+from ..routing.decision import Because, RejectionCode
 from ..routing.policy.lint import Problem, lint
 from ..routing.policy.policy import Policy
 from ..routing.request import RoutingContext
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ..routing.scorers.learned import Embed
 
 __all__ = [
-    "NO_KEY",
     "catalogue",
     "classifier_id",
     "policy_of",
@@ -36,9 +36,6 @@ __all__ = [
     "unavailable",
     "vectors",
 ]
-
-NO_KEY = "no key: set "
-"""How the reason begins where only a key is missing; the name of its variable follows."""
 
 _MODALITIES = {"text_inputs": "text", "image_inputs": "image", "pdf_inputs": "pdf", "audio_inputs": "audio"}
 _PROBE_SECONDS = 0.25
@@ -176,25 +173,26 @@ def vectors() -> Embed:
     return WordLlamaEmbeddings().vectors
 
 
-def unavailable(settings: Settings) -> Mapping[str, str]:
+def unavailable(settings: Settings) -> Mapping[str, Because]:
     """Say which providers cannot be used from here, and why, in words that tell what to do.
 
     A local server is looked for on its port; a hosted provider needs its key, or is simulated where offline.
     """
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Because] = {}
     for name, provider in settings.providers.items():
         if not provider.enabled:
-            reasons[name] = "switched off in the configuration"
+            reasons[name] = Because(RejectionCode.SWITCHED_OFF, "switched off in the configuration")
         elif is_played(settings, name):
             continue
         elif settings.offline and not provider.local:
-            reasons[name] = "offline: it cannot be simulated on this machine"
+            reasons[name] = Because(RejectionCode.UNREACHABLE, "offline: it cannot be simulated on this machine")
         elif provider.key and settings.key_of(name) is None:
-            reasons[name] = NO_KEY + provider.key
+            reasons[name] = Because(RejectionCode.NO_KEY, f"no key: set {provider.key}", provider.key)
         elif (key := settings.key_of(name)) and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
-            reasons[name] = f"{provider.key} holds a blank, a line break or a letter that no key has: set it again"
+            said = f"{provider.key} holds a blank, a line break or a letter that no key has: set it again"
+            reasons[name] = Because(RejectionCode.KEY_REFUSED, said)
         elif provider.local and provider.base_url and not _listens(provider.base_url):
-            reasons[name] = f"nothing listens at {provider.base_url}"
+            reasons[name] = Because(RejectionCode.UNREACHABLE, f"nothing listens at {provider.base_url}")
     return MappingProxyType(reasons)
 
 

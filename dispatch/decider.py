@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..configs.ids import new_id
 from ..ledger.prices import PICODOLLARS
 from ..routing.decide import decide
+from ..routing.decision import Because, RejectionCode
 from ..routing.request import BudgetReserve, RoutingContext
 from .calls.options import noted
 from .context import StepContext
@@ -114,7 +115,7 @@ class Decider:
     ) -> RoutingContext:
         """What is true right now."""
         asked, unavailable = policy.asks, self._availability.reasons(step.unavailable)
-        unfit = {name: one.unfit for name, one in said.items() if one.unfit}
+        unfit = {name: Because(RejectionCode.CONVERSATION, one.unfit) for name, one in said.items() if one.unfit}
         return RoutingContext(
             unavailable={**unavailable, **unfit} if unfit else unavailable,
             needs_price=any(cap is not None for cap in scopes.values()),

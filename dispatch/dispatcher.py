@@ -17,7 +17,7 @@ from ..ledger.experience import newest_calls
 from ..ledger.ledger import Ledger
 from ..ledger.prices import PriceBook
 from ..routing.decide import decide
-from ..routing.decision import Decision
+from ..routing.decision import Because, Decision
 from ..routing.request import RouteRequest, RoutingContext
 from .cache.answers import kept_answers
 from .cache.responses import ResponseCache, Similar
@@ -189,7 +189,7 @@ class Dispatcher(Closing):
             request: The step.
             only_usable: Leave out what cannot be used from here, for want of a key and the like.
         """
-        reasons: Mapping[str, str] = self.availability.reasons() if only_usable else {}
+        reasons: Mapping[str, Because] = self.availability.reasons() if only_usable else {}
         now = RoutingContext(unavailable=reasons, experience=self.history.of(request.task))
         return decide(self.policy.features(request), self.policy, now)
 

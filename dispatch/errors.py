@@ -94,10 +94,8 @@ class NoCandidate(ConfigError):
 
 def _cure(decision: Decision) -> str:
     """What is missing: a key, where one would do, else why most models fell."""
-    from .catalog import NO_KEY
-
     models = Counter(rejection.reason for rejection in decision.rejected)
-    keys = [reason.removeprefix(NO_KEY) for reason in models if reason.startswith(NO_KEY)]
+    keys = list(dict.fromkeys(rejection.needs for rejection in decision.rejected if rejection.needs))
     if keys:
         return f"set {' or '.join(keys[:_SHOWN])}, or simulate the models with --offline (POINTSMAN_OFFLINE=1)"
     told = [f"{count} because {reason}" for reason, count in models.most_common(_SHOWN)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,7 +22,8 @@ from ..ledger.ledger import Ledger
 from ..ledger.prices import PICODOLLARS, PriceBook
 from ..ledger.rows import DecisionRow
 from ..routing import explain
-from ..routing.decision import Decision
+from ..routing.decision import Because, Decision
+from ..routing.decision import RejectionCode as Code
 from ..routing.evidence import HISTORY
 from ..routing.features.features import is_record
 from ..routing.ordering import EVIDENCE, heeded
@@ -34,12 +35,16 @@ from .replay_report import FEWEST_CALLS, Expected, Outcome, Replayed, ReplayRepo
 __all__ = ["ReplayReport", "Replayed", "replay"]
 
 _FEWEST_RUNS: Final = 10
-# How `decide` puts what lasts; any other reason was true at that moment only, and is taken to have been true.
-_LASTING: Final = re.compile(
+_LASTING: Final = frozenset(
+    (Code.BELOW_FLOOR, Code.NOT_APPROVED, Code.USER_CLASS, Code.RULE, Code.CANNOT),
+)
+"""What does not depend on the moment; anything else was true then, and is taken to have been true."""
+# How version 0.1 put what lasts, which recorded no codes.
+_LASTING_THEN: Final = re.compile(
     r"tier \w+ is below |not approved$|user class |avoided by rule |serves only |cannot |context \d|output \d"
     r"|\w+ unknown, \d|\w+ \d\.\d\d < \d"
 )
-_NOT_CHOSEN: Final = re.compile(r"tier \w+ is below the chosen tier")
+_NOT_CHOSEN_THEN: Final = re.compile(r"tier \w+ is below the chosen tier")
 
 
 def replay(
@@ -142,27 +147,36 @@ def _again(row: DecisionRow, policy: Policy) -> Decision | None:
         return None
 
 
-def _unavailable(row: DecisionRow) -> dict[str, str]:
+def _unavailable(row: DecisionRow) -> dict[str, Because]:
     """What could not be asked at that moment: models by their recorded reason, and providers that were out as a whole.
 
     Of a model that was ruled out for good nobody looked whether it could be asked. Where its provider served nothing
     and gave one reason for all others, that reason is taken to hold for it, too.
     """
     candidates = {name.partition("/")[0] for name in json.loads(row.candidates)}
-    reasons: dict[str, str] = {}
-    providers: dict[str, set[str]] = {}
+    reasons: dict[str, Because] = {}
+    providers: dict[str, set[Because]] = {}
     for rejection in json.loads(row.rejected):
-        name, reason = str(rejection["model"]), str(rejection["reason"])
+        name, why = str(rejection["model"]), _why_not(rejection)
         provider = name.partition("/")[0]
-        if _NOT_CHOSEN.match(reason):
+        if why.code is Code.BELOW_CHOSEN:
             candidates.add(provider)
-        elif not _LASTING.match(reason):
-            reasons[name] = reason
-            providers.setdefault(provider, set()).add(reason)
+        elif why.code not in _LASTING:
+            reasons[name] = why
+            providers.setdefault(provider, set()).add(why)
     for provider, said in providers.items():
         if len(said) == 1 and provider not in candidates:
             reasons[provider] = min(said)
     return reasons
+
+
+def _why_not(rejection: Mapping[str, Any]) -> Because:
+    reason = str(rejection["reason"])
+    if "code" in rejection:
+        return Because(Code(rejection["code"]), reason)
+    if _NOT_CHOSEN_THEN.match(reason):
+        return Because(Code.BELOW_CHOSEN, reason)
+    return Because(Code.CANNOT if _LASTING_THEN.match(reason) else Code.UNREACHABLE, reason)
 
 
 def _compare(

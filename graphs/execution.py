@@ -112,7 +112,9 @@ class Execution:
         steps = tuple(map(self.outputs.record, state.get("done", [])))
         return await books.result(
             self.outputs.output(state.get("output"), steps),
-            status=status or Status.of_run(steps, pending=bool(pending)),
+            status=status
+            or (Status(said) if (said := state.get("status")) and not pending else None)
+            or Status.of_run(steps, pending=bool(pending)),
             steps=steps,
             pending=pending,
             notes=state.get("notes", []),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ..agents.result import Status, StepRecord
+from ..configs.words import Effect, StepKind
 
 __all__ = ["MAX_STEPS", "Plan", "PlanStep", "dependents", "in_order", "problem", "ready", "said", "skipped"]
 
@@ -19,7 +20,7 @@ def _once(names: list[str]) -> list[str]:
 
 
 class PlanStep(BaseModel):
-    """One step of a plan."""
+    """One step of a plan. What it says of its kind and effects can raise the risk that its agent declares, only."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,6 +29,12 @@ class PlanStep(BaseModel):
     instruction: str = Field(default="", description="what that agent is to do, in one or two sentences")
     needs: Annotated[list[str], AfterValidator(_once)] = Field(
         default_factory=list, description="ids of the steps whose results it needs"
+    )
+    kind: StepKind | None = Field(
+        default=None, description="what it is for, where that is plain: gather, transform, decide or act"
+    )
+    effects: list[Effect] = Field(
+        default_factory=list, description="what it will do beyond thinking: read, write, external, destructive"
     )
 
 

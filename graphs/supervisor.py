@@ -13,39 +13,38 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, TypedDict
 from weakref import WeakValueDictionary
 
-from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from ..agents.agent import Agent
+from ..agents.errors import TurnLimit
 from ..agents.result import Status, StepRecord
 from ..agents.runs import hand_over
 from ..agents.runtime import Runtime
 from ..agents.together import Together
 from ..agents.verification.checking import Check, checked
 from ..agents.verification.verifier import Verifier, as_evidence, as_text, needs_check
-from ..backends.base import BackendError
 from ..configs.evidence import Evidence, literal, render_evidence
-from ..configs.words import StepKind, Tier, Trust
+from ..configs.words import Effect, Risk, StepKind, Tier, Trust
 from ..dispatch.context import current, entered
 from ..dispatch.errors import AllFailed, NoCandidate
-from ..dispatch.model import RoutedChatModel
 from ..dispatch.request import one_line
 from ..memory.base import Provenance
-from ..routing.evidence import DOUBTED, Finding
+from ..routing.evidence import DOUBTED, Finding, of_failure
+from ..routing.policy.risk import step_risk
+from ..routing.request import RouteRequest
 from .answer import incomplete, last_of
-from .plan import Plan, dependents, in_order, problem, ready, skipped
+from .plan import dependents, ready, skipped
+from .planner import Planner
 
 __all__ = ["RETRIES", "SupervisorState", "supervisor"]
 
-_PLANNER = (
-    "You plan work for a team of agents. Give each step to the agent that fits it best, use as few steps as the task "
-    "needs, and let steps that do not need each other's results stand side by side. The agents:\n"
-)
 _AGAIN = "A verifier does not rely on an earlier attempt at this. Do it anew, so that this no longer holds: "
 _RECALLED = 4
 RETRIES = 2
 """How often a doubted step that did nothing yet is done again, each time by a stronger model."""
+REPLANS = 2
+"""How often a run is planned anew after a step has failed that did nothing yet."""
 
 
 class SupervisorState(TypedDict, total=False):
@@ -55,6 +54,7 @@ class SupervisorState(TypedDict, total=False):
         tried: Attempts at steps, each to be verified once: it ends the step, or is doubted.
         doubts: The attempts that are not relied upon, after which the step is done again.
         done: The record of each step that has ended, however it did.
+        replans: How often it was planned anew.
     """
 
     task: str
@@ -63,6 +63,7 @@ class SupervisorState(TypedDict, total=False):
     doubts: Annotated[list[_Doubt], operator.add]
     done: Annotated[list[dict[str, Any]], operator.add]
     notes: Annotated[list[str], operator.add]
+    replans: int
     output: Any
 
 
@@ -83,6 +84,7 @@ class _Work(TypedDict):
     ahead: list[int]
     attempt: int
     doubt: _Doubt | None
+    replans: int
 
 
 def supervisor(
@@ -106,11 +108,13 @@ def supervisor(
     builder.add_node("plan", rooms.plan)
     builder.add_node("work", rooms.work, input_schema=_Work)
     builder.add_node("verify", rooms.verify)
+    builder.add_node("replan", rooms.replan)
     builder.add_node("aggregate", rooms.aggregate)
     builder.add_edge(START, "plan")
     builder.add_conditional_edges("plan", rooms.schedule, ["work", "aggregate"])
     builder.add_conditional_edges("work", rooms.after, ["work", "verify", "aggregate"])
-    builder.add_conditional_edges("verify", rooms.schedule, ["work", "aggregate"])
+    builder.add_conditional_edges("verify", rooms.schedule, ["work", "replan", "aggregate"])
+    builder.add_conditional_edges("replan", rooms.schedule, ["work", "aggregate"])
     builder.add_edge("aggregate", END)
     return builder
 
@@ -120,46 +124,31 @@ class _Supervisor:
         self._agents = {agent.name: agent for agent in agents}
         self._runtime = runtime
         self._verifier = Verifier(runtime)
-        self._plan_by_model = plan == "model" and len(agents) > 1
+        self._planner = Planner(self._agents, runtime, by_model=plan == "model" and len(agents) > 1)
         self._retries = retries
         # Of each part of a run that is under way: the graph may serve several.
         self._waves: WeakValueDictionary[int, Together] = WeakValueDictionary()
 
     async def plan(self, state: SupervisorState) -> dict[str, Any]:
         """Decide the steps."""
-        fallback = in_order(list(self._agents)).model_dump()["steps"]
-        if not self._plan_by_model:
-            return {"plan": fallback}
-        try:
-            made = await self._planned(state["task"])
-        except (NoCandidate, BackendError) as error:
-            return {
-                "plan": fallback,
-                "notes": [f"no model could plan, so the agents run in the order given ({error})"],
-            }
-        wrong = problem(made, self._agents)
-        if wrong:
-            return {
-                "plan": fallback,
-                "notes": [f"the plan could not be used ({wrong}), so the agents run in the order given"],
-            }
-        return {"plan": made.model_dump()["steps"]}
+        steps, notes = await self._planner.plan(state["task"])
+        return {"plan": steps, "notes": notes}
 
-    async def _planned(self, task: str) -> Plan:
-        team = "\n".join(
-            f"- {agent.name}: {agent.instructions.split('. ')[0] or agent.task}"
-            f" (tools: {', '.join(tool.name for tool in agent.bound_tools()) or 'none'})"
-            for agent in self._agents.values()
-        )
-        model = RoutedChatModel(task="plan", kind=StepKind.DECIDE, dispatcher=self._runtime.dispatcher)
-        with entered(agent="supervisor", step="plan"):
-            plan = await model.with_structured_output(Plan).ainvoke(
-                [SystemMessage(_PLANNER + team), HumanMessage(task)]
-            )
-        return plan if isinstance(plan, Plan) else Plan.model_validate(plan)
+    async def replan(self, state: SupervisorState) -> dict[str, Any]:
+        """Decide anew what is left to do, after a step has failed."""
+        records = [StepRecord.restored(record) for record in state["done"]]
+        steps = await self._planner.again(state["task"], state["plan"], records)
+        failed = ", ".join(record.id for record in _failed(state))
+        return {
+            "plan": steps,
+            "replans": state.get("replans", 0) + 1,
+            "notes": [f"planned anew, as step {failed} failed"],
+        }
 
     def schedule(self, state: SupervisorState) -> list[Send] | str:
         """Send every step that can run now to work, at the same time; put the parts together when all have ended."""
+        if _failed(state):
+            return "replan"
         plan, ended = state["plan"], {record["id"]: record for record in state.get("done", [])}
         doubts = {doubt["record"]["id"]: doubt for doubt in state.get("doubts", [])}
         done = [step for step, record in ended.items() if record["status"] == Status.DONE]
@@ -176,6 +165,7 @@ class _Supervisor:
                 ahead=ahead,
                 attempt=doubts[step["id"]]["attempt"] + 1 if step["id"] in doubts else 0,
                 doubt=doubts.get(step["id"]),
+                replans=state.get("replans", 0),
             )
             for step in steps
         ]
@@ -207,14 +197,30 @@ class _Supervisor:
         async with wave.task():
             try:
                 record = await self._worked(state)
-            except (NoCandidate, AllFailed) as error:
-                if state["doubt"] is None:
+            except (NoCandidate, AllFailed, TurnLimit) as error:
+                if state["doubt"] is not None and not isinstance(error, TurnLimit):
+                    return self._ended([self._left_doubted(state["doubt"], error)])
+                if not await self._another_way(state, error):
                     raise
-                return self._ended([self._left_doubted(state["doubt"], error)])
+                return self._ended([_given_up(state["step"], error)])
         if record.status is not Status.DONE or record.doubt or self._to_verify(state["plan"], record):
             return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
         await self._remember(state["plan"], record)
         return self._ended([record])
+
+    async def _another_way(self, order: _Work, error: Exception) -> bool:
+        """Whether a step that failed may be planned anew: its models did not do it, and it has changed nothing.
+
+        What failed for the sake of a provider, a budget or a key ends this part of the run, which goes on at that very
+        step when it is taken up again.
+        """
+        of_work = isinstance(error, TurnLimit) or (
+            isinstance(error, AllFailed) and any(of_failure(failure.kind) for failure in error.failures[-1:])
+        )
+        if not of_work or not self._planner.by_model or order["replans"] >= REPLANS:
+            return False
+        effects = await asyncio.to_thread(self._runtime.ledger.effects, current().run.id)
+        return not any(effect.step == order["step"]["id"] for effect in effects)
 
     async def _worked(self, order: _Work) -> StepRecord:
         step, doubt = order["step"], order["doubt"]
@@ -231,12 +237,28 @@ class _Supervisor:
         text = "\n\n".join(part for part in parts if part)
         built_on = dependents(order["plan"], step["id"])
         check = Check(agent.name, self._verifier, text, step["id"])
-        facts = {"dependents": built_on, "ahead": tuple(order["ahead"]), "evidence": doubts}
+        facts = {
+            "dependents": built_on,
+            "ahead": tuple(order["ahead"]),
+            "evidence": doubts,
+            "risk": self._planned_risk(step, agent.request(built_on)),
+        }
         with entered(step=step["id"], **facts), checked(check):
             record = await agent.step(text)
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record
+
+    def _planned_risk(self, step: Mapping[str, Any], request: RouteRequest) -> Risk | None:
+        """The risk of a step by what its plan says of it, which can only raise that of what its agent declares."""
+        kind, effects = step.get("kind"), step.get("effects")
+        if not kind and not effects:
+            return None
+        said: dict[str, Any] = {"effects": (*request.effects, *map(Effect, effects or ()))}
+        if kind:
+            said["kind"] = StepKind(kind)
+        policy = self._runtime.dispatcher.policy
+        return step_risk(policy.features(request.model_copy(update=said)), policy)[0]
 
     def _left_doubted(self, doubt: _Doubt, error: Exception) -> StepRecord:
         record = replace(StepRecord.restored(doubt["record"]), doubt=doubt["reason"])
@@ -246,8 +268,9 @@ class _Supervisor:
         """Verify what a wave has made, and say what cannot run without what is missing."""
         settled = await asyncio.gather(*(self._settled(state, tried) for tried in _fresh(state)))
         records = [one for one in settled if isinstance(one, StepRecord)]
-        known = [*(StepRecord.restored(record) for record in state.get("done", [])), *records]
-        records += skipped(state["plan"], known)
+        if not _failed(state):
+            known = [*(StepRecord.restored(record) for record in state.get("done", [])), *records]
+            records += skipped(state["plan"], known)
         return {**self._ended(records), "doubts": [one for one in settled if not isinstance(one, StepRecord)]}
 
     async def _settled(self, state: SupervisorState, tried: _Tried) -> StepRecord | _Doubt:
@@ -307,7 +330,8 @@ class _Supervisor:
 
     async def aggregate(self, state: SupervisorState) -> dict[str, Any]:
         """Give the last step's output, those of several last steps side by side, or say what is missing."""
-        records = [StepRecord.restored(record) for record in state["done"]]
+        planned = {step["id"] for step in state["plan"]}
+        records = [StepRecord.restored(record) for record in state["done"] if record["id"] in planned]
         if any(record.status is not Status.DONE for record in records):
             return {"output": incomplete(state["plan"], records)}
         last = last_of(state["plan"], records)
@@ -353,6 +377,17 @@ def _fresh(state: SupervisorState) -> list[_Tried]:
         for tried in state.get("tried", [])
         if tried["record"]["id"] not in ended and (tried["record"]["id"], tried["attempt"]) not in doubted
     ]
+
+
+def _failed(state: SupervisorState) -> list[StepRecord]:
+    """The steps of the plan that failed, and that another plan is to do without."""
+    planned = {step["id"] for step in state["plan"]}
+    records = [record for record in state.get("done", []) if record["id"] in planned]
+    return [StepRecord.restored(record) for record in records if record["status"] == Status.FAILED]
+
+
+def _given_up(step: Mapping[str, Any], error: Exception) -> StepRecord:
+    return StepRecord(step["id"], step["agent"], None, "", None, Status.FAILED, one_line(error))
 
 
 def _asked(task: str, step: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ from typing import Final
 
 from ..configs.catalog import ModelCard
 from ..configs.words import Risk, Tier
-from .decision import Decision, Rejection, RuleHit
+from .decision import Because, Decision, Rejection, RuleHit
+from .decision import RejectionCode as Code
 from .features.features import Features
 from .ordering import Ordering, cost, enough
 from .policy.policy import CompiledCard, Policy
@@ -111,8 +112,8 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
 
 # Most decisions of a process reject the same models for the same reasons.
 @lru_cache(maxsize=256)
-def _rejections(pairs: tuple[tuple[str, str], ...]) -> tuple[Rejection, ...]:
-    return tuple([Rejection(model, reason) for model, reason in pairs])
+def _rejections(pairs: tuple[tuple[str, Because], ...]) -> tuple[Rejection, ...]:
+    return tuple([Rejection(model, why.reason, why.code, why.needs) for model, why in pairs])
 
 
 def _apply_rules(facts: Facts, policy: Policy) -> _Said:
@@ -179,7 +180,7 @@ def _ranked(
     able: list[CompiledCard],
     asked: CompiledCard | None,
     wanted: Tier,
-    rejected: dict[str, str],
+    rejected: dict[str, Because],
     hits: list[RuleHit],
     ordering: Ordering,
 ) -> tuple[Tier, list[CompiledCard]]:
@@ -193,7 +194,8 @@ def _ranked(
         if entry.rank >= wanted.rank or entry is asked:
             by_tier.setdefault(entry.rank, []).append(entry)
         else:
-            rejected[entry.id] = f"tier {entry.card.tier.value} is below the chosen tier {wanted.value}"
+            said = f"tier {entry.card.tier.value} is below the chosen tier {wanted.value}"
+            rejected[entry.id] = Because(Code.BELOW_CHOSEN, said)
     if by_tier and asked is None and wanted.rank not in by_tier:
         tier = _TIERS[min(by_tier)]
         hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
@@ -238,33 +240,39 @@ class _Need:
         for score, least in limits.require.items():
             self._require[score] = max(least, self._require.get(score, 0.0))
 
-    def sifted(self, cards: Sequence[CompiledCard]) -> tuple[list[CompiledCard], dict[str, str]]:
+    def sifted(self, cards: Sequence[CompiledCard]) -> tuple[list[CompiledCard], dict[str, Because]]:
         """The models that may run this step, and why each of the others may not."""
-        able, rejected = [], {}
+        able: list[CompiledCard] = []
+        rejected: dict[str, Because] = {}
         for entry in cards:
             # What lasts is said before what may be different in a minute, so that nobody buys a key in vain.
-            reason = self._not_allowed(entry) or self._not_able(entry.card) or self._not_now(entry)
-            if reason is None:
+            why = self._not_allowed(entry) or self._unable(entry.card) or self._not_now(entry)
+            if why is None:
                 able.append(entry)
             else:
-                rejected[entry.id] = reason
+                rejected[entry.id] = why
         return able, rejected
 
-    def _not_allowed(self, entry: CompiledCard) -> str | None:
+    def _not_allowed(self, entry: CompiledCard) -> Because | None:
         tier = entry.card.tier
         if entry.rank < self._ranks[0]:
-            return f"tier {tier.value} is below the floor {self._floor.value}"
+            return Because(Code.BELOW_FLOOR, f"tier {tier.value} is below the floor {self._floor.value}")
         if self._demand is not None and self._least is not None and entry.rank < self._ranks[1]:
-            return f"tier {tier.value} is below {self._least.value}, which {self._demand.id} demands"
+            demanded = f"{self._least.value}, which {self._demand.id} demands"
+            return Because(Code.BELOW_FLOOR, f"tier {tier.value} is below {demanded}")
         if self._approved is not None and entry.id not in self._approved and entry.provider not in self._approved:
-            return "not approved"
+            return Because(Code.NOT_APPROVED, "not approved")
         if self._tiers is not None and tier not in self._tiers:
-            return f"user class {self._features.user_class} may not use tier {tier.value}"
+            return Because(Code.USER_CLASS, f"user class {self._features.user_class} may not use tier {tier.value}")
         if self._said.avoid:
             rule = self._said.avoid.get(entry.id) or self._said.avoid.get(entry.provider)
             if rule is not None:
-                return f"avoided by rule {rule}"
+                return Because(Code.RULE, f"avoided by rule {rule}")
         return None
+
+    def _unable(self, card: ModelCard) -> Because | None:
+        reason = self._not_able(card)
+        return None if reason is None else Because(Code.CANNOT, reason)
 
     def _not_able(self, card: ModelCard) -> str | None:
         features = self._features
@@ -289,22 +297,22 @@ class _Need:
                 return f"{score} {has:.2f} < {least:.2f}"
         return None
 
-    def _not_now(self, entry: CompiledCard) -> str | None:
+    def _not_now(self, entry: CompiledCard) -> Because | None:
         now = self._circumstances
         if entry.id in now.tried:
-            return "already tried"
+            return Because(Code.TRIED, "already tried")
         if now.unavailable:
-            reason = now.unavailable.get(entry.id) or now.unavailable.get(entry.provider)
-            if reason is not None:
-                return reason
+            why = now.unavailable.get(entry.id) or now.unavailable.get(entry.provider)
+            if why is not None:
+                return why
         if now.needs_price and entry.card.prices is None:
-            return "price unknown, and a budget has to be kept"
+            return Because(Code.NO_PRICE, "price unknown, and a budget has to be kept")
         return None
 
 
 def _afford(
     able: list[CompiledCard],
-    rejected: dict[str, str],
+    rejected: dict[str, Because],
     wanted: Tier,
     floor: Tier,
     features: Features,
@@ -332,7 +340,7 @@ def _afford(
     kept = f"${funds.kept:.4f} of the ${funds.left:.4f} left is kept for {funds.steps} step(s) of high risk to come"
     dropped = [entry for entry in able if entry.id in price and entry not in within]
     for entry in dropped:
-        rejected[entry.id] = f"may cost ${price[entry.id]:.4f}, and {kept}"
+        rejected[entry.id] = Because(Code.FUNDS, f"may cost ${price[entry.id]:.4f}, and {kept}")
         able.remove(entry)
     if tier is not wanted:
         hits.append(RuleHit("budget.kept", f"{kept}, so {tier.value} and not {wanted.value}"))
@@ -344,7 +352,7 @@ def _afford(
 def _asked(
     features: Features,
     able: list[CompiledCard],
-    rejected: dict[str, str],
+    rejected: dict[str, Because],
     evident: Tier | None,
     hits: list[RuleHit],
 ) -> CompiledCard | None:
@@ -362,6 +370,7 @@ def _asked(
                 return None
             hits.append(RuleHit("agent.asks", f"{name} was asked for"))
             return entry
-    why = rejected.get(name, "not in the catalogue")
-    hits.append(RuleHit("agent.asks", f"{name} was asked for, but: {why}"))
+    why = rejected.get(name)
+    said = "not in the catalogue" if why is None else why.reason
+    hits.append(RuleHit("agent.asks", f"{name} was asked for, but: {said}"))
     return None

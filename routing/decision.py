@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 from ..configs.words import Risk, Tier
 
-__all__ = ["Decision", "Rejection", "RuleHit"]
+__all__ = ["Because", "Decision", "Rejection", "RejectionCode", "RuleHit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,60 @@ class RuleHit:
     reason: str
 
 
+class RejectionCode(StrEnum):
+    """Why a model may not run a step. The first group lasts; the second is about one step; the third about now."""
+
+    BELOW_FLOOR = "below_floor"
+    """Its tier is below what the risk or evidence demands."""
+    NOT_APPROVED = "not_approved"
+    USER_CLASS = "user_class"
+    """The user's class may not use its tier."""
+    RULE = "rule"
+    """A rule avoids it."""
+    CANNOT = "cannot"
+    """It cannot do what the step needs: its task, modality, tools, schema, length or a score."""
+
+    BELOW_CHOSEN = "below_chosen"
+    """Its tier is below the one that was chosen."""
+    FUNDS = "funds"
+    """It would use up what is kept for riskier steps."""
+    NO_PRICE = "no_price"
+    """Its price is unknown, and a budget has to be kept."""
+    TRIED = "tried"
+    BARRED = "barred"
+    """This step must not use it, such as the author of what it checks."""
+    CONVERSATION = "conversation"
+    """It cannot take the conversation as it stands."""
+
+    NO_KEY = "no_key"
+    KEY_REFUSED = "key_refused"
+    SWITCHED_OFF = "switched_off"
+    UNREACHABLE = "unreachable"
+    """Nothing listens where it should be, or it cannot be simulated offline."""
+
+
+class Because(NamedTuple):
+    """Why a model, or a whole provider, may not be used.
+
+    Attributes:
+        code: The kind of reason.
+        reason: One line that says what would change it.
+        needs: The environment variable that would make it usable, where one would.
+    """
+
+    code: RejectionCode
+    reason: str
+    needs: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A model that may not run this step, and why."""
+    """A model that may not run this step, and why, as `Because` has it."""
 
     model: str
     reason: str
+    code: RejectionCode
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)

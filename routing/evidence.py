@@ -12,12 +12,25 @@ from typing import Final, NamedTuple
 
 from ..configs.words import FailureKind, Tier
 
-__all__ = ["DOUBTED", "ERRORS", "HISTORY", "PREFIX", "REPEATED", "Finding", "is_evidence", "of_failure", "wilson"]
+__all__ = [
+    "DOUBTED",
+    "ERRORS",
+    "FAILED_CHECK",
+    "HISTORY",
+    "PREFIX",
+    "REPEATED",
+    "Finding",
+    "is_evidence",
+    "of_failure",
+    "wilson",
+]
 
 PREFIX: Final = "evidence."
 """How the id of every finding begins."""
 DOUBTED: Final = "evidence.doubted"
 """A verifier doubted what a model of a lower tier made of the step."""
+FAILED_CHECK: Final = "evidence.failed-check"
+"""What a model of a lower tier made of the step did not pass a check of the workflow's."""
 REPEATED: Final = "evidence.repeated-call"
 """The same tool call was made again, and told the same."""
 ERRORS: Final = "evidence.errors-in-a-row"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from .decide import decide
@@ -24,7 +25,7 @@ def decision_dict(decision: Decision) -> dict[str, Any]:
         "tier": decision.tier.value,
         "model": decision.model,
         "candidates": list(decision.candidates),
-        "rejected": [{"model": rejection.model, "reason": rejection.reason} for rejection in decision.rejected],
+        "rejected": [asdict(rejection) for rejection in decision.rejected],
         "rules": [{"id": hit.id, "reason": hit.reason} for hit in decision.rules],
         "complexity": decision.complexity,
         "confidence": decision.confidence,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..configs.words import Effect, Risk, StepKind, Tier
+from .decision import Because
 from .evidence import PREFIX, Finding, is_evidence
 from .experience import TaskStats
 
@@ -110,7 +111,7 @@ class RoutingContext:
         proven: The model that such evidence put first when this was first decided, for a replay, which has none.
     """
 
-    unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unavailable: Mapping[str, Because] = field(default_factory=lambda: MappingProxyType({}))
     tried: frozenset[str] = frozenset()
     needs_price: bool = False
     budget_left: float | None = None

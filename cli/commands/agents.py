@@ -85,7 +85,7 @@ def _why(preferred: str | None, decision: Any) -> str:
     """Why the agent runs on this model and not on the one it prefers, or on none."""
     fallen = {rejection.model: rejection.reason for rejection in decision.rejected}
     if decision.model is None:
-        keys = sorted({reason for reason in fallen.values() if reason.startswith("no key")})
+        keys = sorted({rejection.reason for rejection in decision.rejected if rejection.needs})
         return "; ".join(keys) or "; ".join(sorted(set(fallen.values())))
     if preferred and decision.model != preferred:
         return f"{preferred}: {fallen.get(preferred, 'ranks lower')}"
@@ -139,7 +139,7 @@ def models(
 
     with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
         cards = sorted(runtime.dispatcher.cards.values(), key=lambda card: card.tier.rank)
-        reasons = runtime.dispatcher.availability.providers
+        reasons = {name: why.reason for name, why in runtime.dispatcher.availability.providers.items()}
         found = [_model(card, reasons) for card in cards]
     if json:
         as_json(found)

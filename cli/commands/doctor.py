@@ -119,7 +119,7 @@ def _providers(settings: Settings) -> Iterator[_Finding]:
 
     reasons = unavailable(settings)
     for name, entry in settings.providers.items():
-        reason = reasons.get(name)
+        reason = reasons[name].reason if name in reasons else ""
         simulated = is_simulated(f"{name}/")
         key = "simulated (offline)" if simulated else f"{entry.key} is set" if entry.key else "needs no key"
         listens = f", {entry.base_url} listens" if entry.local and entry.base_url else ""

@@ -154,7 +154,7 @@ async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet:
 
     async def one(card: ModelCard) -> dict[str, Any]:
         reason = reasons[card.id]
-        probed = Probed(card.id, False, None, None, reason, {}) if reason else await ask(home, card, timeout)
+        probed = Probed(card.id, False, None, None, reason.reason, {}) if reason else await ask(home, card, timeout)
         if not quiet:
             _show(probed, width)
         return _probe_record(probed)
@@ -230,7 +230,7 @@ def _states(
         if switch is not None:
             record = _record(name, "off", switch.until - now, switch.reason, entry)
         elif provider in missing:
-            record = _record(name, "unusable", None, missing[provider], entry)
+            record = _record(name, "unusable", None, missing[provider].reason, entry)
         elif row is not None and row.until > now:
             record = _record(name, "open", row.until - now, row.reason, entry)
         elif row is not None:

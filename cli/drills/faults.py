@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -90,14 +90,14 @@ def without_faults(scenario: Scenario) -> Scenario:
     return replace(scenario, rules=tuple(kept), rate_limits={}, latency=scenario.latency or CALM.latency)
 
 
-def played(settings: Settings, base: str, state: Path, reasons: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]]:
+def played(settings: Settings, base: str, state: Path, unusable: Collection[str]) -> tuple[Settings, tuple[str, ...]]:
     """Make settings under which nothing leaves the machine.
 
     Args:
         settings: The user's own.
         base: The simulator's URL.
         state: Folder for ledger and memory.
-        reasons: Providers that cannot be used from here and shall not be played, with why.
+        unusable: Providers that cannot be used from here and shall not be played.
 
     Returns:
         The settings, and the providers that are left out although they are configured.
@@ -106,10 +106,10 @@ def played(settings: Settings, base: str, state: Path, reasons: Mapping[str, str
     for name, entry in settings.providers.items():
         if entry.local and entry.base_url is None:
             continue
-        if entry.backend in PATHS and entry.enabled and name not in reasons:
+        if entry.backend in PATHS and entry.enabled and name not in unusable:
             there.append(name)
             continue
-        if entry.enabled and name not in reasons:
+        if entry.enabled and name not in unusable:
             left_out.append(name)
         providers[name] = entry.model_copy(update={"enabled": False, "base_url": None, "options": {}})
     changes = {"providers": MappingProxyType(providers), "state": state, "offline": False}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from ...configs.catalog import ModelCard
+from ...routing.decision import Because, RejectionCode
 from .health import Health
 from .overrides import Overrides
 
@@ -35,7 +36,7 @@ class Availability:
 
     def __init__(
         self,
-        missing: Mapping[str, str],
+        missing: Mapping[str, Because],
         overrides: Overrides,
         health: Health,
         cards: Iterable[ModelCard],
@@ -43,7 +44,7 @@ class Availability:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.providers: dict[str, str] = dict(missing)
+        self.providers: dict[str, Because] = dict(missing)
         self._overrides = overrides
         self._health = health
         self._models = {(card.provider, card.name): card.id for card in cards}
@@ -51,7 +52,7 @@ class Availability:
         self._clock = clock
         self._refused: dict[str, float] = {}
 
-    def reasons(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, str]:
+    def reasons(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, Because]:
         """Provider or model -> why it cannot be used now.
 
         Args:
@@ -62,7 +63,8 @@ class Availability:
             self._forgive()
         if not overridden and not besides:
             return self.providers
-        return {**self.providers, **overridden, **dict(besides)}
+        barred = {name: Because(RejectionCode.BARRED, reason) for name, reason in besides}
+        return {**self.providers, **overridden, **barred}
 
     def open_circuits(self) -> frozenset[str]:
         """The models whose breaker lets nothing through now."""
@@ -71,7 +73,8 @@ class Availability:
 
     def refused(self, provider: str) -> None:
         """Note that a provider refused its key: no other call under it would fare better for a while."""
-        self.providers[provider] = f"its key was refused: check {self._keys[provider]}"
+        said = f"its key was refused: check {self._keys[provider]}"
+        self.providers[provider] = Because(RejectionCode.KEY_REFUSED, said)
         self._refused[provider] = self._clock() + _REFUSED_SECONDS
 
     def _forgive(self) -> None:

@@ -18,14 +18,13 @@ from ...configs.schema import HealthLimits
 from ...configs.words import FailureKind
 from .pace import Pace
 
-__all__ = ["RATE_LIMITED", "Breaker", "Cause", "HealthKey", "HealthState", "State", "Verdict"]
+__all__ = ["Breaker", "Cause", "HealthKey", "HealthState", "State", "Verdict"]
 
-RATE_LIMITED: Final = "rate limited"
 """How the reason of a breaker begins that is open for the time the provider asked for."""
 
 State = Literal["closed", "open", "half_open"]
 Verdict = Literal["ill", "down", "well", "neutral"]
-Cause = Literal["ill", "down", "slow"]
+Cause = Literal["ill", "down", "slow", "limited"]
 """Why it opened: ``ill`` with failures that pass by themselves; ``down`` for want of a key, money or the model, which
 somebody must see to; ``slow``, though it does answer."""
 
@@ -144,7 +143,7 @@ class Breaker:
     def hold(self, now: float, wait: float, *, current: bool) -> None:
         """Open until the provider's own time; the late answer of an earlier call can only lengthen that."""
         if current or self.reason:
-            self.open(now + wait, f"{RATE_LIMITED} for {wait:g} s", "ill")
+            self.open(now + wait, f"rate limited for {wait:g} s", "limited")
 
     def open(self, until: float, reason: str, cause: Cause) -> None:
         """Let nothing through before ``until``."""

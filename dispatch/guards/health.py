@@ -16,7 +16,7 @@ from ...configs.schema import HealthLimits, Settings
 from ...configs.words import FailureKind
 from ...ledger.forks import begin_anew
 from ...ledger.health import HealthBook, HealthRow
-from .breaker import RATE_LIMITED, Breaker, Cause, HealthKey, HealthState, Verdict
+from .breaker import Breaker, Cause, HealthKey, HealthState, Verdict
 
 __all__ = ["Health", "HealthKey", "HealthState", "Permit", "speaks_well"]
 
@@ -48,7 +48,7 @@ _LOOK_SECONDS: Final = 3.0
 """How often a process that makes calls looks what others have found out: a cool-down is five seconds at least."""
 _SKEW_SECONDS: Final = 1.0
 """A kept moment that is later than the one known here by less than this is the same one."""
-_SHARED: Final[Mapping[str, Cause]] = {"ill": "ill", "slow": "slow"}
+_SHARED: Final[Mapping[str, Cause]] = {"ill": "ill", "slow": "slow", "limited": "limited"}
 """What holds for other processes too."""
 _LAST_RESORT: Final = -1
 """The generation of a call that is let past an open breaker, which counts for nothing."""
@@ -146,7 +146,7 @@ class Health:
         """Seconds for which calls are held back only because the provider limits their rate; 0 where they are not."""
         with self._lock:
             breaker = self._breaker(key)
-            return max(0.0, breaker.until - self._clock()) if breaker.reason.startswith(RATE_LIMITED) else 0.0
+            return max(0.0, breaker.until - self._clock()) if breaker.cause == "limited" else 0.0
 
     def try_now(self, key: HealthKey) -> None:
         """Let the next call to an open breaker through as the probe, before its time has come."""

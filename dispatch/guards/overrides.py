@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from ...configs.errors import ConfigError
 from ...configs.redact import redact
+from ...routing.decision import Because, RejectionCode
 from ..request import one_line
 
 __all__ = ["OVERRIDES_FILE", "Override", "Overrides"]
@@ -27,7 +28,7 @@ OVERRIDES_FILE: Final = "switches.json"
 
 _REASON_CHARACTERS: Final = 200
 _LAST: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+_NONE: Final[Mapping[str, Because]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Overrides:
         self._next = math.inf
         self._looked = -math.inf
 
-    def reasons(self, age: float = 0.0) -> Mapping[str, str]:
+    def reasons(self, age: float = 0.0) -> Mapping[str, Because]:
         """What is off now: provider or model -> why, as `RoutingContext.unavailable` takes it.
 
         The file is looked at each time, a few microseconds, and read only when it has changed.
@@ -140,7 +141,9 @@ class Overrides:
             self._stamp = stamp
         now = self._clock()
         waiting = [switch for switch in self._known.values() if switch.until > now]
-        self._reasons = MappingProxyType({switch.name: switch.said for switch in waiting})
+        self._reasons = MappingProxyType(
+            {switch.name: Because(RejectionCode.SWITCHED_OFF, switch.said) for switch in waiting}
+        )
         self._next = min((switch.until for switch in waiting), default=math.inf)
 
     def _read(self) -> dict[str, Override]:

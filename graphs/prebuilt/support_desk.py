@@ -22,7 +22,6 @@ from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence
 from ...configs.rows import read_rows
 from ...configs.words import Risk, StepKind, Tier, Trust
-from ...dispatch.catalog import NO_KEY
 from ...dispatch.context import entered
 from ...dispatch.errors import AllFailed, NoCandidate
 from ...memory.chunking import load_folder
@@ -370,7 +369,7 @@ def _guess(error: AllFailed, field: str) -> str:
 def _why(error: NoCandidate | AllFailed) -> str:
     if isinstance(error, AllFailed):
         return f"no model answered: {error.last}"
-    keys = sorted({r.reason.removeprefix(NO_KEY) for r in error.decision.rejected if r.reason.startswith(NO_KEY)})
+    keys = sorted({rejection.needs for rejection in error.decision.rejected if rejection.needs})
     cure = f"set {' or '.join(keys)}" if keys else "none of its models can be used"
     return f"needs the {error.decision.tier} tier: {cure}"
 

@@ -16,7 +16,7 @@ def test_a_provider_is_switched_off_listed_and_switched_on(pointsman: Run, proje
     ended = pointsman("provider", "off", "openai", "--for", "600", "--reason", "maintenance")
     assert ended.exit_code == 0, ended.stderr
     assert ended.stdout.startswith("openai is switched off until ")
-    assert Overrides(project / ".pointsman" / OVERRIDES_FILE).reasons()["openai"].endswith(": maintenance")
+    assert Overrides(project / ".pointsman" / OVERRIDES_FILE).reasons()["openai"].reason.endswith(": maintenance")
 
     off = [one for one in json.loads(pointsman("provider", "list", "--json").stdout) if one["state"] == "off"]
     assert {one["name"].partition("/")[0] for one in off} == {"openai"}

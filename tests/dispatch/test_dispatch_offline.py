@@ -76,7 +76,7 @@ def test_what_cannot_be_simulated_is_not_used(home: Runtime) -> None:
 
     hosted = {name for name, entry in home.settings.providers.items() if not entry.local}
     assert {name for name in hosted if name in reasons} == {"bedrock", "vertex"}
-    assert reasons["bedrock"] == "offline: it cannot be simulated on this machine"
+    assert reasons["bedrock"].reason == "offline: it cannot be simulated on this machine"
     assert not is_played(home.settings, "ollama")
 
 

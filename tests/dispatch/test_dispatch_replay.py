@@ -23,6 +23,7 @@ from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.prices import PriceBook
 from pointsman.ledger.rows import CallRow, DecisionRow
 from pointsman.routing.decide import decide
+from pointsman.routing.decision import Because, RejectionCode
 from pointsman.routing.experience import TaskStats
 from pointsman.routing.explain import decision_dict
 from pointsman.routing.request import RouteRequest, RoutingContext
@@ -65,7 +66,9 @@ class Book:
             id=f"d{self.number}",
             **{"messages": (SHORT,), "kind": StepKind.TRANSFORM, "task": "chat", **facts},
         )
-        now = RoutingContext(unavailable={**AWAY, **(unavailable or {})}, **(evidence or {}))
+        away = {**AWAY, **(unavailable or {})}
+        reasons = {name: Because(RejectionCode.NO_KEY, why) for name, why in away.items()}
+        now = RoutingContext(unavailable=reasons, **(evidence or {}))
         decision = decide(self.policy.features(request), self.policy, now)
         said = decision_dict(decision)
         texts = {name: json.dumps(said[name]) for name in ("candidates", "rejected", "rules", "features")}
@@ -260,8 +263,11 @@ def test_a_provider_that_was_out_as_a_whole_is_out_for_models_nobody_looked_at(b
     assert (made.below_floor, found[0].new_tier) == (1, "economy")
 
 
-def test_every_lasting_reason_is_told_from_one_of_the_moment(book: Book, tmp_path: Path) -> None:
-    from pointsman.evaluation.replay import _LASTING
+def test_in_rows_without_codes_every_lasting_reason_is_told_from_one_of_the_moment(book: Book, tmp_path: Path) -> None:
+    from pointsman.evaluation.replay import _LASTING, _why_not
+
+    def lasts(reason: str) -> bool:
+        return _why_not({"model": "p/m", "reason": reason}).code in {*_LASTING, RejectionCode.BELOW_CHOSEN}
 
     flags: list[dict[str, Any]] = [
         {}, {"routing.approved": ["google"]}, {"routing.limits.tiers": ["frontier"]},
@@ -278,14 +284,16 @@ def test_every_lasting_reason_is_told_from_one_of_the_moment(book: Book, tmp_pat
         made = settings(tmp_path, flag)
         policy = policy_of(made, catalogue(made, book.prices))
         for fact in facts:
-            reasons = {r.reason for r in decide(policy.features(RouteRequest(**fact)), policy).rejected}
-            assert [reason for reason in reasons if not _LASTING.match(reason)] == []
+            rejected = decide(policy.features(RouteRequest(**fact)), policy).rejected
+            assert {one.code for one in rejected} <= {*_LASTING, RejectionCode.BELOW_CHOSEN}
+            reasons = {one.reason for one in rejected}
+            assert [reason for reason in reasons if not lasts(reason)] == []
             heads |= {re.sub(r"[\d.]+", "#", reason).split(" ")[0] for reason in reasons}
     assert {"tier", "not", "user", "avoided", "serves", "cannot", "context", "output", "vision"} <= heads
     for reason in ("no key: set OPENAI_API_KEY", "already tried", "circuit open for 3.0 s more: 5 failures in a row",
                    "one probe is under way: x", "switched off until 2026-11-21 10:00:00 UTC", "rate limited for 3 s",
                    "offline: it is not on this machine", "price unknown, and a budget has to be kept"):  # fmt: skip
-        assert not _LASTING.match(reason)
+        assert not lasts(reason)
 
 
 def test_features_of_another_version_are_skipped_and_counted(book: Book, tmp_path: Path) -> None:

@@ -209,9 +209,12 @@ def test_every_decision_is_recorded_with_its_reasons(dispatcher: Make) -> None:
     RoutedChatModel(kind="transform", dispatcher=home).invoke("Say hello to Ada")
     (decision,) = home.ledger.decisions()
     assert decision.model == "openai/gpt-5.4-mini"
-    assert {"model": "deepseek/deepseek-v4-flash", "reason": "no key: set DEEPSEEK_API_KEY"} in json.loads(
-        decision.rejected
-    )
+    assert {
+        "model": "deepseek/deepseek-v4-flash",
+        "reason": "no key: set DEEPSEEK_API_KEY",
+        "code": "no_key",
+        "needs": "DEEPSEEK_API_KEY",
+    } in json.loads(decision.rejected)
 
 
 def test_a_stream_gives_the_answer_in_pieces_and_tells_what_ran(dispatcher: Make) -> None:

@@ -43,7 +43,7 @@ def test_what_is_off_says_until_when_and_why_and_comes_on_by_itself(file: Path, 
     switches.off("openai", clock.now + 60, "they are\nmoving")
     switches.off("google/gemini-3.5-flash", clock.now + 30)
 
-    assert switches.reasons() == {
+    assert {name: why.reason for name, why in switches.reasons().items()} == {
         "openai": "switched off until 1970-01-12 13:47:40 UTC: they are moving",
         "google/gemini-3.5-flash": "switched off until 1970-01-12 13:47:10 UTC",
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pointsman.configs.words import Risk, Tier
-from pointsman.routing.decision import Decision
+from pointsman.routing.decision import Because, Decision, RejectionCode
 from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import RoutingContext
 
@@ -116,14 +116,20 @@ class TestReasons:
 
     def test_what_is_unavailable_keeps_the_reason_it_was_given(self, route: Decide, over: Any, card: Any) -> None:
         by = over(card("a/x", "standard"), card("b/y", "standard"), card("b/z", "standard"))
-        now = RoutingContext(unavailable={"a": "no key: set A_KEY", "b/y": "breaker open"}, tried=frozenset({"b/z"}))
+        now = RoutingContext(
+            unavailable={
+                "a": Because(RejectionCode.UNREACHABLE, "no key: set A_KEY"),
+                "b/y": Because(RejectionCode.UNREACHABLE, "breaker open"),
+            },
+            tried=frozenset({"b/z"}),
+        )
         decision = route(by=by, now=now)
         assert [rejection.reason for rejection in decision.rejected] == [
             "no key: set A_KEY", "breaker open", "already tried",
         ]  # fmt: skip
 
     def test_nobody_is_told_to_get_a_key_for_what_may_not_run(self, route: Decide, over: Any, card: Any) -> None:
-        now = RoutingContext(unavailable={"a": "no key: set A_KEY"})
+        now = RoutingContext(unavailable={"a": Because(RejectionCode.UNREACHABLE, "no key: set A_KEY")})
         assert why_not(route(by=over(card("a/x")), now=now, kind="decide"), "a/x").startswith("tier economy is below")
 
     def test_an_unknown_price_rules_out_only_under_a_budget(self, route: Decide, over: Any, card: Any) -> None:
@@ -286,7 +292,7 @@ class TestAskedModel:
         assert hits(route(by=by, model="z/z"))["agent.asks"] == "z/z was asked for, but: not in the catalogue"
 
     def test_one_that_cannot_be_used_now_raises_nothing(self, route: Decide, by: Policy) -> None:
-        now = RoutingContext(unavailable={"a/f": "breaker open"})
+        now = RoutingContext(unavailable={"a/f": Because(RejectionCode.UNREACHABLE, "breaker open")})
         assert route(by=by, kind="gather", model="a/f", now=now).tier == Tier.ECONOMY
 
 

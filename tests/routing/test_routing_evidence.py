@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pointsman.configs.catalog import ModelCard, TokenPrices
 from pointsman.configs.words import Tier
 from pointsman.routing.decide import decide
-from pointsman.routing.decision import Decision
+from pointsman.routing.decision import Because, Decision, RejectionCode
 from pointsman.routing.evidence import Finding
 from pointsman.routing.experience import TaskStats, likely
 from pointsman.routing.features.features import Features
@@ -250,7 +250,14 @@ def test_rules_approved_models_and_what_is_asked_for_override_who_carries_the_co
     assert decide(LONG, over(*cards, rules=[rule]), now).model == "a/x"
     assert decide(LONG, over(*cards, approved=["a"]), now).model == "a/x"
     assert decide(replace(LONG, model="a/x"), over(*cards), now).model == "a/x"
-    assert decide(LONG, over(*cards), replace(now, unavailable={"b/y": "its breaker is open"})).model == "a/x"
+    assert (
+        decide(
+            LONG,
+            over(*cards),
+            replace(now, unavailable={"b/y": Because(RejectionCode.UNREACHABLE, "its breaker is open")}),
+        ).model
+        == "a/x"
+    )
     assert decide(LONG, over(*cards), replace(now, tried=frozenset({"b/y"}))).model == "a/x"
 
 

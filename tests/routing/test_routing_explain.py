@@ -13,7 +13,7 @@ import pointsman.routing
 import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.schema import Settings
-from pointsman.routing.decision import Decision
+from pointsman.routing.decision import Because, Decision, RejectionCode
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import RoutingContext
@@ -38,7 +38,14 @@ def test_a_decision_is_written_with_everything_that_led_to_it(route: Decide, pol
 def test_a_record_can_be_decided_by_another_policy(route: Decide, over: Any, card: Any) -> None:
     written = decision_dict(route(kind="gather"))
     assert replay(written["features"], over(card("new/one"))).model == "new/one"
-    assert replay(written["features"], over(card("new/one")), RoutingContext(unavailable={"new": "off"})).model is None
+    assert (
+        replay(
+            written["features"],
+            over(card("new/one")),
+            RoutingContext(unavailable={"new": Because(RejectionCode.UNREACHABLE, "off")}),
+        ).model
+        is None
+    )
 
 
 def test_a_record_that_is_none_is_refused(policy: Policy) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pointsman.configs.catalog import ModelCard
 from pointsman.configs.schema import Settings, StepRiskPolicy
+from pointsman.routing.decision import Because, RejectionCode
 from pointsman.routing.policy.lint import lint
 from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import RoutingContext
@@ -121,7 +122,11 @@ def test_models_that_serve_some_tasks_are_said_to_do_so_and_do_not_count_as_none
 
 
 def test_what_is_unavailable_now_is_no_alternative(policy: Policy) -> None:
-    others = {card.provider: "no key" for card in policy.catalogue if card.provider != "anthropic"}
+    others = {
+        card.provider: Because(RejectionCode.NO_KEY, "no key")
+        for card in policy.catalogue
+        if card.provider != "anthropic"
+    }
     (problem,) = lint(policy, RoutingContext(unavailable=others))
     assert "comes from anthropic" in problem.what
 

@@ -14,6 +14,7 @@ from pointsman.configs.features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_
 from pointsman.configs.schema import RoutingPolicy, Settings, StepRiskPolicy
 from pointsman.configs.words import Effect, FailureKind, Risk, StepKind, Tier
 from pointsman.routing.decide import decide
+from pointsman.routing.decision import Because, RejectionCode
 from pointsman.routing.evidence import Finding
 from pointsman.routing.experience import TaskStats
 from pointsman.routing.explain import decision_dict, replay
@@ -35,6 +36,8 @@ TEXTS = {
     "language": ["en", "de"],
     "down": ["a", "b/1"],
 }
+
+DOWN = Because(RejectionCode.UNREACHABLE, "down")
 
 
 def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
@@ -155,7 +158,7 @@ EXPERIENCES = st.builds(
 )
 MOMENTS = st.builds(
     RoutingContext,
-    unavailable=mostly({}, {"a": "down"}, {"b/1": "down", "c": "down"}),
+    unavailable=mostly({}, {"a": DOWN}, {"b/1": DOWN, "c": DOWN}),
     tried=mostly(frozenset(), frozenset({"a/0", "c/2"})),
     needs_price=mostly(False, True),
     budget_left=st.none() | st.sampled_from([0.0, 0.4, 1.0]),

@@ -1,0 +1,139 @@
+"""A batch: one agent over many inputs, each once, with what became of every one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import operator
+from collections.abc import Sequence
+from typing import Annotated, Any, TypedDict
+from weakref import WeakKeyDictionary
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from ...agents.agent import Agent
+from ...agents.errors import TurnLimit
+from ...agents.result import Status, StepRecord
+from ...agents.runtime import Runtime
+from ...configs.errors import ConfigError
+from ...configs.evidence import literal
+from ...dispatch.context import entered
+from ...dispatch.errors import AllFailed, NoCandidate
+from ...dispatch.request import one_line
+from ...ledger.budgets.budgets import BudgetExceeded
+from ..workflow import Workflow
+
+__all__ = ["batch", "inputs_of"]
+
+
+class _State(TypedDict, total=False):
+    task: str
+    done: Annotated[list[dict[str, Any]], operator.add]
+    notes: Annotated[list[str], operator.add]
+    status: str
+    output: Any
+
+
+class _Item(TypedDict):
+    place: int
+    text: str
+
+
+def batch(name: str, agent: Agent, *, jobs: int = 8) -> Workflow:
+    """Make a workflow that runs an agent over each of many inputs.
+
+    The task is a JSON array, each item of which is one input (what is no text is handed on as JSON), or else one input
+    a line. The output is the list of what came out, in order, with None for what failed; then the run is ``failed``
+    and its notes say why, while everything else is done. A run that was cut off goes on with the inputs that had not
+    ended.
+
+    Args:
+        name: Name of the workflow.
+        agent: Who does it.
+        jobs: Inputs worked on at the same time.
+
+    Raises:
+        ConfigError: ``jobs`` is no whole number of 1 or more.
+    """
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ConfigError(f"batch {name!r}: jobs is {jobs!r}: give a whole number of 1 or more")
+    return Workflow(name, [agent], graph=lambda runtime: _Batch(agent.on(runtime), runtime, jobs).graph())
+
+
+def inputs_of(task: str) -> list[str]:
+    """The inputs that a task names: the items of a JSON array, else its lines that are not blank.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    found: Any = None
+    if task.lstrip().startswith("["):
+        try:
+            found = json.loads(task)
+        except ValueError as error:
+            raise ConfigError(f"the inputs begin as a JSON array and are none: {error}") from error
+    texts = (
+        [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in found]
+        if isinstance(found, list)
+        else [line.strip() for line in task.splitlines()]
+    )
+    inputs = [text for text in texts if text.strip()]
+    if not inputs:
+        raise ConfigError("there is nothing to do: the inputs are all empty")
+    return inputs
+
+
+class _Batch:
+    def __init__(self, agent: Agent, runtime: Runtime, jobs: int) -> None:
+        self._agent = agent
+        self._runtime = runtime
+        self._jobs = jobs
+        # Several runs in one event loop share what the agent may do at the same time.
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    def graph(self) -> StateGraph[Any, Any, Any, Any]:
+        builder = StateGraph(_State)
+        builder.add_node("work", self.work, input_schema=_Item)
+        builder.add_node("collect", self.collect)
+        builder.add_conditional_edges(START, self.split, ["work"])
+        builder.add_edge("work", "collect")
+        builder.add_edge("collect", END)
+        return builder
+
+    def split(self, state: _State) -> list[Send]:
+        """Send every input to work."""
+        return [Send("work", _Item(place=place, text=text)) for place, text in enumerate(inputs_of(state["task"]), 1)]
+
+    async def work(self, state: _Item) -> dict[str, Any]:
+        """Do one input."""
+        turns = self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self._jobs))
+        step = f"{self._agent.name}-{state['place']}"
+        async with turns:
+            try:
+                with entered(step=step):
+                    record = await self._agent.step(literal(state["text"]))
+            except (NoCandidate, AllFailed, TurnLimit, BudgetExceeded) as error:
+                record = StepRecord(step, self._agent.name, None, "", None, Status.FAILED, one_line(error))
+        return {"done": [record.plain()]}
+
+    async def collect(self, state: _State) -> dict[str, Any]:
+        """Put the outputs in the order of the inputs."""
+        records = {record["id"]: StepRecord.restored(record) for record in state["done"]}
+        ordered = [records[f"{self._agent.name}-{place}"] for place in range(1, len(records) + 1)]
+        failed = [record for record in ordered if record.status is Status.FAILED]
+        said: dict[str, Any] = {
+            "output": [_output(record) for record in ordered],
+            "notes": _notes(failed, len(ordered)),
+        }
+        return {**said, "status": Status.FAILED.value} if failed else said
+
+
+def _output(record: StepRecord) -> Any:
+    return record.output if record.status is Status.DONE else None
+
+
+def _notes(failed: Sequence[StepRecord], of: int) -> list[str]:
+    if not failed:
+        return []
+    return [f"{len(failed)} of {of} inputs failed", *(f"step {record.id} failed: {record.note}" for record in failed)]

@@ -1,0 +1,151 @@
+"""A vote: several agents do the same task side by side, and what enough of them came to is the answer."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from ...agents.agent import Agent
+from ...agents.errors import TurnLimit
+from ...agents.result import Status, StepRecord
+from ...agents.runs import hand_over
+from ...agents.runtime import Runtime
+from ...configs.errors import ConfigError
+from ...configs.evidence import literal
+from ...configs.words import Risk, StepKind, Tier
+from ...dispatch.context import entered
+from ...dispatch.ensemble.voting import Vote, as_text, canonical, judge_request
+from ...dispatch.errors import AllFailed, NoCandidate
+from ...dispatch.model import RoutedChatModel
+from ...dispatch.request import one_line
+from ..workflow import Workflow
+
+__all__ = ["vote"]
+
+
+class _State(TypedDict, total=False):
+    task: str
+    done: Annotated[list[dict[str, Any]], operator.add]
+    notes: Annotated[list[str], operator.add]
+    output: Any
+
+
+class _Ballot(TypedDict):
+    task: str
+    agent: str
+
+
+def vote(name: str, agents: Sequence[Agent], *, agree: int | None = None, judge: bool = False) -> Workflow:
+    """Make a workflow whose answer is what enough of its agents came to.
+
+    Answers are equal as `pointsman.Ensemble` compares them: texts without case, spacing and full stops, typed outputs
+    by their values. An agent that no model can serve has no vote. Where too few agree, a judge picks the best answer,
+    or the answers go to a person.
+
+    Args:
+        name: Name of the workflow.
+        agents: Those who vote, at least two; give them different models or tiers, or they repeat one opinion.
+        agree: How many have to say the same; more than half of all where absent.
+        judge: Let a model decide where they do not.
+
+    Raises:
+        ConfigError: There are fewer than two agents, or more would have to agree than there are.
+    """
+    if len(agents) < 2:
+        raise ConfigError(f"vote {name!r} has {len(agents)} agent(s): give two or more")
+    most = len(agents)
+    needed = most // 2 + 1 if agree is None else agree
+    if isinstance(needed, bool) or not isinstance(needed, int) or not 1 <= needed <= most:
+        raise ConfigError(f"vote {name!r}: agree is {agree!r}: give a whole number from 1 to {most}")
+    return Workflow(
+        name,
+        agents,
+        graph=lambda runtime: _Poll([agent.on(runtime) for agent in agents], runtime, needed, judge).graph(),
+    )
+
+
+class _Poll:
+    def __init__(self, agents: Sequence[Agent], runtime: Runtime, needed: int, judge: bool) -> None:
+        self._agents = {agent.name: agent for agent in agents}
+        self._runtime = runtime
+        self._needed = needed
+        self._judge = judge
+
+    def graph(self) -> StateGraph[Any, Any, Any, Any]:
+        builder = StateGraph(_State)
+        builder.add_node("answer", self.answer, input_schema=_Ballot)
+        builder.add_node("count", self.count)
+        builder.add_conditional_edges(START, self.ballots, ["answer"])
+        builder.add_edge("answer", "count")
+        builder.add_edge("count", END)
+        return builder
+
+    def ballots(self, state: _State) -> list[Send]:
+        """Ask everybody at the same time."""
+        return [Send("answer", _Ballot(task=state["task"], agent=name)) for name in self._agents]
+
+    async def answer(self, state: _Ballot) -> dict[str, Any]:
+        """Have one agent do the task."""
+        name = state["agent"]
+        try:
+            with entered(step=name):
+                record = await self._agents[name].step(literal(state["task"]))
+        except (NoCandidate, AllFailed, TurnLimit) as error:
+            record = StepRecord(name, name, None, "", None, Status.FAILED, one_line(error))
+        return {"done": [record.plain()]}
+
+    async def count(self, state: _State) -> dict[str, Any]:
+        """Take what enough came to; else ask a judge, or a person."""
+        records = [StepRecord.restored(record) for record in state["done"]]
+        votes = _votes(records)
+        if votes and votes[0].weight >= self._needed:
+            best = votes[0]
+            return {"output": best.answer, "notes": [_told(best, len(records))]}
+        why = f"no answer was given by {self._needed} of {len(records)}"
+        if self._judge and votes:
+            try:
+                best, reason = await self._best(state["task"], votes)
+            except (NoCandidate, AllFailed) as error:
+                why = f"{why}, and no judge could be asked: {one_line(error)}"
+            else:
+                return {"output": best.answer, "notes": [f"{why}, so a judge chose that of {_by(best)}: {reason}"]}
+        shown = "\n".join(f"{_by(one)}: {as_text(one.answer)}" for one in votes) or "nobody answered"
+        risk = max((Risk(record.risk) for record in records if record.risk), default=Risk.LOW)
+        hand_over(self._runtime, risk=risk.value, reason=why, summary=shown, step="count")
+        ended = StepRecord("count", "count", None, risk.value, None, Status.HANDED_OVER, why)
+        return {"done": [ended.plain()], "notes": [f"{why}, so it was handed to a person"]}
+
+    async def _best(self, task: str, votes: Sequence[Vote]) -> tuple[Vote, str]:
+        from langchain_core.messages import HumanMessage
+
+        asked, schema, shown = judge_request([HumanMessage(task)], votes, seed=0)
+        tier = max(vote.tier for vote in votes)
+        model = RoutedChatModel(task="judge", kind=StepKind.DECIDE, tier=tier, dispatcher=self._runtime.dispatcher)
+        with entered(agent="judge", step="judge"):
+            ruling: Any = await model.with_structured_output(schema).ainvoke(asked)
+        return shown[ruling["best"]], str(ruling["reason"])
+
+
+def _votes(records: Sequence[StepRecord]) -> list[Vote]:
+    """The different answers: those of most agents first, of as many the stronger model's."""
+    groups: dict[str, list[StepRecord]] = {}
+    for record in records:
+        if record.status is Status.DONE:
+            groups.setdefault(canonical(record.output), []).append(record)
+    made = []
+    for key, group in groups.items():
+        tier = max((Tier(record.tier) for record in group if record.tier), default=Tier.ONDEVICE)
+        made.append(Vote(key, group[0].output, float(len(group)), tuple(record.agent for record in group), tier))
+    return sorted(made, key=lambda vote: (-vote.weight, -vote.tier.rank, vote.key))
+
+
+def _by(vote: Vote) -> str:
+    return ", ".join(vote.models)
+
+
+def _told(vote: Vote, of: int) -> str:
+    return f"{int(vote.weight)} of {of} agree: {_by(vote)}"
