@@ -73,6 +73,7 @@ def _tried(found: str) -> str:
             text=True,
             timeout=_SECONDS,
             pass_fds=[filter_],
+            start_new_session=True,
         )
     finally:
         os.close(filter_)

@@ -56,19 +56,13 @@ def options(program: str) -> frozenset[str]:
 def namespaces(program: str) -> list[str]:
     """Namespaces of its own, without privileges and without a way to make further ones.
 
+    Whoever starts it gives it a session of its own, so that there is no terminal to type into.
+
     Args:
         program: The path of bubblewrap.
     """
     words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts"]
-    words += [
-        "--unshare-cgroup-try",
-        "--cap-drop",
-        "ALL",
-        "--die-with-parent",
-        "--new-session",
-        "--hostname",
-        "sandbox",
-    ]
+    words += ["--unshare-cgroup-try", "--cap-drop", "ALL", "--die-with-parent", "--hostname", "sandbox"]
     # Before 0.8 the filter of system calls alone forbids further user namespaces.
     return [*words, *(["--disable-userns"] if "--disable-userns" in options(program) else [])]
 
@@ -173,6 +167,7 @@ def _found_private(folder: str) -> Iterator[tuple[str, bool]]:
             continue
         is_folder = stat.S_ISDIR(status.st_mode)
         if not status.st_mode & _READABLE_BY_ALL:
-            yield entry.path, is_folder
+            if os.access(entry.path, os.R_OK):
+                yield entry.path, is_folder
         elif is_folder:
             yield from _found_private(entry.path)
