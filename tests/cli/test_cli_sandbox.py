@@ -1,4 +1,4 @@
-"""`--sandbox`: a run confines its commands, or is refused, or has a person asked who sees that nothing confines them."""
+"""`--sandbox`: a run confines its commands, is refused, or has a person asked who sees that nothing confines them."""
 
 from __future__ import annotations
 
