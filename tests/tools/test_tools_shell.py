@@ -174,6 +174,18 @@ async def test_cancelling_ends_the_whole_tree(shell: BaseTool, tmp_path: Path, m
     assert _alive(mark) == []
 
 
+async def test_cancelling_a_command_that_is_just_being_started_leaves_nothing(tmp_path: Path, mark: str) -> None:
+    shell = _made("confined", tmp_path)
+    for turns in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        task = asyncio.create_task(_run(shell, f"sleep {mark}"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert _alive(mark) == [], turns
+
+
 async def test_the_tree_ends_when_pointsman_itself_is_killed(kind: str, tmp_path: Path, mark: str) -> None:
     _made(kind, tmp_path)
     program = (

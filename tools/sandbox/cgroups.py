@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,12 +35,11 @@ class Group:
         """End whatever is left in it and remove it."""
         until = time.monotonic() + _GRACE
         for folder in self.folders:
-            with suppress(OSError):
-                (folder / "cgroup.kill").write_text("1")
             while folder.exists() and time.monotonic() < until:
                 try:
                     folder.rmdir()
                 except OSError:
+                    _end_all(folder)
                     time.sleep(0.001)
 
 
@@ -98,7 +98,6 @@ def _second(own: Path, wanted: Mapping[str, str]) -> Group | None:
         limits = {name for name, file in files.items() if _set(made / file, wanted[name])}
         if "memory" in limits:
             _set(made / "memory.swap.max", "0")
-            _set(made / "memory.oom.group", "0")
         if limits:
             return Group((made,), "cgroup.procs", frozenset(limits))
         made.rmdir()
@@ -122,6 +121,13 @@ def _first(places: Mapping[str, Path], wanted: Mapping[str, str]) -> Group | Non
             made.rmdir()
     # To join by cgroup.procs takes a lock of the whole machine, which waits for every processor.
     return Group(tuple(folders), "tasks", frozenset(limits)) if folders else None
+
+
+def _end_all(folder: Path) -> None:
+    """Kill what is left: of a command that was cancelled while it started, nothing else may know the first process."""
+    with suppress(OSError):
+        for process in (folder / "cgroup.procs").read_text().split():
+            os.kill(int(process), signal.SIGKILL)
 
 
 def _made(above: Path) -> Path | None:

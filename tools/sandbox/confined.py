@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...configs.errors import ConfigError
 from ...configs.sandbox import Sandbox
@@ -20,7 +19,7 @@ from ..files.workspace import Workspace
 from ..shell.streams import Ending, ShellResult, Watch
 from . import view
 from .cgroups import Group, grouped
-from .guard import Guard
+from .guard import Guard, Seen
 from .network import INSIDE, Gate, Permits, Proxy, is_public
 from .seccomp import program as filter_program
 
@@ -70,19 +69,23 @@ class Confined:
         seen = await asyncio.to_thread(self._guard.look)
         async with self._gate() as gate:
             run = _Run(self._sandbox, Watch(self._kept, self._sandbox.output))
+            # Until its first process is known there is nothing by which all could be ended, so that a start is finished
+            # even when it is cancelled; and the end shielded, so that a second cancellation leaves nothing either.
+            start = asyncio.ensure_future(self._start(run, command, environment, self._guard.mounts(seen), gate))
             try:
-                await self._start(run, command, environment, self._guard.mounts(seen), gate)
+                await asyncio.shield(start)
                 await run.ended(self._root)
             finally:
-                # Shielded, so that a second cancellation leaves neither processes nor what they made.
-                removed = await asyncio.shield(asyncio.ensure_future(self._after(run, seen)))
+                removed = await asyncio.shield(asyncio.ensure_future(self._after(start, run, seen)))
             notes = [
                 f"{path} is protected: it was put back as it was, and a person has to change it" for path in removed
             ]
             notes += [] if gate is None else gate.refused()
         return run.result(notes)
 
-    async def _after(self, run: _Run, seen: Any) -> list[str]:
+    async def _after(self, start: asyncio.Future[None], run: _Run, seen: Seen) -> list[str]:
+        await asyncio.wait([start])
+        start.exception()  # where the run was cancelled nobody else asks for it
         await run.end()
         try:
             return await asyncio.to_thread(self._guard.restore, seen)
