@@ -100,7 +100,8 @@ class Runtime(Closing):
                 offline=self._settings.offline,
             )
         protected = [*self._protected, *_running(self.workspace)]
-        return ToolRegistry.for_workspace(self.workspace, protected=protected, mcp=servers)
+        sandbox = self._settings.sandbox
+        return ToolRegistry.for_workspace(self.workspace, protected=protected, mcp=servers, sandbox=sandbox)
 
     async def reach(self, tools: Iterable[object]) -> None:
         """Have the MCP servers of these tools ready, so that looking the tools up does not wait for them.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 __all__ = [
-    "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxSteps", "Offline", "Set", "Tag", "Thread",
-    "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_trust", "again", "name_arguments",
+    "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "Offline", "Sandbox",
+    "Set", "Tag", "Thread", "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_trust", "again",
+    "name_arguments",
 ]  # fmt: skip
 
 Config = Annotated[
@@ -43,6 +44,16 @@ Thread = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show steps, models and worst cost, and call nothing; 2 if it cannot run.")
 ]
+Sandbox = Annotated[
+    Literal["required", "ask"] | None,
+    typer.Option(
+        "--sandbox",
+        metavar="required|ask",
+        help="Where shell commands cannot be confined: run none, or ask a person about each; "
+        "ask at a terminal, else required, when left out.",
+    ),
+]
+MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
 User = Annotated[str, typer.Option("--user", metavar="NAME", help="User to record in the ledger.")]

@@ -21,6 +21,7 @@ from pydantic import (
 
 from .agents import AgentEntry, Frozen, StepEntry, WorkflowEntry, as_tuple
 from .mcp import McpServer, ServerName
+from .sandbox import Sandbox
 from .sources import Sources
 from .words import Effect, FailureKind, Risk, Tier
 
@@ -431,6 +432,7 @@ class Settings(Frozen):
     routing: RoutingPolicy
     risk: StepRiskPolicy
     approval: ApprovalPolicy = ApprovalPolicy()
+    sandbox: Sandbox = Sandbox()
     project: Path
     state: Path
     offline: bool = False

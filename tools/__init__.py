@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from .facts import call_facts
     from .fetch import fetch_tools
     from .files.files import file_tools
-    from .files.workspace import PROTECTED, Workspace
+    from .files.protected import PROTECTED
+    from .files.workspace import Workspace
     from .images import image_tools
     from .mcp.servers import McpServers
     from .memory import Memory, memory_tools
     from .registry import ToolRegistry
     from .risk.base import CommandRisk
     from .risk.reader import command_effect, read_command
-    from .shell.shell import ShellResult, shell_tool
+    from .sandbox.base import Sandbox, SandboxState
+    from .sandbox.probe import probe
+    from .shell.shell import shell_tool
+    from .shell.streams import ShellResult
 
 __all__ = [
     "PROTECTED",
@@ -32,6 +36,8 @@ __all__ = [
     "McpServers",
     "Memory",
     "Preview",
+    "Sandbox",
+    "SandboxState",
     "ShellResult",
     "ToolFailed",
     "ToolRegistry",
@@ -45,13 +51,14 @@ __all__ = [
     "file_tools",
     "image_tools",
     "memory_tools",
+    "probe",
     "read_command",
     "shell_tool",
     "tool",
 ]
 
 _HOME = {
-    "PROTECTED": ".files.workspace",
+    "PROTECTED": ".files.protected",
     "CallFacts": ".base",
     "CommandRisk": ".risk.base",
     "Declaration": ".base",
@@ -60,7 +67,9 @@ _HOME = {
     "McpServers": ".mcp.servers",
     "Memory": ".memory",
     "Preview": ".base",
-    "ShellResult": ".shell.shell",
+    "Sandbox": ".sandbox.base",
+    "SandboxState": ".sandbox.base",
+    "ShellResult": ".shell.streams",
     "ToolFailed": ".base",
     "ToolRegistry": ".registry",
     "Workspace": ".files.workspace",
@@ -73,6 +82,7 @@ _HOME = {
     "file_tools": ".files.files",
     "image_tools": ".images",
     "memory_tools": ".memory",
+    "probe": ".sandbox.probe",
     "read_command": ".risk.reader",
     "shell_tool": ".shell.shell",
     "tool": ".decorator",

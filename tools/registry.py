@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..configs.closing import Closing
 from ..configs.errors import ConfigError
+from ..configs.sandbox import Sandbox
 from .files.workspace import Workspace
 from .mcp.offered import PREFIX
 from .mcp.servers import McpServers
@@ -53,6 +54,7 @@ class ToolRegistry(Closing):
         modules: Modules of the user, by dotted name; every tool at their top level is found.
         plugins: Look for the entry points of installed distributions.
         mcp: MCP servers; their tools are called ``mcp__<server>__<tool>``.
+        sandbox: How shell commands are confined.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class ToolRegistry(Closing):
         modules: Iterable[str] = (),
         plugins: bool = True,
         mcp: McpServers | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self._workspace = workspace
+        self._sandbox = sandbox or Sandbox()
         self._modules = tuple(modules)
         self._plugins = plugins
         self.mcp = mcp
@@ -73,7 +77,12 @@ class ToolRegistry(Closing):
 
     @classmethod
     def for_workspace(
-        cls, root: Path, *, protected: Iterable[Path] = (), mcp: McpServers | None = None
+        cls,
+        root: Path,
+        *,
+        protected: Iterable[Path] = (),
+        mcp: McpServers | None = None,
+        sandbox: Sandbox | None = None,
     ) -> ToolRegistry:
         """The built-in tools bound to a folder, and those of installed plugins.
 
@@ -81,11 +90,12 @@ class ToolRegistry(Closing):
             root: The folder.
             protected: Files and folders that may not be written, there or not; those elsewhere do not matter.
             mcp: MCP servers.
+            sandbox: How shell commands are confined.
 
         Raises:
             ConfigError: When there is no such folder.
         """
-        return cls(Workspace(root, protected=protected), mcp=mcp)
+        return cls(Workspace(root, protected=protected), mcp=mcp, sandbox=sandbox)
 
     def add(self, tools: Sequence[BaseTool], *, source: str) -> None:
         """Add tools that were built elsewhere, such as those bound to a memory.
@@ -148,7 +158,7 @@ class ToolRegistry(Closing):
             sources: dict[str, _Source] = {}
             if self._workspace is not None:
                 for name in _BUILT_IN:
-                    _enter(sources, name, _Source("Pointsman itself", _built_in(self._workspace, name)))
+                    _enter(sources, name, _Source("Pointsman itself", _built_in(self._workspace, self._sandbox, name)))
             for module in self._modules:
                 for tool in _tools_of(module):
                     _enter(sources, tool.name, _Source(f"the module {module}", _giving(tool)))
@@ -173,12 +183,12 @@ def _giving(tool: BaseTool) -> Callable[[], BaseTool]:
     return lambda: tool
 
 
-def _built_in(workspace: Workspace, name: str) -> Callable[[], BaseTool]:
+def _built_in(workspace: Workspace, sandbox: Sandbox, name: str) -> Callable[[], BaseTool]:
     def load() -> BaseTool:
         if name == "run_shell":
             from .shell.shell import shell_tool
 
-            return shell_tool(workspace)
+            return shell_tool(workspace, sandbox)
         if name == "read_image":
             from .images import image_tools as make
         else:

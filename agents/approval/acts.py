@@ -14,7 +14,7 @@ from ..result import Act, Outcome
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["account_of", "acting", "acts_of", "doubts", "marked", "not_done", "open_acts"]
+__all__ = ["account_of", "acting", "acts_of", "doubts", "marked", "not_done", "open_acts", "stopped"]
 
 _MARK = "pointsman_act"
 _STOPPED = (Outcome.DOUBTED, Outcome.REJECTED)
@@ -75,6 +75,11 @@ def doubts(messages: Sequence[BaseMessage]) -> int:
         if _mark(message).get("outcome") == Outcome.DOUBTED:
             doubted.add(turns)
     return len(doubted)
+
+
+def stopped(answer: ToolMessage) -> bool:
+    """Whether this stands in the place of a result, since the call was not made."""
+    return _mark(answer).get("outcome") in _STOPPED
 
 
 def _placed(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> list[tuple[int, Act]]:

@@ -12,6 +12,7 @@ from ...configs.words import Trust
 from ...tools.base import declaration_of, effect_of, only_reads
 from ...tools.facts import call_facts
 from ...tools.taint.gate import Judged, ToolFacts, judge
+from .acts import stopped
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -37,10 +38,11 @@ def judged(
             passages, said = parse_evidence(str(message.text))
             user.append(said)
             transcript += [{"role": "tool", "content": one.text, "trust": one.trust.value} for one in passages]
-        elif isinstance(message, ToolMessage):
+        elif isinstance(message, ToolMessage) and not stopped(message):
             trust = result_trust(tools, message)
             transcript.append({"role": "tool", "name": message.name, "content": message.content, "trust": trust.value})
-        elif isinstance(message, AIMessage):
+        elif isinstance(message, AIMessage | ToolMessage):
+            # What a model wrote has its words from the others, and that a call was not made is told by Pointsman.
             continue
         else:
             user.append(str(message.text))

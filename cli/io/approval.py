@@ -21,7 +21,7 @@ from .output import paint, progress
 if TYPE_CHECKING:
     from ...agents.result import Pending
 
-__all__ = ["Answers", "ask", "described", "edit", "show"]
+__all__ = ["Answers", "ask", "at_terminal", "described", "edit", "show"]
 
 Answers = dict[str, dict[str, Any]]
 
@@ -69,6 +69,11 @@ def described(pending: Pending, *, full: bool = False, err: bool = False) -> Ite
         yield "  change     " + _GAP.join(map(visible, shown))
 
 
+def at_terminal() -> bool:
+    """Whether somebody can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def ask(waiting: Sequence[Pending]) -> Answers | None:
     """Ask about each act, or return None when nobody is at the terminal, they leave the question, or a graph asks
     something of its own: everything waits on then.
@@ -76,7 +81,7 @@ def ask(waiting: Sequence[Pending]) -> Answers | None:
     Args:
         waiting: The acts.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty() and all(pending.tool for pending in waiting)):
+    if not (at_terminal() and all(pending.tool for pending in waiting)):
         return None
     answers: Answers = {}
     with _leaving_at_once():

@@ -75,7 +75,7 @@ def grants(before: Settings, after: Settings, places: Mapping[Path, Place], thei
     return found
 
 
-_SECTIONS: Final = ("providers", "models", "agents", "mcp", "workflows", "routing", "risk", "approval")
+_SECTIONS: Final = ("providers", "models", "agents", "mcp", "workflows", "routing", "risk", "approval", "sandbox")
 
 
 def _tree(settings: Settings) -> dict[str, Any]:
@@ -249,6 +249,9 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("risk", "call", "*"): _higher,
     ("risk", "rules", "*"): _risk_rule,
     ("approval", "expires"): _lower,
+    ("sandbox", "mode"): lambda change: change.new == "required",
+    **{("sandbox", name): _fewer for name in ("domains", "environment", "readable", "writable")},
+    **{("sandbox", name): _lower for name in ("timeout", "memory", "processes", "cpu", "file_size", "disk", "output")},
 }
 """What a project's file may change without being asked about; whatever is not here takes trust."""
 

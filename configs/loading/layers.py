@@ -20,7 +20,7 @@ FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "models": ("providers", "models"),
     "agents": ("agents", "mcp", "workflows"),
     "routing": ("routing",),
-    "risk": ("risk", "approval"),
+    "risk": ("risk", "approval", "sandbox"),
 }
 SECTIONS: Final[Mapping[str, str]] = {section: file for file, sections in FILES.items() for section in sections}
 NAMED: Final = ("providers", "models", "agents", "mcp", "workflows")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ..features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
 from ..mcp import McpServer
 from ..redact import redact
+from ..sandbox import Sandbox
 from ..schema import (
     AgentEntry,
     ClassifierPolicy,
@@ -53,6 +54,7 @@ _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("routing", "health"): HealthLimits,
     ("risk",): StepRiskPolicy,
     ("risk", "rules", "*"): RiskRule,
+    ("sandbox",): Sandbox,
 }
 
 _WANTED: Final[Mapping[str, str]] = {

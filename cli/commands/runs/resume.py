@@ -81,6 +81,7 @@ def resume(
     user_class: options.UserClass = None,
     tag: options.Tag = None,
     workspace: options.Workspace = None,
+    sandbox: options.Sandbox = None,
     config: options.Config = None,
     offline: options.Offline = False,
     overrides: options.Set = None,
@@ -94,7 +95,10 @@ def resume(
     from ...io.live import Live
     from ...settings import opened
 
-    with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
+    who = bool(approve or reject or edit) or None
+    with opened(
+        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
+    ) as runtime:
         row = run_row(runtime, run)
         spec = target or _target_of(row)
         workflow = found_target(spec, runtime, name_it=None if target else f"--target {spec}")

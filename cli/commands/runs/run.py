@@ -62,8 +62,9 @@ def run(
     user: options.User = "",
     user_class: options.UserClass = None,
     tag: options.Tag = None,
-    max_input: _MaxInput = MAX_INPUT,
+    max_input: options.MaxInput = MAX_INPUT,
     workspace: options.Workspace = None,
+    sandbox: options.Sandbox = None,
     config: options.Config = None,
     offline: options.Offline = False,
     overrides: options.Set = None,
@@ -87,7 +88,10 @@ def run(
     messages = read_messages(rows, limit=max_input) if rows else None
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
-    with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
+    who = None if approval == "ask" and messages is None else False
+    with opened(
+        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
+    ) as runtime:
         workflow = found_target(spec, runtime, name_it=name_it)
         if not is_named(spec, runtime):
             runtime.protect(read_with(spec))
