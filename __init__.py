@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from .configs.lazy import lazily
 
 if TYPE_CHECKING:
+    from . import runs as runs
     from .agents.agent import Agent as Agent
     from .agents.approval.answers import ApprovalPending as ApprovalPending
+    from .agents.attachments import attach as attach
+    from .agents.conversations import ThreadBusy as ThreadBusy
     from .agents.errors import CutOff as CutOff
     from .agents.result import Pending as Pending
     from .agents.result import RunResult as RunResult
@@ -32,12 +35,16 @@ if TYPE_CHECKING:
     from .dispatch.errors import AllFailed as AllFailed
     from .dispatch.errors import NoCandidate as NoCandidate
     from .dispatch.model import RoutedChatModel as RoutedChatModel
+    from .graphs.events import Began as Began
     from .graphs.events import Called as Called
     from .graphs.events import Event as Event
     from .graphs.events import Finished as Finished
+    from .graphs.events import Noted as Noted
     from .graphs.events import Retracted as Retracted
     from .graphs.events import Stepped as Stepped
     from .graphs.events import Token as Token
+    from .graphs.events import Using as Using
+    from .graphs.events import Waiting as Waiting
     from .graphs.prebuilt.batch import batch as batch
     from .graphs.prebuilt.cascade import cascade as cascade
     from .graphs.prebuilt.cascade import extraction as extraction
@@ -55,6 +62,7 @@ _HOMES = {
     "AllFailed": "dispatch.errors",
     "ApprovalPending": "agents.approval.answers",
     "BackendError": "backends.base",
+    "Began": "graphs.events",
     "BudgetExceeded": "ledger.budgets.budgets",
     "Called": "graphs.events",
     "ChromaStore": "memory.store",
@@ -65,6 +73,7 @@ _HOMES = {
     "Event": "graphs.events",
     "Finished": "graphs.events",
     "NoCandidate": "dispatch.errors",
+    "Noted": "graphs.events",
     "Pending": "agents.result",
     "PointsmanError": "configs.errors",
     "Retracted": "graphs.events",
@@ -75,11 +84,15 @@ _HOMES = {
     "Status": "agents.result",
     "StepKind": "configs.words",
     "Stepped": "graphs.events",
+    "ThreadBusy": "agents.conversations",
     "Tier": "configs.words",
     "Token": "graphs.events",
     "ToolFailed": "tools.base",
     "Trust": "configs.words",
+    "Using": "graphs.events",
+    "Waiting": "graphs.events",
     "Workflow": "graphs.workflow",
+    "attach": "agents.attachments",
     "batch": "graphs.prebuilt.batch",
     "cascade": "graphs.prebuilt.cascade",
     "declare": "tools.decorator",
@@ -87,6 +100,7 @@ _HOMES = {
     "extraction": "graphs.prebuilt.cascade",
     "load": "configs.loading.loader",
     "run_scope": "agents.runs",
+    "runs": "runs",
     "support_desk": "graphs.prebuilt.support_desk",
     "tool": "tools.decorator",
     "vote": "graphs.prebuilt.vote",
@@ -97,6 +111,7 @@ __all__ = [
     "AllFailed",
     "ApprovalPending",
     "BackendError",
+    "Began",
     "BudgetExceeded",
     "Called",
     "ChromaStore",
@@ -107,6 +122,7 @@ __all__ = [
     "Event",
     "Finished",
     "NoCandidate",
+    "Noted",
     "Pending",
     "PointsmanError",
     "Retracted",
@@ -117,11 +133,15 @@ __all__ = [
     "Status",
     "StepKind",
     "Stepped",
+    "ThreadBusy",
     "Tier",
     "Token",
     "ToolFailed",
     "Trust",
+    "Using",
+    "Waiting",
     "Workflow",
+    "attach",
     "batch",
     "cascade",
     "declare",
@@ -129,6 +149,7 @@ __all__ = [
     "extraction",
     "load",
     "run_scope",
+    "runs",
     "support_desk",
     "tool",
     "vote",

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
-from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
 from ..configs.arguments import checked
-from ..configs.errors import ConfigError
 from ..configs.schema import AgentEntry
-from ..configs.words import StepKind, StepKindName, Tier, TierName
 from ..dispatch import sync
-from ..dispatch.calls.structured_output import output_class
-from ..dispatch.guards.budget import DEFAULT_OUTPUT
-from ..routing.features.reach import kind_of
-from ..routing.request import RouteRequest
-from ..tools.base import effect_of, only_reads
+from .attachments import Attached, Task, asked, messages_of
 from .compiled import MOST_STEPS, Compiled, invoked, is_kept_around
+from .conversations import check_thread, occupied, place_of, restored
+from .described import Described
 from .errors import RunTimeout, TurnLimit
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
-from .runs import Bounds, check_task, run_scope
+from .runs import Bounds, run_scope
 from .runtime import Runtime
-from .spec import AgentSpec, Latency, check_names, check_spec, tools_of, word
+from .spec import AgentSpec
 
 if TYPE_CHECKING:
-    from langchain_core.tools import BaseTool
     from langgraph.graph.state import CompiledStateGraph
 
 __all__ = ["Agent"]
@@ -41,7 +34,7 @@ __all__ = ["Agent"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
+class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
     """One worker: what it is told, which models it may run on, what it can reach, what it returns.
 
     Use it alone (`run`), as a node of your own graph (``builder.add_node("decide", agent)``: it reads ``messages`` and
@@ -50,8 +43,10 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
 
     Args:
         name: Its name in plans, ledger and progress.
-        instructions: Its system prompt.
+        instructions: Its system prompt, a text or a SystemMessage.
         tier: The least tier it asks for; the risk of a step may raise it.
+        max_tier: The highest tier it may use. Floors are not lowered for it: where the risk of a step wants a higher
+            one, the step is refused.
         model: The model it prefers while that qualifies, as ``provider/name``.
         task: What it does, for the routing rules (``classify``, ``code``, ``vision``, …).
         kind: What its steps are for. Left out, its reach tells: no tools ``transform`` (``decide`` where it asks for
@@ -63,6 +58,14 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
         latency: How badly somebody waits for it, as `RoutedChatModel` takes it.
+        middleware: LangChain middleware, the outermost first; what it makes of a tool call is still judged, approved
+            and recorded. The tools it adds count as ``destructive`` until `pointsman.declare` says what they do.
+        state_schema: TypedDict of its state, derived from ``langchain.agents.AgentState``; the fields that the state of
+            a graph around it has too are handed in, and out again where they changed.
+        context_schema: Class of ``runtime.context``.
+        store: LangGraph store of its tools; that of the graph around it when absent.
+        checkpointer: LangGraph checkpointer of its own, which keeps the conversations of ``thread=``; absent, they are
+            kept in the project's state, encrypted.
 
     Raises:
         ConfigError: On a name, tier, kind, bound or tool that is none, two tools of one name, or an output that no
@@ -71,44 +74,15 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
 
     name: str
 
-    @overload
-    def __init__(self: Agent[str], name: str, *, output: None = None, **spec: Unpack[AgentSpec]) -> None: ...
+    if TYPE_CHECKING:
 
-    @overload
-    def __init__(self: Agent[Model], name: str, *, output: type[Model], **spec: Unpack[AgentSpec]) -> None: ...
+        @overload
+        def __init__(self: Agent[str], name: str, *, output: None = None, **spec: Unpack[AgentSpec]) -> None: ...
 
-    @checked
-    def __init__(
-        self,
-        name: str,
-        *,
-        instructions: str = "",
-        tier: Tier | TierName | None = None,
-        model: str | None = None,
-        task: str = "chat",
-        kind: StepKind | StepKindName | None = None,
-        tools: Sequence[BaseTool | Callable[..., Any] | str] = (),
-        output: type[BaseModel] | None = None,
-        examples: Mapping[str, str | Path] | None = None,
-        reversible: bool = True,
-        max_output: int | None = None,
-        latency: Latency = "interactive",
-    ) -> None:
-        check_spec(name, instructions, max_output, latency)
-        self.name = name
-        self.instructions = instructions
-        self.tier = word(Tier, tier, f"tier of agent {name!r}")
-        self.model = model
-        self.task = task
-        self.declared_kind = word(StepKind, kind, f"kind of agent {name!r}")
-        self.tools = tools_of(name, tools)
-        self.output = None if output is None else output_class(output, f"agent {name!r}")
-        self.examples = {field: str(path) for field, path in (examples or {}).items()}
-        self.reversible = reversible
-        self.max_output = max_output
-        self.latency = latency
-        self._runtime: Runtime | None = None
-        self._compiled: Compiled | None = None
+        @overload
+        def __init__(self: Agent[Model], name: str, *, output: type[Model], **spec: Unpack[AgentSpec]) -> None: ...
+
+        def __init__(self, name: str, **spec: Any) -> None: ...
 
     @classmethod
     def from_entry(cls, name: str, entry: AgentEntry) -> Agent[str]:
@@ -123,6 +97,7 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
             instructions=entry.instructions,
             tier=entry.tier,
             model=entry.model,
+            max_tier=entry.max_tier,
             task=entry.task,
             kind=entry.kind,
             tools=entry.tools,
@@ -130,61 +105,6 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, task={self.task!r}, tier={self.tier and self.tier.value!r})"
-
-    @property
-    def runtime(self) -> Runtime:
-        """What it runs on: the runtime it was given, else that of the working directory's project."""
-        return self._runtime or Runtime.default()
-
-    def on(self, runtime: Runtime) -> Self:
-        """The same agent, of the same class, on another runtime."""
-        twin = copy.copy(self)
-        # What was made once for this agent need not hold for its twin.
-        made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
-        for name in made:
-            twin.__dict__.pop(name, None)
-        twin._runtime, twin._compiled = runtime, None
-        return twin
-
-    def bound_tools(self) -> list[BaseTool]:
-        """Its tools, those given by name looked up in the registry.
-
-        Raises:
-            ConfigError: On a name the registry does not have, or two tools of one name.
-        """
-        bound = [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
-        check_names(self.name, [tool.name for tool in bound])
-        return bound
-
-    @property
-    def kind(self) -> StepKind:
-        """What its steps are for, declared or told by its reach."""
-        tools = self.bound_tools()
-        effects = [effect for tool in tools if (effect := effect_of(tool)) is not None]
-        return kind_of(self.declared_kind, effects, self.tier, only_reads=only_reads(tools))
-
-    def request(self, dependents: int = 0) -> RouteRequest:
-        """What routing will be told of one of its steps, the messages aside.
-
-        Args:
-            dependents: Later steps that build on the step.
-        """
-        tools = self.bound_tools()
-        effects = tuple(effect_of(tool) for tool in tools)
-        return RouteRequest(
-            kind=self.kind,
-            task=self.task,
-            effects=effects,
-            tools=len(effects),
-            only_reads=only_reads(tools),
-            reversible=self.reversible,
-            dependents=dependents,
-            tier=self.tier,
-            model=self.model,
-            structured=self.output is not None,
-            max_output=self.max_output or DEFAULT_OUTPUT,
-            latency=self.latency,
-        )
 
     @property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
@@ -204,20 +124,33 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """Run once on a text, a message list, or a graph's state with ``messages``.
 
+        Args:
+            input: That; of a state the fields of its own ``state_schema`` are read too. A ``Command`` answers what
+                waits in an agent with a checkpointer of its own.
+            config: LangGraph's: callbacks, tags, ``configurable``, ``recursion_limit`` (20 turns when absent).
+            kwargs: Further arguments of LangGraph's ``ainvoke``, such as ``context``.
+
         Returns:
-            ``messages``: what it added; ``structured_response``: its typed output, where it declares one.
+            ``messages``: what it added; ``structured_response``: its typed output, where it declares one; and the
+            fields of its state that it changed.
 
         Raises:
             TurnLimit: It gave no answer within its turns.
             ApprovalPending: It wants to make a call that waits for a person, and runs outside any workflow or graph
                 with a checkpointer.
         """
-        before = _messages(input)
+        if self.tools:
+            await self.runtime.reach(self.tools)
         # A class of the user's own may have its graph in another way.
-        one_turn = type(self) is Agent and not (self.tools or self.output)
-        if one_turn and is_kept_around() and isinstance(input, str) and config is None:
-            return {"messages": [await self._ready().answer(before)]}
-        return await invoked(self, before, config)
+        plain = type(self) is Agent and not (self.tools or self.output or self.middleware or self.checkpointer)
+        if plain and is_kept_around() and isinstance(input, str | list) and config is None:
+            return {"messages": [await self._ready().answer(messages_of(input))]}
+        return await self._invoked(input, config, **kwargs)
+
+    async def _invoked(
+        self, input: Any, config: RunnableConfig | None, saver: Any = None, **more: Any
+    ) -> dict[str, Any]:
+        return await invoked(self, self._ready().turn, input, config, saver, **more)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The same from synchronous code."""
@@ -226,8 +159,11 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
     @checked
     async def arun(
         self,
-        task: str,
+        task: Task,
         *,
+        files: Sequence[Attached] = (),
+        thread: str | None = None,
+        context: Any = None,
         max_cost: float | None = None,
         max_steps: int = MOST_STEPS,
         timeout: float | None = None,
@@ -238,11 +174,15 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
     ) -> RunResult[Output]:
         """Do one task alone, as a run of its own in the ledger.
 
-        It has no checkpoints, so it cannot be taken up again: put an agent that may need a person's approval, or that
-        runs for long, into a `Workflow`.
+        It cannot be taken up again: put an agent that may need a person's approval, or that runs for long, into a
+        `Workflow`.
 
         Args:
-            task: What is asked.
+            task: What is asked: a text, a message, or a conversation whose last message asks.
+            files: What goes with it: paths, bytes, or content blocks; see `attach`.
+            thread: Conversation to go on with, kept from run to run under this name, this agent's alone. One that
+                fails or waits for a person leaves it as it was.
+            context: What tools and middleware read as ``runtime.context``.
             max_cost: USD it may spend.
             max_steps: Supersteps it may take: each of its model's turns is one, and so are the tools after it.
             timeout: Seconds it may take.
@@ -257,45 +197,59 @@ class Agent(Runnable[Any, dict[str, Any]], Generic[Output]):
         Raises:
             ConfigError: On an input or bound that is none, or when no model may run it.
             BackendError: When every model that may run it failed.
+            ThreadBusy: Another run works on the thread.
             RunTimeout: When the time is over; it is a TimeoutError, too.
             TurnLimit: When it comes to no answer.
         """
-        check_task(task)
-        home = runtime or self.runtime
+        messages = asked(task, files)
+        check_thread(thread)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
+        home = runtime or self.runtime
         worker = self if home is self.runtime else self.on(home)
-        with run_scope(home, self.name, bounds=bounds, kept=False) as books:
+        more = {} if context is None else {"context": context}
+        return await worker._alone(messages, bounds, thread, more)
+
+    run = sync.blocking(arun)
+
+    async def _alone(
+        self, messages: list[BaseMessage], bounds: Bounds, thread: str | None, more: Mapping[str, Any]
+    ) -> RunResult[Output]:
+        """Run as a run of its own, within its bounds."""
+        # LangGraph takes one superstep more to see that nothing is left to do.
+        config: RunnableConfig = {"recursion_limit": (bounds.max_steps or MOST_STEPS) + 1}
+        with run_scope(self.runtime, self.name, bounds=bounds, kept=False) as books:
+            started = time.monotonic()
             try:
-                async with asyncio.timeout(timeout) as clock:
-                    # LangGraph takes one superstep more to see that nothing is left to do.
-                    record = await worker.step(task, {"recursion_limit": max_steps + 1})
+                async with asyncio.timeout(bounds.timeout) as clock:
+                    added = await self._conversed(messages, config, thread, more)
             except TimeoutError as error:
                 if not clock.expired():
                     raise
-                late = RunTimeout(books.id, timeout or 0, kept=False)
+                late = RunTimeout(books.id, bounds.timeout or 0, kept=False)
                 late.result = await books.result(None, status=Status.FAILED)
                 raise late from error
             except TurnLimit as error:
                 error.result = await books.result(None, status=Status.FAILED)
                 raise
-            return await books.result(record.output, status=Status.of_run((record,), pending=False), steps=(record,))
+            record = record_of(self, added, time.monotonic() - started)
+            status = Status.of_run((record,), pending=False)
+            result: RunResult[Output] = await books.result(record.output, status=status, steps=(record,))
+            return replace(result, messages=tuple(added["messages"]))
 
-    run = sync.blocking(arun)
+    async def _conversed(
+        self, messages: list[BaseMessage], config: RunnableConfig, thread: str | None, more: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Run once, within a conversation where one is named."""
+        if thread is None:
+            return await self.ainvoke(messages, config, **more)
+        config = {**config, **place_of(self.name, thread)}
+        with occupied(self.runtime.settings.state, self.name, thread) as kept:
+            if self.checkpointer:
+                return await self._invoked(messages, config, **more)
+            async with restored(kept, config) as saver:
+                return await self._invoked(messages, config, saver, **more)
 
     async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
         """Run once and tell how it went: the model that really ran, its risk, the output, the time."""
         started = time.monotonic()
         return record_of(self, await self.ainvoke(input, config), time.monotonic() - started)
-
-
-def _messages(input: Any) -> list[BaseMessage]:
-    if isinstance(input, str):
-        return [HumanMessage(input)]
-    if isinstance(input, Mapping):
-        input = input.get("messages", ())
-    elif not isinstance(input, Sequence):
-        input = getattr(input, "messages", ())
-    messages = convert_to_messages(input)
-    if not messages:
-        raise ConfigError("there is nothing to work on: give a text, or a state with messages")
-    return messages

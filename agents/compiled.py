@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
 from ..configs.errors import ConfigError
+from ..configs.ids import new_id
 from ..configs.loading.layers import suggest
 from ..dispatch.calls.structured_output import wrapped
 from ..dispatch.context import current, entered
 from ..dispatch.journal import inside_node
 from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
+from .attachments import messages_of
 from .errors import TurnLimit
 
 if TYPE_CHECKING:
+    from langchain.agents.middleware import AgentMiddleware
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
     from .runtime import Runtime
@@ -80,6 +85,7 @@ class Compiled:
             task=agent.task,
             kind=agent.kind,
             tier=agent.tier,
+            max_tier=agent.max_tier,
             prefer=agent.model,
             reversible=agent.reversible,
             max_output=agent.max_output,
@@ -96,39 +102,63 @@ class Compiled:
         """LangChain's agent with what Pointsman puts around its tools.
 
         Raises:
-            ConfigError: As `model`; or a tool that the registry does not have.
+            ConfigError: As `model`; or a tool that the registry does not have, or two of one name.
         """
         from langchain.agents import create_agent
         from langchain.agents.structured_output import ToolStrategy
 
+        agent = self.agent
+        agent.bound_tools()
+        return create_agent(
+            self.model,
+            agent.own_tools(),
+            system_prompt=agent.instructions or None,
+            middleware=self.middleware,
+            # The dispatcher has already checked the answer against the schema and asked a stronger model if need be.
+            response_format=ToolStrategy(wrapped(agent.output), handle_errors=False) if agent.output else None,
+            state_schema=agent.state_schema,
+            context_schema=agent.context_schema,
+            checkpointer=agent.checkpointer,
+            store=agent.store,
+            name=agent.name,
+        )
+
+    @cached_property
+    def middleware(self) -> list[AgentMiddleware[Any, Any]]:
+        """The middleware of its graph, the outermost first; none where nothing can be called."""
+        agent, runtime = self.agent, self.runtime
+        if not (agent.tools or agent.middleware):
+            return []
         from .approval.interrupts import ApprovalMiddleware
         from .containment import ContainmentMiddleware
         from .journal.intents import IntentMiddleware, RecallMiddleware
+        from .middleware import KeepMiddleware, OnceMiddleware, RoutedMiddleware, hooks
         from .together import TogetherMiddleware
         from .verification.checking import CheckMiddleware
 
-        agent, runtime = self.agent, self.runtime
-        tools = agent.bound_tools()
-        return create_agent(
-            self.model,
-            tools,
-            system_prompt=agent.instructions or None,
-            # The first is the outermost: what is done already is not done again, a person allows, a verifier judges,
-            # the ledger has it, the tool runs and whatever it raises stays its own.
-            middleware=[
-                TogetherMiddleware(),
-                RecallMiddleware(),
-                ApprovalMiddleware(lambda: runtime.settings.risk.call),
-                CheckMiddleware(agent.name),
-                IntentMiddleware(lambda: runtime.ledger),
-                ContainmentMiddleware(),
-            ]
-            if tools
-            else [],
-            # The dispatcher has already checked the answer against the schema and asked a stronger model if need be.
-            response_format=ToolStrategy(wrapped(agent.output), handle_errors=False) if agent.output else None,
-            name=agent.name,
-        )
+        given = agent.middleware
+        return [
+            TogetherMiddleware(),
+            *([KeepMiddleware()] if hooks(given) else []),
+            *given,
+            *([RoutedMiddleware(agent.name), OnceMiddleware()] if given else []),
+            # What the user's make of a call is not done again where it is done; a person allows it, a verifier judges,
+            # and the ledger has it; then the tool runs and whatever it raises stays its own.
+            RecallMiddleware(),
+            ApprovalMiddleware(lambda: runtime.settings, agent.bound_tools()),
+            CheckMiddleware(agent.name),
+            IntentMiddleware(lambda: runtime.ledger),
+            ContainmentMiddleware(),
+        ]
+
+    @cached_property
+    def turn(self) -> int:
+        """Supersteps that one of its turns takes."""
+        if not self.agent.middleware:
+            return _STEPS_A_TURN
+        from .middleware import hooks
+
+        return _STEPS_A_TURN + hooks(self.middleware)
 
     async def answer(self, asked: Sequence[BaseMessage]) -> AIMessage:
         """The only turn of an agent without tools and a typed output, as the graph of one node would take it.
@@ -137,20 +167,31 @@ class Compiled:
             asked: The conversation.
         """
         agent = self.agent
-        told = [SystemMessage(agent.instructions)] if agent.instructions else []
+        said = agent.instructions
+        told = [SystemMessage(said) if isinstance(said, str) else said] if said else []
         with entered(agent=agent.name, step=current().step or agent.name):
             answer = await self.model.ainvoke([*told, *asked], {"metadata": {"lc_agent_name": agent.name}})
         answer.name = agent.name
         return answer
 
 
-async def invoked(agent: Specified, messages: Sequence[BaseMessage], config: RunnableConfig | None) -> dict[str, Any]:
+async def invoked(
+    agent: Specified,
+    turn: int,
+    input: Any,
+    config: RunnableConfig | None,
+    saver: BaseCheckpointSaver[Any] | None = None,
+    **kwargs: Any,
+) -> dict[str, Any]:
     """Run an agent's graph, and give what it added, as `Agent.ainvoke` does.
 
     Args:
         agent: The agent; one of the user's own class may have a graph of its own.
-        messages: The conversation.
-        config: LangGraph's; its ``recursion_limit`` is `MOST_STEPS` where it has none.
+        turn: Supersteps that one of its turns takes.
+        input: As `Agent.ainvoke` takes it.
+        config: LangGraph's; its ``recursion_limit`` is that of 20 turns where it has none.
+        saver: Has the conversation so far, where it is kept for the agent.
+        kwargs: Further arguments of LangGraph's, such as ``context``.
 
     Raises:
         TurnLimit: It gave no answer within its turns.
@@ -160,17 +201,73 @@ async def invoked(agent: Specified, messages: Sequence[BaseMessage], config: Run
 
     from .together import one_invocation
 
+    graph = agent.graph
+    if saver is not None:
+        graph = copy.copy(graph)
+        graph.checkpointer = saver
+    given, known = await _given(graph, input, config)
     bounded: RunnableConfig = {**(config or {})}
-    most = bounded.setdefault("recursion_limit", MOST_STEPS)
+    most = bounded.setdefault("recursion_limit", MOST_STEPS // _STEPS_A_TURN * turn)
     with entered(agent=agent.name, step=current().step or agent.name), one_invocation(), inside_node():
         try:
-            state = await agent.graph.ainvoke({"messages": messages}, bounded)
+            state = await graph.ainvoke(given, bounded, **kwargs)
         except GraphRecursionError as error:
-            raise TurnLimit(agent.name, -(-most // _STEPS_A_TURN)) from error
+            raise TurnLimit(agent.name, -(-most // turn)) from error
     if stops := state.get("__interrupt__"):
         raise ApprovalPending(agent.name, [pending_of(stop) for stop in stops])
-    result: dict[str, Any] = {"messages": state["messages"][len(messages) :]}
+    return _added(agent, given, known, state)
+
+
+async def _given(graph: CompiledStateGraph[Any, Any, Any, Any], input: Any, config: Any) -> tuple[Any, set[str | None]]:
+    """What the graph is given, and the ids of the messages that are not its own."""
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.types import Command
+
+    earlier: Sequence[BaseMessage] = ()
+    if isinstance(graph.checkpointer, BaseCheckpointSaver):
+        earlier = (await graph.aget_state(config)).values.get("messages", ())
+    known = {message.id for message in earlier}
+    if isinstance(input, Command):
+        return input, known
+    # By their ids those that are added are told from those that were given, whatever is taken out in between.
+    messages = [m if m.id else m.model_copy(update={"id": new_id()}) for m in messages_of(input)]
+    given: dict[str, Any] = {}
+    if not isinstance(input, str | BaseMessage | Sequence):
+        fields = graph.builder.schemas[graph.builder.input_schema]
+        found = {name: _field(input, name) for name in fields if name != "messages"}
+        given = {name: value for name, value in found.items() if value is not _ABSENT}
+    return {**given, "messages": messages}, known.union(message.id for message in messages)
+
+
+_ABSENT: Final = object()
+
+
+def _field(state: Any, name: str) -> Any:
+    return state.get(name, _ABSENT) if isinstance(state, Mapping) else getattr(state, name, _ABSENT)
+
+
+def _added(agent: Specified, given: Any, known: set[str | None], state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run of an agent's graph adds to the state around it."""
+    from .middleware import KEPT
+
+    before = given if isinstance(given, Mapping) else {}
+    said = {message.id: message for message in (*state.get(KEPT, ()), *state["messages"])}
+    result = {
+        name: value
+        for name, value in state.items()
+        if name not in (KEPT, "messages", "structured_response") and not _same(value, before.get(name, _ABSENT))
+    }
+    result["messages"] = [
+        message for key, message in said.items() if key not in known and not message.additional_kwargs.get("lc_source")
+    ]
     if agent.output is not None:
         made = state.get("structured_response")
         result["structured_response"] = made if made is None or isinstance(made, agent.output) else made.root
     return result
+
+
+def _same(new: Any, old: Any) -> bool:
+    try:
+        return new is old or bool(new == old)
+    except (TypeError, ValueError):  # such as of arrays
+        return False

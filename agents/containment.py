@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from types import new_class
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,12 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from ..configs.plain import plain, plain_content
-from ..tools.base import ToolFailed
+from ..tools.base import ToolFailed, declaration_of
 from ..tools.exits import Exits
-from ..tools.results import as_read
+from ..tools.limits import within, within_thread
+from ..tools.results import TellingTool, as_read
 from ..tools.threads import in_thread
+from .together import began
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
@@ -38,10 +40,14 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """Run the tool where the caller stands, which is a thread already."""
         if request.tool is not None:
+            began()
             request = request.override(tool=_contained(request.tool, sync=True))
+        name, seconds = request.tool_call["name"], _seconds(request.tool)
         try:
-            with Exits(request.tool_call["name"]):
-                return _plain(handler(request))
+            with Exits(name):
+                return _plain(
+                    handler(request) if seconds is None else within_thread(partial(handler, request), name, seconds)
+                )
         except ToolFailed as failure:
             return _told(request, failure)
 
@@ -50,12 +56,21 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """Run the tool, in a thread of its own where it may block."""
         if request.tool is not None:
+            began()
             request = request.override(tool=_contained(request.tool))
+        name = request.tool_call["name"]
         try:
-            with Exits(request.tool_call["name"]):
-                return _plain(await handler(request))
+            async with within(name, _seconds(request.tool)):
+                with Exits(name):
+                    return _plain(await handler(request))
         except ToolFailed as failure:
             return _told(request, failure)
+
+
+def _seconds(tool: BaseTool | None) -> float | None:
+    """What a call may take, where the tool itself does not see to it."""
+    declared = None if isinstance(tool, TellingTool) else declaration_of(tool)
+    return None if declared is None else declared.timeout
 
 
 def _contained(tool: BaseTool, *, sync: bool = False) -> BaseTool:
@@ -77,12 +92,12 @@ def _kind(kind: type[BaseTool], has_coroutine: bool, sync: bool) -> type[BaseToo
         return await in_thread(self.invoke, *args, **kwargs)
 
     @wraps(kind._run)
-    def _run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+    def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         return as_read(kind._run(self, *args, **kwargs), self)
 
     # LangChain gives it a task of its own, out of which some exits would end the event loop.
     @wraps(kind._arun)
-    async def _arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+    async def _arun(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         with Exits(self.name):
             return as_read(await kind._arun(self, *args, **kwargs), self)
 

@@ -14,7 +14,7 @@ from ..ledger.rows import HandoffRow
 from .result import Pending
 from .runtime import Runtime
 
-__all__ = ["ask_person", "hand_over", "hand_over_failed", "note_answers", "tick_off", "waits_for_approval"]
+__all__ = ["act_id", "ask_person", "hand_over", "hand_over_failed", "note_answers", "tick_off", "waits_for_approval"]
 
 _HANDOFF = "failed-"
 _ACT = ":"
@@ -81,22 +81,26 @@ def waits_for_approval(row: HandoffRow) -> bool:
     return _ACT in row.id
 
 
-def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> None:
+def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> list[Pending]:
     """Put what a run waits for in the person's queue, and take out what it no longer waits for.
 
     Args:
         runtime: Whose ledger keeps the queue; this waits for its file.
         run: The run.
         pending: What it waits for.
+
+    Returns:
+        What was not in the queue before.
     """
-    waiting = {_act_id(act): act for act in pending}
+    waiting = {act_id(act): act for act in pending}
     known = {row.id: row for row in runtime.ledger.handoffs(open_only=True, run=run)}
-    for key, act in waiting.items():
-        if key not in known:
-            runtime.ledger.record(_act_row(run, act))
+    new = {key: act for key, act in waiting.items() if key not in known}
+    for act in new.values():
+        runtime.ledger.record(_act_row(run, act))
     for key, row in known.items():
         if waits_for_approval(row) and key not in waiting:
             runtime.ledger.record(replace(row, done=True))
+    return list(new.values())
 
 
 def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, str]]) -> None:
@@ -109,16 +113,17 @@ def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, st
     """
     known = {row.id: row for row in runtime.ledger.handoffs(run=run)}
     for act, said in answers:
-        row = known.get(_act_id(act)) or _act_row(run, act)
+        row = known.get(act_id(act)) or _act_row(run, act)
         runtime.ledger.record(replace(row, done=True, reason=said))
 
 
-def _act_id(act: Pending) -> str:
+def act_id(act: Pending) -> str:
+    """Under which id an act that waits stands in the person's queue."""
     return f"{act.id}{_ACT}{act.digest}"
 
 
 def _act_row(run: str, act: Pending) -> HandoffRow:
     shown = json.dumps(act.arguments, ensure_ascii=False, default=str)
     return HandoffRow(
-        _act_id(act), run, time.time(), risk=act.risk, reason=act.reason, summary=f"{act.tool} {shown}".strip()
+        act_id(act), run, time.time(), risk=act.risk, reason=act.reason, summary=f"{act.tool} {shown}".strip()
     )

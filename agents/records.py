@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from ..configs.words import Risk
+from ..configs.words import Risk, Trust
 from ..dispatch.context import current
 from .approval.acts import account_of, acts_of, open_acts
+from .approval.taint import result_trust
 from .result import Act, Outcome, Status, StepRecord
 
 if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
     from .spec import Specified
 
 __all__ = ["record_of"]
@@ -47,8 +50,15 @@ def record_of(agent: Specified, added: Mapping[str, Any], seconds: float) -> Ste
         confidence=account.get("confidence"),
         tier=account.get("tier", ""),
         acts=acts_of(messages, tools),
+        trust=_trust(messages, {tool.name: tool for tool in tools}).value,
     )
     return _judged(record, open_acts(messages, tools))
+
+
+def _trust(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> Trust:
+    """The lowest trust of what its tools told it; what it was handed is the caller's to know."""
+    told = [result_trust(tools, message) for message in messages if isinstance(message, ToolMessage)]
+    return min(told, default=Trust.TOOL)
 
 
 def _risen(accounts: Sequence[Mapping[str, Any]]) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from ..configs.words import Trust
 from ..ledger.rows import CallRow, DecisionRow
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 __all__ = ["Act", "Outcome", "Output", "Pending", "RunResult", "Status", "StepRecord"]
 
@@ -96,6 +100,7 @@ class StepRecord:
         acts: What it did, or wanted to do, with tools that do more than read.
         doubt: Why a verifier does not rely on it, where that is how it ended.
         unverified: Why nobody verified it, or a call it made, where its risk wants that.
+        trust: How far its output may be believed: the lowest trust that was in view when it was written.
     """
 
     id: str
@@ -111,6 +116,7 @@ class StepRecord:
     acts: tuple[Act, ...] = ()
     doubt: str = ""
     unverified: str = ""
+    trust: str = Trust.TOOL.value
 
     @property
     def acted(self) -> bool:
@@ -144,8 +150,17 @@ class Pending:
         arguments: Its exact arguments; of a question the ``value`` that the graph shows.
         risk: Risk of the call.
         reason: Why it waits.
-        digest: Hash of tool and arguments; an answer that names it holds for these alone.
+        digest: Of the tool, what it says about itself, the arguments, and the files it would change as they were when
+            it was asked; an answer that names it holds for these alone.
         allowed: The decisions a person may take: approve, edit, reject, respond.
+        run: The run that waits.
+        effect: What the call does with these very arguments.
+        preview: What it would change, as a unified diff, where its tool tells that.
+        origin: Where the call comes from: ``run``, ``step``, ``agent`` and ``model``, as far as they are known, and
+            ``edited`` where a person has changed its arguments.
+        asked: When it was asked, in seconds since the epoch; None where that is not known.
+        expires: When an approval no longer holds and it is asked anew, likewise.
+        always: It may be approved for always: this tool with these arguments.
     """
 
     id: str
@@ -155,6 +170,13 @@ class Pending:
     reason: str
     digest: str
     allowed: tuple[str, ...] = ()
+    run: str = ""
+    effect: str = ""
+    preview: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    asked: float | None = None
+    expires: float | None = None
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +193,9 @@ class RunResult(Generic[Output]):
         decisions: Every routing decision of the run.
         calls: Every model call of the run, failed ones included.
         pending: Acts that wait for a person when ``status`` is ``pending``.
+        notes: What a reader should know.
+        messages: What it added to the conversation: of an agent its answers, its calls of tools and their results; of a
+            workflow its answer.
     """
 
     run: str
@@ -183,3 +208,4 @@ class RunResult(Generic[Output]):
     calls: tuple[CallRow, ...] = ()
     pending: tuple[Pending, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    messages: tuple[BaseMessage, ...] = ()

@@ -258,13 +258,15 @@ def taken_up(runtime: Runtime, lease: Lease) -> Taken:
     """
     run = lease.run
     row = row_of(runtime, run)
+    budgets = runtime.dispatcher.budgets
+    # What was under way when a process of the run was killed becomes a row of its own.
+    budgets.reclaim()
     calls = runtime.ledger.calls(run, inner=True)
     scope = _scope(run)
     spent = sum(call.cost or 0 for call in calls)
-    uncounted = spent - runtime.dispatcher.budgets.totals(scope)[0]
+    uncounted = spent - budgets.totals(scope)[0]
     if uncounted > 0:
         # A part without a cap was not counted, and a cap from now on is for the whole run.
-        budgets = runtime.dispatcher.budgets
         budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
     ledger = runtime.ledger
     journal = Journal(ledger, run, lease.token, names=_kept_by(runtime, row), acts=_acts_of(runtime, row))

@@ -87,7 +87,34 @@ class Runtime(Closing):
         """The tools agents may name."""
         from ..tools.registry import ToolRegistry
 
-        return ToolRegistry.for_workspace(self.workspace, protected=[*self._protected, *_running(self.workspace)])
+        servers = None
+        if self._settings.mcp:
+            from ..configs.loading.loader import environment
+            from ..configs.loading.trust import TrustStore
+            from ..tools.mcp.servers import McpServers
+
+            servers = McpServers(
+                self._settings.mcp,
+                secrets=self._settings.secrets,
+                trust=TrustStore(environment()),
+                offline=self._settings.offline,
+            )
+        protected = [*self._protected, *_running(self.workspace)]
+        sandbox = self._settings.sandbox
+        return ToolRegistry.for_workspace(self.workspace, protected=protected, mcp=servers, sandbox=sandbox)
+
+    async def reach(self, tools: Iterable[object]) -> None:
+        """Have the MCP servers of these tools ready, so that looking the tools up does not wait for them.
+
+        Args:
+            tools: As agents are given them; only names of MCP tools matter.
+
+        Raises:
+            ConfigError: A server cannot be used.
+        """
+        names = [tool for tool in tools if isinstance(tool, str)]
+        if names and self._settings.mcp and self.tools.mcp is not None:
+            await self.tools.mcp.connect(names)
 
     def protect(self, files: Iterable[Path]) -> None:
         """Keep the file tools from writing further files, beside the configuration, the state and the running program.
@@ -104,6 +131,8 @@ class Runtime(Closing):
             self.dispatcher.close()
         if "store" in self.__dict__:
             self.store.close()
+        if "tools" in self.__dict__:
+            self.tools.close()
 
 
 def _running(workspace: Path) -> Iterator[Path]:

@@ -11,11 +11,15 @@ from ..configs.loading.layers import suggest
 from ..configs.words import StepKind, StepKindName, Tier, TierName
 
 if TYPE_CHECKING:
+    from langchain.agents.middleware import AgentMiddleware
+    from langchain_core.messages import SystemMessage
     from langchain_core.tools import BaseTool
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.store.base import BaseStore
+    from langgraph.types import Checkpointer
     from pydantic import BaseModel
 
-__all__ = ["AgentSpec", "Latency", "Specified", "check_names", "check_spec", "tools_of", "word"]
+__all__ = ["AgentSpec", "Latency", "Specified", "check_names", "check_schema", "check_spec", "tools_of", "word"]
 
 Latency = Literal["batch", "interactive", "critical"]
 W = TypeVar("W", Tier, StepKind)
@@ -24,8 +28,9 @@ W = TypeVar("W", Tier, StepKind)
 class AgentSpec(TypedDict, total=False):
     """The arguments of `Agent` that say what it is, its name and output aside."""
 
-    instructions: str
+    instructions: str | SystemMessage
     tier: Tier | TierName | None
+    max_tier: Tier | TierName | None
     model: str | None
     task: str
     kind: StepKind | StepKindName | None
@@ -34,20 +39,32 @@ class AgentSpec(TypedDict, total=False):
     reversible: bool
     max_output: int | None
     latency: Latency
+    middleware: Sequence[AgentMiddleware[Any, Any]]
+    state_schema: type[Any] | None
+    context_schema: type[Any] | None
+    store: BaseStore | None
+    checkpointer: Checkpointer
 
 
 class Specified(Protocol):
     """An agent, as what compiles it and what records it read it."""
 
     name: str
-    instructions: str
+    instructions: str | SystemMessage
     tier: Tier | None
+    max_tier: Tier | None
     model: str | None
     task: str
     examples: dict[str, str]
     reversible: bool
     max_output: int | None
     latency: Latency
+    tools: tuple[BaseTool | str, ...]
+    middleware: tuple[AgentMiddleware[Any, Any], ...]
+    state_schema: type[Any] | None
+    context_schema: type[Any] | None
+    store: BaseStore | None
+    checkpointer: Checkpointer
 
     @property
     def output(self) -> type[BaseModel] | None:
@@ -61,8 +78,11 @@ class Specified(Protocol):
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The LangChain agent underneath."""
 
+    def own_tools(self) -> list[BaseTool]:
+        """The tools it was given, those given by name looked up."""
+
     def bound_tools(self) -> list[BaseTool]:
-        """Its tools, those given by name looked up."""
+        """Its tools, those of its middleware too."""
 
 
 def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> None:
@@ -73,14 +93,35 @@ def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> N
     """
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"an agent needs a name, not {name!r}")
-    if not isinstance(instructions, str):
-        raise ConfigError(f"agent {name!r}: instructions must be a text, not {type(instructions).__name__}")
+    from langchain_core.messages import SystemMessage
+
+    if not isinstance(instructions, str | SystemMessage):
+        shown = type(instructions).__name__
+        raise ConfigError(f"agent {name!r}: instructions must be a text or a SystemMessage, not {shown}")
     if latency not in get_args(Latency):
         known = get_args(Latency)
         near = suggest(str(latency), known)
         raise ConfigError(f"latency of agent {name!r}: {latency!r} is not one of {', '.join(known)}{near}")
     if max_output is not None and (not isinstance(max_output, int) or max_output < 1):
         raise ConfigError(f"agent {name!r}: max_output is {max_output!r}: give a number of tokens, 1 or more")
+
+
+def check_schema(agent: str, schema: Any) -> type[Any] | None:
+    """Check the schema of an agent's state.
+
+    Args:
+        agent: Its name, for the message.
+        schema: What was given; None for that of LangChain's agents.
+
+    Raises:
+        ConfigError: It has no ``messages``, in which an agent reads and writes.
+    """
+    if schema is not None and "messages" not in getattr(schema, "__annotations__", {}):
+        raise ConfigError(
+            f"agent {agent!r}: its state_schema has no field 'messages': derive it from langchain.agents.AgentState"
+        )
+    found: type[Any] | None = schema
+    return found
 
 
 def tools_of(agent: str, tools: Any) -> tuple[BaseTool | str, ...]:

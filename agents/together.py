@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
     from langgraph.types import Command, PregelExecutableTask
 
-__all__ = ["Together", "TogetherMiddleware", "one_invocation"]
+__all__ = ["Together", "TogetherMiddleware", "began", "begun", "one_invocation"]
 
 _SUPERSTEP = "__pregel_call"
 """Where LangGraph hands each task the futures of all tasks of its superstep (`langgraph.pregel._runner`)."""
@@ -63,13 +63,14 @@ class Together:
         # Of two that fail the second waits for the first, and is cancelled by it.
         first = set(self._failed)
         self._failed.append(mine)
+        # Whoever waits already is woken, whether that wait has begun to run or not; whoever comes waits for the next.
         self._failing.set()
+        self._failing = asyncio.Event()
         while True:
             others = self._begun.difference(self._failed) | first
             running = [future for future, task in futures.items() if task and task.id in others and not future.done()]
             if not running:
                 return
-            self._failing.clear()
             failing = asyncio.ensure_future(self._failing.wait())
             try:
                 await asyncio.wait([*running, failing], return_when=asyncio.FIRST_COMPLETED)
@@ -99,21 +100,46 @@ def one_invocation() -> Iterator[None]:
         _INVOCATION.reset(token)
 
 
+_ATTEMPTS: ContextVar[list[None] | None] = ContextVar("pointsman_attempts", default=None)
+
+
+@contextmanager
+def _one_call() -> Iterator[None]:
+    token = _ATTEMPTS.set([])
+    try:
+        yield
+    finally:
+        _ATTEMPTS.reset(token)
+
+
+def began() -> None:
+    """Note that the tool call which is being made gets to its tool now."""
+    if (attempts := _ATTEMPTS.get()) is not None:
+        attempts.append(None)
+
+
+def begun() -> bool:
+    """Whether the tool call which is being made got to its tool before, and somebody now makes it again."""
+    return bool(_ATTEMPTS.get())
+
+
 class TogetherMiddleware(AgentMiddleware[Any, Any]):
-    """Let the other tool calls of a turn end before one that raised ends the agent."""
+    """Let the other tool calls of a turn end before one that raised ends the agent; it stands outside all others."""
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Make the call as one of its turn."""
         invocation = _INVOCATION.get()
-        if invocation is None:
-            return await handler(request)
-        async with invocation.task():
-            return await handler(request)
+        with _one_call():
+            if invocation is None:
+                return await handler(request)
+            async with invocation.task():
+                return await handler(request)
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
         """Make the call; in synchronous code nothing is cancelled."""
-        return handler(request)
+        with _one_call():
+            return handler(request)

@@ -12,4 +12,10 @@ def main() -> None:
     end_at_once()
     from .main import main as command
 
-    command()
+    try:
+        command()
+    except SystemExit as end:
+        from .ending import leave_in_time
+
+        leave_in_time(end.code)
+        raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 __all__ = [
-    "AsJson", "Config", "MaxSteps", "Offline", "Set", "Tag", "Timeout", "User", "UserClass", "Workspace", "add_listing",
-    "add_trust", "name_arguments",
+    "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "Offline", "Sandbox",
+    "Set", "Tag", "Thread", "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_trust", "again",
+    "name_arguments",
 ]  # fmt: skip
 
 Config = Annotated[
@@ -26,6 +27,33 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Workspace = Annotated[
     Path | None, typer.Option("--workspace", metavar="DIR", help="Folder the file and shell tools may touch.")
 ]
+Batch = Annotated[
+    Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Rows of a batch to run at the same time.")
+]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most the command may spend.")]
+File = Annotated[
+    list[Path] | None,
+    typer.Option("--file", metavar="PATH", help="A picture, PDF or text that goes with the input; repeatable."),
+]
+Thread = Annotated[
+    str | None, typer.Option("--thread", metavar="NAME", help="Go on with the conversation of this name.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show steps, models and worst cost, and call nothing; 2 if it cannot run.")
+]
+Sandbox = Annotated[
+    Literal["required", "ask"] | None,
+    typer.Option(
+        "--sandbox",
+        metavar="required|ask",
+        help="Where shell commands cannot be confined: run none, or ask a person about each; "
+        "ask at a terminal, else required, when left out.",
+    ),
+]
+MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
 User = Annotated[str, typer.Option("--user", metavar="NAME", help="User to record in the ledger.")]
@@ -53,6 +81,18 @@ _Trust = Annotated[
 
 
 def _trusting(trust: _Trust = False) -> None: ...
+
+
+def again(config: Path | None, workspace: Path | None, overrides: list[str] | None, *, offline: bool) -> list[str]:
+    """The options with which a later command finds the same project, settings and workspace, from any folder in it.
+
+    Args:
+        config: As given, and so are the others.
+    """
+    words = ["--offline"] if offline else []
+    for name, folder in (("--config", config), ("--workspace", workspace)):
+        words += [] if folder is None else [name, str(folder.absolute())]
+    return [*words, *(word for one in overrides or () for word in ("--set", one))]
 
 
 def add_listing(app: typer.Typer, listing: Callable[..., None], *below: Callable[..., None]) -> None:

@@ -25,7 +25,12 @@ _OFFLINE = "POINTSMAN_OFFLINE"
 
 
 def settings_of(
-    config: Path | None, *, offline: bool = False, overrides: Sequence[str] | None = None, trust: bool = False
+    config: Path | None,
+    *,
+    offline: bool = False,
+    overrides: Sequence[str] | None = None,
+    trust: bool = False,
+    sandbox: str | None = None,
 ) -> Settings:
     """Load the settings: built in < user < project < environment < options.
 
@@ -34,6 +39,7 @@ def settings_of(
         offline: ``--offline`` was given.
         overrides: What ``--set`` was given, each ``key=value`` with a dotted key.
         trust: The files are the user's will, as with ``--trust``.
+        sandbox: What ``--sandbox`` was given, or stands for it.
 
     Raises:
         ConfigError: On a folder that does not exist, an override without ``=``, or any mistake in a file.
@@ -44,6 +50,8 @@ def settings_of(
     if config is not None and not config.is_dir():
         raise ConfigError("--config must name a folder that exists", file=config)
     flags: dict[str, Any] = {"offline": True} if offline else {}
+    if sandbox is not None:
+        flags["sandbox.mode"] = sandbox
     for override in overrides or ():
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
@@ -62,20 +70,28 @@ def opened(
     offline: bool = False,
     overrides: Sequence[str] | None = None,
     workspace: Path | None = None,
+    sandbox: str | None = None,
+    attended: bool | None = False,
     reads: bool = False,
 ) -> Iterator[Runtime]:
     """Give the runtime of a command, closed at its end; arguments as `settings_of`.
 
     Args:
         workspace: Folder for the file and shell tools; the project itself when None.
-        reads: The command only reads, so that it works where nothing may be written, too.
+        attended: A person is there to be asked about commands that cannot be confined, unless the configuration says
+            that they must be; None where that depends on whether the command stands at a terminal.
+        reads: The command only reads, so that it works where nothing may be written, too, and calls no tool.
     """
     from ..agents.runtime import Runtime
     from ..configs.errors import ConfigError
+    from .io.approval import at_terminal
 
     if workspace is not None and not workspace.is_dir():
         raise ConfigError("--workspace must name a folder that exists", file=workspace)
-    settings = settings_of(config, offline=offline, overrides=overrides)
+    settings = settings_of(config, offline=offline, overrides=overrides, sandbox=sandbox)
+    asks = at_terminal() if attended is None else attended or reads
+    if asks and "sandbox.mode" not in settings.origins:
+        settings = settings.model_copy(update={"sandbox": settings.sandbox.model_copy(update={"mode": "ask"})})
     with readable(settings) if reads else nullcontext(settings) as usable:
         runtime = Runtime(usable, workspace=workspace.resolve() if workspace else None)
         try:

@@ -34,11 +34,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
     parameters = signature(function).parameters.values()
     known = [p.name for p in parameters if p.kind in (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
-    given, shown = frozenset(known), function.__qualname__.removesuffix(".__init__")
+    given = frozenset(known)
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         if not given.issuperset(kwargs):
+            # A constructor goes by the name of the class that is made.
+            shown = type(args[0]).__name__ if function.__name__ == "__init__" else function.__qualname__
             raise UnknownArgument(shown, next(name for name in kwargs if name not in given), known[1:])
         return function(*args, **kwargs)
 

@@ -14,12 +14,13 @@ def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
 
     Args:
         package: Its name.
-        homes: Public name -> the module inside the package that has it.
+        homes: Public name -> the module inside the package that has it; a module of that very name is meant itself.
     """
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f".{homes[name].lstrip('.')}", package), name)
+        home = import_module(f".{homes[name].lstrip('.')}", package)
+        return home if homes[name] == name else getattr(home, name)
 
     return find, lambda: sorted(homes)

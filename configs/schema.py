@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 
+from .agents import AgentEntry, Frozen, McpServer, ServerName, StepEntry, WorkflowEntry, as_tuple
+from .sandbox import Sandbox
 from .sources import Sources
-from .words import Effect, FailureKind, Risk, StepKind, Tier
+from .words import Effect, FailureKind, Risk, Tier
 
 __all__ = [
     "AgentEntry",
+    "ApprovalPolicy",
     "CachePolicy",
     "ClassifierPolicy",
     "HealthLimits",
     "HistoryPolicy",
     "Limits",
     "ModelEntry",
+    "NotifyPolicy",
     "OnFailure",
     "Prices",
     "ProviderEntry",
@@ -28,7 +41,10 @@ __all__ = [
     "RoutingPolicy",
     "RoutingRule",
     "Settings",
+    "StepEntry",
     "StepRiskPolicy",
+    "WorkflowEntry",
+    "safe_url",
 ]
 
 
@@ -50,21 +66,27 @@ OnFailure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 one of a higher tier, once one of another provider, or nothing."""
 
 
-def _as_tuple(value: Any) -> Any:
-    """Let a user write one name where a list is meant."""
-    return (value,) if isinstance(value, str | int | float | bool) else value
-
-
 def _off(value: Any) -> Any:
     """YAML reads a bare ``off`` as a truth value."""
     return "off" if value is False else value
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def safe_url(url: str) -> str:
+    """An address to which what others must not read may be sent.
+
+    Raises:
+        ValueError: It is neither https nor on this machine.
+    """
+    if not re.fullmatch(r"https://[^\s/]\S*|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/\S*)?", url):
+        raise ValueError("must be https, or http on this machine, since what is sent there can be read on the way")
+    return url
 
 
-class ProviderEntry(_Frozen):
+def _url_or_variable(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text) else safe_url(text)
+
+
+class ProviderEntry(Frozen):
     """Where models are served and how to sign in.
 
     Attributes:
@@ -88,7 +110,7 @@ class ProviderEntry(_Frozen):
     options: Mapping[str, Any] = Field(default_factory=dict)
 
 
-class Prices(_Frozen):
+class Prices(Frozen):
     """USD per million tokens, overriding the price table; ``as_of`` says when they were read.
 
     Attributes:
@@ -114,7 +136,7 @@ class Prices(_Frozen):
     as_of: date
 
 
-class ModelEntry(_Frozen):
+class ModelEntry(Frozen):
     """One model of the catalogue, named ``provider/name`` by its key in ``models.yaml``.
 
     Attributes:
@@ -141,7 +163,7 @@ class ModelEntry(_Frozen):
 
     tier: Tier
     name: str | None = None
-    answers_as: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    answers_as: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     roles: tuple[str, ...] = ("chat",)
     tasks: tuple[str, ...] | None = None
     scores: Mapping[str, Score] = Field(default_factory=dict)
@@ -159,32 +181,12 @@ class ModelEntry(_Frozen):
     options: Mapping[str, Any] = Field(default_factory=dict)
 
 
-class AgentEntry(_Frozen):
-    """How a built-in or user's agent is bound to its backend.
-
-    Attributes:
-        task: What it does, for the routing rules.
-        kind: What its steps are for.
-        tier: The tier it asks for; the risk floor may raise it.
-        model: The model it prefers while it qualifies.
-        instructions: Its system prompt.
-        tools: Names in the tool registry.
-    """
-
-    task: str = "chat"
-    kind: StepKind | None = None
-    tier: Tier | None = None
-    model: str | None = None
-    instructions: str = ""
-    tools: tuple[str, ...] = ()
-
-
 Scalar = str | int | float | bool
-Condition = Annotated[tuple[Scalar, ...], BeforeValidator(_as_tuple)] | Mapping[Literal["min", "max"], float]
+Condition = Annotated[tuple[Scalar, ...], BeforeValidator(as_tuple)] | Mapping[Literal["min", "max"], float]
 """One of these values, or a number within ``min``..``max`` (both included)."""
 
 
-class RiskRule(_Frozen):
+class RiskRule(Frozen):
     """Every feature in ``when`` holds -> the step has at least this risk."""
 
     id: str
@@ -193,7 +195,7 @@ class RiskRule(_Frozen):
     risk: Risk
 
 
-class StepRiskPolicy(_Frozen):
+class StepRiskPolicy(Frozen):
     """``risk.yaml``: rules over declared facts of a step, and the tier below which each risk may not run."""
 
     rules: tuple[RiskRule, ...]
@@ -201,7 +203,34 @@ class StepRiskPolicy(_Frozen):
     call: Mapping[Effect, Risk]
 
 
-class RoutingRule(_Frozen):
+class NotifyPolicy(Frozen):
+    """What tells somebody that an act waits for a person: a program, an address, or both.
+
+    Attributes:
+        command: A program with its arguments, run without a shell, that reads what waits as JSON from standard input.
+        url: An address to which the same is sent by POST, https or http on this machine; or, where the address itself
+            is a secret, the name of the environment variable that holds it.
+        timeout: Seconds either of them may take.
+    """
+
+    command: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    url: Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_url_or_variable)] | None = None
+    timeout: _Positive = 10.0
+
+
+class ApprovalPolicy(Frozen):
+    """``approval`` in ``risk.yaml``: how long an approval may take, and who is told that one is wanted.
+
+    Attributes:
+        expires: Seconds after which an act is asked about anew instead of being done; a week by default.
+        notify: Who is told.
+    """
+
+    expires: _Positive = 7 * 86_400.0
+    notify: NotifyPolicy = NotifyPolicy()
+
+
+class RoutingRule(Frozen):
     """Every feature in ``when`` holds -> what the rule says applies; the first rule that names a tier wins it.
 
     Attributes:
@@ -215,12 +244,12 @@ class RoutingRule(_Frozen):
     reason: str
     when: Mapping[str, Condition] = Field(default_factory=dict)
     tier: Tier | None = None
-    prefer: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
-    avoid: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    prefer: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    avoid: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     require: Mapping[str, Score] = Field(default_factory=dict)
 
 
-class Limits(_Frozen):
+class Limits(Frozen):
     """Bounds on every run, or on those of one class of users.
 
     Attributes:
@@ -246,7 +275,7 @@ class Limits(_Frozen):
     hedge: _Positive = 3.0
 
 
-class HealthLimits(_Frozen):
+class HealthLimits(Frozen):
     """When a model at a provider counts as ill and is left alone, and for how long. All times are seconds.
 
     Attributes:
@@ -286,7 +315,7 @@ class HealthLimits(_Frozen):
         return self
 
 
-class CachePolicy(_Frozen):
+class CachePolicy(Frozen):
     """Whether answers are kept and given again; never for steps that act or see secrets.
 
     Attributes:
@@ -306,7 +335,7 @@ class CachePolicy(_Frozen):
     fallback: float | None = Field(default=None, gt=0, le=1)
 
 
-class HistoryPolicy(_Frozen):
+class HistoryPolicy(Frozen):
     """Whether past calls of a task order the models inside a tier.
 
     Rules, approved models and a model asked for go before them.
@@ -323,7 +352,7 @@ class HistoryPolicy(_Frozen):
     least: _Positive = 20.0
 
 
-class ClassifierPolicy(_Frozen):
+class ClassifierPolicy(Frozen):
     """The small model that judges complexity where the scorer is ``classifier``.
 
     Attributes:
@@ -335,7 +364,7 @@ class ClassifierPolicy(_Frozen):
     timeout: _Positive = 3.0
 
 
-class RoutingPolicy(_Frozen):
+class RoutingPolicy(Frozen):
     """``routing.yaml``: ordered rules, the strategy for what they leave open, what is done about each kind of failure.
 
     Attributes:
@@ -374,12 +403,12 @@ class RoutingPolicy(_Frozen):
         return self.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-class Settings(_Frozen):
+class Settings(Frozen):
     """Everything that was configured, after precedence: built-in < user < project < environment < flags.
 
     Attributes:
         origins: Dotted name of each setting that is not built in -> the place it was set.
-        secrets: Environment variable name -> key, for the variables that providers name.
+        secrets: Environment variable name -> key, for the variables that providers and MCP servers name.
         project: The project folder.
         state: The folder for ledger, memory and checkpoints; one inside it where offline, as nothing simulated may pass
             for real later.
@@ -397,8 +426,12 @@ class Settings(_Frozen):
     providers: Mapping[str, ProviderEntry]
     models: Mapping[str, ModelEntry]
     agents: Mapping[str, AgentEntry]
+    mcp: Mapping[ServerName, McpServer] = Field(default_factory=dict)
+    workflows: Mapping[str, WorkflowEntry] = Field(default_factory=dict)
     routing: RoutingPolicy
     risk: StepRiskPolicy
+    approval: ApprovalPolicy = ApprovalPolicy()
+    sandbox: Sandbox = Sandbox()
     project: Path
     state: Path
     offline: bool = False
@@ -411,7 +444,7 @@ class Settings(_Frozen):
     def __getstate__(self) -> dict[Any, Any]:
         # A pickle is a file or a message like any other: what comes out of one has no keys, nor a way to them.
         state = super().__getstate__()
-        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}, "sources": None}
+        values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}, "sources": None, "mcp": {}}
         return {**state, "__dict__": values}
 
     def __eq__(self, other: object) -> bool:

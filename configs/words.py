@@ -98,7 +98,8 @@ class FailureKind(StrEnum):
     """Why a model call did not give a usable answer.
 
     The first group is raised by a provider; the second is read off a reply that came back; the third comes from this
-    side of the wire: an error that no backend knows, and a caller who did not wait for the end.
+    side of the wire: an error that no backend knows, a caller who did not wait for the end, and a process that was
+    killed before the end.
     """
 
     RATE_LIMIT = "rate_limit"
@@ -122,3 +123,4 @@ class FailureKind(StrEnum):
 
     UNKNOWN = "unknown"
     CANCELLED = "cancelled"
+    LOST = "lost"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -35,7 +37,7 @@ from .errors import Failure
 from .evidence.classifier import Classifier
 from .evidence.task_stats import TaskHistory
 from .guards.availability import Availability
-from .guards.budget import STEP_INPUT
+from .guards.budget import DEFAULT_OUTPUT, STEP_INPUT
 from .guards.guards import Guards
 from .guards.health import Health
 from .guards.overrides import OVERRIDES_FILE, Overrides
@@ -43,6 +45,7 @@ from .guards.rate_limit import RateLimiter
 from .once import Once
 from .reload import Reload
 from .request import ModelRequest, plain
+from .state.files import brought, refers
 from .state.ownership import claim
 
 if TYPE_CHECKING:
@@ -119,7 +122,7 @@ class Dispatcher(Closing):
     @Once
     def budgets(self) -> Budgets:
         """Caps, shared with every process that uses the same ledger."""
-        return Budgets(self.settings.state / "ledger.db")
+        return Budgets(self.ledger.path)
 
     @Once
     def flagship(self) -> ModelCard | None:
@@ -154,7 +157,7 @@ class Dispatcher(Closing):
             stream: The answer is streamed.
         """
         await self.reload.look()
-        ask, step, policy = plain(ask), current(), self.policy
+        ask, step, policy = await self._whole(plain(ask)), current(), self.policy
         routed = await self.decider.routed(ask, step, policy, self.clients.each_said(ask, self.cards))
         decision = routed.decision
         recorder = CallRecorder(
@@ -185,6 +188,12 @@ class Dispatcher(Closing):
             replay=replay,
         )
 
+    async def _whole(self, ask: ModelRequest) -> ModelRequest:
+        """The request with the files that its messages refer to."""
+        if not any(map(refers, ask.messages)):
+            return ask
+        return replace(ask, messages=await asyncio.to_thread(brought, self.settings.state, ask.messages))
+
     def decide(self, request: RouteRequest, *, only_usable: bool = True) -> Decision:
         """Decide without calling any model.
 
@@ -196,16 +205,17 @@ class Dispatcher(Closing):
         now = RoutingContext(unavailable=reasons, experience=self.history.of(request.task))
         return decide(self.policy.features(request), self.policy, now)
 
-    def set_aside(self, request: RouteRequest) -> int:
+    def set_aside(self, request: RouteRequest, output: int | None) -> int:
         """Picodollars to keep for a step that is still to come: what it may cost where it is of high risk, else 0.
 
         Args:
             request: The step, as its agent will declare it.
+            output: Tokens that one of its answers may have; None where nobody says.
         """
         decision = self.decide(request)
         if decision.risk.handled_as < Risk.HIGH or decision.model is None:
             return 0
-        return self.prices.worst_case(decision.model, STEP_INPUT, request.max_output, datetime.now(UTC)) or 0
+        return self.prices.worst_case(decision.model, STEP_INPUT, output or DEFAULT_OUTPUT, datetime.now(UTC)) or 0
 
     def close(self) -> None:
         """Write what is still waiting and let go of files; calls under way are charged for and not waited for."""

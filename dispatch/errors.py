@@ -94,6 +94,12 @@ class NoCandidate(ConfigError):
 
 def _cure(decision: Decision) -> str:
     """What is missing: a key, where one would do, else why most models fell."""
+    ceiling = decision.features.max_tier
+    if ceiling is not None and decision.floor.rank > ceiling.rank:
+        return (
+            f"its max_tier {ceiling} is below {decision.floor}, which risk {decision.risk} demands: raise max_tier, or "
+            "leave it less that it can do"
+        )
     models = Counter(rejection.reason for rejection in decision.rejected)
     keys = list(dict.fromkeys(rejection.needs for rejection in decision.rejected if rejection.needs))
     if keys:

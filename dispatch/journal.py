@@ -55,6 +55,7 @@ class Journal:
 
     Attributes:
         acts: Place -> the last act there, with its outcome as far as it is known.
+        unplaced: Step and digest -> each act without a known outcome of version 0.1, which kept no places.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Journal:
     ) -> None:
         self.run = run
         self.token = token
+        acts = tuple(acts)
         self.acts = {act.place: act for act in acts if act.place is not None}
+        self.unplaced = {(act.step, act.digest): act for act in acts if act.place is None and not act.outcome}
         self._ledger = ledger
         self._names = dict(names)
         self._asked: Counter[tuple[object, ...]] = Counter()

@@ -50,6 +50,7 @@ class RoutedChatModel(BaseChatModel):
         kind: What the step is for; left out, its reach tells: no tools ``transform`` (``decide`` where it asks for the
             frontier tier), tools that only read ``gather``, any other tools ``act``.
         tier: The least tier asked for; risk may raise it.
+        max_tier: The highest tier allowed; where the risk wants a higher one, no model may answer.
         prefer: The model to use while it qualifies, as ``provider/name``; ``model=`` at a call overrides it.
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
@@ -72,6 +73,7 @@ class RoutedChatModel(BaseChatModel):
     task: str = "chat"
     kind: StepKind | None = None
     tier: Tier | None = None
+    max_tier: Tier | None = None
     prefer: str | None = None
     reversible: bool = True
     max_output: int | None = None
@@ -93,6 +95,7 @@ class RoutedChatModel(BaseChatModel):
             task: str = "chat",
             kind: StepKindName | StepKind | None = None,
             tier: TierName | Tier | None = None,
+            max_tier: TierName | Tier | None = None,
             prefer: str | None = None,
             reversible: bool = True,
             max_output: int | None = None,
@@ -131,7 +134,7 @@ class RoutedChatModel(BaseChatModel):
         if "model" in options:
             raise ConfigError("unknown argument 'model': give prefer=, as provider/name")
         for name in options:
-            if name not in known_options() and (meant := suggest(name, known)):
+            if name not in known_options() and (meant := suggest(name, [*known, *known_options()])):
                 raise ConfigError(f"unknown argument {name!r}{meant}")
         options = call_options({**(given.get("options") or {}), **options})
         return {**rest, "options": options} if options else rest
@@ -210,6 +213,7 @@ class RoutedChatModel(BaseChatModel):
             task=self.task,
             kind=self.kind,
             tier=self.tier,
+            max_tier=self.max_tier,
             prefer=given.get("model") or self.prefer,
             reversible=self.reversible,
             max_output=limit or self.max_output,

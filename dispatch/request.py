@@ -51,6 +51,7 @@ class ModelRequest:
     task: str = "chat"
     kind: StepKind | None = None
     tier: Tier | None = None
+    max_tier: Tier | None = None
     prefer: str | None = None
     reversible: bool = True
     max_output: int | None = None
@@ -108,6 +109,7 @@ def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> Rout
         dependents=step.dependents,
         risk=step.risk,
         tier=ask.tier,
+        max_tier=ask.max_tier,
         model=ask.prefer,
         structured=ask.output is not None,
         max_output=ask.max_output or 1024,

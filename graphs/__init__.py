@@ -7,34 +7,46 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
+    from .events import Began as Began
     from .events import Called as Called
     from .events import Event as Event
     from .events import Finished as Finished
+    from .events import Noted as Noted
     from .events import Retracted as Retracted
     from .events import Stepped as Stepped
     from .events import Token as Token
+    from .events import Using as Using
+    from .events import Waiting as Waiting
     from .workflow import Answers as Answers
     from .workflow import Workflow as Workflow
 
 _HOMES = {
     "Answers": "workflow",
+    "Began": "events",
     "Called": "events",
     "Event": "events",
     "Finished": "events",
+    "Noted": "events",
     "Retracted": "events",
     "Stepped": "events",
     "Token": "events",
+    "Using": "events",
+    "Waiting": "events",
     "Workflow": "workflow",
 }
 
 __all__ = [
     "Answers",
+    "Began",
     "Called",
     "Event",
     "Finished",
+    "Noted",
     "Retracted",
     "Stepped",
     "Token",
+    "Using",
+    "Waiting",
     "Workflow",
 ]
 

@@ -4,23 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from ..agents.result import Output, RunResult, StepRecord
+from ..agents.result import Output, Pending, RunResult, StepRecord
 from ..ledger.rows import CallRow
 
-__all__ = ["Called", "Emit", "Event", "Finished", "Retracted", "Stepped", "Token", "events_of"]
+__all__ = [
+    "Began",
+    "Called",
+    "Emit",
+    "Event",
+    "Finished",
+    "Noted",
+    "Retracted",
+    "Stepped",
+    "Token",
+    "Using",
+    "Waiting",
+    "events_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A step began.
+
+    Attributes:
+        step: Its id; in a graph of your own the name of the node.
+        agent: Who does it.
+        path: The graphs around it, outermost first, by the names of their nodes; empty in the workflow's own.
+    """
+
+    step: str
+    agent: str
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of text as a model writes it."""
+    """A piece of text as a model writes it; ``path`` as in `Began`."""
 
     agent: str
     text: str
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +61,33 @@ class Retracted:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A model call ended, well or not."""
+    """A model call ended, well or not; its row names step and agent."""
 
     row: CallRow
+
+
+@dataclass(frozen=True, slots=True)
+class Using:
+    """An agent is about to call a tool: a person and a verifier may still stop it. ``path`` as in `Began`."""
+
+    agent: str
+    tool: str
+    arguments: Mapping[str, Any]
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The run waits for a person."""
+
+    pending: Pending
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that a reader of the run should know."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +104,7 @@ class Finished(Generic[Output]):
     result: RunResult[Output]
 
 
-Event = Token | Retracted | Called | Stepped | Finished[Output]
+Event = Began | Token | Retracted | Called | Using | Waiting | Noted | Stepped | Finished[Output]
 Emit = Callable[[Event], None]
 
 

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_core.messages import AIMessage
+
 from ..agents.approval.answers import pending_of
+from ..agents.approval.notify import notified
 from ..agents.compiled import kept_around
 from ..agents.errors import CutOff, RunTimeout, StepLimit
 from ..agents.handoffs import ask_person, tick_off
-from ..agents.result import RunResult, Status, StepRecord
+from ..agents.result import Pending, RunResult, Status
 from ..agents.runs import Bounds, Run, Taken, run_scope
 from ..agents.runtime import Runtime
+from ..agents.verification.verifier import as_text
 from ..backends.base import BackendError
 from ..configs.errors import ConfigError, PointsmanError
-from ..dispatch.calls.retraction import retracts
 from ..dispatch.errors import AllFailed
 from ..dispatch.journal import CALLS
+from ..dispatch.state.files import forget
 from ..ledger.budgets.budgets import BudgetExceeded
 from ..ledger.points import Point, reached
 from ..ledger.rows import CallRow
 from ..ledger.storage.fences import Fenced
 from .checkpoints import prune
-from .events import Called, Emit, Retracted, Stepped, Token
-from .outputs import Outputs
+from .events import Called, Emit
+from .outputs import Outputs, given_out
+from .watching import happened
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -59,6 +64,7 @@ class Execution:
         outputs: What its outputs are typed by.
         runtime: What it runs on.
         emit: Called with each event as it happens.
+        news: What has come to wait for a person.
     """
 
     name: str
@@ -66,12 +72,22 @@ class Execution:
     outputs: Outputs
     runtime: Runtime
     emit: Emit | None
+    news: list[Pending] = field(default_factory=list)
+
+    async def begin(self, work: Any, bounds: Bounds) -> RunResult:
+        """Run the first part, and have somebody told what comes to wait.
+
+        Args:
+            work: LangGraph's input.
+            bounds: What bounds it.
+        """
+        return await self.told(await self.run(work, None, bounds))
 
     async def run(self, work: Any, taken: Taken | None, bounds: Bounds) -> RunResult:
         """Run this part, and keep the person's queue in step with it.
 
         Args:
-            work: LangGraph's input; None to go on as after a crash.
+            work: LangGraph's input, or what makes it for the graph; None to go on as after a crash.
             taken: The run that is taken up again, which the caller owns.
             bounds: What bounds it.
 
@@ -96,19 +112,21 @@ class Execution:
                         "ended before its first step or was pruned"
                     )
                 try:
-                    await _bounded(graph, work, config, books, emit)
+                    given = work(graph) if callable(work) else work
+                    await _bounded(graph, given, config, books, emit)
                 except Exception as error:
                     await self._failed(error, graph, config, books)
                     raise
                 result = await self._outcome(graph, config, books)
                 if not result.pending:
+                    await self._let_go(graph, config)
                     await prune(graph, books.id)
                     await self._forget(books)
             reached(Point.LEDGER)
             if taken:
                 await asyncio.to_thread(tick_off, self.runtime, books.id)
             if taken or result.pending:
-                await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending)
+                self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
             return result
 
     async def _failed(
@@ -131,6 +149,23 @@ class Execution:
             with suppress(ConfigError):
                 await asyncio.to_thread(self.runtime.ledger.kept.forget, books.id, names)
 
+    async def told(self, result: RunResult) -> RunResult:
+        """Have somebody told what has come to wait, once nobody holds the run any more; who cannot be told is noted.
+
+        Args:
+            result: How this part ended.
+        """
+        if not self.news:
+            return result
+        settings = self.runtime.settings
+        notes = await asyncio.to_thread(notified, settings, result.run, self.name, self.news)
+        return replace(result, notes=(*result.notes, *notes))
+
+    async def _let_go(self, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> None:
+        """Delete the files that the run was given: it is over."""
+        if "files" in graph.channels and (files := (await graph.aget_state(config)).values.get("files")):
+            await asyncio.to_thread(forget, self.runtime.settings.state, files)
+
     async def _outcome(
         self,
         graph: CompiledStateGraph[Any, Any, Any, Any],
@@ -141,10 +176,10 @@ class Execution:
         """What the checkpoint tells of a run, which ended so where no status is given."""
         snapshot = await graph.aget_state(config)
         state = snapshot.values
-        pending = [pending_of(stop) for task in snapshot.tasks for stop in task.interrupts]
+        pending = [pending_of(stop, books.id) for task in snapshot.tasks for stop in task.interrupts]
         steps = tuple(map(self.outputs.record, state.get("done", [])))
-        return await books.result(
-            self.outputs.output(state.get("output"), steps),
+        result: RunResult = await books.result(
+            self.outputs.output(given_out(graph, state), steps),
             status=status
             or (Status(said) if (said := state.get("status")) and not pending else None)
             or Status.of_run(steps, pending=bool(pending)),
@@ -152,6 +187,9 @@ class Execution:
             pending=pending,
             notes=state.get("notes", []),
         )
+        if result.output is None or pending:
+            return result
+        return replace(result, messages=(AIMessage(as_text(result.output), name=self.name),))
 
 
 async def _bounded(
@@ -179,17 +217,9 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
     if emit is None:
         await graph.ainvoke(work, config, durability=_DURABILITY)
         return
-    modes: Any = ["updates", "messages"]
+    modes: Any = ["updates", "messages", "tasks"]
+    run: str = config["configurable"]["thread_id"]
     parts: AsyncIterator[Any] = graph.astream(work, config, stream_mode=modes, subgraphs=True, durability=_DURABILITY)
-    async for _namespace, mode, part in parts:
-        if mode == "messages":
-            message, facts = part
-            agent = str(facts.get("lc_agent_name") or facts.get("langgraph_node", ""))
-            if retracts(message):
-                emit(Retracted(agent))
-            elif message.type == "AIMessageChunk" and (text := str(message.text)):
-                emit(Token(agent, text))
-            continue
-        for update in part.values():
-            for dump in update.get("done", ()) if isinstance(update, Mapping) else ():
-                emit(Stepped(StepRecord.restored(dump)))
+    async for namespace, mode, part in parts:
+        for event in happened(run, namespace, mode, part):
+            emit(event)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from ..agents.agent import Agent
 from ..agents.result import StepRecord
 
-__all__ = ["Outputs"]
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["Outputs", "given_out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,18 @@ class Outputs:
         if self.whole is not None:
             return None if plain is None else self.whole.model_validate(plain)
         return next((step.output for step in reversed(steps) if _plain(step.output) == plain), plain)
+
+
+def given_out(graph: CompiledStateGraph[Any, Any, Any, Any], state: Mapping[str, Any]) -> Any:
+    """What a graph gives: its ``output``, or where its state has no such field the text of its last message.
+
+    Args:
+        graph: The graph.
+        state: Its state.
+    """
+    if "output" in graph.channels or not state.get("messages"):
+        return state.get("output")
+    return state["messages"][-1].text
 
 
 def _plain(output: Any) -> Any:

@@ -122,10 +122,13 @@ def said(status: Status) -> str:
 
 def dependents(steps: Sequence[Mapping[str, Any]], step: str) -> int:
     """How many later steps build on ``step``, directly or through others."""
-    built = {step}
-    grew = True
-    while grew:
-        more = {str(s["id"]) for s in steps if built & set(s["needs"])} - built
-        grew = bool(more)
+    direct: dict[str, list[str]] = {}
+    for later in steps:
+        for need in later["needs"]:
+            direct.setdefault(need, []).append(later["id"])
+    built, left = {step}, [step]
+    while left:
+        more = set(direct.get(left.pop(), ())) - built
         built |= more
+        left += more
     return len(built) - 1

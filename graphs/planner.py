@@ -40,12 +40,16 @@ class Planner:
         agents: Those that there are, by name.
         runtime: What a model that plans runs on.
         by_model: Let a model plan; otherwise each agent does one step, in the order given.
+        fixed: The plan, where somebody has written it down.
     """
 
-    def __init__(self, agents: Mapping[str, Agent], runtime: Runtime, *, by_model: bool) -> None:
+    def __init__(
+        self, agents: Mapping[str, Agent], runtime: Runtime, *, by_model: bool, fixed: Plan | None = None
+    ) -> None:
         self._agents = agents
         self._runtime = runtime
         self.by_model = by_model
+        self._fixed = fixed
 
     async def plan(self, task: str) -> tuple[list[dict[str, Any]], list[str]]:
         """The steps of a run, as dumped, and what a reader should know of them.
@@ -53,7 +57,7 @@ class Planner:
         Args:
             task: What is asked.
         """
-        fallback = in_order(list(self._agents)).model_dump()["steps"]
+        fallback = (self._fixed or in_order(list(self._agents))).model_dump(mode="json")["steps"]
         if not self.by_model:
             return fallback, []
         try:
@@ -102,7 +106,7 @@ class Planner:
 
     async def _asked(self, task: str, told: str = "") -> Plan:
         team = "\n".join(
-            f"- {agent.name}: {agent.instructions.split('. ')[0] or agent.task}"
+            f"- {agent.name}: {agent.told.split('. ')[0] or agent.task}"
             f" (tools: {', '.join(tool.name for tool in agent.bound_tools()) or 'none'})"
             for agent in self._agents.values()
         )

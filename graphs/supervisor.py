@@ -7,14 +7,14 @@ where what comes next is decided once. A step that ran alone and needs no verifi
 from __future__ import annotations
 
 import asyncio
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, cast
 from weakref import WeakValueDictionary
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
+from typing_extensions import TypedDict
 
 from ..agents.agent import Agent
 from ..agents.errors import TurnLimit
@@ -24,23 +24,25 @@ from ..agents.runtime import Runtime
 from ..agents.together import Together
 from ..agents.verification.checking import Check, checked
 from ..agents.verification.verifier import Verifier, as_evidence, as_text, needs_check
-from ..configs.evidence import Evidence, literal, render_evidence
+from ..configs.evidence import literal, render_evidence
 from ..configs.words import Effect, Risk, StepKind, Tier, Trust
 from ..dispatch.context import current, entered
 from ..dispatch.errors import AllFailed, NoCandidate
 from ..dispatch.request import one_line
-from ..memory.base import Provenance
 from ..routing.evidence import DOUBTED, Finding, of_failure
 from ..routing.policy.risk import step_risk
 from ..routing.request import RouteRequest
 from .answer import incomplete, last_of
-from .plan import dependents, ready, skipped
+from .checkpoints.growing import grown
+from .given import handed
+from .memory import recalled, remember
+from .plan import Plan, dependents, ready, skipped
 from .planner import Planner
+from .watching import INNER
 
 __all__ = ["RETRIES", "SupervisorState", "supervisor"]
 
 _AGAIN = "A verifier does not rely on an earlier attempt at this. Do it anew, so that this no longer holds: "
-_RECALLED = 4
 RETRIES = 2
 """How often a doubted step that did nothing yet is done again, each time by a stronger model."""
 REPLANS = 2
@@ -55,16 +57,23 @@ class SupervisorState(TypedDict, total=False):
         doubts: The attempts that are not relied upon, after which the step is done again.
         done: The record of each step that has ended, however it did.
         replans: How often it was planned anew.
+        files: What the run was given beside its task; their bytes are kept elsewhere.
     """
 
     task: str
     plan: list[dict[str, Any]]
-    tried: Annotated[list[_Tried], operator.add]
-    doubts: Annotated[list[_Doubt], operator.add]
-    done: Annotated[list[dict[str, Any]], operator.add]
-    notes: Annotated[list[str], operator.add]
+    tried: Annotated[list[_Tried], grown]
+    doubts: Annotated[list[_Doubt], grown]
+    done: Annotated[list[dict[str, Any]], grown]
+    notes: Annotated[list[str], grown]
     replans: int
+    files: list[dict[str, Any]]
     output: Any
+
+
+class _Given(TypedDict, total=False):
+    task: str
+    files: list[dict[str, Any]]
 
 
 class _Tried(TypedDict):
@@ -77,21 +86,30 @@ class _Doubt(_Tried):
 
 
 class _Work(TypedDict):
+    """A step to be done, without the plan, which each checkpoint would hold again.
+
+    Attributes:
+        built_on: How many later steps of the plan build on it.
+        alone: It is all of the plan.
+    """
+
     task: str
-    plan: list[dict[str, Any]]
     step: dict[str, Any]
+    built_on: int
+    alone: bool
     given: list[dict[str, Any]]
     ahead: list[int]
     attempt: int
     doubt: _Doubt | None
     replans: int
+    files: list[dict[str, Any]]
 
 
 def supervisor(
     agents: Sequence[Agent],
     runtime: Runtime,
     *,
-    plan: Literal["model", "in_order"] = "model",
+    plan: Plan | Literal["model", "in_order"] = "model",
     retries: int = RETRIES,
 ) -> StateGraph[Any, Any, Any, Any]:
     """Build the supervisor's graph over ``agents``.
@@ -99,17 +117,18 @@ def supervisor(
     Args:
         agents: The workers.
         runtime: What planner, verifier and memory run on.
-        plan: ``model`` lets a model plan where one is to be had; ``in_order`` runs each agent once, in order.
+        plan: ``model`` lets a model plan where one is to be had; ``in_order`` runs each agent once, in order; a
+            plan is carried out as it is, until a step fails.
         retries: How often a step that a verifier doubts is done again by a stronger model, where it did nothing that
             cannot be done again.
     """
     rooms = _Supervisor(agents, runtime, plan, retries)
-    builder = StateGraph(SupervisorState)
-    builder.add_node("plan", rooms.plan)
+    builder = StateGraph(SupervisorState, input_schema=_Given)
+    builder.add_node("plan", rooms.plan, metadata=INNER)
     builder.add_node("work", rooms.work, input_schema=_Work)
-    builder.add_node("verify", rooms.verify)
-    builder.add_node("replan", rooms.replan)
-    builder.add_node("aggregate", rooms.aggregate)
+    builder.add_node("verify", rooms.verify, metadata=INNER)
+    builder.add_node("replan", rooms.replan, metadata=INNER)
+    builder.add_node("aggregate", rooms.aggregate, metadata=INNER)
     builder.add_edge(START, "plan")
     builder.add_conditional_edges("plan", rooms.schedule, ["work", "aggregate"])
     builder.add_conditional_edges("work", rooms.after, ["work", "verify", "aggregate"])
@@ -120,11 +139,12 @@ def supervisor(
 
 
 class _Supervisor:
-    def __init__(self, agents: Sequence[Agent], runtime: Runtime, plan: str, retries: int) -> None:
+    def __init__(self, agents: Sequence[Agent], runtime: Runtime, plan: Plan | str, retries: int) -> None:
         self._agents = {agent.name: agent for agent in agents}
         self._runtime = runtime
         self._verifier = Verifier(runtime)
-        self._planner = Planner(self._agents, runtime, by_model=plan == "model" and len(agents) > 1)
+        fixed = plan if isinstance(plan, Plan) else None
+        self._planner = Planner(self._agents, runtime, by_model=plan == "model" and len(agents) > 1, fixed=fixed)
         self._retries = retries
         # Of each part of a run that is under way: the graph may serve several.
         self._waves: WeakValueDictionary[int, Together] = WeakValueDictionary()
@@ -159,13 +179,15 @@ class _Supervisor:
         orders = [
             _Work(
                 task=state["task"],
-                plan=plan,
                 step=dict(step),
+                built_on=dependents(plan, step["id"]),
+                alone=len(plan) < 2,
                 given=[ended[need] for need in step["needs"]],
                 ahead=ahead,
                 attempt=doubts[step["id"]]["attempt"] + 1 if step["id"] in doubts else 0,
                 doubt=doubts.get(step["id"]),
                 replans=state.get("replans", 0),
+                files=state.get("files", []),
             )
             for step in steps
         ]
@@ -186,11 +208,13 @@ class _Supervisor:
         if not current().run.caps:
             return []
         later = [step for step in plan if step["id"] not in begun]
-        asked = [self._agents[step["agent"]].request(dependents(plan, step["id"])) for step in later]
-        return [most for request in asked if (most := self._runtime.dispatcher.set_aside(request))]
+        asked = [(self._agents[step["agent"]], dependents(plan, step["id"])) for step in later]
+        home = self._runtime.dispatcher
+        return [most for agent, on in asked if (most := home.set_aside(agent.request(on), agent.max_output))]
 
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step."""
+        state = _as_now(state)
         # A part that is taken up again knows nothing of how the one before it failed.
         run = current().run
         wave = self._waves.setdefault(id(run), Together(run))
@@ -203,9 +227,10 @@ class _Supervisor:
                 if not await self._another_way(state, error):
                     raise
                 return self._ended([_given_up(state["step"], error)])
-        if record.status is not Status.DONE or record.doubt or self._to_verify(state["plan"], record):
+        if record.status is not Status.DONE or record.doubt or self._to_verify(state["built_on"], record):
             return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
-        await self._remember(state["plan"], record)
+        if not state["alone"]:
+            await remember(self._runtime, state["step"], record)
         return self._ended([record])
 
     async def _another_way(self, order: _Work, error: Exception) -> bool:
@@ -226,7 +251,8 @@ class _Supervisor:
         step, doubt = order["step"], order["doubt"]
         agent = self._agents[step["agent"]]
         evidence = [as_evidence(StepRecord.restored(record)) for record in order["given"]]
-        evidence += await self._recalled(order, {e.id for e in evidence})
+        asked = step["instruction"] or order["task"]
+        evidence += await recalled(self._runtime, step, asked, known={e.id for e in evidence})
         parts = [_asked(order["task"], step), render_evidence(evidence)]
         doubts: tuple[Finding, ...] = ()
         if doubt is not None:
@@ -235,16 +261,18 @@ class _Supervisor:
             doubts = (Finding(DOUBTED, f"a verifier doubted {earlier.model}: {doubt['reason']}", above),)
             parts += [_AGAIN + literal(doubt["reason"]), render_evidence([replace(as_evidence(earlier), id="earlier")])]
         text = "\n\n".join(part for part in parts if part)
-        built_on = dependents(order["plan"], step["id"])
         check = Check(agent.name, self._verifier, text, step["id"])
         facts = {
-            "dependents": built_on,
+            "dependents": order["built_on"],
             "ahead": tuple(order["ahead"]),
             "evidence": doubts,
-            "risk": self._planned_risk(step, agent.request(built_on)),
+            "risk": self._planned_risk(step, agent.request(order["built_on"])),
         }
         with entered(step=step["id"], **facts), checked(check):
-            record = await agent.step(text)
+            agents, files = list(self._agents.values()), order.get("files", [])
+            record = await agent.step(handed(text, files, agent, agents, self._runtime))
+        # What it was handed was in view, too.
+        record = replace(record, trust=min(Trust(record.trust), *(one.trust for one in evidence), Trust.TOOL).value)
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record
@@ -280,7 +308,7 @@ class _Supervisor:
             return self._handed_over(record)
         if record.status is not Status.DONE:
             return record
-        if self._to_verify(state["plan"], record):
+        if self._to_verify(dependents(state["plan"], record.id), record):
             step = next(step for step in state["plan"] if step["id"] == record.id)
             given = [StepRecord.restored(done) for done in state.get("done", []) if done["id"] in step["needs"]]
             asked = "\n\n".join([_asked(state["task"], step), render_evidence(as_evidence(one) for one in given)])
@@ -293,16 +321,17 @@ class _Supervisor:
             if said.ok is None:
                 reason = one_line(said.reason)
                 record = replace(record, unverified=reason).noted(f"not verified: {reason}")
-        await self._remember(state["plan"], record)
+        if len(state["plan"]) > 1:
+            await remember(self._runtime, next(step for step in state["plan"] if step["id"] == record.id), record)
         return record
 
-    def _to_verify(self, plan: Sequence[Mapping[str, Any]], record: StepRecord) -> bool:
+    def _to_verify(self, built_on: int, record: StepRecord) -> bool:
         """Whether a verifier is to look at what a step came to.
 
         Each call of a step that acted was judged before it was made; what it says counts beside that where other steps
         build on it, or where it decides.
         """
-        relied_upon = dependents(plan, record.id) > 0 or self._agents[record.agent].kind is StepKind.DECIDE
+        relied_upon = built_on > 0 or self._agents[record.agent].kind is StepKind.DECIDE
         return needs_check(record.risk) and (not record.acted or relied_upon)
 
     def _handed_over(self, record: StepRecord) -> StepRecord:
@@ -343,29 +372,13 @@ class _Supervisor:
             return {"output": "\n\n".join(texts)}
         return {"output": {record.id: record.output for record in last}}
 
-    async def _recalled(self, order: _Work, known: set[str]) -> list[Evidence]:
-        """What other agents of this run wrote that bears on this step and was not handed to it."""
-        run = current().run.id
-        if not run or not order["step"]["needs"]:
-            return []
-        query = order["step"]["instruction"] or order["task"]
-        found = await asyncio.to_thread(self._runtime.store.recall, ("runs", run), query, limit=_RECALLED)
-        return [Evidence(p.id, p.source, p.text, p.trust) for p in found if p.source.removeprefix("step:") not in known]
 
-    async def _remember(self, plan: Sequence[Mapping[str, Any]], record: StepRecord) -> None:
-        """Tell the other steps of what can be relied upon."""
-        run, text = current().run.id, as_text(record.output)
-        if not run or len(plan) < 2 or not text:
-            return
-        provenance = Provenance(
-            source=f"step:{record.id}",
-            author=record.agent,
-            run=run,
-            # What a model wrote from a user's words and other steps' results is no more to be trusted than a tool.
-            trust=Trust.TOOL,
-            lineage=tuple(next(step["needs"] for step in plan if step["id"] == record.id)),
-        )
-        await asyncio.to_thread(self._runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)
+def _as_now(order: Any) -> _Work:
+    """An order as it is given now; version 0.1 put the plan into each."""
+    if "plan" in order:
+        plan, step = order["plan"], order["step"]
+        order = {"replans": 0, "built_on": dependents(plan, step["id"]), "alone": len(plan) < 2, **order}
+    return cast(_Work, order)
 
 
 def _fresh(state: SupervisorState) -> list[_Tried]:

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from itertools import chain
-from operator import is_not
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, overload
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
 from ..agents.agent import Agent
 from ..agents.approval.answers import answers_by_id, in_words, pending_of
+from ..agents.attachments import Attached, Task, asked, attached
+from ..agents.conversations import check_thread
 from ..agents.handoffs import note_answers
 from ..agents.result import Output, Pending, RunResult
-from ..agents.runs import Bounds, check_task, row_of
+from ..agents.runs import Bounds, row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
-from ..configs.errors import ConfigError
-from ..configs.loading.layers import suggest
 from ..dispatch import sync
-from .checkpoints import checkpoints
+from .composed import Composed, WorkflowSpec
+from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
-from .execution import Execution, thread
+from .execution import Execution
+from .execution import thread as place
+from .given import told, work_of
 from .outputs import Outputs
 from .takeover import taken
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
-    from langgraph.graph import StateGraph
-    from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Command, Interrupt
+
+    from .foresight.dry_run import DryRun
+    from .foresight.validation import Problem
 
 __all__ = ["Answers", "Workflow"]
 
-Plan = Literal["model", "in_order"]
 Model = TypeVar("Model", bound=BaseModel)
-GraphOn = Callable[[Runtime], "StateGraph[Any, Any, Any, Any]"]
 
-Answers = Mapping[str, Any] | str | bool
+Answers = Mapping[str, Any] | Sequence[Any] | str | bool
 """Id of what waits -> answer, or the answer itself where one thing waits; see `pointsman.agents.approval.answers`."""
 
 
-class Workflow(Generic[Output]):
+class Workflow(Composed, Generic[Output]):
     """Agents under a supervisor, or a graph of your own, made into something to run.
 
     With ``output=Invoice`` it is a ``Workflow[Invoice | None]``: while a run waits for a person it has no output.
@@ -53,74 +52,50 @@ class Workflow(Generic[Output]):
         name: Its name in ledger and progress.
         agents: The agents it may use.
         graph: Builds the StateGraph to run on a given runtime; the supervisor over ``agents`` when absent. Its state
-            needs ``task`` for the input and ``output`` for the result.
-        plan: How the supervisor plans: by a ``model``, or each agent once ``in_order``.
+            needs ``task`` or ``messages`` for the input, and has ``output`` for the result, else its last message is.
+            Where it has ``files``, it can be given some.
+        plan: How the supervisor plans: by a ``model``, each agent once ``in_order``, or these very steps, each
+            ``{"id": …, "agent": …, "instruction": …, "needs": [ids]}``.
         output: Pydantic model of the output of ``graph``.
         retries: How often the supervisor has a step that a verifier doubts done again by a stronger model.
+        store: LangGraph store of its graph; the memory that all agents share when absent.
 
     Raises:
         ConfigError: When there is neither an agent nor a graph, two agents share a name, or an argument is not what it
             should be.
     """
 
-    @overload
-    def __init__(
-        self: Workflow[Any],
-        name: str,
-        agents: Sequence[Agent] = (),
-        *,
-        graph: GraphOn | None = None,
-        plan: Plan = "model",
-        output: None = None,
-        retries: int = 2,
-    ) -> None: ...
+    if TYPE_CHECKING:
 
-    @overload
-    def __init__(
-        self: Workflow[Model | None],
-        name: str,
-        agents: Sequence[Agent] = (),
-        *,
-        graph: GraphOn | None = None,
-        plan: Plan = "model",
-        output: type[Model],
-        retries: int = 2,
-    ) -> None: ...
+        @overload
+        def __init__(
+            self: Workflow[Any],
+            name: str,
+            agents: Sequence[Agent] = (),
+            *,
+            output: None = None,
+            **spec: Unpack[WorkflowSpec],
+        ) -> None: ...
 
-    @checked
-    def __init__(
-        self,
-        name: str,
-        agents: Sequence[Agent] = (),
-        *,
-        graph: GraphOn | None = None,
-        plan: Plan = "model",
-        output: type[BaseModel] | None = None,
-        retries: int = 2,
-    ) -> None:
-        _check(name, agents, graph, plan, retries)
-        self.name = name
-        self.agents = tuple(agents)
-        self.plan = plan
-        self.output = output
-        self.retries = retries
-        self._graph = graph
-        self._built: tuple[Sequence[object], CompiledStateGraph[Any, Any, Any, Any]] | None = None
+        @overload
+        def __init__(
+            self: Workflow[Model | None],
+            name: str,
+            agents: Sequence[Agent] = (),
+            *,
+            output: type[Model],
+            **spec: Unpack[WorkflowSpec],
+        ) -> None: ...
 
-    def builder(self, runtime: Runtime | None = None) -> StateGraph[Any, Any, Any, Any]:
-        """The plain LangGraph graph, not yet compiled, to mix with nodes of your own."""
-        runtime = runtime or Runtime.default()
-        if self._graph is not None:
-            return self._graph(runtime)
-        from .supervisor import supervisor
-
-        return supervisor([agent.on(runtime) for agent in self.agents], runtime, plan=self.plan, retries=self.retries)
+        def __init__(self, name: str, agents: Sequence[Agent] = (), **spec: Any) -> None: ...
 
     @checked
     async def arun(
         self,
-        task: str,
+        task: Task,
         *,
+        files: Sequence[Attached] = (),
+        thread: str | None = None,
         max_cost: float | None = None,
         max_steps: int | None = None,
         timeout: float | None = None,
@@ -133,7 +108,11 @@ class Workflow(Generic[Output]):
         """Run to the end, or to where a person is needed.
 
         Args:
-            task: What is asked.
+            task: What is asked: a text, a message, or a conversation whose last message asks.
+            files: What goes with it: paths, bytes, or content blocks; see `attach`. Steps whose agent's model takes
+                them are handed them, others know their names.
+            thread: Conversation to go on with, kept from run to run under this name, this workflow's alone. A run
+                that fails leaves it as it was.
             max_cost: USD the run may spend, sub-agents included.
             max_steps: Supersteps of the graph it may take, 50 when absent.
             timeout: Seconds it may take.
@@ -150,9 +129,17 @@ class Workflow(Generic[Output]):
             StepLimit: When the graph wants more supersteps.
             TurnLimit: When an agent comes to no answer.
         """
-        check_task(task)
+        messages = asked(task, files)
+        check_thread(thread)
+        home = runtime or Runtime.default()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
-        return await self._execution(runtime or Runtime.default(), emit).run({"task": task}, None, bounds)
+        if thread is not None:
+            bounds = replace(bounds, tags=(*tags, THREAD_TAG + thread))
+        async with conversed(home, self.name, thread) as said:
+            work = partial(work_of, [*said.earlier, *messages], home.settings.state)
+            result = await self._execution(home, emit).begin(work, bounds)
+            await said.keep(messages[-1:], result)
+            return result
 
     run = sync.blocking(arun)
 
@@ -176,10 +163,10 @@ class Workflow(Generic[Output]):
         Args:
             run: Its id.
             answers: Answers to what it waits for; None after a crash. Each is a decision of LangChain's
-                human-in-the-loop protocol, ``{"type": "approve"}``, ``{"type": "reject", "message": …}``,
-                ``{"type": "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read,
-                ``{"type": "respond", "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``,
-                ``"reject"``, True or False.
+                human-in-the-loop protocol: ``{"type": "approve"}``, ``{"type": "reject", "message": …}``, ``{"type":
+                "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read, ``{"type": "respond",
+                "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``, ``"always"``, ``"reject"``, True
+                or False, or as LangChain's agent inbox sends it.
             max_cost: USD the run may spend, what it has spent already included.
             max_steps: Supersteps this part may take.
             timeout: Seconds this part may take.
@@ -201,8 +188,12 @@ class Workflow(Generic[Output]):
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
         home = runtime or Runtime.default()
         async with taken(home, run) as found:
-            work = None if answers is None or answers == {} else await self._answered(run, answers, home)
-            return await self._execution(home, emit).run(work, found, bounds)
+            thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
+            async with conversed(home, self.name, thread) as said:
+                work = None if answers is None or answers == {} else await self._answered(run, answers, home)
+                result = await (execution := self._execution(home, emit)).run(work, found, bounds)
+                await said.keep((), result)
+        return await execution.told(result)
 
     resume = sync.blocking(aresume)
 
@@ -218,13 +209,13 @@ class Workflow(Generic[Output]):
         """
         home = runtime or Runtime.default()
         await asyncio.to_thread(row_of, home, run)
-        return tuple(map(pending_of, await self._stops(run, home)))
+        return tuple(pending_of(stop, run) for stop in await self._stops(run, home))
 
     pending = sync.blocking(apending)
 
     async def _stops(self, run: str, runtime: Runtime) -> list[Interrupt]:
-        async with self._compiled(runtime) as graph:
-            snapshot = await graph.aget_state(thread(run))
+        async with self.compiled(runtime) as graph:
+            snapshot = await graph.aget_state(place(run))
         return [stop for task in snapshot.tasks for stop in task.interrupts]
 
     async def _answered(self, run: str, given: Answers, runtime: Runtime) -> Command[Any]:
@@ -240,8 +231,10 @@ class Workflow(Generic[Output]):
     @checked
     def astream(
         self,
-        task: str,
+        task: Task,
         *,
+        files: Sequence[Attached] = (),
+        thread: str | None = None,
         max_cost: float | None = None,
         max_steps: int | None = None,
         timeout: float | None = None,
@@ -254,6 +247,8 @@ class Workflow(Generic[Output]):
         return events_of(
             lambda emit: self.arun(
                 task,
+                files=files,
+                thread=thread,
                 max_cost=max_cost,
                 max_steps=max_steps,
                 timeout=timeout,
@@ -267,54 +262,29 @@ class Workflow(Generic[Output]):
 
     stream = sync.iterating(astream)
 
+    def dry_run(self, task: Task = "", *, files: Sequence[Attached] = (), runtime: Runtime | None = None) -> DryRun:
+        """Say what a run would do, on which models and at what cost at most; nothing is called or recorded.
+
+        Args:
+            task: What would be asked; it counts for its size alone.
+            files: What would go with it.
+            runtime: What it would run on; the working directory's project when absent.
+        """
+        from .foresight.dry_run import foreseen
+
+        words = told(asked(task)) if task else ""
+        return foreseen(self, runtime or Runtime.default(), words, attached(files))
+
+    def validate(self, runtime: Runtime | None = None) -> tuple[Problem, ...]:
+        """Say what would go wrong, errors first; nothing is called.
+
+        Args:
+            runtime: What it would run on; the working directory's project when absent.
+        """
+        from .foresight.validation import problems
+
+        return problems(self, runtime or Runtime.default())
+
     def _execution(self, runtime: Runtime, emit: Emit | None) -> Execution:
         outputs = Outputs.of(self.output, self.agents)
-        return Execution(self.name, lambda token: self._compiled(runtime, token), outputs, runtime, emit)
-
-    @asynccontextmanager
-    async def _compiled(
-        self, runtime: Runtime, token: int | None = None
-    ) -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
-        names = Outputs.of(self.output, self.agents).names
-        async with checkpoints(runtime.settings.state, names, token=token) as saver:
-            if self._graph is None:
-                yield self._supervised(runtime, saver)
-            else:
-                yield self.builder(runtime).compile(checkpointer=saver, store=runtime.store, name=self.name)
-
-    def _supervised(self, runtime: Runtime, saver: BaseCheckpointSaver[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """The supervisor's graph over the checkpoints of a run, compiled anew where what it is made of has changed."""
-        made_of = [runtime, self.name, self.plan, self.retries, *chain.from_iterable(map(_given, self.agents))]
-        known, graph = self._built or ((), None)
-        if graph is None or len(known) != len(made_of) or any(map(is_not, known, made_of)):
-            graph = self.builder(runtime).compile(name=self.name)
-            # A subclass may keep in itself what is of one run.
-            if all(type(agent) is Agent for agent in self.agents):
-                self._built = made_of, graph
-        graph = copy.copy(graph)
-        graph.checkpointer = saver
-        return graph
-
-
-def _check(name: Any, agents: Any, graph: object, plan: Any, retries: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"a workflow needs a name first, such as Workflow('desk', agents=[…]), not {name!r}")
-    if isinstance(agents, Agent | str) or not all(isinstance(agent, Agent) for agent in agents):
-        raise ConfigError(f"workflow {name!r}: agents must be a list of Agent(…)")
-    if plan not in get_args(Plan):
-        near = suggest(str(plan), get_args(Plan))
-        raise ConfigError(f"workflow {name!r}: plan is {plan!r}, which is not one of {', '.join(get_args(Plan))}{near}")
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise ConfigError(f"workflow {name!r}: retries is {retries!r}: give a whole number of 0 or more")
-    names = [agent.name for agent in agents]
-    if not agents and graph is None:
-        raise ConfigError(f"workflow {name!r} has no agents: give agents=[…] or graph=…")
-    twice = next((n for n in names if names.count(n) > 1), None)
-    if twice:
-        raise ConfigError(f"workflow {name!r} has two agents named {twice!r}: names must differ")
-
-
-def _given(agent: Agent) -> Iterator[object]:
-    """The agent, and what it was given."""
-    yield agent
-    yield from (value for name, value in vars(agent).items() if not name.startswith("_"))
+        return Execution(self.name, lambda token: self.compiled(runtime, token), outputs, runtime, emit)

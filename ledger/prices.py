@@ -13,7 +13,7 @@ from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
 from ..configs.catalog import MOST_TOKENS, TokenPrices, Usage
-from .budgets.reservations import MOST
+from .storage.reserved import MOST
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice

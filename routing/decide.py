@@ -83,7 +83,7 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
     plain = wanted if named is None else max(wanted, named.card.tier)
     if said.by_complexity and confidence < _LOW_CONFIDENCE:
         wanted = max(wanted, _doubted(said.tier or floor, wanted, confidence, features, policy, hits))
-
+        wanted = _capped(wanted, floor, features, hits)
     able, rejected = _Need(features, policy, circumstances, said, floor).sifted(policy.cards)
     known = enough(circumstances.experience, policy.routing.history)
     evident = raised(features, able, plain, known, hits) if features.evidence or known else None
@@ -154,7 +154,16 @@ def _wanted_tier(features: Features, said: _Said, risk: Risk, floor: Tier) -> Ti
     if tier.rank < floor.rank:
         hits.append(RuleHit("risk.floor", f"risk {risk.value} raises {tier.value} to {floor.value}"))
         tier = floor
-    return tier
+    return _capped(tier, floor, features, hits)
+
+
+def _capped(tier: Tier, floor: Tier, features: Features, hits: list[RuleHit]) -> Tier:
+    """The tier, brought down to the ceiling asked for, though never below the floor."""
+    most = None if features.max_tier is None else max(features.max_tier, floor)
+    if most is None or tier.rank <= most.rank:
+        return tier
+    hits.append(RuleHit("agent.max_tier", f"max_tier {most.value} was asked for, so not {tier.value}"))
+    return most
 
 
 def _doubted(
@@ -260,6 +269,9 @@ class _Need:
         if self._demand is not None and self._least is not None and entry.rank < self._ranks[1]:
             demanded = f"{self._least.value}, which {self._demand.id} demands"
             return Because(Code.BELOW_FLOOR, f"tier {tier.value} is below {demanded}")
+        ceiling = self._features.max_tier
+        if ceiling is not None and entry.rank > ceiling.rank:
+            return Because(Code.ABOVE_CEILING, f"tier {tier.value} is above max_tier {ceiling.value}")
         if self._approved is not None and entry.id not in self._approved and entry.provider not in self._approved:
             return Because(Code.NOT_APPROVED, "not approved")
         if self._tiers is not None and tier not in self._tiers:

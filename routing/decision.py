@@ -24,6 +24,8 @@ class RejectionCode(StrEnum):
 
     BELOW_FLOOR = "below_floor"
     """Its tier is below what the risk or evidence demands."""
+    ABOVE_CEILING = "above_ceiling"
+    """Its tier is above the highest that was allowed."""
     NOT_APPROVED = "not_approved"
     USER_CLASS = "user_class"
     """The user's class may not use its tier."""

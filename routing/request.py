@@ -37,6 +37,7 @@ class RouteRequest(BaseModel):
         dependents: Later steps that build on this one.
         risk: The caller's own opinion, which can only raise the risk.
         tier: The tier asked for, which can only raise the floor's.
+        max_tier: No model of a higher tier may run the step; a floor above it leaves none.
         model: The model asked for, used while it qualifies.
         structured: The answer must fit a JSON schema.
         max_output: Tokens of output to leave room for.
@@ -63,6 +64,7 @@ class RouteRequest(BaseModel):
     dependents: int = Field(default=0, ge=0)
     risk: Risk | None = None
     tier: Tier | None = None
+    max_tier: Tier | None = None
     model: str | None = None
     structured: bool = False
     max_output: int = Field(default=1024, gt=0)

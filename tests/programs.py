@@ -27,6 +27,7 @@ IMPORTED = (
     "langchain_google_genai",
     "langchain_openai",
     "langgraph.checkpoint.sqlite.aio",
+    "mcp",
     "openai.resources.chat",
     "openai.resources.responses",
     "pointsman.agents.together",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..configs.errors import PointsmanError
-from ..configs.words import Effect
+from ..configs.words import Effect, Trust
 
 __all__ = [
     "CallFacts",
     "Declaration",
     "EffectRule",
+    "Preview",
+    "PreviewRule",
     "ToolFailed",
     "declaration_of",
     "effect_of",
@@ -26,6 +28,24 @@ DECLARED = "pointsman"
 """The key in a tool's ``metadata`` under which its `Declaration` lies."""
 EffectRule = Callable[[Mapping[str, Any]], str]
 """Says the effect of one call from its validated arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What one call would change, told before it is made.
+
+    Attributes:
+        diff: The change as a unified diff, or in words where there is none; shown to the person who decides.
+        files: File -> a digest of what stands in it now, empty where it does not exist. Where one has changed by the
+            time the call would be made, an approval does not hold, and the person is asked again.
+    """
+
+    diff: str
+    files: Mapping[str, str]
+
+
+PreviewRule = Callable[[Mapping[str, Any]], Preview | None]
+"""Tells, from its validated arguments, what a call would change, and changes nothing; None where it cannot tell."""
 
 
 class ToolFailed(PointsmanError):
@@ -45,9 +65,15 @@ class Declaration(BaseModel):
     Attributes:
         effect: The worst the tool does; ``destructive`` where a rule judges call by call.
         rule: Judges the effect of one call; None when it is always `effect`.
-        target: The argument that names what a call acts on.
+        target_args: The arguments that name what a call acts on, such as a recipient and an account.
         reversible: What it does can be undone.
         only_reads: It changes nothing anywhere, although its effect is ``external``.
+        idempotent: Twice the same call leaves what one leaves.
+        timeout: Seconds one call may take; None for as long as it takes.
+        secrets: Argument that no model sees -> NAME of the environment variable that holds its value.
+        trust: How far what it returns may be believed; ``tool`` where no word of it can come from outside, as with a
+            tool that computes.
+        preview: Tells what one call would change, before it is made; None when nothing can.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,9 +81,14 @@ class Declaration(BaseModel):
     effect: Effect
     # Left out when dumped: traces write a tool's metadata as JSON, and a function has no JSON form.
     rule: EffectRule | None = Field(default=None, exclude=True, repr=False)
-    target: str | None = None
+    target_args: tuple[str, ...] = ()
     reversible: bool = False
     only_reads: bool = False
+    idempotent: bool = False
+    timeout: float | None = None
+    secrets: Mapping[str, str] = Field(default_factory=dict)
+    trust: Trust = Trust.UNTRUSTED
+    preview: PreviewRule | None = Field(default=None, exclude=True, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +99,21 @@ class CallFacts:
         tool: The tool's name.
         arguments: As the model gave them.
         effect: With these very arguments; None when the tool is an output schema and cannot act.
-        target: What it acts on, where the tool names such an argument.
+        targets: What it acts on: each argument that the tool names for that, with its value; those left out are not
+            here.
         reversible: What it does can be undone.
     """
 
     tool: str
     arguments: Mapping[str, Any]
     effect: Effect | None
-    target: str | None = None
+    targets: Mapping[str, Any] = field(default_factory=dict)
     reversible: bool = False
+
+    @property
+    def target(self) -> str | None:
+        """The first of its targets as text, or None."""
+        return next((str(value) for value in self.targets.values()), None)
 
 
 def unbound(tool: Any) -> Any:

@@ -6,17 +6,20 @@ import asyncio
 import contextvars
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
+from ..configs.arguments import UnknownArgument
 from ..configs.errors import ConfigError
-from ..configs.words import Effect, EffectName
-from .base import DECLARED, Declaration, EffectRule, ToolFailed
+from ..configs.words import Effect, EffectName, Trust
+from .base import DECLARED, Declaration, EffectRule, PreviewRule, ToolFailed
 from .exits import Exits
+from .limits import within, within_thread
 from .results import TellingTool, as_told
+from .secrets import with_secrets
 from .threads import THREADS, in_thread
 
 __all__ = ["declare", "tool"]
@@ -25,17 +28,34 @@ Function = Callable[..., Any]
 AnyTool = TypeVar("AnyTool", bound=BaseTool)
 
 
+class Declared(TypedDict, total=False):
+    """What `tool` and `declare` take beside the effect; the attributes of `Declaration` say what each means.
+
+    Attributes:
+        target_args: One name or several.
+        target: The same for a single name.
+    """
+
+    target_args: str | Sequence[str]
+    target: str | None
+    reversible: bool
+    only_reads: bool
+    idempotent: bool
+    timeout: float | None
+    secrets: Mapping[str, str]
+    trust: Trust
+    preview: PreviewRule | None
+
+
 @overload
 def tool(
     function: Function,
     /,
     *,
     effect: EffectName | Effect | EffectRule,
-    target: str | None = None,
-    reversible: bool = False,
-    only_reads: bool = False,
     name: str | None = None,
     description: str | None = None,
+    **declared: Unpack[Declared],
 ) -> StructuredTool: ...
 
 
@@ -43,11 +63,9 @@ def tool(
 def tool(
     *,
     effect: EffectName | Effect | EffectRule,
-    target: str | None = None,
-    reversible: bool = False,
-    only_reads: bool = False,
     name: str | None = None,
     description: str | None = None,
+    **declared: Unpack[Declared],
 ) -> Callable[[Function], StructuredTool]: ...
 
 
@@ -56,92 +74,100 @@ def tool(
     /,
     *,
     effect: EffectName | Effect | EffectRule,
-    target: str | None = None,
-    reversible: bool = False,
-    only_reads: bool = False,
     name: str | None = None,
     description: str | None = None,
+    **declared: Unpack[Declared],
 ) -> StructuredTool | Callable[[Function], StructuredTool]:
     """Make a LangChain tool of a typed function, sync or async, and declare what it does.
 
     The docstring tells the model what the tool is for; an ``Args:`` section in Google's style describes the
     arguments, which pydantic validates. `ToolFailed` is told to the model, and so is what would end more than the
-    tool (``sys.exit``, KeyboardInterrupt, StopIteration); every other exception propagates. Of a pydantic model or
-    dataclass the model reads the JSON, of bytes only how many there are.
+    tool (``sys.exit``, KeyboardInterrupt, StopIteration), and a call that takes too long; every other exception
+    propagates. Of a pydantic model or dataclass the model reads the JSON, of bytes only how many there are, and of a
+    very long text its beginning and its end.
 
     Under ``ainvoke`` a sync function runs in a thread of its own, so it may block, and may call agents with ``invoke``.
     An async function runs on the event loop and stops all other runs while it blocks: await there, or make it sync.
-    It can also be called with ``invoke``.
+    It can also be called with ``invoke``. A sync function whose time is up goes on in its thread, unheard.
 
     Args:
         function: The function; absent when used as ``@tool(effect=...)``.
         effect: ``read``, ``write``, ``external`` or ``destructive``; or a function that says which of them one
             call has, from its validated arguments.
-        target: The argument that names what a call acts on.
-        reversible: What the tool does can be undone.
-        only_reads: It changes nothing anywhere, although it leaves the machine; with ``external`` alone.
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
+        declared: ``target_args``, ``reversible``, ``only_reads``, ``idempotent``, ``timeout``, ``secrets``,
+            ``trust`` and ``preview``, as in `Declaration`. A secret is handed to the function under the argument's
+            name, never to the model; where the result holds it, the model reads a mark in its place.
 
     Raises:
-        ConfigError: When the effect is not one of the four, the target is no argument, nothing describes the tool, or a
-            tool that is not ``external`` is said to read only.
+        ConfigError: When the effect is not one of the four, a target or secret is no argument, nothing describes the
+            tool, the timeout is no number of seconds, or a tool that is not ``external`` is said to read only.
     """
     if function is None:
-        return lambda decorated: tool(
-            decorated,
-            effect=effect,
-            target=target,
-            reversible=reversible,
-            only_reads=only_reads,
-            name=name,
-            description=description,
-        )
+        return lambda decorated: tool(decorated, effect=effect, name=name, description=description, **declared)
     if not (description or inspect.getdoc(function)):
         raise ConfigError(f"the tool {function.__name__!r} needs a docstring: it is what the model reads")
     name = name or function.__name__
+    said = _declaration(name, effect, **declared)
+    if said.secrets:
+        function = with_secrets(function, name, said.secrets)
     is_async = inspect.iscoroutinefunction(function)
-    coroutine = _told_async(function, name) if is_async else _in_thread(_told(function, name))
+    coroutine = _told_async(function, name, said.timeout) if is_async else _in_thread(function, name, said.timeout)
     made = TellingTool.from_function(
-        func=_driven(coroutine) if is_async else _told(function, name),
+        func=_driven(coroutine) if is_async else _told(function, name, said.timeout),
         coroutine=coroutine,
         name=name,
         description=description,
         parse_docstring=True,
         handle_tool_error=True,
     )
-    return declare(made, effect=effect, target=target, reversible=reversible, only_reads=only_reads)
+    return _declaring(made, said)
 
 
-def declare(
-    tool: AnyTool,
-    /,
-    *,
-    effect: EffectName | Effect | EffectRule,
-    target: str | None = None,
-    reversible: bool = False,
-    only_reads: bool = False,
-) -> AnyTool:
+def declare(tool: AnyTool, /, *, effect: EffectName | Effect | EffectRule, **declared: Unpack[Declared]) -> AnyTool:
     """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
 
+    A ``timeout`` holds where an agent calls the tool. ``secrets`` are for functions under ``@tool`` only.
+
     Raises:
-        ConfigError: When it is not a LangChain tool, the effect is not one of the four, the target is no argument of
-            the tool, or a tool that is not ``external`` is said to read only.
+        ConfigError: When it is not a LangChain tool, or as `tool` says.
     """
     if not isinstance(tool, BaseTool):
         shown = getattr(tool, "__name__", type(tool).__name__)
         raise ConfigError(f'{shown} is not a LangChain tool: a function becomes one by @tool(effect="…") above it')
-    if target is not None and target not in tool.args:
+    if declared.get("secrets"):
+        raise ConfigError(f"the tool {tool.name!r}: only a function under @tool can be handed secrets")
+    return _declaring(tool, _declaration(tool.name, effect, **declared))
+
+
+def _declaring(tool: AnyTool, declaration: Declaration) -> AnyTool:
+    unknown = next((name for name in declaration.target_args if name not in tool.args), None)
+    if unknown is not None:
         raise ConfigError(
-            f"the tool {tool.name!r} has no argument {target!r} to name its target; "
+            f"the tool {tool.name!r} has no argument {unknown!r} to name its target; "
             f"it has {', '.join(tool.args) or 'none'}"
         )
-    rule = effect if callable(effect) else None
-    worst = Effect.DESTRUCTIVE if callable(effect) else _effect_named(effect, tool.name)
-    if only_reads and worst is not Effect.EXTERNAL:
-        raise ConfigError(f"the tool {tool.name!r}: only_reads goes with the effect 'external'; leave it out")
-    declaration = Declaration(effect=worst, rule=rule, target=target, reversible=reversible, only_reads=only_reads)
     return tool.model_copy(update={"metadata": {**(tool.metadata or {}), DECLARED: declaration}})
+
+
+def _declaration(
+    name: str, effect: EffectName | Effect | EffectRule, target: str | None = None, **declared: Any
+) -> Declaration:
+    unknown = next((key for key in declared if key not in Declared.__annotations__), None)
+    if unknown is not None:
+        raise UnknownArgument(f"the declaration of the tool {name!r}", unknown, ["effect", *Declared.__annotations__])
+    rule = effect if callable(effect) else None
+    worst = Effect.DESTRUCTIVE if callable(effect) else _effect_named(effect, name)
+    if declared.get("only_reads") and worst is not Effect.EXTERNAL:
+        raise ConfigError(f"the tool {name!r}: only_reads goes with the effect 'external'; leave it out")
+    timeout = declared.get("timeout")
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0):
+        raise ConfigError(f"the tool {name!r}: timeout is {timeout!r}: give a number of seconds above 0")
+    targets = declared.pop("target_args", ()) if target is None else target
+    return Declaration(
+        effect=worst, rule=rule, target_args=(targets,) if isinstance(targets, str) else tuple(targets), **declared
+    )
 
 
 def _effect_named(name: str, tool_name: str) -> Effect:
@@ -156,38 +182,47 @@ def _effect_named(name: str, tool_name: str) -> Effect:
         ) from None
 
 
-def _told(function: Function, name: str) -> Function:
+def _told(function: Function, name: str, timeout: float | None) -> Function:
     """Have `ToolFailed` reach the model: LangChain tells it a ToolException."""
 
     @functools.wraps(function)
     def told(*args: Any, **kwargs: Any) -> Any:
-        try:
+        def call() -> Any:
             with Exits(name):
                 return as_told(function(*args, **kwargs))
+
+        try:
+            return call() if timeout is None else within_thread(call, name, timeout)
         except ToolFailed as failure:
             raise ToolException(str(failure)) from failure
 
     return told
 
 
-def _told_async(function: Function, name: str) -> Function:
+def _told_async(function: Function, name: str, timeout: float | None) -> Function:
     @functools.wraps(function)
     async def told(*args: Any, **kwargs: Any) -> Any:
         try:
-            with Exits(name):
-                return as_told(await function(*args, **kwargs))
+            async with within(name, timeout):
+                with Exits(name):
+                    return as_told(await function(*args, **kwargs))
         except ToolFailed as failure:
             raise ToolException(str(failure)) from failure
 
     return told
 
 
-def _in_thread(function: Function) -> Function:
+def _in_thread(function: Function, name: str, timeout: float | None) -> Function:
     """Derive the async form: LangChain's own waits for one of the event loop's few threads."""
+    told = _told(function, name, None)
 
     @functools.wraps(function)
     async def threaded(*args: Any, **kwargs: Any) -> Any:
-        return await in_thread(function, *args, **kwargs)
+        try:
+            async with within(name, timeout):
+                return await in_thread(told, *args, **kwargs)
+        except ToolFailed as failure:
+            raise ToolException(str(failure)) from failure
 
     return threaded
 

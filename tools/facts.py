@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ..configs.words import Effect
-from .base import CallFacts, EffectRule, declaration_of, effect_of, unbound
+from .base import CallFacts, EffectRule, Preview, declaration_of, effect_of, unbound
 
-__all__ = ["call_facts"]
+__all__ = ["call_facts", "preview_of"]
 
 
 def call_facts(tool: Any, arguments: Mapping[str, Any]) -> CallFacts:
@@ -31,8 +31,26 @@ def call_facts(tool: Any, arguments: Mapping[str, Any]) -> CallFacts:
     seen = _validated(tool, arguments)
     if declared.rule is not None:
         effect = Effect.DESTRUCTIVE if seen is None else _judged(declared.rule, seen)
-    target = (arguments if seen is None else seen).get(declared.target) if declared.target else None
-    return CallFacts(name, arguments, effect, None if target is None else str(target), declared.reversible)
+    given = arguments if seen is None else seen
+    targets = {name: given[name] for name in declared.target_args if given.get(name) is not None}
+    return CallFacts(name, arguments, effect, targets, declared.reversible)
+
+
+def preview_of(tool: Any, arguments: Mapping[str, Any]) -> Preview | None:
+    """Say what a call would change, before it runs; None where its tool does not tell, or cannot.
+
+    Args:
+        tool: A LangChain tool.
+        arguments: As the model gave them.
+    """
+    declared = declaration_of(tool)
+    seen = _validated(unbound(tool), arguments) if declared is not None and declared.preview is not None else None
+    if seen is None or declared is None or declared.preview is None:
+        return None
+    try:
+        return declared.preview(seen)
+    except Exception:  # noqa: BLE001 - the preview is the user's code; a person decides without it then
+        return None
 
 
 def _judged(rule: EffectRule, arguments: Mapping[str, Any]) -> Effect:

@@ -14,7 +14,7 @@ from .base import ToolFailed
 from .decorator import tool
 from .files.workspace import Workspace, shown
 
-__all__ = ["image_tools"]
+__all__ = ["image_tools", "mime_type_of"]
 
 _BYTES = 10_000_000
 _PIXELS = 20_000_000
@@ -32,31 +32,39 @@ def image_tools(workspace: Workspace) -> list[BaseTool]:
         """Look at an image: PNG, JPEG, GIF or WebP, at most 10 MB and 20 megapixels."""
         with workspace.reading(path) as file:
             content = file.read(_BYTES + 1)
-        if len(content) > _BYTES:
-            raise ToolFailed(f"{shown(path)} is larger than {_BYTES:,} bytes")
-        mime_type = _checked_type(path, content)
+        mime_type = mime_type_of(shown(path), content)
         return [{"type": "image", "base64": base64.b64encode(content).decode("ascii"), "mime_type": mime_type}]
 
     return [tool(read_image, effect="read", target="path")]
 
 
-def _checked_type(path: str, content: bytes) -> str:
-    """The MIME type by the file's own first bytes, whatever its name says."""
+def mime_type_of(name: str, content: bytes) -> str:
+    """The MIME type by an image's own first bytes, whatever it is called, once it is found to be small enough.
+
+    Args:
+        name: How to name it in messages.
+        content: The image; nothing of it is unpacked.
+
+    Raises:
+        ToolFailed: It is too large, damaged, or none that models see.
+    """
+    if len(content) > _BYTES:
+        raise ToolFailed(f"{name} is larger than {_BYTES:,} bytes")
     for mime_type, is_this, size_of in _KINDS:
         if not is_this(content):
             continue
         try:
             width, height = size_of(content)
         except (struct.error, IndexError, ValueError):
-            raise ToolFailed(f"{shown(path)} is a damaged {mime_type} file: its size cannot be read") from None
+            raise ToolFailed(f"{name} is a damaged {mime_type} file: its size cannot be read") from None
         if not width or not height:
-            raise ToolFailed(f"{shown(path)} is an empty image ({width} x {height})")
+            raise ToolFailed(f"{name} is an empty image ({width} x {height})")
         if width * height > _PIXELS:
-            raise ToolFailed(f"{shown(path)} has {width} x {height} pixels; the limit is {_PIXELS:,}")
+            raise ToolFailed(f"{name} has {width} x {height} pixels; the limit is {_PIXELS:,}")
         return mime_type
     if b"<svg" in content[:4096].lower():
-        raise ToolFailed(f"{shown(path)} is SVG, which can hold scripts and links: read it as text")
-    raise ToolFailed(f"{shown(path)} is not a PNG, JPEG, GIF or WebP image")
+        raise ToolFailed(f"{name} is SVG, which can hold scripts and links: read it as text")
+    raise ToolFailed(f"{name} is not a PNG, JPEG, GIF or WebP image")
 
 
 def _png(content: bytes) -> Size:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..configs.closing import Closing
 from ..configs.errors import ConfigError
-from ..configs.words import Effect, EffectName
+from ..configs.sandbox import Sandbox
 from .files.workspace import Workspace
+from .mcp.offered import PREFIX
+from .mcp.servers import McpServers
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["ENTRY_POINTS", "McpServer", "ToolRegistry"]
+__all__ = ["ENTRY_POINTS", "ToolRegistry"]
 
 ENTRY_POINTS = "pointsman.tools"
 """The entry-point group of plugins: ``tool_name = "module:tool"``."""
@@ -34,38 +37,24 @@ _BUILT_IN = (
 
 
 @dataclass(frozen=True, slots=True)
-class McpServer:
-    """A server that speaks the Model Context Protocol.
-
-    Attributes:
-        connection: How to reach it, in the form of langchain-mcp-adapters: ``transport`` and, for ``stdio``,
-            ``command`` and ``args``; for ``http``, ``url``.
-        effects: The effect of each of its tools, by name. What the server says about its tools is not believed, so
-            a tool that is not named here counts as ``destructive``.
-    """
-
-    # Headers and variables of a connection can hold secrets.
-    connection: Mapping[str, Any] = field(repr=False)
-    effects: Mapping[str, EffectName | Effect] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class _Source:
     name: str
     load: Callable[[], BaseTool]
 
 
-class ToolRegistry:
+class ToolRegistry(Closing):
     """Finds tools by name, asking each kind of source only when it is first needed.
 
     A plugin is imported when its tool is asked for; the user's modules are imported, and the entry points listed,
-    with the first question. MCP servers are asked by `connect`.
+    with the first question. An MCP server is started when a tool of its is first asked for; `McpServers.connect` has
+    that happen beforehand, so that nobody waits for it.
 
     Args:
         workspace: Binds the built-in tools; without one there are none.
         modules: Modules of the user, by dotted name; every tool at their top level is found.
         plugins: Look for the entry points of installed distributions.
-        mcp: Servers by name.
+        mcp: MCP servers; their tools are called ``mcp__<server>__<tool>``.
+        sandbox: How shell commands are confined.
     """
 
     def __init__(
@@ -74,29 +63,39 @@ class ToolRegistry:
         *,
         modules: Iterable[str] = (),
         plugins: bool = True,
-        mcp: Mapping[str, McpServer] | None = None,
+        mcp: McpServers | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self._workspace = workspace
+        self._sandbox = sandbox or Sandbox()
         self._modules = tuple(modules)
         self._plugins = plugins
-        self._mcp = dict(mcp or {})
+        self.mcp = mcp
         self._sources: dict[str, _Source] | None = None
         self._tools: dict[str, BaseTool] = {}
         self._added: list[tuple[BaseTool, str]] = []
-        self._connected = not self._mcp
 
     @classmethod
-    def for_workspace(cls, root: Path, *, protected: Iterable[Path] = ()) -> ToolRegistry:
+    def for_workspace(
+        cls,
+        root: Path,
+        *,
+        protected: Iterable[Path] = (),
+        mcp: McpServers | None = None,
+        sandbox: Sandbox | None = None,
+    ) -> ToolRegistry:
         """The built-in tools bound to a folder, and those of installed plugins.
 
         Args:
             root: The folder.
             protected: Files and folders that may not be written, there or not; those elsewhere do not matter.
+            mcp: MCP servers.
+            sandbox: How shell commands are confined.
 
         Raises:
             ConfigError: When there is no such folder.
         """
-        return cls(Workspace(root, protected=protected))
+        return cls(Workspace(root, protected=protected), mcp=mcp, sandbox=sandbox)
 
     def add(self, tools: Sequence[BaseTool], *, source: str) -> None:
         """Add tools that were built elsewhere, such as those bound to a memory.
@@ -110,37 +109,30 @@ class ToolRegistry:
         """
         self._take([(tool, source) for tool in tools])
 
-    async def connect(self) -> None:
-        """Ask the MCP servers for their tools. Each call of such a tool opens a connection of its own.
-
-        Raises:
-            ConfigError: When the ``mcp`` extra is missing, a server cannot be asked, or an effect is declared for a
-                tool that the server does not have.
-        """
-        if self._connected:
-            return
-        found: list[tuple[BaseTool, str]] = []
-        for name, server in self._mcp.items():
-            found += [(tool, f"the MCP server {name!r}") for tool in await _served(name, server)]
-        self._take(found)
-        self._connected = True
-
     def names(self) -> list[str]:
-        """Return the name of every tool, sorted."""
+        """Return the name of every tool, sorted; those of MCP servers are not among them."""
         return sorted(self._found())
 
     def get(self, name: str) -> BaseTool:
         """Return a tool.
 
         Raises:
-            ConfigError: When there is not one of this name, two sources have one, or a plugin cannot be loaded.
+            ConfigError: When there is not one of this name, two sources have one, a plugin cannot be loaded, or as
+                `McpServers.get`.
         """
+        if name.startswith(PREFIX) and self.mcp is not None and name not in self._tools:
+            return self.mcp.get(name)
         if name not in self._tools:
             source = self._found().get(name)
             if source is None:
                 raise ConfigError(f"there is no tool {name!r}{self._hint(name)}")
             self._tools[name] = source.load()
         return self._tools[name]
+
+    def close(self) -> None:
+        """End the MCP servers that were started."""
+        if self.mcp is not None:
+            self.mcp.close()
 
     def _take(self, found: list[tuple[BaseTool, str]]) -> None:
         """Take all of these tools, or none when a name is taken."""
@@ -157,8 +149,8 @@ class ToolRegistry:
         near = get_close_matches(name, self.names(), n=1)
         if near:
             return f"; did you mean {near[0]!r}?"
-        if not self._connected:
-            return ": the MCP servers have not been asked yet; await connect() first"
+        if name.startswith(PREFIX):
+            return ": no MCP server is configured, under mcp in agents.yaml"
         return f"; there are {', '.join(self.names()) or 'none at all'}"
 
     def _found(self) -> dict[str, _Source]:
@@ -166,7 +158,7 @@ class ToolRegistry:
             sources: dict[str, _Source] = {}
             if self._workspace is not None:
                 for name in _BUILT_IN:
-                    _enter(sources, name, _Source("Pointsman itself", _built_in(self._workspace, name)))
+                    _enter(sources, name, _Source("Pointsman itself", _built_in(self._workspace, self._sandbox, name)))
             for module in self._modules:
                 for tool in _tools_of(module):
                     _enter(sources, tool.name, _Source(f"the module {module}", _giving(tool)))
@@ -191,12 +183,12 @@ def _giving(tool: BaseTool) -> Callable[[], BaseTool]:
     return lambda: tool
 
 
-def _built_in(workspace: Workspace, name: str) -> Callable[[], BaseTool]:
+def _built_in(workspace: Workspace, sandbox: Sandbox, name: str) -> Callable[[], BaseTool]:
     def load() -> BaseTool:
         if name == "run_shell":
             from .shell.shell import shell_tool
 
-            return shell_tool(workspace)
+            return shell_tool(workspace, sandbox)
         if name == "read_image":
             from .images import image_tools as make
         else:
@@ -236,34 +228,3 @@ def _plugin(point: importlib.metadata.EntryPoint) -> _Source:
         return tool
 
     return _Source(source, load)
-
-
-async def _served(name: str, server: McpServer) -> list[BaseTool]:
-    try:
-        from langchain_mcp_adapters.client import (  # type: ignore[import-not-found,unused-ignore]  # an extra
-            MultiServerMCPClient,
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the MCP server {name!r} needs an extra that is not installed: pip install 'pointsman[mcp]'"
-        ) from error
-    from .decorator import declare
-
-    try:
-        connections: Any = {name: dict(server.connection)}
-        tools: list[BaseTool] = await MultiServerMCPClient(connections).get_tools()
-    except Exception as error:  # a foreign process or host, reached over four transports
-        raise ConfigError(f"the MCP server {name!r} cannot list its tools: {_cause(error)}") from error
-    unknown = sorted(set(server.effects) - {tool.name for tool in tools})
-    if unknown:
-        near = get_close_matches(unknown[0], [tool.name for tool in tools], n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"the MCP server {name!r} has no tool {unknown[0]!r} to declare an effect of{meant}")
-    return [declare(tool, effect=Effect(server.effects.get(tool.name, Effect.DESTRUCTIVE))) for tool in tools]
-
-
-def _cause(error: BaseException) -> str:
-    """What went wrong, without the address or the headers, which can hold secrets."""
-    while isinstance(error, BaseExceptionGroup):  # of the adapter's task groups
-        error = error.exceptions[0]
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

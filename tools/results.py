@@ -11,6 +11,7 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, StructuredTool
 
 from .around import around
+from .fitting import fitted, fitted_blocks
 
 __all__ = ["TellingTool", "as_read", "as_told"]
 
@@ -70,17 +71,23 @@ def as_read(result: Any, tool: BaseTool | None = None) -> Any:
     if tool is not None and tool.response_format == "content_and_artifact":
         # Anything but a pair is the tool's mistake, which LangChain names.
         return (as_read(result[0]), result[1]) if isinstance(result, tuple) and len(result) == 2 else result
-    if isinstance(result, str | int | float | None | ToolOutputMixin):
+    if isinstance(result, str):
+        return fitted(result)
+    if isinstance(result, int | float | None | ToolOutputMixin):
         return result
     if isinstance(result, list) and any(isinstance(one, ToolOutputMixin) for one in result):
         return result
     if isinstance(result, bytes | bytearray | memoryview):
         return _described(result)
+    if isinstance(result, list) and result and all(isinstance(one, dict) and "type" in one for one in result):
+        return fitted_blocks(result)
     try:
-        json.dumps(result)
+        written = json.dumps(result, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
-        return _json(result)
-    return result
+        told = _json(result)
+        return fitted(told) if isinstance(told, str) else told
+    said = fitted(written)
+    return result if said is written else said
 
 
 def _json(result: Any) -> Any:

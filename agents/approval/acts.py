@@ -14,7 +14,7 @@ from ..result import Act, Outcome
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["account_of", "acting", "acts_of", "doubts", "marked", "not_done", "open_acts"]
+__all__ = ["account_of", "acting", "acts_of", "doubts", "marked", "not_done", "open_acts", "stopped"]
 
 _MARK = "pointsman_act"
 _STOPPED = (Outcome.DOUBTED, Outcome.REJECTED)
@@ -77,6 +77,11 @@ def doubts(messages: Sequence[BaseMessage]) -> int:
     return len(doubted)
 
 
+def stopped(answer: ToolMessage) -> bool:
+    """Whether this stands in the place of a result, since the call was not made."""
+    return _mark(answer).get("outcome") in _STOPPED
+
+
 def _placed(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> list[tuple[int, Act]]:
     """Each act with the place of the message that asked for it."""
     placed: list[tuple[int, Act]] = []
@@ -88,10 +93,17 @@ def _placed(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> l
             # Providers give an id again in a later turn, and sometimes twice in one.
             waiting = answers.get(str(call["id"]), [])
             answer = waiting.pop(0) if waiting else None
-            tool = tools.get(call["name"])
-            if tool is not None and acting(call_facts(tool, call["args"]).effect):
+            if acting(_effect(message, call, tools)):
                 placed.append((place, _act(call, answer)))
     return placed
+
+
+def _effect(message: AIMessage, call: Mapping[str, Any], tools: Mapping[str, BaseTool]) -> Effect | None:
+    """What a call does; of a tool that was brought in for that turn alone the account of the model call tells."""
+    if (tool := tools.get(call["name"])) is not None:
+        return call_facts(tool, call["args"]).effect
+    told = (account_of(message).get("effects") or {}).get(call["name"])
+    return None if told is None else Effect(told)
 
 
 def _answers(messages: Sequence[BaseMessage]) -> dict[str, list[ToolMessage]]:

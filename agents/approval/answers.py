@@ -1,29 +1,44 @@
 """What waits for a person, and what they may answer: LangChain's human-in-the-loop decisions, and plain words for them.
 
 An act is asked about as ``{"action_requests": [{name, args, description}], "review_configs": [{…}]}`` and answered by
-``{"decisions": [decision]}`` or the bare decision (``langchain.agents.middleware.human_in_the_loop``).
+``{"decisions": [decision]}`` or the bare decision (``langchain.agents.middleware.human_in_the_loop``). What LangChain's
+agent inbox sends is understood, too: ``[{"type": "accept" | "edit" | "response" | "ignore", "args": …}]``
+(``langgraph.prebuilt.interrupt.HumanResponse``), or the same in ``decisions`` under LangChain's types. What LangChain's
+own middleware asks in a graph of the user's is answered in the form that it takes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.errors import ConfigError, PointsmanError
 from ...configs.words import Risk
 from ..result import Pending
+from .digests import digest
 
 if TYPE_CHECKING:
-    from langchain.agents.middleware.human_in_the_loop import Decision, HITLRequest
+    from langchain.agents.middleware.human_in_the_loop import Decision, DecisionType, HITLRequest
     from langgraph.types import Interrupt
 
-__all__ = ["ApprovalPending", "answer_form", "answers_by_id", "decided", "digest", "in_words", "pending_of"]
+__all__ = ["OURS", "ApprovalPending", "answer_form", "answers_by_id", "decided", "digest", "in_words", "pending_of"]
 
-_WORDS: Mapping[object, str] = {"approve": "approve", "reject": "reject", True: "approve", False: "reject"}
+OURS = "pointsman"
+"""Where a request has what LangChain's form has no place for: digest, effect, risk, preview, origin, dates."""
+
+_WORDS: Mapping[object, Mapping[str, str]] = {
+    "approve": {"type": "approve"},
+    "always": {"type": "approve", "scope": "always"},
+    "reject": {"type": "reject"},
+    True: {"type": "approve"},
+    False: {"type": "reject"},
+}
 _ALIASES: Mapping[str, str] = {"decision": "type", "reason": "message"}
 """Other names of a decision's fields, as people write them."""
+_INBOX: Mapping[object, str] = {"accept": "approve", "ignore": "reject"}
+"""The agent inbox's words for decisions; a ``response`` is the tool's answer where it may be, else a rejection."""
+_DECISIONS: Final[tuple[DecisionType, ...]] = ("approve", "edit", "reject", "respond")
 
 
 class ApprovalPending(PointsmanError):
@@ -42,32 +57,64 @@ class ApprovalPending(PointsmanError):
         self.pending = tuple(pending)
 
 
-def digest(tool: str, arguments: Mapping[str, Any]) -> str:
-    """Name an act: the first 16 hex digits of the SHA-256 of its tool and canonical arguments."""
-    text = json.dumps([tool, arguments], sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def pending_of(stop: Interrupt) -> Pending:
+def pending_of(stop: Interrupt, run: str = "") -> Pending:
     """What an interrupt waits for; one that a graph of the user's own raised names no tool, and holds its value.
 
     Args:
         stop: The interrupt.
+        run: The run it stopped.
     """
     asked = stop.value
-    if not _is_ours(asked):
-        return Pending(stop.id, "", {"value": asked}, "", str(asked), "", ())
+    if _is_per_call(asked):
+        said = json.dumps(stop.response_schema or {})
+        allowed = tuple(name for name in _DECISIONS if f'"{name}"' in said) or _DECISIONS[:3]
+        named = digest(asked["name"], asked["args"])
+        reason = str(asked.get("description", ""))
+        return Pending(stop.id, asked["name"], asked["args"], Risk.CRITICAL.value, reason, named, allowed, run=run)
+    if not _is_one_action(asked):
+        return Pending(stop.id, "", {"value": asked}, "", str(asked), "", (), run=run)
     (action,), (review,) = asked["action_requests"], asked["review_configs"]
-    reason = str(action.get("description", "")).partition("\n")[0]
-    named = digest(action["name"], action["args"])
-    allowed = tuple(review["allowed_decisions"])
-    return Pending(stop.id, action["name"], action["args"], Risk.CRITICAL.value, reason, named, allowed)
+    ours = asked.get(OURS) or {}
+    return Pending(
+        stop.id,
+        action["name"],
+        action["args"],
+        ours.get("risk", Risk.CRITICAL.value),
+        ours.get("reason") or str(action.get("description", "")).partition("\n")[0],
+        ours.get("digest") or digest(action["name"], action["args"]),
+        tuple(review["allowed_decisions"]),
+        run=run,
+        effect=ours.get("effect", ""),
+        preview=ours.get("preview", ""),
+        origin=ours.get("origin", {}),
+        asked=ours.get("asked"),
+        expires=ours.get("expires"),
+        always=bool(ours.get("always")),
+    )
 
 
-def _is_ours(asked: object) -> bool:
+def _is_one_action(asked: object) -> bool:
+    """Whether it is LangChain's request for one action, of ours or of the middleware of LangChain's own."""
     if not isinstance(asked, Mapping) or not {"action_requests", "review_configs"} <= set(asked):
         return False
     return len(asked["action_requests"]) == len(asked["review_configs"]) == 1
+
+
+def _is_per_call(asked: object) -> bool:
+    """Whether LangChain's own middleware asks about a single call, which takes a bare decision."""
+    return isinstance(asked, Mapping) and asked.get("type") == "tool_approval" and {"name", "args"} <= set(asked)
+
+
+def _as_request(asked: Any) -> HITLRequest:
+    """What is asked, in the one form."""
+    if not _is_per_call(asked):
+        request: HITLRequest = asked
+        return request
+    action: Any = {"name": asked["name"], "args": asked["args"]}
+    return {
+        "action_requests": [action],
+        "review_configs": [{"action_name": asked["name"], "allowed_decisions": list(_DECISIONS)}],
+    }
 
 
 def answer_form(tool: str, allowed: Sequence[str]) -> str:
@@ -90,8 +137,8 @@ def decided(answer: object, request: HITLRequest) -> Decision:
     """The decision that an answer to a request means.
 
     Args:
-        answer: ``{"decisions": [decision]}``, a decision, ``"approve"``, ``"reject"``, True or False. It may name the
-            ``digest`` of the act it is meant for.
+        answer: ``{"decisions": [decision]}``, a decision, ``"approve"``, ``"always"``, ``"reject"``, True or False, or
+            what LangChain's agent inbox sends. It may name the ``digest`` of the act it is meant for.
         request: What was asked, with one action.
 
     Raises:
@@ -106,18 +153,20 @@ def decided(answer: object, request: HITLRequest) -> Decision:
     given = _fields(answer)
     if given is None:
         raise refused(f"{_shown(answer)} is not an answer")
+    given = _from_inbox(given, request)
     kind = given.get("type")
     if kind not in allowed:
         raise refused(
             f"{kind!r} is not allowed for {tool}" if isinstance(kind, str) else f"{_shown(answer)} says nothing"
         )
-    if given.get("digest") not in (None, digest(tool, action["args"])):
+    ours: Any = request.get(OURS)
+    if ours and given.get("digest") not in (None, ours["digest"]):
         raise refused(f"the answer was for other arguments of {tool} than these")
     message = given.get("message")
     if kind == "approve":
         if _edits(given, action["args"]):
             raise refused("an approval keeps the arguments as they are, and an edit changes them")
-        return {"type": "approve"}
+        return _approved(given.get("scope", "once"), ours, refused)
     if kind == "edit":
         return {"type": "edit", "edited_action": {"name": tool, "args": _edited(given, request, refused)}}
     if kind == "respond":
@@ -127,12 +176,60 @@ def decided(answer: object, request: HITLRequest) -> Decision:
     return {"type": "reject", "message": str(message)} if message else {"type": "reject"}
 
 
+def _approved(scope: object, ours: Any, refused: Any) -> Decision:
+    """An approval for once, or for always where that is possible."""
+    if scope not in ("once", "always"):
+        raise refused('the "scope" of an approval is "once" or "always"')
+    if scope == "once":
+        return {"type": "approve"}
+    if not ours or not ours["always"]:
+        raise refused("this may be approved once, and not always: it destroys, or may have been done already")
+    decision: Any = {"type": "approve", "scope": "always"}
+    approved: Decision = decision
+    return approved
+
+
+def _from_inbox(given: dict[str, Any], request: HITLRequest) -> dict[str, Any]:
+    """The fields as LangChain names them, where they are those of its agent inbox.
+
+    The inbox gives the arguments as ``{"action": name, "args": {…}}``, and what was edited of them as texts.
+    """
+    action, review = request["action_requests"][0], request["review_configs"][0]
+    kind, args = given.get("type"), given.get("args")
+    if kind == "response":
+        kind = "respond" if "respond" in review["allowed_decisions"] else "reject"
+    kind = _INBOX.get(kind, kind) if isinstance(kind, str) else kind
+    made = {**given, "type": kind}
+    if isinstance(args, str) and kind in ("reject", "respond"):
+        return {**made, "message": args, "args": None}
+    if args is None or not isinstance(args, Mapping) or set(args) != {"action", "args"}:
+        return made
+    known = review.get("args_schema", {}).get("properties", {})
+    if {"action", "args"} <= set(known) or args["action"] != action["name"] or not isinstance(args["args"], Mapping):
+        return made
+    typed = {name: _typed(value, action["args"].get(name), known.get(name, {})) for name, value in args["args"].items()}
+    return {**made, "args": typed}
+
+
+def _typed(value: Any, asked: Any, schema: Mapping[str, Any]) -> Any:
+    """What a text of the inbox stands for where another kind of value was asked about."""
+    kinds = [one.get("type") for one in (schema, *schema.get("anyOf", ()), *schema.get("oneOf", ()))]
+    if not isinstance(value, str) or isinstance(asked, str) or "string" in kinds:
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
 def _fields(answer: object) -> dict[str, Any] | None:
     """The fields of the one decision in an answer; None where there is no such thing."""
     if isinstance(answer, str):
         answer = answer.strip().casefold()
     if isinstance(answer, str | bool):
-        return {"type": _WORDS[answer]} if answer in _WORDS else None
+        return dict(_WORDS[answer]) if answer in _WORDS else None
+    if isinstance(answer, list | tuple) and len(answer) == 1 and isinstance(answer[0], Mapping):
+        answer = answer[0]
     if not isinstance(answer, Mapping):
         return None
     if "decisions" not in answer:
@@ -184,7 +281,7 @@ def answers_by_id(given: object, waiting: Sequence[tuple[str, Any]]) -> dict[str
         return {key: _bound(answer, asked[key]) for key, answer in dict(given).items()}  # type: ignore[call-overload]
     (first, value), *others = asked.items()
     form = _form(value)
-    if isinstance(given, Mapping) and _is_ours(value) and not set(given) & {"decisions", "type", "decision"}:
+    if isinstance(given, Mapping) and _is_act(value) and not set(given) & {"decisions", "type", "decision"}:
         unknown = next((key for key in given if key not in asked), "")
         raise ConfigError(f"nothing waits under the id {unknown!r}; these do: {', '.join(asked)}; {form}")
     if others:
@@ -203,9 +300,9 @@ def in_words(act: Pending, answer: Any) -> str:
     """
     if not act.tool:
         return f"answered: {_shown(answer)}"
-    if answer["digest"] != act.digest:
+    if answer.get("digest", act.digest) != act.digest:
         return "an answer for other arguments, so it was asked again"
-    decision = answer["decisions"][0]
+    decision = answer["decisions"][0] if "decisions" in answer else answer
     match decision["type"]:
         case "edit":
             return f"edited: {json.dumps(decision['edited_action']['args'], ensure_ascii=False, default=str)}"
@@ -213,25 +310,33 @@ def in_words(act: Pending, answer: Any) -> str:
             return f"rejected: {decision.get('message') or 'no reason given'}"
         case "respond":
             return f"answered in the tool's place: {decision['message']}"
-    return "approved"
+    return "approved, and always from now on" if decision.get("scope") == "always" else "approved"
 
 
 def _bound(answer: object, asked: Any) -> Any:
     """The answer in LangChain's form with the digest of what it answers; to a graph of the user's own as it is."""
-    if not _is_ours(asked):
+    if not _is_act(asked):
         return answer
-    action = asked["action_requests"][0]
     fields = _fields(answer) or {}
     # One that names another act is left to be asked again, which shows what waits now.
-    meant = fields.pop("digest", None) or digest(action["name"], action["args"])
-    decision = decided(fields if fields else answer, asked)
-    return {"decisions": [decision], "digest": meant}
+    meant = fields.pop("digest", None)
+    decision = decided(fields if fields else answer, _as_request(asked))
+    if _is_per_call(asked):
+        return decision
+    ours = asked.get(OURS) or {}
+    named = meant or ours.get("digest")
+    return {"decisions": [decision], **({"digest": named} if named else {})}
+
+
+def _is_act(asked: object) -> bool:
+    return _is_one_action(asked) or _is_per_call(asked)
 
 
 def _form(asked: Any) -> str:
-    if not _is_ours(asked):
+    if not _is_act(asked):
         return "give the answer that the graph asks for"
-    return answer_form(asked["action_requests"][0]["name"], asked["review_configs"][0]["allowed_decisions"])
+    request = _as_request(asked)
+    return answer_form(request["action_requests"][0]["name"], request["review_configs"][0]["allowed_decisions"])
 
 
 def _shown(answer: object) -> str:

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
-from pydantic import BaseModel, ValidationError
 
 from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk
-from ...tools.base import declaration_of
-from ...tools.facts import call_facts
+from ...tools.facts import call_facts, preview_of
+from ...tools.taint.gate import Code
 from ..journal.places import begun_before
 from ..result import Outcome
 from .acts import not_done
-from .answers import answer_form, decided
+from .answers import decided
+from .digests import hashed
+from .kept import Kept, Question, State
+from .questions import Asked, stale
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
-    from langchain.agents.middleware.human_in_the_loop import DecisionType, HITLRequest
+    from langchain.agents.middleware.human_in_the_loop import Decision, HITLRequest
     from langchain_core.tools import BaseTool
     from langgraph.types import Command
+
+    from ...configs.schema import Settings
 
 __all__ = ["ApprovalMiddleware", "person_allowed"]
 
 _ALLOWED: ContextVar[str | None] = ContextVar("pointsman_allowed_call", default=None)
+_UNKNOWN = "what was asked before is not known here any more"
 
 
 def person_allowed(call: Mapping[str, Any]) -> bool:
-    """Whether a person has just approved, or edited, this very call."""
+    """Whether a person has just approved, or edited, this very call, or allows it always."""
     return call["id"] is not None and _ALLOWED.get() == call["id"]
 
 
@@ -43,47 +50,71 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
 
     Each call is an interrupt of its own, whose value is LangChain's ``HITLRequest`` with that one action, so that
     inboxes for LangChain's agents show and answer it. `pointsman.agents.approval.answers.decided` says what is
-    understood; for anything else the call is not made, and the person is asked again and told why. An answer that
-    names a digest holds for that act alone. A person may answer in the place of a tool that only reads. What they
-    edit is judged again, and they are asked once more where that does more than what they were asked about. Of an act
-    that the step began already, in a part of the run that was cut off, a person is asked whatever its risk: it may
-    have happened.
+    understood; for anything else the call is not made, and the person is asked again and told why.
+
+    An approval holds for what was asked: the tool and what it says about itself, the arguments, and the files that
+    the call would change, as they were. Where any of these has changed, or the approval has expired, the person is
+    asked again and told what changed; an answer that names a digest holds for that act alone. Once given for always,
+    it holds for the tool, what it says about itself, and the arguments, unless the call destroys. A person may answer
+    in the place of a tool that only reads. What they edit is judged again, and they are asked once more where that does
+    more than what they were asked about. Of an act that the step began already, in a part of the run that was cut off,
+    a person is asked whatever its risk: it may have happened. They are asked whatever its risk, too, where the target
+    of a call, or what it sends out, comes from text that nobody vouches for (`pointsman.tools.taint.gate`).
 
     Args:
-        risks: Gives effect -> risk of a call with that effect, as it is when the call is made.
+        settings: Gives the settings as they are when a call is made: the risk of a call with each effect, how long an
+            approval may take, and where the state is.
+        tools: Those of the agent, which say how far their results may be believed.
     """
 
-    def __init__(self, risks: Callable[[], Mapping[Effect, Risk]]) -> None:
+    def __init__(self, settings: Callable[[], Settings], tools: Sequence[BaseTool]) -> None:
         super().__init__()
-        self._risks = risks
+        self._settings = settings
+        self._tools = {tool.name: tool for tool in tools}
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
         """Ask before a critical call; hand anything else straight on."""
+        from langgraph.errors import GraphInterrupt
+
         asked = self._asked(request)
         if asked is None:
             return handler(request)
         verdict = self._verdict(request, asked)
-        if isinstance(verdict, ToolMessage):
-            return verdict
-        with _allowed(verdict):
-            return _noticed(handler(verdict), request, verdict)
+        answer: ToolMessage | Command[Any] | None = verdict.answer
+        if answer is None:
+            try:
+                with _allowed(verdict.call):
+                    answer = _noticed(handler(verdict.call), request, verdict.call)
+            except GraphInterrupt:
+                verdict.begun()
+                raise
+        verdict.settled()
+        return answer
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
-        """Ask before a critical call; hand anything else straight on."""
-        asked = self._asked(request)
+        """Ask before a critical call; hand anything else straight on. Files are touched in a thread."""
+        from langgraph.errors import GraphInterrupt
+
+        asked = await asyncio.to_thread(self._asked, request) if _bare_answer() else self._asked(request)
         if asked is None:
             return await handler(request)
-        verdict = self._verdict(request, asked)
-        if isinstance(verdict, ToolMessage):
-            return verdict
-        with _allowed(verdict):
-            return _noticed(await handler(verdict), request, verdict)
+        verdict = await asyncio.to_thread(self._verdict, request, asked)
+        answer: ToolMessage | Command[Any] | None = verdict.answer
+        if answer is None:
+            try:
+                with _allowed(verdict.call):
+                    answer = _noticed(await handler(verdict.call), request, verdict.call)
+            except GraphInterrupt:
+                await asyncio.to_thread(verdict.begun)
+                raise
+        await asyncio.to_thread(verdict.settled)
+        return answer
 
-    def _asked(self, request: ToolCallRequest) -> _Asked | None:
+    def _asked(self, request: ToolCallRequest) -> Asked | None:
         """What a person is asked, or None where the call may be made without."""
         tool = request.tool
         if tool is None:
@@ -91,103 +122,202 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         effect = call_facts(tool, request.tool_call["args"]).effect
         if effect is None:
             return None
-        if self._risks()[effect] < Risk.CRITICAL and not _answered() and not begun_before(tool):
+        settings = self._settings()
+        risk = settings.risk.call[effect]
+        call = request.tool_call
+        doubts = self._doubts(request, tool, effect)
+        if risk < Risk.CRITICAL and not doubts and not _was_asked(call, settings.state) and not begun_before(tool):
             return None
-        return _Asked(tool, request.tool_call, effect)
+        return Asked.of(request, tool, effect, risk, doubts)
 
-    def _verdict(self, request: ToolCallRequest, asked: _Asked) -> ToolCallRequest | ToolMessage:
-        """The call to make, or the message in its place; this stops the graph until a person has answered."""
-        from langgraph.types import interrupt
+    def _doubts(self, request: ToolCallRequest, tool: BaseTool, effect: Effect) -> tuple[str, ...]:
+        """What speaks against a call by where its values come from."""
+        if effect is Effect.READ:
+            return ()
+        from .taint import judged
 
-        problem = begun_before(asked.tool)
-        while True:
-            shown = asked.request(problem)
-            try:
-                decision = decided(interrupt(shown), shown)
-                if decision["type"] == "approve":
-                    return request.override(tool_call=asked.call)
-                if decision["type"] == "edit":
-                    edited = asked.edited(decision["edited_action"]["args"])
-                    if edited.effect <= asked.effect:
-                        return request.override(tool_call=edited.call)
-                    asked, problem = edited, f"with these arguments of yours it is {edited.effect}"
-                    continue
-            except ConfigError as error:
-                problem = str(error)
-                continue
-            return _in_its_place(asked.call, decision)
+        tools = {**self._tools, tool.name: tool}
+        said = judged(request.state["messages"], tools, tool, request.tool_call["args"])
+        return tuple(reason.text for reason in said.reasons if reason.code is not Code.UNDECLARED)
+
+    def _verdict(self, request: ToolCallRequest, asked: Asked) -> _Verdict:
+        """What becomes of a call; this stops the graph until a person has answered."""
+        settings = self._settings()
+        asking = _Asking(request, asked, Kept(settings.state), settings)
+        return asking.allowed_always() or asking.verdict()
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A call that waits for a person, and its effect with these very arguments."""
+class _Verdict:
+    """The call to make, or the answer in its place.
 
-    tool: BaseTool
-    call: Any
-    effect: Effect
+    Attributes:
+        begun: Notes that the call waits for something itself, and is begun anew once it has that.
+        settled: Forgets what was asked.
+    """
 
-    def request(self, problem: str) -> HITLRequest:
-        """The request in LangChain's form.
+    call: ToolCallRequest
+    answer: ToolMessage | None = None
+    begun: Callable[[], None] = lambda: None
+    settled: Callable[[], None] = lambda: None
 
-        Args:
-            problem: Why the last answer did not settle it; empty at first.
-        """
-        name = self.call["name"]
-        allowed: list[DecisionType] = ["approve", "edit", "reject"]
-        if self.effect is Effect.READ or ((said := declaration_of(self.tool)) is not None and said.only_reads):
-            allowed.append("respond")
-        reason = f"{name} is {self.effect} with these arguments"
-        if declaration_of(self.tool) is None:
-            reason = f"{name} declares no effect, so it counts as {self.effect} (pointsman.declare gives it one)"
-        told = f"{reason}; {problem}" if problem else reason
-        description = f"{told}\n{answer_form(name, allowed)}"
-        return {
-            "action_requests": [{"name": name, "args": self.call["args"], "description": description}],
-            "review_configs": [
-                {
-                    "action_name": name,
-                    "allowed_decisions": allowed,
-                    "args_schema": _json_schema(self.tool),
-                }
-            ],
-        }
 
-    def edited(self, arguments: Mapping[str, Any]) -> _Asked:
-        """The same call with a person's arguments.
+class _Asking:
+    """A person is asked about one call, once or until an answer settles it.
+
+    A graph that is taken up begins the call anew, and gives the answers again in their order: what had come of each
+    is kept, so that an answer that did not settle it then does not settle it later.
+    """
+
+    def __init__(self, request: ToolCallRequest, asked: Asked, kept: Kept, settings: Settings) -> None:
+        self._request = request
+        self._asked = asked
+        self._kept = kept
+        self._risks: Mapping[Effect, Risk] = settings.risk.call
+        self._expires = settings.approval.expires
+        self._place = _place(request.tool_call)
+        self._number = 0
+
+    def allowed_always(self) -> _Verdict | None:
+        """That the call is always allowed; None where it is not, or where a person was asked before it was."""
+        if not self._asked.allowable or self._kept.question(self._key) is not None:
+            return None
+        try:
+            return _Verdict(self._request) if self._kept.allows(self._asked.always().id) else None
+        except ConfigError:
+            # What cannot be read allows nothing.
+            return None
+
+    def verdict(self) -> _Verdict:
+        """Ask until it is settled."""
+        problem = begun_before(self._asked.tool)
+        while True:
+            then, now, shown, answer = self._answer(problem)
+            try:
+                decision = decided(answer, shown)
+                edited = self._edited(decision)
+            except ConfigError as error:
+                problem = self._again(then or now, str(error))
+                continue
+            if decision["type"] in ("reject", "respond"):
+                return _Verdict(self._request, _in_its_place(self._asked.call, decision), settled=self._settled)
+            if then is not None and then.state == "begun":
+                return self._allowed(edited, then)
+            if then is not None and then.state == "edited":
+                problem, self._asked = self._again(then, then.why, state="edited"), edited
+                continue
+            problem = self._stale(then, now)
+            if problem:
+                problem = self._again(then or now, problem)
+            elif said := self._more(edited):
+                problem, self._asked = self._again(now, said, state="edited"), edited
+            else:
+                if decision.get("scope") == "always":
+                    self._kept.allow(self._asked.always())
+                return self._allowed(edited, now)
+
+    def _answer(self, problem: str) -> tuple[Question | None, Question, HITLRequest, Any]:
+        """What was asked when, what would be asked now, and the answer; this stops the graph where there is none."""
+        from langgraph.errors import GraphInterrupt
+        from langgraph.types import interrupt
+
+        preview = preview_of(self._asked.tool, self._asked.call["args"])
+        then, now = self._kept.question(self._key), self._asked.question(preview)
+        if then is not None and not stale(then, now, self._expires):
+            # It waits since it was first asked, however often the graph has been taken up in between.
+            now = replace(now, asked=then.asked)
+        try:
+            answer = interrupt(self._asked.request(problem, now, preview, self._expires))
+        except GraphInterrupt:
+            self._kept.ask(self._key, now)
+            raise
+        return then, now, self._asked.request(problem, then or now, preview, self._expires), answer
+
+    def _edited(self, decision: Decision) -> Asked:
+        """The call as the decision has it.
 
         Raises:
-            ConfigError: The tool does not take them.
+            ConfigError: The tool does not take the arguments.
         """
-        schema = self.tool.tool_call_schema
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            try:
-                schema.model_validate(dict(arguments))
-            except ValidationError as error:
-                said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-                raise ConfigError(f"{self.call['name']} does not take these arguments ({said})") from error
-        effect = call_facts(self.tool, arguments).effect
-        return _Asked(self.tool, {**self.call, "args": dict(arguments)}, effect or Effect.DESTRUCTIVE)
+        if decision["type"] != "edit":
+            return self._asked
+        return self._asked.edited(decision["edited_action"]["args"], self._risks)
+
+    def _stale(self, then: Question | None, now: Question) -> str:
+        """Why an answer does not settle it; empty where it does."""
+        if then is None:
+            return _UNKNOWN
+        return then.why if then.state == "again" else stale(then, now, self._expires)
+
+    def _more(self, edited: Asked) -> str:
+        """Why what a person has made of the call is asked about again; empty where it is not."""
+        if edited is self._asked:
+            return ""
+        return f"with these arguments of yours it is {edited.effect}" if edited.effect > self._asked.effect else ""
+
+    def _again(self, question: Question, why: str, *, state: State = "again") -> str:
+        """Keep that an answer did not settle it, and ask the next question."""
+        self._kept.ask(self._key, replace(question, state=state, why=why))
+        self._number += 1
+        return why
+
+    def _allowed(self, asked: Asked, question: Question) -> _Verdict:
+        key = self._key
+
+        def begun() -> None:
+            self._kept.ask(key, replace(question, state="begun"))
+
+        return _Verdict(self._request.override(tool_call=asked.call), begun=begun, settled=self._settled)
+
+    def _settled(self) -> None:
+        for number in range(self._number + 1):
+            self._kept.forget(hashed(self._place, number))
+
+    @property
+    def _key(self) -> str:
+        """What the question is kept under."""
+        return hashed(self._place, self._number)
 
 
-def _answered() -> bool:
-    """Whether a person was asked about this call before it was begun again, and answered: that holds, whatever the
+def _place(call: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where in which graph a call is made, which is the same whenever it is begun anew."""
+    from langgraph.config import get_config
+
+    configured = get_config()["configurable"]
+    return tuple(str(part) for part in (configured.get("thread_id"), configured.get("checkpoint_ns"), call["id"]))
+
+
+def _was_asked(call: Mapping[str, Any], state: Path) -> bool:
+    """Whether a person was asked about this call before it was begun anew, and has answered: that holds, whatever the
     policy has become since."""
+    if getattr(_pad(), "resume", None):
+        return True
+    return _bare_answer() and Kept(state).question(hashed(_place(call), 0)) is not None
+
+
+def _bare_answer() -> bool:
+    """Whether the graph was taken up with an answer without an id, which may be for another call."""
+    pad = _pad()
+    return pad is not None and pad.get_null_resume(False) is not None
+
+
+def _pad() -> Any:
+    """What LangGraph notes of the task that this runs in; None outside any."""
     from langgraph.config import get_config
 
     try:
-        pad = get_config()["configurable"].get("__pregel_scratchpad")
+        return get_config()["configurable"].get("__pregel_scratchpad")
     except RuntimeError:
-        return False
-    return bool(getattr(pad, "resume", None))
+        return None
 
 
-def _json_schema(tool: BaseTool) -> dict[str, Any]:
-    schema = tool.tool_call_schema
-    if isinstance(schema, dict):
-        return schema
-    if issubclass(schema, BaseModel):
-        return schema.model_json_schema()
-    return {"type": "object", "properties": tool.args}  # pydantic v1
+@contextmanager
+def _allowed(request: ToolCallRequest) -> Iterator[None]:
+    token = _ALLOWED.set(request.tool_call["id"])
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
 
 
 def _in_its_place(call: Mapping[str, Any], decision: Mapping[str, Any]) -> ToolMessage:
@@ -210,12 +340,3 @@ def _noticed(
     if isinstance(answer.content, str):
         return answer.model_copy(update={"content": f"{notice}\n\n{answer.content}"})
     return answer.model_copy(update={"content": [{"type": "text", "text": notice}, *answer.content]})
-
-
-@contextmanager
-def _allowed(request: ToolCallRequest) -> Iterator[None]:
-    token = _ALLOWED.set(request.tool_call["id"])
-    try:
-        yield
-    finally:
-        _ALLOWED.reset(token)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from ...dispatch.context import current
 from ...tools.base import declaration_of
+from ..approval.digests import digests, hashed
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -72,7 +73,13 @@ def place_of(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:
     """
     journal = current().run.journal
     name = None if journal is None else journal.act(act_digest(tool, arguments))
-    return None if journal is None or name is None else Place(journal, name, journal.acts.get(name))
+    if journal is None or name is None:
+        return None
+    before = journal.acts.get(name)
+    if before is None and journal.unplaced:
+        named = ((current().step, digest) for digest in digests(tool.name, arguments))
+        before = next((journal.unplaced[one] for one in named if one in journal.unplaced), None)
+    return Place(journal, name, before)
 
 
 def begun_before(tool: object) -> str:
@@ -91,14 +98,13 @@ def begun_before(tool: object) -> str:
 
 
 def act_digest(tool: BaseTool, arguments: Mapping[str, Any]) -> str:
-    """Tell an act from others: the first 32 hex digits of the SHA-256 of tool, schema and arguments.
+    """Tell an act from others: a digest of tool, schema and arguments, as `hashed` makes it.
 
     Args:
         tool: The tool.
         arguments: The arguments.
     """
-    text = json.dumps([tool.name, _schema(tool), arguments], sort_keys=True, ensure_ascii=False, default=repr)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return hashed(tool.name, _schema(tool), arguments)
 
 
 _schemas: WeakKeyDictionary[type, str] = WeakKeyDictionary()

@@ -121,7 +121,7 @@ class Verifier:
 
 def as_evidence(record: StepRecord) -> Evidence:
     """The output of a step as a passage for another step."""
-    return Evidence(record.id, f"step:{record.id} by {record.agent}", as_text(record.output), Trust.TOOL)
+    return Evidence(record.id, f"step:{record.id} by {record.agent}", as_text(record.output), Trust(record.trust))
 
 
 def as_text(output: Any) -> str:

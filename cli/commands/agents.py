@@ -1,4 +1,4 @@
-"""``pointsman agents``, ``tools`` and ``models``: what there is, and what of it can be used here and now."""
+"""``pointsman agents`` and ``models``: what there is, and what of it can be used here and now."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ _MILLION = 1_000_000
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("agents")(agents)
-    app.command("tools")(tools)
     app.command("models")(models)
 
 
@@ -51,23 +50,10 @@ def agents(
 
 def _agent(runtime: Runtime, name: str) -> dict[str, Any]:
     from ...agents.agent import Agent
-    from ...routing.request import RouteRequest
-    from ...tools.base import effect_of
 
     agent = Agent.from_entry(name, runtime.settings.agents[name]).on(runtime)
     tools = agent.bound_tools()
-    effects = tuple(effect for tool in tools if (effect := effect_of(tool)) is not None)
-    request = RouteRequest(
-        id=name,
-        kind=agent.kind,
-        task=agent.task,
-        effects=effects,
-        tools=len(tools),
-        tier=agent.tier,
-        model=agent.model,
-        reversible=agent.reversible,
-    )
-    decision = runtime.dispatcher.decide(request)
+    decision = runtime.dispatcher.decide(agent.request())
     return {
         "name": name,
         "task": agent.task,
@@ -91,41 +77,6 @@ def _why(preferred: str | None, decision: Any) -> str:
         return f"{preferred}: {fallen.get(preferred, 'ranks lower')}"
     # The rules that came last settled it.
     return "; ".join(hit.reason for hit in reversed(decision.rules)) or "the cheapest that qualifies"
-
-
-def tools(
-    workspace: options.Workspace = None,
-    config: options.Config = None,
-    json: options.AsJson = False,
-) -> None:
-    """List the tools that agents can name, with what each can do."""
-    from importlib.metadata import entry_points
-
-    from ...tools.base import effect_of
-    from ...tools.registry import ENTRY_POINTS
-    from ..settings import opened
-
-    points = entry_points(group=ENTRY_POINTS)
-    plugins = {point.name: point.dist.name if point.dist else point.value for point in points}
-    with opened(config, workspace=workspace, reads=True) as runtime:
-        found = []
-        for name in runtime.tools.names():
-            tool = runtime.tools.get(name)
-            effect = effect_of(tool)
-            found.append(
-                {
-                    "name": name,
-                    "effect": effect.value if effect else "none",
-                    "call_risk": runtime.settings.risk.call[effect].value if effect else "low",
-                    "source": plugins.get(name, "Pointsman itself"),
-                    "description": tool.description,
-                }
-            )
-    if json:
-        as_json(found)
-        return
-    rows = [(t["name"], t["effect"], t["call_risk"], t["source"], short(t["description"], 90)) for t in found]
-    result(table(rows, ("tool", "effect", "risk of a call", "from", "what it does")))
 
 
 def models(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -182,7 +181,9 @@ def _memory(settings: Settings) -> str:
 
 
 def _sandbox() -> _Finding:
-    path = shutil.which("bwrap")
-    if path:
-        return _Finding("sandbox (bubblewrap)", "ok", f"present at {path}")
-    return _Finding("sandbox (bubblewrap)", "missing", "absent: shell commands are asked about one by one")
+    """Whether shell commands can be confined, tried by confining one."""
+    from ...tools.sandbox.probe import probe
+
+    state = probe()
+    said = str(state) if state.working else f"{state}; without it runs that nobody attends have no shell"
+    return _Finding("sandbox", "ok" if state.working and not state.advice else "missing", said)

@@ -8,7 +8,7 @@ import typer
 
 from .. import options
 from ..io.output import as_json, result
-from ..io.target import DEFAULT, load_target
+from ..io.target import DEFAULT, found_target
 
 if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph
@@ -36,7 +36,7 @@ def graph(
     from ..settings import opened
 
     with opened(config, reads=True) as runtime:
-        workflow = load_target(target or DEFAULT, name_it=None if target else f"'pointsman graph {DEFAULT}'")
+        workflow = found_target(target or DEFAULT, runtime, name_it=None if target else f"'pointsman graph {DEFAULT}'")
         drawn: Graph = workflow.builder(runtime).compile().get_graph()
     edges = [(edge.source, edge.target, bool(edge.conditional)) for edge in drawn.edges]
     if json:

@@ -47,6 +47,8 @@ def report(
     with opened(config, reads=True) as runtime:
         if run is not None and runtime.ledger.run(run) is None:
             raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
+        # A call that was under way in a process that was killed becomes a row.
+        runtime.dispatcher.budgets.reclaim()
         made = add_up(runtime.ledger, since=start, run=run, tag=tag)
     if json:
         as_json({**asdict(made), "last": [decision_record(row) for row in made.last]})

@@ -214,7 +214,8 @@ class Target:
         agents = []
         for agent in self._workflow.agents:
             twin = agent.on(runtime)
-            twin.tools = tuple(_stand_in(real) for real in twin.bound_tools())
+            # A middleware may act by itself.
+            twin.tools, twin.middleware = tuple(_stand_in(real) for real in twin.bound_tools()), ()
             agents.append(twin)
         return Workflow(self._workflow.name, agents, plan=self._workflow.plan, output=self._workflow.output)
 

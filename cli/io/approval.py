@@ -1,50 +1,100 @@
-"""Ask the person at the terminal about acts that wait for approval."""
+"""Show acts that wait for approval with all that counts, and ask the person at the terminal about them."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from ...configs.redact import redacted, restored
+from ...configs.redact import redact, redacted, restored
+from ...configs.visible import visible
+from ..signals import received
 from .live import RISK_COLOURS
-from .output import line, paint, progress, visible
+from .output import paint, progress
 
 if TYPE_CHECKING:
     from ...agents.result import Pending
 
-__all__ = ["Answers", "ask", "edit", "show"]
+__all__ = ["Answers", "ask", "at_terminal", "described", "edit", "show"]
 
 Answers = dict[str, dict[str, Any]]
 
+_LONG: Final = 1_200
+"""Characters of one text that are shown whole; of a longer one its beginning and its end, and how much is between."""
+_MANY: Final = 60
+"""Items of one list, or lines of a change, that are shown whole."""
+_GAP: Final = "\n             "
 
-def show(pending: Pending) -> None:
-    """Print an act with its exact arguments, risk and reason to stderr."""
-    progress("")
-    progress(f"waiting for {f'approval: {line(pending.tool)}' if pending.tool else 'an answer'}   id {pending.id}")
+
+def show(pending: Pending, *, full: bool = False) -> None:
+    """Print an act to stderr, as `described` gives it."""
+    for said in ("", *described(pending, full=full, err=True)):
+        progress(said)
+
+
+def described(pending: Pending, *, full: bool = False, err: bool = False) -> Iterator[str]:
+    """An act in lines: tool, risk and reasons, where it comes from, the exact arguments, what it would change.
+
+    Every character can be seen, as `visible` writes it, and secrets are redacted. Of what is long the beginning and the
+    end are shown, with what is left out counted.
+
+    Args:
+        pending: The act.
+        full: Leave nothing out.
+        err: It goes to stderr.
+    """
+    what = f"approval: {_line(pending.tool)}" if pending.tool else "an answer"
+    yield f"waiting for {what}   id {pending.id}"
     if pending.risk:
-        risk = paint(pending.risk, RISK_COLOURS.get(pending.risk, "white"))
-        progress(f"  risk       {risk}: {line(pending.reason)}")
-    # As JSON, and then with every control character written out, so that what is read is what would run.
-    laid = visible(json.dumps(redacted(pending.arguments), ensure_ascii=False, indent=2, default=str))
-    progress("  arguments  " + laid.replace("\n", "\n             "))
+        risk = paint(pending.risk, RISK_COLOURS.get(pending.risk, "white"), err=err)
+        yield f"  risk       {risk}: {_line(pending.reason)}"
+    if pending.origin:
+        yield f"  from       {', '.join(f'{_line(name)} {_line(said)}' for name, said in pending.origin.items())}"
+    if pending.asked is not None:
+        until = "" if pending.expires is None else f", an approval holds until {_when(pending.expires)}"
+        yield f"  asked      {_when(pending.asked)}{until}"
+    given = redacted(pending.arguments)
+    laid = json.dumps(given if full else _cut(given), ensure_ascii=False, indent=2, default=str)
+    # As JSON, and then with every character that is not seen written out, so that what is read is what would run.
+    yield "  arguments  " + visible(laid).replace("\n", _GAP)
+    if pending.preview:
+        lines = redact(pending.preview).rstrip("\n").split("\n")
+        shown = lines if full else [_text(one) for one in _some(lines, "lines")]
+        yield "  change     " + _GAP.join(map(visible, shown))
+
+
+def at_terminal() -> bool:
+    """Whether somebody can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask(waiting: Sequence[Pending]) -> Answers | None:
-    """Ask about each act, or return None when nobody is at the terminal, or a graph asks something of its own.
+    """Ask about each act, or return None when nobody is at the terminal, they leave the question, or a graph asks
+    something of its own: everything waits on then.
 
     Args:
         waiting: The acts.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty() and all(pending.tool for pending in waiting)):
+    if not (at_terminal() and all(pending.tool for pending in waiting)):
         return None
     answers: Answers = {}
-    for pending in waiting:
-        show(pending)
-        answers[pending.id] = {"digest": pending.digest, **_decision(pending)}
+    with _leaving_at_once():
+        try:
+            for number, pending in enumerate(waiting, 1):
+                show(pending)
+                left = f" ({number} of {len(waiting)})" if len(waiting) > 1 else ""
+                answers[pending.id] = {"digest": pending.digest, **_decision(pending, left)}
+        except (typer.Abort, KeyboardInterrupt, EOFError):
+            if received() != signal.SIGINT:
+                raise
+            progress("\nnothing was answered, so everything waits on")
+            return None
     return answers
 
 
@@ -59,17 +109,36 @@ def edit(pending: Pending, arguments: Any) -> dict[str, Any]:
     return {"type": "edit", "edited_action": {"name": pending.tool, "args": kept}}
 
 
-def _decision(pending: Pending) -> dict[str, Any]:
-    *others, last = pending.allowed
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the question: an event loop would note it for when the question is answered."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+_WORDS: Final[Mapping[str, str]] = {
+    "y": "approve", "yes": "approve", "n": "reject", "no": "reject", "r": "reject", "?": "why",
+}  # fmt: skip
+
+
+def _decision(pending: Pending, left: str) -> dict[str, Any]:
+    words = [*pending.allowed, *(["always"] if pending.always else []), "why", "details"]
+    question = (
+        f"  approve (y), reject (n), {', '.join(word for word in words if word not in ('approve', 'reject'))}{left}"
+    )
     while True:
-        question = f"  {', '.join(others)} or {last}?"
-        word = typer.prompt(question, default="reject", err=True).strip().lower()
-        kind = {"y": "approve", "yes": "approve", "n": "reject", "no": "reject"}.get(word, word)
-        fitting = [allowed for allowed in pending.allowed if kind and allowed.startswith(kind)]
-        # A single r stays what it was before there was anything else that begins with it.
-        match "reject" if kind == "r" else fitting[0] if len(fitting) == 1 else "":
+        said = typer.prompt(question, default="reject", err=True).strip().lower()
+        word = _WORDS.get(said, said)
+        fitting = [one for one in words if word and one.startswith(word)]
+        # A single a stays what it was before there was anything else that begins with it.
+        match "approve" if said == "a" else word if word in words else fitting[0] if len(fitting) == 1 else "":
             case "approve":
                 return {"type": "approve"}
+            case "always":
+                return {"type": "approve", "scope": "always"}
             case "reject":
                 message = typer.prompt("  why (told to the agent)", default="", show_default=False, err=True)
                 return {"type": "reject", "message": message}
@@ -78,6 +147,10 @@ def _decision(pending: Pending) -> dict[str, Any]:
             case "edit":
                 if (edited := _edited(pending)) is not None:
                     return edit(pending, edited)
+            case "why":
+                progress(f"  {_line(pending.reason)}")
+            case "details":
+                show(pending, full=True)
 
 
 def _edited(pending: Pending) -> dict[str, Any] | None:
@@ -93,3 +166,36 @@ def _edited(pending: Pending) -> dict[str, Any] | None:
         progress(f"  give an object with no other names than {', '.join(pending.arguments)}")
         return None
     return made
+
+
+def _cut(value: Any) -> Any:
+    """A JSON value in which long texts and lists are cut in the middle."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return {key: _cut(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cut(item) for item in _some(value, "items")]
+    return value
+
+
+def _text(text: str) -> str:
+    if len(text) <= _LONG:
+        return text
+    half = _LONG // 2
+    return f"{text[:half]} [… {len(text) - 2 * half:,} characters left out, --full shows them …] {text[-half:]}"
+
+
+def _some(items: Sequence[Any], what: str) -> Sequence[Any]:
+    if len(items) <= _MANY:
+        return items
+    half = _MANY // 2
+    return [*items[:half], f"[… {len(items) - 2 * half:,} {what} left out, --full shows them …]", *items[-half:]]
+
+
+def _line(text: object) -> str:
+    return visible(redact(str(text)).replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -63,6 +64,23 @@ class Live:
             if record.status != "done" or record.note:
                 state = "" if record.status == "done" else f"{record.status.replace('_', ' ')}: "
                 progress(f"  {record.agent:<12} {state}{short(record.note, 160)}")
+        else:
+            self._other(event)
+
+    def _other(self, event: Event) -> None:
+        """What only a program that follows the stream is told; a person reads the lines of calls and steps."""
+        from ...graphs.events import Began, Noted, Using, Waiting
+
+        match event:
+            case Began(step=step, agent=agent, path=path):
+                self._event({"event": "began", "step": step, "agent": agent, "path": list(path)})
+            case Using(agent=agent, tool=tool, arguments=arguments, path=path):
+                shown = records.plain(arguments)
+                self._event({"event": "using", "agent": agent, "tool": tool, "arguments": shown, "path": list(path)})
+            case Waiting(pending=pending):
+                self._event({"event": "waiting", **asdict(pending)})
+            case Noted(text=text):
+                self._event({"event": "note", "text": text})
 
     def close(self) -> None:
         """Print what is held back, and end a line of tokens."""

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ...agents.result import RunResult
     from ...agents.runtime import Runtime
     from ...graphs.workflow import Workflow
-    from ...ledger.rows import CallRow
+    from ...ledger.rows import CallRow, RunRow
     from .live import Live
 
-__all__ = ["ENDED", "TARGET_TAG", "Approval", "Bounds", "added_up", "answered", "report_run", "told"]
+__all__ = ["ENDED", "TARGET_TAG", "Approval", "Bounds", "added_up", "answered", "report_run", "target_of", "told"]
 
 Approval = Literal["ask", "deny"]
 TARGET_TAG = "target:"
@@ -74,13 +74,31 @@ async def answered(
     return outcome
 
 
+def target_of(row: RunRow) -> str | None:
+    """The target that a run of the command line was started with, None where it was started by a program.
+
+    Args:
+        row: The run, as the ledger has it.
+    """
+    return next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
+
+
 def told(run: str) -> None:
     """Say how to take up a run that was cut off."""
     if run:
         progress(f"what is done is kept; go on with: pointsman resume {run}")
 
 
-def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resumed: bool = False) -> ExitCode:
+def report_run(
+    outcome: RunResult,
+    live: Live,
+    *,
+    json: bool,
+    stream: bool,
+    again: Sequence[str],
+    resumed: bool = False,
+    full: bool = False,
+) -> ExitCode:
     """Print a run's outcome and say with which code the command ends.
 
     Args:
@@ -88,8 +106,11 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resu
         live: What showed the run.
         json: Print it as JSON.
         stream: Its tokens were printed already.
+        again: Options with which a later command finds the run as this one did.
         resumed: The command was one part of the run only, which is told apart from the whole.
+        full: Show what waits without leaving anything out.
     """
+    from ...agents.approval.notify import resume_command
     from .approval import show
 
     for note in outcome.notes:
@@ -110,11 +131,14 @@ def report_run(outcome: RunResult, live: Live, *, json: bool, stream: bool, resu
     if outcome.status == "handed_over":
         progress("handed over to a person: pointsman queue")
     for pending in outcome.pending:
-        show(pending)
+        show(pending, full=full)
     if any(pending.tool for pending in outcome.pending):
-        progress(f"answer with: pointsman resume {outcome.run} --approve all    (or --reject ID --reason WHY, --edit)")
+        ways = "(or --reject ID --reason WHY, --edit, --always ID)"
+        progress(f"answer with: {resume_command(outcome.run, *again, '--approve', 'all')}    {ways}")
     elif outcome.pending:
+        command = resume_command(outcome.run, *again, "--answers", "FILE")
         progress(f"its graph asks this itself: answer in Python, workflow.resume({outcome.run!r}, {{ID: answer}})")
+        progress(f"or with the same as JSON: {command}")
     return ENDED[outcome.status]
 
 

@@ -16,7 +16,7 @@ from .fitting import fitted
 
 __all__ = ["as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
 
-_OBEYED = re.compile("[\x7f-\x9f]")
+_OBEYED = re.compile("[\x7f-\x9f\ud800-\udfff]")
 _KEPT = "\n\t\u200d"
 """Characters of the control categories that only lay text out; the last one joins emoji."""
 
@@ -33,10 +33,16 @@ def result(text: str = "", *, painted: bool = False) -> None:
     typer.echo(fitted(shown, sys.stdout))
 
 
-def as_json(value: Any, *, lines: bool = False) -> None:
-    """Print JSON to stdout without secrets, on one line or laid out."""
+def as_json(value: Any, *, lines: bool = False, clean: bool = False) -> None:
+    """Print JSON to stdout without secrets, on one line or laid out.
+
+    Args:
+        value: What to print.
+        lines: On one line.
+        clean: Its texts have been redacted, which takes most of the time where there are many lines.
+    """
     # Before it is text: taking a secret out of JSON could leave something else than JSON.
-    said = redacted(value)
+    said = value if clean else redacted(value)
     text = json.dumps(said, ensure_ascii=False, default=lambda one: redact(str(one)), indent=None if lines else 2)
     # JSON escapes the other control characters itself.
     typer.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

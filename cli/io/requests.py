@@ -14,7 +14,7 @@ from .output import progress, short
 if TYPE_CHECKING:
     from ...routing.request import RouteRequest
 
-__all__ = ["broken_line", "lines_of", "request_of"]
+__all__ = ["broken_line", "json_of", "lines_of", "request_of"]
 
 _MAX_LINE = 20_000_000
 
@@ -53,17 +53,8 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
 
     from ...routing.request import RouteRequest
 
-    if len(text) > _MAX_LINE:
-        broken_line(number, f"is longer than {_MAX_LINE:,} bytes")
-        return None
-    try:
-        made = json.loads(text, object_pairs_hook=_once)
-    except _Twice as twice:
-        # Readers differ in which of the two they heed, so it could be taken for a harmless request.
-        broken_line(number, f"the key {twice.args[0]!r} stands twice; give each key once")
-        return None
-    except (ValueError, RecursionError) as error:
-        broken_line(number, f"is not JSON: {short(error, 120)}")
+    made = json_of(text, number)
+    if made is None:
         return None
     if not isinstance(made, dict):
         broken_line(number, "a request is a JSON object with messages, kind, effects and so on")
@@ -79,6 +70,30 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
             said = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
         broken_line(number, f"{where}: {short(said, 160)}")
         return None
+
+
+def json_of(text: bytes, number: int) -> Any:
+    """Read the JSON of one line, or say on stderr what is wrong with it and give None.
+
+    Args:
+        text: The line.
+        number: Its number.
+    """
+    if len(text) > _MAX_LINE:
+        broken_line(number, f"is longer than {_MAX_LINE:,} bytes")
+        return None
+    try:
+        made = json.loads(text, object_pairs_hook=_once)
+    except _Twice as twice:
+        # Readers differ in which of the two they heed, so it could be taken for a harmless request.
+        broken_line(number, f"the key {twice.args[0]!r} stands twice; give each key once")
+        return None
+    except (ValueError, RecursionError) as error:
+        broken_line(number, f"is not JSON: {short(error, 120)}")
+        return None
+    if made is None:
+        broken_line(number, "is null; give a request")
+    return made
 
 
 class _Twice(Exception):

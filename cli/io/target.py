@@ -21,12 +21,15 @@ from .beside import Agree, Source, importable, wanted
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from ...agents.runtime import Runtime
     from ...graphs.workflow import Workflow
 
 __all__ = [
     "DEFAULT",
     "code_of",
     "files_of",
+    "found_target",
+    "is_named",
     "load_class",
     "load_target",
     "looks_like_target",
@@ -83,6 +86,29 @@ def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
     """
     value, name, module, shown = _named(spec, name_it, _runnable, DEFAULT)
     return _workflow(value, name, shown, Path(module.__file__ or shown))
+
+
+def found_target(spec: str, runtime: Runtime, *, name_it: str | None = None) -> Workflow:
+    """Find what a command is to run: a workflow or agent that ``agents.yaml`` describes, else as `load_target`.
+
+    Args:
+        spec: A name of ``agents.yaml``, ``file.py:name`` or ``module:name``.
+        runtime: Whose configuration it is.
+        name_it: As for `load_target`.
+
+    Raises:
+        ConfigError: As `load_target`.
+    """
+    if is_named(spec, runtime):
+        from ...graphs.workflow import Workflow
+
+        return Workflow.named(spec, runtime)
+    return load_target(spec, name_it=name_it)
+
+
+def is_named(spec: str, runtime: Runtime) -> bool:
+    """Whether ``agents.yaml`` describes a workflow or an agent of this name."""
+    return spec in runtime.settings.workflows or spec in runtime.settings.agents
 
 
 def load_class(spec: str) -> type[BaseModel]:

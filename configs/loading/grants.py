@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..redact import redact
 from ..schema import Settings
-from ..words import Tier
+from ..words import Effect, Tier
 from .documents import Place
 
 __all__ = ["Grant", "grants"]
@@ -75,8 +75,11 @@ def grants(before: Settings, after: Settings, places: Mapping[Path, Place], thei
     return found
 
 
+_SECTIONS: Final = ("providers", "models", "agents", "mcp", "workflows", "routing", "risk", "approval", "sandbox")
+
+
 def _tree(settings: Settings) -> dict[str, Any]:
-    tree = settings.model_dump(include={"providers", "models", "agents", "routing", "risk"})
+    tree = settings.model_dump(include=set(_SECTIONS))
     for section in ("routing", "risk"):
         tree[section]["rules"] = {rule["id"]: rule for rule in tree[section]["rules"]}
     return tree
@@ -167,6 +170,11 @@ def _class(change: _Change) -> bool:
     )
 
 
+def _effect(change: _Change) -> bool:
+    """What a server's tool does may be said to be worse; one of which nothing is said counts as the worst."""
+    return change.new is None or change.new >= (change.old or Effect.DESTRUCTIVE)
+
+
 def _risk_rule(change: _Change) -> bool:
     """The highest rule that applies holds, so that another one can only raise."""
     old, new = change.old, change.new
@@ -215,7 +223,13 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("agents", "*"): _removed,
     ("agents", "*", "model"): _always,
     ("agents", "*", "tier"): _higher,
+    ("agents", "*", "max_tier"): _lower,
     ("agents", "*", "tools"): _fewer,
+    ("mcp", "*"): _removed,
+    ("mcp", "*", "effects", "*"): _effect,
+    ("mcp", "*", "timeout"): _lower,
+    ("mcp", "*", "start_timeout"): _lower,
+    ("workflows", "*"): _removed,
     ("routing", "strategy"): _always,
     ("routing", "scorer"): _always,
     ("routing", "classifier", "model"): _always,
@@ -234,6 +248,10 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     ("risk", "floors", "*"): _higher,
     ("risk", "call", "*"): _higher,
     ("risk", "rules", "*"): _risk_rule,
+    ("approval", "expires"): _lower,
+    ("sandbox", "mode"): lambda change: change.new == "required",
+    **{("sandbox", name): _fewer for name in ("domains", "environment", "readable", "writable")},
+    **{("sandbox", name): _lower for name in ("timeout", "memory", "processes", "cpu", "file_size", "disk", "output")},
 }
 """What a project's file may change without being asked about; whatever is not here takes trust."""
 
@@ -251,11 +269,16 @@ def _said(change: _Change) -> str:
         ("models", "*"): lambda: f"adds the model {name} at tier {new['tier']}",
         ("models", "*", "tier"): lambda: f"raises {name} from tier {old} to {new}",
         ("agents", "*"): lambda: f"adds the agent {name}",
+        ("mcp", "*"): lambda: f"adds the MCP server {name}, {_reached(new)}",
+        ("mcp", "*", "effects", "*"): lambda: f"says that {_text(path[3])} of the MCP server {name} is only {new}",
+        ("workflows", "*"): lambda: f"adds the workflow {name}",
         ("agents", "*", "instructions"): lambda: f"gives the agent {name} other instructions",
         ("risk", "floors", "*"): lambda: f"lowers the floor of risk {path[2]} from {old} to {new}",
         ("risk", "call", "*"): lambda: f"lowers the risk of a {path[2]} call from {old} to {new}",
         ("risk", "rules", "*"): lambda: f"{'replaces' if new else 'removes'} the risk rule {_text(path[2])}",
         ("routing", "rules", "*"): lambda: _rule_said(change),
+        ("approval", "notify", "command"): lambda: f"runs {_value(new)} whenever an act waits for a person",
+        ("approval", "notify", "url"): lambda: f"sends what waits for a person to {_value(new)}",
     }
     words = next((say for pattern, say in said.items() if _fits(pattern, path)), None)
     return words() if words else f"changes {_dotted(path)} from {_value(old)} to {_value(new)}"
@@ -274,6 +297,13 @@ def _url(provider: Mapping[str, Any]) -> str:
 
 def _sent(provider: Mapping[str, Any]) -> str:
     return f"which is sent {_text(provider['key'])}" if provider["key"] else "which is sent your texts"
+
+
+def _reached(server: Mapping[str, Any]) -> str:
+    if server["url"] is not None:
+        sent = ", ".join(server["secrets"].values())
+        return _text(f"at {server['url']}" + (f", which is sent {sent}" if sent else ""))
+    return _text("which runs " + " ".join([server["command"], *server["args"]]))
 
 
 def _redirects(change: _Change, name: str) -> str:

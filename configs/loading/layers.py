@@ -18,12 +18,12 @@ __all__ = [
 
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
     "models": ("providers", "models"),
-    "agents": ("agents",),
+    "agents": ("agents", "mcp", "workflows"),
     "routing": ("routing",),
-    "risk": ("risk",),
+    "risk": ("risk", "approval", "sandbox"),
 }
 SECTIONS: Final[Mapping[str, str]] = {section: file for file, sections in FILES.items() for section in sections}
-NAMED: Final = ("providers", "models", "agents")
+NAMED: Final = ("providers", "models", "agents", "mcp", "workflows")
 RULES: Final = (("routing", "rules"), ("risk", "rules"))
 RENAMED: Final[Mapping[tuple[str, str], str]] = {("routing", "cures"): "on_failure"}
 """Section and key as version 0.1 had them, with the key's name now; a file may have either."""

@@ -258,11 +258,15 @@ def _settings(
 
 
 def _secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, SecretStr]:
-    providers = data.get("providers")
-    entries = providers.values() if isinstance(providers, dict) else ()
-    named = [entry.get("key") for entry in entries if isinstance(entry, dict)]
+    named = [entry.get("key") for entry in _values(data.get("providers")) if isinstance(entry, dict)]
+    for server in _values(data.get("mcp")):
+        named += _values(server.get("secrets")) if isinstance(server, dict) else ()
     know(_pasted(value) for name, value in environ.items() if name in named or _SECRET.search(name))
     return {name: SecretStr(key) for name in named if isinstance(name, str) and (key := _pasted(environ.get(name, "")))}
+
+
+def _values(section: Any) -> list[Any]:
+    return list(section.values()) if isinstance(section, dict) else []
 
 
 def _pasted(text: str) -> str:

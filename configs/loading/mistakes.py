@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from ..agents import McpServer
 from ..features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
 from ..redact import redact
+from ..sandbox import Sandbox
 from ..schema import (
     AgentEntry,
     ClassifierPolicy,
@@ -23,7 +25,9 @@ from ..schema import (
     RoutingPolicy,
     RoutingRule,
     Settings,
+    StepEntry,
     StepRiskPolicy,
+    WorkflowEntry,
 )
 from ..words import Effect, FailureKind
 from .documents import Node, Place, fail
@@ -40,6 +44,9 @@ _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("models", "*"): ModelEntry,
     ("models", "*", "prices"): Prices,
     ("agents", "*"): AgentEntry,
+    ("mcp", "*"): McpServer,
+    ("workflows", "*"): WorkflowEntry,
+    ("workflows", "*", "steps", "*"): StepEntry,
     ("routing",): RoutingPolicy,
     ("routing", "rules", "*"): RoutingRule,
     ("routing", "classifier"): ClassifierPolicy,
@@ -47,6 +54,7 @@ _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("routing", "health"): HealthLimits,
     ("risk",): StepRiskPolicy,
     ("risk", "rules", "*"): RiskRule,
+    ("sandbox",): Sandbox,
 }
 
 _WANTED: Final[Mapping[str, str]] = {
@@ -245,9 +253,8 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
         if not (provider and slash and rest):
             fail(f"the model '{name}' must be called provider/name", names.place("models", name))
         names.known(provider, "provider", settings.providers, "models", name)
-    for name, agent in settings.agents.items():
-        if agent.model is not None:
-            names.known(agent.model, "model", settings.models, "agents", name, "model")
+    _check_agents(settings, names)
+    _check_servers(settings, names)
     either = {**settings.providers, **settings.models}
     for model_or_provider in settings.routing.approved or ():
         names.known(model_or_provider, "model or provider", either, "routing", "approved")
@@ -270,6 +277,32 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
             fail(f"{'.'.join(path)}: null would take a bound away; {_BOUNDS.get(path[0], '')}", place)
     names.complete(settings.routing.on_failure, FailureKind, "routing", "on_failure")
     names.complete(settings.risk.call, Effect, "risk", "call")
+
+
+def _check_agents(settings: Settings, names: _Names) -> None:
+    for name, agent in settings.agents.items():
+        if agent.model is not None:
+            names.known(agent.model, "model", settings.models, "agents", name, "model")
+    for name, workflow in settings.workflows.items():
+        for agent_name in workflow.agents:
+            names.known(agent_name, "agent", settings.agents, "workflows", name, "agents")
+        for index, step in enumerate(workflow.steps):
+            names.known(
+                step.agent, "agent of the workflow", workflow.agents, "workflows", name, "steps", index, "agent"
+            )
+
+
+def _check_servers(settings: Settings, names: _Names) -> None:
+    keys = {provider.key: name for name, provider in settings.providers.items() if provider.key}
+    for server, entry in settings.mcp.items():
+        for name, variable in entry.secrets.items():
+            if variable in keys:
+                where = ("mcp", server, "secrets", name)
+                fail(
+                    f"{'.'.join(where)}: {variable} is the key of {keys[variable]}, which only {keys[variable]} is "
+                    "sent; name another variable",
+                    names.place(*where),
+                )
 
 
 class _Names:

@@ -41,13 +41,14 @@ class Bill:
         messages: The conversation as it is sent.
         grant: What the call was admitted with; settled with the cost.
         recorder: Gives the price, and writes the row.
-        row_id: Id of the row, where it is known before the call.
+        row_id: As the attribute.
 
     Attributes:
         first_token: Seconds from the request to the first words of a stream; None before them.
         most_input: Input tokens that money was reserved for; None where none was.
         recorder: Gives the price, and writes the row.
         row: The row of the call; None until it is written.
+        row_id: Id that the row has or will have, where it is known before the call.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Bill:
         self._ask = ask
         self._messages = messages
         self._grant = grant
-        self._row_id = row_id
+        self.row_id = row_id
         self._stream: StreamUsage | None = None
         self._reach = Reach()
         self._sent: float | None = None
@@ -162,7 +163,7 @@ class Bill:
             said.append("charged as reserved")
         self.row = self.recorder.row(
             self._card,
-            id=self._row_id,
+            id=self.row_id,
             at=self._at,
             latency=self._seconds,
             first_token=self.first_token,

@@ -130,9 +130,9 @@ class FallbackChain:
                 continue
             ready = trouble or self._prepared(card)
             if isinstance(ready, ModelCall):
+                ready.number = self.made + 1
                 if await self._funded(ready):
-                    self.made += 1
-                    ready.number = self.made
+                    self.made = ready.number
                     self._flying[card.id] = ready
                     return ready
             elif isinstance(ready, Wait) and ready.seconds < self._patience(card):

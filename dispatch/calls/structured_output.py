@@ -177,9 +177,11 @@ def _recursive(tool: Any) -> dict[str, Any] | None:
     """The schema of a tool whose arguments contain themselves; None for any other."""
     given = tool.args_schema if isinstance(tool, BaseTool) else tool
     if isinstance(given, type) and issubclass(given, BaseModel):
-        if not _returns(given):
+        returns, shown = _returns(given), tool.tool_call_schema if isinstance(tool, BaseTool) else given
+        if returns is None and isinstance(shown, type):
+            returns = _comes_back(shown.model_json_schema())  # type: ignore[union-attr]
+        if not returns:
             return None
-        shown = tool.tool_call_schema if isinstance(tool, BaseTool) else given
         return _whole(shown.model_json_schema() if isinstance(shown, type) else shown)  # type: ignore[union-attr]
     if isinstance(given, Mapping) and _DEFS in given and _comes_back(given):
         return _whole(given)
@@ -187,8 +189,12 @@ def _recursive(tool: Any) -> dict[str, Any] | None:
 
 
 @lru_cache(maxsize=1024)
-def _returns(kind: type[BaseModel]) -> bool:
-    return _comes_back(_schema(kind))
+def _returns(kind: type[BaseModel]) -> bool | None:
+    """Whether a class contains itself; None where it has arguments that no model sees and JSON has no form for."""
+    try:
+        return _comes_back(_schema(kind))
+    except PydanticUserError:
+        return None
 
 
 @lru_cache(maxsize=1024)

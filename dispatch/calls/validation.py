@@ -87,7 +87,13 @@ def _bad_arguments(ask: ModelRequest, message: AIMessage) -> tuple[FailureKind, 
 
 
 def _misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    error = next(iter(_validator(json.dumps(schema, sort_keys=True)).iter_errors(arguments)), None)
+    from referencing.exceptions import Unresolvable
+
+    try:
+        error = next(iter(_validator(json.dumps(schema, sort_keys=True)).iter_errors(arguments)), None)
+    except Unresolvable:
+        # It points to another document, which is not fetched: the tool itself judges its arguments.
+        return None
     if error is None:
         return None
     where = ".".join(str(part) for part in error.absolute_path)
@@ -98,5 +104,7 @@ def _misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | No
 @lru_cache(maxsize=512)
 def _validator(schema: str) -> Validator:
     from jsonschema import Draft202012Validator
+    from referencing import Registry
 
-    return Draft202012Validator(json.loads(schema))
+    # Without a registry of its own it fetches what a schema points to.
+    return Draft202012Validator(json.loads(schema), registry=Registry())

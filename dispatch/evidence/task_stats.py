@@ -39,6 +39,7 @@ _COUNTS: Final[Mapping[FailureKind, bool]] = {
     FailureKind.WRONG_MODEL: True,
     FailureKind.UNKNOWN: False,
     FailureKind.CANCELLED: False,
+    FailureKind.LOST: False,
 }
 _EXCUSED: Final = frozenset(kind.value for kind, counts in _COUNTS.items() if not counts)
 _UNUSABLE: Final = frozenset(kind.value for kind in FailureKind if of_failure(kind) is not None)

@@ -57,20 +57,17 @@ class Grant:
                 reserved is charged; if not, nothing is.
 
         Returns:
-            Picodollars charged; None where no money was reserved.
+            Picodollars charged; None where no money was reserved or nothing is billed.
         """
         charged: int | None = None
         if self._budgets is not None and self._money is not None:
-            if billed:
-                charged = self._budgets.settle(self._money, cost)
-            else:
-                self._budgets.release(self._money)
+            charged = self._budgets.settle(self._money, cost if billed else 0, recorded=True)
         if self._share is not None:
             if usage is not None:
                 self._share.settle(usage.input, usage.output)
             else:
                 self._share.keep()
-        return charged
+        return charged if billed else None
 
     def judge(
         self,

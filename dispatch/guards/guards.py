@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...configs.catalog import ModelCard
+from ...configs.words import FailureKind
 from ...ledger.budgets.budgets import BudgetExceeded
 from ...ledger.prices import PriceBook
 from .budget import Bound, bounded
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ...backends.base import Backend
     from ...backends.http.meter import Asked
     from ...ledger.budgets.budgets import Budgets
+    from ...ledger.rows import CallRow
     from ..calls.call import ModelCall
     from ..request import ModelRequest
 
@@ -95,8 +98,9 @@ class Guards:
             bound = self._bound(call, scopes)
             while bound.most:
                 budgets = self._budgets()
+                row = _row_if_killed(call)
                 try:
-                    reservation = await budgets.acquire(scopes, bound.most, patience, sent=True)
+                    reservation = await budgets.acquire(scopes, bound.most, patience, sent=True, row=row)
                 except BudgetExceeded:
                     # What others learned of the provider meanwhile may have made it less.
                     before, bound = bound, self._bound(call, scopes)
@@ -104,6 +108,7 @@ class Guards:
                         raise
                 else:
                     call.grant.fund(budgets, reservation)
+                    call.bill.row_id = row.id
                     break
         except BaseException:
             call.close()
@@ -136,3 +141,8 @@ class Guards:
 
     def _bound(self, call: ModelCall, scopes: Mapping[str, int | None]) -> Bound:
         return self.bound(call.card, call.ask, call.messages, call.options, backend=call.backend, capped=bool(scopes))
+
+
+def _row_if_killed(call: ModelCall) -> CallRow:
+    """What to record of a call whose process is killed; whatever else becomes of it, its row has the same id."""
+    return call.bill.recorder.row(call.card, at=time.time(), attempt=call.number, failure=FailureKind.LOST.value)

@@ -42,6 +42,7 @@ _VERDICTS: Final[Mapping[FailureKind, Verdict]] = {
     FailureKind.WRONG_MODEL: "ill",
     FailureKind.UNKNOWN: "neutral",
     FailureKind.CANCELLED: "neutral",
+    FailureKind.LOST: "neutral",
 }
 
 _LOOK_SECONDS: Final = 3.0

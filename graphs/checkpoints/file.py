@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -20,7 +22,7 @@ from ...ledger.storage.access import Access
 from ...ledger.storage.connection import Connection
 from .tables import CHECKPOINTS
 
-__all__ = ["CheckpointFile", "in_use"]
+__all__ = ["Use", "Work", "in_use"]
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -29,20 +31,26 @@ _LINGER_SECONDS: Final = 5.0
 """How long the file stays open after its last run: opening it costs as much as a step does, closing it more."""
 _STOP_SECONDS: Final = 2.0
 """How long the end of the process waits at most for what is being written."""
+_GROUP_SECONDS: Final = 0.002
+"""How long patient work waits for more: what a task writes is followed by the next checkpoint well within that."""
+_MOST_TOGETHER: Final = 64
+"""How many pieces of work go to the disk together at most, so that none waits long for others."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     work: Work[Any]
     writes: bool
+    patient: bool
     tell: Callable[[Any, BaseException | None], None]
 
 
 class CheckpointFile:
-    """Does each piece of work in one transaction, in a thread of its own, in the order it was given.
+    """Does each piece of work in a transaction, in a thread of its own, in the order it was given.
 
-    So an event loop never waits for the disk, and a piece of work costs one change of threads. Work that was begun is
-    done to its end, also when whoever gave it is cancelled or its event loop is closed.
+    So an event loop never waits for the disk, and a piece of work costs one change of threads. Work that was given is
+    done to its end, also when whoever gave it is cancelled or its event loop is closed. What is written at the same
+    time goes to the disk at once.
 
     Args:
         path: The file; made where it is missing, when it is first used.
@@ -54,66 +62,16 @@ class CheckpointFile:
         self._guard = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        # Taken from the others, and not yet done.
+        self._next: _Job | None = None
         # Opened, used and closed by the thread.
         self._access: Access | None = None
         self._stale = False
-        self._cut_off = False
-        # How many wait for what they gave.
-        self._awaited = 0
         begin_anew(self)
 
-    async def call(self, work: Work[T], *, writes: bool) -> T:
-        """Have work done while the event loop goes on.
-
-        Args:
-            work: Called with the connection, inside a transaction that is rolled back where it raises.
-            writes: What it changes is on the disk before this returns.
-
-        Raises:
-            ConfigError: The file cannot be used.
-        """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def tell(result: Any, error: BaseException | None) -> None:
-            # Nobody waits in a loop that is closed.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, future, result, error)
-
-        with self._guard:
-            self._awaited += 1
-        self._give(_Job(work, writes, tell))
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._cut_off = True
-            raise
-        finally:
-            with self._guard:
-                self._awaited -= 1
-
-    def wait(self, work: Work[T], *, writes: bool) -> T:
-        """Have work done and block until it is; arguments and errors as `call`."""
-        future: Future[T] = Future()
-        self._give(_Job(work, writes, lambda result, error: _settle(future, result, error)))
-        return future.result()
-
-    async def settle(self) -> None:
-        """Wait, when cancelled too, until all is done that somebody gave who waits still or was cancelled since."""
-        if not self._cut_off and not self._awaited:
-            return
-        last = asyncio.ensure_future(self.call(_nothing, writes=False))
-        try:
-            # What cannot be written has told so itself.
-            with suppress(ConfigError):
-                await asyncio.shield(last)
-        except asyncio.CancelledError:
-            await asyncio.wait([last])
-            raise
-
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Count one more user while the block lasts; the first takes up whatever file is at the path by then.
+    def used(self) -> Iterator[Use]:
+        """Have one more user while the block lasts; the first takes up whatever file is at the path by then.
 
         Raises:
             ConfigError: The file was moved, deleted or replaced while others use it.
@@ -127,7 +85,7 @@ class CheckpointFile:
                 )
             self._users += 1
         try:
-            yield
+            yield Use(self._give)
         finally:
             with self._guard:
                 self._users -= 1
@@ -144,7 +102,7 @@ class CheckpointFile:
         """Begin anew in a forked child, which has not the parent's thread; `Access` sees to the file itself."""
         self._guard = threading.Lock()
         self._jobs = queue.SimpleQueue()
-        self._thread = None
+        self._thread = self._next = None
 
     def _give(self, job: _Job) -> None:
         with self._guard:
@@ -156,12 +114,12 @@ class CheckpointFile:
 
     def _serve(self) -> None:
         while True:
+            job, self._next = self._next, None
             try:
-                job = self._jobs.get(timeout=_LINGER_SECONDS)
+                job = job or self._jobs.get(timeout=_LINGER_SECONDS)
             except queue.Empty:
                 if self._users:
                     continue
-                job = None
             if job is not None:
                 self._do(job)
             elif self._ended():
@@ -178,14 +136,42 @@ class CheckpointFile:
         return True
 
     def _do(self, job: _Job) -> None:
+        done: list[tuple[_Job, Any, BaseException | None]] = []
+        group = [job]
         try:
             access = self._opened()
-            with access.changing(durable=True) if job.writes else access.reading() as connection:
-                result = job.work(connection)
+            if job.writes:
+                with access.changing(durable=True) as connection:
+                    for number, each in enumerate(self._together(job)):
+                        group[number:] = [each]
+                        done.append((each, *_attempted(connection, each)))
+            else:
+                with access.reading() as connection:
+                    done.append((job, job.work(connection), None))
         except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-            job.tell(None, error)
-        else:
-            job.tell(result, None)
+            done = [(each, None, error) for each in group]
+        for each, result, wrong in done:
+            each.tell(result, wrong)
+
+    def _together(self, job: _Job) -> Iterator[_Job]:
+        """A piece of work that writes, and those after it that can go to the disk with it."""
+        end = time.monotonic() + _GROUP_SECONDS
+        patient = True
+        for _ in range(_MOST_TOGETHER):
+            yield job
+            patient = patient and job.patient
+            try:
+                more = self._jobs.get(timeout=max(0.0, end - time.monotonic()) if patient else 0.0)
+            except queue.Empty:
+                return
+            if more is None:
+                self._jobs.put(None)
+                return
+            if not more.writes:
+                self._next = more
+                return
+            job = more
+        self._next = job
 
     def _opened(self) -> Access:
         if self._stale and self._access is not None:
@@ -195,6 +181,82 @@ class CheckpointFile:
         if self._access is None:
             self._access = Access(self.path, kind=CHECKPOINTS)
         return self._access
+
+
+class Use:
+    """What one user has done with a file.
+
+    Args:
+        give: Hands a piece of work to the thread of the file.
+    """
+
+    def __init__(self, give: Callable[[_Job], None]) -> None:
+        self._give = give
+        self._waiting = 0
+        self._cut_off = False
+
+    async def call(self, work: Work[T], *, writes: bool, patient: bool = False) -> T:
+        """Have work done while the event loop goes on.
+
+        Args:
+            work: Called with the connection, inside a transaction; what it has changed is undone where it raises.
+            writes: What it changes is on the disk before this returns.
+            patient: More is about to be written, and this may go to the disk with it.
+
+        Raises:
+            ConfigError: The file cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def tell(result: Any, error: BaseException | None) -> None:
+            # Nobody waits in a loop that is closed.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+        self._give(_Job(work, writes, patient, tell))
+        self._waiting += 1
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._cut_off = True
+            raise
+        finally:
+            self._waiting -= 1
+
+    def wait(self, work: Work[T], *, writes: bool) -> T:
+        """Have work done and block until it is; arguments and errors as `call`."""
+        future: Future[T] = Future()
+        self._give(_Job(work, writes, False, lambda result, error: _settle(future, result, error)))
+        return future.result()
+
+    async def settle(self) -> None:
+        """Wait, when cancelled too, until all is done that was given and that nobody has waited for to its end."""
+        if not self._cut_off and not self._waiting:
+            return
+        last = asyncio.ensure_future(self.call(_nothing, writes=False))
+        try:
+            # What cannot be written has told so itself.
+            with suppress(ConfigError):
+                await asyncio.shield(last)
+        except asyncio.CancelledError:
+            await asyncio.wait([last])
+            raise
+
+
+def _attempted(connection: Connection, job: _Job) -> tuple[Any, BaseException | None]:
+    """The result of a piece of work, or why it was undone; what is wrong with the file ends its whole group."""
+    connection.execute("SAVEPOINT work")
+    try:
+        result = job.work(connection)
+    except (OSError, sqlite3.Error):
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+        connection.execute("ROLLBACK TO work")
+        connection.execute("RELEASE work")
+        return None, error
+    connection.execute("RELEASE work")
+    return result, None
 
 
 def _nothing(_: Connection) -> None:
@@ -220,7 +282,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def in_use(path: Path) -> Iterator[CheckpointFile]:
+def in_use(path: Path) -> Iterator[Use]:
     """Use a file, which all users in this process share.
 
     Args:
@@ -233,8 +295,8 @@ def in_use(path: Path) -> Iterator[CheckpointFile]:
         file = _files.get(path)
         if file is None:
             file = _files[path] = CheckpointFile(path)
-    with file.used():
-        yield file
+    with file.used() as use:
+        yield use
 
 
 @at_end(End.CLOSE)

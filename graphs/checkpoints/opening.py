@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...dispatch.sealing import user_seal
+from ...ledger.storage.connection import explain
 from .file import in_use
-from .tables import file_of
+from .tables import CHECKPOINTS, file_of
 
 if TYPE_CHECKING:
     from .saver import Checkpoints
@@ -71,12 +72,19 @@ def resumable(state: Path, runs: Sequence[str]) -> frozenset[str]:
     Args:
         state: The project's state folder.
         runs: Their ids.
+
+    Raises:
+        ConfigError: The file cannot be read.
     """
     path = file_of(state)
     if not path.exists():
         return frozenset()
-    # Without its tables nothing has begun.
-    with closing(sqlite3.connect(path, timeout=_LOOK_SECONDS)) as connection, suppress(sqlite3.OperationalError):
-        known = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
-        return frozenset(run for run in runs if connection.execute(known, (run,)).fetchone())
-    return frozenset()
+    try:
+        with closing(sqlite3.connect(path, timeout=_LOOK_SECONDS)) as connection:
+            # Without its tables nothing has begun.
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone():
+                return frozenset()
+            known = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
+            return frozenset(run for run in runs if connection.execute(known, (run,)).fetchone())
+    except sqlite3.Error as error:
+        raise explain(path, error, CHECKPOINTS) from error

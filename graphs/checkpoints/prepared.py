@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
@@ -21,14 +21,16 @@ from langgraph.checkpoint.base import (
 from ...ledger.storage.connection import Connection
 from . import rows
 from .fences import check_fences
-from .file import CheckpointFile, Work
+from .file import Use, Work
 from .rows import Found, History, Place
-from .sealed import Sealed
+from .sealed import Kept, Sealed, items
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 __all__ = ["Prepared", "Put"]
+
+_NOTHING: Final = Kept("", {})
 
 
 class Put(NamedTuple):
@@ -37,12 +39,12 @@ class Put(NamedTuple):
     Attributes:
         work: Keeps it.
         place: Where.
-        beside: Channel -> version of the values that are kept beside it then.
+        kept: What is kept beside it then.
     """
 
     work: Work[None]
     place: Place
-    beside: dict[str, Any]
+    kept: Kept
 
 
 class Prepared(BaseCheckpointSaver[str]):
@@ -56,12 +58,12 @@ class Prepared(BaseCheckpointSaver[str]):
 
     serde: Sealed
 
-    def __init__(self, file: CheckpointFile, serde: Sealed, *, token: int | None = None) -> None:
+    def __init__(self, file: Use, serde: Sealed, *, token: int | None = None) -> None:
         super().__init__(serde=serde)
         self.file = file
         self.token = token
-        # Thread and namespace -> channel -> version whose value is known to be kept.
-        self._kept: dict[tuple[str, str], dict[str, Any]] = {}
+        # Thread and namespace -> what is known to be kept beside the checkpoint that was read or written last.
+        self._kept: dict[tuple[str, str], Kept] = {}
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Prepared:
         """The same, which builds these types too; LangGraph asks for it where ``LANGGRAPH_STRICT_MSGPACK`` is set."""
@@ -81,17 +83,18 @@ class Prepared(BaseCheckpointSaver[str]):
     def _put(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata) -> Put:
         thread, space, parent = _named(config)
         place = Place(thread, space, checkpoint["id"])
-        sealed, common, beside = self.serde.pack(checkpoint, self._kept.get((thread, space), {}))
+        known = self._kept.get((thread, space), _NOTHING)
+        sealed, common, kept = self.serde.pack(checkpoint, parent, known)
         told = json.dumps(get_checkpoint_metadata(config, metadata), ensure_ascii=False).encode("utf-8", "ignore")
 
         def work(connection: Connection) -> None:
             check_fences(connection, [thread], self.token)
             rows.keep(connection, place, parent, sealed, told, common)
 
-        return Put(work, place, beside)
+        return Put(work, place, kept)
 
     def _has_put(self, put: Put) -> RunnableConfig:
-        self._kept[put.place[:2]] = put.beside
+        self._kept[put.place[:2]] = put.kept
         return _config(put.place)
 
     def _put_writes(
@@ -139,8 +142,12 @@ class Prepared(BaseCheckpointSaver[str]):
     def _read(self, found: Found | None) -> CheckpointTuple | None:
         if found is None:
             return None
-        self._kept[found.place[:2]] = dict(found.body.beside)
-        return self._tuple(found)
+        read = self._tuple(found)
+        values = read.checkpoint["channel_values"]
+        beside = found.body.beside.items()
+        kept = {channel: (version, items(values[channel])) for channel, version in beside}
+        self._kept[found.place[:2]] = Kept(found.place.id, kept)
+        return read
 
     def _tuple(self, found: Found) -> CheckpointTuple:
         return CheckpointTuple(

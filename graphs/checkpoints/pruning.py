@@ -82,7 +82,8 @@ def _keep_last(connection: Connection, saver: Checkpoints, run: str, values: Map
         return
     beside = last.body.beside
     if values:
-        sealed, common, beside = saver.serde.completed(last.body, values)
+        sealed, common, kept = saver.serde.completed(last.body, values)
+        beside = {channel: version for channel, (version, _) in kept.values.items()}
         rows.complete(connection, last.place, sealed, common)
     rows.keep_alone(connection, last.place, beside)
 

@@ -56,7 +56,7 @@ class Found(NamedTuple):
     """A checkpoint as it was read, its values and writes still sealed.
 
     Attributes:
-        common: Channel -> value kept beside it.
+        common: Channel -> value kept beside it, followed by what was added to it.
         writes: Task, channel, type and value.
     """
 
@@ -64,7 +64,7 @@ class Found(NamedTuple):
     parent: str | None
     body: Body
     metadata: dict[str, Any]
-    common: dict[str, Typed]
+    common: dict[str, list[Typed]]
     writes: list[tuple[str, str, str, bytes]]
 
 
@@ -76,7 +76,7 @@ class History(NamedTuple):
         writes: Task, channel, type and value of what was written since, the oldest first.
     """
 
-    seed: tuple[Body, dict[str, Typed]] | None
+    seed: tuple[Body, dict[str, list[Typed]]] | None
     writes: list[tuple[str, str, str, bytes]]
 
 
@@ -104,7 +104,7 @@ def _keep_common(connection: Connection, place: Place, common: Sequence[Common])
     if common:
         # A version names one value.
         connection.executemany(
-            "INSERT OR IGNORE INTO channel_values VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO channel_values VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(place.thread, place.space, *value) for value in common],
         )
 
@@ -200,7 +200,7 @@ def history(connection: Connection, sealed: Sealed, place: Place, channels: Sequ
         place: The checkpoint, of which itself nothing is told.
         channels: The channels.
     """
-    seeds: dict[str, tuple[Body, dict[str, Typed]]] = {}
+    seeds: dict[str, tuple[Body, dict[str, list[Typed]]]] = {}
     steps: dict[str, list[list[tuple[str, str, str, bytes]]]] = {channel: [] for channel in channels}
     for ancestor, body in _ancestors(connection, sealed, place):
         wanted = [channel for channel in channels if channel not in seeds]
@@ -281,11 +281,17 @@ def keep_values(connection: Connection, thread: str, used: Collection[tuple[str,
         thread: The thread.
         used: Namespace, channel and version of those that stay.
     """
-    values = connection.execute(
-        "SELECT rowid, checkpoint_ns, channel, version FROM channel_values WHERE thread_id = ?", (thread,)
+    stored = connection.execute(
+        "SELECT rowid, checkpoint_ns, channel, version, base FROM channel_values WHERE thread_id = ?", (thread,)
     )
-    unused = [(rowid,) for rowid, *value in values.fetchall() if (*value,) not in used]
-    connection.executemany("DELETE FROM channel_values WHERE rowid = ?", unused)
+    values = {(space, channel, version): (rowid, base) for rowid, space, channel, version, base in stored}
+    for key in used:
+        at: tuple[str, str, Any] | None = key
+        while at in values:
+            # Those that it was added to stay with it.
+            _, base = values.pop(at)
+            at = (*at[:2], base)
+    connection.executemany("DELETE FROM channel_values WHERE rowid = ?", [(rowid,) for rowid, _ in values.values()])
 
 
 def chain(connection: Connection, sealed: Sealed, place: Place, channels: Sequence[str]) -> Iterator[Place]:
@@ -324,23 +330,31 @@ def _found(connection: Connection, sealed: Sealed, row: Sequence[Any]) -> Found:
     return Found(place, row[3], body, _metadata(row[6]), common, writes)
 
 
-def _common(connection: Connection, place: Place, body: Body, channels: Sequence[str]) -> dict[str, Typed]:
+def _common(connection: Connection, place: Place, body: Body, channels: Sequence[str]) -> dict[str, list[Typed]]:
     """The values of channels that are kept beside a checkpoint."""
-    found: dict[str, Typed] = {}
-    for channel in channels:
-        if channel not in body.beside:
-            continue
-        value = connection.execute(
-            f"SELECT type, value FROM channel_values WHERE {_AT} AND channel = ? AND version = ?",  # noqa: S608
-            (*place[:2], channel, body.beside[channel]),
+    return {
+        channel: list(_value(connection, place, channel, body.beside[channel]))[::-1]
+        for channel in channels
+        if channel in body.beside
+    }
+
+
+def _value(connection: Connection, place: Place, channel: str, version: Any) -> Iterator[Typed]:
+    """What was added to a value last, what was added before, and so on to its beginning."""
+    seen = set()
+    while version is not None and version not in seen:
+        seen.add(version)
+        row = connection.execute(
+            f"SELECT type, value, base FROM channel_values WHERE {_AT} AND channel = ? AND version = ?",  # noqa: S608
+            (*place[:2], channel, version),
         ).fetchone()
-        if value is None:
+        if row is None:
             raise ConfigError(
-                f"the checkpoints of {place.thread} are damaged, since the value of {channel!r} is missing: put a copy "
-                "of the state folder back, or start again"
+                f"the checkpoints of {place.thread} are damaged, a value of {channel!r} is missing: put a copy of the "
+                "state folder back, or start again"
             )
-        found[channel] = value
-    return found
+        yield row[0], row[1]
+        version = row[2]
 
 
 def _metadata(data: bytes | str | None) -> dict[str, Any]:

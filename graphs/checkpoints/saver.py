@@ -69,7 +69,7 @@ class Checkpoints(Prepared):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Keep what a task has written; arguments as `BaseCheckpointSaver.aput_writes`, errors as `aput`."""
-        await self.file.call(self._put_writes(config, writes, (task_id, task_path)), writes=True)
+        await self.file.call(self._put_writes(config, writes, (task_id, task_path)), writes=True, patient=True)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,8 +14,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ...configs.errors import ConfigError
 from ...dispatch.sealing import UNSEALED, Seal
+from .growing import Grown
 
-__all__ = ["Body", "Common", "Sealed"]
+__all__ = ["Body", "Common", "Kept", "Sealed", "items"]
 
 _INLINE_BYTES: Final = 200
 """Up to here a value is kept in each checkpoint that has it: a row of its own, with its keys, takes as much."""
@@ -25,12 +27,29 @@ Typed = tuple[str, bytes]
 
 
 class Common(NamedTuple):
-    """A value that several checkpoints may have: of a channel, at a version of it."""
+    """A value that several checkpoints may have: of a channel, at a version of it.
+
+    Attributes:
+        base: The version whose value this one is added to; None for a value that is whole.
+    """
 
     channel: str
     version: Any
+    base: Any
     type: str
     value: bytes
+
+
+class Kept(NamedTuple):
+    """What is kept beside a checkpoint.
+
+    Attributes:
+        id: Of the checkpoint.
+        values: Channel -> version, and how many items its value has where it is a list.
+    """
+
+    id: str
+    values: Mapping[str, tuple[Any, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,40 +95,51 @@ class Sealed(EncryptedSerializer):
         """The same, which builds these types too."""
         return Sealed(self._seal, self._plain.with_msgpack_allowlist(types), self._state)
 
-    def pack(self, checkpoint: Checkpoint, kept: Mapping[str, Any]) -> tuple[Typed, list[Common], dict[str, Any]]:
+    def pack(self, checkpoint: Checkpoint, parent: str | None, kept: Kept) -> tuple[Typed, list[Common], Kept]:
         """Seal a checkpoint.
 
         Args:
             checkpoint: What is to be kept.
-            kept: Channel -> version of it that is known to be kept beside checkpoints already.
+            parent: Id of the checkpoint before.
+            kept: What is known to be kept beside some other one.
 
         Returns:
-            The checkpoint itself, the values that are to be kept beside it, and where all those of it are that are.
+            The checkpoint itself, the values that are to be kept beside it, and what is kept beside it then.
         """
-        return self._packed(checkpoint, kept, {}, {})
+        bases = kept.values if parent == kept.id else {}
+        return self._packed(checkpoint, kept.values, bases, {}, {})
 
-    def completed(self, body: Body, values: Mapping[str, Any]) -> tuple[Typed, list[Common], dict[str, Any]]:
+    def completed(self, body: Body, values: Mapping[str, Any]) -> tuple[Typed, list[Common], Kept]:
         """Seal a checkpoint again that was read, with values that it did not have; the result is as of `pack`."""
         own = {**body.checkpoint["channel_values"], **values}
-        return self._packed({**body.checkpoint, "channel_values": own}, {}, dict(body.within), dict(body.beside))
+        beside = {channel: (version, 0) for channel, version in body.beside.items()}
+        return self._packed({**body.checkpoint, "channel_values": own}, {}, {}, dict(body.within), beside)
 
     def _packed(
-        self, checkpoint: Checkpoint, kept: Mapping[str, Any], within: dict[str, Typed], beside: dict[str, Any]
-    ) -> tuple[Typed, list[Common], dict[str, Any]]:
+        self,
+        checkpoint: Checkpoint,
+        kept: Mapping[str, tuple[Any, int]],
+        bases: Mapping[str, tuple[Any, int]],
+        within: dict[str, Typed],
+        beside: dict[str, tuple[Any, int]],
+    ) -> tuple[Typed, list[Common], Kept]:
         versions = checkpoint["channel_versions"]
         new: list[Common] = []
         for channel, value in checkpoint["channel_values"].items():
             version = versions.get(channel)
-            if version is None or kept.get(channel) != version:
-                kind, data = self._plain.dumps_typed(value)
-                if version is None or len(data) <= _INLINE_BYTES:
-                    within[channel] = (kind, data)
-                    continue
-                name, sealed = self._seal.encrypt(data)
-                new.append(Common(channel, version, f"{kind}+{name}", sealed))
-            beside[channel] = version
+            if version is not None and channel in kept and kept[channel][0] == version:
+                beside[channel] = kept[channel]
+                continue
+            base, length = bases.get(channel, (None, 0)) if isinstance(value, Grown) else (None, 0)
+            kind, data = self._plain.dumps_typed(value[length:] if length else value)
+            if version is None or (base is None and len(data) <= _INLINE_BYTES):
+                within[channel] = (kind, data)
+                continue
+            name, sealed = self._seal.encrypt(data)
+            new.append(Common(channel, version, base, f"{kind}+{name}", sealed))
+            beside[channel] = version, items(value)
         whole = {**checkpoint, "channel_values": {}, _WITHIN: within, _BESIDE: list(beside)}
-        return self.dumps_typed(whole), new, beside
+        return self.dumps_typed(whole), new, Kept(checkpoint["id"], beside)
 
     def body(self, data: Typed) -> Body:
         """Open a checkpoint that `pack`, or version 0.1, sealed.
@@ -122,22 +152,28 @@ class Sealed(EncryptedSerializer):
         versions = checkpoint["channel_versions"]
         return Body(checkpoint, within, {channel: versions[channel] for channel in checkpoint.pop(_BESIDE, ())})
 
-    def value(self, body: Body, common: Mapping[str, Typed], channel: str) -> Any:
+    def value(self, body: Body, common: Mapping[str, Sequence[Typed]], channel: str) -> Any:
         """One channel's value in a checkpoint that has one; arguments as `whole`."""
         if channel in body.within:
             kind, data = body.within[channel]
             return self._plain.loads_typed((kind, data))
-        if channel in common:
-            return self.loads_typed(common[channel])
-        return body.checkpoint["channel_values"][channel]
+        if channel not in common:
+            return body.checkpoint["channel_values"][channel]
+        first, *added = map(self.loads_typed, common[channel])
+        return Grown(chain(first, *added)) if added else first
 
-    def whole(self, body: Body, common: Mapping[str, Typed]) -> Checkpoint:
+    def whole(self, body: Body, common: Mapping[str, Sequence[Typed]]) -> Checkpoint:
         """Put a checkpoint together.
 
         Args:
             body: As it was read.
-            common: Channel -> value that was kept beside it.
+            common: Channel -> value that was kept beside it, followed by what was added to it.
         """
         values = body.checkpoint["channel_values"]
         values.update({channel: self.value(body, common, channel) for channel in (*body.within, *common)})
         return body.checkpoint
+
+
+def items(value: Any) -> int:
+    """How many items a list has; none where it is no list."""
+    return len(value) if isinstance(value, list) else 0

@@ -24,9 +24,10 @@ _LANGGRAPH: Final = (
 _OURS: Final = (
     # When a run came to its end, in seconds since the epoch.
     "CREATE TABLE IF NOT EXISTS ended (thread_id TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL) WITHOUT ROWID",
-    # A value that several checkpoints have in common; its version has the type that the graph's versions have.
+    # A value that several checkpoints have in common; versions have the type that the graph's have. Where it has a
+    # base, it is what was added to the list at that version.
     """CREATE TABLE channel_values (
-        thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, channel TEXT NOT NULL, version NOT NULL,
+        thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, channel TEXT NOT NULL, version NOT NULL, base,
         type TEXT NOT NULL, value BLOB NOT NULL,
         PRIMARY KEY (thread_id, checkpoint_ns, channel, version))""",
     "CREATE TABLE fences (run TEXT PRIMARY KEY NOT NULL, token INTEGER NOT NULL) WITHOUT ROWID",

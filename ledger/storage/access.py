@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +63,15 @@ class Access:
         """Whether its file is no more the one at its path."""
         return self._path is not None and self._file is not None and self._file != identity(self._path)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """See one state of the file throughout the block.
 
         Raises:
             ConfigError: The file cannot be read, or is closed.
         """
-        with self._transaction("BEGIN") as connection:
-            yield connection
+        return self._transaction("BEGIN")
 
-    @contextmanager
-    def changing(self, *, durable: bool = False, patience: float | None = None) -> Iterator[Connection]:
+    def changing(self, *, durable: bool = False, patience: float | None = None) -> AbstractContextManager[Connection]:
         """Hold the file's write lock, and keep all of the block's changes or none; the block itself may commit them.
 
         Args:
@@ -85,10 +82,7 @@ class Access:
         Raises:
             ConfigError: The file cannot be written, another process held it for too long, or it is closed.
         """
-        with self._transaction("BEGIN IMMEDIATE", durable=durable, patience=patience) as connection:
-            yield connection
-            if connection.in_transaction:
-                connection.execute("COMMIT")
+        return self._transaction("BEGIN IMMEDIATE", durable=durable, patience=patience)
 
     def read(self, query: str, *values: str | None) -> list[Any]:
         """Give the rows of a query."""
@@ -127,6 +121,8 @@ class Access:
         self._uses += 1
         try:
             yield connection
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
             raise explain(self._path, error, self._kind) from error
         finally:

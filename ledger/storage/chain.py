@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -11,7 +11,7 @@ from .coding import Table, Values
 from .connection import Connection
 from .tables import CHAINED, EFFECTS, HANDOFFS
 
-__all__ = ["Break", "Head", "breaks", "read_head", "seal", "write_head"]
+__all__ = ["Break", "append", "breaks", "seal"]
 
 # One for all rows: to make it costs a fifth of what it does.
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -35,7 +35,7 @@ class Break:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class _Head:
     """Where a table's chain ends: how many rows there are, and the seal of the last."""
 
     rows: int
@@ -55,18 +55,26 @@ def seal(previous: str, seq: int, values: Values) -> str:
     return sha256((previous + _JSON.encode([seq, *values])).encode()).hexdigest()
 
 
-def read_head(connection: Connection, table: Table) -> Head:
-    """The head to go on from; must run inside the transaction that adds the rows."""
+def append(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+    """Add rows at the end of a table's chain; must run inside a transaction."""
+    head = _read_head(connection, table)
+    seq, chain = head.rows, head.chain
+    sealed: list[Values] = []
+    for values in rows:
+        seq += 1
+        chain = seal(chain, seq, values)
+        sealed.append((seq, *values, chain))
+    marks = ", ".join("?" * (len(table.columns) + 2))
+    connection.executemany(f"INSERT INTO {table.name} (seq, {table.names}, chain) VALUES ({marks})", sealed)  # noqa: S608 - our own names
+    connection.execute("REPLACE INTO heads (name, rows, chain) VALUES (?, ?, ?)", (table.name, seq, chain))
+
+
+def _read_head(connection: Connection, table: Table) -> _Head:
     found = connection.execute("SELECT rows, chain FROM heads WHERE name = ?", (table.name,)).fetchone()
     last = connection.execute(f"SELECT seq, chain FROM {table.name} ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own name
-    head = Head(*(found or (0, table.name)))
+    head = _Head(*(found or (0, table.name)))
     # A head that somebody set back must not make two rows claim one number.
-    return Head(*last) if last is not None and last[0] > head.rows else head
-
-
-def write_head(connection: Connection, table: Table, head: Head) -> None:
-    """Keep where the chain ends; must run inside the transaction that added the rows."""
-    connection.execute("REPLACE INTO heads (name, rows, chain) VALUES (?, ?, ?)", (table.name, head.rows, head.chain))
+    return _Head(*last) if last is not None and last[0] > head.rows else head
 
 
 def breaks(connection: Connection) -> Iterator[Break]:

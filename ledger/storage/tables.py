@@ -216,6 +216,18 @@ _PARENTS = (
 )
 """Whose cap the calls of a run count against besides its own."""
 
+_RESERVATIONS = (
+    "CREATE TABLE held (id TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL, amount INTEGER NOT NULL, "
+    "sent INTEGER NOT NULL, at REAL NOT NULL, scopes TEXT NOT NULL, row TEXT) WITHOUT ROWID",
+    "INSERT INTO held SELECT id, owner, amount, sent, at, "
+    "(SELECT json_group_array(scope) FROM reserved_in WHERE reservation = id), NULL FROM reservations",
+    "DROP TABLE reserved_in",
+    "DROP TABLE reservations",
+    "ALTER TABLE held RENAME TO reservations",
+)
+"""A reservation in one place, which each capped call writes: with the scopes it counts in, and with what to record of
+the call if its process is killed, both as JSON."""
+
 _LEASES = (
     f"CREATE TABLE leases ({LEASES.definition}, PRIMARY KEY (run)) WITHOUT ROWID",
     f"CREATE TABLE kept ({KEPT.definition}, PRIMARY KEY (run, name)) WITHOUT ROWID",
@@ -224,5 +236,12 @@ _LEASES = (
 """Who works on a run, what it needs again if it is cut off, and where in it each act belongs; null in the acts of
 before, which their seals leave out."""
 
-VERSIONS = (_schema(), (*_HEALTH, *_CLASSES, *_BATCHES), (*_USAGE, *_BOUNDS, *_chained(EFFECTS)), _PARENTS, _LEASES)
+VERSIONS = (
+    _schema(),
+    (*_HEALTH, *_CLASSES, *_BATCHES),
+    (*_USAGE, *_BOUNDS, *_chained(EFFECTS)),
+    _PARENTS,
+    _RESERVATIONS,
+    _LEASES,
+)
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""

@@ -18,11 +18,12 @@ from ...configs.errors import ConfigError, PointsmanError
 from ...configs.redact import redact
 from ..forks import End, at_end, begin_anew, mind_the_end
 from .access import Access
-from .chain import Head, read_head, seal, write_head
+from .chain import append
 from .coding import Table, Values
 from .connection import Connection
 from .fences import Fences
-from .tables import CHAINED
+from .reserved import Settled, end, settled_in
+from .tables import CALLS, CHAINED
 
 __all__ = ["Writer"]
 
@@ -77,6 +78,7 @@ class Writer:
         self._path = path
         self.fences = Fences()
         self.access = Access(path)
+        self._settled = settled_in(path)
         self._closing = self._closed = False
         self._empty()
         begin_anew(self)
@@ -252,7 +254,12 @@ class Writer:
         # While there is trouble, something is written to see whether it is over.
         if rows or (durable and self._unsynced) or self._trouble is not None:
             with self.access.changing(durable=durable) as connection:
-                _add(connection, self.fences.let_through(connection, rows))
+                through = self.fences.let_through(connection, rows)
+                ended = _add(connection, through, self._settled)
+                if len(through) < len(rows):
+                    ended += _paid(connection, rows, self._settled)
+            for one in ended:
+                self._settled.costs.pop(one, None)
             self._unsynced = not durable
         for _ in range(count):
             self._waiting.popleft()
@@ -282,32 +289,39 @@ def _close_all() -> None:
             _log.error("%s", error)
 
 
-def _add(connection: Connection, items: Sequence[_Item]) -> None:
+def _add(connection: Connection, items: Sequence[_Item], settled: Settled) -> list[str]:
+    """Add rows, and end the reservations of the calls among them; the ids of those."""
     groups: dict[str, tuple[Table, list[Values]]] = {}
     for table, values in items:
         groups.setdefault(table.name, (table, []))[1].append(_clean(table, values))
+    ended: list[str] = []
     for table, rows in groups.values():
-        if table in CHAINED:
-            _append(connection, table, rows)
+        if table is CALLS and settled.costs:
+            ended = [str(values[0]) for values in rows if values[0] in settled.costs]
+            again = {one for one in ended if _was_lost(connection, one, settled.costs[one])}
+            append(connection, table, [values for values in rows if values[0] not in again])
+        elif table in CHAINED:
+            append(connection, table, rows)
         else:
             _replace(connection, table, rows)
     if not items:
         # Something must be written for the log to grow and to be synced.
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute(f"PRAGMA user_version = {version}")
+    return ended
 
 
-def _append(connection: Connection, table: Table, rows: list[Values]) -> None:
-    head = read_head(connection, table)
-    seq, chain = head.rows, head.chain
-    sealed: list[Values] = []
-    for values in rows:
-        seq += 1
-        chain = seal(chain, seq, values)
-        sealed.append((seq, *values, chain))
-    marks = ", ".join("?" * (len(table.columns) + 2))
-    connection.executemany(f"INSERT INTO {table.name} (seq, {table.names}, chain) VALUES ({marks})", sealed)  # noqa: S608 - our own names
-    write_head(connection, table, Head(seq, chain))
+def _paid(connection: Connection, items: Sequence[_Item], settled: Settled) -> list[str]:
+    """End the reservations of calls whose rows are kept out: they were paid for all the same; the ids of those."""
+    calls = [str(values[0]) for table, values in items if table is CALLS and values[0] in settled.costs]
+    return [call for call in calls if end(connection, call, settled.costs[call]) is not None]
+
+
+def _was_lost(connection: Connection, reservation: str, cost: int) -> bool:
+    """End the reservation of a call; whether another process took this one for dead, and has recorded the call."""
+    if end(connection, reservation, cost) is not None:
+        return False
+    return connection.execute("SELECT 1 FROM calls WHERE id = ?", (reservation,)).fetchone() is not None
 
 
 def _replace(connection: Connection, table: Table, rows: list[Values]) -> None:

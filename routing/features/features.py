@@ -23,7 +23,7 @@ __all__ = ["Features", "extract", "features_dict", "features_json", "from_dict",
 _UNDECLARED: Final = "undeclared"
 # Features that older records have and this version does not, and the other way round.
 _RETIRED: Final = frozenset({"thought", "chores"})
-_ADDED: Final = frozenset({"only_reads", "evidence"})
+_ADDED: Final = frozenset({"only_reads", "evidence", "max_tier"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Features:
         dependents: Later steps that build on this one.
         risk: The caller's own opinion.
         tier: The tier asked for.
+        max_tier: The highest tier allowed.
         model: The model asked for.
         structured: The answer must fit a schema.
         max_output: Tokens of output to leave room for.
@@ -88,6 +89,7 @@ class Features:
     dependents: int = 0
     risk: Risk | None = None
     tier: Tier | None = None
+    max_tier: Tier | None = None
     model: str | None = None
     structured: bool = False
     max_output: int = 1024
@@ -141,8 +143,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     done = worst_called(counted.called, request.called, declares=bool(effects) and not request.called)
     if not effects and (request.tools or (counted.called - set(request.called) and _says_nothing(request))):
         effects = (Effect.DESTRUCTIVE,)
-    question = counted.question
-    work = counted.work or 1
+    question, work = counted.question, counted.work or 1
     return Features(
         id=request.id,
         kind=kind_of(request.kind, effects, request.tier, only_reads=request.only_reads).value,
@@ -156,6 +157,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         dependents=request.dependents,
         risk=request.risk,
         tier=request.tier,
+        max_tier=request.max_tier,
         model=request.model,
         structured=request.structured,
         max_output=request.max_output,
@@ -196,7 +198,7 @@ def _says_nothing(request: RouteRequest) -> bool:
 _FIELDS: Final = tuple(field.name for field in fields(Features))
 _VALUES: Final = attrgetter(*_FIELDS)
 # Those that hold words of the house or several values; the others are JSON as they are.
-_WORDED: Final = ("done", "effects", "evidence", "judged", "modalities", "risk", "signals", "tags", "tier")
+_WORDED: Final = ("done", "effects", "evidence", "judged", "max_tier", "modalities", "risk", "signals", "tags", "tier")
 _KNOWN: Final = frozenset(_FIELDS)
 _EMPTY: Final = Features()
 _MEASURED: Final = frozenset(name for name in _FIELDS if getattr(_EMPTY, name) is not None) - _ADDED
@@ -247,7 +249,7 @@ def from_dict(recorded: Mapping[str, Any]) -> Features:
 _NOUNS: Final[dict[type, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 # What may be absent, with a value of the kind it has where it is not.
 _OPTIONAL: Final[Mapping[str, Any]] = {
-    "deadline": 0.0, "done": "", "judged": (), "model": "", "risk": "", "tier": "",
+    "deadline": 0.0, "done": "", "judged": (), "max_tier": "", "model": "", "risk": "", "tier": "",
 }  # fmt: skip
 _Word = TypeVar("_Word", Effect, Risk, Tier)
 
@@ -257,7 +259,7 @@ def _read(name: str, value: Any) -> Any:
         return None
     if name == "risk":
         return _word(Risk, name, value)
-    if name == "tier":
+    if name in ("tier", "max_tier"):
         return _word(Tier, name, value)
     if name == "done":
         return _word(Effect, name, value)

@@ -111,8 +111,8 @@ def test_a_cap_and_a_failure_name_the_run(simulated: Make, simulator: Simulator)
 @pytest.mark.parametrize(
     ("task", "bounds", "said"),
     [
-        (None, {}, "give the task as a text, not NoneType"),
-        (["x"], {}, "give the task as a text, not list"),
+        (None, {}, "give the task as a text or as messages, not NoneType"),
+        (5, {}, "give the task as a text or as messages, not int"),
         ("  ", {}, "the input is empty"),
         ("x", {"max_cost": -1}, "a cap of -1 is not valid: give USD"),
         ("x", {"max_cost": "1"}, "max_cost is '1': give USD"),
@@ -156,7 +156,7 @@ def test_what_is_no_task_or_bound_is_refused_before_anything_runs(
         ({"tools": None}, "tools must be a list"),
         ({"tools": [order_status, order_status]}, "two of its tools are called 'order_status'"),
         ({"tools": ["read_file", "read_file"]}, "two of its tools are called 'read_file'"),
-        ({"instructions": None}, "instructions must be a text, not NoneType"),
+        ({"instructions": None}, "instructions must be a text or a SystemMessage, not NoneType"),
         ({"latency": "soon"}, "'soon' is not one of batch, interactive, critical"),
         ({"max_output": 0}, "max_output is 0"),
         ({"tier": "best"}, "'best' is not one of"),

@@ -93,10 +93,10 @@ def clerk(simulated: Make, simulator: Simulator) -> Agent:
     return Agent("clerk", tools=[delete_order]).on(simulated())
 
 
-def test_a_critical_call_is_an_interrupt_with_one_action_and_nothing_langchain_does_not_know(clerk: Agent) -> None:
+def test_a_critical_call_is_langchains_request_for_one_action_and_all_else_lies_under_one_key(clerk: Agent) -> None:
     stop = _asked(_stopped(clerk))
     strict = TypeAdapter(with_config(ConfigDict(extra="forbid"))(HITLRequest))
-    request = strict.validate_python(stop.value)
+    request = strict.validate_python({key: value for key, value in stop.value.items() if key != "pointsman"})
     (action,), (review,) = request["action_requests"], request["review_configs"]
     assert (action["name"], action["args"]) == ("delete_order", {"order_id": "A-1"})
     assert (review["action_name"], review["allowed_decisions"]) == ("delete_order", ["approve", "edit", "reject"])
@@ -155,7 +155,10 @@ def test_a_bare_rejection_is_one_too(clerk: Agent, answer: Any) -> None:
         ({"approved": True}, "{'approved': True} says nothing"),
         ({"decisions": []}, "{'decisions': []} is not an answer"),
         ({"decisions": [{"type": "approve"}] * 2}, "is not an answer"),
-        ({"type": "accept"}, "'accept' is not allowed for delete_order"),
+        ({"type": "allow"}, "'allow' is not allowed for delete_order"),
+        ("always", "this may be approved once, and not always: it destroys"),
+        ({"type": "approve", "scope": "forever"}, 'the "scope" of an approval is "once" or "always"'),
+        ([{"type": "accept", "args": None}] * 2, "is not an answer"),
         ({"type": "respond", "message": "it is gone"}, "'respond' is not allowed for delete_order"),
         ("edit", "'edit' is not an answer"),
         ({"type": "edit"}, '"edit" needs an "edited_action" with "args"'),

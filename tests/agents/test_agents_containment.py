@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -250,6 +251,35 @@ def test_what_an_mcp_server_says_reaches_the_model_as_its_blocks(
     agent = Agent("host", model=MODEL, tools=[declare(server, effect="read")]).on(simulated())
     (heard,) = [m for m in ends(lambda: asyncio.run(agent.ainvoke("go")))["messages"] if m.type == "tool"]
     assert (heard.content, heard.artifact) == (blocks, {"structured_content": {"orders": 2}})
+
+
+@pytest.mark.parametrize("kind", ["plain", "plain, async"])
+def test_a_tool_of_another_library_that_hangs_ends_when_its_declared_time_is_up(
+    simulated: Make, simulator: Simulator, ends: Ends, kind: str
+) -> None:
+    never = threading.Event()
+
+    def leave() -> str:
+        """Leave."""
+        never.wait()
+        return "never heard"
+
+    async def leave_async() -> str:
+        """Leave."""
+        await asyncio.Event().wait()
+        return "never heard"
+
+    made = {"func": leave} if kind == "plain" else {"coroutine": leave_async}
+    hanging = declare(StructuredTool.from_function(**made, name="leave"), effect="read", timeout=0.05)
+    call: Any = {"name": "leave", "arguments": {}}
+    late = Match(contains_any_message="took longer than 0.05 s")
+    simulator.scenario = Scenario(
+        rules=[Rule(match=late, answer=Answer(text="It hung.")), Rule(answer=Answer(tool_calls=[call]))]
+    )
+    agent = Agent("host", model=MODEL, tools=[hanging]).on(simulated())
+    calls = [lambda: asyncio.run(agent.ainvoke("go"))] + ([lambda: agent.invoke("go")] if kind == "plain" else [])
+    assert [ends(each)["messages"][-1].text for each in calls] == ["It hung."] * len(calls)
+    never.set()
 
 
 CTRL_C = '''

@@ -23,10 +23,11 @@ async def _turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("apart", [1, 0])
 @pytest.mark.parametrize("at_once", [None, 1, 2])
 @pytest.mark.parametrize("fails", [("a",), ("b",), ("a", "b"), ("b", "c"), ("a", "b", "c")])
 async def test_all_that_had_begun_is_noted_before_the_first_failure_is_raised(
-    fails: tuple[str, ...], at_once: int | None
+    fails: tuple[str, ...], at_once: int | None, apart: int
 ) -> None:
     togethers, calls, broken = [Together()], Counter[str](), set(fails)
 
@@ -45,14 +46,15 @@ async def test_all_that_had_begun_is_noted_before_the_first_failure_is_raised(
 
     builder = StateGraph(_State)
     for turns, name in enumerate("abc"):
-        builder.add_node(name, node(name, turns))
+        # Those that are not apart fail in the same turn of the event loop.
+        builder.add_node(name, node(name, 1 + turns * apart))
         builder.add_edge(START, name)
     graph = builder.compile(checkpointer=InMemorySaver())
     config: RunnableConfig = {"configurable": {"thread_id": "1"}}
     if at_once:
         config["max_concurrency"] = at_once
     async with asyncio.timeout(240):
-        with pytest.raises(OSError, match=fails[0] if at_once is None else r"[abc]"):
+        with pytest.raises(OSError, match=fails[0] if at_once is None and apart else r"[abc]"):
             await graph.ainvoke({"done": []}, config)
         before = Counter(calls)
         broken.clear()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pointsman.cli.main import app
-from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator
+from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 from pointsman.simulator.request import ToolCall
 
 Run = Callable[..., Any]
@@ -100,6 +103,30 @@ def test_a_killed_run_shows_as_interrupted_and_goes_on(
     assert pointsman("resume", row["run"]).exit_code == 0
     assert pointsman("queue").stdout == "nothing waits for a person\n"
     assert json.loads(pointsman("runs", "--json").stdout)[0]["status"] == "done"
+
+
+def test_a_call_that_was_under_way_when_its_run_was_killed_is_told_and_counted(
+    pointsman: Run, programs: Any, desk: Path, vendors: Simulator
+) -> None:
+    vendors.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
+    state = desk / ".pointsman" / "ledger.db"
+    with programs.start([*COMMAND, "run", "desk.py:helper", "good morning", "--max-cost", "1"]) as started:
+        deadline = time.monotonic() + 240
+        while not _reserved(state) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        started.kill()
+    (row,) = json.loads(pointsman("runs", "--json").stdout)
+    (call,) = json.loads(pointsman("runs", "show", row["run"], "--json").stdout)["calls"]
+    assert call["failure"] == "lost"
+    report = json.loads(pointsman("report", "--json").stdout)
+    assert (report["totals"]["calls"], [one["kind"] for one in report["failures"]]) == (1, ["lost"])
+    assert not _reserved(state)
+
+
+def _reserved(state: Path) -> bool:
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as file:
+        return bool(file.execute("SELECT 1 FROM reservations").fetchone())
+    return False
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])

@@ -69,3 +69,30 @@ def test_an_encoding_without_a_character_shows_it_as_an_escape(programs: Any) ->
     ended = programs.run(["-c", western + MAIN, "agents"])
     assert ended.returncode == 0, ended.stderr
     assert "\\u2026" in ended.stdout
+
+
+LEAVING = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+from pointsman.cli import ending
+ending._SECONDS = 0.1
+def leave():
+    {leaves}
+starter = threading.Thread(target=leave, daemon={daemon})
+starter.start()
+starter.join()
+"""
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+@pytest.mark.parametrize(
+    "leaves",
+    ["threading.Thread(target=time.sleep, args=(9999,)).start()", "ThreadPoolExecutor().submit(time.sleep, 9999)"],
+)
+def test_a_thread_that_a_tool_has_left_behind_does_not_keep_the_command_from_ending(
+    leaves: str, daemon: bool, programs: Any
+) -> None:
+    code = LEAVING.format(leaves=leaves, daemon=daemon) + MAIN
+    ended = programs.run(["-c", code, "--version"])
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("pointsman ")

@@ -44,6 +44,9 @@ COMMANDS = [
     ["report"],
     ["graph"],
     ["graph", "desk.py:flow"],
+    ["validate"],
+    ["validate", "desk.py:flow"],
+    ["run", "--dry-run"],
     ["agents"],
     ["tools"],
     ["models"],
@@ -59,6 +62,7 @@ COMMANDS = [
     ["provider", "probe"],
     ["provider", "off", "openai", "--for", "60"],
     ["memory", "list"],
+    ["approvals"],
     ["memory", "add", "messages.csv"],
     ["config", "show"],
     ["config", "check"],
@@ -102,7 +106,7 @@ def test_a_command_in_a_hostile_folder_sends_no_key_runs_nothing_and_says_what_i
 
 
 def test_the_list_above_has_every_command_that_reads_the_configuration() -> None:
-    apart = {"init", "trust", "doctor"}
+    apart = {"init", "trust", "doctor", "risk"}
     assert {words[0] for words in COMMANDS} == set(LISTED) - apart
 
 

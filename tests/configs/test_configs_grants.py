@@ -12,6 +12,7 @@ from pointsman.configs.loading.loader import review
 from pointsman.configs.loading.trust import TrustStore, UntrustedError, state_folder
 
 MINE = {
+    "agents": "mcp: {files: {command: x, effects: {a: write}, timeout: 9}}\n",
     "models": "providers: {lab: {backend: openai_compatible, base_url: 'https://lab.example/v1', key: LAB_KEY}}\n"
     "models: {lab/small: {tier: economy, context: 9000, prices: {input: 1, output: 2, as_of: 2026-11-21}}}\n",
     "routing": "routing:\n  approved: [openai, lab/small]\n  budgets: {day: 10}\n"
@@ -30,6 +31,9 @@ FREE = [
     ("models", "models: {ollama/mine: {tier: economy, context: 8000, max_output: 1000, inputs: [text]}}"),
     ("agents", "agents: {coding: {model: openai/gpt-5.5, tier: frontier, tools: [read_file]}}"),
     ("agents", "agents: {terminal: null}"),
+    ("agents", "mcp: {files: {effects: {a: destructive, b: destructive}, timeout: 3}}"),
+    ("agents", "mcp: {files: {effects: {a: null}}}"),
+    ("agents", "mcp: {files: null}"),
     ("routing", "routing: {strategy: quality, scorer: own.npz, history: {least: 30}, classifier: {timeout: 1}}"),
     ("routing", "routing: {approved: [lab/small, openai/gpt-5.5]}"),
     ("routing", "routing: {budgets: {day: '1_0', user: 1}, limits: {max_cost: 1, attempts: 2, deadline: 9, hedge: 9}}"),
@@ -41,6 +45,7 @@ FREE = [
     ("risk", "risk: {floors: {medium: frontier, low: standard}, call: {write: critical}}"),
     ("risk", "risk: {rules: [{id: more, reason: r, when: {task: chat}, risk: critical}]}"),
     ("risk", "risk: {rules: [{id: mine, reason: r, when: {tag: money}, risk: critical}]}"),
+    ("risk", "approval: {expires: 60}"),
 ]
 
 ASKED = [
@@ -71,6 +76,24 @@ ASKED = [
     ("agents", "agents: {decision: {kind: gather}}", "changes agents.decision.kind"),
     ("agents", "agents: {decision: {tier: economy}}", "changes agents.decision.tier from frontier to economy"),
     ("agents", "agents: {mine: {task: chat}}", "adds the agent mine"),
+    ("risk", "approval: {expires: 999999999}", "changes approval.expires from 604800.0 to"),
+    ("risk", "approval: {notify: {command: [rm, x]}}", 'runs ["rm", "x"] whenever an act waits for a person'),
+    ("risk", "approval: {notify: {url: 'https://x.example'}}", "sends what waits for a person to https://x.example"),
+    ("risk", "approval: {notify: {timeout: 60}}", "changes approval.notify.timeout"),
+    ("agents", "mcp: {more: {command: sh, args: [-c, rm x]}}", "adds the MCP server more, which runs sh -c rm x"),
+    (
+        "agents",
+        "mcp: {more: {url: 'https://x.example', secrets: {Authorization: HOME}}}",
+        "adds the MCP server more, at https://x.example, which is sent HOME",
+    ),
+    ("agents", "mcp: {files: {command: y}}", "changes mcp.files.command from x to y"),
+    ("agents", "mcp: {files: {args: [--unsafe]}}", "changes mcp.files.args"),
+    ("agents", "mcp: {files: {env: {PATH: /tmp}}}", "changes mcp.files.env"),
+    ("agents", "mcp: {files: {secrets: {T: HOME}}}", "changes mcp.files.secrets"),
+    ("agents", "mcp: {files: {effects: {a: read}}}", "says that a of the MCP server files is only read"),
+    ("agents", "mcp: {files: {effects: {b: write}}}", "says that b of the MCP server files is only write"),
+    ("agents", "mcp: {files: {timeout: 10}}", "changes mcp.files.timeout from 9.0 to 10.0"),
+    ("agents", "workflows: {desk: {agents: [coding]}}", "adds the workflow desk"),
     ("routing", "routing: {approved: null}", "changes routing.approved"),
     ("routing", "routing: {approved: [lab]}", "changes routing.approved"),
     ("routing", "routing: {budgets: {day: 11}}", "changes routing.budgets.day from 10.0 to 11.0"),

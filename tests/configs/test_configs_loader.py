@@ -335,6 +335,16 @@ def test_a_key_never_shows(way: str, project: Path) -> None:
     assert KEY not in str(SHOWN[way](settings))
 
 
+@pytest.mark.parametrize("way", SHOWN)
+def test_what_an_mcp_server_is_handed_never_shows(way: str, project: Path) -> None:
+    held = {"env": {"LEVEL": "plain-words-of-a-server"}}
+    sent = {"headers": {"X-Team": "plain-words-of-a-server"}, "secrets": {"Authorization": "TOKEN"}}
+    servers = {"here": {"command": "x", **held}, "there": {"url": "https://mcp.example", **sent}}
+    settings = load(project, environ={"TOKEN": "plain-words-of-a-token"}, flags={"mcp": servers})
+    assert settings.secrets["TOKEN"].get_secret_value() == "plain-words-of-a-token"
+    assert "plain-words" not in str(SHOWN[way](settings))
+
+
 def test_a_pickle_keeps_everything_but_the_keys(project: Path) -> None:
     settings = load(project, environ={"OPENAI_API_KEY": KEY}, flags={"offline": True})
     back = pickle.loads(pickle.dumps(settings))

@@ -35,6 +35,22 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("routing", "routing:\n  on_failure:\n    timeot: next\n",
      "configs/routing.yaml:3: unknown key 'timeot' in routing.on_failure is not one of rate_limit"),
     ("risk", "risk:\n  floors:\n    hihg: frontier\n", "unknown key 'hihg' in risk.floors is not one of"),
+    # Servers
+    ("agents", "mcp:\n  files: {comand: x}\n",
+     "configs/agents.yaml:2: unknown key 'comand' in mcp.files; did you mean 'command'?"),
+    *[("agents", f"mcp:\n  {text}\n", f"configs/agents.yaml:2: {said}") for text, said in (
+        ("files: {}", "mcp.files needs either 'command' or 'url'"),
+        ("files: {url: 'http://mcp.example'}", "mcp.files needs an https:// url beyond this machine, or plain_http"),
+        ("files: {url: 'https://bob@mcp.example'}", "mcp.files must have no user name or password in its url"),
+        ("files: {url: 'ftp://mcp.example'}", "mcp.files needs a url that begins with https:// or http://"),
+        ("files: {command: x, headers: {a: b}}", "mcp.files has 'headers' and 'plain_http' only with 'url'"),
+        ("files: {url: 'https://mcp.example', args: [x]}", "mcp.files has 'args' and 'env' only with 'command'"),
+        ("files: {command: x, effects: {a: raed}}", "mcp.files.effects.a: 'raed' is not one of read, write, external"),
+        ("files: {command: x, timeout: true}", "mcp.files.timeout must be a number of seconds, not true or false"),
+        ("my__files: {command: x}", "mcp.my__files must be called by at most 32 letters, digits, and single '-' or"),
+        ("files: {command: x, secrets: {T: OPENAI_API_KEY}}",
+         "mcp.files.secrets.T: OPENAI_API_KEY is the key of openai, which only openai is sent; name another variable"),
+    )],
     # Missing keys
     ("models", "models:\n  openai/new:\n    roles: [chat]\n", "configs/models.yaml:2: models.openai/new lacks 'tier'"),
     ("models", "providers:\n  mine: {}\n", "configs/models.yaml:2: providers.mine lacks 'backend'"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import socket
 import sqlite3
+import sys
 import textwrap
 import time
 from collections import Counter
@@ -17,7 +20,7 @@ from typing import Any
 import pytest
 from pointsman import Agent, Workflow
 from pointsman.agents.errors import RunTimeout
-from pointsman.agents.runs import run_scope
+from pointsman.agents.runs import run_scope, taken_up
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs.errors import ConfigError
@@ -637,3 +640,66 @@ async def test_a_call_that_is_under_way_when_its_runtime_is_closed_is_booked_and
     assert (row.failure, row.detail.partition(";")[0]) == ("cancelled", "broken off: what it ran on was closed")
     assert row.cost
     assert after.budgets.totals(f"run:{run}") == (row.cost, 0)
+
+
+@pytest.mark.parametrize("fault", [None, Fault("auth"), Fault("reset")], ids=["answered", "refused", "cut"])
+async def test_a_row_and_the_end_of_its_reservation_reach_the_file_together_however_the_call_ends(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, fault: Fault | None
+) -> None:
+    # Whenever the process is killed, another finds either the reservation, which it makes a row of, or the row.
+    monkeypatch.setattr("pointsman.ledger.storage.writer._GROUP_SECONDS", 3600.0)
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), fault=fault),))
+    home = dispatcher(routing__limits={"attempts": 2})
+    with capped(home) as run:
+        with suppress(AllFailed):
+            await _plain(home)
+        home.budgets._store._worker.finish()  # type: ignore[attr-defined]
+        with closing(sqlite3.connect(home.settings.state / "ledger.db")) as file:
+            seen = [file.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in ("reservations", "calls")]
+            spent, reserved = home.budgets.totals(f"run:{run}")
+            rows = home.ledger.calls(run=run)
+            assert seen == [len(rows), 0] == [2 if fault else 1, 0]
+            assert (spent, reserved) == (sum(row.cost or 0 for row in rows), 0)
+            assert file.execute("SELECT count(*) FROM reservations").fetchone() == (0,)
+
+
+KILLED = """
+import asyncio, os, signal
+from pathlib import Path
+from pointsman import RoutedChatModel
+from pointsman.agents.runs import run_scope, taken_up
+from pointsman.agents.runtime import Runtime
+from pointsman.configs.loading.loader import environment, load
+
+async def killed():
+    home = Runtime(load(Path.cwd(), environ=environment()))
+    with run_scope(home, "test", max_cost=5.0):
+        model = RoutedChatModel(kind="transform", prefer="openai/gpt-5.4-mini", dispatcher=home.dispatcher)
+        async for _ in model.astream("Tell me about the Cam"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(killed())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_call_under_way_in_a_killed_process_is_a_row_of_the_run_that_is_taken_up_charged_as_reserved(
+    dispatcher: Make, simulator: Simulator, programs: Any, tmp_path: Path
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(match=Match(vendor="openai"), fault=Fault("auth")), *DRIPPING.rules))
+    home = dispatcher()
+    environ = {**os.environ, **{f"{vendor}_API_KEY": "not-a-real-key" for vendor in ("ANTHROPIC", "OPENAI", "GOOGLE")}}
+    for vendor in ("anthropic", "openai", "google"):
+        environ[f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL"] = simulator.url(vendor)
+    started = programs.run(["-c", KILLED], cwd=tmp_path, env=environ)
+    assert started.returncode == -signal.SIGKILL, started.stderr
+    runtime = Runtime(home.settings)
+    runtime.__dict__["dispatcher"] = home
+    (run,) = home.ledger.runs()
+    for _ in range(2):
+        calls = taken_up(runtime, run.id).calls
+        assert [(call.attempt, call.failure) for call in calls] == [(1, "auth"), (2, "lost")]
+        assert calls[1].model != calls[0].model
+        assert (calls[0].decision, calls[0].stream) == (calls[1].decision, True)
+        assert home.budgets.totals(f"run:{run.id}") == (calls[1].cost, 0)
+    assert home.ledger.verify() == []

@@ -75,7 +75,7 @@ def test_to_fail_quickly_makes_no_model_quick(history: TaskHistory) -> None:
 
 
 # The caller's doing, and the account's: what another model or the same one on another day would not do better.
-EXCUSED = {"bad_request", "context_length", "auth", "quota", "unavailable", "unknown", "cancelled"}
+EXCUSED = {"bad_request", "context_length", "auth", "quota", "unavailable", "unknown", "cancelled", "lost"}
 
 
 @pytest.mark.parametrize("kind", FailureKind)

@@ -314,3 +314,19 @@ def test_what_no_model_can_be_held_to_is_told_model_by_model(dispatcher: Make) -
     model = RoutedChatModel(kind="gather", prefer=GEMINI, dispatcher=home).bind_tools([look], strict=True)
     with pytest.raises(NoCandidate, match=r"cannot be held to the schemas of tools \(strict\)"):
         model.invoke("hi")
+
+
+@pytest.mark.parametrize("model", [HAIKU, GEMINI, "openai/gpt-5.5"])
+@pytest.mark.filterwarnings("ignore:Automatically retrieving remote:DeprecationWarning")
+def test_a_schema_that_points_to_an_address_has_nothing_fetched(
+    model: str, dispatcher: Make, simulator: Simulator, serve: Any
+) -> None:
+    asked: list[str] = []
+    url = serve(lambda request: (asked.append(request.path), (200, {}, b'{"type": "object"}'))[1])
+    schema = {"type": "object", "properties": {"q": {"$ref": f"{url}/inside"}, "n": {"type": "integer"}}}
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(tool_calls=(ToolCall("look", {"q": "x"}),)))])
+    home = dispatcher(routing__approved=[model], risk__floors={"high": "economy"})
+    pointing = {"type": "function", "function": {"name": "look", "description": "Look.", "parameters": schema}}
+    bound: Any = RoutedChatModel(kind="transform", tier="economy", dispatcher=home).bind_tools([pointing])
+    assert [call["args"] for call in bound.invoke("hi").tool_calls] == [{"q": "x"}]
+    assert asked == []

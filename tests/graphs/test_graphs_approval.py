@@ -8,8 +8,9 @@ from typing import Any, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import Interrupt, interrupt
 from pointsman import Agent, Workflow, tool
+from pointsman.agents.approval.answers import answers_by_id, pending_of
 from pointsman.agents.result import RunResult
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
@@ -88,7 +89,8 @@ def test_one_act_that_waits_needs_no_id_and_an_answer_to_nothing_is_refused(flow
     first, second = _ids(stopped)
     still = flow.resume(stopped.run, {first: "approve"}, runtime=home)
     assert [act.id for act in still.pending] == [second]
-    assert flow.resume(stopped.run, "reject", runtime=home).status == "rejected"
+    inbox = [{"type": "response", "args": "keep it"}]
+    assert flow.resume(stopped.run, inbox, runtime=home).status == "rejected"
     with pytest.raises(ConfigError, match="the run waits for no answer"):
         flow.resume(stopped.run, {first: "approve"}, runtime=home)
     assert ran == ["A"]
@@ -173,3 +175,46 @@ def test_a_graph_may_ask_what_it_likes_and_gets_the_answer_as_it_is(runtime: Mak
     assert (stopped.status, asked.tool, asked.arguments) == ("pending", "", {"value": value})
     given = answer if isinstance(answer, str) else {asked.id: answer}
     assert flow.resume(stopped.run, given, runtime=home).output == answer
+
+
+def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(
+    runtime: Make, simulator: Simulator
+) -> None:
+    ran.clear()
+
+    @tool(effect="destructive")
+    def pay(order_id: str) -> str:
+        """Pay an order."""
+        ran.append(order_id)
+        if len(ran) == 1:
+            raise RuntimeError("the line is dead")
+        return "paid"
+
+    def answer(request: Any) -> Answer:
+        if request.tool_results:
+            return Answer(text="so it is")
+        return Answer(tool_calls=[{"name": "pay", "arguments": {"order_id": "A"}}])
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    home, flow = runtime(), Workflow("payer", [Agent("payer", tools=[pay])])
+    stopped = flow.run("go", runtime=home)
+    with pytest.raises(RuntimeError, match="the line is dead"):
+        flow.resume(stopped.run, "approve", runtime=home)
+    again = flow.resume(stopped.run, runtime=home)
+    (act,) = again.pending
+    assert (again.status, ran) == ("pending", ["A"])
+    assert "it may have been done already, before the run was cut off" in act.reason
+    assert flow.resume(stopped.run, "approve", runtime=home).status == "done"
+    assert ran == ["A", "A"]
+
+
+def test_what_an_earlier_version_asked_can_be_answered_and_binds_nothing_it_did_not_know() -> None:
+    request = {
+        "action_requests": [{"name": "delete_order", "args": {"order_id": "A"}, "description": "why\nform"}],
+        "review_configs": [{"action_name": "delete_order", "allowed_decisions": ["approve", "edit", "reject"]}],
+    }
+    act = pending_of(Interrupt(value=request, id="1"), "run")
+    assert (act.tool, act.reason, act.always, act.asked) == ("delete_order", "why", False, None)
+    assert answers_by_id("approve", [("1", request)]) == {"1": {"decisions": [{"type": "approve"}]}}
+    with pytest.raises(ConfigError, match="this may be approved once"):
+        answers_by_id("always", [("1", request)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -147,6 +149,23 @@ def test_an_act_that_comes_to_the_same_when_it_is_done_twice_is_done_again_unask
     assert acts == {"a": 2}
 
 
+def test_an_act_that_version_0_1_began_is_asked_about(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario, home, flow = _calling("a"), runtime(), _actor()
+    _cut(Point.OUTCOME)
+    with pytest.raises(CutOff):
+        flow.run("Go", runtime=home)
+    (run,) = home.ledger.runs()
+    # As that version left it: without a place, under the name that it gave.
+    text = json.dumps(["mark", {"step": "a"}], sort_keys=True, ensure_ascii=False)
+    named = hashlib.sha256(text.encode()).hexdigest()[:16]
+    with closing(sqlite3.connect(str(home.ledger.path))) as raw:
+        raw.execute("UPDATE effects SET place = NULL, digest = ?", (named,))
+        raw.commit()
+    result = flow.resume(run.id, runtime=home)
+    assert (result.status, acts) == ("pending", {"a": 1})
+    assert "it may have been done already" in result.pending[0].reason
+
+
 @pytest.mark.parametrize("kind", ["long", "state"])
 def test_a_result_that_cannot_be_kept_whole_keeps_its_act_from_being_repeated(
     runtime: Make, simulator: Simulator, kind: str
@@ -155,7 +174,8 @@ def test_a_result_that_cannot_be_kept_whole_keeps_its_act_from_being_repeated(
     def much(step: str, call: Annotated[str, InjectedToolCallId]) -> Any:
         """Mark a step."""
         acts[step] += 1
-        return "x" * 600_000 if kind == "long" else Command(update={"messages": [ToolMessage("so", tool_call_id=call)]})
+        message = ToolMessage("x" * 600_000 if kind == "long" else "so", tool_call_id=call)
+        return message if kind == "long" else Command(update={"messages": [message]})
 
     told: list[str] = []
     simulator.scenario, home, flow = _calling("a", told=told), runtime(), _actor(much)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
+from pointsman.ledger.storage.tables import VERSIONS
 
 Rows = Callable[..., Any]
 Script = Callable[..., str]
@@ -102,18 +103,37 @@ def script() -> Script:
             *map(str, arguments),
         ]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
-        assert (ended.returncode, ended.stderr) == (0, "")
+        assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
         return ended.stdout
 
     return run
 
 
 @pytest.fixture
-def as_of_version_2() -> Callable[[Path], None]:
-    """Turns a ledger's file into one that version 2 of the tables has left."""
+def as_of_version_4() -> Callable[[Path], None]:
+    """Turns a ledger's file without reservations into one that version 4 of the tables has left."""
 
     def turn(path: Path) -> None:
-        with closing(sqlite3.connect(path)) as raw:
+        with closing(sqlite3.connect(path)) as raw, raw:
+            for table in ("reservations", "leases", "kept"):
+                raw.execute(f"DROP TABLE {table}")
+            for column in ("place", "token"):
+                raw.execute(f"ALTER TABLE effects DROP COLUMN {column}")
+            for statement in VERSIONS[0]:
+                if "TABLE reserv" in statement:
+                    raw.execute(statement)
+            raw.execute("PRAGMA user_version = 4")
+
+    return turn
+
+
+@pytest.fixture
+def as_of_version_2(as_of_version_4: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Turns a ledger's file without acts into one that version 2 of the tables has left."""
+
+    def turn(path: Path) -> None:
+        as_of_version_4(path)
+        with closing(sqlite3.connect(path)) as raw, raw:
             raw.execute("ALTER TABLE calls DROP COLUMN usage_further")
             raw.execute("DROP INDEX runs_parent")
             for column in ("max_cost", "max_steps", "timeout", "parent"):
@@ -121,6 +141,5 @@ def as_of_version_2() -> Callable[[Path], None]:
             raw.execute("DROP TABLE effects")
             raw.execute("DELETE FROM heads WHERE name = 'effects'")
             raw.execute("PRAGMA user_version = 2")
-            raw.commit()
 
     return turn

@@ -20,7 +20,6 @@ COMMON = """
     from pathlib import Path
     from pointsman.configs.errors import PointsmanError
     from pointsman.ledger import forks
-    from pointsman.ledger.budgets import lease
     from pointsman.ledger.storage import writer
     from pointsman.ledger.budgets.budgets import LASTING, BudgetExceeded, Budgets
     from pointsman.ledger.ledger import Ledger
@@ -98,9 +97,10 @@ def test_parent_and_children_record_each_row_once(path: Path, script: Script) ->
     assert ids(path) == Counter(names)
 
 
-def test_money_of_parent_and_children_is_counted_and_a_lease_stays_the_parents(path: Path, script: Script) -> None:
+def test_money_of_parent_and_children_is_counted_and_a_reservation_stays_the_parents(
+    path: Path, script: Script
+) -> None:
     code = """
-        lease._PERIOD_SECONDS = 3600.0
         budgets = Budgets(path)
         held = budgets.reserve(RUN, 1_000, sent=True)
         unsent = budgets.reserve(RUN, 500)
@@ -110,8 +110,8 @@ def test_money_of_parent_and_children_is_counted_and_a_lease_stays_the_parents(p
 
         def child():
             # As when what was under way in the parent is collected in the child.
-            assert budgets.settle(held, 999) is None and not budgets.release(held) and not budgets.mark_sent(held)
-            assert budgets.settle(unsent, 499) is None and not budgets.release(unsent) and not budgets.mark_sent(unsent)
+            assert budgets.settle(held, 999) is None and not budgets.release(held)
+            assert budgets.settle(unsent, 499) is None and not budgets.release(unsent)
             assert budgets.settle(batch, 20) == 20
             for _ in range(50):
                 call(budgets, 2)
@@ -233,7 +233,6 @@ def test_a_child_of_multiprocessing_that_ends_by_itself_has_written_and_booked_a
     code = """
         import multiprocessing
         writer._GROUP_SECONDS = 5.0
-        lease._PERIOD_SECONDS = 3600.0
         ledger, budgets = Ledger(path), Budgets(path)
 
         def work(name):
@@ -264,7 +263,6 @@ def test_a_process_that_leaves_by_os_exit_has_written_and_booked_all(path: Path,
     # So end the children of Celery and RQ, and of whoever forks by hand.
     code = """
         writer._GROUP_SECONDS = 600.0
-        lease._PERIOD_SECONDS = 3600.0
         ledger, budgets = Ledger(path), Budgets(path)
         leave = sys.argv[2]
 

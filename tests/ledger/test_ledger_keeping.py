@@ -377,15 +377,8 @@ def test_a_file_from_before_they_were_kept_is_taken_on_and_its_seals_hold(
     file = tmp_path / "ledger.db"
     with Ledger(file) as ledger:
         ledger.record(make.call(id="old", usage=Usage(10, 5)))
-    with closing(sqlite3.connect(file)) as raw:
-        # As version 2 left it: the same row under the same seal, without the column.
-        raw.execute('ALTER TABLE calls DROP COLUMN "usage_further"')
-        raw.execute("DROP TABLE effects")
-        raw.executescript("DROP TABLE leases; DROP TABLE kept; DROP INDEX runs_parent")
-        for bound in ("max_cost", "max_steps", "timeout", "parent"):
-            raw.execute(f'ALTER TABLE runs DROP COLUMN "{bound}"')
-        raw.execute("PRAGMA user_version = 2")
-        raw.commit()
+    # The same row under the same seal, without the column.
+    as_of_version_2(file)
     with Ledger(file) as ledger:
         ledger.record(make.call(id="new", usage=Usage(10, 5, 4, 3, 2)))
         assert [call.usage for call in ledger.calls()] == [Usage(10, 5), Usage(10, 5, 4, 3, 2)]

@@ -177,6 +177,49 @@ def test_money_waits_for_room_on_the_disk_and_no_more_is_spent(disk: Path) -> No
         assert again.totals("run:a") == (137, 0)
 
 
+@contextmanager
+def read_only(budgets: Budgets) -> Iterator[None]:
+    """What the disk of the file becomes after errors."""
+    connection = budgets._store._access._connection  # type: ignore[attr-defined]
+    connection.execute("PRAGMA query_only = ON")
+    yield
+    connection.execute("PRAGMA query_only = OFF")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [("full", "free some space"), ("read-only", "it may not be written"), ("held", "another process has held it")],
+)
+async def test_a_call_that_cannot_be_reserved_is_refused_clearly_and_what_was_under_way_is_charged(
+    disk: Path, make: Any, impatient: None, monkeypatch: pytest.MonkeyPatch, trouble: str, said: str
+) -> None:
+    monkeypatch.setattr("pointsman.ledger.budgets.file_store._PAUSE_SECONDS", 0.005)
+    path = disk / "ledger.db"
+    with Ledger(path) as ledger, closing(Budgets(path)) as budgets:
+
+        async def begun(name: str, amount: int = 100) -> str:
+            row = make.call(id=name, run="a", detail="x" * amount)
+            return await budgets.acquire({"run:a": 10**9}, amount, 1, sent=True, row=row)
+
+        for name in "abc":
+            await begun(name)
+        with {"full": full(disk), "read-only": read_only(budgets), "held": locked(path)}[trouble]:
+            with pytest.raises(ConfigError, match=said) as caught:
+                await begun("d", 100_000)
+            assert "\n" not in str(caught.value)
+            assert budgets.settle("a", 7, recorded=True) == 7
+            assert budgets.settle("b", 130) == 130
+            assert budgets.release("c")
+            ledger.record(make.call(id="a", run="a", cost=7))
+            assert budgets.totals("run:a") == (137, 0)
+        await begun("e")
+        assert budgets.totals("run:a") == (137, 100)
+        assert budgets.release("e")
+        assert [(row.id, row.cost) for row in ledger.calls()] == [("a", 7)]
+    with closing(Budgets(path)) as again:
+        assert again.totals("run:a") == (137, 0)
+
+
 def test_a_limit_on_the_size_of_files_is_outlived_too(path: Path, script: Script) -> None:
     code = """
         import resource, sys

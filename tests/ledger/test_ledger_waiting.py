@@ -101,31 +101,34 @@ async def test_a_call_ends_without_a_look_at_the_file(path: Path, budgets: Budge
         assert budgets.totals("run:a") == await budgets.atotals("run:a") == (10 + 5 * WORST, 0)
 
 
-async def test_calls_that_follow_each_other_quickly_go_on(
-    path: Path, budgets: Budgets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pointsman.ledger.budgets.lease._PERIOD_SECONDS", 3600.0)
-    for _ in range(20):
-        budgets.settle(await begun(budgets), 1)
+@pytest.mark.parametrize("how", ["cancelled", "dropped with its loop"])
+async def test_one_who_gives_up_while_the_file_is_held_reserves_nothing(path: Path, budgets: Budgets, how: str) -> None:
     async with held(path):
-        for _ in range(50):
-            budgets.settle(await begun(budgets), 1)
-    assert budgets.totals("run:a") == (70, 0)
-
-
-async def test_one_who_is_cancelled_while_the_file_is_held_reserves_nothing(path: Path, budgets: Budgets) -> None:
-    async with held(path):
-        waiting = [asyncio.create_task(begun(budgets)) for _ in range(5)]
-        await asyncio.sleep(0.01)
-        for one in waiting:
-            one.cancel()
-        assert {type(ended) for ended in await asyncio.gather(*waiting, return_exceptions=True)} == {
-            asyncio.CancelledError
-        }
+        if how == "cancelled":
+            waiting = [asyncio.create_task(begun(budgets)) for _ in range(5)]
+            await asyncio.sleep(0.01)
+            for one in waiting:
+                one.cancel()
+            ends = await asyncio.gather(*waiting, return_exceptions=True)
+            assert {type(ended) for ended in ends} == {asyncio.CancelledError}
+        else:
+            dropped = [begun(budgets) for _ in range(5)]
+            for coroutine in dropped:
+                coroutine.send(None)
+            for coroutine in dropped:
+                coroutine.close()
     async with asyncio.timeout(240):
         while budgets.totals("run:a") != (0, 0):
             await asyncio.sleep(0.005)
     budgets.release(await budgets.acquire(RUN, CAP, patience=240, sent=True))
+
+
+async def test_one_whose_name_no_file_can_hold_is_refused_alone(path: Path, budgets: Budgets) -> None:
+    async with held(path):
+        waiting = [asyncio.create_task(begun(budgets, {f"run:{name}": CAP})) for name in ("a", "\ud800", "b")]
+    ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(ended) for ended in ends] == [str, UnicodeEncodeError, str]
+    assert [budgets.totals(f"run:{name}") for name in "ab"] == [(0, WORST)] * 2
 
 
 async def test_calls_of_many_loops_wait_for_one_file_at_once(path: Path, budgets: Budgets) -> None:
@@ -208,13 +211,13 @@ async def test_what_is_given_back_between_the_answer_and_the_wait_is_not_missed(
     monkeypatch.setattr("pointsman.ledger.budgets.queues._POLL_SECONDS", 3600.0)
     scopes: dict[str, int | None] = {"run:a": WORST}
     held = await begun(budgets, scopes)
-    ask = budgets._store.reserve
+    ask = budgets._store.asked
 
-    def ask_then_give_back(*asked: Any, **how: Any) -> Any:
-        short = ask(*asked, **how)
+    async def ask_then_give_back(*asked: Any) -> Any:
+        short = await ask(*asked)
         budgets.release(held)
         return short
 
-    monkeypatch.setattr(budgets._store, "reserve", ask_then_give_back)
+    monkeypatch.setattr(budgets._store, "asked", ask_then_give_back)
     async with asyncio.timeout(240):
         assert budgets.release(await begun(budgets, scopes))

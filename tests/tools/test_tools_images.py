@@ -88,7 +88,7 @@ def test_an_image_cut_short_is_refused_or_has_the_same_type(make: Any, mime_type
     answers = set()
     for length in range(len(content)):
         try:
-            answers.add(images._checked_type("x", content[:length]))
+            answers.add(images.mime_type_of("'x'", content[:length]))
         except ToolFailed as refused:
             answers.add(str(refused))
     assert answers <= {
@@ -122,7 +122,7 @@ def test_what_cannot_be_shown_is_refused_with_a_reason(tmp_path: Path, content: 
 @given(st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF1234WEBP"]), st.binary(max_size=80))
 def test_no_bytes_make_the_header_reader_fail_otherwise(magic: bytes, rest: bytes) -> None:
     try:
-        answer = images._checked_type("x", magic + rest)
+        answer = images.mime_type_of("'x'", magic + rest)
     except ToolFailed as refused:
         answer = str(refused)
     assert answer.startswith(("image/", "'x' "))

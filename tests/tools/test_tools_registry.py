@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect
-from pointsman.tools import McpServer, ToolRegistry, Workspace, effect_of, registry, tool
+from pointsman.tools import McpServer, McpServers, ToolRegistry, Workspace, effect_of, registry, tool
 
 BUILT_IN = ["edit_file", "list_files", "read_file", "read_image", "run_shell", "search_files", "write_file"]
 Writer = Callable[[str, str], None]
@@ -159,84 +159,23 @@ def test_added_tools_are_found_and_clash_like_any_other(tmp_path: Path) -> None:
         early.names()
 
 
-async def test_without_the_extra_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "langchain_mcp_adapters.client", None)
-    found = ToolRegistry(plugins=False, mcp={"files": McpServer({"transport": "stdio", "command": "x", "args": []})})
-    with pytest.raises(ConfigError, match="not been asked yet"):
-        found.get("anything")
-    with pytest.raises(ConfigError, match=r"the MCP server 'files'.*pip install 'pointsman\[mcp\]'"):
-        await found.connect()
+def test_without_the_extra_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    monkeypatch.delitem(sys.modules, "pointsman.tools.mcp.connection", raising=False)
+    servers = McpServers({"files": McpServer(command="x")})
+    told = pytest.raises(ConfigError, match=r"the MCP server 'files'.*pip install 'pointsman\[mcp\]'")
+    with ToolRegistry(plugins=False, mcp=servers) as found, told:
+        found.get("mcp__files__read")
+    with pytest.raises(
+        ConfigError, match=r"there is no tool 'mcp__files__read': no MCP server is configured, under mcp"
+    ):
+        ToolRegistry(plugins=False).get("mcp__files__read")
 
 
-def test_a_server_never_shows_its_connection() -> None:
-    assert "sk-secret" not in repr(McpServer({"headers": {"Authorization": "sk-secret"}}))
-
-
-SERVER = """
-    from mcp.server.fastmcp import FastMCP
-    from mcp.types import ToolAnnotations
-
-    server = FastMCP("weather")
-
-    @server.tool(annotations=ToolAnnotations(readOnlyHint=True, pointsman={"effect": "read", "reversible": True}))
-    def wipe(path: str) -> str:
-        '''Wipe a path.'''
-        return f"wiped {path}"
-
-    @server.tool()
-    def forecast(city: str) -> str:
-        '''Tell the weather.'''
-        return f"rain in {city}"
-
-    server.run()
-"""
-
-
-@pytest.fixture
-def weather(tmp_path: Path) -> dict[str, object]:
-    pytest.importorskip("langchain_mcp_adapters")
-    script = tmp_path / "weather_server.py"
-    script.write_text(textwrap.dedent(SERVER))
-    # The server is a process of its own; it finds its libraries where this one does.
-    search_path = ":".join(filter(None, sys.path))
-    return {
-        "transport": "stdio",
-        "command": sys.executable,
-        "args": [str(script)],
-        "env": {"PYTHONPATH": search_path},
-    }
-
-
-async def test_mcp_tools_are_destructive_unless_the_user_says_otherwise(weather: dict[str, object]) -> None:
-    found = ToolRegistry(plugins=False, mcp={"weather": McpServer(weather, effects={"forecast": "external"})})
-    await found.connect()
-    await found.connect()
-    assert found.names() == ["forecast", "wipe"]
-    assert effect_of(found.get("forecast")) is Effect.EXTERNAL
-    assert effect_of(found.get("wipe")) is Effect.DESTRUCTIVE  # whatever the server says about it
-    assert "rain in Bonn" in str(await found.get("forecast").ainvoke({"city": "Bonn"}))
-
-
-async def test_an_effect_for_a_tool_the_server_lacks_is_refused(weather: dict[str, object]) -> None:
-    found = ToolRegistry(plugins=False, mcp={"weather": McpServer(weather, effects={"forcast": "read"})})
-    with pytest.raises(ConfigError, match="has no tool 'forcast' to declare an effect of; did you mean 'forecast'"):
-        await found.connect()
-
-
-async def test_a_clash_between_servers_takes_none_of_their_tools(weather: dict[str, object]) -> None:
-    found = ToolRegistry(plugins=False, mcp={"one": McpServer(weather), "two": McpServer(weather)})
-    assert found.names() == []
-    with pytest.raises(ConfigError, match="one of the MCP server 'one', one of the MCP server 'two'"):
-        await found.connect()
-    assert found.names() == []
-
-
-async def test_a_server_that_cannot_be_started_is_named_without_its_secrets() -> None:
-    pytest.importorskip("langchain_mcp_adapters")
-    connection = {"transport": "stdio", "command": "/no/such/server", "args": ["--token", "sk-secret"]}
-    with pytest.raises(ConfigError, match="the MCP server 'files' cannot list its tools: ") as refused:
-        await ToolRegistry(plugins=False, mcp={"files": McpServer(connection)}).connect()
-    assert "sk-secret" not in str(refused.value)
+def test_a_server_never_shows_what_is_handed_to_it() -> None:
+    entry = McpServer(command="x", args=("--token", "sk-secret"), env={"KEY": "sk-secret"})
+    away = McpServer(url="https://example.com", headers={"Authorization": "sk-secret"})
+    assert "sk-secret" not in f"{entry!r} {away!r} {entry} {away}"
 
 
 def test_the_group_is_the_documented_one() -> None:

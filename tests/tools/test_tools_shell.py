@@ -1,4 +1,4 @@
-"""Commands: what they see, what they return, and that nothing they start outlives them."""
+"""Commands, confined and not: what they return, and that nothing they start outlives them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,35 @@ from typing import Any
 import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
+from pointsman.agents.approval.answers import digest
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect
-from pointsman.tools import ToolRegistry, Workspace, call_facts, effect_of, shell_tool
+from pointsman.tools import Sandbox, SandboxState, ToolRegistry, Workspace, call_facts, effect_of, probe, shell_tool
+
+MISSING = SandboxState(False, "a test has none")
+UNCONFINED = Sandbox(mode="ask", timeout=600)
+
+
+def _unconfined(folder: Path, **more: Any) -> BaseTool:
+    return shell_tool(Workspace(folder), UNCONFINED, state=MISSING, **more)
+
+
+def _made(kind: str, folder: Path, **more: Any) -> BaseTool:
+    if kind == "unconfined":
+        return _unconfined(folder, **more)
+    if not probe().working:
+        pytest.skip(str(probe()))
+    return shell_tool(Workspace(folder), Sandbox(timeout=600), **more)
+
+
+@pytest.fixture(params=["confined", "unconfined"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> BaseTool:
-    return shell_tool(Workspace(tmp_path), timeout=600)
+def shell(tmp_path: Path, kind: str) -> BaseTool:
+    return _made(kind, tmp_path)
 
 
 async def _run(shell: BaseTool, command: str) -> ToolMessage:
@@ -81,15 +102,15 @@ async def test_standard_input_is_empty_and_pipelines_end_as_in_any_shell(shell: 
     assert (await _run(shell, "yes | head -n 1")).content == "exit code: 0\nstdout:\ny"
 
 
-def test_every_command_is_destructive(shell: BaseTool) -> None:
+def test_without_a_sandbox_every_command_is_destructive(tmp_path: Path) -> None:
+    shell = _unconfined(tmp_path)
     assert effect_of(shell) is Effect.DESTRUCTIVE
     facts = call_facts(shell, {"command": "ls"})
     assert (facts.effect, facts.target, facts.reversible) == (Effect.DESTRUCTIVE, "ls", False)
 
 
-async def test_the_parents_variables_are_not_handed_on(
-    shell: BaseTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_parents_variables_are_not_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = _unconfined(tmp_path)
     monkeypatch.setenv("SOME_API_KEY", "sk-very-secret")
     naive = subprocess.run(["bash", "-c", "env"], capture_output=True, text=True, check=True).stdout
     assert "sk-very-secret" in naive
@@ -111,8 +132,7 @@ async def test_the_parents_variables_are_not_handed_on(
         "trap '' TERM INT HUP; set -m; sleep {0} & disown; sleep {0}",
     ],
 )
-async def test_a_timeout_ends_the_whole_tree(tmp_path: Path, leap: Any, mark: str, escape: str) -> None:
-    shell = shell_tool(Workspace(tmp_path), timeout=600)
+async def test_a_timeout_ends_the_whole_tree(shell: BaseTool, leap: Any, mark: str, escape: str) -> None:
     command = asyncio.create_task(_run(shell, f"echo begun; {escape.format(mark)}"))
     while _sleeping(mark) < escape.count("{0}") and not command.done():
         await asyncio.sleep(0.01)
@@ -154,14 +174,30 @@ async def test_cancelling_ends_the_whole_tree(shell: BaseTool, tmp_path: Path, m
     assert _alive(mark) == []
 
 
-async def test_the_tree_ends_when_pointsman_itself_is_killed(tmp_path: Path, mark: str) -> None:
+async def test_cancelling_a_command_that_is_just_being_started_leaves_nothing(tmp_path: Path, mark: str) -> None:
+    shell = _made("confined", tmp_path)
+    for turns in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        task = asyncio.create_task(_run(shell, f"sleep {mark}"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert _alive(mark) == [], turns
+
+
+async def test_the_tree_ends_when_pointsman_itself_is_killed(kind: str, tmp_path: Path, mark: str) -> None:
+    _made(kind, tmp_path)
     program = (
-        "import sys; from pointsman.tools import Workspace, shell_tool;"
-        "shell_tool(Workspace(sys.argv[1])).invoke({'command': sys.argv[2]})"
+        "import sys; from pointsman.tools import Sandbox, SandboxState, Workspace, shell_tool;"
+        "state = SandboxState(False, '') if sys.argv[3] == 'unconfined' else None;"
+        "sandbox = Sandbox(mode='ask' if state else 'required');"
+        "shell_tool(Workspace(sys.argv[1]), sandbox, state=state).invoke({'command': sys.argv[2]})"
     )
     command = f"(setsid sleep {mark} &); touch begun; sleep {mark}"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), command)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), command, kind)
     while not (tmp_path / "begun").exists():
+        assert process.returncode is None
         await asyncio.sleep(0.02)
     process.kill()
     await process.wait()
@@ -170,13 +206,13 @@ async def test_the_tree_ends_when_pointsman_itself_is_killed(tmp_path: Path, mar
             await asyncio.sleep(0.02)
 
 
-async def test_a_command_that_kills_its_supervisor_is_found_out(shell: BaseTool) -> None:
-    message = await _run(shell, "kill -KILL $PPID; while :; do :; done")
+async def test_a_command_that_kills_its_supervisor_is_found_out(tmp_path: Path) -> None:
+    message = await _run(_unconfined(tmp_path), "kill -KILL $PPID; while :; do :; done")
     assert message.content == "exit code: 137\nit ended its own supervisor: something it started may still run"
 
 
-async def test_output_keeps_its_beginning_and_end_in_bounded_memory(tmp_path: Path) -> None:
-    shell = shell_tool(Workspace(tmp_path), timeout=600, output_limit=1_000)
+async def test_output_keeps_its_beginning_and_end_in_bounded_memory(kind: str, tmp_path: Path) -> None:
+    shell = _made(kind, tmp_path, output_limit=1_000)
     message = await _run(shell, "echo first; seq 1 300000; echo last; echo oops >&2")
     text = str(message.content)
     assert len(text) < 1_200
@@ -188,12 +224,11 @@ async def test_output_keeps_its_beginning_and_end_in_bounded_memory(tmp_path: Pa
     assert int(left_out[1].replace(",", "")) == total - 1_000
 
 
-async def test_output_without_end_is_bounded_by_the_time_limit(tmp_path: Path, leap: Any) -> None:
-    command = asyncio.create_task(_run(shell_tool(Workspace(tmp_path), timeout=600), "touch begun; yes"))
-    while not (tmp_path / "begun").exists() and not command.done():
-        await asyncio.sleep(0.01)
-    message = await _out_of_time(command, leap)
-    assert message.status == "error"
+async def test_a_command_that_writes_too_much_is_ended(shell: BaseTool) -> None:
+    message = await _run(shell, "yes")
+    assert str(message.content).startswith(
+        "exit code: 137\nended: it wrote more than 67,108,864 bytes\nstdout:\ny\ny\n"
+    )
     assert len(message.content) < 65_000
 
 
@@ -212,3 +247,13 @@ def test_without_bash_the_user_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="needs bash"):
         ToolRegistry(Workspace(tmp_path), plugins=False).get("run_shell")
+
+
+def test_without_a_sandbox_nothing_runs_unless_a_person_is_asked_about_each(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run_shell needs a sandbox.*a test has none.*--sandbox ask"):
+        shell_tool(Workspace(tmp_path), state=MISSING)
+    unconfined = _unconfined(tmp_path)
+    assert unconfined.name == "run_shell_UNSANDBOXED"
+    assert "WITHOUT a sandbox" in unconfined.description
+    # What was allowed of one does not hold for the other: an act is named by its tool.
+    assert digest(unconfined.name, {"command": "ls"}) != digest("run_shell", {"command": "ls"})

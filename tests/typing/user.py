@@ -3,9 +3,28 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=error
 from __future__ import annotations
 
+from pathlib import Path
 from typing import assert_type
 
-from pointsman import Agent, RunResult, Workflow
+from langchain.agents.middleware import TodoListMiddleware
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from pointsman import (
+    Agent,
+    Began,
+    Called,
+    Finished,
+    Noted,
+    Pending,
+    Retracted,
+    RunResult,
+    Stepped,
+    Token,
+    Using,
+    Waiting,
+    Workflow,
+    attach,
+    runs,
+)
 from pydantic import BaseModel
 
 
@@ -25,6 +44,30 @@ def typed() -> None:
     assert_type(flow.run("Read it.").output, Invoice | None)
     for event in flow.stream("Read it.", max_cost=1.0):
         print(event)
+    assert_type(runs.pending(), tuple[Pending, ...])
+    for act in runs.pending():
+        runs.answer(act.run, {act.id: "approve"}, workflow=flow, max_cost=1.0)
+
+
+def faces() -> None:
+    """What goes in, and what comes out beside the answer."""
+    agent = Agent(
+        "clerk", instructions=SystemMessage("Be brief."), middleware=[TodoListMiddleware()], max_tier="advanced"
+    )
+    result = agent.run([HumanMessage("Hello")], files=[Path("a.png"), b"x", attach("b.pdf")], thread="al")
+    assert_type(result, RunResult[str])
+    assert_type(result.messages, tuple[BaseMessage, ...])
+    flow = Workflow("pair", [agent], plan=[{"id": "a", "agent": "clerk"}])
+    for event in flow.stream("Hello", files=["a.png"], thread="al"):
+        match event:
+            case Began() | Token() | Retracted() | Called() | Using() | Waiting() | Noted() | Stepped():
+                pass
+            case Finished(result=ended):
+                print(ended.status)
+    for step in flow.dry_run("Hello").steps:
+        assert_type(step.most_cost, float | None)
+    for problem in flow.validate():
+        assert_type(problem.message, str)
 
 
 def mistaken() -> None:
@@ -32,4 +75,6 @@ def mistaken() -> None:
     flow = Workflow("pair", [Agent("reader")])
     flow.run("Read it.", max_costs=1)  # type: ignore[call-arg]
     flow.resume("20260101-000000-00000000", max_step=3)  # type: ignore[call-arg]
+    runs.answer("20260101-000000-00000000", "approve", max_costs=1)  # type: ignore[call-arg]
     Agent("reader", tier="econmy")  # type: ignore[call-overload]
+    Agent("reader", max_tier="econmy")  # type: ignore[call-overload]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
-from ..base import ToolFailed
+from ..base import Preview, ToolFailed
 from ..decorator import tool
 from .search import Matcher, OutOfTime
 from .workspace import Entry, Workspace, printable, shown
@@ -109,7 +110,46 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
             workspace.replace(path, _encoded(path, after))
         return _report(path, before, after)
 
-    return [tool(write_file, effect="write", target="path"), tool(edit_file, effect="write", target="path")]
+    def written(arguments: Mapping[str, Any]) -> Preview:
+        path, content = arguments["path"], arguments["content"]
+        return _preview(workspace, path, lambda: (_text_before(workspace, path), content))
+
+    def edited(arguments: Mapping[str, Any]) -> Preview:
+        def change() -> tuple[str, str]:
+            before = _whole_text(workspace, arguments["path"])
+            return before, _replaced(before=before, **arguments)
+
+        return _preview(workspace, arguments["path"], change)
+
+    return [
+        tool(write_file, effect="write", target="path", preview=written),
+        tool(edit_file, effect="write", target="path", preview=edited),
+    ]
+
+
+def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]]) -> Preview:
+    """What a call would change in one file, or why it would fail."""
+    # Of the file before it is read for the diff: what changes in between does not pass for what was shown.
+    files = {printable(path): _sum_of(workspace, path)}
+    try:
+        workspace.refuse_protected(path)
+        before, after = change()
+        _encoded(path, after)
+        diff = _report(path, before, after, wrote="it would write", limit=None)
+    except ToolFailed as error:
+        diff = f"it would fail: {error}"
+    return Preview(diff, files)
+
+
+def _sum_of(workspace: Workspace, path: str) -> str:
+    """The SHA-256 of a file; why there is none where it cannot be read, empty where it does not exist."""
+    try:
+        if not workspace.exists(path):
+            return ""
+        with workspace.reading(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # open gives a reader
+    except ToolFailed as error:
+        return str(error)
 
 
 _MARKS = {"file": "", "folder": "/", "link": " (link, not followed)", "other": " (no regular file)"}
@@ -200,20 +240,20 @@ def _replaced(path: str, before: str, old: str, new: str, *, everywhere: bool) -
     return before.replace(old, new)
 
 
-def _report(path: str, before: str | None, after: str) -> str:
+def _report(path: str, before: str | None, after: str, *, wrote: str = "wrote", limit: int | None = _DIFF_LIMIT) -> str:
     if before == after:
         return f"{shown(path)} already reads so; nothing changed"
     if before is None:
-        return f"wrote {shown(path)} ({len(after.encode()):,} bytes) in place of what was too long or no text"
+        return f"{wrote} {shown(path)} ({len(after.encode()):,} bytes) in place of what was too long or no text"
     # StringIO splits at \n alone; splitlines would also split at form feeds and Unicode separators.
     old, new = list(io.StringIO(before, newline="\n")), list(io.StringIO(after, newline="\n"))
     if len(old) + len(new) > _DIFF_LINES:
-        return f"wrote {shown(path)}: {len(old):,} lines before, {len(new):,} now (too long for a diff)"
+        return f"{wrote} {shown(path)}: {len(old):,} lines before, {len(new):,} now (too long for a diff)"
     name = printable(path)
     diff = difflib.unified_diff(old, new, f"a/{name}" if before else "/dev/null", f"b/{name}")
     text = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
-    if len(text) > _DIFF_LIMIT:
-        return f"{text[:_DIFF_LIMIT]}\n[the diff is cut at {_DIFF_LIMIT:,} characters]"
+    if limit is not None and len(text) > limit:
+        return f"{text[:limit]}\n[the diff is cut at {limit:,} characters]"
     return text
 
 

@@ -4,59 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import stat
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ...configs.errors import ConfigError
 from ..base import ToolFailed
 from .openat2 import open_beneath
+from .protected import Protected
 
-__all__ = ["PROTECTED", "Entry", "Workspace", "printable", "shown"]
-
-PROTECTED = (
-    # what version control runs or obeys
-    ".git", ".gitmodules", ".gitconfig", ".githooks", ".config/git", ".husky", ".pre-commit-config.yaml",
-    "lefthook*", ".lefthook*", ".hg", ".hgrc", ".svn", ".bzr", ".jj",
-    # what a CI service runs
-    ".github", ".gitlab", ".gitlab-ci*", ".ci", ".circleci", ".buildkite", ".travis.yml", ".drone.yml",
-    ".woodpecker*", ".gitea", ".forgejo", "Jenkinsfile*", "azure-pipelines*", ".azure-pipelines",
-    "bitbucket-pipelines.yml", "appveyor.yml", ".appveyor.yml", ".cirrus.*", ".semaphore", ".teamcity", ".tekton",
-    ".build.yml", ".builds", "buildspec.y*ml", "cloudbuild.y*ml",
-    # what a person runs by a short command, or what is loaded with it
-    "Makefile", "GNUmakefile", "*.mk", "justfile", ".justfile", "Taskfile.y*ml", "Rakefile", "package.json",
-    ".env", ".env.*", "*.pth", "sitecustomize.py", "usercustomize.py", "pyproject.toml", "setup.py", "tox.ini",
-    "noxfile.py", "dodo.py", "fabfile.py", "deno.json*", "gulpfile.*", "Gruntfile.*", "gradlew*", "mvnw*",
-    "build.gradle*", "build.rs", ".cargo", "Vagrantfile", "Tiltfile", "Procfile", "SConstruct", "wscript",
-    "flake.nix", "shell.nix", "default.nix", "devbox.json", "pixi.toml",
-    # what is installed, and runs as if it were
-    ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".local/bin",
-    # what a shell, an editor or a client runs or trusts when it starts
-    ".bash*", ".profile", ".zsh*", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login",
-    ".logout", ".inputrc", ".envrc", ".config/fish", ".ssh", ".netrc", ".npmrc", ".pypirc", ".vscode", ".idea",
-    "*.code-workspace", ".zed", ".exrc", ".vimrc", ".nvim*", ".dir-locals.el", ".gdbinit", ".lldbinit", ".yarnrc*",
-    ".mise.toml", "mise.toml", ".tool-versions", ".config/systemd", ".config/autostart", ".config/nvim", ".config/pip",
-    ".pip", "pip.conf", ".pdbrc", ".ipython", ".jupyter", ".tmux.conf", ".aws", ".docker", ".gnupg", ".kube",
-    # what another agent runs or takes for its user's words
-    ".mcp.json", "mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
-    ".aider*", ".amazonq", ".clinerules", ".continue", ".cursorrules", ".goosehints", ".junie", ".kiro", ".opencode",
-    "opencode.json*", ".roo*", ".windsurf*", "AGENTS.md", "CLAUDE.md", "GEMINI.md",
-    # what Pointsman itself obeys
-    ".pointsman", "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",
-    "/configs/models.yaml", "/configs/agents.yaml", "/configs/routing.yaml", "/configs/risk.yaml",
-)  # fmt: skip
-"""Paths no tool may write: each would act later with more authority than the agent has.
-
-A pattern names a file, or a folder with all in it, anywhere in the workspace; with a leading ``/`` only at its top.
-"""
+__all__ = ["Entry", "Workspace", "printable", "shown"]
 
 _PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
 _DEPTH_LIMIT = 64  # folders, when walking
@@ -102,7 +64,7 @@ class Workspace:
         self.root = Path(root).resolve()
         if not self.root.is_dir():
             raise ConfigError(f"the workspace {str(root)!r} is not a folder: create it, or name another")
-        self.protected = (*PROTECTED, *_patterns(self.root, protected))
+        self.protected = Protected(self.root, protected)
         self.writing = threading.RLock()
         """Held from reading a file to replacing it: tools of one turn run in threads beside each other."""
 
@@ -218,11 +180,8 @@ class Workspace:
 
     def refuse_protected(self, path: str) -> None:
         """Raise ToolFailed when no tool may write this path."""
-        # Case and compatibility forms are folded, for file systems that do not tell them apart.
-        parts = tuple(_folded(part) for part in self.parts(path))
-        for pattern in self.protected:
-            if _covers(pattern, parts):
-                raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
+        if (pattern := self.protected.covering(self.parts(path))) is not None:
+            raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
 
     def _listed(self, parts: tuple[str, ...]) -> list[Entry]:
         with self._folder(parts) as folder, os.scandir(folder) as found:
@@ -266,34 +225,6 @@ def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "link", "other"]
     if entry.is_dir(follow_symlinks=False):
         return "folder"
     return "file" if entry.is_file(follow_symlinks=False) else "other"
-
-
-def _folded(part: str) -> str:
-    return unicodedata.normalize("NFKC", part).casefold()
-
-
-def _patterns(root: Path, protected: Iterable[Path | str]) -> Iterator[str]:
-    """The patterns, and paths that lie in the root as patterns; those that lead there through links too."""
-    for path in protected:
-        if isinstance(path, str):
-            yield path
-            continue
-        whole = os.path.abspath(path)
-        for place in dict.fromkeys((Path(whole), Path(os.path.realpath(whole)))):
-            if root.is_relative_to(place):
-                yield "/*"
-            elif place.is_relative_to(root):
-                yield "/" + re.sub(r"([\[*?])", r"[\1]", place.relative_to(root).as_posix())
-
-
-def _covers(pattern: str, parts: tuple[str, ...]) -> bool:
-    wanted = [_folded(part) for part in pattern.split("/") if part]
-    starts = range(1 if pattern.startswith("/") else len(parts) - len(wanted) + 1)
-    return any(
-        len(parts) >= start + len(wanted)
-        and all(fnmatchcase(part, glob) for part, glob in zip(parts[start:], wanted, strict=False))
-        for start in starts
-    )
 
 
 def _require_regular(path: str, status: os.stat_result) -> None:

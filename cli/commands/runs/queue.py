@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from ....configs.errors import ConfigError
+from ....configs.visible import visible
 from ... import options
+from ...io.approval import described
 from ...io.output import as_json, line, progress, result, short
 from ...io.table import table
 from ...signals import end_cleanly
 
 if TYPE_CHECKING:
+    from ....agents.result import Pending
     from ....agents.runtime import Runtime
     from ....ledger.rows import HandoffRow
 
@@ -47,8 +52,9 @@ def queue(
     with opened(config, reads=True) as runtime:
         rows = [_Item(row, _state(row)) for row in runtime.ledger.handoffs(open_only=not every)]
         rows += _interrupted(runtime)
+        acts = _acts(runtime) if (full or json) and any(item.state == _APPROVAL for item in rows) else {}
     if json:
-        as_json([{**asdict(item.row), "state": item.state} for item in rows])
+        as_json([_record(item, acts.get(item.row.id)) for item in rows])
         return
     if not rows:
         result("nothing waits for a person")
@@ -56,7 +62,10 @@ def queue(
     if full:
         for row, state in rows:
             result(f"{row.id}  {_when(row.at)}  {row.risk or '-'}  {state}  run {row.run}")
-            result(f"  why   {line(row.reason)}\n  what  {line(row.summary)}\n")
+            if (act := acts.get(row.id)) is not None:
+                result("\n".join(described(act, full=True)) + "\n", painted=True)
+            else:
+                result(f"  why   {line(row.reason)}\n  what  {line(row.summary)}\n")
     else:
         cells = [
             (
@@ -65,17 +74,34 @@ def queue(
                 row.risk or "-",
                 state,
                 row.run,
-                short(row.summary, 60),
-                short(row.reason, 60),
+                short(visible(row.summary), 60),
+                short(visible(row.reason), 60),
             )
             for row, state in rows
         ]
         result(table(cells, ("id", "since (UTC)", "risk", "state", "run", "what", "why")))
     states = {item.state for item in rows}
     if _APPROVAL in states:
+        progress("an act is shown whole with: pointsman queue --full")
         progress("an act is answered with: pointsman resume RUN --approve ID    (or --reject ID, --edit)")
     if _INTERRUPTED in states:
         progress("an interrupted run goes on with: pointsman resume RUN")
+
+
+def _acts(runtime: Runtime) -> Mapping[str, Pending]:
+    """The acts that wait, by their ids in the queue."""
+    from ....agents.handoffs import act_id
+    from ....graphs.waiting import waiting
+
+    try:
+        return {act_id(act): act for act in asyncio.run(waiting(runtime))}
+    except ConfigError as error:
+        progress(f"note: {error}")
+        return {}
+
+
+def _record(item: _Item, act: Pending | None) -> dict[str, object]:
+    return {**asdict(item.row), "state": item.state, **({} if act is None else {"act": asdict(act)})}
 
 
 class _Item(NamedTuple):

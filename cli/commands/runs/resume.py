@@ -10,8 +10,9 @@ import typer
 
 from ....configs.errors import ConfigError
 from ... import options
-from ...io.outcome import TARGET_TAG, Bounds, answered, report_run, told
-from ...io.target import load_target, read_with
+from ...io.inputs import MAX_INPUT, read_input
+from ...io.outcome import Bounds, answered, report_run, target_of, told
+from ...io.target import found_target, is_named, read_with
 from ...signals import run_to_end
 
 if TYPE_CHECKING:
@@ -27,6 +28,29 @@ __all__ = ["register", "run_row"]
 _NEAR = 1000
 """How many of the latest runs a mistyped id is compared with."""
 
+_Approve = Annotated[
+    list[str] | None, typer.Option("--approve", metavar="ID|all", help="Approve an act that waits; repeatable.")
+]
+_Reject = Annotated[
+    list[str] | None, typer.Option("--reject", metavar="ID|all", help="Refuse an act that waits; repeatable.")
+]
+_Edit = Annotated[
+    list[str] | None,
+    typer.Option("--edit", metavar="[ID=]JSON", help="Approve an act with these arguments instead; repeatable."),
+]
+_Always = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--always", metavar="ID|all", help="Approve this very call from now on, unless it destroys; repeatable."
+    ),
+]
+_Given = Annotated[
+    str | None,
+    typer.Option(
+        "--answers", metavar="FILE", help="Answers as JSON: ID -> decision, or one decision; - for standard input."
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -35,16 +59,12 @@ def register(app: typer.Typer) -> None:
 
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
-    approve: Annotated[
-        list[str] | None, typer.Option("--approve", metavar="ID|all", help="Approve an act that waits; repeatable.")
-    ] = None,
-    reject: Annotated[
-        list[str] | None, typer.Option("--reject", metavar="ID|all", help="Refuse an act that waits; repeatable.")
-    ] = None,
-    edit: Annotated[
-        list[str] | None,
-        typer.Option("--edit", metavar="[ID=]JSON", help="Approve an act with these arguments instead; repeatable."),
-    ] = None,
+    approve: _Approve = None,
+    reject: _Reject = None,
+    edit: _Edit = None,
+    always: _Always = None,
+    given: _Given = None,
+    full: Annotated[bool, typer.Option("--full", help="Show what waits without leaving anything out.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why it is refused; the agent is told.")] = "",
     target: Annotated[
         str | None, typer.Option("--target", metavar="TARGET", help="The target, where it has moved since.")
@@ -61,6 +81,7 @@ def resume(
     user_class: options.UserClass = None,
     tag: options.Tag = None,
     workspace: options.Workspace = None,
+    sandbox: options.Sandbox = None,
     config: options.Config = None,
     offline: options.Offline = False,
     overrides: options.Set = None,
@@ -74,20 +95,25 @@ def resume(
     from ...io.live import Live
     from ...settings import opened
 
-    with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
+    who = bool(approve or reject or edit) or None
+    with opened(
+        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
+    ) as runtime:
         row = run_row(runtime, run)
         spec = target or _target_of(row)
-        workflow = load_target(spec, name_it=None if target else f"--target {spec}")
-        runtime.protect(read_with(spec))
+        workflow = found_target(spec, runtime, name_it=None if target else f"--target {spec}")
+        if not is_named(spec, runtime):
+            runtime.protect(read_with(spec))
         live = Live(json=json)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
-        said = _Said(approve or (), reject or (), edit or (), reason)
+        said = _Said(approve or (), reject or (), edit or (), always or (), reason, _read(given))
         try:
             outcome = run_to_end(_resumed(workflow, run, said, bounds, runtime, live))
         except (TimeoutError, KeyboardInterrupt):
             told(run)
             raise
-        code = report_run(outcome, live, json=json, stream=False, resumed=True)
+        again = options.again(config, workspace, overrides, offline=offline)
+        code = report_run(outcome, live, json=json, stream=False, again=again, resumed=True, full=full)
     raise typer.Exit(code)
 
 
@@ -97,21 +123,41 @@ class _Said(NamedTuple):
     approve: Sequence[str]
     reject: Sequence[str]
     edit: Sequence[str]
+    always: Sequence[str]
     reason: str
+    given: Any
+
+    @property
+    def named(self) -> bool:
+        """Whether an act is named."""
+        return bool(self.approve or self.reject or self.edit or self.always)
 
 
 async def _resumed(
     workflow: Workflow, run: str, said: _Said, bounds: Bounds, runtime: Runtime, live: Live
 ) -> RunResult:
     """Take the run up with the answers given; without any, ask the person at the terminal."""
-    answers = None
-    if said.approve or said.reject or said.edit:
+    answers = said.given
+    if said.named and answers is not None:
+        raise ConfigError("give the answers either by --answers or by --approve, --reject, --edit and --always")
+    if said.named:
         waiting = await workflow.apending(run, runtime)
         if not waiting:
             raise ConfigError(_nothing_waits(runtime, run))
         answers = _answers(waiting, said)
     stopped = await workflow.aresume(run, answers, **bounds.arguments(), runtime=runtime, emit=live.show)
-    return stopped if answers else await answered(workflow, stopped, runtime, live, "ask")
+    return stopped if answers is not None else await answered(workflow, stopped, runtime, live, "ask")
+
+
+def _read(file: str | None) -> Any:
+    """The answers in a file; None where there is none."""
+    if file is None:
+        return None
+    text = read_input(file if file == "-" else f"@{file}", limit=MAX_INPUT)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--answers must be JSON, {{ID: decision}} or a decision: {error}") from error
 
 
 def _nothing_waits(runtime: Runtime, run: str) -> str:
@@ -143,7 +189,7 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
 
 
 def _target_of(row: RunRow) -> str:
-    kept = next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
+    kept = target_of(row)
     if kept is None:
         raise ConfigError(f"run {row.id} has no recorded target: give it with --target file.py:name")
     return kept
@@ -155,20 +201,23 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
 
     edits = dict(_edit(waiting, text) for text in said.edit)
     approved, rejected = _named(waiting, said.approve), _named(waiting, said.reject)
+    always = _named(waiting, said.always)
     answers: Answers = {}
     for act in waiting:
-        named = [where for where in (approved, rejected, edits) if act.id in where]
+        named = [where for where in (approved, rejected, edits, always) if act.id in where]
         if len(named) > 1:
             raise ConfigError(f"{act.id} has two different answers: give one")
-        if not act.tool and (named or "all" in (*said.approve, *said.reject)):
+        if not act.tool and (named or "all" in (*said.approve, *said.reject, *said.always)):
             raise ConfigError(
-                f"{act.id} is a question of the graph's own: answer it in Python with workflow.resume; where an "
-                "earlier version asked it, resume the run without an answer, which asks anew"
+                f"{act.id} is a question of the graph's own: answer it with --answers, or in Python with "
+                "workflow.resume; where an earlier version asked it, resume the run without an answer, which asks anew"
             )
         if act.id in edits:
             decision = edited(act, edits[act.id])
         elif act.id in rejected or ("all" in said.reject and not named):
             decision = {"type": "reject", "message": said.reason}
+        elif act.id in always or ("all" in said.always and not named):
+            decision = {"type": "approve", "scope": "always"}
         elif act.id in approved or "all" in said.approve:
             decision = {"type": "approve"}
         else:

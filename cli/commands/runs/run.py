@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ from ... import options
 from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
 from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, told
 from ...io.output import progress
-from ...io.target import DEFAULT, load_target, looks_like_target, read_with, target_file
+from ...io.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
 from ...signals import run_to_end
 
 if TYPE_CHECKING:
@@ -31,38 +32,39 @@ def register(app: typer.Typer) -> None:
     app.command("run")(run)
 
 
+_Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TARGET", help=f"file.py:name, module:name or a name of agents.yaml; {DEFAULT} when left out."
+    ),
+]
+_Input = Annotated[str | None, typer.Argument(metavar="INPUT", help="The text, @file, or - for standard input.")]
+_Approval = Annotated[
+    Approval,
+    typer.Option("--approval", metavar="ask|deny", help="What to do with critical acts: ask a person, or refuse them."),
+]
+_MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
+
+
 def run(
-    target: Annotated[
-        str | None, typer.Argument(metavar="TARGET", help=f"file.py:name or module:name; {DEFAULT} when left out.")
-    ] = None,
-    input_: Annotated[
-        str | None, typer.Argument(metavar="INPUT", help="The text, @file, or - for standard input.")
-    ] = None,
-    batch: Annotated[
-        Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Rows of a batch to run at the same time.")
-    ] = 4,
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most the command may spend.")
-    ] = None,
+    target: _Target = None,
+    input_: _Input = None,
+    file: options.File = None,
+    thread: options.Thread = None,
+    dry_run: options.DryRun = False,
+    batch: options.Batch = None,
+    jobs: options.Jobs = 4,
+    max_cost: options.MaxCost = None,
     max_steps: options.MaxSteps = 50,
     timeout: options.Timeout = None,
-    approval: Annotated[
-        Approval,
-        typer.Option(
-            "--approval", metavar="ask|deny", help="What to do with critical acts: ask a person, or refuse them."
-        ),
-    ] = "ask",
+    approval: _Approval = "ask",
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come.")] = False,
     user: options.User = "",
     user_class: options.UserClass = None,
     tag: options.Tag = None,
-    max_input: Annotated[
-        int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")
-    ] = MAX_INPUT,
+    max_input: options.MaxInput = MAX_INPUT,
     workspace: options.Workspace = None,
+    sandbox: options.Sandbox = None,
     config: options.Config = None,
     offline: options.Offline = False,
     overrides: options.Set = None,
@@ -74,29 +76,62 @@ def run(
     """
     from ...settings import opened
 
+    if batch is not None and (file or thread or dry_run):
+        raise ConfigError("--batch goes without --file, --thread and --dry-run")
+    if dry_run:
+        with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+            code = _foreseen(target, input_, file or [], max_input, runtime, json=json)
+        raise typer.Exit(code)
     spec, task, rows = _what(target, input_, batch, max_input)
+    if rows is not None and (file or thread):
+        raise ConfigError("there is no input beside the files: give a text, @file, or - for standard input")
     messages = read_messages(rows, limit=max_input) if rows else None
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
-    with opened(config, offline=offline, overrides=overrides, workspace=workspace) as runtime:
-        workflow = load_target(spec, name_it=name_it)
-        runtime.protect(read_with(spec))
+    who = None if approval == "ask" and messages is None else False
+    with opened(
+        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
+    ) as runtime:
+        workflow = found_target(spec, runtime, name_it=name_it)
+        if not is_named(spec, runtime):
+            runtime.protect(read_with(spec))
         if messages is not None:
             from ...io.rows import run_batch
 
             code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
         else:
-            code = _run_once(workflow, task or "", runtime, bounds, approval, stream=stream, json=json)
+            again = options.again(config, workspace, overrides, offline=offline)
+            given = {"files": file or (), "thread": thread}
+            code = _run_once(
+                workflow, task or "", given, runtime, bounds, approval, stream=stream, json=json, again=again
+            )
     raise typer.Exit(code)
+
+
+def _foreseen(
+    target: str | None, text: str | None, files: list[Path], limit: int, runtime: Runtime, *, json: bool
+) -> ExitCode:
+    """Say what the command would do; the input may be left out."""
+    from .foresee import foresee
+
+    if target is not None and not (_names(target, text) or is_named(target, runtime)):
+        target, text = None, target
+    spec = _spec(target)
+    task = read_input(text, limit=limit) if text is not None else ""
+    name_it = None if target else f"'pointsman run {spec} INPUT --dry-run'"
+    return foresee(spec, task, files, runtime, name_it=name_it, json=json)
+
+
+def _spec(target: str | None) -> str:
+    spec = target or DEFAULT
+    return spec + DEFAULT[DEFAULT.index(":") :] if spec.endswith(".py") else spec
 
 
 def _what(target: str | None, text: str | None, batch: Path | None, limit: int) -> tuple[str, str | None, Path | None]:
     """Which target, and which input or batch; a lone argument that names no target is the input."""
     if target is not None and not _names(target, text):
         target, text = None, target
-    spec = target or DEFAULT
-    if spec.endswith(".py"):
-        spec += DEFAULT[DEFAULT.index(":") :]
+    spec = _spec(target)
     if batch is not None and text is not None:
         raise ConfigError("give either an input or --batch, not both")
     if batch is not None:
@@ -129,7 +164,16 @@ def _kept(spec: str) -> str:
 
 
 def _run_once(
-    workflow: Workflow, task: str, runtime: Runtime, bounds: Bounds, approval: Approval, *, stream: bool, json: bool
+    workflow: Workflow,
+    task: str,
+    given: Mapping[str, Any],
+    runtime: Runtime,
+    bounds: Bounds,
+    approval: Approval,
+    *,
+    stream: bool,
+    json: bool,
+    again: list[str],
 ) -> ExitCode:
     """Run once, ask the person at the terminal whatever needs approval, show it live, and print the outcome."""
     from ...io.live import Live
@@ -137,7 +181,7 @@ def _run_once(
     live = Live(stream=stream, json=json)
 
     async def work() -> RunResult:
-        first = await workflow.arun(task, **bounds.arguments(), runtime=runtime, emit=live.show)
+        first = await workflow.arun(task, **given, **bounds.arguments(), runtime=runtime, emit=live.show)
         return await answered(workflow, first, runtime, live, approval)
 
     try:
@@ -147,4 +191,4 @@ def _run_once(
         raise
     finally:
         live.close()
-    return report_run(outcome, live, json=json, stream=stream)
+    return report_run(outcome, live, json=json, stream=stream, again=again)

@@ -62,6 +62,8 @@ def show(
     from ...settings import opened
 
     with opened(config, reads=True) as runtime:
+        # A call that was under way in a process that was killed becomes a row.
+        runtime.dispatcher.budgets.reclaim()
         story = asyncio.run(Story.of(runtime, run))
     if json:
         as_json(story.record())

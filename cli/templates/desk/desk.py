@@ -3,6 +3,7 @@
 pointsman run                                   the sample messages
 pointsman run "How long does delivery take?"    one message
 pointsman run desk.py:orders "Where is order A-1001?"    an agent with a tool; needs a key or a local model
+pointsman run desk.py:service "Cancel order A-1001"     an agent whose act waits for you; likewise
 pointsman graph                                 what happens to a message
 """
 
@@ -42,9 +43,24 @@ def order_status(order_id: str) -> str:
     return ORDERS.get(order_id.strip().upper(), "there is no such order")
 
 
+# What cannot be taken back is destructive: each call waits for a person, who sees its exact arguments.
+@tool(effect="destructive")
+def cancel_order(order_id: str) -> str:
+    """Cancel an order for good.
+
+    Args:
+        order_id: The order's number, such as A-1001.
+    """
+    found = ORDERS.pop(order_id.strip().upper(), None)
+    return f"{order_id} is cancelled" if found else "there is no such order"
+
+
 orders = Agent(
     "orders",
     tier="economy",
     instructions="Tell the customer where their order is. Look it up; never guess.",
     tools=[order_status],
+)
+service = Agent(
+    "service", kind="act", instructions="Do what the customer asks for with their order.", tools=[cancel_order]
 )

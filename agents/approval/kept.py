@@ -1,0 +1,190 @@
+"""What is kept about approvals in the state folder: what was asked and when, and which calls are always allowed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from ...configs.errors import ConfigError
+from ...configs.redact import redact
+from ...dispatch.sealing import user_seal
+
+__all__ = ["Allowed", "Kept", "Question", "State"]
+
+_LONG_SECONDS: Final = 90 * 86_400
+"""A question of which nobody has heard for that long is forgotten; whoever answers it then is asked anew."""
+_SHOWN: Final = 200
+"""Characters of the arguments that the list of allowed calls shows."""
+
+State = Literal["waiting", "again", "edited", "begun"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person was asked about a call, by digests, and what has come of it.
+
+    Attributes:
+        digest: Of all that follows.
+        schema: Of what the tool says about itself.
+        arguments: Of the arguments.
+        files: File -> digest of what it held.
+        before: What was known of an earlier attempt at the same act.
+        asked: When, in seconds since the epoch.
+        state: ``waiting`` for the answer; ``again`` or ``edited``, once an answer did not settle it and another
+            question took its place; ``begun``, once it was allowed and the call itself waits for something.
+        why: Why it was asked again.
+    """
+
+    digest: str
+    schema: str
+    arguments: str
+    files: Mapping[str, str]
+    before: str
+    asked: float
+    state: State = "waiting"
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A call that a person allows always: this tool, as it describes itself now, with these arguments.
+
+    Attributes:
+        id: Names it in `Kept.revoke`; the digest of tool, schema and arguments.
+        tool: The tool.
+        arguments: Their beginning, without secrets.
+        at: Since when, in seconds since the epoch.
+    """
+
+    id: str
+    tool: str
+    arguments: str
+    at: float = field(default_factory=time.time)
+
+
+class Kept:
+    """The questions and the calls that are always allowed, each in a file of its own.
+
+    What allows a call is encrypted under the user's key, so that nobody else can make one.
+
+    Args:
+        state: The project's state folder.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self._asked = state / "approvals" / "asked"
+        self._allowed = state / "approvals" / "always"
+
+    def question(self, key: str) -> Question | None:
+        """What was asked under a key; None where that is not known."""
+        try:
+            return Question(**json.loads((self._asked / f"{key}.json").read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def ask(self, key: str, question: Question) -> None:
+        """Keep what is being asked. Where it cannot be kept, an approval of it does not hold.
+
+        Raises:
+            ConfigError: The state folder cannot be written.
+        """
+        _write(self._asked / f"{key}.json", json.dumps(asdict(question)).encode())
+        self._forget_old()
+
+    def forget(self, key: str) -> None:
+        """Forget a question that has been settled."""
+        with suppress(OSError):
+            (self._asked / f"{key}.json").unlink()
+
+    def allows(self, digest: str) -> bool:
+        """Whether a call is always allowed.
+
+        Raises:
+            ConfigError: The user's key, or what was kept under it, cannot be read.
+        """
+        return self._read(digest) is not None
+
+    def allow(self, call: Allowed) -> None:
+        """Allow a call always.
+
+        Raises:
+            ConfigError: It cannot be kept.
+        """
+        shown = redact(call.arguments)
+        cut = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({len(shown) - _SHOWN} characters more)"
+        name, sealed = user_seal().encrypt(json.dumps({**asdict(call), "arguments": cut}).encode())
+        _write(self._allowed / call.id, name.encode() + b"\n" + sealed)
+
+    def allowed(self) -> tuple[Allowed, ...]:
+        """The calls that are always allowed, the newest last.
+
+        Raises:
+            ConfigError: As `allows`.
+        """
+        try:
+            names = [entry.name for entry in os.scandir(self._allowed) if not entry.name.endswith(".new")]
+        except OSError:
+            return ()
+        return tuple(sorted((one for name in names if (one := self._read(name))), key=lambda one: one.at))
+
+    def revoke(self, beginning: str) -> Allowed:
+        """Ask about a call again from now on.
+
+        Args:
+            beginning: Of its id.
+
+        Raises:
+            ConfigError: None, or several, have an id that begins so.
+        """
+        fitting = [one for one in self.allowed() if beginning and one.id.startswith(beginning)]
+        if len(fitting) != 1:
+            several = f"{len(fitting)} calls have an id that begins with {beginning!r}: write more of it"
+            none = f"no call that is always allowed has the id {beginning!r}: pointsman approvals lists them"
+            raise ConfigError(several if fitting else none)
+        (self._allowed / fitting[0].id).unlink(missing_ok=True)
+        return fitting[0]
+
+    def _read(self, digest: str) -> Allowed | None:
+        try:
+            name, _, sealed = (self._allowed / digest).read_bytes().partition(b"\n")
+        except OSError:
+            return None
+        found = Allowed(**json.loads(user_seal().decrypt(name.decode("ascii", "replace"), sealed)))
+        # A file that was given another's name.
+        return found if found.id == digest else None
+
+    def _forget_old(self) -> None:
+        with suppress(OSError):
+            for path in _old(self._asked):
+                path.unlink(missing_ok=True)
+
+
+def _old(folder: Path) -> Iterator[Path]:
+    before = time.time() - _LONG_SECONDS
+    yield from (Path(entry.path) for entry in os.scandir(folder) if entry.stat().st_mtime < before)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, for its owner alone."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        raise ConfigError(
+            f"what waits for a person cannot be kept ({error.strerror}): make room, or let the folder be written, and "
+            "take the run up again",
+            file=path,
+        ) from error

@@ -1,0 +1,251 @@
+"""What a person is asked about one call, and what has changed of that since."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from ...configs.errors import ConfigError
+from ...configs.redact import redact
+from ...configs.visible import unseen
+from ...configs.words import Effect, Risk
+from ...dispatch.context import current
+from ...tools.base import Preview, declaration_of
+from ...tools.facts import call_facts
+from ..journal.places import begun_before
+from .acts import account_of
+from .answers import OURS, answer_form
+from .digests import hashed
+from .kept import Allowed, Question
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import ToolCallRequest
+    from langchain.agents.middleware.human_in_the_loop import DecisionType, HITLRequest
+    from langchain_core.tools import BaseTool
+
+__all__ = ["Asked", "json_schema", "stale"]
+
+_HASHED_BYTES: Final = 64 * 1024 * 1024
+"""Of a larger file its size and time of change stand for what it holds."""
+_DESCRIBED: Final = 8_000
+"""Characters of a change that an inbox shows in the description."""
+_NAMED: Final = 6
+"""Characters that are not seen in the arguments and are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call that waits for a person.
+
+    Attributes:
+        tool: Its tool.
+        call: The call, with the arguments that are asked about.
+        effect: What it does with these very arguments.
+        risk: The risk of a call with that effect.
+        origin: Where the call comes from: run, step, agent, and the model that wrote it. Whose words it rests on will
+            stand here, too.
+        doubts: What speaks against it by where its target, and what it sends out, come from.
+    """
+
+    tool: BaseTool
+    call: Any
+    effect: Effect
+    risk: Risk
+    origin: Mapping[str, str]
+    doubts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, request: ToolCallRequest, tool: BaseTool, effect: Effect, risk: Risk, doubts: tuple[str, ...] = ()
+    ) -> Asked:
+        """The call as its model made it."""
+        step = current()
+        written = {"run": step.run.id, "step": step.step, "agent": step.agent, "model": _author(request)}
+        origin = {name: text for name, text in written.items() if text}
+        return cls(tool, request.tool_call, effect, risk, origin, doubts)
+
+    def edited(self, arguments: Mapping[str, Any], risks: Mapping[Effect, Risk]) -> Asked:
+        """The same call with a person's arguments.
+
+        Raises:
+            ConfigError: The tool does not take them.
+        """
+        schema = self.tool.tool_call_schema
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            try:
+                schema.model_validate(dict(arguments))
+            except ValidationError as error:
+                said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+                raise ConfigError(f"{self.call['name']} does not take these arguments ({said})") from error
+        effect = call_facts(self.tool, arguments).effect or Effect.DESTRUCTIVE
+        call = {**self.call, "args": dict(arguments)}
+        return Asked(self.tool, call, effect, risks[effect], {**self.origin, "edited": "by a person"})
+
+    @property
+    def allowable(self) -> bool:
+        """Whether a person may allow it always."""
+        return self.effect is not Effect.DESTRUCTIVE and not begun_before(self.tool)
+
+    def always(self) -> Allowed:
+        """The call as one that is always allowed: its tool, what that says about itself, and the arguments."""
+        name, arguments = self.call["name"], self.call["args"]
+        told = json.dumps(arguments, ensure_ascii=False, default=str)
+        return Allowed(hashed("always", name, self._schema(), arguments), name, told)
+
+    def question(self, preview: Preview | None) -> Question:
+        """What an approval holds for: nothing of it may change until the call is made.
+
+        Args:
+            preview: What the call would change, as it is now.
+        """
+        name, arguments, said = self.call["name"], self.call["args"], begun_before(self.tool)
+        files = _files(self.tool, arguments) if preview is None else preview.files
+        parts = (self._schema(), hashed(arguments), dict(files), said)
+        shown = {redact(file): digest for file, digest in files.items()}
+        return Question(hashed("once", name, *parts), *parts[:2], shown, said, asked=time.time())
+
+    def _schema(self) -> str:
+        return hashed(self.tool.description, json_schema(self.tool))
+
+    def request(self, problem: str, question: Question, preview: Preview | None, expires: float) -> HITLRequest:
+        """The request in LangChain's form, with what that has no place for under `OURS`.
+
+        Args:
+            problem: Why the last answer did not settle it; empty at first.
+            question: What an approval holds for.
+            preview: What the call would change.
+            expires: Seconds that an approval may take.
+        """
+        name = self.call["name"]
+        allowed: list[DecisionType] = ["approve", "edit", "reject"]
+        if self.effect is Effect.READ or ((said := declaration_of(self.tool)) is not None and said.only_reads):
+            allowed.append("respond")
+        told = "; ".join((*self._reasons(), *([problem] if problem else ())))
+        diff = preview.diff if preview is not None else ""
+        description = "\n".join(filter(None, (told, _middle(diff.rstrip("\n")), answer_form(name, allowed))))
+        ours = {
+            "digest": question.digest,
+            "reason": told,
+            "effect": self.effect.value,
+            "risk": self.risk.value,
+            "preview": diff,
+            "origin": dict(self.origin),
+            "asked": question.asked,
+            "expires": question.asked + expires,
+            "always": self.allowable,
+        }
+        asked: Any = {
+            "action_requests": [{"name": name, "args": self.call["args"], "description": description}],
+            "review_configs": [
+                {"action_name": name, "allowed_decisions": allowed, "args_schema": json_schema(self.tool)}
+            ],
+            OURS: ours,
+        }
+        made: HITLRequest = asked
+        return made
+
+    def _reasons(self) -> Sequence[str]:
+        name = self.call["name"]
+        reason = f"{name} is {self.effect} with these arguments"
+        if declaration_of(self.tool) is None:
+            reason = f"{name} declares no effect, so it counts as {self.effect} (pointsman.declare gives it one)"
+        found = unseen(json.dumps([name, self.call["args"]], ensure_ascii=False, default=str))
+        if not found:
+            return (reason, *self.doubts)
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        return (
+            reason,
+            *self.doubts,
+            f"its arguments hold what is not seen, or looks like something else: {', '.join(found[:_NAMED])}{more}",
+        )
+
+
+def stale(then: Question, now: Question, expires: float) -> str:
+    """Why an approval of what was asked then does not hold now; empty where it does.
+
+    Args:
+        then: What the person was asked.
+        now: What they would be asked now.
+        expires: Seconds that an approval may take.
+    """
+    if then.digest != now.digest:
+        return "; ".join(_changes(then, now)) or "it has changed since it was asked about"
+    if now.asked - then.asked > expires:
+        at = datetime.fromtimestamp(then.asked, UTC).strftime("%Y-%m-%d %H:%M")
+        return f"the approval has expired: it was asked for at {at} UTC"
+    return ""
+
+
+def _changes(then: Question, now: Question) -> Sequence[str]:
+    said = []
+    if then.before != now.before:
+        said.append(now.before or "nothing is known of an earlier attempt any more")
+    if then.arguments != now.arguments:
+        said.append("its arguments are not those that were asked about")
+    if then.schema != now.schema:
+        said.append("what the tool says about itself has changed since it was asked about")
+    for file in dict.fromkeys((*then.files, *now.files)):
+        old, new = then.files.get(file, ""), now.files.get(file, "")
+        if old != new:
+            how = "was made" if not old else "was deleted" if not new else "has changed"
+            said.append(f"{file} {how} since it was asked about")
+    return said
+
+
+def json_schema(tool: BaseTool) -> dict[str, Any]:
+    """The schema of a tool's arguments, as models see it."""
+    schema = tool.tool_call_schema
+    if isinstance(schema, dict):
+        return schema
+    if issubclass(schema, BaseModel):
+        return schema.model_json_schema()
+    return {"type": "object", "properties": tool.args}  # pydantic v1
+
+
+def _middle(text: str) -> str:
+    """A text whose middle is left out where it is long."""
+    half = _DESCRIBED // 2
+    if len(text) <= 2 * half:
+        return text
+    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters left out …]\n{text[-half:]}"
+
+
+def _author(request: ToolCallRequest) -> str:
+    """The model that wrote the call, as ``provider/name``; empty where that is not known."""
+    state = request.state
+    messages = state.get("messages", ()) if isinstance(state, Mapping) else getattr(state, "messages", ())
+    for message in reversed(messages):
+        if any(call["id"] == request.tool_call["id"] for call in getattr(message, "tool_calls", ())):
+            return str(account_of(message).get("model") or "")
+    return ""
+
+
+def _files(tool: BaseTool, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+    """The file that the target of a call names, if it does, with a digest of what it holds."""
+    target = call_facts(tool, arguments).target
+    return {target: _sum_of(target)} if target and "\0" not in target else {}
+
+
+def _sum_of(path: str) -> str:
+    try:
+        # Looked at before it is opened: opening a device can itself do something.
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return "is no regular file"
+        if status.st_size > _HASHED_BYTES:
+            return f"{status.st_size} bytes of {status.st_mtime_ns}"
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {type(error).__name__}"

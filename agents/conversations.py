@@ -1,0 +1,170 @@
+"""Conversations: what a thread of an agent or a workflow has come to, kept from one run to the next.
+
+A thread is one file in the project's state, encrypted as checkpoints are, which holds its last state alone: however
+long it grows, a run reads and writes it once. One run at a time works on a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from ..configs.errors import ConfigError, PointsmanError
+from ..dispatch.sealing import UNSEALED, user_seal
+from .lease.sign import Sign
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+__all__ = ["Thread", "ThreadBusy", "check_thread", "occupied", "place_of", "restored"]
+
+_LONGEST: Final = 512
+
+
+class ThreadBusy(PointsmanError):
+    """Another run works on the thread right now, and two at once would each miss what the other says.
+
+    Attributes:
+        thread: The thread.
+    """
+
+    def __init__(self, target: str, thread: str) -> None:
+        super().__init__(
+            f"thread {thread!r} of {target!r} is in use by another run: wait until that ends, or take another thread"
+        )
+        self.thread = thread
+
+
+def check_thread(thread: Any) -> None:
+    """Refuse what names no thread.
+
+    Args:
+        thread: What was given; None for no thread.
+
+    Raises:
+        ConfigError: It is no text, empty, or too long.
+    """
+    if thread is None or (isinstance(thread, str) and 0 < len(thread.strip()) <= len(thread) <= _LONGEST):
+        return
+    raise ConfigError(f"thread is {thread!r}: give a name of 1 to {_LONGEST} letters, such as thread='customer-42'")
+
+
+def place_of(target: str, thread: str) -> RunnableConfig:
+    """The configuration under which a checkpointer keeps a thread, apart from those of other agents and workflows.
+
+    Args:
+        target: Name of the agent or workflow.
+        thread: The thread.
+    """
+    return {"configurable": {"thread_id": f"{target}/{thread}"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread that one run has to itself.
+
+    Attributes:
+        path: Its file.
+    """
+
+    path: Path
+
+    async def load(self) -> Any:
+        """What it has come to; None at its beginning.
+
+        Raises:
+            ConfigError: The file cannot be read, or the key it was encrypted with is another.
+        """
+        try:
+            data = await asyncio.to_thread(self.path.read_bytes)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"the thread cannot be read: {error.strerror}", file=self.path) from error
+        kind, _, sealed = data.partition(b"\n")
+        if b"+" not in kind:
+            raise ConfigError(UNSEALED, file=self.path)
+        return _serializer().loads_typed((kind.decode("ascii", "replace"), sealed))
+
+    async def keep(self, value: Any) -> None:
+        """Keep what it has come to; a process that is killed leaves what was there before.
+
+        Raises:
+            ConfigError: The file cannot be written.
+        """
+        kind, sealed = _serializer().dumps_typed(value)
+        try:
+            await asyncio.to_thread(_replace, self.path, kind.encode() + b"\n" + sealed)
+        except OSError as error:
+            raise ConfigError(f"the thread cannot be kept: {error.strerror}", file=self.path) from error
+
+
+@contextmanager
+def occupied(state: Path, target: str, thread: str) -> Iterator[Thread]:
+    """Have a thread to oneself while the block lasts.
+
+    Args:
+        state: The project's state folder.
+        target: Name of the agent or workflow.
+        thread: The thread.
+
+    Raises:
+        ThreadBusy: Another run has it.
+    """
+    key = f"{quote(target, safe='')[:80]}-{hashlib.sha256(f'{target}/{thread}'.encode()).hexdigest()[:32]}"
+    try:
+        sign = Sign(state, f"thread {key}", 0)
+    except BlockingIOError:
+        raise ThreadBusy(target, thread) from None
+    try:
+        yield Thread(state / "threads" / f"{key}.sealed")
+    finally:
+        sign.give_up()
+
+
+@asynccontextmanager
+async def restored(thread: Thread, place: RunnableConfig) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """A checkpointer that knows the last state of a thread; what it knows at the end of the block is kept.
+
+    Args:
+        thread: The thread.
+        place: Where in the checkpointer it is.
+    """
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    saver, known = InMemorySaver(), await thread.load()
+    if known is not None:
+        where: RunnableConfig = {"configurable": {**place["configurable"], "checkpoint_ns": ""}}
+        checkpoint = known["checkpoint"]
+        await saver.aput(where, checkpoint, known["metadata"], checkpoint["channel_versions"])
+    yield saver
+    last = await saver.aget_tuple(place)
+    if last is not None:
+        await thread.keep({"checkpoint": last.checkpoint, "metadata": last.metadata})
+
+
+def _serializer() -> SerializerProtocol:
+    from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    # No class but LangChain's own is made of what lies in a file.
+    return EncryptedSerializer(user_seal(), JsonPlusSerializer(allowed_msgpack_modules=[]))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)

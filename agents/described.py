@@ -1,0 +1,158 @@
+"""`Described`: what an agent is and what it can reach, apart from how it runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ..configs.arguments import checked
+from ..configs.errors import ConfigError
+from ..configs.words import StepKind, StepKindName, Tier, TierName
+from ..dispatch.calls.structured_output import output_class
+from ..routing.features.reach import kind_of
+from ..routing.request import RouteRequest
+from ..tools.base import effect_of, only_reads
+from .runtime import Runtime
+from .spec import Latency, check_names, check_schema, check_spec, tools_of, word
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import AgentMiddleware
+    from langchain_core.messages import SystemMessage
+    from langchain_core.tools import BaseTool
+    from langgraph.store.base import BaseStore
+    from langgraph.types import Checkpointer
+    from pydantic import BaseModel
+
+    from .compiled import Compiled
+
+__all__ = ["Described"]
+
+
+class Described:
+    """What an agent was given, checked, and what routing is told of it; the arguments are those of `Agent`."""
+
+    name: str
+
+    @checked
+    def __init__(
+        self,
+        name: str,
+        *,
+        instructions: str | SystemMessage = "",
+        tier: Tier | TierName | None = None,
+        max_tier: Tier | TierName | None = None,
+        model: str | None = None,
+        task: str = "chat",
+        kind: StepKind | StepKindName | None = None,
+        tools: Sequence[BaseTool | Callable[..., Any] | str] = (),
+        output: type[BaseModel] | None = None,
+        examples: Mapping[str, str | Path] | None = None,
+        reversible: bool = True,
+        max_output: int | None = None,
+        latency: Latency = "interactive",
+        middleware: Sequence[AgentMiddleware[Any, Any]] = (),
+        state_schema: type[Any] | None = None,
+        context_schema: type[Any] | None = None,
+        store: BaseStore | None = None,
+        checkpointer: Checkpointer = None,
+    ) -> None:
+        check_spec(name, instructions, max_output, latency)
+        self.name = name
+        self.instructions = instructions
+        self.tier = word(Tier, tier, f"tier of agent {name!r}")
+        self.max_tier = word(Tier, max_tier, f"max_tier of agent {name!r}")
+        if self.tier is not None and self.max_tier is not None and self.max_tier < self.tier:
+            raise ConfigError(f"agent {name!r}: max_tier {self.max_tier} is below its tier {self.tier}; raise it")
+        self.model = model
+        self.task = task
+        self.declared_kind = word(StepKind, kind, f"kind of agent {name!r}")
+        self.tools = tools_of(name, tools)
+        self.output = None if output is None else output_class(output, f"agent {name!r}")
+        self.examples = {field: str(path) for field, path in (examples or {}).items()}
+        self.reversible = reversible
+        self.max_output = max_output
+        self.latency = latency
+        self.middleware: tuple[AgentMiddleware[Any, Any], ...] = ()
+        if middleware:
+            from .middleware import middleware_of
+
+            self.middleware = middleware_of(name, middleware)
+        self.state_schema = check_schema(name, state_schema)
+        self.context_schema = context_schema
+        self.store = store
+        self.checkpointer: Checkpointer = checkpointer
+        self._runtime: Runtime | None = None
+        self._compiled: Compiled | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """What it runs on: the runtime it was given, else that of the working directory's project."""
+        return self._runtime or Runtime.default()
+
+    def on(self, runtime: Runtime) -> Self:
+        """The same agent, of the same class, on another runtime."""
+        twin = copy.copy(self)
+        # What was made once for this agent need not hold for its twin.
+        made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
+        for name in made:
+            twin.__dict__.pop(name, None)
+        twin._runtime, twin._compiled = runtime, None
+        return twin
+
+    def own_tools(self) -> list[BaseTool]:
+        """The tools it was given, those given by name looked up in the registry.
+
+        Raises:
+            ConfigError: On a name the registry does not have.
+        """
+        return [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
+
+    def bound_tools(self) -> list[BaseTool]:
+        """Its tools, those of its middleware too.
+
+        Raises:
+            ConfigError: On a name the registry does not have, or two tools of one name.
+        """
+        bound = [*self.own_tools(), *(tool for one in self.middleware for tool in getattr(one, "tools", ()))]
+        check_names(self.name, [tool.name for tool in bound])
+        return bound
+
+    @property
+    def told(self) -> str:
+        """Its instructions as text."""
+        return self.instructions if isinstance(self.instructions, str) else self.instructions.text
+
+    @property
+    def kind(self) -> StepKind:
+        """What its steps are for, declared or told by its reach."""
+        tools = self.bound_tools()
+        effects = [effect for tool in tools if (effect := effect_of(tool)) is not None]
+        return kind_of(self.declared_kind, effects, self.tier, only_reads=only_reads(tools))
+
+    def request(self, dependents: int = 0) -> RouteRequest:
+        """What routing will be told of one of its steps, the messages aside.
+
+        Args:
+            dependents: Later steps that build on the step.
+        """
+        tools = self.bound_tools()
+        effects = tuple(effect_of(tool) for tool in tools)
+        return RouteRequest(
+            kind=self.kind,
+            task=self.task,
+            effects=effects,
+            tools=len(effects),
+            only_reads=only_reads(tools),
+            reversible=self.reversible,
+            dependents=dependents,
+            tier=self.tier,
+            max_tier=self.max_tier,
+            model=self.model,
+            structured=self.output is not None,
+            latency=self.latency,
+            # Routing has its own measure of the room for an answer of which nobody says how long it may be.
+            **({} if self.max_output is None else {"max_output": self.max_output}),
+        )

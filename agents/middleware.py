@@ -1,0 +1,235 @@
+"""What a user's middleware may do to an agent, and where Pointsman's own stands beside it.
+
+Of the hooks around a tool call the user's are outside and ours inside, so that whatever the user's make of a call,
+change in it or repeat, a person and a verifier judge the very call that would happen, and the ledger has it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired
+
+from langchain.agents.middleware import AgentMiddleware, AgentState
+from langchain.agents.middleware.types import OmitFromInput
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
+
+from ..configs.errors import ConfigError
+from ..configs.words import Effect, EffectName
+from ..dispatch.model import RoutedChatModel
+from ..tools.base import declaration_of
+from ..tools.decorator import declare
+from ..tools.facts import call_facts
+from ..tools.threads import in_thread
+from .together import begun
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import ModelRequest, ModelResponse, ToolCallRequest
+    from langchain_core.tools import BaseTool
+    from langgraph.types import Command
+
+__all__ = ["KEPT", "KeepMiddleware", "OnceMiddleware", "RoutedMiddleware", "hooks", "middleware_of"]
+
+KEPT: Final = "pointsman_kept"
+"""The field of an agent's state that has what its middleware may since have taken out of the conversation."""
+
+_EFFECTS: Final[Mapping[str, Mapping[str, EffectName]]] = {
+    "langchain.agents.middleware.todo": {"write_todos": "read"},
+    "langchain.agents.middleware.file_search": {"glob_search": "read", "grep_search": "read"},
+}
+"""Module -> effects of the tools that LangChain's own middleware of that module adds: a list of to-dos lives in the
+state of the graph alone. What is not listed here declares itself or counts as destructive."""
+
+_NODES: Final = ("before_model", "after_model")
+"""The hooks that take a superstep of their own in each turn."""
+
+
+def middleware_of(agent: str, given: Any) -> tuple[AgentMiddleware[Any, Any], ...]:
+    """Check what was given as an agent's middleware, and declare the effects of LangChain's own tools.
+
+    Args:
+        agent: Its name, for the message.
+        given: What was given.
+
+    Raises:
+        ConfigError: It is no list of middleware, two have one name, or one brings a model that nothing would route,
+            bound or record.
+    """
+    if isinstance(given, AgentMiddleware) or not isinstance(given, Iterable):
+        raise ConfigError(f"agent {agent!r}: middleware must be a list, such as middleware=[TodoListMiddleware()]")
+    made: tuple[Any, ...] = tuple(given)
+    for one in made:
+        if not isinstance(one, AgentMiddleware):
+            shown = getattr(one, "__name__", type(one).__name__)
+            raise ConfigError(f"agent {agent!r}: {shown} is no middleware; give objects such as TodoListMiddleware()")
+        if any(not isinstance(model, RoutedChatModel) for model in _models(one)):
+            raise ConfigError(
+                f"agent {agent!r}: {one.name} calls a model of its own, which would be neither routed nor bounded nor "
+                "recorded: give it RoutedChatModel(task=…), and leave it out where it only chooses among models"
+            )
+    names = [one.name for one in made]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"agent {agent!r}: two of its middleware are called {twice!r}; leave one out")
+    return tuple(_awaitable(_declared(one)) for one in made)
+
+
+def hooks(middleware: Sequence[AgentMiddleware[Any, Any]]) -> int:
+    """Supersteps that middleware adds to each turn of an agent.
+
+    Args:
+        middleware: All of the agent's.
+    """
+    return sum(
+        getattr(type(one), name) is not getattr(AgentMiddleware, name)
+        or getattr(type(one), f"a{name}") is not getattr(AgentMiddleware, f"a{name}")
+        for one in middleware
+        for name in _NODES
+    )
+
+
+def _models(middleware: AgentMiddleware[Any, Any]) -> Iterator[BaseLanguageModel[Any]]:
+    for value in vars(middleware).values():
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else (value,)
+        yield from (one for one in inner if isinstance(one, BaseLanguageModel))
+
+
+def _declared(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any]:
+    known = _EFFECTS.get(type(middleware).__module__, {})
+    tools: list[BaseTool] = list(getattr(middleware, "tools", ()))
+    if not any(tool.name in known and declaration_of(tool) is None for tool in tools):
+        return middleware
+    twin = copy.copy(middleware)
+    twin.tools = [
+        declare(tool, effect=known[tool.name]) if tool.name in known and declaration_of(tool) is None else tool
+        for tool in tools
+    ]
+    return twin
+
+
+_WRAPS: Final = ("wrap_model_call", "wrap_tool_call")
+
+
+def _awaitable(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any]:
+    """The same with the asynchronous forms of its hooks, where it has the synchronous ones alone: runs are
+    asynchronous throughout. Such a hook runs in a thread of its own."""
+    kind = type(middleware)
+    lacks = {
+        f"a{name}": _derived(name)
+        for name in _WRAPS
+        if getattr(kind, name) is not getattr(AgentMiddleware, name)
+        and getattr(kind, f"a{name}") is getattr(AgentMiddleware, f"a{name}")
+    }
+    if not lacks:
+        return middleware
+    twin = copy.copy(middleware)
+    # A middleware goes by the name of its class.
+    twin.__class__ = type(kind.__name__, (kind,), {**lacks, "__module__": kind.__module__})
+    return twin
+
+
+def _derived(name: str) -> Callable[..., Awaitable[Any]]:
+    async def hook(self: Any, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+        loop = asyncio.get_running_loop()
+
+        async def handled(inner: Any) -> Any:
+            return await handler(inner)
+
+        def call(inner: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(handled(inner), loop).result()
+
+        return await in_thread(getattr(self, name), request, call)
+
+    return hook
+
+
+class RoutedMiddleware(AgentMiddleware[Any, Any]):
+    """Refuse a model call that some other middleware gave to a model that Pointsman does not route.
+
+    Args:
+        agent: Name of the agent.
+    """
+
+    def __init__(self, agent: str) -> None:
+        super().__init__()
+        self._agent = agent
+
+    def wrap_model_call(
+        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
+    ) -> ModelResponse | AIMessage:
+        """Make the call where its model is routed."""
+        self._check(request)
+        return handler(request)
+
+    async def awrap_model_call(
+        self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
+    ) -> ModelResponse | AIMessage:
+        """Make the call where its model is routed."""
+        self._check(request)
+        return await handler(request)
+
+    def _check(self, request: ModelRequest) -> None:
+        if not isinstance(request.model, RoutedChatModel):
+            raise ConfigError(
+                f"agent {self._agent!r}: a middleware gave this turn to {type(request.model).__name__}, which would be "
+                "neither routed nor bounded nor recorded: choose among models by tier=, model= and routing.yaml"
+            )
+
+
+class OnceMiddleware(AgentMiddleware[Any, Any]):
+    """Refuse to make a call again that does more than read, where its first attempt was begun and raised.
+
+    A middleware that tries again stands outside, and nobody knows what the first attempt did before it failed.
+    """
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Make the call, unless it was begun before."""
+        return _again(request) or handler(request)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """Make the call, unless it was begun before."""
+        return _again(request) or await handler(request)
+
+
+def _again(request: ToolCallRequest) -> ToolMessage | None:
+    tool, call = request.tool, request.tool_call
+    if tool is None or not begun():
+        return None
+    effect, declared = call_facts(tool, call["args"]).effect, declaration_of(tool)
+    if effect in (None, Effect.READ) or (declared is not None and declared.only_reads):
+        return None
+    said = (
+        f"{call['name']} was not called again: its first attempt failed, and may have done something before it did. "
+        "Look at what has happened before you go on."
+    )
+    return ToolMessage(said, name=call["name"], tool_call_id=call["id"], status="error")
+
+
+def _joined(left: list[BaseMessage], right: list[BaseMessage]) -> list[BaseMessage]:
+    return list({message.id: message for message in (*left, *right)}.values())
+
+
+class _KeepState(AgentState[Any]):
+    pointsman_kept: NotRequired[Annotated[list[AnyMessage], _joined, OmitFromInput]]
+
+
+class KeepMiddleware(AgentMiddleware[Any, Any]):
+    """Keep what an agent has said and done, before another middleware takes it out of the conversation.
+
+    It stands before all others. A step is known by its messages: with them its acts would be forgotten.
+    """
+
+    state_schema = _KeepState
+
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any]:
+        """Keep the messages so far."""
+        return {KEPT: list(state["messages"])}
+
+    async def abefore_model(self, state: Any, runtime: Any) -> dict[str, Any]:
+        """Keep the messages so far."""
+        return self.before_model(state, runtime)

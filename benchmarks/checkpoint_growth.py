@@ -1,0 +1,173 @@
+"""How the checkpoints of one long run grow, and what its late steps cost.
+
+    python benchmarks/checkpoint_growth.py [--steps N] [--supervised N]
+
+A graph of one node adds a message of 400 characters to its state, step after step, each on the disk before the next
+begins (``durability="sync"``). Bytes are those of the file once its log is part of it. CPU is that of the whole
+process; ``late / early`` divides the median of the last hundred steps by that of steps 6 to 105, of the supervised run by
+tenths. The supervised run has agents without tools, one step each, in the order given, on the loopback provider.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import operator
+import sqlite3
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.messages import AIMessage
+from langgraph.channels import DeltaChannel
+from langgraph.graph import END, START, StateGraph, add_messages
+from pointsman.graphs.checkpoints import checkpoints
+from pointsman.graphs.checkpoints.growing import grown
+from stage import provider, table
+
+WORDS = "The order has left the warehouse this morning and should reach you on Thursday. " * 5
+BAR_MB, BAR_RATIO = 6.0, 1.3
+
+
+def _joined(before: list[Any] | None, writes: Sequence[list[Any]]) -> list[Any]:
+    return [*(before or ()), *(one for write in writes for one in write)]
+
+
+STATES: dict[str, Any] = {
+    "add_messages": add_messages,
+    "operator.add": operator.add,
+    "DeltaChannel": DeltaChannel(_joined),
+    "grown": grown,
+}
+
+
+def _graph(reducer: Any, times: list[float], steps: int) -> StateGraph[Any, Any, Any, Any]:
+    kind: Any = TypedDict("State", {"count": int, "messages": Annotated[list, reducer]})  # type: ignore[misc]  # made here
+
+    def step(state: Any) -> Any:
+        times.append(time.process_time())
+        return {"count": state["count"] + 1, "messages": [AIMessage(WORDS[:400], id=str(state["count"]))]}
+
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(kind)
+    graph.add_node("step", step)
+    graph.add_edge(START, "step")
+    graph.add_conditional_edges("step", lambda state: "step" if state["count"] < steps else END, ["step", END])
+    return graph
+
+
+@asynccontextmanager
+async def _ours(folder: Path) -> AsyncIterator[Any]:
+    async with checkpoints(folder, []) as saver:
+        yield saver
+
+
+@asynccontextmanager
+async def _theirs(folder: Path) -> AsyncIterator[Any]:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    async with AsyncSqliteSaver.from_conn_string(str(folder / "checkpoints.db")) as saver:
+        yield saver
+
+
+async def _measured(saving: Callable[[Path], Any], reducer: Any, steps: int) -> tuple[float, float, float]:
+    """MB of checkpoints, median CPU milliseconds of an early step, and that of a late one divided by it."""
+    times: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="growth-") as name:
+        async with saving(Path(name)) as saver:
+            graph = _graph(reducer, times, steps).compile(checkpointer=saver)
+            config: Any = {"configurable": {"thread_id": "long"}, "recursion_limit": steps + 10}
+            await graph.ainvoke({"count": 0, "messages": []}, config, durability="sync")
+        size = _bytes(Path(name) / "checkpoints.db")
+    took = [after - before for before, after in pairwise(times)]
+    early, late = statistics.median(took[5:105]), statistics.median(took[-100:])
+    return size / 1e6, early * 1e3, late / early
+
+
+def _bytes(file: Path) -> int:
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return file.stat().st_size
+
+
+async def _supervised(url: str, steps: int) -> tuple[float, float, float]:
+    """Of a supervised run, before it is pruned at its end: as `_measured`."""
+    import yaml
+    from contenders import KEY, PRIMARY, catalogue
+    from pointsman import Agent, Workflow
+    from pointsman.agents.runtime import Runtime
+    from pointsman.configs.loading.loader import load
+    from workflows import _NONE_BUILD, _Nothing
+
+    with tempfile.TemporaryDirectory(prefix="growth-") as name:
+        folder = Path(name)
+        (folder / "models.yaml").write_text(yaml.safe_dump(catalogue(url)))
+        (folder / "risk.yaml").write_text(yaml.safe_dump({"risk": {"rules": [_NONE_BUILD]}}))
+        runtime = type("Forgetful", (Runtime,), {"store": _Nothing()})(load(folder, environ={"OPENAI_API_KEY": KEY}))
+        agents = [Agent(f"a{n}", model=f"openai/{PRIMARY}", kind="transform") for n in range(steps)]
+        flow = Workflow("long", agents, plan="in_order")
+        times: list[float] = []
+
+        def stepped(event: Any) -> None:
+            if type(event).__name__ == "Stepped":
+                times.append(time.process_time())
+
+        file = folder / ".pointsman" / "checkpoints.db"
+        with sqlite3.connect(_made(file)) as other:
+            # What a run that came to its end needs no more is kept, to be measured.
+            other.execute("CREATE TRIGGER kept BEFORE DELETE ON checkpoints BEGIN SELECT RAISE(ABORT, 'kept'); END")
+        other.close()
+        await flow.arun("Where is my order 4711?", runtime=runtime, emit=stepped, max_steps=steps + 10)
+        size = _bytes(file)
+        runtime.close()
+    took = [after - before for before, after in pairwise(times)]
+    part = max(1, len(took) // 10)
+    early, late = statistics.median(took[5 : 5 + part]), statistics.median(took[-part:])
+    return size / 1e6, early * 1e3, late / early
+
+
+def _made(file: Path) -> Path:
+    async def made() -> None:
+        async with checkpoints(file.parent, []) as saver:
+            await saver.aget_tuple({"configurable": {"thread_id": "none"}})
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    thread = threading.Thread(target=asyncio.run, args=(made(),))
+    thread.start()
+    thread.join()
+    return file
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1000, help="steps of the graphs (default 1000)")
+    parser.add_argument("--supervised", type=int, default=1000, help="steps of the supervised run (default 1000)")
+    options = parser.parse_args()
+    rows = []
+    missed = []
+    for saver, saving in (("LangGraph's", _theirs), ("pointsman's", _ours)):
+        for state, reducer in STATES.items():
+            size, early, ratio = asyncio.run(_measured(saving, reducer, options.steps))
+            rows.append([f"{saver}, {state}", f"{size:.1f}", f"{early:.2f}", f"{ratio:.2f}"])
+            if saving is _ours and state in ("DeltaChannel", "grown") and (size > BAR_MB or ratio > BAR_RATIO):
+                missed.append(rows[-1][0])
+    print(table([f"{options.steps} steps", "MB", "CPU ms early", "late / early"], rows))
+    with provider() as played:
+        limit = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
+        played.play({"rules": [{"answer": WORDS[:400]}], "rate_limits": {"openai": limit}})
+        size, early, ratio = asyncio.run(_supervised(played.url, options.supervised))
+    print()
+    row = ["supervised", f"{size:.1f}", f"{size * 1e3 / options.supervised:.1f}", f"{early:.2f}", f"{ratio:.2f}"]
+    print(table([f"{options.supervised} steps", "MB", "kB a step", "CPU ms early", "late / early"], [row]))
+    print(f"\n{'MISSED: ' + ', '.join(missed) if missed else 'met'} (bar {BAR_MB:.0f} MB, {BAR_RATIO:.1f} times)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Does command risk tell harm from work: recall, false alarms, how often it asks, and commands a second.
+
+    python benchmarks/command_risk.py [TABLE] [--rates 3] [--missed]
+
+Without TABLE only the project's own evasions and look-alikes (command_evasions.yaml) are judged. TABLE is a CSV, gzipped
+or not, with the columns command, label (1 risky, 0 benign, -1 neither), category, source and lang, of which the rows with
+lang `bash` count. Its rows are split in two by a hash of the command, so that the first can be tuned on and the second tell how it went.
+Asked is what has risk high, critical or unknown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+from pointsman.tools.risk.reader import read_command
+from stage import table
+
+OWN = Path(__file__).with_name("command_evasions.yaml")
+Row = dict[str, str]
+
+
+def rows_of(file: Path) -> list[Row]:
+    """The rows of shell commands."""
+    data = file.read_bytes()
+    text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8")
+    return [row for row in csv.DictReader(io.StringIO(text, newline="")) if row["lang"] == "bash"]
+
+
+def in_first_half(row: Row) -> bool:
+    """Whether a row belongs to the half that is tuned on."""
+    return hashlib.sha256(row["command"].encode()).digest()[0] % 2 == 0
+
+
+def asked(commands: Iterable[str]) -> tuple[int, int]:
+    """How many commands a person would be asked about, and of how many."""
+    answers = [read_command(command).asks for command in commands]
+    return sum(answers), len(answers)
+
+
+def share(pair: tuple[int, int]) -> str:
+    count, of = pair
+    return f"{100 * count / of:.1f} % ({count} of {of})" if of else "-"
+
+
+def labelled(rows: Sequence[Row]) -> tuple[str, str, str]:
+    """Recall, false alarms, and how many of the unlabelled are asked about."""
+    parts = (asked(row["command"] for row in rows if row["label"] == label) for label in ("1", "0", "-1"))
+    recall, alarms, ordinary = map(share, parts)
+    return recall, alarms, ordinary
+
+
+def by_category(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    kinds = sorted({row["category"] for row in rows if row["label"] == "1"})
+    return [
+        (kind, share(asked(r["command"] for r in rows if r["category"] == kind and r["label"] == "1")))
+        for kind in kinds
+    ]
+
+
+def own() -> tuple[list[tuple[str, str, str]], list[str]]:
+    """Each kind of the project's own commands, and those that are judged wrongly."""
+    kinds = yaml.safe_load(OWN.read_text(encoding="utf-8"))
+    told = [(kind, share(asked(sets["risky"])), share(asked(sets["benign"]))) for kind, sets in kinds.items()]
+    risky = [command for sets in kinds.values() for command in sets["risky"]]
+    benign = [command for sets in kinds.values() for command in sets["benign"]]
+    wrong = [one for one in risky if not read_command(one).asks] + [one for one in benign if read_command(one).asks]
+    return [*told, ("all", share(asked(risky)), share(asked(benign)))], wrong
+
+
+def rate(commands: Sequence[str]) -> float:
+    """Commands a second through the command line, start-up included."""
+    lines = "".join(json.dumps({"id": n, "command": command}) + "\n" for n, command in enumerate(commands))
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "pointsman", "risk", "command", "--json"],
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("\n") == len(commands)
+    return len(commands) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", nargs="?", type=Path)
+    parser.add_argument("--rates", type=int, default=3, help="how often the rate is measured")
+    parser.add_argument("--missed", action="store_true", help="show what is judged wrongly of the first half")
+    given = parser.parse_args()
+    told, wrong = own()
+    print(table(("own", "risky, asked", "benign, asked"), told))
+    print(*(f"  wrongly judged: {one!r}" for one in wrong), sep="\n")
+    commands = [
+        one
+        for sets in yaml.safe_load(OWN.read_text(encoding="utf-8")).values()
+        for group in sets.values()
+        for one in group
+    ]
+    if given.table:
+        rows = rows_of(given.table)
+        halves = {
+            "first half": [row for row in rows if in_first_half(row)],
+            "second half": [row for row in rows if not in_first_half(row)],
+            "all": rows,
+        }
+        print(
+            table(
+                ("table", "recall", "false alarms", "unlabelled, asked"),
+                [(n, *labelled(part)) for n, part in halves.items()],
+            )
+        )
+        print(table(("category", "recall"), by_category(rows)))
+        if given.missed:
+            for row in halves["first half"]:
+                if row["label"] != "-1" and read_command(row["command"]).asks != (row["label"] == "1"):
+                    print(row["label"], row["category"], repr(row["command"][:200]))
+        commands = [row["command"] for row in rows]
+    rates = sorted(rate(commands) for _ in range(given.rates))
+    if rates:
+        print(
+            f"{rates[len(rates) // 2]:,.0f} commands a second through pointsman risk command --json ({len(commands)} lines)"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""``pointsman tools``: the tools that agents can name, where each comes from and what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import options
+from ..io.output import as_json, line, progress, result, short
+from ..io.table import table
+
+if TYPE_CHECKING:
+    from ...agents.runtime import Runtime
+    from ...tools.mcp.servers import Server
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("tools")(tools)
+
+
+def tools(
+    workspace: options.Workspace = None,
+    config: options.Config = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="NAME", help="Use a tool of an MCP server as it is described now."),
+    ] = None,
+    json: options.AsJson = False,
+) -> None:
+    """List the tools that agents can name, with what each can do; MCP servers are started and asked."""
+    from ...configs.errors import ConfigError
+    from ..settings import opened
+
+    with opened(config, workspace=workspace, reads=True) as runtime:
+        servers = runtime.tools.mcp
+        for name in accept or ():
+            if servers is None:
+                raise ConfigError(f"there is no MCP server here that {name!r} could be a tool of")
+            servers.accept(name)
+        found = [_tool(runtime, name) for name in runtime.tools.names()]
+        for error in servers.ask().values() if servers else ():
+            progress(line(error))
+        found += [row for server in servers or () for row in _served(runtime, server)]
+    if json:
+        as_json(found)
+        return
+    rows = [
+        (t["name"], t["effect"], t["call_risk"], t["source"], t["digest"], short(t["problem"] or t["description"], 90))
+        for t in found
+    ]
+    result(table(rows, ("tool", "effect", "risk of a call", "from", "pinned", "what it does")))
+
+
+def _tool(runtime: Runtime, name: str) -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    from ...tools.base import effect_of
+    from ...tools.registry import ENTRY_POINTS
+
+    points = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
+    source = next((point.dist.name if point.dist else point.value for point in points), "Pointsman itself")
+    tool = runtime.tools.get(name)
+    return _row(runtime, name, effect_of(tool), source, tool.description)
+
+
+def _served(runtime: Runtime, server: Server) -> Iterator[dict[str, Any]]:
+    source = f"MCP server {server.name} ({server.protocol})"
+    for name, offered in server.listing.tools.items():
+        effect = offered.effect(server.entry.effects.get(offered.own))
+        row = {**_row(runtime, name, effect, source, offered.description), "digest": offered.digest}
+        if name in server.changed:
+            row["problem"] = f"has changed since it was first used ({server.changed[name]}); --accept {name} uses it so"
+        yield row
+    for name, reason in server.listing.refused.items():
+        yield _unusable(name, source, reason)
+
+
+def _row(runtime: Runtime, name: str, effect: Any, source: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "effect": effect.value if effect else "none",
+        "call_risk": runtime.settings.risk.call[effect].value if effect else "low",
+        "source": source,
+        "description": description,
+        "digest": "",
+        "problem": "",
+    }
+
+
+def _unusable(name: str, source: str, reason: str) -> dict[str, Any]:
+    nothing = {"effect": "none", "call_risk": "low", "description": "", "digest": ""}
+    return {"name": name, **nothing, "source": source, "problem": reason}

@@ -1,0 +1,73 @@
+"""A workflow's side of a conversation: what was said before a run, and what a run adds once it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from ..agents.conversations import Thread, occupied
+from ..agents.result import RunResult, Status
+from ..agents.runtime import Runtime
+from .given import told
+
+__all__ = ["THREAD_TAG", "Conversation", "conversed"]
+
+THREAD_TAG: Final = "thread:"
+"""Prefix of the tag under which a run keeps its thread, for whoever takes it up again."""
+
+
+@dataclass
+class Conversation:
+    """What was said in a thread.
+
+    Attributes:
+        thread: Where it is kept; None for a run outside any.
+        earlier: What was said and answered, oldest first.
+        waiting: Run -> what it was asked, of those that wait for a person.
+    """
+
+    thread: Thread | None = None
+    earlier: list[BaseMessage] = field(default_factory=list)
+    waiting: dict[str, list[BaseMessage]] = field(default_factory=dict)
+
+    async def keep(self, asked: Sequence[BaseMessage], result: RunResult[Any]) -> None:
+        """Keep what a run was asked and what it answered, or that it waits.
+
+        Args:
+            asked: What it was asked; of a run that is taken up again what it was asked at its start is known.
+            result: How it ended.
+        """
+        if self.thread is None:
+            return
+        asked = self.waiting.pop(result.run, [HumanMessage(told([one]).partition(": ")[2]) for one in asked])
+        if result.status is Status.PENDING:
+            self.waiting[result.run] = list(asked)
+        else:
+            self.earlier += [*asked, *result.messages]
+        await self.thread.keep({"messages": self.earlier, "waiting": self.waiting})
+
+
+@asynccontextmanager
+async def conversed(runtime: Runtime, workflow: str, thread: str | None) -> AsyncIterator[Conversation]:
+    """Have a thread to oneself while the block lasts, with what was said in it.
+
+    Args:
+        runtime: Whose state keeps it.
+        workflow: Name of the workflow.
+        thread: The thread; None for none.
+
+    Raises:
+        ThreadBusy: Another run has it.
+    """
+    if thread is None:
+        yield Conversation()
+        return
+    # Before anything lies in it: whether the state is the user's own is asked there.
+    _ = runtime.dispatcher
+    with occupied(runtime.settings.state, f"workflow {workflow}", thread) as kept:
+        known = await kept.load() or {}
+        yield Conversation(kept, list(known.get("messages", ())), dict(known.get("waiting", {})))

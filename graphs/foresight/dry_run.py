@@ -1,0 +1,235 @@
+"""Foresight: what a workflow would do, on which models, and what that may cost, with nothing called or recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from ...agents.agent import Agent
+from ...agents.compiled import MOST_STEPS
+from ...agents.runtime import Runtime
+from ...agents.verification.verifier import needs_check
+from ...configs.words import Effect, Risk, StepKind, Tier
+from ...dispatch.context import StepContext
+from ...dispatch.errors import NoCandidate
+from ...dispatch.guards.budget import DEFAULT_OUTPUT, STEP_INPUT
+from ...routing.policy.risk import step_risk
+from ...routing.request import RouteRequest
+from ...tools.base import declaration_of, effect_of
+from ..composed import Composed
+from ..given import handed
+from ..plan import dependents, in_order
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+    from ...routing.decision import Decision
+
+__all__ = ["DryRun", "Foreseen", "agents_of", "foreseen"]
+
+_PICO: Final = 10**12
+_TURNS: Final = MOST_STEPS // 2
+"""Turns that an agent with tools may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """One step as it would run now.
+
+    Attributes:
+        id: Its id in the plan.
+        agent: Who does it.
+        needs: The steps whose results it needs.
+        kind: What it is for.
+        risk: Its risk, by what is declared.
+        floor: The tier that the risk demands.
+        tier: The tier that was chosen.
+        model: The model that would run; None where none may or can.
+        next: Those that would be asked after it, in order.
+        cost: USD of one call on that model at most, None where its price is unknown.
+        most_cost: USD of the whole step at most: every turn it may take, each failing as often as the policy lets it,
+            on the dearest model, done again as often as a verifier may doubt it; None where a price is unknown.
+        calls: Model calls that counts, the verifier's among them.
+        approvals: Tools bound whose calls wait for a person, those that may with a question mark.
+        missing: Environment variables without which models that may run it cannot be used.
+        problem: Why it could not run; empty where it could.
+    """
+
+    id: str
+    agent: str
+    needs: tuple[str, ...]
+    kind: str
+    risk: str
+    floor: str
+    tier: str
+    model: str | None
+    next: tuple[str, ...]
+    cost: float | None
+    most_cost: float | None
+    calls: int
+    approvals: tuple[str, ...]
+    missing: tuple[str, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a run would be.
+
+    Attributes:
+        workflow: Its name.
+        plan: ``in_order``, ``written`` where its steps were written down, ``model`` where a model would plan, ``graph``
+            where it is a graph of your own.
+        steps: The steps; where a model would plan, each agent once.
+        most_cost: USD of all of them at most; None where a price is unknown.
+        notes: What these figures rest upon.
+    """
+
+    workflow: str
+    plan: str
+    steps: tuple[Foreseen, ...]
+    most_cost: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def runnable(self) -> bool:
+        """Whether every step has a model that would run it."""
+        return not any(step.problem for step in self.steps)
+
+
+def foreseen(workflow: Composed, runtime: Runtime, task: str, files: Sequence[Mapping[str, Any]]) -> DryRun:
+    """Say what a workflow would do, without calling anything.
+
+    Args:
+        workflow: The workflow.
+        runtime: What it would run on.
+        task: What would be asked.
+        files: The content blocks of its files.
+    """
+    agents = [agent.on(runtime) for agent in agents_of(workflow, runtime)]
+    known = {agent.name: agent for agent in agents}
+    steps: list[dict[str, Any]] = (workflow.fixed or in_order(list(known))).model_dump(mode="json")["steps"]
+    if not workflow.supervised:
+        # Who comes after whom only the graph knows.
+        steps = [{**step, "needs": []} for step in steps]
+    found = []
+    for step in steps:
+        agent = known[step["agent"]]
+        text = "\n\n".join(part for part in (step["instruction"], task) if part)
+        request = _request(agent, step, dependents(steps, step["id"]), runtime)
+        given = handed(text, files, agent, agents, runtime)
+        content = given if isinstance(given, str) else given[0].content
+        request = request.model_copy(update={"messages": ({"role": "user", "content": content},)} if content else {})
+        found.append(_step(step, agent, request, runtime, workflow.retries if workflow.supervised else 0))
+    notes = list(_notes(workflow, agents))
+    costs = [step.most_cost for step in found]
+    if workflow.supervised and workflow.plan == "model" and len(agents) > 1:
+        planner = RouteRequest(task="plan", kind=StepKind.DECIDE, structured=True, max_output=DEFAULT_OUTPUT)
+        costs.append(_most(runtime, runtime.dispatcher.decide(planner), DEFAULT_OUTPUT, 1)[1])
+    whole = None if None in costs else sum(cost or 0.0 for cost in costs)
+    plan = "graph" if not workflow.supervised else workflow.plan if isinstance(workflow.plan, str) else "written"
+    return DryRun(workflow.name, plan, tuple(found), whole, tuple(notes))
+
+
+def agents_of(workflow: Composed, runtime: Runtime) -> list[Agent]:
+    """The agents of a workflow; of a graph of the user's own those that are its nodes, or nodes of graphs inside it.
+
+    Args:
+        workflow: The workflow.
+        runtime: What its graph is built on.
+    """
+    found = {agent.name: agent for agent in workflow.agents}
+    if not workflow.supervised:
+        found.update((agent.name, agent) for agent in _nodes(workflow.builder(runtime)))
+    return list(found.values())
+
+
+def _nodes(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Agent]:
+    for spec in builder.nodes.values():
+        node = spec.runnable
+        if isinstance(node, Agent):
+            yield node
+        elif (inner := getattr(node, "builder", None)) is not None:
+            yield from _nodes(inner)
+
+
+def _request(agent: Agent, step: Mapping[str, Any], built_on: int, runtime: Runtime) -> RouteRequest:
+    """What routing would be told; what the plan says of the step can only raise its risk."""
+    request = agent.request(built_on)
+    if not step.get("kind") and not step.get("effects"):
+        return request
+    said: dict[str, Any] = {"effects": (*request.effects, *map(Effect, step.get("effects") or ()))}
+    if step.get("kind"):
+        said["kind"] = StepKind(step["kind"])
+    policy = runtime.dispatcher.policy
+    risk = step_risk(policy.features(request.model_copy(update=said)), policy)[0]
+    return request.model_copy(update={"risk": risk})
+
+
+def _step(step: Mapping[str, Any], agent: Agent, request: RouteRequest, runtime: Runtime, retries: int) -> Foreseen:
+    decision = runtime.dispatcher.decide(request)
+    attempts = runtime.dispatcher.policy.limits_of("default").attempts
+    checked = needs_check(decision.risk.value)
+    rounds = retries + 1 if checked else 1
+    calls = rounds * (_TURNS if agent.bound_tools() else 1) * attempts
+    cost, most = _most(runtime, decision, agent.max_output or DEFAULT_OUTPUT, calls)
+    if checked:
+        tier = Tier.STANDARD if decision.risk is Risk.MEDIUM else Tier.ADVANCED
+        ask = RouteRequest(
+            task="verify", kind=StepKind.TRANSFORM, tier=tier, structured=True, max_output=DEFAULT_OUTPUT
+        )
+        verifier = _most(runtime, runtime.dispatcher.decide(ask), DEFAULT_OUTPUT, rounds * attempts)[1]
+        calls += rounds * attempts
+        most = None if most is None or verifier is None else most + verifier
+    problem = ""
+    if decision.model is None:
+        problem = str(NoCandidate(decision, StepContext(agent=agent.name)))
+    return Foreseen(
+        id=step["id"],
+        agent=agent.name,
+        needs=tuple(step["needs"]),
+        kind=request.kind.value if request.kind else "",
+        risk=decision.risk.value,
+        floor=decision.floor.value,
+        tier=decision.tier.value,
+        model=decision.model,
+        next=decision.candidates[1:],
+        cost=cost,
+        most_cost=most,
+        calls=calls,
+        approvals=tuple(_approvals(agent, runtime)),
+        missing=tuple(dict.fromkeys(rejection.needs for rejection in decision.rejected if rejection.needs)),
+        problem=problem,
+    )
+
+
+def _most(runtime: Runtime, decision: Decision, output: int, calls: int) -> tuple[float | None, float | None]:
+    """USD of one call on the first model, and of so many on the dearest; 0 where there is no model to pay."""
+    into, at = STEP_INPUT + decision.features.tokens, datetime.now(UTC)
+    each = [runtime.dispatcher.prices.worst_case(name, into, output, at) for name in decision.candidates]
+    if not each:
+        return None, 0.0
+    first = None if each[0] is None else each[0] / _PICO
+    return first, None if None in each else max(cost or 0 for cost in each) * calls / _PICO
+
+
+def _approvals(agent: Agent, runtime: Runtime) -> Iterator[str]:
+    risks = runtime.settings.risk.call
+    for tool in agent.bound_tools():
+        effect, declared = effect_of(tool), declaration_of(tool)
+        if effect is not None and risks[effect] >= Risk.CRITICAL:
+            # A rule judges call by call, so that only some of them wait.
+            yield f"{tool.name}?" if declared is not None and declared.rule is not None else tool.name
+
+
+def _notes(workflow: Composed, agents: Sequence[Agent]) -> Iterator[str]:
+    if not workflow.supervised:
+        yield "it is a graph of its own: only its agents are foreseen, not what its other nodes do or in which order"
+    elif workflow.plan == "model" and len(agents) > 1:
+        yield "a model would plan: its plan is not made, so each agent is shown once, in the order given"
+    yield (
+        f"a call is reckoned with {STEP_INPUT:,} tokens of input beside the task, and all the output it may have; the "
+        f"most with {_TURNS} turns for agents with tools, and every attempt that the policy allows on the dearest model"
+    )

@@ -1,0 +1,140 @@
+"""What a workflow is given: its task in words, the conversation before it, and the files that its steps are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.messages import BaseMessage, HumanMessage
+
+from ..agents.agent import Agent
+from ..agents.attachments import name_of
+from ..agents.runtime import Runtime
+from ..configs.errors import ConfigError
+from ..configs.ids import new_id
+from ..dispatch.conversation.blocks import kind_of, text_of
+from ..dispatch.state.files import set_aside
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["handed", "told", "work_of"]
+
+_EARLIER: Final = 20_000
+"""Characters of the conversation before a task that its steps are told; the oldest are left out."""
+_MEDIA: Final = ("image", "file", "audio", "video")
+_ROLES: Final = {"human": "user", "ai": "assistant"}
+_PDF: Final = "application/pdf"
+
+
+def work_of(
+    messages: Sequence[BaseMessage], state: Path, graph: CompiledStateGraph[Any, Any, Any, Any]
+) -> dict[str, Any]:
+    """The input of a workflow's graph. Of each file the state of the graph has a reference alone.
+
+    Args:
+        messages: The conversation; the last message asks.
+        state: The project's state folder.
+        graph: The graph.
+
+    Raises:
+        ConfigError: There are files, and the graph takes none; or one cannot be kept.
+    """
+    folder, fields = new_id(), set(graph.builder.schemas[graph.builder.input_schema])
+    kept = [_aside(message, state, folder) for message in messages]
+    files = [block for message in kept for block in _blocks(message) if kind_of(block) in _MEDIA]
+    if files and not fields & {"files", "messages"}:
+        raise ConfigError(
+            "the graph of this workflow takes no files: its state needs a field 'files' for them, or 'messages'"
+        )
+    *earlier, last = kept
+    before = told(earlier)
+    parts = (f"Earlier in this conversation:\n{before}\n\nNow:" if before else "", _words(last), _named(files))
+    given: dict[str, Any] = {"task": "\n\n".join(part for part in parts if part), "files": files, "messages": kept}
+    return {name: value for name, value in given.items() if name in fields}
+
+
+def handed(
+    text: str, files: Sequence[Mapping[str, Any]], agent: Agent, agents: Sequence[Agent], runtime: Runtime
+) -> Any:
+    """What a step is given: its text, with the files that its agent's model takes.
+
+    Others know them by name. A file that no agent's model takes goes to all of them, so that routing finds a model
+    that does, or says that there is none.
+
+    Args:
+        text: What it is to do.
+        files: The files of the run.
+        agent: Who does it.
+        agents: All agents of the workflow.
+        runtime: What they run on.
+    """
+    if not files:
+        return text
+    takes = {one.name: _takes(one, runtime) for one in agents}
+    known = frozenset[str]().union(*takes.values())
+    mine = [dict(file) for file in files if (kind := _modality(file)) in takes[agent.name] or kind not in known]
+    return [HumanMessage([{"type": "text", "text": text}, *mine])] if mine else text
+
+
+def told(messages: Sequence[BaseMessage]) -> str:
+    """A conversation in words, the newest that fit.
+
+    Args:
+        messages: The conversation.
+    """
+    lines: list[str] = []
+    left = _EARLIER
+    for message in reversed(messages):
+        words = "\n\n".join(part for part in (_words(message), _named(_blocks(message))) if part)
+        line = f"{_ROLES.get(message.type, message.type)}: {words}"
+        left -= len(line)
+        if left < 0:
+            break
+        if words:
+            lines.append(line)
+    return "\n".join(reversed(lines))
+
+
+def _takes(agent: Agent, runtime: Runtime) -> frozenset[str]:
+    """What the first model beyond this machine's own that an agent would run on takes; a text every one does."""
+    cards = runtime.dispatcher.cards
+    models = [cards[name] for name in runtime.dispatcher.decide(agent.request()).candidates]
+    first = next((card for card in models if card.tier.rank > 0), None)
+    return frozenset({"text"}) | (first.inputs if first else frozenset())
+
+
+def _modality(block: Mapping[str, Any]) -> str:
+    kind = kind_of(block)
+    if kind != "file":
+        return str(kind)
+    return "pdf" if block.get("mime_type") in (None, _PDF) else "text"
+
+
+def _aside(message: BaseMessage, state: Path, folder: str) -> BaseMessage:
+    if isinstance(message.content, str):
+        return message
+    content = [
+        set_aside(state, folder, block) if isinstance(block, Mapping) and kind_of(block) in _MEDIA else block
+        for block in message.content
+    ]
+    return message.model_copy(update={"content": content})
+
+
+def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
+    return [] if isinstance(message.content, str) else [one for one in message.content if isinstance(one, Mapping)]
+
+
+def _words(message: BaseMessage) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    parts = (part if isinstance(part, str) else text_of(part) or "" for part in message.content)
+    return "\n".join(part for part in parts if part)
+
+
+def _named(blocks: Sequence[Mapping[str, Any]]) -> str:
+    files = [
+        f"{name_of(block)} ({block.get('mime_type', kind_of(block))})" for block in blocks if kind_of(block) in _MEDIA
+    ]
+    return f"Attached: {', '.join(files)}" if files else ""

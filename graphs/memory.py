@@ -1,0 +1,80 @@
+"""The memory that all agents share: as a graph's store, and what the steps of one run tell each other by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from langgraph.store.base import BaseStore, Op, Result
+
+from ..agents.result import StepRecord
+from ..agents.runtime import Runtime
+from ..agents.verification.verifier import as_text
+from ..configs.evidence import Evidence
+from ..configs.words import Trust
+from ..dispatch.context import current
+from ..memory.base import Provenance
+
+__all__ = ["SharedMemory", "recalled", "remember"]
+
+_RECALLED: Final = 4
+
+
+class SharedMemory(BaseStore):
+    """The memory of a runtime, which costs nothing before a tool asks it.
+
+    Args:
+        runtime: Whose.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime.store, name)
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry operations out."""
+        return self._runtime.store.batch(ops)
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry operations out."""
+        return await self._runtime.store.abatch(ops)
+
+
+async def recalled(runtime: Runtime, step: Mapping[str, Any], asked: str, *, known: Collection[str]) -> list[Evidence]:
+    """What other agents of this run wrote that bears on a step and was not handed to it.
+
+    Args:
+        runtime: Whose memory it is.
+        step: The step, as dumped.
+        asked: What it is to do.
+        known: The steps whose results it was handed.
+    """
+    run = current().run.id
+    if not run or not step["needs"]:
+        return []
+    found = await asyncio.to_thread(runtime.store.recall, ("runs", run), asked, limit=_RECALLED)
+    return [Evidence(p.id, p.source, p.text, p.trust) for p in found if p.source.removeprefix("step:") not in known]
+
+
+async def remember(runtime: Runtime, step: Mapping[str, Any], record: StepRecord) -> None:
+    """Tell the other steps of a run of what can be relied upon.
+
+    Args:
+        runtime: Whose memory it is.
+        step: The step, as dumped.
+        record: What came of it.
+    """
+    run, text = current().run.id, as_text(record.output)
+    if not run or not text:
+        return
+    provenance = Provenance(
+        source=f"step:{record.id}",
+        author=record.agent,
+        run=run,
+        trust=Trust(record.trust),
+        lineage=tuple(step["needs"]),
+    )
+    await asyncio.to_thread(runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)

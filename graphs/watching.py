@@ -1,0 +1,80 @@
+"""What the parts of LangGraph's stream tell of a run, as events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from ..agents.approval.answers import pending_of
+from ..agents.result import StepRecord
+from ..dispatch.calls.retraction import retracts
+from .events import Began, Event, Noted, Retracted, Stepped, Token, Using, Waiting
+
+__all__ = ["INNER", "happened"]
+
+_INSIDE: Final = ("model", "tools")
+"""Nodes of LangChain's agents, which are no steps of a workflow."""
+
+
+INNER: Final = {"pointsman_inner": True}
+"""Metadata of the supervisor's own nodes, which are no steps of the plan."""
+
+
+def happened(run: str, namespace: Sequence[str], mode: str, part: Any) -> Iterator[Event]:
+    """The events that one part of the stream tells of.
+
+    Args:
+        run: Id of the run.
+        namespace: The nodes that lead to the graph it comes from, each with the id of its task.
+        mode: ``updates``, ``messages`` or ``tasks``.
+        part: What that mode gives.
+    """
+    path = tuple(place.partition(":")[0] for place in namespace)
+    if mode == "messages":
+        yield from _said(path, *part)
+    elif mode == "tasks":
+        yield from _begun(path, part)
+    else:
+        yield from _updated(run, path, part)
+
+
+def _said(path: tuple[str, ...], message: Any, facts: Mapping[str, Any]) -> Iterator[Event]:
+    agent = str(facts.get("lc_agent_name") or facts.get("langgraph_node", ""))
+    if retracts(message):
+        yield Retracted(agent)
+    elif message.type == "AIMessageChunk" and (text := str(message.text)):
+        yield Token(agent, text, path)
+
+
+def _begun(path: tuple[str, ...], task: Mapping[str, Any]) -> Iterator[Event]:
+    given = task.get("input")
+    facts = task.get("metadata") or {}
+    if "input" not in task or (not path and facts.get("pointsman_inner")):
+        return  # it ended, or is none of the plan's
+    if task["name"] == "tools" and (calls := _calls(given)):
+        agent = str(facts.get("lc_agent_name") or (path[-1] if path else ""))
+        yield from (Using(agent, str(call["name"]), call["args"], path) for call in calls)
+    elif isinstance(given, Mapping) and isinstance(step := given.get("step"), Mapping):
+        yield Began(str(step["id"]), str(step["agent"]), path)
+    elif "." not in task["name"] and not (path and task["name"] in _INSIDE):
+        yield Began(str(task["name"]), str(task["name"]), path)
+
+
+def _calls(given: Any) -> list[Mapping[str, Any]]:
+    """The tool calls that LangGraph's node of tools is given, in either of its forms."""
+    found = [given.get("tool_call")] if isinstance(given, Mapping) else given if isinstance(given, list) else []
+    return [call for call in found if isinstance(call, Mapping) and "args" in call]
+
+
+def _updated(run: str, path: tuple[str, ...], part: Mapping[str, Any]) -> Iterator[Event]:
+    for node, update in part.items():
+        if node == "__interrupt__":
+            # What an inner graph asks, each graph around it asks too.
+            yield from (Waiting(pending_of(stop, run)) for stop in (update if not path else ()))
+            continue
+        for one in update if isinstance(update, list) else [update]:
+            if not isinstance(one, Mapping):
+                continue
+            yield from (Stepped(StepRecord.restored(dump)) for dump in one.get("done") or ())
+            if not path:
+                yield from (Noted(str(note)) for note in one.get("notes") or ())

@@ -1,0 +1,255 @@
+"""Money in the file: what each scope has spent and reserved, and the reservations that are open."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from ...configs.words import FailureKind
+from ..forks import begin_anew
+from ..rows import CallRow
+from .chain import append
+from .connection import Connection
+from .tables import CALLS
+
+__all__ = [
+    "MOST",
+    "Held",
+    "Request",
+    "Settled",
+    "Short",
+    "counted",
+    "end",
+    "enter",
+    "exceeds",
+    "held_by",
+    "reclaim",
+    "resize",
+    "settled_in",
+]
+
+MOST = 2**62 - 1
+"""Picodollars, some $4.6 million: the most one scope counts, so that two amounts always add up within 64 bits."""
+
+_FACTS = ("decision", "run", "step", "agent", "attempt", "model", "tier", "risk", "at", "stream")
+"""What is kept of a call under way for its row."""
+_facts_of = attrgetter(*_FACTS)
+_JSON = json.JSONEncoder(default=str)
+_LOST = "its process ended before the call was recorded; charged as reserved"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be reserved.
+
+    Attributes:
+        reservation: Its id.
+        scopes: Each scope with its cap in picodollars, or None where it is only counted.
+        amount: Picodollars.
+        owner: The process that will settle it, as `processes.this_process` names it; None for the process that asks.
+        sent: The call goes out at once, so that it is charged if the process is killed.
+        row: What to record of the call if the process is killed; its id is the reservation's. None where no row of the
+            ledger is meant for this reservation alone.
+    """
+
+    reservation: str
+    scopes: Mapping[str, int | None]
+    amount: int
+    owner: str | None = None
+    sent: bool = False
+    row: CallRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """The scope that has not enough left, with what is spent and what is reserved in it, in picodollars."""
+
+    scope: str
+    cap: int
+    spent: int
+    reserved: int
+
+
+class Settled:
+    """What calls of this process have cost, by reservation, from their end until their row is in the file.
+
+    All who use one file in one process share it: `Budgets` add a cost when a call is settled, the ledger's writer takes
+    it out once it has written the call's row, and the same transaction has ended the reservation.
+
+    Attributes:
+        costs: Reservation -> picodollars.
+    """
+
+    def __init__(self) -> None:
+        self.costs: dict[str, int] = {}
+        begin_anew(self)
+
+    def anew(self) -> None:
+        """Begin anew in a forked child: those of the parent are the parent's to write."""
+        self.costs = {}
+
+
+_settled: weakref.WeakValueDictionary[str, Settled] = weakref.WeakValueDictionary()
+_guard = threading.RLock()
+
+
+def settled_in(path: Path | None) -> Settled:
+    """What this process has settled in a file; None, for a ledger in memory, gives one of its own."""
+    if path is None:
+        return Settled()
+    name = os.path.realpath(path)
+    with _guard:
+        found = _settled.get(name)
+        if found is None:
+            found = _settled[name] = Settled()
+        return found
+
+
+def exceeds(cap: int | None, spent: int, reserved: int, amount: int) -> bool:
+    """Whether an amount is more than a cap leaves."""
+    # What costs nothing is let through even where the last call cost more than was left.
+    return cap is not None and amount > 0 and spent + reserved + amount > min(cap, MOST)
+
+
+def counted(connection: Connection, scope: str) -> tuple[int, int]:
+    """What is spent and what is reserved in a scope."""
+    found = connection.execute("SELECT spent, reserved FROM scopes WHERE name = ?", (scope,)).fetchone()
+    return (0, 0) if found is None else (found[0], found[1])
+
+
+def enter(connection: Connection, request: Request, owner: str) -> Short | None:
+    """Reserve in every scope, or say which has not enough left; must run inside a transaction, as all below must.
+
+    Args:
+        connection: The file.
+        request: What is asked.
+        owner: The process that asks.
+    """
+    for name, cap in request.scopes.items():
+        spent, reserved = counted(connection, name)
+        if exceeds(cap, spent, reserved, request.amount):
+            return Short(name, cap or 0, spent, reserved)
+    row = None if request.row is None else _JSON.encode(_facts_of(request.row))
+    connection.execute(
+        "INSERT INTO reservations (id, owner, amount, sent, at, scopes, row) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(request.reservation, request.owner or owner, request.amount, int(request.sent), time.time()),
+            *(_JSON.encode(list(request.scopes)), row),
+        ),
+    )
+    connection.executemany(
+        "INSERT INTO scopes (name, spent, reserved) VALUES (?, 0, ?) "
+        "ON CONFLICT (name) DO UPDATE SET reserved = reserved + excluded.reserved",
+        [(name, request.amount) for name in request.scopes],
+    )
+    return None
+
+
+class Held(NamedTuple):
+    """What a reservation holds: picodollars, in each of its scopes."""
+
+    amount: int
+    scopes: list[str]
+
+
+def held_by(connection: Connection, reservation: str) -> Held | None:
+    """What a reservation holds; None when it is closed."""
+    found = connection.execute("SELECT amount, scopes FROM reservations WHERE id = ?", (reservation,)).fetchone()
+    return None if found is None else Held(found[0], json.loads(found[1]))
+
+
+def resize(connection: Connection, reservation: str, amount: int) -> bool:
+    """Change the amount of a reservation; False when it is closed or has that amount already."""
+    held = held_by(connection, reservation)
+    if held is None or held.amount == amount:
+        return False
+    connection.execute("UPDATE reservations SET amount = ? WHERE id = ?", (amount, reservation))
+    _add(connection, held.scopes, amount - held.amount, 0)
+    return True
+
+
+def end(connection: Connection, reservation: str, charged: int | None) -> int | None:
+    """End a reservation.
+
+    Args:
+        connection: The file.
+        reservation: Which.
+        charged: Picodollars to charge; None for all that was reserved.
+
+    Returns:
+        What was charged; None when it was closed before.
+    """
+    held = held_by(connection, reservation)
+    if held is None:
+        return None
+    charged = held.amount if charged is None else charged
+    _add(connection, held.scopes, -held.amount, charged)
+    connection.execute("DELETE FROM reservations WHERE id = ?", (reservation,))
+    return charged
+
+
+def _add(connection: Connection, scopes: list[str], reserved: int, spent: int) -> None:
+    connection.executemany(
+        "UPDATE scopes SET reserved = reserved + ?, spent = min(spent + ?, ?) WHERE name = ?",
+        [(reserved, spent, MOST, name) for name in scopes],
+    )
+
+
+class _Abandoned(NamedTuple):
+    id: str
+    sent: int
+    amount: int
+    at: float
+    scopes: str
+    row: str | None
+
+
+def reclaim(connection: Connection, owner: str, before: float) -> int:
+    """End the reservations of a process that is gone: each that was sent is charged in full, and recorded in one row.
+
+    Args:
+        connection: The file.
+        owner: Whose.
+        before: Only those made before this time, in seconds since the epoch.
+
+    Returns:
+        How many that were.
+    """
+    query = "SELECT id, sent, amount, at, scopes, row FROM reservations WHERE owner = ? AND at < ?"
+    found = [_Abandoned(*values) for values in connection.execute(query, (owner, before)).fetchall()]
+    rows = []
+    for one in found:
+        recorded = 0 if one.row is not None else _recorded(connection, one.id)
+        charged = max(one.amount, recorded) if one.sent else 0
+        if charged > recorded:
+            rows.append(CALLS.encode(_lost(one, charged - recorded)))
+        end(connection, one.id, charged)
+    if rows:
+        append(connection, CALLS, rows)
+    return len(found)
+
+
+def _recorded(connection: Connection, reservation: str) -> int:
+    """What is recorded already of the calls of a batch that share a reservation."""
+    query = (
+        "SELECT coalesce(sum(calls.cost), 0) FROM batch_parts JOIN batch_asks ON batch_asks.part = batch_parts.id "
+        "JOIN calls ON calls.id = batch_asks.call WHERE batch_parts.reservation = ?"
+    )
+    return int(connection.execute(query, (reservation,)).fetchone()[0])
+
+
+def _lost(found: _Abandoned, cost: int) -> CallRow:
+    if found.row is not None:
+        row = CallRow(found.id, **dict(zip(_FACTS, json.loads(found.row), strict=True)))
+    else:
+        runs = [name.removeprefix("run:") for name in json.loads(found.scopes) if name.startswith("run:")]
+        row = CallRow(found.id, "", min(runs, default=""), "", "", 1, "", "", "", found.at)
+    return replace(row, failure=FailureKind.LOST.value, detail=_LOST, cost=cost)

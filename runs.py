@@ -1,0 +1,124 @@
+"""The runs of a project, whoever started them: what they wait for, and answers to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from .configs.arguments import checked
+from .configs.errors import ConfigError
+from .dispatch import sync
+
+if TYPE_CHECKING:
+    from .agents.result import Pending, RunResult
+    from .agents.runtime import Runtime
+    from .graphs.workflow import Answers, Workflow
+    from .ledger.rows import RunRow
+
+__all__ = ["aanswer", "answer", "apending", "pending"]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """The same for synchronous code."""
+
+    @wraps(function)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+        done: T = sync.run(function(*args, **kwargs))
+        return done
+
+    return twin
+
+
+@checked
+async def apending(run: str | None = None, *, runtime: Runtime | None = None) -> tuple[Pending, ...]:
+    """What waits for a person in the runs of a project, the longest first; ``act.run`` tells in which.
+
+    Args:
+        run: This run alone.
+        runtime: Whose runs; those of the working directory's project when absent.
+
+    Raises:
+        ConfigError: There is no such run, or what is kept of the runs cannot be read.
+    """
+    from .agents.runs import row_of
+    from .graphs.waiting import waiting
+
+    home = runtime or _default()
+    if run is not None:
+        await asyncio.to_thread(row_of, home, run)
+    return await waiting(home, run)
+
+
+pending = _blocking(apending)
+
+
+@checked
+async def aanswer(
+    run: str,
+    answers: Answers,
+    *,
+    workflow: Workflow[Any] | None = None,
+    runtime: Runtime | None = None,
+    max_cost: float | None = None,
+    max_steps: int | None = None,
+    timeout: float | None = None,
+    tags: Sequence[str] = (),
+) -> RunResult[Any]:
+    """Answer what a run waits for, and go on with it, within the bounds it was given.
+
+    Args:
+        run: Its id.
+        answers: Id of what waits -> answer, or the answer itself where one thing waits; as `Workflow.resume` takes it.
+        workflow: What runs. A run of the command line tells where that is; a program has to give its own.
+        runtime: What it ran on; the working directory's project when absent.
+        max_cost: USD the run may spend, what it has spent already included.
+        max_steps: Supersteps this part may take.
+        timeout: Seconds this part may take.
+        tags: Further labels.
+
+    Returns:
+        The outcome of the whole run.
+
+    Raises:
+        ConfigError: There is no such run, it waits for nothing or not for that, or an answer is not understood: nothing
+            was done then. Or what runs is not known, or has changed since it was last named.
+        RunOwned: Somebody works on it right now.
+        BackendError: As `Workflow.run`.
+    """
+    from .agents.runs import row_of
+
+    home = runtime or _default()
+    row = await asyncio.to_thread(row_of, home, run)
+    flow = await asyncio.to_thread(_workflow_of, home, row) if workflow is None else workflow
+    bounds: dict[str, Any] = {"max_cost": max_cost, "max_steps": max_steps, "timeout": timeout, "tags": tags}
+    return await flow.aresume(run, answers, runtime=home, **bounds)
+
+
+answer = _blocking(aanswer)
+
+
+def _default() -> Runtime:
+    from .agents.runtime import Runtime
+
+    return Runtime.default()
+
+
+def _workflow_of(home: Runtime, row: RunRow) -> Workflow[Any]:
+    """What a run of the command line runs, from the file that it was started with."""
+    from .cli.io.outcome import target_of
+    from .cli.io.target import load_target, read_with
+
+    spec = target_of(row)
+    if spec is None:
+        raise ConfigError(
+            f"run {row.id} was started by a program: give what runs, runs.answer({row.id!r}, …, workflow=…)"
+        )
+    found = load_target(spec, name_it=f"pointsman resume {row.id} --target {spec}")
+    home.protect(read_with(spec))
+    return found

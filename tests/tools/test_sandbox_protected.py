@@ -1,0 +1,190 @@
+"""What a confined command cannot change in its workspace, there or not: what would act later on the user's machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pointsman.configs.errors import ConfigError
+from pointsman.tools import Sandbox, ToolFailed, Workspace, probe, shell_tool
+
+needs_sandbox = pytest.mark.skipif(not probe().working, reason=str(probe()))
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def _run(workspace: Workspace, command: str) -> str:
+    return str(shell_tool(workspace, Sandbox(timeout=600)).invoke({"command": command}))
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    """Every file and link below a folder, but for what was moved away, with what it holds."""
+    found: dict[str, str] = {}
+    for top, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".pointsman-removed-")]
+        for name in (*files, *(each for each in folders if Path(top, each).is_symlink())):
+            path = Path(top, name)
+            found[str(path.relative_to(folder))] = (
+                f"-> {path.readlink()}" if path.is_symlink() else path.read_text("latin1")
+            )
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A repository with hooks in a folder of its own, a link, a worktree, and a nested repository."""
+    work = tmp_path / "project"
+    (work / "tools" / "hooks").mkdir(parents=True)
+    (work / "tools" / "hooks" / "pre-commit").write_text("#!/bin/sh\n")
+    (work / "AGENTS.md").write_text("be kind\n")
+    (work / "CLAUDE.md").symlink_to("AGENTS.md")
+    (work / "src").mkdir()
+    (work / "src" / "code.py").write_text("x = 1\n")
+    (work / "src" / "shared.cfg").write_text("[alias]\n")
+    _git(work, "init", "-q")
+    _git(work, "config", "core.hooksPath", "tools/hooks")
+    _git(work, "config", "include.path", "../src/shared.cfg")
+    _git(work, "config", "core.fsmonitor", "src/absent-monitor.sh")
+    _git(work, "add", ".")
+    _git(work, "commit", "-qm", "first", "--no-verify")
+    (work / "vendor").mkdir()
+    _git(work / "vendor", "init", "-q")
+    (work / "configs").mkdir()
+    (work / "configs" / "risk.yaml").write_text("risk: {}\n")
+    return work
+
+
+ATTACKS = """
+echo evil >> .git/config
+git config core.pager evil
+mkdir -p .git/hooks && echo evil > .git/hooks/post-checkout
+echo evil > tools/hooks/pre-commit
+mv tools/hooks tools/other
+mv tools tools2
+echo '[alias] x = !evil' >> src/shared.cfg
+mv .git .git2
+rm -rf .git
+echo evil >> vendor/.git/config
+mv vendor vendor2 && mkdir -p vendor/.git && echo evil > vendor/.git/config
+echo evil > AGENTS.md
+rm CLAUDE.md; echo evil > CLAUDE.md
+echo evil > src/absent-monitor.sh
+echo evil > .envrc
+mkdir -p .github/workflows && echo evil > .github/workflows/ci.yaml
+mkdir .vscode && echo evil > .vscode/tasks.json
+mkdir -p deep/er/.husky && echo evil > deep/er/.husky/pre-push
+mkdir hidden && mkdir hidden/.git && echo evil > hidden/.git/config && chmod 000 hidden
+mkdir locked && echo evil > locked/Makefile && chmod 555 locked
+echo evil > pointsman.yaml
+echo evil > configs/risk.yaml
+mv configs configs2; mkdir configs; echo evil > configs/risk.yaml
+echo evil > configs/models.yaml
+ln -s /etc .pointsman
+ln -s src .CIRCLECI
+mkdir .pointsman-removed-1 && echo evil > .pointsman-removed-1/x
+ln -s "$PWD/src" .pointsman-removed-2
+printf 'evil' > $'new\\nline.mk'
+echo y = 2 >> src/code.py
+echo fine > src/new.py
+exit 0
+"""
+
+
+@needs_sandbox
+def test_a_command_changes_sources_and_nothing_that_acts_later(project: Path) -> None:
+    before = _tree(project)
+    said = _run(Workspace(project), ATTACKS)
+    after = _tree(project)
+    # A folder of no meaning may be moved, with what is protected in it as it was.
+    after = {path.replace("vendor2/", "vendor/"): held for path, held in after.items()}
+    added = {path: held for path, held in after.items() if before.get(path) != held}
+    assert added == {"src/code.py": "x = 1\ny = 2\n", "src/new.py": "fine\n"}
+    assert set(before) - set(after) == set()
+    for told in (".envrc", "CLAUDE.md", "hidden/.git", ".github", "locked/Makefile", "src/absent-monitor.sh"):
+        assert f"{told} is protected: it was put back as it was" in said
+    # git runs as before, and nothing but what the user has written.
+    assert "src/code.py" in _git(project, "-c", "core.fsmonitor=", "status", "--porcelain")
+    # What was made is kept for the user, outside of the way of whatever looks for such names.
+    kept = [path for folder in project.glob(".pointsman-removed-*") for path in folder.iterdir()]
+    assert len(kept) >= 12
+    assert all(path.name.endswith(".removed") for path in kept)
+
+
+@needs_sandbox
+def test_a_missing_protected_path_leaves_no_trace_of_its_protection(tmp_path: Path) -> None:
+    assert _run(Workspace(tmp_path), "ls -A; git status; python3 --version >/dev/null").startswith("exit code: 0")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_sandbox
+def test_the_state_of_other_runs_is_not_even_shown(tmp_path: Path) -> None:
+    (tmp_path / ".pointsman").mkdir()
+    (tmp_path / ".pointsman" / "ledger.db").write_text("rows")
+    said = _run(Workspace(tmp_path), "ls -A .pointsman; touch .pointsman/x || echo refused")
+    assert "ledger" not in said
+    assert "refused" in said
+
+
+@needs_sandbox
+def test_what_changes_between_commands_is_seen_by_the_next(project: Path) -> None:
+    shell = shell_tool(Workspace(project), Sandbox(timeout=600))
+    shell.invoke({"command": "mkdir -p fresh/folder"})
+    (project / "fresh" / "folder" / "Makefile").write_text("all:\n")
+    said = str(shell.invoke({"command": "echo evil > fresh/folder/Makefile"}))
+    assert "Read-only file system" in said
+    assert (project / "fresh" / "folder" / "Makefile").read_text() == "all:\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/config",
+        "tools/hooks/pre-commit",
+        "src/shared.cfg",
+        "src/absent-monitor.sh",
+        "vendor/.git/config",
+        ".envrc",
+    ],
+)
+def test_file_tools_keep_from_the_same_paths(project: Path, path: str) -> None:
+    with pytest.raises(ToolFailed, match="is protected"):
+        Workspace(project).replace(path, b"evil")
+    Workspace(project).replace("src/absent.sh", b"fine")
+
+
+@needs_sandbox
+def test_a_worktree_does_not_reach_the_repository_it_belongs_to(project: Path) -> None:
+    _git(project, "worktree", "add", "-q", "../tree")
+    tree = project.parent / "tree"
+    held = (tree / ".git").read_text()
+    _run(
+        Workspace(tree),
+        f"echo evil > .git; mv .git x; echo 'gitdir: {tree}/mine' > .git; echo x > {project}/.git/config",
+    )
+    assert (tree / ".git").read_text() == held
+    assert "evil" not in (project / ".git" / "config").read_text()
+
+
+def test_a_git_folder_under_another_name_is_protected_as_such(tmp_path: Path) -> None:
+    _git(tmp_path, "init", "-q", "--separate-git-dir", "store", "work")
+    (tmp_path / "store").rename(tmp_path / "work" / "store")
+    (tmp_path / "work" / ".git").write_text("gitdir: store\n")
+    with pytest.raises(ToolFailed, match="is protected"):
+        Workspace(tmp_path / "work").replace("store/config", b"evil")
+
+
+@pytest.mark.parametrize("place", [lambda home: home, lambda home: home.parent, lambda _: Path("/")])
+@needs_sandbox
+def test_a_workspace_that_holds_a_home_is_refused(
+    place: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(ConfigError, match="which no command may see: name a folder below"):
+        _run(Workspace(place(tmp_path / "home")), "true")

@@ -1,0 +1,222 @@
+"""Paths that no tool and no command may write: what would act later with more authority than an agent has."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import translate
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+
+__all__ = ["PROTECTED", "Protected"]
+
+PROTECTED = (
+    # what version control runs or obeys
+    ".git", ".gitmodules", ".gitconfig", ".githooks", ".config/git", ".husky", ".pre-commit-config.yaml",
+    "lefthook*", ".lefthook*", ".hg", ".hgrc", ".svn", ".bzr", ".jj",
+    # what a CI service runs
+    ".github", ".gitlab", ".gitlab-ci*", ".ci", ".circleci", ".buildkite", ".travis.yml", ".drone.yml",
+    ".woodpecker*", ".gitea", ".forgejo", "Jenkinsfile*", "azure-pipelines*", ".azure-pipelines",
+    "bitbucket-pipelines.yml", "appveyor.yml", ".appveyor.yml", ".cirrus.*", ".semaphore", ".teamcity", ".tekton",
+    ".build.yml", ".builds", "buildspec.y*ml", "cloudbuild.y*ml",
+    # what a person runs by a short command, or what is loaded with it
+    "Makefile", "GNUmakefile", "*.mk", "justfile", ".justfile", "Taskfile.y*ml", "Rakefile", "package.json",
+    ".env", ".env.*", "*.pth", "sitecustomize.py", "usercustomize.py", "pyproject.toml", "setup.py", "tox.ini",
+    "noxfile.py", "dodo.py", "fabfile.py", "deno.json*", "gulpfile.*", "Gruntfile.*", "gradlew*", "mvnw*",
+    "build.gradle*", "build.rs", ".cargo", "Vagrantfile", "Tiltfile", "Procfile", "SConstruct", "wscript",
+    "flake.nix", "shell.nix", "default.nix", "devbox.json", "pixi.toml",
+    # what is installed, and runs as if it were
+    ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".local/bin",
+    # what a shell, an editor or a client runs or trusts when it starts
+    ".bash*", ".profile", ".zsh*", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login",
+    ".logout", ".inputrc", ".envrc", ".config/fish", ".ssh", ".netrc", ".npmrc", ".pypirc", ".vscode", ".idea",
+    "*.code-workspace", ".zed", ".exrc", ".vimrc", ".nvim*", ".dir-locals.el", ".gdbinit", ".lldbinit", ".yarnrc*",
+    ".mise*", "mise*.toml", ".rtx.toml", ".tool-versions", ".direnv", ".autoenv*", ".config/systemd",
+    ".config/autostart", ".config/nvim", ".config/pip",
+    ".pip", "pip.conf", ".pdbrc", ".ipython", ".jupyter", ".tmux.conf", ".aws", ".docker", ".gnupg", ".kube",
+    # what another agent runs or takes for its user's words
+    ".mcp.json", "mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
+    ".aider*", ".amazonq", ".clinerules", ".continue", ".cursorrules", ".goosehints", ".junie", ".kiro", ".opencode",
+    "opencode.json*", ".roo*", ".windsurf*", "AGENTS.md", "CLAUDE.md", "GEMINI.md",
+    # what Pointsman itself obeys
+    ".pointsman", ".pointsman-removed*",
+    "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",
+    "/configs/models.yaml", "/configs/agents.yaml", "/configs/routing.yaml", "/configs/risk.yaml",
+)  # fmt: skip
+"""Paths no tool may write: each would act later with more authority than the agent has.
+
+A pattern names a file, or a folder with all in it, anywhere in the workspace; with a leading ``/`` only at its top.
+"""
+
+_GIT_SECONDS = 10.0
+_WILD = re.compile(r"[*?\[]")
+_RUN_BY_GIT = re.compile(
+    r"core\.(sshcommand|editor|pager|askpass|gitproxy)|(alias|pager)\..*"
+    r"|(filter|diff|merge|difftool|mergetool|credential|gpg|sequence|trailer|remote|uploadpack)\..*"
+)
+"""Settings of git whose value is a program (git-config(1))."""
+
+
+class Protected:
+    """Tells of any path of a workspace whether it may be written.
+
+    Beside `PROTECTED` and what a caller names, that is what git obeys there in fact: the folders to which the ``.git``
+    file of a worktree or submodule leads, or the variable GIT_DIR; ``core.hooksPath``; files that its configuration
+    includes, and programs that it runs, from this workspace. What a build file or a script calls in its turn is
+    ordinary source, and no more protected than that.
+
+    Args:
+        root: The workspace, resolved.
+        more: What else may not be written: files and folders, there or not, and patterns in the form of `PROTECTED`.
+    """
+
+    def __init__(self, root: Path, more: Iterable[Path | str] = ()) -> None:
+        self._root = root
+        self._more = tuple(more)
+
+    def covering(self, parts: Sequence[str]) -> str | None:
+        """The pattern that covers a path or a folder above it, or None where it may be written."""
+        ways = accumulate(([part] for part in parts), lambda way, part: way + part)
+        return next((pattern for way in ways if (pattern := self.naming(way)) is not None), None)
+
+    def naming(self, parts: Sequence[str]) -> str | None:
+        """The pattern that names this very path, or None."""
+        # Case and compatibility forms are folded, for file systems that do not tell them apart.
+        name = _folded(parts[-1])
+        if name in self._names:
+            return self._names[name]
+        if (globbed := self._globs.fullmatch(name)) is not None:
+            return self._patterns[int(str(globbed.lastgroup)[1:])]
+        if name not in self._fixed_ends and not self._open_ends:
+            return None
+        folded = [_folded(part) for part in parts]
+        return next((pattern for pattern, rooted, globs in self._paths if _ends(folded, rooted, globs)), None)
+
+    @cached_property
+    def fixed(self) -> tuple[str, ...]:
+        """The paths that are protected in one place alone, relative to the workspace and without any pattern."""
+        return tuple(_unescaped(one[1:]) for one in self._patterns if one.startswith("/") and one != "/*")
+
+    @cached_property
+    def _patterns(self) -> tuple[str, ...]:
+        places = (*self._more, *_obeyed_by_git(self._root))
+        return tuple(dict.fromkeys((*PROTECTED, *_as_patterns(self._root, places))))
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        """Every pattern that is one plain name, by that name folded."""
+        return {_folded(one): one for one in self._patterns if not _WILD.search(one) and "/" not in one}
+
+    @cached_property
+    def _globs(self) -> re.Pattern[str]:
+        """Every pattern for one name, in one expression whose groups tell which it was."""
+        wild = [(place, one) for place, one in enumerate(self._patterns) if _WILD.search(one) and "/" not in one]
+        return re.compile("|".join(f"(?P<p{place}>{translate(_folded(one))})" for place, one in wild))
+
+    @cached_property
+    def _paths(self) -> list[tuple[str, bool, list[re.Pattern[str]]]]:
+        """Every other: the pattern, whether it begins at the top, and an expression for each of its parts."""
+        return [
+            (one, one.startswith("/"), [re.compile(translate(_folded(part))) for part in one.split("/") if part])
+            for one in self._patterns
+            if "/" in one
+        ]
+
+    @cached_property
+    def _fixed_ends(self) -> frozenset[str]:
+        ends = (one.rstrip("/").rpartition("/")[2] for one, _, _ in self._paths)
+        return frozenset(_folded(_unescaped(end)) for end in ends)
+
+    @cached_property
+    def _open_ends(self) -> bool:
+        ends = (one.rstrip("/").rpartition("/")[2] for one, _, _ in self._paths)
+        return any(_WILD.search(re.sub(r"\[[\[*?]\]", "", end)) for end in ends)
+
+
+def _ends(parts: Sequence[str], rooted: bool, globs: Sequence[re.Pattern[str]]) -> bool:
+    if len(parts) < len(globs) or (rooted and len(parts) != len(globs)):
+        return False
+    last = parts[len(parts) - len(globs) :]
+    return all(glob.fullmatch(part) for glob, part in zip(globs, last, strict=True))
+
+
+def _folded(part: str) -> str:
+    return part.lower() if part.isascii() else unicodedata.normalize("NFKC", part).casefold()
+
+
+def _escaped(path: str) -> str:
+    return re.sub(r"([\[*?])", r"[\1]", path)
+
+
+def _unescaped(pattern: str) -> str:
+    return re.sub(r"\[([\[*?])\]", r"\1", pattern)
+
+
+def _as_patterns(root: Path, protected: Iterable[Path | str]) -> Iterator[str]:
+    """The patterns, and paths that lie in the root as patterns; those that lead there through links too."""
+    for path in protected:
+        if isinstance(path, str):
+            yield path
+            continue
+        whole = os.path.abspath(path)
+        for place in dict.fromkeys((Path(whole), Path(os.path.realpath(whole)))):
+            if root.is_relative_to(place):
+                yield "/*"
+            elif place.is_relative_to(root):
+                yield "/" + _escaped(place.relative_to(root).as_posix())
+
+
+def _obeyed_by_git(root: Path) -> Iterator[Path]:
+    """What git reads or runs when somebody calls it in this folder, under the variables as they are."""
+    found = _git(root, "rev-parse", "--absolute-git-dir", "--git-common-dir", "--git-path", "hooks")
+    if found is None:
+        return
+    yield from (root / line for line in found.splitlines() if line)
+    top = (_git(root, "rev-parse", "--show-toplevel") or "").rstrip("\n") or str(root)
+    said = (_git(root, "config", "--list", "--includes", "--show-origin", "-z") or "").split("\0")
+    for origin, setting in zip(said[::2], said[1::2], strict=False):
+        file = os.path.join(root, origin.removeprefix("file:")) if origin.startswith("file:") else ""
+        places = [file, *_named_by(setting, top, os.path.dirname(file))]
+        yield from (Path(place) for place in places if root in Path(os.path.abspath(place)).parents)
+
+
+def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
+    """The files that one setting of git names: a file to be read, or a program and what is handed to it.
+
+    Args:
+        setting: Its key, a line end, its value.
+        top: The top of the working tree, in which git runs programs.
+        folder: Where the file lies in which it stands.
+    """
+    key, _, value = setting.partition("\n")
+    key = key.casefold()
+    if key.startswith("include"):
+        yield os.path.join(folder, os.path.expanduser(value))
+    elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile"):
+        yield os.path.join(top, os.path.expanduser(value))
+    elif _RUN_BY_GIT.fullmatch(key):
+        words = re.split(r"[\s'\"!;&|]+", value)
+        places = (os.path.join(top, os.path.expanduser(word)) for word in words if "/" in word)
+        yield from (place for place in places if os.path.exists(place))
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says; None where it is missing, knows no repository, or refuses this one.
+
+    None of these commands runs anything that a repository names.
+    """
+    program = shutil.which("git")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - the words are ours
+            [program, "-C", str(folder), *words], capture_output=True, timeout=_GIT_SECONDS, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return os.fsdecode(done.stdout) if done.returncode == 0 else None

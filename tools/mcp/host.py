@@ -1,0 +1,78 @@
+"""`Host`: the event loop on which all servers of a registry are spoken with, whatever loop or thread calls a tool.
+
+What the SDK enters it has to leave in the same task, and runs come and go on loops of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
+
+from ..threads import THREADS
+
+__all__ = ["Host"]
+
+T = TypeVar("T")
+
+_END_SECONDS: Final = 15.0
+"""More than a session may take to end."""
+
+
+_HOSTS: WeakSet[Host] = WeakSet()
+
+
+class Host:
+    """A thread with an event loop, started with the first work.
+
+    Args:
+        at_end: What is done on it at the end, of the host or of the process.
+    """
+
+    def __init__(self, at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._at_end = at_end
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        _HOSTS.add(self)
+
+    def forget(self) -> None:
+        """In a forked child: neither the thread nor anything on its loop is there."""
+        self._lock = threading.Lock()
+        self._loop = None
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start work on the loop."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._loop.set_default_executor(THREADS)
+                threading.Thread(target=self._loop.run_forever, name="pointsman-mcp", daemon=True).start()
+                atexit.register(self.close)
+            loop = self._loop
+        return asyncio.run_coroutine_threadsafe(work, loop)
+
+    def close(self) -> None:
+        """Do what is done at the end, within a bound, and stop."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        atexit.unregister(self.close)
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._at_end(), loop).result(_END_SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def _after_fork() -> None:
+    for host in _HOSTS:
+        host.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

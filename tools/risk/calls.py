@@ -1,0 +1,223 @@
+"""One simple command while it is judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .places import Place, holds_secrets, place_of, runs_later
+from .scope import Scope
+from .values import HOLES, UNKNOWN, known, merged
+
+__all__ = ["Call", "Handler", "Judge", "Options", "handlers", "options_of"]
+
+
+class Judge(Protocol):
+    """Who judges what a command runs in its turn."""
+
+    scope: Scope
+
+    def run(self, words: list[str], stdin: str | None = None) -> str:
+        """Judge a command given as its words; returns what it prints, as far as that can be known."""
+        ...
+
+    def read(self, text: str, *, parameters: list[str] | None = None, stdin: str | None = None) -> str:
+        """Judge a text of shell; returns what it prints, as far as that can be known."""
+        ...
+
+
+_PRIVATE = (Place.SYSTEM, Place.DEVICE)
+"""Places whose contents are not there for everybody; of the root and of a user's files all, not each."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A command with its arguments, and what is found about it.
+
+    Attributes:
+        name: The program, without the folder it lies in.
+        args: Its arguments, expanded; unknown parts are holes.
+        stdin: What is piped into it; None where nothing is.
+        judge: Judges what it runs in its turn.
+        found: The rules that hold, each with a detail.
+    """
+
+    name: str
+    args: list[str]
+    stdin: str | None
+    judge: Judge
+    found: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def scope(self) -> Scope:
+        """What the shell knows here."""
+        return self.judge.scope
+
+    def find(self, code: str, detail: str = "") -> None:
+        """Note that a rule holds."""
+        self.found.append((code, detail))
+
+    def run(self, words: list[str], stdin: str | None = None) -> str:
+        """Judge a command that this one runs."""
+        return self.judge.run(words, self.stdin if stdin is None else stdin)
+
+    def shell(self, text: str, parameters: list[str] | None = None) -> str:
+        """Judge a shell text that this one runs."""
+        return self.judge.read(text, parameters=parameters, stdin=self.stdin)
+
+    def path(self, text: str) -> str:
+        """A path among its arguments, tidy."""
+        return self.scope.path(text)
+
+    def reads(self, *paths: str) -> None:
+        """Note what it means to read the contents of these paths."""
+        for given in paths:
+            path = self.path(given)
+            if holds_secrets(path):
+                self.find("credentials", given)
+            elif place_of(path) in _PRIVATE or path in ("/", "/*", "~", "~/*") or path.startswith("~root"):
+                self.find("system-read", given)
+
+    def writes(self, *paths: str) -> None:
+        """Note what it means to write to these paths."""
+        for given in paths:
+            path = self.path(given)
+            place = place_of(path)
+            if place is Place.NOTHING:
+                continue
+            if runs_later(path) or (holds_secrets(path) and place is not Place.WORKSPACE):
+                self.find("protected-write", given)
+            elif place is Place.DEVICE:
+                self.find("wipes", given)
+            elif place is Place.NETWORK:
+                self.find("sends", given)
+            elif place is Place.UNKNOWN and path[:1] != UNKNOWN:
+                self.find("unknown-target", given)
+            elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.ROOT):
+                self.find("system-write", given)
+            elif place is Place.TEMPORARY and re.search(r"/\.\w", path):
+                self.find("hides", given)
+            else:
+                self.find("writes", given)
+
+    def deletes(self, *paths: str, whole: bool = False) -> None:
+        """Note what it means to delete these paths, with all that is in them where ``whole``."""
+        for given in paths:
+            path = self.path(given)
+            place = place_of(path)
+            if holds_secrets(path) and place is not Place.WORKSPACE:
+                self.find("hides", given)
+            elif place in (Place.ROOT, Place.HOME):
+                self.find("wipes" if whole else "outside-delete", given)
+            elif place in (Place.SYSTEM, Place.DOCUMENTS):
+                top = path.rstrip("/*").count("/") <= 1
+                self.find("wipes" if whole and top else "system-write", given)
+            elif place is Place.DEVICE:
+                self.find("wipes", given)
+            elif place is Place.UNKNOWN:
+                self.find("unknown-target", given)
+            elif place is Place.OUTSIDE:
+                self.find("outside-delete", given)
+            elif place is Place.WHOLE or path.split("/")[0] == ".git":
+                self.find("mass-delete", given)
+            elif place is not Place.NOTHING:
+                self.find("deletes", given)
+
+    def passed_on(self) -> str:
+        """What it prints where it changes what is piped into it."""
+        return merged(self.stdin) if self.stdin is not None and not known(self.stdin) else UNKNOWN
+
+
+Handler = Callable[[Call], "str | None"]
+"""Judges a call; returns what it prints where that matters, and None where it is plain data of this machine."""
+
+
+def handlers(rows: Mapping[str, Handler]) -> dict[str, Handler]:
+    """A table of handlers by name, made of rows with several names between blanks."""
+    return {name: handler for names, handler in rows.items() for name in names.split()}
+
+
+@dataclass(slots=True)
+class Options:
+    """A command's options with their values ("" for none), and its operands, each in its order."""
+
+    given: list[tuple[str, str]]
+    operands: list[str]
+    end: int
+    """Where the first operand stands among the arguments."""
+
+    def __contains__(self, names: str) -> bool:
+        return any(True for _ in self.each(names))
+
+    def each(self, names: str) -> Iterator[str]:
+        """The values of options, given as names between blanks; a long name may be written in part."""
+        wanted = names.split()
+        for name, value in self.given:
+            if name in wanted or (len(name) > 5 and name[:2] == "--" and any(w.startswith(name) for w in wanted)):
+                yield value
+
+    def value(self, names: str) -> str | None:
+        """The last value of an option; None where it is not given."""
+        return next(iter(list(self.each(names))[::-1]), None)
+
+
+def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, single: bool = False) -> Options:
+    """Tell options from operands.
+
+    Args:
+        args: The arguments.
+        takes: The options that have a value, between blanks.
+        first: Stop at the first operand, as wrappers do.
+        single: Long options begin with a single dash.
+    """
+    words = list(args)
+    values = takes.split()
+    given: list[tuple[str, str]] = []
+    operands: list[str] = []
+    end = len(words)
+    place = 0
+    while place < len(words):
+        word = words[place]
+        place += 1
+        if word == "--":
+            end = min(end, place)
+            operands += words[place:]
+            break
+        if word[:1] not in ("-",) or len(word) < 2:
+            end = min(end, place - 1)
+            operands.append(word)
+            if first:
+                operands += words[place:]
+                break
+            continue
+        used = (
+            _long(word, words[place:], values, given)
+            if word[:2] == "--" or single
+            else _short(word, words[place:], values, given)
+        )
+        place += used
+    return Options(given, operands, end)
+
+
+def _long(word: str, rest: list[str], values: list[str], given: list[tuple[str, str]]) -> int:
+    name, equals, value = word.partition("=")
+    takes = name in values or (len(name) > 5 and any(known.startswith(name) for known in values if known[:2] == "--"))
+    if equals or not takes:
+        given.append((name, value))
+        return 0
+    given.append((name, rest[0] if rest else ""))
+    return 1
+
+
+def _short(word: str, rest: list[str], values: list[str], given: list[tuple[str, str]]) -> int:
+    letters = word[1:]
+    for place, letter in enumerate(letters):
+        name = "-" + letter
+        if name in values:
+            tail = letters[place + 1 :]
+            given.append((name, tail or (rest[0] if rest else "")))
+            return 0 if tail else 1
+        given.append((name, "" if letter not in HOLES else letter))
+    return 0

@@ -1,0 +1,182 @@
+"""Which program a word names, and who judges it."""
+
+from __future__ import annotations
+
+import re
+
+from .calls import Call, Handler, Judge
+from .characters import plain_letters
+from .places import Place, place_of
+from .programs.code import INTERPRETERS
+from .programs.containers import CONTAINERS
+from .programs.files import FILES
+from .programs.git import GIT
+from .programs.machine import MACHINE
+from .programs.network import NETWORK
+from .programs.packages import PACKAGES
+from .programs.repeating import REPEATING
+from .programs.running import RUNNING, run_file, sets_up
+from .programs.streams import STREAMS
+from .programs.tables import PROGRAMS, SETS_UP, SUBCOMMANDS, Verdicts
+from .values import DATA, HOLES, REMOTE, UNKNOWN, known
+
+__all__ = ["judged"]
+
+_HANDLERS: dict[str, Handler] = {
+    **STREAMS,
+    **FILES,
+    **NETWORK,
+    **MACHINE,
+    **GIT,
+    **CONTAINERS,
+    **PACKAGES,
+    **REPEATING,
+    **INTERPRETERS,
+    **RUNNING,
+}
+_SYSTEM_BIN = re.compile(
+    r"/(?:usr/|usr/local/|snap/|opt/homebrew/|opt/local/|nix/store/[^/]+/)?s?bin/|/usr/lib(?:exec)?/|/opt/[^/]+/bin/"
+    r"|/usr/local/[\w.-]+/bin/|/System/Library/|/Library/|/mnt/c/Windows/|/mingw64/bin/"
+)
+_VERSIONED = re.compile(
+    r"(?:python|pip|ruby|perl|php|node|lua|gcc|g\+\+|clang|tclsh|gawk|java|pypy|ipython)(?=-?\d[\d.]*$)"
+)
+_HELP = ("--help", "--version", "help", "-help")
+
+
+def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str]:
+    """Judge a simple command.
+
+    Args:
+        words: The program and its arguments, expanded.
+        stdin: What is piped into it; None where nothing is.
+        judge: Judges what it runs in its turn.
+
+    Returns:
+        What was found, and what the command prints as far as that can be known.
+    """
+    word = words[0]
+    call = Call(_base(word), words[1:], stdin, judge)
+    if not known(word) and not _known_behind(call, word):
+        call.find("remote-code" if REMOTE in word else "unknown-command")
+        _unknown(call)
+        return call, UNKNOWN
+    if any(sign in word for sign in "*?[") and word not in ("[", "[[") and _looks_like_path(word):
+        call.find("hidden-name", word)
+    if not word.isascii() and (plain := plain_letters(call.name)) != call.name:
+        call.name = plain
+        call.find("look-alike" if _is_known(plain) else "unknown-program")
+    if "/" in word and not _installed(call, word):
+        return call, UNKNOWN
+    if len(call.args) == 1 and call.args[0] in _HELP and call.name not in ("eval", "source", "."):
+        return call, UNKNOWN
+    printed = _judge(call)
+    return call, DATA if printed is None else printed
+
+
+def _looks_like_path(word: str) -> bool:
+    return re.search(r"[a-zA-Z/]", word) is not None and "=" not in word
+
+
+def _base(word: str) -> str:
+    name = word.replace("\\", "/").rpartition("/")[2] if re.match(r"\w:\\|\\\\", word) else word.rpartition("/")[2]
+    name = name.removesuffix(".exe")
+    found = _VERSIONED.match(name)
+    return found[0] if found else name
+
+
+def _is_known(name: str) -> bool:
+    return name in _HANDLERS or name in PROGRAMS or name in SUBCOMMANDS
+
+
+def _known_behind(call: Call, word: str) -> bool:
+    """Whether only the folder is unknown, as in ``$JAVA_HOME/bin/java``."""
+    folder, _, name = word.rpartition("/")
+    return known(name) and REMOTE not in folder and folder.endswith("/bin") and _is_known(call.name)
+
+
+def _installed(call: Call, word: str) -> bool:
+    """Whether a path leads to a program that was installed; if not, note what it means to run it."""
+    path = call.path(word)
+    if path in call.scope.files:
+        run_file(call, word, call.args)
+        return False
+    if _SYSTEM_BIN.match(path) or (word[:1] not in "/.~" and "\\" in word):
+        return True
+    if re.search(r"(?:^|/)(?:\.?v?env[\w.-]*|node_modules)/(?:.*/)?\.?(?:bin|Scripts)/[^/]+$", path) and _is_known(
+        call.name
+    ):
+        call.find("workspace-code")
+        return True
+    if not known(word):
+        return True
+    if place_of(path) is Place.SYSTEM and not _is_known(call.name):
+        call.find("unknown-program", word)
+        return False
+    run_file(call, word, call.args)
+    if _is_known(call.name):
+        return True
+    call.reads(*(arg for arg in call.args if "/" in arg))
+    return False
+
+
+def _judge(call: Call) -> str | None:
+    name = call.name
+    handler = _HANDLERS.get(name)
+    if handler is not None:
+        return handler(call)
+    if name in SETS_UP and (printed := sets_up(call)) is not None:
+        return printed
+    if (verdicts := SUBCOMMANDS.get(name)) is not None:
+        _subcommand(call, verdicts)
+        return None
+    code = PROGRAMS.get(name)
+    if code is None and "." in name:  # mkfs.ext4, systemctl.bak
+        code = PROGRAMS.get(name.partition(".")[0])
+    if code is None:
+        call.find("unknown-program")
+        _unknown(call)
+        return None
+    if code == "reads":
+        call.reads(*(arg for arg in call.args if not arg.startswith("-")))
+    elif code == "writes":
+        call.find("writes")
+        call.writes(*(arg for arg in call.args if not arg.startswith("-") and call.path(arg)[:1] not in HOLES))
+    elif code != "prints":
+        call.find(code)
+    return None
+
+
+def _unknown(call: Call) -> None:
+    """Of a program nothing is known of, but it is handed a key or the like."""
+    for arg in call.args:
+        value = arg.rpartition("=")[2] if arg.startswith("-") else arg
+        if "/" in value or value.startswith("."):
+            before = len(call.found)
+            call.reads(value)
+            call.found[before:] = [one for one in call.found[before:] if one[0] == "credentials"]
+
+
+def _subcommand(call: Call, verdicts: Verdicts) -> None:
+    """Find what the first words that are no options mean, the longest that are listed."""
+    if not call.args or call.args[-1] in ("-h", "--help"):
+        return
+    words = [arg for arg in call.args if not arg.startswith("-")]
+    flags = [arg.partition("=")[0] for arg in call.args if arg.startswith("-")]
+    code = next((verdicts[flag] for flag in flags if flag in verdicts), "")
+    for count in (3, 2, 1):
+        key = " ".join(words[:count])
+        if len(words) >= count and key in verdicts:
+            code = code or verdicts[key]
+            break
+    else:
+        verbs = [verb for word in words[:3] for verb in (word, word.partition("-")[0])]
+        last = next((verdicts[verb] for verb in verbs if verb in verdicts), "")
+        code = code or last or verdicts.get("*", "unknown-program" if words else "prints")
+    if code == "changes-outside" and any(
+        re.match(r"--dry-?run(?:=(?:client|server|true))?$", arg) for arg in call.args
+    ):
+        code = "leaves"
+    if code != "prints":
+        call.find(code, " ".join(words[:2]))
+    _unknown(call)

@@ -1,0 +1,136 @@
+"""Containers, and what of this machine they get to see."""
+
+from __future__ import annotations
+
+import re
+
+from ..calls import Call, Handler, options_of
+from ..places import Place, place_of
+from ..values import DATA, UNKNOWN, names
+from .tables import SHELLS
+
+__all__ = ["CONTAINERS"]
+
+
+_DOCKER_TAKES = (
+    "-v -p -e -w -u -h -l -m -c --volume --mount --name --env --env-file --network --net --publish --user "
+    "--workdir --entrypoint --hostname --label --memory --cpus --platform --pid --ipc --uts --userns "
+    "--device --cap-add --cap-drop --security-opt --restart --add-host --dns --link --log-driver --gpus "
+    "--shm-size --tmpfs --ulimit --volumes-from --cgroupns --runtime --pull --expose --health-cmd --ip "
+    "--mac-address --group-add"
+)
+
+
+_DOCKER_READS = names(
+    "ps images info version inspect logs top stats port history search events diff ls list config context help df "
+    "container image network volume system buildx compose manifest"
+)
+
+
+def _docker(call: Call) -> str:
+    options = options_of(
+        call.args,
+        "-H -c --host --context --config -l --log-level -f --file -p --project-name --profile --env-file",
+        first=True,
+    )
+    if any("tcp://" in value or "ssh://" in value for value in options.each("-H --host")):
+        call.find("other-machine", "docker -H")
+    words = options.operands
+    while (
+        len(words) > 1 and words[0] in ("container", "image", "compose", "buildx", "builder", "pod")
+    ) or call.name == "docker-compose":
+        words = words if call.name == "docker-compose" else words[1:]
+        if call.name == "docker-compose" or words[:1]:
+            break
+    command, rest = (words[0], words[1:]) if words else ("", [])
+    joined = " ".join(call.args)
+    if command in ("run", "create", "exec"):
+        _docker_run(call, command, rest)
+    elif "prune" in call.args:
+        call.find("outside-delete", "prune")
+    elif command in ("rm", "rmi", "down", "kill") or (
+        command in ("volume", "network", "secret", "config", "swarm", "stack", "service", "node")
+        and rest[:1] in (["rm"], ["remove"], ["leave"], ["update"], ["init"], ["join"], ["create"], ["deploy"])
+    ):
+        mass = "$(" in joined or UNKNOWN in joined or DATA in joined or re.search(r"\s(?:-v|--volumes|--rmi)\b", joined)
+        call.find("outside-delete" if mass else "ends-own", command)
+    elif command in ("push", "login"):
+        call.find("changes-outside" if command == "push" else "leaves", command)
+    elif command in (
+        "pull",
+        "build",
+        "up",
+        "start",
+        "restart",
+        "stop",
+        "pause",
+        "unpause",
+        "load",
+        "import",
+        "tag",
+        "commit",
+        "save",
+        "export",
+        "wait",
+        "attach",
+    ):
+        call.find(
+            "workspace-code" if command in ("build", "up") else "leaves" if command == "pull" else "writes", command
+        )
+    elif command == "cp":
+        _copied(call, rest)
+    elif command and command not in _DOCKER_READS:
+        call.find("unknown-program", command)
+    return DATA
+
+
+def _copied(call: Call, rest: list[str]) -> None:
+    operands = [arg for arg in rest if not arg.startswith("-")]
+    for one in operands[:-1]:
+        if ":" not in one:
+            call.reads(one)
+    if operands and ":" not in operands[-1]:
+        call.writes(operands[-1])
+    call.find("writes")
+
+
+def _docker_run(call: Call, command: str, rest: list[str]) -> None:
+    options = options_of(rest, _DOCKER_TAKES, first=True)
+    if any(name in ("--privileged",) for name, _ in options.given):
+        call.find("container", "--privileged")
+    for value in options.each("--pid --ipc --uts --userns --net --network --cgroupns"):
+        if value == "host" or value.startswith("container:"):
+            call.find("container", f"namespace {value}")
+    if "--cap-add --device --security-opt" in options:
+        call.find("container", "more rights")
+    for value in [*options.each("-v --volume"), *(_source(one) for one in options.each("--mount"))]:
+        source = value.split(":")[0]
+        place = place_of(call.path(source)) if source.startswith(("/", "~", ".", UNKNOWN)) else Place.NOTHING
+        if (
+            place in (Place.ROOT, Place.HOME, Place.SYSTEM, Place.DEVICE)
+            or "docker.sock" in source
+            or source.startswith(("/etc", "/var/run"))
+        ):
+            call.find("container", f"mounts {source}")
+        elif place is Place.OUTSIDE:
+            call.reads(source)
+    words = options.operands[1:]
+    image = "".join(options.operands[:1])
+    entry = options.value("--entrypoint")
+    call.find("writes" if command == "exec" else "workspace-code", image)
+    if entry:
+        words = [entry, *words]
+    if words:
+        if words[0].rpartition("/")[2] in SHELLS and all(
+            word.startswith("-") and "c" not in word for word in words[1:]
+        ):
+            return  # a shell inside, as anyone opens one
+        call.run(words)
+
+
+def _source(mount: str) -> str:
+    found = re.search(r"(?:source|src)=([^,]+)", mount)
+    return found[1] if found else ""
+
+
+CONTAINERS: dict[str, Handler] = dict.fromkeys(("docker", "podman", "nerdctl", "docker-compose", "finch"), _docker)

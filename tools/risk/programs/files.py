@@ -1,0 +1,378 @@
+"""Programs that copy, change and delete files."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from ..calls import Call, Handler, handlers, options_of
+from ..places import Place, holds_secrets, place_of
+from ..values import DATA, HOLES, UNKNOWN, known
+
+__all__ = ["FILES"]
+
+
+def _rm(call: Call) -> str:
+    options = options_of(call.args)
+    whole = "-r -R --recursive" in options
+    call.deletes(*options.operands, whole=whole)
+    if "--no-preserve-root" in options:
+        call.find("wipes")
+    if not options.operands:
+        call.find("deletes")
+    return ""
+
+
+def _shred(call: Call) -> str:
+    options = options_of(call.args, "-n -s --iterations --size --random-source")
+    call.deletes(*options.operands)
+    call.find("hides", "overwrites what it deletes")
+    return ""
+
+
+def _truncate(call: Call) -> str:
+    options = options_of(call.args, "-s -r --size --reference")
+    for one in options.operands:
+        place = place_of(call.path(one))
+        if place in (Place.SYSTEM, Place.OUTSIDE, Place.HOME):
+            call.deletes(one)
+        else:
+            call.writes(one)
+    return ""
+
+
+def _copy(call: Call) -> str:
+    """cp, mv, install, ln: what is read, what is written, and what lies there afterwards."""
+    takes = "-t -S --target-directory --suffix -m -o -g --mode --owner --group"
+    options = options_of(call.args, takes)
+    operands = list(options.operands)
+    target = options.value("-t --target-directory") or (operands.pop() if len(operands) > 1 else "")
+    if "-d --directory" in options and call.name == "install":
+        call.writes(*options.operands)
+        return ""
+    for one in operands:
+        path = call.path(one)
+        if call.name == "mv":
+            _moved(call, one, target)
+        elif call.name != "ln":
+            call.reads(one)
+        if path in call.scope.files and target:
+            held = call.scope.files[path]
+            for goal in (target, f"{target.rstrip('/')}/{path.rpartition('/')[2]}"):
+                call.scope.write(call.path(goal), held)
+    if target:
+        call.writes(target if not target.endswith("/") else target + "x")
+    if call.name == "ln" and operands:
+        _linked(call, operands[0], target or operands[0].rstrip("/").rpartition("/")[2])
+    if any(re.search(r"[4267]\d{3}|\+s|=\w*s", mode) for mode in options.each("-m --mode")):
+        call.find("permissions", "setuid")
+    return ""
+
+
+def _linked(call: Call, source: str, target: str) -> None:
+    path, at = call.path(source), call.path(target)
+    if path == "/dev/null":
+        call.deletes(target)
+    if holds_secrets(path):
+        call.find("credentials", source)
+    call.scope.links[at] = path
+
+
+def _moved(call: Call, source: str, target: str) -> None:
+    place = place_of(call.path(source))
+    if call.path(target) == "/dev/null":
+        call.deletes(source)
+    elif place in (Place.ROOT, Place.HOME, Place.SYSTEM, Place.DOCUMENTS):
+        call.deletes(source)
+        call.reads(source)
+    else:
+        call.reads(source)
+        call.find("writes", source)
+
+
+def _dd(call: Call) -> str:
+    settings = dict(arg.split("=", 1) for arg in call.args if "=" in arg)
+    call.reads(*([settings["if"]] if "if" in settings else []))
+    if target := settings.get("of"):
+        call.writes(target)
+        call.scope.write(call.path(target), DATA)
+    if "if" in settings:
+        return call.scope.files.get(call.path(settings["if"]), DATA)
+    return call.stdin or DATA
+
+
+_MODE = re.compile(
+    r"(?:^|,)(?:[ugoa]*[+=][rwxXst]*s|[oa]*\+\w*w|[ugo]*o[+=]\w*w)|^0*[2467][0-7]{3}$|^0*[0-7]{2}[2367]$|^0*[1-7][0-7]{3}$"
+)
+
+
+def _chmod(call: Call) -> str:
+    options = options_of([arg for arg in call.args if not re.fullmatch(r"-[rwxXst]+", arg)], "--reference")
+    modes = [arg for arg in call.args if re.fullmatch(r"-[rwxXst]+", arg)]
+    operands = options.operands
+    mode = modes[0] if modes else operands[0] if operands else ""
+    paths = operands if modes or "--reference" in options else operands[1:]
+    if re.search(r"[ugoa]*[+=]\w*s|^0*[2467][0-7]{3}$", mode):
+        call.find("permissions", "setuid or setgid")
+    elif _MODE.search(mode):
+        call.find("permissions", mode)
+    for path in paths:
+        place = place_of(call.path(path))
+        if place in (Place.ROOT, Place.HOME):
+            call.find("wipes" if "-R --recursive" in options else "system-write", path)
+        elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE):
+            call.find("system-write", path)
+        elif not (known(mode) and re.fullmatch(r"0*[0-7][0145]{1}[0145]{1}|[ugo]*-\w+", mode)) and re.search(
+            r"(?:^|/)\.ssh/|/etc/", call.path(path)
+        ):
+            call.find("protected-write", path)
+        else:
+            call.find("writes", path)
+        if (held := call.scope.files.get(call.path(path))) and "\uf8f2" in held:
+            call.find("downloads-system", path)
+    return ""
+
+
+def _chown(call: Call) -> str:
+    options = options_of(call.args, "--from --reference")
+    operands = options.operands
+    owner = operands[0] if operands else ""
+    if owner.split(":")[0] in ("root", "0"):
+        call.find("permissions", owner)
+    for path in operands[1:]:
+        place = place_of(call.path(path))
+        if place in (Place.ROOT, Place.HOME):
+            call.find("wipes" if "-R --recursive" in options else "system-write", path)
+        elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE):
+            call.find("system-write", path)
+        else:
+            call.find("writes", path)
+    return ""
+
+
+def _touch(call: Call) -> str:
+    options = options_of(call.args, "-t -d -r --date --reference --time")
+    if "-t -d -r --date --reference" in options:
+        call.find("hides", "sets other times than now")
+    call.find("writes")
+    call.writes(*(one for one in options.operands if call.path(one)[:1] not in HOLES))
+    return ""
+
+
+def _sed(call: Call) -> str:
+    options = options_of(call.args, "-e -f -l --expression --file --line-length")
+    scripts = list(options.each("-e --expression"))
+    operands = list(options.operands)
+    if not scripts and "-f --file" not in options and operands:
+        scripts = [operands.pop(0)]
+    for script in scripts:
+        _sed_script(call, script)
+    for file in options.each("-f --file"):
+        held = call.stdin if file in ("-", "/dev/stdin") else call.scope.files.get(call.path(file))
+        if held is not None:
+            _sed_script(call, held)
+    call.reads(*operands, *options.each("-f --file"))
+    if any(name[:2] == "-i" or name.startswith("--in-p") for name, _ in options.given):
+        call.writes(*operands)
+        return ""
+    text = DATA if operands or call.stdin is None else call.stdin
+    return DATA if not known(text) and "\uf8f2" not in text else "\uf8f2" if not known(text) else UNKNOWN
+
+
+def _sed_script(call: Call, script: str) -> None:
+    """Look for the commands of sed that run, read or write; what cannot be followed counts as text."""
+    place = 0
+    while place < len(script):
+        letter = script[place]
+        if letter in "sy" and place + 1 < len(script) and script[place + 1] not in " \n;a-zA-Z":
+            place = _substitution(call, script, place)
+        elif letter == "/" or (letter == "\\" and place + 2 < len(script)):
+            sign, begin = ("/", place + 1) if letter == "/" else (script[place + 1], place + 2)
+            place = _closing(script, begin, sign) + 1
+        elif letter in "erRwW":
+            rest = script[place + 1 :].split("\n")[0]
+            place += 1 + len(rest)
+            rest = rest.strip()
+            if letter == "e":
+                call.find("option-runs", "sed e")
+                call.shell(rest.rstrip("}"))
+            elif letter in "wW":
+                call.writes(rest)
+            else:
+                call.reads(rest)
+        elif letter in "aic:bt#":
+            place = script.find("\n", place) + 1 or len(script)
+        else:
+            place += 1
+
+
+def _closing(script: str, begin: int, sign: str) -> int:
+    place = begin
+    while place < len(script) and script[place] != sign:
+        place += 2 if script[place] == "\\" else 1
+    return place
+
+
+def _substitution(call: Call, script: str, place: int) -> int:
+    sign = script[place + 1]
+    middle = _closing(script, place + 2, sign)
+    end = _closing(script, middle + 1, sign)
+    flags = re.match(r"[gpiIm0-9]*([ew]?)[gpiIm0-9]*(?:\s+([^\n;}]+))?", script[end + 1 :])
+    if script[place] == "s" and flags is not None:
+        if flags[1] == "e" or re.match(r"[gpiIm0-9]*e", script[end + 1 :]):
+            call.find("option-runs", "sed s///e")
+            call.shell(script[middle + 1 : end])
+        elif flags[1] == "w" and flags[2]:
+            call.writes(flags[2].strip())
+        return end + 1 + flags.end()
+    return end + 1
+
+
+_TAR_TAKES = (
+    "-f -C -T -X -b -g -I -F -H -L -N -V -K --file --directory --files-from --exclude-from --exclude "
+    "--transform --checkpoint --checkpoint-action --to-command --use-compress-program --info-script "
+    "--new-volume-script --rsh-command --rmt-command --strip-components --owner --group --mode --xform"
+)
+
+
+def _tar(call: Call) -> str:
+    args = list(call.args)
+    if args and re.fullmatch(r"[a-zA-Z]+", args[0]):
+        args[0] = "-" + args[0]
+    options = options_of(args, _TAR_TAKES)
+    for text in options.each("--to-command --info-script --new-volume-script --rsh-command --rmt-command -F"):
+        call.find("option-runs", "tar")
+        call.shell(text)
+    for action in options.each("--checkpoint-action"):
+        if action.startswith("exec="):
+            call.find("option-runs", "tar --checkpoint-action")
+            call.shell(action[5:])
+    for text in options.each("-I --use-compress-program"):
+        call.shell(text)
+    archive = options.value("-f --file") or ""
+    if ":" in archive and "--force-local" not in options:
+        call.find("sends", archive)
+    creates = "-c -r -u -A --create --append --update" in options
+    if creates:
+        call.reads(*options.operands)
+        if archive not in ("", "-"):
+            call.writes(archive)
+        if "--remove-files" in options:
+            call.deletes(*options.operands, whole=True)
+        return DATA
+    if "-x --extract --get" in options:
+        if "-P --absolute-names" in options:
+            call.find("unknown-target", "absolute names")
+        call.writes(options.value("-C --directory") or ".")
+        if "-O --to-stdout" in options:
+            return call.passed_on()
+    return DATA
+
+
+def _zip(call: Call) -> str:
+    args = call.args
+    for place, arg in enumerate(args):
+        if arg.startswith("--unzip-command="):
+            call.find("option-runs", "zip --unzip-command")
+            call.shell(arg.partition("=")[2])
+        elif arg in ("-TT", "--unzip-command") or arg.startswith("-TT"):
+            call.find("option-runs", "zip -TT")
+            call.shell(args[place + 1] if arg in ("-TT", "--unzip-command") and place + 1 < len(args) else arg[3:])
+    operands = [arg for arg in args if not arg.startswith("-")]
+    if any(re.match(r"-e$|-P|--password|--encrypt", arg) for arg in args):
+        call.find("encrypts" if any(call.path(one)[:1] in "/~" for one in operands[1:]) else "writes")
+    call.reads(*operands[1:])
+    call.writes(*operands[:1])
+    return DATA
+
+
+def _sevenzip(call: Call) -> str:
+    operands = [arg for arg in call.args if not arg.startswith("-")][1:]
+    if any(arg.startswith(("-p", "-hp")) for arg in call.args) and call.args[:1] in (["a"], ["u"]):
+        call.find("encrypts" if any(call.path(one)[:1] in "/~" for one in operands[1:]) else "writes")
+    call.reads(*operands[1:])
+    call.find("writes")
+    call.writes(*(arg[2:] for arg in call.args if arg.startswith("-o") and len(arg) > 2))
+    return DATA
+
+
+def _unzip(call: Call) -> str:
+    options = options_of(call.args, "-d -x -P")
+    if "-l -v -t -Z" in options:
+        return DATA
+    call.writes(options.value("-d") or ".")
+    return "\uf8f1"
+
+
+def _writes_out(call: Call) -> str:
+    """split and the like: options that run, and files that are written."""
+    options = options_of(call.args, "--filter -b -l -n -a -C --bytes --lines --number --suffix-length")
+    for text in options.each("--filter"):
+        call.find("option-runs", f"{call.name} --filter")
+        call.shell(text)
+    call.reads(*options.operands[:1])
+    call.find("writes")
+    return ""
+
+
+_EDITORS_RUN = re.compile(
+    r"(?:^|\|)\s*:?\s*(?:silent\s+)?(?:%|\d*,?\$?)?(?:w\s+)?!\s*(.*)|\b(?:system|termopen|jobstart|os\.execute|call-process|shell-command)\b"
+)
+
+
+def _editor(call: Call) -> str:
+    args = call.args
+    takes = "-p" if call.name in ("ed", "red") else "-c -u -S -s --cmd --eval -eval -f --funcall -l --load -i -T"
+    options = options_of(args, takes, single=True)
+    for text in options.each("-c --cmd --eval -eval"):
+        _edited(call, text)
+    for arg, following in pairwise([*args, ""]):
+        if re.fullmatch(r"-[a-zA-Z]{1,3}c", arg):
+            _edited(call, following)
+        if arg.startswith("+") and len(arg) > 1:
+            _edited(call, arg[1:])
+    for file in options.each("-S -u -l --load"):
+        if file not in ("NONE", "NORC"):
+            call.find("unread-file", file)
+    if call.stdin is not None and call.name in ("ed", "ex", "vi", "vim"):
+        for line in call.stdin.splitlines():
+            _edited(call, line)
+    call.writes(*(one for one in options.operands if not one.startswith("+")))
+    return DATA
+
+
+def _edited(call: Call, text: str) -> None:
+    if re.match(r"\s*:?\s*(?:sh|shell|ter|term|terminal|set\s+shell\b.*)\s*$", text):
+        call.find("option-runs", call.name)
+        return
+    if opened := re.match(r"\s*([erw])\s+(\S+)\s*$", text):
+        (call.writes if opened[1] == "w" else call.reads)(opened[2])
+    found = _EDITORS_RUN.search(text)
+    if found is None:
+        if re.search(r"\b(?:py(?:thon3?|x)?|lua|ruby|perl)\b\s", text):
+            call.find("unknown-code", "editor")
+        return
+    call.find("option-runs", call.name)
+    if found[1]:
+        call.shell(found[1])
+
+
+FILES: dict[str, Handler] = handlers(
+    {
+        "rm unlink trash trash-put gomi del erase grm": _rm,
+        "srm shred wipe": _shred,
+        "truncate": _truncate,
+        "cp mv install ln link gcp gmv": _copy,
+        "dd dcfldd ddrescue": _dd,
+        "chmod": _chmod,
+        "chown chgrp": _chown,
+        "touch": _touch,
+        "sed gsed": _sed,
+        "tar gtar bsdtar": _tar,
+        "zip": _zip,
+        "7z 7za 7zr": _sevenzip,
+        "unzip": _unzip,
+        "split csplit": _writes_out,
+        "vi vim nvim view ed ex emacs rvim gvim emacsclient": _editor,
+    }
+)

@@ -1,0 +1,257 @@
+"""Programs that act on the machine itself: its processes, jobs, mounts and messages."""
+
+from __future__ import annotations
+
+import re
+
+from ..calls import Call, Handler, handlers, options_of
+from ..values import DATA, UNKNOWN, known
+
+__all__ = ["MACHINE"]
+
+
+def _kill(call: Call) -> str:
+    args = list(call.args)
+    if args[:1] in (["-l"], ["-L"], ["--list"]):
+        return DATA
+    if args[:1] == ["-0"] or args[:2] == ["-s", "0"]:
+        return UNKNOWN
+    if len(args) > 1 and re.match(r"-(?:\d+|[A-Z]+\d*)$", args[0]):
+        args = args[1:]
+    options = options_of([arg for arg in args if not re.match(r"-\d+$", arg)], "-s -n --signal")
+    for target in [*options.operands, *(arg for arg in args if re.match(r"-\d+$", arg))]:
+        if target in ("-1", "1", "0"):
+            call.find("processes", target)
+        elif target.startswith("%") or target[:1] == UNKNOWN:
+            call.find("ends-own")
+        else:
+            call.find("processes", target)
+    return ""
+
+
+def _pkill(call: Call) -> str:
+    call.find("processes", " ".join(call.args[:3]))
+    return ""
+
+
+def _fuser(call: Call) -> str:
+    if any(re.match(r"-\w*k|--kill", arg) for arg in call.args):
+        call.find("processes")
+    return DATA
+
+
+def _mount(call: Call) -> str:
+    if call.args and not all(
+        arg in ("-l", "-t", "--version", "-V", "-v") or re.match(r"[\w,]+$", arg) for arg in call.args
+    ):
+        call.find("system-write", "mounts")
+    return DATA
+
+
+def _crontab(call: Call) -> str:
+    if "-l" not in call.args:
+        call.find("services", "crontab")
+    if call.stdin is not None and known(call.stdin):
+        for line in call.stdin.splitlines():
+            found = re.match(r"\s*(?:@\w+|\S+\s+\S+\s+\S+\s+\S+\s+\S+)\s+(.+)", line)
+            if found and not line.lstrip().startswith("#"):
+                call.shell(found[1])
+    return DATA
+
+
+def _at(call: Call) -> str:
+    if not any(arg in ("-l", "-V") for arg in call.args):
+        call.find("services", call.name)
+    if call.stdin is not None and known(call.stdin):
+        call.shell(call.stdin)
+    return UNKNOWN
+
+
+def _date(call: Call) -> str:
+    words = [arg for arg in call.args if not arg.startswith("+")]
+    if any(re.match(r"-\w*s$|--set", word) for word in words) or any(
+        re.fullmatch(r"\d{8,12}(?:\.\d\d)?", word) for word in words[:1]
+    ):
+        call.find("hides", "sets the clock")
+    return UNKNOWN
+
+
+def _history(call: Call) -> str:
+    if any(re.match(r"-\w*[cdw]", arg) for arg in call.args):
+        call.find("hides", "history")
+    return DATA
+
+
+def _osascript(call: Call) -> str:
+    call.find("desktop")
+    for arg in call.args:
+        for text in re.findall(r'do shell script "((?:[^"\\]|\\.)*)"', arg):
+            call.shell(text.replace('\\"', '"').replace("\\\\", "\\"))
+    return DATA
+
+
+def _ipython(call: Call) -> str:
+    call.find("interactive")
+    return UNKNOWN
+
+
+def _gdb(call: Call) -> str:
+    args = call.args
+    options = options_of(
+        args, "-ex -iex -x -p -c -d -eval-command --eval-command --command --pid -batch-x", single=True
+    )
+    for text in options.each("-ex -iex -eval-command --eval-command"):
+        found = re.match(r"\s*(?:!|shell\s|pipe\s)\s*(.*)", text)
+        if found:
+            call.find("option-runs", "gdb")
+            call.shell(found[1])
+        elif re.match(r"\s*(?:python|py|call|print\s+\w*system|source|dump)", text):
+            call.find("unknown-code", "gdb")
+    if any(flag in options for flag in ("-p", "--pid")):
+        call.find("credentials", "another process")
+    if "--args" in args:
+        call.run(args[args.index("--args") + 1 :])
+    call.find("writes")
+    return DATA
+
+
+def _tcpdump(call: Call) -> str:
+    options = options_of(call.args, "-z -w -i -c -r -G -W -C -Z -F")
+    for program in options.each("-z"):
+        call.find("option-runs", "tcpdump -z")
+        call.run([program])
+    if "-r" not in options and "-D" not in options:
+        call.find("records", "network")
+    call.writes(*options.each("-w"))
+    return DATA
+
+
+def _man(call: Call) -> str:
+    options = options_of(call.args, "-P -H --pager --html -M -S -C")
+    for text in [*options.each("-P --pager"), *options.each("-H --html")]:
+        call.find("option-runs", "man")
+        call.shell(text)
+    return DATA
+
+
+def _run_parts(call: Call) -> str:
+    call.find("unread-file", "run-parts")
+    return UNKNOWN
+
+
+def _expect(call: Call) -> str:
+    options = options_of(call.args, "-c -f -d")
+    for text in options.each("-c"):
+        for found in re.findall(r"\b(?:spawn|exec|system)\s+([^;\n]+)", text):
+            call.shell(found)
+    if options.operands or "-f" in options or "-c" not in options:
+        call.find("unread-file" if options.operands or "-f" in options else "interactive")
+    return UNKNOWN
+
+
+def _powershell(call: Call) -> str:
+    text = " ".join(call.args)
+    if re.search(
+        r"-e(?:nc|ncodedcommand|c)?\b|\bI(?:EX|nvoke-Expression)\b|DownloadString|FromBase64|Invoke-WebRequest.*\|",
+        text,
+        re.IGNORECASE,
+    ):
+        call.find("unknown-code", "hidden in an option")
+    elif re.search(
+        r"Remove-Item|Stop-(?:Process|Service|Computer)|Restart-Computer|Set-ExecutionPolicy|Format-Volume|Clear-|Set-MpPreference|New-Service|rm\b|del\b",
+        text,
+        re.IGNORECASE,
+    ):
+        call.find("system-write", "PowerShell")
+    elif re.search(r"-f(?:ile)?\b", text, re.IGNORECASE):
+        call.find("unread-file", "PowerShell")
+    else:
+        call.find("code" if text else "interactive")
+    return DATA
+
+
+def _cmd(call: Call) -> str:
+    words = [arg for arg in call.args if not re.match(r"/[a-z]$", arg, re.IGNORECASE)]
+    if words:
+        return call.shell(" ".join(words))
+    call.find("interactive")
+    return UNKNOWN
+
+
+def _logger(call: Call) -> str:
+    options = options_of(call.args, "-f -t -p -n -P -i --file --server")
+    call.reads(*options.each("-f --file"))
+    if "-n --server" in options:
+        call.find("sends")
+    return ""
+
+
+def _time_set(call: Call) -> str:
+    call.find("writes")
+    return ""
+
+
+def _modprobe(call: Call) -> str:
+    if not any(arg in ("-n", "--dry-run", "-c", "--showconfig", "--show-depends", "-l") for arg in call.args):
+        call.find("kernel", " ".join(call.args[:2]))
+    return DATA
+
+
+def _sysctl(call: Call) -> str:
+    if any("=" in arg or arg in ("-w", "-p", "--write", "--load", "--system") for arg in call.args):
+        call.find("kernel", " ".join(call.args[:2]))
+    return DATA
+
+
+def _hdparm(call: Call) -> str:
+    if any(arg.startswith(("--security", "--trim", "--write", "--fallocate", "--yes")) for arg in call.args):
+        call.find("wipes")
+    elif not any(re.match(r"-[iItTgv]+$", arg) for arg in call.args):
+        call.find("system-write")
+    return DATA
+
+
+def _badblocks(call: Call) -> str:
+    if any(re.match(r"-\w*[wn]", arg) for arg in call.args):
+        call.find("wipes")
+    return DATA
+
+
+def _gcore(call: Call) -> str:
+    call.find("credentials", "memory of another process")
+    return DATA
+
+
+def _sysrq(call: Call) -> str:
+    call.find("power")
+    return ""
+
+
+MACHINE: dict[str, Handler] = handlers(
+    {
+        "kill": _kill,
+        "pkill killall killall5 xkill skill taskkill": _pkill,
+        "fuser": _fuser,
+        "mount": _mount,
+        "crontab fcrontab": _crontab,
+        "at batch": _at,
+        "date": _date,
+        "history": _history,
+        "osascript": _osascript,
+        "gdb lldb": _gdb,
+        "tcpdump": _tcpdump,
+        "man": _man,
+        "run-parts": _run_parts,
+        "expect autoexpect": _expect,
+        "powershell pwsh": _powershell,
+        "cmd": _cmd,
+        "logger": _logger,
+        "modprobe": _modprobe,
+        "hdparm": _hdparm,
+        "sysctl": _sysctl,
+        "badblocks": _badblocks,
+        "gcore procdump": _gcore,
+        "grub-reboot": _sysrq,
+        "wall": _time_set,
+    }
+)

@@ -1,0 +1,273 @@
+"""Programs that run a command for each of many things, again and again, or elsewhere."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from ..calls import Call, Handler, handlers, options_of
+from ..places import Place, holds_secrets, place_of
+from ..values import DATA, REMOTE, UNKNOWN, known, merged, names
+from .running import run_text
+
+__all__ = ["REPEATING"]
+
+_ITEMS = 40  # items of a list that xargs and the like get, and that are read
+
+
+def _items(stdin: str | None, options_zero: bool = False) -> list[str]:
+    if stdin is None:
+        return [UNKNOWN]
+    items = stdin.split("\x00" if options_zero and "\x00" in stdin else None)
+    return [*items[:_ITEMS], UNKNOWN] if len(items) > _ITEMS else items
+
+
+def _xargs(call: Call) -> str:
+    takes = "-I -n -P -L -d -s -a -E --max-args --max-procs --max-lines --delimiter --arg-file --replace --eof -J -R"
+    options = options_of(call.args, takes, first=True)
+    stdin = call.stdin
+    for file in options.each("-a --arg-file"):
+        call.reads(file)
+        stdin = call.scope.files.get(call.path(file), DATA)
+    items = [DATA if item == UNKNOWN and call.stdin is None else item for item in _items(stdin)]
+    words = options.operands or ["echo"]
+    mark = options.value("-I -J --replace") or ("{}" if "-i" in options else "")
+    if mark:
+        for item in items[:_ITEMS]:
+            call.judge.run([word.replace(mark, item) for word in words])
+        return merged(*items)
+    return call.judge.run([*words, *items])
+
+
+def _parallel(call: Call) -> str:
+    takes = (
+        "-j --jobs -a --arg-file --colsep -S --sshlogin -n -N -L -I --results --joblog --timeout --delay -d --workdir"
+    )
+    options = options_of(call.args, takes, first=True)
+    if "-S --sshlogin" in options:
+        call.find("other-machine")
+    words = options.operands
+    sources = ":::", "::::", ":::+", "::::+"
+    cut = next((place for place, word in enumerate(words) if word in sources), len(words))
+    command, items = words[:cut], [word for word in words[cut:] if word not in sources]
+    if words[cut : cut + 1] == ["::::"] or not items:
+        items = [UNKNOWN] if call.stdin is None else call.stdin.splitlines()
+    for item in items[:_ITEMS]:
+        if not command:
+            call.shell(item)
+        elif any("{" in word for word in command):
+            marks = re.split(r"\{[./#]*\d*\}", " ".join(command))
+            call.shell(item.join(marks))
+        else:
+            call.shell(" ".join([*command, item]))
+    return merged(*items)
+
+
+_FILTERS = re.compile(
+    r"-(?:i?name|i?path|i?wholename|i?regex|[acm](?:min|time)|newer\w*|size|empty|user|group|uid|gid|perm|inum|links|lname|samefile"
+    r"|nouser|nogroup|maxdepth|used|xtype)$"
+)
+
+
+_NAMING = frozenset(("-name", "-iname", "-path", "-ipath", "-regex", "-iregex", "-wholename"))
+
+
+def _find(call: Call) -> str:
+    args = call.args
+    start = next(
+        (n for n, arg in enumerate(args) if arg[:1] in ("-", "(", "!") and not re.match(r"-[HLPEXdsx]$", arg)),
+        len(args),
+    )
+    roots = [arg for arg in args[:start] if not arg.startswith("-")] or ["."]
+    some = any(
+        _FILTERS.match(arg) and not (arg in _NAMING and value in ("*", ".*", "*.*", "?*"))
+        for arg, value in pairwise([*args, ""])
+    )
+    here = [f"{root.rstrip('/')}/{DATA}" if root not in (".", "./") else f"./{DATA}" for root in roots]
+    reach = here if some else roots
+    away = any(place_of(call.path(root)) in (Place.HOME, Place.OUTSIDE, Place.ROOT, Place.SYSTEM) for root in roots)
+    printed = "".join(f"{path}\n" for path in reach)
+    place = start
+    while place < len(args):
+        arg = args[place]
+        place += 1
+        if arg == "-delete":
+            call.deletes(*reach, whole=not some)
+        elif arg in ("-fprint", "-fprintf", "-fls", "-fprint0"):
+            call.writes(*args[place : place + 1])
+        elif arg in ("-name", "-iname", "-path", "-regex") and any(
+            holds_secrets(name) or (away and re.search(r"\.(?:pem|p12|pfx|key|kdbx|ovpn|ppk)$", name))
+            for name in args[place : place + 1]
+        ):
+            call.find("credentials", args[place])
+        elif arg in ("-exec", "-execdir", "-ok", "-okdir"):
+            end = next((n for n in range(place, len(args)) if args[n] in (";", "+")), len(args))
+            words = args[place:end]
+            place = end + 1
+            for path in reach[:8] if words else ():
+                call.run([word.replace("{}", path) for word in words])
+            printed = DATA
+        elif arg in ("-printf", "-ls"):
+            printed = DATA
+        elif arg == "-perm" and re.match(
+            r"[-/+]?(?:0*[2467]0*\d{3}$|[ugoa,+=rwx]*[+=]\w*s)", "".join(args[place : place + 1])
+        ):
+            call.find("finds-privilege", args[place])
+    return printed
+
+
+def _fd(call: Call) -> str:
+    """fd runs what stands behind -x or -X for what it finds."""
+    for place, arg in enumerate(call.args):
+        if arg in ("-x", "--exec", "-X", "--exec-batch"):
+            words = call.args[place + 1 :]
+            call.run([*words, "."])
+            return DATA
+    return f"./{DATA}\n"
+
+
+def _locate(call: Call) -> str:
+    for arg in call.args:
+        if holds_secrets(arg):
+            call.find("credentials", arg)
+    return f"/{DATA}\n"
+
+
+def _ssh(call: Call) -> str:
+    takes = "-b -c -D -E -e -F -I -i -J -L -l -m -O -o -p -Q -R -S -W -w -B"
+    options = options_of(call.args, takes, first=True)
+    for setting in options.each("-o"):
+        name, _, value = setting.replace(" ", "=", 1).partition("=")
+        if name.lower() in ("proxycommand", "localcommand", "knownhostscommand", "pkcs11provider"):
+            call.find("option-runs", name)
+            call.shell(value.strip())
+        elif name.lower() == "stricthostkeychecking" and value.lower() == "no":
+            call.find("leaves")
+    if any(flag in options for flag in ("-R", "-w", "-D")):
+        call.find("opens")
+    words = options.operands[1:]
+    if not options.operands:
+        return UNKNOWN
+    before = len(call.found)
+    call.find("leaves")
+    remote = [word for word in words if word]
+    if "-N" in options and not remote:
+        call.find("opens" if "-L" in options else "leaves")
+        return UNKNOWN
+    if remote and _READ_THERE.match(" ".join(remote)):
+        call.shell(" ".join(remote))
+        return REMOTE
+    if not remote and "-T" in options and options.operands[0].startswith("git@"):
+        return UNKNOWN
+    call.found[before:] = [("other-machine", options.operands[0])]
+    if remote:
+        call.shell(" ".join(remote))
+    elif call.stdin is not None and known(call.stdin):
+        call.shell(call.stdin)
+    return REMOTE
+
+
+_READ_THERE = re.compile(
+    r"(?:ls|cat|df|du|uptime|hostname|whoami|id|uname|free|ps|date|w|who|head|tail|grep|find|stat|wc)\b[^;&|`$<>]*$"
+)
+
+
+def _watch(call: Call) -> str:
+    options = options_of(call.args, "-n --interval -q --equexit", first=True)
+    return call.shell(" ".join(options.operands)) if options.operands else UNKNOWN
+
+
+def _entr(call: Call) -> str:
+    """Runs a command when files change: entr, watchexec, nodemon, chokidar, inotify wrappers."""
+    options = options_of(
+        call.args, "-w -e -f -i -s -d --exec --watch --ext --signal --stop-signal --filter", first=True
+    )
+    for text in options.each("--exec"):
+        call.shell(text)
+    words = options.operands
+    if not words:
+        return UNKNOWN
+    if call.name == "nodemon":
+        call.find("workspace-code")
+        return UNKNOWN
+    return call.run(words) if len(words) > 1 else call.shell(words[0])
+
+
+def _script(call: Call) -> str:
+    options = options_of(call.args, "-c --command -I -O -B -T -E -m -o --log-in --log-out --log-io", first=False)
+    if "-h -V" in options:
+        return DATA
+    commands = list(options.each("-c --command"))
+    call.writes(*options.operands[:1])
+    for text in commands:
+        run_text(call, text, [])
+    if not commands:
+        if call.stdin is not None and known(call.stdin):
+            call.shell(call.stdin)
+        else:
+            call.find("interactive")
+            call.find("records")
+    return UNKNOWN
+
+
+_MULTIPLEXERS = names("screen tmux dtach abduco")
+_SHOWS = re.compile(
+    r"-ls|-list|ls|list-.*|info|show.*|display.*|has.*|kill-.*|-v|-V|attach.*|a|detach.*|select-.*|rename-.*|source.*"
+)
+
+
+def _multiplexer(call: Call) -> str:
+    """screen, tmux and the like: what stands behind their options and names is a command."""
+    args = call.args
+    if not args or _SHOWS.fullmatch(args[0]):
+        return UNKNOWN
+    call.find("writes")
+    takes = (
+        "-s -n -c -x -y -e -t -F -l -S -h -T -p -L -f -A -r"
+        if call.name == "tmux"
+        else "-S -c -h -T -t -p -e -L -N -n -A -z"
+    )
+    options = options_of(args[1:] if call.name == "tmux" and not args[0].startswith("-") else args, takes, first=True)
+    words = [
+        word
+        for word in options.operands
+        if word not in ("Enter", "C-m", "stuff", "-X", ";", "send-keys", "new-session")
+    ]
+    for word in words:
+        if " " in word:
+            call.shell(word.strip("\n"))
+    if words and " " not in words[0]:
+        call.run(words)
+    return UNKNOWN
+
+
+def _terminal(call: Call) -> str:
+    """screen, tmux and terminals: the words behind their option are a command."""
+    args = call.args
+    if call.name in _MULTIPLEXERS:
+        return _multiplexer(call)
+    for place, arg in enumerate(args):
+        if arg in ("-e", "-x", "--", "--command", "-c"):
+            rest = args[place + 1 :]
+            return call.shell(rest[0]) if len(rest) == 1 else call.run(rest) if rest else UNKNOWN
+    call.find("interactive")
+    return UNKNOWN
+
+
+REPEATING: dict[str, Handler] = handlers(
+    {
+        "xargs gxargs": _xargs,
+        "find gfind": _find,
+        "fd fdfind": _fd,
+        "locate mlocate plocate": _locate,
+        "ssh autossh slogin": _ssh,
+        "entr watchexec nodemon": _entr,
+        "script scriptreplay": _script,
+        (
+            "screen tmux dtach abduco xterm gnome-terminal konsole uxterm alacritty kitty xfce4-terminal "
+            "terminator urxvt rxvt lxterminal foot"
+        ): _terminal,
+        "parallel": _parallel,
+        "watch": _watch,
+    }
+)

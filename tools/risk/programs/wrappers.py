@@ -1,0 +1,138 @@
+"""Programs that run the command behind their own options, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["WRAPPERS", "Wrapper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """A program that runs the command behind its own options.
+
+    Attributes:
+        takes: Its options that have a value.
+        skips: Operands of its own before the command.
+        text: Options whose value is a shell text.
+        files: Options whose value is a file it writes.
+        code: A rule that holds besides.
+        assigns: Variables may stand before the command.
+        joins: The words are put together and read by a shell.
+        single: Its long options begin with a single dash.
+    """
+
+    takes: str = ""
+    skips: int = 0
+    text: str = ""
+    files: str = ""
+    code: str = ""
+    assigns: bool = False
+    joins: bool = False
+    single: bool = False
+
+
+WRAPPERS = {
+    "nohup": Wrapper(),
+    "nice": Wrapper("-n --adjustment"),
+    "ionice": Wrapper("-c -n -p -P -u --class --classdata --pid"),
+    "timeout": Wrapper("-k -s --kill-after --signal", 1),
+    "gtimeout": Wrapper("-k -s --kill-after --signal", 1),
+    "time": Wrapper("-f -o --format --output", files="-o --output"),
+    "gtime": Wrapper("-f -o --format --output", files="-o --output"),
+    "stdbuf": Wrapper("-i -o -e --input --output --error"),
+    "setsid": Wrapper(),
+    "chrt": Wrapper("-T -P -D --sched-runtime", 1),
+    "taskset": Wrapper("", 1),
+    "chroot": Wrapper("--userspec --groups", 1, code="privilege"),
+    "unshare": Wrapper("--setgroups -S -G -R -w --root --wd --map-user --map-group --propagation --setuid --setgid"),
+    "nsenter": Wrapper("-t --target -S -G -W --setuid --setgid", code="privilege"),
+    "setpriv": Wrapper(
+        "--reuid --regid --groups --inh-caps --ambient-caps --bounding-set --securebits", code="privilege"
+    ),
+    "capsh": Wrapper("", 0, code="privilege"),
+    "runuser": Wrapper("-u -c -s -g -G --user --command", text="-c --command", code="privilege"),
+    "strace": Wrapper("-e -o -p -s -u -E -a -S -P -I --output --trace", files="-o --output"),
+    "ltrace": Wrapper("-e -o -p -s -u -a -n -l --output", files="-o --output"),
+    "valgrind": Wrapper(""),
+    "proxychains": Wrapper("-f"),
+    "proxychains4": Wrapper("-f"),
+    "torsocks": Wrapper("-a -P -u -p"),
+    "torify": Wrapper(),
+    "tsocks": Wrapper(),
+    "firejail": Wrapper(),
+    "bwrap": Wrapper(
+        "--bind --ro-bind --dev --proc --tmpfs --chdir --setenv --unsetenv --uid --gid --hostname --seccomp --symlink"
+        " --dir"
+    ),
+    "systemd-run": Wrapper(
+        "-p -u -M -H -E --unit --property --uid --gid --slice --description --on-active --on-calendar --on-boot"
+        " --setenv",
+        code="services",
+    ),
+    "systemd-inhibit": Wrapper("--what --who --why --mode"),
+    "dbus-run-session": Wrapper("--config-file"),
+    "xvfb-run": Wrapper("-n -s -e -f -p -w --server-num --server-args"),
+    "unbuffer": Wrapper(),
+    "rlwrap": Wrapper("-a -b -f -H -l -S -s -C -P"),
+    "cpulimit": Wrapper("-l -p -e --limit"),
+    "daemonize": Wrapper("-c -e -o -p -l -u -E"),
+    "start-stop-daemon": Wrapper(
+        "-x -a -n -p -u -s -c -g -d --exec --startas --name --pidfile --user --signal --chuid --chdir",
+        text="-x -a --exec --startas",
+        code="services",
+    ),
+    "caffeinate": Wrapper("-t -w"),
+    "aa-exec": Wrapper("-p --profile -n", code="privilege"),
+    "prlimit": Wrapper("-p --pid"),
+    "numactl": Wrapper("-N -m -C -i --cpunodebind --membind --physcpubind"),
+    "eatmydata": Wrapper(),
+    "fakeroot": Wrapper("-s -i -l"),
+    "faketime": Wrapper("-f", 1),
+    "ccache": Wrapper(),
+    "sccache": Wrapper(),
+    "distcc": Wrapper(),
+    "setarch": Wrapper("", 1),
+    "sshpass": Wrapper("-p -f -d -P"),
+    "linux32": Wrapper(),
+    "linux64": Wrapper(),
+    "i386": Wrapper(),
+    "chpst": Wrapper("-u -U -b -m -d -o -p -f -c -e -n"),
+    "softlimit": Wrapper("-a -c -d -f -l -m -n -o -p -r -s -t"),
+    "setlock": Wrapper("", 1),
+    "with-contenv": Wrapper(),
+    "dumb-init": Wrapper(),
+    "tini": Wrapper(),
+    "hyperfine": Wrapper(
+        "-w -r -p -c -s -n --warmup --runs --prepare --export-json --export-markdown", text="-p --prepare", joins=True
+    ),
+    "perf": Wrapper("-e -o -p -F -C -g", 1),
+    "dotenv": Wrapper("-f -e"),
+    "env-cmd": Wrapper("-f"),
+    "cross-env": Wrapper(assigns=True),
+    "noglob": Wrapper(),
+    "nocorrect": Wrapper(),
+    "proot": Wrapper("-r -b -q -w -0"),
+    "ld.so": Wrapper("--library-path --preload --audit --argv0", code="environment"),
+    "ld-linux-x86-64.so.2": Wrapper("--library-path --preload --audit --argv0", code="hidden-name"),
+    "exec-once": Wrapper(),
+    "chronic": Wrapper(),
+    "ifne": Wrapper(),
+    "retry": Wrapper("-t -d -m --times --delay"),
+    "usleep": Wrapper("", 1),
+    "logsave": Wrapper("", 1),
+    "choom": Wrapper("-n -p"),
+    "uclampset": Wrapper("-m -M -p"),
+    "dbus-launch": Wrapper("", single=True),
+    "gtk-launch": Wrapper(),
+    "stdoutisatty": Wrapper(),
+    "pv": Wrapper("-s -L -i -N -w -H -B -p", 1000),
+    "rtkit": Wrapper(),
+    "arch-chroot": Wrapper("-u", 1, code="privilege"),
+    "schroot": Wrapper("-c -u -d -p -s", code="privilege"),
+    "sg": Wrapper("-c", 1, text="-c", joins=True, code="privilege"),
+    "newgrp": Wrapper("-c", 1, text="-c", code="privilege"),
+    "winpty": Wrapper(),
+    "wine": Wrapper(),
+    "wsl": Wrapper("-d -u -e --distribution --user --exec", text="-e --exec"),
+}

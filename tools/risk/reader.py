@@ -1,0 +1,385 @@
+"""Reading a text of shell: its commands in the order in which they run, with what is known at each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ...configs.words import Effect, Risk
+from .base import CommandRisk, Reason, SimpleCommand
+from .calls import Call
+from .characters import readable
+from .expansion import text_of
+from .judge import judged
+from .places import Place, place_of
+from .rules import RULES
+from .scope import Scope
+from .statements import STATEMENTS
+from .values import DATA, UNKNOWN, known
+
+if TYPE_CHECKING:
+    from tree_sitter import Language
+
+__all__ = ["LONGEST", "command_effect", "read_command"]
+
+LONGEST = 16_384
+"""Characters of a text that are read; a longer one is ``unknown`` for the rest."""
+_DEEPEST = 48  # statements and texts inside each other
+_MOST = 20_000  # statements and words that are read, also where they are read again
+_MENDED = 2_000_000  # bytes that are looked at again, about 0.5 s
+_SEPARATED = 8  # times that lines are separated
+_ITEMS = 6  # items of a list for which a loop is read one by one
+
+
+def read_command(text: str, *, home: str | None = None, variables: Mapping[str, str] = {}) -> CommandRisk:
+    """Say what a text would do if bash ran it in the workspace. It is not run, and no path is looked up.
+
+    Args:
+        text: As for ``bash -c``.
+        home: The user's home folder, so that it is told in absolute paths; `/home/NAME`, ``/Users/NAME`` and
+            ``/root`` count as homes without it.
+        variables: Variables the shell will have, which the text may use.
+    """
+    reader = _Reader(Scope.first(variables, home or ""))
+    try:
+        reader.whole(text)
+    except RecursionError:
+        reader.note("too-deep", (0, len(text)))
+    except _Enough:
+        reader.note("too-much", (0, len(text)))
+    except Exception:  # noqa: BLE001 - whatever goes wrong here, a command that was not read must be asked about
+        reader.note("fault", (0, len(text)))
+    return reader.result()
+
+
+def command_effect(arguments: Mapping[str, Any]) -> str:
+    """The effect of a tool's call whose argument ``command`` is run by a shell; an `EffectRule` for tools.
+
+    Args:
+        arguments: Validated arguments of the call.
+
+    Returns:
+        The worst effect of the command, ``destructive`` where a person is to be asked about it.
+    """
+    return read_command(arguments["command"]).effect.value
+
+
+class _Enough(Exception):
+    """There is more to read than is read."""
+
+
+@cache
+def _language() -> Language:
+    import tree_sitter_bash
+    from tree_sitter import Language
+
+    return Language(tree_sitter_bash.language())
+
+
+def _parsed(data: bytes) -> Any:
+    """The tree of a text; None where too much is wrong with it.
+
+    Recovering from an error takes tree-sitter time that grows with what is left of the text, so that it is counted.
+    """
+    from tree_sitter import Parser
+
+    spent = 0
+
+    def stops(_: int, errs: bool) -> bool:
+        nonlocal spent
+        spent += len(data) if errs else 1
+        return spent > _MENDED
+
+    def some(offset: int, _: object) -> bytes:
+        return data[offset:]
+
+    try:
+        tree = Parser(_language()).parse(some, progress_callback=stops)
+    except ValueError:  # it was stopped
+        return None
+    return tree.root_node
+
+
+def _separated(data: bytes) -> bytes:
+    """A text in which a semicolon ends each line that the grammar would run into the next.
+
+    tree-sitter-bash 0.25 reads the words of a line after a pipe of three as arguments of the line before, when a
+    redirection follows, and likewise a line that begins with a backslash.
+    """
+    for _ in range(_SEPARATED):
+        root = _parsed(data) if b"\n" in data.strip() else None
+        places = [] if root is None else _swallowed(root, data)
+        if not places:
+            break
+        changed = bytearray(data)
+        for place in places:
+            changed[place] = ord(";")
+        data = bytes(changed)
+    return data
+
+
+def _swallowed(root: Any, data: bytes) -> list[int]:
+    """Where a line ends inside a simple command."""
+    places = []
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.named_children
+        if node.type not in ("command", "declaration_command", "unset_command"):
+            continue
+        end, comment = node.start_byte, False
+        for child in node.children:
+            begin = child.start_byte + (data[child.start_byte : child.start_byte + 1] == b"\n")
+            found = re.search(rb"(?<!\\)\n", data[end:begin])
+            if found and not comment:  # the end of a comment must stay
+                places.append(end + found.start())
+            end, comment = child.end_byte, child.type == "comment"
+    return places
+
+
+class _Reader:
+    """Walks the tree of a text, and of the texts that stand in it."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._found: dict[tuple[str, str], tuple[int, int]] = {}
+        self._effects: set[Effect] = set()
+        self._commands: list[SimpleCommand] = []
+        self._depth = 0
+        self._steps = 0
+        self._ascii = True
+        self._data = b""
+        self._whole = (0, 0)
+        self._redirects: list[str] = []
+        """Rules that hold for the redirections of the command that comes next."""
+        self._span: tuple[int, int] | None = None
+        """Where the text that is being read stands, when it stands in an argument of another command."""
+
+    # What is said in the end.
+
+    def result(self) -> CommandRisk:
+        ordered = sorted(self._found.items(), key=lambda one: -RULES[one[0][0]].risk.rank)
+        reasons = tuple(
+            Reason(code, RULES[code].text + (f": {_shown(detail)}" if detail else ""), span)
+            for (code, detail), span in ordered
+        )
+        risk = max((RULES[code].risk for code, _ in self._found), default=Risk.LOW)
+        return CommandRisk(risk, frozenset(self._effects), reasons, tuple(self._commands))
+
+    def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
+        """Note that a rule holds for a part."""
+        self._found.setdefault((code, detail), span)
+        self._effects.add(RULES[code].effect)
+
+    def whole(self, text: str) -> None:
+        """Read the text itself."""
+        self._whole = (0, len(text))
+        if len(text) > LONGEST:
+            self.note("too-long", (LONGEST, len(text)))
+        clean, odd = readable(text[:LONGEST])
+        for code in odd:
+            self.note(code, (0, len(text)))
+        self._data = clean.encode()
+        self._ascii = len(self._data) == len(clean)
+        self._text(self._data)
+        for later in self.scope.later[:20]:
+            self.read(later)
+
+    # Texts inside texts.
+
+    def read(self, text: str, *, parameters: list[str] | None = None, stdin: str | None = None) -> str:
+        """Read a text that a command runs as shell, such as that of ``sh -c``."""
+        if self._depth >= _DEEPEST or len(text) > LONGEST:
+            self.note("too-deep", self.here())
+            return UNKNOWN
+        before, held = self.scope.parameters, self._span
+        self._span = self.here()
+        self.scope.parameters = parameters
+        try:
+            return self._text(text.encode("utf-8", "replace"), stdin)
+        finally:
+            self.scope.parameters, self._span = before, held
+
+    def _text(self, data: bytes, stdin: str | None = None) -> str:
+        root = _parsed(_separated(data))
+        if root is not None and root.has_error and b"((" in data:
+            # What is no arithmetic is a subshell in another, or in a substitution, which the grammar does not know.
+            other = _parsed(data.replace(b"((", b"( ("))
+            if other is not None and not other.has_error:
+                held, self._span = self._span, self.here(root)
+                self.walk(other, stdin)
+                self._span = held
+        if root is None:
+            self.note("unknown-text", self.here())
+            return UNKNOWN
+        if root.has_error:
+            self.note("unknown-text", self.here(root))
+        return self.walk(root, stdin)
+
+    def here(self, node: Any = None) -> tuple[int, int]:
+        if self._span is not None:
+            return self._span
+        if node is None:
+            return self._whole
+        if self._ascii:
+            return node.start_byte, node.end_byte
+        start = len(self._data[: node.start_byte].decode("utf-8", "ignore"))
+        return start, start + len(node.text.decode("utf-8", "ignore"))
+
+    # Walking.
+
+    def walk(self, node: Any, stdin: str | None = None) -> str:
+        """Read a statement; returns what it prints."""
+        if self._depth >= _DEEPEST:
+            self.note("too-deep", self.here(node))
+            return UNKNOWN
+        self._step()
+        self._depth += 1
+        try:
+            return STATEMENTS.get(node.type, STATEMENTS["program"])(self, node, stdin)
+        finally:
+            self._depth -= 1
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > _MOST:
+            raise _Enough
+
+    def statements(self, node: Any, stdin: str | None) -> str:
+        """Read the statements among a node's parts, and what is substituted in the others."""
+        printed = []
+        for child in node.named_children:
+            if child.type in STATEMENTS:
+                printed.append(self.walk(child, stdin))
+            elif child.named_child_count:
+                self.substitutions(child)
+        return "".join(printed)
+
+    def substitutions(self, node: Any) -> None:
+        """Read whatever is substituted in an expression, however deep."""
+        waiting = [node]
+        while waiting:
+            one = waiting.pop()
+            if one.type in ("command_substitution", "process_substitution"):
+                self.substituted(one)
+            elif one.type in STATEMENTS:
+                self.walk(one)
+            else:
+                waiting += one.named_children[::-1]
+
+    def substituted(self, node: Any) -> str:
+        """Read the commands in a substitution; returns what they print."""
+        if node.type not in ("command_substitution", "process_substitution"):
+            self.substitutions(node)
+            return UNKNOWN
+        held, self._redirects = self._redirects, []
+        text = node.text.decode()
+        if text.startswith("`") and "\\" in text:
+            inner = text[1:-1].replace("\\`", "`").replace("\\$", "$").replace("\\\\", "\\")
+            printed = self.read(inner, parameters=self.scope.parameters)
+        else:
+            printed = self._file_named(node) or self.statements(node, None)
+        self._redirects = held
+        if node.type == "command_substitution":
+            return printed
+        path = f"/dev/fd/{len(self.scope.files) + 63}"
+        self.scope.write(path, printed)
+        return path
+
+    def _file_named(self, node: Any) -> str:
+        """The contents of FILE in ``$(< FILE)``."""
+        inner = node.named_children
+        if len(inner) == 1 and inner[0].type in ("file_redirect", "redirected_statement"):
+            self.walk(inner[0])
+            return self.scope.files.get(self.scope.path(text_of(inner[0].named_children[-1], self)), DATA)
+        return ""
+
+    def function_run(self, name: str, parameters: list[str] | None) -> str:
+        scope = self.scope
+        if name in scope.stack:
+            self.note("exhausts", self.here(), name)
+            return UNKNOWN
+        before = scope.parameters, scope.stack
+        scope.parameters, scope.stack = parameters, (*scope.stack, name)
+        try:
+            return self.walk(scope.functions[name])
+        finally:
+            scope.parameters, scope.stack = before
+
+    # Simple commands.
+
+    def run(self, words: list[str], stdin: str | None = None) -> str:
+        """Judge a command that another runs."""
+        if self._depth >= _DEEPEST:
+            self.note("too-deep", self.here())
+            return UNKNOWN
+        self._depth += 1
+        held, self._span = self._span, self.here()
+        try:
+            return self.called(None, words, stdin)
+        finally:
+            self._depth -= 1
+            self._span = held
+
+    def called(self, node: Any, words: list[str], stdin: str | None) -> str:
+        if not words:
+            return ""
+        self._step()
+        name = words[0]
+        span = self.here(node)
+        if name in self.scope.functions:
+            held, self._span = self._span, span
+            printed = self.function_run(name, words[1:])
+            self._span = held
+            return printed
+        if name in self.scope.aliases and name not in self.scope.stack:
+            return self._alias(name, words, stdin, span)
+        held, self._span = self._span, span
+        redirects, self._redirects = self._redirects, []
+        call, printed = judged(words, stdin, self)
+        self._span = held
+        self._record(call, span, redirects)
+        return printed
+
+    def _alias(self, name: str, words: list[str], stdin: str | None, span: tuple[int, int]) -> str:
+        before = self.scope.stack
+        self.scope.stack = (*before, name)
+        held, self._span = self._span, span
+        try:
+            return self.read(" ".join([self.scope.aliases[name], *words[1:]]), stdin=stdin)
+        finally:
+            self.scope.stack, self._span = before, held
+
+    def _record(self, call: Call, span: tuple[int, int], redirects: list[str]) -> None:
+        found = call.found or [("reads", "")]
+        for code, detail in found:
+            if code != "reads":
+                self.note(code, span, " ".join(filter(None, (call.name, detail))))
+        rules = [RULES[code] for code in [*(code for code, _ in found), *redirects]]
+        self._effects.update(rule.effect for rule in rules)
+        self._commands.append(
+            SimpleCommand(call.name, span, max(rule.risk for rule in rules), max(rule.effect for rule in rules))
+        )
+
+    def redirect(self, node: Any, target: str, *, writes: bool) -> None:
+        """Note what a redirection to or from a path means."""
+        call = Call(">" if writes else "<", [target], None, self)
+        if place_of(self.scope.path(target)) is Place.NETWORK or target.startswith(("/dev/tcp/", "/dev/udp/")):
+            call.find("reverse-shell", target)
+        elif writes:
+            call.writes(target)
+        else:
+            call.reads(target)
+        for code, detail in call.found:
+            self.note(code, self.here(node), detail)
+            self._redirects.append(code)
+
+
+def _shown(detail: str) -> str:
+    """A detail on one line, its unknown parts as an ellipsis."""
+    if not known(detail):
+        detail = "".join("…" if 0xF8F0 <= ord(one) <= 0xF8F2 else one for one in detail)
+    detail = " ".join(detail.split())
+    return detail if len(detail) <= 120 else detail[:119] + "…"

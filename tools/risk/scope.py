@@ -1,0 +1,104 @@
+"""What a shell knows while its text is read: variables, files written before, aliases, functions, the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .places import tidy
+from .values import UNKNOWN
+
+__all__ = ["Scope", "Value"]
+
+Value = str | list[str]
+"""A variable's text, or the elements of an array."""
+
+_SET = {"HOME": "~", "PWD": ".", "TMPDIR": "/tmp", "SHELL": "/bin/bash", "UID": "1000", "EUID": "1000", "PPID": "1"}  # noqa: S108
+"""Variables every shell has, as far as what they hold matters here."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """What is known at one place of a text.
+
+    Attributes:
+        variables: By name; what is missing is set elsewhere, or not at all.
+        files: Tidy path -> what was written there before, in the same text.
+        aliases: By name, the text each stands for.
+        functions: By name, the node of each one's body.
+        parameters: ``$1`` and so on; None where they are not known.
+        links: Tidy path -> where the symbolic link made there leads, tidy.
+        encoded: What was printed in base64 or hexadecimal.
+        decoded: What such texts became.
+        later: Texts that are run when the shell ends.
+        folder: Where commands run, tidy; empty for the workspace.
+        home: The user's home folder, for it to be told in absolute paths.
+        branch: How many conditions and loops are around; what is assigned there may or may not hold afterwards.
+        stack: The functions that are being run.
+    """
+
+    variables: dict[str, Value] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    functions: dict[str, Any] = field(default_factory=dict)
+    parameters: list[str] | None = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
+    encoded: set[str] = field(default_factory=set)
+    decoded: set[str] = field(default_factory=set)
+    later: list[str] = field(default_factory=list)
+    folder: str = ""
+    home: str = ""
+    branch: int = 0
+    stack: tuple[str, ...] = ()
+
+    @classmethod
+    def first(cls, variables: Mapping[str, str], home: str) -> Scope:
+        """The scope of a whole text."""
+        return cls(variables={**_SET, **variables}, home=home.rstrip("/"))
+
+    def path(self, text: str) -> str:
+        """A path as it stands in a command, tidy."""
+        if self.home and (text == self.home or text.startswith(self.home + "/")):
+            text = "~" + text[len(self.home) :]
+        path = tidy(text, self.folder)
+        for link, target in self.links.items():
+            if path == link or path.startswith(link + "/"):
+                return tidy(target + path[len(link) :])
+        return path
+
+    def value(self, name: str) -> str | None:
+        """What a variable holds; None where nothing in the text sets it."""
+        if name.isdecimal():
+            number = int(name[:5])
+            if self.parameters is None or number == 0:
+                return UNKNOWN
+            return self.parameters[number - 1] if number <= len(self.parameters) else ""
+        held = self.variables.get(name)
+        return (held[0] if held else "") if isinstance(held, list) else held
+
+    def elements(self, name: str) -> list[str] | None:
+        """The elements of an array, or of the parameters for ``@`` and ``*``."""
+        if name in ("@", "*"):
+            return [UNKNOWN] if self.parameters is None else list(self.parameters)
+        held = self.variables.get(name)
+        return None if held is None else [held] if isinstance(held, str) else held
+
+    def assign(self, name: str, value: Value, *, adds: bool = False) -> None:
+        """Set a variable; one that is set on some ways only is unknown, unless it holds the same on all."""
+        held = self.variables.get(name)
+        if adds:
+            if isinstance(held, list) and isinstance(value, list):
+                value = [*held, *value]
+            elif isinstance(value, str):
+                value = (self.value(name) or "") + value
+        if self.branch and held is not None and held != value:
+            value = UNKNOWN
+        if isinstance(value, str) and len(value) > 100_000:
+            value = UNKNOWN
+        self.variables[name] = value
+
+    def write(self, path: str, text: str, *, adds: bool = False) -> None:
+        """Remember what is written to a file."""
+        kept = (self.files.get(path, "") if adds else "") + text
+        self.files[path] = kept if len(kept) <= 100_000 else UNKNOWN

@@ -1,0 +1,225 @@
+"""The statements of a shell: in what order their commands run, and what is known at each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .calls import Judge
+from .environment import set_by
+from .expansion import array_of, fields, text_of
+from .redirects import Walker, redirected
+from .values import UNKNOWN
+
+__all__ = ["STATEMENTS", "Reader"]
+
+_ITEMS = 6  # items of a list for which a loop is read one by one
+
+
+class Reader(Walker, Judge, Protocol):
+    """Who reads a whole text."""
+
+    def statements(self, node: Any, stdin: str | None) -> str:
+        """Read the statements among a node's parts, and what is substituted in the others."""
+        ...
+
+    def substitutions(self, node: Any) -> None:
+        """Read whatever is substituted in an expression, however deep."""
+        ...
+
+    def here(self, node: Any = None) -> tuple[int, int]:
+        """The span of a node in the whole text."""
+        ...
+
+    def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
+        """Note that a rule holds for a part."""
+        ...
+
+    def called(self, node: Any, words: list[str], stdin: str | None) -> str:
+        """Judge a simple command; returns what it prints."""
+        ...
+
+    def function_run(self, name: str, parameters: list[str] | None) -> str:
+        """Read a function's body."""
+        ...
+
+
+def _any(reader: Reader, node: Any, stdin: str | None) -> str:
+    return reader.statements(node, stdin)
+
+
+def _redirect(reader: Reader, node: Any, stdin: str | None) -> str:
+    return redirected(reader, [node], lambda _: "", stdin)
+
+
+def _branch(reader: Reader, node: Any, stdin: str | None) -> str:
+    reader.scope.branch += 1
+    try:
+        return reader.statements(node, stdin)
+    finally:
+        reader.scope.branch -= 1
+
+
+def _list(reader: Reader, node: Any, stdin: str | None) -> str:
+    """``a && b || c``, which nests to the left."""
+    parts: list[tuple[Any, str]] = []
+    while node.type == "list" and len(node.children) == 3:
+        parts.append((node.children[2], node.children[1].type))
+        node = node.children[0]
+    printed = reader.walk(node, stdin)
+    branched = 0
+    for part, sign in parts[::-1]:
+        if sign == "||" and not branched:
+            branched = 1
+            reader.scope.branch += 1
+        printed += reader.walk(part, stdin)
+    reader.scope.branch -= branched
+    return printed
+
+
+def _pipeline(reader: Reader, node: Any, stdin: str | None) -> str:
+    for child in node.named_children:
+        stdin = reader.walk(child, stdin)
+    return stdin or ""
+
+
+def _redirected(reader: Reader, node: Any, stdin: str | None) -> str:
+    body = node.child_by_field_name("body")
+    parts = [child for child in node.named_children if child != body]
+    printed = ""
+    # The grammar puts a whole pipe or list where bash means its last command.
+    while body is not None and body.type in ("pipeline", "list"):
+        *before, last = body.named_children
+        for child in before:
+            said = reader.walk(child, stdin)
+            if body.type == "pipeline":
+                stdin = said
+            else:
+                printed += said
+        body = last
+    return printed + redirected(
+        reader, parts, lambda piped: reader.walk(body, piped) if body is not None else "", stdin
+    )
+
+
+def _assignment(reader: Reader, node: Any, stdin: str | None) -> str:
+    _assigned(reader, node)
+    return ""
+
+
+def _assigned(reader: Reader, node: Any) -> tuple[str, str]:
+    name_node, value_node = node.child_by_field_name("name"), node.child_by_field_name("value")
+    name = name_node.text.decode()
+    adds = any(child.type == "+=" for child in node.children)
+    if value_node is None:
+        reader.scope.assign(name, "", adds=adds)
+        return name, ""
+    if value_node.type == "array":
+        reader.scope.assign(name, array_of(value_node, reader), adds=adds)
+        return name, ""
+    value = text_of(value_node, reader)
+    if name_node.type == "subscript":
+        reader.substitutions(name_node)
+        _element(reader, name, value)
+    else:
+        reader.scope.assign(name, value, adds=adds)
+    for code in set_by(name, value, reader):
+        reader.note(code, reader.here(node), name)
+    return name, value
+
+
+def _element(reader: Reader, name: str, value: str) -> None:
+    base, _, place = name.rstrip("]").partition("[")
+    elements = list(reader.scope.elements(base) or [])
+    if place.isdigit() and int(place) < 1000:
+        elements += [""] * (int(place) + 1 - len(elements))
+        elements[int(place)] = value
+        reader.scope.assign(base, elements)
+    else:
+        reader.scope.assign(base, [UNKNOWN])
+
+
+def _declaration(reader: Reader, node: Any, stdin: str | None) -> str:
+    words = [node.children[0].type]
+    for child in node.named_children:
+        if child.type == "variable_assignment":
+            name, _ = _assigned(reader, child)
+            if "-n" in words:  # another name for a variable, followed no further
+                reader.scope.variables[name] = UNKNOWN
+        else:
+            words += fields(child, reader)
+    reader.called(node, words, None)
+    return ""
+
+
+def _function(reader: Reader, node: Any, stdin: str | None) -> str:
+    name = node.child_by_field_name("name").text.decode()
+    body = node.child_by_field_name("body")
+    reader.note("functions", reader.here(node))
+    reader.scope.functions[name] = body
+    reader.function_run(name, None)
+    return ""
+
+
+def _for(reader: Reader, node: Any, stdin: str | None) -> str:
+    name = node.child_by_field_name("variable").text.decode()
+    body = node.child_by_field_name("body")
+    items: list[str] = []
+    for child in node.children_by_field_name("value"):
+        items += fields(child, reader)
+    if len(items) > _ITEMS:
+        items = [*items[:_ITEMS], UNKNOWN]
+    elif not items:
+        items = list(reader.scope.elements("@") or [UNKNOWN])
+    printed = []
+    reader.scope.branch += 1
+    for item in items:
+        reader.scope.variables[name] = item
+        printed.append(reader.walk(body, stdin))
+    reader.scope.branch -= 1
+    return "".join(printed)
+
+
+def _command(reader: Reader, node: Any, stdin: str | None) -> str:
+    words: list[str] = []
+    redirects = []
+    before = dict(reader.scope.variables) if node.children[0].type == "variable_assignment" else None
+    for child in node.children:
+        if child.type == "variable_assignment":
+            _assigned(reader, child)
+        elif child.type.endswith("_redirect"):
+            redirects.append(child)
+        elif child.type == "command_name":
+            words += fields(child.children[0], reader)
+        else:
+            words += fields(child, reader)
+
+    def call(piped: str | None) -> str:
+        return reader.called(node, words, piped)
+
+    printed = redirected(reader, redirects, call, stdin) if redirects else call(stdin)
+    if before is not None and words:
+        reader.scope.variables = before
+    return printed
+
+
+_BRANCHES = ("c_style_for_statement", "while_statement", "if_statement", "case_statement")
+_GROUPS = (
+    *("program", "variable_assignments", "case_item", "elif_clause", "else_clause", "do_group", "compound_statement"),
+    *("subshell", "negated_command", "test_command", "ERROR"),
+)
+STATEMENTS: dict[str, Callable[[Reader, Any, str | None], str]] = {
+    **dict.fromkeys(_GROUPS, _any),
+    **dict.fromkeys(_BRANCHES, _branch),
+    "command": _command,
+    "list": _list,
+    "pipeline": _pipeline,
+    "redirected_statement": _redirected,
+    "file_redirect": _redirect,
+    "variable_assignment": _assignment,
+    "declaration_command": _declaration,
+    "unset_command": _declaration,
+    "function_definition": _function,
+    "for_statement": _for,
+}
+"""Kind of node in the grammar -> how it is read, given what flows in; returns what it prints."""

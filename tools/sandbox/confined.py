@@ -1,0 +1,284 @@
+"""Running one bash command confined: its start, the limits it can reach, and an end to everything it started."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...configs.errors import ConfigError
+from ...configs.sandbox import Sandbox
+from ..base import ToolFailed
+from ..files.workspace import Workspace
+from ..shell.streams import Ending, ShellResult, Watch
+from . import view
+from .cgroups import Group, grouped
+from .guard import Guard, Seen
+from .network import INSIDE, Gate, Permits, Proxy, is_public
+from .seccomp import program as filter_program
+
+__all__ = ["Confined"]
+
+_ENDING = 10.0  # seconds for killed processes to be gone; one in the kernel's hands can take longer
+_KIB = 1024
+
+
+class Confined:
+    """Runs commands in a workspace, each in a sandbox of its own.
+
+    Args:
+        workspace: The only folder they may change, but for what is protected in it.
+        sandbox: What else they may see and use up.
+        bash: The path of bash.
+        kept: Bytes kept of each of stdout and stderr.
+        permits: Whether an address may be connected to, of those that an allowed domain leads to.
+
+    Raises:
+        ConfigError: There is no bubblewrap.
+    """
+
+    def __init__(
+        self, workspace: Workspace, sandbox: Sandbox, *, bash: str, kept: int, permits: Permits = is_public
+    ) -> None:
+        found = view.bubblewrap()
+        if found is None:
+            raise ConfigError("there is no bwrap on the PATH: install bubblewrap")
+        self._program, self._bash = found, bash
+        self._root, self._sandbox, self._kept = workspace.root, sandbox, kept
+        self._permits = permits
+        self._guard = Guard(workspace)
+
+    async def run(self, command: str, environment: Mapping[str, str]) -> ShellResult:
+        """Run a command to its end or its limit; afterwards none of its processes is left.
+
+        Args:
+            command: As for ``bash -c``.
+            environment: Its variables, beside those of `view` and of the proxy.
+
+        Raises:
+            ConfigError: The workspace would show more than a project.
+            ToolFailed: It cannot be started, or what it made at a protected path cannot be moved away.
+        """
+        view.refuse_workspace(self._root)
+        seen = await asyncio.to_thread(self._guard.look)
+        async with self._gate() as gate:
+            run = _Run(self._sandbox, Watch(self._kept, self._sandbox.output))
+            # Until its first process is known there is nothing by which all could be ended, so that a start is finished
+            # even when it is cancelled; and the end shielded, so that a second cancellation leaves nothing either.
+            start = asyncio.ensure_future(self._start(run, command, environment, self._guard.mounts(seen), gate))
+            try:
+                await asyncio.shield(start)
+                await run.ended(self._root)
+            finally:
+                removed = await asyncio.shield(asyncio.ensure_future(self._after(start, run, seen)))
+            notes = [
+                f"{path} is protected: it was put back as it was, and a person has to change it" for path in removed
+            ]
+            notes += [] if gate is None else gate.refused()
+        return run.result(notes)
+
+    async def _after(self, start: asyncio.Future[None], run: _Run, seen: Seen) -> list[str]:
+        await asyncio.wait([start])
+        start.exception()  # where the run was cancelled nobody else asks for it
+        await run.end()
+        try:
+            return await asyncio.to_thread(self._guard.restore, seen)
+        except OSError as error:
+            raise ToolFailed(
+                f"what the command made at {error.filename!r}, a protected path, cannot be moved away: a person has to"
+            ) from error
+
+    @asynccontextmanager
+    async def _gate(self) -> AsyncIterator[Gate | None]:
+        if not self._sandbox.domains:
+            yield None
+            return
+        async with Gate(Proxy(self._sandbox.domains, permits=self._permits)) as gate:
+            yield gate
+
+    async def _start(
+        self, run: _Run, command: str, environment: Mapping[str, str], mounts: Sequence[str], gate: Gate | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        run.group = grouped(self._sandbox.memory, self._sandbox.processes)
+        with ExitStack() as stack:
+            status, status_end = os.pipe()
+            run.status = status
+            stack.callback(os.close, status_end)
+            filter_ = os.memfd_create("filter")
+            stack.callback(os.close, filter_)
+            os.write(filter_, filter_program())
+            os.lseek(filter_, 0, os.SEEK_SET)
+            passed = [status_end, filter_, *([] if gate is None else [gate.inner.fileno()])]
+            try:
+                run.transport, _ = await loop.subprocess_exec(
+                    lambda: run.watch,
+                    *self._joining(run.group),
+                    *(self._program, *view.namespaces(self._program), *view.system(self._program, self._sandbox)),
+                    *(*([] if gate is None else gate.mounts()), *view.workspace(self._root), *mounts),
+                    *("--seccomp", str(filter_), "--json-status-fd", str(status_end), "--"),
+                    *([] if gate is None else gate.words()),
+                    *(self._bash, "--noprofile", "--norc", "-c", self._limits(run.group), "bash", command),
+                    env={**view.VARIABLES, **environment, **(INSIDE if gate is not None else {})},
+                    start_new_session=True,
+                    pass_fds=passed,
+                )
+            except OSError as error:  # it is too long
+                raise ToolFailed(f"the command cannot be started: {error.strerror}") from error
+            except ValueError as error:
+                raise ToolFailed("the command contains characters that no command can have") from error
+        await run.begun()
+
+    def _joining(self, group: Group | None) -> list[str]:
+        """What goes before bubblewrap to have it in the cgroup from its first moment."""
+        if group is None:
+            return []
+        joins = [f"echo 0 > {shlex.quote(str(folder / group.join))} || exit 125" for folder in group.folders]
+        return [self._bash, "--noprofile", "--norc", "-c", "\n".join([*joins, 'exec "$@"']), "join"]
+
+    def _limits(self, group: Group | None) -> str:
+        """What bash does inside before it becomes the command.
+
+        Processes are counted for each user in a user namespace, which is why that limit is set here; the kernel counts
+        none for the machine's root. Where there is no cgroup, the memory of each process is limited: what it has
+        written to, and four times as much of what it has merely asked for.
+        """
+        sandbox = self._sandbox
+        lines = [
+            # The other end closes when Pointsman ends, and what is then still starting shall not begin.
+            "if read -t 0; then exit 125; fi",
+            f"ulimit -c 0 -t {sandbox.cpu} -f {max(1, sandbox.file_size // _KIB)} -u {sandbox.processes} || exit 125",
+        ]
+        if group is None or "memory" not in group.limits:
+            kib = max(1, sandbox.memory // _KIB)
+            lines.append(f"ulimit -d {kib} -v {4 * kib} || exit 125")
+        lines.append(f'exec {shlex.quote(self._bash)} --noprofile --norc -c "$1" </dev/null')
+        return "\n".join(lines)
+
+
+@dataclass
+class _Run:
+    """One command, from its start to the end of the last of its processes."""
+
+    sandbox: Sandbox
+    watch: Watch
+    group: Group | None = None
+    status: int = -1
+    transport: asyncio.SubprocessTransport | None = None
+    first: int | None = None
+    ending: Ending | None = None
+    _said: bytearray = field(default_factory=bytearray)
+
+    async def begun(self) -> None:
+        """Wait until the first process inside is known, by which all can be ended, or bubblewrap has given up."""
+        loop = asyncio.get_running_loop()
+        known = asyncio.Event()
+
+        def read() -> None:
+            data = os.read(self.status, 4096)
+            self._said += data
+            if not data:
+                loop.remove_reader(self.status)
+            if self.first is None and b"\n" in self._said:
+                self.first = self._handle()
+            if not data or self.first is not None:
+                known.set()
+
+        os.set_blocking(self.status, False)
+        loop.add_reader(self.status, read)
+        await known.wait()
+
+    async def ended(self, root: Path) -> None:
+        """Wait until the command has ended by itself, or has used up what it may."""
+        free = _free(root)
+        self.ending = await self.watch.ended(self.sandbox.timeout, full=lambda: free - _free(root) > self.sandbox.disk)
+
+    async def end(self) -> None:
+        """End every process, and wait until the kernel has let go of the last."""
+        loop = asyncio.get_running_loop()
+        if self.transport is not None:
+            if self.first is not None:
+                await _gone(self.first)
+                os.close(self.first)
+            else:
+                with suppress(ProcessLookupError):
+                    os.killpg(self.transport.get_pid(), signal.SIGKILL)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ENDING):
+                    await self.watch.over.wait()
+            self.transport.close()
+        if self.status >= 0:
+            loop.remove_reader(self.status)
+            with suppress(BlockingIOError):
+                while data := os.read(self.status, 4096):
+                    self._said += data
+            os.close(self.status)
+        if self.group is not None:
+            await asyncio.to_thread(self.group.remove)
+
+    def result(self, notes: Sequence[str]) -> ShellResult:
+        """What came of it.
+
+        Args:
+            notes: What else there is to say.
+
+        Raises:
+            ToolFailed: It was never begun.
+        """
+        stdout, stderr = self.watch.output[1].text(), self.watch.output[2].text()
+        code = self._exit_code()
+        if code is None and self.ending is Ending.EXITED:
+            raise ToolFailed(f"the sandbox cannot be set up, so the command was not run: {stderr.strip() or 'it died'}")
+        return ShellResult(
+            exit_code=128 + signal.SIGKILL if code is None else code,
+            stdout=stdout,
+            stderr=stderr,
+            timed_out=self.ending is Ending.TIME,
+            notes=(*self._reached(), *notes),
+        )
+
+    def _reached(self) -> list[str]:
+        if self.ending is Ending.DISK:
+            return [f"ended: it filled the disk by more than {self.sandbox.disk:,} bytes"]
+        return [f"ended: it wrote more than {self.sandbox.output:,} bytes"] if self.ending is Ending.OUTPUT else []
+
+    def _handle(self) -> int | None:
+        with suppress(ProcessLookupError, OSError):
+            return os.pidfd_open(self._told("child-pid") or -1)
+        return None
+
+    def _exit_code(self) -> int | None:
+        return self._told("exit-code")
+
+    def _told(self, key: str) -> int | None:
+        for line in bytes(self._said).splitlines():
+            with suppress(ValueError):
+                if isinstance(found := json.loads(line).get(key), int):
+                    return found
+        return None
+
+
+async def _gone(process: int) -> None:
+    """Kill a process by its descriptor and wait until it has ended; of a namespace's first process, with all others."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    loop.add_reader(process, ended.set)
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ENDING):
+                await ended.wait()
+    finally:
+        loop.remove_reader(process)
+
+
+def _free(root: Path) -> int:
+    status = os.statvfs(root)
+    return status.f_bfree * status.f_frsize

@@ -1,0 +1,173 @@
+"""What a confined command sees of the machine, as arguments of bubblewrap."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ...configs.errors import ConfigError
+from ...configs.sandbox import Sandbox
+
+__all__ = ["VARIABLES", "bubblewrap", "namespaces", "options", "refuse_workspace", "system", "workspace"]
+
+_HOME = "/tmp/home"  # noqa: S108 - of a command's own file system, which ends with it
+VARIABLES = {
+    "HOME": _HOME,
+    # What Python compiles is protected in a workspace: it would run in the place of the source.
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+"""Variables that name what is inside alone."""
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/etc")
+"""Folders every program needs. No other is there: not the homes, ``/run``, ``/var``, ``/srv``, ``/sys``, ``/mnt``."""
+_READ_ONLY = ("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/")
+"""In /proc the machine's root may set what holds for the whole machine, even without any privilege."""
+_READABLE_BY_ALL = 0o004
+_TMPFS = 256 * 1024**2  # bytes; it counts as memory
+
+
+def bubblewrap() -> str | None:
+    """The path of bubblewrap, or None where it is missing."""
+    return shutil.which("bwrap")
+
+
+@functools.cache
+def options(program: str) -> frozenset[str]:
+    """The options that this bubblewrap has.
+
+    Args:
+        program: Its path.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10, env={})  # noqa: S603
+    return frozenset(word for word in (done.stdout + done.stderr).split() if word.startswith("--"))
+
+
+def namespaces(program: str) -> list[str]:
+    """Namespaces of its own, without privileges and without a way to make further ones.
+
+    Whoever starts it gives it a session of its own, so that there is no terminal to type into.
+
+    Args:
+        program: The path of bubblewrap.
+    """
+    words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts"]
+    words += ["--unshare-cgroup-try", "--cap-drop", "ALL", "--die-with-parent", "--hostname", "sandbox"]
+    # Before 0.8 the filter of system calls alone forbids further user namespaces.
+    return [*words, *(["--disable-userns"] if "--disable-userns" in options(program) else [])]
+
+
+def system(program: str, sandbox: Sandbox) -> list[str]:
+    """The system read-only, without what only some users of it may read; nothing else.
+
+    Args:
+        program: The path of bubblewrap.
+        sandbox: Which further folders may be read or written.
+    """
+    words: list[str] = []
+    for folder in _SYSTEM:
+        if os.path.islink(folder):
+            words += ["--symlink", os.readlink(folder), folder]
+        elif os.path.isdir(folder):
+            words += ["--ro-bind", folder, folder]
+    for private, is_folder in _private("/etc"):
+        words += ["--tmpfs", private, "--remount-ro", private] if is_folder else ["--ro-bind", "/dev/null", private]
+    words += ["--proc", "/proc", "--dev", "/dev", *_temporary(program, "/dev/shm"), *_temporary(program, "/tmp")]  # noqa: S108
+    words += ["--dir", _HOME, "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]  # noqa: S108
+    for place in (*_programs(), *map(str, sandbox.readable)):
+        words += ["--ro-bind-try", place, place]
+    for place in map(str, sandbox.writable):
+        words += ["--bind-try", place, place]
+    return words
+
+
+def workspace(root: Path) -> list[str]:
+    """The workspace at its own path, and nothing more that can be written in the root and in /dev.
+
+    Args:
+        root: The workspace.
+    """
+    return ["--bind", str(root), str(root), "--chdir", str(root), *_READ_ONLY]
+
+
+def refuse_workspace(root: Path) -> None:
+    """Raise ConfigError where the workspace would show more than a project: a home, the system, other users."""
+    homes = {os.path.expanduser("~")}
+    with suppress(KeyError):  # a container may give a number to a user that it has no name for
+        homes.add(pwd.getpwuid(os.getuid()).pw_dir)
+    for place in (*homes, *_SYSTEM, "/home", "/proc", "/dev", "/run", "/tmp", "/var"):  # noqa: S108
+        if Path(os.path.realpath(place)).is_relative_to(root):
+            raise ConfigError(f"the workspace {root} holds {place}, which no command may see: name a folder below")
+
+
+def _temporary(program: str, place: str) -> list[str]:
+    size = ["--size", str(_TMPFS)] if "--size" in options(program) else []
+    return ["--perms", "1777", *size, "--tmpfs", place] if "--perms" in options(program) else ["--tmpfs", place]
+
+
+@functools.cache
+def _programs() -> tuple[str, ...]:
+    """Where this Python and the programs on the path lie outside the system's folders."""
+    found: list[str] = []
+    homes = (_home_of(folder) for folder in os.get_exec_path() if os.path.isabs(folder))
+    for place in sorted({sys.base_prefix, sys.prefix, *homes}, key=len):
+        inside = any(place == top or place.startswith(f"{top}/") for top in (*_SYSTEM, *found))
+        if os.path.isdir(place) and not inside and not _is_wide(place):
+            found.append(place)
+    return tuple(found)
+
+
+def _home_of(folder: str) -> str:
+    """What the programs of a folder need beside them: a version's folder, or that of a manager of versions.
+
+    A hidden folder with ``bin`` in it is another thing: ``~/.local`` and ``~/.cargo`` hold keys, too.
+    """
+    place = os.path.normpath(folder)
+    above, name = os.path.split(place)
+    whole = name == "shims" or (name == "bin" and not os.path.basename(above).startswith("."))
+    return above if whole and not _is_wide(above) else place
+
+
+def _is_wide(place: str) -> bool:
+    """Whether a folder holds more than programs: the root, a home, or what holds one."""
+    try:
+        refuse_workspace(Path(os.path.realpath(place)))
+    except ConfigError:
+        return True
+    return False
+
+
+@functools.cache
+def _private(folder: str) -> tuple[tuple[str, bool], ...]:
+    """What not every user may read, and whether it is a folder: as root, and in some groups, a command could."""
+    return tuple(_found_private(folder))
+
+
+def _found_private(folder: str) -> Iterator[tuple[str, bool]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return  # this user cannot read it either
+    for entry in entries:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            continue
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if not status.st_mode & _READABLE_BY_ALL:
+            if os.access(entry.path, os.R_OK):
+                yield entry.path, is_folder
+        elif is_folder:
+            yield from _found_private(entry.path)

@@ -1,0 +1,89 @@
+"""Secrets that a tool needs: handed to its function, never to a model, and taken out of what it returns."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..configs.errors import ConfigError
+from ..configs.loading.loader import environment
+from ..configs.redact import MARK, know
+from .base import ToolFailed
+from .results import as_told
+
+__all__ = ["with_secrets"]
+
+Function = Callable[..., Any]
+
+
+def with_secrets(function: Function, name: str, secrets: Mapping[str, str]) -> Function:
+    """Give the function without its secret arguments, which are filled at each call.
+
+    Args:
+        function: The function, sync or async.
+        name: What the model calls the tool.
+        secrets: Argument -> NAME of the environment variable that holds its value.
+
+    Raises:
+        ConfigError: One of them is no argument of the function; at a call, that a variable is not set.
+    """
+    shape = inspect.signature(function, eval_str=True)
+    unknown = next((argument for argument in secrets if argument not in shape.parameters), None)
+    if unknown is not None:
+        raise ConfigError(
+            f"the tool {name!r} has no argument {unknown!r} to be handed a secret; "
+            f"it has {', '.join(shape.parameters) or 'none'}"
+        )
+
+    def handed() -> dict[str, str]:
+        environ = environment()
+        missing = next((variable for variable in secrets.values() if not environ.get(variable)), None)
+        if missing is not None:
+            raise ConfigError(f"the tool {name!r} needs the environment variable {missing}: set it")
+        values = {argument: environ[variable] for argument, variable in secrets.items()}
+        know(values.values())
+        return values
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def filled_async(*args: Any, **kwargs: Any) -> Any:
+            values = handed()
+            try:
+                return _without(as_told(await function(*args, **kwargs, **values)), values)
+            except ToolFailed as failure:
+                raise ToolFailed(_without(str(failure), values)) from None
+
+        filled: Function = filled_async
+    else:
+
+        @functools.wraps(function)
+        def filled_sync(*args: Any, **kwargs: Any) -> Any:
+            values = handed()
+            try:
+                return _without(as_told(function(*args, **kwargs, **values)), values)
+            except ToolFailed as failure:
+                raise ToolFailed(_without(str(failure), values)) from None
+
+        filled = filled_sync
+    shown = {key: parameter for key, parameter in shape.parameters.items() if key not in secrets}
+    # What LangChain reads to make the schema.
+    del filled.__wrapped__  # type: ignore[attr-defined]
+    filled.__signature__ = shape.replace(parameters=list(shown.values()))  # type: ignore[attr-defined]
+    filled.__annotations__ = {key: parameter.annotation for key, parameter in shown.items()}
+    return filled
+
+
+def _without(result: Any, values: Mapping[str, str]) -> Any:
+    """The result with a mark where a text in it holds a secret; the objects that code gets stay as they are."""
+    if isinstance(result, str):
+        for value in values.values():
+            result = result.replace(value, MARK)
+        return result
+    if isinstance(result, Mapping):
+        return {key: _without(item, values) for key, item in result.items()}
+    if type(result) in (list, tuple):
+        return type(result)(_without(item, values) for item in result)
+    return result

@@ -1,0 +1,241 @@
+"""Whether a call may be made without asking: by where its target and what it sends out come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from ...configs.words import Effect, Risk
+from .intent import asked_for
+from .tokens import Text, identifiers, tokens
+from .view import View, view_of
+
+__all__ = ["Code", "Judged", "Reason", "ToolFacts", "Verdict", "judge"]
+
+_QUOTE: Final = 5
+"""Words in a row that are taken for a quotation: shorter runs turn up in any two texts."""
+_RISKS: Final[Mapping[Effect, Risk]] = {
+    Effect.READ: Risk.LOW,
+    Effect.WRITE: Risk.MEDIUM,
+    Effect.EXTERNAL: Risk.HIGH,
+    Effect.DESTRUCTIVE: Risk.CRITICAL,
+}
+_SENDER: Final = frozenset(
+    {"sender", "from", "from_", "author", "reply_to", "replyto", "by", "posted_by", "user", "username"}
+)
+"""Fields that whoever wrote a message fills with himself."""
+_PRIVATE: Final = re.compile(
+    r"passw|secret|token|api_?key|credential|\bpin\b|ssn|social_security|passport|card|iban|account_?n|bank|tax_?id|id_?number"
+    r"|licen[cs]e|salary|medical|diagnos|birth",
+    re.IGNORECASE,
+)
+
+
+class Verdict(StrEnum):
+    """What is to become of a call."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    DENY = "deny"
+
+
+class Code(StrEnum):
+    """Why a call is not simply made."""
+
+    TARGET = "target"
+    """What it acts on comes from text that nobody vouches for."""
+    SENDER = "sender"
+    """What it acts on is named by whoever wrote a message, and not by the user."""
+    UNKNOWN_TARGET = "unknown_target"
+    """What it acts on was named nowhere."""
+    CONTENT = "content"
+    """What it sends out holds text, or a link or address, that nobody vouches for."""
+    PRIVATE = "private"
+    """It sends out what is private, with such text in view."""
+    UNASKED = "unasked"
+    """The user asked for nothing of the kind, and such text is in view."""
+    UNDECLARED = "undeclared"
+    """The tool declares no effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that speaks against a call; ``value`` is the argument's value it is about, where there is one."""
+
+    code: Code
+    text: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the gate says of a call."""
+
+    verdict: Verdict
+    risk: Risk
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFacts:
+    """What is declared of a tool.
+
+    Attributes:
+        name: Its name.
+        effect: The worst it does; None where it declares none, which counts as ``destructive``.
+        target_args: The arguments that name what it acts on; all of them where none is named.
+        only_reads: It changes nothing anywhere, although its effect is ``external``.
+        description: What it tells models.
+    """
+
+    name: str
+    effect: Effect | None = None
+    target_args: tuple[str, ...] = ()
+    only_reads: bool = False
+    description: str = ""
+
+
+def judge(
+    user: str,
+    transcript: Sequence[Mapping[str, Any]],
+    tools: Mapping[str, ToolFacts],
+    name: str,
+    arguments: Mapping[str, Any],
+) -> Judged:
+    """Say whether a call may be made without asking a person.
+
+    Nothing that stands in a tool's result can vouch for a call in words; what stands in the structure of a result can
+    vouch for a target (an address of the contacts, a participant, a former payee), unless whoever wrote a message
+    fills it with himself.
+
+    Args:
+        user: The user's words.
+        transcript: The messages so far, as `view_of` takes them.
+        tools: What is declared of the tools there are, by name.
+        name: The tool that would be called.
+        arguments: As the model gave them.
+    """
+    tool = tools.get(name) or ToolFacts(name)
+    effect = tool.effect or Effect.DESTRUCTIVE
+    risk = _RISKS[effect]
+    if effect is Effect.READ:
+        return Judged(Verdict.ALLOW, risk)
+    effects = {one.name: one.effect for one in tools.values() if one.effect is not None}
+    case = _Case(view_of(user, transcript, effects), tool, effect)
+    reasons = tuple(dict.fromkeys(case.reasons(arguments)))
+    if not reasons:
+        return Judged(Verdict.ALLOW, min(risk, Risk.HIGH))
+    return Judged(Verdict.DENY if case.steals(reasons) else Verdict.ASK, risk, reasons)
+
+
+class _Case:
+    """One call under judgement."""
+
+    def __init__(self, view: View, tool: ToolFacts, effect: Effect) -> None:
+        self._view = view
+        self._tool = tool
+        self._effect = effect
+        self._leaves = effect is Effect.EXTERNAL and not tool.only_reads
+
+    def steals(self, reasons: Sequence[Reason]) -> bool:
+        """Whether something private would go where text from outside says."""
+        return {Code.PRIVATE, Code.TARGET} <= {reason.code for reason in reasons}
+
+    def reasons(self, arguments: Mapping[str, Any]) -> Iterator[Reason]:
+        """What speaks against the call."""
+        if self._tool.effect is None:
+            yield Reason(Code.UNDECLARED, f"{self._tool.name} declares no effect, so it counts as destructive")
+        named = self._tool.target_args
+        targets = [value for name in named for value in _values(arguments.get(name))]
+        others = [value for name, given in arguments.items() if name not in named for value in _values(given)]
+        if not named:
+            targets = [
+                found for value in others for found in ([value] if len(tokens(value)) <= 2 else identifiers(value))
+            ]
+        by_user = [value for value in targets if self._view.by_user(tokens(value))]
+        for value in targets:
+            yield from self._target(value, others_named=bool(by_user))
+        if self._leaves:
+            for value in others:
+                yield from self._content(value)
+        if (not by_user or self._effect is Effect.DESTRUCTIVE) and self._ordered() and not self._asked_for():
+            yield Reason(
+                Code.UNASKED, f"a text that nobody vouches for asks for {self._tool.name}, and the user did not"
+            )
+
+    @property
+    def _tainted(self) -> bool:
+        return bool(self._view.texts)
+
+    def _ordered(self) -> bool:
+        return any(asked_for(order.words, self._tool.name, self._tool.description) for order in self._view.orders)
+
+    def _asked_for(self) -> bool:
+        return any(asked_for(text.words, self._tool.name, self._tool.description) for text in self._view.user)
+
+    def _target(self, value: str, *, others_named: bool) -> Iterator[Reason]:
+        run, view = tokens(value), self._view
+        if not run or view.by_user(run) or view.by_tool(run):
+            return
+        fields = view.fields.get(run, [])
+        ordered = view.ordered(run) and (self._effect is Effect.DESTRUCTIVE or self._tells_apart(value))
+        if fields and not ordered:
+            if all(field.name in _SENDER for field in fields) and not self._knows(value):
+                yield Reason(Code.SENDER, f"{value} is whoever wrote a message, whom the user did not name", value)
+            return
+        if ordered or (view.by_anybody(run) and self._tells_apart(value)):
+            yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
+        elif self._tainted and self._leaves and not _is_number(value) and not (others_named and len(run) > 1):
+            yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
+
+    def _tells_apart(self, value: str) -> bool:
+        """Whether a value is not one that turns up in any text, as a small number does."""
+        return not _is_number(value) or len(re.sub(r"\D", "", value)) > 4
+
+    def _knows(self, value: str) -> bool:
+        """Whether the user named the person behind an address by a part of it."""
+        parts = [part for part in re.split(r"[\W\d_]+", value.partition("@")[0].casefold()) if len(part) > 2]
+        return any(self._view.by_user((part,)) for part in parts)
+
+    def _content(self, value: str) -> Iterator[Reason]:
+        run, view = tokens(value), self._view
+        for found in identifiers(value):
+            words = tokens(found)
+            if view.by_user(words) or view.by_tool(words):
+                continue
+            if view.by_anybody(words):
+                yield Reason(
+                    Code.CONTENT, f"it would send out {found}, which comes from text nobody vouches for", found
+                )
+        if view.quoted(run) >= _QUOTE:
+            yield Reason(Code.CONTENT, "it would send out words of a text that nobody vouches for", value)
+        if self._tainted and self._private(value):
+            yield Reason(Code.PRIVATE, "it would send out something private, with text from outside in view", value)
+
+    def _private(self, value: str) -> bool:
+        text = Text(value)
+        for run, fields in self._view.fields.items():
+            if len(run[0]) < 4 or not any(_PRIVATE.search(field.name) for field in fields):
+                continue
+            if text.has(run) and not self._view.by_user(run):
+                return True
+        return False
+
+
+def _values(given: Any) -> Iterator[str]:
+    """Every value in an argument, as text."""
+    if isinstance(given, Mapping):
+        for value in given.values():
+            yield from _values(value)
+    elif isinstance(given, (list, tuple, set)):
+        for value in given:
+            yield from _values(value)
+    elif given is not None and not isinstance(given, bool) and str(given).strip():
+        yield str(given)
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d.,]+%?", value.strip()) is not None

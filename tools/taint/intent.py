@@ -1,0 +1,101 @@
+"""Whether somebody's words ask for what a tool does, by the verbs of both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+__all__ = ["asked_for", "orders_in"]
+
+_ACTS: Final = (
+    "delete remove cancel erase drop clear wipe purge discard unsubscribe revoke kick ban trash uninstall destroy",
+    "send mail email message reply respond answer forward tell write post publish share notify contact text dm inform "
+    "announce ask say let ping",
+    "pay transfer refund wire buy purchase order settle reimburse send give donate tip subscribe checkout",
+    "create add make new schedule set register open start plan put append insert include note write save generate "
+    "upload prepare arrange setup",
+    "book reserve reservation booking order rent hire",
+    "update change edit modify adjust rename replace move reschedule correct fix set increase decrease raise lower "
+    "switch renew extend amend shift postpone convert mark assign",
+    "invite add share grant give let join enroll enrol include",
+    "run execute deploy install build restart start stop launch trigger approve merge submit apply enable disable turn "
+    "switch lock unlock",
+    "visit open read browse fetch look see check go get find download summarize summarise search retrieve view",
+)
+_CLASSES: Final = tuple(frozenset(words.split()) for words in _ACTS)
+_SENTENCE: Final = re.compile(r"(?<=[.!?;:])\s+|\n+")
+_ADDRESSED: Final = re.compile(
+    r"\b(?:please|kindly|you|your|must|should|shall|have to|need to|needs to|make sure|ensure|do not|don't|never|"
+    r"always|ignore|disregard|instead|immediately|urgent|urgently|first|then|next|after that|let's|assistant|agent|"
+    r"ai|model|system|instruction|instructions|important)\b",
+    re.IGNORECASE,
+)
+_ENDINGS: Final = re.compile(r"(?:ing|ed|es|s|e)$")
+
+
+def _stem(word: str) -> str:
+    if len(word) < 4:
+        return word
+    stem = _ENDINGS.sub("", word)
+    return stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] else stem
+
+
+_DELEGATES: Final = frozenset(
+    _stem(word)
+    for word in (
+        "handle",
+        "fix",
+        "resolve",
+        "sort",
+        "complete",
+        "process",
+        "deal",
+        "manage",
+        "proceed",
+        "continue",
+        "take",
+    )
+)
+"""Verbs of somebody who leaves it to another what is to be done."""
+_STEMS: Final = tuple(frozenset(_stem(word) for word in words) for words in _CLASSES)
+
+
+def asked_for(words: Collection[str], name: str, description: str = "") -> bool:
+    """Whether words ask for what a tool of this name does.
+
+    Args:
+        words: Somebody's, as `tokens` gives them.
+        name: The tool's name.
+        description: Where neither the name nor the words hold a verb that is known, the first sentence tells.
+    """
+    said = {_stem(word) for word in words}
+    parts = [_stem(part.casefold()) for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+    verbs = [part for part in parts if any(part in stems for stems in _STEMS)]
+    if not verbs:
+        told = re.findall(r"[a-z]+", description.casefold().partition(".")[0])
+        verbs = [stem for word in told if any((stem := _stem(word)) in stems for stems in _STEMS)][:1] or parts
+    # The first verb of a name says what is done, the rest to what.
+    alike = {verbs[0]}.union(*(stems for stems in _STEMS if verbs[0] in stems)) if verbs else set(parts)
+    if not said.isdisjoint(alike):
+        return True
+    nouns = [part for part in parts if part not in verbs and len(part) > 3]
+    return not (said.isdisjoint(nouns) or said.isdisjoint(_DELEGATES))
+
+
+def orders_in(text: str) -> list[str]:
+    """The sentences of a text that tell somebody to do something: they begin with a verb, or address a reader."""
+    found = []
+    for sentence in _SENTENCE.split(text):
+        words = re.findall(r"[a-z']+", sentence.casefold())
+        if not words:
+            continue
+        acts = [word for word in words if _is_act(word)]
+        if acts and (_is_act(words[0]) or _ADDRESSED.search(sentence)):
+            found.append(sentence)
+    return found
+
+
+def _is_act(word: str) -> bool:
+    # A verb in its plain form only: what is told of is not asked for.
+    return any(word in words for words in _CLASSES)

@@ -1,0 +1,76 @@
+"""A call to be judged, as it is written down: what the user said, what was in view, the tools, the call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ...configs.words import Effect
+from .gate import Judged, ToolFacts, judge
+
+__all__ = ["ToolCallRecord"]
+
+
+class _Tool(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(min_length=1)
+    effect: Effect | None = None
+    target_args: tuple[str, ...] = ()
+    only_reads: bool = False
+    description: str = ""
+
+
+class _Call(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(min_length=1)
+    arguments: Mapping[str, Any] = Field(default_factory=dict)
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _written(cls, given: Any) -> Any:
+        """Arguments as OpenAI writes them, which is a text of JSON."""
+        return (json.loads(given) if given.strip() else {}) if isinstance(given, str) else given
+
+
+class ToolCallRecord(BaseModel):
+    """One line of ``pointsman risk tool-call --json``.
+
+    Attributes:
+        id: Given back with the answer.
+        user: The user's words.
+        transcript: Messages so far in OpenAI's form; a tool's result may be marked ``"trust": "user"`` or ``"tool"``.
+        tools: Those there are; one that declares no effect counts as ``destructive``.
+        call: The call.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | int | None = None
+    user: str
+    transcript: tuple[Mapping[str, Any], ...] = ()
+    tools: tuple[_Tool, ...] = ()
+    call: _Call
+
+    @model_validator(mode="before")
+    @classmethod
+    def _meant(cls, given: Any) -> Any:
+        """Refuse a key that is nearly one of these: left out, it would make a call look more harmless than it is."""
+        for key in given if isinstance(given, Mapping) else ():
+            near = get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.75)
+            if near and near[0] != key:
+                raise ValueError(f"unknown key {key!r}; did you mean {near[0]!r}?")
+        return given
+
+    def judged(self) -> Judged:
+        """What the gate says of the call."""
+        facts = {
+            tool.name: ToolFacts(tool.name, tool.effect, tool.target_args, tool.only_reads, tool.description)
+            for tool in self.tools
+        }
+        return judge(self.user, self.transcript, facts, self.call.name, self.call.arguments)

@@ -1,0 +1,217 @@
+"""`View`: what a model had in view when it proposed a call, told apart by who wrote it."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+import yaml
+
+from ...configs.words import Effect, Trust
+from .intent import orders_in
+from .tokens import Text, identifiers, tokens
+
+__all__ = ["Field", "View", "view_of"]
+
+_LONGEST: Final = 120
+"""Characters of a value that is still one: a name, an address, a title. What is longer is a text."""
+_MOST_WORDS: Final = 8
+_FEWEST_WORDS: Final = 3
+"""Words that can already say what somebody is to do."""
+_DEEPEST: Final = 12
+_MOST_VALUES: Final = 50_000
+"""Values of a result that are looked at one by one: an alias of YAML can make billions of a few lines."""
+_LARGEST: Final = 2_000_000
+"""Characters of a result that are read for its structure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value that stands by itself in a structured result.
+
+    Attributes:
+        name: The name of its field; of a list's item, that of the list; empty where there is none.
+        words: The value.
+        raw: As it was.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    raw: str
+
+
+@dataclass
+class View:
+    """What was in view.
+
+    Attributes:
+        user: What the user said, and what was marked as theirs.
+        vouched: Results that were marked as a tool's own, which hold no words from outside.
+        texts: Prose out of results that nobody vouches for.
+        orders: Sentences of that prose that tell somebody to do something.
+        fields: Values out of the structure of such results, by their words.
+    """
+
+    user: list[Text] = field(default_factory=list)
+    vouched: list[Text] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+    orders: list[Text] = field(default_factory=list)
+    fields: dict[tuple[str, ...], list[Field]] = field(default_factory=dict)
+
+    def by_user(self, run: Sequence[str]) -> bool:
+        """Whether the user said these words."""
+        return any(text.has(run) for text in self.user)
+
+    def by_tool(self, run: Sequence[str]) -> bool:
+        """Whether a result that is vouched for has these words."""
+        return any(text.has(run) for text in self.vouched)
+
+    def by_anybody(self, run: Sequence[str]) -> bool:
+        """Whether prose that nobody vouches for has these words."""
+        return any(text.has(run) for text in self.texts)
+
+    def ordered(self, run: Sequence[str]) -> bool:
+        """Whether a sentence of such prose that tells somebody to do something has these words."""
+        return any(order.has(run) for order in self.orders)
+
+    def quoted(self, run: Sequence[str]) -> int:
+        """The most words of ``run`` that stand in a row in such a sentence."""
+        return max((order.longest(run) for order in self.orders), default=0)
+
+    def prose(self, text: str) -> None:
+        """Take in prose that nobody vouches for."""
+        self.texts.append(Text(text))
+        self.orders += map(Text, orders_in(text))
+
+
+def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping[str, Effect]) -> View:
+    """Sort what stands in a conversation by who wrote it.
+
+    What an assistant says is nobody's: it has all that came before from the others. The structure of a result counts
+    where the tool reads on this side, from what is the user's own; what comes from outside is prose in any form.
+
+    Args:
+        user: The user's words.
+        transcript: Messages in OpenAI's form so far; a tool's result may be marked ``"trust": "user"`` or ``"tool"``.
+        effects: Tool -> effect, of those that declare one.
+    """
+    view = View(user=[Text(user)])
+    called: dict[str, str] = {}
+    for message in transcript:
+        role, text = message.get("role"), _text_of(message.get("content"))
+        called.update(_called(message))
+        if role in ("user", "system", "developer"):
+            view.user.append(Text(text))
+        elif role in ("tool", "function"):
+            trust = message.get("trust", Trust.UNTRUSTED.value)
+            if trust == Trust.USER.value:
+                view.user.append(Text(text))
+            elif trust == Trust.TOOL.value:
+                view.vouched.append(Text(text))
+            else:
+                name = message.get("name") or called.get(str(message.get("tool_call_id")), "")
+                _read(text, view, own=effects.get(str(name), Effect.EXTERNAL) is not Effect.EXTERNAL)
+    return view
+
+
+def _called(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Id -> tool of each call that a message makes."""
+    for call in message.get("tool_calls") or ():
+        function = call.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else function or call.get("name")
+        yield str(call.get("id")), str(name or "")
+
+
+def _text_of(content: Any) -> str:
+    """All words of a message's content, whatever its parts are called."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Mapping):
+        return "\n".join(_text_of(value) for key, value in content.items() if key != "type")
+    if isinstance(content, Sequence) and not isinstance(content, bytes):
+        return "\n".join(_text_of(part) for part in content)
+    return "" if content is None else str(content)
+
+
+def _read(text: str, view: View, *, own: bool) -> None:
+    if not own:
+        view.prose(text)
+        return
+    data = _structure(text)
+    if isinstance(data, (Mapping, list)):
+        found = list(islice(_leaves(data, "", 0), _MOST_VALUES + 1))
+        if len(found) > _MOST_VALUES:
+            view.prose(text)
+        for one in found[:_MOST_VALUES]:
+            _sort(one, view)
+        return
+    if _is_value(text):
+        _sort(("", text.strip()), view)
+        return
+    view.prose(text)
+
+
+def _structure(text: str) -> Any:
+    """The data that a result writes, as JSON, as YAML or as Python does; the text itself where it is prose."""
+    start = text.lstrip()[:1]
+    if len(text) > _LARGEST or not start:
+        return text
+    if start in "{[":
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return read(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+    if start == "-" or ":" in text.split("\n", 1)[0]:
+        try:
+            return yaml.load(text, _Words)  # noqa: S506 - derived from the safe loader
+        except (yaml.YAMLError, RecursionError, ValueError):
+            return text
+    return text
+
+
+class _Words(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads YAML with every scalar as the text it was written as: a date or ``on`` is what a call would repeat."""
+
+    yaml_implicit_resolvers: Mapping[str, Any] = {}
+
+
+def _leaves(data: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
+    if depth > _DEEPEST:
+        yield name, str(data)
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            if isinstance(key, str) and not _is_name(key):
+                yield name, key
+            yield from _leaves(value, str(key), depth + 1)
+    elif isinstance(data, (list, tuple, set)):
+        for value in data:
+            yield from _leaves(value, name, depth + 1)
+    elif data is not None:
+        yield name, str(data)
+
+
+def _is_name(key: str) -> bool:
+    return key.isidentifier() and key == key.lower()
+
+
+def _sort(found: tuple[str, str], view: View) -> None:
+    name, text = found
+    if not _is_value(text):
+        view.prose(text)
+        return
+    words = tokens(text)
+    if len(words) >= _FEWEST_WORDS or any(tokens(found) != words for found in identifiers(text)):
+        # It may be all that a message says.
+        view.prose(text)
+    if words:
+        view.fields.setdefault(words, []).append(Field(name.casefold(), words, text.strip()))
+
+
+def _is_value(text: str) -> bool:
+    text = text.strip()
+    return len(text) <= _LONGEST and "\n" not in text and len(text.split()) <= _MOST_WORDS
