@@ -611,14 +611,16 @@ async def test_a_deadline_covers_the_wait_for_a_held_ledger_and_nothing_is_sent_
             await asyncio.sleep(0.01)
 
 
-async def test_a_call_whose_time_is_over_is_not_sent(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_call_whose_time_is_over_is_not_sent_and_costs_nothing(dispatcher: Make, simulator: Simulator) -> None:
     home = dispatcher(routing__limits={"call": 1e-9, "attempts": 1})
     with capped(home) as run, pytest.raises(AllFailed, match="timeout"):
         await _model(home).ainvoke(QUESTION)
     assert len(simulator.log) == 0
     assert home.budgets.totals(f"run:{run}") == (0, 0)
     (row,) = home.ledger.calls(run=run)
-    assert row.failure == "timeout"
+    assert (row.failure, row.cost) == ("timeout", 0)
+    # Nobody need wonder what it may have cost.
+    assert home.ledger.run_cost(run) == (0, 0)
 
 
 @pytest.mark.parametrize("work", [_plain, _streamed])
