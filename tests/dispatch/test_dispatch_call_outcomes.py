@@ -468,15 +468,20 @@ async def test_a_refused_hedge_leaves_only_stronger_models_to_answer(dispatcher:
     assert sorted(str(row.failure) for row in rows) == ["None", "cancelled", "refusal"]
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize(
+    ("fault", "failure"), [("error_in_stream", "overloaded"), ("cut_stream", "connection"), ("tidy_cut", "malformed")]
+)
 async def test_a_stream_that_the_provider_breaks_is_charged_for_what_was_seen(
-    dispatcher: Make, simulator: Simulator
+    dispatcher: Make, simulator: Simulator, vendor: str, fault: Any, failure: str
 ) -> None:
-    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), fault=Fault("error_in_stream")),))
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), fault=Fault(fault)),))
     home = dispatcher(routing__limits={"attempts": 1})
     with capped(home) as run, pytest.raises(BackendError):
-        async for _ in _model(home).astream(QUESTION):
+        async for _ in _model(home, VENDORS[vendor]).astream(QUESTION):
             pass
-    await _paid(home, simulator, run, failure="overloaded")
+    (row,) = await _paid(home, simulator, run, failure=failure)
+    assert "charged as reserved" not in row.detail
 
 
 async def test_a_model_is_asked_again_once_at_most_where_the_policy_retries(
