@@ -140,8 +140,8 @@ class Bill:
         """
         usage = self._seen()
         if billed is None:
-            unsent = self._reach.connected is False
-            self.settle(usage, billed=(usage is not None or (perhaps and self.begun)) and not unsent)
+            unsent = not self.begun or self._reach.connected is False
+            self.settle(usage, billed=(usage is not None or perhaps) and not unsent)
             free = unsent
         else:
             self.settle(usage, billed=billed)

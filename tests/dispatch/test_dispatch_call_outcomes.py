@@ -468,15 +468,20 @@ async def test_a_refused_hedge_leaves_only_stronger_models_to_answer(dispatcher:
     assert sorted(str(row.failure) for row in rows) == ["None", "cancelled", "refusal"]
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize(
+    ("fault", "failure"), [("error_in_stream", "overloaded"), ("cut_stream", "connection"), ("tidy_cut", "malformed")]
+)
 async def test_a_stream_that_the_provider_breaks_is_charged_for_what_was_seen(
-    dispatcher: Make, simulator: Simulator
+    dispatcher: Make, simulator: Simulator, vendor: str, fault: Any, failure: str
 ) -> None:
-    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), fault=Fault("error_in_stream")),))
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), fault=Fault(fault)),))
     home = dispatcher(routing__limits={"attempts": 1})
     with capped(home) as run, pytest.raises(BackendError):
-        async for _ in _model(home).astream(QUESTION):
+        async for _ in _model(home, VENDORS[vendor]).astream(QUESTION):
             pass
-    await _paid(home, simulator, run, failure="overloaded")
+    (row,) = await _paid(home, simulator, run, failure=failure)
+    assert "charged as reserved" not in row.detail
 
 
 async def test_a_model_is_asked_again_once_at_most_where_the_policy_retries(
@@ -611,14 +616,16 @@ async def test_a_deadline_covers_the_wait_for_a_held_ledger_and_nothing_is_sent_
             await asyncio.sleep(0.01)
 
 
-async def test_a_call_whose_time_is_over_is_not_sent(dispatcher: Make, simulator: Simulator) -> None:
+async def test_a_call_whose_time_is_over_is_not_sent_and_costs_nothing(dispatcher: Make, simulator: Simulator) -> None:
     home = dispatcher(routing__limits={"call": 1e-9, "attempts": 1})
     with capped(home) as run, pytest.raises(AllFailed, match="timeout"):
         await _model(home).ainvoke(QUESTION)
     assert len(simulator.log) == 0
     assert home.budgets.totals(f"run:{run}") == (0, 0)
     (row,) = home.ledger.calls(run=run)
-    assert row.failure == "timeout"
+    assert (row.failure, row.cost) == ("timeout", 0)
+    # Nobody need wonder what it may have cost.
+    assert home.ledger.run_cost(run) == (0, 0)
 
 
 @pytest.mark.parametrize("work", [_plain, _streamed])
