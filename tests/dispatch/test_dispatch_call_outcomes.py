@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from pointsman import Agent, Workflow
 from pointsman.agents.errors import RunTimeout
+from pointsman.agents.lease.lease import Lease
 from pointsman.agents.runs import run_scope, taken_up
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
@@ -704,7 +705,9 @@ def test_a_call_under_way_in_a_killed_process_is_a_row_of_the_run_that_is_taken_
     runtime.__dict__["dispatcher"] = home
     (run,) = home.ledger.runs()
     for _ in range(2):
-        calls = taken_up(runtime, run.id).calls
+        lease = Lease.take(home.ledger, home.settings.state, run.id)
+        calls = taken_up(runtime, lease).calls
+        lease.close()
         assert [(call.attempt, call.failure) for call in calls] == [(1, "auth"), (2, "lost")]
         assert calls[1].model != calls[0].model
         assert (calls[0].decision, calls[0].stream) == (calls[1].decision, True)
