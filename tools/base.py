@@ -73,6 +73,8 @@ class Declaration(BaseModel):
         secrets: Argument that no model sees -> NAME of the environment variable that holds its value.
         trust: How far what it returns may be believed; ``tool`` where no word of it can come from outside, as with a
             tool that computes.
+        confined: What it writes lies within a workspace, whose protected paths it cannot change; text that was read may
+            say where in it.
         preview: Tells what one call would change, before it is made; None when nothing can.
     """
 
@@ -84,6 +86,7 @@ class Declaration(BaseModel):
     target_args: tuple[str, ...] = ()
     reversible: bool = False
     only_reads: bool = False
+    confined: bool = False
     idempotent: bool = False
     timeout: float | None = None
     secrets: Mapping[str, str] = Field(default_factory=dict)

@@ -40,6 +40,7 @@ class Declared(TypedDict, total=False):
     target: str | None
     reversible: bool
     only_reads: bool
+    confined: bool
     idempotent: bool
     timeout: float | None
     secrets: Mapping[str, str]
@@ -96,9 +97,9 @@ def tool(
             call has, from its validated arguments.
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
-        declared: ``target_args``, ``reversible``, ``only_reads``, ``idempotent``, ``timeout``, ``secrets``,
-            ``trust`` and ``preview``, as in `Declaration`. A secret is handed to the function under the argument's
-            name, never to the model; where the result holds it, the model reads a mark in its place.
+        declared: ``target_args``, ``reversible``, ``only_reads``, ``confined``, ``idempotent``, ``timeout``,
+            ``secrets``, ``trust`` and ``preview``, as in `Declaration`. A secret is handed to the function under the
+            argument's name, never to the model; where the result holds it, the model reads a mark in its place.
 
     Raises:
         ConfigError: When the effect is not one of the four, a target or secret is no argument, nothing describes the

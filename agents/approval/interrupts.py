@@ -16,6 +16,7 @@ from langchain_core.messages import ToolMessage
 
 from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk
+from ...tools.base import declaration_of
 from ...tools.facts import call_facts, preview_of
 from ...tools.taint.gate import Code
 from ..journal.places import begun_before
@@ -132,7 +133,8 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
 
     def _doubts(self, request: ToolCallRequest, tool: BaseTool, effect: Effect) -> tuple[str, ...]:
         """What speaks against a call by where its values come from."""
-        if effect is Effect.READ:
+        declared = declaration_of(tool)
+        if effect is Effect.READ or (effect is Effect.WRITE and declared is not None and declared.confined):
             return ()
         from .taint import judged
 

@@ -122,8 +122,8 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
         return _preview(workspace, arguments["path"], change)
 
     return [
-        tool(write_file, effect="write", target="path", preview=written),
-        tool(edit_file, effect="write", target="path", preview=edited),
+        tool(write_file, effect="write", target="path", confined=True, preview=written),
+        tool(edit_file, effect="write", target="path", confined=True, preview=edited),
     ]
 
 

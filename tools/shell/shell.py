@@ -81,7 +81,8 @@ def _confined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) -> B
         """Run a bash command in the workspace, in a sandbox. Standard input is empty; nothing it starts outlives it."""
         return await _told(confined.run, command, sandbox)
 
-    return tool(run_shell, effect=Effect.EXTERNAL if sandbox.domains else Effect.WRITE, target="command")
+    effect = Effect.EXTERNAL if sandbox.domains else Effect.WRITE
+    return tool(run_shell, effect=effect, target="command", confined=not sandbox.domains)
 
 
 def _unconfined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) -> BaseTool:
