@@ -55,6 +55,9 @@ def _deletes(vendors: Simulator, user: str) -> None:
     vendors.scenario = Scenario(rules=[Rule(answer=answer)])
 
 
+LEFT = "nothing was answered, so everything waits on"
+
+
 class _Terminal:
     """A command at a terminal, as a person has it."""
 
@@ -76,12 +79,12 @@ class _Terminal:
     def signal(self, number: int) -> None:
         os.kill(self._program.pid, number)
 
-    def end(self, keys: str = "") -> int:
-        """Wait for its end, typing keys for as long as it says nothing: what is typed before it reads may be lost."""
+    def end(self, leave: Callable[[], None] | None = None) -> int:
+        """Wait for its end; leave again while it says nothing of it: what comes before it reads may be lost."""
         try:
             while True:
-                if keys and not select.select([self._mine], [], [], 0.2)[0]:
-                    self.type(keys)
+                if leave and LEFT not in self.seen and not select.select([self._mine], [], [], 0.2)[0]:
+                    leave()
                     continue
                 if not (got := os.read(self._mine, 65536).decode()):
                     break
@@ -143,10 +146,9 @@ def test_leaving_the_question_does_nothing_and_all_waits_on(
 ) -> None:
     terminal = _Terminal(programs, "run", "desk.py:clerk", "delete account bob")
     terminal.until("[reject]: ")
-    if leave == "Ctrl-C":
-        terminal.signal(signal.SIGINT)
-    assert terminal.end("\x04" if leave == "Ctrl-D" else "") == 4
-    assert "nothing was answered, so everything waits on" in terminal.seen
+    left = {"Ctrl-C": lambda: terminal.signal(signal.SIGINT), "Ctrl-D": lambda: terminal.type("\x04")}
+    assert terminal.end(left[leave]) == 4
+    assert LEFT in terminal.seen
     (act,) = runs.pending()
     assert f"pointsman resume {act.run} --approve all" in terminal.seen.replace("\r\n", "\n")
     assert pointsman("resume", act.run, "--approve", act.id).exit_code == 0
