@@ -102,6 +102,9 @@ class Execution:
                 emit(Called(row))
 
         with run_scope(self.runtime, self.name, taken=taken, bounds=bounds, observe=observe) as books:
+            # Whoever looks for the run after a kill finds it; what cannot be written yet keeps nobody from reading.
+            with suppress(ConfigError):
+                await asyncio.to_thread(self.runtime.ledger.flush)
             async with self.opened(books.lease.token) as graph:
                 config = thread(books.id)
                 # LangGraph counts the input as a superstep of its own.

@@ -78,6 +78,11 @@ def _language() -> Language:
     return Language(tree_sitter_bash.language())
 
 
+_FOREIGN = re.compile(rb"[\xc4-\xf7][\x80-\xbf]+")
+"""Characters above U+00FF in UTF-8: tree-sitter-bash 0.25.1 looks them up beyond the end of C's table, which
+can end the process. A letter a byte stands for each while the text is parsed, so that all places stay the same."""
+
+
 def _parsed(data: bytes) -> Any:
     """The tree of a text; None where too much is wrong with it.
 
@@ -86,19 +91,22 @@ def _parsed(data: bytes) -> Any:
     from tree_sitter import Parser
 
     spent = 0
+    source = given = _FOREIGN.sub(lambda found: b"Z" * len(found[0]), data)
 
     def stops(_: int, errs: bool) -> bool:
         nonlocal spent
-        spent += len(data) if errs else 1
+        spent += len(given) if errs else 1
         return spent > _MENDED
 
     def some(offset: int, _: object) -> bytes:
-        return data[offset:]
+        return source[offset:]
 
     try:
         tree = Parser(_language()).parse(some, progress_callback=stops)
     except ValueError:  # it was stopped
         return None
+    # From here on nodes are asked for their text as it is.
+    source = data
     return tree.root_node
 
 

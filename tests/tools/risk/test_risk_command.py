@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pointsman.configs.words import Effect, Risk
 from pointsman.tools import command_effect, read_command
@@ -360,6 +360,8 @@ JOINED = [
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PLAIN + RISKY), st.sampled_from(RISKY), st.sampled_from(JOINED))
 def test_adding_a_risky_part_never_lowers_the_risk(one: str, other: str, joined: str) -> None:
+    # What a shell reads from a pipe can be known, and what it reads from nowhere is not.
+    assume("bash" not in (one, other) or "|" not in joined)
     whole = read_command(joined.format(one, other)).risk
     assert whole >= read_command(other).risk
     assert whole >= read_command(one).risk
