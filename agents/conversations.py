@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ..configs.errors import ConfigError, PointsmanError
+from ..dispatch.private import replace_private
 from ..dispatch.sealing import UNSEALED, user_seal
 from .lease.sign import Sign
 
@@ -103,7 +103,7 @@ class Thread:
         """
         kind, sealed = _serializer().dumps_typed(value)
         try:
-            await asyncio.to_thread(_replace, self.path, kind.encode() + b"\n" + sealed)
+            await asyncio.to_thread(replace_private, self.path, kind.encode() + b"\n" + sealed)
         except OSError as error:
             raise ConfigError(f"the thread cannot be kept: {error.strerror}", file=self.path) from error
 
@@ -158,13 +158,3 @@ def _serializer() -> SerializerProtocol:
 
     # No class but LangChain's own is made of what lies in a file.
     return EncryptedSerializer(user_seal(), JsonPlusSerializer(allowed_msgpack_modules=[]))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)

@@ -1,8 +1,9 @@
-"""SQLite files that only their owner may read, opened without harm to whoever has them open already."""
+"""Files that only their owner may read: SQLite's, opened without harm to whoever has them open, and small ones."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import stat
 import time
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from ..ledger.forks import lock_of
 
-__all__ = ["open_private"]
+__all__ = ["open_private", "replace_private"]
 
 _OPEN_SECONDS: Final = 10.0
 
@@ -41,6 +42,32 @@ def open_private(path: Path, **options: Any) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, in its folder, which is made where missing; both for their owner alone.
+
+    Whoever writes it at the same time, in whatever process, writes it whole too, and the last one stays.
+
+    Args:
+        path: The file.
+        content: What it is to hold; it is on the disk when this returns.
+
+    Raises:
+        OSError: It cannot be written; what was there before is there still.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
 
 
 def _make(path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ..configs.errors import ConfigError
 from ..configs.loading.loader import environment
 from ..configs.loading.trust import state_folder
+from .private import replace_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -169,13 +170,7 @@ class Seal:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self._path.exists():
                 return
-            draft = self._path.with_suffix(".new")
-            draft.unlink(missing_ok=True)
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-                file.write(secrets.token_hex(_KEY_BYTES) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, self._path)
+            replace_private(self._path, f"{secrets.token_hex(_KEY_BYTES)}\n".encode())
         finally:
             os.close(lock)
 

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from ...configs.errors import ConfigError
 from ...configs.redact import redact
+from ...dispatch.private import replace_private
 from ...dispatch.sealing import user_seal
 
 __all__ = ["Allowed", "Kept", "Question", "State"]
@@ -172,17 +173,9 @@ def _old(folder: Path) -> Iterator[Path]:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, for its owner alone."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.new")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        replace_private(path, content)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
         raise ConfigError(
             f"what waits for a person cannot be kept ({error.strerror}): make room, or let the folder be written, and "
             "take the run up again",

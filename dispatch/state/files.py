@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.errors import ConfigError
+from ..private import replace_private
 from ..sealing import user_seal
 
 if TYPE_CHECKING:
@@ -45,13 +45,7 @@ def set_aside(state: Path, folder: str, block: Mapping[str, Any]) -> dict[str, A
     cipher, sealed = user_seal().encrypt(base64.b64decode(data))
     path = state / _FILES / folder / name
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(cipher.encode() + b"\n" + sealed)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        replace_private(path, cipher.encode() + b"\n" + sealed)
     except OSError as error:
         raise ConfigError(f"the file of a run cannot be kept: {error.strerror}", file=path) from error
     return {**{key: value for key, value in block.items() if key != "base64"}, "url": f"{_SCHEME}{folder}/{name}"}
