@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
+
+from ..addresses import refusal
 
 __all__ = ["INSIDE", "Gate", "Permits", "Proxy", "is_public"]
 
@@ -37,33 +38,12 @@ Permits = Callable[[str], bool]
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet: not private, link-local, loopback, or of cloud metadata.
-
-    Addresses that carry another one inside (mapped, 6to4, Teredo, NAT64) count as both.
+    """Whether an IP address may be connected to from inside: one of the public internet.
 
     Args:
         address: The address, as `socket.getaddrinfo` gives it.
     """
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        inner: list[ipaddress.IPv4Address | None] = [found.ipv4_mapped, found.sixtofour, *(found.teredo or ())]
-        if found in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
-        if any(one is not None and not is_public(str(one)) for one in inner):
-            return False
-        if found.ipv4_mapped is not None:
-            return True
-        if found not in _GLOBAL and found not in _NAT64:
-            return False
-    return found.is_global and not found.is_multicast and found not in _SHARED
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
-_GLOBAL = ipaddress.ip_network("2000::/3")  # RFC 4291, 2.4; all that is assigned of IPv6
-_SHARED = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598; a cloud's metadata among it
+    return refusal(address) is None
 
 
 class Proxy:
