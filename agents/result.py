@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from ..configs.words import Trust
+from ..configs.words import Tier, Trust
 from ..ledger.rows import CallRow, DecisionRow
 
 if TYPE_CHECKING:
@@ -122,6 +122,11 @@ class StepRecord:
     def acted(self) -> bool:
         """Whether it carried out anything that cannot simply be done again."""
         return any(act.outcome is Outcome.DONE for act in self.acts)
+
+    @property
+    def tier_above(self) -> Tier | None:
+        """The next tier after that of the model that ran; None above the highest, and where no model ran."""
+        return next((tier for tier in Tier if tier > Tier(self.tier)), None) if self.tier else None
 
     def noted(self, *notes: str) -> StepRecord:
         """The same with more to say."""

@@ -14,13 +14,15 @@ from ..agents.verification.verifier import as_evidence
 from ..backends.base import BackendError
 from ..configs.errors import PointsmanError
 from ..configs.evidence import literal, render_evidence
-from ..configs.words import StepKind
+from ..configs.words import Effect, Risk, StepKind
 from ..dispatch.context import entered
 from ..dispatch.errors import NoCandidate
 from ..dispatch.model import RoutedChatModel
+from ..routing.policy.risk import step_risk
+from ..routing.request import RouteRequest
 from .plan import MAX_STEPS, Plan, in_order, problem
 
-__all__ = ["Planner"]
+__all__ = ["Planner", "planned_risk"]
 
 _PLANNER = (
     "You plan work for a team of agents. Give each step to the agent that fits it best, use as few steps as the task "
@@ -115,3 +117,24 @@ class Planner:
         with entered(agent="supervisor", step="plan"):
             plan = await model.with_structured_output(Plan).ainvoke([SystemMessage(system), HumanMessage(task)])
         return plan if isinstance(plan, Plan) else Plan.model_validate(plan)
+
+
+def planned_risk(step: Mapping[str, Any], request: RouteRequest, runtime: Runtime) -> Risk | None:
+    """The risk of a step by what its plan says of it, which can only raise that of what its agent declares.
+
+    Args:
+        step: The step, as dumped.
+        request: What its agent declares.
+        runtime: Whose rules hold.
+
+    Returns:
+        None where the plan says nothing of it.
+    """
+    kind, effects = step.get("kind"), step.get("effects")
+    if not kind and not effects:
+        return None
+    said: dict[str, Any] = {"effects": (*request.effects, *map(Effect, effects or ()))}
+    if kind:
+        said["kind"] = StepKind(kind)
+    policy = runtime.dispatcher.policy
+    return step_risk(policy.features(request.model_copy(update=said)), policy)[0]

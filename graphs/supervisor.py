@@ -25,19 +25,17 @@ from ..agents.together import Together
 from ..agents.verification.checking import Check, checked
 from ..agents.verification.verifier import Verifier, as_evidence, as_text, needs_check
 from ..configs.evidence import literal, render_evidence
-from ..configs.words import Effect, Risk, StepKind, Tier, Trust
+from ..configs.words import StepKind, Tier, Trust
 from ..dispatch.context import current, entered
 from ..dispatch.errors import AllFailed, NoCandidate
 from ..dispatch.request import one_line
 from ..routing.evidence import DOUBTED, Finding, of_failure
-from ..routing.policy.risk import step_risk
-from ..routing.request import RouteRequest
 from .answer import incomplete, last_of
 from .checkpoints.growing import grown
 from .given import handed
 from .memory import recalled, remember
 from .plan import Plan, dependents, ready, skipped
-from .planner import Planner
+from .planner import Planner, planned_risk
 from .watching import INNER
 
 __all__ = ["RETRIES", "SupervisorState", "supervisor"]
@@ -257,7 +255,7 @@ class _Supervisor:
         doubts: tuple[Finding, ...] = ()
         if doubt is not None:
             earlier = StepRecord.restored(doubt["record"])
-            above = _above(Tier(earlier.tier)) or Tier.FRONTIER
+            above = earlier.tier_above or Tier.FRONTIER
             doubts = (Finding(DOUBTED, f"a verifier doubted {earlier.model}: {doubt['reason']}", above),)
             parts += [_AGAIN + literal(doubt["reason"]), render_evidence([replace(as_evidence(earlier), id="earlier")])]
         text = "\n\n".join(part for part in parts if part)
@@ -266,7 +264,7 @@ class _Supervisor:
             "dependents": order["built_on"],
             "ahead": tuple(order["ahead"]),
             "evidence": doubts,
-            "risk": self._planned_risk(step, agent.request(order["built_on"])),
+            "risk": planned_risk(step, agent.request(order["built_on"]), self._runtime),
         }
         with entered(step=step["id"], **facts), checked(check):
             agents, files = list(self._agents.values()), order.get("files", [])
@@ -276,17 +274,6 @@ class _Supervisor:
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record
-
-    def _planned_risk(self, step: Mapping[str, Any], request: RouteRequest) -> Risk | None:
-        """The risk of a step by what its plan says of it, which can only raise that of what its agent declares."""
-        kind, effects = step.get("kind"), step.get("effects")
-        if not kind and not effects:
-            return None
-        said: dict[str, Any] = {"effects": (*request.effects, *map(Effect, effects or ()))}
-        if kind:
-            said["kind"] = StepKind(kind)
-        policy = self._runtime.dispatcher.policy
-        return step_risk(policy.features(request.model_copy(update=said)), policy)[0]
 
     def _left_doubted(self, doubt: _Doubt, error: Exception) -> StepRecord:
         record = replace(StepRecord.restored(doubt["record"]), doubt=doubt["reason"])
@@ -315,7 +302,7 @@ class _Supervisor:
             said = await self._verifier.result(asked.strip(), record)
             if said.ok is False:
                 # What a step did would be done again with it.
-                if not record.acted and tried["attempt"] < self._retries and _above(Tier(record.tier)):
+                if not record.acted and tried["attempt"] < self._retries and record.tier_above:
                     return _Doubt(**tried, reason=said.reason)
                 return self._handed_over(replace(record, doubt=said.reason))
             if said.ok is None:
@@ -405,8 +392,3 @@ def _given_up(step: Mapping[str, Any], error: Exception) -> StepRecord:
 
 def _asked(task: str, step: Mapping[str, Any]) -> str:
     return "\n\n".join(literal(part) for part in (step["instruction"], task) if part)
-
-
-def _above(tier: Tier) -> Tier | None:
-    """The next tier, None above the highest."""
-    return next((higher for higher in Tier if higher > tier), None)

@@ -11,16 +11,16 @@ from ...agents.agent import Agent
 from ...agents.compiled import MOST_STEPS
 from ...agents.runtime import Runtime
 from ...agents.verification.verifier import needs_check
-from ...configs.words import Effect, Risk, StepKind, Tier
+from ...configs.words import Risk, StepKind, Tier
 from ...dispatch.context import StepContext
 from ...dispatch.errors import NoCandidate
 from ...dispatch.guards.budget import DEFAULT_OUTPUT, STEP_INPUT
-from ...routing.policy.risk import step_risk
 from ...routing.request import RouteRequest
 from ...tools.base import declaration_of, effect_of
 from ..composed import Composed
 from ..given import handed
 from ..plan import dependents, in_order
+from ..planner import planned_risk
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
@@ -158,14 +158,7 @@ def _nodes(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Agent]:
 def _request(agent: Agent, step: Mapping[str, Any], built_on: int, runtime: Runtime) -> RouteRequest:
     """What routing would be told; what the plan says of the step can only raise its risk."""
     request = agent.request(built_on)
-    if not step.get("kind") and not step.get("effects"):
-        return request
-    said: dict[str, Any] = {"effects": (*request.effects, *map(Effect, step.get("effects") or ()))}
-    if step.get("kind"):
-        said["kind"] = StepKind(step["kind"])
-    policy = runtime.dispatcher.policy
-    risk = step_risk(policy.features(request.model_copy(update=said)), policy)[0]
-    return request.model_copy(update={"risk": risk})
+    return request.model_copy(update={"risk": planned_risk(step, request, runtime)})
 
 
 def _step(step: Mapping[str, Any], agent: Agent, request: RouteRequest, runtime: Runtime, retries: int) -> Foreseen:

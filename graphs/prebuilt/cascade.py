@@ -124,7 +124,7 @@ class _Cascade:
         findings: tuple[Finding, ...] = ()
         if earlier:
             last = earlier[-1]
-            findings = (Finding(FAILED_CHECK, f"{last.model} did not pass: {last.note}", _above(last)),)
+            findings = (Finding(FAILED_CHECK, f"{last.model} did not pass: {last.note}", last.tier_above),)
             parts += [_AGAIN + literal(last.note), render_evidence([replace(as_evidence(last), id="earlier")])]
         name = f"{self._agent.name}-{len(earlier) + 1}"
         try:
@@ -145,7 +145,7 @@ class _Cascade:
             if wrong is None:
                 return {"done": [record.plain()], "output": record.output}
             record = replace(record, status=Status.FAILED, note=one_line(wrong))
-            if len(state.get("done", [])) + 1 < self._attempts and _above(record) is not None:
+            if len(state.get("done", [])) + 1 < self._attempts and record.tier_above is not None:
                 return {"done": [record.plain()]}
         record = replace(record, status=Status.HANDED_OVER)
         hand_over(
@@ -176,8 +176,3 @@ class _Cascade:
         if said is None or (isinstance(said, str) and said.strip()):
             return said
         raise ConfigError(f"the check of {self._agent.name!r} gave {said!r}: return what is wrong as a text, or None")
-
-
-def _above(record: StepRecord) -> Tier | None:
-    """The tier after the one that was tried, None above the highest."""
-    return next((tier for tier in Tier if tier > Tier(record.tier)), None) if record.tier else None
