@@ -181,19 +181,15 @@ class _Case:
         if not run or view.by_user(run) or view.by_tool(run):
             return
         fields = view.fields.get(run, [])
-        ordered = view.ordered(run) and (self._effect is Effect.DESTRUCTIVE or self._tells_apart(value))
+        ordered = view.ordered(run) and (self._effect is Effect.DESTRUCTIVE or _tells_apart(value))
         if fields and not ordered:
-            if all(field.name in _SENDER for field in fields) and not self._knows(value):
+            if all(name in _SENDER for name in fields) and not self._knows(value):
                 yield Reason(Code.SENDER, f"{value} is whoever wrote a message, whom the user did not name", value)
             return
-        if ordered or (view.by_anybody(run) and self._tells_apart(value)):
+        if ordered or (view.by_anybody(run) and _tells_apart(value)):
             yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
         elif self._tainted and self._leaves and not _is_number(value) and not (others_named and len(run) > 1):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
-
-    def _tells_apart(self, value: str) -> bool:
-        """Whether a value is not one that turns up in any text, as a small number does."""
-        return not _is_number(value) or len(re.sub(r"\D", "", value)) > 4
 
     def _knows(self, value: str) -> bool:
         """Whether the user named the person behind an address by a part of it."""
@@ -218,7 +214,7 @@ class _Case:
     def _private(self, value: str) -> bool:
         text = Text(value)
         for run, fields in self._view.fields.items():
-            if len(run[0]) < 4 or not any(_PRIVATE.search(field.name) for field in fields):
+            if len(run[0]) < 4 or not any(_PRIVATE.search(name) for name in fields):
                 continue
             if text.has(run) and not self._view.by_user(run):
                 return True
@@ -235,6 +231,11 @@ def _values(given: Any) -> Iterator[str]:
             yield from _values(value)
     elif given is not None and not isinstance(given, bool) and str(given).strip():
         yield str(given)
+
+
+def _tells_apart(value: str) -> bool:
+    """Whether a value is not one that turns up in any text, as a small number does."""
+    return not _is_number(value) or len(re.sub(r"\D", "", value)) > 4
 
 
 def _is_number(value: str) -> bool:

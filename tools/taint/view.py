@@ -15,7 +15,7 @@ from ...configs.words import Effect, Trust
 from .intent import orders_in
 from .tokens import Text, identifiers, tokens
 
-__all__ = ["Field", "View", "view_of"]
+__all__ = ["View", "view_of"]
 
 _LONGEST: Final = 120
 """Characters of a value that is still one: a name, an address, a title. What is longer is a text."""
@@ -29,21 +29,6 @@ _LARGEST: Final = 2_000_000
 """Characters of a result that are read for its structure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A value that stands by itself in a structured result.
-
-    Attributes:
-        name: The name of its field; of a list's item, that of the list; empty where there is none.
-        words: The value.
-        raw: As it was.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    raw: str
-
-
 @dataclass
 class View:
     """What was in view.
@@ -53,14 +38,15 @@ class View:
         vouched: Results that were marked as a tool's own, which hold no words from outside.
         texts: Prose out of results that nobody vouches for.
         orders: Sentences of that prose that tell somebody to do something.
-        fields: Values out of the structure of such results, by their words.
+        fields: Words of each value that stands by itself in the structure of such results -> the fields it stands in;
+            of a list's item, that of the list; empty where there is none.
     """
 
     user: list[Text] = field(default_factory=list)
     vouched: list[Text] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
     orders: list[Text] = field(default_factory=list)
-    fields: dict[tuple[str, ...], list[Field]] = field(default_factory=dict)
+    fields: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     def by_user(self, run: Sequence[str]) -> bool:
         """Whether the user said these words."""
@@ -209,7 +195,7 @@ def _sort(found: tuple[str, str], view: View) -> None:
         # It may be all that a message says.
         view.prose(text)
     if words:
-        view.fields.setdefault(words, []).append(Field(name.casefold(), words, text.strip()))
+        view.fields.setdefault(words, []).append(name.casefold())
 
 
 def _is_value(text: str) -> bool:
