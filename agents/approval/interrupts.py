@@ -16,7 +16,7 @@ from langchain_core.messages import ToolMessage
 
 from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk
-from ...tools.base import declaration_of
+from ...tools.base import declaration_of, effect_of
 from ...tools.facts import call_facts, preview_of
 from ...tools.taint.gate import Code
 from ..journal.places import begun_before
@@ -97,10 +97,15 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
-        """Ask before a critical call; hand anything else straight on. Files are touched in a thread."""
+        """Ask before a critical call; hand anything else straight on. Files are touched, and conversations read, in a
+        thread."""
         from langgraph.errors import GraphInterrupt
 
-        asked = await asyncio.to_thread(self._asked, request) if _bare_answer() else self._asked(request)
+        harmless = request.tool is None or effect_of(request.tool) in (None, Effect.READ)
+        if harmless and not _bare_answer():
+            asked = self._asked(request)
+        else:
+            asked = await asyncio.to_thread(self._asked, request)
         if asked is None:
             return await handler(request)
         verdict = await asyncio.to_thread(self._verdict, request, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from langgraph.types import Command, interrupt
 from pointsman import Agent, tool
 from pointsman.agents.approval.answers import pending_of
 from pointsman.agents.approval.kept import Kept
+from pointsman.agents.approval.taint import judged
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
@@ -360,3 +362,27 @@ def test_an_act_inside_an_act_is_asked_about_by_itself_and_each_is_done_once(
     assert _answer(graph, {below.id: "approve"}) == ()
     assert ran.count("x") == 1
     assert list((home.settings.state / "approvals" / "asked").iterdir()) == []
+
+
+@pytest.mark.parametrize("effect", ["write", "external", "destructive"])
+async def test_where_a_call_comes_from_is_judged_off_the_event_loop(
+    simulated: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, effect: Any
+) -> None:
+    """A long conversation takes long to read, and others run on the loop meanwhile."""
+    threads: list[int] = []
+
+    def seen(*given: Any) -> Any:
+        threads.append(threading.get_ident())
+        return judged(*given)
+
+    @tool(effect=effect, target="path")
+    def act(path: str) -> str:
+        """Act on a path."""
+        return path
+
+    monkeypatch.setattr("pointsman.agents.approval.taint.judged", seen)
+    _calling(simulator, ("act", {"path": "a.txt"}))
+    await _graph(simulated(), act).ainvoke({"messages": [HumanMessage("act on a.txt")]}, CONFIG)
+
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
