@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from ..configs.words import Effect
 from .base import CallFacts, EffectRule, Preview, declaration_of, effect_of, unbound
 
-__all__ = ["call_facts", "preview_of"]
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+__all__ = ["call_facts", "json_schema", "preview_of"]
 
 
 def call_facts(tool: Any, arguments: Mapping[str, Any]) -> CallFacts:
@@ -51,6 +54,16 @@ def preview_of(tool: Any, arguments: Mapping[str, Any]) -> Preview | None:
         return declared.preview(seen)
     except Exception:  # noqa: BLE001 - the preview is the user's code; a person decides without it then
         return None
+
+
+def json_schema(tool: BaseTool) -> dict[str, Any]:
+    """The schema of a tool's arguments, as models see it."""
+    schema = tool.tool_call_schema
+    if isinstance(schema, dict):
+        return schema
+    if issubclass(schema, BaseModel):
+        return schema.model_json_schema()
+    return {"type": "object", "properties": tool.args}  # pydantic v1
 
 
 def _judged(rule: EffectRule, arguments: Mapping[str, Any]) -> Effect:

@@ -20,7 +20,7 @@ from ...configs.visible import unseen
 from ...configs.words import Effect, Risk
 from ...dispatch.context import current
 from ...tools.base import Preview, declaration_of
-from ...tools.facts import call_facts
+from ...tools.facts import call_facts, json_schema
 from ..journal.places import begun_before
 from .acts import account_of
 from .answers import OURS, answer_form
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from langchain.agents.middleware.human_in_the_loop import DecisionType, HITLRequest
     from langchain_core.tools import BaseTool
 
-__all__ = ["Asked", "json_schema", "stale"]
+__all__ = ["Asked", "stale"]
 
 _HASHED_BYTES: Final = 64 * 1024 * 1024
 """Of a larger file its size and time of change stand for what it holds."""
@@ -199,16 +199,6 @@ def _changes(then: Question, now: Question) -> Sequence[str]:
             how = "was made" if not old else "was deleted" if not new else "has changed"
             said.append(f"{file} {how} since it was asked about")
     return said
-
-
-def json_schema(tool: BaseTool) -> dict[str, Any]:
-    """The schema of a tool's arguments, as models see it."""
-    schema = tool.tool_call_schema
-    if isinstance(schema, dict):
-        return schema
-    if issubclass(schema, BaseModel):
-        return schema.model_json_schema()
-    return {"type": "object", "properties": tool.args}  # pydantic v1
 
 
 def _middle(text: str) -> str:

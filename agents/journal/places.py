@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel
-
 from ...dispatch.context import current
 from ...tools.base import declaration_of
+from ...tools.facts import json_schema
 from ..approval.digests import digests, hashed
 
 if TYPE_CHECKING:
@@ -112,15 +111,12 @@ _schemas: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 def _schema(tool: BaseTool) -> str:
     """The digest of what the tool takes."""
-    schema: Any = tool.tool_call_schema
-    if not isinstance(schema, type):
+    schema = tool.tool_call_schema
+    if isinstance(schema, dict):
         return _hash(schema)
     known = _schemas.get(schema)
     if known is None:
-        # pydantic v1 has no such method.
-        known = _schemas[schema] = _hash(
-            schema.model_json_schema() if issubclass(schema, BaseModel) else {"properties": tool.args}
-        )
+        known = _schemas[schema] = _hash(json_schema(tool))
     return known
 
 
