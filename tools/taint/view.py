@@ -129,7 +129,12 @@ def _read(text: str, view: View, *, own: bool) -> None:
         return
     data = _structure(text)
     if isinstance(data, (Mapping, list)):
-        found = list(islice(_leaves(data, "", 0), _MOST_VALUES + 1))
+        try:
+            found = list(islice(_leaves(data, "", 0), _MOST_VALUES + 1))
+        except RecursionError:
+            # Not so deep that it could not be read, but too deep to be written.
+            view.prose(text)
+            return
         if len(found) > _MOST_VALUES:
             view.prose(text)
         for one in found[:_MOST_VALUES]:
