@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from .output import progress, short
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
     from ...routing.request import RouteRequest
 
-__all__ = ["broken_line", "json_of", "lines_of", "request_of"]
+__all__ = ["broken_line", "first_wrong", "json_of", "lines_of", "request_of"]
 
 _MAX_LINE = 20_000_000
 
@@ -62,13 +64,7 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
     try:
         return RouteRequest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        said = first["msg"]
-        if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, RouteRequest.model_fields, n=1)
-            said = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
-        broken_line(number, f"{where}: {short(said, 160)}")
+        broken_line(number, first_wrong(error, RouteRequest))
         return None
 
 
@@ -94,6 +90,22 @@ def json_of(text: bytes, number: int) -> Any:
     if made is None:
         broken_line(number, "is null; give a request")
     return made
+
+
+def first_wrong(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say in a few words what is wrong with a line, and with which of its keys.
+
+    Args:
+        error: As pydantic found it.
+        model: What the line should have been; of its keys one is offered in the place of an unknown one.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    said = first["msg"]
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, model.model_fields, n=1)
+        said = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
+    return f"{where}: {short(said, 160)}" if where else short(said, 160)
 
 
 class _Twice(Exception):

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, with_config
+from typing_extensions import TypedDict
 
 from ...configs.words import Effect
 from .gate import Judged, ToolFacts, judge
@@ -23,6 +24,13 @@ class _Tool(BaseModel):
     target_args: tuple[str, ...] = ()
     only_reads: bool = False
     description: str = ""
+
+
+@with_config(ConfigDict(extra="allow"))
+class _Message(TypedDict, total=False):
+    """A message as it is, of which so much is relied on."""
+
+    tool_calls: tuple[Mapping[str, Any], ...] | None
 
 
 class _Call(BaseModel):
@@ -53,7 +61,7 @@ class ToolCallRecord(BaseModel):
 
     id: str | int | None = None
     user: str
-    transcript: tuple[Mapping[str, Any], ...] = ()
+    transcript: tuple[_Message, ...] = ()
     tools: tuple[_Tool, ...] = ()
     call: _Call
 

@@ -9,7 +9,7 @@ import typer
 from ... import options
 from ...errors import ExitCode
 from ...io.output import as_json, line, progress, result
-from ...io.requests import broken_line, json_of, lines_of
+from ...io.requests import broken_line, first_wrong, json_of, lines_of
 from ...io.table import table
 
 if TYPE_CHECKING:
@@ -63,20 +63,12 @@ def _judged(text: bytes, number: int) -> tuple[Any, str, Judged] | None:
         return None
     try:
         record = ToolCallRecord.model_validate(made)
-    except (ValidationError, ValueError) as error:
-        broken_line(number, _first(error))
-        return None
-    return record.id, record.call.name, record.judged()
-
-
-def _first(error: Exception) -> str:
-    from pydantic import ValidationError
-
-    if not isinstance(error, ValidationError):
-        return line(error)
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return line(f"{place}: {first['msg']}")
+        return record.id, record.call.name, record.judged()
+    except ValidationError as error:
+        broken_line(number, first_wrong(error, ToolCallRecord))
+    except RecursionError:
+        broken_line(number, "is nested too deeply")
+    return None
 
 
 def _record(name: Any, judged: Judged) -> dict[str, Any]:
