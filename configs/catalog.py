@@ -75,14 +75,17 @@ class Usage:
                     return f"{name} is not a whole number"
                 if not 0 <= count <= (MOST_CHARGED if name == "charged" else MOST_TOKENS):
                     return f"{name} {count}" if abs(count) < 10**15 else f"{name} is far too large"
+        # Each reply is looked at several times, and nearly all are well.
+        into, out, read, write, hour, audio, cached_audio, *of_output = counts[:9]
+        fits = hour <= write and cached_audio <= min(read, audio) and max(audio, read + write) <= into
+        if fits and sum(of_output) <= out:
+            return "" if into + out else "no tokens"
         for part, whole in _WITHIN:
             if getattr(self, part) > getattr(self, whole):
                 return f"{part} {getattr(self, part)} of {whole} {getattr(self, whole)}"
         if self.cache_read + self.cache_write > self.input:
             return f"cache_read {self.cache_read} and cache_write {self.cache_write} of input {self.input}"
-        if self.output_audio + self.output_image > self.output:
-            return f"output_audio {self.output_audio} and output_image {self.output_image} of output {self.output}"
-        return "" if self.input + self.output else "no tokens"
+        return f"output_audio {self.output_audio} and output_image {self.output_image} of output {self.output}"
 
 
 _COUNTS: Final = tuple(field.name for field in fields(Usage) if field.name != "service_tier")

@@ -21,7 +21,7 @@ from .sealing import user_seal
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
 
-__all__ = ["CALLS", "Journal", "inside_node", "is_kept_by_graph"]
+__all__ = ["CALLS", "Journal", "in_task", "inside_node", "is_kept_by_graph"]
 
 CALLS: Final = "call "
 """What the names of calls begin with."""
@@ -188,6 +188,11 @@ def _task_now() -> tuple[str, int] | None:
         return None
     known = getattr(configurable.get(_RUNTIME), "execution_info", None)
     return name, getattr(known, "node_attempt", 1)
+
+
+def in_task() -> bool:
+    """Whether a task of a graph asks, so that its calls and acts have places."""
+    return _task_now() is not None
 
 
 def is_kept_by_graph() -> bool:

@@ -149,9 +149,14 @@ class RoutedChatModel(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         """What tracers are told; which model really ran stands in the reply."""
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = "pointsman"
-        params["ls_model_name"] = kwargs.get("model") or self.prefer or f"routed/{self.task}"
+        name = kwargs.get("model") or self.prefer or f"routed/{self.task}"
+        params = LangSmithParams(ls_provider="pointsman", ls_model_type="chat", ls_model_name=name)
+        if stop:
+            params["ls_stop"] = stop
+        if isinstance(kwargs.get("temperature"), int | float):
+            params["ls_temperature"] = kwargs["temperature"]
+        if isinstance(kwargs.get("max_tokens"), int):
+            params["ls_max_tokens"] = kwargs["max_tokens"]
         return params
 
     def bind_tools(

@@ -148,10 +148,10 @@ def _called(ask: ModelRequest) -> Mapping[str, Effect]:
 def _as_dict(message: BaseMessage) -> dict[str, Any]:
     role = _ROLES.get(message.type, message.type)
     record: dict[str, Any] = {"role": role, "content": message.content}
-    calls = getattr(message, "tool_calls", None)
+    calls = vars(message).get("tool_calls")
     if calls:
         record["tool_calls"] = calls
-    if answered := getattr(message, "tool_call_id", None):
+    if answered := vars(message).get("tool_call_id"):
         record["tool_call_id"] = answered
     # Of tools both outcomes are told: a success that is declared is no error, whatever its text begins with.
     if message.type == "tool":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 import weakref
@@ -15,6 +16,8 @@ from .forks import End, at_end, begin_anew
 
 __all__ = ["Worker"]
 
+_log = logging.getLogger(__name__)
+
 _LINGER_SECONDS = 10.0
 """How long the thread waits for the next job before it ends."""
 
@@ -22,7 +25,7 @@ _UNDO_SECONDS = 0.05
 """How long one who is cancelled waits, so that what was done for it is mostly undone when it ends."""
 
 _T = TypeVar("_T")
-_Job = tuple["Future[Any]", Callable[[], Any]]
+_Job = tuple["Future[Any] | None", Callable[[], Any]]
 
 
 class Worker:
@@ -56,8 +59,16 @@ class Worker:
     def submit(self, job: Callable[[], _T]) -> Future[_T]:
         """Have a job done in the thread."""
         future: Future[_T] = Future()
+        self._enter((future, job))
+        return future
+
+    def post(self, job: Callable[[], object]) -> None:
+        """The same for whoever does not ask what becomes of it; the job raises nothing."""
+        self._enter((None, job))
+
+    def _enter(self, job: _Job) -> None:
         with self._guard:
-            self._jobs.put((future, job))
+            self._jobs.put(job)
             if self._thread is None:
                 # A daemon, so that it keeps no process alive.
                 thread = threading.Thread(target=self._work, name=self._name, daemon=True)
@@ -65,7 +76,6 @@ class Worker:
                 with suppress(RuntimeError):
                     thread.start()
                     self._thread = thread
-        return future
 
     async def run(self, job: Callable[[], _T], undo: Callable[[_T], None] = lambda _: None) -> _T:
         """Do a job in the thread, without holding up the event loop.
@@ -107,6 +117,12 @@ class Worker:
 
 def _do(job: _Job) -> None:
     future, work = job
+    if future is None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - whoever comes next needs the thread
+            _log.exception("a job of a thread failed")
+        return
     if not future.set_running_or_notify_cancel():
         return
     try:

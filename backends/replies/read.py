@@ -91,7 +91,7 @@ def _is_streamed(message: AIMessage) -> bool:
 
 def _arguments_are_json(message: AIMessage) -> bool:
     # Merging chunks mends arguments that break off, so a call can look whole that the model never finished.
-    for chunk in getattr(message, "tool_call_chunks", ()):
+    for chunk in vars(message).get("tool_call_chunks", ()):
         try:
             json.loads(chunk["args"] or "{}", strict=False)
         except json.JSONDecodeError:

@@ -187,11 +187,17 @@ def plain(usage: Any) -> Any:
 
 
 def _told(raw: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    counts = [count for name in names if (count := _count(name, _at(raw, name))) is not None]
-    # A proxy may tell zero under one name and the truth under another; two truths are none.
-    if len({count for count in counts if count}) > 1:
-        raise Doubt(f"{names[0]} and its other names differ")
-    return max(counts) if counts else None
+    found: int | None = None
+    for name in names:
+        value = _at(raw, name)
+        if value is None:
+            continue
+        count = value if type(value) is int else _count(name, value)
+        # A proxy may tell zero under one name and the truth under another; two truths are none.
+        if found and count and count != found:
+            raise Doubt(f"{names[0]} and its other names differ")
+        found = count if found is None else max(found, count)
+    return found
 
 
 def _at(raw: Mapping[str, Any], path: str) -> Any:
@@ -207,8 +213,8 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
         return found
     if not isinstance(found, list) or not all(isinstance(entry, Mapping) for entry in found):
         raise Doubt(f"{name} is not a list of objects")
-    counts = [_count(name, entry.get("tokenCount")) for entry in found if entry.get("modality") == kind[:-1]]
-    return sum(count or 0 for count in counts) if counts else None
+    told = [entry.get("tokenCount") for entry in found if entry.get("modality") == kind[:-1]]
+    return sum(_count(name, count) for count in told if count is not None) if told else None
 
 
 @cache
@@ -218,8 +224,8 @@ def _split(path: str) -> tuple[tuple[str, ...], str, str]:
     return tuple(folders), name, kind
 
 
-def _count(name: str, value: Any) -> int | None:
-    if value is None or type(value) is int:
+def _count(name: str, value: Any) -> int:
+    if type(value) is int:
         return value
     if type(value) is float and value.is_integer():
         return int(value)

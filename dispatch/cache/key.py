@@ -99,15 +99,15 @@ def request_digest(
 
 def _told(message: BaseMessage, numbers: dict[str, str]) -> dict[str, Any]:
     """What a message tells the model, its ids replaced by their order."""
-    calls = getattr(message, "tool_calls", None) or ()
-    broken = getattr(message, "invalid_tool_calls", None) or ()
+    calls = vars(message).get("tool_calls") or ()
+    broken = vars(message).get("invalid_tool_calls") or ()
     for call in (*calls, *broken):
         if call["id"]:
             numbers.setdefault(call["id"], f"call {len(numbers)}")
-    answered = getattr(message, "tool_call_id", None)
+    answered = vars(message).get("tool_call_id")
     return {
         "type": "ai" if message.type == "AIMessageChunk" else message.type,
-        "role": getattr(message, "role", None),
+        "role": vars(message).get("role"),
         "name": message.name,
         "content": _content(message.content, numbers),
         "calls": [[call["name"], call["args"], numbers.get(call["id"] or "")] for call in calls],
@@ -115,7 +115,7 @@ def _told(message: BaseMessage, numbers: dict[str, str]) -> dict[str, Any]:
         # Clients send parts of them: a role of the vendor's own, a call in its own form.
         "further": {key: _content(value, numbers) for key, value in message.additional_kwargs.items() if value},
         "answers": numbers.get(answered, answered) if answered else None,
-        "status": getattr(message, "status", None),
+        "status": vars(message).get("status"),
     }
 
 

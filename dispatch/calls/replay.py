@@ -14,7 +14,7 @@ from ..batch.codec import reply_of, reply_text
 from ..cache.key import request_digest
 from ..context import StepContext
 from ..errors import Failure
-from ..journal import CALLS, Journal, is_kept_by_graph
+from ..journal import CALLS, Journal, in_task, is_kept_by_graph
 from ..request import ModelRequest
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ class Replay:
 
     @classmethod
     def of(cls, ask: ModelRequest, step: StepContext) -> Self | None:
-        """The replay of a request; None where the run cannot be taken up, or the request has no JSON form.
+        """The replay of a request; None where nobody does it again, or it has no JSON form.
 
         Args:
             ask: The request.
             step: The step that makes it.
         """
         journal = step.run.journal
-        if journal is None:
+        if journal is None or not in_task():
             return None
         facts = {
             "step": [step.step, step.agent],

@@ -187,7 +187,7 @@ def _on_the_wire(message: BaseMessage) -> BaseMessage:
     if message.type == "tool":
         name = message.name and wire_name(message.name)
         return message if name == message.name else message.model_copy(update={"name": name})
-    calls = getattr(message, "tool_calls", None)
+    calls = vars(message).get("tool_calls")
     if not calls:
         return message
     made = [{**call, "name": wire_name(call["name"]), "args": finite(cleaned(call["args"]))} for call in calls]

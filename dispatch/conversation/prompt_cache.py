@@ -94,4 +94,4 @@ def _content(content: str | list[Any]) -> int:
 
 
 def _calls(message: BaseMessage) -> int:
-    return hash(tuple((call["name"], str(call["args"])) for call in getattr(message, "tool_calls", ())))
+    return hash(tuple((call["name"], str(call["args"])) for call in vars(message).get("tool_calls", ())))

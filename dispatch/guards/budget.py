@@ -134,7 +134,7 @@ def bounded(
 def _content_bound(message: BaseMessage) -> tuple[int, bool]:
     """Tokens of a message at most, and whether the provider fetches something for it that is not counted."""
     bound = 0
-    for part in (getattr(message, "tool_calls", None), getattr(message, "invalid_tool_calls", None)):
+    for part in (vars(message).get("tool_calls"), vars(message).get("invalid_tool_calls")):
         if part:
             bound += len(json.dumps(part, default=str))
     if message.additional_kwargs:

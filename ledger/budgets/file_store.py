@@ -170,7 +170,7 @@ class FileStore:
         """Have the thread write what there is."""
         if not self._due:
             self._due = True
-            self._worker.submit(self._drain)
+            self._worker.post(self._drain)
 
     def _drain(self) -> None:
         self._due = False
