@@ -23,7 +23,7 @@ class Supervised:
     """A `Workflow` of five agents without tools, each run once, in order, all at low risk.
 
     The built-in rule that has steps verified on which three others build is switched off for that. The steps write to
-    the run's memory and recall from it; where the setting has no ``memory``, a store that holds nothing stands in.
+    the run's memory and recall from it where the setting has ``memory``.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -36,10 +36,9 @@ class Supervised:
         folder = Path(self._folder.name)
         (folder / "models.yaml").write_text(yaml.safe_dump(catalogue(setting["url"])))
         (folder / "risk.yaml").write_text(yaml.safe_dump({"risk": {"rules": [_NONE_BUILD]}}))
-        kind = Runtime if setting["memory"] else type("Forgetful", (Runtime,), {"store": _Nothing()})
-        self._runtime = kind(load(folder, environ={"OPENAI_API_KEY": KEY}))
+        self._runtime = Runtime(load(folder, environ={"OPENAI_API_KEY": KEY}))
         agents = [Agent(name, model=f"openai/{PRIMARY}", kind="transform") for name in STEPS]
-        self._flow = Workflow("five", agents, plan="in_order")
+        self._flow = Workflow("five", agents, plan="in_order", memory=setting["memory"])
 
     async def plain(self, prompt: str) -> str:
         """The last step's output."""
@@ -57,19 +56,6 @@ class Supervised:
         """Let go of files and remove them."""
         self._runtime.close()
         self._folder.cleanup()
-
-
-class _Nothing:
-    """A memory that holds nothing."""
-
-    def recall(self, *_: Any, **__: Any) -> list[Any]:
-        return []
-
-    def remember(self, *_: Any, **__: Any) -> str:
-        return ""
-
-    def close(self) -> None:
-        pass
 
 
 class Graph:

@@ -85,12 +85,14 @@ class WorkflowEntry(Frozen):
         plan: How the supervisor plans where there are no ``steps``.
         steps: The steps themselves.
         retries: How often a step that a verifier doubts is done again by a stronger model.
+        memory: Whether its steps write their results into the shared memory and recall what others wrote.
     """
 
     agents: Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     plan: Literal["model", "in_order"] = "model"
     steps: tuple[StepEntry, ...] = ()
     retries: int = Field(default=2, ge=0)
+    memory: bool = True
 
 
 def _server_name(name: str) -> str:

@@ -16,7 +16,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from ..configs.errors import PointsmanError
 from ..ledger.rows import EffectRow, KeptRow
 from ..tools.threads import in_thread
-from .sealing import user_seal
+from .sealing import Seal, user_seal
 
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
@@ -77,6 +77,7 @@ class Journal:
         self._asked: Counter[tuple[object, ...]] = Counter()
         self._order: dict[tuple[str, str], list[str]] = {}
         self._fresh: set[tuple[str, int] | None] = set()
+        self._seal: Seal | None = None
 
     @property
     def used(self) -> bool:
@@ -146,7 +147,8 @@ class Journal:
             return
         # A ledger that cannot be written is told to whoever is about to do something.
         with suppress(PointsmanError):
-            self._ledger.record(KeptRow(self.run, name, user_seal().close(text)))
+            self._seal = self._seal or user_seal()
+            self._ledger.record(KeptRow(self.run, name, self._seal.close(text)))
             self._names[name] = self.run
             self._fresh.add(_task_now())
 

@@ -41,6 +41,7 @@ class WorkflowSpec(TypedDict, total=False):
     graph: GraphOn | None
     plan: Planned
     retries: int
+    memory: bool
     store: BaseStore | None
 
 
@@ -57,15 +58,17 @@ class Composed:
         plan: Planned = "model",
         output: type[BaseModel] | None = None,
         retries: int = 2,
+        memory: bool = True,
         store: BaseStore | None = None,
     ) -> None:
-        _check(name, agents, graph, plan, retries)
+        _check(name, agents, graph, plan, retries, memory)
         self.name = name
         self.agents = tuple(agents)
         self.plan: Planned = plan
         self.fixed = None if isinstance(plan, str) else _fixed(name, plan, self.agents)
         self.output = output
         self.retries = retries
+        self.memory = memory
         self.store = store
         self._graph = graph
         self._built: tuple[Sequence[object], CompiledStateGraph[Any, Any, Any, Any]] | None = None
@@ -86,7 +89,7 @@ class Composed:
             entry = settings.workflows[name]
             agents = [Agent.from_entry(one, settings.agents[one]) for one in entry.agents]
             plan: Any = [step.model_dump(mode="json") for step in entry.steps] or entry.plan
-            return cls(name, agents, plan=plan, retries=entry.retries)
+            return cls(name, agents, plan=plan, retries=entry.retries, memory=entry.memory)
         if name in settings.agents:
             return cls(name, [Agent.from_entry(name, settings.agents[name])])
         near = suggest(name, [*settings.workflows, *settings.agents])
@@ -110,7 +113,7 @@ class Composed:
 
         agents = [agent.on(runtime) for agent in self.agents]
         word: _Word = "in_order" if self.plan == "in_order" else "model"
-        return supervisor(agents, runtime, plan=self.fixed or word, retries=self.retries)
+        return supervisor(agents, runtime, plan=self.fixed or word, retries=self.retries, memory=self.memory)
 
     def compile(self, runtime: Runtime | None = None) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The graph for whoever brings checkpoints and a store: LangGraph's own server, or a graph it is a node of.
@@ -155,6 +158,7 @@ class Composed:
             self.name,
             self.plan,
             self.retries,
+            self.memory,
             self.store,
             *chain.from_iterable(map(_given, self.agents)),
         ]
@@ -169,7 +173,7 @@ class Composed:
         return graph
 
 
-def _check(name: Any, agents: Any, graph: object, plan: Any, retries: Any) -> None:
+def _check(name: Any, agents: Any, graph: object, plan: Any, retries: Any, memory: Any) -> None:
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"a workflow needs a name first, such as Workflow('desk', agents=[…]), not {name!r}")
     if isinstance(agents, Agent | str) or not all(isinstance(agent, Agent) for agent in agents):
@@ -182,6 +186,10 @@ def _check(name: Any, agents: Any, graph: object, plan: Any, retries: Any) -> No
         )
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ConfigError(f"workflow {name!r}: retries is {retries!r}: give a whole number of 0 or more")
+    if not isinstance(memory, bool):
+        raise ConfigError(
+            f"workflow {name!r}: memory is {memory!r}: give True or False, and store=… for one of your own"
+        )
     names = [agent.name for agent in agents]
     if not agents and graph is None:
         raise ConfigError(f"workflow {name!r} has no agents: give agents=[…] or graph=…")

@@ -109,6 +109,7 @@ def supervisor(
     *,
     plan: Plan | Literal["model", "in_order"] = "model",
     retries: int = RETRIES,
+    memory: bool = True,
 ) -> StateGraph[Any, Any, Any, Any]:
     """Build the supervisor's graph over ``agents``.
 
@@ -119,8 +120,9 @@ def supervisor(
             plan is carried out as it is, until a step fails.
         retries: How often a step that a verifier doubts is done again by a stronger model, where it did nothing that
             cannot be done again.
+        memory: Whether steps write their results into the shared memory and recall what others wrote.
     """
-    rooms = _Supervisor(agents, runtime, plan, retries)
+    rooms = _Supervisor(agents, runtime, plan, retries, memory=memory)
     builder = StateGraph(SupervisorState, input_schema=_Given)
     builder.add_node("plan", rooms.plan, metadata=INNER)
     builder.add_node("work", rooms.work, input_schema=_Work)
@@ -137,13 +139,16 @@ def supervisor(
 
 
 class _Supervisor:
-    def __init__(self, agents: Sequence[Agent], runtime: Runtime, plan: Plan | str, retries: int) -> None:
+    def __init__(
+        self, agents: Sequence[Agent], runtime: Runtime, plan: Plan | str, retries: int, *, memory: bool
+    ) -> None:
         self._agents = {agent.name: agent for agent in agents}
         self._runtime = runtime
         self._verifier = Verifier(runtime)
         fixed = plan if isinstance(plan, Plan) else None
         self._planner = Planner(self._agents, runtime, by_model=plan == "model" and len(agents) > 1, fixed=fixed)
         self._retries = retries
+        self._memory = memory
         # Of each part of a run that is under way: the graph may serve several.
         self._waves: WeakValueDictionary[int, Together] = WeakValueDictionary()
 
@@ -227,7 +232,7 @@ class _Supervisor:
                 return self._ended([_given_up(state["step"], error)])
         if record.status is not Status.DONE or record.doubt or self._to_verify(state["built_on"], record):
             return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
-        if not state["alone"]:
+        if self._memory and not state["alone"]:
             await remember(self._runtime, state["step"], record)
         return self._ended([record])
 
@@ -250,7 +255,8 @@ class _Supervisor:
         agent = self._agents[step["agent"]]
         evidence = [as_evidence(StepRecord.restored(record)) for record in order["given"]]
         asked = step["instruction"] or order["task"]
-        evidence += await recalled(self._runtime, step, asked, known={e.id for e in evidence})
+        if self._memory:
+            evidence += await recalled(self._runtime, step, asked, known={e.id for e in evidence})
         parts = [_asked(order["task"], step), render_evidence(evidence)]
         doubts: tuple[Finding, ...] = ()
         if doubt is not None:
@@ -308,7 +314,7 @@ class _Supervisor:
             if said.ok is None:
                 reason = one_line(said.reason)
                 record = replace(record, unverified=reason).noted(f"not verified: {reason}")
-        if len(state["plan"]) > 1:
+        if self._memory and len(state["plan"]) > 1:
             await remember(self._runtime, next(step for step in state["plan"] if step["id"] == record.id), record)
         return record
 

@@ -269,11 +269,25 @@ def test_a_run_that_fails_can_be_taken_up_again_without_repeating_what_was_done(
         ({"agents": ["one"]}, "agents must be a list of Agent"),
         ({"plan": "inorder"}, "plan is 'inorder', which is not one of model, in_order"),
         ({"retries": -1}, "retries is -1: give a whole number"),
+        ({"memory": None}, "memory is None: give True or False"),
     ],
 )
 def test_a_workflow_that_cannot_be_meant_is_refused_where_it_is_made(spec: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Workflow(**{"name": "flow", "agents": [Agent("one")], **spec})
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_steps_use_the_shared_memory_unless_the_workflow_has_none(
+    runtime: Make, simulator: Simulator, memory: bool
+) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=lambda _: Answer(text=f"said at call {len(simulator.log)}"))])
+    home = runtime()
+    flow = Workflow("flow", [Agent(name) for name in ("one", "two", "three")], plan="in_order", memory=memory)
+    result = flow.run("Where is parcel 4711?", runtime=home)
+    assert (result.status, len(result.steps)) == ("done", 3)
+    assert ("store" in home.__dict__) is memory
+    assert len(home.store.search(("runs", result.run))) == (3 if memory else 0)
 
 
 @pytest.mark.parametrize("run", ["nobody", "", None])
