@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +36,7 @@ from .watching import happened
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import StateSnapshot
 
 __all__ = ["Execution", "thread"]
 
@@ -120,9 +121,10 @@ class Execution:
                 except Exception as error:
                     await self._failed(error, graph, config, books)
                     raise
-                result = await self._outcome(graph, config, books)
+                snapshot = await graph.aget_state(config)
+                result = await self._outcome(graph, snapshot, books)
                 if not result.pending:
-                    await self._let_go(graph, config)
+                    await self._let_go(snapshot.values.get("files") if "files" in graph.channels else None)
                     await prune(graph, books.id)
                     await self._forget(books)
             reached(Point.LEDGER)
@@ -143,7 +145,7 @@ class Execution:
             await self._forget(books, CALLS)
         if isinstance(error, PointsmanError):
             error.run = error.run or books.id
-            error.result = await self._outcome(graph, config, books, Status.FAILED)
+            error.result = await self._outcome(graph, await graph.aget_state(config), books, Status.FAILED)
 
     async def _forget(self, books: Run, names: str = "") -> None:
         """Delete what the run kept for the case that it is cut off, under names that begin so."""
@@ -164,20 +166,19 @@ class Execution:
         notes = await asyncio.to_thread(notified, settings, result.run, self.name, self.news)
         return replace(result, notes=(*result.notes, *notes))
 
-    async def _let_go(self, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> None:
+    async def _let_go(self, files: Sequence[Mapping[str, Any]] | None) -> None:
         """Delete the files that the run was given: it is over."""
-        if "files" in graph.channels and (files := (await graph.aget_state(config)).values.get("files")):
+        if files:
             await asyncio.to_thread(forget, self.runtime.settings.state, files)
 
     async def _outcome(
         self,
         graph: CompiledStateGraph[Any, Any, Any, Any],
-        config: RunnableConfig,
+        snapshot: StateSnapshot,
         books: Run,
         status: Status | None = None,
     ) -> RunResult:
         """What the checkpoint tells of a run, which ended so where no status is given."""
-        snapshot = await graph.aget_state(config)
         state = snapshot.values
         pending = [pending_of(stop, books.id) for task in snapshot.tasks for stop in task.interrupts]
         steps = tuple(map(self.outputs.record, state.get("done", [])))

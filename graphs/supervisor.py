@@ -168,7 +168,7 @@ class _Supervisor:
             "notes": [f"planned anew, as step {failed} failed"],
         }
 
-    def schedule(self, state: SupervisorState) -> list[Send] | str:
+    async def schedule(self, state: SupervisorState) -> list[Send] | str:
         """Send every step that can run now to work, at the same time; put the parts together when all have ended."""
         if _failed(state):
             return "replan"
@@ -196,7 +196,7 @@ class _Supervisor:
         ]
         return [Send("work", order) for order in orders]
 
-    def after(self, state: SupervisorState) -> list[Send] | str:
+    async def after(self, state: SupervisorState) -> list[Send] | str:
         """Go on from a step that ran alone and has ended well; every other wave meets in ``verify``."""
         done = state.get("done", [])
         if _fresh(state) or done[-1]["status"] != Status.DONE:
@@ -204,7 +204,7 @@ class _Supervisor:
         earlier = {record["id"]: record["status"] for record in done[:-1]}
         finished = [step for step, status in earlier.items() if status == Status.DONE]
         wave = [step for step in ready(state["plan"], finished) if step["id"] not in earlier]
-        return self.schedule(state) if len(wave) == 1 else "verify"
+        return await self.schedule(state) if len(wave) == 1 else "verify"
 
     def _ahead(self, plan: Sequence[Mapping[str, Any]], begun: set[str]) -> list[int]:
         """Picodollars that each step of high risk may cost that has not begun, where the run has a cap to last for."""
