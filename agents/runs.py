@@ -90,6 +90,13 @@ class Bounds:
             raise ConfigError(f"user is {self.user!r}: give a text")
         if isinstance(self.tags, str) or not all(isinstance(tag, str) for tag in self.tags):
             raise ConfigError(f"tags is {self.tags!r}: give a list of texts, such as tags=['nightly']")
+        for name, text in (
+            ("user", self.user),
+            ("user_class", self.user_class or ""),
+            *(("tags", t) for t in self.tags),
+        ):
+            if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise ConfigError(f"{name} is {text!r}, which is no text that can be written: give one in UTF-8")
         for name, kinds, what in (
             ("max_cost", (int, float, Decimal), "give USD, such as 0.25"),
             ("max_steps", (int,), "give a whole number of 1 or more"),

@@ -122,6 +122,8 @@ def test_a_cap_and_a_failure_name_the_run(simulated: Make, simulator: Simulator)
         ("x", {"timeout": 0}, "timeout is 0"),
         ("x", {"timeout": "5"}, "timeout is '5'"),
         ("x", {"user": 5}, "user is 5"),
+        ("x", {"user": "an\udcff"}, "user is 'an.udcff', which is no text that can be written"),
+        ("x", {"tags": ["an\udcff"]}, "tags is 'an.udcff', which is no text that can be written"),
         ("x", {"tags": "nightly"}, "tags is 'nightly': give a list"),
         ("x", {"tags": [1]}, "give a list of texts"),
     ],
