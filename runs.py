@@ -66,6 +66,7 @@ async def aanswer(
     workflow: Workflow[Any] | None = None,
     runtime: Runtime | None = None,
     max_cost: float | None = None,
+    max_tokens: int | None = None,
     max_steps: int | None = None,
     timeout: float | None = None,
     tags: Sequence[str] = (),
@@ -78,6 +79,7 @@ async def aanswer(
         workflow: What runs. A run of the command line tells where that is; a program has to give its own.
         runtime: What it ran on; the working directory's project when absent.
         max_cost: USD the run may spend, what it has spent already included.
+        max_tokens: Tokens of input and output that it may use, likewise.
         max_steps: Supersteps this part may take.
         timeout: Seconds this part may take.
         tags: Further labels.
@@ -96,8 +98,16 @@ async def aanswer(
     home = runtime or _default()
     row = await asyncio.to_thread(row_of, home, run)
     flow = await asyncio.to_thread(_workflow_of, home, row) if workflow is None else workflow
-    bounds: dict[str, Any] = {"max_cost": max_cost, "max_steps": max_steps, "timeout": timeout, "tags": tags}
-    return await flow.aresume(run, answers, runtime=home, **bounds)
+    return await flow.aresume(
+        run,
+        answers,
+        runtime=home,
+        max_cost=max_cost,
+        max_tokens=max_tokens,
+        max_steps=max_steps,
+        timeout=timeout,
+        tags=tags,
+    )
 
 
 answer = _blocking(aanswer)

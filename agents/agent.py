@@ -165,6 +165,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         thread: str | None = None,
         context: Any = None,
         max_cost: float | None = None,
+        max_tokens: int | None = None,
         max_steps: int = MOST_STEPS,
         timeout: float | None = None,
         user: str = "",
@@ -184,6 +185,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
                 fails or waits for a person leaves it as it was.
             context: What tools and middleware read as ``runtime.context``.
             max_cost: USD it may spend.
+            max_tokens: Tokens of input and output that it may use, the agents it calls included.
             max_steps: Supersteps it may take: each of its model's turns is one, and so are the tools after it.
             timeout: Seconds it may take.
             user: Who it is for, in the ledger.
@@ -203,7 +205,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         """
         messages = asked(task, files)
         check_thread(thread)
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         home = runtime or self.runtime
         worker = self if home is self.runtime else self.on(home)
         more = {} if context is None else {"context": context}

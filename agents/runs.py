@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -18,6 +18,7 @@ from ..configs.loading.loader import OFFLINE
 from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
+from ..dispatch.guards.tokens import TokenCaps
 from ..dispatch.journal import CALLS, Journal
 from ..dispatch.offline import SIMULATED
 from ..ledger.rows import CallRow, EffectRow, RunRow
@@ -60,6 +61,7 @@ class BoundsFields(TypedDict, total=False):
     user: str
     user_class: str | None
     tags: Sequence[str]
+    max_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Bounds:
         user: Who it is for, in the ledger.
         user_class: Class of users whose limits hold.
         tags: Free labels, in the ledger.
+        max_tokens: Tokens of input and output that it may use in all its parts, the runs inside it included.
 
     Raises:
         ConfigError: On a bound that bounds nothing.
@@ -84,6 +87,7 @@ class Bounds:
     user: str = ""
     user_class: str | None = None
     tags: Sequence[str] = ()
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.user, str):
@@ -100,6 +104,7 @@ class Bounds:
         for name, kinds, what in (
             ("max_cost", (int, float, Decimal), "give USD, such as 0.25"),
             ("max_steps", (int,), "give a whole number of 1 or more"),
+            ("max_tokens", (int,), "give a whole number of 1 or more"),
             ("timeout", (int, float), "give a number of seconds"),
         ):
             value = getattr(self, name)
@@ -107,8 +112,9 @@ class Bounds:
                 raise ConfigError(f"{name} is {value!r}: {what}")
         if self.max_cost is not None:
             check_cap(self.max_cost)
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ConfigError(f"max_steps is {self.max_steps}: give 1 or more")
+        for name, number in (("max_steps", self.max_steps), ("max_tokens", self.max_tokens)):
+            if number is not None and number < 1:
+                raise ConfigError(f"{name} is {number}: give 1 or more")
         if self.timeout is not None and not 0 < self.timeout < math.inf:
             raise ConfigError(f"timeout is {self.timeout}: give a number of seconds above 0")
 
@@ -123,6 +129,7 @@ class Bounds:
             max_cost=row.max_cost if self.max_cost is None else min(_pico(self.max_cost), _LARGEST),
             max_steps=self.max_steps or row.max_steps or _MOST_STEPS,
             timeout=row.timeout if self.timeout is None else self.timeout,
+            max_tokens=row.max_tokens if self.max_tokens is None else min(self.max_tokens, _LARGEST),
         )
 
 
@@ -136,6 +143,7 @@ class Taken:
         lease: The right to work on it.
         journal: What its earlier parts kept.
         caps: Scope and cap of each run around it, which hold for it by itself too.
+        token_caps: Id, cap and used tokens of each run around it that has a cap on them, likewise.
     """
 
     row: RunRow
@@ -143,6 +151,7 @@ class Taken:
     lease: Lease
     journal: Journal
     caps: tuple[tuple[str, int], ...] = ()
+    token_caps: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass
@@ -277,7 +286,9 @@ def taken_up(runtime: Runtime, lease: Lease) -> Taken:
         budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
     ledger = runtime.ledger
     journal = Journal(ledger, run, lease.token, names=_kept_by(runtime, row), acts=_acts_of(runtime, row))
-    return Taken(row, calls, lease, journal, tuple(_around(runtime, row)))
+    around = tuple(_outers(runtime, row))
+    caps = tuple(cap for outer in around for cap in _cap(runtime, outer))
+    return Taken(row, calls, lease, journal, caps, tuple(_tokens_around(runtime, around)))
 
 
 def _forked_from(row: RunRow) -> str:
@@ -300,11 +311,23 @@ def _kept_by(runtime: Runtime, row: RunRow) -> dict[str, str]:
     return {**acts, **dict.fromkeys(runtime.ledger.kept.names(row.id), row.id)}
 
 
-def _around(runtime: Runtime, row: RunRow) -> Iterator[tuple[str, int]]:
+def _outers(runtime: Runtime, row: RunRow) -> Iterator[RunRow]:
+    """The runs around a run, the nearest first."""
     outer = runtime.ledger.run(row.parent) if row.parent else None
     if outer is not None:
-        yield from _cap(runtime, outer)
-        yield from _around(runtime, outer)
+        yield outer
+        yield from _outers(runtime, outer)
+
+
+def _tokens_around(runtime: Runtime, outers: Sequence[RunRow]) -> Iterator[tuple[str, int, int]]:
+    for outer in outers:
+        if outer.max_tokens is not None:
+            yield outer.id, outer.max_tokens, _used_tokens(runtime.ledger.calls(outer.id, inner=True))
+
+
+def _used_tokens(calls: Iterable[CallRow]) -> int:
+    """Tokens of input and output that calls have used, as far as that is known."""
+    return sum(call.usage.input + call.usage.output for call in calls if call.usage is not None)
 
 
 def _cap(runtime: Runtime, row: RunRow) -> tuple[tuple[str, int], ...]:
@@ -467,11 +490,24 @@ def _context(
         tags=row.tags,
         # The innermost first, as it is the one to name where several leave too little.
         caps=tuple(dict((*_cap(books.runtime, row), *(taken.caps if taken else ()), *outer.caps)).items()),
+        tokens=_token_caps(books, outer, taken),
         user_class=row.user_class,
         observe=booked,
         kept=kept,
         journal=books.journal,
     )
+
+
+def _token_caps(books: Run, outer: RunContext, taken: Taken | None) -> TokenCaps | None:
+    """How many tokens the calls of a run may use, where it or a run around it has a cap."""
+    row, inherited = books.row, outer.tokens
+    if taken and inherited is None:
+        for parent in reversed(taken.token_caps):
+            inherited = TokenCaps(*parent, outer=inherited)
+    caps = [cap for cap in (row.max_tokens, _limits(books.runtime, row.user_class).max_tokens) if cap is not None]
+    if not caps:
+        return inherited
+    return TokenCaps(row.id, min(caps), _used_tokens(taken.calls) if taken else 0, inherited)
 
 
 def status_of(runtime: Runtime, row: RunRow) -> str:

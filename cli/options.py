@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 __all__ = [
-    "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "Offline", "Sandbox",
-    "Set", "Tag", "Thread", "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_trust", "again",
+    "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "MaxTokens", "Offline",
+    "Sandbox", "Set", "Tag", "Thread", "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_trust", "again",
     "name_arguments",
 ]  # fmt: skip
 
@@ -34,6 +34,10 @@ Jobs = Annotated[
     int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Rows of a batch to run at the same time.")
 ]
 MaxCost = Annotated[float | None, typer.Option("--max-cost", min=0, metavar="USD", help="Most the command may spend.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", min=1, metavar="N", help="Most tokens of input and output to use."),
+]
 File = Annotated[
     list[Path] | None,
     typer.Option("--file", metavar="PATH", help="A picture, PDF or text that goes with the input; repeatable."),

@@ -254,6 +254,7 @@ class Limits(Frozen):
 
     Attributes:
         max_cost: USD a run may spend.
+        max_tokens: Tokens of input and output that a run may use.
         tiers: Tiers it may use.
         require: Least capability scores of the models it may use.
         attempts: Model calls one step may make.
@@ -265,6 +266,7 @@ class Limits(Frozen):
     """
 
     max_cost: _Money | None = None
+    max_tokens: _Count | None = None
     tiers: tuple[Tier, ...] | None = None
     require: Mapping[str, Score] = Field(default_factory=dict)
     attempts: _Count = 6

@@ -13,6 +13,7 @@ from ..ledger.rows import CallRow
 from ..routing.evidence import Finding
 
 if TYPE_CHECKING:
+    from .guards.tokens import TokenCaps
     from .journal import Journal
 
 __all__ = ["RunContext", "StepContext", "current", "entered"]
@@ -31,6 +32,7 @@ class RunContext:
         observe: Called with the ledger row of each model call as it ends.
         kept: It can be taken up again.
         journal: What it keeps for that case; None where it cannot be taken up.
+        tokens: How many tokens this run and every run around it may use; None without a cap.
     """
 
     id: str = ""
@@ -41,6 +43,7 @@ class RunContext:
     observe: Callable[[CallRow], None] | None = None
     kept: bool = True
     journal: Journal | None = None
+    tokens: TokenCaps | None = None
 
 
 @dataclass(frozen=True, slots=True)

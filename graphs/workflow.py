@@ -99,6 +99,7 @@ class Workflow(Composed, Generic[Output]):
         files: Sequence[Attached] = (),
         thread: str | None = None,
         max_cost: float | None = None,
+        max_tokens: int | None = None,
         max_steps: int | None = None,
         timeout: float | None = None,
         user: str = "",
@@ -116,6 +117,7 @@ class Workflow(Composed, Generic[Output]):
             thread: Conversation to go on with, kept from run to run under this name, this workflow's alone. A run
                 that fails leaves it as it was.
             max_cost: USD the run may spend, sub-agents included.
+            max_tokens: Tokens of input and output that it may use, likewise.
             max_steps: Supersteps of the graph it may take, 50 when absent.
             timeout: Seconds it may take.
             user: Who it is for, in the ledger.
@@ -134,7 +136,7 @@ class Workflow(Composed, Generic[Output]):
         messages = asked(task, files)
         check_thread(thread)
         home = runtime or Runtime.default()
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         if thread is not None:
             bounds = replace(bounds, tags=(*tags, THREAD_TAG + thread))
         async with conversed(home, self.name, thread) as said:
@@ -152,6 +154,7 @@ class Workflow(Composed, Generic[Output]):
         answers: Answers | None = None,
         *,
         max_cost: float | None = None,
+        max_tokens: int | None = None,
         max_steps: int | None = None,
         timeout: float | None = None,
         user: str = "",
@@ -170,6 +173,7 @@ class Workflow(Composed, Generic[Output]):
                 "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``, ``"always"``, ``"reject"``, True
                 or False, or as LangChain's agent inbox sends it.
             max_cost: USD the run may spend, what it has spent already included.
+            max_tokens: Tokens that it may use, likewise.
             max_steps: Supersteps this part may take.
             timeout: Seconds this part may take.
             user: Who it is for.
@@ -187,7 +191,7 @@ class Workflow(Composed, Generic[Output]):
             BackendError: As `arun`.
             CutOff: As `arun`.
         """
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags)
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         home = runtime or Runtime.default()
         async with taken(home, run) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
@@ -238,6 +242,7 @@ class Workflow(Composed, Generic[Output]):
         files: Sequence[Attached] = (),
         thread: str | None = None,
         max_cost: float | None = None,
+        max_tokens: int | None = None,
         max_steps: int | None = None,
         timeout: float | None = None,
         user: str = "",
@@ -252,6 +257,7 @@ class Workflow(Composed, Generic[Output]):
                 files=files,
                 thread=thread,
                 max_cost=max_cost,
+                max_tokens=max_tokens,
                 max_steps=max_steps,
                 timeout=timeout,
                 user=user,

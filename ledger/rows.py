@@ -25,6 +25,7 @@ class RunRow:
         max_steps: Supersteps of the graph that each part may take, None where nobody said.
         timeout: Seconds that each part may take, None without a bound.
         parent: The run inside which it was started; empty where there is none.
+        max_tokens: Tokens of input and output that all its parts may use, None without a cap.
     """
 
     id: str
@@ -39,6 +40,7 @@ class RunRow:
     max_steps: int | None = None
     timeout: float | None = None
     parent: str = ""
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

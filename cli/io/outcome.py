@@ -43,6 +43,7 @@ class Bounds:
     user: str = ""
     user_class: str | None = None
     tags: tuple[str, ...] = ()
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_cost is not None:

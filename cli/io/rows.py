@@ -46,8 +46,8 @@ def run_batch(
         workflow: What to run.
         messages: The rows.
         runtime: What to run on.
-        bounds: What bounds each run; ``max_cost`` bounds them all together.
-        jobs: How many at the same time; one after another under ``max_cost``, so that each knows what is left.
+        bounds: What bounds each run; ``max_cost`` and ``max_tokens`` bound them all together.
+        jobs: How many at the same time; one after another under either, so that each knows what is left.
         deny: Refuse acts that need approval instead of leaving them waiting.
         json: Print JSON.
     """
@@ -114,7 +114,7 @@ class _Batch:
         """Work the messages off; an error that every further message would meet too ends it."""
         from ...agents.runs import run_scope
 
-        if self._bounds.max_cost is None:
+        if self._bounds.max_cost is None and self._bounds.max_tokens is None:
             await self._work(jobs)
             return
         with run_scope(self._runtime, self._workflow.name, **self._bounds.arguments()) as around:

@@ -207,7 +207,8 @@ def _tiers_of(change: _Change) -> Iterator[Tier]:
 
 
 _LIMITS: Final[Mapping[str, Callable[[_Change], bool]]] = {
-    "max_cost": _lower, "tiers": _fewer, "require": _more, "attempts": _lower, "deadline": _lower, "call": _lower,
+    "max_cost": _lower, "max_tokens": _lower, "tiers": _fewer, "require": _more, "attempts": _lower,
+    "deadline": _lower, "call": _lower,
     "first_token": _lower, "stall": _lower, "hedge": _higher,
 }  # fmt: skip
 

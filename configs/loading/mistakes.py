@@ -115,6 +115,9 @@ def explain(error: ValidationError, tree: Node) -> NoReturn:
     fail(f"{name} {_WANTED.get(kind) or _lower(detail['msg'])}{_instead(kind, path)}", place)
 
 
+_CAPS: Final = ("max_cost", "max_tokens")
+
+
 def _instead(kind: str, path: tuple[str | int, ...]) -> str:
     """What to write for an amount of money that is none."""
     if kind not in ("finite_number", "greater_than_equal"):
@@ -273,7 +276,7 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
     for index, risk_rule in enumerate(settings.risk.rules):
         names.check_when(risk_rule, RISK_FEATURES, "risk", "rules", index)
     for path, place in removed.items():
-        if any(path[: len(kept)] == kept or path == kept[: len(path)] for kept in _KEPT) or path[-1] == "max_cost":
+        if any(path[: len(kept)] == kept or path == kept[: len(path)] for kept in _KEPT) or path[-1] in _CAPS:
             fail(f"{'.'.join(path)}: null would take a bound away; {_BOUNDS.get(path[0], '')}", place)
     names.complete(settings.routing.on_failure, FailureKind, "routing", "on_failure")
     names.complete(settings.risk.call, Effect, "risk", "call")

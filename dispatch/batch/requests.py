@@ -84,7 +84,11 @@ class Requests:
         if decision.model is None:
             return replace(row, state="done", ask="", error=one_line(chain.error()))
         card = self._dispatcher.cards[decision.model]
-        if self._api(card) is None or (letter := self._letter(ask, card, self.scopes(step))) is None:
+        # A provider's batch outlives the process that counts the tokens of a run.
+        if step.run.tokens is not None or self._api(card) is None:
+            return row
+        letter = self._letter(ask, card, self.scopes(step))
+        if letter is None:
             return row
         return replace(row, part=card.id, state="waiting", worst=letter.worst)
 

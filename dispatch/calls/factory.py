@@ -93,7 +93,7 @@ class CallFactory:
         """
         try:
             async with asyncio.timeout_at(until):
-                await self._guards.fund(call, self._routed.scopes, patience)
+                await self._guards.fund(call, self._routed.scopes, self._routed.step.run.tokens, patience)
         except TimeoutError:
             call.close()
             return False

@@ -227,7 +227,7 @@ class Classifier:
         backend = clients.backend(card)
         call = ModelCall(card, question.words, messages, options, backend=backend, grant=grant, booking=recorder)
         try:
-            await self._guards.fund(call, question.scopes)
+            await self._guards.fund(call, question.scopes, question.step.run.tokens)
         except BudgetExceeded:
             return None
         return call

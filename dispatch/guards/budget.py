@@ -52,12 +52,14 @@ class Bound:
     Attributes:
         options: Its keyword arguments, the limit of its output among them.
         input: The most input tokens it can have; None where nobody reckoned.
+        output: The most output tokens; None where nobody reckoned.
         most: Picodollars it can cost at most; 0 where nothing is capped or the price is unknown: without a cap anywhere
             such a model may run, and is counted once its cost is known.
     """
 
     options: dict[str, Any]
     input: int | None = None
+    output: int | None = None
     most: int = 0
 
 
@@ -128,7 +130,7 @@ def bounded(
         prices.worst_case(card.id, into, output, at, service_tier=tier, perhaps=() if named else meter.unasked)
         for tier in named or ("",)
     ]
-    return Bound(options, into, 0 if None in worst else max(most or 0 for most in worst))
+    return Bound(options, into, output, 0 if None in worst else max(most or 0 for most in worst))
 
 
 def _content_bound(message: BaseMessage) -> tuple[int, bool]:

@@ -11,6 +11,7 @@ from .rate_limit import Reservation
 
 if TYPE_CHECKING:
     from ...ledger.budgets.budgets import Budgets
+    from .tokens import TokenCaps
 
 __all__ = ["Grant"]
 
@@ -26,13 +27,19 @@ class Grant:
         permit: Of the breaker.
     """
 
-    __slots__ = ("_budgets", "_money", "_share", "permit")
+    __slots__ = ("_budgets", "_caps", "_money", "_share", "_tokens", "permit")
 
     def __init__(self, permit: Permit | None = None, share: Reservation | None = None) -> None:
         self.permit = permit
         self._share = share
         self._budgets: Budgets | None = None
         self._money: str | None = None
+        self._caps: TokenCaps | None = None
+        self._tokens: str | None = None
+
+    def allow(self, caps: TokenCaps, reservation: str) -> None:
+        """Add the tokens that were reserved for the call."""
+        self._caps, self._tokens = caps, reservation
 
     def fund(self, budgets: Budgets, reservation: str) -> None:
         """Add the money that was reserved for the call."""
@@ -42,6 +49,7 @@ class Grant:
         """End a grant under which nothing was sent."""
         if self._budgets is not None and self._money is not None:
             self._budgets.release(self._money)
+        self._use(0)
         if self._share is not None:
             self._share.release()
         if self.permit is not None:
@@ -62,12 +70,17 @@ class Grant:
         charged: int | None = None
         if self._budgets is not None and self._money is not None:
             charged = self._budgets.settle(self._money, cost if billed else 0, recorded=True)
+        self._use((None if usage is None else usage.input + usage.output) if billed else 0)
         if self._share is not None:
             if usage is not None:
                 self._share.settle(usage.input, usage.output)
             else:
                 self._share.keep()
         return charged if billed else None
+
+    def _use(self, tokens: int | None) -> None:
+        if self._caps is not None and self._tokens is not None:
+            self._caps.settle(self._tokens, tokens)
 
     def judge(
         self,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...ledger.rows import CallRow
     from ..calls.call import ModelCall
     from ..request import ModelRequest
+    from .tokens import TokenCaps
 
 __all__ = ["Guards"]
 
@@ -83,27 +84,34 @@ class Guards:
             return share
         return Grant(permit, share)
 
-    async def fund(self, call: ModelCall, scopes: Mapping[str, int | None], patience: float = 0.0) -> None:
+    async def fund(
+        self, call: ModelCall, scopes: Mapping[str, int | None], tokens: TokenCaps | None, patience: float = 0.0
+    ) -> None:
         """Set the worst case of a call aside, and hold the model to the output that was reckoned with.
 
         Args:
             call: What was admitted; it is over where this raises.
             scopes: What it counts against, each with its cap in picodollars.
+            tokens: The caps on tokens that it counts against.
             patience: Seconds to wait for what parallel calls have reserved.
 
         Raises:
             BudgetExceeded: A cap leaves too little.
         """
         try:
-            bound = self._bound(call, scopes)
-            while bound.most:
+            capped = bool(scopes) or tokens is not None
+            bound = self._bound(call, capped=capped)
+            if tokens is not None:
+                most = (bound.input or 0) + (bound.output or 0)
+                call.grant.allow(tokens, await tokens.reserve(most, patience))
+            while scopes and bound.most:
                 budgets = self._budgets()
                 row = _row_if_killed(call)
                 try:
                     reservation = await budgets.acquire(scopes, bound.most, patience, sent=True, row=row)
                 except BudgetExceeded:
                     # What others learned of the provider meanwhile may have made it less.
-                    before, bound = bound, self._bound(call, scopes)
+                    before, bound = bound, self._bound(call, capped=capped)
                     if bound.most >= before.most:
                         raise
                 else:
@@ -139,8 +147,8 @@ class Guards:
             self._prices, card, ask, messages, options, backend=backend, settled=self._settled(card), capped=capped
         )
 
-    def _bound(self, call: ModelCall, scopes: Mapping[str, int | None]) -> Bound:
-        return self.bound(call.card, call.ask, call.messages, call.options, backend=call.backend, capped=bool(scopes))
+    def _bound(self, call: ModelCall, *, capped: bool) -> Bound:
+        return self.bound(call.card, call.ask, call.messages, call.options, backend=call.backend, capped=capped)
 
 
 def _row_if_killed(call: ModelCall) -> CallRow:

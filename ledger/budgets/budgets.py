@@ -23,10 +23,13 @@ from .file_store import FileStore
 from .queues import Queues
 from .reservations import MOST, MemoryStore, Store
 
-__all__ = ["LASTING", "BudgetExceeded", "Budgets"]
+__all__ = ["LASTING", "TOKENS", "BudgetExceeded", "Budgets"]
 
 LASTING = "batch:"
 """How the owner of a reservation is named that outlives the process which made it, as a provider's batch does."""
+
+TOKENS = "tokens:"
+"""What the name of a scope begins with in which tokens are counted, and not picodollars."""
 
 _FORGOTTEN_SECONDS = 86_400.0
 """After this long a reservation made where nobody here can look, on another machine or in another container, is taken
@@ -39,6 +42,8 @@ def _cure(scope: str) -> str:
     kind, _, name = scope.partition(":")
     if kind in ("run", "rows"):
         return "raise max_cost (--max-cost)"
+    if scope.startswith(TOKENS):
+        return "raise max_tokens (--max-tokens)"
     # A day's scope is named by its date, the others as the policy names them.
     return f"raise routing.budgets.{kind if kind in ('day', 'user') else f'{kind}:{name}'}"
 
@@ -48,16 +53,18 @@ class BudgetExceeded(PointsmanError):
 
     Args:
         scope: The scope whose cap it is, such as ``run:abc``.
-        cap: The cap, in picodollars.
+        cap: The cap, in picodollars, or in tokens where the scope's name begins with `TOKENS`.
         spent: What is spent of it.
         asked: What was to be reserved.
         reserved: What other calls have reserved of it and may give back.
     """
 
     def __init__(self, scope: str, cap: int, spent: int, asked: int, reserved: int = 0) -> None:
-        held = f" and {dollars(reserved)} is reserved" if reserved else ""
+        shown = _tokens if scope.startswith(TOKENS) else dollars
+        held = f" and {shown(reserved)} is reserved" if reserved else ""
+        named = scope.replace(TOKENS, "run:", 1)
         super().__init__(
-            f"the budget of {scope} is {dollars(cap)}: {dollars(spent)} is spent{held}, {dollars(asked)} more is asked"
+            f"the budget of {named} is {shown(cap)}: {shown(spent)} is spent{held}, {shown(asked)} more is asked"
             f": {_cure(scope)}"
         )
         self.scope = scope
@@ -268,6 +275,10 @@ class Budgets(Closing):
         self._returns += 1
         for scope in self._scopes.pop(reservation, ()):
             self._queues.wake(scope)
+
+
+def _tokens(count: int) -> str:
+    return f"{count:,} tokens"
 
 
 def _exceeded(short: Short, amount: int) -> BudgetExceeded:

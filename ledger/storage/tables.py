@@ -82,7 +82,7 @@ RUNS = described(
     "runs",
     RunRow,
     "id target:free started:real ended:real status user:free tags:tags user_class max_cost:int max_steps:int "
-    "timeout:real parent",
+    "timeout:real parent max_tokens:int",
     _make_run,
 )
 DECISIONS = described(
@@ -154,13 +154,14 @@ _BUDGETS = (
 _USER_CLASS = '"user_class" TEXT'
 _RUN_BOUNDS = ('"max_cost" INTEGER', '"max_steps" INTEGER', '"timeout" REAL')
 _PARENT = '"parent" TEXT'
+_MAX_TOKENS = '"max_tokens" INTEGER'
 _FURTHER = '"usage_further" TEXT'
 _PLACES = ('"place" TEXT', '"token" INTEGER')
 
 
 def _schema() -> tuple[str, ...]:
     runs = RUNS.definition.replace('"id" TEXT', '"id" TEXT PRIMARY KEY NOT NULL', 1)
-    for later in (_USER_CLASS, *_RUN_BOUNDS, _PARENT):
+    for later in (_USER_CLASS, *_RUN_BOUNDS, _PARENT, _MAX_TOKENS):
         runs = runs.replace(f", {later}", "")
     heads = "CREATE TABLE heads (name TEXT PRIMARY KEY NOT NULL, rows INTEGER NOT NULL, chain TEXT NOT NULL)"
     chained = [statement for table in (DECISIONS, CALLS, HANDOFFS) for statement in _chained(table)]
@@ -236,6 +237,9 @@ _LEASES = (
 """Who works on a run, what it needs again if it is cut off, and where in it each act belongs; null in the acts of
 before, which their seals leave out."""
 
+_TOKENS = (f"ALTER TABLE runs ADD COLUMN {_MAX_TOKENS}",)
+"""What else bounds a run whoever takes it up again."""
+
 VERSIONS = (
     _schema(),
     (*_HEALTH, *_CLASSES, *_BATCHES),
@@ -243,5 +247,6 @@ VERSIONS = (
     _PARENTS,
     _RESERVATIONS,
     _LEASES,
+    _TOKENS,
 )
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""

@@ -383,11 +383,12 @@ def test_a_broken_csv_runs_nothing(pointsman: Run, desk: Path) -> None:
     assert not (desk / ".pointsman").exists()
 
 
+@pytest.mark.parametrize("cap", [("--max-cost", "0.000001"), ("--max-tokens", "100")])
 def test_a_batch_stops_when_its_cap_is_used_up_and_ends_with_code_3(
-    pointsman: Run, desk: Path, vendors: Simulator
+    pointsman: Run, desk: Path, vendors: Simulator, cap: tuple[str, str]
 ) -> None:
     (desk / "some.csv").write_text("text\none\ntwo\nthree\n")
-    ended = pointsman("run", "desk.py:helper", "--batch", "some.csv", "--max-cost", "0.000001", "--json")
+    ended = pointsman("run", "desk.py:helper", "--batch", "some.csv", *cap, "--json")
 
     assert ended.exit_code == 3
     assert json.loads(ended.stdout)["messages"] == len(vendors.log) < 3
@@ -476,6 +477,7 @@ def test_every_flag_of_run_reaches_the_run_and_resume_keeps_it(
     pointsman: Run, classes: Path, vendors: Simulator
 ) -> None:
     words = ["--max-cost", "1.5", "--max-steps", "40", "--timeout", "90", "--user", "ann", "--user-class", "gold"]
+    words += ["--max-tokens", "90000"]
     asked = pointsman("run", "desk.py:clerk", "delete account bob", *words, "--tag", "a", "--tag", "b")
     assert asked.exit_code == 4
     from pointsman.ledger import Ledger
@@ -487,11 +489,13 @@ def test_every_flag_of_run_reaches_the_run_and_resume_keeps_it(
     before = row()
     kept = (before.max_cost, before.max_steps, before.timeout, before.user, before.user_class, before.tags)
     assert kept[:5] == (1_500_000_000_000, 40, 90.0, "ann", "gold")
+    assert before.max_tokens == 90_000
     assert kept[5][:2] == ("a", "b")
     done = pointsman("resume", before.id, "--approve", "all")
     assert done.exit_code == 0, done.stderr
     after = row()
     assert (after.max_cost, after.max_steps, after.timeout, after.user, after.user_class, after.tags) == kept
+    assert after.max_tokens == 90_000
 
     pointsman(
         "resume", before.id, "--max-cost", "3", "--max-steps", "9", "--timeout", "8", "--user", "eve", "--tag", "c"

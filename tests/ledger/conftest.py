@@ -119,6 +119,7 @@ def as_of_version_4() -> Callable[[Path], None]:
                 raw.execute(f"DROP TABLE {table}")
             for column in ("place", "token"):
                 raw.execute(f"ALTER TABLE effects DROP COLUMN {column}")
+            raw.execute("ALTER TABLE runs DROP COLUMN max_tokens")
             for statement in VERSIONS[0]:
                 if "TABLE reserv" in statement:
                     raw.execute(statement)

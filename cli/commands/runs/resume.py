@@ -73,6 +73,7 @@ def resume(
         float | None,
         typer.Option("--max-cost", min=0, metavar="USD", help="Most the run may spend, what is spent included."),
     ] = None,
+    max_tokens: options.MaxTokens = None,
     max_steps: Annotated[
         int | None, typer.Option("--max-steps", metavar="N", min=1, help="Steps of the graph this part may take.")
     ] = None,
@@ -105,7 +106,7 @@ def resume(
         if not is_named(spec, runtime):
             runtime.protect(read_with(spec))
         live = Live(json=json)
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()))
+        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()), max_tokens)
         said = _Said(approve or (), reject or (), edit or (), always or (), reason, _read(given))
         try:
             outcome = run_to_end(_resumed(workflow, run, said, bounds, runtime, live))

@@ -55,6 +55,7 @@ def run(
     batch: options.Batch = None,
     jobs: options.Jobs = 4,
     max_cost: options.MaxCost = None,
+    max_tokens: options.MaxTokens = None,
     max_steps: options.MaxSteps = 50,
     timeout: options.Timeout = None,
     approval: _Approval = "ask",
@@ -86,7 +87,8 @@ def run(
     if rows is not None and (file or thread):
         raise ConfigError("there is no input beside the files: give a text, @file, or - for standard input")
     messages = read_messages(rows, limit=max_input) if rows else None
-    bounds = Bounds(max_cost, max_steps, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _kept(spec)))
+    tags = (*(tag or ()), TARGET_TAG + _kept(spec))
+    bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
     who = None if approval == "ask" and messages is None else False
     with opened(
