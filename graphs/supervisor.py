@@ -17,7 +17,7 @@ from langgraph.types import Send
 from typing_extensions import TypedDict
 
 from ..agents.agent import Agent
-from ..agents.errors import TurnLimit
+from ..agents.errors import NoAnswer
 from ..agents.handoffs import hand_over
 from ..agents.result import Status, StepRecord
 from ..agents.runtime import Runtime
@@ -225,8 +225,8 @@ class _Supervisor:
         async with wave.task():
             try:
                 record = await self._worked(state)
-            except (NoCandidate, AllFailed, TurnLimit) as error:
-                if state["doubt"] is not None and not isinstance(error, TurnLimit):
+            except (NoCandidate, AllFailed, NoAnswer) as error:
+                if state["doubt"] is not None and not isinstance(error, NoAnswer):
                     return self._ended([self._left_doubted(state["doubt"], error)])
                 if not await self._another_way(state, error):
                     raise
@@ -243,7 +243,7 @@ class _Supervisor:
         What failed for the sake of a provider, a budget or a key ends this part of the run, which goes on at that very
         step when it is taken up again.
         """
-        of_work = isinstance(error, TurnLimit) or (
+        of_work = isinstance(error, NoAnswer) or (
             isinstance(error, AllFailed) and any(of_failure(failure.kind) for failure in error.failures[-1:])
         )
         if not of_work or not self._planner.by_model or order["replans"] >= REPLANS:
