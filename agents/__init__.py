@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from .agent import Agent as Agent
     from .approval.answers import ApprovalPending as ApprovalPending
     from .errors import CutOff as CutOff
+    from .errors import DepthLimit as DepthLimit
+    from .errors import HandoffCycle as HandoffCycle
+    from .errors import NoAnswer as NoAnswer
+    from .errors import RepeatedCall as RepeatedCall
     from .errors import RunTimeout as RunTimeout
     from .errors import StepLimit as StepLimit
     from .errors import TurnLimit as TurnLimit
@@ -31,8 +35,12 @@ _HOMES = {
     "ApprovalPending": "approval.answers",
     "Bounds": "runs",
     "CutOff": "errors",
+    "DepthLimit": "errors",
+    "HandoffCycle": "errors",
+    "NoAnswer": "errors",
     "Outcome": "result",
     "Pending": "result",
+    "RepeatedCall": "errors",
     "RunCancelled": "lease.holder",
     "RunOwned": "lease.holder",
     "RunResult": "result",
@@ -51,8 +59,12 @@ __all__ = [
     "ApprovalPending",
     "Bounds",
     "CutOff",
+    "DepthLimit",
+    "HandoffCycle",
+    "NoAnswer",
     "Outcome",
     "Pending",
+    "RepeatedCall",
     "RunCancelled",
     "RunOwned",
     "RunResult",

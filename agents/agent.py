@@ -19,7 +19,7 @@ from .attachments import Attached, Task, asked, messages_of
 from .compiled import MOST_STEPS, Compiled, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .described import Described
-from .errors import RunTimeout, TurnLimit
+from .errors import NoAnswer, RunTimeout
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Bounds, run_scope
@@ -135,7 +135,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             fields of its state that it changed.
 
         Raises:
-            TurnLimit: It gave no answer within its turns.
+            NoAnswer: It gave none within its turns, made the same call again and again, or is too deep inside others.
             ApprovalPending: It wants to make a call that waits for a person, and runs outside any workflow or graph
                 with a checkpointer.
         """
@@ -201,7 +201,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             BackendError: When every model that may run it failed.
             ThreadBusy: Another run works on the thread.
             RunTimeout: When the time is over; it is a TimeoutError, too.
-            TurnLimit: When it comes to no answer.
+            NoAnswer: When it comes to none.
         """
         messages = asked(task, files)
         check_thread(thread)
@@ -230,7 +230,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
                 late = RunTimeout(books.id, bounds.timeout or 0, kept=False)
                 late.result = await books.result(None, status=Status.FAILED)
                 raise late from error
-            except TurnLimit as error:
+            except NoAnswer as error:
                 error.result = await books.result(None, status=Status.FAILED)
                 raise
             record = record_of(self, added, time.monotonic() - started)

@@ -22,6 +22,7 @@ from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
 from .attachments import messages_of
 from .errors import TurnLimit
+from .nesting import inside
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
@@ -132,6 +133,7 @@ class Compiled:
         from .approval.interrupts import ApprovalMiddleware
         from .containment import ContainmentMiddleware
         from .journal.intents import IntentMiddleware, RecallMiddleware
+        from .loops import LoopMiddleware
         from .middleware import KeepMiddleware, OnceMiddleware, RoutedMiddleware, hooks
         from .together import TogetherMiddleware
         from .verification.checking import CheckMiddleware
@@ -139,6 +141,7 @@ class Compiled:
         given = agent.middleware
         return [
             TogetherMiddleware(),
+            LoopMiddleware(agent.name),
             *([KeepMiddleware()] if hooks(given) else []),
             *given,
             *([RoutedMiddleware(agent.name), OnceMiddleware()] if given else []),
@@ -194,11 +197,12 @@ async def invoked(
         kwargs: Further arguments of LangGraph's, such as ``context``.
 
     Raises:
-        TurnLimit: It gave no answer within its turns.
+        NoAnswer: It gave none within its turns, made the same call again and again, or is too deep inside others.
         ApprovalPending: It wants to make a call that waits for a person, and nothing around it can ask one.
     """
     from langgraph.errors import GraphRecursionError
 
+    from .loops import one_loop
     from .together import one_invocation
 
     graph = agent.graph
@@ -208,7 +212,8 @@ async def invoked(
     given, known = await _given(graph, input, config)
     bounded: RunnableConfig = {**(config or {})}
     most = bounded.setdefault("recursion_limit", MOST_STEPS // _STEPS_A_TURN * turn)
-    with entered(agent=agent.name, step=current().step or agent.name), one_invocation(), inside_node():
+    here = {"agent": agent.name, "step": current().step or agent.name, "chain": inside(agent.name)}
+    with entered(**here), one_invocation(), one_loop(), inside_node():
         try:
             state = await graph.ainvoke(given, bounded, **kwargs)
         except GraphRecursionError as error:

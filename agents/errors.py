@@ -9,7 +9,7 @@ from ..configs.errors import PointsmanError
 if TYPE_CHECKING:
     from .result import RunResult
 
-__all__ = ["CutOff", "RunTimeout", "StepLimit", "TurnLimit"]
+__all__ = ["CutOff", "DepthLimit", "HandoffCycle", "NoAnswer", "RepeatedCall", "RunTimeout", "StepLimit", "TurnLimit"]
 
 
 class CutOff(PointsmanError):
@@ -33,7 +33,11 @@ class StepLimit(CutOff):
         self.run = run
 
 
-class TurnLimit(CutOff):
+class NoAnswer(CutOff):
+    """An agent came to no answer by itself; a supervised run may plan anew."""
+
+
+class TurnLimit(NoAnswer):
     """An agent went on calling tools without coming to an answer."""
 
     def __init__(self, agent: str, most: int) -> None:
@@ -43,6 +47,46 @@ class TurnLimit(CutOff):
         )
 
 
+class RepeatedCall(NoAnswer):
+    """An agent made the same call of a tool again and again, and was told the same each time."""
+
+    def __init__(self, agent: str, call: str, times: int) -> None:
+        super().__init__(
+            f"agent {agent!r} called {call} {times} times and was told the same each time: have the tool say what to "
+            "do instead or wait until there is news, or tell the agent when to stop"
+        )
+
+
+class DepthLimit(NoAnswer):
+    """Agents and workflows were run inside each other deeper than they may.
+
+    Attributes:
+        chain: Their names, from the outermost to the one that was not run.
+    """
+
+    def __init__(self, chain: tuple[str, ...]) -> None:
+        super().__init__(
+            f"{_arrows(chain)}: {chain[-1]!r} was not run, as only {len(chain) - 1} may be run inside each other: "
+            "give fewer agents the tools that run others"
+        )
+        self.chain = chain
+
+
+class HandoffCycle(NoAnswer):
+    """Agents handed their work round in a circle, each inside the tool call of the one before.
+
+    Attributes:
+        chain: Their names, from the outermost to the one that was not run.
+    """
+
+    def __init__(self, chain: tuple[str, ...]) -> None:
+        super().__init__(
+            f"{_arrows(chain[:-1])} hand their work round in a circle, so {chain[-1]!r} was not run once more: take "
+            "from one of them the tool that runs the next, or say in its instructions what it must do itself"
+        )
+        self.chain = chain
+
+
 class RunTimeout(CutOff, TimeoutError):
     """The time of a run is over."""
 
@@ -50,3 +94,7 @@ class RunTimeout(CutOff, TimeoutError):
         cure = f"go on with: pointsman resume {run}" if kept else f"give run {run} more than that, or a smaller task"
         super().__init__(f"the run took longer than it may (timeout: {seconds:g} s): {cure}")
         self.run = run
+
+
+def _arrows(chain: tuple[str, ...]) -> str:
+    return " -> ".join(chain)

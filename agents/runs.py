@@ -27,6 +27,7 @@ from ..tools.around import Around, surrounded
 from .handoffs import hand_over_failed
 from .lease.holder import RunCancelled, RunOwned
 from .lease.lease import Lease, holder_of
+from .nesting import inside
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherit
@@ -368,8 +369,9 @@ def run_scope(
         ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
         RunOwned: Somebody else works on a run of this id, or has taken it over.
         RunCancelled: Somebody has asked for it to be stopped.
+        NoAnswer: It is too deep inside other runs.
     """
-    outer = current().run
+    outer, chain = current().run, inside(target)
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
     bounds = bounds or Bounds(**bound)
     # A run that is taken up stays the run that was started: its labels and its beginning are kept.
@@ -382,7 +384,7 @@ def run_scope(
         context = _context(books, outer, taken, observe, kept=kept)
         runtime.ledger.record(row)
         try:
-            with _stopped_by(lease), entered(StepContext(run=context)), surrounded(_calls_of(books)):
+            with _stopped_by(lease), entered(StepContext(run=context, chain=chain)), surrounded(_calls_of(books)):
                 yield books
                 runtime.ledger.leases.check(run_id)
         except BaseException as error:

@@ -16,7 +16,12 @@ from contenders import KEY, PRIMARY, Setting, catalogue, chat_openai, told
 __all__ = ["WORKFLOWS", "Graph", "Supervised"]
 
 STEPS = ("one", "two", "three", "four", "five")
-_NONE_BUILD = {"id": "plan.many-depend", "reason": "never", "when": {"dependents": {"min": 1000}}, "risk": "medium"}
+_NONE_BUILD = {
+    "id": "plan.many-depend",
+    "reason": "never",
+    "when": {"dependents": {"min": 1_000_000}},
+    "risk": "medium",
+}
 
 
 class Supervised:

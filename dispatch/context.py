@@ -53,6 +53,7 @@ class StepContext:
     Attributes:
         unavailable: Model or provider -> why this step must not use it.
         evidence: What has happened that speaks for a higher tier, such as a verifier's doubt.
+        chain: Names of the agents and workflows around, each run inside the one before.
         ahead: Picodollars that each step of high risk still to come may cost, to be left in the run's budget.
     """
 
@@ -63,6 +64,7 @@ class StepContext:
     sensitivity: Literal["public", "internal", "personal", "secret"] | None = None
     risk: Risk | None = None
     unavailable: tuple[tuple[str, str], ...] = ()
+    chain: tuple[str, ...] = ()
     ahead: tuple[int, ...] = ()
     evidence: tuple[Finding, ...] = ()
 

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 from ..agents.approval.answers import pending_of
 from ..agents.approval.notify import notified
 from ..agents.compiled import kept_around
-from ..agents.errors import CutOff, RunTimeout, StepLimit
+from ..agents.errors import RunTimeout, StepLimit
 from ..agents.handoffs import ask_person, tick_off
 from ..agents.result import Pending, RunResult, Status
 from ..agents.runs import Bounds, Run, Taken, run_scope
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution", "thread"]
 
-_OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, CutOff)
+_OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, RunTimeout, StepLimit)
 """Errors that are for nothing that a model said."""
 _DURABILITY: Literal["sync"] = "sync"
 """A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from ..agents.result import Status, StepRecord
 from ..configs.words import Effect, StepKind
 
-__all__ = ["MAX_STEPS", "Plan", "PlanStep", "dependents", "in_order", "problem", "ready", "said", "skipped"]
+__all__ = ["MAX_STEPS", "Dependents", "Plan", "PlanStep", "in_order", "problem", "said", "skipped"]
 
 MAX_STEPS = 12
 
@@ -85,22 +85,16 @@ def problem(plan: Plan, agents: Iterable[str]) -> str | None:
     return None
 
 
-def ready(steps: Sequence[Mapping[str, Any]], done: Iterable[str]) -> list[Mapping[str, Any]]:
-    """The steps, as dumped, that can run now."""
-    finished = set(done)
-    return [s for s in steps if s["id"] not in finished and finished.issuperset(s["needs"])]
-
-
-def skipped(steps: Sequence[Mapping[str, Any]], ended: Iterable[StepRecord]) -> list[StepRecord]:
+def skipped(steps: Sequence[Mapping[str, Any]], ended: Mapping[str, Status]) -> list[StepRecord]:
     """The records of the steps that cannot run, for they need one that ended otherwise than done, in any order.
 
     Args:
         steps: The plan, as dumped.
-        ended: The steps that have ended.
+        ended: The steps that have ended, and how.
     """
-    status = {record.id: record.status for record in ended}
+    status = dict(ended)
     found: list[StepRecord] = []
-    grew = True
+    grew = any(how is not Status.DONE for how in status.values())
     while grew:
         grew = False
         for step in steps:
@@ -120,15 +114,35 @@ def said(status: Status) -> str:
     return status.value.replace("_", " ")
 
 
-def dependents(steps: Sequence[Mapping[str, Any]], step: str) -> int:
-    """How many later steps build on ``step``, directly or through others."""
-    direct: dict[str, list[str]] = {}
-    for later in steps:
-        for need in later["needs"]:
-            direct.setdefault(need, []).append(later["id"])
-    built, left = {step}, [step]
-    while left:
-        more = set(direct.get(left.pop(), ())) - built
-        built |= more
-        left += more
-    return len(built) - 1
+class Dependents:
+    """How many later steps build on each step of a plan, directly or through others.
+
+    Args:
+        steps: The plan, as dumped.
+    """
+
+    def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        self._place = {step["id"]: place for place, step in enumerate(steps)}
+        self._direct: dict[str, list[str]] = {}
+        for step in steps:
+            for need in step["needs"]:
+                self._direct.setdefault(need, []).append(step["id"])
+        # Step -> itself and all that build on it, as the bits of their places.
+        self._built: dict[str, int] = {}
+
+    def __getitem__(self, step: str) -> int:
+        return (self._built.get(step) or self._counted(step)).bit_count() - 1
+
+    def _counted(self, step: str) -> int:
+        built, left = self._built, [step]
+        while left:
+            one = left[-1]
+            direct = self._direct.get(one, ())
+            if one not in built:
+                built[one] = 1 << self._place[one]
+                left += [later for later in direct if later not in built]
+            else:
+                for later in direct:
+                    built[one] |= built[later]
+                left.pop()
+        return built[step]

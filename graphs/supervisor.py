@@ -17,7 +17,7 @@ from langgraph.types import Send
 from typing_extensions import TypedDict
 
 from ..agents.agent import Agent
-from ..agents.errors import TurnLimit
+from ..agents.errors import NoAnswer
 from ..agents.handoffs import hand_over
 from ..agents.result import Status, StepRecord
 from ..agents.runtime import Runtime
@@ -34,8 +34,9 @@ from .answer import incomplete, last_of
 from .checkpoints.growing import grown
 from .given import handed
 from .memory import recalled, remember
-from .plan import Plan, dependents, ready, skipped
+from .plan import Dependents, Plan, skipped
 from .planner import Planner, planned_risk
+from .standing import Standing
 from .watching import INNER
 
 __all__ = ["RETRIES", "SupervisorState", "supervisor"]
@@ -161,7 +162,7 @@ class _Supervisor:
         """Decide anew what is left to do, after a step has failed."""
         records = [StepRecord.restored(record) for record in state["done"]]
         steps = await self._planner.again(state["task"], state["plan"], records)
-        failed = ", ".join(record.id for record in _failed(state))
+        failed = ", ".join(record["id"] for record in _standing(state).failed)
         return {
             "plan": steps,
             "replans": state.get("replans", 0) + 1,
@@ -170,48 +171,48 @@ class _Supervisor:
 
     async def schedule(self, state: SupervisorState) -> list[Send] | str:
         """Send every step that can run now to work, at the same time; put the parts together when all have ended."""
-        if _failed(state):
+        return self._scheduled(state, _standing(state))
+
+    def _scheduled(self, state: SupervisorState, standing: Standing) -> list[Send] | str:
+        if standing.failed:
             return "replan"
-        plan, ended = state["plan"], {record["id"]: record for record in state.get("done", [])}
-        doubts = {doubt["record"]["id"]: doubt for doubt in state.get("doubts", [])}
-        done = [step for step, record in ended.items() if record["status"] == Status.DONE]
-        steps = [step for step in ready(plan, done) if step["id"] not in ended]
-        if not steps:
+        if not standing.ready:
             return "aggregate"
-        ahead = self._ahead(plan, {*ended, *(str(step["id"]) for step in steps)})
+        doubts = {doubt["record"]["id"]: doubt for doubt in state.get("doubts", [])}
+        ahead = self._ahead(standing)
         orders = [
             _Work(
                 task=state["task"],
                 step=dict(step),
-                built_on=dependents(plan, step["id"]),
-                alone=len(plan) < 2,
-                given=[ended[need] for need in step["needs"]],
+                built_on=standing.dependents[step["id"]],
+                alone=len(standing.plan) < 2,
+                given=[standing.ended[need] for need in step["needs"]],
                 ahead=ahead,
                 attempt=doubts[step["id"]]["attempt"] + 1 if step["id"] in doubts else 0,
                 doubt=doubts.get(step["id"]),
                 replans=state.get("replans", 0),
                 files=state.get("files", []),
             )
-            for step in steps
+            for step in standing.ready
         ]
         return [Send("work", order) for order in orders]
 
     async def after(self, state: SupervisorState) -> list[Send] | str:
         """Go on from a step that ran alone and has ended well; every other wave meets in ``verify``."""
-        done = state.get("done", [])
-        if _fresh(state) or done[-1]["status"] != Status.DONE:
+        standing, done = _standing(state), state.get("done", [])
+        if _fresh(state, standing) or done[-1]["status"] != Status.DONE:
             return "verify"
-        earlier = {record["id"]: record["status"] for record in done[:-1]}
-        finished = [step for step, status in earlier.items() if status == Status.DONE]
-        wave = [step for step in ready(state["plan"], finished) if step["id"] not in earlier]
-        return await self.schedule(state) if len(wave) == 1 else "verify"
+        # What can run now and does not need this step could run beside it.
+        alone = all(done[-1]["id"] in step["needs"] for step in standing.ready)
+        return self._scheduled(state, standing) if alone else "verify"
 
-    def _ahead(self, plan: Sequence[Mapping[str, Any]], begun: set[str]) -> list[int]:
+    def _ahead(self, standing: Standing) -> list[int]:
         """Picodollars that each step of high risk may cost that has not begun, where the run has a cap to last for."""
         if not current().run.caps:
             return []
-        later = [step for step in plan if step["id"] not in begun]
-        asked = [(self._agents[step["agent"]], dependents(plan, step["id"])) for step in later]
+        begun = {step["id"] for step in standing.ready}
+        later = [step for step in standing.left if step["id"] not in begun]
+        asked = [(self._agents[step["agent"]], standing.dependents[step["id"]]) for step in later]
         home = self._runtime.dispatcher
         return [most for agent, on in asked if (most := home.set_aside(agent.request(on), agent.max_output))]
 
@@ -224,8 +225,8 @@ class _Supervisor:
         async with wave.task():
             try:
                 record = await self._worked(state)
-            except (NoCandidate, AllFailed, TurnLimit) as error:
-                if state["doubt"] is not None and not isinstance(error, TurnLimit):
+            except (NoCandidate, AllFailed, NoAnswer) as error:
+                if state["doubt"] is not None and not isinstance(error, NoAnswer):
                     return self._ended([self._left_doubted(state["doubt"], error)])
                 if not await self._another_way(state, error):
                     raise
@@ -242,7 +243,7 @@ class _Supervisor:
         What failed for the sake of a provider, a budget or a key ends this part of the run, which goes on at that very
         step when it is taken up again.
         """
-        of_work = isinstance(error, TurnLimit) or (
+        of_work = isinstance(error, NoAnswer) or (
             isinstance(error, AllFailed) and any(of_failure(failure.kind) for failure in error.failures[-1:])
         )
         if not of_work or not self._planner.by_model or order["replans"] >= REPLANS:
@@ -287,24 +288,26 @@ class _Supervisor:
 
     async def verify(self, state: SupervisorState) -> dict[str, Any]:
         """Verify what a wave has made, and say what cannot run without what is missing."""
-        settled = await asyncio.gather(*(self._settled(state, tried) for tried in _fresh(state)))
+        standing = _standing(state)
+        fresh = _fresh(state, standing)
+        settled = await asyncio.gather(*(self._settled(state["task"], standing, tried) for tried in fresh))
         records = [one for one in settled if isinstance(one, StepRecord)]
-        if not _failed(state):
-            known = [*(StepRecord.restored(record) for record in state.get("done", [])), *records]
-            records += skipped(state["plan"], known)
+        if not standing.failed:
+            ended = {key: Status(record["status"]) for key, record in standing.ended.items()}
+            records += skipped(standing.plan, {**ended, **{record.id: record.status for record in records}})
         return {**self._ended(records), "doubts": [one for one in settled if not isinstance(one, StepRecord)]}
 
-    async def _settled(self, state: SupervisorState, tried: _Tried) -> StepRecord | _Doubt:
+    async def _settled(self, task: str, standing: Standing, tried: _Tried) -> StepRecord | _Doubt:
         """The record of a step that has ended, or the doubt after which it is done again."""
         record = StepRecord.restored(tried["record"])
         if record.doubt:
             return self._handed_over(record)
         if record.status is not Status.DONE:
             return record
-        if self._to_verify(dependents(state["plan"], record.id), record):
-            step = next(step for step in state["plan"] if step["id"] == record.id)
-            given = [StepRecord.restored(done) for done in state.get("done", []) if done["id"] in step["needs"]]
-            asked = "\n\n".join([_asked(state["task"], step), render_evidence(as_evidence(one) for one in given)])
+        step = standing.steps[record.id]
+        if self._to_verify(standing.dependents[record.id], record):
+            given = [StepRecord.restored(standing.ended[need]) for need in step["needs"]]
+            asked = "\n\n".join([_asked(task, step), render_evidence(as_evidence(one) for one in given)])
             said = await self._verifier.result(asked.strip(), record)
             if said.ok is False:
                 # What a step did would be done again with it.
@@ -314,8 +317,8 @@ class _Supervisor:
             if said.ok is None:
                 reason = one_line(said.reason)
                 record = replace(record, unverified=reason).noted(f"not verified: {reason}")
-        if self._memory and len(state["plan"]) > 1:
-            await remember(self._runtime, next(step for step in state["plan"] if step["id"] == record.id), record)
+        if self._memory and len(standing.plan) > 1:
+            await remember(self._runtime, step, record)
         return record
 
     def _to_verify(self, built_on: int, record: StepRecord) -> bool:
@@ -370,26 +373,22 @@ def _as_now(order: Any) -> _Work:
     """An order as it is given now; version 0.1 put the plan into each."""
     if "plan" in order:
         plan, step = order["plan"], order["step"]
-        order = {"replans": 0, "built_on": dependents(plan, step["id"]), "alone": len(plan) < 2, **order}
+        order = {"replans": 0, "built_on": Dependents(plan)[step["id"]], "alone": len(plan) < 2, **order}
     return cast(_Work, order)
 
 
-def _fresh(state: SupervisorState) -> list[_Tried]:
+def _standing(state: SupervisorState) -> Standing:
+    return Standing(state["plan"], state.get("done", []))
+
+
+def _fresh(state: SupervisorState, standing: Standing) -> list[_Tried]:
     """The attempts that nobody has verified yet."""
-    ended = {record["id"] for record in state.get("done", [])}
     doubted = {(doubt["record"]["id"], doubt["attempt"]) for doubt in state.get("doubts", [])}
     return [
         tried
         for tried in state.get("tried", [])
-        if tried["record"]["id"] not in ended and (tried["record"]["id"], tried["attempt"]) not in doubted
+        if tried["record"]["id"] not in standing.ended and (tried["record"]["id"], tried["attempt"]) not in doubted
     ]
-
-
-def _failed(state: SupervisorState) -> list[StepRecord]:
-    """The steps of the plan that failed, and that another plan is to do without."""
-    planned = {step["id"] for step in state["plan"]}
-    records = [record for record in state.get("done", []) if record["id"] in planned]
-    return [StepRecord.restored(record) for record in records if record["status"] == Status.FAILED]
 
 
 def _given_up(step: Mapping[str, Any], error: Exception) -> StepRecord:

@@ -131,7 +131,7 @@ class Workflow(Composed, Generic[Output]):
             BackendError: When every model that may run a step failed.
             RunTimeout: When the time is over; it is a TimeoutError, too.
             StepLimit: When the graph wants more supersteps.
-            TurnLimit: When an agent comes to no answer.
+            NoAnswer: When an agent comes to none.
         """
         messages = asked(task, files)
         check_thread(thread)

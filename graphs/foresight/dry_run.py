@@ -19,7 +19,7 @@ from ...routing.request import RouteRequest
 from ...tools.base import declaration_of, effect_of
 from ..composed import Composed
 from ..given import handed
-from ..plan import dependents, in_order
+from ..plan import Dependents, in_order
 from ..planner import planned_risk
 
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ def foreseen(workflow: Composed, runtime: Runtime, task: str, files: Sequence[Ma
     if not workflow.supervised:
         # Who comes after whom only the graph knows.
         steps = [{**step, "needs": []} for step in steps]
-    found = []
+    found, dependents = [], Dependents(steps)
     for step in steps:
         agent = known[step["agent"]]
         text = "\n\n".join(part for part in (step["instruction"], task) if part)
-        request = _request(agent, step, dependents(steps, step["id"]), runtime)
+        request = _request(agent, step, dependents[step["id"]], runtime)
         given = handed(text, files, agent, agents, runtime)
         content = given if isinstance(given, str) else given[0].content
         request = request.model_copy(update={"messages": ({"role": "user", "content": content},)} if content else {})

@@ -13,7 +13,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from ...agents.agent import Agent
-from ...agents.errors import TurnLimit
+from ...agents.errors import NoAnswer
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
 from ...configs.errors import ConfigError
@@ -113,7 +113,7 @@ class _Batch:
             try:
                 with entered(step=step):
                     record = await self._agent.step(literal(state["text"]))
-            except (NoCandidate, AllFailed, TurnLimit, BudgetExceeded) as error:
+            except (NoCandidate, AllFailed, NoAnswer, BudgetExceeded) as error:
                 record = StepRecord(step, self._agent.name, None, "", None, Status.FAILED, one_line(error))
         return {"done": [record.plain()]}
 

@@ -13,7 +13,7 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel
 
 from ...agents.agent import Agent
-from ...agents.errors import TurnLimit
+from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
@@ -130,7 +130,7 @@ class _Cascade:
         try:
             with entered(step=name, evidence=findings):
                 record = await self._agent.step("\n\n".join(parts))
-        except (NoCandidate, AllFailed, TurnLimit) as error:
+        except (NoCandidate, AllFailed, NoAnswer) as error:
             if not earlier:
                 raise
             said = f"no stronger model could do it again: {one_line(error)}"

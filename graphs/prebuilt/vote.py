@@ -10,7 +10,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from ...agents.agent import Agent
-from ...agents.errors import TurnLimit
+from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
@@ -94,7 +94,7 @@ class _Poll:
         try:
             with entered(step=name):
                 record = await self._agents[name].step(literal(state["task"]))
-        except (NoCandidate, AllFailed, TurnLimit) as error:
+        except (NoCandidate, AllFailed, NoAnswer) as error:
             record = StepRecord(name, name, None, "", None, Status.FAILED, one_line(error))
         return {"done": [record.plain()]}
 

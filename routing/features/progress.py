@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
 
 from ..evidence import ERRORS, REPEATED, Finding
 
-__all__ = ["CALLS", "stalled"]
+__all__ = ["CALLS", "Repeated", "repeated", "stalled"]
 
 _IN_A_ROW: Final = 2
 _MOST_JSON: Final = 20_000
@@ -29,6 +31,18 @@ CALLS: Final = frozenset({"tool_use", "server_tool_use", "tool_call", "function_
 
 _Call = tuple[str, str]
 """The tool, and its arguments in one written form."""
+
+
+class Repeated(NamedTuple):
+    """Calls that are made again and again, and told the same each time.
+
+    Attributes:
+        calls: Those of the newest turn, each with its arguments in one written form.
+        times: How often each was made at least, the first time included.
+    """
+
+    calls: tuple[_Call, ...]
+    times: int
 
 
 @dataclass(slots=True)
@@ -60,14 +74,44 @@ def stalled(messages: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
     if len(turns) < _IN_A_ROW or not turns[-1].results:
         return ()
     found: list[Finding] = []
-    newest, before = turns[-1].outcomes(), set().union(*(turn.outcomes() for turn in turns[:-1]))
-    if newest and newest <= before:
-        names = ", ".join(sorted({call[0] for call, _ in newest}))
+    if _again(turns):
+        names = ", ".join(sorted({call[0] for call, _ in turns[-1].outcomes()}))
         found.append(Finding(REPEATED, f"{names} was called again with the same arguments and told the same"))
     if all(turn.failed() for turn in turns[-_IN_A_ROW:]):
         count = next((n for n, turn in enumerate(reversed(turns)) if not turn.failed()), len(turns))
         found.append(Finding(ERRORS, f"the tool calls of {count} turns in a row failed"))
     return tuple(found)
+
+
+def repeated(messages: Sequence[Mapping[str, Any]]) -> Repeated | None:
+    """The calls of the newest turn, where they and all others since something new was told were made before.
+
+    Args:
+        messages: As `stalled` takes them.
+
+    Returns:
+        None where the newest turn told something new.
+    """
+    turns = _turns(messages)
+    again = _again(turns)
+    if not again:
+        return None
+    newest = turns[-1].outcomes()
+    return Repeated(tuple(sorted({call for call, _ in newest})), 1 + min(again[one] for one in newest))
+
+
+def _again(turns: Sequence[_Turn]) -> Counter[tuple[_Call, str]]:
+    """How often what is known was told again since the newest turn that told something new."""
+    known: set[tuple[_Call, str]] = set()
+    again: Counter[tuple[_Call, str]] = Counter()
+    for turn in turns:
+        outcomes = turn.outcomes()
+        if outcomes and outcomes <= known:
+            again.update(outcomes)
+        else:
+            again.clear()
+        known |= outcomes
+    return again
 
 
 def _turns(messages: Sequence[Mapping[str, Any]]) -> list[_Turn]:
@@ -77,12 +121,14 @@ def _turns(messages: Sequence[Mapping[str, Any]]) -> list[_Turn]:
             if calls := dict(_calls(message, len(turns))):
                 turns.append(_Turn(calls))
             continue
-        for key, text, failed in _results(message):
+        for key, content, failed in _results(message):
             waiting = turns[-1] if turns else _Turn()
             # Without an id that is known it answers the first call that waits.
             first = next((call for call in waiting.calls if call not in waiting.results), "")
             if name := key if key in waiting.calls else first:
-                waiting.results[name] = (text.strip(), _says_failed(text) if failed is None else failed)
+                text = _text(content)
+                said = text.strip() + _beside_text(content)
+                waiting.results[name] = (said, _says_failed(text) if failed is None else failed)
     return turns
 
 
@@ -126,16 +172,16 @@ def _written(arguments: Any) -> str:
     return json.dumps(arguments, sort_keys=True, default=str)
 
 
-def _results(message: Mapping[str, Any]) -> Iterator[tuple[str, str, bool | None]]:
+def _results(message: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool | None]]:
     """Id of the call, what it told, and whether that is declared an error; None where nothing is declared."""
     content = message.get("content")
     if message.get("role") in _TOOL:
         status = message.get("status")
-        yield str(message.get("tool_call_id") or ""), _text(content), None if status is None else status == "error"
+        yield str(message.get("tool_call_id") or ""), content, None if status is None else status == "error"
     elif isinstance(content, list | tuple):
         for part in content:
             if _is_result(part):
-                yield str(part.get("tool_use_id") or ""), _text(part.get("content")), part.get("is_error")
+                yield str(part.get("tool_use_id") or ""), part.get("content"), part.get("is_error")
 
 
 def _text(content: Any) -> str:
@@ -143,6 +189,13 @@ def _text(content: Any) -> str:
         return content
     parts = content if isinstance(content, list | tuple) else ()
     return "\n".join(str(part.get("text") or "") if isinstance(part, Mapping) else str(part) for part in parts)
+
+
+def _beside_text(content: Any) -> str:
+    """What tells the pictures and files of a result from others."""
+    parts = content if isinstance(content, list | tuple) else ()
+    rest = [part for part in parts if isinstance(part, Mapping) and "text" not in part]
+    return sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest() if rest else ""
 
 
 def _says_failed(text: str) -> bool:

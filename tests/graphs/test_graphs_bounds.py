@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -167,8 +168,10 @@ def test_a_run_that_wants_more_steps_is_cut_off_with_what_it_has_and_can_go_on(
 
 
 def test_an_agent_that_comes_to_no_answer_is_cut_off(runtime: Make, simulator: Simulator) -> None:
-    call = Answer(tool_calls=[{"name": "look", "arguments": {"at": "1"}}])
-    simulator.scenario = Scenario(rules=[Rule(answer=call)])
+    places = itertools.count()
+    simulator.scenario = Scenario(
+        rules=[Rule(answer=lambda _: Answer(tool_calls=[{"name": "look", "arguments": {"at": str(next(places))}}]))]
+    )
     home = runtime()
     with pytest.raises(TurnLimit, match="agent 'a' gave no answer within 20 turns") as cut:
         Workflow("loop", [Agent("a", tier="economy", tools=[look])]).run("do it", runtime=home)

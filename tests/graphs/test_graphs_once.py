@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pointsman import Agent, BackendError, Workflow, tool
 from pointsman.agents.result import RunResult
 from pointsman.agents.runtime import Runtime
-from pointsman.graphs.plan import dependents
+from pointsman.graphs.plan import Dependents
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -131,8 +131,9 @@ def test_every_step_of_any_plan_runs_once_after_its_needs_in_as_few_waves_as_the
 
         ids = [step["id"] for step in plan]
         acting = [step["id"] for step in plan if step["agent"] == "actor"]
-        checked = [i for i in ids if i in acting or dependents(plan, i) >= 3]
-        relied_upon = [i for i in acting if dependents(plan, i)]
+        dependents = Dependents(plan)
+        checked = [i for i in ids if i in acting or dependents[i] >= 3]
+        relied_upon = [i for i in acting if dependents[i]]
         assert result.status == "done", result.notes
         assert acts == Counter(acting)
         assert sorted(step.id for step in result.steps) == sorted(ids)

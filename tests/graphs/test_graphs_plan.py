@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pointsman.graphs.plan import Plan, PlanStep, dependents, in_order, problem, ready
+from pointsman.graphs.plan import Dependents, Plan, PlanStep, in_order, problem
+from pointsman.graphs.standing import Standing
 
 
 def _plan(*steps: tuple[str, str, list[str]]) -> Plan:
@@ -29,7 +30,21 @@ def test_a_plan_with_the_same_id_twice_is_refused() -> None:
 
 def test_dependents_are_counted_through_others() -> None:
     steps = _plan(("a", "x", []), ("b", "x", ["a"]), ("c", "x", ["b"])).model_dump()["steps"]
-    assert [dependents(steps, step) for step in "abc"] == [2, 1, 0]
+    assert [Dependents(steps)[step] for step in "abc"] == [2, 1, 0]
+
+
+@given(st.data(), st.integers(1, 12))
+def test_what_builds_on_a_step_is_counted_once_in_whatever_order_the_steps_stand(
+    data: st.DataObject, count: int
+) -> None:
+    needs = [data.draw(st.sets(st.integers(0, place - 1))) if place else set() for place in range(count)]
+    steps = [{"id": str(place), "needs": sorted(map(str, some))} for place, some in enumerate(needs)]
+    built = [{place} for place in range(count)]
+    for place in reversed(range(count)):
+        built[place] |= {later for other in range(count) if place in needs[other] for later in built[other]}
+    found = Dependents(data.draw(st.permutations(steps)))
+    asked = data.draw(st.permutations(range(count)))
+    assert {place: found[str(place)] for place in asked} == {place: len(built[place]) - 1 for place in asked}
 
 
 @given(st.integers(1, 12))
@@ -38,9 +53,9 @@ def test_the_order_given_is_a_plan_that_runs_one_after_the_other(count: int) -> 
     plan = in_order(names)
     assert problem(plan, names) is None
     steps = plan.model_dump()["steps"]
-    done: list[str] = []
-    while now := ready(steps, done):
+    done: list[dict[str, str]] = []
+    while now := Standing(steps, done).ready:
         assert len(now) == 1
-        done.append(str(now[0]["id"]))
+        done.append({"id": now[0]["id"], "status": "done"})
     assert [step["agent"] for step in steps] == names
     assert len(done) == count

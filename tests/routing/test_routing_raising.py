@@ -19,7 +19,7 @@ from pointsman.routing.evidence import Finding, is_evidence, of_failure, wilson
 from pointsman.routing.experience import TaskStats
 from pointsman.routing.explain import decision_dict, replay
 from pointsman.routing.features.features import extract, from_dict
-from pointsman.routing.features.progress import stalled
+from pointsman.routing.features.progress import Repeated, repeated, stalled
 from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import RouteRequest, RoutingContext
 from pydantic import ValidationError
@@ -138,6 +138,24 @@ def test_calls_and_results_in_anthropics_blocks_are_understood() -> None:
         return {"role": "assistant", "content": [block]}, {"role": "user", "content": [result]}
 
     assert [finding.id for finding in stalled((asked(), *turn("a"), *turn("b")))] == ["evidence.repeated-call"]
+
+
+def test_a_picture_that_is_another_is_something_new() -> None:
+    def turn(picture: str) -> tuple[Message, Message]:
+        parts = [{"type": "text", "text": "the screen"}, {"type": "image", "base64": picture}]
+        return call({}), {"role": "tool", "tool_call_id": "c1", "content": parts}
+
+    assert stalled((asked(), *turn("AAAA"), *turn("BBBB"))) == ()
+    assert [finding.id for finding in stalled((asked(), *turn("AAAA"), *turn("AAAA")))] == ["evidence.repeated-call"]
+
+
+def test_a_call_is_counted_as_often_as_it_told_the_same_since_there_was_news() -> None:
+    first, other = (call({"id": 7, "to": "x"}), told("not found")), (call({"id": 8}), told("sent"))
+    again = (call({"to": "x", "id": 7}), told("not found"))
+    assert repeated((asked(), *first, *other)) is None
+    found = repeated((asked(), *first, *again, *other, *again, *again))
+    assert found == Repeated((("look_up", '{"id": 7, "to": "x"}'),), 3)
+    assert repeated((asked(), *first, *other, *again, *other, *again)) == found
 
 
 def test_results_without_an_id_answer_the_calls_in_their_order() -> None:

@@ -1,0 +1,100 @@
+"""An agent that makes the same call again and again, and is told the same each time, comes to an end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+
+from ..dispatch.request import one_line
+from ..routing.features.progress import repeated
+from .errors import RepeatedCall
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import ModelRequest, ModelResponse
+
+__all__ = ["MOST_TIMES", "LoopMiddleware", "one_loop"]
+
+MOST_TIMES: Final = 5
+"""How often a call may be made that tells the same each time. From the third turn on routing gives the agent a
+stronger model, where there is one (`pointsman.routing.features.progress`): that has three turns to find a way out."""
+_SHOWN: Final = 200
+
+
+class _Loop:
+    """What an agent has said and been told since it was run, whatever its middleware takes out of the conversation."""
+
+    def __init__(self) -> None:
+        self._given: set[str | None] | None = None
+        self._said: dict[str | None, BaseMessage] = {}
+
+    def since(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """All of it, where these are the messages of the conversation now."""
+        if self._given is None:
+            self._given = {message.id for message in messages}
+        # Words of a user in the midst of it are those of a summary.
+        self._said.update((m.id, m) for m in messages if m.id not in self._given and m.type != "human")
+        return list(self._said.values())
+
+
+_LOOP: ContextVar[_Loop | None] = ContextVar("pointsman_loop", default=None)
+
+
+@contextmanager
+def one_loop() -> Iterator[None]:
+    """Count the calls made inside the block anew: an agent that is taken up again may make them once more."""
+    token = _LOOP.set(_Loop())
+    try:
+        yield
+    finally:
+        _LOOP.reset(token)
+
+
+class LoopMiddleware(AgentMiddleware[Any, Any]):
+    """End an agent before a turn of its model, where its calls have told the same `MOST_TIMES` times.
+
+    Args:
+        agent: Its name.
+    """
+
+    def __init__(self, agent: str) -> None:
+        super().__init__()
+        self._agent = agent
+
+    def wrap_model_call(
+        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
+    ) -> ModelResponse | AIMessage:
+        """Make the call, unless the agent goes round in a loop."""
+        self._check(request.state)
+        return handler(request)
+
+    async def awrap_model_call(
+        self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
+    ) -> ModelResponse | AIMessage:
+        """Make the call, unless the agent goes round in a loop."""
+        self._check(request.state)
+        return await handler(request)
+
+    def _check(self, state: Any) -> None:
+        loop, messages = _LOOP.get(), state["messages"]
+        since = messages if loop is None else loop.since(messages)
+        # Each turn is a message of the model's and one of each tool.
+        if len(since) < 2 * MOST_TIMES:
+            return
+        found = repeated([_as_dict(message) for message in since])
+        if found is not None and found.times >= MOST_TIMES:
+            calls = ", ".join(f"{name}({arguments})" for name, arguments in found.calls)
+            raise RepeatedCall(self._agent, one_line(calls, _SHOWN), found.times)
+
+
+def _as_dict(message: BaseMessage) -> Mapping[str, Any]:
+    record: dict[str, Any] = {"role": message.type, "content": message.content}
+    if isinstance(message, AIMessage):
+        return {**record, "tool_calls": message.tool_calls}
+    if isinstance(message, ToolMessage):
+        return {**record, "tool_call_id": message.tool_call_id, "status": message.status}
+    return record
