@@ -132,6 +132,7 @@ class Execution:
                 await asyncio.to_thread(tick_off, self.runtime, books.id)
             if taken or result.pending:
                 self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
+                reached(Point.WAITING)
             return result
 
     async def _failed(
