@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from ..configs.arguments import checked
 from ..configs.schema import AgentEntry
 from ..dispatch import sync
+from ..dispatch.state.files import brought
 from .attachments import Attached, Task, asked, messages_of
 from .compiled import MOST_STEPS, Compiled, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
@@ -244,6 +245,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         """Run once, within a conversation where one is named."""
         if thread is None:
             return await self.ainvoke(messages, config, **more)
+        # The thread outlives the run around it, if there is one, and so the files of that.
+        messages = [*await asyncio.to_thread(brought, self.runtime.settings.state, messages)]
         config = {**config, **place_of(self.name, thread)}
         with occupied(self.runtime.settings.state, self.name, thread) as kept:
             if self.checkpointer:

@@ -19,7 +19,7 @@ from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
 from ..dispatch.guards.tokens import TokenCaps
-from ..dispatch.journal import CALLS, Journal
+from ..dispatch.journal import ANSWERS, CALLS, Journal
 from ..dispatch.offline import SIMULATED
 from ..ledger.rows import CallRow, EffectRow, RunRow
 from ..ledger.storage.fences import Fenced
@@ -308,7 +308,7 @@ def _kept_by(runtime: Runtime, row: RunRow) -> dict[str, str]:
     """The names of what a run has kept, and of the results of acts of the run it was forked from -> whose it is."""
     source = runtime.ledger.run(_forked_from(row))
     before = _kept_by(runtime, source) if source is not None else {}
-    acts = {name: run for name, run in before.items() if not name.startswith(CALLS)}
+    acts = {name: run for name, run in before.items() if not name.startswith((ANSWERS, CALLS))}
     return {**acts, **dict.fromkeys(runtime.ledger.kept.names(row.id), row.id)}
 
 

@@ -31,7 +31,7 @@ def work(order: dict[str, Any]) -> None:
 
     Args:
         order: ``folder`` of the state, file of the ``marks``, ``url`` of the provider and file to be ``told``; ``run``
-            to resume, and what to ``answer``; the ``effect`` of the tool; the ``point`` at which to raise the
+            to resume, and what to ``answer`` to all that waits, or the ``answers`` for each step; the ``effect`` of the tool; the ``point`` at which to raise the
             ``signal`` when it is reached for the ``nth`` time; the ``gate``, a file without which no act ends; how
             many seconds the clock of leases is ``ahead``.
     """
@@ -79,6 +79,8 @@ def _ran(order: dict[str, Any], home: Runtime) -> dict[str, Any]:
     else:
         if order.get("answer"):
             answers = {act.id: order["answer"] for act in flow.pending(run, home)}
+        if order.get("answers"):
+            answers = {act.id: order["answers"][act.arguments["step"]] for act in flow.pending(run, home)}
         result = flow.resume(run, answers, runtime=home)
     pending = [[act.arguments["step"], act.reason] for act in result.pending]
     return {"status": str(result.status), "run": result.run, "pending": pending, "calls": len(result.calls)}

@@ -1,6 +1,6 @@
 """Kill runs, double their resumers, stop their holders, and count what is lost, done twice and asked about.
 
-    python benchmarks/kills.py [--each N] [--random N] [--pairs N] [--triples N] [--stops N]
+    python benchmarks/kills.py [--each N] [--asked N] [--random N] [--pairs N] [--triples N] [--stops N]
 
 A planned workflow of four steps runs against the loopback provider; two of its steps act at the same time, one acts
 after them. Each act is a line in a file outside the state, so what the file says has happened. A killed run is taken up
@@ -28,15 +28,22 @@ from pathlib import Path
 from typing import Any
 
 import killed
+from pointsman.agents.handoffs import waits_for_approval
 from pointsman.agents.lease.lease import LEASE_SECONDS
 from pointsman.ledger import Ledger
 from pointsman.ledger.points import Point
+from pointsman.ledger.rows import HandoffRow
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 from stage import table
 
 STEPS = [("a", "actor", ()), ("b", "actor", ()), ("c", "actor", ("a", "b")), ("d", "thinker", ("c",))]
 ACTING = {"a", "b", "c"}
 _MOST_PARTS = 12
+_PERHAPS = "may have been done already"
+ACTS_AT = (Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT, Point.LEDGER)
+ASKS_AT = (Point.QUESTION, Point.LEDGER, Point.WAITING, Point.ANSWER, *ACTS_AT[:4])
+WAYS = ("once", "twice", "by two at once")
+"""How a run that was killed around an approval is taken up, before a person answers anything more."""
 _STOPPED_AT = (Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT)
 _context = multiprocessing.get_context("forkserver")
 
@@ -91,6 +98,11 @@ class Case:
         with Ledger(file) as ledger:
             return next((row.id for row in ledger.runs()), None)
 
+    def questions(self) -> list[HandoffRow]:
+        """What a person was asked, as the ledger has it."""
+        with Ledger(self.folder / "project" / ".pointsman" / "ledger.db") as ledger:
+            return [row for row in ledger.handoffs() if waits_for_approval(row)]
+
     def rows(self) -> dict[str, int]:
         """How many rows the ledger and the checkpoints have."""
         found = {}
@@ -117,11 +129,39 @@ class Count:
     def row(self, name: str) -> list[str]:
         """One line of the table."""
         ends = ", ".join(f"{number} {status}" for status, number in sorted(self.ended.items()))
-        numbers = (self.runs, self.lost, self.repeated, self.asked, self.paid_twice)
-        return [name, *map(str, numbers), ends]
+        return [name, *map(str, self.numbers), ends]
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The figures of that line."""
+        return self.runs, self.lost, self.repeated, self.asked, self.paid_twice
+
+    @property
+    def bad(self) -> int:
+        """What must not be."""
+        return self.lost + self.repeated
+
+
+@dataclass
+class Questions(Count):
+    """What came of runs whose acts wait for a person."""
+
+    asked_twice: int = 0
+    left: int = 0
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The figures of its line."""
+        return self.runs, self.lost, self.repeated, self.asked, self.asked_twice, self.left
+
+    @property
+    def bad(self) -> int:
+        """What must not be."""
+        return super().bad + self.asked_twice + self.left
 
 
 HEAD = ["killed", "runs", "acts lost", "acts repeated", "acts asked about", "calls paid again", "ended"]
+ASKED = ["killed", "runs", "acts lost", "acts repeated", "acts asked about", "asked twice", "left in queue", "ended"]
 
 
 def brain() -> Scenario:
@@ -159,7 +199,7 @@ def taken_up(case: Case, simulator: Simulator, count: Count, calls: int) -> None
         told = case.work(run=run, answer=answer)
         if told is None or told["status"] != "pending":
             break
-        perhaps = [step for step, reason in told["pending"] if "may have been done already" in reason]
+        perhaps = [step for step, reason in told["pending"] if _PERHAPS in reason]
         count.asked += len(perhaps)
         answer = "reject" if any(case.marks[step] for step in perhaps) else "approve"
     count.ended[str(told and told["status"])] += 1
@@ -180,10 +220,61 @@ def killed_at(simulator: Simulator, point: str, number: int, calls: int) -> Coun
     return count
 
 
+def killed_around_approval(simulator: Simulator, point: Point, number: int, ways: Sequence[str] = WAYS) -> Questions:
+    """Runs whose acts wait for a person, and that are killed at a point, the acts and the ways to go on in turn."""
+    count = Questions()
+    for place, case in enumerate(cases(simulator, number, "destructive")):
+        # Two acts wait at the same time; a part of the run ends, and is given answers, once.
+        nth = 1 if point in (Point.LEDGER, Point.WAITING, Point.ANSWER) else 1 + place // len(ways) % 2
+        answered, told = Counter[str](), case.work(point=point, nth=nth)
+        while told is not None:
+            assert told["status"] == "pending", "it was not killed"
+            told = _approved(case, answered, told, point=point, nth=nth)
+        count.runs += 1
+        perhaps, told = 0, _taken_up(case, ways[place % len(ways)])
+        while told is not None and told["status"] == "pending":
+            unknown = [step for step, reason in told["pending"] if _PERHAPS in reason]
+            answered.subtract(unknown)
+            perhaps += len(unknown)
+            told = _approved(case, answered, told)
+        count.asked += perhaps
+        count.ended[str(told and told["status"])] += 1
+        count.repeated += sum(times - 1 for times in case.marks.values())
+        count.lost += len(ACTING - set(case.marks)) if told and told["status"] == "done" else 0
+        count.asked_twice += sum(times - 1 for times in answered.values())
+        count.left += sum(not row.done for row in case.questions())
+        # Each is one question, whoever asked it how often; those about what may have happened are others.
+        count.asked_twice += max(0, len(case.questions()) - len(ACTING) - perhaps)
+    return count
+
+
+def _approved(case: Case, answered: Counter[str], told: dict[str, Any], **more: Any) -> dict[str, Any] | None:
+    """Answer all that waits, having looked what has happened of that which may have."""
+    answered.update(step for step, _ in told["pending"])
+    answers = {step: _PERHAPS in reason and case.marks[step] > 0 for step, reason in told["pending"]}
+    return case.work(
+        run=case.run, answers={step: "reject" if no else "approve" for step, no in answers.items()}, **more
+    )
+
+
+def _taken_up(case: Case, way: str) -> dict[str, Any] | None:
+    if way != "by two at once":
+        first = case.work(run=case.run)
+        return first if way == "once" or first is None or first["status"] != "pending" else case.work(run=case.run)
+    run = case.run
+    processes = [case.start(run=run) for _ in range(2)]
+    for process in processes:
+        process.join()
+    told = [case.told(place) or {} for place in (-2, -1)]
+    # Where one came after the other had let go, both say how the run stands.
+    return next(one for one in told if one.get("status") != "RunOwned")
+
+
 def killed_at_random(simulator: Simulator, number: int, calls: int, took: float) -> Count:
     """Runs that are killed at some moment between their first model call and their end."""
     count = Count()
     draw = random.Random(7)
+    # A kill that comes after the end is none, and is drawn anew.
     for case in cases(simulator, 10 * number):
         if count.runs == number:
             break
@@ -283,6 +374,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Measure and print; 1 where anything was lost or repeated."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--each", type=int, default=12, help="kills at each point (default 12)")
+    parser.add_argument("--asked", type=int, default=6, help="kills at each point around an approval (default 6)")
     parser.add_argument("--random", type=int, default=50, help="kills at random moments (default 50)")
     parser.add_argument("--pairs", type=int, default=50, help="pairs of resumers (default 50)")
     parser.add_argument("--triples", type=int, default=20, help="triples of resumers (default 20)")
@@ -298,10 +390,12 @@ def main(words: Sequence[str] | None = None) -> int:
             began = time.monotonic()
             process.join()
             calls, took = len(simulator.log), time.monotonic() - began
-        counts = {f"before {point}": killed_at(simulator, point, options.each, calls) for point in Point}
+        counts = {f"before {point}": killed_at(simulator, point, options.each, calls) for point in ACTS_AT}
         counts["at random"] = killed_at_random(simulator, options.random, calls, took)
+        asked = {f"before {point}": killed_around_approval(simulator, point, options.asked) for point in ASKS_AT}
         print(f"\nA run makes {calls} model calls.\n")
         print(table(HEAD, [count.row(name) for name, count in counts.items()]), "\n")
+        print(table(ASKED, [count.row(name) for name, count in asked.items()]), "\n")
         told = [
             resumed_at_once(simulator, options.pairs, 2),
             resumed_at_once(simulator, options.triples, 3),
@@ -311,7 +405,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ]
     for said, _ in told:
         print(said)
-    bad = sum(count.lost + count.repeated for count in counts.values())
+    bad = sum(count.bad for count in (*counts.values(), *asked.values()))
     return int(bad > 0 or not all(good for _, good in told))
 
 

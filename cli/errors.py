@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import IntEnum
 
@@ -65,9 +66,20 @@ def judge(error: BaseException) -> Verdict:
         code = ExitCode(128 + received())
         return code, code.name.lower().replace("_", " ")
     run = next((note for note in getattr(inner, "__notes__", ()) if note.startswith("in run ")), "")
+    if isinstance(inner, FileNotFoundError) and not run and _is_nowhere():
+        return ExitCode.USAGE, "the current folder is gone: change into one that is there, such as with: cd"
     # What ends a run is mostly the code of a tool.
     said = f"{type(inner).__name__}: {_folded(inner)} ({run + '; ' if run else ''}pointsman --debug … shows where)"
     return ExitCode.FAILED, said if run else f"internal error: {said}"
+
+
+def _is_nowhere() -> bool:
+    """Whether the folder that the command was started in is gone."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _explained(error: BaseException) -> str:

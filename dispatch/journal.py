@@ -21,10 +21,12 @@ from .sealing import Seal, user_seal
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
 
-__all__ = ["CALLS", "Journal", "in_task", "inside_node", "is_kept_by_graph"]
+__all__ = ["ANSWERS", "CALLS", "Journal", "in_task", "inside_node", "is_kept_by_graph"]
 
 CALLS: Final = "call "
 """What the names of calls begin with."""
+ANSWERS: Final = "answer "
+"""What the names of a person's answers begin with."""
 
 
 _MOST: Final = 1_000_000
@@ -122,6 +124,10 @@ class Journal:
         number = self._asked[what]
         self._asked[what] += 1
         return number
+
+    def has(self, names: str) -> bool:
+        """Whether anything is kept under names that begin so."""
+        return any(name.startswith(names) for name in self._names)
 
     async def get(self, name: str) -> str | None:
         """What was kept under a name; None where nothing was.

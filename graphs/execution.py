@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -116,7 +116,7 @@ class Execution:
                         "ended before its first step or was pruned"
                     )
                 try:
-                    given = work(graph) if callable(work) else work
+                    given = work(graph, books.id) if callable(work) else work
                     await _bounded(graph, given, config, books, emit)
                 except Exception as error:
                     await self._failed(error, graph, config, books)
@@ -124,14 +124,15 @@ class Execution:
                 snapshot = await graph.aget_state(config)
                 result = await self._outcome(graph, snapshot, books)
                 if not result.pending:
-                    await self._let_go(snapshot.values.get("files") if "files" in graph.channels else None)
                     await prune(graph, books.id)
+                    await self._let_go(books.id)
                     await self._forget(books)
             reached(Point.LEDGER)
             if taken:
                 await asyncio.to_thread(tick_off, self.runtime, books.id)
             if taken or result.pending:
                 self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
+                reached(Point.WAITING)
             return result
 
     async def _failed(
@@ -145,7 +146,10 @@ class Execution:
             await self._forget(books, CALLS)
         if isinstance(error, PointsmanError):
             error.run = error.run or books.id
-            error.result = await self._outcome(graph, await graph.aget_state(config), books, Status.FAILED)
+            snapshot = await graph.aget_state(config)
+            if snapshot.created_at is None:
+                await self._let_go(books.id)
+            error.result = await self._outcome(graph, snapshot, books, Status.FAILED)
 
     async def _forget(self, books: Run, names: str = "") -> None:
         """Delete what the run kept for the case that it is cut off, under names that begin so."""
@@ -166,10 +170,9 @@ class Execution:
         notes = await asyncio.to_thread(notified, settings, result.run, self.name, self.news)
         return replace(result, notes=(*result.notes, *notes))
 
-    async def _let_go(self, files: Sequence[Mapping[str, Any]] | None) -> None:
-        """Delete the files that the run was given: it is over."""
-        if files:
-            await asyncio.to_thread(forget, self.runtime.settings.state, files)
+    async def _let_go(self, run: str) -> None:
+        """Delete the files that the run was given: it cannot be taken up any more."""
+        await asyncio.to_thread(forget, self.runtime.settings.state, run)
 
     async def _outcome(
         self,

@@ -12,7 +12,6 @@ from ..agents.agent import Agent
 from ..agents.attachments import name_of
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
-from ..configs.ids import new_id
 from ..dispatch.conversation.blocks import kind_of, text_of
 from ..dispatch.state.files import set_aside
 
@@ -29,7 +28,7 @@ _PDF: Final = "application/pdf"
 
 
 def work_of(
-    messages: Sequence[BaseMessage], state: Path, graph: CompiledStateGraph[Any, Any, Any, Any]
+    messages: Sequence[BaseMessage], state: Path, graph: CompiledStateGraph[Any, Any, Any, Any], run: str
 ) -> dict[str, Any]:
     """The input of a workflow's graph. Of each file the state of the graph has a reference alone.
 
@@ -37,12 +36,13 @@ def work_of(
         messages: The conversation; the last message asks.
         state: The project's state folder.
         graph: The graph.
+        run: Id of the run.
 
     Raises:
         ConfigError: There are files, and the graph takes none; or one cannot be kept.
     """
-    folder, fields = new_id(), set(graph.builder.schemas[graph.builder.input_schema])
-    kept = [_aside(message, state, folder) for message in messages]
+    fields = set(graph.builder.schemas[graph.builder.input_schema])
+    kept = [_aside(message, state, run) for message in messages]
     files = [block for message in kept for block in _blocks(message) if kind_of(block) in _MEDIA]
     if files and not fields & {"files", "messages"}:
         raise ConfigError(
@@ -112,11 +112,11 @@ def _modality(block: Mapping[str, Any]) -> str:
     return "pdf" if block.get("mime_type") in (None, _PDF) else "text"
 
 
-def _aside(message: BaseMessage, state: Path, folder: str) -> BaseMessage:
+def _aside(message: BaseMessage, state: Path, run: str) -> BaseMessage:
     if isinstance(message.content, str):
         return message
     content = [
-        set_aside(state, folder, block) if isinstance(block, Mapping) and kind_of(block) in _MEDIA else block
+        set_aside(state, run, block) if isinstance(block, Mapping) and kind_of(block) in _MEDIA else block
         for block in message.content
     ]
     return message.model_copy(update={"content": content})

@@ -13,8 +13,9 @@ from ..agents.result import Status
 from ..agents.runs import FORKED, row_of, status_of
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
+from ..dispatch.state import files
 from ..ledger.rows import RunRow
-from .checkpoints.forking import forget, fork
+from .checkpoints import forking
 
 __all__ = ["forked", "pruned"]
 
@@ -43,7 +44,13 @@ async def forked(runtime: Runtime, run: str, at: str | None = None) -> RunRow:
     row = await asyncio.to_thread(row_of, runtime, run)
     now = time.time()
     made = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + uuid.uuid4().hex[:8]
-    await fork(runtime.settings.state, run, made, None if at is None else lambda *found: _is_before(at, *found))
+    state = runtime.settings.state
+    await asyncio.to_thread(files.shared, state, run, made)
+    try:
+        await forking.fork(state, run, made, None if at is None else lambda *found: _is_before(at, *found))
+    except ConfigError:
+        files.forget(state, made)
+        raise
     tags = (*(tag for tag in row.tags if not tag.startswith(FORKED)), FORKED + run)
     twin = replace(row, id=made, started=now, ended=now, status=Status.INTERRUPTED.value, tags=tags, parent="")
     runtime.ledger.record(twin)
@@ -95,7 +102,8 @@ async def pruned(runtime: Runtime, older_than: float) -> list[str]:
 
     runs = await asyncio.to_thread(over)
     if runs:
-        await forget(runtime.settings.state, runs)
+        await forking.forget(runtime.settings.state, runs)
         for run in runs:
+            await asyncio.to_thread(files.forget, runtime.settings.state, run)
             await asyncio.to_thread(runtime.ledger.kept.forget, run)
     return runs

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 from pydantic import BaseModel
 
 from ..agents.agent import Agent
-from ..agents.approval.answers import answers_by_id, in_words, pending_of
+from ..agents.approval.answers import pending_of
 from ..agents.attachments import Attached, Task, asked, attached
 from ..agents.conversations import check_thread
-from ..agents.handoffs import note_answers
 from ..agents.result import Output, Pending, RunResult
-from ..agents.runs import Bounds, row_of
+from ..agents.runs import Bounds, Taken, row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..dispatch import sync
+from ..dispatch.journal import ANSWERS
+from .answering import answered_before, noted
 from .composed import Composed, WorkflowSpec
 from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
@@ -167,11 +168,11 @@ class Workflow(Composed, Generic[Output]):
 
         Args:
             run: Its id.
-            answers: Answers to what it waits for; None after a crash. Each is a decision of LangChain's
-                human-in-the-loop protocol: ``{"type": "approve"}``, ``{"type": "reject", "message": …}``, ``{"type":
-                "edit", "edited_action": {"name": …, "args": …}}`` or, for tools that only read, ``{"type": "respond",
-                "message": …}``; also as ``{"decisions": [decision]}``, ``"approve"``, ``"always"``, ``"reject"``, True
-                or False, or as LangChain's agent inbox sends it.
+            answers: Answers to what it waits for; None after a crash, which loses no answer that was given before it.
+                Each is a decision of LangChain's human-in-the-loop protocol: ``{"type": "approve"}``, ``{"type":
+                "reject", "message": …}``, ``{"type": "edit", "edited_action": {"name": …, "args": …}}`` or, for tools
+                that only read, ``{"type": "respond", "message": …}``; also as ``{"decisions": [decision]}``,
+                ``"approve"``, ``"always"``, ``"reject"``, True or False, or as LangChain's agent inbox sends it.
             max_cost: USD the run may spend, what it has spent already included.
             max_tokens: Tokens that it may use, likewise.
             max_steps: Supersteps this part may take.
@@ -196,7 +197,7 @@ class Workflow(Composed, Generic[Output]):
         async with taken(home, run) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
             async with conversed(home, self.name, thread) as said:
-                work = None if answers is None or answers == {} else await self._answered(run, answers, home)
+                work = await self._answered(found, answers, home)
                 result = await (execution := self._execution(home, emit)).run(work, found, bounds)
                 await said.keep((), result)
         return await execution.told(result)
@@ -224,15 +225,19 @@ class Workflow(Composed, Generic[Output]):
             snapshot = await graph.aget_state(place(run))
         return [stop for task in snapshot.tasks for stop in task.interrupts]
 
-    async def _answered(self, run: str, given: Answers, runtime: Runtime) -> Command[Any]:
-        """What to go on with after a person has answered, once the ledger has it."""
+    async def _answered(self, found: Taken, given: Answers | None, runtime: Runtime) -> Command[Any] | None:
+        """What to go on with after a person has answered, now or before the run was cut off; None where none has."""
         from langgraph.types import Command
 
+        run = found.row.id
+        anew = given is not None and given != {}
+        if not anew and not found.journal.has(ANSWERS):
+            return None
         stops = await self._stops(run, runtime)
-        answers = answers_by_id(given, [(stop.id, stop.value) for stop in stops])
-        acts = [pending_of(stop) for stop in stops if stop.id in answers]
-        await asyncio.to_thread(note_answers, runtime, run, [(act, in_words(act, answers[act.id])) for act in acts])
-        return Command(resume=answers)
+        answers = await answered_before(found, stops)
+        if anew:
+            answers |= await noted(found, given, stops, runtime)
+        return Command(resume=answers) if answers else None
 
     @checked
     def astream(

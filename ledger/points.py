@@ -17,6 +17,12 @@ class Point(StrEnum):
     CHECKPOINT = "checkpoint"
     LEDGER = "ledger"
     """The graph has come to its end, and the ledger is to be told."""
+    QUESTION = "question"
+    """A person is to be asked."""
+    WAITING = "waiting"
+    """What waits is in the queue, and the run is to be let go."""
+    ANSWER = "answer"
+    """The answers of a person are written down, and the graph is to be given them."""
 
 
 watcher: Callable[[Point], None] | None = None

@@ -22,10 +22,22 @@ if TYPE_CHECKING:
     from langchain.agents.middleware.human_in_the_loop import Decision, DecisionType, HITLRequest
     from langgraph.types import Interrupt
 
-__all__ = ["OURS", "ApprovalPending", "answer_form", "answers_by_id", "decided", "digest", "in_words", "pending_of"]
+__all__ = [
+    "GIVEN",
+    "OURS",
+    "ApprovalPending",
+    "answer_form",
+    "answers_by_id",
+    "decided",
+    "digest",
+    "in_words",
+    "pending_of",
+]
 
 OURS = "pointsman"
 """Where a request has what LangChain's form has no place for: digest, effect, risk, preview, origin, dates."""
+GIVEN: Final = "given"
+"""Where an answer says which time of answering it is from."""
 
 _WORDS: Mapping[object, Mapping[str, str]] = {
     "approve": {"type": "approve"},

@@ -16,13 +16,14 @@ from langchain_core.messages import ToolMessage
 
 from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk
+from ...ledger.points import Point, reached
 from ...tools.base import declaration_of, effect_of
 from ...tools.facts import call_facts, preview_of
 from ...tools.taint.gate import Code
 from ..journal.places import begun_before
 from ..result import Outcome
 from .acts import not_done
-from .answers import decided
+from .answers import GIVEN, decided
 from .digests import hashed
 from .kept import Kept, Question, State
 from .questions import Asked, stale
@@ -184,6 +185,7 @@ class _Asking:
         self._expires = settings.approval.expires
         self._place = _place(request.tool_call)
         self._number = 0
+        self._given: set[str] = set()
 
     def allowed_always(self) -> _Verdict | None:
         """That the call is always allowed; None where it is not, or where a person was asked before it was."""
@@ -235,10 +237,21 @@ class _Asking:
             now = replace(now, asked=then.asked)
         try:
             answer = interrupt(self._asked.request(problem, now, preview, self._expires))
+            while self._had(answer):
+                answer = interrupt(self._asked.request(problem, now, preview, self._expires))
         except GraphInterrupt:
+            reached(Point.QUESTION)
             self._kept.ask(self._key, now)
             raise
         return then, now, self._asked.request(problem, then or now, preview, self._expires), answer
+
+    def _had(self, answer: Any) -> bool:
+        """Whether this very answer was given before: after a crash nobody knows whether the graph has kept it."""
+        given = answer.get(GIVEN) if isinstance(answer, Mapping) else None
+        had = given in self._given
+        if given is not None:
+            self._given.add(given)
+        return had
 
     def _edited(self, decision: Decision) -> Asked:
         """The call as the decision has it.

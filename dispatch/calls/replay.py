@@ -42,12 +42,13 @@ class Replay:
         self._again: list[tuple[str, str, str]] = []
 
     @classmethod
-    def of(cls, ask: ModelRequest, step: StepContext) -> Self | None:
+    def of(cls, ask: ModelRequest, step: StepContext, *, beside: bool = False) -> Self | None:
         """The replay of a request; None where nobody does it again, or it has no JSON form.
 
         Args:
             ask: The request.
             step: The step that makes it.
+            beside: It is made for the sake of another request, whose answer alone the graph may keep.
         """
         journal = step.run.journal
         if journal is None or not in_task():
@@ -61,11 +62,11 @@ class Replay:
         options = {**ask.options, "stop": ask.stop, "tool_choice": ask.tool_choice}
         digest = request_digest(ask.messages, tools=ask.tools, options=options, facts=facts)
         place = None if digest is None else journal.call(digest)
-        return None if place is None else cls(journal, CALLS + place, whole=not is_kept_by_graph())
+        return None if place is None else cls(journal, CALLS + place, whole=beside or not is_kept_by_graph())
 
     async def answer(self) -> AIMessage | None:
         """The answer that an earlier part of the run was given; None where it was given none."""
-        await self._journal.caught_up()
+        await self.caught_up()
         text = await self._journal.get(self._name)
         if text is None:
             return None
@@ -95,6 +96,10 @@ class Replay:
         """Keep the answer."""
         if self._whole:
             self._journal.keep(self._name, self._text(reply_text(message)))
+
+    async def caught_up(self) -> None:
+        """Return once what was kept outlives the end of this process."""
+        await self._journal.caught_up()
 
     def over(self) -> None:
         """Forget the replies: no model gave an answer, so all may be asked again when the run is taken up."""

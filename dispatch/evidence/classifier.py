@@ -25,12 +25,15 @@ from ...routing.scorers.complexity import LEVELS, claimed, is_modest
 from ..calls.call import ModelCall
 from ..calls.prompt import brief
 from ..calls.recorder import CallRecorder
+from ..calls.replay import Replay
 from ..context import StepContext, current
 from ..guards.budget import scopes_of
 from ..guards.grant import Grant
 from ..request import ModelRequest, one_line, route_request
 
 if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
     from ...ledger.ledger import Ledger
     from ...ledger.prices import PriceBook
     from ..calls.clients import Clients
@@ -99,6 +102,9 @@ class Classifier:
     the model. There is no second try: where nobody can be asked, or no usable answer comes in time, the features stay
     as they are, and the rules decide alone.
 
+    In a run that can be taken up its answer is kept as those of other calls are, so that no step is judged again when
+    it is done again.
+
     The call is itself routed, as a step without tools that transforms data of the same sensitivity for the same class
     of users, so that whatever forbids a model to see the step's data forbids it here. It is charged to the caps of the
     step and booked under the agent `ROUTER`, as ``<decision>-router``.
@@ -146,17 +152,31 @@ class Classifier:
         if is_modest(features) or not depends_on_complexity(features, policy, circumstances):
             return features
         question = self._question(features, ask, policy)
-        card = self._chosen(question.decision, policy)
-        if card is None:
+        replay = Replay.of(question.words, question.step, beside=True)
+        message = None if replay is None else await replay.answer()
+        if message is None:
+            message = await self._asked(question, policy, replay)
+        if message is None:
             return features
+        said = message.tool_calls[0]["args"]
+        return replace(features, judged=claimed(said["level"], said["hardest"]))
+
+    async def _asked(self, question: _Question, policy: Policy, replay: Replay | None) -> AIMessage | None:
+        """A usable answer, or None where nobody can be asked or none came."""
+        card = self._chosen(question.decision, policy)
+        if card is None or (replay is not None and replay.failed(card.id)):
+            return None
         # Built before the clock runs: to import a vendor's SDK for the first time takes longer than a judgement.
         await self._clients.ready(card)
         call = await self._admitted(card, question)
         if call is None:
-            return features
+            return None
         with call:
-            verdict = await self._said(call, question)
-        return features if verdict is None else replace(features, judged=verdict)
+            message = await self._said(call, question, replay)
+        if replay is not None:
+            # What it was asked for begins now, and may be cut off.
+            await replay.caught_up()
+        return message
 
     def _question(self, features: Features, ask: ModelRequest, policy: Policy) -> _Question:
         step, limits = current(), policy.limits_of(features.user_class)
@@ -232,8 +252,8 @@ class Classifier:
             return None
         return call
 
-    async def _said(self, call: ModelCall, question: _Question) -> tuple[float, float] | None:
-        """Complexity and confidence, or None where no usable answer came; booked either way."""
+    async def _said(self, call: ModelCall, question: _Question, replay: Replay | None) -> AIMessage | None:
+        """The answer, or None where no usable one came; booked either way, and kept where it was paid."""
         try:
             until = asyncio.get_running_loop().time() + question.seconds
             message = await call.invoke(self._clients, until)
@@ -244,9 +264,12 @@ class Classifier:
         wrong = call.answered(message)
         call.grant.judge(call.ended.latency, None if wrong is None else wrong[0], usage=call.ended.usage)
         if wrong is not None:
+            if replay is not None:
+                replay.unusable(call.card.id, wrong)
             return None
-        said = message.tool_calls[0]["args"]
-        return claimed(said["level"], said["hardest"])
+        if replay is not None:
+            replay.keep(message)
+        return message
 
 
 def _left_for_others(scopes: Mapping[str, int | None], step: StepContext) -> dict[str, int | None]:

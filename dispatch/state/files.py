@@ -1,12 +1,16 @@
-"""Files of a run: each is kept once, encrypted, and what is kept of the run only refers to it."""
+"""Files of a run: each is kept once, encrypted, and what is kept of the run only refers to it.
+
+Each run has a folder of its own. What two runs need is linked into the folders of both, so each can let go of its own.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,20 +21,20 @@ from ..sealing import user_seal
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["brought", "forget", "refers", "set_aside"]
+__all__ = ["brought", "forget", "refers", "set_aside", "shared"]
 
 _SCHEME: Final = "pointsman-file:"
 _FILES: Final = "files"
 _PLACE: Final = re.compile(r"(?P<folder>[0-9a-f]{32})/(?P<name>[0-9a-f]{64})")
 
 
-def set_aside(state: Path, folder: str, block: Mapping[str, Any]) -> dict[str, Any]:
+def set_aside(state: Path, run: str, block: Mapping[str, Any]) -> dict[str, Any]:
     """Keep the bytes of a content block beside the checkpoints of a run.
 
     Args:
         state: The project's state folder.
-        folder: Name of the folder of the run's files.
-        block: The block, with ``base64``; one without stays as it is.
+        run: Id of the run.
+        block: The block, with ``base64`` or a reference to a file of another run; any other stays as it is.
 
     Returns:
         The block with a reference in the place of its bytes.
@@ -38,16 +42,19 @@ def set_aside(state: Path, folder: str, block: Mapping[str, Any]) -> dict[str, A
     Raises:
         ConfigError: The file cannot be written.
     """
-    data = block.get("base64")
-    if not isinstance(data, str):
-        return dict(block)
-    name = hashlib.sha256(data.encode()).hexdigest()
-    cipher, sealed = user_seal().encrypt(base64.b64decode(data))
-    path = state / _FILES / folder / name
+    folder, data, place = _folder(run), block.get("base64"), _place(block)
     try:
-        replace_private(path, cipher.encode() + b"\n" + sealed)
+        if isinstance(data, str):
+            name = hashlib.sha256(data.encode()).hexdigest()
+            cipher, sealed = user_seal().encrypt(base64.b64decode(data))
+            replace_private(state / _FILES / folder / name, cipher.encode() + b"\n" + sealed)
+        elif (source := _path(state, place)) is not None and source.exists():
+            name = source.name
+            _link(source, state / _FILES / folder)
+        else:
+            return dict(block)
     except OSError as error:
-        raise ConfigError(f"the file of a run cannot be kept: {error.strerror}", file=path) from error
+        raise ConfigError(f"the file of a run cannot be kept: {error.strerror}", file=state / _FILES) from error
     return {**{key: value for key, value in block.items() if key != "base64"}, "url": f"{_SCHEME}{folder}/{name}"}
 
 
@@ -77,23 +84,60 @@ def brought(state: Path, messages: Sequence[BaseMessage]) -> Sequence[BaseMessag
     ]
 
 
-def forget(state: Path, blocks: Sequence[Any]) -> None:
-    """Delete what was set aside for a run that has come to its end.
+def shared(state: Path, source: str, target: str) -> None:
+    """Have a run keep all files of another, for as long as it needs them.
 
     Args:
         state: The project's state folder.
-        blocks: Its content blocks.
+        source: Id of the other run.
+        target: Id of the run.
+
+    Raises:
+        ConfigError: A file cannot be written.
     """
-    for path in filter(None, (_path(state, place) for place in map(_place, blocks))):
-        path.unlink(missing_ok=True)
-        with suppress(OSError):  # while others lie in it
-            path.parent.rmdir()
+    folder = state / _FILES / _folder(source)
+    try:
+        for path in folder.iterdir() if folder.exists() else ():
+            _link(path, state / _FILES / _folder(target))
+    except OSError as error:
+        raise ConfigError(f"the files of a run cannot be kept: {error.strerror}", file=folder) from error
+
+
+def forget(state: Path, run: str) -> None:
+    """Delete what was set aside for a run that cannot be taken up any more.
+
+    Args:
+        state: The project's state folder.
+        run: Its id.
+    """
+    shutil.rmtree(state / _FILES / _folder(run), ignore_errors=True)
+
+
+def _folder(run: str) -> str:
+    return hashlib.sha256(run.encode()).hexdigest()[:32]
+
+
+def _link(source: Path, folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    target = folder / source.name
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:  # not every disk has links
+        replace_private(target, source.read_bytes())
 
 
 def _path(state: Path, place: str) -> Path | None:
-    """The file that a reference names: one in the folder of files, and none elsewhere, whoever wrote it."""
+    """The file that a reference names: one in the folder of files, and none elsewhere, whoever wrote it.
+
+    Where the run that the reference names has let go of it, it is the same file in the folder of another.
+    """
     found = _PLACE.fullmatch(place)
-    return state / _FILES / found["folder"] / found["name"] if found else None
+    if found is None:
+        return None
+    path = state / _FILES / found["folder"] / found["name"]
+    return path if path.exists() else next((state / _FILES).glob(f"*/{path.name}"), path)
 
 
 def _place(block: Any) -> str:

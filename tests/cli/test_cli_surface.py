@@ -52,6 +52,18 @@ def test_help_loads_nothing_but_typer_and_few_modules() -> None:
     ]  # fmt: skip
 
 
+def test_a_folder_that_is_gone_is_told_in_one_line(programs: Any, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    code = (
+        "import os, sys; os.rmdir(os.getcwd()); sys.argv[0] = 'pointsman'; from pointsman.cli.main import main; main()"
+    )
+    for words in (["runs"], ["run", "flow.py:flow", "go"], ["resume", "any"]):
+        (tmp_path / "gone").mkdir(exist_ok=True)
+        ended = programs.run(["-c", code, *words], cwd=tmp_path / "gone")
+        told = "error: the current folder is gone: change into one that is there, such as with: cd\n"
+        assert (ended.returncode, ended.stderr) == (ExitCode.USAGE, told)
+
+
 def test_every_command_of_the_help_can_be_loaded_and_explains_itself(runner: CliRunner) -> None:
     listed = runner.invoke(cli.app, ["--help"]).stdout
     for name, (_, said) in cli.COMMANDS.items():

@@ -15,6 +15,7 @@ from pointsman.ledger.points import Point
 from pointsman.simulator import Simulator
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ACTS_AT = (Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT, Point.LEDGER)
 CALLS = 14
 """Model calls of a run that nobody kills."""
 
@@ -55,7 +56,7 @@ def played(kills: Any, simulator: Simulator) -> Simulator:
     return simulator
 
 
-@pytest.mark.parametrize("point", Point, ids=str)
+@pytest.mark.parametrize("point", ACTS_AT, ids=str)
 def test_a_run_that_is_killed_loses_and_repeats_nothing_and_asks_about_what_nobody_knows(
     kills: Any, played: Simulator, point: Point
 ) -> None:
@@ -66,6 +67,36 @@ def test_a_run_that_is_killed_loses_and_repeats_nothing_and_asks_about_what_nobo
     elif point is Point.LEDGER:
         assert count.asked == 0
     assert set(count.ended) <= {"done", "rejected"}
+
+
+@pytest.mark.parametrize(
+    ("point", "way", "perhaps"),
+    [
+        (Point.QUESTION, "by two at once", 0),
+        (Point.LEDGER, "twice", 0),
+        (Point.WAITING, "by two at once", 0),
+        (Point.ANSWER, "once", 0),
+        (Point.ANSWER, "twice", 0),
+        (Point.ANSWER, "by two at once", 0),
+        (Point.INTENT, "twice", 0),
+        (Point.ACT, "by two at once", 1),
+        (Point.OUTCOME, "twice", 1),
+        (Point.CHECKPOINT, "by two at once", 0),
+    ],
+)
+def test_a_run_that_is_killed_around_an_approval_asks_once_and_acts_once(
+    kills: Any, played: Simulator, point: Point, way: str, perhaps: int
+) -> None:
+    count = kills.killed_around_approval(played, point, 1, [way])
+    assert (count.runs, count.lost, count.repeated, count.asked_twice, count.left) == (1, 0, 0, 0, 0)
+    # Of two acts under way at the same time both may have happened.
+    assert count.asked >= perhaps
+    assert set(count.ended) <= ({"done", "rejected"} if perhaps else {"done"})
+
+
+def test_three_resumers_of_one_approval_act_once(kills: Any, played: Simulator) -> None:
+    said, good = kills.resumed_at_once(played, 1, 3, approve=True)
+    assert good, said
 
 
 def test_of_two_resumers_one_proceeds_and_the_other_names_it(kills: Any, played: Simulator) -> None:
