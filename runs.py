@@ -1,4 +1,4 @@
-"""The runs of a project, whoever started them: what they wait for, and answers to it."""
+"""The runs of a project, whoever started them: what they wait for, answers to it, and taking back what they edited."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from .configs.errors import ConfigError
 from .dispatch import sync
 
 if TYPE_CHECKING:
+    from .agents.journal.undo import Undone
     from .agents.result import Pending, RunResult
     from .agents.runtime import Runtime
     from .graphs.workflow import Answers, Workflow
     from .ledger.rows import RunRow
 
-__all__ = ["aanswer", "answer", "apending", "pending"]
+__all__ = ["aanswer", "answer", "apending", "aundo", "pending", "undo"]
 
 
 P = ParamSpec("P")
@@ -111,6 +112,44 @@ async def aanswer(
 
 
 answer = _blocking(aanswer)
+
+
+@checked
+async def aundo(
+    run: str,
+    paths: Sequence[str] = (),
+    *,
+    last: bool = False,
+    redo: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    runtime: Runtime | None = None,
+) -> tuple[Undone, ...]:
+    """Put the files that a run's file tools changed back as they were, or none where one of them cannot be.
+
+    Args:
+        run: Its id; what runs inside it changed counts, too.
+        paths: These files alone, each relative to the workspace, or absolute.
+        last: The run's last edit alone; each further time the one before.
+        redo: Take the last undo back instead.
+        force: Also files that somebody else has changed since; what is there is kept, and ``redo`` brings it back.
+        dry_run: Change nothing, and say in `Undone.problem` what stands in the way.
+        runtime: What it ran on; the working directory's project when absent.
+
+    Returns:
+        The files with what becomes of them; empty where everything is as it was.
+
+    Raises:
+        ConfigError: There is no such run, it did not edit one of the paths, or a file cannot be put back.
+        RunOwned: Somebody works on it right now.
+    """
+    from .agents.journal.undo import undone
+
+    home = runtime or _default()
+    return await asyncio.to_thread(undone, home, run, paths, last=last, redo=redo, force=force, dry_run=dry_run)
+
+
+undo = _blocking(aundo)
 
 
 def _default() -> Runtime:

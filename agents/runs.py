@@ -25,6 +25,7 @@ from ..ledger.rows import CallRow, EffectRow, RunRow
 from ..ledger.storage.fences import Fenced
 from ..tools.around import Around, surrounded
 from .handoffs import hand_over_failed
+from .journal.edits import keeping
 from .lease.holder import RunCancelled, RunOwned
 from .lease.lease import Lease, holder_of
 from .nesting import inside
@@ -384,7 +385,8 @@ def run_scope(
         context = _context(books, outer, taken, observe, kept=kept)
         runtime.ledger.record(row)
         try:
-            with _stopped_by(lease), entered(StepContext(run=context, chain=chain)), surrounded(_calls_of(books)):
+            step = entered(StepContext(run=context, chain=chain))
+            with _stopped_by(lease), step, surrounded(_calls_of(books)), keeping(runtime, run_id):
                 yield books
                 runtime.ledger.leases.check(run_id)
         except BaseException as error:

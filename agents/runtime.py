@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..dispatch.dispatcher import Dispatcher
     from ..ledger.ledger import Ledger
     from ..memory.store import ChromaStore
+    from ..tools.files.workspace import Workspace
     from ..tools.registry import ToolRegistry
 
 __all__ = ["Runtime"]
@@ -99,8 +100,7 @@ class Runtime(Closing):
                 trust=TrustStore(environment()),
                 offline=self._settings.offline,
             )
-        protected = [*self._protected, *_running(self.workspace)]
-        sandbox = self._settings.sandbox
+        protected, sandbox = self._protected_in(self.workspace), self._settings.sandbox
         return ToolRegistry.for_workspace(self.workspace, protected=protected, mcp=servers, sandbox=sandbox)
 
     async def reach(self, tools: Iterable[object]) -> None:
@@ -116,6 +116,19 @@ class Runtime(Closing):
         if names and self._settings.mcp and self.tools.mcp is not None:
             await self.tools.mcp.connect(names)
 
+    def opened_at(self, folder: Path) -> Workspace:
+        """A folder as tools may touch it, with the same paths protected as in the runtime's own workspace.
+
+        Args:
+            folder: The folder.
+
+        Raises:
+            ConfigError: There is no such folder.
+        """
+        from ..tools.files.workspace import Workspace
+
+        return Workspace(folder, protected=self._protected_in(folder))
+
     def protect(self, files: Iterable[Path]) -> None:
         """Keep the file tools from writing further files, beside the configuration, the state and the running program.
 
@@ -123,6 +136,9 @@ class Runtime(Closing):
             files: Files or folders, there or not. They count for tools that are made afterwards.
         """
         self._protected += files
+
+    def _protected_in(self, folder: Path) -> list[Path]:
+        return [*self._protected, *_running(folder)]
 
     def close(self) -> None:
         """Write what is still waiting and let go of files. The runtime is not to be used afterwards."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..agents.journal.edits import forget_edits
 from ..agents.result import Status
 from ..agents.runs import FORKED, row_of, status_of
 from ..agents.runtime import Runtime
@@ -104,6 +105,11 @@ async def pruned(runtime: Runtime, older_than: float) -> list[str]:
     if runs:
         await forking.forget(runtime.settings.state, runs)
         for run in runs:
-            await asyncio.to_thread(files.forget, runtime.settings.state, run)
-            await asyncio.to_thread(runtime.ledger.kept.forget, run)
+            await asyncio.to_thread(_forget, runtime, run)
     return runs
+
+
+def _forget(runtime: Runtime, run: str) -> None:
+    files.forget(runtime.settings.state, run)
+    runtime.ledger.kept.forget(run)
+    forget_edits(runtime, run)

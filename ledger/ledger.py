@@ -163,6 +163,10 @@ class Ledger(Closing):
         most = -1 if limit is None else limit
         return self._rows(RUNS, f"{where}ORDER BY started DESC, id LIMIT ?", (*values, most))
 
+    def within(self, run: str) -> tuple[str, ...]:
+        """The ids of a run and of the runs that were started inside it, at any depth."""
+        return tuple(row.id for row in self._rows(RUNS, f"WHERE id {_WITHIN}", (run,)))
+
     def calls(self, run: str | None = None, limit: int | None = None, *, inner: bool = False) -> tuple[CallRow, ...]:
         """The calls in the order they were recorded.
 

@@ -8,7 +8,7 @@ from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from ..configs.agents import McpServer
-    from .base import CallFacts, Declaration, EffectRule, Preview, ToolFailed, declaration_of, effect_of
+    from .base import CallFacts, CallRisk, Declaration, EffectRule, Preview, ToolFailed, declaration_of, effect_of
     from .decorator import declare, tool
     from .facts import call_facts
     from .fetch import fetch_tools
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PROTECTED",
     "CallFacts",
+    "CallRisk",
     "CommandRisk",
     "Declaration",
     "EffectRule",
@@ -60,6 +61,7 @@ __all__ = [
 _HOME = {
     "PROTECTED": ".files.protected",
     "CallFacts": ".base",
+    "CallRisk": ".base",
     "CommandRisk": ".risk.base",
     "Declaration": ".base",
     "EffectRule": ".base",

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..configs.errors import PointsmanError
-from ..configs.words import Effect, Trust
+from ..configs.words import Effect, EffectName, Trust
 
 __all__ = [
     "CallFacts",
+    "CallRisk",
     "Declaration",
     "EffectRule",
     "Preview",
@@ -26,8 +27,23 @@ __all__ = [
 
 DECLARED = "pointsman"
 """The key in a tool's ``metadata`` under which its `Declaration` lies."""
-EffectRule = Callable[[Mapping[str, Any]], str]
-"""Says the effect of one call from its validated arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRisk:
+    """What one call would do, as its tool judges it from the arguments.
+
+    Attributes:
+        effect: ``read``, ``write``, ``external`` or ``destructive``; the policy says which risk a call with it has.
+        reasons: Why, each in one line; a person who is asked about the call reads them.
+    """
+
+    effect: EffectName | Effect
+    reasons: tuple[str, ...] = ()
+
+
+EffectRule = Callable[[Mapping[str, Any]], str | CallRisk]
+"""Judges one call from its validated arguments: its effect, or that with reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +79,9 @@ class Declaration(BaseModel):
     server, which could otherwise declare itself harmless.
 
     Attributes:
-        effect: The worst the tool does; ``destructive`` where a rule judges call by call.
-        rule: Judges the effect of one call; None when it is always `effect`.
+        effect: The worst the tool does; ``destructive`` where nothing but a rule judges call by call.
+        risk_of: Judges one call, which may then do less than `effect`, or be asked about as one that does more; None
+            when it is always `effect`. What it cannot judge it must call ``destructive``.
         target_args: The arguments that name what a call acts on, such as a recipient and an account.
         reversible: What it does can be undone.
         only_reads: It changes nothing anywhere, although its effect is ``external``.
@@ -82,7 +99,7 @@ class Declaration(BaseModel):
 
     effect: Effect
     # Left out when dumped: traces write a tool's metadata as JSON, and a function has no JSON form.
-    rule: EffectRule | None = Field(default=None, exclude=True, repr=False)
+    risk_of: EffectRule | None = Field(default=None, exclude=True, repr=False)
     target_args: tuple[str, ...] = ()
     reversible: bool = False
     only_reads: bool = False
@@ -105,6 +122,7 @@ class CallFacts:
         targets: What it acts on: each argument that the tool names for that, with its value; those left out are not
             here.
         reversible: What it does can be undone.
+        reasons: Why it has that effect, where its tool judges call by call.
     """
 
     tool: str
@@ -112,6 +130,7 @@ class CallFacts:
     effect: Effect | None
     targets: Mapping[str, Any] = field(default_factory=dict)
     reversible: bool = False
+    reasons: tuple[str, ...] = ()
 
     @property
     def target(self) -> str | None:

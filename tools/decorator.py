@@ -46,6 +46,7 @@ class Declared(TypedDict, total=False):
     secrets: Mapping[str, str]
     trust: Trust
     preview: PreviewRule | None
+    risk_of: EffectRule | None
 
 
 @overload
@@ -93,13 +94,14 @@ def tool(
 
     Args:
         function: The function; absent when used as ``@tool(effect=...)``.
-        effect: ``read``, ``write``, ``external`` or ``destructive``; or a function that says which of them one
-            call has, from its validated arguments.
+        effect: ``read``, ``write``, ``external`` or ``destructive``, the worst it does, by which a step is planned; or
+            a function that says which of them one call has, from its validated arguments, with or without reasons.
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
         declared: ``target_args``, ``reversible``, ``only_reads``, ``confined``, ``idempotent``, ``timeout``,
-            ``secrets``, ``trust`` and ``preview``, as in `Declaration`. A secret is handed to the function under the
-            argument's name, never to the model; where the result holds it, the model reads a mark in its place.
+            ``secrets``, ``trust``, ``preview`` and ``risk_of``, as in `Declaration`. A secret is handed to the function
+            under the argument's name, never to the model; where the result holds it, the model reads a mark in its
+            place.
 
     Raises:
         ConfigError: When the effect is not one of the four, a target or secret is no argument, nothing describes the
@@ -158,17 +160,20 @@ def _declaration(
     unknown = next((key for key in declared if key not in Declared.__annotations__), None)
     if unknown is not None:
         raise UnknownArgument(f"the declaration of the tool {name!r}", unknown, ["effect", *Declared.__annotations__])
-    rule = effect if callable(effect) else None
+    if callable(effect):
+        if declared.get("risk_of") is not None:
+            raise ConfigError(f"the tool {name!r}: its effect is a function already; leave risk_of out")
+        declared["risk_of"] = effect
     worst = Effect.DESTRUCTIVE if callable(effect) else _effect_named(effect, name)
     if declared.get("only_reads") and worst is not Effect.EXTERNAL:
         raise ConfigError(f"the tool {name!r}: only_reads goes with the effect 'external'; leave it out")
+    if declared.get("only_reads") and declared.get("risk_of") is not None:
+        raise ConfigError(f"the tool {name!r}: what only reads needs no risk_of; leave one of them out")
     timeout = declared.get("timeout")
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0):
         raise ConfigError(f"the tool {name!r}: timeout is {timeout!r}: give a number of seconds above 0")
     targets = declared.pop("target_args", ()) if target is None else target
-    return Declaration(
-        effect=worst, rule=rule, target_args=(targets,) if isinstance(targets, str) else tuple(targets), **declared
-    )
+    return Declaration(effect=worst, target_args=(targets,) if isinstance(targets, str) else tuple(targets), **declared)
 
 
 def _effect_named(name: str, tool_name: str) -> Effect:

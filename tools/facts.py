@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from ..configs.words import Effect
-from .base import CallFacts, EffectRule, Preview, declaration_of, effect_of, unbound
+from .base import CallFacts, CallRisk, EffectRule, Preview, declaration_of, effect_of, unbound
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -32,11 +32,12 @@ def call_facts(tool: Any, arguments: Mapping[str, Any]) -> CallFacts:
     if effect is None or declared is None:
         return CallFacts(name, arguments, effect)
     seen = _validated(tool, arguments)
-    if declared.rule is not None:
-        effect = Effect.DESTRUCTIVE if seen is None else _judged(declared.rule, seen)
+    reasons: tuple[str, ...] = ()
+    if declared.risk_of is not None:
+        effect, reasons = _judged(declared.risk_of, seen)
     given = arguments if seen is None else seen
     targets = {name: given[name] for name in declared.target_args if given.get(name) is not None}
-    return CallFacts(name, arguments, effect, targets, declared.reversible)
+    return CallFacts(name, arguments, effect, targets, declared.reversible, reasons)
 
 
 def preview_of(tool: Any, arguments: Mapping[str, Any]) -> Preview | None:
@@ -66,11 +67,15 @@ def json_schema(tool: BaseTool) -> dict[str, Any]:
     return {"type": "object", "properties": tool.args}  # pydantic v1
 
 
-def _judged(rule: EffectRule, arguments: Mapping[str, Any]) -> Effect:
+def _judged(rule: EffectRule, arguments: Mapping[str, Any] | None) -> tuple[Effect, tuple[str, ...]]:
+    if arguments is None:
+        return Effect.DESTRUCTIVE, ("its arguments are not those that the tool takes",)
     try:
-        return Effect(rule(arguments))
-    except Exception:  # noqa: BLE001 - the rule is the user's code; one that cannot judge a call must not lower it
-        return Effect.DESTRUCTIVE
+        said = rule(arguments)
+        judged = said if isinstance(said, CallRisk) else CallRisk(Effect(said))
+        return Effect(judged.effect), tuple(map(str, judged.reasons))
+    except Exception as error:  # noqa: BLE001 - the user's code; one that cannot judge a call must not lower it
+        return Effect.DESTRUCTIVE, (f"what it would do cannot be judged: {type(error).__name__}",)
 
 
 def _validated(tool: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:

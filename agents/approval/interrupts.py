@@ -126,7 +126,8 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         tool = request.tool
         if tool is None:
             return None
-        effect = call_facts(tool, request.tool_call["args"]).effect
+        facts = call_facts(tool, request.tool_call["args"])
+        effect = facts.effect
         if effect is None:
             return None
         settings = self._settings()
@@ -135,7 +136,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         doubts = self._doubts(request, tool, effect)
         if risk < Risk.CRITICAL and not doubts and not _was_asked(call, settings.state) and not begun_before(tool):
             return None
-        return Asked.of(request, tool, effect, risk, doubts)
+        return Asked.of(request, tool, effect, risk, (*facts.reasons, *doubts))
 
     def _doubts(self, request: ToolCallRequest, tool: BaseTool, effect: Effect) -> tuple[str, ...]:
         """What speaks against a call by where its values come from."""

@@ -53,7 +53,8 @@ class Asked:
         risk: The risk of a call with that effect.
         origin: Where the call comes from: run, step, agent, and the model that wrote it. Whose words it rests on will
             stand here, too.
-        doubts: What speaks against it by where its target, and what it sends out, come from.
+        doubts: What speaks against it: what its tool says of these very arguments, and where its target, and what it
+            sends out, come from.
     """
 
     tool: BaseTool
@@ -86,9 +87,11 @@ class Asked:
             except ValidationError as error:
                 said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
                 raise ConfigError(f"{self.call['name']} does not take these arguments ({said})") from error
-        effect = call_facts(self.tool, arguments).effect or Effect.DESTRUCTIVE
+        facts = call_facts(self.tool, arguments)
+        effect = facts.effect or Effect.DESTRUCTIVE
         call = {**self.call, "args": dict(arguments)}
-        return Asked(self.tool, call, effect, risks[effect], {**self.origin, "edited": "by a person"})
+        origin = {**self.origin, "edited": "by a person"}
+        return Asked(self.tool, call, effect, risks[effect], origin, facts.reasons)
 
     @property
     def allowable(self) -> bool:
@@ -155,8 +158,10 @@ class Asked:
 
     def _reasons(self) -> Sequence[str]:
         name = self.call["name"]
-        reason = f"{name} is {self.effect} with these arguments"
-        if declaration_of(self.tool) is None:
+        declared = declaration_of(self.tool)
+        judged = declared is not None and declared.risk_of is not None
+        reason = f"{name} {'counts as' if judged else 'is'} {self.effect} with these arguments"
+        if declared is None:
             reason = f"{name} declares no effect, so it counts as {self.effect} (pointsman.declare gives it one)"
         found = unseen(json.dumps([name, self.call["args"]], ensure_ascii=False, default=str))
         if not found:

@@ -22,6 +22,7 @@ from ...ledger.storage.fences import Fenced
 from ...tools.around import surrounded
 from ...tools.base import declaration_of
 from ...tools.facts import call_facts
+from ...tools.threads import in_thread
 from ..approval.acts import acting
 from .places import Place, act_digest, at_place, here, place_of
 from .results import kept_name, result_of, result_text
@@ -56,6 +57,7 @@ class RecallMiddleware(AgentMiddleware[Any, Any]):
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Look the act up, then make the call."""
+        await _judged(request)
         place = _placed(request)
         if place is not None and place.settled and place.before is not None:
             text = await place.journal.get(kept_name(place.before.id))
@@ -166,6 +168,13 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         """Say that nothing happened yet: the tool asks a person itself, and begins anew when it is answered."""
         with suppress(PointsmanError):
             self._ledger().record(replace(row, outcome="waits for an answer"))
+
+
+async def _judged(request: ToolCallRequest) -> None:
+    """Have a call judged in a thread first where its tool does that itself: reading a long command takes its time."""
+    declared = None if request.tool is None else declaration_of(request.tool)
+    if declared is not None and declared.risk_of is not None:
+        await in_thread(call_facts, request.tool, request.tool_call["args"])
 
 
 def _placed(request: ToolCallRequest) -> Place | None:

@@ -212,9 +212,12 @@ def _approvals(agent: Agent, runtime: Runtime) -> Iterator[str]:
     risks = runtime.settings.risk.call
     for tool in agent.bound_tools():
         effect, declared = effect_of(tool), declaration_of(tool)
-        if effect is not None and risks[effect] >= Risk.CRITICAL:
-            # A rule judges call by call, so that only some of them wait.
-            yield f"{tool.name}?" if declared is not None and declared.rule is not None else tool.name
+        if declared is not None and declared.risk_of is not None:
+            # It judges call by call, so that only some of them wait.
+            if max(risks.values()) >= Risk.CRITICAL:
+                yield f"{tool.name}?"
+        elif effect is not None and risks[effect] >= Risk.CRITICAL:
+            yield tool.name
 
 
 def _notes(workflow: Composed, agents: Sequence[Agent]) -> Iterator[str]:

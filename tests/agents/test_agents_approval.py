@@ -210,7 +210,7 @@ def test_an_edit_that_does_more_is_asked_about_again_and_one_that_does_less_is_n
     again = _asked(graph)
     (action,) = again.value["action_requests"]
     assert (ran, action["args"]) == ([], {"path": "/etc/passwd"})
-    assert "send_file is destructive with these arguments; " in action["description"]
+    assert "send_file counts as destructive with these arguments; " in action["description"]
     graph.invoke(Command(resume={"type": "edit", "args": {"path": "other"}}), CONFIG)
     assert ran == ["other"]
 

@@ -29,8 +29,8 @@ def vendors(simulator: Simulator, project: Path, monkeypatch: pytest.MonkeyPatch
     return simulator
 
 
-def _scripted(simulator: Simulator, tool: str) -> None:
-    command = ToolCall(tool, {"command": "touch made; cat /proc/net/dev | wc -l; env -u PATH env | grep -c SHLVL"})
+def _scripted(simulator: Simulator, tool: str, text: str = "touch made; cat term.py | wc -l") -> None:
+    command = ToolCall(tool, {"command": text})
     simulator.scenario = Scenario(
         rules=(
             Rule(
@@ -94,6 +94,24 @@ def test_in_a_sandbox_a_command_runs_without_a_question(pointsman: Run, vendors:
     assert (project / "made").exists()
     story = json.loads(pointsman("runs", "show", json.loads(ended.stdout)["run"], "--json").stdout)
     assert [(act["tool"], act["effect"], act["outcome"]) for act in story["acts"]] == [("run_shell", "write", "done")]
+
+
+@pytest.mark.skipif(not probe().working, reason=str(probe()))
+def test_in_a_sandbox_a_command_that_is_asked_about_waits_where_nobody_is_there_and_is_shown(
+    pointsman: Run, vendors: Simulator, project: Path
+) -> None:
+    _scripted(vendors, "run_shell", "touch made && rm -rf old")
+    (project / "old").mkdir()
+    ended = pointsman("run", "term.py:term", "tidy up")
+    assert ended.exit_code == 4, ended.stderr
+    assert "run_shell counts as destructive with these arguments; writes files: touch" in ended.stderr
+    assert "deletes files it names: rm old" in ended.stderr
+    assert '"command": "touch made && rm -rf old"' in ended.stderr
+    assert "answer with: pointsman resume" in ended.stderr
+    assert ((project / "made").exists(), (project / "old").exists()) == (False, True)
+    (run,) = json.loads(pointsman("runs", "--json").stdout)
+    assert pointsman("resume", run["run"], "--approve", "all").exit_code == 0
+    assert ((project / "made").exists(), (project / "old").exists()) == (True, False)
 
 
 def test_a_project_may_be_stricter_about_the_sandbox_and_takes_trust_to_be_laxer(pointsman: Run, project: Path) -> None:

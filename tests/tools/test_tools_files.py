@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.words import Effect
 from pointsman.tools import ToolFailed, Workspace, call_facts, effect_of, file_tools
-from pointsman.tools.files import files
+from pointsman.tools.files import diffs, files
 from pointsman.tools.files.search import Matcher, OutOfTime
 
 Call = Callable[..., str]
@@ -97,7 +97,7 @@ def test_a_long_or_binary_file_is_replaced_without_a_diff(tmp_path: Path, call: 
 
 
 def test_the_longest_diff_ends_and_is_cut(tmp_path: Path, call: Call) -> None:
-    half = files._DIFF_LINES // 2
+    half = diffs._LINES // 2
     (tmp_path / "a").write_text("".join(f"{i}\n" for i in range(half)))
     text = call("write_file", path="a", content="".join(f"{i}\n" for i in reversed(range(half))))
     assert text.endswith("[the diff is cut at 20,000 characters]")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, BinaryIO
@@ -15,6 +13,8 @@ from pydantic import Field
 
 from ..base import Preview, ToolFailed
 from ..decorator import tool
+from .changes import KEPT_LIMIT, Found
+from .diffs import reported, text_of
 from .search import Matcher, OutOfTime
 from .workspace import Entry, Workspace, printable, shown
 
@@ -24,8 +24,6 @@ _READ_LIMIT = 1_000_000  # bytes one call returns
 _SCAN_LIMIT = 64_000_000  # bytes passed over to reach the first line asked for
 _WRITE_LIMIT = 5_000_000  # bytes of a file written, edited or searched
 _HEAD = 8_192  # bytes looked at for NUL, as git does
-_DIFF_LINES = 4_000  # of both sides; difflib is quadratic
-_DIFF_LIMIT = 20_000  # characters returned
 _LIST_LIMIT = 1_000  # entries listed
 _WALK_LIMIT = 200_000  # entries looked at
 _MATCH_LIMIT = 200  # lines
@@ -39,7 +37,8 @@ FolderPath = Annotated[str, Field(description="Folder relative to the workspace.
 def file_tools(workspace: Workspace) -> list[BaseTool]:
     """Return ``read_file``, ``write_file``, ``edit_file``, ``list_files`` and ``search_files`` bound to a workspace.
 
-    Writing is not declared reversible: the diff it returns leaves out what is too long or no text.
+    In a run, what a file was is kept before each change (`pointsman.runs.undo`). Writing is not declared reversible all
+    the same: what is too large is not kept.
     """
     read_file, *finding = _reading_tools(workspace)
     return [read_file, *_writing_tools(workspace), *finding]
@@ -94,8 +93,8 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
         """Write a text file whole, making it and its folders where they are missing. Returns what changed."""
         with workspace.writing:
             before = _text_before(workspace, path)
-            workspace.replace(path, _encoded(path, content))
-        return _report(path, before, content)
+            found = workspace.replace(path, _encoded(path, content))
+        return reported(path, before, content) + _not_kept(found)
 
     def edit_file(
         path: FilePath,
@@ -108,7 +107,7 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
             before = _whole_text(workspace, path)
             after = _replaced(path, before, old, new, everywhere=everywhere)
             workspace.replace(path, _encoded(path, after))
-        return _report(path, before, after)
+        return reported(path, before, after)
 
     def written(arguments: Mapping[str, Any]) -> Preview:
         path, content = arguments["path"], arguments["content"]
@@ -135,7 +134,7 @@ def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | N
         workspace.refuse_protected(path)
         before, after = change()
         _encoded(path, after)
-        diff = _report(path, before, after, wrote="it would write", limit=None)
+        diff = reported(path, before, after, wrote="it would write", limit=None)
     except ToolFailed as error:
         diff = f"it would fail: {error}"
     return Preview(diff, files)
@@ -218,11 +217,12 @@ def _text_before(workspace: Workspace, path: str) -> str | None:
     if not workspace.exists(path):
         return ""
     with workspace.reading(path) as file:
-        content = file.read(_WRITE_LIMIT + 1)
-    try:
-        return None if len(content) > _WRITE_LIMIT or b"\0" in content else content.decode()
-    except UnicodeDecodeError:
-        return None
+        return text_of(file.read(_WRITE_LIMIT + 1), _WRITE_LIMIT)
+
+
+def _not_kept(found: Found) -> str:
+    limit = f"\n[what was there has {found.size:,} bytes and is not kept, so this cannot be undone: {KEPT_LIMIT:,} are]"
+    return limit if found.too_large else ""
 
 
 def _replaced(path: str, before: str, old: str, new: str, *, everywhere: bool) -> str:
@@ -238,23 +238,6 @@ def _replaced(path: str, before: str, old: str, new: str, *, everywhere: bool) -
     if count > 1 and not everywhere:
         raise ToolFailed(f"the text to replace occurs {count} times in {shown(path)}: give more of what surrounds it")
     return before.replace(old, new)
-
-
-def _report(path: str, before: str | None, after: str, *, wrote: str = "wrote", limit: int | None = _DIFF_LIMIT) -> str:
-    if before == after:
-        return f"{shown(path)} already reads so; nothing changed"
-    if before is None:
-        return f"{wrote} {shown(path)} ({len(after.encode()):,} bytes) in place of what was too long or no text"
-    # StringIO splits at \n alone; splitlines would also split at form feeds and Unicode separators.
-    old, new = list(io.StringIO(before, newline="\n")), list(io.StringIO(after, newline="\n"))
-    if len(old) + len(new) > _DIFF_LINES:
-        return f"{wrote} {shown(path)}: {len(old):,} lines before, {len(new):,} now (too long for a diff)"
-    name = printable(path)
-    diff = difflib.unified_diff(old, new, f"a/{name}" if before else "/dev/null", f"b/{name}")
-    text = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
-    if limit is not None and len(text) > limit:
-        return f"{text[:limit]}\n[the diff is cut at {limit:,} characters]"
-    return text
 
 
 def _matches(path: str, glob: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -15,6 +16,7 @@ from typing import BinaryIO, Literal
 
 from ...configs.errors import ConfigError
 from ..base import ToolFailed
+from .changes import KEPT_LIMIT, Change, Found, keeper
 from .openat2 import open_beneath
 from .protected import Protected
 
@@ -112,18 +114,88 @@ class Workspace:
                 _require_regular(path, os.fstat(file.fileno()))
                 yield file
 
-    def replace(self, path: str, content: bytes) -> None:
+    def replace(self, path: str, content: bytes, *, mode: int | None = None) -> Found:
         """Write a file whole or not at all, making the folders on its way; an existing file keeps its mode.
+
+        What was there is handed to the `keeper` before anything changes.
+
+        Args:
+            path: The file.
+            content: What it is to hold.
+            mode: Permission bits of a file that is made; as usual when absent.
+
+        Returns:
+            What was there, as far as anybody keeps it.
 
         Raises:
             ToolFailed: When the path is protected, outside, behind a link, read-only, or no regular file.
         """
+        parts = self._writable(path)
+        with _told(path), self.writing:
+            before = self._kept(path, parts, hashlib.sha256(content).hexdigest())
+            self._write(path, parts, content, mode)
+        return before
+
+    def remove(self, path: str, *, folders: int = 0) -> None:
+        """Delete a file, and so many of the folders above it as are empty then.
+
+        What was there is handed to the `keeper` before anything changes.
+
+        Raises:
+            ToolFailed: As `replace`, and when it does not exist.
+        """
+        parts = self._writable(path)
+        with _told(path), self.writing:
+            with self._folder(parts[:-1]) as folder:
+                _mode_to_keep(path, folder, parts[-1])
+                self._kept(path, parts, "")
+                os.unlink(parts[-1], dir_fd=folder)
+                with suppress(OSError):
+                    os.fsync(folder)
+            with suppress(OSError):  # others lie in it
+                for depth in range(len(parts) - 1, len(parts) - 1 - folders, -1):
+                    with self._folder(parts[: depth - 1]) as above:
+                        os.rmdir(parts[depth - 1], dir_fd=above)
+
+    def look(self, path: str) -> Found:
+        """Say what a path holds.
+
+        Raises:
+            ToolFailed: When it is outside, behind a link, may not be read, or is no regular file.
+        """
+        if not self.exists(path):
+            return Found()
+        with self.reading(path) as file:
+            return _found(file)
+
+    def _writable(self, path: str) -> tuple[str, ...]:
         parts = self.parts(path)
         if not parts:
             raise ToolFailed(f"{shown(path)} is a folder")
         self.refuse_protected(path)
-        with _told(path), self.writing, self._folder(parts[:-1], create=True) as folder:
+        return parts
+
+    def _kept(self, path: str, parts: tuple[str, ...], after: str) -> Found:
+        """Have somebody keep what is there before it changes."""
+        keep = keeper()
+        if keep is None:
+            return Found()
+        before = self.look(path)
+        if before.digest != after:
+            keep(Change(self.root, "/".join(parts), before, after, 0 if before.digest else self._missing(parts[:-1])))
+        return before
+
+    def _missing(self, folders: tuple[str, ...]) -> int:
+        """How many of the folders of a path have to be made."""
+        for there in range(len(folders), 0, -1):
+            with suppress(FileNotFoundError), self._folder(folders[:there]):
+                return len(folders) - there
+        return len(folders)
+
+    def _write(self, path: str, parts: tuple[str, ...], content: bytes, made: int | None) -> None:
+        with self._folder(parts[:-1], create=True) as folder:
             mode = _mode_to_keep(path, folder, parts[-1])
+            mode = made if mode is None else mode
             temporary = f".pointsman-{secrets.token_hex(8)}.tmp"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(temporary, flags, 0o666, dir_fd=folder)
@@ -225,6 +297,17 @@ def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "link", "other"]
     if entry.is_dir(follow_symlinks=False):
         return "folder"
     return "file" if entry.is_file(follow_symlinks=False) else "other"
+
+
+def _found(file: BinaryIO) -> Found:
+    status = os.fstat(file.fileno())
+    content = file.read(KEPT_LIMIT + 1)
+    summed = hashlib.sha256(content)
+    size, kept = len(content), content if len(content) <= KEPT_LIMIT else None
+    while piece := b"" if kept is not None else file.read(1 << 20):
+        summed.update(piece)
+        size += len(piece)
+    return Found(summed.hexdigest(), size, stat.S_IMODE(status.st_mode) & 0o777, kept)
 
 
 def _require_regular(path: str, status: os.stat_result) -> None:

@@ -64,6 +64,11 @@ class CommandRisk:
         return self.risk.handled_as >= Risk.HIGH
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """Each reason in one line, the worst first."""
+        return tuple(reason.text for reason in self.reasons)
+
+    @property
     def effect(self) -> Effect:
         """The worst it does; ``destructive`` where a person is to be asked."""
         return Effect.DESTRUCTIVE if self.asks else max(self.effects, default=Effect.READ)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...configs.words import Effect, Risk
+from ..base import CallRisk
 from .base import CommandRisk, Reason, SimpleCommand
 from .calls import Call
 from .characters import readable
@@ -54,16 +55,17 @@ def read_command(text: str, *, home: str | None = None, variables: Mapping[str, 
     return reader.result()
 
 
-def command_effect(arguments: Mapping[str, Any]) -> str:
-    """The effect of a tool's call whose argument ``command`` is run by a shell; an `EffectRule` for tools.
+def command_effect(arguments: Mapping[str, Any]) -> CallRisk:
+    """Judge a tool's call whose argument ``command`` is run by a shell; an `EffectRule` for tools.
 
     Args:
         arguments: Validated arguments of the call.
 
     Returns:
-        The worst effect of the command, ``destructive`` where a person is to be asked about it.
+        The worst effect of the command, ``destructive`` where a person is to be asked about it; with every reason.
     """
-    return read_command(arguments["command"]).effect.value
+    said = read_command(arguments["command"])
+    return CallRisk(said.effect, said.told)
 
 
 class _Enough(Exception):

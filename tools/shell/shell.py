@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Annotated
+from functools import lru_cache, partial
+from typing import Annotated, Any, Final
 
 from langchain_core.tools import BaseTool
 from pydantic import Field
@@ -13,9 +14,10 @@ from pydantic import Field
 from ...configs.errors import ConfigError
 from ...configs.sandbox import Sandbox
 from ...configs.words import Effect
-from ..base import ToolFailed
+from ..base import CallRisk, ToolFailed
 from ..decorator import tool
 from ..files.workspace import Workspace
+from ..risk.base import CommandRisk
 from ..sandbox.base import SandboxState
 from ..sandbox.probe import probe
 from .plain import run_plain
@@ -42,7 +44,8 @@ def shell_tool(
 
     Confined, a command may read the system's folders and the workspace, and write the workspace but for what is
     protected in it; it has no variables but a few, no network but the domains that are allowed, and limits. Its effect
-    is ``write``, with domains ``external``.
+    is ``write``, with domains ``external``; each command is read before it runs, and is ``read`` where it does nothing
+    else, ``destructive`` where `read_command` would have a person asked, or what it does cannot be taken back.
 
     Where the machine cannot confine it and the sandbox's mode is ``ask``, the tool is called `UNSANDBOXED` and each
     command is ``destructive``, whatever it is: it can do whatever the user running Pointsman can, read and change
@@ -82,7 +85,8 @@ def _confined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) -> B
         return await _told(confined.run, command, sandbox)
 
     effect = Effect.EXTERNAL if sandbox.domains else Effect.WRITE
-    return tool(run_shell, effect=effect, target="command", confined=not sandbox.domains)
+    judge = partial(_judged, effect)
+    return tool(run_shell, effect=effect, target="command", confined=not sandbox.domains, risk_of=judge)
 
 
 def _unconfined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) -> BaseTool:
@@ -94,7 +98,34 @@ def _unconfined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) ->
         """Run a bash command in the workspace, WITHOUT a sandbox: a person is asked about each."""
         return await _told(run, command, sandbox)
 
-    return tool(run_shell, name=UNSANDBOXED, effect=Effect.DESTRUCTIVE, target="command")
+    judge = partial(_judged, None)
+    return tool(run_shell, name=UNSANDBOXED, effect=Effect.DESTRUCTIVE, target="command", risk_of=judge)
+
+
+_LASTING: Final = frozenset({"changes-elsewhere", "deletes"})
+"""Rules of what nothing takes back, although it is not asked about by its risk alone: neither a sandbox nor an undo."""
+
+
+def _judged(usual: Effect | None, arguments: Mapping[str, Any]) -> CallRisk:
+    """Judge a command before it runs.
+
+    Args:
+        usual: The effect of one that does more than read, and nothing that is asked about; None where nothing confines
+            it, so that each is asked about.
+        arguments: Of the call.
+    """
+    said = _read(arguments["command"])
+    if usual is None or said.asks or any(reason.code in _LASTING for reason in said.reasons):
+        return CallRisk(Effect.DESTRUCTIVE, said.told)
+    return CallRisk(Effect.READ if said.effect is Effect.READ else usual, said.told)
+
+
+@lru_cache(maxsize=256)
+def _read(command: str) -> CommandRisk:
+    """What a command would do; each is asked about several times while it is decided whether it may run."""
+    from ..risk.reader import read_command
+
+    return read_command(command)
 
 
 _Run = Callable[[str, Mapping[str, str]], Awaitable[ShellResult]]

@@ -12,13 +12,14 @@ from ...io.output import as_json, result, short
 from ...io.table import table
 from .keeping import cancel, fork, prune
 from .story import Story, differences, labels, run_record, took, when
+from .undo import undo
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    options.add_listing(app, runs, show, diff, fork, prune, cancel)
+    options.add_listing(app, runs, show, diff, fork, undo, prune, cancel)
 
 
 def runs(

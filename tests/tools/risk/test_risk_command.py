@@ -169,7 +169,7 @@ def test_a_home_folder_and_variables_that_are_handed_in_are_known() -> None:
 
 def test_the_effect_of_a_call_is_destructive_where_a_person_is_to_be_asked() -> None:
     commands = ["ls", "touch a", "git fetch", "rm a", "$X", "sudo ls"]
-    effects = [command_effect({"command": command}) for command in commands]
+    effects = [command_effect({"command": command}).effect for command in commands]
 
     assert effects == ["read", "write", "external", "destructive", "destructive", "destructive"]
 

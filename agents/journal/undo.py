@@ -1,0 +1,272 @@
+"""Taking back what the file tools changed in a run: all of it, its last edit, or some files; and taking that back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ...configs.errors import ConfigError
+from ...configs.ids import new_id
+from ...dispatch.state.edits import Edit, EditKind, Edits
+from ...tools.base import ToolFailed
+from ...tools.files.changes import KEPT_LIMIT, Change, Found, kept_by
+from ...tools.files.diffs import text_of, unified
+from ...tools.files.workspace import Workspace, shown
+from ..lease.lease import Lease
+from .edits import edits_of
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime
+
+__all__ = ["Undone", "undone"]
+
+_ADVICE: Final = (
+    "--dry-run shows how; --force puts all of it back, and keeps what is there; or name the files to put back"
+)
+_SHOWN: Final = 5_000_000
+"""Bytes of the longest text of which a diff is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A file that was put back, or would be.
+
+    Attributes:
+        path: Of the file, relative to the workspace.
+        workspace: The folder in which the run changed it.
+        change: ``restored``, ``deleted`` since it did not exist, or ``made again`` since it did.
+        diff: From what is there to what is put back, as a unified diff or in words.
+        problem: Why it cannot be put back, in what a dry run gives; empty where it can.
+    """
+
+    path: str
+    workspace: Path
+    change: str
+    diff: str
+    problem: str = ""
+
+
+def undone(
+    runtime: Runtime,
+    run: str,
+    paths: Sequence[str] = (),
+    *,
+    last: bool = False,
+    redo: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+) -> tuple[Undone, ...]:
+    """Put files back as they were before a run changed them; this waits for files and the ledger.
+
+    All of them are put back or, where one cannot be, none. What is replaced is kept first, so that it can be put back
+    in turn, and when this is cut off in the middle it can simply be done again.
+
+    Args:
+        runtime: What it ran on.
+        run: Its id; what runs inside it changed counts, too.
+        paths: These files alone, each relative to the workspace, or absolute.
+        last: The last edit alone.
+        redo: Take the last undo back instead.
+        force: Also files that somebody else has changed since; what is there is kept.
+        dry_run: Change nothing.
+
+    Raises:
+        ConfigError: There is no such run; or files cannot be put back, and the message says which, why, and what to do.
+        RunOwned: Somebody works on the run.
+    """
+    if runtime.ledger.run(run) is None:
+        raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
+    lease = Lease.take(runtime.ledger, runtime.settings.state, run)
+    try:
+        return _Undoing(runtime, run).done(paths, last=last, redo=redo, force=force, dry_run=dry_run)
+    finally:
+        lease.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file that a run changed.
+
+    Attributes:
+        made: The changes of it that were made, the newest first.
+        taken: The numbers of those that were taken back.
+        broken: The number of the newest change after which somebody else changed it; 0 where nobody did.
+        now: What is there.
+    """
+
+    workspace: Workspace
+    path: str
+    made: tuple[Edit, ...]
+    taken: frozenset[int]
+    broken: int
+    now: Found
+    problem: str
+
+    @classmethod
+    def of(cls, workspace: Workspace, path: str, edits: Sequence[Edit]) -> _File:
+        """Find out which changes were made: each was written down before, and may have been cut off in between."""
+        problem, now, digest = "", Found(), None
+        try:
+            now = workspace.look(path)
+            digest = now.digest
+            workspace.refuse_protected(path)
+            if now.digest and not now.mode & 0o222:
+                problem = f"{shown(path)} is read-only"
+        except ToolFailed as error:
+            problem = str(error)
+        made, broken = list[Edit](), 0
+        for edit in reversed(edits):
+            if digest == edit.before:
+                continue
+            if digest != edit.after:
+                broken = broken or edit.number
+            made.append(edit)
+            digest = edit.before
+        taken: set[int] = set()
+        for edit in made:
+            if edit.number not in taken:
+                taken.update(edit.of)
+        return cls(workspace, path, tuple(made), frozenset(taken), broken, now, problem)
+
+    def standing(self, *kinds: EditKind) -> tuple[Edit, ...]:
+        """The changes of these kinds that nothing has taken back, the newest first."""
+        return tuple(edit for edit in self.made if edit.kind in kinds and edit.number not in self.taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One file that is put back as it was before the oldest of some changes."""
+
+    file: _File
+    edits: tuple[Edit, ...]
+    force: bool
+
+    @property
+    def target(self) -> Edit:
+        return self.edits[-1]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the file is not as it was before."""
+        return bool(self.file.problem) or self.file.now.digest != self.target.before
+
+    @property
+    def changed(self) -> bool:
+        """Whether somebody else has changed the file since."""
+        if self.target.kind is EditKind.UNDO:
+            return self.file.now.digest != self.edits[0].after
+        return self.file.broken >= self.target.number
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be put back; empty where it can."""
+        name, target = shown(self.file.path), self.target
+        if self.file.problem:
+            return self.file.problem
+        if target.before and not target.kept:
+            return f"{name} had {target.size:,} bytes, and what is larger than {KEPT_LIMIT:,} is not kept"
+        if self.changed and not self.force:
+            return f"{name} was changed by somebody else since"
+        return ""
+
+    def told(self, edits: Edits) -> Undone:
+        """What becomes of the file."""
+        file, target = self.file, self.target
+        change = "deleted" if not target.before else "restored" if file.now.digest else "made again"
+        diff = "" if file.problem else _diff(file, target, edits, change)
+        return Undone(file.path, file.workspace.root, change, diff, self.problem)
+
+    def carry_out(self, edits: Edits) -> None:
+        """Put the file back."""
+        workspace, path, target = self.file.workspace, self.file.path, self.target
+        with workspace.writing:
+            if workspace.look(path).digest != self.file.now.digest:
+                raise ToolFailed(f"{shown(path)} is being changed by somebody else right now")
+            if target.before:
+                workspace.replace(path, edits.content(target.before), mode=target.mode)
+            elif self.file.now.digest:
+                workspace.remove(path, folders=target.folders)
+
+
+class _Undoing:
+    """What can be taken back of one run."""
+
+    def __init__(self, runtime: Runtime, run: str) -> None:
+        self._run = run
+        self._edits = edits_of(runtime, run)
+        within = frozenset(runtime.ledger.within(run))
+        found: dict[tuple[str, str], list[Edit]] = {}
+        for edit in self._edits.all():
+            if edit.run in within:
+                found.setdefault((edit.root, edit.path), []).append(edit)
+        workspaces = {root: runtime.opened_at(self._edits.root(edits[0])) for (root, _), edits in found.items()}
+        self._files = [_File.of(workspaces[root], path, edits) for (root, path), edits in found.items()]
+
+    def done(self, paths: Sequence[str], *, last: bool, redo: bool, force: bool, dry_run: bool) -> tuple[Undone, ...]:
+        """Take back what is asked for; see `undone`."""
+        files = self._named(paths)
+        chosen = _last_undo(files) if redo else _edits(files, last=last)
+        steps = [_Step(file, edits, force) for file, edits in chosen]
+        # One may be as it was already. A folder that was made for a file goes with the last file in it.
+        steps = sorted((one for one in steps if one.differs), key=lambda one: -one.target.number)
+        told = tuple(step.told(self._edits) for step in steps)
+        if dry_run:
+            return told
+        if problems := [one.problem for one in told if one.problem]:
+            raise ConfigError(f"nothing was put back: {'; '.join(problems)} ({_ADVICE})")
+        batch, kind = new_id(), EditKind.REDO if redo else EditKind.UNDO
+        for place, step in enumerate(steps):
+            keep = partial(self._keep, kind, batch, tuple(edit.number for edit in step.edits))
+            try:
+                with kept_by(keep):
+                    step.carry_out(self._edits)
+            except ToolFailed as error:
+                raise ConfigError(
+                    f"{place} of {len(steps)} files were put back, and then {error}: try again"
+                ) from error
+        return told
+
+    def _keep(self, kind: EditKind, batch: str, of: tuple[int, ...], change: Change) -> None:
+        self._edits.keep(change, self._run, kind, batch=batch, of=of)
+
+    def _named(self, paths: Sequence[str]) -> list[_File]:
+        """The files of these paths, all where there are none."""
+        if not paths:
+            return self._files
+        known = {name: file for file in self._files for name in (file.path, str(file.workspace.root / file.path))}
+        wanted = {path: os.path.normpath(path) for path in paths}
+        if strange := [path for path, name in wanted.items() if name not in known]:
+            edited = ", ".join(shown(file.path) for file in self._files) or "none"
+            raise ConfigError(
+                f"run {self._run} did not edit {', '.join(map(shown, strange))} by the file tools; it edited {edited}"
+            )
+        return list({id(known[name]): known[name] for name in wanted.values()}.values())
+
+
+def _edits(files: Sequence[_File], *, last: bool) -> list[tuple[_File, tuple[Edit, ...]]]:
+    """Each file with the tools' changes that stand; or the last of these changes alone."""
+    found = [(file, edits) for file in files if (edits := file.standing(EditKind.TOOL))]
+    if not last or not found:
+        return found
+    file, edits = max(found, key=lambda one: one[1][0].number)
+    return [(file, edits[:1])]
+
+
+def _last_undo(files: Sequence[_File]) -> list[tuple[_File, tuple[Edit, ...]]]:
+    """Each file with its change by the last undo that stands."""
+    found = [(file, edit) for file in files for edit in file.standing(EditKind.UNDO)]
+    batch = max(found, key=lambda one: one[1].number)[1].batch if found else ""
+    return [(file, (edit,)) for file, edit in found if edit.batch == batch]
+
+
+def _diff(file: _File, target: Edit, edits: Edits, change: str) -> str:
+    content = edits.content(target.before) if target.before and target.kept else None
+    old, new = text_of(file.now.content, _SHOWN), text_of(content, _SHOWN)
+    told = None
+    if (old is not None or not file.now.digest) and (new is not None or not target.before):
+        told = unified(file.path, old, new)
+    return f"{shown(file.path)} is {change}; it is no text, or too long for a diff\n" if told is None else told

@@ -1,0 +1,203 @@
+"""Edits of a run: what each file was before a tool changed it, kept once, encrypted, until the run is forgotten."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+from ...configs.errors import ConfigError
+from ...tools.files.changes import Change, Found
+from ..private import replace_private
+from ..sealing import user_seal
+
+__all__ = ["Edit", "EditKind", "Edits", "untouched"]
+
+_FOLDER: Final = "edits"
+_SUFFIX: Final = ".run"
+_DIGITS: Final = 8
+
+
+class EditKind(StrEnum):
+    """Who changed a file: a tool; ``undo``; or ``redo``, which took an undo back."""
+
+    TOOL = "tool"
+    UNDO = "undo"
+    REDO = "redo"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of one file, written down before it was made, so that it may have never been.
+
+    Attributes:
+        run: The run.
+        kind: Who changed it.
+        root: The workspace, relative to the project, so that both can be moved.
+        path: Of the file, relative to the workspace.
+        before: SHA-256 of what was there; empty where nothing was.
+        size: Bytes of that.
+        mode: Permission bits of that.
+        kept: Whether its content is kept.
+        after: SHA-256 of what is there afterwards; empty where it was deleted.
+        folders: How many folders of the path were made for it.
+        batch: Names the changes that one command made.
+        of: The changes that it takes back, by number.
+        number: Its place among the changes of the run and of the runs around it and inside it.
+    """
+
+    run: str
+    kind: EditKind
+    root: str
+    path: str
+    before: str
+    size: int
+    mode: int
+    kept: bool
+    after: str
+    folders: int
+    batch: str = ""
+    of: tuple[int, ...] = ()
+    number: int = 0
+
+
+class Edits:
+    """The changes of a run, and of the runs inside it, in the order in which they were made.
+
+    Args:
+        state: The project's state folder.
+        project: The project.
+        run: Id of the outermost run.
+    """
+
+    def __init__(self, state: Path, project: Path, run: str) -> None:
+        self._folder = state / _FOLDER / f"{quote(run, safe='')}{_SUFFIX}"
+        self._project = project
+
+    def root(self, edit: Edit) -> Path:
+        """The workspace of a change, where it lies now."""
+        return Path(os.path.normpath(Path(os.path.realpath(self._project)) / edit.root))
+
+    def keep(
+        self, change: Change, run: str, kind: EditKind = EditKind.TOOL, *, batch: str = "", of: tuple[int, ...] = ()
+    ) -> None:
+        """Keep a change that is about to be made; it is on the disk when this returns.
+
+        Args:
+            change: The change.
+            run: The run.
+            kind: Who makes it.
+            batch: As in `Edit`.
+            of: As in `Edit`.
+
+        Raises:
+            ConfigError: It cannot be kept, and so must not be made.
+        """
+        before, root = change.before, os.path.relpath(change.root, os.path.realpath(self._project))
+        edit = Edit(
+            run, kind, root, change.path, before.digest, before.size, before.mode, before.content is not None,
+            change.after, change.folders, batch, of,
+        )  # fmt: skip
+        try:
+            if before.content is not None:
+                self._put(before)
+            path = self._next()
+            replace_private(path, user_seal().close(json.dumps(asdict(edit))).encode())
+            _sync(self._folder)
+        except OSError as error:
+            raise ConfigError(
+                f"what {change.path} is cannot be kept ({error.strerror}), so it is not changed: make room, or let the "
+                "state folder be written",
+                file=self._folder,
+            ) from error
+
+    def all(self) -> tuple[Edit, ...]:
+        """The changes, the oldest first.
+
+        Raises:
+            ConfigError: One cannot be read.
+        """
+        made = []
+        for path in self._numbered():
+            # An empty one was begun, and its change never made.
+            if sealed := path.read_text(encoding="utf-8"):
+                told: dict[str, Any] = json.loads(user_seal().open(sealed))
+                edit = Edit(**{**told, "kind": EditKind(told["kind"]), "of": tuple(told["of"])})
+                made.append(replace(edit, number=int(path.name)))
+        return tuple(made)
+
+    def content(self, digest: str) -> bytes:
+        """What a file held.
+
+        Args:
+            digest: Its SHA-256.
+
+        Raises:
+            ConfigError: It is gone, or cannot be read.
+        """
+        path = self._folder / digest
+        try:
+            cipher, _, sealed = path.read_bytes().partition(b"\n")
+        except OSError as error:
+            raise ConfigError(f"what was kept of a file cannot be read: {error.strerror}", file=path) from error
+        content = user_seal().decrypt(cipher.decode("ascii", "replace"), sealed)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ConfigError("what was kept of a file is not what it was", file=path)
+        return content
+
+    def forget(self) -> None:
+        """Delete all that is kept."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _put(self, found: Found) -> None:
+        path = self._folder / found.digest
+        if found.content is not None and not path.exists():
+            cipher, sealed = user_seal().encrypt(found.content)
+            replace_private(path, cipher.encode() + b"\n" + sealed)
+
+    def _next(self) -> Path:
+        """A number that nobody has."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number = max((int(path.name) for path in self._numbered()), default=0)
+        while True:
+            number += 1
+            path = self._folder / f"{number:0{_DIGITS}}"
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                return path
+
+    def _numbered(self) -> list[Path]:
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+        return [self._folder / name for name in sorted(names) if len(name) == _DIGITS and name.isdecimal()]
+
+
+def untouched(state: Path, before: float) -> list[str]:
+    """The outermost runs of which something is kept, and whose files nobody has changed for long.
+
+    Args:
+        state: The project's state folder.
+        before: Since when, in seconds since the epoch.
+    """
+    try:
+        with os.scandir(state / _FOLDER) as found:
+            return [unquote(one.name.removesuffix(_SUFFIX)) for one in found if one.stat().st_mtime < before]
+    except OSError:
+        return []
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
