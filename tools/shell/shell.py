@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from ...configs.words import Effect
 from ..base import ToolFailed
 from ..decorator import tool
 from ..files.workspace import Workspace
+from ..programs import found
 from ..sandbox.base import SandboxState
 from ..sandbox.probe import probe
 from .plain import run_plain
@@ -58,7 +58,7 @@ def shell_tool(
         ConfigError: There is no bash, or no sandbox where one is required.
     """
     sandbox = sandbox or Sandbox()
-    bash = shutil.which("bash")
+    bash = found("bash")
     if bash is None:
         raise ConfigError("run_shell needs bash, which is not on the PATH: install it")
     state = state or probe()
