@@ -11,6 +11,7 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, StructuredTool
 
 from .around import around
+from .base import ToolFailed
 from .fitting import fitted, fitted_blocks
 
 __all__ = ["TellingTool", "as_read", "as_told"]
@@ -91,15 +92,24 @@ def as_read(result: Any, tool: BaseTool | None = None) -> Any:
 
 
 def _json(result: Any) -> Any:
-    from pydantic_core import PydanticSerializationError, to_jsonable_python
+    from pydantic_core import to_jsonable_python
 
     try:
         plain = to_jsonable_python(_without_bytes(result), bytes_mode="base64", fallback=str)
-    except (PydanticSerializationError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - code of the result's own class
         # It refers to itself, or has a serializer that fails: nothing better is known than what LangChain does.
-        return result
+        return _represented(result)
     # What is a text by itself, such as a date or a table, needs no quotes.
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _represented(result: Any) -> str:
+    try:
+        return repr(result)
+    except Exception as error:
+        raise ToolFailed(
+            f"the tool did its work, but what it returned cannot be written as text ({type(error).__name__})"
+        ) from error
 
 
 def _without_bytes(value: Any) -> Any:

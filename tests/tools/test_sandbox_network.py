@@ -111,12 +111,15 @@ async def test_an_allowed_domain_is_reached_at_its_address_and_its_name(site: in
         "http://evil.example:{0}/", "http://shop.example/", "http://evilshop.example:{0}/", "http://maps.example:{0}/",
         "http://127.0.0.1:{0}/", "http://[::1]:{0}/", "http://2130706433:{0}/", "http://shop.example:{0}@evil.example/",
         "https://shop.example:{0}/", "ftp://shop.example:{0}/", "file:///etc/passwd", "/", "http://", "http://shop.example:99999/",
+        "http://evil.example\0.maps.example:{0}/", "http://evil example.maps.example:{0}/", "http://%61.maps.example:{0}/",
+        "http://" + "a" * 64 + ".maps.example:{0}/",
     ],
 )  # fmt: skip
 async def test_everything_else_is_refused_before_any_name_is_asked_about(site: int, url: str) -> None:
     domains = (f"shop.example:{site}", f"*.maps.example:{site}")
     said = await _said(f"GET {url.format(site)} HTTP/1.1\r\n\r\n".encode(), domains=domains, names={})
     assert said.split()[1] in ("400", "403")
+    assert "leads to an address" not in said
     assert _Hello.asked == []
 
 

@@ -158,6 +158,101 @@ def test_file_tools_keep_from_the_same_paths(project: Path, path: str) -> None:
     Workspace(project).replace("src/absent.sh", b"fine")
 
 
+DETOURS = """
+mkdir -p evil/hooks evil/fish evil/bin
+for file in evil/risk.yaml evil/hooks/pre-commit evil/fish/config.fish evil/bin/git; do echo evil > $file; done
+ln -s evil configs
+ln -s evil .config
+ln -s evil .local
+mkdir inner && ln -s ../evil inner/.config
+echo evil > scripts/pre-push
+mv scripts scripts2; mkdir scripts; echo evil > scripts/pre-push
+echo evil > scripts/absent.sh
+echo evil > local.sh
+echo evil > ssh.sh
+mkdir -p tool && echo evil > tool/pager
+echo fine > lint/fine.py
+exit 0
+"""
+
+
+@needs_sandbox
+def test_no_link_on_the_way_or_at_the_end_puts_something_else_at_a_protected_path(tmp_path: Path) -> None:
+    for folder in ("scripts", "lint"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "scripts" / "pre-push").write_text("#!/bin/sh\n")
+    (tmp_path / ".envrc").symlink_to("local.sh")
+    _git(tmp_path, "init", "-q")
+    hooks = tmp_path / ".git" / "hooks"
+    (hooks / "pre-push").symlink_to("../../scripts/pre-push")
+    (hooks / "post-merge").symlink_to("../../scripts/absent.sh")
+    _git(tmp_path, "config", "alias.lint", "!cd lint && bash ssh.sh lint/ || tool/pager")
+    workspace = Workspace(tmp_path)
+    for path in ("scripts/pre-push", "scripts/absent.sh", "local.sh", "ssh.sh", "tool/pager"):
+        with pytest.raises(ToolFailed, match="is protected"):
+            workspace.replace(path, b"evil")
+    said = _run(workspace, DETOURS)
+    reached = (
+        "configs/risk.yaml", ".config/fish/config.fish", ".local/bin/git", "inner/.config",
+        ".git/hooks/pre-push", ".git/hooks/post-merge", ".envrc", "ssh.sh", "tool/pager",
+    )  # fmt: skip
+    held = {path: (tmp_path / path).read_text() for path in reached if (tmp_path / path).exists()}
+    assert held == {".git/hooks/pre-push": "#!/bin/sh\n"}, said
+    assert (tmp_path / "lint" / "fine.py").exists()
+
+
+@needs_sandbox
+@pytest.mark.parametrize("there", [True, False])
+def test_a_hooks_folder_behind_a_link_stays_what_it_is(there: bool, tmp_path: Path) -> None:
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "config", "core.hooksPath", "tools/hooks")
+    if there:
+        (tmp_path / "src" / "hooks").mkdir(parents=True)
+        (tmp_path / "src" / "hooks" / "pre-commit").write_text("ours")
+        (tmp_path / "tools").symlink_to("src")
+    evil = "mkdir -p evil/hooks src; for to in evil src; do echo evil > $to/hooks/pre-commit; done"
+    _run(Workspace(tmp_path), f"{evil}; rm tools; ln -s evil tools; echo fine > src/code.py")
+    assert (tmp_path / "tools").is_symlink() == there
+    assert not there or (tmp_path / "tools" / "hooks" / "pre-commit").read_text() == "ours"
+    assert (tmp_path / "src" / "code.py").exists()
+
+
+@needs_sandbox
+@pytest.mark.parametrize("entry", ["{0}/bin", "bin", "{0}", "."])
+def test_no_program_of_the_workspace_is_started_in_the_place_of_one_of_ours(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, marks = tmp_path / "work", tmp_path / "marks"
+    (work / "bin").mkdir(parents=True)
+    marks.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("PATH", os.pathsep.join((entry.format(work), os.environ["PATH"])))
+    folder = "bin" if entry.endswith("bin") else "."
+    shim = f"printf '#!/bin/sh\\ntouch {marks}/%s\\n' $name > {folder}/$name; chmod +x {folder}/$name"
+    _run(Workspace(work), f"for name in bwrap bash git; do {shim}; done")
+    assert _run(Workspace(work), "echo confined").endswith("confined")
+    assert [*marks.iterdir(), *(work / "bin").iterdir()] == []
+
+
+@needs_sandbox
+@pytest.mark.parametrize("mode", ["555", "000"])
+def test_a_workspace_closed_by_a_command_is_opened_again_to_put_it_right(mode: str, tmp_path: Path) -> None:
+    """Of any user but root, whom no mode keeps out."""
+    before = tmp_path.stat().st_mode
+    assert ".envrc is protected: it was put back" in _run(Workspace(tmp_path), f"touch .envrc; chmod {mode} .")
+    assert not (tmp_path / ".envrc").exists()
+    assert os.geteuid() == 0 or tmp_path.stat().st_mode == before
+
+
+@needs_sandbox
+def test_a_folder_that_leads_into_the_workspace_by_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to("work")
+    shell = shell_tool(Workspace(tmp_path / "work"), Sandbox(writable=(tmp_path / "link",)))
+    with pytest.raises(ConfigError, match=r"leads by a link to .*/work, where the workspace lies"):
+        shell.invoke({"command": "true"})
+
+
 @needs_sandbox
 def test_a_worktree_does_not_reach_the_repository_it_belongs_to(project: Path) -> None:
     _git(project, "worktree", "add", "-q", "../tree")

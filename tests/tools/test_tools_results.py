@@ -86,3 +86,23 @@ async def test_what_is_a_message_already_stays_one() -> None:
         return message
 
     assert await give.ainvoke({"type": "tool_call", "id": "1", "name": "give", "args": {}}) is message
+
+
+class Mute:
+    """Has no text."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def _nested() -> list[Any]:
+    result: list[Any] = []
+    for _ in range(100_000):
+        result = [result]
+    return result
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+@pytest.mark.parametrize("result", [Mute(), {"a": [Mute()]}, _nested()], ids=["mute", "inside", "nested"])
+async def test_what_cannot_be_written_fails_the_call_and_not_the_run(result: Any, form: str) -> None:
+    assert "did its work, but what it returned cannot be written as text" in await _told(result, form)

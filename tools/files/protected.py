@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import translate
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+
+from ..programs import STARTED, found
 
 __all__ = ["PROTECTED", "Protected"]
 
@@ -60,6 +62,8 @@ _RUN_BY_GIT = re.compile(
     r"|(filter|diff|merge|difftool|mergetool|credential|gpg|sequence|trailer|remote|uploadpack)\..*"
 )
 """Settings of git whose value is a program (git-config(1))."""
+_BEFORE_PROGRAM = re.compile(r"\w+=.*|exec|env|nohup|time|if|then|do|else|while|command")
+_INTERPRETER = re.compile(r"(.*/)?(ba|da|k|z)?sh|(.*/)?(python|perl|ruby|node|deno|php|lua)[0-9.]*|source|\.")
 
 
 class Protected:
@@ -67,8 +71,9 @@ class Protected:
 
     Beside `PROTECTED` and what a caller names, that is what git obeys there in fact: the folders to which the ``.git``
     file of a worktree or submodule leads, or the variable GIT_DIR; ``core.hooksPath``; files that its configuration
-    includes, and programs that it runs, from this workspace. What a build file or a script calls in its turn is
-    ordinary source, and no more protected than that.
+    includes, and programs that it runs, from this workspace; folders of PATH; and what links lead to, of those at a
+    protected path at its top and among the hooks. What a build file or a script calls in its turn is ordinary source,
+    and no more protected than that.
 
     Args:
         root: The workspace, resolved.
@@ -97,6 +102,13 @@ class Protected:
         folded = [_folded(part) for part in parts]
         return next((pattern for pattern, rooted, globs in self._paths if _ends(folded, rooted, globs)), None)
 
+    def leading(self, parts: Sequence[str]) -> bool:
+        """Whether a protected path may lie below this one: a link here would put another folder in its place."""
+        folded = [_folded(part) for part in parts]
+        return any(
+            _ends(folded, rooted, globs[:size]) for _, rooted, globs in self._paths for size in range(1, len(globs))
+        )
+
     @cached_property
     def fixed(self) -> tuple[str, ...]:
         """The paths that are protected in one place alone, relative to the workspace and without any pattern."""
@@ -104,8 +116,11 @@ class Protected:
 
     @cached_property
     def _patterns(self) -> tuple[str, ...]:
-        places = (*self._more, *_obeyed_by_git(self._root))
-        return tuple(dict.fromkeys((*PROTECTED, *_as_patterns(self._root, places))))
+        places = (*self._more, *_obeyed_by_git(self._root), *_on_the_path(self._root))
+        whole = dict.fromkeys((*PROTECTED, *_as_patterns(self._root, places)))
+        # What these lead to where they, or folders on the way, are links.
+        plain = [one.removeprefix("/") for one in whole if not _WILD.search(one)]
+        return tuple(dict.fromkeys((*whole, *_as_patterns(self._root, _linked(self._root, plain)))))
 
     @cached_property
     def _names(self) -> Mapping[str, str]:
@@ -164,22 +179,46 @@ def _as_patterns(root: Path, protected: Iterable[Path | str]) -> Iterator[str]:
             yield path
             continue
         whole = os.path.abspath(path)
-        for place in dict.fromkeys((Path(whole), Path(os.path.realpath(whole)))):
+        led = os.path.join(os.path.dirname(whole), os.readlink(whole)) if os.path.islink(whole) else whole
+        for place in dict.fromkeys(map(Path, (whole, os.path.abspath(led), os.path.realpath(whole)))):
             if root.is_relative_to(place):
                 yield "/*"
             elif place.is_relative_to(root):
                 yield "/" + _escaped(place.relative_to(root).as_posix())
 
 
+def _linked(root: Path, paths: Iterable[str]) -> Iterator[Path]:
+    """Of paths below the root, those that lead through a link to another place below it, there or not."""
+    for path in paths:
+        place = root / path
+        real = Path(os.path.realpath(place))
+        if real != place and root in real.parents:
+            yield place
+
+
+def _on_the_path(root: Path) -> Iterator[Path]:
+    """The folders of PATH below the root, and where the root is one itself, the programs that are started by name."""
+    for entry in os.get_exec_path():
+        whole = os.path.join(root, entry)
+        for place in dict.fromkeys((Path(os.path.abspath(whole)), Path(os.path.realpath(whole)))):
+            if root in place.parents:
+                yield place
+            elif place == root:
+                yield from (root / name for name in STARTED)
+
+
 def _obeyed_by_git(root: Path) -> Iterator[Path]:
     """What git reads or runs when somebody calls it in this folder, under the variables as they are."""
-    found = _git(root, "rev-parse", "--absolute-git-dir", "--git-common-dir", "--git-path", "hooks")
-    if found is None:
+    said = _git(root, "rev-parse", "--absolute-git-dir", "--git-common-dir", "--git-path", "hooks")
+    if said is None:
         return
-    yield from (root / line for line in found.splitlines() if line)
+    folders = [root / line for line in said.splitlines() if line]
+    yield from folders
+    with suppress(OSError):
+        yield from (Path(hook.path) for hook in os.scandir(folders[-1]) if hook.is_symlink())
     top = (_git(root, "rev-parse", "--show-toplevel") or "").rstrip("\n") or str(root)
-    said = (_git(root, "config", "--list", "--includes", "--show-origin", "-z") or "").split("\0")
-    for origin, setting in zip(said[::2], said[1::2], strict=False):
+    listed = (_git(root, "config", "--list", "--includes", "--show-origin", "-z") or "").split("\0")
+    for origin, setting in zip(listed[::2], listed[1::2], strict=False):
         file = os.path.join(root, origin.removeprefix("file:")) if origin.startswith("file:") else ""
         places = [file, *_named_by(setting, top, os.path.dirname(file))]
         yield from (Path(place) for place in places if root in Path(os.path.abspath(place)).parents)
@@ -200,9 +239,18 @@ def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
     elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile"):
         yield os.path.join(top, os.path.expanduser(value))
     elif _RUN_BY_GIT.fullmatch(key):
-        words = re.split(r"[\s'\"!;&|]+", value)
-        places = (os.path.join(top, os.path.expanduser(word)) for word in words if "/" in word)
-        yield from (place for place in places if os.path.exists(place))
+        yield from (os.path.join(top, os.path.expanduser(word)) for word in _programs_in(value))
+
+
+def _programs_in(command: str) -> Iterator[str]:
+    """The files that a command runs, there or not: what stands first by its path, or after an interpreter."""
+    for simple in re.split(r"[;&|!(){}`\n]+", command):
+        words = [word.strip("'\"") for word in simple.split()]
+        first = next((at for at, word in enumerate(words) if not _BEFORE_PROGRAM.fullmatch(word)), len(words))
+        if words[first : first + 1] and _INTERPRETER.fullmatch(words[first]):
+            yield from [word for word in words[first + 1 :] if word[:1] not in ("", "-", "$")][:1]
+        else:
+            yield from (word for word in words[first : first + 1] if "/" in word)
 
 
 def _git(folder: Path, *words: str) -> str | None:
@@ -210,7 +258,7 @@ def _git(folder: Path, *words: str) -> str | None:
 
     None of these commands runs anything that a repository names.
     """
-    program = shutil.which("git")
+    program = found("git")
     if program is None:
         return None
     try:

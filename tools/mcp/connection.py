@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp import Client, MCPError
-from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult, Implementation
+from mcp_types import (
+    CONNECTION_CLOSED,
+    INTERNAL_ERROR,
+    PARSE_ERROR,
+    REQUEST_TIMEOUT,
+    CallToolResult,
+    Implementation,
+)
 from pydantic import SecretStr, ValidationError
 
 from ...configs.agents import McpServer
@@ -103,11 +110,17 @@ class Connection:
             if error.code == CONNECTION_CLOSED:
                 why = session.told.given_up or "it ended during the call"
                 raise self._failed(f"{why}, so the call may or may not have been carried out") from error
+            if error.code in (PARSE_ERROR, INTERNAL_ERROR):
+                raise self._failed(
+                    f"{_said(error.error.message)}; the call may or may not have been carried out"
+                ) from error
             if error.error.message == "Session terminated":
                 session.over.set()
             raise self._failed(f"it refused the call: {_said(error.error.message)}") from error
         except ValidationError as error:
-            raise self._failed("it answered what is no answer of the protocol") from error
+            raise self._failed(
+                "it answered what is no answer of the protocol, so the call may have been carried out"
+            ) from error
         except RuntimeError as error:
             raise self._failed(f"its answer does not fit: {_said(str(error))}") from error
 

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
-from .watched import MESSAGE_BYTES
+from .watched import MESSAGE_BYTES, repaired
 
 __all__ = ["http_transport"]
 
@@ -45,18 +45,24 @@ async def _bound(response: httpx2.Response) -> None:
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A body that ends in an error where it grows too long."""
+    """A body that ends in an error where it grows too long, handed on by whole lines as `repaired` gives them."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = MESSAGE_BYTES
+        begun: list[bytes] = []
         async for piece in self._stream:
             left -= len(piece)
             if left < 0:
                 raise httpx2.StreamError(f"the server sent an answer of more than {MESSAGE_BYTES:,} bytes")
-            yield piece
+            lines, end, rest = piece.rpartition(b"\n")
+            if end:
+                yield repaired(b"".join((*begun, lines, end)))
+                begun.clear()
+            begun.append(rest)
+        yield repaired(b"".join(begun))
 
     async def aclose(self) -> None:
         await self._stream.aclose()

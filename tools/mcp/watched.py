@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -11,13 +12,32 @@ from typing import Any, Final, Self
 import anyio
 from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCResponse
 
-__all__ = ["MESSAGE_BYTES", "Told", "Watched"]
+__all__ = ["MESSAGE_BYTES", "Told", "Watched", "repaired"]
 
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The largest message that is taken; room for a picture of ten megabytes in base64."""
 _UNASKED: Final = 10_000
 """Messages without an answer among them that are too many."""
 _CHANGED: Final = "notifications/tools/list_changed"
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\[^u]", re.DOTALL
+)
+_HALF: Final = 6  # bytes of an escape that is not one of a pair
+
+
+def repaired(data: bytes) -> bytes:
+    """Put the replacement character where JSON has what no text holds: broken UTF-8, and half of a surrogate pair.
+
+    A server that cuts texts between the halves writes such escapes, and the SDK's parser refuses the whole message.
+
+    Args:
+        data: A message, or whole lines of one.
+    """
+
+    def kept(found: re.Match[bytes]) -> bytes:
+        return rb"\ufffd" if len(found[0]) == _HALF else found[0]
+
+    return _ESCAPE.sub(kept, data).decode("utf-8", "replace").encode()
 
 
 @dataclass(slots=True)

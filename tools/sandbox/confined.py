@@ -62,10 +62,11 @@ class Confined:
             environment: Its variables, beside those of `view` and of the proxy.
 
         Raises:
-            ConfigError: The workspace would show more than a project.
+            ConfigError: The workspace would show more than a project, or is also reached by a link.
             ToolFailed: It cannot be started, or what it made at a protected path cannot be moved away.
         """
         view.refuse_workspace(self._root)
+        view.refuse_aliases(self._root, self._sandbox)
         seen = await asyncio.to_thread(self._guard.look)
         async with self._gate() as gate:
             run = _Run(self._sandbox, Watch(self._kept, self._sandbox.output))

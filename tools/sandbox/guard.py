@@ -45,10 +45,12 @@ class Seen:
     Attributes:
         things: What is protected: its inode, and where it is a link, its target.
         closed: The folders into which nobody could look.
+        mode: That of the workspace.
     """
 
     things: Mapping[str, tuple[Inode, str | None]]
     closed: frozenset[str]
+    mode: int
 
 
 class Guard:
@@ -81,7 +83,7 @@ class Guard:
                 status = os.lstat(place)
                 target = os.readlink(place) if stat.S_ISLNK(status.st_mode) else None
                 things[path] = _inode(status), target
-        return Seen(things, frozenset(closed))
+        return Seen(things, frozenset(closed), stat.S_IMODE(os.stat(self._root).st_mode))
 
     def mounts(self, seen: Seen) -> list[str]:
         """The arguments of bubblewrap that make what was seen read-only, inside a workspace mounted at its own path."""
@@ -112,6 +114,25 @@ class Guard:
         Raises:
             OSError: One of them cannot be moved.
         """
+        with self._writable(before.mode):
+            return self._restored(before)
+
+    @contextmanager
+    def _writable(self, mode: int) -> Iterator[None]:
+        """The workspace as one that this user may change, where a command has made it another."""
+        own = stat.S_IMODE(os.stat(self._root).st_mode)
+        if own & stat.S_IRWXU == stat.S_IRWXU:
+            yield
+            return
+        with suppress(PermissionError):  # whose it is not: then no command can have changed anything in it
+            os.chmod(self._root, own | stat.S_IRWXU)
+        try:
+            yield
+        finally:
+            with suppress(PermissionError):
+                os.chmod(self._root, mode)
+
+    def _restored(self, before: Seen) -> list[str]:
         after = self.look(before)
         known = set(before.things.values())
         wrong = [path for path, thing in after.things.items() if thing not in known and thing[0] not in self._ours]
@@ -134,6 +155,8 @@ class Guard:
             if target is None:
                 yield place
                 continue
+            if self._protected.naming(path.split("/")) is None:
+                continue  # only on the way to something protected
             place = os.path.realpath(place)
             if self._root in Path(place).parents and os.path.exists(place):
                 yield place
@@ -173,8 +196,12 @@ class Guard:
             settled = time.time_ns() - status.st_ctime_ns > _SETTLED
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if self._protected.naming((*parts, entry.name)) is not None:
+                    whole = (*parts, entry.name)
+                    if self._protected.naming(whole) is not None:
                         protected.append(entry.name)
+                    elif entry.is_symlink():
+                        if self._protected.leading(whole):
+                            protected.append(entry.name)
                     elif entry.is_dir(follow_symlinks=False):
                         folders.append(entry.name)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ _WAIT = 30.0  # seconds for a head, and for a connection
 _CONNECTIONS = 128
 _CHUNK = 64 * 1024
 _PORTS = (80, 443)  # of an allowed domain that names none
+_HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f:.]+")
 _DROPPED = (b"proxy-", b"connection:", b"keep-alive:", b"host:")  # what is between client and proxy, and what we write
 
 Addresses = Sequence[tuple[str, int]]
@@ -217,7 +219,7 @@ def _asked(method: bytes, target: bytes) -> tuple[str, int, bytes | None] | None
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except (UnicodeDecodeError, ValueError):
         return None
-    if not host or parts.username is not None:
+    if not _HOST.fullmatch(host) or parts.username is not None:
         return None
     if method == b"CONNECT":
         return None if port is None or parts.path else (host, port, None)

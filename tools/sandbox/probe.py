@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from ...configs.sandbox import Sandbox
+from ..programs import found as program_named
 from . import view
 from .base import SandboxState
 from .cgroups import grouped
@@ -50,7 +50,7 @@ _A_MACHINE = "run Pointsman on x86-64 or AArch64"
 
 def _tried(found: str) -> str:
     """Why a command cannot be confined; empty where it was."""
-    bash = shutil.which("bash")
+    bash = program_named("bash")
     if bash is None:
         return "there is no bash on the PATH"
     filter_ = os.memfd_create("filter")

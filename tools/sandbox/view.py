@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import pwd
-import shutil
 import stat
 import subprocess
 import sys
@@ -15,8 +14,18 @@ from pathlib import Path
 
 from ...configs.errors import ConfigError
 from ...configs.sandbox import Sandbox
+from ..programs import found
 
-__all__ = ["VARIABLES", "bubblewrap", "namespaces", "options", "refuse_workspace", "system", "workspace"]
+__all__ = [
+    "VARIABLES",
+    "bubblewrap",
+    "namespaces",
+    "options",
+    "refuse_aliases",
+    "refuse_workspace",
+    "system",
+    "workspace",
+]
 
 _HOME = "/tmp/home"  # noqa: S108 - of a command's own file system, which ends with it
 VARIABLES = {
@@ -36,7 +45,7 @@ _TMPFS = 256 * 1024**2  # bytes; it counts as memory
 
 def bubblewrap() -> str | None:
     """The path of bubblewrap, or None where it is missing."""
-    return shutil.which("bwrap")
+    return found("bwrap")
 
 
 @functools.cache
@@ -110,6 +119,16 @@ def refuse_workspace(root: Path) -> None:
             raise ConfigError(f"the workspace {root} holds {place}, which no command may see: name a folder below")
 
 
+def refuse_aliases(root: Path, sandbox: Sandbox) -> None:
+    """Raise ConfigError where a folder beside the workspace leads into it by a link, round what is protected there."""
+    for place in (*sandbox.readable, *sandbox.writable):
+        real = Path(os.path.realpath(place))
+        if real != Path(os.path.abspath(place)) and (root.is_relative_to(real) or real.is_relative_to(root)):
+            raise ConfigError(
+                f"sandbox: {place} leads by a link to {real}, where the workspace lies: name {real} itself"
+            )
+
+
 def _temporary(program: str, place: str) -> list[str]:
     size = ["--size", str(_TMPFS)] if "--size" in options(program) else []
     return ["--perms", "1777", *size, "--tmpfs", place] if "--perms" in options(program) else ["--tmpfs", place]
@@ -118,13 +137,13 @@ def _temporary(program: str, place: str) -> list[str]:
 @functools.cache
 def _programs() -> tuple[str, ...]:
     """Where this Python and the programs on the path lie outside the system's folders."""
-    found: list[str] = []
+    places: list[str] = []
     homes = (_home_of(folder) for folder in os.get_exec_path() if os.path.isabs(folder))
     for place in sorted({sys.base_prefix, sys.prefix, *homes}, key=len):
-        inside = any(place == top or place.startswith(f"{top}/") for top in (*_SYSTEM, *found))
+        inside = any(place == top or place.startswith(f"{top}/") for top in (*_SYSTEM, *places))
         if os.path.isdir(place) and not inside and not _is_wide(place):
-            found.append(place)
-    return tuple(found)
+            places.append(place)
+    return tuple(places)
 
 
 def _home_of(folder: str) -> str:

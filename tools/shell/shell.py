@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Annotated, Any, Final
@@ -17,6 +16,7 @@ from ...configs.words import Effect
 from ..base import CallRisk, ToolFailed
 from ..decorator import tool
 from ..files.workspace import Workspace
+from ..programs import found
 from ..risk.base import CommandRisk
 from ..sandbox.base import SandboxState
 from ..sandbox.probe import probe
@@ -61,7 +61,7 @@ def shell_tool(
         ConfigError: There is no bash, or no sandbox where one is required.
     """
     sandbox = sandbox or Sandbox()
-    bash = shutil.which("bash")
+    bash = found("bash")
     if bash is None:
         raise ConfigError("run_shell needs bash, which is not on the PATH: install it")
     state = state or probe()

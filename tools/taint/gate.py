@@ -188,7 +188,7 @@ class _Case:
             return
         if ordered or (view.by_anybody(run) and _tells_apart(value)):
             yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
-        elif self._tainted and self._leaves and not _is_number(value) and not (others_named and len(run) > 1):
+        elif view.from_outside and self._leaves and _tells_apart(value) and not (others_named and len(run) > 1):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
 
     def _knows(self, value: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-__all__ = ["asked_for", "orders_in"]
+__all__ = ["asked_for", "orders_in", "without_prohibitions"]
 
 _ACTS: Final = (
     "delete remove cancel erase drop clear wipe purge discard unsubscribe revoke kick ban trash uninstall destroy",
@@ -31,6 +31,13 @@ _ADDRESSED: Final = re.compile(
     r"ai|model|system|instruction|instructions|important)\b",
     re.IGNORECASE,
 )
+_PROHIBITED: Final = re.compile(
+    r"\b(?:do not|don['’]?t|never|must not|mustn['’]?t|not to|except|other than)\b"
+    r"(?!\s+(?:forget|hesitate|worry|mind|miss|fail)\b)"
+    r".*?(?=[,;!?\n]|\.\s|\bbut\b|\.?$)",
+    re.IGNORECASE,
+)
+"""What somebody says is not to be done, to the end of the clause."""
 _ENDINGS: Final = re.compile(r"(?:ing|ed|es|s|e)$")
 
 
@@ -81,6 +88,11 @@ def asked_for(words: Collection[str], name: str, description: str = "") -> bool:
         return True
     nouns = [part for part in parts if part not in verbs and len(part) > 3]
     return not (said.isdisjoint(nouns) or said.isdisjoint(_DELEGATES))
+
+
+def without_prohibitions(text: str) -> str:
+    """A user's words without those that say what is not to be done: whom they name is not named for it."""
+    return _PROHIBITED.sub(" ", text)
 
 
 def orders_in(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from ...configs.words import Effect, Trust
-from .intent import orders_in
+from .intent import orders_in, without_prohibitions
 from .tokens import Text, identifiers, tokens
 
 __all__ = ["View", "view_of"]
@@ -34,7 +34,7 @@ class View:
     """What was in view.
 
     Attributes:
-        user: What the user said, and what was marked as theirs.
+        user: What the user said, but for what is not to be done, and what was marked as theirs.
         vouched: Results that were marked as a tool's own, which hold no words from outside.
         texts: Prose out of results that nobody vouches for.
         orders: Sentences of that prose that tell somebody to do something.
@@ -47,6 +47,11 @@ class View:
     texts: list[Text] = field(default_factory=list)
     orders: list[Text] = field(default_factory=list)
     fields: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether there was any result that nobody vouches for, if only of one word."""
+        return bool(self.texts or self.fields)
 
     def by_user(self, run: Sequence[str]) -> bool:
         """Whether the user said these words."""
@@ -85,13 +90,13 @@ def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping
         transcript: Messages in OpenAI's form so far; a tool's result may be marked ``"trust": "user"`` or ``"tool"``.
         effects: Tool -> effect, of those that declare one.
     """
-    view = View(user=[Text(user)])
+    view = View(user=[Text(without_prohibitions(user))])
     called: dict[str, str] = {}
     for message in transcript:
         role, text = message.get("role"), _text_of(message.get("content"))
         called.update(_called(message))
         if role in ("user", "system", "developer"):
-            view.user.append(Text(text))
+            view.user.append(Text(without_prohibitions(text)))
         elif role in ("tool", "function"):
             trust = message.get("trust", Trust.UNTRUSTED.value)
             if trust == Trust.USER.value:

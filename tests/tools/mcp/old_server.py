@@ -87,7 +87,8 @@ def called(params: dict[str, Any]) -> Any:
             return text("after the noise")
         case "bytes":
             sys.stdout.buffer.write(
-                b'{"jsonrpc": "2.0", "id": %d, "result": {"content": [{"type": "text", "text": "\xff\xfe!"}]}}\n' % ID
+                b'{"jsonrpc": "2.0", "id": %d, "result": {"content": [{"type": "text", "text": '
+                b'"\xff\xfe! \\ud83d \\ude00 \\ud83d\\ude00 \\\\ud83d"}]}}\n' % ID
             )
             sys.stdout.flush()
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,3 +128,52 @@ def test_offline_no_server_beyond_this_machine_is_reached(sdk_urls: dict[str, st
         servers.get("mcp__away__x")
     assert servers.get("mcp__here__add").invoke({"a": 1, "b": 2}) == "3"
     servers.close()
+
+
+def _answering(calls: list[str]) -> Any:
+    """An app that speaks the 2025 protocol, whose answers to calls are what they ask for."""
+    tool = {"name": "echo", "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}}}
+    server = {"protocolVersion": "2025-06-18", "serverInfo": {"name": "raw", "version": "1"}}
+    results = {"initialize": {**server, "capabilities": {"tools": {}}}, "tools/list": {"tools": [tool]}}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked = json.loads((await receive()).get("body") or b"{}")
+        method, status, kind = asked.get("method"), 200, b"application/json"
+        body = json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), "result": results.get(method)}).encode()
+        if method == "tools/call":
+            text = asked["params"]["arguments"]["text"]
+            calls.append(text)
+            said = b'"content": [{"type": "text", "text": "\\ud83d \xff"}]'
+            body = b'{"jsonrpc": "2.0", "id": %d, "result": {%s}}' % (asked["id"], said if text != "none" else b"}")
+            if text == "stream":
+                body, kind = b"event: message\ndata: " + body + b"\n\n", b"text/event-stream"
+            status = 500 if text == "fail" else 200
+        elif method not in results:
+            body = json.dumps(
+                {"jsonrpc": "2.0", "id": asked.get("id"), "error": {"code": -32601, "message": "no"}}
+            ).encode()
+            status = 202 if "id" not in asked else 200
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("whole", "\ufffd \ufffd"),
+        ("stream", "\ufffd \ufffd"),
+        ("none", "the call may or may not have been carried out"),
+        ("fail", "the call may or may not have been carried out"),
+    ],
+)
+async def test_of_an_answer_over_http_is_read_what_can_be_and_nothing_called_refused_that_may_have_happened(
+    text: str, told: str, listening: Callable[[Any], str]
+) -> None:
+    calls: list[str] = []
+    servers = McpServers({"raw": McpServer(url=listening(_answering(calls)), effects={"echo": "read"})})
+    await servers.connect()
+    said = await servers.get("mcp__raw__echo").ainvoke({"text": text})
+    servers.close()
+    assert (calls, told in said, "refused" in said) == ([text], True, False)

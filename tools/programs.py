@@ -1,0 +1,23 @@
+"""`found`: where the programs lie that Pointsman itself starts, outside any sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Final
+
+__all__ = ["STARTED", "found"]
+
+STARTED: Final = ("bwrap", "bash", "git")
+"""Every program that is started by name."""
+
+
+def found(name: str) -> str | None:
+    """The path of a program, or None where it is missing.
+
+    Entries of PATH that are relative are passed over: they mean a folder that an agent may write.
+
+    Args:
+        name: One of `STARTED`.
+    """
+    return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, os.get_exec_path())))
