@@ -384,8 +384,14 @@ def redact(text: str) -> str:
             text = text.replace(secret, MARK)
     folded = text.lower()
     for words, pattern, put in _RULES:
-        if not words or any(word in folded for word in words):
-            text = pattern.sub(put, text)
+        # A loop, since `any` with a generator takes several times as long, and this runs for each text there is.
+        for word in words:
+            if word in folded:
+                break
+        else:
+            if words:
+                continue
+        text = pattern.sub(put, text)
     return text
 
 

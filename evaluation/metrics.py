@@ -148,6 +148,7 @@ class StepBench:
         for path in self._paths:
             self._follow(path, rows, texts)
         self._always = np.array([self._cost(path, [3] * len(path)) for path in self._paths])
+        self._works = np.unique(self.workloads[[path[0] for path in self._paths]], return_inverse=True)[1]
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -184,30 +185,33 @@ class StepBench:
             tiers: Tier of each row, 0..3.
             paths: Trajectories to score, repeats allowed as a bootstrap draws them; all where None.
         """
+        return self._summed(self._by_path(tiers), slice(None) if paths is None else np.asarray(paths))
+
+    def _by_path(self, tiers: Sequence[int] | Ints) -> Floats:
+        """Of each trajectory: its rows, those high enough, the exact ones, those of one all right, and USD saved."""
         chosen = np.asarray(tiers)
         enough, exact = chosen >= self.targets, chosen == self.targets
-        rows = right = same = whole = 0
-        saved: dict[str, list[float]] = {}
-        for number in range(len(self._paths)) if paths is None else paths:
-            path = self._paths[number]
+        found = []
+        for path, always in zip(self._paths, self._always, strict=True):
             good = bool(enough[path].all())
-            rows += len(path)
-            right += int(enough[path].sum())
-            same += int(exact[path].sum())
-            whole += len(path) * good
-            always = float(self._always[number])
-            tally = saved.setdefault(str(self.workloads[path[0]]), [0.0, 0.0, 0.0])
-            tally[0] += len(path)
-            tally[1] += (always if good else 0.0) - self._cost(path, [int(chosen[row]) for row in path])
-            tally[2] += always
-        cost = sum(count / rows * gain / always for count, gain, always in saved.values())
+            saved = (always if good else 0.0) - self._cost(path, chosen[path].tolist())
+            found.append((len(path), enough[path].sum(), exact[path].sum(), len(path) * good, saved))
+        return np.array(found, dtype=np.float64)
+
+    def _summed(self, found: Floats, paths: slice | Ints) -> StepScores:
+        rows, right, same, whole, _ = found[paths].sum(axis=0).tolist()
+        works = self._works[paths]
+        count, saved, always = (np.bincount(works, one[paths]) for one in (found[:, 0], found[:, 4], self._always))
+        seen = count > 0
+        cost = float((count[seen] / rows * saved[seen] / always[seen]).sum())
         return StepScores(100 * right / rows, 100 * same / rows, 100 * whole / rows, 100 * cost)
 
     def interval(self, tiers: Sequence[int] | Ints, *, draws: int = 400, seed: int = 0) -> Interval:
         """The mean of the four scores, with an interval from drawing whole trajectories."""
         random = np.random.default_rng(seed)
         count = len(self._paths)
-        means = [self.score(tiers, random.integers(0, count, count).tolist()).mean for _ in range(draws)]
+        found = self._by_path(tiers)
+        means = [self._summed(found, random.integers(0, count, count)).mean for _ in range(draws)]
         return Interval(self.score(tiers).mean, *map(float, np.percentile(means, [2.5, 97.5])))
 
     def gain(
@@ -216,11 +220,12 @@ class StepBench:
         """How much better the mean of the four scores is than another prediction's, drawing whole trajectories."""
         random = np.random.default_rng(seed)
         count = len(self._paths)
-        found = []
+        ours, others = self._by_path(tiers), self._by_path(other)
+        gains = []
         for _ in range(draws):
-            paths = random.integers(0, count, count).tolist()
-            found.append(self.score(tiers, paths).mean - self.score(other, paths).mean)
-        return Interval(self.score(tiers).mean - self.score(other).mean, *map(float, np.percentile(found, [2.5, 97.5])))
+            paths = random.integers(0, count, count)
+            gains.append(self._summed(ours, paths).mean - self._summed(others, paths).mean)
+        return Interval(self.score(tiers).mean - self.score(other).mean, *map(float, np.percentile(gains, [2.5, 97.5])))
 
     def baselines(self, train: Ints, test: Ints) -> dict[str, Ints]:
         """Predictions for the rows ``test`` that need no model, fitted on the rows ``train``.

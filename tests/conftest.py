@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import fcntl
+import hashlib
 import json
 import os
 import select
@@ -171,16 +173,42 @@ os._exit(int(report.makefile().read().split()[1]) & 255)
 class Programs:
     """Runs Python programs in processes of their own, each a fork of one that has imported the frameworks already."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        """Reach the process that the folder's users share, or start it."""
         self._lock = threading.Lock()
-        self._control, theirs = socket.socketpair()
-        server = [sys.executable, str(Path(__file__).with_name("programs.py")), str(theirs.fileno())]
-        with theirs:
-            self._server = subprocess.Popen(server, pass_fds=[theirs.fileno()])
+        self._file = folder / "programs"
+        self._control = socket.socket(socket.AF_UNIX)
+        self._server: subprocess.Popen[bytes] | None = None
+        address = f"\0pointsman-{hashlib.sha256(os.fsencode(folder)).hexdigest()}"
+        with self._alone():
+            try:
+                self._control.connect(address)
+            except ConnectionRefusedError:
+                self._server = self._started(address)
+                self._control.connect(address)
 
     def close(self) -> None:
+        with self._alone():
+            self._control.shutdown(socket.SHUT_WR)
+            # It says nothing, but hangs up.
+            self._control.recv(1)
         self._control.close()
-        self._server.wait(BOUND_SECONDS)
+        if self._server is not None:
+            self._server.wait(BOUND_SECONDS)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._file.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def _started(address: str) -> subprocess.Popen[bytes]:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            server = [sys.executable, str(Path(__file__).with_name("programs.py")), str(listener.fileno())]
+            return subprocess.Popen(server, pass_fds=[listener.fileno()])
 
     def start(self, words: Iterable[object], **options: Any) -> Program:
         """Start what ``python words`` runs, ``-c`` and a code or a file; options are those of `subprocess.Popen`."""
@@ -256,9 +284,11 @@ class Program(subprocess.Popen[str]):
 
 
 @pytest.fixture(scope="session")
-def programs() -> Iterator[Programs]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     """Runs programs as quickly as functions; what is tried with it must not depend on what is imported."""
-    made = Programs()
+    folder = tmp_path_factory.getbasetemp()
+    # The folder above that of a worker is the one of all workers.
+    made = Programs(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
     yield made
     made.close()
 

@@ -1,15 +1,18 @@
 """A process that has imported the frameworks, of which a fork runs each program that a test wants in its own process.
 
 A new interpreter takes seconds to import them; a fork takes milliseconds. The program's process is like any other:
-it may be killed, leave in any way, and finishes as an interpreter does. The fixture `programs` starts this file with
-the number of a socket, over which the programs come.
+it may be killed, leave in any way, and finishes as an interpreter does, except that the frameworks' modules are not
+taken apart. The fixture `programs` starts this file with the number of a listening socket, to which the workers of
+pytest connect; over their connections the programs come.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
+import select
 import socket
 import sys
 import types
@@ -44,21 +47,38 @@ IMPORTED = (
 )
 
 
-def serve(control: socket.socket) -> Any:
-    """Fork a process for each program that comes; return only in such a process, with its program."""
+def serve(listener: socket.socket) -> Any:
+    """Fork a process for each program that comes, from whoever; return only in such a process, with its program."""
+    users: list[socket.socket] = []
     while True:
-        told, descriptors, _, _ = socket.recv_fds(control, 65536, 4)
-        if not told:
-            os._exit(0)
-        while not told.endswith(b"\n"):
-            told += control.recv(65536)
-        if _fork() == 0:
-            control.close()
-            return _begin(json.loads(told), *descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        for ready in select.select([listener, *users], [], [])[0]:
+            if ready is listener:
+                users.append(listener.accept()[0])
+                continue
+            told, descriptors, _, _ = socket.recv_fds(ready, 65536, 4)
+            if not told:
+                _left(ready, users, listener)
+                continue
+            while not told.endswith(b"\n"):
+                told += ready.recv(65536)
+            if _fork() == 0:
+                for open_one in (listener, *users):
+                    open_one.close()
+                return _begin(json.loads(told), *descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _left(user: socket.socket, users: list[socket.socket], listener: socket.socket) -> None:
+    """Forget a user, who waits for that; end with the last, whom nobody can follow any more by then."""
+    users.remove(user)
+    if not users:
+        listener.close()
+    user.close()
+    if not users:
+        os._exit(0)
 
 
 def _fork() -> int:
@@ -102,12 +122,25 @@ def run(argv: list[str], cwd: str, env: dict[str, str]) -> None:
     exec(compile(code, name, "exec"), module.__dict__)
 
 
+def _spare() -> None:
+    """Take the frameworks out of what an interpreter takes apart at its end: that copies most of the memory."""
+    for name in KEPT:
+        sys.modules.pop(name, None)
+
+
+KEPT: dict[str, types.ModuleType] = {}
+
+
 if __name__ == "__main__":
+    # First, so that it comes after whatever else is done at the end.
+    atexit.register(_spare)
     # Kept, since Python clears what a module holds when nothing holds the module.
     this = sys.modules["__main__"]
     for each in IMPORTED:
         import_module(each)
     import_module("pointsman.backends.ondevice").WordLlamaEmbeddings().count_tokens("its weights are loaded")
+    ours = {"__main__", "pointsman", *sys.stdlib_module_names}
+    KEPT.update((name, module) for name, module in sys.modules.items() if name.partition(".")[0] not in ours)
     gc.collect()
     gc.freeze()
     run(**serve(socket.socket(fileno=int(sys.argv[1]))))

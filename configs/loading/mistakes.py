@@ -198,13 +198,17 @@ def check_secrets(tree: Node) -> None:
         text = node.value
         if not isinstance(text, str):
             continue
-        name = redact(".".join(path))
         if path[0] == "providers" and path[-1] == "key" and len(path) == 3 and not _names_a_variable(text):
-            fail(f"{name} takes the NAME of an environment variable", node.place)
+            fail(f"{_shown(path)} takes the NAME of an environment variable", node.place)
         if path[-1] == "base_url" and path[0] == "providers":
-            _check_url(text, name, node.place)
+            _check_url(text, _shown(path), node.place)
         if redact(text) != text:
-            fail(f"{name} holds what looks like a key; put it in an environment variable and name that", node.place)
+            told = "holds what looks like a key; put it in an environment variable and name that"
+            fail(f"{_shown(path)} {told}", node.place)
+
+
+def _shown(path: tuple[str, ...]) -> str:
+    return redact(".".join(path))
 
 
 def _names_a_variable(text: str) -> bool:

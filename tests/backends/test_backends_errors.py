@@ -42,7 +42,8 @@ _NOT_OURS = {
 
 
 def _exceptions(module: ModuleType, prefix: str) -> Iterator[type[BaseException]]:
-    for attribute in dir(module):
+    # What an SDK names in small letters is no class, but may be imported only when it is looked at.
+    for attribute in filter(lambda name: name.lstrip("_")[:1].isupper(), dir(module)):
         member = getattr(module, attribute)
         if inspect.isclass(member) and issubclass(member, Exception) and not issubclass(member, Warning):
             name = f"{member.__module__}.{member.__qualname__}"
