@@ -127,7 +127,8 @@ def codes_in(link: BaseException) -> Iterator[str]:
 
 def status_in(link: BaseException) -> int | None:
     """The HTTP status, where there is one."""
-    for name in ("status_code", "code", "status"):
+    # aiohttp warns of whoever looks at its `code`.
+    for name in ("status_code", "status", "code"):
         value = getattr(link, name, None)
         if isinstance(value, int) and 300 <= value < 600:
             return value

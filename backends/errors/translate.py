@@ -73,6 +73,7 @@ SHARED: Kinds = MappingProxyType(
         "aiohttp.client_exceptions.ClientResponseError": None,
         "aiohttp.client_exceptions.InvalidURL": FailureKind.UNAVAILABLE,
         "aiohttp.client_exceptions.ClientError": FailureKind.CONNECTION,
+        "aiohttp.http_exceptions.HttpProcessingError": FailureKind.CONNECTION,
         "builtins.ConnectionError": FailureKind.CONNECTION,
         "builtins.TimeoutError": FailureKind.TIMEOUT,
         "builtins.UnicodeDecodeError": FailureKind.MALFORMED,
@@ -124,6 +125,10 @@ _NO_CONNECTION = frozenset(
     }
 )
 """What is raised before a connection is there, so that no request can have been sent."""
+
+_NO_HTTP = "aiohttp.http_exceptions.HttpProcessingError"
+"""What came is no HTTP, or ended too early. aiohttp names a status for it, which is no word of the provider's: that may
+have worked, and billed."""
 
 _OVERFLOW = "langchain_core.exceptions.ContextOverflowError"
 _DEPTH = 6
@@ -190,13 +195,19 @@ def translate(error: BaseException, table: ErrorTable) -> BackendError | None:
         return _unreadable(error, table)
     links = [link for link in _chain(error) if _theirs(link, table)]
     links.reverse()
-    codes = [code for link in links for code in (*codes_in(link), *table.codes_of(link))]
-    status = next((found for link in links if (found := status_in(link)) is not None), None)
+    codes = [code for link in links if not _of_transport(link) for code in (*codes_in(link), *table.codes_of(link))]
+    told_status = not any(_NO_HTTP in _names(type(link)) for link in links)
+    status = next((found for link in links if (found := status_in(link)) is not None), None) if told_status else None
     message = told(links)
     kind = _kind(links, codes, status, message, table)
     text = one_line(message, secrets=[secret for link in links for secret in secrets_in(link)])
     sent = _NO_CONNECTION.isdisjoint(name for link in _chain(error) for name in _names(type(link)))
     return BackendError(kind, text, status=status, retry_after=delay_in(links), sent=sent)
+
+
+def _of_transport(error: BaseException) -> bool:
+    """Whether the HTTP client made the exception's class, which knows of no vendor's codes."""
+    return _package(next(_names(type(error)))) in _TRANSPORTS
 
 
 def _theirs(error: BaseException, table: ErrorTable) -> bool:

@@ -84,6 +84,11 @@ class Bill:
         return self._sent is not None
 
     @property
+    def connected(self) -> bool:
+        """Whether the client has told of a connection, whatever it makes of an error that came later."""
+        return self._reach.connected is True
+
+    @property
     def seconds(self) -> float:
         """Time since the request was sent."""
         return 0.0 if self._sent is None else time.monotonic() - self._sent

@@ -260,7 +260,8 @@ class ModelCall:
         """
         self._claim()
         refused = error.status is not None and error.status >= 400
-        perhaps = error.sent and not refused and error.kind in _PERHAPS_BILLED
+        sent = error.sent or self.bill.connected
+        perhaps = sent and not refused and error.kind in _PERHAPS_BILLED
         self.bill.break_off(billed=billed, perhaps=perhaps)
         self._write((error.kind, one_line(error)))
         return self.ended

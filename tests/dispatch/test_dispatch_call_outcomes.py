@@ -687,6 +687,39 @@ async def test_a_row_and_the_end_of_its_reservation_reach_the_file_together_howe
             assert file.execute("SELECT count(*) FROM reservations").fetchone() == (0,)
 
 
+def _hung_up(request: Any) -> tuple[int, dict[str, str], Any]:
+    def ending() -> Iterator[bytes]:
+        yield b'{"id": "1"'
+        raise OSError("the connection is gone")
+
+    return 200, {"content-type": "application/json"}, ending()
+
+
+def _no_http(request: Any) -> tuple[int, dict[str, str], Any]:
+    return 200, {"content-type": "application/json", "x-trace": "a" * 20_000}, b"{}"
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("end", [None, _hung_up, _no_http], ids=["no reply", "half a reply", "a reply that is no HTTP"])
+async def test_a_request_that_was_sent_and_whose_connection_ends_is_charged_as_reserved(
+    dispatcher: Make, simulator: Simulator, serve: Callable[..., str], vendor: str, end: Any, streamed: bool
+) -> None:
+    # The clients call some of these ends a failure to connect, and others a refusal with status 400.
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("reset")),))
+    served = {} if end is None else {f"providers__{vendor}__base_url": serve(end)}
+    home = dispatcher(routing__limits={"attempts": 1}, **served)
+    model = _model(home, VENDORS[vendor])
+    with capped(home) as run:
+        with pytest.raises(AllFailed):
+            await (anext(model.astream(QUESTION)) if streamed else model.ainvoke(QUESTION))
+    (row,) = home.ledger.calls(run=run)
+    assert (row.model, row.failure) == (VENDORS[vendor], "connection")
+    assert row.cost
+    assert row.detail.endswith("charged as reserved")
+    assert home.budgets.totals(f"run:{run}") == (row.cost, 0)
+
+
 KILLED = """
 import asyncio, os, signal
 from pathlib import Path
