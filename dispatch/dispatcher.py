@@ -45,6 +45,7 @@ from .guards.rate_limit import RateLimiter
 from .once import Once
 from .reload import Reload
 from .request import ModelRequest, plain
+from .state.disks import warn_of_network_disk
 from .state.files import brought, refers
 from .state.ownership import claim
 
@@ -77,6 +78,7 @@ class Dispatcher(Closing):
 
     def __init__(self, settings: Settings, *, ledger: Ledger | None = None) -> None:
         claim(settings)
+        warn_of_network_disk(settings.state)
         self.settings = settings
         self.ledger = ledger or Ledger(settings.state / "ledger.db")
         self.prices = PriceBook(settings.models)

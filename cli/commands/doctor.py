@@ -74,6 +74,7 @@ def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
 
 def _kept(settings: Settings) -> Iterator[_Finding]:
     from ...configs.errors import ConfigError
+    from ...dispatch.state.disks import network_disk, said_of
     from ...dispatch.state.ownership import refuse_foreign
 
     yield _checked("on-device model", _model)
@@ -82,6 +83,8 @@ def _kept(settings: Settings) -> Iterator[_Finding]:
     except ConfigError as error:
         yield _Finding("state", "broken", judge(error)[1])
         return
+    if (kind := network_disk(settings.state)) is not None:
+        yield _Finding("state", "missing", f"{settings.state} {said_of(kind)}")
     with readable(settings) as usable:
         if usable is not settings:
             yield _Finding(
