@@ -26,7 +26,7 @@ from ..tools.around import Around, surrounded
 from .handoffs import hand_over_failed
 from .lease.holder import RunCancelled, RunOwned
 from .lease.lease import Lease, holder_of
-from .nesting import inside
+from .loops.nesting import inside
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherit
