@@ -22,7 +22,7 @@ from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
 from .attachments import messages_of
 from .errors import TurnLimit
-from .nesting import inside
+from .loops.nesting import inside
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
@@ -133,7 +133,7 @@ class Compiled:
         from .approval.interrupts import ApprovalMiddleware
         from .containment import ContainmentMiddleware
         from .journal.intents import IntentMiddleware, RecallMiddleware
-        from .loops import LoopMiddleware
+        from .loops.repeats import LoopMiddleware
         from .middleware import KeepMiddleware, OnceMiddleware, RoutedMiddleware, hooks
         from .together import TogetherMiddleware
         from .verification.checking import CheckMiddleware
@@ -202,7 +202,7 @@ async def invoked(
     """
     from langgraph.errors import GraphRecursionError
 
-    from .loops import one_loop
+    from .loops.repeats import one_loop
     from .together import one_invocation
 
     graph = agent.graph

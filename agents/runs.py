@@ -28,7 +28,7 @@ from .handoffs import hand_over_failed
 from .journal.edits import keeping
 from .lease.holder import RunCancelled, RunOwned
 from .lease.lease import Lease, holder_of
-from .nesting import inside
+from .loops.nesting import inside
 from .result import Pending, RunResult, Status, StepRecord
 from .runtime import Runtime
 from .threads import inherit

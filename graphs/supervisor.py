@@ -248,8 +248,10 @@ class _Supervisor:
         )
         if not of_work or not self._planner.by_model or order["replans"] >= REPLANS:
             return False
-        effects = await asyncio.to_thread(self._runtime.ledger.effects, current().run.id)
-        return not any(effect.step == order["step"]["id"] for effect in effects)
+        run = current().run.id
+        effects = await asyncio.to_thread(self._runtime.ledger.effects, run, inner=True)
+        # Of an act of a run inside it nobody knows which step it was for.
+        return not any(effect.run != run or effect.step == order["step"]["id"] for effect in effects)
 
     async def _worked(self, order: _Work) -> StepRecord:
         step, doubt = order["step"], order["doubt"]

@@ -188,14 +188,15 @@ class Ledger(Closing):
         """
         return self._latest(DECISIONS, run, limit)
 
-    def effects(self, run: str | None = None) -> tuple[EffectRow, ...]:
+    def effects(self, run: str | None = None, *, inner: bool = False) -> tuple[EffectRow, ...]:
         """The acts in the order they were first recorded, each as it was last; without an outcome it may have happened.
 
         Args:
             run: Only those of this run.
+            inner: Those of the runs that were started inside it too, at any depth.
         """
         latest = "JOIN (SELECT min(seq) AS first, max(seq) AS last FROM effects GROUP BY id) ON seq = last"
-        where, values = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        where, values = ("", ()) if run is None else (f"WHERE run {_WITHIN if inner else '= ?'}", (run,))
         return self._rows(EFFECTS, f"{latest} {where} ORDER BY first", values)
 
     def decision(self, decision: str) -> DecisionRow | None:

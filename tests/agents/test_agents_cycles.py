@@ -11,7 +11,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from pointsman import Agent, Workflow, tool
 from pointsman.agents import CutOff, DepthLimit, HandoffCycle
-from pointsman.agents.nesting import MOST_DEPTH
+from pointsman.agents.loops.nesting import MOST_DEPTH
 from pointsman.agents.runtime import Runtime
 from pointsman.simulator import Answer, Request, Rule, Scenario, Simulator
 

@@ -95,6 +95,30 @@ def test_a_supervised_run_is_planned_anew_where_the_step_did_nothing_but_read(
     assert (len(made), calls.total()) == (plans, 5)
 
 
+def test_a_run_whose_step_had_another_agent_act_is_not_planned_anew(runtime: Make, simulator: Simulator) -> None:
+    home, made = runtime(), Counter[str]()
+    inner = Agent("inner", tools=[press]).on(home)
+
+    @tool(effect="read")
+    def ask(at: str) -> str:
+        """Ask another agent."""
+        return inner.run(at).output
+
+    def answer(request: Request) -> Answer:
+        if "Plan" not in {one.name for one in request.tools}:
+            return _looking(request)
+        made["plans"] += 1
+        step = {"id": f"p{made['plans']}", "agent": "outer", "instruction": "find it"}
+        return Answer(tool_calls=[{"name": "Plan", "arguments": {"steps": [step]}}])
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    with pytest.raises(RepeatedCall, match="agent 'inner' called press") as ended:
+        Workflow("any", [Agent("outer", tools=[ask]), Agent("thinker")]).run("Where is it?", runtime=home)
+    assert (made["plans"], calls) == (1, {"press": 5})
+    assert ended.value.result is not None
+    assert ended.value.result.run == next(row.id for row in home.ledger.runs() if not row.parent)
+
+
 def test_a_step_that_polls_until_there_is_news_is_not_ended(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=_looking)])
     news.update({made: f"{made * 8} %" for made in range(12)} | {12: "it is there"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..dispatch.context import current
-from .errors import DepthLimit, HandoffCycle
+from ...dispatch.context import current
+from ..errors import DepthLimit, HandoffCycle
 
 __all__ = ["MOST_DEPTH", "inside"]
 

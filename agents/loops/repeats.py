@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from ..dispatch.request import one_line
-from ..routing.features.progress import repeated
-from .errors import RepeatedCall
+from ...dispatch.request import one_line
+from ...routing.features.progress import repeated
+from ..errors import RepeatedCall
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ModelRequest, ModelResponse
