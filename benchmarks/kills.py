@@ -394,8 +394,8 @@ def main(words: Sequence[str] | None = None) -> int:
         counts["at random"] = killed_at_random(simulator, options.random, calls, took)
         asked = {f"before {point}": killed_around_approval(simulator, point, options.asked) for point in ASKS_AT}
         print(f"\nA run makes {calls} model calls.\n")
-        print(table(HEAD, [count.row(name) for name, count in counts.items()]), "\n")
-        print(table(ASKED, [count.row(name) for name, count in asked.items()]), "\n")
+        print(table(HEAD, [count.row(name) for name, count in counts.items() if count.runs]), "\n")
+        print(table(ASKED, [count.row(name) for name, count in asked.items() if count.runs]), "\n")
         told = [
             resumed_at_once(simulator, options.pairs, 2),
             resumed_at_once(simulator, options.triples, 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..agents.approval.answers import GIVEN, OURS, answers_by_id, in_words, pending_of
@@ -17,23 +17,41 @@ from ..dispatch.journal import ANSWERS
 from ..ledger.points import Point, reached
 
 if TYPE_CHECKING:
-    from langgraph.types import Interrupt
+    from langgraph.types import Command, Interrupt
 
-__all__ = ["answered_before", "noted"]
+__all__ = ["answered"]
 
 
-async def noted(found: Taken, given: object, stops: Sequence[Interrupt], runtime: Runtime) -> dict[str, Any]:
-    """The answers by the ids of what they answer, once they outlive the end of this process.
+async def answered(
+    found: Taken, given: object, stops: Callable[[], Awaitable[Sequence[Interrupt]]], runtime: Runtime
+) -> Command[Any] | None:
+    """What to go on with after a person has answered, now or before the run was cut off; None where none has.
+
+    What they answer now is written down first, so that it outlives the end of this process.
 
     Args:
         found: The run that is taken up.
-        given: Answers as `Workflow.aresume` takes them.
-        stops: What the run waits for.
+        given: Answers as `Workflow.aresume` takes them; None or an empty mapping where none are given.
+        stops: Gives what the run waits for.
         runtime: What it runs on.
 
     Raises:
         ConfigError: An answer is not understood, or cannot be written down.
     """
+    from langgraph.types import Command
+
+    anew = given is not None and given != {}
+    if not anew and not found.journal.has(ANSWERS):
+        return None
+    waiting = await stops()
+    answers = await _before(found, waiting)
+    if anew:
+        answers |= await _noted(found, given, waiting, runtime)
+    return Command(resume=answers) if answers else None
+
+
+async def _noted(found: Taken, given: object, stops: Sequence[Interrupt], runtime: Runtime) -> dict[str, Any]:
+    """The answers by the ids of what they answer, once they are written down."""
     answers = answers_by_id(given, [(stop.id, stop.value) for stop in stops])
     acts = [pending_of(stop) for stop in stops if stop.id in answers]
     said = [(act, in_words(act, answers[act.id])) for act in acts]
@@ -47,13 +65,8 @@ async def noted(found: Taken, given: object, stops: Sequence[Interrupt], runtime
     return answers
 
 
-async def answered_before(found: Taken, stops: Sequence[Interrupt]) -> dict[str, Any]:
-    """The answers that a person gave to an earlier part of the run, which was cut off before it had done what they say.
-
-    Args:
-        found: The run that is taken up.
-        stops: What the run waits for.
-    """
+async def _before(found: Taken, stops: Sequence[Interrupt]) -> dict[str, Any]:
+    """The answers that a person gave to an earlier part, which was cut off before it had done what they say."""
     names = {stop.id: name for stop in stops if (name := _name(stop)) is not None}
     texts = {stop: await found.journal.get(name) for stop, name in names.items()}
     return {stop: json.loads(text) for stop, text in texts.items() if text is not None}

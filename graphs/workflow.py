@@ -15,12 +15,11 @@ from ..agents.approval.answers import pending_of
 from ..agents.attachments import Attached, Task, asked, attached
 from ..agents.conversations import check_thread
 from ..agents.result import Output, Pending, RunResult
-from ..agents.runs import Bounds, Taken, row_of
+from ..agents.runs import Bounds, row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..dispatch import sync
-from ..dispatch.journal import ANSWERS
-from .answering import answered_before, noted
+from .answering import answered
 from .composed import Composed, WorkflowSpec
 from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
@@ -31,7 +30,7 @@ from .outputs import Outputs
 from .takeover import taken
 
 if TYPE_CHECKING:
-    from langgraph.types import Command, Interrupt
+    from langgraph.types import Interrupt
 
     from .foresight.dry_run import DryRun
     from .foresight.validation import Problem
@@ -197,7 +196,7 @@ class Workflow(Composed, Generic[Output]):
         async with taken(home, run) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
             async with conversed(home, self.name, thread) as said:
-                work = await self._answered(found, answers, home)
+                work = await answered(found, answers, partial(self._stops, run, home), home)
                 result = await (execution := self._execution(home, emit)).run(work, found, bounds)
                 await said.keep((), result)
         return await execution.told(result)
@@ -224,20 +223,6 @@ class Workflow(Composed, Generic[Output]):
         async with self.compiled(runtime) as graph:
             snapshot = await graph.aget_state(place(run))
         return [stop for task in snapshot.tasks for stop in task.interrupts]
-
-    async def _answered(self, found: Taken, given: Answers | None, runtime: Runtime) -> Command[Any] | None:
-        """What to go on with after a person has answered, now or before the run was cut off; None where none has."""
-        from langgraph.types import Command
-
-        run = found.row.id
-        anew = given is not None and given != {}
-        if not anew and not found.journal.has(ANSWERS):
-            return None
-        stops = await self._stops(run, runtime)
-        answers = await answered_before(found, stops)
-        if anew:
-            answers |= await noted(found, given, stops, runtime)
-        return Command(resume=answers) if answers else None
 
     @checked
     def astream(
