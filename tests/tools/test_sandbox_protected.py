@@ -150,6 +150,14 @@ def test_what_changes_between_commands_is_seen_by_the_next(project: Path) -> Non
         "src/absent-monitor.sh",
         "vendor/.git/config",
         ".envrc",
+        "app/gradle/wrapper/gradle-wrapper.properties",
+        ".yarn/releases/yarn.cjs",
+        ".mvn/extensions.xml",
+        ".readthedocs.yaml",
+        "core/Cargo.toml",
+        ".agents/rules.md",
+        ".config/mise/config.toml",
+        ".Rprofile",
     ],
 )
 def test_file_tools_keep_from_the_same_paths(project: Path, path: str) -> None:

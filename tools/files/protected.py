@@ -20,17 +20,20 @@ __all__ = ["PROTECTED", "Protected"]
 PROTECTED = (
     # what version control runs or obeys
     ".git", ".gitmodules", ".gitconfig", ".githooks", ".config/git", ".husky", ".pre-commit-config.yaml",
-    "lefthook*", ".lefthook*", ".hg", ".hgrc", ".svn", ".bzr", ".jj",
+    "lefthook*", ".lefthook*", ".overcommit.yml", ".simple-git-hooks.*", ".hg", ".hgrc", ".svn", ".bzr", ".jj",
     # what a CI service runs
     ".github", ".gitlab", ".gitlab-ci*", ".ci", ".circleci", ".buildkite", ".travis.yml", ".drone.yml",
     ".woodpecker*", ".gitea", ".forgejo", "Jenkinsfile*", "azure-pipelines*", ".azure-pipelines",
     "bitbucket-pipelines.yml", "appveyor.yml", ".appveyor.yml", ".cirrus.*", ".semaphore", ".teamcity", ".tekton",
-    ".build.yml", ".builds", "buildspec.y*ml", "cloudbuild.y*ml",
+    ".build.yml", ".builds", "buildspec.y*ml", "cloudbuild.y*ml", ".readthedocs.y*ml", ".zuul.*", "zuul.yaml",
+    "bitrise.yml", "codemagic.yaml", ".scrutinizer.yml", "wercker.yml", "netlify.toml", "vercel.json",
     # what a person runs by a short command, or what is loaded with it
     "Makefile", "GNUmakefile", "*.mk", "justfile", ".justfile", "Taskfile.y*ml", "Rakefile", "package.json",
     ".env", ".env.*", "*.pth", "sitecustomize.py", "usercustomize.py", "pyproject.toml", "setup.py", "tox.ini",
     "noxfile.py", "dodo.py", "fabfile.py", "deno.json*", "gulpfile.*", "Gruntfile.*", "gradlew*", "mvnw*",
-    "build.gradle*", "build.rs", ".cargo", "Vagrantfile", "Tiltfile", "Procfile", "SConstruct", "wscript",
+    "build.gradle*", "settings.gradle*", "gradle/wrapper", ".mvn", "pom.xml", "build.xml", "build.sbt", "build.rs",
+    "Cargo.toml", "composer.json", "Gemfile", "mix.exs", "Package.swift", "Makefile.toml", "bunfig.toml",
+    ".pnpmfile.*", ".yarn", ".bazelrc", ".cargo", "Vagrantfile", "Tiltfile", "Procfile", "SConstruct", "wscript",
     "flake.nix", "shell.nix", "default.nix", "devbox.json", "pixi.toml",
     # what is installed, and runs as if it were
     ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".local/bin",
@@ -38,13 +41,17 @@ PROTECTED = (
     ".bash*", ".profile", ".zsh*", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login",
     ".logout", ".inputrc", ".envrc", ".config/fish", ".ssh", ".netrc", ".npmrc", ".pypirc", ".vscode", ".idea",
     "*.code-workspace", ".zed", ".exrc", ".vimrc", ".nvim*", ".dir-locals.el", ".gdbinit", ".lldbinit", ".yarnrc*",
-    ".mise*", "mise*.toml", ".rtx.toml", ".tool-versions", ".direnv", ".autoenv*", ".config/systemd",
+    ".emacs*", ".vim", ".helix", ".kakrc", ".lvimrc", ".ghci", ".Rprofile", ".irbrc", ".pryrc", ".screenrc",
+    ".xprofile", ".xsession", ".xinitrc", ".pam_environment", ".curlrc", ".wgetrc", "*.sublime-project",
+    ".mise*", "mise*.toml", ".config/mise", ".rtx.toml", ".tool-versions", ".direnv", ".autoenv*", ".config/systemd",
     ".config/autostart", ".config/nvim", ".config/pip",
     ".pip", "pip.conf", ".pdbrc", ".ipython", ".jupyter", ".tmux.conf", ".aws", ".docker", ".gnupg", ".kube",
     # what another agent runs or takes for its user's words
     ".mcp.json", "mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
     ".aider*", ".amazonq", ".clinerules", ".continue", ".cursorrules", ".goosehints", ".junie", ".kiro", ".opencode",
-    "opencode.json*", ".roo*", ".windsurf*", "AGENTS.md", "CLAUDE.md", "GEMINI.md",
+    "opencode.json*", ".roo*", ".windsurf*", "AGENTS.md", "CLAUDE.md", "GEMINI.md", ".agents", ".agent", "AGENT.md",
+    ".augment*", ".copilot", ".crush*", "CRUSH.md", ".factory", ".kilocode*", ".qwen", "QWEN.md", ".rules", ".trae",
+    "WARP.md", ".zencoder",
     # what Pointsman itself obeys
     ".pointsman", ".pointsman-removed*",
     "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",

@@ -57,6 +57,8 @@ class Call:
 
     def find(self, code: str, detail: str = "") -> None:
         """Note that a rule holds."""
+        if code in _RUNS_WORKSPACE and self.scope.brought:
+            code = "remote-code"
         self.found.append((code, detail))
 
     def run(self, words: list[str], stdin: str | None = None) -> str:
@@ -129,6 +131,9 @@ class Call:
         """What it prints where it changes what is piped into it."""
         return merged(self.stdin) if self.stdin is not None and not known(self.stdin) else UNKNOWN
 
+
+_RUNS_WORKSPACE = ("workspace-code", "installs-listed")
+"""Rules of what runs code of the workspace, which may have come from outside a moment ago."""
 
 Handler = Callable[[Call], "str | None"]
 """Judges a call; returns what it prints where that matters, and None where it is plain data of this machine."""

@@ -31,6 +31,7 @@ class Scope:
         links: Tidy path -> where the symbolic link made there leads, tidy.
         encoded: What was printed in base64 or hexadecimal.
         decoded: What such texts became.
+        brought: Whether code from outside lies in the workspace since, cloned or unpacked.
         later: Texts that are run when the shell ends.
         folder: Where commands run, tidy; empty for the workspace.
         home: The user's home folder, for it to be told in absolute paths.
@@ -46,6 +47,7 @@ class Scope:
     links: dict[str, str] = field(default_factory=dict)
     encoded: set[str] = field(default_factory=set)
     decoded: set[str] = field(default_factory=set)
+    brought: bool = False
     later: list[str] = field(default_factory=list)
     folder: str = ""
     home: str = ""

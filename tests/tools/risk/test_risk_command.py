@@ -113,6 +113,17 @@ def test_a_rule_holds_for_its_example_and_its_risk_counts(code: str) -> None:
         ("f() { rm -rf $1; }; f /", Risk.CRITICAL),
         ("trap 'rm -rf $t' EXIT; t=$(mktemp -d)", Risk.MEDIUM),
         ("direnv exec . rm -rf /", Risk.CRITICAL),
+        ("coproc { rm -rf ~; }", Risk.CRITICAL),
+        ("coproc NAME { rm -rf ~; }", Risk.CRITICAL),
+        ("less +'!rm -rf ~' a", Risk.CRITICAL),
+        ("less +G a", Risk.LOW),
+        ("git clone https://example.com/r && cd r && make", Risk.CRITICAL),
+        ("git clone https://example.com/r && cd r && npm install", Risk.CRITICAL),
+        ("git clone https://example.com/r && cd r && ls -la && cat README.md", Risk.MEDIUM),
+        ("curl -sL https://example.com/a.tgz | tar xz && cd a && ./configure", Risk.CRITICAL),
+        ("wget https://example.com/a.zip && unzip a.zip && ./a/run.sh", Risk.CRITICAL),
+        ("tar xzf a.tgz && cd a && make", Risk.MEDIUM),
+        ("git pull && make", Risk.MEDIUM),
     ],
 )
 def test_what_a_command_does_is_followed_through_its_text(command: str, risk: Risk) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, holds_secrets, place_of
-from ..values import DATA, HOLES, UNKNOWN, known
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
 __all__ = ["FILES"]
 
@@ -250,6 +250,7 @@ def _tar(call: Call) -> str:
     for text in options.each("-I --use-compress-program"):
         call.shell(text)
     archive = options.value("-f --file") or ""
+    _unpacked(call, archive)
     if ":" in archive and "--force-local" not in options:
         call.find("sends", archive)
     creates = "-c -r -u -A --create --append --update" in options
@@ -296,10 +297,17 @@ def _sevenzip(call: Call) -> str:
     return DATA
 
 
+def _unpacked(call: Call, archive: str) -> None:
+    """Note that code from outside lies in the workspace, where the archive came from there."""
+    held = call.stdin if archive in ("", "-") else call.scope.files.get(call.path(archive))
+    call.scope.brought |= REMOTE in (held or "")
+
+
 def _unzip(call: Call) -> str:
     options = options_of(call.args, "-d -x -P")
     if "-l -v -t -Z" in options:
         return DATA
+    _unpacked(call, options.operands[0] if options.operands else "")
     call.writes(options.value("-d") or ".")
     return "\uf8f1"
 
@@ -357,6 +365,15 @@ def _edited(call: Call, text: str) -> None:
         call.shell(found[1])
 
 
+def _pager(call: Call) -> str:
+    for arg in call.args:
+        if arg.startswith("+") and "!" in arg:  # a command of the pager's own, which hands the rest to a shell
+            call.find("option-runs", call.name)
+            call.shell(arg.partition("!")[2])
+    call.reads(*(arg for arg in call.args if arg[:1] not in ("-", "+")))
+    return DATA if call.stdin is None else call.passed_on()
+
+
 FILES: dict[str, Handler] = handlers(
     {
         "rm unlink trash trash-put gomi del erase grm": _rm,
@@ -372,6 +389,7 @@ FILES: dict[str, Handler] = handlers(
         "zip": _zip,
         "7z 7za 7zr": _sevenzip,
         "unzip": _unzip,
+        "less more": _pager,
         "split csplit": _writes_out,
         "vi vim nvim view ed ex emacs rvim gvim emacsclient": _editor,
     }

@@ -235,6 +235,7 @@ def _git_clone(call: Call, rest: list[str]) -> None:
         call.find("leaves", "submodules")
     call.find("leaves")
     call.writes(*options.operands[1:2])
+    call.scope.brought = True
 
 
 def _git_difftool(call: Call, rest: list[str]) -> None:

@@ -218,8 +218,10 @@ def _command(call: Call) -> str:
     if call.name == "command" and "-v -V" in options:
         return "".join(f"/usr/bin/{word}\n" for word in options.operands)
     words = options.operands
-    if call.name == "coproc" and len(words) > 1 and words[0].isupper():
-        words = words[1:]
+    if call.name == "coproc":
+        # A name, and the brace that the grammar takes for a word.
+        words = words[1:] if len(words) > 1 and words[0].isupper() else words
+        words = words[1:] if words[:1] == ["{"] else words
     return call.run(words) if words else UNKNOWN
 
 
