@@ -17,6 +17,7 @@ import socket
 import sys
 import types
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -67,8 +68,10 @@ def serve(listener: socket.socket) -> Any:
                 return _begin(json.loads(told), *descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+            # On a busy machine all there were may have ended by now.
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
 
 
 def _left(user: socket.socket, users: list[socket.socket], listener: socket.socket) -> None:

@@ -36,7 +36,7 @@ def held() -> tuple[int, int]:
 
 def comes_back_to(before: tuple[int, int]) -> bool:
     """Whether no more than two of each are left over, once connections and threads have had the time to end."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while any(now > then + 2 for now, then in zip(held(), before, strict=True)):
         if time.monotonic() > end:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -80,8 +81,16 @@ def every(widths: list[int]) -> list[int]:
     return counts[::-1]
 
 
-@pytest.mark.parametrize("make", [ours, plain, of_a_class])
-@pytest.mark.parametrize("widths", [[45, 1], [3, 3, 3], [2, 1, 1, 1, 1], [12, 2, 1]], ids=str)
+# However a tool is made, more of them than a pool has threads, and agents below each other; for ours both together too.
+@pytest.mark.parametrize(
+    ("widths", "make"),
+    [
+        *itertools.product(([45, 1], [2, 1, 1, 1, 1]), (ours, plain, of_a_class)),
+        ([3, 3, 3], ours),
+        ([12, 2, 1], ours),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_sync_calls_inside_sync_tools_all_come_back(
     simulated: Make, simulator: Simulator, ends: Ends, widths: list[int], make: Callable[[Any, str], BaseTool]
 ) -> None:
@@ -90,7 +99,7 @@ def test_sync_calls_inside_sync_tools_all_come_back(
     assert [tower.ran[level] for level in range(len(widths))] == every(widths)
 
 
-@pytest.mark.parametrize("make", [ours, plain, of_a_class])
+@pytest.mark.parametrize("make", [ours, plain, of_a_class], ids=lambda make: make.__name__)
 def test_they_come_back_in_the_users_own_event_loop_too(
     simulated: Make, simulator: Simulator, ends: Ends, make: Callable[[Any, str], BaseTool]
 ) -> None:

@@ -49,7 +49,7 @@ def test_threads_that_ask_at_once_get_the_same(project: Path, ends: Ends) -> Non
     dispatchers: list[Any] = []
 
     def ask(number: int) -> None:
-        start.wait(60)
+        start.wait(240)
         if number % 2:
             dispatchers.append(default_dispatcher())
         runtimes.append(Runtime.default())
@@ -73,7 +73,7 @@ def test_the_parts_of_a_runtime_are_made_once_whoever_asks(project: Path, ends: 
     parts: list[tuple[int, int, int, int]] = []
 
     def ask() -> None:
-        start.wait(60)
+        start.wait(240)
         parts.append((id(home.store), id(home.tools), id(home.dispatcher), id(home.dispatcher.budgets)))
 
     def all_at_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ def test_a_run_is_cancelled_by_another_process_and_goes_on_when_it_is_taken_up(
     words = ["-c", quick + COMMAND[1], "run", "marking.py:flow", "go"]
     with programs.start(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         while not Path("inside").exists():
-            pass
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.01)
         (run,) = json.loads(pointsman("runs", "--json").stdout)
         asked = json.loads(pointsman("runs", "cancel", run["run"], "--json").stdout)
         assert (asked["run"], asked["asked"]["process"]) == (run["run"], running.pid)

@@ -111,7 +111,7 @@ def test_what_stops_an_event_loop_stops_only_the_call_that_raised_it(ends: Ends,
     other.start()
     with pytest.raises(exit_):
         ends(lambda: sync.run(leave()))
-    other.join(60)
+    other.join(240)
     assert beside == ["well"]
     assert ends(lambda: sync.run(asyncio.sleep(0, "still there"))) == "still there"
 

@@ -62,7 +62,7 @@ def test_many_threads_open_a_new_file_at_once_and_keep_its_locks(tmp_path: Path,
         opened: list[sqlite3.Connection] = []
 
         def open_it() -> None:
-            start.wait(60)
+            start.wait(240)
             opened.append(open_private(path, check_same_thread=False, isolation_level=None))
 
         threads = [threading.Thread(target=open_it) for _ in range(8)]

@@ -33,7 +33,7 @@ def test_the_key_is_made_once_whoever_comes_first_and_for_its_owner_alone(tmp_pa
     start = threading.Barrier(len(seals))
 
     def work(seal: Seal) -> None:
-        start.wait(60)
+        start.wait(240)
         closed.append(seal.close("text"))
 
     threads = [threading.Thread(target=work, args=(seal,)) for seal in seals]

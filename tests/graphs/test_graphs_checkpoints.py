@@ -60,7 +60,7 @@ async def test_a_write_whose_task_was_cancelled_is_whole_and_locks_nobody_out(
 
 def test_event_loops_in_several_threads_write_a_new_file_at_once(tmp_path: Path, ends: Ends) -> None:
     async def write(name: str, start: threading.Barrier) -> None:
-        start.wait(60)
+        start.wait(240)
         async with checkpoints(tmp_path, []) as saver:
             for number in range(10):
                 await put(saver, name, number)
@@ -175,20 +175,20 @@ def test_whoever_is_cancelled_while_the_file_is_opened_leaves_no_thread_that_com
 
     async def cancelled() -> None:
         using = asyncio.create_task(use())
-        # Its thread waits for the file by then.
-        while len(set(threading.enumerate()) - before) < 3:
+        # Its thread waits for the file by then, which is let go of once nobody waits for the thread.
+        while len(set(threading.enumerate()) - before) < 2:
             await asyncio.sleep(0.01)
+        threading.Timer(0.5, other.close).start()
         using.cancel()
         await asyncio.wait([using])
 
     def run() -> None:
-        threading.Timer(0.5, other.close).start()
         asyncio.run(cancelled())
         left = set(threading.enumerate()) - before - {threading.current_thread()}
         # Whoever comes next closes what the loop that is over left open.
         asyncio.run(use())
         for thread in left:
-            thread.join(60)
+            thread.join(240)
             assert not thread.is_alive()
 
     ends(run)
@@ -249,7 +249,7 @@ async def test_runs_one_after_the_other_share_a_thread_that_closes_the_file_once
     others = serving()
     async with checkpoints(tmp_path / "closed", []) as saver:
         await put(saver, "a", 1)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while (tmp_path / "closed" / "checkpoints.db-wal").exists() or serving() - others:
             await asyncio.sleep(0.01)
     assert (count(tmp_path / "kept"), count(tmp_path / "closed")) == (3, 1)

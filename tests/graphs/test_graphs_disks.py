@@ -159,7 +159,7 @@ async def test_a_file_that_is_broken_is_refused_as_it_is_and_a_copy_put_back_is_
         graph = steps.build(None).compile(checkpointer=saver, interrupt_before=["b"])  # type: ignore[arg-type]
         await graph.ainvoke({"task": "go"}, config, durability="sync")
     # Until its thread has ended: it deletes the log before it lets go of the file.
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while any(thread.name == "pointsman-checkpoints" for thread in set(threading.enumerate()) - others):
             await asyncio.sleep(0.01)
     shutil.copy(path, copy)
@@ -233,7 +233,7 @@ async def test_a_disk_that_may_only_be_read_is_told_and_gone_on_with_once_it_may
         state = tmp_path / "state"
         async with checkpoints(state, []) as saver:
             await saver.aput_writes(at, [("a", 1)], "first")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             # A disk that is written to cannot be made so.
             while subprocess.run(["mount", "-o", "remount,ro", tmp_path], capture_output=True).returncode:
                 await asyncio.sleep(0.01)

@@ -247,7 +247,7 @@ def test_a_child_of_multiprocessing_that_ends_by_itself_has_written_and_booked_a
             for one in children:
                 one.start()
             for one in children:
-                one.join(60)
+                one.join(240)
                 assert one.exitcode == 0
             call(budgets, 1)
     """

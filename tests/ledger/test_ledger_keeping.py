@@ -346,7 +346,7 @@ def test_a_ledger_that_is_dropped_ends_its_thread(path: Path, make: Any) -> None
     thread = ledger._writer._thread
     assert thread is not None
     del ledger
-    thread.join(10)
+    thread.join(240)
     assert not thread.is_alive()
     with Ledger(path) as again:
         assert len(again.calls()) == 1

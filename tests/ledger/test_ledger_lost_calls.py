@@ -303,7 +303,7 @@ def test_a_release_that_cannot_be_written_is_written_later(path: Path, monkeypat
             assert _eventually(lambda: file.execute("SELECT reserved FROM scopes").fetchone() == (0,))
 
 
-def _eventually(true: Callable[[], bool], seconds: float = 60.0) -> bool:
+def _eventually(true: Callable[[], bool], seconds: float = 240.0) -> bool:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

@@ -112,7 +112,7 @@ def test_rows_are_written_by_themselves_once_there_is_room(disk: Path, make: Any
             told(ledger.flush, "free some space")
         # Nobody asks.
         written = threading.Event()
-        for _ in range(600):
+        for _ in range(2_400):
             if other.execute("SELECT count(*) FROM calls").fetchone() == (1,):
                 written.set()
                 break
@@ -133,7 +133,7 @@ def test_trouble_is_over_only_once_something_could_be_written(
             for _ in range(50):
                 told(ledger.check, "free some space")
                 threading.Event().wait(0.005)
-        for _ in range(1000):
+        for _ in range(24_000):
             if ledger._writer._trouble is None:
                 break
             threading.Event().wait(0.01)
@@ -151,7 +151,7 @@ def test_an_act_that_was_refused_leaves_calls_refused_until_the_file_is_free(
         for _ in range(50):
             told(ledger.check, r"\(0 rows wait in memory\)$")
             threading.Event().wait(0.005)
-    for _ in range(1000):
+    for _ in range(24_000):
         if ledger._writer._trouble is None:
             break
         threading.Event().wait(0.01)

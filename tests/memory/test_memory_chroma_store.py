@@ -369,7 +369,7 @@ async def test_the_event_loop_runs_on_while_the_store_works() -> None:
 
     class Slow(HashingEmbedder):
         def embed_query(self, text: str) -> list[float]:
-            assert loop_ran.wait(10), "the event loop stood still"
+            assert loop_ran.wait(240), "the event loop stood still"
             return super().embed_query(text)
 
     with ChromaStore(None, Slow()) as store:

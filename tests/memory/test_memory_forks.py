@@ -32,7 +32,7 @@ def use():
 user = threading.Thread(target=use)
 if how == "busy":
     user.start()
-    ready.wait(60)
+    ready.wait(240)
 
 def child(number):
     signal.alarm(60)

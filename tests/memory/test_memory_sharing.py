@@ -149,7 +149,7 @@ def test_threads_share_a_store_while_another_store_writes(tmp_path: Path) -> Non
                 mine.put(("n", str(worker)), text, {"text": text}, index=["text"])
                 # What another store writes is seen as soon as the index is open anew, which others may be at just now.
                 found = ""
-                for _ in range(200):
+                for _ in range(5_000):
                     found = store.search(("n", str(worker)), query=text, limit=1)[0].key
                     if found == text or worker != 0:
                         break

@@ -85,7 +85,7 @@ async def _said(ask: bytes, *, domains: tuple[str, ...], names: dict[str, list[s
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(ask)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             said = (await reader.read()).decode()
         writer.close()
         return said
