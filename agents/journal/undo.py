@@ -240,7 +240,7 @@ class _Undoing:
         known = {name: file for file in self._files for name in (file.path, str(file.workspace.root / file.path))}
         wanted = {path: os.path.normpath(path) for path in paths}
         if strange := [path for path, name in wanted.items() if name not in known]:
-            edited = ", ".join(shown(file.path) for file in self._files) or "none"
+            edited = ", ".join(sorted(shown(file.path) for file in self._files)) or "none"
             raise ConfigError(
                 f"run {self._run} did not edit {', '.join(map(shown, strange))} by the file tools; it edited {edited}"
             )

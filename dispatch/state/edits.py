@@ -80,6 +80,7 @@ class Edits:
     def __init__(self, state: Path, project: Path, run: str) -> None:
         self._folder = state / _FOLDER / f"{quote(run, safe='')}{_SUFFIX}"
         self._project = project
+        self._last = 0
 
     def root(self, edit: Edit) -> Path:
         """The workspace of a change, where it lies now."""
@@ -165,10 +166,10 @@ class Edits:
     def _next(self) -> Path:
         """A number that nobody has."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        number = max((int(path.name) for path in self._numbered()), default=0)
+        self._last = self._last or max((int(path.name) for path in self._numbered()), default=0)
         while True:
-            number += 1
-            path = self._folder / f"{number:0{_DIGITS}}"
+            self._last += 1
+            path = self._folder / f"{self._last:0{_DIGITS}}"
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
                 return path
