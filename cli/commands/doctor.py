@@ -75,7 +75,7 @@ def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
 def _kept(settings: Settings) -> Iterator[_Finding]:
     from ...configs.errors import ConfigError
     from ...dispatch.state.disks import network_disk, said_of
-    from ...dispatch.state.ownership import refuse_foreign
+    from ...dispatch.state.ownership import claim, refuse_foreign
 
     yield _checked("on-device model", _model)
     try:
@@ -86,7 +86,9 @@ def _kept(settings: Settings) -> Iterator[_Finding]:
     if (kind := network_disk(settings.state)) is not None:
         yield _Finding("state", "missing", f"{settings.state} {said_of(kind)}")
     with readable(settings) as usable:
-        if usable is not settings:
+        if usable is settings:
+            claim(settings)  # looking makes the folder, which the next command then finds
+        else:
             yield _Finding(
                 "state", "missing", f"{settings.state} may not be written, so nothing can run: set POINTSMAN_STATE=DIR"
             )

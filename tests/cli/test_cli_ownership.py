@@ -141,6 +141,12 @@ def test_no_command_obeys_or_changes_state_that_came_with_a_folder(
     assert pointsman("config", "show").exit_code == 0
 
 
+def test_a_state_that_the_doctor_was_the_first_to_make_is_the_users_own(pointsman: Run, project: Path) -> None:
+    assert pointsman("doctor").exit_code == 0
+    assert (project / ".pointsman").exists()
+    assert (pointsman("runs").exit_code, pointsman("report").exit_code) == (0, 0)
+
+
 def test_a_python_program_meets_the_same_rule(
     clone: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
