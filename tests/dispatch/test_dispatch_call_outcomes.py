@@ -710,9 +710,8 @@ async def test_a_request_that_was_sent_and_whose_connection_ends_is_charged_as_r
     served = {} if end is None else {f"providers__{vendor}__base_url": serve(end)}
     home = dispatcher(routing__limits={"attempts": 1}, **served)
     model = _model(home, VENDORS[vendor])
-    with capped(home) as run:
-        with pytest.raises(AllFailed):
-            await (anext(model.astream(QUESTION)) if streamed else model.ainvoke(QUESTION))
+    with capped(home) as run, pytest.raises(AllFailed):
+        await (anext(model.astream(QUESTION)) if streamed else model.ainvoke(QUESTION))
     (row,) = home.ledger.calls(run=run)
     assert (row.model, row.failure) == (VENDORS[vendor], "connection")
     assert row.cost
