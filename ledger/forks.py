@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, Protocol
 
 from ..configs.errors import PointsmanError
@@ -32,6 +34,8 @@ _FORK_SECONDS = 5.0
 """How long a fork waits at most for a thread that is using the file: transactions take milliseconds."""
 _END_SECONDS = 15.0
 """How long `os._exit` waits at most; a file that another process holds is waited for ten seconds."""
+_IMPORT_SECONDS = 10.0
+"""How long the end of a process waits at most for what a thread imports."""
 
 _log = logging.getLogger(__name__)
 
@@ -217,6 +221,28 @@ def _end() -> None:
             _log.exception("at the end of the process")
 
 
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if (frame.f_code.co_filename, frame.f_code.co_name) == ("<frozen importlib._bootstrap>", "_load_unlocked"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _await_imports() -> None:
+    """Let threads finish what they import.
+
+    Python stops daemons wherever they are, and crashes where that is within the making of an extension module.
+    """
+    deadline = time.monotonic() + _IMPORT_SECONDS
+    own = threading.get_ident()
+    while time.monotonic() < deadline:
+        if not any(_importing(frame) for thread, frame in sys._current_frames().items() if thread != own):
+            return
+        time.sleep(0.01)
+
+
+atexit.register(_await_imports)
 # The last to register is called first. The first finalizer has all of them run at exit: they hang up connections on
 # which calls are still under way.
 weakref.finalize(_end, int).detach()

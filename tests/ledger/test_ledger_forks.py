@@ -439,3 +439,20 @@ def test_a_fork_does_not_wait_for_another_process_that_holds_the_file(path: Path
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         script(program(code), path)
+
+
+def test_a_process_ends_after_the_imports_of_its_threads(tmp_path: Path, script: Script) -> None:
+    # A run that is left early leaves a thread that loads the embedder: stopped in an extension's own code it crashes.
+    slow = tmp_path / "slow_to_import.py"
+    slow.write_text("import threading, time\nthreading.begun.set()\ntime.sleep(0.5)\nprint('imported', flush=True)\n")
+    said = script(
+        program("""
+        import importlib
+        threading.begun = threading.Event()
+        sys.path.insert(0, str(path))
+        threading.Thread(target=importlib.import_module, args=("slow_to_import",), daemon=True).start()
+        threading.begun.wait()
+        """),
+        tmp_path,
+    )
+    assert said.split() == ["imported"]
