@@ -231,7 +231,7 @@ class ModelCall:
             self._write(wrong)
             return wrong
         # Money first: whatever is wrong with the reply itself, it has been written.
-        if reply.usage is None and streamed is not None:
+        if reply.usage is None and streamed is not None and reply.finish is None:
             self.bill.break_off()
         else:
             self.bill.settle(reply.usage, billed=True)
