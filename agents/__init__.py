@@ -9,6 +9,7 @@ from ..configs.lazy import lazily
 if TYPE_CHECKING:
     from .agent import Agent as Agent
     from .approval.answers import ApprovalPending as ApprovalPending
+    from .bounds import Bounds as Bounds
     from .errors import CutOff as CutOff
     from .errors import DepthLimit as DepthLimit
     from .errors import HandoffCycle as HandoffCycle
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from .result import RunResult as RunResult
     from .result import Status as Status
     from .result import StepRecord as StepRecord
-    from .runs import Bounds as Bounds
     from .runs import run_scope as run_scope
     from .runtime import Runtime as Runtime
 

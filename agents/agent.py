@@ -17,13 +17,14 @@ from ..configs.schema import AgentEntry
 from ..dispatch import sync
 from ..dispatch.state.files import brought
 from .attachments import Attached, Task, asked, messages_of
+from .bounds import Bounds
 from .compiled import MOST_STEPS, Compiled, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .described import Described
 from .errors import NoAnswer, RunTimeout
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
-from .runs import Bounds, run_scope
+from .runs import run_scope
 from .runtime import Runtime
 from .spec import AgentSpec
 

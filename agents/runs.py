@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from ..configs.errors import ConfigError, PointsmanError
-from ..configs.loading.layers import suggest
 from ..configs.loading.loader import OFFLINE
-from ..configs.schema import Limits
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
 from ..dispatch.guards.tokens import TokenCaps
@@ -24,6 +21,7 @@ from ..dispatch.offline import SIMULATED
 from ..ledger.rows import CallRow, EffectRow, RunRow
 from ..ledger.storage.fences import Fenced
 from ..tools.around import Around, surrounded
+from .bounds import Bounds, BoundsFields, TokenCap, cap_of, scope_of, token_cap_of, token_caps
 from .handoffs import hand_over_failed
 from .journal.edits import keeping
 from .lease.holder import RunCancelled, RunOwned
@@ -35,10 +33,8 @@ from .threads import inherit
 
 __all__ = [
     "FORKED",
-    "Bounds",
     "Run",
     "Taken",
-    "check_cap",
     "check_task",
     "row_of",
     "run_scope",
@@ -47,92 +43,8 @@ __all__ = [
 ]
 
 _PICO = 10**12
-_MOST_STEPS = 50
-_LARGEST = 2**63 - 1
-_EVERYBODY = "default"
 FORKED = "forked:"
 """Prefix of the tag that names the run a run was forked from."""
-
-
-class BoundsFields(TypedDict, total=False):
-    """The fields of `Bounds`, as keyword arguments."""
-
-    max_cost: float | None
-    max_steps: int | None
-    timeout: float | None
-    user: str
-    user_class: str | None
-    tags: Sequence[str]
-    max_tokens: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What bounds a run and what it is booked on; a run that is taken up again keeps what is left out here.
-
-    Attributes:
-        max_cost: USD it may spend in all its parts, the runs inside it included.
-        max_steps: Supersteps of its graph that this part may take.
-        timeout: Seconds that this part may take.
-        user: Who it is for, in the ledger.
-        user_class: Class of users whose limits hold.
-        tags: Free labels, in the ledger.
-        max_tokens: Tokens of input and output that it may use in all its parts, the runs inside it included.
-
-    Raises:
-        ConfigError: On a bound that bounds nothing.
-    """
-
-    max_cost: float | None = None
-    max_steps: int | None = None
-    timeout: float | None = None
-    user: str = ""
-    user_class: str | None = None
-    tags: Sequence[str] = ()
-    max_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.user, str):
-            raise ConfigError(f"user is {self.user!r}: give a text")
-        if isinstance(self.tags, str) or not all(isinstance(tag, str) for tag in self.tags):
-            raise ConfigError(f"tags is {self.tags!r}: give a list of texts, such as tags=['nightly']")
-        for name, text in (
-            ("user", self.user),
-            ("user_class", self.user_class or ""),
-            *(("tags", t) for t in self.tags),
-        ):
-            if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
-                raise ConfigError(f"{name} is {text!r}, which is no text that can be written: give one in UTF-8")
-        for name, kinds, what in (
-            ("max_cost", (int, float, Decimal), "give USD, such as 0.25"),
-            ("max_steps", (int,), "give a whole number of 1 or more"),
-            ("max_tokens", (int,), "give a whole number of 1 or more"),
-            ("timeout", (int, float), "give a number of seconds"),
-        ):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
-                raise ConfigError(f"{name} is {value!r}: {what}")
-        if self.max_cost is not None:
-            check_cap(self.max_cost)
-        for name, number in (("max_steps", self.max_steps), ("max_tokens", self.max_tokens)):
-            if number is not None and number < 1:
-                raise ConfigError(f"{name} is {number}: give 1 or more")
-        if self.timeout is not None and not 0 < self.timeout < math.inf:
-            raise ConfigError(f"timeout is {self.timeout}: give a number of seconds above 0")
-
-    def over(self, row: RunRow) -> RunRow:
-        """The row of a run under these bounds, each that is left out as it was."""
-        return replace(
-            row,
-            user=self.user or row.user,
-            user_class=self.user_class or row.user_class,
-            # Those of a run that is taken up again are mostly given again.
-            tags=tuple(dict.fromkeys((*row.tags, *self.tags))),
-            max_cost=row.max_cost if self.max_cost is None else min(_pico(self.max_cost), _LARGEST),
-            max_steps=self.max_steps or row.max_steps or _MOST_STEPS,
-            timeout=row.timeout if self.timeout is None else self.timeout,
-            max_tokens=row.max_tokens if self.max_tokens is None else min(self.max_tokens, _LARGEST),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +65,7 @@ class Taken:
     lease: Lease
     journal: Journal
     caps: tuple[tuple[str, int], ...] = ()
-    token_caps: tuple[tuple[str, int, int], ...] = ()
+    token_caps: tuple[TokenCap, ...] = ()
 
 
 @dataclass
@@ -178,7 +90,7 @@ class Run:
     @property
     def scope(self) -> str:
         """Where the ledger counts what it may spend."""
-        return _scope(self.id)
+        return scope_of(self.id)
 
     async def result(
         self,
@@ -215,20 +127,6 @@ class Run:
             pending=tuple(pending),
             notes=(*notes, SIMULATED) if self.runtime.settings.offline else tuple(notes),
         )
-
-
-def check_cap(max_cost: float) -> None:
-    """Refuse what bounds nothing.
-
-    Args:
-        max_cost: USD a run may spend.
-
-    Raises:
-        ConfigError: It is negative, infinite or no number.
-    """
-    # Neither comparison holds for what is no number.
-    if not 0 <= max_cost < math.inf:
-        raise ConfigError(f"a cap of {max_cost} is not valid: give USD, 0 or more, or leave it out for no cap")
 
 
 def check_task(task: Any) -> None:
@@ -280,7 +178,7 @@ def taken_up(runtime: Runtime, lease: Lease) -> Taken:
     # What was under way when a process of the run was killed becomes a row of its own.
     budgets.reclaim()
     calls = runtime.ledger.calls(run, inner=True)
-    scope = _scope(run)
+    scope = scope_of(run)
     spent = sum(call.cost or 0 for call in calls)
     uncounted = spent - budgets.totals(scope)[0]
     if uncounted > 0:
@@ -289,8 +187,9 @@ def taken_up(runtime: Runtime, lease: Lease) -> Taken:
     ledger = runtime.ledger
     journal = Journal(ledger, run, lease.token, names=_kept_by(runtime, row), acts=_acts_of(runtime, row))
     around = tuple(_outers(runtime, row))
-    caps = tuple(cap for outer in around for cap in _cap(runtime, outer))
-    return Taken(row, calls, lease, journal, caps, tuple(_tokens_around(runtime, around)))
+    caps = tuple(cap for outer in around for cap in cap_of(runtime, outer))
+    tokens = [token_cap_of(runtime, outer, ledger.calls(outer.id, inner=True)) for outer in around]
+    return Taken(row, calls, lease, journal, caps, tuple(cap for found in tokens for cap in found))
 
 
 def _forked_from(row: RunRow) -> str:
@@ -319,24 +218,6 @@ def _outers(runtime: Runtime, row: RunRow) -> Iterator[RunRow]:
     if outer is not None:
         yield outer
         yield from _outers(runtime, outer)
-
-
-def _tokens_around(runtime: Runtime, outers: Sequence[RunRow]) -> Iterator[tuple[str, int, int]]:
-    for outer in outers:
-        if outer.max_tokens is not None:
-            yield outer.id, outer.max_tokens, _used_tokens(runtime.ledger.calls(outer.id, inner=True))
-
-
-def _used_tokens(calls: Iterable[CallRow]) -> int:
-    """Tokens of input and output that calls have used, as far as that is known."""
-    return sum(call.usage.input + call.usage.output for call in calls if call.usage is not None)
-
-
-def _cap(runtime: Runtime, row: RunRow) -> tuple[tuple[str, int], ...]:
-    """The scope of a run with the most it may spend, if anything bounds that."""
-    allowed = _limits(runtime, row.user_class).max_cost
-    caps = [cap for cap in (row.max_cost, None if allowed is None else _pico(allowed)) if cap is not None]
-    return ((_scope(row.id), min(caps)),) if caps else ()
 
 
 @contextmanager
@@ -493,8 +374,8 @@ def _context(
         user=row.user,
         tags=row.tags,
         # The innermost first, as it is the one to name where several leave too little.
-        caps=tuple(dict((*_cap(books.runtime, row), *(taken.caps if taken else ()), *outer.caps)).items()),
-        tokens=_token_caps(books, outer, taken),
+        caps=tuple(dict((*cap_of(books.runtime, row), *(taken.caps if taken else ()), *outer.caps)).items()),
+        tokens=_tokens_of(books, outer, taken),
         user_class=row.user_class,
         observe=booked,
         kept=kept,
@@ -502,16 +383,11 @@ def _context(
     )
 
 
-def _token_caps(books: Run, outer: RunContext, taken: Taken | None) -> TokenCaps | None:
-    """How many tokens the calls of a run may use, where it or a run around it has a cap."""
-    row, inherited = books.row, outer.tokens
-    if taken and inherited is None:
-        for parent in reversed(taken.token_caps):
-            inherited = TokenCaps(*parent, outer=inherited)
-    caps = [cap for cap in (row.max_tokens, _limits(books.runtime, row.user_class).max_tokens) if cap is not None]
-    if not caps:
-        return inherited
-    return TokenCaps(row.id, min(caps), _used_tokens(taken.calls) if taken else 0, inherited)
+def _tokens_of(books: Run, outer: RunContext, taken: Taken | None) -> TokenCaps | None:
+    own = token_cap_of(books.runtime, books.row, taken.calls if taken else ())
+    # A run around it that is not under way here holds for it all the same.
+    around = taken.token_caps if taken and outer.tokens is None else ()
+    return token_caps((*own, *around), outer.tokens)
 
 
 def status_of(runtime: Runtime, row: RunRow) -> str:
@@ -526,20 +402,3 @@ def status_of(runtime: Runtime, row: RunRow) -> str:
         row = runtime.ledger.run(row.id) or row
         return Status.INTERRUPTED.value if row.status == Status.RUNNING else row.status
     return row.status
-
-
-def _scope(run: str) -> str:
-    return f"run:{run}"
-
-
-def _pico(dollars: float) -> int:
-    return int(Decimal(str(dollars)) * _PICO)
-
-
-def _limits(runtime: Runtime, user_class: str) -> Limits:
-    """The bounds on a class of users; a class that is misspelt must not get the bounds of everybody."""
-    routing = runtime.dispatcher.policy.routing
-    if routing.classes and user_class not in (*routing.classes, _EVERYBODY):
-        near = suggest(user_class, routing.classes)
-        raise ConfigError(f"routing.classes has no class {user_class!r}{near}")
-    return routing.limits_of(user_class)

@@ -381,7 +381,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--stops", type=int, default=12, help="holders that are stopped (default 12)")
     options = parser.parse_args(words)
     _context.set_forkserver_preload(
-        ["killed", "pointsman.graphs.supervisor", "langchain_openai", "langchain_anthropic"]
+        ["killed", "pointsman.graphs.supervision.supervisor", "langchain_openai", "langchain_anthropic"]
     )
     with Simulator(brain()) as simulator:
         for case in cases(simulator, 2):

@@ -38,7 +38,7 @@ from typing import Any
 from stage import table
 
 _ROOT = Path(__file__).resolve().parent.parent
-_PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervisor.py")
+_PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervision")
 _LEFT_OUT = shutil.ignore_patterns(".git", "build", "*.egg-info", "__pycache__", ".*_cache", ".venv", ".hypothesis")
 _TESTS = ("tests/routing", "tests/ledger", "tests/dispatch", "tests/graphs")
 _TRIED_SECONDS = 30.0

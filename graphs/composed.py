@@ -15,8 +15,8 @@ from ..configs.arguments import checked
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from .checkpoints import checkpoints
-from .memory import SharedMemory
 from .outputs import Outputs
+from .supervision.memory import SharedMemory
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langgraph.store.base import BaseStore
     from pydantic import BaseModel
 
-    from .plan import Plan
+    from .supervision.plan import Plan
 
 __all__ = ["Composed", "GraphOn", "Planned", "WorkflowSpec"]
 
@@ -109,7 +109,7 @@ class Composed:
         runtime = runtime or Runtime.default()
         if self._graph is not None:
             return self._graph(runtime)
-        from .supervisor import supervisor
+        from .supervision.supervisor import supervisor
 
         agents = [agent.on(runtime) for agent in self.agents]
         word: _Word = "in_order" if self.plan == "in_order" else "model"
@@ -205,7 +205,7 @@ def _fixed(name: str, steps: Sequence[Mapping[str, Any]], agents: Sequence[Agent
     """The plan that somebody has written down."""
     from pydantic import ValidationError
 
-    from .plan import Plan, PlanStep, problem
+    from .supervision.plan import Plan, PlanStep, problem
 
     try:
         # The most steps bound a model, not somebody who writes them down.

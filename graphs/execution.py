@@ -12,11 +12,12 @@ from langchain_core.messages import AIMessage
 
 from ..agents.approval.answers import pending_of
 from ..agents.approval.notify import notified
+from ..agents.bounds import Bounds
 from ..agents.compiled import kept_around
 from ..agents.errors import RunTimeout, StepLimit
 from ..agents.handoffs import ask_person, tick_off
 from ..agents.result import Pending, RunResult, Status
-from ..agents.runs import Bounds, Run, Taken, run_scope
+from ..agents.runs import Run, Taken, run_scope
 from ..agents.runtime import Runtime
 from ..agents.verification.verifier import as_text
 from ..backends.base import BackendError

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from ..agents.agent import Agent
 from ..agents.approval.answers import pending_of
 from ..agents.attachments import Attached, Task, asked, attached
+from ..agents.bounds import Bounds
 from ..agents.conversations import check_thread
 from ..agents.result import Output, Pending, RunResult
-from ..agents.runs import Bounds, row_of
+from ..agents.runs import row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..dispatch import sync

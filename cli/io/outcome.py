@@ -47,7 +47,7 @@ class Bounds:
 
     def __post_init__(self) -> None:
         if self.max_cost is not None:
-            from ...agents.runs import check_cap
+            from ...agents.bounds import check_cap
 
             check_cap(self.max_cost)
 

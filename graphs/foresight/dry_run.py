@@ -19,8 +19,8 @@ from ...routing.request import RouteRequest
 from ...tools.base import declaration_of, effect_of
 from ..composed import Composed
 from ..given import handed
-from ..plan import Dependents, in_order
-from ..planner import planned_risk
+from ..supervision.plan import Dependents, in_order
+from ..supervision.planner import planned_risk
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

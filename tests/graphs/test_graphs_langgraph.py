@@ -48,7 +48,7 @@ async def test_an_act_waits_over_the_checkpoints_of_others_and_happens_once(
     home = runtime()
     flow = Workflow("service", [Agent("service", tools=[cancel])])
     if inside:
-        from pointsman.graphs.supervisor import SupervisorState
+        from pointsman.graphs.supervision.supervisor import SupervisorState
 
         builder = StateGraph(SupervisorState)
         builder.add_node("before", lambda state: {"task": state["task"] + "!"})

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pointsman import Agent, BackendError, Workflow, tool
 from pointsman.agents.result import RunResult
 from pointsman.agents.runtime import Runtime
-from pointsman.graphs.plan import Dependents
+from pointsman.graphs.supervision.plan import Dependents
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pointsman.graphs.plan import Dependents, Plan, PlanStep, in_order, problem
-from pointsman.graphs.standing import Standing
+from pointsman.graphs.supervision.plan import Dependents, Plan, PlanStep, in_order, problem
+from pointsman.graphs.supervision.standing import Standing
 
 
 def _plan(*steps: tuple[str, str, list[str]]) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,8 +90,8 @@ def run(
     messages = read_messages(rows, limit=max_input) if rows else None
     tags = (*(tag or ()), TARGET_TAG + _kept(spec))
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
-    name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
     who = None if approval == "ask" and messages is None else False
+    name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
     with opened(
         config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
     ) as runtime:
@@ -103,10 +104,8 @@ def run(
             code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
         else:
             again = options.again(config, workspace, overrides, offline=offline)
-            given = {"files": file or (), "thread": thread}
-            code = _run_once(
-                workflow, task or "", given, runtime, bounds, approval, stream=stream, json=json, again=again
-            )
+            run_once = partial(_run_once, stream=stream, json=json, again=again)
+            code = run_once(workflow, task or "", {"files": file or (), "thread": thread}, runtime, bounds, approval)
     raise typer.Exit(code)
 
 

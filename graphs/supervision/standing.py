@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from ..agents.result import Status
+from ...agents.result import Status
 from .plan import Dependents
 
 __all__ = ["Standing"]

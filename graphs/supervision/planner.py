@@ -7,19 +7,19 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from ..agents.agent import Agent
-from ..agents.result import Status, StepRecord
-from ..agents.runtime import Runtime
-from ..agents.verification.verifier import as_evidence
-from ..backends.base import BackendError
-from ..configs.errors import PointsmanError
-from ..configs.evidence import literal, render_evidence
-from ..configs.words import Effect, Risk, StepKind
-from ..dispatch.context import entered
-from ..dispatch.errors import NoCandidate
-from ..dispatch.model import RoutedChatModel
-from ..routing.policy.risk import step_risk
-from ..routing.request import RouteRequest
+from ...agents.agent import Agent
+from ...agents.result import Status, StepRecord
+from ...agents.runtime import Runtime
+from ...agents.verification.verifier import as_evidence
+from ...backends.base import BackendError
+from ...configs.errors import PointsmanError
+from ...configs.evidence import literal, render_evidence
+from ...configs.words import Effect, Risk, StepKind
+from ...dispatch.context import entered
+from ...dispatch.errors import NoCandidate
+from ...dispatch.model import RoutedChatModel
+from ...routing.policy.risk import step_risk
+from ...routing.request import RouteRequest
 from .plan import MAX_STEPS, Plan, in_order, problem
 
 __all__ = ["Planner", "planned_risk"]

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from langgraph.store.base import BaseStore, Op, Result
 
-from ..agents.result import StepRecord
-from ..agents.runtime import Runtime
-from ..agents.verification.verifier import as_text
-from ..configs.evidence import Evidence
-from ..configs.words import Trust
-from ..dispatch.context import current
-from ..memory.base import Provenance
+from ...agents.result import StepRecord
+from ...agents.runtime import Runtime
+from ...agents.verification.verifier import as_text
+from ...configs.evidence import Evidence
+from ...configs.words import Trust
+from ...dispatch.context import current
+from ...memory.base import Provenance
 
 __all__ = ["SharedMemory", "recalled", "remember"]
 

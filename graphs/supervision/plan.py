@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from ..agents.result import Status, StepRecord
-from ..configs.words import Effect, StepKind
+from ...agents.result import Status, StepRecord
+from ...configs.words import Effect, StepKind
 
 __all__ = ["MAX_STEPS", "Dependents", "Plan", "PlanStep", "in_order", "problem", "said", "skipped"]
 

@@ -16,28 +16,28 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 from typing_extensions import TypedDict
 
-from ..agents.agent import Agent
-from ..agents.errors import NoAnswer
-from ..agents.handoffs import hand_over
-from ..agents.result import Status, StepRecord
-from ..agents.runtime import Runtime
-from ..agents.together import Together
-from ..agents.verification.checking import Check, checked
-from ..agents.verification.verifier import Verifier, as_evidence, as_text, needs_check
-from ..configs.evidence import literal, render_evidence
-from ..configs.words import StepKind, Tier, Trust
-from ..dispatch.context import current, entered
-from ..dispatch.errors import AllFailed, NoCandidate
-from ..dispatch.request import one_line
-from ..routing.evidence import DOUBTED, Finding, of_failure
+from ...agents.agent import Agent
+from ...agents.errors import NoAnswer
+from ...agents.handoffs import hand_over
+from ...agents.result import Status, StepRecord
+from ...agents.runtime import Runtime
+from ...agents.together import Together
+from ...agents.verification.checking import Check, checked
+from ...agents.verification.verifier import Verifier, as_evidence, as_text, needs_check
+from ...configs.evidence import literal, render_evidence
+from ...configs.words import StepKind, Tier, Trust
+from ...dispatch.context import current, entered
+from ...dispatch.errors import AllFailed, NoCandidate
+from ...dispatch.request import one_line
+from ...routing.evidence import DOUBTED, Finding, of_failure
+from ..checkpoints.growing import grown
+from ..given import handed
+from ..watching import INNER
 from .answer import incomplete, last_of
-from .checkpoints.growing import grown
-from .given import handed
 from .memory import recalled, remember
 from .plan import Dependents, Plan, skipped
 from .planner import Planner, planned_risk
 from .standing import Standing
-from .watching import INNER
 
 __all__ = ["RETRIES", "SupervisorState", "supervisor"]
 

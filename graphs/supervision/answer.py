@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..agents.result import Status, StepRecord
+from ...agents.result import Status, StepRecord
 from .plan import said
 
 __all__ = ["incomplete", "last_of"]
