@@ -15,7 +15,7 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 from ..configs.plain import plain, plain_content
 from ..tools.base import ToolFailed, declaration_of
 from ..tools.exits import Exits
-from ..tools.limits import within, within_thread
+from ..tools.limits import limited, within_thread
 from ..tools.results import TellingTool, as_read
 from ..tools.threads import in_thread
 from .together import began
@@ -59,10 +59,13 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
             began()
             request = request.override(tool=_contained(request.tool))
         name = request.tool_call["name"]
+
+        async def call() -> ToolMessage | Command[Any]:
+            with Exits(name):
+                return _plain(await handler(request))
+
         try:
-            async with within(name, _seconds(request.tool)):
-                with Exits(name):
-                    return _plain(await handler(request))
+            return await limited(call, name, _seconds(request.tool))
         except ToolFailed as failure:
             return _told(request, failure)
 

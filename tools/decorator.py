@@ -17,7 +17,7 @@ from ..configs.errors import ConfigError
 from ..configs.words import Effect, EffectName, Trust
 from .base import DECLARED, Declaration, EffectRule, PreviewRule, ToolFailed
 from .exits import Exits
-from .limits import within, within_thread
+from .limits import limited, within, within_thread
 from .results import TellingTool, as_told
 from .secrets import with_secrets
 from .threads import THREADS, in_thread
@@ -208,10 +208,12 @@ def _told(function: Function, name: str, timeout: float | None) -> Function:
 def _told_async(function: Function, name: str, timeout: float | None) -> Function:
     @functools.wraps(function)
     async def told(*args: Any, **kwargs: Any) -> Any:
+        async def call() -> Any:
+            with Exits(name):
+                return as_told(await function(*args, **kwargs))
+
         try:
-            async with within(name, timeout):
-                with Exits(name):
-                    return as_told(await function(*args, **kwargs))
+            return await limited(call, name, timeout)
         except ToolFailed as failure:
             raise ToolException(str(failure)) from failure
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from .base import ToolFailed
 from .threads import THREADS
 
-__all__ = ["within", "within_thread"]
+__all__ = ["limited", "within", "within_thread"]
+
+_TIDY_SECONDS: Final = 2.0
+"""How long a tool may tidy up once its time is up; after that nobody waits for it any more."""
 
 T = TypeVar("T")
 
@@ -35,6 +38,44 @@ async def within(name: str, seconds: float | None) -> AsyncIterator[None]:
         if not clock.expired():
             raise
         raise _late(name, seconds) from error
+
+
+async def limited(call: Callable[[], Coroutine[Any, Any, T]], name: str, seconds: float | None) -> T:
+    """Make an asynchronous call in a task of its own, and no longer wait for it when its time is up.
+
+    Args:
+        call: What is called; some code swallows the cancellation that it is sent, and goes on.
+        name: What the model calls the tool.
+        seconds: The time; None for as long as it takes, in the caller's task.
+
+    Raises:
+        ToolFailed: The time is up. A TimeoutError of the call's own stays what it is.
+    """
+    if seconds is None:
+        return await call()
+    task = asyncio.ensure_future(call())
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+        if task.done():
+            return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            _left.add(task)
+            task.add_done_callback(_gone)
+            await asyncio.wait((task,), timeout=_TIDY_SECONDS)
+    raise _late(name, seconds)
+
+
+# The event loop itself holds tasks weakly.
+_left: set[asyncio.Future[Any]] = set()
+
+
+def _gone(task: asyncio.Future[Any]) -> None:
+    _left.discard(task)
+    if not task.cancelled():
+        # Looked at, so that nobody is told of it who cannot do anything about it.
+        task.exception()
 
 
 def within_thread(call: Callable[[], T], name: str, seconds: float) -> T:

@@ -47,6 +47,30 @@ def test_a_call_that_hangs_ends_when_its_time_is_up_and_the_model_hears_why(kind
     assert heard.status == "error"
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_call_that_swallows_its_cancellation_is_no_longer_waited_for(
+    monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setattr("pointsman.tools.limits._TIDY_SECONDS", 0.05)
+    swallowed: list[str] = []
+
+    @tool(effect="read", timeout=0.05)
+    async def stay() -> str:
+        """Stay."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.append("once")
+            if not answers:
+                await asyncio.Event().wait()
+        return "done all the same"
+
+    call = {"name": "stay", "args": {}, "id": "1", "type": "tool_call"}
+    heard = asyncio.run(stay.ainvoke(call))
+    assert (heard.status, swallowed) == ("error", ["once"])
+    assert heard.content == "the tool 'stay' took longer than 0.05 s, so it may have done some of its work or all"
+
+
 def test_a_timeout_of_the_tools_own_stays_what_it_is() -> None:
     @tool(effect="read", timeout=60)
     def ask() -> str:

@@ -127,7 +127,9 @@ def _end_all(folder: Path) -> None:
     """Kill what is left: of a command that was cancelled while it started, nothing else may know the first process."""
     with suppress(OSError):
         for process in (folder / "cgroup.procs").read_text().split():
-            os.kill(int(process), signal.SIGKILL)
+            # A process of another PID namespace is listed as 0, and signal 9 to 0 would end whoever sends it.
+            if process != "0":
+                os.kill(int(process), signal.SIGKILL)
 
 
 def _made(above: Path) -> Path | None:
