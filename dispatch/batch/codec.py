@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk, StepKind, Tier
@@ -55,12 +55,15 @@ def ask_of(text: str) -> ModelRequest:
     return ModelRequest(**record)
 
 
+_HERE: Final = frozenset({"observe", "journal", "tokens"})
+"""What a run has in the process that works on it, and nowhere else."""
+
+
 def step_record(step: StepContext) -> dict[str, Any]:
-    """Give a step as plain values; whoever watched its run does not come back with it."""
-    run = replace(step.run, observe=None)
+    """Give a step as plain values, without what its run has in this process alone."""
     return {
         **{field.name: getattr(step, field.name) for field in fields(step)},
-        "run": {field.name: getattr(run, field.name) for field in fields(run) if field.name != "observe"},
+        "run": {field.name: getattr(step.run, field.name) for field in fields(RunContext) if field.name not in _HERE},
     }
 
 
@@ -69,6 +72,7 @@ def step_of(record: dict[str, Any]) -> StepContext:
     run = {**record["run"], "tags": tuple(record["run"]["tags"])}
     run["caps"] = tuple((str(scope), int(cap)) for scope, cap in run["caps"])
     said = {**record, "run": RunContext(**run), "ahead": tuple(record["ahead"])}
+    said["chain"] = tuple(record.get("chain", ()))
     said["unavailable"] = tuple((str(name), str(reason)) for name, reason in record["unavailable"])
     said["evidence"] = tuple(
         Finding(str(name), str(reason), None if least is None else Tier(least))

@@ -23,6 +23,7 @@ from pointsman.dispatch.batch.batches import BatchAnswer, Batches
 from pointsman.dispatch.batch.codec import ask_of, ask_text, step_of, step_record
 from pointsman.dispatch.context import RunContext, StepContext, entered
 from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.journal import Journal
 from pointsman.dispatch.request import ModelRequest
 from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 from pointsman.routing.evidence import Finding
@@ -549,6 +550,16 @@ async def test_the_caps_of_a_run_hold_for_the_batch_submitted_in_it(batches: Des
     assert home.budgets.totals("run:r1")[1] > 0
     await waiting.collect(batch, pause=0.01)
     assert home.budgets.totals("run:r1") == (home.ledger.run_cost("r1")[0], 0)
+
+
+async def test_a_batch_of_a_run_that_can_be_taken_up_is_written_down(batches: Desk, simulator: Simulator) -> None:
+    home, waiting = batches()
+    journal = Journal(home.ledger, "r1", 1)
+    with entered(run=RunContext("r1", journal=journal, observe=lambda _: None), step="s", chain=("flow", "agent")):
+        batch = await waiting.submit(_asks("one"))
+    (answer,) = await waiting.collect(batch, pause=0.01)
+    assert answer.error is None
+    assert [row.run for row in home.ledger.calls()] == ["r1"]
 
 
 async def test_a_submit_that_is_cancelled_while_it_is_written_down_leaves_nothing(
