@@ -276,6 +276,10 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, MCPError):
         ended = error.code == CONNECTION_CLOSED
         return "it ended before it had listed its tools" if ended else f"it says: {_said(error.error.message)}"
+    if isinstance(error, ValidationError):
+        wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, wrong["loc"]))
+        return f"its answer is not of the protocol: {_said(place)}: {_said(wrong['msg'])}"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:

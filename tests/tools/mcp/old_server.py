@@ -42,6 +42,8 @@ def listed(params: dict[str, Any]) -> dict[str, Any]:
         page = int(params.get("cursor", 0))
         some = [{"name": f"t{page}_{n}", "inputSchema": TEXT} for n in range(100)]
         return {"tools": some, "nextCursor": str(page + 1)}
+    if HOW == "bad schema":
+        return {"tools": [*TOOLS, {"name": "odd", "inputSchema": "anything"}]}
     if HOW == "two of a name":
         return {"tools": [*TOOLS, TOOLS[0]]}
     if HOW == "listed":

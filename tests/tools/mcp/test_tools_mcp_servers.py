@@ -127,6 +127,7 @@ async def test_the_event_loop_goes_on_while_a_server_starts(old: Old) -> None:
     [
         ("no tools", "it did not list its tools within 5000 s"),
         ("many tools", "it lists more than 1,000 tools"),
+        ("bad schema", "its answer is not of the protocol: .*tools.3.inputSchema"),
         ("broken", "it ended before it had listed its tools; it said: cannot read its settings"),
     ],
 )
