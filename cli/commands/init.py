@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import options
-from ..io.output import as_json, result
+from ..io.output import as_json, progress, result
 
 __all__ = ["register"]
 
@@ -64,6 +63,8 @@ def _trust(folder: Path) -> None:
 
     code = target_file(DEFAULT)
     store = TrustStore(environment())
-    with suppress(ConfigError):  # without a home the first command asks
+    try:
         for file in (*(folder / "configs").glob("*.yaml"), *([folder / code] if code else ())):
             store.keep(file, code_of(file))
+    except ConfigError as error:
+        progress(f"note: {error}; until then name what is to run, as pointsman run desk.py:flow")

@@ -339,6 +339,8 @@ def test_without_a_home_it_says_what_to_set_and_a_named_folder_does(
     (project / "elsewhere" / "mark").write_text("of somebody with a home")
     assert pointsman("provider", "on", "openai").exit_code == 0
     assert (project / "elsewhere" / "switches.json").is_file()
+    made = pointsman("init", "desk")
+    assert (made.exit_code, "note: nothing can be trusted: set HOME, or POINTSMAN_HOME" in made.stderr) == (0, True)
 
 
 def test_a_folder_that_cannot_be_made_names_where_the_state_can_go(pointsman: Run, project: Path) -> None:
