@@ -9,9 +9,10 @@ SOURCES := $(shell git ls-files '*.py' '*.yaml' pyproject.toml 2>/dev/null)
 demo: $(VENV)/.run
 	$(BIN)/pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
 
-# With bytecode written, pytest keeps the tests as it rewrites them, which takes it ten seconds a process.
+# With bytecode written, pytest keeps the tests as it rewrites them, which takes it ten seconds a process. Tests wait for
+# processes and disks, so three workers keep two cores busy.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
 
 # A quick part of the tests that reaches every layer and every vendor's client: what other versions are tried with.
 core: $(VENV)/.test
