@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
     from pydantic import BaseModel
 
-__all__ = ["ModelRequest", "plain", "route_request"]
+__all__ = ["ModelRequest", "as_dict", "plain", "route_request"]
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
 
@@ -97,7 +97,7 @@ def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> Rout
     """Describe the ask to routing: declared facts, and the messages for their size and shape."""
     return RouteRequest.model_construct(
         id=request_id,
-        messages=tuple(_as_dict(message) for message in ask.messages),
+        messages=tuple(as_dict(message) for message in ask.messages),
         kind=ask.kind,
         task=ask.task,
         effects=ask.effects,
@@ -145,7 +145,8 @@ def _called(ask: ModelRequest) -> Mapping[str, Effect]:
     return known
 
 
-def _as_dict(message: BaseMessage) -> dict[str, Any]:
+def as_dict(message: BaseMessage) -> dict[str, Any]:
+    """Give a message in OpenAI's form, as routing reads it."""
     role = _ROLES.get(message.type, message.type)
     record: dict[str, Any] = {"role": role, "content": message.content}
     calls = vars(message).get("tool_calls")

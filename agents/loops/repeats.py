@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
-from ...dispatch.request import one_line
+from ...dispatch.request import as_dict, one_line
 from ...routing.features.progress import repeated
 from ..errors import RepeatedCall
 
@@ -85,16 +85,7 @@ class LoopMiddleware(AgentMiddleware[Any, Any]):
         # Each turn is a message of the model's and one of each tool.
         if len(since) < 2 * MOST_TIMES:
             return
-        found = repeated([_as_dict(message) for message in since])
+        found = repeated([as_dict(message) for message in since])
         if found is not None and found.times >= MOST_TIMES:
             calls = ", ".join(f"{name}({arguments})" for name, arguments in found.calls)
             raise RepeatedCall(self._agent, one_line(calls, _SHOWN), found.times)
-
-
-def _as_dict(message: BaseMessage) -> Mapping[str, Any]:
-    record: dict[str, Any] = {"role": message.type, "content": message.content}
-    if isinstance(message, AIMessage):
-        return {**record, "tool_calls": message.tool_calls}
-    if isinstance(message, ToolMessage):
-        return {**record, "tool_call_id": message.tool_call_id, "status": message.status}
-    return record
