@@ -33,7 +33,7 @@ _HOMES = {
     "Act": "result",
     "Agent": "agent",
     "ApprovalPending": "approval.answers",
-    "Bounds": "runs",
+    "Bounds": "bounds",
     "CutOff": "errors",
     "DepthLimit": "errors",
     "HandoffCycle": "errors",

@@ -17,20 +17,20 @@ class TokenCaps:
 
     Args:
         run: Id of the run.
-        cap: Tokens it may use in all its parts; None where only the runs around it have a cap.
+        cap: Tokens it may use in all its parts.
         used: Tokens that earlier parts of it have used.
         outer: The caps of the run around it; None where there are none.
     """
 
     __slots__ = ("_budgets", "_scopes")
 
-    def __init__(self, run: str, cap: int | None, used: int = 0, outer: TokenCaps | None = None) -> None:
+    def __init__(self, run: str, cap: int, used: int = 0, outer: TokenCaps | None = None) -> None:
         self._budgets: Budgets = Budgets(None) if outer is None else outer._budgets
-        own: dict[str, int | None] = {} if cap is None else {f"{TOKENS}{run}": cap}
+        own = f"{TOKENS}{run}"
         # The innermost first, as it is the one to name where several leave too little.
-        self._scopes: Mapping[str, int | None] = {**own, **({} if outer is None else outer._scopes)}
-        if used and own:
-            self._budgets.settle(self._budgets.reserve(dict.fromkeys(own), used), used)
+        self._scopes: Mapping[str, int | None] = {own: cap, **({} if outer is None else outer._scopes)}
+        if used:
+            self._budgets.settle(self._budgets.reserve({own: None}, used), used)
 
     async def reserve(self, amount: int, patience: float) -> str:
         """Reserve tokens for a call, waiting while only what other calls have reserved stands in the way.
