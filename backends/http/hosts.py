@@ -12,21 +12,31 @@ __all__ = ["NO_REDIRECTS", "base_of", "is_here", "stay", "unused_client"]
 NO_REDIRECTS: Final = {"allow_redirects": False, "follow_redirects": False}
 """No redirect is followed: arguments of aiohttp's requests and of httpx's clients, for an SDK that takes no hook."""
 
+_METHOD_KEPT: Final = (307, 308)
+_REDIRECTED: Final = "pointsman.redirected"
+
 
 async def stay(response: Any) -> None:
-    """Take the way out of a redirect that leads to another host or out of TLS, so that the client reports a failure.
+    """Take the way out of a redirect that is not to be followed, so that the client reports a failure.
 
-    The client would send the request there again: the prompt always, and the key in any header but ``Authorization``.
+    Followed is one redirect of a request, on the same host, not out of TLS, and with its method kept. Elsewhere the
+    client would send the request again: the prompt always, and the key in any header but ``Authorization``. Of a POST
+    that is answered by 301, 302 or 303 it would make a GET, which no model answers.
 
     Args:
         response: Of httpx or its fork, before a redirect is followed; a hook of its client.
     """
     if not response.has_redirect_location:
         return
-    here = response.request.url
-    there = here.join(response.headers["location"])
-    if there.host != here.host or (here.scheme == "https" and there.scheme != "https"):
+    request = response.request
+    here, there = request.url, request.url.join(response.headers["location"])
+    elsewhere = there.host != here.host or (here.scheme == "https" and there.scheme != "https")
+    changed = request.method == "POST" and response.status_code not in _METHOD_KEPT
+    # The client copies the extensions to the request that follows.
+    if elsewhere or changed or request.extensions.get(_REDIRECTED):
         del response.headers["location"]
+    else:
+        request.extensions[_REDIRECTED] = True
 
 
 def is_here(url: str | None) -> bool:

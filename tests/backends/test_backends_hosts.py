@@ -108,6 +108,21 @@ def test_a_redirect_on_the_same_host_is_followed(
         assert len(asked) == 1
 
 
+@pytest.mark.parametrize(("status", "requests"), [(301, 1), (302, 1), (303, 1), (307, 2), (308, 2)])
+@pytest.mark.parametrize("vendor", ["anthropic", "openai", "deepseek"])
+def test_a_redirect_to_itself_ends_and_is_one_call_of_no_cost(
+    vendor: str, status: int, requests: int, tmp_path: Path, moved: Moved
+) -> None:
+    path = "/v1" if vendor in ("openai", "deepseek") else ""
+    url, asked = moved(status, "")
+    with home(tmp_path, vendor, url + path) as model:
+        with pytest.raises(AllFailed, match="unavailable"):
+            model.invoke("the prompt")
+        assert len(asked) == requests
+        rows = model.dispatcher.ledger.calls()
+        assert [(row.failure, row.cost or 0) for row in rows] == [("unavailable", 0)], rows
+
+
 @pytest.mark.parametrize(
     "proxies",
     [{"ALL_PROXY": "socks5://127.0.0.1:9"}, {"all_proxy": "socks://127.0.0.1:9"}, {"HTTP_PROXY": "http://127.0.0.1:9"}],
