@@ -1,4 +1,4 @@
-"""Which run and step a model call belongs to, carried by context so that any LangChain code may be in between."""
+"""The run and step a model call belongs to, carried in a context variable through any LangChain code."""
 
 from __future__ import annotations
 

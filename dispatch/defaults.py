@@ -1,4 +1,4 @@
-"""What runs where nothing is said: one dispatcher for each resolved configuration, whoever asks for it first."""
+"""The default dispatcher: one for each resolved configuration, made at first use and shared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..configs.loading.layers import FILES
 from ..configs.loading.loader import environment, load, user_folder
 from ..configs.schema import Settings
 from ..configs.sources import Sources
-from ..ledger.forks import Lock, begin_anew
+from ..ledger.forks import Lock, reset_in_children
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
@@ -34,9 +34,9 @@ T = TypeVar("T", bound=_Closable)
 
 
 class Shared(Generic[T]):
-    """One object for each resolved configuration, as long as anybody has it, and the newest of each project for good.
+    """One object for each resolved configuration, kept while it is in use; the newest of each project is always kept.
 
-    One that was closed is not handed out again.
+    A closed object is not handed out again.
 
     Args:
         make: Makes it.
@@ -47,7 +47,7 @@ class Shared(Generic[T]):
         self._lock = Lock()
         self._made: list[tuple[Settings, weakref.ref[T]]] = []
         self._newest: dict[Path, T] = {}
-        begin_anew(self)
+        reset_in_children(self)
 
     def of(self, settings: Settings) -> T:
         """The object of these settings, made now if it is not there."""
@@ -63,9 +63,9 @@ class Shared(Generic[T]):
             self._newest[settings.project] = found
             return found
 
-    def anew(self) -> None:
-        """Begin anew in a forked child."""
-        self._lock.anew()
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
+        self._lock.reset_after_fork()
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ _resolved: dict[Path, _Resolved] = {}
 
 
 def default_settings() -> Settings:
-    """The settings of the working directory's project under the environment as it is; the same object while they last.
+    """The settings of the working directory's project in the current environment; the same object until they change.
 
     They are loaded again when a variable of the environment differs from the last look, or a file of models or agents
     was written since; both are looked at with each call, which takes some hundredths of a millisecond. Files of routing
@@ -118,7 +118,7 @@ _dispatchers: Shared[Dispatcher] = Shared(_dispatcher)
 
 
 def shared_dispatcher(settings: Settings) -> Dispatcher:
-    """The one dispatcher that all share who run under these settings without a dispatcher of their own.
+    """The dispatcher shared by all callers that run under these settings without one of their own.
 
     Args:
         settings: As `default_settings` gives them.
@@ -127,7 +127,7 @@ def shared_dispatcher(settings: Settings) -> Dispatcher:
 
 
 def default_dispatcher() -> Dispatcher:
-    """The dispatcher of the working directory's project under the environment as it is, made at its first use.
+    """The dispatcher of the working directory's project in the current environment, made at first use.
 
     Raises:
         ConfigError: A file or a variable is wrong.
@@ -136,4 +136,4 @@ def default_dispatcher() -> Dispatcher:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lock.anew)
+    os.register_at_fork(after_in_child=_lock.reset_after_fork)

@@ -128,7 +128,7 @@ class Dispatcher(Closing):
 
     @Once
     def flagship(self) -> ModelCard | None:
-        """The first priced model of the highest tier: what everything would cost had all gone there."""
+        """The first priced model of the highest tier, against which savings are reported."""
         priced = [card for card in self.cards.values() if card.prices is not None]
         return max(priced, key=lambda card: card.tier.rank, default=None)
 
@@ -201,7 +201,7 @@ class Dispatcher(Closing):
 
         Args:
             request: The step.
-            only_usable: Leave out what cannot be used from here, for want of a key and the like.
+            only_usable: Leave out what cannot be used from here, such as models without a key.
         """
         reasons: Mapping[str, Because] = self.availability.reasons() if only_usable else {}
         now = RoutingContext(unavailable=reasons, experience=self.history.of(request.task))
@@ -220,7 +220,7 @@ class Dispatcher(Closing):
         return self.prices.worst_case(decision.model, STEP_INPUT, output or DEFAULT_OUTPUT, datetime.now(UTC)) or 0
 
     def close(self) -> None:
-        """Write what is still waiting and let go of files; calls under way are charged for and not waited for."""
+        """Write queued rows and close files; calls under way are charged as cancelled, not awaited."""
         self.closed = True
         close_all("what it ran on was closed", self.ledger)
         if "budgets" in self.__dict__:
@@ -234,7 +234,7 @@ class Dispatcher(Closing):
 
         Args:
             ask: What is asked.
-            refused: That one provider refused it before for a reason nobody knows; a second one that does so ends it.
+            refused: A refusal of the request by one provider, for an unknown reason; a second one ends it.
 
         Returns:
             The reply, its ``response_metadata["pointsman"]`` saying which model ran, why, and what it cost.

@@ -22,7 +22,7 @@ __all__ = ["AllFailed", "Failure", "NoCandidate", "cut_off", "failure_of"]
 
 
 def failure_of(backend: Backend, error: Exception) -> BackendError:
-    """Sort what a client raised into the kinds of failure; what the backend does not know is `FailureKind.UNKNOWN`.
+    """Classify what a client raised; an error that the backend does not know is `FailureKind.UNKNOWN`.
 
     Args:
         backend: Whose client it was.

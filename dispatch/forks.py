@@ -1,4 +1,4 @@
-"""What a forked child keeps of its parent's event loops: nothing it uses, and everything for good."""
+"""Keep a parent's event loops and connections alive, unused, in a forked child."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["keep_for_good"]
 
 
 def keep_for_good(inherited: object) -> None:
-    """Never collect an object, not even when the process ends.
+    """Exempt an object from garbage collection until the process is gone.
 
-    A forked child shares its parent's sockets and the epoll object its parent's loop waits on. What the child closes of
-    them, its parent hears no more of, and objects that hold connections close them when they are collected.
+    A forked child shares its parent's sockets and the epoll object of its parent's event loop. Objects close their
+    connections when they are collected; in the child that would also remove them from the parent's epoll object.
 
     Args:
-        inherited: What holds event loops or connections of the parent.
+        inherited: An object that holds event loops or connections of the parent.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))

@@ -1,4 +1,4 @@
-"""`RoutedChatModel`: a LangChain chat model that is whichever model the step's risk and task call for."""
+"""`RoutedChatModel`: a LangChain chat model that routes each call to the model its risk and task need."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class RoutedChatModel(BaseChatModel):
         prefer: The model to use while it qualifies, as ``provider/name``; ``model=`` at a call overrides it.
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
-        latency: How badly somebody waits. ``batch`` work goes to the cheapest of its tier, ``critical`` work to the
-            fastest, and a second model is asked when that one is slow.
+        latency: How urgent the answer is. ``batch`` work goes to the cheapest model of its tier, ``critical`` work to
+            the fastest, with a hedged second request when that one is slow.
         deadline: Seconds an answer may take, retries included; LangChain's ``timeout`` says the same.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises; ``retract`` lets the next
-            candidate answer anew, after a chunk that withdraws what was said. Chunks added with ``+`` heed it; whoever
-            shows them one by one must look for `pointsman.dispatch.calls.retraction.retracts`.
+            candidate answer from the start, after a chunk that withdraws the earlier ones. Adding chunks with ``+``
+            applies it; code that shows chunks one by one must check `pointsman.dispatch.calls.retraction.retracts`.
         examples: Field of a structured answer -> CSV (``text,label``) of labelled examples.
         answer: Pydantic class that judges a typed answer where only its schema is bound as a tool;
             ``with_structured_output`` needs no such word.
@@ -123,7 +123,7 @@ class RoutedChatModel(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _only_known(cls, given: Any) -> Any:
-        """Take call options among the arguments for what they are, and refuse what nobody knows."""
+        """Move call options from the arguments into ``options``, and refuse unknown arguments."""
         if not isinstance(given, Mapping):
             return given
         known = {name for field, info in cls.model_fields.items() for name in (field, info.alias) if name}
@@ -188,7 +188,7 @@ class RoutedChatModel(BaseChatModel):
         return bound
 
     def get_num_tokens(self, text: str) -> int:
-        """Estimate how many tokens a text is, rounded up; whose tokenizer it will meet, only a call decides."""
+        """Estimate the tokens of a text, rounded up: which tokenizer applies is only decided at the call."""
         return super().get_num_tokens(text) if self.custom_get_token_ids else math.ceil(estimate_tokens(text))
 
     def bind(self, **kwargs: Any) -> Any:

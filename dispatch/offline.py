@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import SecretStr
 
 from ..configs.schema import ProviderEntry, Settings
-from ..ledger.forks import Lock, begin_anew
+from ..ledger.forks import Lock, reset_in_children
 
 if TYPE_CHECKING:
     from ..simulator import Simulator
@@ -36,11 +36,11 @@ class _Stage:
     def __init__(self) -> None:
         self._lock = Lock()
         self._simulator: Simulator | None = None
-        begin_anew(self)
+        reset_in_children(self)
 
-    def anew(self) -> None:
-        """Begin anew in a forked child: the threads of the parent are not there."""
-        self._lock.anew()
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: the threads of the parent are not there."""
+        self._lock.reset_after_fork()
         self._simulator = None
 
     def base_url(self) -> str:

@@ -1,11 +1,11 @@
-"""Parts made at their first use, once, whichever threads ask and whether or not the process has forked meanwhile."""
+"""Attributes made at first use, exactly once, safe for threads and forks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
-from ..ledger.forks import Lock, begin_anew
+from ..ledger.forks import Lock, reset_in_children
 
 __all__ = ["Once"]
 
@@ -27,7 +27,7 @@ class Once(Generic[T]):
         self._name = make.__name__
         self._lock = Lock()
         self.__doc__ = make.__doc__
-        begin_anew(self)
+        reset_in_children(self)
 
     @overload
     def __get__(self, owner: None, kind: type) -> Self: ...
@@ -46,6 +46,6 @@ class Once(Generic[T]):
             found: T = parts[self._name]
             return found
 
-    def anew(self) -> None:
-        """Begin anew in a forked child."""
-        self._lock.anew()
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
+        self._lock.reset_after_fork()

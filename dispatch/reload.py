@@ -1,4 +1,4 @@
-"""`Reload`: a dispatcher that lives long takes up changed files of routing and risk without a restart."""
+"""`Reload`: a long-lived dispatcher applies changed routing and risk files without a restart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..configs.catalog import ModelCard
 from ..configs.errors import ConfigError
 from ..configs.schema import Settings
 from ..configs.sources import Sources
-from ..ledger.forks import begin_anew
+from ..ledger.forks import reset_in_children
 from ..routing.policy.policy import Policy
 from ..tools.threads import in_thread
 from .catalog import policy_of, problems
@@ -63,10 +63,10 @@ class Reload:
         self._next = clock() + _LOOK_SECONDS
         self._busy = threading.Lock()
         self.trouble: str | None = None
-        begin_anew(self)
+        reset_in_children(self)
 
-    def anew(self) -> None:
-        """Begin anew in a forked child."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
         self._busy = threading.Lock()
 
     async def look(self) -> None:

@@ -37,10 +37,10 @@ class ModelRequest:
         output: Name of the tool that stands for the answer's schema, None for a free answer.
         answer: The class that judges such an answer, its validators too; None where its schema does.
         examples: Field of the answer -> CSV of labelled examples.
-        latency: How badly somebody waits: ``batch`` work can wait, ``critical`` work must not.
+        latency: How urgent the answer is: ``batch`` work can wait, ``critical`` work must not.
         deadline: Seconds the answer may take, retries included; None where only the policy bounds it.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises, ``retract`` withdraws
-            them and lets the next candidate answer anew.
+            them and lets the next candidate answer instead.
         options: What else is wanted, by the standard names of `CallOptions`; each vendor is told in its own words.
 
     Raises:
@@ -122,7 +122,7 @@ def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> Rout
 
 
 def plain(ask: ModelRequest) -> ModelRequest:
-    """The request without what a terminal would obey in the results of tools, wherever they ran."""
+    """The request with terminal control sequences removed from all tool results."""
     found = [message for message in ask.messages if message.type == "tool" and _is_suspect(message.content)]
     if not found:
         return ask
@@ -136,7 +136,7 @@ def _is_suspect(content: Any) -> bool:
 
 
 def _called(ask: ModelRequest) -> Mapping[str, Effect]:
-    """Effects of the tools called earlier, as the replies that called them remember."""
+    """Effects of the tools called earlier, read from the metadata of the replies that called them."""
     known = dict(ask.reach)
     for message in ask.messages:
         told = message.response_metadata.get("pointsman")

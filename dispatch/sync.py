@@ -18,7 +18,7 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..configs.errors import PointsmanError
-from ..ledger.forks import End, at_end, refuse_at_the_end
+from ..ledger.forks import ExitPhase, at_exit, refuse_at_exit
 from ..tools.threads import THREADS
 from .forks import keep_for_good
 
@@ -92,7 +92,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@at_end(End.BREAK_OFF)
+@at_exit(ExitPhase.BREAK_OFF)
 def _end() -> None:
     if _portal is not None and not _portal.ending:
         _portal.end()
@@ -105,7 +105,7 @@ def _opened() -> _Portal:
             _portal = _Portal()
         found = _portal
     if found.ending:
-        refuse_at_the_end()
+        refuse_at_exit()
     if found.here:
         raise PointsmanError(
             "a synchronous call inside async code would wait for itself: await its async form (ainvoke, arun, "
@@ -143,7 +143,7 @@ class _Work:
             return self.done.result()
         except CancelledError:
             if self._portal.ending:
-                refuse_at_the_end()
+                refuse_at_exit()
             raise
 
     def break_off(self, *, wait: bool = True) -> None:

@@ -255,7 +255,7 @@ class BatchBook:
             self.let_go(batch)
 
     def stir(self, batch: str) -> None:
-        """Say that the holder is still at work."""
+        """Renew the holder's claim."""
         with self._file.changing() as connection:
             self._hold(connection, batch)
 

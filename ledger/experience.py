@@ -1,4 +1,4 @@
-"""The newest calls with the tasks they were made for: what a new process can know of how models did."""
+"""The newest calls with their tasks, from which a new process learns how models did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must rest before a process forks, what begins anew in the child, and what is done when a process ends."""
+"""Process life cycle: what is closed before a fork, what is reset in the child, and what runs when a process exits."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from typing import NoReturn, Protocol
 from ..configs.errors import PointsmanError
 
 __all__ = [
-    "End",
+    "ExitPhase",
     "Lock",
-    "at_end",
-    "begin_anew",
-    "broken_by_the_end",
+    "at_exit",
+    "broken_by_exit",
+    "close_before_forks",
     "lock_of",
-    "mind_the_end",
-    "refuse_at_the_end",
-    "rest_before_forks",
+    "refuse_at_exit",
+    "reset_in_children",
+    "watch_exit",
 ]
 
 _FORK_SECONDS = 5.0
@@ -40,13 +40,13 @@ _IMPORT_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
-class End(IntEnum):
-    """What is done when a process ends, in this order.
+class ExitPhase(IntEnum):
+    """The phases of a process's exit, in order.
 
     Attributes:
-        BREAK_OFF: What still runs is broken off, and says itself what it cost.
-        CLOSE: What nobody has ended is closed.
-        WRITE: What there is to book and to write is written.
+        BREAK_OFF: Cancel running work, which records what it cost.
+        CLOSE: Close calls that are still open.
+        WRITE: Write rows and settlements that are still queued.
     """
 
     BREAK_OFF = 1
@@ -54,27 +54,28 @@ class End(IntEnum):
     WRITE = 3
 
 
-class Anew(Protocol):
-    """Has threads, locks or work that a forked child does not get."""
+class ForkAware(Protocol):
+    """Has threads, locks or queued work that must be reset in a forked child."""
 
-    def anew(self) -> None:
-        """Begin anew in a forked child, in which no other thread runs."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child, in which no other thread runs."""
 
 
-class Resting(Anew, Protocol):
-    """Has a file open that must not be open while the process forks."""
+class ClosedOverForks(ForkAware, Protocol):
+    """Has a file that must be closed while the process forks."""
 
     lock: Lock
 
-    def rest(self) -> None:
-        """Close the file until it is needed again; called with the lock held."""
+    def close_for_fork(self) -> None:
+        """Close the file; it is opened again at its next use. Called with ``lock`` held."""
 
 
 class Lock:
-    """A reentrant lock that a weak dictionary can hold, and that is free again in a forked child.
+    """A reentrant lock that can be weakly referenced and is released in a forked child.
 
     Args:
-        shared: By all who write a file; who has one of their own may wait for it, but not the other way round.
+        shared: Shared by all writers of one file. The holder of a lock that is not shared may wait for a shared one,
+            never the reverse.
     """
 
     def __init__(self, *, shared: bool = False) -> None:
@@ -88,37 +89,37 @@ class Lock:
         self._lock.release()
 
     def acquire(self, seconds: float) -> bool:
-        """Take it, waiting so many seconds at most; False when somebody else has it still."""
+        """Acquire it; False if another thread still holds it after ``seconds``."""
         return self._lock.acquire(timeout=seconds)
 
     def release(self) -> None:
-        """Let the next have it."""
+        """Release it."""
         self._lock.release()
 
-    def anew(self) -> None:
-        """Make it free in a forked child, whoever had it in the parent."""
+    def reset_after_fork(self) -> None:
+        """Release it in a forked child, whichever thread held it in the parent."""
         self._lock = threading.RLock()
 
 
 # Reentrant, since the garbage collector may make or drop any of these from within.
 _guard = threading.RLock()
 _locks: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()
-_beginners: weakref.WeakSet[Anew] = weakref.WeakSet()
-_resters: weakref.WeakSet[Resting] = weakref.WeakSet()
-_ends: list[tuple[End, Callable[[], None]]] = []
-_minded = False
+_fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+_closed_over_forks: weakref.WeakSet[ClosedOverForks] = weakref.WeakSet()
+_ends: list[tuple[ExitPhase, Callable[[], None]]] = []
+_watching = False
 _leave = os._exit
 _taken: list[Lock] = []
 
 
 def lock_of(path: Path | None) -> Lock:
-    """The lock that the writers of one file take first in this process.
+    """The lock that this process's writers of one file take before SQLite's own.
 
-    SQLite's own lock is waited for by polling, 1 to 100 ms at a time; among threads a lock that wakes the next is
+    SQLite waits for its lock by polling every 1 to 100 ms; between threads a lock that wakes its next holder is
     faster.
 
     Args:
-        path: The file; None gives a lock of its own.
+        path: The file; None gives a new lock.
     """
     if path is None:
         return Lock()
@@ -130,44 +131,44 @@ def lock_of(path: Path | None) -> Lock:
         return lock
 
 
-def begin_anew(member: Anew) -> None:
-    """Have a member told in every forked child, as long as it lives."""
+def reset_in_children(member: ForkAware) -> None:
+    """Call ``member.reset_after_fork`` in every forked child, as long as the member lives."""
     with _guard:
-        _beginners.add(member)
+        _fork_aware.add(member)
 
 
-def rest_before_forks(member: Resting) -> None:
-    """Have a member rest before every fork and begin anew in the child, as long as it lives.
+def close_before_forks(member: ClosedOverForks) -> None:
+    """Close a member's file before every fork and reset the member in the child, as long as it lives.
 
-    What SQLite knows of the locks on a file it keeps for the whole process, and a child inherits it together with the
-    open file, but not the locks themselves (https://www.sqlite.org/howtocorrupt.html, 2.6): the child would write
-    without any, and lose its log to the next process that closes the file. So nothing may be open while it forks.
+    SQLite keeps its record of file locks per process. A child inherits that record and the open file, but not the
+    locks (https://www.sqlite.org/howtocorrupt.html, 2.6): it would write without a lock, and the next process that
+    closes the file would delete its write-ahead log. So no file may be open during a fork.
     """
     with _guard:
-        _resters.add(member)
+        _closed_over_forks.add(member)
 
 
-def at_end(part: End) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Have a function called when the process ends by itself, by `os._exit` too; it may be called twice.
+def at_exit(phase: ExitPhase) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Call a function when the process exits normally or by `os._exit`; it may be called twice.
 
     Args:
-        part: Which part of the end it is.
+        phase: When, relative to the others.
     """
 
     def register(end: Callable[[], None]) -> Callable[[], None]:
-        _ends.append((part, end))
+        _ends.append((phase, end))
         return end
 
     return register
 
 
-def broken_by_the_end(error: BaseException | None) -> bool:
-    """Whether an error comes of the end of the process: from then on Python starts no thread.
+def broken_by_exit(error: BaseException | None) -> bool:
+    """Whether an error was raised because the interpreter is shutting down and starts no more threads.
 
-    That is before `at_end` is heard of, since Python first waits for the threads that are not daemons.
+    This can happen before the functions of `at_exit` run, since Python first waits for non-daemon threads.
 
     Args:
-        error: With whatever it was raised from.
+        error: The error; its causes and contexts are looked at too.
     """
     while error is not None:
         # As `concurrent.futures.thread` and, from Python 3.12 on, `_thread` put it.
@@ -177,11 +178,11 @@ def broken_by_the_end(error: BaseException | None) -> bool:
     return False
 
 
-def refuse_at_the_end() -> NoReturn:
-    """Stop a thread that wants something of a process that ends: Python itself stops daemons a moment later.
+def refuse_at_exit() -> NoReturn:
+    """Refuse new work during exit: a daemon thread blocks here until Python stops it.
 
     Raises:
-        PointsmanError: In any other thread.
+        PointsmanError: In a non-daemon thread.
     """
     if threading.current_thread().daemon:
         while True:
@@ -189,22 +190,22 @@ def refuse_at_the_end() -> NoReturn:
     raise PointsmanError("the process is ending and makes no more calls: make them before its end")
 
 
-def mind_the_end() -> None:
-    """See to it that `at_end` holds in this process; to be called before there is work.
+def watch_exit() -> None:
+    """Make `at_exit` effective for `os._exit` in this process; call it before any work begins.
 
-    Forked children mostly leave by `os._exit`, which calls nothing that is registered with `atexit`: those of
-    multiprocessing, of Celery, of RQ, and of whoever forks by hand.
+    Forked children (of multiprocessing, Celery, RQ or a plain `os.fork`) mostly leave by `os._exit`, which skips the
+    functions registered with `atexit`.
     """
-    global _minded, _leave
-    if _minded:
+    global _watching, _leave
+    if _watching:
         return
-    _minded = True
+    _watching = True
     if os._exit is not _end_and_leave:
         _leave, os._exit = os._exit, _end_and_leave
 
 
 def _end_and_leave(status: int) -> NoReturn:
-    if _minded:
+    if _watching:
         # In a thread, so that what is stuck keeps no process alive; at the very end none starts, and all is done.
         ending = threading.Thread(target=_end, name="pointsman-end", daemon=True)
         with suppress(RuntimeError):
@@ -230,9 +231,9 @@ def _importing(frame: FrameType | None) -> bool:
 
 
 def _await_imports() -> None:
-    """Let threads finish what they import.
+    """Wait for imports under way in other threads.
 
-    Python stops daemons wherever they are, and crashes where that is within the making of an extension module.
+    Python stops daemon threads at any point, and crashes if one is initialising an extension module.
     """
     deadline = time.monotonic() + _IMPORT_SECONDS
     own = threading.get_ident()
@@ -253,7 +254,7 @@ def _before_fork() -> None:
     deadline = time.monotonic() + _FORK_SECONDS
     while True:
         with _guard:
-            locks = {member.lock for member in _resters}
+            locks = {member.lock for member in _closed_over_forks}
         # First those whose holders may wait for the others.
         taken = [
             lock
@@ -262,14 +263,14 @@ def _before_fork() -> None:
         ]
         # Held through the fork, so that nobody opens a file meanwhile.
         _guard.acquire()
-        if locks.issuperset(member.lock for member in _resters):
+        if locks.issuperset(member.lock for member in _closed_over_forks):
             break
         _guard.release()
         for lock in taken:
             lock.release()
-    for member in _resters:
+    for member in _closed_over_forks:
         if member.lock in taken:
-            member.rest()
+            member.close_for_fork()
     _taken.extend(taken)
 
 
@@ -280,12 +281,12 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    global _guard, _minded
+    global _guard, _watching
     _guard = threading.RLock()
-    _minded = False
+    _watching = False
     _taken.clear()
-    for member in [*_resters, *_beginners]:
-        member.anew()
+    for member in [*_closed_over_forks, *_fork_aware]:
+        member.reset_after_fork()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

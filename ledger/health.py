@@ -1,4 +1,4 @@
-"""The breakers that are open, kept in the ledger's file for every process that uses it."""
+"""Open circuit breakers, stored in the ledger's file for all its processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from ..configs.errors import ConfigError
-from .forks import begin_anew
+from .forks import reset_in_children
 from .storage.access import Access
 from .worker import Worker
 
@@ -51,7 +51,7 @@ _Key = tuple[str, str, str]
 class HealthBook:
     """Keeps and reads open breakers; only `load` makes its caller wait for the file.
 
-    Health can be learned anew, so trouble with the file is left for the ledger itself to tell.
+    Health is learned again from calls, so errors of the file are left for the ledger to report.
 
     Args:
         path: The ledger's file.
@@ -61,11 +61,11 @@ class HealthBook:
         self._path = path
         # One thread, so that what was put is written before the next look; the process waits for it at its end.
         self._worker = Worker("pointsman-health")
-        self.anew()
-        begin_anew(self)
+        self.reset_after_fork()
+        reset_in_children(self)
 
-    def anew(self) -> None:
-        """Begin anew in a forked child: what waits to be written is its parent's to write."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: what waits to be written is its parent's to write."""
         self._changes: dict[_Key, HealthRow | None] = {}
         self._guard = threading.RLock()
 

@@ -1,4 +1,4 @@
-"""`Kept`: what runs need again if they are cut off, until they have come to their end."""
+"""`Kept`: replies and results that an interrupted run needs again, kept until the run has ended."""
 
 from __future__ import annotations
 

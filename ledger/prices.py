@@ -51,8 +51,8 @@ class _Rate:
                 return price
         return self.base
 
-    def dearest(self, most_input: int) -> Decimal:
-        """The highest price in any call with no more input tokens than this."""
+    def highest(self, most_input: int) -> Decimal:
+        """The highest price of any call with at most this many input tokens."""
         return max(self.base, *(price for start, price in self.steps if most_input > start), _NOTHING)
 
 
@@ -121,7 +121,7 @@ class _Rates:
         into = (self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.audio, self.cache_audio)
         out = (self.output, self.output_audio, self.output_image)
         dearest, answer = (
-            max((rate.dearest(input_tokens) for rate in kinds if rate is not None), default=_NOTHING)
+            max((rate.highest(input_tokens) for rate in kinds if rate is not None), default=_NOTHING)
             for kinds in (into, out)
         )
         return dearest, answer

@@ -1,4 +1,4 @@
-"""`Worker`: a thread that does one thing after the other for those who must not wait."""
+"""`Worker`: a thread that runs jobs one after the other, for callers that must not block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .forks import End, at_end, begin_anew
+from .forks import ExitPhase, at_exit, reset_in_children
 
 __all__ = ["Worker"]
 
@@ -39,12 +39,12 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self.anew()
-        begin_anew(self)
+        self.reset_after_fork()
+        reset_in_children(self)
         _workers.add(self)
 
-    def anew(self) -> None:
-        """Begin anew in a forked child."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
         # Unlike other queues it may be used from within the garbage collector.
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._guard = threading.RLock()
@@ -63,7 +63,7 @@ class Worker:
         return future
 
     def post(self, job: Callable[[], object]) -> None:
-        """The same for whoever does not ask what becomes of it; the job raises nothing."""
+        """Run a job in the thread without a result; the job must not raise."""
         self._enter((None, job))
 
     def _enter(self, job: _Job) -> None:
@@ -139,7 +139,7 @@ def _undo(done: Future[_T], undo: Callable[[_T], None]) -> None:
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
-@at_end(End.WRITE)
+@at_exit(ExitPhase.WRITE)
 def _finish_all() -> None:
     for worker in list(_workers):
         worker.finish()

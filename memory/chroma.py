@@ -157,8 +157,8 @@ class Engine:
             if self._session is not None:
                 self._retire(self._session)
 
-    def anew(self) -> None:
-        """Begin anew in a forked child, in which none of Chroma's threads run."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child, in which none of Chroma's threads run."""
         if self._session is not None:
             # The parent's: not even the end of the process may close it.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
@@ -267,7 +267,7 @@ def _check_process(where: str) -> None:
 
 def _after_fork() -> None:
     for engine in list(_engines):
-        engine.anew()
+        engine.reset_after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

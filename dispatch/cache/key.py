@@ -60,7 +60,7 @@ class CacheRequest:
     ) -> CacheRequest | None:
         """Describe a request; None when it holds something that has no JSON form.
 
-        Ids of messages and of tool calls do not count, since they are drawn anew in every run.
+        Ids of messages and of tool calls do not count, since every run draws new ones.
 
         Args:
             messages: The conversation.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.errors import ConfigError
-from ...ledger.forks import Lock, begin_anew, rest_before_forks
+from ...ledger.forks import Lock, close_before_forks, reset_in_children
 from ..private import open_private
 from ..sealing import user_seal
 from .key import CacheRequest, cacheable
@@ -75,7 +75,7 @@ class ResponseCache:
         self._seal = None if path is None else user_seal()
         self._open_db: sqlite3.Connection | None = None
         self._closed = False
-        rest_before_forks(self)
+        close_before_forks(self)
         with self.lock:
             try:
                 self._db.execute("SELECT 1")
@@ -100,7 +100,7 @@ class ResponseCache:
         return None if near is None or found is None else _revived(*found, kind="similar", similarity=near[1])
 
     def stand_in(self, request: CacheRequest) -> AIMessage | None:
-        """Look for an answer of any age to the same request or one like it, for when nothing better is to be had.
+        """Look for an answer of any age to the same request or one like it, for when no model can answer.
 
         Returns:
             As `get` does; None also where the policy wants no such answers.
@@ -163,14 +163,14 @@ class ResponseCache:
             self._closed = True
             self._shut()
 
-    def rest(self) -> None:
-        """Close the file until it is needed again, since this process forks."""
+    def close_for_fork(self) -> None:
+        """Close the file before this process forks; it is opened again at its next use."""
         if self._path is not None:
             self._shut()
 
-    def anew(self) -> None:
-        """Begin anew in a forked child."""
-        self.lock.anew()
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
+        self.lock.reset_after_fork()
         # What could not be closed before the fork is the parent's; a cache may miss.
         self._closed = self._closed or (self._path is not None and self._open_db is not None)
 
@@ -241,7 +241,7 @@ class Similar:
             raise ConfigError("similar answers need a threshold in 0..1 and room for at least one")
         self._embed, self._threshold, self._most = embed, threshold, most
         self._lock = Lock()
-        begin_anew(self._lock)
+        reset_in_children(self._lock)
         self._vectors: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self._keys: list[str] = []
         self._slots: dict[str, list[int]] = {}

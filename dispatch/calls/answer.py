@@ -1,4 +1,4 @@
-"""One usable answer out of a chain of models, whole or in chunks, with a second model beside where somebody waits."""
+"""One usable answer from a chain of models, whole or in chunks, with a hedged second model for critical calls."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def _raced(
     call: ModelCall,
     discard: Callable[[T], Awaitable[None]] | None = None,
 ) -> T | None:
-    """What ``work`` makes of a call, with a second one beside it where somebody waits badly."""
+    """The result of ``work`` for a call, hedged by a second call where latency is critical."""
     if chain.ask.latency != "critical":
         return await work(call)
 

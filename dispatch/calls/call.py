@@ -14,7 +14,7 @@ from ...backends.base import Backend, BackendError
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.words import FailureKind
-from ...ledger.forks import End, at_end, broken_by_the_end, refuse_at_the_end
+from ...ledger.forks import ExitPhase, at_exit, broken_by_exit, refuse_at_exit
 from ...ledger.rows import CallRow
 from ..conversation.mending import Mending
 from ..errors import failure_of
@@ -202,9 +202,9 @@ class ModelCall:
         Raises:
             PointsmanError: The process ends, which is no failure of the provider's; the call is ended as cancelled.
         """
-        if broken_by_the_end(error):
+        if broken_by_exit(error):
             self.close(_OVER)
-            refuse_at_the_end()
+            refuse_at_exit()
         if isinstance(error, TimeoutError):
             return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
         return failure_of(self.backend, error)
@@ -320,7 +320,7 @@ def _calls_under_way() -> list[ModelCall]:
             continue
 
 
-@at_end(End.CLOSE)
+@at_exit(ExitPhase.CLOSE)
 def _at_exit() -> None:
     close_all(_OVER)
 

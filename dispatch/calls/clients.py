@@ -18,7 +18,7 @@ from ...backends.options import NOTHING, Said, Wanted
 from ...backends.schemas import object_at_top
 from ...configs.catalog import ModelCard
 from ...configs.schema import Settings
-from ...ledger.forks import begin_anew
+from ...ledger.forks import reset_in_children
 from ...tools.threads import in_thread
 from ..conversation.naming import tool_names, wire_name
 from ..forks import keep_for_good
@@ -39,7 +39,7 @@ _TURNS: Final = 3
 
 
 async def _until_the_end(models: dict[str, BaseChatModel]) -> AsyncGenerator[None]:
-    """Let go of an event loop's clients while it still runs.
+    """Drop an event loop's clients while the loop still runs.
 
     `asyncio.run` closes the asynchronous generators that are open before it closes the loop, and nothing else is told.
     """
@@ -71,7 +71,7 @@ class Clients:
         self._ends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]] = (
             weakref.WeakKeyDictionary()
         )
-        begin_anew(self)
+        reset_in_children(self)
         self._bindings: dict[Any, dict[str, Any]] = {}
         self._said_of: Mapping[str, ModelCard] | None = None
         self._each_said: dict[str, dict[str, Said]] = {}
@@ -79,8 +79,8 @@ class Clients:
         self._configured = any(_options(settings, model) for model in settings.models)
         self._asked: dict[str, Asked] = {}
 
-    def anew(self) -> None:
-        """Begin anew in a forked child: connections are the parent's."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: connections are the parent's."""
         keep_for_good((dict(self._loops), dict(self._ends)))
         self._loops, self._building = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
         self._ends = weakref.WeakKeyDictionary()
@@ -102,7 +102,7 @@ class Clients:
 
     @cached_property
     def settled(self) -> str:
-        """SHA-256 of all that is configured for the models' clients: an answer may hang on any of it."""
+        """SHA-256 of the configuration of all clients, since an answer may depend on any of it."""
         said = {
             card: [self._settings.providers[card.partition("/")[0]].base_url, _options(self._settings, card)]
             for card in self._settings.models
@@ -123,7 +123,7 @@ class Clients:
                 models[card.id] = await in_thread(self._build, card)
 
     def said(self, ask: ModelRequest, card: ModelCard) -> Said:
-        """What an ask wants beside its messages, in the words of a card's client."""
+        """A request's options in the vocabulary of a model's client."""
         settings = _options(self._settings, card.id) if self._configured else {}
         if not _wants(ask) and not settings:
             return NOTHING

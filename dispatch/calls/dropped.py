@@ -1,4 +1,4 @@
-"""`dropped`: closes what was dropped open, in a thread of its own, since a destructor must not wait for a lock."""
+"""`dropped`: closes abandoned objects in a thread of its own, since a destructor must not wait for a lock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Dropped:
         self._watching = 0
 
     def watch(self) -> None:
-        """See to it that the thread runs; must not be called from a destructor."""
+        """Start the thread if it does not run; must not be called from a destructor."""
         if self._watching != os.getpid():
             self._watching = os.getpid()
             threading.Thread(target=self._close_all, name="pointsman-dropped", daemon=True).start()

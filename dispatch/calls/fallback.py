@@ -41,13 +41,13 @@ __all__ = ["FallbackChain"]
 _BACKOFF_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 20.0
 _SHORT_HOLD_SECONDS: Final = 2.0
-"""How long a rate limit is waited for where the next model that may be asked is of a dearer tier."""
+"""How long a rate limit is waited for where the next candidate is of a more expensive tier."""
 _PATIENCE_SECONDS: Final = 30.0
 """How long a call waits for what parallel calls have reserved of a cap."""
 
 
 class FallbackChain:
-    """Gives the next call to make until one is answered, and draws the consequences of how each ended.
+    """Gives the next call to make until one is answered, and acts on how each call ended.
 
     Args:
         routed: The request, and what was decided for it.
@@ -146,7 +146,7 @@ class FallbackChain:
         return None
 
     def _patience(self, card: ModelCard) -> float:
-        """Seconds to wait for a model's rate limit rather than ask a dearer one, or nobody."""
+        """Seconds to wait for a model's rate limit rather than ask a more expensive one, or give up."""
         if self._candidates.single:
             return self._left()
         return 0.0 if self.ask.latency == "critical" else min(self._left(), _SHORT_HOLD_SECONDS)

@@ -1,4 +1,4 @@
-"""Hedged requests: where somebody waits badly, a second model is asked when the first is slow, and the faster one wins.
+"""Hedged requests: for latency-critical calls a second model is asked when the first is slow; the faster one wins.
 
 After J. Dean and L. A. Barroso, "The Tail at Scale", Communications of the ACM 56(2), 2013, "Hedged requests".
 """

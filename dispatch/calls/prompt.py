@@ -1,4 +1,4 @@
-"""Brief one candidate: the conversation and keyword arguments in the form that very model takes."""
+"""The prompt for one candidate: the conversation and keyword arguments in the form that model accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXAMPLES_SHOWN = 2
 
 
 def brief(ask: ModelRequest, card: ModelCard, said: Said) -> tuple[Sequence[BaseMessage], dict[str, Any]]:
-    """Say the ask in the way ``card`` takes it.
+    """Convert a request into the form that ``card`` accepts.
 
     A model that serves only named tasks is told the task and given the labelled examples to learn from; a general
     model reads a few of them in its instructions.

@@ -149,7 +149,7 @@ def call_metadata(
     Args:
         row: The call that was answered.
         rules: Ids of the rules that applied.
-        failures: Models asked before, in vain.
+        failures: Models asked before, without a usable answer.
         skipped: Models passed over, each with its reason.
         setup: Seconds it took to load SDKs and build clients before the calls; they count against no deadline.
         effects: Tool -> effect, of the tools that the reply calls, for whoever goes on with the conversation.

@@ -1,4 +1,4 @@
-"""Content blocks, whoever wrote them, in a form that the next model's client takes."""
+"""Convert content blocks of any vendor into a form that the next model's client accepts."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ def _user_first(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _merged(messages: list[BaseMessage], carrier: Carrier) -> list[BaseMessage]:
-    """Messages in a row of one role as one; an assistant's with calls is followed by results, so never by its like."""
+    """Merge consecutive messages of one role. One with tool calls is followed by results, so it is never merged."""
     from langchain_core.messages import AIMessage, HumanMessage
 
     merged: list[BaseMessage] = []

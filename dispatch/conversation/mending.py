@@ -22,8 +22,8 @@ _THOUGHT: Final = "reasoning_content"
 class Mending:
     """Mends one reply, in one piece or in chunks.
 
-    A server may leave the id of a call out, give two calls the same, or begin anew with every turn; whoever carries
-    calls out, asks a person or pairs results knows a call by its id. It may also cut a character in two, which then
+    A server may omit the id of a call, give two calls the same id, or restart its numbering with every turn; executing
+    calls, asking for approval and pairing results all need unique ids. It may also cut a character in two, which then
     nothing can print or store.
 
     Args:

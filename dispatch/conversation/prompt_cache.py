@@ -1,4 +1,4 @@
-"""`PromptCacheTracker`: which model carries which conversation, so that it stays there between natural boundaries."""
+"""`PromptCacheTracker`: which model answers which conversation, so that it stays there between natural boundaries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...configs.catalog import ModelCard
 from ...configs.words import Tier
-from ...ledger.forks import Lock, begin_anew
+from ...ledger.forks import Lock, reset_in_children
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -35,7 +35,7 @@ def place_of(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]
     """Tell where a call stands in its conversation.
 
     What a model was shown for its newest answer are the messages before that answer. Where a conversation was
-    compacted or rewritten since, or was given other tools, nobody was ever shown them: a conversation begins anew.
+    compacted or rewritten since, or was given other tools, no model has seen them: it counts as a new conversation.
 
     Args:
         messages: Oldest first.
@@ -63,7 +63,7 @@ class PromptCacheTracker:
     def __init__(self, most: int = _MOST_TURNS) -> None:
         self._most = most
         self._lock = Lock()
-        begin_anew(self._lock)
+        reset_in_children(self._lock)
         self._carried: OrderedDict[int, Mapping[Tier, str]] = OrderedDict()
 
     def noted(self, place: Place, card: ModelCard) -> None:

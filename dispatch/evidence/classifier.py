@@ -1,4 +1,4 @@
-"""`Classifier`: a small model that is asked how hard a step is, where the decision hangs on that."""
+"""`Classifier`: a small model judges how hard a step is, where the decision depends on that."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ class Classifier:
     ) -> Features:
         """The features with a model's judgement, or as they are.
 
-        Nobody is asked where no rule depends on it, where somebody waits badly, or where the step gathers or transforms
-        a little: such a step costs about as much as the question.
+        No model is asked where no rule depends on it, where latency is critical, or for a small
+        step that gathers or transforms: such a step costs about as much as the question.
 
         Args:
             features: Of the step.

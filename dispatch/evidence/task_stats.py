@@ -1,4 +1,4 @@
-"""`TaskHistory`: how each model has lately done at each task, in a few numbers that fade."""
+"""`TaskHistory`: how each model has recently done at each task, as exponentially decaying counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ...configs.words import FailureKind
-from ...ledger.forks import Lock, begin_anew
+from ...ledger.forks import Lock, reset_in_children
 from ...ledger.prices import PICODOLLARS
 from ...ledger.rows import CallRow
 from ...routing.evidence import of_failure
@@ -54,7 +54,7 @@ _NOTHING: Final[Mapping[str, TaskStats]] = MappingProxyType({})
 
 
 class TaskHistory:
-    """Counts that fade by half in every half-life, for each task and model; safe to use from several threads.
+    """Exponentially decaying counts for each task and model; thread-safe.
 
     A call is taken in and given out in constant time, and nothing grows with the number of calls.
 
@@ -67,7 +67,7 @@ class TaskHistory:
         self._half_life = half_life
         self._clock = clock
         self._lock = Lock()
-        begin_anew(self._lock)
+        reset_in_children(self._lock)
         self._tasks: OrderedDict[str, _Task] = OrderedDict()
 
     def observe(self, task: str, row: CallRow) -> None:

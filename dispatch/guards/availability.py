@@ -16,14 +16,14 @@ __all__ = ["Availability"]
 _REFUSED_SECONDS: Final = 300.0
 """How long a key that was refused is not tried again: keys are mended while a process runs."""
 _LOOK_SECONDS: Final = 0.25
-"""How soon an override that another process has set is heeded."""
+"""How soon an override that another process has set takes effect."""
 
 
 class Availability:
-    """Knows what cannot be used: for want of a key, because the key was refused, or since an operator switched it off.
+    """Knows which providers and models cannot be used: no key, a refused key, or switched off by an operator.
 
     Args:
-        missing: Provider -> why it can never be used here, for want of a key and the like.
+        missing: Provider -> why it can never be used here, such as a missing key.
         overrides: What an operator switched off.
         health: The breakers.
         cards: The catalogue.
@@ -72,7 +72,7 @@ class Availability:
         return frozenset(self._models[key.provider, key.model] for key in states if key[:2] in self._models)
 
     def refused(self, provider: str) -> None:
-        """Note that a provider refused its key: no other call under it would fare better for a while."""
+        """Note that a provider refused its key, so that for a while no call is made with it."""
         said = f"its key was refused: check {self._keys[provider]}"
         self.providers[provider] = Because(RejectionCode.KEY_REFUSED, said)
         self._refused[provider] = self._clock() + _REFUSED_SECONDS

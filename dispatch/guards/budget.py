@@ -47,12 +47,12 @@ _NO_TIERS: Final = frozenset({"", "auto"})
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A call held to what is reckoned with.
+    """A call with its output limited, and the most it can use and cost.
 
     Attributes:
         options: Its keyword arguments, the limit of its output among them.
-        input: The most input tokens it can have; None where nobody reckoned.
-        output: The most output tokens; None where nobody reckoned.
+        input: The most input tokens it can have; None where it was not computed.
+        output: The most output tokens; None where it was not computed.
         most: Picodollars it can cost at most; 0 where nothing is capped or the price is unknown: without a cap anywhere
             such a model may run, and is counted once its cost is known.
     """
@@ -91,7 +91,7 @@ def bounded(
     settled: Asked,
     capped: bool,
 ) -> Bound:
-    """Say what a call can cost at most, and hold it to the output that is reckoned with.
+    """Compute the most a call can cost, and limit its output to what that covers.
 
     Args:
         prices: The price book, asked for the prices of now.
@@ -184,5 +184,5 @@ def scopes_of(run: RunContext, budgets: Mapping[str, float], at: datetime | None
 
 @lru_cache(maxsize=4096)
 def _known_as(user: str) -> str:
-    """A user's name in the ledger's file; one that is itself a secret goes by its hash, which tells it from others."""
+    """A user's name as the ledger stores it; a name that is itself a secret is replaced by its hash."""
     return user if redact(user) == user else f"hidden {sha256(user.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""`Grant`: what one call was admitted with, the breaker's permit, its share of the rate limits and reserved money."""
+"""`Grant`: what one call was admitted with: the breaker's permit, its share of the rate limits, and reserved money."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Grant"]
 
 
 class Grant:
-    """Leave to make one call. It is given back whole where the call is never sent, else it is settled once.
+    """Leave to make one call: given back in full if the call is never sent, settled once otherwise.
 
     Args:
         permit: Of the breaker; None where no breaker guards the call.

@@ -1,4 +1,4 @@
-"""`Guards`: what stands before every call, namely breakers, rate limits and budgets, asked one after the other."""
+"""`Guards`: the checks before every call: breakers, rate limits and budgets, in that order."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Guards:
     def admit(
         self, card: ModelCard, input_tokens: int, output_tokens: int, *, last: bool = False
     ) -> Grant | Wait | str:
-        """Ask breaker and rate limits for leave to call a model now.
+        """Ask the breaker and the rate limits for leave to call a model now.
 
         Args:
             card: The model.
@@ -87,10 +87,10 @@ class Guards:
     async def fund(
         self, call: ModelCall, scopes: Mapping[str, int | None], tokens: TokenCaps | None, patience: float = 0.0
     ) -> None:
-        """Set the worst case of a call aside, and hold the model to the output that was reckoned with.
+        """Reserve the worst case of a call, and limit its output to what the reservation covers.
 
         Args:
-            call: What was admitted; it is over where this raises.
+            call: The admitted call; closed if this raises.
             scopes: What it counts against, each with its cap in picodollars.
             tokens: The caps on tokens that it counts against.
             patience: Seconds to wait for what parallel calls have reserved.
@@ -133,7 +133,7 @@ class Guards:
         backend: Backend,
         capped: bool,
     ) -> Bound:
-        """Say what a call can cost at most, and hold it to the output that is reckoned with.
+        """Compute the most a call can cost, and limit its output to what that covers.
 
         Args:
             card: The model.
@@ -152,5 +152,5 @@ class Guards:
 
 
 def _row_if_killed(call: ModelCall) -> CallRow:
-    """What to record of a call whose process is killed; whatever else becomes of it, its row has the same id."""
+    """The row to record if the process is killed during the call; the call's own row has the same id."""
     return call.bill.recorder.row(call.card, at=time.time(), attempt=call.number, failure=FailureKind.LOST.value)

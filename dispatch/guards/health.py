@@ -1,4 +1,4 @@
-"""Which providers are well: one circuit breaker for each model at each provider and region."""
+"""Provider health: one circuit breaker for each model at each provider and region."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final, Self
 from ...configs.catalog import ModelCard, Usage
 from ...configs.schema import HealthLimits, Settings
 from ...configs.words import FailureKind
-from ...ledger.forks import begin_anew
+from ...ledger.forks import reset_in_children
 from ...ledger.health import HealthBook, HealthRow
 from .breaker import Breaker, Cause, HealthKey, HealthState, Verdict
 
@@ -56,15 +56,15 @@ _LAST_RESORT: Final = -1
 
 
 class Health:
-    """The breakers of one process, made as keys come; safe to use from several threads.
+    """The breakers of one process, made at first use of each key; thread-safe.
 
     Args:
         limits: For every key.
         slas: Model id (``provider/model``) -> its own ``sla`` in seconds.
-        book: Where open breakers are kept for other processes, and where theirs are read; None for nowhere.
+        book: Storage of open breakers shared with other processes; None for none.
         clock: Seconds that never go back.
-        wall: Seconds since the epoch, for what is kept beyond the process.
-        jitter: A number in 0..1 drawn anew for each cool-down.
+        wall: Seconds since the epoch, for the stored breakers.
+        jitter: Gives a random number in 0..1 for each cool-down.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Health:
         self._kept: set[HealthKey] = set()
         self._down_elsewhere: set[HealthKey] = set()
         self._next_look = self._clock() + _LOOK_SECONDS
-        begin_anew(self)
+        reset_in_children(self)
         if book is not None:
-            self.heed(book.load())
+            self.adopt(book.load())
 
     @classmethod
     def of(cls, settings: Settings, cards: Iterable[ModelCard], ledger: Path | None) -> Health:
@@ -106,18 +106,18 @@ class Health:
             book=None if ledger is None else HealthBook(ledger),
         )
 
-    def anew(self) -> None:
-        """Begin anew in a forked child: the parent's probes bring nothing back here."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: the parent's probes bring nothing back here."""
         self._lock = threading.Lock()
         for breaker in self._breakers.values():
             breaker.probe = None
 
     def allow(self, key: HealthKey, *, last: bool = False) -> Permit | str:
-        """Ask to call.
+        """Ask for leave to call.
 
         Args:
-            key: Whom.
-            last: There is nobody else to ask, so that one who is merely slow may be asked all the same.
+            key: The model to call.
+            last: There is no other candidate, so a model that is merely slow may be asked.
 
         Returns:
             A permit, whose result must be recorded or which must be cancelled (a ``with`` block does), or the reason
@@ -126,7 +126,7 @@ class Health:
         now = self._clock()
         if self._book is not None and now >= self._next_look:
             self._next_look = now + _LOOK_SECONDS
-            self._book.look(self.heed)
+            self._book.look(self.adopt)
         with self._lock:
             breaker = self._breaker(key)
             refusal = breaker.refusal(now)
@@ -150,7 +150,7 @@ class Health:
             return max(0.0, breaker.until - self._clock()) if breaker.cause == "limited" else 0.0
 
     def try_now(self, key: HealthKey) -> None:
-        """Let the next call to an open breaker through as the probe, before its time has come."""
+        """Let the next call through an open breaker as its probe, before the cool-down is over."""
         with self._lock:
             self._breaker(key).until = self._clock()
 
@@ -160,14 +160,14 @@ class Health:
             now = self._clock()
             return [breaker.state(key, now) for key, breaker in sorted(self._breakers.items())]
 
-    def heed(self, rows: Iterable[HealthRow]) -> None:
-        """Take over what other processes have found out.
+    def adopt(self, rows: Iterable[HealthRow]) -> None:
+        """Adopt the breakers that other processes have opened.
 
-        Somebody else's open breaker opens the one here, unless it is about what a key may do, since another process may
-        have another key. One that is kept no longer has been found well: the next call here may try.
+        Another process's open breaker opens the one here, unless it is about a key's permissions, since processes may
+        have different keys. A breaker that is no longer stored was closed elsewhere: the next call here may try.
 
         Args:
-            rows: All that are kept now.
+            rows: All that are stored now.
         """
         with self._lock:
             now, wall = self._clock(), self._wall()
@@ -246,9 +246,9 @@ class Health:
 
 
 class Permit:
-    """Leave to make one call; as a ``with`` block it is cancelled at the end unless the result was recorded.
+    """Leave to make one call; used as a ``with`` block, it is cancelled at the end unless a result was recorded.
 
-    A permit that is dropped counts as cancelled too, so that a lost one cannot keep the probe's place for ever.
+    A permit that is garbage-collected counts as cancelled, so that a lost one cannot block the probe for ever.
     """
 
     __slots__ = ("__weakref__", "_health", "generation", "key", "settled")
@@ -291,7 +291,7 @@ class Permit:
 
 
 def speaks_well(kind: FailureKind | None) -> bool:
-    """Whether the outcome of a call shows that the provider works.
+    """Whether the outcome of a call shows that the provider is up.
 
     Args:
         kind: What went wrong, None for a usable answer.

@@ -1,4 +1,4 @@
-"""`Pace`: how long a model takes as a rule, so that one which has become slow is told from one that has much to say."""
+"""`Pace`: a model's usual speed, to tell a model that has become slow from one that writes a long answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_TOKENS: Final = 10**9
 
 
 def reckoned(usage: Usage) -> float:
-    """Seconds that the work of a call would take a slow but healthy model.
+    """Seconds that a slow but healthy model would need for a call.
 
     Args:
         usage: Tokens of the prompt and the answer.
@@ -41,9 +41,9 @@ def reckoned(usage: Usage) -> float:
 
 
 class Pace:
-    """A moving geometric mean of how long a model takes over how long its work is reckoned to take.
+    """A moving geometric mean of the ratio of a model's latency to the latency expected for its work.
 
-    A mean of logarithms, since latencies spread by factors rather than by seconds.
+    Geometric, since latencies spread by factors rather than by seconds.
 
     Args:
         calls: Answers it takes to know what is usual.

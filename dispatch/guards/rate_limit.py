@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.schema import Settings
-from ...ledger.forks import begin_anew
+from ...ledger.forks import reset_in_children
 from .rate_limit_headers import RateLimitReading, Resource, read_limits
 
 __all__ = ["Rate", "RateLimitKey", "RateLimiter", "Reservation", "Wait"]
@@ -86,7 +86,7 @@ class RateLimiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._accounts: dict[RateLimitKey, _Account] = {}
-        begin_anew(self)
+        reset_in_children(self)
         now = clock()
         for key, rate in (rates or {}).items():
             limits: dict[Resource, float | None] = {"requests": rate.rpm, "tokens": rate.tpm}
@@ -109,8 +109,8 @@ class RateLimiter:
         entries = [(RateLimitKey(card.provider, card.name), settings.models[card.id]) for card in cards]
         return cls({key: Rate(entry.rpm, entry.tpm) for key, entry in entries if entry.rpm or entry.tpm})
 
-    def anew(self) -> None:
-        """Begin anew in a forked child: the parent's calls end there."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: the parent's calls end there."""
         self._lock = threading.Lock()
         for account in self._accounts.values():
             account.land()

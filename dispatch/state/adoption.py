@@ -1,4 +1,4 @@
-"""Take over what an earlier version kept, or another user or machine, once the user has said so."""
+"""Take over the state of an earlier version, another user or another machine, once the user has agreed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a state folder is: what came with a project is not the user's own, and is not obeyed."""
+"""Who owns a state folder: one that came with a cloned project is not the user's, and is not used."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def foreign(folder: Path, project: Path) -> bool:
 
 
 def adopt(folder: Path, project: Path) -> None:
-    """Make a folder the user's own from now on, whoever made it.
+    """Mark a folder as the user's own from now on.
 
     Args:
         folder: The state folder, as `root_of` gives it.

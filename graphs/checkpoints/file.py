@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from ...configs.errors import ConfigError
-from ...ledger.forks import End, Lock, at_end, begin_anew
+from ...ledger.forks import ExitPhase, Lock, at_exit, reset_in_children
 from ...ledger.storage.access import Access
 from ...ledger.storage.connection import Connection
 from .tables import CHECKPOINTS
@@ -67,7 +67,7 @@ class CheckpointFile:
         # Opened, used and closed by the thread.
         self._access: Access | None = None
         self._stale = False
-        begin_anew(self)
+        reset_in_children(self)
 
     @contextmanager
     def used(self) -> Iterator[Use]:
@@ -98,8 +98,8 @@ class CheckpointFile:
         if thread is not None:
             thread.join(_STOP_SECONDS)
 
-    def anew(self) -> None:
-        """Begin anew in a forked child, which has not the parent's thread; `Access` sees to the file itself."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child, which has not the parent's thread; `Access` sees to the file itself."""
         self._guard = threading.Lock()
         self._jobs = queue.SimpleQueue()
         self._thread = self._next = None
@@ -274,7 +274,7 @@ def _settle(future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseE
 
 _files: WeakValueDictionary[Path, CheckpointFile] = WeakValueDictionary()
 _guard = Lock()
-begin_anew(_guard)
+reset_in_children(_guard)
 
 if hasattr(os, "register_at_fork"):
     # Whoever used a file in the parent uses it no more.
@@ -299,7 +299,7 @@ def in_use(path: Path) -> Iterator[Use]:
         yield use
 
 
-@at_end(End.CLOSE)
+@at_exit(ExitPhase.CLOSE)
 def _stop_all() -> None:
     for file in list(_files.values()):
         file.stop()

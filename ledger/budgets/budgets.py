@@ -13,7 +13,7 @@ from pathlib import Path
 from ...configs.closing import Closing
 from ...configs.errors import ConfigError, PointsmanError
 from ...configs.ids import new_id
-from ..forks import begin_anew
+from ..forks import reset_in_children
 from ..prices import dollars
 from ..processes import ended
 from ..rows import CallRow
@@ -104,7 +104,7 @@ class Budgets(Closing):
         self._store: Store = MemoryStore() if path is None else FileStore(path, _gone)
         self._reader = Worker("pointsman-totals")
         self._empty()
-        begin_anew(self)
+        reset_in_children(self)
         try:
             self._store.reclaim(patience=0.0)
         except ConfigError:
@@ -120,8 +120,8 @@ class Budgets(Closing):
         self._returns = 0
         self._queues = Queues()
 
-    def anew(self) -> None:
-        """Begin anew in a forked child."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
         self._empty()
 
     def reserve(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...configs.errors import ConfigError
-from ..forks import begin_anew
+from ..forks import reset_in_children
 from ..processes import this_process
 from ..storage.access import Access
 from ..storage.connection import Connection
@@ -76,7 +76,7 @@ class FileStore:
         self._theirs: frozenset[str] = frozenset()
         self._closed = False
         self._empty()
-        begin_anew(self)
+        reset_in_children(self)
 
     def _empty(self) -> None:
         self._owner = this_process()
@@ -89,8 +89,8 @@ class FileStore:
         # Reentrant, since a call that is dropped is settled from within the garbage collector.
         self._guard = threading.RLock()
 
-    def anew(self) -> None:
-        """Begin anew in a forked child, where what the parent reserved cannot be settled."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child, where what the parent reserved cannot be settled."""
         self._theirs |= self._open.keys()
         self._empty()
 

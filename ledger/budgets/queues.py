@@ -1,4 +1,4 @@
-"""`Queues`: who waits until something is given back to a scope, first come, first served."""
+"""`Queues`: callers that wait for a scope's money to be given back, first come, first served."""
 
 from __future__ import annotations
 

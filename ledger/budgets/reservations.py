@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..forks import begin_anew
+from ..forks import reset_in_children
 from ..storage.reserved import MOST, Request, Short, exceeds
 
 __all__ = ["MOST", "MemoryStore", "Store"]
@@ -63,10 +63,10 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._scopes: dict[str, _Scope] = {}
         self._open: dict[str, Request] = {}
-        begin_anew(self)
+        reset_in_children(self)
 
-    def anew(self) -> None:
-        """Begin anew in a forked child: what is spent counts there too, what is reserved is the parent's."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: what is spent counts there too, what is reserved is the parent's."""
         self._lock = threading.RLock()
         self._open = {}
         for scope in self._scopes.values():

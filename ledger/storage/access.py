@@ -1,4 +1,4 @@
-"""`Access`: a connection to a SQLite file that outlives a fork, and waits for other processes holding up nobody."""
+"""`Access`: a SQLite connection that survives forks and waits for other processes without blocking readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import ConfigError
-from ..forks import Lock, lock_of, mind_the_end, rest_before_forks
+from ..forks import Lock, close_before_forks, lock_of, watch_exit
 from .connection import BUSY_SECONDS, LEDGER, Connection, Kind, connect, explain, is_busy
 
 __all__ = ["Access", "identity"]
@@ -54,7 +54,7 @@ class Access:
         self._uses = 0
         self._durable = False
         self._closed = False
-        rest_before_forks(self)
+        close_before_forks(self)
         with self.lock:
             self._ready()
 
@@ -95,16 +95,16 @@ class Access:
             self._closed = True
             self._shut()
 
-    def rest(self) -> None:
-        """Close the file until it is needed again; called with the lock held."""
+    def close_for_fork(self) -> None:
+        """Close the file before a fork; it is opened again at its next use. Called with ``lock`` held."""
         # One that the forking thread itself is using must stay.
         if not self._uses and self._path is not None:
             with suppress(sqlite3.Error):
                 self._shut()
 
-    def anew(self) -> None:
-        """Begin anew in a forked child."""
-        self.lock.anew()
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
+        self.lock.reset_after_fork()
         if self._path is not None and self._at_work:
             # The parent's: not even the end of the process may close it.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
@@ -170,7 +170,7 @@ class Access:
                     f"{self._kind.name} {self._path} was in use when this process was forked, which SQLite does not "
                     "survive: fork while nobody reads it, or start processes by spawn"
                 )
-            mind_the_end()
+            watch_exit()
             self._at_work = True
             try:
                 self._connection, self._durable = connect(self._path, self._kind), False

@@ -1,4 +1,4 @@
-"""`Fences`: what a process writes of a run that another has taken over does not land."""
+"""`Fences`: rows of a run that another process has taken over are not written."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs.words import FailureKind
-from ..forks import begin_anew
+from ..forks import reset_in_children
 from ..rows import CallRow
 from .chain import append
 from .connection import Connection
@@ -48,7 +48,7 @@ _LOST = "its process ended before the call was recorded; charged as reserved"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be reserved.
+    """A reservation to make.
 
     Attributes:
         reservation: Its id.
@@ -90,10 +90,10 @@ class Settled:
 
     def __init__(self) -> None:
         self.costs: dict[str, int] = {}
-        begin_anew(self)
+        reset_in_children(self)
 
-    def anew(self) -> None:
-        """Begin anew in a forked child: those of the parent are the parent's to write."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: those of the parent are the parent's to write."""
         self.costs = {}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...configs.errors import ConfigError, PointsmanError
 from ...configs.redact import redact
-from ..forks import End, at_end, begin_anew, mind_the_end
+from ..forks import ExitPhase, at_exit, reset_in_children, watch_exit
 from .access import Access
 from .chain import append
 from .coding import Table, Values
@@ -81,7 +81,7 @@ class Writer:
         self._settled = settled_in(path)
         self._closing = self._closed = False
         self._empty()
-        begin_anew(self)
+        reset_in_children(self)
         _running.add(self)
 
     def _empty(self) -> None:
@@ -98,8 +98,8 @@ class Writer:
         self._trouble: ConfigError | None = None
         self._thread: threading.Thread | None = None
 
-    def anew(self) -> None:
-        """Begin anew in a forked child: what waits to be written is its parent's to write."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child: what waits to be written is its parent's to write."""
         self._empty()
 
     def put(self, table: Table, values: Values) -> None:
@@ -180,7 +180,7 @@ class Writer:
             raise ConfigError(f"the ledger {self._path or 'in memory'} is closed: open it again")
 
     def _enter(self, item: _Item | _Asked) -> None:
-        mind_the_end()
+        watch_exit()
         with self._guard:
             self._refuse_if_closed()
             self._left += not isinstance(item, _Asked)
@@ -279,7 +279,7 @@ class Writer:
 _running: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
-@at_end(End.WRITE)
+@at_exit(ExitPhase.WRITE)
 def _close_all() -> None:
     for writer in list(_running):
         try:

@@ -235,8 +235,8 @@ def _ended(code: str, how: str) -> tuple[str, str]:
 @pytest.mark.parametrize("how", ["exit", "error", "end", "os._exit"])
 def test_a_process_ends_at_once_with_streams_still_held_and_each_says_what_it_cost(how: str) -> None:
     code = """
-        from pointsman.ledger.forks import mind_the_end
-        mind_the_end()
+        from pointsman.ledger.forks import watch_exit
+        watch_exit()
         held = [portal.stream(words()) for _ in range(20)]
         for stream in held:
             next(stream)

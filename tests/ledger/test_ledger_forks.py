@@ -302,7 +302,7 @@ def test_os_exit_waits_for_nothing_that_is_stuck_and_leaves_at_once_where_nothin
         forks._END_SECONDS = 0.2
         ledger = Ledger(path)
         ledger.record(row("parent"))
-        forks.at_end(forks.End.CLOSE)(lambda: (os.write(1, b"asked\\n"), threading.Event().wait()))
+        forks.at_exit(forks.ExitPhase.CLOSE)(lambda: (os.write(1, b"asked\\n"), threading.Event().wait()))
         ended(forked(lambda: None))
         ended(forked(lambda: ledger.record(row("child"))))
         ledger.flush()

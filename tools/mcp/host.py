@@ -32,11 +32,11 @@ class Host:
     """A thread with an event loop, started with the first work.
 
     Args:
-        at_end: What is done on it at the end, of the host or of the process.
+        at_exit: What is done on it at the end, of the host or of the process.
     """
 
-    def __init__(self, at_end: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._at_end = at_end
+    def __init__(self, at_exit: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._at_end = at_exit
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         _HOSTS.add(self)
