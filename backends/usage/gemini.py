@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors.told import said
 from .counting import Doubt, Running, counted, plain
 from .forms import GEMINI
 
@@ -150,11 +151,12 @@ def _refuse_error(text: str) -> None:
     except ValueError:
         return
     error = body.get("error") if isinstance(body, dict) else None
-    if isinstance(error, dict):
+    if error:
         from google.genai.errors import APIError
 
-        code = error.get("code")
-        APIError.raise_error(code if isinstance(code, int) else 500, body, None)
+        told = error if isinstance(error, dict) else {"message": said(error)}
+        code = told.get("code")
+        APIError.raise_error(code if isinstance(code, int) else 500, {"error": told}, None)
 
 
 def read_gemini(read: Any, response: Any) -> ChatResult:

@@ -35,7 +35,7 @@ class CountingMessages(CountingStreams):
         if not hasattr(data, "model_copy"):
             # No message at all: LangChain says so.
             return super()._format_output(data, **kwargs)  # type: ignore[misc, no-any-return]
-        if getattr(data, "type", None) == "error":
+        if getattr(data, "type", None) == "error" or getattr(data, "error", None):
             # Told with the status of an answer.
             from anthropic import APIError
 

@@ -56,6 +56,10 @@ _WORDS = (
     ("locked", f"another process has held it for over {BUSY_SECONDS:.0f} seconds: end that process, then try again"),
     ("disk i/o", "the disk reports an error: check it, its free space and your quota"),
 )
+_CODES = {
+    sqlite3.SQLITE_IOERR_GETTEMPPATH: "SQLite finds no folder for temporary files: set SQLITE_TMPDIR to one",
+}
+"""Advice by extended code (https://www.sqlite.org/rescode.html), where the message does not tell the cause."""
 
 
 def explain(path: Path | None, error: Exception, kind: Kind = LEDGER) -> ConfigError:
@@ -67,7 +71,8 @@ def explain(path: Path | None, error: Exception, kind: Kind = LEDGER) -> ConfigE
         kind: What it holds.
     """
     said = str(error)
-    advice = next((advice for sign, advice in _WORDS if sign in said.lower()), said)
+    advice = _CODES.get(getattr(error, "sqlite_errorcode", 0))
+    advice = advice or next((advice for sign, advice in _WORDS if sign in said.lower()), said)
     return ConfigError(f"{kind.name} {path or 'in memory'}: {advice}")
 
 

@@ -201,6 +201,10 @@ async def test_a_page_in_place_of_json_leaves_the_status_its_meaning(wire: Any) 
         ("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
         ("google", {"error": {"code": 503, "message": "The model is busy.", "status": "UNAVAILABLE"}}),
         ("openai_compatible", {"error": {"message": "The model is busy.", "code": 503}}),
+        ("anthropic", {"error": "the engine is overloaded"}),
+        ("google", {"error": "the engine is overloaded"}),
+        ("openai", {"error": "the engine is overloaded"}),
+        ("openai_compatible", {"error": "the engine is overloaded"}),
     ],
 )
 async def test_an_error_with_the_status_of_an_answer_keeps_its_kind(wire: Any, backend: str, body: Any) -> None:

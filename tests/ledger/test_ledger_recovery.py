@@ -22,6 +22,7 @@ import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
+from pointsman.ledger.storage.connection import explain
 
 Script = Callable[..., str]
 RUN = {"run:a": 10**9}
@@ -468,3 +469,9 @@ def test_four_threads_open_one_new_file_at_once(path: Path, make: Any) -> None:
     for ledger in opened:
         assert len(ledger.effects()) == 4
         ledger.close()
+
+
+def test_a_missing_folder_for_temporary_files_is_told_with_the_way_to_set_one() -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_GETTEMPPATH
+    assert "SQLITE_TMPDIR" in str(explain(Path("ledger.db"), error))
