@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -21,7 +22,7 @@ _ACT = ":"
 """Stands in the id of an act that waits, between the id of its question and its digest."""
 
 
-def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, step: str = "") -> HandoffRow:
+async def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, step: str = "") -> HandoffRow:
     """Put something of the current run in the person's queue.
 
     Args:
@@ -29,11 +30,16 @@ def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, step: s
         risk: Risk of the step that could not be done.
         reason: Why it comes to a person.
         summary: What they need to know.
-        step: Id of the step; where it is given, handing the same step over again does not queue it twice.
+        step: Id of the step; where it is given, handing the same step over again changes nothing.
     """
     run = current().run.id
+    handoff = uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{step}").hex if step else uuid.uuid4().hex
+    if step:
+        queued = await asyncio.to_thread(runtime.ledger.handoffs, run=run)
+        if (row := next((row for row in queued if row.id == handoff), None)) is not None:
+            return row
     row = HandoffRow(
-        id=uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{step}").hex if step else uuid.uuid4().hex,
+        id=handoff,
         run=run,
         at=time.time(),
         risk=risk,

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
@@ -34,14 +35,20 @@ class Together:
     begins.
 
     Args:
-        part: What they are all part of; it lives as long as this does, so that its id is its own.
+        futures: Those of the superstep's tasks, kept so that their id stays theirs.
     """
 
-    def __init__(self, part: object = None) -> None:
-        self._part = part
+    def __init__(self, futures: _Futures | None = None) -> None:
+        self._futures = futures
         self._begun: set[str] = set()
         self._failed: list[str] = []
         self._failing = asyncio.Event()
+
+    @classmethod
+    def of_superstep(cls) -> Together:
+        """The tasks of the superstep that this code runs in; each run and each invocation of a graph has its own."""
+        _, futures = _superstep()
+        return _supersteps.setdefault(id(futures), cls(futures))
 
     @asynccontextmanager
     async def task(self) -> AsyncIterator[None]:
@@ -87,6 +94,7 @@ def _superstep() -> tuple[str, _Futures]:
     return call.args[0]().id, call.keywords["futures"]()
 
 
+_supersteps: WeakValueDictionary[int, Together] = WeakValueDictionary()
 _INVOCATION: ContextVar[Together | None] = ContextVar("pointsman_invocation", default=None)
 
 

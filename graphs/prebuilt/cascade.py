@@ -148,7 +148,7 @@ class _Cascade:
             if len(state.get("done", [])) + 1 < self._attempts and record.tier_above is not None:
                 return {"done": [record.plain()]}
         record = replace(record, status=Status.HANDED_OVER)
-        hand_over(
+        await hand_over(
             self._runtime,
             risk=record.risk,
             reason=f"step {record.id} does not pass its check: {record.note}",

@@ -327,7 +327,9 @@ class _Rooms:
         except (NoCandidate, AllFailed):
             gist = state["task"]
         summary = f"{intent['intent']} ({state['tone']['urgency']}, {state['tone']['sentiment']}): {gist}"
-        hand_over(self._runtime, risk=handover["risk"], reason=handover["reason"], summary=summary)
+        await hand_over(
+            self._runtime, risk=handover["risk"], reason=handover["reason"], summary=summary, step="hand_over"
+        )
         steps.append(_note("person", handover["risk"], handover["reason"], summary, Status.HANDED_OVER))
         return {"handover": {**handover, "summary": summary}, "done": steps}
 

@@ -115,7 +115,7 @@ class _Poll:
                 return {"output": best.answer, "notes": [f"{why}, so a judge chose that of {_by(best)}: {reason}"]}
         shown = "\n".join(f"{_by(one)}: {as_text(one.answer)}" for one in votes) or "nobody answered"
         risk = max((Risk(record.risk) for record in records if record.risk), default=Risk.LOW)
-        hand_over(self._runtime, risk=risk.value, reason=why, summary=shown, step="count")
+        await hand_over(self._runtime, risk=risk.value, reason=why, summary=shown, step="count")
         ended = StepRecord("count", "count", None, risk.value, None, Status.HANDED_OVER, why)
         return {"done": [ended.plain()], "notes": [f"{why}, so it was handed to a person"]}
 

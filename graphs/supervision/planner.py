@@ -69,7 +69,7 @@ class Planner:
         wrong = problem(made, self._agents)
         if wrong:
             return fallback, [f"the plan could not be used ({wrong}), so the agents run in the order given"]
-        return made.model_dump()["steps"], []
+        return made.model_dump(mode="json")["steps"], []
 
     async def again(self, task: str, plan: Sequence[Mapping[str, Any]], records: Sequence[StepRecord]) -> list[Any]:
         """A plan for what is left of a task after a step has failed: the other steps that have ended, and new ones.
@@ -103,7 +103,7 @@ class Planner:
             wrong = f"it makes more than {2 * MAX_STEPS} steps in all"
         if wrong:
             raise PointsmanError(f"a step has failed, and the plan made after that cannot be used: {wrong}")
-        steps: list[Any] = whole.model_dump()["steps"]
+        steps: list[Any] = whole.model_dump(mode="json")["steps"]
         return steps
 
     async def _asked(self, task: str, told: str = "") -> Plan:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, cast
-from weakref import WeakValueDictionary
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
@@ -24,6 +23,7 @@ from ...agents.runtime import Runtime
 from ...agents.together import Together
 from ...agents.verification.checking import Check, checked
 from ...agents.verification.verifier import Verifier, as_evidence, as_text, needs_check
+from ...configs.errors import ConfigError
 from ...configs.evidence import literal, render_evidence
 from ...configs.words import StepKind, Tier, Trust
 from ...dispatch.context import current, entered
@@ -45,7 +45,7 @@ _AGAIN = "A verifier does not rely on an earlier attempt at this. Do it anew, so
 RETRIES = 2
 """How often a doubted step that did nothing yet is done again, each time by a stronger model."""
 REPLANS = 2
-"""How often a run is planned anew after a step has failed that did nothing yet."""
+"""How often a run is planned again after a step has failed that did nothing yet."""
 
 
 class SupervisorState(TypedDict, total=False):
@@ -55,7 +55,7 @@ class SupervisorState(TypedDict, total=False):
         tried: Attempts at steps, each to be verified once: it ends the step, or is doubted.
         doubts: The attempts that are not relied upon, after which the step is done again.
         done: The record of each step that has ended, however it did.
-        replans: How often it was planned anew.
+        replans: How often it was planned again.
         files: What the run was given beside its task; their bytes are kept elsewhere.
     """
 
@@ -150,8 +150,6 @@ class _Supervisor:
         self._planner = Planner(self._agents, runtime, by_model=plan == "model" and len(agents) > 1, fixed=fixed)
         self._retries = retries
         self._memory = memory
-        # Of each part of a run that is under way: the graph may serve several.
-        self._waves: WeakValueDictionary[int, Together] = WeakValueDictionary()
 
     async def plan(self, state: SupervisorState) -> dict[str, Any]:
         """Decide the steps."""
@@ -159,14 +157,16 @@ class _Supervisor:
         return {"plan": steps, "notes": notes}
 
     async def replan(self, state: SupervisorState) -> dict[str, Any]:
-        """Decide anew what is left to do, after a step has failed."""
+        """Decide again what is left to do, after a step has failed."""
         records = [StepRecord.restored(record) for record in state["done"]]
         steps = await self._planner.again(state["task"], state["plan"], records)
         failed = ", ".join(record["id"] for record in _standing(state).failed)
+        ended = self._ended(skipped(steps, {record.id: record.status for record in records}))
         return {
             "plan": steps,
             "replans": state.get("replans", 0) + 1,
-            "notes": [f"planned anew, as step {failed} failed"],
+            "done": ended["done"],
+            "notes": [f"planned again, as step {failed} failed", *ended["notes"]],
         }
 
     async def schedule(self, state: SupervisorState) -> list[Send] | str:
@@ -178,6 +178,11 @@ class _Supervisor:
             return "replan"
         if not standing.ready:
             return "aggregate"
+        if (gone := next((step for step in standing.left if step["agent"] not in self._agents), None)) is not None:
+            raise ConfigError(
+                f"step {gone['id']} of the run's plan is for agent {gone['agent']!r}, which this workflow lacks: "
+                "resume it with the workflow that it began with"
+            )
         doubts = {doubt["record"]["id"]: doubt for doubt in state.get("doubts", [])}
         ahead = self._ahead(standing)
         orders = [
@@ -219,15 +224,12 @@ class _Supervisor:
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step."""
         state = _as_now(state)
-        # A part that is taken up again knows nothing of how the one before it failed.
-        run = current().run
-        wave = self._waves.setdefault(id(run), Together(run))
-        async with wave.task():
+        async with Together.of_superstep().task():
             try:
                 record = await self._worked(state)
             except (NoCandidate, AllFailed, NoAnswer) as error:
                 if state["doubt"] is not None and not isinstance(error, NoAnswer):
-                    return self._ended([self._left_doubted(state["doubt"], error)])
+                    return self._ended([await self._left_doubted(state["doubt"], error)])
                 if not await self._another_way(state, error):
                     raise
                 return self._ended([_given_up(state["step"], error)])
@@ -238,7 +240,7 @@ class _Supervisor:
         return self._ended([record])
 
     async def _another_way(self, order: _Work, error: Exception) -> bool:
-        """Whether a step that failed may be planned anew: its models did not do it, and it has changed nothing.
+        """Whether a step that failed may be planned again: its models did not do it, and it has changed nothing.
 
         What failed for the sake of a provider, a budget or a key ends this part of the run, which goes on at that very
         step when it is taken up again.
@@ -248,10 +250,14 @@ class _Supervisor:
         )
         if not of_work or not self._planner.by_model or order["replans"] >= REPLANS:
             return False
+        return not await self._has_acted(order["step"]["id"])
+
+    async def _has_acted(self, step: str) -> bool:
+        """Whether a step has begun an act, however that ended."""
         run = current().run.id
         effects = await asyncio.to_thread(self._runtime.ledger.effects, run, inner=True)
         # Of an act of a run inside it nobody knows which step it was for.
-        return not any(effect.run != run or effect.step == order["step"]["id"] for effect in effects)
+        return any(effect.run != run or effect.step == step for effect in effects)
 
     async def _worked(self, order: _Work) -> StepRecord:
         step, doubt = order["step"], order["doubt"]
@@ -284,9 +290,9 @@ class _Supervisor:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record
 
-    def _left_doubted(self, doubt: _Doubt, error: Exception) -> StepRecord:
+    async def _left_doubted(self, doubt: _Doubt, error: Exception) -> StepRecord:
         record = replace(StepRecord.restored(doubt["record"]), doubt=doubt["reason"])
-        return self._handed_over(record.noted(f"no stronger model could do it again: {one_line(error)}"))
+        return await self._handed_over(record.noted(f"no stronger model could do it again: {one_line(error)}"))
 
     async def verify(self, state: SupervisorState) -> dict[str, Any]:
         """Verify what a wave has made, and say what cannot run without what is missing."""
@@ -303,7 +309,7 @@ class _Supervisor:
         """The record of a step that has ended, or the doubt after which it is done again."""
         record = StepRecord.restored(tried["record"])
         if record.doubt:
-            return self._handed_over(record)
+            return await self._handed_over(record)
         if record.status is not Status.DONE:
             return record
         step = standing.steps[record.id]
@@ -312,10 +318,11 @@ class _Supervisor:
             asked = "\n\n".join([_asked(task, step), render_evidence(as_evidence(one) for one in given)])
             said = await self._verifier.result(asked.strip(), record)
             if said.ok is False:
+                again = tried["attempt"] < self._retries and record.tier_above
                 # What a step did would be done again with it.
-                if not record.acted and tried["attempt"] < self._retries and record.tier_above:
+                if again and not await self._has_acted(record.id):
                     return _Doubt(**tried, reason=said.reason)
-                return self._handed_over(replace(record, doubt=said.reason))
+                return await self._handed_over(replace(record, doubt=said.reason))
             if said.ok is None:
                 reason = one_line(said.reason)
                 record = replace(record, unverified=reason).noted(f"not verified: {reason}")
@@ -332,8 +339,8 @@ class _Supervisor:
         relied_upon = built_on > 0 or self._agents[record.agent].kind is StepKind.DECIDE
         return needs_check(record.risk) and (not record.acted or relied_upon)
 
-    def _handed_over(self, record: StepRecord) -> StepRecord:
-        hand_over(
+    async def _handed_over(self, record: StepRecord) -> StepRecord:
+        await hand_over(
             self._runtime,
             risk=record.risk,
             reason=f"a verifier doubts step {record.id}: {record.doubt}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import shutil
@@ -18,7 +19,8 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
-from pointsman.simulator import Answer, Rule, Scenario, Simulator
+from pointsman.dispatch.errors import AllFailed
+from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
 ROOT = Path(__file__).parents[2]
@@ -69,6 +71,30 @@ async def test_an_act_waits_over_the_checkpoints_of_others_and_happens_once(
     assert ran == ["A-1"]
     assert [row.tool for row in home.ledger.effects("")] == ["cancel"]
     assert set(flow.compile(home).get_input_jsonschema()["properties"]) == {"task", "files"}
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_invocation_that_fails_ends_no_other_of_the_same_graph(
+    runtime: Make, simulator: Simulator, at_once: bool
+) -> None:
+    bad = Rule(match=Match(contains="do bad"), fault=Fault("bad_request"))
+    simulator.scenario = Scenario(rules=[bad, Rule(answer=Answer(text="done"))])
+    steps = [{"id": name, "agent": "a", "needs": needs} for name, needs in (("x", []), ("y", ["x"]), ("z", ["y"]))]
+    graph = Workflow("chain", [Agent("a", tier="economy")], plan=steps, memory=False).compile(runtime())
+
+    async def invoked(task: str) -> Any:
+        try:
+            state = await graph.ainvoke({"task": task})
+        except AllFailed:
+            return "failed"
+        return state["output"], [record["id"] for record in state["done"]]
+
+    tasks = ["do bad", *["do good"] * 4, "do bad"]
+    if at_once:
+        ends = await asyncio.gather(*map(invoked, tasks))
+    else:
+        ends = [await invoked(task) for task in tasks]
+    assert ends == ["failed", *[("done", ["x", "y", "z"])] * 4, "failed"]
 
 
 def test_a_users_compiled_graph_runs_inside_a_workflow(runtime: Make, simulator: Simulator) -> None:

@@ -39,6 +39,7 @@ class _Brain:
     def __init__(self, simulator: Simulator, *plans: list[dict[str, Any]], fails: str = "", fault: str = "refusal"):
         self.plans = list(plans)
         self.told: list[str] = []
+        self.verdict = True
         self.worked: Counter[str] = Counter()
         refusing = [Rule(match=Match(contains=f"do {fails}!"), fault=Fault(fault))] if fails else []  # type: ignore[arg-type]
         simulator.scenario = Scenario(rules=[*refusing, Rule(answer=self.answer)])
@@ -50,7 +51,7 @@ class _Brain:
             steps = self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
             return Answer(tool_calls=[{"name": "Plan", "arguments": {"steps": steps}}])
         if "Verdict" in offered:
-            return Answer(tool_calls=[{"name": "Verdict", "arguments": {"ok": True, "reason": "it holds"}}])
+            return Answer(tool_calls=[{"name": "Verdict", "arguments": {"ok": self.verdict, "reason": "so it is"}}])
         found = re.search(r"do (\w+)!", request.user_text)
         name = found[1] if found else "?"
         if "mark" in offered and not request.tool_results:
@@ -73,7 +74,7 @@ def test_a_step_that_no_model_does_is_planned_around_and_what_is_done_is_not_don
     assert (result.status, result.output, acts) == ("done", "d is done", {"a": 1})
     assert {step.id: step.status.value for step in result.steps} == {"a": "done", "b": "failed", "d": "done"}
     assert brain.worked == {"a": 1, "d": 1}
-    assert "planned anew, as step b failed" in result.notes
+    assert "planned again, as step b failed" in result.notes
     assert "step b (thinker) was failed: no model answered thinker" in brain.told[1]
     assert "a is done" in brain.told[1]
     (row,) = home.ledger.runs()
@@ -107,6 +108,23 @@ def test_a_step_that_has_acted_is_not_planned_anew(runtime: Make, simulator: Sim
     with pytest.raises(BackendError, match="refusal"):
         _flow().run("Go", runtime=home)
     assert (acts, len(brain.told)) == ({"a": 1}, 1)
+
+
+def test_a_step_of_the_new_plan_that_needs_one_handed_over_is_told_as_skipped(
+    runtime: Make, simulator: Simulator
+) -> None:
+    brain = _Brain(
+        simulator,
+        [_step("x", "thinker"), _step("y", "decider")],
+        [_step("n", "thinker", "y"), _step("m", "thinker")],
+        fails="x",
+    )
+    brain.verdict = False
+    agents = [Agent("decider", kind="decide"), Agent("thinker", tier="economy")]
+    result = Workflow("any", agents, retries=0).run("Go", runtime=runtime())
+    ended = {step.id: step.status.value for step in result.steps}
+    assert ended == {"x": "failed", "y": "handed_over", "n": "skipped", "m": "done"}
+    assert "step n (thinker) was skipped: it needs step y, which was handed over" in str(result.output)
 
 
 @pytest.mark.parametrize("fault", ["bad_request", "auth", "overloaded"])
@@ -164,8 +182,9 @@ def test_a_plan_without_a_model_is_never_made_anew(runtime: Make, simulator: Sim
     ],
 )
 def test_what_a_plan_declares_of_a_step_raises_its_risk_and_never_lowers_it(
-    runtime: Make, simulator: Simulator, declared: dict[str, Any], risk: str
+    runtime: Make, simulator: Simulator, declared: dict[str, Any], risk: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     _Brain(simulator, [_step("a", "thinker", **declared), _step("b", "actor", kind="transform")])
     result = _flow().run("Go", runtime=runtime())
+    assert "Blocked deserialization" not in caplog.text
     assert [step.risk for step in sorted(result.steps, key=lambda step: step.id)] == [risk, "medium"]

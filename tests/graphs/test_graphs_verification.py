@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from pointsman import Agent, Workflow, tool
+from pointsman import Agent, ToolFailed, Workflow, tool
+from pointsman.agents.handoffs import hand_over
 from pointsman.agents.runtime import Runtime
 from pointsman.agents.verification.authors import own_work
 from pointsman.configs.words import Risk
+from pointsman.dispatch.context import RunContext, entered
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -170,6 +172,34 @@ def test_a_doubted_step_is_done_again_by_a_stronger_model_that_knows_the_doubt(
     assert "the sum is wrong" in models.worked[1][1]
     assert "answer 1" in models.worked[1][1]
     assert result.output == "answer 2"
+
+
+def test_a_doubted_step_whose_act_failed_after_it_began_is_not_done_again(runtime: Make, simulator: Simulator) -> None:
+    @tool(effect="write")
+    def post(to: str) -> str:
+        """Post something."""
+        sent[to] += 1
+        raise ToolFailed("the connection broke")
+
+    call = {"name": "post", "arguments": {"to": "Ann"}}
+    models = Models(verdicts=["", "it may not have arrived"], calls=[call, "it failed", call, "it failed"])
+    simulator.scenario = models.scenario()
+    steps = [{"id": "a", "agent": "clerk"}, {"id": "b", "agent": "clerk", "needs": ["a"]}]
+    home = runtime()
+    result = Workflow("post", [Agent("clerk", tools=[post])], plan=steps).run("Post it", runtime=home)
+    assert [(step.id, step.status.value) for step in result.steps] == [("a", "handed_over"), ("b", "skipped")]
+    assert sent == {"Ann": 1}
+    assert len(home.ledger.handoffs()) == 1
+
+
+async def test_a_step_is_handed_over_once_however_often_its_node_is_done(runtime: Make) -> None:
+    home = runtime()
+    with entered(run=RunContext("r1")):
+        rows = [await hand_over(home, risk="high", reason="doubted", summary="x", step="a") for _ in range(3)]
+        home.ledger.finish_handoff(rows[0].id)
+        await hand_over(home, risk="high", reason="doubted", summary="x", step="a")
+    (row,) = home.ledger.handoffs()
+    assert (row.id, row.done, {one.id for one in rows}) == (rows[0].id, True, {row.id})
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (2, 3), (9, 3)])
