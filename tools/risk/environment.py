@@ -28,7 +28,7 @@ class Noting(Judge, Protocol):
 
 _FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_")
 _SUMS = re.compile(
-    r"\b([A-Z]\w*)(?:\[[^]]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\b([A-Z]\w*)(?:\+\+|--)|(?:\+\+|--)([A-Z]\w*)"
+    r"\b([A-Z]\w*)(?:\[[^]]{0,40}\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\b([A-Z]\w*)(?:\+\+|--)|(?:\+\+|--)([A-Z]\w*)"
 )
 """A variable that arithmetic sets."""
 

@@ -38,6 +38,7 @@ class Scope:
         files: Tidy path -> what was written there before, in the same text.
         references: By name, the variable each stands for (``declare -n``); empty until it is given one.
         ahead: Folders of the workspace that stand in the PATH before the system's, tidy.
+        outside: Those of the files that hold what came from another machine.
         aliases: By name, the text each stands for.
         functions: By name, the node of each one's body.
         parameters: ``$1`` and so on; None where they are not known.
@@ -58,6 +59,7 @@ class Scope:
     files: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     ahead: list[str] = field(default_factory=list)
+    outside: set[str] = field(default_factory=set)
     aliases: dict[str, str] = field(default_factory=dict)
     functions: dict[str, Any] = field(default_factory=dict)
     parameters: list[str] | None = field(default_factory=list)
@@ -139,13 +141,15 @@ class Scope:
         """Remember what is written to a file."""
         kept = (self.files.get(path, "") if adds else "") + text
         self.files[path] = kept if len(kept) <= 100_000 else UNKNOWN
+        self.outside.discard(path)
+        if REMOTE in kept:
+            self.outside.add(path)
         if REMOTE in kept and not path.startswith(("/", "~")) and (_TAKEN_IN.search(path) or not known(path)):
             self.brought = True
 
     def fetched(self, given: str) -> bool:
         """Whether what lies at a path, in it or at what a pattern matches, was fetched from outside in this text."""
+        if not self.outside:
+            return False
         path = self.path(given)
-        return any(
-            REMOTE in text and (file == path or file.startswith(path + "/") or fnmatchcase(file, path))
-            for file, text in self.files.items()
-        )
+        return any(file == path or file.startswith(path + "/") or fnmatchcase(file, path) for file in self.outside)

@@ -195,7 +195,7 @@ class _Case:
             if all(name in _SENDER for name in fields) and not self._knows(value):
                 yield Reason(Code.SENDER, f"{value} is whoever wrote a message, whom the user did not name", value)
             return
-        if ordered or view.by_anybody(run) or view.leads_out(value):
+        if ordered or view.by_anybody(run) or any(map(view.leads_out, identifiers(value))):
             yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
         elif view.from_outside and self._leaves and not (others_named and len(run) > 1):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)

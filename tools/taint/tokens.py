@@ -19,11 +19,11 @@ _WORD: Final = re.compile(
     r"(?:(?<![\w/.:~-])(?:~/|/|(?:\.\./)+))?\w(?:[\w@.+:/%~&=?#-]*[\w/])?(?:(?<=/)\.\.(?![\w.]))?"
 )
 _IDENTIFIER: Final = re.compile(
-    r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
-    r"|(?P<url>(?:https?://|www\.)[^\s<>\"'`)\]}]+|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|dev|ai|app|info|biz|ru|cn|xyz|site|top|co)(?:/[^\s<>\"'`)\]}]*)?)"
+    r"(?P<email>(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,9})"
+    r"|(?P<url>(?:https?://|www\.)[^\s<>\"'`)\]}]+|\b(?:[a-z0-9-]{1,63}\.){1,9}(?:com|net|org|io|dev|ai|app|info|biz|ru|cn|xyz|site|top|co)(?:/[^\s<>\"'`)\]}]*)?)"
     r"|(?P<iban>\b[A-Z]{2}\d{2}[A-Z0-9]{10,30}\b)"
     r"|(?P<card>\b(?:\d[ -]?){13,19}\b)"
-    r"|(?P<phone>(?<![\w.])\+\d[\d ()-]{6,}\d)"
+    r"|(?P<phone>(?<![\w.])\+\d[\d ()-]{6,30}\d)"
     r"|(?P<handle>(?<![\w@])@\w{3,})"
     r"|(?P<wallet>\b0x[0-9a-fA-F]{16,}\b)",
     re.IGNORECASE,
@@ -90,7 +90,7 @@ class Text:
     @cached_property
     def hosts(self) -> frozenset[str]:
         """The hosts of the links in it."""
-        return frozenset(filter(None, map(host_of, identifiers(self.text))))
+        return frozenset(filter(None, map(host_of, self.words)))
 
     @cached_property
     def numbers(self) -> frozenset[Decimal]:
