@@ -127,6 +127,12 @@ class Call:
             elif place is not Place.NOTHING:
                 self.find("deletes", given)
 
+    def obeys(self, *given: str) -> None:
+        """Note what it means to run or install what these files hold; each may stand behind an option's name."""
+        for one in given:
+            if self.scope.fetched(one.partition("=")[2] or one):
+                self.find("remote-code", one)
+
     def passed_on(self) -> str:
         """What it prints where it changes what is piped into it."""
         return merged(self.stdin) if self.stdin is not None and not known(self.stdin) else UNKNOWN

@@ -3,13 +3,88 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Protocol
 
-from .calls import Judge
+from .calls import Call, Judge
 from .places import Place, place_of
 from .programs.tables import LOADS
-from .values import UNKNOWN, known
+from .scope import Value
+from .values import REMOTE, UNKNOWN, known
 
-__all__ = ["set_by"]
+__all__ = ["Noting", "assign", "set_by", "set_in", "sets", "sums"]
+
+
+class Noting(Judge, Protocol):
+    """Who reads a text, and notes what holds for its parts."""
+
+    def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
+        """Note that a rule holds for a part."""
+        ...
+
+    def here(self, node: Any = None) -> tuple[int, int]:
+        """The span of a node in the whole text."""
+        ...
+
+
+_FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_")
+_SUMS = re.compile(
+    r"\b([A-Z]\w*)(?:\[[^]]{0,40}\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\b([A-Z]\w*)(?:\+\+|--)|(?:\+\+|--)([A-Z]\w*)"
+)
+"""A variable that arithmetic sets."""
+
+
+def assign(call: Call, name: str, value: Value) -> None:
+    """Set a variable for a command that sets one, such as ``read``, and note what that means."""
+    for code in _given(name, value, call.judge):
+        call.find(code, name)
+    call.scope.assign(name.partition("[")[0], value)
+
+
+def sets(
+    shell: Noting, name: str, value: Value, *, node: Any = None, adds: bool = False, plainly: bool = False
+) -> None:
+    """Set a variable where the shell itself sets one, and note what that means.
+
+    Args:
+        shell: Reads the text.
+        name: The variable.
+        value: What it is set to.
+        node: Where.
+        adds: It is added to what the variable holds.
+        plainly: An assignment sets it.
+    """
+    rules = set_by(name, value, shell) if plainly and isinstance(value, str) else _given(name, value, shell)
+    for code in rules:
+        outside = code == "workspace-code" and shell.scope.brought
+        shell.note("remote-code" if outside else code, shell.here(node), shell.scope.meant(name))
+    shell.scope.assign(name, value, adds=adds)
+
+
+def sums(shell: Noting, sum_: str, node: Any) -> None:
+    """Set the variables that a piece of arithmetic sets, of those that decide which code is loaded."""
+    for name in set_in(sum_):
+        sets(shell, name, UNKNOWN, node=node)
+
+
+def set_in(sum_: str) -> list[str]:
+    """The variables that a piece of arithmetic sets, of those that `set_by` knows."""
+    return [name for found in _SUMS.findall(sum_) for name in found if name and _decides(name)]
+
+
+def _decides(name: str) -> bool:
+    return name == "PATH" or name in LOADS or name.startswith(_FAMILIES)
+
+
+def _given(name: str, value: Value, judge: Judge) -> list[str]:
+    """The rules that hold because something else than an assignment sets a variable.
+
+    Those that decide which code is loaded are set in such ways to hide it.
+    """
+    name = judge.scope.meant(name.partition("[")[0])
+    text = value if isinstance(value, str) else (value[0] if value else "")
+    if known(text) or not _decides(name):
+        return set_by(name, text, judge)
+    return ["hides" if LOADS.get(name) == "hides" else "environment"]
 
 
 def set_by(name: str, value: str, judge: Judge) -> list[str]:
@@ -20,12 +95,14 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
         value: What it is set to.
         judge: Judges commands that it names.
     """
-    name = name.partition("[")[0]
+    name = judge.scope.meant(name.partition("[")[0])
+    if REMOTE in value and _decides(name):
+        return ["environment"]
     if name == "PATH":
         return _path_set(value, judge)
     code = LOADS.get(name)
     if code is None:
-        return ["environment"] if name.startswith(("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_")) else []
+        return ["environment"] if name.startswith(_FAMILIES) else []
     if code == "runs":
         if value and not value.isspace():
             judge.read(value, parameters=None)
@@ -54,4 +131,6 @@ def _path_set(value: str, judge: Judge) -> list[str]:
             return ["environment"]
         if place is Place.SYSTEM or place is Place.DOCUMENTS:
             break
-    return []
+        if place is Place.WORKSPACE:
+            judge.scope.ahead.append(judge.scope.path(part))
+    return ["workspace-code"] if judge.scope.ahead else []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fnmatch import translate
 from typing import Any, Protocol
 
+from .environment import Noting, sets, sums
 from .scope import Scope, Value
 from .values import HOLES, UNKNOWN, known, merged
 
@@ -16,10 +17,8 @@ _LONGEST_CUT = 1000  # characters of a value from which a pattern is cut, which 
 _MOST = 64  # words that one with braces may become
 
 
-class Shell(Protocol):
+class Shell(Noting, Protocol):
     """Who reads the commands that stand in words."""
-
-    scope: Scope
 
     def substituted(self, node: Any) -> str:
         """Read the commands in a node, and say what they print as far as that can be known."""
@@ -205,6 +204,7 @@ def _pieces(node: Any, shell: Shell) -> list[Piece]:
         return [(shell.substituted(node), "q")]
     if kind == "arithmetic_expansion":
         shell.substituted(node)
+        sums(shell, node.text.decode(), node)
         return [(_sum(node.text.decode()), "s")]
     if kind in ("concatenation", "command_name"):
         made: list[Piece] = []
@@ -301,8 +301,14 @@ def _expansion(node: Any, shell: Shell) -> str:
     if before == "#":
         return UNKNOWN if held is None or not known(held) else str(len(held))
     if before == "!":
-        return UNKNOWN if held is None or not known(held) else shell.scope.value(held) or UNKNOWN
-    return _changed(held, name, sign, rest, shell.scope)
+        if held is None or not known(held):
+            return UNKNOWN
+        name, held = held, shell.scope.value(held)
+        if not sign:
+            return held or UNKNOWN
+    if held is not None and node.text.endswith(b"@P}"):
+        shell.read(f'echo "{held}"', parameters=shell.scope.parameters)  # as a prompt, in which substitutions are run
+    return _changed(held, name, sign, rest, shell)
 
 
 def _held(name: str, scope: Scope) -> str | None:
@@ -320,12 +326,12 @@ def _held(name: str, scope: Scope) -> str | None:
     return elements[int(place)] if -len(elements) <= int(place) < len(elements) else ""
 
 
-def _changed(held: str | None, name: str, sign: str, rest: list[str], scope: Scope) -> str:
+def _changed(held: str | None, name: str, sign: str, rest: list[str], shell: Shell) -> str:
     word = rest[0] if rest else ""
     if sign in (":-", "-", ":=", "="):
         value = word if not held or held == UNKNOWN else held
         if "=" in sign and held is None and name.isidentifier():
-            scope.assign(name, value)
+            sets(shell, name, value)
         return value
     if sign in (":+", "+"):
         return word if held is None or held else ""

@@ -15,10 +15,11 @@ from .programs.machine import MACHINE
 from .programs.network import NETWORK
 from .programs.packages import PACKAGES
 from .programs.repeating import REPEATING
-from .programs.running import RUNNING, run_file, sets_up
+from .programs.running import RUNNING, run_file, run_text, sets_up
+from .programs.servers import APPLICATIONS, SERVERS, everywhere, serves
 from .programs.streams import STREAMS
 from .programs.tables import PROGRAMS, SETS_UP, SUBCOMMANDS, Verdicts
-from .values import DATA, HOLES, REMOTE, UNKNOWN, known
+from .values import DATA, HOLES, REMOTE, UNKNOWN, known, names
 
 __all__ = ["judged"]
 
@@ -31,6 +32,7 @@ _HANDLERS: dict[str, Handler] = {
     **CONTAINERS,
     **PACKAGES,
     **REPEATING,
+    **SERVERS,
     **INTERPRETERS,
     **RUNNING,
 }
@@ -57,21 +59,35 @@ def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str
     """
     word = words[0]
     call = Call(_base(word), words[1:], stdin, judge)
+    printed = _said(call, word)
+    if call.name in APPLICATIONS:
+        serves(call, call.args, everybody=False)
+    elif any(code in _MAY_LISTEN for code, _ in call.found) and everywhere(call.args):
+        call.find("opens")
+    return call, printed
+
+
+_MAY_LISTEN = ("workspace-code", "unknown-program")
+
+
+def _said(call: Call, word: str) -> str:
     if not known(word) and not _known_behind(call, word):
         call.find("remote-code" if REMOTE in word else "unknown-command")
         _unknown(call)
-        return call, UNKNOWN
+        return UNKNOWN
+    if ahead := next((path for folder in call.scope.ahead if (path := f"{folder}/{word}") in call.scope.files), None):
+        return run_text(call, call.scope.files[ahead], call.args)
     if any(sign in word for sign in "*?[") and word not in ("[", "[[") and _looks_like_path(word):
         call.find("hidden-name", word)
     if not word.isascii() and (plain := plain_letters(call.name)) != call.name:
         call.name = plain
         call.find("look-alike" if _is_known(plain) else "unknown-program")
     if "/" in word and not _installed(call, word):
-        return call, UNKNOWN
+        return UNKNOWN
     if len(call.args) == 1 and call.args[0] in _HELP and call.name not in ("eval", "source", "."):
-        return call, UNKNOWN
+        return UNKNOWN
     printed = _judge(call)
-    return call, DATA if printed is None else printed
+    return DATA if printed is None else printed
 
 
 def _looks_like_path(word: str) -> bool:
@@ -144,6 +160,10 @@ def _judge(call: Call) -> str | None:
         call.writes(*(arg for arg in call.args if not arg.startswith("-") and call.path(arg)[:1] not in HOLES))
     elif code != "prints":
         call.find(code)
+    if code == "workspace-code":
+        call.obeys(*call.args)
+    elif code == "writes" and any(map(call.scope.fetched, call.args)):
+        call.scope.brought = True  # what it makes of that, such as a program
     return None
 
 
@@ -151,6 +171,8 @@ def _unknown(call: Call) -> None:
     """Of a program nothing is known of, but it is handed a key or the like."""
     for arg in call.args:
         value = arg.rpartition("=")[2] if arg.startswith("-") else arg
+        # It may fetch what stands at an address, and keep it under any name.
+        call.scope.brought |= re.match(r"(?:https?|ftp|s3|gs|scp|sftp)://", value) is not None
         if "/" in value or value.startswith("."):
             before = len(call.found)
             call.reads(value)
@@ -179,4 +201,12 @@ def _subcommand(call: Call, verdicts: Verdicts) -> None:
         code = "leaves"
     if code != "prints":
         call.find(code, " ".join(words[:2]))
+    call.scope.brought |= not _FETCHING.isdisjoint(words[:4]) and call.name in _STORES
     _unknown(call)
+
+
+_FETCHING = names("download clone pull cp sync copy rsync checkout get mirror")
+_STORES = names(
+    "aws gcloud gsutil az azcopy mc b2 doctl oci ibmcloud hcloud aliyun gh glab hub helm dolt lxc multipass"
+)
+"""Programs that fetch files from outside, and the words by which they do."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from .calls import Judge
-from .environment import set_by
+from .environment import sets, sums
 from .expansion import array_of, fields, text_of
 from .redirects import Walker, redirected
 from .values import UNKNOWN
@@ -27,14 +28,6 @@ class Reader(Walker, Judge, Protocol):
         """Read whatever is substituted in an expression, however deep."""
         ...
 
-    def here(self, node: Any = None) -> tuple[int, int]:
-        """The span of a node in the whole text."""
-        ...
-
-    def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
-        """Note that a rule holds for a part."""
-        ...
-
     def called(self, node: Any, words: list[str], stdin: str | None) -> str:
         """Judge a simple command; returns what it prints."""
         ...
@@ -48,6 +41,12 @@ def _any(reader: Reader, node: Any, stdin: str | None) -> str:
     return reader.statements(node, stdin)
 
 
+def _compound(reader: Reader, node: Any, stdin: str | None) -> str:
+    if node.children[0].type == "((":
+        sums(reader, node.text.decode(), node)
+    return reader.statements(node, stdin)
+
+
 def _redirect(reader: Reader, node: Any, stdin: str | None) -> str:
     return redirected(reader, [node], lambda _: "", stdin)
 
@@ -55,6 +54,8 @@ def _redirect(reader: Reader, node: Any, stdin: str | None) -> str:
 def _branch(reader: Reader, node: Any, stdin: str | None) -> str:
     reader.scope.branch += 1
     try:
+        if node.type == "c_style_for_statement":
+            sums(reader, node.text.decode().partition("))")[0], node)
         return reader.statements(node, stdin)
     finally:
         reader.scope.branch -= 1
@@ -112,40 +113,42 @@ def _assigned(reader: Reader, node: Any) -> tuple[str, str]:
     name = name_node.text.decode()
     adds = any(child.type == "+=" for child in node.children)
     if value_node is None:
-        reader.scope.assign(name, "", adds=adds)
+        sets(reader, name, "", node=node, adds=adds)
         return name, ""
     if value_node.type == "array":
-        reader.scope.assign(name, array_of(value_node, reader), adds=adds)
+        sets(reader, name, array_of(value_node, reader), node=node, adds=adds)
         return name, ""
     value = text_of(value_node, reader)
     if name_node.type == "subscript":
         reader.substitutions(name_node)
-        _element(reader, name, value)
+        _element(reader, node, name, value)
     else:
-        reader.scope.assign(name, value, adds=adds)
-    for code in set_by(name, value, reader):
-        reader.note(code, reader.here(node), name)
+        sets(reader, name, value, node=node, adds=adds, plainly=True)
     return name, value
 
 
-def _element(reader: Reader, name: str, value: str) -> None:
+def _element(reader: Reader, node: Any, name: str, value: str) -> None:
     base, _, place = name.rstrip("]").partition("[")
     elements = list(reader.scope.elements(base) or [])
     if place.isdigit() and int(place) < 1000:
         elements += [""] * (int(place) + 1 - len(elements))
         elements[int(place)] = value
-        reader.scope.assign(base, elements)
+        sets(reader, base, elements, node=node)
     else:
-        reader.scope.assign(base, [UNKNOWN])
+        sets(reader, base, [value, UNKNOWN], node=node)
+
+
+def _refers(words: list[str]) -> bool:
+    return any(re.match(r"-\w*n", word) for word in words[1:])
 
 
 def _declaration(reader: Reader, node: Any, stdin: str | None) -> str:
     words = [node.children[0].type]
     for child in node.named_children:
-        if child.type == "variable_assignment":
-            name, _ = _assigned(reader, child)
-            if "-n" in words:  # another name for a variable, followed no further
-                reader.scope.variables[name] = UNKNOWN
+        if child.type == "variable_assignment" and words[0] not in ("export", "readonly") and _refers(words):
+            words.append(text_of(child, reader))
+        elif child.type == "variable_assignment":
+            _assigned(reader, child)
         else:
             words += fields(child, reader)
     reader.called(node, words, None)
@@ -174,7 +177,8 @@ def _for(reader: Reader, node: Any, stdin: str | None) -> str:
     printed = []
     reader.scope.branch += 1
     for item in items:
-        reader.scope.variables[name] = item
+        reader.scope.forget(name)
+        sets(reader, name, item, node=node)
         printed.append(reader.walk(body, stdin))
     reader.scope.branch -= 1
     return "".join(printed)
@@ -205,13 +209,14 @@ def _command(reader: Reader, node: Any, stdin: str | None) -> str:
 
 _BRANCHES = ("c_style_for_statement", "while_statement", "if_statement", "case_statement")
 _GROUPS = (
-    *("program", "variable_assignments", "case_item", "elif_clause", "else_clause", "do_group", "compound_statement"),
+    *("program", "variable_assignments", "case_item", "elif_clause", "else_clause", "do_group"),
     *("subshell", "negated_command", "test_command", "ERROR"),
 )
 STATEMENTS: dict[str, Callable[[Reader, Any, str | None], str]] = {
     **dict.fromkeys(_GROUPS, _any),
     **dict.fromkeys(_BRANCHES, _branch),
     "command": _command,
+    "compound_statement": _compound,
     "list": _list,
     "pipeline": _pipeline,
     "redirected_statement": _redirected,

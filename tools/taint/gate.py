@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
 from ...configs.words import Effect, Risk
+from .amounts import number
 from .intent import asked_for
 from .tokens import Text, identifiers, tokens
 from .view import View, view_of
@@ -27,6 +29,10 @@ _SENDER: Final = frozenset(
     {"sender", "from", "from_", "author", "reply_to", "replyto", "by", "posted_by", "user", "username"}
 )
 """Fields that whoever wrote a message fills with himself."""
+_ADDRESSED: Final = re.compile(r"\s*(?:[^@<>/\\]*[<\s])?([\w.+-]+@[\w-]+(?:\.[\w-]+)+)>?\s*")
+"""An address for mail, with a name before it or without."""
+_SMALL: Final = 10
+"""Numbers below turn up in any text: what is counted, a page, a priority."""
 _PRIVATE: Final = re.compile(
     r"passw|secret|token|api_?key|credential|\bpin\b|ssn|social_security|passport|card|iban|account_?n|bank|tax_?id|id_?number"
     r"|licen[cs]e|salary|medical|diagnos|birth",
@@ -149,13 +155,13 @@ class _Case:
         if self._tool.effect is None:
             yield Reason(Code.UNDECLARED, f"{self._tool.name} declares no effect, so it counts as destructive")
         named = self._tool.target_args
-        targets = [value for name in named for value in _values(arguments.get(name))]
+        targets = [part for name in named for value in _values(arguments.get(name)) for part in _parts(value)]
         others = [value for name, given in arguments.items() if name not in named for value in _values(given)]
         if not named:
             targets = [
                 found for value in others for found in ([value] if len(tokens(value)) <= 2 else identifiers(value))
             ]
-        by_user = [value for value in targets if self._view.by_user(tokens(value))]
+        by_user = [value for value in targets if self._by_user(value)]
         for value in targets:
             yield from self._target(value, others_named=bool(by_user))
         if self._leaves:
@@ -178,17 +184,34 @@ class _Case:
 
     def _target(self, value: str, *, others_named: bool) -> Iterator[Reason]:
         run, view = tokens(value), self._view
+        if worth := number(value):
+            yield from self._number(value, worth, Code.TARGET)
+            return
         if not run or view.by_user(run) or view.by_tool(run):
             return
         fields = view.fields.get(run, [])
-        ordered = view.ordered(run) and (self._effect is Effect.DESTRUCTIVE or _tells_apart(value))
+        ordered = view.ordered(run)
         if fields and not ordered:
             if all(name in _SENDER for name in fields) and not self._knows(value):
                 yield Reason(Code.SENDER, f"{value} is whoever wrote a message, whom the user did not name", value)
             return
-        if ordered or (view.by_anybody(run) and _tells_apart(value)):
+        if ordered or view.by_anybody(run) or any(map(view.leads_out, identifiers(value))):
             yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
-        elif view.from_outside and self._leaves and _tells_apart(value) and not (others_named and len(run) > 1):
+        elif view.from_outside and self._leaves and not (others_named and len(run) > 1):
+            yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
+
+    def _by_user(self, value: str) -> bool:
+        worth = number(value)
+        return self._view.states(worth) if worth else self._view.by_user(tokens(value))
+
+    def _number(self, value: str, worth: Collection[Decimal], code: Code) -> Iterator[Reason]:
+        """A number is the user's by what it is worth: one that only begins like theirs is another."""
+        view, size = self._view, {abs(one) for one in worth}
+        if view.states(worth):
+            return
+        if any(not text.numbers.isdisjoint(size) for text in (view.orders if view.lists(worth) else view.texts)):
+            yield Reason(code, f"{value} comes from text that nobody vouches for", value)
+        elif code is Code.TARGET and view.from_outside and self._leaves and not view.lists(worth):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
 
     def _knows(self, value: str) -> bool:
@@ -198,11 +221,15 @@ class _Case:
 
     def _content(self, value: str) -> Iterator[Reason]:
         run, view = tokens(value), self._view
+        if worth := number(value):
+            if any(abs(one) >= _SMALL for one in worth):
+                yield from self._number(value, worth, Code.CONTENT)
+            return
         for found in identifiers(value):
             words = tokens(found)
             if view.by_user(words) or view.by_tool(words):
                 continue
-            if view.by_anybody(words):
+            if view.by_anybody(words) or view.leads_out(found):
                 yield Reason(
                     Code.CONTENT, f"it would send out {found}, which comes from text nobody vouches for", found
                 )
@@ -233,10 +260,10 @@ def _values(given: Any) -> Iterator[str]:
         yield str(given)
 
 
-def _tells_apart(value: str) -> bool:
-    """Whether a value is not one that turns up in any text, as a small number does."""
-    return not _is_number(value) or len(re.sub(r"\D", "", value)) > 4
-
-
-def _is_number(value: str) -> bool:
-    return re.fullmatch(r"[-+]?[\d.,]+%?", value.strip()) is not None
+def _parts(value: str) -> list[str]:
+    """What a value names: each address of a list such as ``Ann <ann@work.org>, bob@work.org``; or all of it, and what
+    stands in it as well."""
+    addressed = [_ADDRESSED.fullmatch(part) for part in re.split(r"[,;]", value) if part.strip()]
+    if addressed and all(addressed):
+        return [found[1] for found in addressed if found is not None]
+    return list(dict.fromkeys([value, *identifiers(value)]))

@@ -32,7 +32,7 @@ _ADDRESSED: Final = re.compile(
     re.IGNORECASE,
 )
 _PROHIBITED: Final = re.compile(
-    r"\b(?:do not|don['’]?t|never|must not|mustn['’]?t|not to|except|other than)\b"
+    r"\b(?:do not|don['’]?t|never|must not|mustn['’]?t|not to|except|other than|instead of|rather than|not(?=\W+\d))\b"
     r"(?!\s+(?:forget|hesitate|worry|mind|miss|fail)\b)"
     r".*?(?=[,;!?\n]|\.\s|\bbut\b|\.?$)",
     re.IGNORECASE,

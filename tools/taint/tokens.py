@@ -5,39 +5,71 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from functools import cached_property
 from typing import Final
 
-__all__ = ["Text", "identifiers", "tokens"]
+from .amounts import numbers
+
+__all__ = ["Text", "host_of", "identifiers", "tokens"]
 
 # An address, a number with its decimals and a code stay one word each: half an address is nobody's.
-_WORD: Final = re.compile(r"[\w](?:[\w@.+:/%~&=?#-]*[\w/])?")
+# What a path begins with belongs to it: the same words lead elsewhere without it.
+_WORD: Final = re.compile(
+    r"(?:(?<![\w/.:~-])(?:~/|/|(?:\.\./)+))?\w(?:[\w@.+:/%~&=?#-]*[\w/])?(?:(?<=/)\.\.(?![\w.]))?"
+)
 _IDENTIFIER: Final = re.compile(
-    r"(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
-    r"|(?P<url>(?:https?://|www\.)[^\s<>\"'`)\]}]+|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|dev|ai|app|info|biz|ru|cn|xyz|site|top|co)(?:/[^\s<>\"'`)\]}]*)?)"
+    r"(?P<email>(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,9})"
+    r"|(?P<url>(?:https?://|www\.)[^\s<>\"'`)\]}]+|\b(?:[a-z0-9-]{1,63}\.){1,9}(?:com|net|org|io|dev|ai|app|info|biz|ru|cn|xyz|site|top|co)(?:/[^\s<>\"'`)\]}]*)?)"
     r"|(?P<iban>\b[A-Z]{2}\d{2}[A-Z0-9]{10,30}\b)"
     r"|(?P<card>\b(?:\d[ -]?){13,19}\b)"
-    r"|(?P<phone>(?<![\w.])\+\d[\d ()-]{6,}\d)"
+    r"|(?P<phone>(?<![\w.])\+\d[\d ()-]{6,30}\d)"
     r"|(?P<handle>(?<![\w@])@\w{3,})"
     r"|(?P<wallet>\b0x[0-9a-fA-F]{16,}\b)",
     re.IGNORECASE,
 )
-_ADDRESS: Final = re.compile(r"^(?:https?://)?(?:www\.)?(?=.)|^mailto:(?=.)")
+_ADDRESS: Final = re.compile(r"^(?:https?://)?(?:www\.)?(?=.)|^mailto:(?=.)", re.IGNORECASE)
 """How one place on the net is written in several ways."""
 _INVISIBLE: Final = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 
 
+_SPACED: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?\b|\b\d{4}(?: \d{4}){2,4}\b")
+"""An account or a card as people write it, in groups."""
+
+
 def _plain(text: str) -> str:
-    return _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).casefold()
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    return _SPACED.sub(lambda found: found[0].replace(" ", ""), plain)
 
 
 def tokens(text: str) -> tuple[str, ...]:
-    """The words of a text: compatibility forms made one, invisible characters left out, case folded."""
-    return tuple(_ADDRESS.sub("", word.rstrip(".:/?")) or word for word in _WORD.findall(_plain(text)))
+    """The words of a text: compatibility forms made one, invisible characters left out, case folded.
+
+    The case of a path stays, also of one behind a host: another case may be another page or file.
+    """
+    return tuple(map(_token, _WORD.findall(_plain(text))))
+
+
+def _token(word: str) -> str:
+    ended = word if word.endswith("/..") else word.rstrip(".:/?")
+    plain = _ADDRESS.sub("", ended) or word
+    host, slash, path = plain.partition("/")
+    return host.casefold() + slash + path
+
+
+def host_of(identifier: str) -> str:
+    """The host of a link, without what is put before it to look like one; empty where it is none."""
+    found = re.match(
+        r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#\\]*)|((?:[a-z0-9-]+\.)+[a-z]{2,})(?=[/?#:]|$)", identifier, re.IGNORECASE
+    )
+    if found is None:
+        return ""
+    return (found[1] or found[2]).rpartition("@")[2].partition(":")[0].casefold().removeprefix("www.")
 
 
 def identifiers(text: str) -> Iterator[str]:
     """What in a text names somebody or something to reach: an address, a link, an account, a phone number."""
-    for found in _IDENTIFIER.finditer(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text))):
+    for found in _IDENTIFIER.finditer(_plain(text)):
         yield found.group().rstrip(".,;:!?)")
 
 
@@ -49,10 +81,21 @@ class Text:
     """
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self.words = tokens(text)
         self._places: dict[str, list[int]] = {}
         for place, word in enumerate(self.words):
             self._places.setdefault(word, []).append(place)
+
+    @cached_property
+    def hosts(self) -> frozenset[str]:
+        """The hosts of the links in it."""
+        return frozenset(filter(None, map(host_of, self.words)))
+
+    @cached_property
+    def numbers(self) -> frozenset[Decimal]:
+        """All numbers that can be read in it."""
+        return numbers(self.text)
 
     def has(self, run: Sequence[str]) -> bool:
         """Whether these words stand in it, one after the other."""

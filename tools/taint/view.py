@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
 import yaml
 
 from ...configs.words import Effect, Trust
+from .amounts import number, stated
 from .intent import orders_in, without_prohibitions
-from .tokens import Text, identifiers, tokens
+from .tokens import Text, host_of, identifiers, tokens
 
 __all__ = ["View", "view_of"]
 
@@ -72,6 +74,21 @@ class View:
     def quoted(self, run: Sequence[str]) -> int:
         """The most words of ``run`` that stand in a row in such a sentence."""
         return max((order.longest(run) for order in self.orders), default=0)
+
+    def states(self, worth: Collection[Decimal]) -> bool:
+        """Whether the user, or a result that is vouched for, states one of these numbers."""
+        return any(not stated(text.text).isdisjoint(worth) for text in (*self.user, *self.vouched))
+
+    def lists(self, worth: Collection[Decimal]) -> bool:
+        """Whether one of these numbers stands by itself in the structure of a result of the user's own."""
+        return any(len(run) == 1 and not number(run[0]).isdisjoint(worth) for run in self.fields)
+
+    def leads_out(self, identifier: str) -> bool:
+        """Whether a link leads to a host that only such prose names, whatever is added to the link."""
+        host = host_of(identifier)
+        if not host or any(host in text.hosts or text.has((host,)) for text in (*self.user, *self.vouched)):
+            return False
+        return any(host == one or host.endswith(f".{one}") for text in self.texts for one in text.hosts)
 
     def prose(self, text: str) -> None:
         """Take in prose that nobody vouches for."""

@@ -11,6 +11,7 @@ from ..calls import Call, Handler, Options, handlers, options_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 from .python_code import python_code
 from .running import run_file
+from .servers import module_serves, reachable
 
 __all__ = ["INTERPRETERS"]
 
@@ -118,9 +119,11 @@ def _interpreter(call: Call) -> str:
     for module in options.each("-r --require --import --loader"):
         if "/" in module or module.startswith("data:"):
             call.find("unread-file", module)
-    if call.name == "php" and "-S" in options:
-        call.find("workspace-code", "php -S")
+    if call.name == "php" and (address := options.value("-S")) is not None:
+        call.find("opens" if reachable(address) else "workspace-code", "php -S")
         return UNKNOWN
+    if call.name == "ruby" and "un" in options.each("-r"):  # its code is the name of a command
+        return call.run([*programs, *options.operands])
     for program in programs:
         _foreign(call, language, program)
     if not programs:
@@ -289,13 +292,8 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
             run_file(call, file, [])
     elif module in ("venv", "virtualenv"):
         call.writes(*(arg for arg in rest if not arg.startswith("-")))
-    elif module in ("smtpd", "aiosmtpd", "pyftpdlib") or (
-        module == "http.server"
-        and any(
-            call.path(arg)[:1] in "/~" or call.path(arg).startswith("..") for arg in rest if "/" in arg or arg == ".."
-        )
-    ):
-        call.find("opens", module)
+    elif module_serves(call, module, rest):
+        call.find("workspace-code", module)
     elif module in (
         "json.tool",
         "this",
@@ -313,6 +311,7 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
         call.find("unknown-code")
     else:
         call.find("workspace-code", module)
+        call.obeys(module.replace(".", "/") + ".py", *rest)
     return DATA
 
 

@@ -6,6 +6,7 @@ import re
 
 from ..calls import Call, Handler, options_of
 from ..values import DATA, REMOTE, UNKNOWN, known, names
+from .servers import serves
 
 __all__ = ["GIT"]
 
@@ -18,7 +19,7 @@ _GIT_READS = names(
 )
 
 
-_GIT_LEAVES = names("fetch pull clone ls-remote remote-update submodule lfs svn p4 archive")
+_GIT_LEAVES = names("clone ls-remote remote-update submodule lfs svn p4 archive")
 
 
 _GIT_RUNS_KEYS = re.compile(
@@ -30,6 +31,12 @@ _GIT_RUNS_KEYS = re.compile(
     r"|submodule\.\S+\.update|tar\.\S+|web\.browser|instaweb\.\S+|imap\.tunnel)$",
     re.IGNORECASE,
 )
+
+
+_GIT_WHERE = re.compile(
+    r"remote\.(?:.+\.(?:url|pushurl)|pushdefault)$|branch\..+\.(?:remote|pushremote)$", re.IGNORECASE
+)
+"""Settings that say where a push goes."""
 
 
 _HARMLESS = re.compile(r"(?:cat|less|more|less -\S+|delta|vim?|nano|emacs|code --wait|true|:|false|)$")
@@ -62,6 +69,8 @@ def _git(call: Call) -> str:
         return UNKNOWN
     if command in _GIT_LEAVES:
         call.find("leaves")
+        if command == "archive" and any(arg.startswith("--remote") for arg in rest):
+            return REMOTE
     elif command not in _GIT_WRITES:
         call.find("unknown-program", command)
         return UNKNOWN
@@ -93,6 +102,8 @@ def _git_key(call: Call, key: str, value: str) -> None:
     if not known(key):
         call.find("option-runs", "git -c")
         return
+    if _GIT_WHERE.match(key):
+        call.scope.redirected = True
     if not _GIT_RUNS_KEYS.match(key):
         return
     if key.lower().startswith("alias.") and not value.startswith("!"):
@@ -109,11 +120,11 @@ def _git_key(call: Call, key: str, value: str) -> None:
 
 
 _GIT_WRITES = names(
-    "add commit init mv stash tag branch merge cherry-pick revert apply am notes worktree bisect sparse-checkout "
+    "add commit init mv stash tag branch merge cherry-pick revert notes worktree bisect sparse-checkout "
     "gc repack prune pack-refs maintenance update-index read-tree write-tree commit-tree hash-object mktag mktree "
     "restore switch checkout format-patch request-pull rerere bundle flow feature release hotfix bugfix cleanup_x "
-    "update-server-info fast-export send-pack_x citool gui instaweb difftool mergetool fast-import cherry-mark "
-    "changelog authors ignore track_x pull-request lfs subtree unpack-objects index-pack pack-objects"
+    "update-server-info fast-export send-pack_x citool gui difftool mergetool fast-import cherry-mark "
+    "changelog authors ignore track_x pull-request lfs unpack-objects index-pack pack-objects"
 )
 
 
@@ -121,10 +132,55 @@ def _git_push(call: Call, rest: list[str]) -> None:
     if any(re.match(r"--force|-f$|--delete|-d$|--mirror|--prune", arg) or re.match(r"\+|:", arg) for arg in rest):
         call.find("history-rewrite", "pushed by force")
         call.find("changes-outside", "git push")
-    elif any("://" in arg or re.match(r"\S+@\S+:", arg) for arg in rest):
+    elif call.scope.redirected or _elsewhere(_repositories(rest)):
         call.find("sends", "git push")
     else:
         call.find("changes-elsewhere", "git push")
+
+
+def _repositories(rest: list[str]) -> list[str]:
+    """The repository that is named first, and in options."""
+    options = options_of(
+        rest, "--repo -o --push-option --receive-pack --exec --prefix -P --upload-pack --depth -j --jobs"
+    )
+    return [*options.operands[:1], *options.each("--repo")]
+
+
+def _elsewhere(repositories: list[str]) -> bool:
+    """Whether one of these is an address, and not the name of a remote or a folder."""
+    return any("://" in one or re.match(r"[^/]*:", one) or not known(one) for one in repositories)
+
+
+def _git_subtree(call: Call, rest: list[str]) -> None:
+    if rest[:1] == ["push"] or "push" in rest[:3]:
+        _git_push(call, [word for word in rest if word != "push"])
+    else:
+        _git_brings(call, [word for word in rest if word not in ("add", "pull", "merge")])
+
+
+def _git_brings(call: Call, rest: list[str]) -> None:
+    """fetch and pull: from the remotes that there were, the user's own; from others, what nobody has read."""
+    call.find("leaves")
+    call.find("writes")
+    call.scope.brought |= call.scope.redirected or _elsewhere(_repositories(rest))
+
+
+def _git_sends(call: Call, rest: list[str]) -> None:
+    call.find("sends")
+
+
+def _git_listens(call: Call, rest: list[str]) -> None:
+    if not {"--local", "-l"} & set(rest):
+        call.find("opens")
+
+
+def _git_credential(call: Call, rest: list[str]) -> None:
+    call.find("credentials" if rest[:1] == ["fill"] else "writes")
+
+
+def _git_apply(call: Call, rest: list[str]) -> None:
+    call.find("writes")
+    call.scope.brought |= any(map(call.scope.fetched, rest)) or REMOTE in (call.stdin or "")
 
 
 def _git_reset(call: Call, rest: list[str]) -> None:
@@ -189,6 +245,7 @@ def _git_submodule(call: Call, rest: list[str]) -> None:
         call.shell(" ".join(words[1:]))
     call.find("leaves")
     call.find("writes")
+    call.scope.brought |= words[:1] == ["add"]
 
 
 def _git_config(call: Call, rest: list[str]) -> None:
@@ -216,6 +273,7 @@ def _git_remote(call: Call, rest: list[str]) -> None:
         if any(arg.startswith("ext::") for arg in rest):
             call.find("option-runs", "git ext::")
         call.find("writes")
+        call.scope.redirected |= rest[0] in ("add", "set-url")
     elif rest[:1] in (["update"], ["show"], ["prune"]):
         call.find("leaves")
 
@@ -254,6 +312,18 @@ def _git_grep(call: Call, rest: list[str]) -> None:
 
 _GIT = {
     "push": _git_push,
+    "send-pack": _git_push,
+    "subtree": _git_subtree,
+    "fetch": _git_brings,
+    "pull": _git_brings,
+    "send-email": _git_sends,
+    "imap-send": _git_sends,
+    "http-push": _git_sends,
+    "daemon": _git_listens,
+    "instaweb": _git_listens,
+    "credential": _git_credential,
+    "apply": _git_apply,
+    "am": _git_apply,
     "reset": _git_reset,
     "clean": _git_clean,
     "checkout": _git_checkout,
@@ -285,13 +355,18 @@ def _hg(call: Call) -> str:
         ):
             call.find("option-runs", call.name)
     words = [arg for arg in call.args if not arg.startswith("-")]
-    command = words[0] if words else ""
+    command, outside = (words[0] if words else ""), any("://" in word for word in words)
+    if any(re.search(r"^paths\.|=paths\.", arg) for arg in call.args):
+        outside = True
+    if command in ("serve", "server"):
+        serves(call, call.args, everybody=True)
     if (command in ("push", "commit", "ci", "import") and call.name == "svn") or command == "push":
-        call.find("changes-elsewhere", command)
+        call.find("sends" if outside else "changes-elsewhere", command)
     elif command in ("strip", "purge", "rollback", "delete", "del", "rm", "obliterate"):
         call.find("deletes", command)
     elif command in ("clone", "pull", "update", "up", "checkout", "co", "incoming", "outgoing", "switch", "export"):
         call.find("leaves")
+        call.scope.brought |= outside
     elif command not in (
         "status",
         "st",

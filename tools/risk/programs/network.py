@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of, runs_later
-from ..values import DATA, REMOTE, UNKNOWN, known
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
 __all__ = ["NETWORK", "fetched"]
 
@@ -34,13 +34,13 @@ def fetched(call: Call, urls: list[str]) -> None:
     """Note what asking for these addresses means."""
     for url in urls:
         host = _host(url)
-        if not host.isascii():
+        if not host.strip(HOLES).isascii():
             call.find("look-alike", host)
         if _METADATA.match(host):
             call.find("credentials", url)
         if url.lower().startswith("file:"):
             call.reads(url)
-        elif url.lower().startswith(("gopher:", "dict:", "telnet:", "smtp:")) or DATA in url:
+        elif url.lower().startswith(("gopher:", "dict:", "telnet:", "smtp:")) or DATA in url.lstrip(DATA):
             call.find("sends", url)
     call.find("leaves")
 
@@ -83,9 +83,11 @@ def _curl(call: Call) -> str:
         call.find("unread-file", config)
     if any(flag in options for flag in ("--engine",)):
         call.find("option-runs", "curl --engine")
-    return _saved(
-        call, options.value("-o --output"), urls, "-O --remote-name -J" in options, options.value("--output-dir")
-    )
+    named = "-O --remote-name -J --remote-name-all" in options
+    output = options.value("-o --output")
+    if named or "#" in (output or ""):
+        _unnamed(call, urls, "-J --remote-header-name" in options)
+    return _saved(call, output, urls, named, options.value("--output-dir"))
 
 
 def _saved(call: Call, output: str | None, urls: list[str], named: bool, folder: str | None) -> str:
@@ -101,6 +103,12 @@ def _saved(call: Call, output: str | None, urls: list[str], named: bool, folder:
         call.writes(path)
         call.scope.write(call.path(path), REMOTE)
     return "" if targets else REMOTE
+
+
+def _unnamed(call: Call, urls: list[str], lists: bool) -> None:
+    """Note that what is fetched may lie under any name."""
+    if lists or any(not known(_host_file(url)) or re.search(r"[\[{]", url) for url in urls):
+        call.scope.brought = True
 
 
 def _host_file(url: str) -> str:
@@ -129,6 +137,9 @@ def _wget(call: Call) -> str:
     output = options.value("-O --output-document")
     if any(name.startswith("-O") or name == "-O" for name, _ in options.given) and output in ("-", "/dev/stdout"):
         return REMOTE
+    if output is None:
+        many = "-i --input-file -r --recursive -m --mirror --content-disposition --trust-server-names -p"
+        _unnamed(call, urls, many in options)
     return _saved(call, output, urls, output is None, options.value("-P --directory-prefix"))
 
 
@@ -145,6 +156,7 @@ def _fetch(call: Call) -> str:
         call.find("sends", urls[0] if urls else "")
     output = options.value("-o -O --output --out")
     if call.name in ("aria2c", "axel", "youtube-dl", "yt-dlp", "gdown"):
+        _unnamed(call, urls, False)
         return _saved(call, output, urls, output is None, options.value("-d --dir"))
     return _saved(call, output, urls, False, None)
 
@@ -211,7 +223,11 @@ def _transferred(call: Call, operands: list[str]) -> None:
         call.find("leaves")
         if here:
             call.writes(here[-1])
-            call.scope.write(call.path(here[-1]), REMOTE)
+            for source in there:
+                name = source.rpartition(":")[2].rpartition("/")[2]
+                call.scope.write(call.path(here[-1]), REMOTE)
+                call.scope.write(call.path(f"{here[-1].rstrip('/')}/{name}"), REMOTE)
+                call.scope.brought |= not name or not known(name) or any(sign in name for sign in "*?[")
     elif operands:
         call.reads(*here[:-1])
         call.writes(*here[-1:])
@@ -234,6 +250,8 @@ def _rsync(call: Call) -> str:
         call.find("option-runs", "rsync --rsync-path")
         call.shell(text)
     operands = options.operands
+    if "--daemon" in options:
+        call.find("opens", "rsync --daemon")
     if "-n --dry-run" in options:
         call.find("leaves")
         return UNKNOWN

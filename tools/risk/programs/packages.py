@@ -7,6 +7,7 @@ import re
 from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, names
+from .servers import APPLICATIONS, SERVERS, serves
 
 __all__ = ["PACKAGES"]
 
@@ -39,6 +40,8 @@ def _pip(call: Call) -> str:
         for file in options.each("-r --requirement"):
             if "://" in file:
                 call.find("installs", file)
+        call.obeys(*args)
+        call.scope.brought |= command in ("download", "wheel")
     elif command in ("uninstall", "remove"):
         call.find("deletes", "packages")
     elif command in ("publish",):
@@ -100,6 +103,7 @@ def _npm(call: Call) -> str:
     words = options.operands
     if words[:1] == ["global"]:
         words = words[1:]
+    call.obeys(*words)
     command, given = (words[0], words[1:]) if words else ("install" if call.name == "yarn" else "", [])
     code = _NPM.get(command, "")
     if command in _NPM_INSTALLS:
@@ -122,13 +126,14 @@ def _npm(call: Call) -> str:
         code = "workspace-code" if call.name in ("yarn", "pnpm", "bun") else "unknown-program"
     if code and code != "prints":
         call.find(code, " ".join([command, *given[:1]]))
+    call.scope.brought |= command == "pack" and bool(given)
     return DATA
 
 
 _LOCAL_TOOLS = names(
     "tsc eslint prettier jest vitest mocha vite webpack rollup next nuxt playwright cypress prisma tsx ts-node "
     "turbo nx lerna babel stylelint tailwindcss postcss esbuild husky lint-staged commitlint rimraf concurrently "
-    "nodemon serve http-server changeset expo biome svelte-check vue-tsc astro sass c8 nyc ava wrangler "
+    "nodemon changeset expo biome svelte-check vue-tsc astro sass c8 nyc ava wrangler "
     "drizzle-kit knip depcheck storybook ng typedoc"
 )
 
@@ -138,6 +143,10 @@ def _npx(call: Call) -> str:
     for text in options.each("-c --call"):
         call.shell(text)
     words = options.operands
+    if words and words[0] in SERVERS and "-p --package" not in options:
+        return call.run(words)
+    if words and words[0] in APPLICATIONS:
+        serves(call, words[1:], everybody=False)
     if words and words[0] in _LOCAL_TOOLS and "-p --package" not in options:
         call.find("workspace-code", words[0])
     elif "--no-install --no" in options:
@@ -157,6 +166,7 @@ def _cargo(call: Call) -> str:
     words = [arg for arg in call.args if not arg.startswith(("-", "+"))]
     command, names = (words[0], words[1:]) if words else ("", [])
     text = " ".join(call.args)
+    call.obeys(*names)
     if re.search(r"--config[ =]\S*(?:runner|rustc|linker|wrapper)|-(?:toolexec|exec)[ =]", text):
         call.find("option-runs", call.name)
     if command in ("install", "get", "add", "require", "global") and names:
@@ -232,6 +242,7 @@ def _compiles(call: Call) -> str:
                 call.shell("".join(call.args[place + 1 : place + 2]).replace(",", " "))
     options = options_of(call.args, "-o -I -L -l -D -x -std -include -isystem")
     call.writes(options.value("-o") or "a.out")
+    call.scope.brought |= any(map(call.scope.fetched, options.operands))
     return DATA
 
 

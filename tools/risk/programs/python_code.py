@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from ..calls import Call
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, names
+from .servers import reachable
 
 __all__ = ["python_code"]
 
@@ -64,6 +65,11 @@ _EXECS = names(
 _IMPORTS = names("__import__ importlib.import_module builtins.__import__")
 _CONNECTS = names("requests httpx aiohttp http urllib3 socket boto3 paramiko ftplib smtplib websocket websockets")
 _SENDING = names("post put patch delete sendall sendto sendmail send_message storbinary upload_file put_object connect")
+_SERVERS = names(
+    "HTTPServer ThreadingHTTPServer TCPServer ThreadingTCPServer UDPServer SimpleXMLRPCServer WSGIServer make_server "
+    "create_server start_server"
+)
+"""Classes and functions that listen, at an address that is their first argument."""
 _TELLING = {"system": "os.system", "popen": "os.popen", "Popen": "subprocess.Popen", "rmtree": "shutil.rmtree"}
 """Names that tell what they do whatever they are called on."""
 _DANGEROUS = re.compile(
@@ -301,15 +307,24 @@ class _Program(_Values):
         elif name in _FETCHES:
             call.find("leaves", name)
             if name.endswith("urlretrieve"):
-                call.writes(*self._paths(node, 2)[1:])
+                for path in self._paths(node, 2)[1:]:
+                    call.writes(path)
+                    call.scope.write(call.path(path), REMOTE)
             if any(k.arg == "data" for k in node.keywords) or (name.endswith("urlopen") and len(node.args) > 1):
                 call.find("sends", name)
+        elif name.rpartition(".")[2] in _SERVERS or name == "http.server.test":
+            if not (node.args and (address := self._address(node.args[0])) and not reachable(address)):
+                call.find("opens", name)
         elif name in _PROCESSES:
             call.find(_PROCESSES[name], name)
         else:
             return False
         self._used.add(name.rpartition(".")[2])
         return True
+
+    def _address(self, node: ast.expr) -> str | None:
+        """The address in a pair of address and port, or an address alone."""
+        return self._text(node.elts[0] if isinstance(node, ast.Tuple) and node.elts else node)
 
     def _method(self, node: ast.Call, function: ast.Attribute) -> None:
         """Methods of ``pathlib.Path``, of archives and of connections."""

@@ -9,6 +9,7 @@ from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, merged, names
 from .running import run_text
+from .servers import reachable
 
 __all__ = ["REPEATING"]
 
@@ -143,7 +144,8 @@ def _ssh(call: Call) -> str:
             call.shell(value.strip())
         elif name.lower() == "stricthostkeychecking" and value.lower() == "no":
             call.find("leaves")
-    if any(flag in options for flag in ("-R", "-w", "-D")):
+    bound = [value.rsplit(":", 3)[0] for value in options.each("-L") if value.count(":") >= 3]
+    if any(flag in options for flag in ("-R", "-w", "-D", "-g")) or any(map(reachable, bound)):
         call.find("opens")
     words = options.operands[1:]
     if not options.operands:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..calls import Call, Handler, handlers, options_of
-from ..environment import set_by
+from ..environment import assign, set_by, set_in
 from ..places import Place, place_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, merged, names
 from .tables import SHELLS, USUAL_FOLDERS
@@ -27,7 +27,11 @@ def run_file(call: Call, given: str, parameters: list[str]) -> str:
     if text is not None:
         return run_text(call, text, parameters)
     place = place_of(path)
-    if place is Place.WORKSPACE and (given.startswith("./") or "/" not in path or path.split("/")[0] in USUAL_FOLDERS):
+    if call.scope.fetched(given):
+        call.find("remote-code", given)
+    elif place is Place.WORKSPACE and (
+        given.startswith("./") or "/" not in path or path.split("/")[0] in USUAL_FOLDERS
+    ):
         call.find("workspace-code", given)
     elif place is Place.UNKNOWN:
         call.find("remote-code" if REMOTE in given else "unread-file", given)
@@ -131,12 +135,20 @@ def _set(call: Call, assigned: str) -> None:
         call.find(code, name)
 
 
+_REFERRING = ("declare", "typeset", "local")
+
+
 def _export(call: Call) -> str:
+    refers = call.name in _REFERRING and any(re.match(r"-\w*n", word) for word in call.args)
     for word in call.args:
-        if "=" in word and not word.startswith("-"):
+        name, equals, value = word.partition("=")
+        if refers and not word.startswith("-"):
+            call.scope.references[name] = value
+        elif equals and not word.startswith("-"):
             _set(call, word)
-            name, _, value = word.partition("=")
             call.scope.assign(name, value)
+        elif REMOTE in word:
+            call.find("environment", "variables from outside")
         elif call.name == "unset" and word.startswith("HIST"):
             call.find("hides", word)
     if call.name == "unset":
@@ -148,7 +160,26 @@ def _export(call: Call) -> str:
 def _read(call: Call) -> str:
     options = options_of(call.args, "-a -d -i -n -N -p -t -u")
     for name in [*options.operands, *options.each("-a")]:
-        call.scope.assign(name, _line(call.stdin))
+        assign(call, name, _line(call.stdin))
+    return ""
+
+
+def _getopts(call: Call) -> str:
+    for name in call.args[1:2]:
+        assign(call, name, UNKNOWN)
+    return ""
+
+
+def _wait(call: Call) -> str:
+    for name in options_of(call.args, "-p").each("-p"):
+        assign(call, name, UNKNOWN)
+    return ""
+
+
+def _let(call: Call) -> str:
+    for arg in call.args:
+        for name in set_in(arg):
+            assign(call, name, UNKNOWN)
     return ""
 
 
@@ -217,10 +248,11 @@ def _command(call: Call) -> str:
     options = options_of(call.args, "-a" if call.name == "exec" else "", first=True)
     if call.name == "command" and "-v -V" in options:
         return "".join(f"/usr/bin/{word}\n" for word in options.operands)
-    words = options.operands
+    words = list(options.operands)
     if call.name == "coproc":
         # A name, and the brace that the grammar takes for a word.
-        words = words[1:] if len(words) > 1 and words[0].isupper() else words
+        if len(words) > 1 and words[0].isupper():
+            assign(call, words.pop(0), UNKNOWN)
         words = words[1:] if words[:1] == ["{"] else words
     return call.run(words) if words else UNKNOWN
 
@@ -290,7 +322,7 @@ def _mapfile(call: Call) -> str:
         call.shell(text)
     stdin = call.stdin
     for name in options.operands or ["MAPFILE"]:
-        call.scope.assign(name, stdin.splitlines() if stdin is not None and known(stdin) else [UNKNOWN])
+        assign(call, name, stdin.splitlines() if stdin is not None and known(stdin) else [UNKNOWN])
     return ""
 
 
@@ -359,6 +391,9 @@ RUNNING: dict[str, Handler] = {
             "cd pushd popd": _cd,
             "set shopt": _set_shell,
             "read": _read,
+            "getopts": _getopts,
+            "wait": _wait,
+            "let": _let,
             "export declare typeset local readonly unset setenv": _export,
             "command builtin exec coproc ! then do else -": _command,
         }

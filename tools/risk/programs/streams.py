@@ -8,6 +8,7 @@ import re
 from urllib.parse import unquote
 
 from ..calls import Call, Handler, handlers, options_of
+from ..environment import assign
 from ..expansion import unquoted_ansi
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, merged
@@ -28,7 +29,7 @@ def _echo(call: Call) -> str:
 def _printf(call: Call) -> str:
     args = call.args
     if args[:1] == ["-v"] and len(args) > 2:
-        call.scope.assign(args[1], _formatted(args[2], args[3:]))
+        assign(call, args[1], _formatted(args[2], args[3:]))
         return ""
     if args[:1] == ["--"]:
         args = args[1:]
@@ -294,6 +295,7 @@ def _packs(call: Call) -> str:
     if reads or not options.operands:
         return merged(_input(call, options.operands))
     call.writes(*options.operands, *options.each("-o"))
+    call.scope.brought |= any(map(call.scope.fetched, options.operands))
     return UNKNOWN
 
 

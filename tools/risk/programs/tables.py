@@ -40,7 +40,7 @@ LOADS = {name: code for code, *names in map(str.split, _LOADS.strip().splitlines
 """Variable -> the rule that holds when it is set; ``runs`` and ``prompt`` where its value is read as a command."""
 
 _PROGRAMS = """
-prints           : true false test [ [[ ]] exit return break continue shift wait jobs fg bg disown sleep yes clear
+prints           : true false test [ [[ ]] exit return break continue shift jobs fg bg disown sleep yes clear
 prints           reset tput stty tty : whoami id groups users who w last lastlog hostname hostid hostnamectl date cal
 prints           ncal uptime free vmstat iostat mpstat : sar nproc lscpu lsblk lspci lsusb lsmod lsof lsns lslocks
 prints           lsmem lshw lsb_release dmidecode sensors ps top htop atop : pgrep pidof pstree pmap df du ls dir vdir
@@ -49,13 +49,13 @@ prints           md5 shasum crc32 wc cmp printenv locale localectl timedatectl u
 prints           help man info apropos whatis tldr cheat locate mlocate plocate ldd nm objdump readelf size addr2line
 prints           : c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk split
 prints           csplit ipcs : ifstat nstat ss netstat nslookup dig host whois mtr traceroute tracepath ping ping6
-prints           arping fping uuidgen mcookie : history fc let logname pinky runlevel cloc scc tokei figlet cowsay
+prints           arping fping uuidgen mcookie : history fc logname pinky runlevel cloc scc tokei figlet cowsay
 prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump spell aspell ispell dict units bmon
 prints           iftop nethogs glances nvidia-smi acpi upower pactl amixer xrandr : xdpyinfo xwininfo fc-list fc-match
 prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inxi hwinfo ethtool : dpkg-query rpmquery
 prints           pkg-config pkgconf apt-cache apt-file yadm-status mokutil nm-tool dumpe2fs tune2fs-l logger : ipcalc
 prints           sipcalc chronyc ntpq loginctl busctl coredumpctl networkctl resolvectl getent ldconfig-p lastb uname
-prints           : select function in case esac fi done while until if for elif continue suspend kill0 getopts getopt
+prints           : select function in case esac fi done while until if for elif continue suspend kill0 getopt
 prints           mesg xdg-mime : sw_vers system_profiler mdfind mdls xcode-select vm_stat top machine nettop ioreg :
 prints           black isort flake8 pylint ruff mypy pyright eslint prettier tsc stylelint shellcheck shfmt hadolint
 prints           yamllint golint : rubocop clippy-driver bandit semgrep codespell markdownlint jshint pycodestyle
@@ -77,8 +77,9 @@ workspace-code   make gmake cmake ninja meson scons bazel buck pants ant mvn gra
 workspace-code   pytest py.test unittest nosetests coverage jest vitest mocha ava karma cypress playwright phpunit
 workspace-code   rspec ctest bats just task invoke fab doit pre-commit lefthook husky webpack vite rollup parcel
 workspace-code   esbuild gulp grunt next nuxt ng uvicorn gunicorn flask django-admin celery streamlit jupyter
-workspace-code   ipython-nb rails rackup puma manage.py storybook air cargo-watch tilt skaffold serve http-server
-workspace-code   live-server wrangler expo electron java scala kotlin erl iex
+workspace-code   ipython-nb rails rackup puma manage.py storybook air cargo-watch tilt skaffold
+workspace-code   wrangler expo electron java scala kotlin erl iex
+workspace-code   wasmtime wasmer wasm3 wazero mono qemu-x86_64 qemu-aarch64 qemu-arm box64
 wipes            mkfs mke2fs mkswap mkdosfs mkntfs newfs wipefs blkdiscard badblocks-w nvme-format hdparm-x sgdisk
 wipes            fdisk sfdisk cfdisk parted gdisk cryptsetup pvremove vgremove lvremove zpool-destroy mdadm dban nwipe
 wipes            diskutil-erase partprobe-x

@@ -1,0 +1,127 @@
+"""Programs that wait for others to connect: what they serve is open to whoever reaches the address they listen at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..calls import Call, Handler, handlers
+from ..values import DATA, names
+
+__all__ = ["APPLICATIONS", "SERVERS", "everywhere", "module_serves", "reachable", "serves"]
+
+_LOOPBACK = re.compile(
+    r"(?:\w+://)?(?:localhost|127(?:\.\d+){3}|\[?::1\]?|[\w.-]+\.localhost)(?::\d*)?(?:/.*)?$|unix:|/|\.{1,2}/"
+)
+_EVERYWHERE = re.compile(r"(?:^|[=,/])(?:0\.0\.0\.0(?::\d+)?|::|\[::\](?::\d+)?|\*:\d+)/?$")
+_OPTIONS = names(
+    "--host --hostname --bind --bind-address --bind_address --bind-addr --ip --address --addr --listen --listen-address"
+    " --interface --web.listen-address --server.address --ServerApp.ip --NotebookApp.ip --http -b -H -a -l -i"
+)
+"""Options of servers whose value is where they listen; some are something else with other programs."""
+_ALL = names("--bind_all --bind-all --expose-all --public")
+APPLICATIONS = names(
+    "uvicorn gunicorn hypercorn daphne waitress-serve flask jupyter jupyter-lab jupyter-notebook vite next nuxt ng"
+    " astro webpack webpack-dev-server expo streamlit puma rackup rails hugo mkdocs jekyll zola mdbook tensorboard"
+    " code-server"
+)
+"""Programs that serve the workspace's own application, to this machine alone unless they are told otherwise."""
+_MODULES = names("http.server SimpleHTTPServer CGIHTTPServer uploadserver smtpd aiosmtpd pyftpdlib twisted waitress")
+_LOCAL_MODULES = names("pydoc flask uvicorn hypercorn daphne gunicorn django notebook jupyter")
+
+
+def reachable(address: str) -> bool:
+    """Whether others can connect to what listens at an address; so too where it is known only when it runs."""
+    return _LOOPBACK.match(address) is None
+
+
+def _addresses(args: Sequence[str]) -> list[str]:
+    """Where a server is told to listen; an option without a value means everywhere."""
+    found = []
+    for place, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        following = args[place + 1] if place + 1 < len(args) else ""
+        if name in _ALL:
+            found.append("0.0.0.0")  # noqa: S104 - told apart, never listened at
+        elif name in _OPTIONS and (equals or name.startswith("--") or re.search(r"[.:*]|^localhost$", following)):
+            found.append(value if equals else "" if following.startswith("-") else following)
+        elif re.fullmatch(r"(?:[\w.*-]+|\[[0-9a-f:]*\]):\d{1,5}", arg):
+            found.append(arg)
+    # A port alone says nothing of the address.
+    return [one for one in found if not re.fullmatch(r"\d{1,5}", one)]
+
+
+def everywhere(args: Sequence[str]) -> bool:
+    """Whether a program is told to listen at every address of the machine."""
+    return any(arg in _ALL or _EVERYWHERE.search(arg) for arg in args)
+
+
+def serves(call: Call, args: Sequence[str], *, everybody: bool) -> None:
+    """Note what it means to listen.
+
+    Args:
+        call: Who does.
+        args: Its arguments, which may tell where.
+        everybody: Whether it listens at every address unless it is told otherwise.
+    """
+    addresses = _addresses(args)
+    if any(map(reachable, addresses)) or (everybody and not addresses):
+        call.find("opens", " ".join(addresses))
+
+
+def module_serves(call: Call, module: str, args: Sequence[str]) -> bool:
+    """Judge a module of Python that listens; whether it is one."""
+    if module not in _MODULES and module not in _LOCAL_MODULES:
+        return False
+    if module == "http.server" and any(
+        call.path(arg)[:1] in "/~" or call.path(arg).startswith("..") for arg in args if "/" in arg or arg == ".."
+    ):
+        call.find("opens", module)
+    serves(call, args, everybody=module in _MODULES)
+    return True
+
+
+def _files(call: Call) -> str:
+    """Hands out the files of a folder to whoever asks."""
+    call.find("workspace-code")
+    serves(call, call.args, everybody=True)
+    return DATA
+
+
+def _when_told(call: Call) -> str:
+    """Listens only with some of its words."""
+    if not _TOLD[call.name].isdisjoint(call.args):
+        serves(call, call.args, everybody=True)
+    call.find("unknown-program")
+    return DATA
+
+
+def _always(call: Call) -> str:
+    if _CHECKS.isdisjoint(call.args):
+        call.find("opens")
+    return DATA
+
+
+_CHECKS = names("-t -T -v -V configtest -list")
+_TOLD = {
+    "caddy": names("file-server run start respond reverse-proxy"),
+    "twistd": names("web ftp conch portforward"),
+    "twist": names("web ftp conch portforward"),
+    "svnserve": names("-d --daemon -i -t -T -X"),
+    "iperf": names("-s --server"),
+    "iperf3": names("-s --server"),
+    "fossil": names("server ui"),
+    "adb": names("tcpip"),
+}
+SERVERS: dict[str, Handler] = handlers(
+    {
+        "serve http-server live-server servor sirv local-web-server ws miniserve dufs simple-http-server": _files,
+        "static-web-server darkhttpd webfsd woof httpd ftpd": _files,
+        "caddy twistd twist svnserve iperf iperf3 fossil adb": _when_told,
+        (
+            "thttpd mini_httpd lighttpd nginx apache2 apache2ctl apachectl telnetd tftpd tcpsvd udpsvd tcpserver"
+            " vsftpd proftpd pure-ftpd sshd dropbear smbd xinetd inetd systemd-socket-activate"
+            " ttyd gotty wetty shellinaboxd tmate x11vnc vncserver x0vncserver gdbserver"
+        ): _always,
+    }
+)

@@ -1,0 +1,78 @@
+"""Numbers in texts, compared by what they are worth: 2000, 2,000.00 and 2k are one, 20 and 2000 are two."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final
+
+__all__ = ["number", "numbers", "stated"]
+
+_GROUPED: Final = re.compile(r"(?<=\d)[ \u00a0\u202f_](?=\d{3}(?!\d))")
+_FORM: Final = re.compile(
+    r"[-+]?(?:[a-z]{3}|[^\w\s.,'+-])?\s?(?P<sign>[-+]?)(?P<digits>\d+(?:[.,'’]\d+)*)(?P<power>e[+-]?\d{1,2})?"
+    r"(?P<times>[km]?)\s?(?:[a-z]{3}|[^\w\s.,'+-])?"
+)
+"""A number with what may stand around it: a sign, a currency, a percent sign, a factor."""
+_ANYWHERE: Final = re.compile(r"\d+(?:[.,'’]\d+)*(?:e[+-]?\d{1,2})?(?:[km]\b)?")
+_TIMES: Final = {"k": 1_000, "m": 1_000_000}
+_NAMES: Final = """
+zero 0  one 1  two 2  three 3  four 4  five 5  six 6  seven 7  eight 8  nine 9  ten 10  eleven 11  twelve 12  twenty 20
+thirty 30  forty 40  fifty 50  sixty 60  seventy 70  eighty 80  ninety 90  hundred 100  thousand 1000
+"""
+_WORDS: Final = {word: Decimal(value) for word, value in re.findall(r"(\w+) (\d+)", _NAMES)}
+_EDGES: Final = "()[]{}<>\"'“”‘’„«»`*;:!?=|~"
+
+
+def number(value: str) -> frozenset[Decimal]:
+    """What a value is worth that is a number and nothing else; two where its one separator can be read in two ways."""
+    found = _FORM.fullmatch(_plain(value))
+    if found is None or re.match(r"0\d", found["digits"]):  # what begins with a nought is a code
+        return frozenset()
+    negative = "-" in (found["sign"] or "") or _plain(value).startswith("-")
+    return frozenset(
+        (-worth if negative else worth) for worth in _read(found["digits"], found["power"] or "", found["times"])
+    )
+
+
+def stated(text: str) -> frozenset[Decimal]:
+    """The numbers that somebody states: those that stand by themselves, and not in a date, a time or a code."""
+    made: set[Decimal] = set()
+    for chunk in re.split(r"[\s=]+", _plain(text)):
+        word = chunk.strip(_EDGES).rstrip(".,").strip(_EDGES)
+        made |= number(word)
+        if word in _WORDS:
+            made.add(_WORDS[word])
+    return frozenset(made)
+
+
+def numbers(text: str) -> frozenset[Decimal]:
+    """All numbers that can be read in a text, wherever they stand in it, without their signs."""
+    return frozenset(worth for found in _ANYWHERE.findall(_plain(text)) for worth in number(found))
+
+
+def _plain(text: str) -> str:
+    return _GROUPED.sub("", unicodedata.normalize("NFKC", text).casefold().replace("\u2212", "-").strip())
+
+
+def _read(digits: str, power: str, times: str) -> Iterator[Decimal]:
+    for form in _decimal(re.sub(r"['’]", "", digits)):
+        worth = Decimal(form + power)
+        # A product would be rounded, and two long numbers be one.
+        yield worth * _TIMES[times] if times else worth
+
+
+def _decimal(digits: str) -> Iterator[str]:
+    """Digits with a point for their decimals, whatever separates their thousands."""
+    signs = re.findall(r"[.,]", digits)
+    if len(set(signs)) == 2:
+        last = max(digits.rfind("."), digits.rfind(","))
+        yield re.sub(r"[.,]", "", digits[:last]) + "." + digits[last + 1 :]
+        return
+    thousands = re.fullmatch(r"\d{1,3}(?:[.,]\d{3})+", digits) is not None
+    if signs and thousands:
+        yield re.sub(r"[.,]", "", digits)
+    if not signs or (len(signs) == 1 and not (thousands and signs == [","])):
+        yield digits.replace(",", ".")
