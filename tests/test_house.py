@@ -97,8 +97,10 @@ def test_no_model_is_named_outside_backends_and_configs() -> None:
 
 
 def test_the_environment_is_read_in_one_place_below_the_command_line() -> None:
-    # The shell tool hands a command a few variables and keeps the rest from it.
-    files = _outside("cli", "server", "configs/loading/loader.py", "tools/shell/shell.py")
+    # The shell tool hands a command a few variables and keeps the rest from it; git is asked about a repository without
+    # those that name another.
+    handed = ("tools/shell/shell.py", "tools/files/repositories.py")
+    files = _outside("cli", "server", "configs/loading/loader.py", *handed)
     assert _written(r"os\.environ|getenv\(", files) == {}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from pointsman.tools import Sandbox, Workspace, probe, shell_tool
+from pointsman.tools.sandbox import mounting
 
 pytestmark = pytest.mark.skipif(not probe().working, reason=str(probe()))
 
@@ -76,7 +77,13 @@ def _answering(udp: socket.socket) -> None:
         udp.sendto(b"heard", message[1])
 
 
-def test_no_attempt_to_leave_succeeds_and_the_harmless_do_without_a_sandbox(outside: dict[str, Any]) -> None:
+@pytest.mark.parametrize("few", [10_000, 0], ids=["by bubblewrap", "before it"])
+def test_no_attempt_to_leave_succeeds_and_the_harmless_do_without_a_sandbox(
+    few: int, outside: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes the mounts over the workspace."""
+    monkeypatch.setattr(mounting, "_FEW", few)
+    Path(outside["work"], "Makefile").touch()
     bare = [sys.executable, "escapes.py", json.dumps({**outside, "only": HARMLESS})]
     done = subprocess.run(bare, capture_output=True, text=True, check=True, cwd=outside["work"])
     assert {name: said for name, said in json.loads(done.stdout).items() if said != "done"} == {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.tools import Sandbox, ToolFailed, Workspace, probe, shell_tool
+from pointsman.tools.sandbox import mounting
 
 needs_sandbox = pytest.mark.skipif(not probe().working, reason=str(probe()))
 
@@ -60,6 +62,9 @@ def project(tmp_path: Path) -> Path:
     return work
 
 
+MOUNTED = pytest.mark.parametrize("few", [10_000, 0], ids=["by bubblewrap", "before it"])
+"""Whoever makes the mounts, they hold."""
+
 ATTACKS = """
 echo evil >> .git/config
 git config core.pager evil
@@ -97,7 +102,11 @@ exit 0
 
 
 @needs_sandbox
-def test_a_command_changes_sources_and_nothing_that_acts_later(project: Path) -> None:
+@MOUNTED
+def test_a_command_changes_sources_and_nothing_that_acts_later(
+    few: int, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounting, "_FEW", few)
     before = _tree(project)
     said = _run(Workspace(project), ATTACKS)
     after = _tree(project)
@@ -123,7 +132,9 @@ def test_a_missing_protected_path_leaves_no_trace_of_its_protection(tmp_path: Pa
 
 
 @needs_sandbox
-def test_the_state_of_other_runs_is_not_even_shown(tmp_path: Path) -> None:
+@MOUNTED
+def test_the_state_of_other_runs_is_not_even_shown(few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounting, "_FEW", few)
     (tmp_path / ".pointsman").mkdir()
     (tmp_path / ".pointsman" / "ledger.db").write_text("rows")
     said = _run(Workspace(tmp_path), "ls -A .pointsman; touch .pointsman/x || echo refused")
@@ -185,7 +196,11 @@ exit 0
 
 
 @needs_sandbox
-def test_no_link_on_the_way_or_at_the_end_puts_something_else_at_a_protected_path(tmp_path: Path) -> None:
+@MOUNTED
+def test_no_link_on_the_way_or_at_the_end_puts_something_else_at_a_protected_path(
+    few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounting, "_FEW", few)
     for folder in ("scripts", "lint"):
         (tmp_path / folder).mkdir()
     (tmp_path / "scripts" / "pre-push").write_text("#!/bin/sh\n")
@@ -291,3 +306,62 @@ def test_a_workspace_that_holds_a_home_is_refused(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with pytest.raises(ConfigError, match="which no command may see: name a folder below"):
         _run(Workspace(place(tmp_path / "home")), "true")
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Path:
+    """More protected files than bubblewrap takes mounts."""
+    for number in range(3_200):
+        (tmp_path / f"part{number}").mkdir()
+        (tmp_path / f"part{number}" / "Makefile").write_text("ours")
+    return tmp_path
+
+
+@needs_sandbox
+def test_thousands_of_protected_paths_are_protected(crowded: Path) -> None:
+    said = _run(Workspace(crowded), "for file in part*/Makefile; do echo evil > $file; done; echo fine > part7/code.py")
+    assert said.startswith("exit code: 0")
+    assert {file.read_text() for file in crowded.glob("*/Makefile")} == {"ours"}
+    assert (crowded / "part7" / "code.py").exists()
+
+
+@needs_sandbox
+def test_more_than_can_be_protected_are_refused(crowded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a system lets bubblewrap alone make namespaces."""
+    mounting._may_premount.cache_clear()
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    try:
+        said = _run(Workspace(crowded), "echo evil > part1/Makefile")
+        assert "the command was not run: 3,200 protected paths have to be made read-only for it" in said
+        assert "here no more than 2,900 can be. A person has to name a smaller folder as the workspace" in said
+        assert (crowded / "part1" / "Makefile").read_text() == "ours"
+        for number in range(3_000):
+            (crowded / f"part{number}" / "Makefile").unlink()
+        assert "Read-only file system" in _run(Workspace(crowded), "echo evil > part3199/Makefile")
+    finally:
+        mounting._may_premount.cache_clear()
+
+
+@needs_sandbox
+def test_commands_of_one_workspace_run_one_after_the_other(tmp_path: Path) -> None:
+    """One that runs beside another could move a folder away before what is in it is mounted."""
+    workspaces = [Workspace(tmp_path), Workspace(tmp_path)]
+    command = "echo begin >> log; sleep 0.2; echo end >> log"
+    threads = [threading.Thread(target=_run, args=[workspace, command]) for workspace in workspaces]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "log").read_text().split() == ["begin", "end"] * 2
+
+
+@needs_sandbox
+@pytest.mark.skipif(os.geteuid() == 0, reason="no mode keeps root out")
+def test_what_lies_in_a_folder_that_nobody_may_enter_stays_there(tmp_path: Path) -> None:
+    shut = tmp_path / "shut"
+    shut.mkdir()
+    (shut / "Makefile").write_text("ours")
+    shut.chmod(0)
+    _run(Workspace(tmp_path), "chmod 755 shut; echo evil > shut/Makefile; mv shut open")
+    shut.chmod(0o755)
+    assert (shut / "Makefile").read_text() == "ours"

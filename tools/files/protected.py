@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
-from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
-from ..programs import STARTED, found
+from ..programs import STARTED
+from .repositories import Repository
 
 __all__ = ["PROTECTED", "Protected"]
 
@@ -62,25 +60,17 @@ PROTECTED = (
 A pattern names a file, or a folder with all in it, anywhere in the workspace; with a leading ``/`` only at its top.
 """
 
-_GIT_SECONDS = 10.0
 _WILD = re.compile(r"[*?\[]")
-_RUN_BY_GIT = re.compile(
-    r"core\.(sshcommand|editor|pager|askpass|gitproxy)|(alias|pager)\..*"
-    r"|(filter|diff|merge|difftool|mergetool|credential|gpg|sequence|trailer|remote|uploadpack)\..*"
-)
-"""Settings of git whose value is a program (git-config(1))."""
-_BEFORE_PROGRAM = re.compile(r"\w+=.*|exec|env|nohup|time|if|then|do|else|while|command")
-_INTERPRETER = re.compile(r"(.*/)?(ba|da|k|z)?sh|(.*/)?(python|perl|ruby|node|deno|php|lua)[0-9.]*|source|\.")
 
 
 class Protected:
     """Tells of any path of a workspace whether it may be written.
 
-    Beside `PROTECTED` and what a caller names, that is what git obeys there in fact: the folders to which the ``.git``
-    file of a worktree or submodule leads, or the variable GIT_DIR; ``core.hooksPath``; files that its configuration
-    includes, and programs that it runs, from this workspace; folders of PATH; and what links lead to, of those at a
-    protected path at its top and among the hooks. What a build file or a script calls in its turn is ordinary source,
-    and no more protected than that.
+    Beside `PROTECTED` and what a caller names, that is what git obeys in fact, in the repository in which the workspace
+    lies and in those within it: the folders to which the ``.git`` file of a worktree or submodule leads, or the
+    variable GIT_DIR; ``core.hooksPath``; files that its configuration includes, and programs that it runs, from this
+    workspace; folders of PATH; and what links at protected paths and among the hooks lead to. What a build file or a
+    script calls in its turn is ordinary source, and no more protected than that.
 
     Args:
         root: The workspace, resolved.
@@ -90,6 +80,29 @@ class Protected:
     def __init__(self, root: Path, more: Iterable[Path | str] = ()) -> None:
         self._root = root
         self._more = tuple(more)
+        self._repositories: dict[str, Repository] = {}
+        self._links: tuple[str, ...] = ()
+        self._patterns: _Patterns | None = None
+
+    def learn(self, repositories: Iterable[str], links: Iterable[str] = ()) -> bool:
+        """Take in what is obeyed in the workspace now, and say whether anything has changed.
+
+        Args:
+            repositories: The folders that are a repository or hold one, relative to the workspace; itself left out.
+            links: The links at protected paths.
+        """
+        obeyed = {}
+        for path in ("", *repositories):
+            known = self._repositories.get(path)
+            if known is None or not known.is_current:
+                known = Repository.at(self._root / path, self._root, nested=bool(path))
+            obeyed[path] = known
+        led = tuple(sorted(links))
+        if self._patterns is not None and (obeyed, led) == (self._repositories, self._links):
+            return False
+        self._repositories, self._links = obeyed, led
+        self._patterns = _Patterns(self._written())
+        return True
 
     def covering(self, parts: Sequence[str]) -> str | None:
         """The pattern that covers a path or a folder above it, or None where it may be written."""
@@ -98,66 +111,82 @@ class Protected:
 
     def naming(self, parts: Sequence[str]) -> str | None:
         """The pattern that names this very path, or None."""
+        return self._now.naming(parts)
+
+    def leading(self, parts: Sequence[str]) -> bool:
+        """Whether a protected path may lie below this one: a link here would put another folder in its place."""
+        return self._now.leading(parts)
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The paths that are protected in one place alone, relative to the workspace and without any pattern."""
+        return self._now.fixed
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """Of the fixed, those that move with a folder above: what is obeyed in a repository within the workspace."""
+        return tuple(_unescaped(one[1:]) for path in self._repositories if path for one in self._obeyed(path))
+
+    @property
+    def _now(self) -> _Patterns:
+        if self._patterns is None:
+            self.learn(())
+        assert self._patterns is not None  # noqa: S101 - it was just made
+        return self._patterns
+
+    def _written(self) -> tuple[str, ...]:
+        links = (self._root / link for link in self._links)
+        given = _as_patterns(self._root, (*self._more, *_on_the_path(self._root), *links))
+        obeyed = (pattern for path in self._repositories for pattern in self._obeyed(path))
+        whole = dict.fromkeys((*PROTECTED, *given, *obeyed))
+        # What these lead to where they, or folders on the way, are links.
+        plain = [one.removeprefix("/") for one in whole if not _WILD.search(one)]
+        return tuple(dict.fromkeys((*whole, *_as_patterns(self._root, _linked(self._root, plain)))))
+
+    def _obeyed(self, repository: str) -> list[str]:
+        """What git obeys there, but for what lies in its ``.git``, as everything of that name is protected."""
+        patterns = _as_patterns(self._root, self._repositories[repository].obeyed)
+        return [one for one in patterns if ".git" not in one.split("/")]
+
+
+class _Patterns:
+    """Patterns, made ready to be asked about many paths."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self.all = patterns
+        self.fixed = tuple(_unescaped(one[1:]) for one in patterns if one.startswith("/") and one != "/*")
+        plain = [one for one in patterns if not _WILD.search(one) and "/" not in one]
+        self._names = {_folded(one): one for one in plain}
+        wild = [(place, one) for place, one in enumerate(patterns) if _WILD.search(one) and "/" not in one]
+        # One expression, whose groups tell which it was.
+        self._globs = re.compile("|".join(f"(?P<p{place}>{translate(_folded(one))})" for place, one in wild))
+        # The pattern, whether it begins at the top, and an expression for each of its parts.
+        self._paths = [
+            (one, one.startswith("/"), [re.compile(translate(_folded(part))) for part in one.split("/") if part])
+            for one in patterns
+            if "/" in one
+        ]
+        ends = [one.rstrip("/").rpartition("/")[2] for one, _, _ in self._paths]
+        self._fixed_ends = frozenset(_folded(_unescaped(end)) for end in ends)
+        self._open_ends = any(_WILD.search(re.sub(r"\[[\[*?]\]", "", end)) for end in ends)
+
+    def naming(self, parts: Sequence[str]) -> str | None:
         # Case and compatibility forms are folded, for file systems that do not tell them apart.
         name = _folded(parts[-1])
         if name in self._names:
             return self._names[name]
         if (globbed := self._globs.fullmatch(name)) is not None:
-            return self._patterns[int(str(globbed.lastgroup)[1:])]
+            return self.all[int(str(globbed.lastgroup)[1:])]
         if name not in self._fixed_ends and not self._open_ends:
             return None
         folded = [_folded(part) for part in parts]
         return next((pattern for pattern, rooted, globs in self._paths if _ends(folded, rooted, globs)), None)
 
     def leading(self, parts: Sequence[str]) -> bool:
-        """Whether a protected path may lie below this one: a link here would put another folder in its place."""
         folded = [_folded(part) for part in parts]
         return any(
             _ends(folded, rooted, globs[:size]) for _, rooted, globs in self._paths for size in range(1, len(globs))
         )
-
-    @cached_property
-    def fixed(self) -> tuple[str, ...]:
-        """The paths that are protected in one place alone, relative to the workspace and without any pattern."""
-        return tuple(_unescaped(one[1:]) for one in self._patterns if one.startswith("/") and one != "/*")
-
-    @cached_property
-    def _patterns(self) -> tuple[str, ...]:
-        places = (*self._more, *_obeyed_by_git(self._root), *_on_the_path(self._root))
-        whole = dict.fromkeys((*PROTECTED, *_as_patterns(self._root, places)))
-        # What these lead to where they, or folders on the way, are links.
-        plain = [one.removeprefix("/") for one in whole if not _WILD.search(one)]
-        return tuple(dict.fromkeys((*whole, *_as_patterns(self._root, _linked(self._root, plain)))))
-
-    @cached_property
-    def _names(self) -> Mapping[str, str]:
-        """Every pattern that is one plain name, by that name folded."""
-        return {_folded(one): one for one in self._patterns if not _WILD.search(one) and "/" not in one}
-
-    @cached_property
-    def _globs(self) -> re.Pattern[str]:
-        """Every pattern for one name, in one expression whose groups tell which it was."""
-        wild = [(place, one) for place, one in enumerate(self._patterns) if _WILD.search(one) and "/" not in one]
-        return re.compile("|".join(f"(?P<p{place}>{translate(_folded(one))})" for place, one in wild))
-
-    @cached_property
-    def _paths(self) -> list[tuple[str, bool, list[re.Pattern[str]]]]:
-        """Every other: the pattern, whether it begins at the top, and an expression for each of its parts."""
-        return [
-            (one, one.startswith("/"), [re.compile(translate(_folded(part))) for part in one.split("/") if part])
-            for one in self._patterns
-            if "/" in one
-        ]
-
-    @cached_property
-    def _fixed_ends(self) -> frozenset[str]:
-        ends = (one.rstrip("/").rpartition("/")[2] for one, _, _ in self._paths)
-        return frozenset(_folded(_unescaped(end)) for end in ends)
-
-    @cached_property
-    def _open_ends(self) -> bool:
-        ends = (one.rstrip("/").rpartition("/")[2] for one, _, _ in self._paths)
-        return any(_WILD.search(re.sub(r"\[[\[*?]\]", "", end)) for end in ends)
 
 
 def _ends(parts: Sequence[str], rooted: bool, globs: Sequence[re.Pattern[str]]) -> bool:
@@ -212,66 +241,3 @@ def _on_the_path(root: Path) -> Iterator[Path]:
                 yield place
             elif place == root:
                 yield from (root / name for name in STARTED)
-
-
-def _obeyed_by_git(root: Path) -> Iterator[Path]:
-    """What git reads or runs when somebody calls it in this folder, under the variables as they are."""
-    said = _git(root, "rev-parse", "--absolute-git-dir", "--git-common-dir", "--git-path", "hooks")
-    if said is None:
-        return
-    folders = [root / line for line in said.splitlines() if line]
-    yield from folders
-    with suppress(OSError):
-        yield from (Path(hook.path) for hook in os.scandir(folders[-1]) if hook.is_symlink())
-    top = (_git(root, "rev-parse", "--show-toplevel") or "").rstrip("\n") or str(root)
-    listed = (_git(root, "config", "--list", "--includes", "--show-origin", "-z") or "").split("\0")
-    for origin, setting in zip(listed[::2], listed[1::2], strict=False):
-        file = os.path.join(root, origin.removeprefix("file:")) if origin.startswith("file:") else ""
-        places = [file, *_named_by(setting, top, os.path.dirname(file))]
-        yield from (Path(place) for place in places if root in Path(os.path.abspath(place)).parents)
-
-
-def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
-    """The files that one setting of git names: a file to be read, or a program and what is handed to it.
-
-    Args:
-        setting: Its key, a line end, its value.
-        top: The top of the working tree, in which git runs programs.
-        folder: Where the file lies in which it stands.
-    """
-    key, _, value = setting.partition("\n")
-    key = key.casefold()
-    if key.startswith("include"):
-        yield os.path.join(folder, os.path.expanduser(value))
-    elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile"):
-        yield os.path.join(top, os.path.expanduser(value))
-    elif _RUN_BY_GIT.fullmatch(key):
-        yield from (os.path.join(top, os.path.expanduser(word)) for word in _programs_in(value))
-
-
-def _programs_in(command: str) -> Iterator[str]:
-    """The files that a command runs, there or not: what stands first by its path, or after an interpreter."""
-    for simple in re.split(r"[;&|!(){}`\n]+", command):
-        words = [word.strip("'\"") for word in simple.split()]
-        first = next((at for at, word in enumerate(words) if not _BEFORE_PROGRAM.fullmatch(word)), len(words))
-        if words[first : first + 1] and _INTERPRETER.fullmatch(words[first]):
-            yield from [word for word in words[first + 1 :] if word[:1] not in ("", "-", "$")][:1]
-        else:
-            yield from (word for word in words[first : first + 1] if "/" in word)
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    """What git says; None where it is missing, knows no repository, or refuses this one.
-
-    None of these commands runs anything that a repository names.
-    """
-    program = found("git")
-    if program is None:
-        return None
-    try:
-        done = subprocess.run(  # noqa: S603 - the words are ours
-            [program, "-C", str(folder), *words], capture_output=True, timeout=_GIT_SECONDS, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return os.fsdecode(done.stdout) if done.returncode == 0 else None

@@ -19,6 +19,8 @@ from ..base import ToolFailed
 from .changes import KEPT_LIMIT, Change, Found, keeper
 from .openat2 import open_beneath
 from .protected import Protected
+from .repositories import MARKS, is_repository
+from .scan import Scan
 
 __all__ = ["Entry", "Workspace", "printable", "shown"]
 
@@ -67,6 +69,7 @@ class Workspace:
         if not self.root.is_dir():
             raise ConfigError(f"the workspace {str(root)!r} is not a folder: create it, or name another")
         self.protected = Protected(self.root, protected)
+        self.scan = Scan(self.root, self.protected)
         self.writing = threading.RLock()
         """Held from reading a file to replacing it: tools of one turn run in threads beside each other."""
 
@@ -252,8 +255,15 @@ class Workspace:
 
     def refuse_protected(self, path: str) -> None:
         """Raise ToolFailed when no tool may write this path."""
-        if (pattern := self.protected.covering(self.parts(path))) is not None:
+        parts = self.parts(path)
+        self.scan.look()
+        if (pattern := self.protected.covering(parts)) is not None:
             raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
+        for depth, part in enumerate(parts):
+            folder = self.root.joinpath(*parts[:depth])
+            if is_repository({*(name for name in MARKS if os.path.lexists(folder / name)), part}):
+                where = shown("/".join(parts[:depth]) or ".")
+                raise ToolFailed(f"{shown(path)} is protected: git takes {where} for a repository with it")
 
     def _listed(self, parts: tuple[str, ...]) -> list[Entry]:
         with self._folder(parts) as folder, os.scandir(folder) as found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shlex
@@ -15,17 +16,20 @@ from pathlib import Path
 from ...configs.errors import ConfigError
 from ...configs.sandbox import Sandbox
 from ..base import ToolFailed
+from ..files.scan import Seen
 from ..files.workspace import Workspace
 from ..shell.streams import Ending, ShellResult, Watch
 from . import view
 from .cgroups import Group, grouped
-from .guard import Guard, Seen
+from .guard import Guard
+from .mounting import Mount, as_words, beforehand, refuse_too_many
 from .network import INSIDE, Gate, Permits, Proxy, is_public
 from .seccomp import program as filter_program
 
 __all__ = ["Confined"]
 
 _ENDING = 10.0  # seconds for killed processes to be gone; one in the kernel's hands can take longer
+_LOOK = 0.01  # seconds between two looks whether another command has ended
 _KIB = 1024
 
 
@@ -67,20 +71,27 @@ class Confined:
         """
         view.refuse_workspace(self._root)
         view.refuse_aliases(self._root, self._sandbox)
-        seen = await asyncio.to_thread(self._guard.look)
+        async with _alone(self._root):
+            seen = await asyncio.to_thread(self._guard.look)
+            mounts = self._guard.mounts(seen)
+            refuse_too_many(mounts)
+            with self._guard.running():
+                return await self._run(command, environment, seen, mounts)
+
+    async def _run(
+        self, command: str, environment: Mapping[str, str], seen: Seen, mounts: Sequence[Mount]
+    ) -> ShellResult:
         async with self._gate() as gate:
             run = _Run(self._sandbox, Watch(self._kept, self._sandbox.output))
             # Until its first process is known there is nothing by which all could be ended, so that a start is finished
             # even when it is cancelled; and the end shielded, so that a second cancellation leaves nothing either.
-            start = asyncio.ensure_future(self._start(run, command, environment, self._guard.mounts(seen), gate))
+            start = asyncio.ensure_future(self._start(run, command, environment, mounts, gate))
             try:
                 await asyncio.shield(start)
                 await run.ended(self._root)
             finally:
-                removed = await asyncio.shield(asyncio.ensure_future(self._after(start, run, seen)))
-            notes = [
-                f"{path} is protected: it was put back as it was, and a person has to change it" for path in removed
-            ]
+                restored = await asyncio.shield(asyncio.ensure_future(self._after(start, run, seen)))
+            notes = [f"{line}, and a person has to change it" for line in restored]
             notes += [] if gate is None else gate.refused()
         return run.result(notes)
 
@@ -104,7 +115,7 @@ class Confined:
             yield gate
 
     async def _start(
-        self, run: _Run, command: str, environment: Mapping[str, str], mounts: Sequence[str], gate: Gate | None
+        self, run: _Run, command: str, environment: Mapping[str, str], mounts: Sequence[Mount], gate: Gate | None
     ) -> None:
         loop = asyncio.get_running_loop()
         run.group = grouped(self._sandbox.memory, self._sandbox.processes)
@@ -116,13 +127,17 @@ class Confined:
             stack.callback(os.close, filter_)
             os.write(filter_, filter_program())
             os.lseek(filter_, 0, os.SEEK_SET)
-            passed = [status_end, filter_, *([] if gate is None else [gate.inner.fileno()])]
+            early, listed = beforehand(mounts)
+            for descriptor in listed:
+                stack.callback(os.close, descriptor)
+            passed = [status_end, filter_, *listed, *([] if gate is None else [gate.inner.fileno()])]
             try:
                 run.transport, _ = await loop.subprocess_exec(
                     lambda: run.watch,
                     *self._joining(run.group),
+                    *early,
                     *(self._program, *view.namespaces(self._program), *view.system(self._program, self._sandbox)),
-                    *(*([] if gate is None else gate.mounts()), *view.workspace(self._root), *mounts),
+                    *(*([] if gate is None else gate.mounts()), *view.workspace(self._root), *as_words(mounts)),
                     *("--seccomp", str(filter_), "--json-status-fd", str(status_end), "--"),
                     *([] if gate is None else gate.words()),
                     *(self._bash, "--noprofile", "--norc", "-c", self._limits(run.group), "bash", command),
@@ -263,6 +278,28 @@ class _Run:
                 if isinstance(found := json.loads(line).get(key), int):
                     return found
         return None
+
+
+@asynccontextmanager
+async def _alone(root: Path) -> AsyncIterator[None]:
+    """One command at a time in a workspace: another could move a folder away before what is in it is mounted."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not _locked(folder):  # noqa: ASYNC110 - another process may hold it
+            await asyncio.sleep(_LOOK)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _locked(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # of a file system that has no locks
+    return True
 
 
 async def _gone(process: int) -> None:

@@ -10,54 +10,24 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..files.openat2 import open_beneath
+from ..files.scan import Inode, Seen, Thing, allow, inode_of, opened
 from ..files.workspace import Workspace
+from .mounting import Mount, limit
 
-__all__ = ["Guard", "Seen"]
+__all__ = ["Guard"]
 
 _REMOVED = ".pointsman-removed-"
 """What the folders are called to which is moved what a command made at a protected path."""
+_MANY = 1_000
 _STATE = ".pointsman"  # not only kept from being written: it holds other runs
-_SETTLED = 50_000_000  # nanoseconds; within the tick of a coarse clock a folder can change and keep its time
-
-Inode = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """One folder as it was looked at: its inode and the time of its last change, and what matters in it."""
-
-    inode: Inode
-    changed: int
-    protected: tuple[str, ...]
-    folders: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What there was in the workspace, by paths relative to it.
-
-    Attributes:
-        things: What is protected: its inode, and where it is a link, its target.
-        closed: The folders into which nobody could look.
-        mode: That of the workspace.
-    """
-
-    things: Mapping[str, tuple[Inode, str | None]]
-    closed: frozenset[str]
-    mode: int
 
 
 class Guard:
     """Keeps the protected paths of a workspace as they are through a command.
-
-    Folders that have not changed since they were last looked at are not read again: no program can set the time at
-    which the kernel says that a folder changed.
 
     Args:
         workspace: Which paths are protected, and where.
@@ -66,47 +36,44 @@ class Guard:
     def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.root
         self._protected = workspace.protected
-        self._known: dict[str, _Folder] = {}
+        self._scan = workspace.scan
         self._ours: set[Inode] = set()
 
-    def look(self, before: Seen | None = None) -> Seen:
-        """Find what is protected and there.
+    def look(self) -> Seen:
+        """Find what is protected and there."""
+        return self._scan.look()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While a command runs, what is protected stays as it was: what it makes has no say in that."""
+        with self._scan.keeping():
+            yield
+
+    def mounts(self, seen: Seen) -> list[Mount]:
+        """What to mount, so that what was seen cannot be changed inside a workspace mounted at its own path.
 
         Args:
-            before: What was found before; folders that were not closed then are opened.
+            seen: By `look`.
         """
-        things: dict[str, tuple[Inode, str | None]] = {}
-        closed: set[str] = set()
-        for path in self._walk(before, closed):
-            with suppress(FileNotFoundError):
-                place = self._root / path
-                status = os.lstat(place)
-                target = os.readlink(place) if stat.S_ISLNK(status.st_mode) else None
-                things[path] = _inode(status), target
-        return Seen(things, frozenset(closed), stat.S_IMODE(os.stat(self._root).st_mode))
-
-    def mounts(self, seen: Seen) -> list[str]:
-        """The arguments of bubblewrap that make what was seen read-only, inside a workspace mounted at its own path."""
-        kept = set(self._real(seen))
+        kept = {*self._real(seen), *(str(self._root / path) for path in seen.closed)}
+        shared = {str(self._root / path) for path in seen.shared}
+        # Where they are too many, with all that lies beside them.
+        kept |= shared if len(shared) < _MANY or len(kept | shared) < limit() else set(map(os.path.dirname, shared))
+        fixed = [path for path in self._protected.fixed if str(self._root / path) in kept]
         above = {
             str(self._root.joinpath(*Path(path).parts[:end]))
-            for path in self._protected.fixed
-            if str(self._root / path) in kept
+            for path in (*fixed, *self._protected.moving)
             for end in range(1, len(Path(path).parts))
         }
-        words: list[str] = []
         # What is mounted cannot be renamed, so that nothing else can be put where one of these is looked for.
-        for folder in sorted(above - kept, key=len):
-            words += ["--bind", folder, folder]
-        for place in sorted(kept, key=len):
-            if os.path.basename(place) == _STATE and os.path.isdir(place):
-                words += ["--tmpfs", place, "--remount-ro", place]
-            else:
-                words += ["--ro-bind", place, place]
-        return words
+        held = [Mount("hold", place) for place in above - kept if os.path.isdir(place) and not os.path.islink(place)]
+        for place in kept:
+            is_state = os.path.basename(place) == _STATE and os.path.isdir(place)
+            held.append(Mount("hide" if is_state else "keep", place))
+        return sorted(held, key=lambda mount: (mount.how != "hold", len(mount.place)))
 
     def restore(self, before: Seen) -> list[str]:
-        """Move away what has come to lie at a protected path, set links back, and return the paths.
+        """Move away what has come to lie at a protected path, set links back, and say so, in a line for each.
 
         Args:
             before: What `look` found before the command; all of its processes must have ended.
@@ -133,26 +100,44 @@ class Guard:
                 os.chmod(self._root, mode)
 
     def _restored(self, before: Seen) -> list[str]:
-        after = self.look(before)
+        after = self._scan.look(before)
         known = set(before.things.values())
-        wrong = [path for path, thing in after.things.items() if thing not in known and thing[0] not in self._ours]
-        self._remove(wrong)
+        wrong = {
+            path
+            for path, thing in after.things.items()
+            if thing.inode not in self._ours and _is_new(thing, before.things.get(path), known)
+        }
+        # A folder that has become a repository holds other things, too: without its HEAD it is none.
+        made = {
+            path: f"{path}/{head}" if path else head
+            for path, head in after.repositories.items()
+            if path in wrong or (not path and path not in before.repositories)
+        }
+        wrong -= made.keys()
+        self._remove({*wrong, *made.values()})
         changed = [
             path
-            for path, (_, target) in before.things.items()
-            if target is not None and after.things.get(path, (None, None))[1] != target
+            for path, thing in before.things.items()
+            if thing.target is not None and after.things.get(path, thing._replace(target=None)).target != thing.target
         ]
         for path in changed:
             # Without the folder that held it nobody follows it either.
             with suppress(OSError), self._opened(path) as (folder, name):
-                os.symlink(str(before.things[path][1]), name, dir_fd=folder)
-        return sorted({*wrong, *changed})
+                os.symlink(str(before.things[path].target), name, dir_fd=folder)
+        return [
+            *(f"{path} is protected: it was put back as it was" for path in sorted({*wrong, *changed})),
+            *(
+                f"{path or 'the workspace'} had become a git repository, whose configuration runs programs: "
+                "its HEAD was moved away"
+                for path in sorted(made)
+            ),
+        ]
 
     def _real(self, seen: Seen) -> Iterator[str]:
         """Where to mount: a link cannot be mounted upon, but what it leads to."""
-        for path, (_, target) in seen.things.items():
+        for path, thing in seen.things.items():
             place = str(self._root / path)
-            if target is None:
+            if thing.target is None:
                 yield place
                 continue
             if self._protected.naming(path.split("/")) is None:
@@ -161,53 +146,6 @@ class Guard:
             if self._root in Path(place).parents and os.path.exists(place):
                 yield place
 
-    def _walk(self, before: Seen | None, closed: set[str]) -> Iterator[str]:
-        seen: dict[str, _Folder] = {}
-        waiting = [""]
-        top = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            while waiting:
-                path = waiting.pop()
-                try:
-                    folder = self._looked_at(top, path, opening=before is not None and path not in before.closed)
-                except PermissionError:
-                    closed.add(path)
-                    continue
-                except OSError:
-                    continue  # it has gone, or become something else
-                seen[path] = folder
-                prefix = f"{path}/" if path else ""
-                yield from (prefix + name for name in folder.protected)
-                waiting += (prefix + name for name in folder.folders)
-        finally:
-            os.close(top)
-        self._known = seen
-
-    def _looked_at(self, top: int, path: str, *, opening: bool) -> _Folder:
-        status = os.lstat(self._root / path)
-        known = self._known.get(path)
-        if known is not None and (known.changed, known.inode) == (status.st_ctime_ns, _inode(status)):
-            return known
-        protected, folders = [], []
-        parts = tuple(path.split("/")) if path else ()
-        folder = _opened(top, parts, opening=opening)
-        try:
-            status = os.fstat(folder)
-            settled = time.time_ns() - status.st_ctime_ns > _SETTLED
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    whole = (*parts, entry.name)
-                    if self._protected.naming(whole) is not None:
-                        protected.append(entry.name)
-                    elif entry.is_symlink():
-                        if self._protected.leading(whole):
-                            protected.append(entry.name)
-                    elif entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.name)
-        finally:
-            os.close(folder)
-        return _Folder(_inode(status), status.st_ctime_ns if settled else -1, tuple(protected), tuple(folders))
-
     def _remove(self, paths: Iterable[str]) -> None:
         kept: int | None = None
         for path in sorted(paths):
@@ -215,14 +153,14 @@ class Guard:
                 # A name of its own, so that no link can lie in wait for it.
                 made = tempfile.mkdtemp(prefix=_REMOVED, dir=self._root)
                 kept = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                self._ours.add(_inode(os.fstat(kept)))
+                self._ours.add(inode_of(os.fstat(kept)))
             with suppress(FileNotFoundError), self._opened(path) as (folder, name):
                 moved = f"{path.replace('/', '-')[-100:]}.{time.time_ns()}.removed"
                 try:
                     os.rename(name, moved, src_dir_fd=folder, dst_dir_fd=kept)
                 except PermissionError:
-                    _allow(folder, ".")
-                    _allow(folder, name)
+                    allow(folder, ".")
+                    allow(folder, name)
                     os.rename(name, moved, src_dir_fd=folder, dst_dir_fd=kept)
         if kept is not None:
             os.close(kept)
@@ -233,7 +171,7 @@ class Guard:
         *above, name = path.split("/")
         top = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            folder = _opened(top, tuple(above), opening=True)
+            folder = opened(top, tuple(above), opening=True)
         finally:
             os.close(top)
         try:
@@ -242,30 +180,16 @@ class Guard:
             os.close(folder)
 
 
-def _opened(top: int, parts: tuple[str, ...], *, opening: bool) -> int:
-    """Open a folder below another, and where asked, one whose mode forbids it."""
-    try:
-        return open_beneath(top, parts, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:
-        if not (opening and parts):
-            raise
-        above = open_beneath(top, parts[:-1], os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            _allow(above, parts[-1])
-        finally:
-            os.close(above)
-        return open_beneath(top, parts, os.O_RDONLY | os.O_DIRECTORY)
+def _is_new(thing: Thing, was: Thing | None, known: Collection[Thing]) -> bool:
+    """Whether a command has made this, and not only moved it with the folder in which it lies.
 
-
-def _allow(folder: int, name: str) -> None:
-    """Let this user do everything with a file or folder, never through a link."""
-    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        if not stat.S_ISLNK(os.fstat(handle).st_mode):
-            os.chmod(f"/proc/self/fd/{handle}", 0o700)
-    finally:
-        os.close(handle)
-
-
-def _inode(status: os.stat_result) -> Inode:
-    return status.st_dev, status.st_ino
+    Args:
+        thing: What lies at a path now.
+        was: What lay there before.
+        known: All that lay at a protected path before.
+    """
+    if thing.target is None:
+        return thing not in known
+    # A link that has been moved alone, or whose end has been made, leads to something else.
+    is_same = was is not None and (was.inode, was.target) == (thing.inode, thing.target)
+    return not is_same and (thing.end is None or thing not in known)

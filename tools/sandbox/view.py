@@ -106,7 +106,8 @@ def workspace(root: Path) -> list[str]:
     Args:
         root: The workspace.
     """
-    return ["--bind", str(root), str(root), "--chdir", str(root), *_READ_ONLY]
+    # Last, as bubblewrap compares all mounts below a folder with each other.
+    return ["--dir", str(root), *_READ_ONLY, "--bind", str(root), str(root), "--chdir", str(root)]
 
 
 def refuse_workspace(root: Path) -> None:

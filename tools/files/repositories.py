@@ -1,0 +1,164 @@
+"""What git obeys in a repository: the files that it reads, and the programs and hooks that it runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..programs import found
+
+__all__ = ["MARKS", "Repository", "is_repository"]
+
+_GIT_SECONDS = 10.0
+_RUN_BY_GIT = re.compile(
+    r"core\.(sshcommand|editor|pager|askpass|gitproxy)|interactive\.difffilter|submodule\..*\.update"
+    r"|(alias|pager|filter|diff|merge|difftool|mergetool|guitool|credential|gpg|sequence|trailer|remote|uploadpack"
+    r"|hook|sendemail|man|browser|web)\..*"
+)
+"""Settings of git whose value is a program (git-config(1))."""
+_BEFORE_PROGRAM = re.compile(r"\w+=.*|exec|env|nohup|time|if|then|do|else|while|command")
+_INTERPRETER = re.compile(r"(.*/)?(ba|da|k|z)?sh|(.*/)?(python|perl|ruby|node|deno|php|lua)[0-9.]*|source|\.")
+_OF_ONE = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
+"""Variables that name one repository, whatever the folder git is called in."""
+
+MARKS = ("HEAD", "commondir", "objects", "refs")
+"""By these names git knows a folder as a repository, although it is not called ``.git`` (gitrepository-layout(5))."""
+
+
+def is_repository(names: Collection[str]) -> bool:
+    """Whether git takes a folder for a repository, and obeys the ``config`` in it, whoever has laid that there.
+
+    Args:
+        names: What lies in the folder; no more than `MARKS` matter, in capitals or not.
+    """
+    names = {name.lower() for name in names}
+    return "head" in names and ("commondir" in names or ("objects" in names and "refs" in names))
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What git reads or runs when somebody calls it in a folder.
+
+    Attributes:
+        obeyed: Files and folders, there or not.
+        stamp: Changes when what git is told may have changed.
+    """
+
+    obeyed: tuple[Path, ...]
+    stamp: tuple[object, ...]
+    _files: tuple[str, ...]
+
+    @classmethod
+    def at(cls, folder: Path, root: Path, *, nested: bool) -> Repository:
+        """Ask git, in ways that run nothing of what a repository names.
+
+        Args:
+            folder: Where git would be called.
+            root: The workspace: programs elsewhere are of no concern.
+            nested: The folder has a repository of its own, and variables such as GIT_DIR do not mean that one.
+        """
+        env = {name: value for name, value in os.environ.items() if not (nested and name in _OF_ONE)}
+        files = [str(folder / ".git"), *map(os.path.expanduser, ("~/.gitconfig", "~/.config/git/config"))]
+        obeyed: list[Path] = []
+        said = _git(folder, env, "rev-parse", "--absolute-git-dir", "--git-common-dir", "--git-path", "hooks")
+        if said is not None:
+            folders = [folder / line for line in said.splitlines() if line]
+            obeyed += folders
+            with suppress(OSError):
+                obeyed += (Path(hook.path) for hook in os.scandir(folders[-1]) if hook.is_symlink())
+            files += (str(place / name) for place in folders[:2] for name in ("HEAD", "config", "config.worktree"))
+            files.append(str(folders[-1]))
+            read, named = _configured(folder, root, env)
+            files += [*read, *map(str, named)]
+            obeyed += named
+        whole = tuple(dict.fromkeys(files))
+        return cls(tuple(obeyed), _stamp(whole), whole)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing that it was read from has changed."""
+        return _stamp(self._files) == self.stamp
+
+
+def _stamp(files: tuple[str, ...]) -> tuple[object, ...]:
+    return tuple(map(_changed, files))
+
+
+def _changed(file: str) -> tuple[int, ...] | None:
+    with suppress(OSError):
+        status = os.stat(file)
+        # The time of the folder itself changes with whatever git does.
+        is_main = stat.S_ISDIR(status.st_mode) and os.path.basename(file) == ".git"
+        return status.st_dev, status.st_ino, 0 if is_main else status.st_ctime_ns
+    return None
+
+
+def _configured(folder: Path, root: Path, env: Mapping[str, str]) -> tuple[list[str], list[Path]]:
+    """The files of the configuration in force, and of them and of what they name, what lies below the root."""
+    top = (_git(folder, env, "rev-parse", "--show-toplevel") or "").rstrip("\n") or str(folder)
+    listed = (_git(folder, env, "config", "--list", "--includes", "--show-origin", "-z") or "").split("\0")
+    read: dict[str, None] = {}
+    named: list[Path] = []
+    for origin, setting in zip(listed[::2], listed[1::2], strict=False):
+        file = os.path.join(folder, origin.removeprefix("file:")) if origin.startswith("file:") else ""
+        if file:
+            read[file] = None
+        places = [file, *_named_by(setting, top, os.path.dirname(file))]
+        named += (Path(place) for place in places if root in Path(os.path.abspath(place)).parents)
+    return list(read), named
+
+
+def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
+    """The files that one setting of git names: a file to be read, or a program and what is handed to it.
+
+    Args:
+        setting: Its key, a line end, its value.
+        top: The top of the working tree, in which git runs programs.
+        folder: Where the file lies in which it stands.
+    """
+    key, _, value = setting.partition("\n")
+    key = key.casefold()
+    if key.startswith("include"):
+        yield os.path.join(folder, os.path.expanduser(value))
+    elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile"):
+        yield os.path.join(top, os.path.expanduser(value))
+    elif _RUN_BY_GIT.fullmatch(key):
+        yield from (os.path.join(top, os.path.expanduser(word)) for word in _programs_in(value))
+
+
+def _programs_in(command: str) -> Iterator[str]:
+    """The files that a command runs, there or not: what stands first by its path, or after an interpreter."""
+    for simple in re.split(r"[;&|!(){}`\n]+", command):
+        words = [word.strip("'\"") for word in simple.split()]
+        first = next((at for at, word in enumerate(words) if not _BEFORE_PROGRAM.fullmatch(word)), len(words))
+        if words[first : first + 1] and _INTERPRETER.fullmatch(words[first]):
+            yield from [word for word in words[first + 1 :] if word[:1] not in ("", "-", "$")][:1]
+        else:
+            yield from (word for word in words[first : first + 1] if "/" in word)
+
+
+def _git(folder: Path, env: Mapping[str, str], *words: str) -> str | None:
+    """What git says; None where it is missing, knows no repository, or refuses this one.
+
+    None of these commands runs anything that a repository names.
+    """
+    program = found("git")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - the words are ours
+            [program, "-C", str(folder), *words],
+            env=env,
+            capture_output=True,
+            timeout=_GIT_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return os.fsdecode(done.stdout) if done.returncode == 0 else None
