@@ -86,6 +86,11 @@ class Journal:
         """Whether anything is kept."""
         return bool(self._names)
 
+    @property
+    def acted(self) -> bool:
+        """Whether this part of the run has asked for an act."""
+        return bool(self._order)
+
     def act(self, what: str) -> str | None:
         """The place of an act that is asked for now; to be asked once each time.
 
