@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.messages import AIMessage
 
 from ..agents.approval.answers import pending_of
-from ..agents.approval.notify import notified
 from ..agents.bounds import Bounds
 from ..agents.compiled import kept_around
 from ..agents.errors import RunTimeout, StepLimit
-from ..agents.handoffs import ask_person, tick_off
+from ..agents.handoffs import ask_person, tell, tick_off
 from ..agents.result import Pending, RunResult, Status
 from ..agents.runs import Run, Taken, carried_out
 from ..agents.runtime import Runtime
@@ -67,7 +66,7 @@ class Execution:
         outputs: What its outputs are typed by.
         runtime: What it runs on.
         emit: Called with each event as it happens.
-        news: What has come to wait for a person.
+        news: What waits for a person, and somebody is to be told of.
     """
 
     name: str
@@ -177,8 +176,7 @@ class Execution:
         """
         if not self.news:
             return result
-        settings = self.runtime.settings
-        notes = await asyncio.to_thread(notified, settings, result.run, self.name, self.news)
+        notes = await asyncio.to_thread(tell, self.runtime, result.run, self.name, self.news)
         return replace(result, notes=(*result.notes, *notes))
 
     async def _let_go(self, run: str) -> None:
