@@ -57,6 +57,7 @@ class Journal:
 
     Attributes:
         acts: Place -> the last act there, with its outcome as far as it is known.
+        unknown: Place -> how many acts were begun there without a known outcome.
         unplaced: Step and digest -> each act without a known outcome of version 0.1, which kept no places.
     """
 
@@ -73,6 +74,7 @@ class Journal:
         self.token = token
         acts = tuple(acts)
         self.acts = {act.place: act for act in acts if act.place is not None}
+        self.unknown = Counter(act.place for act in acts if act.place is not None and not act.outcome)
         self.unplaced = {(act.step, act.digest): act for act in acts if act.place is None and not act.outcome}
         self._ledger = ledger
         self._names = dict(names)
