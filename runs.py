@@ -86,13 +86,12 @@ async def aanswer(
         tags: Further labels.
 
     Returns:
-        The outcome of the whole run.
+        The outcome of the whole run, as `Workflow.run` gives it.
 
     Raises:
         ConfigError: There is no such run, it waits for nothing or not for that, or an answer is not understood: nothing
             was done then. Or what runs is not known, or has changed since it was last named.
         RunOwned: Somebody works on it right now.
-        BackendError: As `Workflow.run`.
     """
     from .agents.runs import row_of
 

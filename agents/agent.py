@@ -21,10 +21,10 @@ from .bounds import Bounds
 from .compiled import MOST_STEPS, Compiled, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .described import Described
-from .errors import NoAnswer, RunTimeout
+from .errors import RunTimeout
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
-from .runs import run_scope
+from .runs import Run, carried_out
 from .runtime import Runtime
 from .spec import AgentSpec
 
@@ -196,14 +196,12 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             runtime: What to run on; the agent's own when absent.
 
         Returns:
-            The output, typed where the agent declares one, with the run's cost, calls and decisions.
+            The output, typed where the agent declares one, with the run's cost, calls and decisions. Where it failed
+            the status says so, and `RunResult.error` why.
 
         Raises:
-            ConfigError: On an input or bound that is none, or when no model may run it.
-            BackendError: When every model that may run it failed.
+            ConfigError: On an input or bound that is none, or when no model may run it; nothing was called then.
             ThreadBusy: Another run works on the thread.
-            RunTimeout: When the time is over; it is a TimeoutError, too.
-            NoAnswer: When it comes to none.
         """
         messages = asked(task, files)
         check_thread(thread)
@@ -221,7 +219,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         """Run as a run of its own, within its bounds."""
         # LangGraph takes one superstep more to see that nothing is left to do.
         config: RunnableConfig = {"recursion_limit": (bounds.max_steps or MOST_STEPS) + 1}
-        with run_scope(self.runtime, self.name, bounds=bounds, kept=False) as books:
+
+        async def work(books: Run) -> RunResult[Output]:
             started = time.monotonic()
             try:
                 async with asyncio.timeout(bounds.timeout) as clock:
@@ -229,16 +228,13 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             except TimeoutError as error:
                 if not clock.expired():
                     raise
-                late = RunTimeout(books.id, bounds.timeout or 0, kept=False)
-                late.result = await books.result(None, status=Status.FAILED)
-                raise late from error
-            except NoAnswer as error:
-                error.result = await books.result(None, status=Status.FAILED)
-                raise
+                raise RunTimeout(books.id, bounds.timeout or 0, kept=False) from error
             record = record_of(self, added, time.monotonic() - started)
             status = Status.of_run((record,), pending=False)
             result: RunResult[Output] = await books.result(record.output, status=status, steps=(record,))
             return replace(result, messages=tuple(added["messages"]))
+
+        return await carried_out(work, self.runtime, self.name, bounds=bounds, kept=False)
 
     async def _conversed(
         self, messages: list[BaseMessage], config: RunnableConfig, thread: str | None, more: Mapping[str, Any]

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..configs.errors import PointsmanError
-
-if TYPE_CHECKING:
-    from .result import RunResult
 
 __all__ = ["CutOff", "DepthLimit", "HandoffCycle", "NoAnswer", "RepeatedCall", "RunTimeout", "StepLimit", "TurnLimit"]
 
 
 class CutOff(PointsmanError):
-    """A run reached a bound before its end.
-
-    Attributes:
-        result: The run so far, its status ``failed``; None where an agent ran outside any.
-    """
-
-    result: RunResult | None = None
+    """A run reached a bound before its end."""
 
 
 class StepLimit(CutOff):

@@ -7,17 +7,32 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from ..configs.errors import ConfigError
 from ..dispatch.context import current
 from ..dispatch.errors import AllFailed
-from ..ledger.rows import HandoffRow
+from ..ledger.rows import HandoffRow, KeptRow
+from .approval.notify import has_hook, notified
 from .result import Pending
 from .runtime import Runtime
 
-__all__ = ["act_id", "ask_person", "hand_over", "hand_over_failed", "note_answers", "tick_off", "waits_for_approval"]
+__all__ = [
+    "act_id",
+    "ask_person",
+    "hand_over",
+    "hand_over_failed",
+    "note_answers",
+    "tell",
+    "tick_off",
+    "untold",
+    "waits_for_approval",
+]
 
 _HANDOFF = "failed-"
+_UNTOLD = "untold "
+"""What the names of the marks begin with that stand for acts which nobody has been told of."""
 _ACT = ":"
 """Stands in the id of an act that waits, between the id of its question and its digest."""
 
@@ -90,23 +105,60 @@ def waits_for_approval(row: HandoffRow) -> bool:
 def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> list[Pending]:
     """Put what a run waits for in the person's queue, and take out what it no longer waits for.
 
+    Where somebody is to be told of it, a mark is kept with each new act until they have been (`tell`).
+
     Args:
         runtime: Whose ledger keeps the queue; this waits for its file.
         run: The run.
         pending: What it waits for.
 
     Returns:
-        What was not in the queue before.
+        What nobody has been told of.
     """
+    hooked = has_hook(runtime.settings)
     waiting = {act_id(act): act for act in pending}
     known = {row.id: row for row in runtime.ledger.handoffs(open_only=True, run=run)}
     new = {key: act for key, act in waiting.items() if key not in known}
-    for act in new.values():
+    for key, act in new.items():
+        if hooked:
+            runtime.ledger.record(KeptRow(run, _UNTOLD + key, sealed=""))
         runtime.ledger.record(_act_row(run, act))
     for key, row in known.items():
         if waits_for_approval(row) and key not in waiting:
             runtime.ledger.record(replace(row, done=True))
-    return list(new.values())
+    return untold(runtime, run, pending) if hooked else []
+
+
+def untold(runtime: Runtime, run: str, pending: Sequence[Pending]) -> list[Pending]:
+    """Of what a run waits for, that which nobody has been told of; this waits for the ledger's file.
+
+    Args:
+        runtime: Whose ledger keeps the marks.
+        run: The run.
+        pending: What it waits for.
+    """
+    marks = runtime.ledger.kept.names(run)
+    return [act for act in pending if _UNTOLD + act_id(act) in marks]
+
+
+def tell(runtime: Runtime, run: str, target: str, acts: Sequence[Pending]) -> tuple[str, ...]:
+    """Have somebody told of acts that wait, and take their marks away; after a kill in between they are told again.
+
+    Args:
+        runtime: Whose settings say whom; this waits until it is told, or for the time that may take.
+        run: The run that waits.
+        target: What runs.
+        acts: What they are to be told of.
+
+    Returns:
+        A note for each way that failed.
+    """
+    notes = notified(runtime.settings, run, target, acts)
+    # Who cannot write it down tells it again the next time.
+    with suppress(ConfigError):
+        for act in acts:
+            runtime.ledger.kept.forget(run, _UNTOLD + act_id(act))
+    return notes
 
 
 def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, str]]) -> None:

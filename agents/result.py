@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from ..configs.errors import PointsmanError
 from ..configs.words import Tier, Trust
 from ..ledger.rows import CallRow, DecisionRow
 
@@ -37,7 +38,7 @@ class Status(StrEnum):
     REJECTED = "rejected"
     """A person refused an act, so the step did not do what it was for."""
     INTERRUPTED = "interrupted"
-    """It was cancelled, by Ctrl-C or a signal, or its process is gone; in the ledger alone."""
+    """It was cancelled, or its process is gone. Only ``runs cancel`` leaves anybody to be given such a result."""
     SKIPPED = "skipped"
     """A step it needs is not done."""
 
@@ -186,12 +187,12 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class RunResult(Generic[Output]):
-    """The outcome of a run.
+    """The outcome of a run, also of one that failed: then it is what was done until then.
 
     Attributes:
         run: Id of the run, which ``pointsman report --run`` and ``resume`` take.
         status: How it ended.
-        output: The workflow's output.
+        output: What came out; None where the run was cut off, whatever its type says.
         steps: What was done, in order.
         cost: USD spent on calls whose price is known, in every part of the run where it was taken up again.
         unpriced: Calls whose price is unknown; their cost is not in ``cost``.
@@ -201,6 +202,7 @@ class RunResult(Generic[Output]):
         notes: What a reader should know.
         messages: What it added to the conversation: of an agent its answers, its calls of tools and their results; of a
             workflow its answer.
+        error: What ended it before its end, in one line that says what to do; None where nothing did.
     """
 
     run: str
@@ -214,3 +216,17 @@ class RunResult(Generic[Output]):
     pending: tuple[Pending, ...] = ()
     notes: tuple[str, ...] = field(default=())
     messages: tuple[BaseMessage, ...] = ()
+    error: Exception | None = None
+
+    def raise_for_status(self) -> Self:
+        """Give the result back, unless the run failed or was cancelled.
+
+        Raises:
+            Exception: What ended it, as `error`; a PointsmanError with its notes where the graph itself says that the
+                run failed.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.status is Status.FAILED:
+            raise PointsmanError(f"run {self.run} failed: {'; '.join(self.notes) or 'its graph does not say why'}")
+        return self

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Unpack
+from typing import Any, TypedDict, Unpack
 
 from ..configs.errors import ConfigError, PointsmanError
 from ..configs.loading.loader import OFFLINE
@@ -18,10 +18,11 @@ from ..dispatch.errors import AllFailed
 from ..dispatch.guards.tokens import TokenCaps
 from ..dispatch.journal import ANSWERS, CALLS, Journal
 from ..dispatch.offline import SIMULATED
-from ..ledger.rows import CallRow, EffectRow, RunRow
+from ..ledger.rows import CallRow, DecisionRow, EffectRow, RunRow
 from ..ledger.storage.fences import Fenced
 from ..tools.around import Around, surrounded
 from .bounds import Bounds, BoundsFields, TokenCap, cap_of, scope_of, token_cap_of, token_caps
+from .conversations import ThreadBusy
 from .handoffs import hand_over_failed
 from .journal.edits import keeping
 from .lease.holder import RunCancelled, RunOwned
@@ -35,6 +36,7 @@ __all__ = [
     "FORKED",
     "Run",
     "Taken",
+    "carried_out",
     "check_task",
     "row_of",
     "run_scope",
@@ -45,6 +47,15 @@ __all__ = [
 _PICO = 10**12
 FORKED = "forked:"
 """Prefix of the tag that names the run a run was forked from."""
+
+
+class _Scope(TypedDict, total=False):
+    """Arguments of `run_scope`."""
+
+    taken: Taken | None
+    bounds: Bounds
+    observe: Callable[[CallRow], None]
+    kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,8 @@ class Run:
         calls: Its model calls, those of earlier parts included.
         lease: The right to work on it.
         journal: What it keeps for the case that it is cut off; None where it cannot be taken up.
+        begun: Something was done in it: a model called, a tool that acts, a step of its graph.
+        so_far: What was done when it was cut off, where more than its calls is known.
     """
 
     id: str
@@ -86,6 +99,13 @@ class Run:
     journal: Journal | None
     calls: list[CallRow] = field(default_factory=list)
     status: Status = Status.FAILED
+    begun: bool = False
+    so_far: RunResult | None = None
+
+    def book(self, call: CallRow) -> None:
+        """Add a call that has ended."""
+        self.begun = True
+        self.calls.append(call)
 
     @property
     def scope(self) -> str:
@@ -113,8 +133,12 @@ class Run:
         self.status = status
         calls = tuple(self.calls)
         known = sum(call.cost for call in calls if call.cost is not None)
-        # Reading waits for the rows that are still to be written.
-        decisions = await asyncio.to_thread(self.runtime.ledger.decisions, self.id)
+        decisions: tuple[DecisionRow, ...] = ()
+        try:
+            # Reading waits for the rows that are still to be written.
+            decisions = await asyncio.to_thread(self.runtime.ledger.decisions, self.id)
+        except ConfigError as error:
+            notes = (*notes, f"its decisions are left out: {error}")
         return RunResult(
             run=self.id,
             status=status,
@@ -218,6 +242,35 @@ def _outers(runtime: Runtime, row: RunRow) -> Iterator[RunRow]:
     if outer is not None:
         yield outer
         yield from _outers(runtime, outer)
+
+
+async def carried_out(
+    work: Callable[[Run], Awaitable[RunResult]], runtime: Runtime, target: str, **scope: Unpack[_Scope]
+) -> RunResult:
+    """Do the work of a run in its scope. However it ends, a run in which something was done ends in a result.
+
+    Args:
+        work: Does it, and gives how it ended.
+        runtime: As in `run_scope`, and so is the rest.
+        target: What is run.
+        scope: Further arguments of `run_scope`.
+
+    Raises:
+        ConfigError: Something stands in the way, and nothing was done.
+        ThreadBusy: So does another run that has its thread.
+        NoAnswer: It is too deep inside other runs.
+        RunOwned: Somebody else works on the run, and it goes on there.
+    """
+    books: Run | None = None
+    try:
+        with run_scope(runtime, target, **scope) as books:
+            return await work(books)
+    except Exception as error:
+        lost = isinstance(error, RunOwned) and books is not None and error.run == books.id
+        if books is None or lost or (isinstance(error, ConfigError | ThreadBusy) and not books.begun):
+            raise
+        so_far = books.so_far or await books.result(None, status=books.status)
+        return replace(so_far, status=books.status, error=error)
 
 
 @contextmanager
@@ -346,6 +399,8 @@ def _ended_by(error: BaseException, books: Run, *, kept: bool) -> BaseException:
         return RunCancelled(books.id, kept=kept)
     if isinstance(error, AllFailed) and kept:
         hand_over_failed(books.runtime, books.id, error)
+    if isinstance(error, Exception):
+        books.status = Status.FAILED
     if isinstance(error, PointsmanError):
         error.run = error.run or books.id
     elif isinstance(error, Exception):
@@ -363,7 +418,7 @@ def _context(
     row = books.row
 
     def booked(call: CallRow) -> None:
-        books.calls.append(call)
+        books.book(call)
         if observe is not None:
             observe(call)
         if outer.observe is not None:

@@ -75,13 +75,13 @@ def _ran(order: dict[str, Any], home: Runtime) -> dict[str, Any]:
     flow = _flow(order)
     run, answers = order.get("run"), None
     if run is None:
-        result = flow.run("Go", runtime=home)
+        result = flow.run("Go", runtime=home).raise_for_status()
     else:
         if order.get("answer"):
             answers = {act.id: order["answer"] for act in flow.pending(run, home)}
         if order.get("answers"):
             answers = {act.id: order["answers"][act.arguments["step"]] for act in flow.pending(run, home)}
-        result = flow.resume(run, answers, runtime=home)
+        result = flow.resume(run, answers, runtime=home).raise_for_status()
     pending = [[act.arguments["step"], act.reason] for act in result.pending]
     return {"status": str(result.status), "run": result.run, "pending": pending, "calls": len(result.calls)}
 

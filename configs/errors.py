@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from .redact import redact
 
@@ -15,11 +14,9 @@ class PointsmanError(Exception):
 
     Attributes:
         run: Id of the run that it ended; empty outside any. It stands in the message, too.
-        result: The run of a workflow that it ended, as far as that came (a `RunResult`); None elsewhere.
     """
 
     run: str = ""
-    result: Any = None
 
     def __init__(self, *said: object) -> None:
         super().__init__(*(redact(part) if isinstance(part, str) else part for part in said))

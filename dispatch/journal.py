@@ -57,6 +57,7 @@ class Journal:
 
     Attributes:
         acts: Place -> the last act there, with its outcome as far as it is known.
+        unknown: Place -> how many acts were begun there without a known outcome.
         unplaced: Step and digest -> each act without a known outcome of version 0.1, which kept no places.
     """
 
@@ -73,6 +74,7 @@ class Journal:
         self.token = token
         acts = tuple(acts)
         self.acts = {act.place: act for act in acts if act.place is not None}
+        self.unknown = Counter(act.place for act in acts if act.place is not None and not act.outcome)
         self.unplaced = {(act.step, act.digest): act for act in acts if act.place is None and not act.outcome}
         self._ledger = ledger
         self._names = dict(names)
@@ -85,6 +87,11 @@ class Journal:
     def used(self) -> bool:
         """Whether anything is kept."""
         return bool(self._names)
+
+    @property
+    def acted(self) -> bool:
+        """Whether this part of the run has asked for an act."""
+        return bool(self._order)
 
     def act(self, what: str) -> str | None:
         """The place of an act that is asked for now; to be asked once each time.

@@ -15,6 +15,7 @@ from ..agents.runtime import Runtime
 from ..configs.ids import new_id
 from ..dispatch.journal import ANSWERS
 from ..ledger.points import Point, reached
+from .checkpoints import checkpoints
 
 if TYPE_CHECKING:
     from langgraph.types import Command, Interrupt
@@ -44,7 +45,7 @@ async def answered(
     if not anew and not found.journal.has(ANSWERS):
         return None
     waiting = await stops()
-    answers = await _before(found, waiting)
+    answers = await _before(found, waiting, runtime)
     if anew:
         answers |= await _noted(found, given, waiting, runtime)
     return Command(resume=answers) if answers else None
@@ -57,28 +58,46 @@ async def _noted(found: Taken, given: object, stops: Sequence[Interrupt], runtim
     said = [(act, in_words(act, answers[act.id])) for act in acts]
     await asyncio.to_thread(note_answers, runtime, found.row.id, said)
     for stop in stops:
-        if stop.id in answers and (name := _name(stop)) is not None:
-            answers[stop.id] = {**answers[stop.id], GIVEN: new_id()}
-            found.journal.keep(name, json.dumps(answers[stop.id]))
+        if stop.id in answers:
+            if _is_dated(stop):
+                answers[stop.id] = {**answers[stop.id], GIVEN: new_id()}
+            if (text := _as_json(answers[stop.id])) is not None:
+                found.journal.keep(_name(stop), text)
     await asyncio.to_thread(runtime.ledger.flush)
     reached(Point.ANSWER)
     return answers
 
 
-async def _before(found: Taken, stops: Sequence[Interrupt]) -> dict[str, Any]:
+async def _before(found: Taken, stops: Sequence[Interrupt], runtime: Runtime) -> dict[str, Any]:
     """The answers that a person gave to an earlier part, which was cut off before it had done what they say."""
-    names = {stop.id: name for stop in stops if (name := _name(stop)) is not None}
+    async with checkpoints(runtime.settings.state, ()) as saver:
+        # It would take a second answer for one to what it asks next (`langgraph.pregel._algo._scratchpad`).
+        has_answer = await saver.araised(found.row.id)
+    names = {stop.id: _name(stop) for stop in stops if stop.id not in has_answer}
     texts = {stop: await found.journal.get(name) for stop, name in names.items()}
     return {stop: json.loads(text) for stop, text in texts.items() if text is not None}
 
 
-def _name(stop: Interrupt) -> str | None:
-    """What an answer to a question is kept under; None for a question that is not one of ours.
+def _name(stop: Interrupt) -> str:
+    """What an answer to a question is kept under.
 
-    All of the question counts, so that one that is asked again is not answered by what was said to the one before: it
-    has another date. Questions of the user's own may look the same.
+    All of the question counts, so that one of ours that is asked again is not answered by what was said to the one
+    before: it has another date. Questions of the user's own may look the same, but each that a task asks has an id of
+    its own (`langgraph.types._interrupt_id`).
     """
-    if not isinstance(stop.value, Mapping) or "asked" not in (stop.value.get(OURS) or ()):
-        return None
     said = json.dumps([stop.id, stop.value], sort_keys=True, default=repr)
     return ANSWERS + hashlib.sha256(said.encode()).hexdigest()
+
+
+def _is_dated(stop: Interrupt) -> bool:
+    """Whether it is a question of ours, which says when it was asked."""
+    return isinstance(stop.value, Mapping) and "asked" in (stop.value.get(OURS) or ())
+
+
+def _as_json(answer: Any) -> str | None:
+    """An answer as JSON; None where that would not give back the same."""
+    try:
+        text = json.dumps(answer)
+    except (TypeError, ValueError):
+        return None
+    return text if json.loads(text) == answer else None

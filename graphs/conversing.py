@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from ..agents.conversations import Thread, occupied
-from ..agents.result import RunResult, Status
+from ..agents.result import Output, RunResult, Status
 from ..agents.runtime import Runtime
+from ..configs.errors import ConfigError
 from .given import told
 
 __all__ = ["THREAD_TAG", "Conversation", "conversed"]
@@ -34,21 +35,28 @@ class Conversation:
     earlier: list[BaseMessage] = field(default_factory=list)
     waiting: dict[str, list[BaseMessage]] = field(default_factory=dict)
 
-    async def keep(self, asked: Sequence[BaseMessage], result: RunResult[Any]) -> None:
-        """Keep what a run was asked and what it answered, or that it waits.
+    async def kept(self, asked: Sequence[BaseMessage], result: RunResult[Output]) -> RunResult[Output]:
+        """Keep what a run was asked and what it answered, or that it waits; a run that failed leaves all as it was.
 
         Args:
             asked: What it was asked; of a run that is taken up again what it was asked at its start is known.
             result: How it ended.
+
+        Returns:
+            The same; with a note, where it cannot be kept.
         """
-        if self.thread is None:
-            return
+        if self.thread is None or result.status in (Status.FAILED, Status.INTERRUPTED):
+            return result
         asked = self.waiting.pop(result.run, [HumanMessage(told([one]).partition(": ")[2]) for one in asked])
         if result.status is Status.PENDING:
             self.waiting[result.run] = list(asked)
         else:
             self.earlier += [*asked, *result.messages]
-        await self.thread.keep({"messages": self.earlier, "waiting": self.waiting})
+        try:
+            await self.thread.keep({"messages": self.earlier, "waiting": self.waiting})
+        except ConfigError as error:
+            return replace(result, notes=(*result.notes, f"the conversation does not know of this run: {error}"))
+        return result
 
 
 @asynccontextmanager

@@ -99,7 +99,7 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[Output]):
-    """The run ended; always the last event."""
+    """The run ended, well or not; always the last event."""
 
     result: RunResult[Output]
 

@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage
 
 from ..agents.approval.answers import pending_of
-from ..agents.approval.notify import notified
 from ..agents.bounds import Bounds
 from ..agents.compiled import kept_around
 from ..agents.errors import RunTimeout, StepLimit
-from ..agents.handoffs import ask_person, tick_off
+from ..agents.handoffs import ask_person, tell, tick_off
 from ..agents.result import Pending, RunResult, Status
-from ..agents.runs import Run, Taken, run_scope
+from ..agents.runs import Run, Taken, carried_out
 from ..agents.runtime import Runtime
 from ..agents.verification.verifier import as_text
 from ..backends.base import BackendError
-from ..configs.errors import ConfigError, PointsmanError
+from ..configs.errors import ConfigError
 from ..dispatch.errors import AllFailed
 from ..dispatch.journal import CALLS
 from ..dispatch.state.files import forget
@@ -32,7 +32,7 @@ from ..ledger.storage.fences import Fenced
 from .checkpoints import prune
 from .events import Called, Emit
 from .outputs import Outputs, given_out
-from .watching import happened
+from .watching import INNER, happened
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -66,7 +66,7 @@ class Execution:
         outputs: What its outputs are typed by.
         runtime: What it runs on.
         emit: Called with each event as it happens.
-        news: What has come to wait for a person.
+        news: What waits for a person, and somebody is to be told of.
     """
 
     name: str
@@ -94,8 +94,8 @@ class Execution:
             bounds: What bounds it.
 
         Raises:
-            ConfigError: There is nothing to be taken up.
-            PointsmanError: What ended it, a bound among others; the error has the run so far.
+            ConfigError: There is nothing to be taken up, or something stands in the way and nothing was called or done.
+            RunOwned: Somebody else has taken it over.
         """
         emit = self.emit
 
@@ -103,54 +103,63 @@ class Execution:
             if emit is not None:
                 emit(Called(row))
 
-        with run_scope(self.runtime, self.name, taken=taken, bounds=bounds, observe=observe) as books:
-            # Whoever looks for the run after a kill finds it; what cannot be written yet keeps nobody from reading.
-            with suppress(ConfigError):
-                await asyncio.to_thread(self.runtime.ledger.flush)
-            async with self.opened(books.lease.token) as graph:
-                config = thread(books.id)
-                # LangGraph counts the input as a superstep of its own.
-                config["recursion_limit"] = (books.row.max_steps or 0) + 1
-                if taken and (await graph.aget_state(config)).created_at is None:
-                    raise ConfigError(
-                        f"run {books.id} cannot be resumed: nothing is kept of it, since it "
-                        "ended before its first step or was pruned"
-                    )
-                try:
-                    given = work(graph, books.id) if callable(work) else work
-                    await _bounded(graph, given, config, books, emit)
-                except Exception as error:
-                    await self._failed(error, graph, config, books)
-                    raise
-                snapshot = await graph.aget_state(config)
-                result = await self._outcome(graph, snapshot, books)
-                if not result.pending:
-                    await prune(graph, books.id)
-                    await self._let_go(books.id)
-                    await self._forget(books)
-            reached(Point.LEDGER)
-            if taken:
-                await asyncio.to_thread(tick_off, self.runtime, books.id)
-            if taken or result.pending:
-                self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
-                reached(Point.WAITING)
-            return result
+        part = partial(self._part, work, taken)
+        return await carried_out(part, self.runtime, self.name, taken=taken, bounds=bounds, observe=observe)
 
-    async def _failed(
-        self, error: Exception, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, books: Run
+    async def _part(self, work: Any, taken: Taken | None, books: Run) -> RunResult:
+        """Drive the graph to its end, or to where a person is needed, and tell the ledger."""
+        # Whoever looks for the run after a kill finds it; what cannot be written yet keeps nobody from reading.
+        with suppress(ConfigError):
+            await asyncio.to_thread(self.runtime.ledger.flush)
+        async with self.opened(books.lease.token) as graph:
+            config = thread(books.id)
+            # LangGraph counts the input as a superstep of its own.
+            config["recursion_limit"] = (books.row.max_steps or 0) + 1
+            if taken and (await graph.aget_state(config)).created_at is None:
+                raise ConfigError(
+                    f"run {books.id} cannot be resumed: nothing is kept of it, since it "
+                    "ended before its first step or was pruned"
+                )
+            try:
+                given = work(graph, books.id) if callable(work) else work
+                await _bounded(graph, given, config, books, self.emit)
+                result = await self._outcome(graph, await graph.aget_state(config), books)
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, Exception) or books.lease.cancelled:
+                    await self._cut_off(error, graph, config, books)
+                raise
+            if not result.pending:
+                await prune(graph, books.id)
+                await self._let_go(books.id)
+                await self._forget(books)
+        reached(Point.LEDGER)
+        if taken:
+            await asyncio.to_thread(tick_off, self.runtime, books.id)
+        if taken or result.pending:
+            self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
+            reached(Point.WAITING)
+        return result
+
+    async def _cut_off(
+        self, error: BaseException, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, books: Run
     ) -> None:
-        """Note in what ended a run how far that came, and what of it is not to be relied upon."""
+        """Note how far a run came, and forget what of it is not to be relied upon."""
         if isinstance(error, Fenced):
             return
-        if not isinstance(error, _OUTSIDE):
+        if isinstance(error, Exception) and not isinstance(error, _OUTSIDE):
             # It may be for what a model said, so that is asked anew.
             await self._forget(books, CALLS)
-        if isinstance(error, PointsmanError):
-            error.run = error.run or books.id
+        try:
             snapshot = await graph.aget_state(config)
-            if snapshot.created_at is None:
-                await self._let_go(books.id)
-            error.result = await self._outcome(graph, snapshot, books, Status.FAILED)
+        except ConfigError:
+            # What cannot be read now may hold steps. What ended the run is told all the same.
+            books.begun = True
+            return
+        if snapshot.created_at is None:
+            await self._let_go(books.id)
+        acted = books.journal is not None and books.journal.acted
+        books.begun = books.begun or acted or _has_stepped(graph, snapshot)
+        books.so_far = await self._outcome(graph, snapshot, books, Status.FAILED)
 
     async def _forget(self, books: Run, names: str = "") -> None:
         """Delete what the run kept for the case that it is cut off, under names that begin so."""
@@ -167,8 +176,7 @@ class Execution:
         """
         if not self.news:
             return result
-        settings = self.runtime.settings
-        notes = await asyncio.to_thread(notified, settings, result.run, self.name, self.news)
+        notes = await asyncio.to_thread(tell, self.runtime, result.run, self.name, self.news)
         return replace(result, notes=(*result.notes, *notes))
 
     async def _let_go(self, run: str) -> None:
@@ -182,12 +190,12 @@ class Execution:
         books: Run,
         status: Status | None = None,
     ) -> RunResult:
-        """What the checkpoint tells of a run, which ended so where no status is given."""
+        """What the checkpoint tells of a run; with a status, of one that was cut off so and has no output."""
         state = snapshot.values
         pending = [pending_of(stop, books.id) for task in snapshot.tasks for stop in task.interrupts]
         steps = tuple(map(self.outputs.record, state.get("done", [])))
         result: RunResult = await books.result(
-            self.outputs.output(given_out(graph, state), steps),
+            self.outputs.output(given_out(graph, state), steps) if status is None else None,
             status=status
             or (Status(said) if (said := state.get("status")) and not pending else None)
             or Status.of_run(steps, pending=bool(pending)),
@@ -198,6 +206,13 @@ class Execution:
         if result.output is None or pending:
             return result
         return replace(result, messages=(AIMessage(as_text(result.output), name=self.name),))
+
+
+def _has_stepped(graph: CompiledStateGraph[Any, Any, Any, Any], snapshot: StateSnapshot) -> bool:
+    """Whether a node of the user's own has come to its end; the supervisor's do nothing but by calls."""
+    supervised = any(INNER.items() <= (node.metadata or {}).items() for node in graph.nodes.values())
+    # LangGraph counts the nodes' supersteps from 1.
+    return not supervised and (snapshot.metadata or {}).get("step", 0) > 0
 
 
 async def _bounded(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..agents.approval.answers import pending_of
-from ..agents.handoffs import act_id, waits_for_approval
+from ..agents.approval.notify import has_hook
+from ..agents.handoffs import act_id, tell, untold, waits_for_approval
+from ..agents.lease.lease import holder_of
 from ..agents.result import Pending
 from .checkpoints import checkpoints
 
@@ -16,12 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["waiting"]
 
+_log = logging.getLogger(__name__)
 _INTERRUPT: Final = "__interrupt__"
 """Where LangGraph writes what a task waits for (`langgraph._internal._constants`)."""
 
 
 async def waiting(runtime: Runtime, run: str | None = None) -> tuple[Pending, ...]:
     """What waits for a person, the longest first.
+
+    What somebody is to be told of, and has not been since its run was killed before that, is told first.
 
     Args:
         runtime: Whose runs.
@@ -38,10 +44,21 @@ async def waiting(runtime: Runtime, run: str | None = None) -> tuple[Pending, ..
     async with checkpoints(runtime.settings.state, ()) as saver:
         for one in dict.fromkeys(row.run for row in asked.values()):
             kept = await saver.aget_tuple({"configurable": {"thread_id": one}})
-            for stop in _stops(kept):
-                act = pending_of(stop, one)
-                found[act_id(act)] = act
+            acts = [act for stop in _stops(kept) if act_id(act := pending_of(stop, one)) in asked]
+            found |= {act_id(act): act for act in acts}
+            if has_hook(runtime.settings):
+                await asyncio.to_thread(_tell_late, runtime, one, acts)
     return tuple(found[key] for key in asked if key in found)
+
+
+def _tell_late(runtime: Runtime, run: str, acts: Sequence[Pending]) -> None:
+    late = untold(runtime, run, acts)
+    row = runtime.ledger.run(run)
+    # Whoever works on the run tells of it by itself.
+    if row is None or not late or holder_of(runtime.ledger, runtime.settings.state, run) is not None:
+        return
+    for note in tell(runtime, run, row.target, late):
+        _log.warning("run %s: %s", run, note)
 
 
 def _stops(kept: Any) -> Iterator[Any]:

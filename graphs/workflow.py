@@ -127,12 +127,14 @@ class Workflow(Composed, Generic[Output]):
             runtime: What to run on; the working directory's project when absent.
             emit: Called with each event as it happens.
 
+        Returns:
+            How it ended, with what was done. Where it failed the status says so, and `RunResult.error` why: every model
+            failed, a bound was reached, a node of yours raised, or whatever else.
+
         Raises:
-            ConfigError: On empty input, or when no model may run a step.
-            BackendError: When every model that may run a step failed.
-            RunTimeout: When the time is over; it is a TimeoutError, too.
-            StepLimit: When the graph wants more supersteps.
-            NoAnswer: When an agent comes to none.
+            ConfigError: On empty input, or when no model may run it; nothing was called or done then.
+            ThreadBusy: Another run works on the thread.
+            RunOwned: Somebody else has taken the run over, and it goes on there.
         """
         messages = asked(task, files)
         check_thread(thread)
@@ -143,8 +145,7 @@ class Workflow(Composed, Generic[Output]):
         async with conversed(home, self.name, thread) as said:
             work = partial(work_of, [*said.earlier, *messages], home.settings.state)
             result = await self._execution(home, emit).begin(work, bounds)
-            await said.keep(messages[-1:], result)
-            return result
+            return await said.kept(messages[-1:], result)
 
     run = sync.blocking(arun)
 
@@ -184,13 +185,13 @@ class Workflow(Composed, Generic[Output]):
             emit: Called with each event as it happens.
 
         Returns:
-            The outcome of the whole run: its cost, calls and steps are those of all its parts.
+            The outcome of the whole run, as `arun`: its cost, calls and steps are those of all its parts.
 
         Raises:
-            ConfigError: There is no such run, or an answer is not understood; nothing was done then.
-            RunOwned: Somebody works on it right now.
-            BackendError: As `arun`.
-            CutOff: As `arun`.
+            ConfigError: There is no such run, an answer is not understood, or no model may run it; nothing was done
+                then.
+            ThreadBusy: Another run works on its thread.
+            RunOwned: Somebody works on it right now, or has taken it over.
         """
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         home = runtime or Runtime.default()
@@ -199,7 +200,7 @@ class Workflow(Composed, Generic[Output]):
             async with conversed(home, self.name, thread) as said:
                 work = await answered(found, answers, partial(self._stops, run, home), home)
                 result = await (execution := self._execution(home, emit)).run(work, found, bounds)
-                await said.keep((), result)
+                result = await said.kept((), result)
         return await execution.told(result)
 
     resume = sync.blocking(aresume)
@@ -241,7 +242,7 @@ class Workflow(Composed, Generic[Output]):
         tags: Sequence[str] = (),
         runtime: Runtime | None = None,
     ) -> AsyncIterator[Event[Output]]:
-        """Run and yield each event as it happens: tokens, calls, steps, and last the result; arguments as `arun`."""
+        """Run and yield each event as it happens: tokens, calls, steps, and last the result; all else as `arun`."""
         return events_of(
             lambda emit: self.arun(
                 task,

@@ -23,7 +23,7 @@ from ..result import Pending
 if TYPE_CHECKING:
     from ...configs.schema import NotifyPolicy, Settings
 
-__all__ = ["notified", "resume_command"]
+__all__ = ["has_hook", "notified", "resume_command"]
 
 
 def resume_command(run: str, *words: str) -> str:
@@ -34,6 +34,16 @@ def resume_command(run: str, *words: str) -> str:
         words: Further words.
     """
     return shlex.join(("pointsman", "resume", run, *words))
+
+
+def has_hook(settings: Settings) -> bool:
+    """Whether anybody is to be told what waits.
+
+    Args:
+        settings: Say whom.
+    """
+    policy = settings.approval.notify
+    return bool(policy.command or policy.url)
 
 
 def notified(settings: Settings, run: str, target: str, acts: Sequence[Pending]) -> tuple[str, ...]:

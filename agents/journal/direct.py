@@ -51,7 +51,7 @@ class DirectCalls:
         if place.settled:
             return _given_again(tool, place, place.journal.read(_name(place)))
         with at_place(place), surrounded(None):
-            if not _wanted(tool, arguments):
+            if not _wanted(tool, arguments, place):
                 return f"{tool.name} was not called again"
             row = _intent(tool, arguments, place)
             self._ledger.commit(row)
@@ -72,7 +72,7 @@ class DirectCalls:
         if place.settled:
             return _given_again(tool, place, await place.journal.get(_name(place)))
         with at_place(place), surrounded(None):
-            if not _wanted(tool, arguments):
+            if not _wanted(tool, arguments, place):
                 return f"{tool.name} was not called again"
             row = _intent(tool, arguments, place)
             await self._ledger.committed(row)
@@ -118,12 +118,14 @@ def _given_again(tool: BaseTool, place: Place, text: str | None) -> Any:
     return json.loads(text)
 
 
-def _wanted(tool: BaseTool, arguments: Mapping[str, Any]) -> bool:
+def _wanted(tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> bool:
     said = begun_before(tool)
     if not said:
         return True
     question = f"call {tool.name} again? {said}"
-    return interrupt({"question": question, "tool": tool.name, "arguments": dict(arguments)}) is True
+    asked = {"question": question, "tool": tool.name, "arguments": dict(arguments)}
+    # An answer holds for one call: where that is cut off, too, nobody knows of that either.
+    return all(interrupt(asked) is True for _ in range(place.journal.unknown[place.name]))
 
 
 def _intent(tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> EffectRow:

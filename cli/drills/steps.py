@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from ...agents.runtime import Runtime
 from ...backends.base import BackendError
-from ...configs.errors import ConfigError, PointsmanError
+from ...configs.errors import ConfigError
 from ...configs.words import StepKind
 from ...dispatch.context import RunContext, entered
 from ...dispatch.model import RoutedChatModel
@@ -204,9 +204,7 @@ class Target:
     async def step(self, runtime: Runtime, number: int, *, streamed: bool) -> tuple[Any, str]:
         """Run it once; see `Steps`."""
         workflow = self._workflow if self._run_tools else self._harmless(runtime)
-        ended = await workflow.arun(self._text, runtime=runtime)
-        if ended.status == "failed":
-            raise PointsmanError("the run failed")
+        ended = (await workflow.arun(self._text, runtime=runtime)).raise_for_status()
         person = {"pending": "approval pending", "handed_over": "handed over"}.get(ended.status, "")
         return plain(ended.output), person
 

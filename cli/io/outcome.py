@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from ...ledger.rows import CallRow, RunRow
     from .live import Live
 
-__all__ = ["ENDED", "TARGET_TAG", "Approval", "Bounds", "added_up", "answered", "report_run", "target_of", "told"]
+__all__ = [
+    "ENDED",
+    "TARGET_TAG",
+    "Approval",
+    "Bounds",
+    "added_up",
+    "answered",
+    "report_run",
+    "target_of",
+    "told",
+    "unbroken",
+]
 
 Approval = Literal["ask", "deny"]
 TARGET_TAG = "target:"
@@ -62,7 +73,7 @@ async def answered(
     """Go on with a run that waits for approval until it ends or nobody answers; it keeps its bounds."""
     from .approval import ask
 
-    while outcome.pending:
+    while unbroken(outcome).pending:
         if approval == "deny":
             refusal = {"type": "reject", "message": "acts that need approval are refused here"}
             answers: Any = {p.id: {"digest": p.digest, **refusal} for p in outcome.pending}
@@ -72,6 +83,20 @@ async def answered(
         if answers is None:
             return outcome
         outcome = await workflow.aresume(outcome.run, answers, runtime=runtime, emit=live.show)
+    return outcome
+
+
+def unbroken(outcome: RunResult) -> RunResult:
+    """A run that came to its end or waits; what broke off another ends the command.
+
+    Args:
+        outcome: How it ended.
+
+    Raises:
+        Exception: What broke it off.
+    """
+    if outcome.error is not None:
+        raise outcome.error
     return outcome
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ExitCode, judge
 from ..signals import run_to_end
 from .live import RISK_COLOURS
-from .outcome import ENDED, Bounds, answered
+from .outcome import ENDED, Bounds, answered, unbroken
 from .output import as_json, money, paint, progress, result, seconds, short
 from .records import plain, run_record
 from .simulated import is_simulated, named
@@ -162,9 +162,9 @@ class _Batch:
         from .live import Live
 
         outcome = await self._workflow.arun(text, **bounds.arguments(), runtime=self._runtime)
-        if outcome.pending and self._deny:
-            return await answered(self._workflow, outcome, self._runtime, Live(), "deny")
-        return outcome
+        return (
+            await answered(self._workflow, outcome, self._runtime, Live(), "deny") if self._deny else unbroken(outcome)
+        )
 
 
 def _of_this_message(error: Exception) -> bool:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
+
 from ...configs.errors import ConfigError
 from ...ledger.storage.connection import Connection
 from .tables import THREAD_TABLES
@@ -17,6 +19,7 @@ __all__ = [
     "Found",
     "History",
     "Place",
+    "asked_and_raised",
     "chain",
     "complete",
     "copy",
@@ -163,6 +166,16 @@ def of_run(connection: Connection, run: str) -> list[Place]:
     """Where the checkpoints are whose metadata names a run."""
     found = connection.execute(f"{_PLACES} WHERE json_extract(CAST(metadata AS TEXT), '$.run_id') = ?", (run,))
     return [Place(*row) for row in found.fetchall()]
+
+
+def asked_and_raised(connection: Connection, thread: str) -> list[Typed]:
+    """What tasks of a thread have asked that have raised since, each list of interrupts sealed."""
+    return connection.execute(
+        "SELECT type, value FROM writes AS asked WHERE thread_id = ? AND channel = ? AND EXISTS (SELECT 1 FROM writes "
+        "AS raised WHERE raised.thread_id = asked.thread_id AND raised.checkpoint_ns = asked.checkpoint_ns "
+        "AND raised.checkpoint_id = asked.checkpoint_id AND raised.task_id = asked.task_id AND raised.channel = ?)",
+        (thread, INTERRUPT, ERROR),
+    ).fetchall()
 
 
 def search(

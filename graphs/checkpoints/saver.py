@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
 )
 
+from . import rows
 from .prepared import Prepared
 
 if TYPE_CHECKING:
@@ -119,6 +120,17 @@ class Checkpoints(Prepared):
         """As `alist`."""
         for found in self.file.wait(self._search(config, filter, before, limit), writes=False):
             yield self._tuple(found)
+
+    async def araised(self, thread: str) -> frozenset[str]:
+        """Ids of what tasks of a thread have asked that have raised since.
+
+        LangGraph keeps what they had been answered with their error, in one transaction, and gives it to them again.
+
+        Args:
+            thread: Its id.
+        """
+        found = await self.file.call(lambda connection: rows.asked_and_raised(connection, thread), writes=False)
+        return frozenset(stop.id for sealed in found for stop in self.serde.loads_typed(sealed))
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]

@@ -72,12 +72,12 @@ def test_an_agent_that_never_answers_ends_with_its_run_and_what_it_spent(simulat
     home = simulated()
     agent = Agent("looper", instructions="Look.", tools=[order_status])
 
+    result = agent.run("order_status", max_steps=4, runtime=home)
     with pytest.raises(TurnLimit, match=r"within 3 turns.*raise max_steps \(run ") as ended:
-        agent.run("order_status", max_steps=4, runtime=home)
+        result.raise_for_status()
 
-    assert ended.value.result is not None
-    assert ended.value.result.run == ended.value.run
-    assert len(ended.value.result.calls) == len(simulator.log) == 3
+    assert (result.error, result.run, result.status) == (ended.value, ended.value.run, "failed")
+    assert len(result.calls) == len(simulator.log) == 3
 
 
 _CALL: Any = {"name": "order_status", "arguments": {"order_id": "A-1"}}
@@ -87,22 +87,21 @@ def test_a_timeout_names_the_run_and_gives_what_there_is(simulated: Make, simula
     simulator.scenario = Scenario(latency=Latency(ms=600_000))
 
     with pytest.raises(RunTimeout, match=r"took longer than it may \(timeout: 0\.2 s\): give run ") as ended:
-        Agent("slow", instructions="Answer.").run("Hello", timeout=0.2, runtime=simulated())
+        Agent("slow", instructions="Answer.").run("Hello", timeout=0.2, runtime=simulated()).raise_for_status()
 
     assert isinstance(ended.value, TimeoutError)
-    assert ended.value.result is not None
     assert "resume" not in str(ended.value)
 
 
 def test_a_cap_and_a_failure_name_the_run(simulated: Make, simulator: Simulator) -> None:
     home = simulated()
     with pytest.raises(BudgetExceeded, match=r"raise max_cost") as ended:
-        Agent("poor", tier="frontier").run("Hello", max_cost=0.0, runtime=home)
+        Agent("poor", tier="frontier").run("Hello", max_cost=0.0, runtime=home).raise_for_status()
     assert ended.value.run
     assert ended.value.run in str(ended.value)
     simulator.scenario = Scenario(rules=[Rule(fault=Fault("overloaded"))])
     with pytest.raises(BackendError) as failed:
-        Agent("sad", instructions="Answer.").run("Hello", runtime=home)
+        Agent("sad", instructions="Answer.").run("Hello", runtime=home).raise_for_status()
     assert failed.value.run in str(failed.value)
     assert home.ledger.handoffs() == ()
 
@@ -180,7 +179,7 @@ def test_a_failure_of_a_tools_own_code_says_in_which_run(simulated: Make, simula
     simulator.scenario = Scenario(rules=[Rule(match=Match(first=1), answer=Answer(tool_calls=[call]))])
 
     with pytest.raises(ValueError, match="boom") as ended:
-        Agent("one", instructions="Look.", tools=[look]).run("look", runtime=simulated())
+        Agent("one", instructions="Look.", tools=[look]).run("look", runtime=simulated()).raise_for_status()
     assert not isinstance(ended.value, PointsmanError)
     assert any(note.startswith("in run ") for note in ended.value.__notes__)
 

@@ -301,7 +301,9 @@ def test_a_person_is_told_why_an_undeclared_tool_waits_and_what_would_change_tha
         return place
 
     with pytest.raises(ApprovalPending) as ended:
-        Agent("one", instructions="Look.", tools=[look_around], kind="act").run("look_around", runtime=simulated())
+        Agent("one", instructions="Look.", tools=[look_around], kind="act").run(
+            "look_around", runtime=simulated()
+        ).raise_for_status()
 
     (waiting,) = ended.value.pending
     assert waiting.reason == (

@@ -46,13 +46,13 @@ class Team:
             """Hand work to the next."""
             self.handed[name] += 1
             done = getattr(self.agents[to], self._how)(work)
-            return done.output if self._how == "run" else str(done["messages"][-1].text)
+            return done.raise_for_status().output if self._how == "run" else str(done["messages"][-1].text)
 
         async def ask_async(work: str) -> str:
             """Hand work to the next."""
             self.handed[name] += 1
             done = await getattr(self.agents[to], self._how)(work)
-            return done.output if self._how == "arun" else str(done["messages"][-1].text)
+            return done.raise_for_status().output if self._how == "arun" else str(done["messages"][-1].text)
 
         return tool(ask_async if self._how[0] == "a" else ask, effect="read", name=f"ask_{to}")
 
@@ -67,30 +67,28 @@ def test_two_agents_that_hand_work_round_end_after_two_rounds_named_in_their_ord
         r"^sales -> legal -> sales -> legal hand their work round in a circle, so 'sales' was not run once more: take"
     )
     first = team.agents["sales"]
-    start = (lambda: asyncio.run(first.arun("Do it"))) if how[0] == "a" else (lambda: first.run("Do it"))
+    result = asyncio.run(first.arun("Do it")) if how[0] == "a" else first.run("Do it")
     with pytest.raises(HandoffCycle, match=said) as ended:
-        start()
+        result.raise_for_status()
     home.ledger.flush()
     assert isinstance(ended.value, CutOff)
     assert ended.value.chain == ("sales", "legal", "sales", "legal", "sales")
     assert (team.handed, len(simulator.log)) == ({"sales": 2, "legal": 2}, 4)
     outer = next(row for row in home.ledger.runs() if not row.parent)
-    assert ended.value.result is not None
-    assert (ended.value.result.run, ended.value.result.status.value, outer.status) == (outer.id, "failed", "failed")
+    assert (result.run, result.status.value, outer.status) == (outer.id, "failed", "failed")
     assert len(home.ledger.runs()) == (4 if "run" in how else 1)
 
 
 def test_the_circle_is_named_within_a_workflow_and_outside_any_run(simulated: Make, simulator: Simulator) -> None:
     home = simulated()
     team = Team(simulator, home, ["sales", "legal", "tax"], "invoke")
-    with pytest.raises(HandoffCycle) as ended:
-        Workflow("desk", [team.agents["sales"]], plan="in_order").run("Do it", runtime=home)
-    assert ended.value.chain == ("desk", *["sales", "legal", "tax"] * 2, "sales")
-    assert ended.value.result is not None
-    assert (len(ended.value.result.calls), team.handed.total()) == (6, 6)
+    result = Workflow("desk", [team.agents["sales"]], plan="in_order").run("Do it", runtime=home)
+    assert isinstance(result.error, HandoffCycle)
+    assert result.error.chain == ("desk", *["sales", "legal", "tax"] * 2, "sales")
+    assert (len(result.calls), team.handed.total()) == (6, 6)
     with pytest.raises(HandoffCycle) as again:
         team.agents["tax"].invoke("Do it")
-    assert (again.value.chain[:3], again.value.result) == (("tax", "sales", "legal"), None)
+    assert again.value.chain[:3] == ("tax", "sales", "legal")
 
 
 @pytest.mark.parametrize(("names", "until"), [(["sales", "legal"], 3), (["sales"], MOST_DEPTH - 1)], ids=str)
@@ -129,7 +127,7 @@ def test_an_agent_inside_itself_ends_at_the_greatest_depth(simulated: Make, simu
     home = simulated()
     team = Team(simulator, home, ["sales"])
     with pytest.raises(DepthLimit, match=rf"'sales' was not run, as only {MOST_DEPTH} may be run inside each") as ended:
-        team.agents["sales"].run("Do it", runtime=home)
+        team.agents["sales"].run("Do it", runtime=home).raise_for_status()
     assert ended.value.chain == ("sales",) * (MOST_DEPTH + 1)
     assert (team.handed.total(), len(home.ledger.runs())) == (MOST_DEPTH, MOST_DEPTH)
 
@@ -146,7 +144,7 @@ def test_workflows_in_nodes_of_workflows_are_in_the_circle_too(simulated: Make, 
     def graph(name: str, to: str) -> Any:
         async def node(state: _State) -> _State:
             begun[name] += 1
-            return {"output": str((await flows[to].arun(state["task"], runtime=home)).output)}
+            return {"output": str((await flows[to].arun(state["task"], runtime=home)).raise_for_status().output)}
 
         builder = StateGraph(_State)
         builder.add_node("node", node)
@@ -155,9 +153,9 @@ def test_workflows_in_nodes_of_workflows_are_in_the_circle_too(simulated: Make, 
         return lambda runtime: builder
 
     flows.update(east=Workflow("east", graph=graph("east", "west")), west=Workflow("west", graph=graph("west", "east")))
-    with pytest.raises(HandoffCycle, match=r"^east -> west -> east -> west hand") as ended:
-        flows["east"].run("Do it", runtime=home)
+    result = flows["east"].run("Do it", runtime=home)
+    with pytest.raises(HandoffCycle, match=r"^east -> west -> east -> west hand"):
+        result.raise_for_status()
     assert begun == {"east": 2, "west": 2}
     outer = next(row for row in home.ledger.runs() if not row.parent)
-    assert ended.value.result is not None
-    assert (ended.value.result.run, outer.status, len(home.ledger.runs())) == (outer.id, "failed", 4)
+    assert (result.run, outer.status, len(home.ledger.runs())) == (outer.id, "failed", 4)

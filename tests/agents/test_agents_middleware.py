@@ -163,7 +163,7 @@ def test_a_tool_that_a_middleware_adds_waits_for_a_person_until_it_says_what_it_
     _saying(simulator, ("purge", {"what": "all"}))
     agent = Agent("purger", middleware=[Purging()]).on(simulated())
     with pytest.raises(ApprovalPending, match="purge"):
-        agent.run("Purge")
+        agent.run("Purge").raise_for_status()
     assert ran == []
     assert [tool.name for tool in agent.bound_tools()] == ["purge"]
 
@@ -348,7 +348,7 @@ def test_no_model_above_the_ceiling_runs_and_a_floor_above_it_is_refused(simulat
     home = simulated()
     simulator.scenario = Scenario(rules=[Rule(fault=Fault("overloaded"))])
     with pytest.raises(AllFailed):
-        Agent("cheap", max_tier="standard").run("Go", runtime=home)
+        Agent("cheap", max_tier="standard").run("Go", runtime=home).raise_for_status()
     asked = {call.model for call in home.ledger.calls(limit=100)}
     assert {home.dispatcher.cards[model].tier.value for model in asked} == {"economy", "standard"}
     before = len(simulator.log)

@@ -30,10 +30,10 @@ def flow() -> Workflow[Any]:
 def test_a_run_ends_before_the_call_that_could_pass_its_cap(simulated: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="done", usage=THOUSAND))])
     home = simulated()
-    with pytest.raises(BudgetExceeded, match=r"is 2,500 tokens: 2,000 tokens is spent.*raise max_tokens") as told:
-        flow().run("x", runtime=home, max_tokens=2_500)
-    assert told.value.result is not None
-    assert [step.output for step in told.value.result.steps] == ["done", "done"]
+    result = flow().run("x", runtime=home, max_tokens=2_500)
+    with pytest.raises(BudgetExceeded, match=r"is 2,500 tokens: 2,000 tokens is spent.*raise max_tokens"):
+        result.raise_for_status()
+    assert [step.output for step in result.steps] == ["done", "done"]
     assert (len(simulator.log), used(home)) == (2, 2_000)
 
 
@@ -44,8 +44,8 @@ async def test_calls_at_the_same_time_pass_a_cap_no_more_than_calls_in_turn(
     home = simulated()
     agent = Agent("one", max_output=200)
     with run_scope(home, "many", max_tokens=2_000):
-        ended = await asyncio.gather(*(agent.arun("x", runtime=home) for _ in range(12)), return_exceptions=True)
-    short = [one for one in ended if isinstance(one, BudgetExceeded)]
+        ended = await asyncio.gather(*(agent.arun("x", runtime=home) for _ in range(12)))
+    short = [one for one in ended if isinstance(one.error, BudgetExceeded)]
     # Each may need 850, and what the others gave back is waited for.
     assert (len(simulator.log), used(home)) == (12 - len(short), 200 * (12 - len(short)))
     assert 1_150 < used(home) <= 2_000
@@ -55,10 +55,10 @@ def test_a_run_that_is_taken_up_keeps_its_cap_and_what_it_has_used(simulated: Ma
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="done", usage=THOUSAND))])
     home = simulated()
     with pytest.raises(BudgetExceeded) as told:
-        flow().run("x", runtime=home, max_tokens=2_500)
+        flow().run("x", runtime=home, max_tokens=2_500).raise_for_status()
     run = str(told.value.run)
     with pytest.raises(BudgetExceeded, match="2,500 tokens: 2,000 tokens is spent"):
-        flow().resume(run, runtime=home)
+        flow().resume(run, runtime=home).raise_for_status()
     assert used(home) == 2_000
     assert flow().resume(run, runtime=home, max_tokens=9_000).status == "done"
     assert used(home) == 3_000
@@ -83,7 +83,7 @@ def test_agents_called_by_a_tool_count_against_the_run_around_them(simulated: Ma
     )
     asker = Agent("asker", tools=[ask], max_output=200)
     with pytest.raises(BudgetExceeded, match="5,500 tokens: 5,010 tokens is spent"):
-        asker.run("x", runtime=home, max_tokens=5_500)
+        asker.run("x", runtime=home, max_tokens=5_500).raise_for_status()
     assert (len(simulator.log), used(home)) == (2, 5_010)
 
 

@@ -300,7 +300,7 @@ async def test_a_run_that_ends_before_its_calls_ends_them_in_rows(
     await _requests(simulator, 1)
     leap.forward(171) if end == "deadline" else work.cancel()
     with pytest.raises(RunTimeout if end == "deadline" else asyncio.CancelledError):
-        await work
+        (await work).raise_for_status()
     (run,) = home.ledger.runs()
     await _paid(home, simulator, run.id)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
+from langgraph.graph import START, StateGraph
+from langgraph.types import interrupt
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.graphs.keeping import forked
@@ -112,3 +114,91 @@ async def test_it_holds_for_no_fork_of_the_run(home: Runtime) -> None:
     assert ran == []
     assert (await _flow().aresume(run, runtime=home)).status == "done"
     assert sorted(ran) == ["A", "B"]
+
+
+class _State(TypedDict, total=False):
+    task: str
+    output: Any
+
+
+def _asking(node: Callable[[_State], Any], inside: bool = False) -> Workflow[Any]:
+    """A graph of the user's own whose only node asks, or such a graph inside another."""
+
+    def build(_: Runtime) -> StateGraph[Any, Any, Any, Any]:
+        inner = StateGraph(_State)
+        inner.add_node("ask", node)
+        inner.add_edge(START, "ask")
+        if not inside:
+            return inner
+        outer = StateGraph(_State)
+        outer.add_node("inner", inner.compile())
+        outer.add_edge(START, "inner")
+        return outer
+
+    return Workflow("asking", graph=build)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["outermost", "in a subgraph"])
+def test_what_a_graph_of_the_users_own_asked_is_not_asked_again(home: Runtime, inside: bool) -> None:
+    asked: list[Any] = []
+
+    def node(_: _State) -> _State:
+        # Two questions that look the same are two questions.
+        said = [interrupt("how many?"), interrupt("how many?")]
+        asked.append(said)
+        return {"output": said}
+
+    flow = _asking(node, inside)
+    stopped = flow.run("go", runtime=home)
+    with pytest.raises(CutOff):
+        flow.resume(stopped.run, "3", runtime=home)
+    second = flow.resume(stopped.run, runtime=home)
+    assert (second.status, len(second.pending), asked) == ("pending", 1, [])
+    assert second.pending[0].id != stopped.pending[0].id
+    # Nothing was said to the second.
+    assert flow.resume(stopped.run, runtime=home).status == "pending"
+    done = flow.resume(stopped.run, {second.pending[0].id: {"count": 4}}, runtime=home)
+    assert (done.status, asked, _waiting(home)) == ("done", [["3", {"count": 4}]], [])
+    assert home.ledger.kept.names(stopped.run) == frozenset()
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["outermost", "in a subgraph"])
+def test_an_answer_after_which_the_node_raised_is_not_taken_for_one_to_its_next_question(
+    home: Runtime, inside: bool
+) -> None:
+    points.watcher = None
+    broken = [KeyError("shelf")]
+
+    def node(_: _State) -> _State:
+        first = interrupt("how many?")
+        if broken:
+            raise broken.pop()
+        return {"output": [first, interrupt("how many?")]}
+
+    flow = _asking(node, inside)
+    stopped = flow.run("go", runtime=home)
+    failed = flow.resume(stopped.run, "3", runtime=home)
+    assert (failed.status, type(failed.error)) == ("failed", KeyError)
+    second = flow.resume(stopped.run, runtime=home)
+    assert (second.status, len(second.pending)) == ("pending", 1)
+    assert flow.resume(stopped.run, "4", runtime=home).output == ["3", "4"]
+
+
+def test_leave_to_make_a_call_once_more_holds_for_that_call_alone(home: Runtime) -> None:
+    points.watcher = None
+    made: list[str] = []
+
+    @tool(effect="write", name="mark")
+    def breaking(what: str) -> str:
+        """Mark something."""
+        made.append(what)
+        if len(made) < 3:
+            raise CutOff("the line is dead")
+        return "marked"
+
+    flow = _asking(lambda _: {"output": breaking.invoke({"what": "A"})})
+    run = flow.run("go", runtime=home).run
+    assert flow.resume(run, runtime=home).status == "pending"
+    assert isinstance(flow.resume(run, True, runtime=home).error, CutOff)
+    assert (flow.resume(run, runtime=home).status, made) == ("pending", ["A", "A"])
+    assert flow.resume(run, True, runtime=home).output == "marked"

@@ -199,7 +199,7 @@ def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(
     home, flow = runtime(), Workflow("payer", [Agent("payer", tools=[pay])])
     stopped = flow.run("go", runtime=home)
     with pytest.raises(RuntimeError, match="the line is dead"):
-        flow.resume(stopped.run, "approve", runtime=home)
+        flow.resume(stopped.run, "approve", runtime=home).raise_for_status()
     again = flow.resume(stopped.run, runtime=home)
     (act,) = again.pending
     assert (again.status, ran) == ("pending", ["A"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pointsman import Agent, PointsmanError, Workflow, tool
+from pointsman import Agent, Workflow, tool
 from pointsman.agents.errors import RunTimeout, StepLimit, TurnLimit
 from pointsman.agents.result import RunResult
 from pointsman.agents.runs import run_scope
@@ -94,11 +94,11 @@ def test_a_cap_given_anew_counts_what_the_run_has_spent_already(
     flow, home = _deleting(simulator), runtime()
     stopped = flow.run("Delete order 7", max_cost=first, runtime=home)
     with pytest.raises(BudgetExceeded, match="is spent") as refused:
-        flow.resume(stopped.run, _approve(stopped), max_cost=stopped.cost, runtime=home)
+        flow.resume(stopped.run, _approve(stopped), max_cost=stopped.cost, runtime=home).raise_for_status()
     assert (refused.value.scope, refused.value.spent) == (f"run:{stopped.run}", round(stopped.cost * 10**12))
     # The lower cap is now the run's own, until another is given.
     with pytest.raises(BudgetExceeded):
-        flow.resume(stopped.run, runtime=home)
+        flow.resume(stopped.run, runtime=home).raise_for_status()
     assert flow.resume(stopped.run, max_cost=2, runtime=home).status == "done"
 
 
@@ -132,7 +132,7 @@ def test_a_cap_given_anew_counts_what_the_runs_inside_the_run_have_spent(runtime
     assert inner[0].cost > 0
     both = sum(home.ledger.run_cost(run)[0] for run in (stopped.run, inner[0].run))
     with pytest.raises(BudgetExceeded, match="is spent") as refused:
-        flow.resume(stopped.run, _approve(stopped), max_cost=both / 10**12, runtime=home)
+        flow.resume(stopped.run, _approve(stopped), max_cost=both / 10**12, runtime=home).raise_for_status()
     assert refused.value.spent == both == round(stopped.cost * 10**12)
     assert flow.resume(stopped.run, _approve(stopped), max_cost=2, runtime=home).cost > stopped.cost
 
@@ -156,14 +156,13 @@ def test_a_run_that_wants_more_steps_is_cut_off_with_what_it_has_and_can_go_on(
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="done"))])
     home = runtime()
     flow = Workflow("two", [Agent("a", tier="economy"), Agent("b", tier="economy")], plan="in_order")
+    so_far = flow.run("do it", runtime=home, max_steps=1)
     with pytest.raises(StepLimit, match="raise --max-steps") as cut:
-        flow.run("do it", runtime=home, max_steps=1)
-    assert isinstance(cut.value, PointsmanError)
-    so_far = cut.value.result
-    assert so_far is not None
-    assert (so_far.run, so_far.status, [step.id for step in so_far.steps]) == (cut.value.run, "failed", ["s1"])
+        so_far.raise_for_status()
+    assert (so_far.error, so_far.run) == (cut.value, cut.value.run)
+    assert (so_far.status, [step.id for step in so_far.steps], so_far.output) == ("failed", ["s1"], None)
     assert so_far.cost > 0
-    result = flow.resume(cut.value.run, runtime=home)
+    result = flow.resume(so_far.run, runtime=home)
     assert (result.status, len(result.calls)) == ("done", 2)
 
 
@@ -173,11 +172,10 @@ def test_an_agent_that_comes_to_no_answer_is_cut_off(runtime: Make, simulator: S
         rules=[Rule(answer=lambda _: Answer(tool_calls=[{"name": "look", "arguments": {"at": str(next(places))}}]))]
     )
     home = runtime()
+    result = Workflow("loop", [Agent("a", tier="economy", tools=[look])]).run("do it", runtime=home)
     with pytest.raises(TurnLimit, match="agent 'a' gave no answer within 20 turns") as cut:
-        Workflow("loop", [Agent("a", tier="economy", tools=[look])]).run("do it", runtime=home)
-    assert isinstance(cut.value, PointsmanError)
-    assert cut.value.result is not None
-    assert (cut.value.run, len(cut.value.result.calls)) == (home.ledger.runs()[0].id, 20)
+        result.raise_for_status()
+    assert (cut.value.run, len(result.calls)) == (home.ledger.runs()[0].id, 20)
 
 
 def test_a_run_whose_time_is_over_says_how_to_go_on_and_is_a_timeout_too(
@@ -189,14 +187,14 @@ def test_a_run_whose_time_is_over_says_how_to_go_on_and_is_a_timeout_too(
     home = runtime()
     flow = Workflow("two", [Agent("a", tier="economy"), Agent("b", tier="economy")], plan="in_order")
     hangs = leap.when(lambda: any(served.fault == "hang" for served in simulator.log), 121)
-    with hangs, pytest.raises(TimeoutError) as cut:
-        flow.run("do it", runtime=home, timeout=120)
-    assert isinstance(cut.value, RunTimeout)
-    assert f"pointsman resume {cut.value.run}" in str(cut.value)
-    assert cut.value.result is not None
-    assert [step.id for step in cut.value.result.steps] == ["s1"]
+    with hangs:
+        result = flow.run("do it", runtime=home, timeout=120)
+    assert isinstance(result.error, RunTimeout)
+    assert isinstance(result.error, TimeoutError)
+    assert f"pointsman resume {result.run}" in str(result.error)
+    assert [step.id for step in result.steps] == ["s1"]
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="done"))])
-    assert flow.resume(cut.value.run, timeout=600, runtime=home).status == "done"
+    assert flow.resume(result.run, timeout=600, runtime=home).status == "done"
 
 
 def test_a_timeout_of_a_tool_is_not_taken_for_the_runs(runtime: Make, simulator: Simulator) -> None:
@@ -208,7 +206,7 @@ def test_a_timeout_of_a_tool_is_not_taken_for_the_runs(runtime: Make, simulator:
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(tool_calls=[{"name": "look", "arguments": {"at": "1"}}]))])
     flow = Workflow("late", [Agent("a", tier="economy", tools=[late])])
     with pytest.raises(TimeoutError, match="the door was shut") as raised:
-        flow.run("do it", runtime=runtime(), timeout=600)
+        flow.run("do it", runtime=runtime(), timeout=600).raise_for_status()
     assert not isinstance(raised.value, RunTimeout)
 
 
@@ -249,5 +247,5 @@ def test_a_run_inside_others_that_is_taken_up_by_itself_keeps_within_the_caps_ar
     budgets = home.dispatcher.budgets
     budgets.settle(budgets.reserve({outermost.scope: None}, 499_000_000_000), 499_000_000_000)
     with pytest.raises(BudgetExceeded, match=outermost.id):
-        flow.resume(stopped.run, _approve(stopped), runtime=home)
+        flow.resume(stopped.run, _approve(stopped), runtime=home).raise_for_status()
     assert 0 < home.ledger.run_cost(stopped.run)[0] <= stopped.cost * 10**12 + 1

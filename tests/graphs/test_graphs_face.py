@@ -219,7 +219,7 @@ def test_a_run_that_fails_leaves_its_thread_as_it_was_and_two_at_once_do_not_sha
     agent.run("I am Al", thread="a", runtime=home)
     simulator.scenario = Scenario(rules=[Rule(fault=Fault("overloaded"))])
     with pytest.raises(Exception, match="no model answered"):
-        agent.run("I am Cy", thread="a", runtime=home)
+        agent.run("I am Cy", thread="a", runtime=home).raise_for_status()
     seen = _images(simulator)
     with (
         occupied(home.settings.state, "guide", "a"),

@@ -15,7 +15,7 @@ from pointsman import Agent, Workflow, tool
 from pointsman.agents.lease import heartbeat
 from pointsman.agents.lease.holder import RunCancelled
 from pointsman.agents.runtime import Runtime
-from pointsman.configs.errors import ConfigError, PointsmanError
+from pointsman.configs.errors import ConfigError
 from pointsman.graphs.keeping import forked, pruned
 from pointsman.simulator import Answer, Fault, Rule, Scenario, Simulator
 
@@ -56,11 +56,10 @@ def _files(home: Runtime) -> list[Path]:
 def _failed(home: Runtime, simulator: Simulator) -> str:
     """A run that failed with its file, and can be taken up."""
     brain, simulator.scenario = simulator.scenario, DOWN
-    with pytest.raises(PointsmanError) as caught:
-        _flow().run("Shred this", files=[PDF], runtime=home)
+    result = _flow().run("Shred this", files=[PDF], runtime=home)
     simulator.scenario = brain
-    assert caught.value.run
-    return caught.value.run
+    assert result.status == "failed"
+    return result.run
 
 
 async def test_pruning_deletes_the_files_of_runs_that_cannot_go_on_and_keeps_those_of_runs_that_can(
@@ -120,8 +119,9 @@ async def test_a_run_that_is_cancelled_keeps_its_file_until_it_has_been_taken_up
         await asyncio.sleep(0.002)
     (run,) = await asyncio.to_thread(home.ledger.runs)
     await asyncio.to_thread(home.ledger.leases.cancel, run.id)
-    with pytest.raises(RunCancelled):
-        await running
+    result = await running
+    assert isinstance(result.error, RunCancelled)
+    assert (result.run, result.status, len(result.calls)) == (run.id, "interrupted", 1)
     assert len(_files(home)) == 1
     simulator.scenario = brain
     await _flow().aresume(run.id, runtime=home)

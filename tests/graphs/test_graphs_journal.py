@@ -85,7 +85,7 @@ def test_an_act_is_repeated_only_where_a_person_says_so_and_asked_about_only_whe
     simulator.scenario, home, flow = _calling("a"), runtime(), _actor()
     _cut(point)
     with pytest.raises(CutOff):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     before = int(point in (Point.OUTCOME, Point.CHECKPOINT))
     assert acts["a"] == before
     (run,) = home.ledger.runs()
@@ -105,7 +105,7 @@ def test_the_result_of_an_act_that_is_done_is_given_again_as_it_was(runtime: Mak
     simulator.scenario, home, flow = _calling("a", told=told), runtime(), _actor()
     _cut(Point.CHECKPOINT)
     with pytest.raises(CutOff):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     (run,) = home.ledger.runs()
     with closing(sqlite3.connect(str(home.ledger.path))) as raw:
         kept = raw.execute("SELECT name, sealed FROM kept WHERE run = ?", (run.id,)).fetchall()
@@ -125,7 +125,7 @@ def test_the_same_act_made_twice_on_purpose_is_made_twice_wherever_the_run_is_cu
         simulator.scenario, home, flow = _calling("a", "a"), runtime(), _actor()
         _cut(Point.CHECKPOINT, nth)
         with pytest.raises(CutOff):
-            flow.run("Go", runtime=home)
+            flow.run("Go", runtime=home).raise_for_status()
         run = home.ledger.runs(limit=1)[0]
         assert flow.resume(run.id, runtime=home).status == "done"
         assert acts == {"a": 2}
@@ -143,7 +143,7 @@ def test_an_act_that_comes_to_the_same_when_it_is_done_twice_is_done_again_unask
     simulator.scenario, home, flow = _calling("a"), runtime(), _actor(again)
     _cut(Point.OUTCOME)
     with pytest.raises(CutOff):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     (run,) = home.ledger.runs()
     assert flow.resume(run.id, runtime=home).status == "done"
     assert acts == {"a": 2}
@@ -153,7 +153,7 @@ def test_an_act_that_version_0_1_began_is_asked_about(runtime: Make, simulator: 
     simulator.scenario, home, flow = _calling("a"), runtime(), _actor()
     _cut(Point.OUTCOME)
     with pytest.raises(CutOff):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     (run,) = home.ledger.runs()
     # As that version left it: without a place, under the name that it gave.
     text = json.dumps(["mark", {"step": "a"}], sort_keys=True, ensure_ascii=False)
@@ -181,7 +181,7 @@ def test_a_result_that_cannot_be_kept_whole_keeps_its_act_from_being_repeated(
     simulator.scenario, home, flow = _calling("a", told=told), runtime(), _actor(much)
     _cut(Point.CHECKPOINT)
     with pytest.raises(CutOff):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     flow.resume(home.ledger.runs()[0].id, runtime=home, max_steps=50)
     assert acts == {"a": 1}
     assert "not kept" in told[0]
@@ -310,7 +310,7 @@ async def test_a_node_of_the_users_own_that_failed_asks_its_models_anew(runtime:
     simulator.scenario = Scenario(rules=[Rule(answer=lambda _: Answer(text=f"answer {len(said) + 1}"))])
     home, flow = runtime(), _node(picky)
     with pytest.raises(ValueError, match="that is no answer"):
-        await flow.arun("Go", runtime=home)
+        (await flow.arun("Go", runtime=home)).raise_for_status()
     (run,) = await asyncio.to_thread(home.ledger.runs)
     assert (await flow.aresume(run.id, runtime=home)).output == "answer 2"
     said.clear()
@@ -341,13 +341,13 @@ def test_an_act_of_a_node_of_the_users_own_is_journalled_too(runtime: Make, simu
 
     home, flow = runtime(), _node(work)
     with pytest.raises(CutOff):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     first = flow.resume(home.ledger.runs(limit=1)[0].id, runtime=home)
     assert (first.status, first.output, acts) == ("done", "it is marked", {"a": 1})
 
     left.append("within")
     with pytest.raises(CutOff):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     waiting = flow.resume(home.ledger.runs(limit=1)[0].id, runtime=home)
     assert waiting.status == "pending"
     assert "may have been done already" in str(waiting.pending[0].arguments)

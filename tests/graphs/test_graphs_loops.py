@@ -52,18 +52,16 @@ def test_a_run_that_was_ended_has_what_was_done_by_then_and_goes_on_when_it_is_t
     simulator.scenario = Scenario(rules=[Rule(answer=_looking)])
     home = runtime()
     flow = Workflow("two", [Agent("first"), Agent("looper", tools=[look])], plan="in_order")
+    so_far = flow.run("Where is it?", runtime=home)
     with pytest.raises(RepeatedCall, match=r"agent 'looper' called look\(.*\) 5 times .*\(run ") as ended:
-        flow.run("Where is it?", runtime=home)
-    so_far = ended.value.result
-    assert so_far is not None
+        so_far.raise_for_status()
     assert (so_far.run, so_far.status.value, [step.id for step in so_far.steps]) == (ended.value.run, "failed", ["s1"])
     assert (calls["look"], len(so_far.calls)) == (5, 6)
 
-    with pytest.raises(RepeatedCall):
-        flow.resume(ended.value.run, runtime=home)
+    assert isinstance(flow.resume(so_far.run, runtime=home).error, RepeatedCall)
     assert calls["look"] == 10
     news[12] = "it is there"
-    result = flow.resume(ended.value.run, runtime=home)
+    result = flow.resume(so_far.run, runtime=home)
     assert (result.status, result.output, calls["look"]) == ("done", "I found it.", 12)
     assert [step.id for step in result.steps] == ["s1", "s2"]
 
@@ -86,7 +84,7 @@ def test_a_supervised_run_is_planned_anew_where_the_step_did_nothing_but_read(
     flow = Workflow("any", [Agent("looper", tools=[hand]), Agent("thinker")])
     if plans == 1:
         with pytest.raises(RepeatedCall, match="called press"):
-            flow.run("Where is it?", runtime=home)
+            flow.run("Where is it?", runtime=home).raise_for_status()
     else:
         result = flow.run("Where is it?", runtime=home)
         assert (result.status, result.output) == ("done", "I found it.")
@@ -102,7 +100,7 @@ def test_a_run_whose_step_had_another_agent_act_is_not_planned_anew(runtime: Mak
     @tool(effect="read")
     def ask(at: str) -> str:
         """Ask another agent."""
-        return inner.run(at).output
+        return inner.run(at).raise_for_status().output
 
     def answer(request: Request) -> Answer:
         if "Plan" not in {one.name for one in request.tools}:
@@ -112,11 +110,11 @@ def test_a_run_whose_step_had_another_agent_act_is_not_planned_anew(runtime: Mak
         return Answer(tool_calls=[{"name": "Plan", "arguments": {"steps": [step]}}])
 
     simulator.scenario = Scenario(rules=[Rule(answer=answer)])
-    with pytest.raises(RepeatedCall, match="agent 'inner' called press") as ended:
-        Workflow("any", [Agent("outer", tools=[ask]), Agent("thinker")]).run("Where is it?", runtime=home)
+    result = Workflow("any", [Agent("outer", tools=[ask]), Agent("thinker")]).run("Where is it?", runtime=home)
+    with pytest.raises(RepeatedCall, match="agent 'inner' called press"):
+        result.raise_for_status()
     assert (made["plans"], calls) == (1, {"press": 5})
-    assert ended.value.result is not None
-    assert ended.value.result.run == next(row.id for row in home.ledger.runs() if not row.parent)
+    assert result.run == next(row.id for row in home.ledger.runs() if not row.parent)
 
 
 def test_a_step_that_polls_until_there_is_news_is_not_ended(runtime: Make, simulator: Simulator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
@@ -10,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman import Agent, Workflow, tool
+from pointsman import Agent, Workflow, runs, tool
 from pointsman.agents.runtime import Runtime
+from pointsman.cli.main import app
 from pointsman.configs.errors import ConfigError
+from pointsman.ledger import points
+from pointsman.ledger.points import Point
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
+from typer.testing import CliRunner
 
 Make = Callable[..., Runtime]
 SECRET = "sk-proj-Ab3dEf6hIj9kLmN0pQrStUvWxYz12345"
@@ -136,3 +141,46 @@ def test_who_cannot_be_told_is_a_note_and_the_run_waits_all_the_same(
 def test_an_address_that_others_could_read_along_is_refused(runtime: Make, url: str) -> None:
     with pytest.raises(ConfigError, match="must be https, or http on this machine"):
         runtime(**{"approval.notify.url": url})
+
+
+@pytest.mark.parametrize("sees", ["runs.pending", "resume", "pointsman queue"])
+def test_what_nobody_was_told_of_since_the_run_was_killed_is_told_by_whoever_sees_it_first(
+    flow: Workflow[Any], runtime: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sees: str
+) -> None:
+    heard = tmp_path / "heard"
+    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + chr(10))"
+    hook = [sys.executable, "-c", code, str(heard)]
+    home = runtime(**{"approval.notify.command": hook})
+
+    def watch(point: Point) -> None:
+        if point is Point.WAITING:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(points, "watcher", watch)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(flow.arun("go", runtime=home))
+    monkeypatch.setattr(points, "watcher", None)
+    (row,) = home.ledger.runs()
+    assert (len(home.ledger.handoffs(open_only=True, run=row.id)), heard.exists()) == (2, False)
+
+    def look() -> None:
+        if sees == "resume":
+            assert flow.resume(row.id, runtime=home).status == "pending"
+        elif sees == "runs.pending":
+            assert len(runs.pending(runtime=home)) == 2
+        else:
+            monkeypatch.chdir(tmp_path)
+            monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
+            mine = tmp_path / "mine" / "pointsman" / "risk.yaml"
+            mine.parent.mkdir(parents=True, exist_ok=True)
+            mine.write_text(json.dumps({"approval": {"notify": {"command": hook}}}))
+            assert CliRunner().invoke(app, ["queue"]).exit_code == 0
+
+    look()
+    (line,) = heard.read_text().splitlines()
+    told = json.loads(line)
+    assert (told["run"], told["target"], len(told["pending"])) == (row.id, "sender", 2)
+    look()
+    assert len(heard.read_text().splitlines()) == 1
+    assert len(runs.pending(runtime=home)) == 2
+    assert len(heard.read_text().splitlines()) == 1

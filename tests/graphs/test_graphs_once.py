@@ -203,7 +203,7 @@ def test_a_step_that_fails_lets_those_beside_it_end_and_only_it_runs_again(runti
     home = runtime()
     flow = Workflow("any", [Agent("actor", tier="economy", tools=[mark]), Agent("thinker", tier="economy")])
     with pytest.raises(Exception, match="Invalid type"):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     assert acts == {"a": 1}
     (row,) = home.ledger.runs()
     assert row.status == "failed"
@@ -220,7 +220,7 @@ def test_a_step_that_fails_after_its_act_goes_on_after_that_act(runtime: Make, s
     simulator.scenario = Scenario(rules=[failing, *brain.rules])
     home, flow = runtime(), Workflow("any", [Agent("actor", tier="economy", tools=[mark]), Agent("other")])
     with pytest.raises(BackendError):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     assert acts == {"a": 1, "b": 1}
     simulator.scenario = brain
     result = flow.resume(home.ledger.runs()[0].id, runtime=home)
@@ -266,7 +266,7 @@ def test_an_act_beside_one_that_raises_in_the_same_turn_is_not_done_again(
     flow = Workflow("any", [Agent("actor", tier="economy", tools=[slow, breaking])])
     home = runtime()
     with pytest.raises(OSError, match="the wire broke"):
-        flow.run("do a!", runtime=home)
+        flow.run("do a!", runtime=home).raise_for_status()
     assert acts == {"a": 1, "breaking": 1}
     waiting = flow.resume(home.ledger.runs()[0].id, runtime=home)
     # Nobody knows what of it had happened when it broke.

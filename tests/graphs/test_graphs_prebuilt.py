@@ -110,7 +110,7 @@ def test_a_cascade_that_is_cut_off_after_an_attempt_does_not_make_it_again(runti
 
     home, flow = runtime(), cascade("any", Agent("a", tier="economy"), check=check)
     with pytest.raises(RuntimeError, match="shut"):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     broken.append(False)
     result = flow.resume(home.ledger.runs()[0].id, runtime=home)
     assert (result.status, result.output, len(asked)) == ("done", "good", 1)
@@ -142,7 +142,7 @@ def test_what_makes_no_workflow_is_refused(make: Callable[[], Any], said: str) -
 def test_a_check_that_says_neither_a_reason_nor_none_is_refused(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="x"))])
     with pytest.raises(ConfigError, match="gave False: return what is wrong"):
-        cascade("c", Agent("a"), check=lambda _: False).run("Go", runtime=runtime())  # type: ignore[arg-type,return-value]
+        cascade("c", Agent("a"), check=lambda _: False).run("Go", runtime=runtime()).raise_for_status()  # type: ignore[arg-type,return-value]
 
 
 def _voters(simulator: Simulator, **said: str) -> list[Agent]:
@@ -227,4 +227,4 @@ def test_a_batch_under_a_cap_says_which_inputs_it_could_not_pay_for(runtime: Mak
 def test_the_first_attempt_of_a_cascade_that_no_model_answers_ends_the_run(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(fault=Fault("bad_request"))])
     with pytest.raises(BackendError):
-        cascade("any", Agent("a"), check=lambda _: None).run("Go", runtime=runtime())
+        cascade("any", Agent("a"), check=lambda _: None).run("Go", runtime=runtime()).raise_for_status()

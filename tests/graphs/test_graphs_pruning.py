@@ -78,7 +78,7 @@ async def test_a_run_that_failed_keeps_all_until_it_has_ended(runtime: Make) -> 
 
     flow = Workflow("broken", graph=steps(see("a"), breaks, see("b")))
     with pytest.raises(RuntimeError):
-        await flow.arun("look", runtime=home)
+        (await flow.arun("look", runtime=home)).raise_for_status()
     kept = count(home.settings.state, "checkpoints")
     assert kept > 1
     (run,) = [row.id for row in home.ledger.runs()]

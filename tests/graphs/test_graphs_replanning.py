@@ -90,7 +90,7 @@ def test_a_run_is_planned_anew_twice_and_then_ends_failed_and_can_be_taken_up(
     simulator.scenario = Scenario(rules=[*refused, Rule(answer=answer)])
     home = runtime()
     with pytest.raises(BackendError, match="refusal"):
-        _flow().run("Go", runtime=home)
+        _flow().run("Go", runtime=home).raise_for_status()
     assert len(brain.told) == 3
     (row,) = home.ledger.runs()
     assert row.status == "failed"
@@ -106,7 +106,7 @@ def test_a_step_that_has_acted_is_not_planned_anew(runtime: Make, simulator: Sim
     simulator.scenario = Scenario(rules=[refusing, Rule(answer=brain.answer)])
     home = runtime()
     with pytest.raises(BackendError, match="refusal"):
-        _flow().run("Go", runtime=home)
+        _flow().run("Go", runtime=home).raise_for_status()
     assert (acts, len(brain.told)) == ({"a": 1}, 1)
 
 
@@ -133,7 +133,7 @@ def test_what_failed_for_the_providers_sake_is_not_planned_anew(
 ) -> None:
     brain = _Brain(simulator, [_step("b", "thinker")], fails="b", fault=fault)
     with pytest.raises(BackendError):
-        _flow().run("Go", runtime=runtime())
+        _flow().run("Go", runtime=runtime()).raise_for_status()
     assert len(brain.told) == 1
 
 
@@ -153,7 +153,7 @@ def test_a_new_plan_that_cannot_be_carried_out_ends_the_run_and_resuming_plans_o
     brain = _Brain(simulator, [_step("a", "actor"), _step("b", "thinker")], again, [_step("f", "thinker")], fails="b")
     home = runtime()
     with pytest.raises(Exception, match=said):
-        _flow().run("Go", runtime=home)
+        _flow().run("Go", runtime=home).raise_for_status()
     (row,) = home.ledger.runs()
     result = _flow().resume(row.id, runtime=home)
     assert (result.status, result.output, acts, brain.worked) == (
@@ -167,7 +167,9 @@ def test_a_new_plan_that_cannot_be_carried_out_ends_the_run_and_resuming_plans_o
 def test_a_plan_without_a_model_is_never_made_anew(runtime: Make, simulator: Simulator) -> None:
     brain = _Brain(simulator, [], fails="b")
     with pytest.raises(BackendError):
-        Workflow("any", [Agent("b", instructions="do b!"), Agent("c")], plan="in_order").run("do b!", runtime=runtime())
+        Workflow("any", [Agent("b", instructions="do b!"), Agent("c")], plan="in_order").run(
+            "do b!", runtime=runtime()
+        ).raise_for_status()
     assert brain.told == []
 
 

@@ -64,7 +64,7 @@ async def test_a_step_of_one_turn_is_kept_once_by_the_graph_around_it(runtime: M
     agents = [Agent("first", tier="economy"), Agent("second", tier="economy", instructions="Second")]
     flow = Workflow("pair", agents, plan="in_order")
     with pytest.raises(BackendError):
-        await flow.arun("Go", runtime=home)
+        (await flow.arun("Go", runtime=home)).raise_for_status()
 
     (run,) = [row.id for row in home.ledger.runs()]
     with sqlite3.connect(home.settings.state / "checkpoints.db") as file:

@@ -248,7 +248,7 @@ def test_a_run_that_fails_can_be_taken_up_again_without_repeating_what_was_done(
     flow = Workflow("pair", agents=[Agent("one", tier="economy"), Agent("two", tier="economy")])
     home = runtime()
     with pytest.raises(Exception, match="Invalid type") as caught:
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     (run,) = home.ledger.runs(limit=1)
     assert run.status == "failed"
     # The error says what to do next.
@@ -350,11 +350,11 @@ def test_a_class_of_users_bounds_a_run_and_still_does_when_it_is_taken_up(runtim
     flow = Workflow("solo", agents=[Agent("guide", tier="economy")])
     assert flow.run("Go", user_class="gold", runtime=home).status == "done"
     with pytest.raises(Exception, match=r"the budget of run:.* is \$0.00001"):
-        flow.run("Go", user_class="guest", runtime=home)
+        flow.run("Go", user_class="guest", runtime=home).raise_for_status()
     (run, _) = home.ledger.runs(limit=2)
     assert run.user_class == "guest"
     with pytest.raises(Exception, match=r"is \$0.00001"):
-        flow.resume(run.id, runtime=home)
+        flow.resume(run.id, runtime=home).raise_for_status()
     with pytest.raises(ConfigError, match="no class 'guests'; did you mean 'guest'"):
         flow.run("Go", user_class="guests", runtime=home)
 
@@ -365,7 +365,7 @@ def test_a_run_that_no_model_could_finish_waits_for_a_person_until_it_is_taken_u
     simulator.scenario = Scenario(rules=[Rule(fault=Fault("overloaded"))])
     home, flow = runtime(), Workflow("solo", agents=[Agent("guide", tier="economy")])
     with pytest.raises(Exception, match="no model answered guide"):
-        flow.run("Go", runtime=home)
+        flow.run("Go", runtime=home).raise_for_status()
     (waiting,) = home.ledger.handoffs(open_only=True)
     assert (waiting.reason, waiting.run) == ("no model gave a usable answer", home.ledger.runs()[0].id)
     assert f"pointsman resume {waiting.run}" in waiting.summary

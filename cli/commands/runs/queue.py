@@ -45,6 +45,7 @@ def queue(
     json: options.AsJson = False,
 ) -> None:
     """List what waits for a person: acts to approve, what was handed over, and runs that were interrupted."""
+    from ....agents.approval.notify import has_hook
     from ...settings import opened
 
     if context.invoked_subcommand is not None:
@@ -52,7 +53,8 @@ def queue(
     with opened(config, reads=True) as runtime:
         rows = [_Item(row, _state(row)) for row in runtime.ledger.handoffs(open_only=not every)]
         rows += _interrupted(runtime)
-        acts = _acts(runtime) if (full or json) and any(item.state == _APPROVAL for item in rows) else {}
+        looks = full or json or has_hook(runtime.settings)
+        acts = _acts(runtime) if looks and any(item.state == _APPROVAL for item in rows) else {}
     if json:
         as_json([_record(item, acts.get(item.row.id)) for item in rows])
         return
