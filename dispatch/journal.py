@@ -163,11 +163,22 @@ class Journal:
 
         A task that does nothing more after it is kept by the graph as soon as that, so most calls need no such wait.
         """
-        task = _task_now()
-        if task in self._fresh:
-            self._fresh.discard(task)
+        if self._is_behind():
             with suppress(PointsmanError):
                 await asyncio.wrap_future(self._ledger.soon())
+
+    def catch_up(self) -> None:
+        """The same, from synchronous code."""
+        if self._is_behind():
+            with suppress(PointsmanError):
+                self._ledger.soon().result()
+
+    def _is_behind(self) -> bool:
+        """Whether this task has kept something since it last caught up."""
+        task = _task_now()
+        behind = task in self._fresh
+        self._fresh.discard(task)
+        return behind
 
 
 _NODE: ContextVar[tuple[str, int] | None] = ContextVar("pointsman_node", default=None)

@@ -56,6 +56,11 @@ def played(kills: Any, simulator: Simulator) -> Simulator:
     return simulator
 
 
+@pytest.fixture
+def case(kills: Any, played: Simulator) -> Iterator[Any]:
+    yield from kills.cases(played, 1)
+
+
 @pytest.mark.parametrize("point", ACTS_AT, ids=str)
 def test_a_run_that_is_killed_loses_and_repeats_nothing_and_asks_about_what_nobody_knows(
     kills: Any, played: Simulator, point: Point
@@ -67,6 +72,16 @@ def test_a_run_that_is_killed_loses_and_repeats_nothing_and_asks_about_what_nobo
     elif point is Point.LEDGER:
         assert count.asked == 0
     assert set(count.ended) <= {"done", "rejected"}
+
+
+def test_a_verdict_that_was_given_before_an_act_is_not_asked_for_again_where_the_run_is_killed_before_the_act(
+    case: Any, played: Simulator
+) -> None:
+    # The third act is the only one at its time, so no other call is in flight.
+    assert case.work(point=Point.INTENT, nth=3) is None
+    assert sum(case.marks.values()) == 2
+    assert case.work(run=case.run)["status"] == "done"
+    assert (len(played.log), sorted(case.marks.elements())) == (CALLS, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize(
