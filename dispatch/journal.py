@@ -21,12 +21,14 @@ from .sealing import Seal, user_seal
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
 
-__all__ = ["ANSWERS", "CALLS", "Journal", "in_task", "inside_node", "is_kept_by_graph"]
+__all__ = ["ANSWERS", "CALLS", "INPUT", "Journal", "in_task", "inside_node", "is_kept_by_graph"]
 
 CALLS: Final = "call "
 """What the names of calls begin with."""
 ANSWERS: Final = "answer "
 """What the names of a person's answers begin with."""
+INPUT: Final = "input"
+"""The name of what a run was given at its start."""
 
 
 _MOST: Final = 1_000_000
@@ -80,11 +82,6 @@ class Journal:
         self._order: dict[tuple[str, str], list[str]] = {}
         self._fresh: set[tuple[str, int] | None] = set()
         self._seal: Seal | None = None
-
-    @property
-    def used(self) -> bool:
-        """Whether anything is kept."""
-        return bool(self._names)
 
     def act(self, what: str) -> str | None:
         """The place of an act that is asked for now; to be asked once each time.
@@ -147,9 +144,9 @@ class Journal:
 
         Args:
             name: Its name; what was kept under it before is replaced.
-            text: At most a million characters; a longer one is not kept.
+            text: At most a million characters; a longer one is not kept, unless it is the input.
         """
-        if len(text) > _MOST:
+        if len(text) > _MOST and name != INPUT:
             return
         # A ledger that cannot be written is told to whoever is about to do something.
         with suppress(PointsmanError):
