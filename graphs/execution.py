@@ -120,7 +120,7 @@ class Execution:
                 # LangGraph counts the input as a superstep of its own.
                 config["recursion_limit"] = (books.row.max_steps or 0) + 1
                 if taken and (await graph.aget_state(config)).created_at is None:
-                    asked = await self._kept(books)
+                    asked = await _given(taken)
                 try:
                     work = await self._input(graph, books, asked) if asked else answers
                     await _bounded(graph, work, config, books, emit)
@@ -139,13 +139,6 @@ class Execution:
                 self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
                 reached(Point.WAITING)
             return result
-
-    async def _kept(self, books: Run) -> Sequence[BaseMessage]:
-        """What a run was given that was cut off before its graph had begun."""
-        found = await kept(books.journal)
-        if found is None:
-            raise ConfigError(f"run {books.id} cannot be resumed: nothing is kept of it any more")
-        return found
 
     async def _input(
         self, graph: CompiledStateGraph[Any, Any, Any, Any], books: Run, asked: Sequence[BaseMessage]
@@ -219,6 +212,15 @@ class Execution:
         if result.output is None or pending:
             return result
         return replace(result, messages=(AIMessage(as_text(result.output), name=self.name),))
+
+
+async def _given(taken: Taken) -> Sequence[BaseMessage]:
+    """What a run was given that was cut off before its graph had begun, and so has done nothing."""
+    # Whatever has done something had a checkpoint before it, and would do it again.
+    found = None if taken.calls or taken.journal.acts else await kept(taken.journal)
+    if found is None:
+        raise ConfigError(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
+    return found
 
 
 async def _bounded(

@@ -54,13 +54,13 @@ def keep(messages: Sequence[BaseMessage], state: Path, run: str, journal: Journa
     return kept
 
 
-async def kept(journal: Journal | None) -> Sequence[BaseMessage] | None:
+async def kept(journal: Journal) -> Sequence[BaseMessage] | None:
     """What `keep` kept of a run; None where nothing is.
 
     Args:
         journal: What the run keeps.
     """
-    text = None if journal is None else await journal.get(INPUT)
+    text = await journal.get(INPUT)
     return None if text is None else messages_from_dict(json.loads(text))
 
 

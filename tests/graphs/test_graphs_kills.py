@@ -96,6 +96,16 @@ def test_a_run_that_is_killed_before_its_graph_begins_begins_when_it_is_taken_up
     assert (len(played.log), sorted(case.marks.elements())) == (CALLS, ["a", "b", "c"])
 
 
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew(case: Any, played: Simulator) -> None:
+    assert case.work(point=Point.INTENT, nth=3) is None
+    made, marks = len(played.log), case.marks
+    for file in (case.folder / "project" / ".pointsman").glob("checkpoints.db*"):
+        file.unlink()
+    refused = case.work(run=case.run)
+    assert (refused["status"], len(played.log), case.marks) == ("ConfigError", made, marks)
+    assert "nothing is kept of it any more" in refused["said"]
+
+
 @pytest.mark.parametrize(("answered", "at_once"), [(0, 1), (1, 2), (3, 2), (5, 2)])
 def test_of_a_run_that_is_killed_during_its_first_calls_those_alone_are_made_again(
     kills: Any, case: Any, played: Simulator, answered: int, at_once: int
