@@ -40,8 +40,8 @@ STEPS = [("a", "actor", ()), ("b", "actor", ()), ("c", "actor", ("a", "b")), ("d
 ACTING = {"a", "b", "c"}
 _MOST_PARTS = 12
 _PERHAPS = "may have been done already"
-ACTS_AT = (Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT, Point.LEDGER)
-ASKS_AT = (Point.QUESTION, Point.LEDGER, Point.WAITING, Point.ANSWER, *ACTS_AT[:4])
+ACTS_AT = (Point.BEGIN, Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT, Point.LEDGER)
+ASKS_AT = (Point.QUESTION, Point.LEDGER, Point.WAITING, Point.ANSWER, *ACTS_AT[1:5])
 WAYS = ("once", "twice", "by two at once")
 """How a run that was killed around an approval is taken up, before a person answers anything more."""
 _STOPPED_AT = (Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT)
@@ -214,7 +214,7 @@ def killed_at(simulator: Simulator, point: str, number: int, calls: int) -> Coun
     """Runs that are killed at a point, the acts in turn."""
     count = Count()
     for place, case in enumerate(cases(simulator, number)):
-        nth = 1 if point == Point.LEDGER else place % len(ACTING) + 1
+        nth = 1 if point in (Point.BEGIN, Point.LEDGER) else place % len(ACTING) + 1
         assert case.work(point=point, nth=nth) is None, "it was not killed"
         taken_up(case, simulator, count, calls)
     return count

@@ -21,12 +21,14 @@ from .sealing import Seal, user_seal
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
 
-__all__ = ["ANSWERS", "CALLS", "Journal", "in_task", "inside_node", "is_kept_by_graph"]
+__all__ = ["ANSWERS", "CALLS", "INPUT", "Journal", "in_task", "inside_node", "is_kept_by_graph"]
 
 CALLS: Final = "call "
 """What the names of calls begin with."""
 ANSWERS: Final = "answer "
 """What the names of a person's answers begin with."""
+INPUT: Final = "input"
+"""The name of what a run was given at its start."""
 
 
 _MOST: Final = 1_000_000
@@ -82,11 +84,6 @@ class Journal:
         self._order: dict[tuple[str, str], list[str]] = {}
         self._fresh: set[tuple[str, int] | None] = set()
         self._seal: Seal | None = None
-
-    @property
-    def used(self) -> bool:
-        """Whether anything is kept."""
-        return bool(self._names)
 
     @property
     def acted(self) -> bool:
@@ -154,9 +151,9 @@ class Journal:
 
         Args:
             name: Its name; what was kept under it before is replaced.
-            text: At most a million characters; a longer one is not kept.
+            text: At most a million characters; a longer one is not kept, unless it is the input.
         """
-        if len(text) > _MOST:
+        if len(text) > _MOST and name != INPUT:
             return
         # A ledger that cannot be written is told to whoever is about to do something.
         with suppress(PointsmanError):
@@ -170,11 +167,22 @@ class Journal:
 
         A task that does nothing more after it is kept by the graph as soon as that, so most calls need no such wait.
         """
-        task = _task_now()
-        if task in self._fresh:
-            self._fresh.discard(task)
+        if self._is_behind():
             with suppress(PointsmanError):
                 await asyncio.wrap_future(self._ledger.soon())
+
+    def catch_up(self) -> None:
+        """The same, from synchronous code."""
+        if self._is_behind():
+            with suppress(PointsmanError):
+                self._ledger.soon().result()
+
+    def _is_behind(self) -> bool:
+        """Whether this task has kept something since it last caught up."""
+        task = _task_now()
+        behind = task in self._fresh
+        self._fresh.discard(task)
+        return behind
 
 
 _NODE: ContextVar[tuple[str, int] | None] = ContextVar("pointsman_node", default=None)

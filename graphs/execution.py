@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,13 +31,15 @@ from ..ledger.rows import CallRow
 from ..ledger.storage.fences import Fenced
 from .checkpoints import prune
 from .events import Called, Emit
+from .given import keep, kept, work_of
 from .outputs import Outputs, given_out
 from .watching import INNER, happened
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
-    from langgraph.types import StateSnapshot
+    from langgraph.types import Command, StateSnapshot
 
 __all__ = ["Execution", "thread"]
 
@@ -76,22 +78,25 @@ class Execution:
     emit: Emit | None
     news: list[Pending] = field(default_factory=list)
 
-    async def begin(self, work: Any, bounds: Bounds) -> RunResult:
+    async def begin(self, asked: Sequence[BaseMessage], bounds: Bounds) -> RunResult:
         """Run the first part, and have somebody told what comes to wait.
 
         Args:
-            work: LangGraph's input.
+            asked: The conversation; its last message asks.
             bounds: What bounds it.
         """
-        return await self.told(await self.run(work, None, bounds))
+        return await self.told(await self.run(None, None, bounds, asked))
 
-    async def run(self, work: Any, taken: Taken | None, bounds: Bounds) -> RunResult:
+    async def run(
+        self, answers: Command[Any] | None, taken: Taken | None, bounds: Bounds, asked: Sequence[BaseMessage] = ()
+    ) -> RunResult:
         """Run this part, and keep the person's queue in step with it.
 
         Args:
-            work: LangGraph's input, or what makes it for the graph; None to go on as after a crash.
+            answers: What a person has answered; None to go on as after a crash.
             taken: The run that is taken up again, which the caller owns.
             bounds: What bounds it.
+            asked: What a new run is given.
 
         Raises:
             ConfigError: There is nothing to be taken up, or something stands in the way and nothing was called or done.
@@ -103,26 +108,28 @@ class Execution:
             if emit is not None:
                 emit(Called(row))
 
-        part = partial(self._part, work, taken)
+        part = partial(self._part, answers, taken, asked)
         return await carried_out(part, self.runtime, self.name, taken=taken, bounds=bounds, observe=observe)
 
-    async def _part(self, work: Any, taken: Taken | None, books: Run) -> RunResult:
+    async def _part(
+        self, answers: Command[Any] | None, taken: Taken | None, asked: Sequence[BaseMessage], books: Run
+    ) -> RunResult:
         """Drive the graph to its end, or to where a person is needed, and tell the ledger."""
+        if not taken:
+            asked = keep(asked, self.runtime.settings.state, books.id, books.journal)
         # Whoever looks for the run after a kill finds it; what cannot be written yet keeps nobody from reading.
         with suppress(ConfigError):
             await asyncio.to_thread(self.runtime.ledger.flush)
+        reached(Point.BEGIN)
         async with self.opened(books.lease.token) as graph:
             config = thread(books.id)
             # LangGraph counts the input as a superstep of its own.
             config["recursion_limit"] = (books.row.max_steps or 0) + 1
             if taken and (await graph.aget_state(config)).created_at is None:
-                raise ConfigError(
-                    f"run {books.id} cannot be resumed: nothing is kept of it, since it "
-                    "ended before its first step or was pruned"
-                )
+                asked = await _given(taken)
             try:
-                given = work(graph, books.id) if callable(work) else work
-                await _bounded(graph, given, config, books, self.emit)
+                work = await self._input(graph, books, asked) if asked else answers
+                await _bounded(graph, work, config, books, self.emit)
                 result = await self._outcome(graph, await graph.aget_state(config), books)
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, Exception) or books.lease.cancelled:
@@ -130,8 +137,7 @@ class Execution:
                 raise
             if not result.pending:
                 await prune(graph, books.id)
-                await self._let_go(books.id)
-                await self._forget(books)
+                await self._let_go(books)
         reached(Point.LEDGER)
         if taken:
             await asyncio.to_thread(tick_off, self.runtime, books.id)
@@ -139,6 +145,17 @@ class Execution:
             self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
             reached(Point.WAITING)
         return result
+
+    async def _input(
+        self, graph: CompiledStateGraph[Any, Any, Any, Any], books: Run, asked: Sequence[BaseMessage]
+    ) -> dict[str, Any]:
+        """What LangGraph is given, which it has on the disk before the first node runs."""
+        try:
+            return work_of(asked, graph)
+        except ConfigError:
+            # It can never begin.
+            await self._let_go(books)
+            raise
 
     async def _cut_off(
         self, error: BaseException, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, books: Run
@@ -155,15 +172,13 @@ class Execution:
             # What cannot be read now may hold steps. What ended the run is told all the same.
             books.begun = True
             return
-        if snapshot.created_at is None:
-            await self._let_go(books.id)
         acted = books.journal is not None and books.journal.acted
         books.begun = books.begun or acted or _has_stepped(graph, snapshot)
         books.so_far = await self._outcome(graph, snapshot, books, Status.FAILED)
 
     async def _forget(self, books: Run, names: str = "") -> None:
         """Delete what the run kept for the case that it is cut off, under names that begin so."""
-        if books.journal is not None and books.journal.used:
+        if books.journal is not None:
             # The run is done: what cannot be deleted now must not make it fail.
             with suppress(ConfigError):
                 await asyncio.to_thread(self.runtime.ledger.kept.forget, books.id, names)
@@ -179,9 +194,10 @@ class Execution:
         notes = await asyncio.to_thread(tell, self.runtime, result.run, self.name, self.news)
         return replace(result, notes=(*result.notes, *notes))
 
-    async def _let_go(self, run: str) -> None:
-        """Delete the files that the run was given: it cannot be taken up any more."""
-        await asyncio.to_thread(forget, self.runtime.settings.state, run)
+    async def _let_go(self, books: Run) -> None:
+        """Delete what the run was given and has kept: it cannot be taken up any more."""
+        await asyncio.to_thread(forget, self.runtime.settings.state, books.id)
+        await self._forget(books)
 
     async def _outcome(
         self,
@@ -213,6 +229,15 @@ def _has_stepped(graph: CompiledStateGraph[Any, Any, Any, Any], snapshot: StateS
     supervised = any(INNER.items() <= (node.metadata or {}).items() for node in graph.nodes.values())
     # LangGraph counts the nodes' supersteps from 1.
     return not supervised and (snapshot.metadata or {}).get("step", 0) > 0
+
+
+async def _given(taken: Taken) -> Sequence[BaseMessage]:
+    """What a run was given that was cut off before its graph had begun, and so has done nothing."""
+    # Whatever has done something had a checkpoint before it, and would do it again.
+    found = None if taken.calls or taken.journal.acts else await kept(taken.journal)
+    if found is None:
+        raise ConfigError(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
+    return found
 
 
 async def _bounded(

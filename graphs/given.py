@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage, message_to_dict, messages_from_dict
 
 from ..agents.agent import Agent
 from ..agents.attachments import name_of
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch.conversation.blocks import kind_of, text_of
-from ..dispatch.state.files import set_aside
+from ..dispatch.journal import INPUT, Journal
+from ..dispatch.state.files import forget, set_aside
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["handed", "told", "work_of"]
+__all__ = ["handed", "keep", "kept", "told", "work_of"]
 
 _EARLIER: Final = 20_000
 """Characters of the conversation before a task that its steps are told; the oldest are left out."""
@@ -27,31 +29,65 @@ _ROLES: Final = {"human": "user", "ai": "assistant"}
 _PDF: Final = "application/pdf"
 
 
-def work_of(
-    messages: Sequence[BaseMessage], state: Path, graph: CompiledStateGraph[Any, Any, Any, Any], run: str
-) -> dict[str, Any]:
-    """The input of a workflow's graph. Of each file the state of the graph has a reference alone.
+def keep(messages: Sequence[BaseMessage], state: Path, run: str, journal: Journal | None) -> Sequence[BaseMessage]:
+    """Keep what a run is given, so that it can begin anew where it is cut off before its graph has begun.
 
     Args:
         messages: The conversation; the last message asks.
         state: The project's state folder.
-        graph: The graph.
         run: Id of the run.
+        journal: What it keeps.
+
+    Returns:
+        The conversation with a reference in the place of each file, which is set aside.
 
     Raises:
-        ConfigError: There are files, and the graph takes none; or one cannot be kept.
+        ConfigError: A file cannot be kept.
+    """
+    try:
+        kept = [_aside(message, state, run) for message in messages]
+    except ConfigError:
+        forget(state, run)
+        raise
+    if journal is not None:
+        journal.keep(INPUT, json.dumps([message_to_dict(message) for message in kept], default=str))
+    return kept
+
+
+async def kept(journal: Journal) -> Sequence[BaseMessage] | None:
+    """What `keep` kept of a run; None where nothing is.
+
+    Args:
+        journal: What the run keeps.
+    """
+    text = await journal.get(INPUT)
+    return None if text is None else messages_from_dict(json.loads(text))
+
+
+def work_of(messages: Sequence[BaseMessage], graph: CompiledStateGraph[Any, Any, Any, Any]) -> dict[str, Any]:
+    """The input of a workflow's graph. Of each file the state of the graph has a reference alone.
+
+    Args:
+        messages: The conversation, as it is kept; the last message asks.
+        graph: The graph.
+
+    Raises:
+        ConfigError: There are files, and the graph takes none.
     """
     fields = set(graph.builder.schemas[graph.builder.input_schema])
-    kept = [_aside(message, state, run) for message in messages]
-    files = [block for message in kept for block in _blocks(message) if kind_of(block) in _MEDIA]
+    files = [block for message in messages for block in _blocks(message) if kind_of(block) in _MEDIA]
     if files and not fields & {"files", "messages"}:
         raise ConfigError(
             "the graph of this workflow takes no files: its state needs a field 'files' for them, or 'messages'"
         )
-    *earlier, last = kept
+    *earlier, last = messages
     before = told(earlier)
     parts = (f"Earlier in this conversation:\n{before}\n\nNow:" if before else "", _words(last), _named(files))
-    given: dict[str, Any] = {"task": "\n\n".join(part for part in parts if part), "files": files, "messages": kept}
+    given: dict[str, Any] = {
+        "task": "\n\n".join(part for part in parts if part),
+        "files": files,
+        "messages": list(messages),
+    }
     return {name: value for name, value in given.items() if name in fields}
 
 

@@ -26,7 +26,7 @@ from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
 from .execution import Execution
 from .execution import thread as place
-from .given import told, work_of
+from .given import told
 from .outputs import Outputs
 from .takeover import taken
 
@@ -143,8 +143,7 @@ class Workflow(Composed, Generic[Output]):
         if thread is not None:
             bounds = replace(bounds, tags=(*tags, THREAD_TAG + thread))
         async with conversed(home, self.name, thread) as said:
-            work = partial(work_of, [*said.earlier, *messages], home.settings.state)
-            result = await self._execution(home, emit).begin(work, bounds)
+            result = await self._execution(home, emit).begin([*said.earlier, *messages], bounds)
             return await said.kept(messages[-1:], result)
 
     run = sync.blocking(arun)

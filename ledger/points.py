@@ -11,6 +11,8 @@ __all__ = ["Point", "reached"]
 class Point(StrEnum):
     """What comes next."""
 
+    BEGIN = "begin"
+    """The run is in the ledger, and its graph is to begin."""
     INTENT = "intent"
     ACT = "act"
     OUTCOME = "outcome"

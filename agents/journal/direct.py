@@ -54,6 +54,7 @@ class DirectCalls:
             if not _wanted(tool, arguments, place):
                 return f"{tool.name} was not called again"
             row = _intent(tool, arguments, place)
+            place.journal.catch_up()
             self._ledger.commit(row)
             try:
                 value = call()
@@ -75,6 +76,7 @@ class DirectCalls:
             if not _wanted(tool, arguments, place):
                 return f"{tool.name} was not called again"
             row = _intent(tool, arguments, place)
+            await place.journal.caught_up()
             await self._ledger.committed(row)
             try:
                 value = await call()

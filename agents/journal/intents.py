@@ -87,6 +87,8 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         row = _intent(request)
         if row is None:
             return handler(request)
+        if (place := here()) is not None:
+            place.journal.catch_up()
         reached(Point.INTENT)
         try:
             self._ledger().commit(row)
@@ -115,6 +117,9 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         row = _intent(request)
         if row is None:
             return await handler(request)
+        # What led to the call is paid, a verifier's answer too.
+        if (place := here()) is not None:
+            await place.journal.caught_up()
         reached(Point.INTENT)
         try:
             await self._ledger().committed(row)

@@ -67,7 +67,7 @@ async def last_state(state: Path, run: str) -> dict[str, Any]:
 
 
 def resumable(state: Path, runs: Sequence[str]) -> frozenset[str]:
-    """Those of these runs that have begun their graph, and can be taken up.
+    """Those of these runs that have begun their graph.
 
     Args:
         state: The project's state folder.

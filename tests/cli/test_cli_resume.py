@@ -105,6 +105,30 @@ def test_a_killed_run_shows_as_interrupted_and_goes_on(
     assert json.loads(pointsman("runs", "--json").stdout)[0]["status"] == "done"
 
 
+def test_a_run_that_was_killed_before_its_graph_began_is_in_the_queue_and_begins(
+    pointsman: Run, programs: Any, desk: Path
+) -> None:
+    (desk / "killed.py").write_text(
+        "import os, signal\nfrom langgraph.graph import END, START, MessagesState, StateGraph\n"
+        "from pathlib import Path\nfrom pointsman import Workflow\n"
+        "def build(home):\n"
+        "    if not Path('once').exists():\n        Path('once').touch()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    graph = StateGraph(MessagesState)\n"
+        "    graph.add_node('echo', lambda state: {'messages': [('ai', state['messages'][-1].text.upper())]})\n"
+        "    graph.add_edge(START, 'echo')\n    graph.add_edge('echo', END)\n    return graph\n"
+        "flow = Workflow('killed', graph=build)\n"
+    )
+    done = programs.run([*COMMAND, "run", "killed.py:flow", "look"])
+    assert done.returncode < 0
+    (item,) = json.loads(pointsman("queue", "--json").stdout)
+    assert item["state"] == "interrupted"
+    resumed = pointsman("resume", item["run"])
+    assert (resumed.exit_code, resumed.stdout) == (0, "LOOK\n"), resumed.stderr
+    assert pointsman("queue").stdout == "nothing waits for a person\n"
+    assert json.loads(pointsman("runs", "--json").stdout)[0]["status"] == "done"
+
+
 def test_a_call_that_was_under_way_when_its_run_was_killed_is_told_and_counted(
     pointsman: Run, programs: Any, desk: Path, vendors: Simulator
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
-from pointsman import Workflow
+from pointsman import Workflow, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
 from pointsman.graphs.checkpoints import checkpoints, resumable
@@ -118,6 +118,38 @@ async def test_a_run_whose_disk_fails_says_so_and_goes_on_after_repair_with_what
     assert (result.status, len(result.output)) == ("done", 40_000)
     # The first step was kept; the second, which was not, ran again.
     assert steps.done == ["first", "second", "second"]
+
+
+async def test_nothing_is_done_for_an_input_that_cannot_be_kept_and_the_run_begins_after_repair(
+    runtime: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.ledger.storage.access.BUSY_SECONDS", 0.05)
+    home, marks = runtime(), []
+
+    @tool(effect="write")
+    def mark(step: str) -> str:
+        """Mark a step."""
+        marks.append(step)
+        return "it is marked"
+
+    async def act(state: Any) -> dict[str, Any]:
+        return {"output": await mark.ainvoke({"step": state["task"]})}
+
+    def build(_: Runtime) -> StateGraph[Any, Any, Any, Any]:
+        graph: StateGraph[Any, Any, Any, Any] = StateGraph(State)
+        graph.add_node("act", act)
+        graph.add_edge(START, "act")
+        graph.add_edge("act", END)
+        return graph
+
+    flow = Workflow("act", graph=build)
+    assert (await flow.arun("first", runtime=home)).status == "done"
+    with held(home.settings.state / "checkpoints.db"), pytest.raises(ConfigError):
+        await flow.arun("second", runtime=home)
+    assert marks == ["first"]
+    row = home.ledger.runs()[0]
+    result = await flow.aresume(row.id, runtime=home)
+    assert (row.status, result.status, result.run, marks) == ("failed", "done", row.id, ["first", "second"])
 
 
 def newer(path: Path) -> None:

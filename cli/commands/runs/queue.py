@@ -114,6 +114,7 @@ class _Item(NamedTuple):
 def _interrupted(runtime: Runtime) -> Iterator[_Item]:
     """The runs that were cancelled, or whose process is gone, and can go on."""
     from ....agents.runs import status_of
+    from ....dispatch.journal import INPUT
     from ....graphs.checkpoints import resumable
     from ....ledger.rows import HandoffRow
 
@@ -121,7 +122,7 @@ def _interrupted(runtime: Runtime) -> Iterator[_Item]:
     cut_off = [row for row in rows if status_of(runtime, row) == _INTERRUPTED]
     begun = resumable(runtime.settings.state, [row.id for row in cut_off])
     for row in sorted(cut_off, key=lambda row: row.started):
-        if row.id in begun:
+        if row.id in begun or INPUT in runtime.ledger.kept.names(row.id):
             why = f"it was interrupted before its end: pointsman resume {row.id}"
             yield _Item(HandoffRow(row.id, row.id, row.started, "", why, row.target), _INTERRUPTED)
 
