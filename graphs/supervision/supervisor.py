@@ -178,11 +178,6 @@ class _Supervisor:
             return "replan"
         if not standing.ready:
             return "aggregate"
-        if (gone := next((step for step in standing.left if step["agent"] not in self._agents), None)) is not None:
-            raise ConfigError(
-                f"step {gone['id']} of the run's plan is for agent {gone['agent']!r}, which this workflow lacks: "
-                "resume it with the workflow that it began with"
-            )
         doubts = {doubt["record"]["id"]: doubt for doubt in state.get("doubts", [])}
         ahead = self._ahead(standing)
         orders = [
@@ -217,7 +212,7 @@ class _Supervisor:
             return []
         begun = {step["id"] for step in standing.ready}
         later = [step for step in standing.left if step["id"] not in begun]
-        asked = [(self._agents[step["agent"]], standing.dependents[step["id"]]) for step in later]
+        asked = [(self._doer(step), standing.dependents[step["id"]]) for step in later]
         home = self._runtime.dispatcher
         return [most for agent, on in asked if (most := home.set_aside(agent.request(on), agent.max_output))]
 
@@ -259,9 +254,19 @@ class _Supervisor:
         # Of an act of a run inside it nobody knows which step it was for.
         return any(effect.run != run or effect.step == step for effect in effects)
 
+    def _doer(self, step: Mapping[str, Any]) -> Agent:
+        """The agent of a step."""
+        name = step["agent"]
+        if name not in self._agents:
+            raise ConfigError(
+                f"step {step['id']} of the run's plan is for agent {name!r}, which this workflow lacks: resume it with "
+                "the workflow that it began with"
+            )
+        return self._agents[name]
+
     async def _worked(self, order: _Work) -> StepRecord:
         step, doubt = order["step"], order["doubt"]
-        agent = self._agents[step["agent"]]
+        agent = self._doer(step)
         evidence = [as_evidence(StepRecord.restored(record)) for record in order["given"]]
         asked = step["instruction"] or order["task"]
         if self._memory:

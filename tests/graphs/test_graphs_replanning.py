@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pointsman import Agent, BackendError, Workflow, tool
 from pointsman.agents.runtime import Runtime
+from pointsman.configs.errors import ConfigError
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -190,3 +191,17 @@ def test_what_a_plan_declares_of_a_step_raises_its_risk_and_never_lowers_it(
     result = _flow().run("Go", runtime=runtime())
     assert "Blocked deserialization" not in caplog.text
     assert [step.risk for step in sorted(result.steps, key=lambda step: step.id)] == [risk, "medium"]
+
+
+def test_a_run_taken_up_by_a_workflow_that_lacks_an_agent_of_its_plan_is_refused_and_can_go_on(
+    runtime: Make, simulator: Simulator
+) -> None:
+    brain = _Brain(simulator, [_step("a", "actor"), _step("b", "thinker", "a")], fails="b", fault="bad_request")
+    home = runtime()
+    assert _flow().run("Go", runtime=home).status == "failed"
+    (row,) = home.ledger.runs()
+    with pytest.raises(ConfigError, match="step b of the run's plan is for agent 'thinker', which this workflow lacks"):
+        Workflow("any", [Agent("actor", tier="economy", tools=[mark])]).resume(row.id, runtime=home)
+    simulator.scenario = Scenario(rules=[Rule(answer=brain.answer)])
+    result = _flow().resume(row.id, runtime=home)
+    assert (result.status, result.output, acts) == ("done", "b is done", {"a": 1})
