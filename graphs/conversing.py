@@ -28,7 +28,7 @@ class Conversation:
     Attributes:
         thread: Where it is kept; None for a run outside any.
         earlier: What was said and answered, oldest first.
-        waiting: Run -> what it was asked, of those that wait for a person.
+        waiting: Run -> what it was asked, as earlier versions kept it of those that wait for a person.
     """
 
     thread: Thread | None = None
@@ -36,22 +36,19 @@ class Conversation:
     waiting: dict[str, list[BaseMessage]] = field(default_factory=dict)
 
     async def kept(self, asked: Sequence[BaseMessage], result: RunResult[Output]) -> RunResult[Output]:
-        """Keep what a run was asked and what it answered, or that it waits; a run that failed leaves all as it was.
+        """Keep what a run was asked and what it answered; a run that waits or failed leaves all as it was.
 
         Args:
-            asked: What it was asked; of a run that is taken up again what it was asked at its start is known.
+            asked: What it was asked at its start.
             result: How it ended.
 
         Returns:
             The same; with a note, where it cannot be kept.
         """
-        if self.thread is None or result.status in (Status.FAILED, Status.INTERRUPTED):
+        if self.thread is None or result.status in (Status.FAILED, Status.INTERRUPTED, Status.PENDING):
             return result
         asked = self.waiting.pop(result.run, [HumanMessage(told([one]).partition(": ")[2]) for one in asked])
-        if result.status is Status.PENDING:
-            self.waiting[result.run] = list(asked)
-        else:
-            self.earlier += [*asked, *result.messages]
+        self.earlier += [*asked, *result.messages]
         try:
             await self.thread.keep({"messages": self.earlier, "waiting": self.waiting})
         except ConfigError as error:

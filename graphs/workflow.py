@@ -26,7 +26,7 @@ from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
 from .execution import Execution
 from .execution import thread as place
-from .given import told
+from .given import kept, told
 from .outputs import Outputs
 from .takeover import taken
 
@@ -196,10 +196,12 @@ class Workflow(Composed, Generic[Output]):
         home = runtime or Runtime.default()
         async with taken(home, run) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
+            # What the run keeps is gone once it has ended.
+            asked = await kept(found.journal) if thread else None
             async with conversed(home, self.name, thread) as said:
                 work = await answered(found, answers, partial(self._stops, run, home), home)
                 result = await (execution := self._execution(home, emit)).run(work, found, bounds)
-                result = await said.kept((), result)
+                result = await said.kept((asked or ())[-1:], result)
         return await execution.told(result)
 
     resume = sync.blocking(aresume)

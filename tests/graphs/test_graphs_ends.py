@@ -122,11 +122,13 @@ def test_a_run_that_its_graph_calls_failed_is_raised_with_why(runtime: Make, sim
 
 
 def test_a_run_that_waits_or_is_bounded_gives_what_there_is(runtime: Make, simulator: Simulator) -> None:
-    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="done"))])
+    simulator.scenario = Scenario(rules=[Rule(answer=lambda request: Answer(text=f"told {request.user_text}"))])
     flow = Workflow("two", [Agent("a", tier="economy"), Agent("b", tier="economy")], plan="in_order")
     home = runtime()
     cut = flow.run("go", runtime=home, max_steps=1, thread="t")
     assert (type(cut.error), [step.id for step in cut.steps]) == (StepLimit, ["s1"])
     # The conversation knows nothing of a run that failed until that has come to its end.
-    assert "user: go" not in str(flow.run("then", runtime=home, thread="t").raise_for_status().calls)
-    assert flow.resume(cut.run, runtime=home).raise_for_status() is not cut
+    assert "user: go" not in str(flow.run("then", runtime=home, thread="t").raise_for_status().output)
+    assert flow.resume(cut.run, runtime=home).status == "done"
+    said = str(flow.run("last", runtime=home, thread="t").raise_for_status().output)
+    assert all(text in said for text in ("user: then", "user: go"))
