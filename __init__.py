@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .configs.words import StepKind as StepKind
     from .configs.words import Tier as Tier
     from .configs.words import Trust as Trust
+    from .dispatch.decisions.model import RoutedDecisionModel as RoutedDecisionModel
     from .dispatch.ensemble.ensemble import Ensemble as Ensemble
     from .dispatch.errors import AllFailed as AllFailed
     from .dispatch.errors import NoCandidate as NoCandidate
@@ -79,6 +80,7 @@ _HOMES = {
     "Retracted": "graphs.events",
     "Risk": "configs.words",
     "RoutedChatModel": "dispatch.model",
+    "RoutedDecisionModel": "dispatch.decisions.model",
     "RunResult": "agents.result",
     "Runtime": "agents.runtime",
     "Status": "agents.result",
@@ -128,6 +130,7 @@ __all__ = [
     "Retracted",
     "Risk",
     "RoutedChatModel",
+    "RoutedDecisionModel",
     "RunResult",
     "Runtime",
     "Status",
