@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .graphs.prebuilt.batch import batch as batch
     from .graphs.prebuilt.cascade import cascade as cascade
     from .graphs.prebuilt.cascade import extraction as extraction
+    from .graphs.prebuilt.documents import document_extraction as document_extraction
     from .graphs.prebuilt.support_desk import support_desk as support_desk
     from .graphs.prebuilt.vote import vote as vote
     from .graphs.workflow import Workflow as Workflow
@@ -98,6 +99,7 @@ _HOMES = {
     "batch": "graphs.prebuilt.batch",
     "cascade": "graphs.prebuilt.cascade",
     "declare": "tools.decorator",
+    "document_extraction": "graphs.prebuilt.documents",
     "environment": "configs.loading.loader",
     "extraction": "graphs.prebuilt.cascade",
     "load": "configs.loading.loader",
@@ -148,6 +150,7 @@ __all__ = [
     "batch",
     "cascade",
     "declare",
+    "document_extraction",
     "environment",
     "extraction",
     "load",
