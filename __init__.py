@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .graphs.prebuilt.batch import batch as batch
     from .graphs.prebuilt.cascade import cascade as cascade
     from .graphs.prebuilt.cascade import extraction as extraction
+    from .graphs.prebuilt.decided import decided as decided
     from .graphs.prebuilt.documents import document_extraction as document_extraction
     from .graphs.prebuilt.support_desk import support_desk as support_desk
     from .graphs.prebuilt.vote import vote as vote
@@ -98,6 +99,7 @@ _HOMES = {
     "attach": "agents.attachments",
     "batch": "graphs.prebuilt.batch",
     "cascade": "graphs.prebuilt.cascade",
+    "decided": "graphs.prebuilt.decided",
     "declare": "tools.decorator",
     "document_extraction": "graphs.prebuilt.documents",
     "environment": "configs.loading.loader",
@@ -149,6 +151,7 @@ __all__ = [
     "attach",
     "batch",
     "cascade",
+    "decided",
     "declare",
     "document_extraction",
     "environment",

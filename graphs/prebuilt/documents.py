@@ -52,9 +52,9 @@ def document_extraction(
     """Make a workflow that fills a schema from documents (``files=``), each field with the page and box it stands in.
 
     PDFs and pictures are read into pages: their text in numbered lines, and a picture of each page whose text alone
-    does not show it. The output has ``values``, of the class given, and ``citations``. What is not cited, or cited where it
-    does not stand, is done again by a stronger model that is told so, as is what ``check`` finds wrong. When no attempt
-    is left, a person gets it.
+    does not show it. The output has ``values``, of the class given, and ``citations``. What is not cited, or cited
+    where it does not stand, is done again by a stronger model that is told so, as is what ``check`` finds wrong. When
+    no attempt is left, a person gets it.
 
     Args:
         name: Name of the workflow, and of its agent.
@@ -75,8 +75,7 @@ def document_extraction(
     def graph(runtime: Runtime) -> Any:
         return _Documents(agent.on(runtime), runtime, check or (lambda _: None), attempts).graph()
 
-    made = Workflow(name, [agent], graph=graph, output=kind)
-    return cast("Workflow[Cited[Model] | None]", made)
+    return Workflow(name, [agent], graph=graph, output=kind)
 
 
 class _Documents(Cascade):

@@ -134,8 +134,7 @@ def test_the_agents_tool_gives_text_and_pictures_five_pages_at_once(tmp_path: Pa
     assert [block["text"].splitlines()[1] for block in said[1:]] == ["1: Invoice 17"] * 5
     assert len(tool.invoke({"path": "long.pdf", "first": 6})) == 3
     assert [block["type"] for block in tool.invoke({"path": "scan.pdf"})] == ["text", "text", "image"]
-    with pytest.raises(ToolFailed, match="there is no page 8"):
-        tool.invoke({"path": "long.pdf", "first": 8})
+    assert "there is no page 8" in str(tool.invoke({"path": "long.pdf", "first": 8}))
 
 
 def test_nothing_of_the_libraries_is_loaded_into_this_process() -> None:
