@@ -179,7 +179,8 @@ class Head:
         right = probabilities.argmax(axis=1) == truth
         beta = BetaMap.fit(probabilities.max(axis=1), right)
         confidence = beta(probabilities.max(axis=1))
-        threshold = accept_threshold(confidence, right, target_accuracy)
+        # No example stands for texts of no label, so what a beta map adds to the doubtful is not enough to accept them.
+        threshold = max(accept_threshold(confidence, right, target_accuracy), float(beta(np.array([0.5]))[0]))
         accepted = confidence >= threshold
         report = HeadReport(
             accuracy=float(right.mean()),
