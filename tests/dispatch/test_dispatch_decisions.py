@@ -208,6 +208,15 @@ def test_a_provider_that_fails_once_is_followed_by_the_next(home: Make, simulato
     assert {row.model for row in place.ledger.calls()} == {HOSTED, LOCAL}
 
 
+def test_an_answer_that_is_kept_keeps_its_probabilities(home: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(json=SAID))])
+    model = RoutedDecisionModel(dispatcher=home(routing__cache={"mode": "exact"}))
+    first, second = (model.invoke({"state": "Hello", "questions": QUESTIONS}) for _ in range(2))
+    assert len(simulator.log) == 1
+    assert (first.answers, first.abstained) == (second.answers, second.abstained)
+    assert second.choices["team"].probabilities == SAID["team"]
+
+
 @pytest.mark.parametrize(
     ("questions", "otherwise", "told"),
     [
