@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -17,7 +18,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # A box around half of a page tells nobody where to look.
 _LARGEST: Final = 0.5
-_NUMBER: Final = re.compile(r"[-+]?\d(?:[\d.,' \u00a0\u202f]*\d)?")
+# Half of the last digit of an amount.
+_NEAR: Final = 0.005
+_PLAIN: Final = re.compile(r"\d+(?:[.,]\d+)?")
+_GROUPED: Final = re.compile(r"\d{1,3}(?:[.,' \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)")
 
 
 class Citation(BaseModel):
@@ -94,7 +98,9 @@ def resolved(cited: Cited[Any], pages: Sequence[Page]) -> tuple[str | None, Cite
         found.append(placed)
         if problem:
             wrong.append(f"the citation of {citation.field!r} {problem}")
-    missing = sorted(set(leaves) - {citation.field for citation in cited.citations})
+    # A value that is there by default stands nowhere.
+    needed = dict(_leaves(cited.values.model_dump(mode="json", exclude_defaults=True), ""))
+    missing = sorted(set(needed) - {citation.field for citation in cited.citations})
     if missing:
         wrong.append(f"not cited: {', '.join(missing)}")
     return "; ".join(wrong) or None, cited.model_copy(update={"citations": found})
@@ -108,7 +114,7 @@ def _placed(citation: Citation, leaves: Mapping[str, Any], pages: Sequence[Page]
     page = pages[citation.page - 1]
     placed = citation.model_copy(update={"file": page.file})
     value = leaves[citation.field]
-    if _is_number(value) and not any(abs(number - value) < 0.005 for number in _numbers(citation.text)):
+    if _is_number(value) and not _says(citation.text, value):
         return f"has the words {citation.text!r}, which are not {value}", placed
     if citation.line is not None and page.lines:
         if not 1 <= citation.line <= len(page.lines):
@@ -145,14 +151,22 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _says(text: str, value: float) -> bool:
+    """Whether a text has a number, in any of the ways to write it; its sign may be a word or a bracket."""
+    wanted = {abs(value), *({abs(value) * 100} if "%" in text else ())}
+    return any(abs(number - one) < _NEAR for number in _numbers(text) for one in wanted)
+
+
 def _numbers(text: str) -> Iterator[float]:
-    """The numbers in a text, with a point or a comma before their decimals."""
-    for written in _NUMBER.findall(text):
-        digits = re.sub(r"[' \u00a0\u202f]", "", written)
-        decimals = re.search(r"[.,](\d{1,2})$", digits)
-        whole = re.sub(r"[.,]", "", digits[: decimals.start()] if decimals else digits)
-        yield float(f"{whole or 0}.{decimals[1] if decimals else 0}")
+    """The numbers in a text. A point or comma before three digits may group them or begin decimals: both are given."""
+    for written in _PLAIN.findall(text):
+        yield float(written.replace(",", "."))
+    for written in _GROUPED.findall(text):
+        decimals = re.search(r"[.,](\d{1,2})$", written)
+        whole = re.sub(r"\D", "", written[: decimals.start()] if decimals else written)
+        yield float(f"{whole}.{decimals[1] if decimals else 0}")
 
 
 def _folded(text: str) -> str:
-    return " ".join(text.split()).casefold()
+    # A model reads the lines with their markup escaped, and may cite them so.
+    return " ".join(unescape(text).split()).casefold()

@@ -25,6 +25,7 @@ class Bill(BaseModel):
 
     total: float
     note: str = ""
+    paid: bool = False
 
 
 @pytest.fixture
@@ -139,3 +140,37 @@ def test_a_citation_must_name_where_its_value_stands(citation: dict[str, Any], t
             placed.of("note")
     else:
         assert told in str(wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "is_said"),
+    [
+        (4.0, "10 x 4.00", True),
+        (4.0, "10 4,00 EUR", True),
+        (10400.0, "10 400", True),
+        (1234.5, "1'234.50", True),
+        (1.234, "1,234", True),
+        (1234.0, "1,234", True),
+        (-4.5, "(4.50)", True),
+        (0.19, "19 % VAT", True),
+        (0.19, "19 VAT", False),
+        (4.0, "40.0", False),
+        (4.0, "four", False),
+    ],
+)
+def test_a_number_is_found_however_it_is_written(value: float, text: str, is_said: bool) -> None:
+    said = cited_class(Bill)(values=Bill(total=value), citations=[Citation(field="total", page=1, text=text, box=BOX)])
+    wrong, _ = resolved(said, [SCAN])
+    assert (wrong is None) == is_said, wrong
+
+
+def test_words_cited_as_they_are_escaped_stand_in_their_line_and_defaults_stand_nowhere() -> None:
+    page = Page("a.pdf", 1, (Line("Smith & Co <4.00>", (0.1, 0.2, 0.4, 0.25)),), None, "")
+    cited = [
+        Citation(field="total", page=1, text="4.00&gt;", line=1),
+        Citation(field="note", page=1, text="Smith &amp; Co", line=1),
+    ]
+    wrong, _ = resolved(cited_class(Bill)(values=Bill(total=4, note="Smith & Co"), citations=cited), [page])
+    assert wrong is None
+    wrong, _ = resolved(cited_class(Bill)(values=Bill(total=4, note="Smith & Co", paid=True), citations=cited), [page])
+    assert wrong == "not cited: paid"
