@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .configs.words import StepKind as StepKind
     from .configs.words import Tier as Tier
     from .configs.words import Trust as Trust
+    from .dispatch.decisions.model import RoutedDecisionModel as RoutedDecisionModel
     from .dispatch.ensemble.ensemble import Ensemble as Ensemble
     from .dispatch.errors import AllFailed as AllFailed
     from .dispatch.errors import NoCandidate as NoCandidate
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from .graphs.prebuilt.batch import batch as batch
     from .graphs.prebuilt.cascade import cascade as cascade
     from .graphs.prebuilt.cascade import extraction as extraction
+    from .graphs.prebuilt.decided import decided as decided
+    from .graphs.prebuilt.documents import document_extraction as document_extraction
     from .graphs.prebuilt.support_desk import support_desk as support_desk
     from .graphs.prebuilt.vote import vote as vote
     from .graphs.workflow import Workflow as Workflow
@@ -79,6 +82,7 @@ _HOMES = {
     "Retracted": "graphs.events",
     "Risk": "configs.words",
     "RoutedChatModel": "dispatch.model",
+    "RoutedDecisionModel": "dispatch.decisions.model",
     "RunResult": "agents.result",
     "Runtime": "agents.runtime",
     "Status": "agents.result",
@@ -95,7 +99,9 @@ _HOMES = {
     "attach": "agents.attachments",
     "batch": "graphs.prebuilt.batch",
     "cascade": "graphs.prebuilt.cascade",
+    "decided": "graphs.prebuilt.decided",
     "declare": "tools.decorator",
+    "document_extraction": "graphs.prebuilt.documents",
     "environment": "configs.loading.loader",
     "extraction": "graphs.prebuilt.cascade",
     "load": "configs.loading.loader",
@@ -128,6 +134,7 @@ __all__ = [
     "Retracted",
     "Risk",
     "RoutedChatModel",
+    "RoutedDecisionModel",
     "RunResult",
     "Runtime",
     "Status",
@@ -144,7 +151,9 @@ __all__ = [
     "attach",
     "batch",
     "cascade",
+    "decided",
     "declare",
+    "document_extraction",
     "environment",
     "extraction",
     "load",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .result import StepRecord as StepRecord
     from .runs import run_scope as run_scope
     from .runtime import Runtime as Runtime
+    from .verification.verifier import Ruling as Ruling
+    from .verification.verifier import Verifier as Verifier
 
 _HOMES = {
     "Act": "result",
@@ -45,11 +47,13 @@ _HOMES = {
     "RunOwned": "lease.holder",
     "RunResult": "result",
     "RunTimeout": "errors",
+    "Ruling": "verification.verifier",
     "Runtime": "runtime",
     "Status": "result",
     "StepLimit": "errors",
     "StepRecord": "result",
     "TurnLimit": "errors",
+    "Verifier": "verification.verifier",
     "run_scope": "runs",
 }
 
@@ -65,6 +69,7 @@ __all__ = [
     "Outcome",
     "Pending",
     "RepeatedCall",
+    "Ruling",
     "RunCancelled",
     "RunOwned",
     "RunResult",
@@ -74,6 +79,7 @@ __all__ = [
     "StepLimit",
     "StepRecord",
     "TurnLimit",
+    "Verifier",
     "run_scope",
 ]
 

@@ -104,6 +104,7 @@ class Backend(ABC):
         aliases: Name -> patterns of the names it leads to, as the vendor says; in lower case, without what stands
             before a slash.
         output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
+        gives_probabilities: Its replies have ``fields`` in their metadata, with the probability of each label.
         vocabulary: The call options its client takes; None where all are passed on as they are.
         meter: Where its call options say what a call may cost.
     """
@@ -111,6 +112,7 @@ class Backend(ABC):
     finishes: ClassVar[Mapping[str, FailureKind | None]]
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     output_limit: ClassVar[str | None] = "max_tokens"
+    gives_probabilities: ClassVar[bool] = False
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     vocabulary: ClassVar[Vocabulary | None] = None
     meter: ClassVar[Meter] = Meter()

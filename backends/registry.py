@@ -24,7 +24,9 @@ BACKENDS = MappingProxyType(
         "ondevice": "pointsman.backends.ondevice.backend:OnDeviceBackend",
         "openai": "pointsman.backends.providers.openai:OpenAIBackend",
         "openai_compatible": "pointsman.backends.providers.openai_compatible:OpenAICompatibleBackend",
+        "openai_decisions": "pointsman.backends.decisions.backend:DecisionsBackend",
         "scripted": "pointsman.backends.scripted:ScriptedBackend",
+        "systemone": "pointsman.backends.decisions.backend:SystemOneBackend",
         "vertex": "pointsman.backends.providers.vertex:VertexBackend",
     }
 )

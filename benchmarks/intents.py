@@ -1,10 +1,11 @@
 """How the on-device intent head does on messages it has not seen, beside a linear SVM on the same kind of features.
 
-    python benchmarks/intents.py train.csv [test.csv]
+    python benchmarks/intents.py train.csv [test.csv] [outside.csv]
 
 The files have a column ``text`` and a column ``label`` or ``category``, as BANKING77's train.csv and test.csv do. Without
 a second file a fifth of the first is held out, equal texts together. Out of scope are the messages of ten intents that
-were left out of the examples, told from the others by the confidence or by the energy of the scores (Liu et al. 2020).
+were left out of the examples, told from the others by the confidence or by the energy of the scores (Liu et al. 2020);
+and, of a third file, messages that have nothing to do with any intent. Give ``-`` for the second to hold a fifth out.
 """
 
 from __future__ import annotations
@@ -146,10 +147,21 @@ def out_of_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows) ->
     return [kind.name, *(f"{figure:.4f}" for figure in np.mean(found, axis=0))]
 
 
+def outside(kind: type[Shipped] | type[Linear], train: Rows, test: Rows, others: list[str]) -> list[str]:
+    """Measure how well messages that have nothing to do with any intent are told from the others."""
+    head = kind(train)
+    chances, energy = head.judge([*(text for text, _ in test), *others])
+    known = np.arange(len(chances)) < len(test)
+    sure = chances.max(axis=1)
+    by_energy = np.nan if energy is None else roc_auc_score(known, energy)
+    figures = [roc_auc_score(known, sure), by_energy, (sure[~known] >= head.threshold).mean()]
+    return [kind.name, *(f"{figure:.4f}" for figure in figures)]
+
+
 def main() -> None:
     """Measure and print."""
     train = read(Path(sys.argv[1]))
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 2 and sys.argv[2] != "-":
         test = read(Path(sys.argv[2]))
     else:
         fold = folds(train, 5, seed=7)
@@ -171,6 +183,11 @@ def main() -> None:
         "accepted though out of scope",
     ]
     print(table(columns, [out_of_scope(kind, train, test) for kind in kinds]))
+    if len(sys.argv) > 3:
+        with Path(sys.argv[3]).open(newline="", encoding="utf-8-sig") as lines:
+            others = [row["text"] for row in csv.DictReader(lines)]
+        columns[0] = f"{len(others)} messages of another field"
+        print(table(columns, [outside(kind, train, test, others) for kind in kinds]))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
     from .batch.batches import Batches as Batches
+    from .decisions.model import RoutedDecisionModel as RoutedDecisionModel
     from .dispatcher import Dispatcher as Dispatcher
     from .ensemble.ensemble import Ensemble as Ensemble
     from .errors import AllFailed as AllFailed
@@ -23,6 +24,7 @@ _HOMES = {
     "ModelRequest": "request",
     "NoCandidate": "errors",
     "RoutedChatModel": "model",
+    "RoutedDecisionModel": "decisions.model",
 }
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "ModelRequest",
     "NoCandidate",
     "RoutedChatModel",
+    "RoutedDecisionModel",
 ]
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -9,6 +9,13 @@ from typing import Final
 __all__ = ["PATHS"]
 
 PATHS: Final[Mapping[str, str]] = MappingProxyType(
-    {"anthropic": "", "google": "", "openai": "/v1", "openai_compatible": "/v1"}
+    {
+        "anthropic": "",
+        "google": "",
+        "openai": "/v1",
+        "openai_compatible": "/v1",
+        "openai_decisions": "/v1",
+        "systemone": "/v1",
+    }
 )
 """Backend -> what its SDK wants behind the provider's own path; a backend that is not here cannot be played."""

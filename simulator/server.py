@@ -21,6 +21,7 @@ from .request import Endpoint, Request, input_tokens
 from .scenario import Fault, Scenario
 from .vendors.anthropic import AnthropicWire
 from .vendors.batches import BatchDesk, BatchRoute, batch_route, is_gemini
+from .vendors.decisions import DecisionsWire
 from .vendors.google import GoogleWire
 from .vendors.openai import OpenAIWire
 from .vendors.responses import ResponsesWire
@@ -29,13 +30,16 @@ _MAX_BODY = 64 * 1024 * 1024
 _ANTHROPIC: tuple[Wire, Manner] = (AnthropicWire(), "finish")
 _OPENAI: tuple[Wire, Manner] = (OpenAIWire(), "error")
 _RESPONSES: tuple[Wire, Manner] = (ResponsesWire(), "error")
+_DECISIONS: tuple[Wire, Manner] = (DecisionsWire(), "error")
 _GOOGLE: tuple[Wire, Manner] = (GoogleWire(), "blocked")
 _POSTS: dict[str, tuple[tuple[Wire, Manner], Endpoint]] = {
     "messages": (_ANTHROPIC, "chat"),
     "messages/count_tokens": (_ANTHROPIC, "count_tokens"),
     "chat/completions": (_OPENAI, "chat"),
+    "decisions": (_DECISIONS, "chat"),
     "embeddings": (_OPENAI, "embeddings"),
     "responses": (_RESPONSES, "responses"),
+    "systemone": (_DECISIONS, "chat"),
 }
 _METHODS: dict[str, Endpoint] = {
     "generateContent": "chat",

@@ -31,6 +31,7 @@ _BUILT_IN = (
     "edit_file",
     "list_files",
     "search_files",
+    "read_document",
     "read_image",
     "run_shell",
 )
@@ -191,6 +192,8 @@ def _built_in(workspace: Workspace, sandbox: Sandbox, name: str) -> Callable[[],
             return shell_tool(workspace, sandbox)
         if name == "read_image":
             from .images import image_tools as make
+        elif name == "read_document":
+            from .documents.tool import document_tools as make
         else:
             from .files.files import file_tools as make
         return next(tool for tool in make(workspace) if tool.name == name)

@@ -26,10 +26,11 @@ class OnDeviceBackend(Backend):
     )
 
     output_limit: ClassVar[str | None] = None
+    gives_probabilities: ClassVar[bool] = True
     # Its answers are worked out, not drawn, and always fit the schema.
     vocabulary: ClassVar[Vocabulary | None] = Vocabulary(
         names=MappingProxyType({"stop": "stop"}),
-        own=frozenset({"examples", "min_confidence", "sentences"}),
+        own=frozenset({"examples", "min_confidence", "probabilities", "sentences"}),
         stops=1000,
         strict=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["accept_threshold", "expected_calibration_error", "fit_temperature", "softmax"]
+__all__ = ["BetaMap", "accept_threshold", "expected_calibration_error", "fit_temperature", "softmax", "with_confidence"]
 
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -46,6 +47,71 @@ def fit_temperature(scores: NDArray[np.float64], truth: NDArray[np.int_]) -> flo
     return float(np.exp((low + high) / 2))
 
 
+# Weight of the identity in fitting a beta map: a few rows must not make everything certain.
+_PRIOR = 10.0
+_NEAR = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class BetaMap:
+    """What a confidence is worth: 1 / (1 + 1 / (e^c x^a / (1 - x)^b)) (Kull et al. 2017, "Beta calibration").
+
+    One temperature is too few to be right about both sure and unsure texts. Rising in x, and the identity for a = b = 1
+    and c = 0.
+    """
+
+    a: float = 1.0
+    b: float = 1.0
+    c: float = 0.0
+
+    @classmethod
+    def fit(cls, confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> BetaMap:
+        """Fit it to held-out confidences by logistic regression, with Platt's targets and drawn towards the identity.
+
+        Args:
+            confidence: Probability of the label chosen, a row a text.
+            right: Whether it was the right one.
+
+        Returns:
+            The map; the identity where the best one would not rise.
+        """
+        rows = _logs(confidence)
+        good, bad = int(right.sum()), int((~right).sum())
+        wanted = np.where(right, (good + 1) / (good + 2), 1 / (bad + 2))
+        start = np.array([1.0, 1.0, 0.0])
+        weights = start.copy()
+        for _ in range(50):
+            chances = 1 / (1 + np.exp(-rows @ weights))
+            slope = rows.T @ (chances - wanted) + _PRIOR * (weights - start)
+            bend = (rows * (chances * (1 - chances))[:, None]).T @ rows + _PRIOR * np.eye(3)
+            step = np.linalg.solve(bend, slope)
+            weights -= step
+            if np.abs(step).max() < _NEAR:
+                break
+        fitted = cls(*map(float, weights))
+        return fitted if fitted.a > 0 and fitted.b > 0 else cls()
+
+    def __call__(self, confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the calibrated confidences."""
+        told: NDArray[np.float64] = 1 / (1 + np.exp(-_logs(confidence) @ np.array([self.a, self.b, self.c])))
+        return told
+
+
+def with_confidence(probabilities: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
+    """Sharpen or flatten probabilities until the largest is as given; their order stays.
+
+    Args:
+        probabilities: Of one text, adding up to 1.
+        confidence: What the largest shall be; where that is less than an equal share, all get an equal share.
+    """
+    logs = np.log(np.maximum(probabilities, 1e-12))
+    low, high = -7.0, 7.0
+    for _ in range(24):
+        power = (low + high) / 2
+        low, high = (power, high) if softmax(logs * np.exp(power)).max() < confidence else (low, power)
+    return softmax(logs * np.exp(high))
+
+
 def expected_calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_], *, bins: int = 10) -> float:
     """Mean gap between confidence and share right over equal-width bins, weighted by how many fall in each."""
     places = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -70,3 +136,8 @@ def accept_threshold(confidence: NDArray[np.float64], right: NDArray[np.bool_], 
     counts = np.arange(1, len(order) + 1)
     good = np.flatnonzero((np.cumsum(right[order]) + 1) / (counts + 2) >= target)
     return float(np.clip(confidence[order[good[-1]]], 0.5, 0.999)) if len(good) else 1.0
+
+
+def _logs(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = np.clip(confidence, _NEAR, 1 - _NEAR)
+    return np.column_stack([np.log(inside), -np.log(1 - inside), np.ones_like(inside)])

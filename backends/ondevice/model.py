@@ -64,6 +64,7 @@ class OnDeviceChatModel(BaseChatModel):
       ``with_structured_output``.
     - ``examples``: field -> path of a CSV file with the columns text,label to learn the field's labels from.
     - ``min_confidence``: confidence below which a field is declined, instead of what each algorithm learned.
+    - ``probabilities``: whether ``fields`` shall have the probability of every label.
     - ``sentences``: most sentences of a summary, 3 if not given.
     - ``tools``, ``tool_choice``: as `bind_tools` makes them; the one tool, or the one forced, is the output schema.
 
@@ -174,6 +175,7 @@ class OnDeviceChatModel(BaseChatModel):
             examples=kwargs.get("examples") or {},
             min_confidence=self.min_confidence if least is None else least,
             sentences=kwargs.get("sentences", 3),
+            probabilities=kwargs.get("probabilities", False),
         )
         return perform(task, request, self._shelf)
 

@@ -37,6 +37,7 @@ class Request:
         examples: Field -> CSV file of labelled examples.
         min_confidence: Confidence below which a field is declined; None leaves it to each algorithm.
         sentences: Most sentences of a summary.
+        probabilities: Whether to tell the probability of every label of a field.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Request:
     examples: Mapping[str, Path | str] = field(default_factory=dict)
     min_confidence: float | None = None
     sentences: int = 3
+    probabilities: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class _Form:
         if least is not None or sure is None:
             sure = confidence >= (_LEAST if least is None else least)
         self.values[entry.name] = value
-        self.told[entry.name] = {"confidence": round(confidence, 4), **told}
+        self.told[entry.name] = {"confidence": round(confidence, 4), "sure": sure, **told}
         if not sure:
             self.unsure.append(entry.name)
 
@@ -107,10 +109,11 @@ def _classify(request: Request, shelf: HeadShelf) -> Outcome:
         return Outcome(reason="to classify, bind an output schema with an enum or Literal property")
     for entry in chosen:
         if len(entry.labels) == 1:
-            form.put(entry, entry.labels[0], 1.0)
+            form.put(entry, entry.labels[0], 1.0, probabilities={entry.labels[0]: 1.0})
             continue
         verdict = shelf.choose(text, entry.labels, request.examples.get(entry.name))
-        form.put(entry, verdict.label, verdict.confidence, sure=verdict.accepted, runner_up=verdict.runner_up)
+        told = {"probabilities": dict(verdict.probabilities)} if request.probabilities else {}
+        form.put(entry, verdict.label, verdict.confidence, sure=verdict.accepted, runner_up=verdict.runner_up, **told)
     _read_rest(form, text, shelf)
     return form.outcome()
 

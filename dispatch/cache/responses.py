@@ -340,8 +340,8 @@ def _kept(message: AIMessage) -> str | None:
         return None
 
 
-# Who made it, which the next conversion of the conversation has to know.
-_ORIGIN: Final = frozenset({"model_provider", "model_name", "output_version"})
+# Who made it, which the next conversion of the conversation has to know, and how sure it was of each field.
+_ORIGIN: Final = frozenset({"fields", "model_provider", "model_name", "output_version"})
 
 
 def _revived(body: str, age: float, *, kind: str, similarity: float) -> AIMessage | None:

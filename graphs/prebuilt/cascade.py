@@ -7,7 +7,7 @@ import inspect
 import operator
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, ClassVar, TypedDict, TypeVar
 
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel
@@ -28,7 +28,7 @@ from ...routing.evidence import FAILED_CHECK, Finding
 from ...tools.base import effect_of, only_reads
 from ..workflow import Workflow
 
-__all__ = ["Check", "cascade", "extraction"]
+__all__ = ["Cascade", "CascadeState", "Check", "cascade", "extraction", "wrong_with"]
 
 Check = Callable[[Any], str | Awaitable[str | None] | None]
 """Says what is wrong with an output, or None where it will do."""
@@ -38,7 +38,9 @@ _AGAIN = "An earlier attempt at this did not pass a check. Do it anew, so that t
 _EXTRACT = "Fill in the fields from the text alone. What the text does not say is left empty, never guessed."
 
 
-class _State(TypedDict, total=False):
+class CascadeState(TypedDict, total=False):
+    """State of a cascade; plain JSON throughout."""
+
     task: str
     made: dict[str, Any]
     done: Annotated[list[dict[str, Any]], operator.add]
@@ -64,7 +66,7 @@ def cascade(name: str, agent: Agent, *, check: Check, attempts: int = 3) -> Work
     """
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
         raise ConfigError(f"cascade {name!r}: attempts is {attempts!r}: give a whole number of 1 or more")
-    return Workflow(name, [agent], graph=lambda runtime: _Cascade(agent.on(runtime), runtime, check, attempts).graph())
+    return Workflow(name, [agent], graph=lambda runtime: Cascade(agent.on(runtime), runtime, check, attempts).graph())
 
 
 def extraction(
@@ -95,7 +97,18 @@ def extraction(
     return made
 
 
-class _Cascade:
+class Cascade:
+    """The nodes of a cascade on one runtime.
+
+    Args:
+        agent: Who does it.
+        runtime: What it runs on.
+        check: Says what is wrong with an output.
+        attempts: The most there are.
+    """
+
+    state: ClassVar[type[Any]] = CascadeState
+
     def __init__(self, agent: Agent, runtime: Runtime, check: Check, attempts: int) -> None:
         self._agent = agent
         self._runtime = runtime
@@ -103,24 +116,30 @@ class _Cascade:
         self._attempts = attempts
 
     def graph(self) -> StateGraph[Any, Any, Any, Any]:
+        """Build the graph.
+
+        Raises:
+            ConfigError: A tool of the agent's does more than read.
+        """
         tools = self._agent.bound_tools()
         reading = {Effect.READ, None} | ({Effect.EXTERNAL} if only_reads(tools) else set())
         if acting := next((tool.name for tool in tools if effect_of(tool) not in reading), None):
             raise ConfigError(
                 f"agent {self._agent.name!r} cannot be tried again in a cascade: {acting!r} does more than read"
             )
-        builder = StateGraph(_State)
-        builder.add_node("attempt", self.attempt)
-        builder.add_node("check", self.check)
+        builder = StateGraph(self.state)
+        # LangGraph takes what a node is given off its annotation, which knows no fields of a subclass.
+        builder.add_node("attempt", self.attempt, input_schema=self.state)
+        builder.add_node("check", self.check, input_schema=self.state)
         builder.add_edge(START, "attempt")
         builder.add_edge("attempt", "check")
         builder.add_conditional_edges("check", self.after, ["attempt", END])
         return builder
 
-    async def attempt(self, state: _State) -> dict[str, Any]:
+    async def attempt(self, state: CascadeState) -> dict[str, Any]:
         """Do it, knowing what was wrong before."""
         earlier = [StepRecord.restored(record) for record in state.get("done", [])]
-        parts = [literal(state["task"])]
+        parts: list[str] = []
         findings: tuple[Finding, ...] = ()
         if earlier:
             last = earlier[-1]
@@ -129,7 +148,7 @@ class _Cascade:
         name = f"{self._agent.name}-{len(earlier) + 1}"
         try:
             with entered(step=name, evidence=findings):
-                record = await self._agent.step("\n\n".join(parts))
+                record = await self._agent.step(await self.asked(state, parts))
         except (NoCandidate, AllFailed, NoAnswer) as error:
             if not earlier:
                 raise
@@ -137,13 +156,13 @@ class _Cascade:
             return {"made": replace(earlier[-1], id=name, status=Status.HANDED_OVER).noted(said).plain()}
         return {"made": replace(record, id=name).plain()}
 
-    async def check(self, state: _State) -> dict[str, Any]:
+    async def check(self, state: CascadeState) -> dict[str, Any]:
         """Accept what was made, or say why it is done again, or give it to a person."""
         record = StepRecord.restored(state["made"])
         if record.status is Status.DONE:
-            wrong = await self._wrong(record.output)
+            wrong, output = await self.judged(state, record.output)
             if wrong is None:
-                return {"done": [record.plain()], "output": record.output}
+                return {"done": [record.plain()], "output": output}
             record = replace(record, status=Status.FAILED, note=one_line(wrong))
             if len(state.get("done", [])) + 1 < self._attempts and record.tier_above is not None:
                 return {"done": [record.plain()]}
@@ -160,19 +179,48 @@ class _Cascade:
             "notes": [f"step {record.id} did not pass its check and was handed to a person: {record.note}"],
         }
 
-    def after(self, state: _State) -> str:
+    def after(self, state: CascadeState) -> str:
         """Try again after an attempt that failed."""
         return "attempt" if state["done"][-1]["status"] == Status.FAILED else END
 
-    async def _wrong(self, output: Any) -> str | None:
+    async def asked(self, state: CascadeState, again: list[str]) -> Any:
+        """What an attempt is given.
+
+        Args:
+            state: The state.
+            again: What was wrong with the attempt before; empty for the first.
+        """
+        return "\n\n".join([literal(state["task"]), *again])
+
+    async def judged(self, state: CascadeState, output: Any) -> tuple[str | None, Any]:
+        """What is wrong with an output, None where nothing is, and what the workflow gives then.
+
+        Args:
+            state: The state.
+            output: The output.
+        """
         kind = self._agent.output
         given = output if kind is None else kind.model_validate(output)
-        if inspect.iscoroutinefunction(self._check):
-            said = await self._check(given)
-        else:
-            said = await asyncio.to_thread(self._check, given)
-            if inspect.isawaitable(said):
-                said = await said
-        if said is None or (isinstance(said, str) and said.strip()):
-            return said
-        raise ConfigError(f"the check of {self._agent.name!r} gave {said!r}: return what is wrong as a text, or None")
+        return await wrong_with(self._check, given, self._agent.name), output
+
+
+async def wrong_with(check: Check, output: Any, name: str) -> str | None:
+    """Ask a check what is wrong with an output.
+
+    Args:
+        check: The check; a plain function runs in a thread.
+        output: What it is given.
+        name: Whose it is, for the message.
+
+    Raises:
+        ConfigError: It gave neither a reason nor None.
+    """
+    if inspect.iscoroutinefunction(check):
+        said = await check(output)
+    else:
+        said = await asyncio.to_thread(check, output)
+        if inspect.isawaitable(said):
+            said = await said
+    if said is None or (isinstance(said, str) and said.strip()):
+        return said
+    raise ConfigError(f"the check of {name!r} gave {said!r}: return what is wrong as a text, or None")

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.backends.ondevice.calibrate import (
+    BetaMap,
     accept_threshold,
     expected_calibration_error,
     fit_temperature,
     softmax,
+    with_confidence,
 )
 from pointsman.backends.ondevice.classify import (
     Head,
@@ -318,3 +320,47 @@ def test_no_message_to_measure_on_is_among_the_examples() -> None:
 
 def write_csv(file: Path, pairs: list[tuple[str, str]]) -> None:
     file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in pairs))
+
+
+@given(
+    confidence=st.lists(st.floats(0.01, 0.99), min_size=20, max_size=60),
+    slant=st.floats(0.2, 3.0),
+)
+def test_a_beta_map_rises_and_keeps_within_bounds(confidence: list[float], slant: float) -> None:
+    told = np.array(confidence)
+    right = np.random.default_rng(1).random(len(told)) < told**slant
+    calibrated = BetaMap.fit(told, right)(np.sort(told))
+    assert ((calibrated > 0) & (calibrated < 1)).all()
+    assert (np.diff(calibrated) >= 0).all()
+
+
+def test_a_beta_map_mends_what_one_temperature_cannot() -> None:
+    rng = np.random.default_rng(3)
+    worth = rng.uniform(0.05, 0.95, 4000)
+    right = rng.random(4000) < worth
+    # Too sure of the sure ones, and too unsure of the others.
+    told = 1 / (1 + np.exp(-1.8 * np.log(worth / (1 - worth)) - 0.5))
+    mended = BetaMap.fit(told[:2000], right[:2000])(told[2000:])
+    before = expected_calibration_error(told[2000:], right[2000:])
+    after = expected_calibration_error(mended, right[2000:])
+    assert before > 0.08
+    assert after < 0.04
+
+
+def test_too_few_rows_leave_a_confidence_nearly_as_it_was() -> None:
+    told = np.array([0.6, 0.7, 0.9])
+    assert BetaMap.fit(told, np.array([True, True, True]))(told) == pytest.approx(told, abs=0.05)
+
+
+@given(
+    shares=st.lists(st.floats(0.001, 1), min_size=2, max_size=8, unique=True).map(lambda p: np.array(p) / sum(p)),
+    confidence=st.floats(0.55, 0.999),
+)
+def test_probabilities_are_sharpened_to_a_confidence_in_their_order(shares: np.ndarray, confidence: float) -> None:
+    made = with_confidence(shares, confidence)
+    assert made.sum() == pytest.approx(1)
+    assert list(np.argsort(made, kind="stable")) == list(np.argsort(shares, kind="stable")) or made.min() < 1e-9
+    # Two that are nearly alike cannot be told apart by any power that is tried.
+    first, second = sorted(shares)[-1], sorted(shares)[-2]
+    if first / second > 1.01:
+        assert made.max() == pytest.approx(confidence, abs=0.01)

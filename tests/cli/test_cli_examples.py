@@ -29,3 +29,15 @@ def test_each_prebuilt_workflow_of_the_examples_runs_offline(
     said = json.loads(ended.stdout)
     # Simulated models fill an invoice with figures that do not add up, so that one is tried thrice and handed over.
     assert (said["status"], len(said["steps"])) == (status, steps), ended.stderr
+
+
+def test_the_invoices_of_the_examples_are_made_and_read_offline(pointsman: Any, project: Path, programs: Any) -> None:
+    shutil.copytree(EXAMPLES / "invoices", project / "examples")
+    made = programs.run(["examples/papers.py", "papers"], cwd=project, check=True)
+    assert made.stdout == "30 invoices are in papers\n"
+    assert len([*(project / "papers").iterdir()]) == 30
+    file = "papers/invoice-02.pdf"
+    ended = pointsman("run", "examples/flow.py:invoices", "Read the invoice.", "--file", file, "--offline", "--json")
+    said = json.loads(ended.stdout)
+    # Simulated models cite what does not stand there.
+    assert (said["status"], len(said["steps"])) == ("handed_over", 3), ended.stderr

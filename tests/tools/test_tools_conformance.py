@@ -17,6 +17,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "edit_file": {"path": "a.txt", "old": "x", "new": "y"},
     "list_files": {"path": "."},
     "search_files": {"pattern": "x"},
+    "read_document": {"path": "a.pdf"},
     "read_image": {"path": "a.png"},
     "run_shell": {"command": "true"},
     "remember": {"text": "x"},

@@ -1,0 +1,1 @@
+"""Decision models: typed questions, answered with a probability for each possible answer."""

@@ -1,0 +1,107 @@
+"""A step that the decision agent rules on before it is done."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+
+from ...agents.agent import Agent
+from ...agents.handoffs import hand_over
+from ...agents.result import Status, StepRecord
+from ...agents.runtime import Runtime
+from ...agents.verification.checking import Check, checked
+from ...agents.verification.verifier import DECISION, Ruling, Verifier
+from ...configs.errors import ConfigError
+from ...configs.evidence import literal
+from ...configs.words import Risk
+from ...dispatch.context import entered
+from ...dispatch.request import one_line
+from ...tools.base import effect_of
+from ..given import handed
+from ..workflow import Workflow
+
+__all__ = ["decided"]
+
+_SUMMARY = 2_000
+_STATUS = {"deny": Status.REJECTED, "hand_over": Status.HANDED_OVER, "allow": Status.DONE}
+
+
+class _State(TypedDict, total=False):
+    task: str
+    files: list[dict[str, Any]]
+    ruling: dict[str, Any]
+    done: Annotated[list[dict[str, Any]], operator.add]
+    notes: Annotated[list[str], operator.add]
+    output: Any
+
+
+def decided(name: str, agent: Agent[Any], *, risk: Risk | str = Risk.HIGH) -> Workflow:
+    """Make a workflow in which the decision agent rules on what an agent is asked to do, before it is begun.
+
+    It sees what was asked, the agent, and what its tools can do, and gives a `Ruling`: ``allow``, ``deny`` or
+    ``hand_over``, its reasons, and the risk it sees. That can only raise the risk of the step. What it allows is done
+    with all that holds otherwise: calls are verified, and what is critical still waits for a person. What it denies
+    ends the run as ``rejected``, and what it hands over as ``handed_over``, in the queue of a person.
+
+    Args:
+        name: Name of the workflow.
+        agent: Who would do it.
+        risk: The risk of the step as declared: the decision agent rules on the tier that it asks for.
+
+    Raises:
+        ConfigError: On a risk that is none.
+    """
+    try:
+        declared = Risk(risk)
+    except ValueError:
+        raise ConfigError(f"decided {name!r}: risk {risk!r} is not one of {', '.join(Risk)}") from None
+    return Workflow(name, [agent], graph=lambda runtime: _Decided(agent.on(runtime), runtime, declared).graph())
+
+
+class _Decided:
+    def __init__(self, agent: Agent[Any], runtime: Runtime, risk: Risk) -> None:
+        self._agent = agent
+        self._runtime = runtime
+        self._risk = risk
+
+    def graph(self) -> StateGraph[Any, Any, Any, Any]:
+        builder = StateGraph(_State)
+        builder.add_node("rule", self.rule)
+        builder.add_node("act", self.act)
+        builder.add_edge(START, "rule")
+        builder.add_conditional_edges("rule", self.ruled, ["act", END])
+        builder.add_edge("act", END)
+        return builder
+
+    async def rule(self, state: _State) -> dict[str, Any]:
+        """Rule whether the step may be done."""
+        tools = {tool.name: effect_of(tool) for tool in self._agent.bound_tools()}
+        act = {"agent": self._agent.name, "instructions": self._agent.told, "tools": tools}
+        ruling = await Verifier(self._runtime).rule(state["task"], act, step=self._agent.name, risk=self._risk)
+        why = one_line(" ".join(ruling.reasons))
+        record = StepRecord(
+            "ruling", DECISION, None, ruling.risk.value, ruling.model_dump(mode="json"), _STATUS[ruling.verdict], why
+        )
+        told: dict[str, Any] = {"ruling": ruling.model_dump(mode="json"), "done": [record.plain()]}
+        if ruling.verdict == "allow":
+            return told
+        if ruling.verdict == "hand_over":
+            summary = one_line(state["task"], _SUMMARY)
+            hand_over(self._runtime, risk=ruling.risk.value, reason=why, summary=summary, step="ruling")
+        verb = "handed it to a person" if ruling.verdict == "hand_over" else "denied it"
+        return {**told, "notes": [f"{self._agent.name} did nothing: the decision agent {verb}: {why}"]}
+
+    def ruled(self, state: _State) -> str:
+        """Go on with what is allowed."""
+        return "act" if state["ruling"]["verdict"] == "allow" else END
+
+    async def act(self, state: _State) -> dict[str, Any]:
+        """Do the step, at the risk that was seen in it."""
+        agent, risk = self._agent, Ruling.model_validate(state["ruling"]).risk
+        work = handed(literal(state["task"]), state.get("files") or [], agent, [agent], self._runtime)
+        check = Check(agent.name, Verifier(self._runtime), state["task"], agent.name)
+        with entered(step=agent.name, risk=risk), checked(check):
+            record = await agent.step(work)
+        return {"done": [record.plain()], "output": record.plain()["output"]}

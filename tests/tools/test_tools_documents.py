@@ -1,0 +1,142 @@
+"""Documents: read into pages, or refused in words before they cost anybody anything."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pointsman.configs.errors import ConfigError
+from pointsman.tools import ToolFailed, Workspace
+from pointsman.tools.documents import reading
+from pointsman.tools.documents.reading import read_document
+from pointsman.tools.documents.tool import document_tools
+
+TEXT = b"BT /F1 12 Tf 72 770 Td (Invoice 17) Tj 0 -20 Td (Paper, white) Tj 300 0 Td (4.00) Tj ET"
+SEALED = b"/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <%b> /U <%b> >> /ID [<00><00>] " % (b"41" * 32, b"42" * 32)
+
+
+def _pdf(*contents: bytes, trailer: bytes = b"", stream: bytes = b"", size: tuple[int, int] = (595, 842)) -> bytes:
+    """A PDF of a page for each content (PDF 32000-1, section 7.5)."""
+    kids = b" ".join(b"%d 0 R" % (4 + 2 * place) for place in range(len(contents)))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [%b] /Count %d >>" % (kids, len(contents)),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for place, content in enumerate(contents):
+        font = b"/Resources << /Font << /F1 3 0 R >> >>"
+        box = b"/MediaBox [0 0 %d %d]" % size
+        objects.append(b"<< /Type /Page /Parent 2 0 R %b %b /Contents %d 0 R >>" % (box, font, 5 + 2 * place))
+        objects.append(b"<< /Length %d %b>>\nstream\n%b\nendstream" % (len(content), stream, content))
+    file, places = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        places.append(len(file))
+        file += b"%d 0 obj\n%b\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"trailer << /Size %d /Root 1 0 R %b>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, trailer, len(file))
+    return file + b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + table + end
+
+
+def _bomb() -> bytes:
+    """A page whose content is 3 GB long unpacked, in 3 MB."""
+    packing = zlib.compressobj(9)
+    content = [packing.compress(b"q Q " * 250_000) for _ in range(3_000)]
+    return _pdf(b"".join([*content, packing.flush()]), stream=b"/Filter /FlateDecode ")
+
+
+def _picture(form: str, size: tuple[int, int] = (400, 300)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, "white").save(file, form)
+    return file.getvalue()
+
+
+def test_the_text_of_a_pdf_is_read_line_by_line_with_boxes() -> None:
+    [page] = read_document("a.pdf", _pdf(TEXT))
+    assert [line.text for line in page.lines] == ["Invoice 17", "Paper, white", "4.00"]
+    left, top, right, bottom = page.lines[0].box
+    # The words begin 72 points from the left, and 842 - 770 from the top.
+    assert (left, bottom) == pytest.approx((72 / 595, 72 / 842), abs=0.003)
+    assert (0 < right - left < 0.2, 0 < bottom - top < 0.02) == (True, True)
+    assert (page.file, page.number) == ("a.pdf", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "form"),
+    [
+        ("a.png", _picture("PNG"), "PNG"),
+        ("a.jpg", _picture("JPEG"), "JPEG"),
+        ("a.gif", _picture("GIF"), "PNG"),
+        ("a.webp", _picture("WEBP"), "PNG"),
+        ("a.pdf", _picture("PDF"), "PNG"),
+        ("large.png", _picture("PNG", (4000, 3000)), "PNG"),
+    ],
+)
+def test_a_picture_and_a_scan_are_a_page_without_text(name: str, data: bytes, form: str) -> None:
+    import base64
+
+    [page] = read_document(name, data)
+    assert (page.lines, page.mime_type) == ((), f"image/{form.lower()}")
+    with Image.open(io.BytesIO(base64.b64decode(page.image or ""))) as shown:
+        assert shown.format == form
+        assert max(shown.size) <= 1_600
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "told"),
+    [
+        ("lie.png", lambda: _picture("JPEG"), "says that it is image/png, and holds image/jpeg"),
+        ("lie.jpg", lambda: _pdf(TEXT), "says that it is image/jpeg, and holds application/pdf"),
+        ("program.png", lambda: b"MZ" + bytes(500), "is not a PNG, JPEG, GIF or WebP"),
+        ("cut.png", lambda: _picture("PNG")[:200], "is damaged: its picture cannot be unpacked"),
+        (
+            "huge.png",
+            lambda: _picture("PNG")[:16] + b"\0\1\0\0\0\1\0\0" + _picture("PNG")[24:],
+            "the limit is 20,000,000",
+        ),
+        ("sealed.pdf", lambda: _pdf(TEXT, trailer=SEALED), "is encrypted"),
+        ("bomb.pdf", _bomb, "needs more memory or time"),
+        ("large.pdf", lambda: _pdf(TEXT, size=(10**6, 10**6)), "page 1 is 1,000,000 x 1,000,000 points large"),
+        ("long.pdf", lambda: _pdf(*[TEXT] * 51), "has 51 pages, and 50 can be read"),
+        ("junk.pdf", lambda: b"%PDF-1.4 and nothing else", "is damaged, or no PDF at all"),
+        ("heavy.pdf", lambda: b"%PDF-1.4" + bytes(20_000_000), "is larger than 20,000,000 bytes"),
+    ],
+)
+def test_what_is_not_what_it_says_or_grows_without_bounds_is_refused(
+    name: str, make: Callable[[], bytes], told: str
+) -> None:
+    with pytest.raises(ToolFailed, match=told):
+        read_document(name, make())
+
+
+def test_a_type_that_is_told_beside_the_name_must_be_the_files_own() -> None:
+    with pytest.raises(ToolFailed, match="says that it is image/gif, and holds image/png"):
+        read_document("attachment", _picture("PNG"), said="image/gif")
+
+
+def test_without_the_extra_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'pointsman\[documents\]'"):
+        read_document("a.pdf", _pdf(TEXT))
+
+
+def test_the_agents_tool_gives_text_and_pictures_five_pages_at_once(tmp_path: Path) -> None:
+    (tmp_path / "long.pdf").write_bytes(_pdf(*[TEXT] * 7))
+    (tmp_path / "scan.pdf").write_bytes(_picture("PDF"))
+    [tool] = document_tools(Workspace(tmp_path))
+    said: list[Any] = tool.invoke({"path": "long.pdf"})
+    assert said[0]["text"] == "Pages 1 to 5 of 7. Go on with first=6."
+    assert [block["text"].splitlines()[1] for block in said[1:]] == ["1: Invoice 17"] * 5
+    assert len(tool.invoke({"path": "long.pdf", "first": 6})) == 3
+    assert [block["type"] for block in tool.invoke({"path": "scan.pdf"})] == ["text", "text", "image"]
+    assert "there is no page 8" in str(tool.invoke({"path": "long.pdf", "first": 8}))
+
+
+def test_nothing_of_the_libraries_is_loaded_into_this_process() -> None:
+    read_document("a.pdf", _pdf(TEXT))
+    assert "pypdfium2" not in sys.modules

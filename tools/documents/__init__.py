@@ -1,0 +1,1 @@
+"""Documents as pages: their lines with boxes where there is text, and pictures where there is none."""

@@ -1,0 +1,113 @@
+"""Read a document into pages, refusing what is not what it says, cannot be opened, or grows beyond bounds."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from ...configs.errors import ConfigError
+from ..base import ToolFailed
+from ..images import mime_type_of
+
+__all__ = ["MOST_BYTES", "Line", "Page", "read_document"]
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, as shares of a page's width and height."""
+
+_PDF: Final = "application/pdf"
+MOST_BYTES: Final = 20_000_000
+_MOST_PAGES: Final = 50
+_LONGER_SIDE: Final = 1_600
+"""Pixels: what the vendors scale pictures down to, or little more."""
+_MEMORY: Final = 1 << 30
+_SECONDS: Final = 30.0
+_ALIASES: Final = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A piece of a page's text, and where it stands."""
+
+    text: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page.
+
+    Attributes:
+        file: What its document is called.
+        number: Its number in that document, from 1.
+        lines: Its text from top to bottom; none of a scan or a picture.
+        image: The page as a picture in base64, where its text alone does not show it; else None.
+        mime_type: Of the picture.
+    """
+
+    file: str
+    number: int
+    lines: tuple[Line, ...]
+    image: str | None
+    mime_type: str
+
+
+def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[Page, ...]:
+    """Read the pages of a PDF, or of a picture, which is one page.
+
+    It is parsed in a process of its own with 1 GB of memory and 30 seconds.
+
+    Args:
+        name: What it is called, for messages.
+        data: The file.
+        said: MIME type that it is said to have, beside that of the ending of its name.
+
+    Raises:
+        ToolFailed: It is another kind of file than it says, encrypted, damaged, or too large in bytes, pages, pixels,
+            memory or time.
+        ConfigError: The extra ``documents`` is not installed.
+    """
+    if missing := [name for name in ("PIL", "pypdfium2") if find_spec(name) is None]:
+        raise ConfigError(f"documents need {' and '.join(missing)}: pip install 'pointsman[documents]'")
+    if len(data) > MOST_BYTES:
+        raise ToolFailed(f"{name} is larger than {MOST_BYTES:,} bytes")
+    found = _PDF if data[:1024].lstrip().startswith(b"%PDF-") else mime_type_of(name, data)
+    for told in (said, mimetypes.guess_type(name)[0]):
+        if told is not None and _ALIASES.get(told, told) != found:
+            raise ToolFailed(f"{name} says that it is {told}, and holds {found}: give it as what it is")
+    pages = _parsed(name, data, found)
+    return tuple(
+        Page(
+            name,
+            number,
+            tuple(Line(line["text"], tuple(line["box"])) for line in page["lines"]),
+            page["image"],
+            page["mime_type"],
+        )
+        for number, page in enumerate(pages, 1)
+    )
+
+
+def _parsed(name: str, data: bytes, mime_type: str) -> list[dict[str, Any]]:
+    bounds = {"pages": _MOST_PAGES, "side": _LONGER_SIDE, "memory": _MEMORY, "seconds": _SECONDS}
+    asked = json.dumps({"mime_type": mime_type, **bounds}).encode() + b"\n"
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-I", str(Path(__file__).with_name("worker.py"))],
+        input=asked + data,
+        capture_output=True,
+        env={},
+        check=False,
+    )
+    # A process that was ended says nothing, or half of it.
+    if not done.stdout.endswith(b"\n"):
+        raise ToolFailed(f"{name} needs more memory or time than a document may, or breaks what reads it")
+    answer = json.loads(done.stdout)
+    if "refused" in answer:
+        raise ToolFailed(f"{name} cannot be read: {answer['refused']}")
+    pages: list[dict[str, Any]] = answer["pages"]
+    return pages

@@ -1,0 +1,128 @@
+"""A process that opens one document, so that whatever a file does to its parsers ends with this process.
+
+In: a line of JSON with ``mime_type``, ``pages`` (the most), ``side`` (pixels of a page's longer side), ``memory``
+(bytes of address space) and ``seconds``, then the file. Out: a line of JSON, ``{"refused": why}`` or ``{"pages":
+[...]}``; each page has ``lines`` (``text`` and ``box``) and ``image`` (base64 or null) with its ``mime_type``. A box is
+left, top, right and bottom as shares of the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import resource
+import signal
+import sys
+from typing import Any
+
+__all__ = ["main"]
+
+# PDF 32000-1, annex C.2: a page has at most 14,400 units in either direction.
+_MOST_POINTS = 14_400
+# Below this a page's text is an ornament of a scan: a page number, a stamp of the scanner.
+_FEWEST_CHARACTERS = 20
+_MOST_LINES = 2_000
+_DOTS_A_POINT = 150 / 72
+
+
+class _Refused(Exception):
+    """The document cannot be read; the text says why."""
+
+
+def main() -> None:
+    """Read one document and end."""
+    asked = json.loads(sys.stdin.buffer.readline())
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
+    data = sys.stdin.buffer.read()
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        read = _pdf if asked["mime_type"] == "application/pdf" else _picture
+        answer: dict[str, Any] = {"pages": read(data, asked)}
+    except _Refused as error:
+        answer = {"refused": str(error)}
+    except MemoryError:
+        answer = {"refused": "it needs more memory than a document may"}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def _pdf(data: bytes, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    import pypdfium2
+    from pypdfium2 import raw
+
+    try:
+        document = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD:
+            raise _Refused("it is encrypted: give it without a password") from None
+        raise _Refused("it is damaged, or no PDF at all") from None
+    if len(document) > asked["pages"]:
+        raise _Refused(f"it has {len(document):,} pages, and {asked['pages']} can be read")
+    if not len(document):
+        raise _Refused("it has no pages")
+    return [_pdf_page(document, number, asked) for number in range(len(document))]
+
+
+def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, Any]:
+    import pypdfium2
+
+    # Told without loading the page, which would unpack it.
+    width, height = document.get_page_size(number)
+    if not (0 < width <= _MOST_POINTS and 0 < height <= _MOST_POINTS):
+        raise _Refused(f"page {number + 1} is {width:,.0f} x {height:,.0f} points large")
+    try:
+        page = document[number]
+        lines = [] if page.get_rotation() else _lines(page)
+        scale = min(_DOTS_A_POINT, asked["side"] / max(width, height))
+        pictures = any(True for _ in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
+        few = sum(len(line["text"]) for line in lines) < _FEWEST_CHARACTERS
+        image = _packed(page.render(scale=scale).to_pil(), "PNG") if few or pictures else None
+    except pypdfium2.PdfiumError:
+        raise _Refused(f"page {number + 1} is damaged") from None
+    return {"lines": lines, "image": image, "mime_type": "image/png"}
+
+
+def _lines(page: Any) -> list[dict[str, Any]]:
+    left, bottom, right, top = page.get_bbox()
+    wide, high = right - left, top - bottom
+    text = page.get_textpage()
+    count = text.count_rects()
+    if count > _MOST_LINES:
+        raise _Refused(f"a page has {count:,} lines, and {_MOST_LINES:,} can be read")
+    found = []
+    for index in range(count):
+        x0, y0, x1, y1 = text.get_rect(index)
+        said = " ".join(text.get_text_bounded(x0, y0, x1, y1).split())
+        box = [(x0 - left) / wide, (top - y1) / high, (x1 - left) / wide, (top - y0) / high]
+        # What lies outside the page nobody sees.
+        if said and 0 <= (box[0] + box[2]) / 2 <= 1 and 0 <= (box[1] + box[3]) / 2 <= 1:
+            found.append({"text": said, "box": [round(min(max(edge, 0.0), 1.0), 4) for edge in box]})
+    return sorted(found, key=lambda line: (round(line["box"][1], 2), line["box"][0]))
+
+
+def _picture(data: bytes, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    from PIL import Image, ImageOps
+
+    try:
+        # Its size was looked at before, in its header.
+        with Image.open(io.BytesIO(data), formats=[asked["mime_type"].partition("/")[2].upper()]) as opened:
+            form = "JPEG" if opened.format == "JPEG" else "PNG"
+            picture = ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise _Refused("it is damaged: its picture cannot be unpacked") from None
+    picture.thumbnail((asked["side"], asked["side"]))
+    return [{"lines": [], "image": _packed(picture, form), "mime_type": f"image/{form.lower()}"}]
+
+
+def _packed(picture: Any, form: str) -> str:
+    file = io.BytesIO()
+    picture.save(file, form)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+if __name__ == "__main__":
+    main()
