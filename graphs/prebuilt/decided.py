@@ -89,7 +89,7 @@ class _Decided:
             return told
         if ruling.verdict == "hand_over":
             summary = one_line(state["task"], _SUMMARY)
-            hand_over(self._runtime, risk=ruling.risk.value, reason=why, summary=summary, step="ruling")
+            await hand_over(self._runtime, risk=ruling.risk.value, reason=why, summary=summary, step="ruling")
         verb = "handed it to a person" if ruling.verdict == "hand_over" else "denied it"
         return {**told, "notes": [f"{self._agent.name} did nothing: the decision agent {verb}: {why}"]}
 
