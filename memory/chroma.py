@@ -1,281 +1,340 @@
-"""One collection in Chroma, opened so that threads, stores and processes can share a folder without losing vectors.
+"""`ChromaIndex`: the vectors of a memory folder in Chroma, fed from the database's outbox.
 
-Chroma keeps a collection's vector index in the memory of each process that opened it. A second process's vectors stay
-unseen by queries there, and when two such processes both write, whichever saves its index last drops vectors of the
-other for good (measured: a quarter of them). So one file lock a folder lets one writer in at a time, and a counter a
-collection tells the others to open it anew before they use its index.
+Chroma holds ids and vectors alone. It is one process's at a time: whoever has its lock feeds it with what all have
+written, and finds nearest vectors by it in a large memory; the others scan. It can always be made anew from the
+database, which is what happens when vectors are forgotten or its files are damaged.
 """
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import os
+import shutil
 import struct
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any
 
 import httpx
 import numpy as np
-from chromadb.api import ServerAPI
-from chromadb.api.models.Collection import Collection
-from chromadb.config import Settings, System
-from chromadb.errors import ChromaError, NotFoundError
-from chromadb.telemetry.product import ProductTelemetryClient
+from numpy.typing import NDArray
 
-from ..configs.errors import ConfigError
+from . import table
+from .database import Database
+from .forks import renewed_in_children
+from .items import row_id
 
-__all__ = ["Engine"]
+__all__ = ["ChromaIndex", "collection_name", "settings", "started"]
 
-_DATABASE = "chroma.sqlite3"
-_LOCK = "writer.lock"
-# Chroma's HTTP client waits for ever by itself; its slowest call here, 5,000 vectors, takes some 10 s.
-_SERVER_TIMEOUT = 60.0
-
-
-class _Session:
-    """One opening of the collection, closed when the last reader has left it."""
-
-    def __init__(self, settings: Settings, name: str, metadata: dict[str, Any]) -> None:
-        # A System of our own rather than a Client: clients share one System a path and all in-memory ones share data.
-        self.system = System(settings)
-        parts: tuple[Any, Any] = (ProductTelemetryClient, ServerAPI)  # abstract names that Chroma maps to its classes
-        api: Any = [self.system.instance(part) for part in parts][1]
-        # Chroma offers no way to set the time-out of its HTTP client, nor to close it.
-        self._http: httpx.Client | None = None if settings.chroma_server_host is None else api._session
-        if self._http:
-            self._http.timeout = httpx.Timeout(_SERVER_TIMEOUT)
-        self.system.start()
-        self.users = 0
-        self.retired = False
-        try:
-            model = self._model(api, name, metadata)
-        except BaseException:
-            self.close()
-            raise
-        # No embedding function: Chroma's default one would download a model at first use.
-        self.collection = Collection(client=api, model=model, embedding_function=None, data_loader=None)
-
-    def _model(self, api: Any, name: str, metadata: dict[str, Any]) -> Any:
-        try:
-            return api.get_collection(name)
-        except NotFoundError:
-            space: Any = {"hnsw": {"space": "cosine"}}
-            return api.create_collection(name, metadata=metadata, configuration=space, get_or_create=True)
-
-    def close(self) -> None:
-        """Let go of Chroma's memory, files and connections."""
-        self.system.stop()
-        if self._http:
-            self._http.close()
+_FILES = "chroma"
+_LOCK = "chroma.lock"
+_BATCH = 1000
+_SERVER_TIMEOUT = 60.0  # its slowest call here, a thousand vectors, takes some seconds
+_AT_CLOSE = 2000  # rows that closing a memory feeds at most, some two seconds; the rest waits for its next opening
 
 
-class Engine:
-    """Hand out a collection for reading, searching and writing.
+def collection_name(tenant: str) -> str:
+    """Return the name of a tenant's collection."""
+    return f"memory-{row_id(tenant, (), '')}"
+
+
+class ChromaIndex:
+    """Feed and ask Chroma, if no other process does.
 
     Args:
-        path: Chroma's folder, made with mode 0700, its files 0600; None keeps everything in this object's memory.
-        host: A Chroma server instead of a folder.
-        port: The server's port.
-        name: The collection.
-        metadata: What a new collection is marked with; ``embedder`` and ``dimensions`` must match an existing one.
-
-    Raises:
-        ConfigError: If the folder is not a memory folder, the server does not answer, or the collection was made by
-            another embedder.
+        folder: The memory's folder; Chroma's files lie in one of their own inside it.
+        database: What it is fed from.
     """
 
-    def __init__(self, path: Path | None, host: str | None, port: int, *, name: str, metadata: dict[str, Any]) -> None:
-        if path is not None and host is not None:
-            raise ConfigError("memory is either a folder or a server: give path or host, not both")
-        self._path, self._name, self._metadata = path, name, metadata
-        self._settings = _settings(path, host, port)
-        self._where = "memory in this process" if path is None else str(path)
-        if host is not None:
-            self._where = f"Chroma server {host}:{port}"
-        self._guard = threading.Lock()  # over _session, _seen and users; held for moments only
-        self._write_lock = threading.Lock()
-        self._session: _Session | None = None
-        self._seen = 0
-        if path is not None:
-            _claim(path)
-        with self._flock(fcntl.LOCK_EX):
-            self._catch_up()
-            self._close_to_others()
-        _engines.add(self)
+    def __init__(self, folder: Path, database: Database) -> None:
+        self._folder, self._database = folder, database
+        self._stopping = False
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._kept: _Chroma | None = None
+        renewed_in_children(self)
 
-    @contextmanager
-    def reading(self) -> Iterator[Collection]:
-        """Lend the collection for ids, metadata and documents, which Chroma always reads afresh."""
-        if self._session is None:
-            with self._flock(fcntl.LOCK_SH):
-                self._catch_up()
-        with self._guard:
-            session = self._session
-            assert session is not None  # noqa: S101 - opened above, and never taken away but by a fork
-            session.users += 1
+    def wake(self) -> None:
+        """Feed what waits in a thread of its own, once it is a batch."""
+        with self._database.reading() as db:
+            (waiting,) = db.execute("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?)", (_BATCH,)).fetchone()
+        if waiting < _BATCH or self._stopping or (self._thread and self._thread.is_alive()):
+            return
+        self._thread = threading.Thread(target=self.feed, name="memory index", daemon=True)
+        self._thread.start()
+
+    def feed(self, most: int | None = None) -> None:
+        """Tell Chroma what changed; another process that has it open does so instead.
+
+        Args:
+            most: How many changes at most; None for all, until the memory is closed.
+        """
+        fed = 0
+        with self._lock, self._chroma() as chroma:
+            while chroma and (done := self._feed_some(chroma)):
+                fed += done
+                if fed >= most if most is not None else self._stopping:
+                    return
+
+    def nearest(self, tenant: str, vector: NDArray[np.float32], count: int) -> list[int] | None:
+        """Return the numbers of items whose vectors are among the nearest to a vector, approximately.
+
+        What was deleted may be among them, and what has changed since Chroma was fed is not.
+
+        Args:
+            tenant: Whose items.
+            vector: The query.
+            count: How many.
+
+        Returns:
+            None if another process has Chroma open, or it is being fed.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
         try:
-            yield session.collection
+            if self._kept is None:
+                self._kept = _Chroma.opened(self._folder)
+            if self._kept is None:
+                return None
+            collection = self._kept.collection(collection_name(tenant))
+            got: Any = collection.query(query_embeddings=vector[None], n_results=count, include=[])
         finally:
-            with self._guard:
-                session.users -= 1
-                self._release(session)
+            self._lock.release()
+        return [int(found.partition(":")[0]) for found in got["ids"][0]]
 
-    @contextmanager
-    def searching(self) -> Iterator[Collection]:
-        """Lend the collection for vector queries, opened anew if another process or store has written since."""
-        if self._session is None or self._count() != self._seen:
-            # Shared with other readers but not with a writer, who may be saving the index files now.
-            with self._flock(fcntl.LOCK_SH):
-                self._catch_up()
-        with self.reading() as collection:
-            yield collection
+    def waiting(self) -> list[tuple[str, int]]:
+        """Return tenant, as the database keeps it, and number of each item that Chroma does not know as it is now."""
+        with self._database.reading() as db:
+            return db.execute("SELECT DISTINCT tenant, seq FROM outbox").fetchall()
 
-    @contextmanager
-    def writing(self) -> Iterator[Collection]:
-        """Lend the collection to one writer at a time, over all processes on the folder."""
-        with self._write_lock, self._flock(fcntl.LOCK_EX):
-            self._catch_up()
-            if self._path is not None:
-                with self._guard:
-                    self._seen += 1
-                # Before the write, so that others look again even if this process dies half-way.
-                self._counter.write_text(str(self._seen))
-            try:
-                with self.reading() as collection:
-                    yield collection
-            finally:
-                self._close_to_others()
+    def purge(self) -> None:
+        """Delete Chroma's files if anything was forgotten since they were made: they are made anew from the outbox."""
+        with self._lock, self._chroma():
+            pass
+
+    def stop(self) -> None:
+        """End feeding after the batch in hand."""
+        self._stopping = True
+        if self._thread and self._thread.is_alive():
+            self._thread.join()
 
     def close(self) -> None:
-        """Let go of Chroma as soon as nobody uses it; idempotent."""
-        with self._guard:
-            if self._session is not None:
-                self._retire(self._session)
+        """End feeding, and let go of Chroma; what is not fed yet waits in the outbox."""
+        self.stop()
+        with self._database.reading() as db:
+            waits = db.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is not None
+        if waits:
+            self.feed(most=_AT_CLOSE)
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def anew(self) -> None:
-        """Begin anew in a forked child, in which none of Chroma's threads run."""
-        if self._session is not None:
+        """Begin anew in a forked child, in which none of Chroma's threads run: its parent feeds what it writes."""
+        if self._kept is not None:
             # The parent's: not even the end of the process may close it.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
-            self._session = None
-        self._guard, self._write_lock = threading.Lock(), threading.Lock()
-
-    @property
-    def _counter(self) -> Path:
-        assert self._path is not None  # noqa: S101 - callers have checked; mypy has not seen it
-        return self._path / f"{self._name}.count"
-
-    def _count(self) -> int:
-        if self._path is None:
-            return 0
-        try:
-            return int(self._counter.read_text() or 0)
-        except FileNotFoundError:
-            return 0
-
-    def _catch_up(self) -> None:
-        """Open the collection anew if somebody else has written; call with the file lock held."""
-        with self._guard:
-            count = self._count()
-            stale = self._session
-            if stale is not None and count == self._seen:
-                return
-            self._session, self._seen = self._open(), count
-            if stale is not None:
-                self._retire(stale)
-
-    def _open(self) -> _Session:
-        if self._settings.chroma_server_host is None:
-            _check_process(self._where)
-        try:
-            session = _Session(self._settings, self._name, self._metadata)
-        except (OSError, ValueError, ChromaError, httpx.HTTPError) as error:
-            raise ConfigError(f"{self._where} cannot be opened: {error}; check that it is there and running") from error
-        found = session.collection.metadata or {}
-        wanted = self._metadata
-        if any(found.get(key) != wanted[key] for key in ("embedder", "dimensions")):
-            session.close()
-            raise ConfigError(
-                f"{self._where} holds vectors of embedder {found.get('embedder')!r} with {found.get('dimensions')} "
-                f"dimensions, not {wanted['embedder']!r} with {wanted['dimensions']}: use that embedder, or give "
-                f"another path or tenant and load the knowledge again"
-            )
-        # The first query reads the index files, and must do so while the file lock keeps writers away.
-        session.collection.query(
-            query_embeddings=np.zeros((1, wanted["dimensions"]), np.float32), n_results=1, include=[]
-        )
-        return session
-
-    def _close_to_others(self) -> None:
-        """Let nobody else read the files, which Chroma makes with the mode of the process."""
-        if self._path is None:
-            return
-        for folder, _, names in os.walk(self._path):
-            for name in names:
-                file = Path(folder, name)
-                # Chroma may be done with one meanwhile; one of somebody else's keeps the mode they gave it.
-                with suppress(FileNotFoundError, PermissionError):
-                    if file.stat().st_mode & 0o077:
-                        file.chmod(0o600)
-            if _INDEX_HEADER in names:
-                _blank_unused(Path(folder))
-
-    def _retire(self, session: _Session) -> None:
-        session.retired = True
-        self._release(session)
-
-    def _release(self, session: _Session) -> None:
-        if session.retired and not session.users:
-            session.retired = False
-            session.close()
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._kept))
+        self._lock, self._thread, self._kept = threading.RLock(), None, None
 
     @contextmanager
-    def _flock(self, how: int) -> Iterator[None]:
-        if self._path is None:
-            yield
-            return
-        # A descriptor of its own each time: flock excludes descriptors, not threads or processes.
-        descriptor = os.open(self._path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _chroma(self) -> Iterator[_Chroma | None]:
+        """Lend Chroma, without what was forgotten; None if it is not ours to open."""
+        chroma = self._kept or _Chroma.opened(self._folder)
         try:
-            fcntl.flock(descriptor, how)
-            yield
+            if chroma is not None:
+                self._purge_if_due(chroma)
+            yield chroma
         finally:
-            # Said, not left to the closing: a child forked meanwhile has it open too.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            if chroma is not None and chroma is not self._kept:
+                chroma.close()
+
+    def _purge_if_due(self, chroma: _Chroma) -> None:
+        with self._database.reading() as db:
+            (due,) = db.execute("SELECT purge FROM state").fetchone()
+        if not (due or chroma.damaged):
+            return
+        if chroma.begin_anew():
+            with self._database.writing() as db:
+                db.execute("DELETE FROM outbox")
+                db.execute("INSERT INTO outbox (tenant, seq, id, vectors) SELECT tenant, seq, id, vectors FROM items")
+        with self._database.writing() as db:
+            db.execute("UPDATE state SET purge = 0")
+
+    def _feed_some(self, chroma: _Chroma) -> int:
+        with self._database.reading() as db:
+            changes = db.execute(
+                "SELECT place, tenant, seq, vectors FROM outbox ORDER BY place LIMIT ?", (_BATCH,)
+            ).fetchall()
+            matrices = _matrices(db, [seq for _, _, seq, _ in changes])
+            dimensions = dict(db.execute("SELECT tenant, dimensions FROM tenants"))
+        by_tenant: dict[str, dict[int, int]] = {}
+        for _, tenant, seq, vectors in changes:
+            most = by_tenant.setdefault(tenant, {})
+            most[seq] = max(most.get(seq, 0), vectors)
+        for tenant, most in by_tenant.items():
+            if tenant in dimensions:
+                self._feed_tenant(
+                    chroma.collection(collection_name(json.loads(tenant))), most, matrices, dimensions[tenant]
+                )
+        if changes:
+            with self._database.writing() as db:
+                db.execute("DELETE FROM outbox WHERE place <= ?", (changes[-1][0],))
+        return len(changes)
+
+    def _feed_tenant(self, collection: Any, most: dict[int, int], matrices: dict[int, bytes], dimensions: int) -> None:
+        ids: list[str] = []
+        gone: list[str] = []
+        rows: list[NDArray[np.float32]] = []
+        for seq, count in most.items():
+            matrix = np.frombuffer(matrices.get(seq, b""), np.float32).reshape(-1, dimensions)
+            for part in range(max(count, len(matrix))):
+                # A zero vector is near nothing, and hides what is near from Chroma's search.
+                if part < len(matrix) and matrix[part].any():
+                    ids.append(f"{seq}:{part}")
+                    rows.append(matrix[part])
+                else:
+                    gone.append(f"{seq}:{part}")
+        for some in table.slices(range(len(ids)), _BATCH):
+            collection.upsert(ids=[ids[i] for i in some], embeddings=np.array([rows[i] for i in some]))
+        for listed in table.slices(gone, _BATCH):
+            collection.delete(ids=list(listed))
+
+
+class _Chroma:
+    """Chroma on a folder, which one process has open at a time.
+
+    Args:
+        folder: The memory's folder.
+        descriptor: Its lock, held.
+    """
+
+    def __init__(self, folder: Path, descriptor: int) -> None:
+        self._files, self._descriptor = folder / _FILES, descriptor
+        self._system: Any = None
+        self._api: Any = None
+        self._collections: dict[str, Any] = {}
+
+    @classmethod
+    def opened(cls, folder: Path) -> _Chroma | None:
+        """Take the folder, unless another process has it or Chroma cannot run in this one."""
+        if _opened_by not in (None, os.getpid()):
+            return None
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(descriptor)
+            return None
+        return cls(folder, descriptor)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether its files cannot be read."""
+        if not self._files.exists():
+            return False
+        from chromadb.errors import ChromaError
+
+        try:
+            self._start()
+        except (ChromaError, ValueError, OSError):
+            return True
+        return False
+
+    def collection(self, name: str) -> Any:
+        """Return a collection, made where it is missing."""
+        if name not in self._collections:
+            from chromadb.api.models.Collection import Collection
+
+            space: Any = {"hnsw": {"space": "cosine"}}
+            api = self._start()
+            model = api.create_collection(name, configuration=space, get_or_create=True)
+            # No embedding function: Chroma's default one would download a model at first use.
+            self._collections[name] = Collection(client=api, model=model, embedding_function=None, data_loader=None)
+        return self._collections[name]
+
+    def begin_anew(self) -> bool:
+        """Delete its files, and return whether there were any."""
+        self._stop()
+        there = self._files.exists()
+        if there:
+            shutil.rmtree(self._files)
+        return there
+
+    def close(self) -> None:
+        """Let go of Chroma's memory and files, and of the folder."""
+        self._stop()
+        # Said, not left to the closing: a child forked meanwhile has it open too.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+
+    def _start(self) -> Any:
+        if self._system is None:
+            self._files.mkdir(mode=0o700, exist_ok=True)
+            self._system, self._api = started(settings(self._files))
+        return self._api
+
+    def _stop(self) -> None:
+        if self._system is not None:
+            self._system.stop()
+            self._system, self._collections = None, {}
+            _close_to_others(self._files)
 
 
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _opened_by: int | None = None
-
-
-def _check_process(where: str) -> None:
-    """Refuse what would never end: Chroma's threads, which load its index, are made once and do not survive a fork."""
-    global _opened_by
-    if _opened_by not in (None, os.getpid()):
-        raise ConfigError(
-            f"{where} cannot be used here: this process was forked from one that had opened a memory folder, which "
-            "Chroma does not survive; open it only after the fork, start processes by spawn, or use a Chroma server"
-        )
-    _opened_by = os.getpid()
-
-
-def _after_fork() -> None:
-    for engine in list(_engines):
-        engine.anew()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
+"""The process whose Chroma threads run: they are made once, and do not survive a fork."""
 
 _INDEX_HEADER = "header.bin"
 _HEADER = struct.Struct("<iQQQQ")
 _LENGTH_BYTES = 4
+
+
+def _matrices(db: Connection, seqs: list[int]) -> dict[int, bytes]:
+    return {
+        seq: matrix
+        for some in table.slices(seqs)
+        for seq, matrix in db.execute(
+            f"SELECT seq, matrix FROM entries WHERE seq IN ({', '.join('?' * len(some))})",  # noqa: S608 - our own words
+            list(some),
+        )
+    }
+
+
+def started(chosen: Any) -> tuple[Any, Any]:
+    """Open Chroma with settings of ours, and return its system, to be stopped, and its interface."""
+    from chromadb.api import ServerAPI
+    from chromadb.config import System
+    from chromadb.telemetry.product import ProductTelemetryClient
+
+    global _opened_by
+    if chosen.chroma_server_host is None:
+        _opened_by = os.getpid()
+    # A System of our own rather than a Client: clients share one System a path.
+    system = System(chosen)
+    parts: tuple[Any, Any] = (ProductTelemetryClient, ServerAPI)  # abstract names that Chroma maps to its classes
+    api = [system.instance(part) for part in parts][1]
+    if chosen.chroma_server_host is not None:
+        # Chroma offers no way to set the time-out of its HTTP client, which otherwise waits for ever.
+        api._session.timeout = httpx.Timeout(_SERVER_TIMEOUT)
+    system.start()
+    return system, api
+
+
+def _close_to_others(files: Path) -> None:
+    """Let nobody else read the files, which Chroma makes with the mode of the process."""
+    for folder, _, names in os.walk(files):
+        for name in names:
+            file = Path(folder, name)
+            # One of somebody else's keeps the mode they gave it.
+            with suppress(FileNotFoundError, PermissionError):
+                if file.stat().st_mode & 0o077:
+                    file.chmod(0o600)
+        if _INDEX_HEADER in names:
+            _blank_unused(Path(folder))
 
 
 def _blank_unused(index: Path) -> None:
@@ -299,26 +358,19 @@ def _blank_unused(index: Path) -> None:
                     file.write(bytes(whole - used))
 
 
-def _claim(path: Path) -> None:
-    """Make the folder, or check that it is Chroma's, and close it to other users."""
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        names = {entry.name for entry in path.iterdir()}
-        if names - {_LOCK} and _DATABASE not in names:
-            raise ConfigError(f"{path} holds other files: give memory a new or empty folder")
-        path.chmod(0o700)
-    except OSError as error:
-        raise ConfigError(
-            f"memory folder {path} cannot be used: {error.strerror}; give another path, or set POINTSMAN_STATE"
-        ) from error
-
-
-def _settings(path: Path | None, host: str | None, port: int) -> Settings:
+def settings(path: Path | None, host: str | None = None, port: int = 0) -> Any:
     """Spell out every setting that decides where data goes.
 
     Chroma would otherwise take them from the environment and from a ``.env`` in the working folder, which an agent
     may be able to write.
+
+    Args:
+        path: Chroma's own folder.
+        host: A server instead.
+        port: Its port.
     """
+    from chromadb.config import Settings
+
     return Settings(
         _env_file=None,
         chroma_api_impl="chromadb.api.rust.RustBindingsAPI" if host is None else "chromadb.api.fastapi.FastAPI",

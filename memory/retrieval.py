@@ -1,82 +1,96 @@
-"""Fuse nearness of meaning with sameness of words, so that an exact code in a question is found.
+"""Rank items for a question by its words and its meaning together.
 
-Every score lies in 0..1 and never below the plain cosine: ``1 - (1 - cosine) * (1 - keywords)``, where a negative
-cosine counts as 0. ``keywords`` is the BM25 score as a share of what a passage with every word of the question would
-get; where the question names codes, holding them makes up `CODE_SHARE` of it.
+Two pools are drawn, the best by BM25 and the nearest by cosine. Over both, each of the two scores is counted in
+standard deviations from the pool's mean, and the two are added: ranks alone would lose by how much an item stands out.
+What was written right before and after an item from the same source (the turns beside a turn, the passages of one
+section) adds a part of its own score, since an answer is often one line away from the words of the question.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
-__all__ = ["CODE_SHARE", "code_terms", "fuse", "keyword_scores"]
+import numpy as np
+from numpy.typing import NDArray
 
-# Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), section 3.5: the usual values.
-_K1 = 1.2
-_B = 0.75
+from .mirror import Mirror
+from .postings import idf
+from .words import is_content, term, terms
 
-CODE_SHARE = 0.8
-"""What the exact codes of a question are worth beside its other words: more than all but the nearest paraphrase."""
+__all__ = ["Ranked", "ranked", "rarity"]
 
-_MAX_CODES = 8
-_WORD = re.compile(r"[^\W_]+(?:[-_./:@#][^\W_]+)*")
-_JOINER = re.compile(r"[-_./:@#]")
+_POOL = 100
+_FLOOR = -1.0  # standard deviations below the mean that count: by how much an item is worse still says nothing
+_BESIDE = (0.4, 0.3)  # what the score of an item one and two places away adds
+_STOP_WEIGHT = 1.0  # about the rarity of a word in every third item
 
 
-def fuse(query: str, passages: Sequence[tuple[str, float]]) -> list[float]:
-    """Score passages for a question by words and meaning together.
+class Ranked(NamedTuple):
+    """Items for a question, best first.
+
+    Attributes:
+        slots: Their places in the arrays.
+        scores: How well each answers by itself, 0 to 1: ``1 - (1 - cosine) * (1 - words)``, where a negative cosine
+            counts as 0, and ``words`` is the BM25 score as a share of what an item with every word would get.
+    """
+
+    slots: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def rarity(mirror: Mirror, mask: NDArray[np.bool_]) -> Callable[[str], float]:
+    """Return a function that says how much a word of a question tells among the items of a mask."""
+    among = int(np.count_nonzero(mask))
+
+    def weigh(word: str) -> float:
+        if not is_content(word):
+            return _STOP_WEIGHT
+        return idf(among, len(mirror.postings.places(term(word), mask)[0]))
+
+    return weigh
+
+
+def ranked(mirror: Mirror, question: str, vector: NDArray[np.float32], mask: NDArray[np.bool_], limit: int) -> Ranked:
+    """Rank the items of a mask, at least ``limit`` of them if there are so many.
 
     Args:
-        query: The question.
-        passages: Text and cosine (-1..1) of each candidate.
-
-    Returns:
-        One score in 0..1 a passage, in order.
+        mirror: The items.
+        question: The question.
+        vector: Its unit vector.
+        mask: Which items may be found.
+        limit: How many are wanted.
     """
-    keywords = keyword_scores(query, [text for text, _ in passages])
-    return [
-        1 - (1 - min(max(cosine, 0.0), 1.0)) * (1 - keyword)
-        for (_, cosine), keyword in zip(passages, keywords, strict=True)
-    ]
+    among = int(np.count_nonzero(mask))
+    words, whole = mirror.postings.scores(list(dict.fromkeys(terms(question))), mask, among)
+    cosines = mirror.cosines(vector, mask, among)
+    size = min(max(_POOL, limit), among)
+    by_words, by_cosine = _best(words, size), _best(cosines, size)
+    pool = np.union1d(by_words[words[by_words] > 0], by_cosine[mask[by_cosine]])
+    if not len(pool):
+        return Ranked(pool, np.empty(0, np.float32))
+    beside = mirror.beside(pool, len(_BESIDE), mask)
+    slots = np.union1d(pool, beside[beside >= 0])
+    stands_out = _deviations(words, pool) + _deviations(cosines, pool)
+    fused = stands_out[slots].copy()
+    beside = mirror.beside(slots, len(_BESIDE), mask)
+    for place in range(beside.shape[1]):
+        others = beside[:, place]
+        fused += _BESIDE[place // 2] * np.where(others >= 0, stands_out[others], 0)
+    order = np.argsort(-fused, kind="stable")
+    slots = slots[order]
+    share = np.minimum(words[slots] / whole, 1) if whole else np.zeros(len(slots), np.float32)
+    return Ranked(slots, 1 - (1 - np.clip(cosines[slots], 0, 1)) * (1 - share))
 
 
-def keyword_scores(query: str, texts: Sequence[str]) -> list[float]:
-    """Score texts by the question's words, 0 for none of them and 1 for all.
-
-    Word rarity is counted over ``texts`` alone, since Chroma keeps no statistics of words.
-    """
-    wanted = set(_terms(query))
-    codes = {code.lower() for code in code_terms(query)}
-    bags = [Counter(_terms(text)) for text in texts]
-    if not wanted or not bags:
-        return [0.0] * len(bags)
-    mean_length = sum(bag.total() for bag in bags) / len(bags) or 1.0
-    found = {term: sum(term in bag for bag in bags) for term in wanted}
-    rarity = {term: math.log(1 + (len(bags) - n + 0.5) / (n + 0.5)) for term, n in found.items()}
-    whole = sum(rarity.values())
-    scores = []
-    for bag in bags:
-        damping = _K1 * (1 - _B + _B * bag.total() / mean_length)
-        bm25 = sum(rarity[t] * bag[t] * (_K1 + 1) / (bag[t] + damping) for t in wanted if t in bag)
-        share = min(bm25 / whole, 1.0)
-        held = sum(code in bag for code in codes) / len(codes) if codes else 0.0
-        scores.append(CODE_SHARE * held + (1 - CODE_SHARE) * share if codes else share)
-    return scores
+def _best(scores: NDArray[np.float32], size: int) -> NDArray[np.int64]:
+    if size >= len(scores):
+        return np.arange(len(scores))
+    return np.argpartition(-scores, size)[:size]
 
 
-def code_terms(query: str) -> list[str]:
-    """Pick a question's words that name something exactly: with a digit (``ERR-4417``) or in capitals (``SEPA``)."""
-    words = (word for word in _WORD.findall(query) if len(word) >= 3)
-    codes = (word for word in words if any(map(str.isdigit, word)) or word.isupper())
-    return list(dict.fromkeys(codes))[:_MAX_CODES]
-
-
-def _terms(text: str) -> Iterator[str]:
-    for word in _WORD.findall(text.lower()):
-        yield word
-        parts = _JOINER.split(word)
-        if len(parts) > 1:
-            yield from parts
+def _deviations(scores: NDArray[np.float32], pool: NDArray[np.int64]) -> NDArray[np.float32]:
+    spread = float(scores[pool].std())
+    if spread < 1e-9:
+        return np.zeros_like(scores)
+    return np.asarray(np.maximum((scores - scores[pool].mean()) / spread, _FLOOR), np.float32)

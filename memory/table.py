@@ -1,165 +1,307 @@
-"""Rows in a Chroma collection: reading, nearest neighbours, writing, in slices that Chroma takes."""
+"""Rows in the memory's database: reading, writing, deleting, in statements that take any number of them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from sqlite3 import Connection
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from chromadb.api.models.Collection import Collection
+from numpy.typing import NDArray
 
-from .items import Row, part_ids, scope, under
+from ..configs.words import Trust
+from . import lineage
+from .base import Provenance
+from .items import Row
 
-__all__ = ["Hits", "decode", "delete", "expired", "get", "nearest", "put", "refresh", "scan", "slices"]
+__all__ = [
+    "Entry",
+    "by_seq",
+    "chosen",
+    "delete",
+    "encoded",
+    "entries",
+    "expired",
+    "get",
+    "mark",
+    "next_version",
+    "put",
+    "refresh",
+    "slices",
+    "twins",
+    "version",
+]
 
 _T = TypeVar("_T")
+_BATCH = 500  # below the number of parameters that every build of SQLite takes
+_TRUSTS = tuple(sorted(Trust))
+_RANK = {trust: rank for rank, trust in enumerate(_TRUSTS)}
+_COLUMNS = "seq, id, namespace, key, value, created, updated, ttl, expires, twin, vectors, trust"
 
-_BATCH = 5000  # Chroma takes 5,461 rows at once
-_PAGE = 1000
-_ROW: Any = ["metadatas", "documents"]
 
-
-class Hits(NamedTuple):
-    """What a vector query brought.
+class Entry(NamedTuple):
+    """What an item is found by.
 
     Attributes:
-        found: Items with the cosine of their nearest vector, by id.
-        rows: How many of Chroma's rows that took; fewer than asked for means there are no more.
+        words: Its words as `pointsman.memory.words` counts them.
+        vectors: Unit vectors, one a row; none for an item that is not indexed.
     """
 
-    found: dict[str, tuple[Row, float]]
-    rows: int
+    words: NDArray[np.uint32]
+    vectors: NDArray[np.float32]
 
 
-def slices(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Cut a sequence into what Chroma takes at once."""
-    for start in range(0, len(items), _BATCH):
-        yield items[start : start + _BATCH]
+def slices(items: Sequence[_T], size: int = _BATCH) -> Iterator[Sequence[_T]]:
+    """Cut a sequence into what one statement takes."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
-def decode(got: Mapping[str, Any]) -> list[Row]:
-    """Read the items of a ``get``; rows that only carry a further vector of an item are skipped."""
-    triples = zip(got["ids"], got["documents"], got["metadatas"], strict=True)
-    return [Row.decode(item_id, document, meta) for item_id, document, meta in triples if "of" not in meta]
+def encoded(text: Any) -> str:
+    """Return a caller's text, or namespace, as the database keeps it: JSON in ASCII."""
+    return json.dumps(text)
 
 
-def get(chroma: Collection, ids: Iterable[str]) -> dict[str, Row]:
+def version(db: Connection) -> int:
+    """Return the number of the last transaction that changed an item."""
+    number: int = db.execute("SELECT version FROM state").fetchone()[0]
+    return number
+
+
+def next_version(db: Connection) -> int:
+    """Begin a change, and return its number."""
+    db.execute("UPDATE state SET version = version + 1")
+    return version(db)
+
+
+def get(db: Connection, ids: Iterable[str]) -> dict[str, Row]:
     """Return the items that exist among some ids."""
-    wanted = list(dict.fromkeys(ids))
-    return {row.id: row for some in slices(wanted) for row in decode(chroma.get(ids=list(some), include=_ROW))}
+    return {row.id: row for row in _select(db, "id", list(dict.fromkeys(ids)))}
 
 
-def scan(chroma: Collection, prefix: tuple[str, ...], *, unindexed: bool = False) -> Iterator[Row]:
-    """Walk through everything at or below a namespace in the order it was first written.
-
-    Args:
-        chroma: The collection.
-        prefix: The namespace.
-        unindexed: Only items without a vector.
-    """
-    where = under(prefix)
-    if unindexed:
-        bare: dict[str, Any] = {"vectors": {"$eq": 0}}
-        where = {"$and": [where, bare]} if where else bare
-    offset = 0
-    while True:
-        got: Any = chroma.get(where=where, limit=_PAGE, offset=offset, include=_ROW)
-        yield from (row for row in decode(got) if row.namespace[: len(prefix)] == prefix)
-        offset += _PAGE
-        if len(got["ids"]) < _PAGE:
-            return
+def by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Row]:
+    """Return the items that exist among some numbers."""
+    return {row.seq: row for row in _select(db, "seq", list(dict.fromkeys(seqs)))}
 
 
-def expired(chroma: Collection, now: float) -> list[Row]:
-    """Return the items whose time limit has passed by ``now``, in seconds since 1970."""
-    where: Any = {"$and": [{"expires": {"$gt": 0.0}}, {"expires": {"$lte": now}}]}
-    return decode(chroma.get(where=where, include=_ROW))
+def twins(db: Connection, tenant: str, digests: Sequence[str]) -> dict[str, Row]:
+    """Return by id the tenant's items whose remembered text has one of these digests."""
+    return {row.id: row for row in _select(db, "twin", digests, "AND tenant = ?", (encoded(tenant),))}
 
 
-def nearest(
-    chroma: Collection,
-    prefix: tuple[str, ...],
-    vector: list[float],
-    count: int,
-    *,
-    narrow: bool = False,
-    ids: list[str] | None = None,
-) -> Hits:
-    """Return the items at or below a namespace whose vectors are among the ``count`` nearest to a vector.
-
-    Args:
-        chroma: The collection.
-        prefix: The namespace.
-        vector: The query.
-        count: How many rows to ask for.
-        narrow: Count only rows of the namespace among the nearest, which is slow where there are many.
-        ids: Look only among these rows.
-    """
-    got: Any = chroma.query(
-        query_embeddings=np.asarray([vector], dtype=np.float32),
-        n_results=count,
-        where=under(prefix) if narrow else None,
-        ids=ids,
-        include=["metadatas", "documents", "distances"],
+def expired(db: Connection, tenant: str, now: float) -> list[int]:
+    """Return the numbers of a tenant's items whose time limit has passed by ``now``, in seconds since 1970."""
+    found = db.execute(
+        "SELECT seq FROM items WHERE expires > 0 AND expires <= ? AND tenant = ?", (now, encoded(tenant))
     )
-    cosines: dict[str, float] = {}
-    rows: dict[str, Row] = {}
-    columns = zip(got["ids"][0], got["documents"][0], got["metadatas"][0], got["distances"][0], strict=True)
-    for row_id, document, meta, distance in columns:
-        item_id = str(meta.get("of", row_id))
-        cosines[item_id] = max(cosines.get(item_id, -1.0), 1.0 - float(distance))
-        if item_id == row_id:
-            rows[item_id] = Row.decode(item_id, document, meta)
-    rows |= get(chroma, cosines.keys() - rows.keys())
-    found = {
-        item_id: (row, cosines[item_id])
-        for item_id, row in rows.items()
-        # The test that counts, whatever Chroma was told: no row of another namespace leaves this function.
-        if row.vectors and row.namespace[: len(prefix)] == prefix
+    return [seq for (seq,) in found]
+
+
+def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, Entry]:
+    """Return by number what items are found by."""
+    return {
+        seq: Entry(
+            np.frombuffer(words, np.uint32).reshape(-1, 2), np.frombuffer(matrix, np.float32).reshape(-1, dimensions)
+        )
+        for some in slices(seqs)
+        for seq, words, matrix in db.execute(
+            f"SELECT seq, words, matrix FROM entries WHERE seq IN ({_marks(some)})",  # noqa: S608 - our own words
+            some,
+        )
     }
-    return Hits(found, len(got["ids"][0]))
 
 
-def put(
-    chroma: Collection,
-    fresh: Sequence[tuple[Row, Sequence[Sequence[float]]]],
-    held: Mapping[str, Row],
-    dimensions: int,
-) -> None:
-    """Write items with their vectors in place of what is held.
+def mark(db: Connection, tenant: str, embedder: str, dimensions: int) -> tuple[str, int]:
+    """Note which embedder a tenant's vectors are made by, if that is not known yet, and return the one they are."""
+    db.execute("INSERT OR IGNORE INTO tenants VALUES (?, ?, ?)", (encoded(tenant), embedder, dimensions))
+    found: tuple[str, int] = db.execute(
+        "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (encoded(tenant),)
+    ).fetchone()
+    return found
+
+
+def chosen(
+    db: Connection,
+    tenant: str,
+    namespace: Sequence[str],
+    ids: Sequence[str],
+    writer: Mapping[str, str],
+) -> list[int]:
+    """Return the numbers of a tenant's items that a writer wrote, at or below a namespace.
 
     Args:
-        chroma: The collection.
-        fresh: The items, each id once, with as many vectors as the item says.
-        held: What lies there now, by id.
-        dimensions: Length of a vector.
+        db: A connection.
+        tenant: Whose items.
+        namespace: The namespace.
+        ids: Only these; empty for all.
+        writer: What holds of one and the same writer: ``source``, ``author``, ``run``.
     """
-    replaced = [(row, held[row.id]) for row, _ in fresh if row.id in held]
-    _delete_ids(chroma, [i for row, old in replaced for i in part_ids(row.id, max(row.vectors, 1), old.vectors)])
-    lines: list[tuple[str, Sequence[float], str, dict[str, Any]]] = []
-    for row, vectors in fresh:
-        # Chroma has no row without a vector; the zero vector is at cosine 0 to everything, and is never reported.
-        first = vectors[0] if vectors else [0.0] * dimensions
-        lines.append((row.id, first, row.document, row.metadata))
-        further = zip(part_ids(row.id, 1, len(vectors)), vectors[1:], strict=True)
-        lines += [(part, vector, "", {**scope(row.namespace), "of": row.id}) for part, vector in further]
-    for some in slices(lines):
-        ids, vectors_, documents, metadatas = zip(*some, strict=True)
-        embeddings: Any = np.asarray(vectors_, dtype=np.float32)
-        chroma.upsert(ids=list(ids), embeddings=embeddings, documents=list(documents), metadatas=list(metadatas))
+    path = encoded(namespace)
+    where: list[str] = ["tenant = ?"]
+    values: list[Any] = [encoded(tenant)]
+    if namespace:
+        below = path[:-1] + ", "
+        where.append("(namespace = ? OR substr(namespace, 1, ?) = ?)")
+        values += [path, len(below), below]
+    if writer:
+        fits = " AND ".join(f"{name} = ?" for name in writer)
+        where.append(f"seq IN (SELECT seq FROM writers WHERE {fits})")  # noqa: S608 - our own words
+        values += [encoded(text) for text in writer.values()]
+    query = f"SELECT seq FROM items WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
+    if not ids:
+        return [seq for (seq,) in db.execute(query, values)]
+    return [
+        seq for some in slices(ids) for (seq,) in db.execute(f"{query} AND id IN ({_marks(some)})", (*values, *some))
+    ]
 
 
-def refresh(chroma: Collection, expiries: Mapping[str, float]) -> None:
-    """Set when items expire, in seconds since 1970."""
-    for some in slices(list(expiries.items())):
-        chroma.update(ids=[i for i, _ in some], metadatas=[{"expires": expires} for _, expires in some])
+def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None:
+    """Write items in place of what lies under their ids.
+
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose they are.
+        fresh: The items, each id once; they are given their numbers.
+
+    Raises:
+        ValueError: An item would come from itself.
+    """
+    number, now = encoded(tenant), next_version(db)
+    (free,) = db.execute("SELECT next_seq FROM state").fetchone()
+    taken = _numbers(db, [row.id for row, _ in fresh])
+    for row, _ in fresh:
+        row.seq = taken.get(row.id, free)
+        free += row.seq == free
+    db.execute("UPDATE state SET next_seq = ?", (free,))
+    _queue(db, number, list(taken.values()))
+    db.executemany(
+        "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [_values(row, number, now) for row, _ in fresh],
+    )
+    db.executemany(
+        "INSERT OR REPLACE INTO entries VALUES (?, ?, ?)",
+        [(row.seq, entry.words.tobytes(), entry.vectors.tobytes()) for row, entry in fresh],
+    )
+    db.executemany("DELETE FROM writers WHERE seq = ?", [(row.seq,) for row, _ in fresh])
+    db.executemany(
+        "INSERT INTO writers VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [values for row, _ in fresh for values in _writers(row)],
+    )
+    _queue(db, number, [row.seq for row, _ in fresh])
+    lineage.settle(db, number, now, [(row.id, row.parents) for row, _ in fresh])
 
 
-def delete(chroma: Collection, rows: Iterable[Row]) -> None:
-    """Delete items with all their vectors."""
-    _delete_ids(chroma, [i for row in rows for i in (row.id, *part_ids(row.id, 1, row.vectors))])
+def refresh(db: Connection, expiries: Mapping[int, float]) -> None:
+    """Set when items expire, in seconds since 1970, by number."""
+    now = next_version(db)
+    db.executemany(
+        "UPDATE items SET expires = ?, version = ? WHERE seq = ?",
+        [(expires, now, seq) for seq, expires in expiries.items()],
+    )
 
 
-def _delete_ids(chroma: Collection, ids: Sequence[str]) -> None:
-    for some in slices(ids):
-        chroma.delete(ids=list(some))
+def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
+    """Delete items of a tenant with all that is kept about them."""
+    number, now = encoded(tenant), next_version(db)
+    _queue(db, number, seqs)
+    ones = [(seq,) for seq in seqs]
+    db.executemany("DELETE FROM lineage WHERE child = (SELECT id FROM items WHERE seq = ?)", ones)
+    for name in ("items", "entries", "writers"):
+        db.executemany(f"DELETE FROM {name} WHERE seq = ?", ones)  # noqa: S608 - our own words
+    db.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", [(seq, number, now) for seq in seqs])
+
+
+def _numbers(db: Connection, ids: Sequence[str]) -> dict[str, int]:
+    return {
+        item_id: seq
+        for some in slices(ids)
+        for item_id, seq in db.execute(
+            f"SELECT id, seq FROM items WHERE id IN ({_marks(some)})",  # noqa: S608 - our own words
+            some,
+        )
+    }
+
+
+def _queue(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
+    """Note for Chroma that items change, with how many vectors each has now."""
+    db.executemany(
+        "INSERT INTO outbox (tenant, seq, id, vectors) SELECT ?, seq, id, vectors FROM items WHERE seq = ?",
+        [(tenant, seq) for seq in seqs],
+    )
+
+
+def _values(row: Row, tenant: str, now: int) -> tuple[Any, ...]:
+    first, trust = row.writers[0], min(row.trust, *(writer.trust for writer in row.writers))
+    return (
+        *(row.seq, row.id, tenant, encoded(row.namespace), now, now, row.expires, row.ttl, row.created, row.updated),
+        *(row.twin, row.vectors, _RANK[trust], encoded(first.source), encoded(first.author), encoded(row.key)),
+        _document(row.value),
+    )
+
+
+def _document(value: Mapping[str, Any]) -> str:
+    """Return a value as JSON, its letters readable."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate is a legal Python string but has no UTF-8 form; escaped, it survives the round trip.
+        text = json.dumps(value)
+    return text
+
+
+def _writers(row: Row) -> Iterator[tuple[Any, ...]]:
+    for place, writer in enumerate(row.writers):
+        yield (
+            *(row.seq, place, encoded(writer.source), encoded(writer.author), encoded(writer.run)),
+            *(_RANK[writer.trust], encoded(writer.lineage)),
+        )
+
+
+def _select(
+    db: Connection, column: str, wanted: Sequence[Any], further: str = "", values: tuple[Any, ...] = ()
+) -> Iterator[Row]:
+    for some in slices(wanted):
+        found = db.execute(
+            f"SELECT {_COLUMNS} FROM items WHERE {column} IN ({_marks(some)}) {further}",  # noqa: S608 - our own words
+            (*some, *values),
+        ).fetchall()
+        writers = _writers_of(db, [values[0] for values in found])
+        yield from (_row(values, tuple(writers[values[0]])) for values in found)
+
+
+def _writers_of(db: Connection, seqs: Sequence[int]) -> dict[int, list[Provenance]]:
+    writers: dict[int, list[Provenance]] = {seq: [] for seq in seqs}
+    columns = "seq, source, author, run, trust, lineage"
+    found = db.execute(
+        f"SELECT {columns} FROM writers WHERE seq IN ({_marks(seqs)}) ORDER BY seq, place",  # noqa: S608 - our own words
+        seqs,
+    )
+    for seq, source, author, run, trust, ids in found:
+        names = (json.loads(source), json.loads(author), json.loads(run))
+        writers[seq].append(Provenance(*names, _TRUSTS[trust], tuple(json.loads(ids))))
+    return writers
+
+
+def _row(values: Sequence[Any], writers: tuple[Provenance, ...]) -> Row:
+    seq, item_id, namespace, key, value, created, updated, ttl, expires, twin, vectors, trust = values
+    return Row(
+        id=item_id,
+        namespace=tuple(json.loads(namespace)),
+        key=json.loads(key),
+        value=json.loads(value),
+        created=created,
+        updated=updated,
+        writers=writers,
+        ttl=ttl,
+        expires=expires,
+        twin=twin,
+        vectors=vectors,
+        trust=_TRUSTS[trust],
+        seq=seq,
+    )
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
