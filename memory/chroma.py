@@ -107,10 +107,11 @@ class ChromaIndex:
             self._lock.release()
         return [int(found.partition(":")[0]) for found in got["ids"][0]]
 
-    def waiting(self) -> list[tuple[str, int]]:
-        """Return tenant, as the database keeps it, and number of each item that Chroma does not know as it is now."""
+    def waiting(self, tenant: str) -> list[int]:
+        """Return the numbers of a tenant's items that Chroma does not know as they are now."""
         with self._database.reading() as db:
-            return db.execute("SELECT DISTINCT tenant, seq FROM outbox").fetchall()
+            found = db.execute("SELECT DISTINCT seq FROM outbox WHERE tenant = ?", (table.encoded(tenant),))
+            return [seq for (seq,) in found]
 
     def purge(self) -> None:
         """Delete Chroma's files if anything was forgotten since they were made: they are made anew from the outbox."""

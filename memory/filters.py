@@ -11,7 +11,7 @@ from typing import Any
 
 from langgraph.store.base import MatchCondition
 
-__all__ = ["check_filter", "fits_namespace", "matches"]
+__all__ = ["check_filter", "field_of", "fits_namespace", "matches"]
 
 _ORDERINGS = {
     "$gt": lambda a, b: a > b,
@@ -37,6 +37,18 @@ def check_filter(condition: Any) -> None:
         return
     for inner in condition.values():
         check_filter(inner)
+
+
+def field_of(value: Mapping[str, Any], name: str) -> Any:
+    """Return the field of a value that a filter names; ``user.name`` is a field inside one, unless it is one itself.
+
+    None where there is no such field, which is how LangGraph compares it.
+    """
+    if name in value or "." not in name:
+        return value.get(name)
+    first, _, rest = name.partition(".")
+    inner = value.get(first)
+    return field_of(inner, rest) if isinstance(inner, Mapping) else None
 
 
 def matches(value: Any, condition: Any) -> bool:

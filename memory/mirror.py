@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from sqlite3 import Connection
 from typing import Any
@@ -20,6 +20,7 @@ from ..configs.words import Trust
 from . import table
 from .columns import Column
 from .database import Database
+from .filters import field_of
 from .forks import renewed_in_children
 from .postings import Postings
 
@@ -115,11 +116,18 @@ class Mirror:
             mask &= self._column(name).matching(wants, self.count)
         return mask
 
-    def cosines(self, vector: NDArray[np.float32], mask: Mask, kept: int) -> NDArray[np.float32]:
-        """Return the cosine of each slot's nearest vector to a unit vector; -1 outside the mask."""
+    def cosines(self, vector: NDArray[np.float32], mask: Mask, slots: Slots | None = None) -> NDArray[np.float32]:
+        """Return the cosine of each slot's nearest vector to a unit vector; -1 outside the mask.
+
+        Args:
+            vector: The unit vector.
+            mask: Which slots count.
+            slots: Look at these alone.
+        """
         scores = np.full(self.count, -1.0, np.float32)
-        if kept * _RARE < self.count:
+        if slots is None and int(np.count_nonzero(mask)) * _RARE < self.count:
             slots = np.flatnonzero(mask)
+        if slots is not None:
             scores[slots] = self._vectors[slots] @ vector
         else:
             np.matmul(self._vectors[: self.count], vector, out=scores)
@@ -127,6 +135,11 @@ class Mirror:
             np.maximum.at(scores, np.asarray(self._more_slots), np.asarray(self._more) @ vector)
         scores[~mask] = -1.0
         return scores
+
+    def slots_of(self, numbers: Iterable[int]) -> Slots:
+        """Return the slots of those among some numbers that are here."""
+        found = {self._slots[number] for number in numbers if number in self._slots}
+        return np.array(sorted(found), np.int64)
 
     def numbers(self, slots: Slots) -> list[int]:
         """Return the numbers of items."""
@@ -239,7 +252,7 @@ class Mirror:
         if self._columns:
             fields = json.loads(value)
             for name, column in self._columns.items():
-                column.set(slot, fields.get(name))
+                column.set(slot, field_of(fields, name))
 
     def _append(self, rows: Sequence[Sequence[Any]]) -> None:
         """Give new slots to items, of which ``_COLUMNS`` are the first values."""
@@ -294,6 +307,6 @@ class Mirror:
             with self._database.reading() as db:
                 for seq, value in db.execute("SELECT seq, value FROM items WHERE tenant = ?", (self._tenant,)):
                     if seq in self._slots:
-                        column.set(self._slots[seq], json.loads(value).get(name))
+                        column.set(self._slots[seq], field_of(json.loads(value), name))
             self._columns[name] = column
         return column

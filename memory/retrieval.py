@@ -51,22 +51,30 @@ def rarity(mirror: Mirror, mask: NDArray[np.bool_]) -> Callable[[str], float]:
     return weigh
 
 
-def ranked(mirror: Mirror, question: str, vector: NDArray[np.float32], mask: NDArray[np.bool_], limit: int) -> Ranked:
+def ranked(
+    mirror: Mirror,
+    question: str,
+    mask: NDArray[np.bool_],
+    limit: int,
+    cosines_with: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+) -> Ranked:
     """Rank the items of a mask, at least ``limit`` of them if there are so many.
 
     Args:
         mirror: The items.
         question: The question.
-        vector: Its unit vector.
         mask: Which items may be found.
         limit: How many are wanted.
+        cosines_with: Returns how near each slot is to the question, given the slots that must not be left out.
     """
     among = int(np.count_nonzero(mask))
     words, whole = mirror.postings.scores(list(dict.fromkeys(terms(question))), mask, among)
-    cosines = mirror.cosines(vector, mask, among)
     size = min(max(_POOL, limit), among)
-    by_words, by_cosine = _best(words, size), _best(cosines, size)
-    pool = np.union1d(by_words[words[by_words] > 0], by_cosine[mask[by_cosine]])
+    by_words = _best(words, size)
+    by_words = by_words[words[by_words] > 0]
+    cosines = cosines_with(by_words)
+    by_cosine = _best(cosines, size)
+    pool = np.union1d(by_words, by_cosine[mask[by_cosine]])
     if not len(pool):
         return Ranked(pool, np.empty(0, np.float32))
     beside = mirror.beside(pool, len(_BESIDE), mask)

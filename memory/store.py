@@ -111,7 +111,7 @@ class ChromaStore(Closing, BaseStore):
             self._folder.close()
             raise
         self._mirror = Mirror(self._database, tenant, embedder.dimensions, clock)
-        self._finder = Finder(self._database, self._mirror, self._vectors, tenant, clock)
+        self._finder = Finder(self._database, self._mirror, self._folder.index, self._vectors, tenant, clock)
         self._coalescer = Coalescer(self._write)
 
     @classmethod

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
-from langgraph.store.base import Item
+from langgraph.store.base import Item, PutOp
 from pointsman.configs.errors import ConfigError
 from pointsman.memory import ChromaStore, Embedder, HashingEmbedder
 from pointsman.memory.chroma import settings as chroma_settings
@@ -352,6 +352,40 @@ def test_a_damaged_database_is_the_users_to_mend(tmp_path: Path) -> None:
     (tmp_path / "m" / "memory.db").write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigError, match="is damaged: restore it from a copy"):
         ChromaStore(tmp_path / "m", HashingEmbedder())
+
+
+def test_in_a_large_memory_chroma_finds_the_nearest_and_what_it_does_not_know_yet_is_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.memory.finder._EXACT", 10)
+    monkeypatch.setattr("pointsman.memory.finder._NEAREST", 5)
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.batch([PutOp(("n",), str(n), {"text": f"note {n * 7919}"}) for n in range(300)])
+        assert store._folder.index is not None
+        store._folder.index.feed()
+        store.delete(("n",), "7")
+        store.put(("n",), "new", {"text": "whales at night"})
+        monkeypatch.setattr(store._mirror, "cosines", looked := Looked(store._mirror.cosines))
+        for n in (3, 150, 299):
+            assert store.search(("n",), query=f'{{"text": "note {n * 7919}"}}', limit=1)[0].key == str(n)
+            assert store.recall(("n",), f"note {n * 7919}", limit=1)[0].key == str(n)
+        assert store.recall(("n",), "whales", limit=1)[0].key == "new"
+        assert "7" not in [item.key for item in store.search((), query=f"note {7 * 7919}", limit=5)]
+        assert max(looked.counts) < 150
+        monkeypatch.undo()
+        assert store.search((), query="note", filter={"text": "note 0"})[0].key == "0"
+
+
+class Looked:
+    """Counts how many items a search looked at."""
+
+    def __init__(self, cosines: Any) -> None:
+        self._cosines = cosines
+        self.counts: list[int] = []
+
+    def __call__(self, vector: Any, mask: Any, slots: Any = None) -> Any:
+        self.counts.append(mask.sum() if slots is None else len(slots))
+        return self._cosines(vector, mask, slots)
 
 
 def test_damaged_files_of_chroma_are_made_anew_from_the_database(tmp_path: Path, in_chroma: InChroma) -> None:

@@ -51,7 +51,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_found(
         index = store._folder.index
         assert index is not None
         index.feed()
-        assert index.waiting() == []
+        assert index.waiting("default") == []
         with store._database.reading() as db:
             expected = {f"{seq}:0" for (seq,) in db.execute("SELECT seq FROM items")}
     assert set(in_chroma(tmp_path)) == expected
