@@ -10,7 +10,7 @@ from langgraph.store.base import InvalidNamespaceError, PutOp, SearchOp, get_tex
 from ..configs.redact import redact, redacted
 from .base import Note
 from .items import Row, check_value, noted, rewritten
-from .words import strings_in
+from .search.words import strings_in
 
 __all__ = ["check_namespace", "cleaned", "merged", "texts_of", "without_secrets", "words_of"]
 

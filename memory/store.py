@@ -5,30 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import numpy as np
 from langgraph.store.base import BaseStore, Op, PutOp, Result, SearchOp, TTLConfig, validate_op_namespace
 
 from ..configs.closing import Closing
-from ..configs.embedders import embedder as known_embedder
 from ..configs.errors import ConfigError
 from ..configs.redact import redact
 from ..configs.words import Trust
-from . import table
 from .base import Embedder, Note, Provenance, Recalled
 from .coalesce import Coalescer
-from .finder import Finder
-from .folder import Folder
-from .items import Row, expiry, row_id, twin_of, written
-from .lineage import ancestry
-from .mirror import Mirror
-from .notes import check_namespace, cleaned, merged, texts_of, without_secrets, words_of
-from .server import ServerIndex
-from .vectors import Vectors, mismatch
-from .words import counted, strings_in
+from .items import row_id
+from .notes import check_namespace, cleaned
+from .search.finder import Finder
+from .search.mirror import Mirror
+from .storage import table
+from .storage.folder import Folder
+from .storage.lineage import ancestry
+from .storage.server import ServerIndex
+from .vectors import Vectors, default_embedder
+from .writer import Writer
 
 __all__ = ["ChromaStore"]
 
@@ -37,7 +34,6 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 _SWEEP_MINUTES = 5.0  # LangGraph's SqliteStore sweeps as often
-_NO_VECTORS = np.empty((0, 0), np.float32)
 
 
 def _in_thread(
@@ -59,7 +55,7 @@ class ChromaStore(Closing, BaseStore):
     vouches for nothing: its item is untrusted and its author unknown. Expired items are never returned. Secrets are
     taken out of texts, values and sources before they are kept; keys and namespaces are kept as they are.
 
-    A write is kept when it returns, whatever becomes of the process, and found by the next search in any process.
+    A write is kept when it returns, even if the process is killed, and found by the next search in any process.
 
     Args:
         path: Folder to keep it in, made with mode 0700; None keeps it in memory, for this object alone.
@@ -93,26 +89,24 @@ class ChromaStore(Closing, BaseStore):
             raise ConfigError("memory is either a folder or a server: give path or host, not both")
         self.ttl_config = ttl
         self._vectors = Vectors(embedder)
-        self._tenant, self._fields, self._clock = tenant, tuple(fields), clock
-        self._next_sweep = 0.0
+        self._tenant = tenant
         self._closed = False
-        self._folder = Folder.opened(path)
-        self._server: ServerIndex | None = None
+        folder = Folder.opened(path)
+        self._shared: Folder | ServerIndex = folder
+        wanted = (embedder.model_id, embedder.dimensions)
         try:
-            self._database = self._folder.database
-            with self._database.writing() as db:
-                wanted = (embedder.model_id, embedder.dimensions)
-                found = table.mark(db, tenant, *wanted)
-            if found != wanted:
-                raise mismatch(str(path), found, wanted)
+            folder.check(tenant, *wanted)
             if host is not None:
-                self._server = ServerIndex(self._database, tenant, host, port, *wanted)
+                self._shared = ServerIndex(folder, tenant, host, port, *wanted)
         except BaseException:
-            self._folder.close()
+            folder.close()
             raise
+        self._database = folder.database
         self._mirror = Mirror(self._database, tenant, embedder.dimensions, clock)
-        self._finder = Finder(self._database, self._mirror, self._folder.index, self._vectors, tenant, clock)
-        self._coalescer = Coalescer(self._write)
+        self._finder = Finder(self._database, self._mirror, folder.index, self._vectors, tenant, clock)
+        every = (ttl or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
+        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, self._shared.changed)
+        self._coalescer = Coalescer(self._writer.put)
 
     @classmethod
     def open(cls, path: str | Path, *, tenant: str = "default") -> Self:
@@ -122,18 +116,13 @@ class ChromaStore(Closing, BaseStore):
             path: Folder to keep it in.
             tenant: Whose memory.
         """
-        return cls(Path(path), known_embedder(), tenant=tenant)
+        return cls(Path(path), default_embedder(), tenant=tenant)
 
     def close(self) -> None:
         """Let go of the files; what was kept in memory is gone. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._server is not None:
-            self._server.close()
-        self._folder.close()
-
-    # LangGraph's interface
+        if not self._closed:
+            self._closed = True
+            self._shared.close()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Run operations: reads see what was there before, then writes are applied, the last one a key.
@@ -144,10 +133,10 @@ class ChromaStore(Closing, BaseStore):
             ValueError: If a filter uses an operator LangGraph does not document.
         """
         listed = list(ops)
-        self._pull()
+        self._shared.pull()
         results, touched = self._finder.answers(listed)
-        self._refresh(touched)
-        self._write([op for op in listed if isinstance(op, PutOp)])
+        self._writer.refresh(touched)
+        self._writer.put([op for op in listed if isinstance(op, PutOp)])
         return results
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -163,17 +152,7 @@ class ChromaStore(Closing, BaseStore):
 
     def sweep(self) -> int:
         """Delete what has expired and return how many items that were; writes do it every few minutes anyhow."""
-        interval = (self.ttl_config or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
-        self._next_sweep = self._clock() + 60 * interval
-        with self._database.writing() as db:
-            numbers = table.expired(db, self._tenant, self._clock())
-            if numbers:
-                table.delete(db, self._tenant, numbers)
-        if numbers:
-            self._push()
-        return len(numbers)
-
-    # Memory with provenance
+        return self._writer.sweep()
 
     def remember(
         self,
@@ -206,22 +185,8 @@ class ChromaStore(Closing, BaseStore):
         """
         check_namespace(namespace)
         notes = cleaned(notes)
-        vectors = self._vectors.of([note.text for note in notes])
-        twins = [twin_of(namespace, note.text) for note in notes]
-        slots = [
-            row_id(self._tenant, namespace, twin if note.key is None else note.key)
-            for note, twin in zip(notes, twins, strict=True)
-        ]
-        self._pull()
-        with self._database.writing() as db:
-            now = self._clock()
-            held = table.get(db, slots) | table.twins(db, self._tenant, twins)
-            kept = merged(namespace, zip(notes, twins, slots, strict=True), held.values(), ttl, now)
-            final = {row.id: (row, vector) for row, vector in zip(kept, vectors, strict=True)}
-            table.put(db, self._tenant, [(row, _entry(row, vector[None])) for row, vector in final.values()])
-        self._push()
-        self._sweep_if_due()
-        return [row.id for row in kept]
+        self._shared.pull()
+        return self._writer.remember(namespace, notes, ttl)
 
     def recall(
         self,
@@ -256,7 +221,7 @@ class ChromaStore(Closing, BaseStore):
         validate_op_namespace(SearchOp(namespace))
         if not query.strip() or limit < 1:
             return []
-        self._pull()
+        self._shared.pull()
         best = self._finder.recall(
             namespace,
             query,
@@ -267,24 +232,24 @@ class ChromaStore(Closing, BaseStore):
             sources=sources,
             authors=authors,
         )
-        self._refresh([row for row, _ in best])
+        self._writer.refresh([row for row, _ in best])
         return [row.recalled(score) for row, score in best]
+
+    def id_of(self, namespace: tuple[str, ...], key: str) -> str:
+        """Return the id that an item has, or would have, under a key: what a lineage names."""
+        return row_id(self._tenant, namespace, key)
 
     def item(self, item_id: str) -> Recalled | None:
         """Return an item by the id that `remember` or a lineage names, or None if it is gone."""
-        self._pull()
+        self._shared.pull()
         row = self._finder.fetch([item_id]).get(item_id)
         return row.recalled(None) if row else None
 
     def why(self, item_id: str) -> list[tuple[int, str, Recalled | None]]:
-        """Return what an item comes from: itself first, then each ancestor with the fewest steps to it.
-
-        Returns:
-            Steps, id, and the item; None for one that is not kept, or no longer.
-        """
-        self._pull()
+        """Return the fewest steps to, the id of, and each item that one comes from, itself first; None if not kept."""
+        self._shared.pull()
         with self._database.reading() as db:
-            steps = ancestry(db, item_id)
+            steps = ancestry(db, table.encoded(self._tenant), item_id)
         rows = self._finder.fetch([ancestor for ancestor, _ in steps])
         return [(depth, i, rows[i].recalled(None) if i in rows else None) for i, depth in steps]
 
@@ -320,82 +285,15 @@ class ChromaStore(Closing, BaseStore):
                 "forget needs a source, a run or a namespace (or ids, an author, tenant=True): name what to forget"
             )
         validate_op_namespace(SearchOp(namespace or ()))
-        self._pull()
+        self._shared.pull()
         writer = {"source": redact(source or ""), "author": author, "run": run}
         asked = {name: text for name, text in writer.items() if text}
-        with self._database.writing() as db:
-            numbers = table.chosen(db, self._tenant, namespace or (), ids, asked)
-            if numbers:
-                table.delete(db, self._tenant, numbers)
-                db.execute("UPDATE state SET purge = 1")
-        self._database.truncate_log()
-        self._push()
-        if self._folder.index is not None:
-            self._folder.index.purge()
-        return len(numbers)
+        count = self._writer.forget(namespace or (), ids, asked)
+        self._shared.purge()
+        return count
 
     aremember = _in_thread(remember)
     aremember_all = _in_thread(remember_all)
     arecall = _in_thread(recall)
     aforget = _in_thread(forget)
     aitem = _in_thread(item)
-
-    # Writing
-
-    def _write(self, ops: Sequence[PutOp]) -> None:
-        last = {(tuple(op.namespace), op.key): op for op in ops}
-        if not last:
-            return
-        ops = [without_secrets(op) for op in last.values()]
-        texts = [texts_of(op, self._fields) for op in ops]
-        vectors = iter(self._vectors.of([text for listed in texts for text in listed]))
-        words = [counted(words_of(op, listed, self._fields)) for op, listed in zip(ops, texts, strict=True)]
-        ids = [row_id(self._tenant, op.namespace, op.key) for op in ops]
-        with self._database.writing() as db:
-            now = self._clock()
-            held = table.get(db, ids)
-            fresh: list[tuple[Row, table.Entry]] = []
-            gone: list[int] = []
-            for item_id, op, listed, counts in zip(ids, ops, texts, words, strict=True):
-                old, matrix = held.get(item_id), list(islice(vectors, len(listed)))
-                if op.value is not None:
-                    entry = table.Entry(counts, np.array(matrix) if matrix else _NO_VECTORS)
-                    fresh.append((written(item_id, op, old, len(listed), now), entry))
-                elif old:
-                    gone.append(old.seq)
-            if gone:
-                table.delete(db, self._tenant, gone)
-            if fresh:
-                table.put(db, self._tenant, fresh)
-        self._push()
-        self._sweep_if_due()
-
-    def _refresh(self, rows: Iterable[Row]) -> None:
-        """Start the time to live of items anew because they were read."""
-        limited = [row.id for row in rows if row.ttl is not None]
-        if not limited:
-            return
-        with self._database.writing() as db:
-            now = self._clock()
-            # Read again: since it was found, another writer may have replaced an item or lifted its time limit.
-            still = [row for row in table.get(db, limited).values() if row.ttl is not None and row.live(now)]
-            table.refresh(db, {row.seq: expiry(now, row.ttl) for row in still})
-        self._push()
-
-    def _pull(self) -> None:
-        if self._server is not None:
-            self._server.pull()
-
-    def _push(self) -> None:
-        if self._server is not None:
-            self._server.push()
-        if self._folder.index is not None:
-            self._folder.index.wake()
-
-    def _sweep_if_due(self) -> None:
-        if self._clock() >= self._next_sweep:
-            self.sweep()
-
-
-def _entry(row: Row, vectors: Any) -> table.Entry:
-    return table.Entry(counted("\n".join(strings_in(row.value))), vectors)

@@ -18,8 +18,8 @@ from langgraph.runtime import Runtime
 from langgraph.store.base import Item, PutOp
 from pointsman.configs.errors import ConfigError
 from pointsman.memory import ChromaStore, Embedder, HashingEmbedder
-from pointsman.memory.chroma import settings as chroma_settings
 from pointsman.memory.items import row_id
+from pointsman.memory.storage.chroma import settings as chroma_settings
 from typing_extensions import TypedDict
 
 InChroma = Callable[[Path], list[str]]
@@ -357,12 +357,12 @@ def test_a_damaged_database_is_the_users_to_mend(tmp_path: Path) -> None:
 def test_in_a_large_memory_chroma_finds_the_nearest_and_what_it_does_not_know_yet_is_found_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pointsman.memory.finder._EXACT", 10)
-    monkeypatch.setattr("pointsman.memory.finder._NEAREST", 5)
+    monkeypatch.setattr("pointsman.memory.search.finder._EXACT", 10)
+    monkeypatch.setattr("pointsman.memory.search.finder._NEAREST", 5)
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         store.batch([PutOp(("n",), str(n), {"text": f"note {n * 7919}"}) for n in range(300)])
-        assert store._folder.index is not None
-        store._folder.index.feed()
+        assert store._shared.index is not None
+        store._shared.index.feed()
         store.delete(("n",), "7")
         store.put(("n",), "new", {"text": "whales at night"})
         monkeypatch.setattr(store._mirror, "cosines", looked := Looked(store._mirror.cosines))

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
-from pointsman.memory.postings import Postings
-from pointsman.memory.words import counted, term, terms
+from pointsman.memory.search.postings import Postings
+from pointsman.memory.search.words import counted, term, terms
 
 BY_ANN = Provenance("", "ann", "", Trust.USER)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ..configs.errors import ConfigError
-from ..configs.words import Trust
+from ...configs.errors import ConfigError
+from ...configs.words import Trust
+from ..base import Provenance
+from ..items import Row
+from ..search.words import counted, strings_in
 from . import table
-from .base import Provenance
 from .chroma import settings, started
 from .database import Database
-from .items import Row
-from .words import counted, strings_in
 
 __all__ = ["OLD_FILE", "import_old"]
 

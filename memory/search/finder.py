@@ -18,15 +18,15 @@ from langgraph.store.base import (
 )
 from numpy.typing import NDArray
 
-from ..configs.words import Trust
-from . import table
-from .chroma import ChromaIndex
-from .database import Database
+from ...configs.words import Trust
+from ..items import Row, row_id
+from ..storage import table
+from ..storage.chroma import ChromaIndex
+from ..storage.database import Database
+from ..vectors import Vectors
 from .filters import check_filter, fits_namespace
-from .items import Row, row_id
 from .mirror import Mirror
 from .retrieval import ranked, rarity
-from .vectors import Vectors
 
 __all__ = ["Finder"]
 
@@ -105,7 +105,7 @@ class Finder:
         """The items of some ids that have not expired, by id."""
         now = self._clock()
         with self._database.reading() as db:
-            return {item_id: row for item_id, row in table.get(db, ids).items() if row.live(now)}
+            return {item_id: row for item_id, row in table.get(db, self._tenant, ids).items() if row.live(now)}
 
     def recall(
         self,

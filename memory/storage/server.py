@@ -17,14 +17,14 @@ from uuid import uuid4
 import httpx
 import numpy as np
 
-from ..configs.errors import ConfigError
-from ..configs.words import Trust
+from ...configs.errors import ConfigError
+from ...configs.words import Trust
+from ..base import Provenance
+from ..items import Row
+from ..vectors import mismatch
 from . import table
-from .base import Provenance
 from .chroma import collection_name, settings, started
-from .database import Database
-from .items import Row
-from .vectors import mismatch
+from .folder import Folder
 
 __all__ = ["ServerIndex"]
 
@@ -36,7 +36,7 @@ class ServerIndex:
     """Exchange a tenant's items with a server.
 
     Args:
-        database: The copy of them, in memory.
+        folder: The copy of them, in memory; closed with this.
         tenant: Whose items.
         host: The server.
         port: Its port.
@@ -47,10 +47,11 @@ class ServerIndex:
         ConfigError: The server does not answer, or its vectors were made by another embedder.
     """
 
-    def __init__(self, database: Database, tenant: str, host: str, port: int, embedder: str, dimensions: int) -> None:
+    def __init__(self, folder: Folder, tenant: str, host: str, port: int, embedder: str, dimensions: int) -> None:
         from chromadb.errors import ChromaError
 
-        self._database, self._tenant, self._dimensions = database, tenant, dimensions
+        self._folder, self._database = folder, folder.database
+        self._tenant, self._dimensions = tenant, dimensions
         self._where = f"Chroma server {host}:{port}"
         self._lock = threading.RLock()
         self._seen = ""
@@ -73,7 +74,7 @@ class ServerIndex:
                 self._take(fresh, gone)
                 self._seen, self._stamps = stamp, there
 
-    def push(self) -> None:
+    def changed(self) -> None:
         """Send what was written here."""
         with self._lock:
             with self._database.reading() as db:
@@ -84,7 +85,7 @@ class ServerIndex:
             for _, item_id, vectors in changes:
                 most[item_id] = max(most.get(item_id, 0), vectors)
             with self._database.reading() as db:
-                rows = table.get(db, most)
+                rows = table.get(db, self._tenant, most)
                 entries = table.entries(db, [row.seq for row in rows.values()], self._dimensions)
             stamp = uuid4().hex
             # Before, so that others look again even if this process dies half-way; after, for who looked meanwhile.
@@ -96,9 +97,13 @@ class ServerIndex:
                 db.execute("DELETE FROM outbox WHERE place <= ?", (changes[-1][0],))
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, and of the copy."""
         self._system.stop()
         self._api._session.close()
+        self._folder.close()
+
+    def purge(self) -> None:
+        """Leave it to the server: what was deleted there may stay in its files until it is vacuumed."""
 
     def _opened(self, embedder: str, dimensions: int) -> Any:
         from chromadb.api.models.Collection import Collection
@@ -150,7 +155,7 @@ class ServerIndex:
             items += [_decoded(item_id, about, matrices[item_id]) for item_id, about in documents.items()]
         with self._database.writing() as db:
             table.put(db, self._tenant, items)
-            table.delete(db, self._tenant, [row.seq for row in table.get(db, gone).values()])
+            table.delete(db, self._tenant, [row.seq for row in table.get(db, self._tenant, gone).values()])
             db.execute("DELETE FROM outbox")
 
     def _send(self, stamp: str, items: list[tuple[Row, table.Entry]], most: dict[str, int]) -> None:

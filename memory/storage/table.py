@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..configs.words import Trust
+from ...configs.words import Trust
+from ..base import Provenance
+from ..items import Row
 from . import lineage
-from .base import Provenance
-from .items import Row
 
 __all__ = [
     "Entry",
@@ -75,9 +75,10 @@ def next_version(db: Connection) -> int:
     return version(db)
 
 
-def get(db: Connection, ids: Iterable[str]) -> dict[str, Row]:
-    """Return the items that exist among some ids."""
-    return {row.id: row for row in _select(db, "id", list(dict.fromkeys(ids)))}
+def get(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, Row]:
+    """Return a tenant's items that exist among some ids."""
+    wanted = list(dict.fromkeys(ids))
+    return {row.id: row for row in _select(db, "id", wanted, "AND tenant = ?", (encoded(tenant),))}
 
 
 def by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Row]:
@@ -192,9 +193,10 @@ def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None
     lineage.settle(db, number, now, [(row.id, row.parents) for row, _ in fresh])
 
 
-def refresh(db: Connection, expiries: Mapping[int, float]) -> None:
-    """Set when items expire, in seconds since 1970, by number."""
+def refresh(db: Connection, tenant: str, expiries: Mapping[int, float]) -> None:
+    """Set when items of a tenant expire, in seconds since 1970, by number."""
     now = next_version(db)
+    _queue(db, encoded(tenant), list(expiries))
     db.executemany(
         "UPDATE items SET expires = ?, version = ? WHERE seq = ?",
         [(expires, now, seq) for seq, expires in expiries.items()],
@@ -206,7 +208,10 @@ def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
     number, now = encoded(tenant), next_version(db)
     _queue(db, number, seqs)
     ones = [(seq,) for seq in seqs]
-    db.executemany("DELETE FROM lineage WHERE child = (SELECT id FROM items WHERE seq = ?)", ones)
+    db.executemany(
+        "DELETE FROM lineage WHERE tenant = ? AND child = (SELECT id FROM items WHERE seq = ?)",
+        [(number, seq) for seq in seqs],
+    )
     for name in ("items", "entries", "writers"):
         db.executemany(f"DELETE FROM {name} WHERE seq = ?", ones)  # noqa: S608 - our own words
     db.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", [(seq, number, now) for seq in seqs])

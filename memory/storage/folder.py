@@ -7,7 +7,9 @@ import os
 import threading
 from pathlib import Path
 
-from ..configs.errors import ConfigError
+from ...configs.errors import ConfigError
+from ..vectors import mismatch
+from . import table
 from .chroma import ChromaIndex
 from .database import FILE, Database
 from .migration import OLD_FILE, import_old
@@ -63,6 +65,33 @@ class Folder:
             else:
                 folder._users += 1
             return folder
+
+    def check(self, tenant: str, embedder: str, dimensions: int) -> None:
+        """Note which embedder fills a tenant's memory.
+
+        Raises:
+            ConfigError: Another one has filled it.
+        """
+        with self.database.writing() as db:
+            found = table.mark(db, tenant, embedder, dimensions)
+        if found != (embedder, dimensions):
+            raise mismatch(str(self._path), found, (embedder, dimensions))
+
+    def pull(self) -> None:
+        """Do nothing: what others have written to a folder is seen at once."""
+
+    def changed(self) -> None:
+        """Have Chroma told of what was written."""
+        if self.index is not None:
+            self.index.wake()
+            return
+        with self.database.writing() as db:
+            db.execute("DELETE FROM outbox")
+
+    def purge(self) -> None:
+        """Have Chroma drop what was forgotten."""
+        if self.index is not None:
+            self.index.purge()
 
     def close(self) -> None:
         """Let go of it; the last one closes its files."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..configs.errors import ConfigError
+from ...configs.errors import ConfigError
 from .forks import renewed_in_children
 
 __all__ = ["FILE", "Database"]
@@ -51,8 +51,10 @@ CREATE TABLE writers (
 CREATE INDEX writers_by_source ON writers (source);
 CREATE INDEX writers_by_author ON writers (author);
 CREATE INDEX writers_by_run ON writers (run);
-CREATE TABLE lineage (child TEXT NOT NULL, parent TEXT NOT NULL, PRIMARY KEY (child, parent)) WITHOUT ROWID;
-CREATE INDEX lineage_by_parent ON lineage (parent);
+CREATE TABLE lineage (
+    tenant TEXT NOT NULL, child TEXT NOT NULL, parent TEXT NOT NULL, PRIMARY KEY (tenant, child, parent)
+) WITHOUT ROWID;
+CREATE INDEX lineage_by_parent ON lineage (tenant, parent);
 CREATE TABLE gone (seq INTEGER PRIMARY KEY, tenant TEXT NOT NULL, version INTEGER NOT NULL);
 CREATE INDEX gone_by_version ON gone (tenant, version);
 CREATE TABLE outbox (

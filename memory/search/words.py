@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from .forks import renewed_in_children
+from ..storage.forks import renewed_in_children
 
 __all__ = ["counted", "is_content", "strings_in", "term", "terms", "words"]
 

@@ -24,10 +24,10 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from ..items import row_id
 from . import table
 from .database import Database
 from .forks import renewed_in_children
-from .items import row_id
 
 __all__ = ["ChromaIndex", "collection_name", "settings", "started"]
 
