@@ -46,7 +46,7 @@ CREATE INDEX items_by_expiry ON items (expires) WHERE expires > 0;
 CREATE TABLE entries (seq INTEGER PRIMARY KEY, words BLOB NOT NULL, matrix BLOB NOT NULL);
 CREATE TABLE writers (
     seq INTEGER NOT NULL, place INTEGER NOT NULL, source TEXT NOT NULL, author TEXT NOT NULL, run TEXT NOT NULL,
-    trust INTEGER NOT NULL, lineage TEXT NOT NULL, PRIMARY KEY (seq, place)
+    trust INTEGER NOT NULL, lineage TEXT NOT NULL, further TEXT NOT NULL, PRIMARY KEY (seq, place)
 ) WITHOUT ROWID;
 CREATE INDEX writers_by_source ON writers (source);
 CREATE INDEX writers_by_author ON writers (author);

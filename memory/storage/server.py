@@ -204,7 +204,14 @@ def _encoded(row: Row, entry: table.Entry) -> str:
 
 def _decoded(item_id: str, about: dict[str, Any], vectors: list[Any]) -> tuple[Row, table.Entry]:
     writers = tuple(
-        Provenance(**{**writer, "trust": Trust(writer["trust"]), "lineage": tuple(writer["lineage"])})
+        Provenance(
+            **{
+                **writer,
+                "trust": Trust(writer["trust"]),
+                "lineage": tuple(writer["lineage"]),
+                "span": tuple(writer["span"]) if writer["span"] else None,
+            }
+        )
         for writer in about.pop("writers")
     )
     words = np.array(about.pop("words"), np.uint32).reshape(-1, 2)

@@ -186,7 +186,7 @@ def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None
     )
     db.executemany("DELETE FROM writers WHERE seq = ?", [(row.seq,) for row, _ in fresh])
     db.executemany(
-        "INSERT INTO writers VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO writers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [values for row, _ in fresh for values in _writers(row)],
     )
     _queue(db, number, [row.seq for row, _ in fresh])
@@ -261,6 +261,7 @@ def _writers(row: Row) -> Iterator[tuple[Any, ...]]:
         yield (
             *(row.seq, place, encoded(writer.source), encoded(writer.author), encoded(writer.run)),
             *(_RANK[writer.trust], encoded(writer.lineage)),
+            encoded([writer.model, writer.step, writer.tool, writer.span]),
         )
 
 
@@ -278,14 +279,16 @@ def _select(
 
 def _writers_of(db: Connection, seqs: Sequence[int]) -> dict[int, list[Provenance]]:
     writers: dict[int, list[Provenance]] = {seq: [] for seq in seqs}
-    columns = "seq, source, author, run, trust, lineage"
+    columns = "seq, source, author, run, trust, lineage, further"
     found = db.execute(
         f"SELECT {columns} FROM writers WHERE seq IN ({_marks(seqs)}) ORDER BY seq, place",  # noqa: S608 - our own words
         seqs,
     )
-    for seq, source, author, run, trust, ids in found:
+    for seq, source, author, run, trust, ids, further in found:
         names = (json.loads(source), json.loads(author), json.loads(run))
-        writers[seq].append(Provenance(*names, _TRUSTS[trust], tuple(json.loads(ids))))
+        model, step, tool, span = json.loads(further)
+        place = (span[0], span[1]) if span else None
+        writers[seq].append(Provenance(*names, _TRUSTS[trust], tuple(json.loads(ids)), model, step, tool, place))
     return writers
 
 

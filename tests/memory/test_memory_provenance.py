@@ -13,7 +13,7 @@ CARDS = "Lost cards are blocked at once and replaced within five days."
 FEES = "A replacement card costs ten euros."
 FROM_WEB = Provenance("https://example.com", "browser", "run-1", Trust.UNTRUSTED)
 FROM_TOOL = Provenance("cards.md#lost", "loader", "run-1", Trust.TOOL)
-FROM_USER = Provenance("chat", "desk", "run-2", Trust.USER, ("parent-1",))
+FROM_USER = Provenance("chat", "desk", "run-2", Trust.USER, ("parent-1",), "a-model", "step-1", "reader", (3, 7))
 
 
 @pytest.fixture

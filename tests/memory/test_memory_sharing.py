@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sysconfig
@@ -178,3 +179,21 @@ def test_a_server_serves_as_a_folder_does(tmp_path: Path) -> None:
                     ChromaStore(None, HashingEmbedder(8), host="127.0.0.1", port=port)
         finally:
             server.kill()
+
+
+def test_a_hundred_tenants_of_a_folder_cost_no_more_files_and_threads_than_one(tmp_path: Path) -> None:
+    def open_now() -> int:
+        return sum(str(tmp_path) in os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
+
+    stores = [ChromaStore(tmp_path, HashingEmbedder(), tenant="0")]
+    stores[0].put(("n",), "k", {"tenant": 0})
+    stores[0].search(("n",), query="tenant")
+    one, threads = open_now(), threading.active_count()
+    for number in range(1, 100):
+        stores.append(ChromaStore(tmp_path, HashingEmbedder(), tenant=str(number)))
+        stores[-1].put(("n",), "k", {"tenant": number})
+        assert [item.value["tenant"] for item in stores[-1].search((), query="tenant")] == [number]
+    assert (open_now(), threading.active_count()) == (one, threads)
+    for store in stores:
+        store.close()
+    assert open_now() == 0
