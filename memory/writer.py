@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
+from sqlite3 import Connection
 
 import numpy as np
 from langgraph.store.base import PutOp
 from numpy.typing import NDArray
 
-from .base import Note
+from .base import Note, Provenance
 from .items import Row, expiry, row_id, twin_of, written
 from .notes import merged, texts_of, without_secrets, words_of
 from .search.words import counted, strings_in
 from .storage import table
 from .storage.database import Database
+from .storage.lineage import comes_from
 from .vectors import Vectors
 
 __all__ = ["Writer"]
@@ -91,6 +94,9 @@ class Writer:
             now = self._clock()
             held = table.get(db, self._tenant, slots) | table.twins(db, self._tenant, twins)
             kept = merged(namespace, zip(notes, twins, slots, strict=True), held.values(), ttl, now)
+            for row in kept:
+                if row.seq:
+                    row.writers = tuple(self._repeating(db, row.id, writer) for writer in row.writers)
             final = {row.id: (row, vector) for row, vector in zip(kept, vectors, strict=True)}
             table.put(db, self._tenant, [(row, _entry(row, vector[None])) for row, vector in final.values()])
         self._kept()
@@ -132,6 +138,14 @@ class Writer:
             still = [row for row in held if row.ttl is not None and row.live(now)]
             table.refresh(db, self._tenant, {row.seq: expiry(now, row.ttl) for row in still})
         self._kept()
+
+    def _repeating(self, db: Connection, item_id: str, writer: Provenance) -> Provenance:
+        """Leave out of a writer's lineage what came from the very text it repeats; its trust counts all the same."""
+        back = [parent for parent in writer.lineage if comes_from(db, table.encoded(self._tenant), parent, item_id)]
+        if not back:
+            return writer
+        trust = min([writer.trust, *(row.trust for row in table.get(db, self._tenant, back).values())])
+        return replace(writer, trust=trust, lineage=tuple(i for i in writer.lineage if i not in back))
 
     def _sweep_if_due(self) -> None:
         if self._clock() >= self._next_sweep:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from sqlite3 import Connection
 
-__all__ = ["ancestry", "settle"]
+__all__ = ["ancestry", "comes_from", "settle"]
 
 # CROSS JOIN keeps SQLite to the order as written; UNION follows an edge once, so that a cycle does not matter.
 _ABOVE = """
@@ -82,6 +82,13 @@ def _refuse_cycles(db: Connection, tenant: str, ids: Sequence[str]) -> None:
         raise ValueError(
             f"item {error.args[1][0]} would be made from itself: leave out of its lineage what came from it"
         ) from None
+
+
+def comes_from(db: Connection, tenant: str, item_id: str, other: str) -> bool:
+    """Whether an item is another, or was made from it at any depth."""
+    if item_id == other:
+        return True
+    return any(parent == other for _, parent in db.execute(_ABOVE, {"tenant": tenant, "ids": json.dumps([item_id])}))
 
 
 def ancestry(db: Connection, tenant: str, item_id: str, *, most: int = 1000) -> list[tuple[str, int]]:

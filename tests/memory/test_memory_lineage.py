@@ -62,12 +62,22 @@ def test_forgetting_what_an_item_was_made_from_lends_it_no_trust(store: ChromaSt
 def test_an_item_cannot_come_from_itself(store: ChromaStore) -> None:
     first = store.remember(("n",), "one", provenance=by(Trust.USER), key="one")
     second = store.remember(("n",), "two", provenance=by(Trust.USER, first))
-    for text, parents in (("one", (second,)), ("other", (second,)), ("one", (first,))):
+    for text, parents in (("other", (second,)), ("another", (first,))):
         with pytest.raises(ValueError, match="made from itself"):
             store.remember(("n",), text, provenance=by(Trust.USER, *parents), key="one")
     item = store.item(first)
     assert item is not None
     assert (item.text, item.lineage) == ("one", ())
+
+
+def test_who_repeats_a_text_that_they_were_given_is_another_writer_of_it(store: ChromaStore) -> None:
+    first = store.remember(("n",), "one", provenance=by(Trust.USER), key="one")
+    second = store.remember(("n",), "two", provenance=by(Trust.TOOL, first))
+    assert store.remember(("n",), "one", provenance=by(Trust.USER, first), key="again") == first
+    assert store.remember(("n",), "one", provenance=by(Trust.USER, second), key="once more") == first
+    item = store.item(first)
+    assert item is not None
+    assert (item.lineage, item.trust, len(item.writers)) == ((), Trust.TOOL, 2)
 
 
 def test_a_lineage_ten_thousand_deep_is_walked(store: ChromaStore) -> None:
