@@ -318,3 +318,10 @@ def test_no_message_to_measure_on_is_among_the_examples() -> None:
 
 def write_csv(file: Path, pairs: list[tuple[str, str]]) -> None:
     file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in pairs))
+
+
+def test_a_word_without_weight_does_not_count_and_one_alone_is_itself() -> None:
+    embedder = WordLlamaEmbeddings()
+    assert embedder.embed_weighted(["card"], [2.0]) == pytest.approx(embedder.embed_query("card"), abs=1e-6)
+    assert embedder.embed_weighted(["the", "card"], [0.0, 1.0]) == embedder.embed_weighted(["card"], [1.0])
+    assert embedder.embed_weighted([], []) == [0.0] * embedder.dimensions
