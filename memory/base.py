@@ -43,6 +43,10 @@ class Provenance:
         run: Id of the run in which it was written; empty if none.
         trust: The lowest trust that was in view when it was written.
         lineage: Ids of the items it was made from.
+        model: The model that wrote it.
+        step: The step of the run in which it was written.
+        tool: The tool whose result it is.
+        span: First and last line, or character, of the source; None for all of it.
     """
 
     source: str
@@ -50,6 +54,10 @@ class Provenance:
     run: str
     trust: Trust
     lineage: tuple[str, ...] = ()
+    model: str = ""
+    step: str = ""
+    tool: str = ""
+    span: tuple[int, int] | None = None
 
     @classmethod
     def unknown(cls) -> Provenance:

@@ -46,7 +46,8 @@ class Chunk:
     def note(self, *, author: str, run: str, trust: Trust) -> Note:
         """Return it as something to remember, with title, intents and lines as searchable metadata."""
         metadata = {"title": self.title, "intents": list(self.intents), "lines": [self.first_line, self.last_line]}
-        return Note(self.text, Provenance(self.source, author, run, trust), metadata=metadata)
+        provenance = Provenance(self.source, author, run, trust, span=(self.first_line, self.last_line))
+        return Note(self.text, provenance, metadata=metadata)
 
 
 def load_folder(path: Path, *, max_chars: int = 1200) -> list[Chunk]:

@@ -1,8 +1,4 @@
-"""How an item lies in Chroma: its id, its document and metadata, and the tests a search applies to it.
-
-A caller's strings reach Chroma only as ids (hashed), as documents, and as values of our own equality tests;
-filters are applied here, in Python, so that no operator of a caller's can widen a query.
-"""
+"""What is kept: an item, its id, and how LangGraph and a recall see it."""
 
 from __future__ import annotations
 
@@ -14,35 +10,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from langgraph.store.base import Item, MatchCondition, PutOp, SearchItem
+from langgraph.store.base import Item, PutOp, SearchItem
 
 from ..configs.words import Trust
 from .base import Note, Provenance, Recalled
 
-__all__ = [
-    "Row",
-    "check_filter",
-    "check_value",
-    "expiry",
-    "fits_namespace",
-    "matches",
-    "noted",
-    "part_ids",
-    "rewritten",
-    "row_id",
-    "scope",
-    "twin_of",
-    "under",
-    "written",
-]
-
-_ORDERINGS = {
-    "$gt": lambda a, b: a > b,
-    "$gte": lambda a, b: a >= b,
-    "$lt": lambda a, b: a < b,
-    "$lte": lambda a, b: a <= b,
-}
-_OPERATORS = frozenset({"$eq", "$ne", *_ORDERINGS})
+__all__ = ["Row", "check_value", "expiry", "noted", "rewritten", "row_id", "twin_of", "written"]
 
 
 def _digest(*parts: Any) -> str:
@@ -60,36 +33,24 @@ def twin_of(namespace: Sequence[str], text: str) -> str:
     return _digest("text", list(namespace), text)
 
 
-def part_ids(item_id: str, start: int, stop: int) -> list[str]:
-    """Return the ids of an item's further vectors; vector 0 lies in the item's own row."""
-    return [f"{item_id}:{n}" for n in range(start, stop)]
-
-
-def _path(namespace: Sequence[str]) -> str:
-    return json.dumps(list(namespace))
-
-
-def scope(namespace: Sequence[str]) -> dict[str, Any]:
-    """Return the metadata that makes prefix search one exact equality: ``in_2 = ["a", "b"]`` for every depth."""
-    return {f"in_{depth}": _path(namespace[:depth]) for depth in range(1, len(namespace) + 1)}
-
-
-def under(prefix: Sequence[str]) -> dict[str, Any] | None:
-    """Return the Chroma condition for everything at or below a namespace, None for everything."""
-    return {f"in_{len(prefix)}": {"$eq": _path(prefix)}} if prefix else None
-
-
 @dataclass(slots=True)
 class Row:
     """One stored item.
 
     Attributes:
         id: See `row_id`.
+        namespace: Where it lies.
+        key: Its key there.
+        value: What was put.
         created: Seconds since 1970, as are ``updated`` and ``expires``.
+        updated: When it was last written.
+        writers: Everyone who wrote this very text, oldest first.
         ttl: Minutes it lives after its last use; None for ever.
         expires: When it stops existing; 0 for never.
         twin: See `twin_of`; empty for a plain put.
         vectors: How many vectors it is found by; 0 when it is not indexed.
+        trust: The lowest of everything it was made from, and, once it is kept, of its writers.
+        seq: Its number in the database; 0 for a new one.
     """
 
     id: str
@@ -103,54 +64,8 @@ class Row:
     expires: float = 0.0
     twin: str = ""
     vectors: int = 0
-
-    @property
-    def document(self) -> str:
-        """The value as JSON; readable letters stay readable so that Chroma can search them."""
-        text = json.dumps(self.value, ensure_ascii=False)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            # A lone surrogate is a legal Python string but has no UTF-8 form; escaped, it survives the round trip.
-            text = json.dumps(self.value)
-        return text
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The row's metadata. Every key is always written, because an upsert keeps the keys it does not name."""
-        about = {
-            "ns": self.namespace,
-            "key": self.key,
-            "created": self.created,
-            "updated": self.updated,
-            "ttl": self.ttl,
-            "writers": [[w.source, w.author, w.run, w.trust.value, w.lineage] for w in self.writers],
-        }
-        return {
-            **scope(self.namespace),
-            "about": json.dumps(about),
-            "expires": self.expires,
-            "twin": self.twin,
-            "vectors": self.vectors,
-        }
-
-    @classmethod
-    def decode(cls, item_id: str, document: str, metadata: Mapping[str, Any]) -> Row:
-        """Read a row back as Chroma returned it."""
-        about = json.loads(metadata["about"])
-        return cls(
-            id=item_id,
-            namespace=tuple(about["ns"]),
-            key=about["key"],
-            value=json.loads(document),
-            created=about["created"],
-            updated=about["updated"],
-            writers=tuple(Provenance(s, a, r, Trust(t), tuple(ids)) for s, a, r, t, ids in about["writers"]),
-            ttl=about["ttl"],
-            expires=metadata["expires"],
-            twin=metadata["twin"],
-            vectors=metadata["vectors"],
-        )
+    trust: Trust = Trust.USER
+    seq: int = 0
 
     @property
     def text(self) -> str:
@@ -159,9 +74,9 @@ class Row:
         return text if isinstance(text, str) else json.dumps(self.value, ensure_ascii=False)
 
     @property
-    def trust(self) -> Trust:
-        """The lowest trust of its writers: repeating a text lends it no authority."""
-        return min(writer.trust for writer in self.writers)
+    def parents(self) -> tuple[str, ...]:
+        """Ids of the items it was made from, over all writers."""
+        return tuple(dict.fromkeys(parent for writer in self.writers for parent in writer.lineage))
 
     def live(self, now: float) -> bool:
         """Whether it has not expired."""
@@ -194,7 +109,7 @@ class Row:
             key=self.key,
             value=self.value,
             writers=self.writers,
-            lineage=tuple(dict.fromkeys(parent for writer in self.writers for parent in writer.lineage)),
+            lineage=self.parents,
         )
 
 
@@ -224,6 +139,7 @@ def written(item_id: str, op: PutOp, old: Row | None, vectors: int, now: float) 
         ttl=op.ttl,
         expires=expiry(now, op.ttl),
         vectors=vectors,
+        seq=old.seq if old else 0,
     )
 
 
@@ -271,67 +187,3 @@ def check_value(value: Any, where: str) -> None:
     elif isinstance(value, list | tuple):
         for inner in value:
             check_value(inner, where)
-
-
-def check_filter(condition: Any) -> None:
-    """Refuse an operator LangGraph does not document.
-
-    Raises:
-        ValueError: If a key that starts with ``$`` is not one of the six operators.
-    """
-    if not isinstance(condition, Mapping):
-        return
-    if any(str(key).startswith("$") for key in condition):
-        for key in condition:
-            if key not in _OPERATORS:
-                raise ValueError(f"Unsupported operator: {key}; use one of {', '.join(sorted(_OPERATORS))}")
-        return
-    for inner in condition.values():
-        check_filter(inner)
-
-
-def matches(value: Any, condition: Any) -> bool:
-    """Whether a stored value meets a filter's condition, by LangGraph's rules.
-
-    ``$gt`` and its like compare numbers with numbers and strings with strings; any other pair does not match.
-    """
-    if isinstance(condition, Mapping):
-        if any(str(key).startswith("$") for key in condition):
-            return all(_apply(value, operator, operand) for operator, operand in condition.items())
-        return isinstance(value, dict) and all(matches(value.get(key), inner) for key, inner in condition.items())
-    if isinstance(condition, list | tuple):
-        return (
-            isinstance(value, list)
-            and len(value) == len(condition)
-            and all(matches(v, c) for v, c in zip(value, condition, strict=True))
-        )
-    return bool(value == condition)
-
-
-def _apply(value: Any, operator: str, operand: Any) -> bool:
-    if operator == "$eq":
-        return bool(value == operand)
-    if operator == "$ne":
-        return bool(value != operand)
-    return _kind(value) is not None and _kind(value) is _kind(operand) and bool(_ORDERINGS[operator](value, operand))
-
-
-def _kind(value: Any) -> type | None:
-    if isinstance(value, str):
-        return str
-    return float if isinstance(value, int | float) else None
-
-
-def fits_namespace(namespace: tuple[str, ...], condition: MatchCondition) -> bool:
-    """Whether a namespace begins or ends with a path, in which ``*`` stands for any one label.
-
-    Raises:
-        ValueError: If the condition is neither ``prefix`` nor ``suffix``.
-    """
-    path = tuple(condition.path)
-    if condition.match_type not in ("prefix", "suffix"):
-        raise ValueError(f"Unsupported match type: {condition.match_type}")
-    if len(namespace) < len(path):
-        return False
-    end = namespace[: len(path)] if condition.match_type == "prefix" else namespace[len(namespace) - len(path) :]
-    return all(wanted in ("*", label) for label, wanted in zip(end, path, strict=True))

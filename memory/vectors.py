@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..configs.errors import ConfigError
 from .base import Embedder
+from .search.words import words
 
-__all__ = ["Vectors"]
+__all__ = ["Vectors", "default_embedder", "mismatch"]
+
+_DEFAULT = "pointsman.backends.ondevice"
+
+
+Matrix = NDArray[np.float32]
+Vector = NDArray[np.float32]
 
 
 class Vectors:
-    """The vectors of an embedder, each of its dimensions and finite.
+    """The vectors of an embedder, checked to be of its dimensions and finite, and scaled to length 1.
 
     Args:
         embedder: Makes them.
@@ -23,28 +34,67 @@ class Vectors:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+        self.model_id = embedder.model_id
         self.dimensions = embedder.dimensions
 
-    def of(self, texts: Sequence[str]) -> list[list[float]]:
-        """The vectors of texts, in their order; a text that stands twice is embedded once."""
-        distinct = list(dict.fromkeys(texts))
-        vectors = self._embedder.embed_documents(distinct) if distinct else []
-        if len(vectors) != len(distinct):
-            raise self._misfit(f"gave {len(vectors)} vectors for {len(distinct)} texts")
-        by_text = dict(zip(distinct, map(self._checked, vectors), strict=True))
-        return [by_text[text] for text in texts]
+    def of(self, texts: Sequence[str]) -> Matrix:
+        """The vectors of texts, one a row, in their order; a text that stands twice is embedded once."""
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        vectors = self._embedder.embed_documents(list(places)) if places else []
+        if len(vectors) != len(places):
+            raise self._misfit(f"gave {len(vectors)} vectors for {len(places)} texts")
+        return self._checked(vectors)[[places[text] for text in texts]]
 
-    def of_query(self, query: str) -> list[float]:
+    def of_query(self, query: str) -> Vector:
         """The vector of a question."""
-        return self._checked(self._embedder.embed_query(query))
+        vector: Vector = self._checked([self._embedder.embed_query(query)])[0]
+        return vector
 
-    def _checked(self, vector: Sequence[float]) -> list[float]:
-        listed = [float(x) for x in vector]
-        if len(listed) != self.dimensions:
-            raise self._misfit(f"gave a vector of {len(listed)} dimensions, not {self.dimensions}")
-        if not all(map(math.isfinite, listed)):
+    def of_question(self, query: str, weigh: Callable[[str], float]) -> Vector:
+        """The vector of a question in which each word counts by its weight, if the embedder averages words.
+
+        Args:
+            query: The question.
+            weigh: How much a word counts.
+        """
+        weighted = getattr(self._embedder, "embed_weighted", None)
+        listed = words(query)
+        if weighted is None or not listed:
+            return self.of_query(query)
+        vector: Vector = self._checked([weighted(listed, [weigh(word) for word in listed])])[0]
+        return vector
+
+    def _checked(self, vectors: Sequence[Sequence[float]]) -> Matrix:
+        for vector in vectors:
+            if len(vector) != self.dimensions:
+                raise self._misfit(f"gave a vector of {len(vector)} dimensions, not {self.dimensions}")
+        rows = np.array(vectors, np.float64).reshape(-1, self.dimensions)
+        if not np.isfinite(rows).all():
             raise self._misfit("gave a vector with an infinite or undefined number")
-        return listed
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        # A text without a word has the zero vector, which is as far from everything as from nothing.
+        return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)
 
     def _misfit(self, what: str) -> ConfigError:
         return ConfigError(f"embedder {self._embedder.model_id!r} {what}: mend or replace it")
+
+
+def default_embedder() -> Embedder:
+    """Make the embedder that works offline, without a key and without a download."""
+    # By its name, since backends and memory do not know each other: whoever composes them may hand in another.
+    made: Embedder = import_module(_DEFAULT).WordLlamaEmbeddings()
+    return made
+
+
+def mismatch(where: str, found: tuple[Any, Any], wanted: tuple[Any, Any]) -> ConfigError:
+    """Return what tells that a memory was filled by another embedder.
+
+    Args:
+        where: The memory.
+        found: Name and dimensions of the embedder it was filled with.
+        wanted: Those of the one it is opened with.
+    """
+    return ConfigError(
+        f"{where} holds vectors of embedder {found[0]!r} with {found[1]} dimensions, not {wanted[0]!r} with "
+        f"{wanted[1]}: use that embedder, or give another path or tenant and load the knowledge again"
+    )

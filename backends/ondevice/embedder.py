@@ -52,6 +52,21 @@ class WordLlamaEmbeddings(Embeddings):
         """Embed one text."""
         return self.embed_documents([text])[0]
 
+    def embed_weighted(self, words: Sequence[str], weights: Sequence[float]) -> list[float]:
+        """Embed a question of which some words tell more than others.
+
+        Args:
+            words: The words.
+            weights: How much each counts.
+        """
+        table, tokenizer = _weights()
+        encodings = tokenizer.encode_batch([_whole(word) for word in words], add_special_tokens=False)
+        out = np.zeros((1, self.dimensions), dtype=np.float32)
+        for encoding, weight in zip(encodings, weights, strict=True):
+            out[0] += weight * table[encoding.ids].sum(axis=0)
+        row: list[float] = unit_rows(out)[0].tolist()
+        return row
+
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed many texts into one array of shape (len(texts), dimensions)."""
         table, tokenizer = _weights()

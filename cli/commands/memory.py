@@ -28,8 +28,12 @@ def register(app: typer.Typer) -> None:
     group.command("search")(search)
     group.command("list")(list_)
     group.command("add")(add)
+    group.command("why")(why)
     group.command("forget")(forget)
-    app.add_typer(group, name="memory", help="Search, list, add to and delete from the shared memory.")
+    group.command("eval")(evaluate)
+    app.add_typer(
+        group, name="memory", help="Search, list, add to, explain, delete from and measure the shared memory."
+    )
 
 
 def search(
@@ -103,7 +107,65 @@ def add(
         result(f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}")
 
 
+def why(
+    item: Annotated[str, typer.Argument(metavar="ID", help="The item, as 'memory search --json' names it.")],
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Show what an item was made from, how far each of it is trusted, and who wrote it."""
+    from ...configs.errors import ConfigError
+    from ..settings import opened
+
+    with opened(config, reads=True) as runtime:
+        steps = runtime.store.why(item)
+    if steps[0][2] is None:
+        raise ConfigError(f"the memory holds no item {item}: 'pointsman memory search QUERY --json' shows ids")
+    if json:
+        as_json([{"steps": depth, "id": i, "item": found and _recalled(found)} for depth, i, found in steps])
+        return
+    for depth, item_id, found in steps:
+        if found is None:
+            result(f"{'  ' * depth}{item_id}  is not kept, or no longer")
+        else:
+            result(f"{'  ' * depth}{item_id}  {found.source or '-'}  by {_author(found)}, trust {found.trust.value}")
+            result(f"{'  ' * depth}  {short(found.text, 200)}")
+
+
+def evaluate(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Items and questions as JSONL, or conversations as JSON.")
+    ],
+    json: options.AsJson = False,
+) -> None:
+    """Measure how much of what answers your own questions is found, beside keywords and vectors alone.
+
+    JSONL has items ({"key", "text", "source"}) and questions ({"question", "answers": [keys], "category"}). The shared
+    memory is neither read nor changed.
+    """
+    from ...backends.ondevice import WordLlamaEmbeddings
+    from ...memory.evaluation import evaluate
+
+    report = evaluate(file, WordLlamaEmbeddings())
+    if json:
+        as_json(report)
+        return
+    rows = [
+        ("recall", "all", report),
+        ("bm25 alone", "all", report["bm25"]),
+        ("vectors alone", "all", report["vectors"]),
+    ]
+    rows += [("recall", name, of) for name, of in report["categories"].items()]
+    shown = [(way, name, f"{of['recall@5']:.3f}", f"{of['recall@10']:.3f}") for way, name, of in rows]
+    result(table(shown, ("way", "category", "recall@5", "recall@10")))
+
+
 def forget(
+    item: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="Forget this item; may be repeated.")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", metavar="AUTHOR", help="Forget what this agent wrote.")
+    ] = None,
     source: Annotated[
         str | None, typer.Option("--source", metavar="SOURCE", help="Forget what came from this source.")
     ] = None,
@@ -112,12 +174,14 @@ def forget(
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
-    """Delete by source, run or namespace; given together, they narrow."""
+    """Delete by id, source, author, run or namespace, from all the memory's files; given together, they narrow."""
     from ..settings import opened
 
     end_cleanly()
     with opened(config) as runtime:
-        count = runtime.store.forget(source=source, run=run, namespace=_path(namespace) or None)
+        count = runtime.store.forget(
+            ids=item or (), source=source, author=author, run=run, namespace=_path(namespace) or None
+        )
     if json:
         as_json({"forgotten": count})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -41,6 +42,7 @@ _COUNTED: Final = (
     ("batches", "ledger.db", "SELECT count(*) FROM batches"),
     ("checkpoints", "checkpoints.db", "SELECT count(*) FROM checkpoints"),
     ("kept_answers", "responses.db", "SELECT count(*) FROM responses"),
+    ("memories", "memory/memory.db", "SELECT count(*) FROM items"),
     ("memories", "memory/chroma.sqlite3", "SELECT count(*) FROM embeddings"),
 )
 
@@ -67,8 +69,12 @@ def held(folder: Path) -> dict[str, Any]:
         out of the folder.
     """
     places = list(_places(folder))
+    numbers = Counter[str]()
+    for kind, file, query in _COUNTED:
+        # What version 0.1 kept elsewhere counts with the rest.
+        numbers[kind] += sum(_number(place, file, query) for place in places)
     return {
-        **{kind: sum(_number(place, file, query) for place in places) for kind, file, query in _COUNTED},
+        **numbers,
         "unsealed": unsealed(folder),
         "switched_off": [name for place in places for name in _switched_off(place)],
         "links": [link for place in places for link in _links(place)],

@@ -75,6 +75,7 @@ async def remember(runtime: Runtime, step: Mapping[str, Any], record: StepRecord
         author=record.agent,
         run=run,
         trust=Trust(record.trust),
-        lineage=tuple(step["needs"]),
+        step=record.id,
+        lineage=tuple(runtime.store.id_of(("runs", run), need) for need in step["needs"]),
     )
     await asyncio.to_thread(runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)

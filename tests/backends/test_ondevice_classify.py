@@ -364,3 +364,10 @@ def test_probabilities_are_sharpened_to_a_confidence_in_their_order(shares: np.n
     first, second = sorted(shares)[-1], sorted(shares)[-2]
     if first / second > 1.01:
         assert made.max() == pytest.approx(confidence, abs=0.01)
+
+
+def test_a_word_without_weight_does_not_count_and_one_alone_is_itself() -> None:
+    embedder = WordLlamaEmbeddings()
+    assert embedder.embed_weighted(["card"], [2.0]) == pytest.approx(embedder.embed_query("card"), abs=1e-6)
+    assert embedder.embed_weighted(["the", "card"], [0.0, 1.0]) == embedder.embed_weighted(["card"], [1.0])
+    assert embedder.embed_weighted([], []) == [0.0] * embedder.dimensions

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
-from langgraph.store.base import Item
+from langgraph.store.base import Item, PutOp
 from pointsman.configs.errors import ConfigError
 from pointsman.memory import ChromaStore, Embedder, HashingEmbedder
 from pointsman.memory.items import row_id
+from pointsman.memory.storage.chroma import settings as chroma_settings
 from typing_extensions import TypedDict
+
+InChroma = Callable[[Path], list[str]]
 
 
 class Clock:
@@ -138,15 +141,15 @@ def test_a_value_whose_keys_json_would_change_is_refused(shared: ChromaStore) ->
         shared.put(("x",), "k", {"object": object()})
 
 
-def test_putting_again_keeps_one_row_and_the_day_it_was_made(tmp_path: Path) -> None:
+def test_putting_again_keeps_one_row_and_the_day_it_was_made(tmp_path: Path, in_chroma: InChroma) -> None:
     clock = Clock()
     with ChromaStore(tmp_path / "m", HashingEmbedder(), clock=clock) as store:
         store.put(("n",), "k", {"parts": ["a", "b", "c"]}, index=["parts[*]"])
         clock.now += 60
         store.put(("n",), "k", {"parts": ["only"]}, index=["parts[*]"])
         item = store.get(("n",), "k")
-        with store._engine.reading() as chroma:
-            assert chroma.count() == 1
+        assert len(store.search(())) == 1
+    assert in_chroma(tmp_path / "m") == ["1:0"]
     assert item is not None
     assert (item.created_at.timestamp(), item.updated_at.timestamp()) == (1_000_000, 1_000_060)
 
@@ -166,14 +169,31 @@ def test_two_stores_in_memory_share_nothing() -> None:
         assert two.list_namespaces() == []
 
 
-def test_more_rows_than_chroma_takes_at_once_are_written_in_slices() -> None:
-    with ChromaStore(None, HashingEmbedder(4)) as store, store._engine.reading() as chroma:
-        with pytest.raises(chromadb.errors.ChromaError):  # the fault, in plain Chroma
-            chroma.upsert(ids=[str(n) for n in range(5500)], embeddings=[[0.0] * 4] * 5500)  # type: ignore[arg-type]
+def test_more_rows_than_chroma_takes_at_once_are_written_in_slices(tmp_path: Path, in_chroma: InChroma) -> None:
+    client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
+    many: Any = [[1.0] * 4] * 5500
+    with pytest.raises(chromadb.errors.ChromaError):  # the fault, in plain Chroma
+        client.create_collection("many", embedding_function=None).upsert([str(n) for n in range(5500)], many)
+    client.close()
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
         store.put(("n",), "large", {"parts": [f"part {n}" for n in range(5500)]}, index=["parts[*]"])
-        assert chroma.count() == 5500
+        assert store.search(("n",), query="part 5499")[0].score == pytest.approx(1)
+    assert len(in_chroma(tmp_path)) == 5500
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
         store.delete(("n",), "large")
-        assert chroma.count() == 0
+        assert store.search(("n",), query="part 5499") == []
+    assert in_chroma(tmp_path) == []
+
+
+def test_what_has_no_vector_or_only_zeros_is_an_item_all_the_same_but_not_in_chroma(
+    tmp_path: Path, in_chroma: InChroma
+) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.put(("n",), "plain", {"text": "words"}, index=False)
+        store.put(("n",), "marks", {"text": "..."}, index=["text"])
+        store.put(("n",), "words", {"text": "words"}, index=["text"])
+        assert [item.key for item in store.search(("n",), query="words")] == ["words", "marks", "plain"]
+    assert in_chroma(tmp_path) == ["3:0"]
 
 
 # Time to live
@@ -224,14 +244,14 @@ def test_a_store_can_be_told_when_items_expire_and_that_reading_does_not_count()
         assert store.get(("n",), "for ever") is not None
 
 
-def test_writes_sweep_what_has_expired() -> None:
+def test_writes_sweep_what_has_expired(tmp_path: Path, in_chroma: InChroma) -> None:
     clock = Clock()
-    with ChromaStore(None, HashingEmbedder(), clock=clock) as store:
+    with ChromaStore(tmp_path, HashingEmbedder(), clock=clock) as store:
         store.put(("n",), "k", {"parts": ["a", "b"]}, index=["parts[*]"], ttl=1)
         clock.now += 1000
-        store.put(("n",), "other", {})
-        with store._engine.reading() as chroma:
-            assert chroma.count() == 1
+        store.put(("n",), "other", {"text": "words"})
+        assert store.sweep() == 0
+    assert in_chroma(tmp_path) == ["2:0"]
 
 
 # What Chroma must not do
@@ -270,8 +290,8 @@ def test_neither_the_environment_nor_a_dotenv_file_moves_the_memory(
     assert fault.chroma_server_host == "attacker.example"  # the fault, in plain Chroma
     with ChromaStore(tmp_path / "m", HashingEmbedder()) as store:
         store.put(("n",), "k", {})
-        assert store._engine._settings.anonymized_telemetry is False
-    assert (tmp_path / "m" / "chroma.sqlite3").exists()
+    assert chroma_settings(tmp_path / "m").anonymized_telemetry is False
+    assert (tmp_path / "m" / "chroma" / "chroma.sqlite3").exists()
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -329,9 +349,53 @@ def test_a_folder_that_is_not_a_memory_is_refused_and_left_alone(tmp_path: Path)
 
 def test_a_damaged_database_is_the_users_to_mend(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "chroma.sqlite3").write_bytes(b"not a database" * 100)
-    with pytest.raises(ConfigError, match="cannot be opened"):
+    (tmp_path / "m" / "memory.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(ConfigError, match="is damaged: restore it from a copy"):
         ChromaStore(tmp_path / "m", HashingEmbedder())
+
+
+def test_in_a_large_memory_chroma_finds_the_nearest_and_what_it_does_not_know_yet_is_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.memory.search.finder._EXACT", 10)
+    monkeypatch.setattr("pointsman.memory.search.finder._NEAREST", 5)
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.batch([PutOp(("n",), str(n), {"text": f"note {n * 7919}"}) for n in range(300)])
+        assert store._shared.index is not None
+        store._shared.index.feed()
+        store.delete(("n",), "7")
+        store.put(("n",), "new", {"text": "whales at night"})
+        monkeypatch.setattr(store._mirror, "cosines", looked := Looked(store._mirror.cosines))
+        for n in (3, 150, 299):
+            assert store.search(("n",), query=f'{{"text": "note {n * 7919}"}}', limit=1)[0].key == str(n)
+            assert store.recall(("n",), f"note {n * 7919}", limit=1)[0].key == str(n)
+        assert store.recall(("n",), "whales", limit=1)[0].key == "new"
+        assert "7" not in [item.key for item in store.search((), query=f"note {7 * 7919}", limit=5)]
+        assert max(looked.counts) < 150
+        monkeypatch.undo()
+        assert store.search((), query="note", filter={"text": "note 0"})[0].key == "0"
+
+
+class Looked:
+    """Counts how many items a search looked at."""
+
+    def __init__(self, cosines: Any) -> None:
+        self._cosines = cosines
+        self.counts: list[int] = []
+
+    def __call__(self, vector: Any, mask: Any, slots: Any = None) -> Any:
+        self.counts.append(mask.sum() if slots is None else len(slots))
+        return self._cosines(vector, mask, slots)
+
+
+def test_damaged_files_of_chroma_are_made_anew_from_the_database(tmp_path: Path, in_chroma: InChroma) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.put(("n",), "k", {"text": "words"})
+    (tmp_path / "chroma" / "chroma.sqlite3").write_bytes(b"not a database" * 100)
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.put(("n",), "k2", {"text": "other"})
+        assert store.search(("n",), query="words")[0].key == "k"
+    assert in_chroma(tmp_path) == ["1:0", "2:0"]
 
 
 # In use

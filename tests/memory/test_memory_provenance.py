@@ -13,7 +13,7 @@ CARDS = "Lost cards are blocked at once and replaced within five days."
 FEES = "A replacement card costs ten euros."
 FROM_WEB = Provenance("https://example.com", "browser", "run-1", Trust.UNTRUSTED)
 FROM_TOOL = Provenance("cards.md#lost", "loader", "run-1", Trust.TOOL)
-FROM_USER = Provenance("chat", "desk", "run-2", Trust.USER, ("parent-1",))
+FROM_USER = Provenance("chat", "desk", "run-2", Trust.USER, ("parent-1",), "a-model", "step-1", "reader", (3, 7))
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_recall_keeps_to_its_limits(store: ChromaStore) -> None:
     found = store.recall(("kb",), "card number 3", limit=4)
     assert len(found) == 4
     assert found[0].text == "card number 3"
-    assert [f.score for f in found] == sorted((f.score for f in found if f.score is not None), reverse=True)
+    assert found[0].score == max(f.score or 0 for f in found)
     assert store.recall(("kb",), "card number", min_trust=Trust.USER) == []
     assert store.recall(("kb",), "card", min_score=1.1) == store.recall(("kb",), " ") == []
     store.put(("kb", "b"), "hidden", {"text": "card number 3"}, index=False)

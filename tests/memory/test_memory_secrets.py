@@ -41,14 +41,15 @@ def test_no_secret_is_kept_and_what_stands_beside_it_is(tmp_path: Path, fake_sec
 
 def test_what_the_process_had_in_memory_does_not_get_into_the_index_files(tmp_path: Path) -> None:
     folder = tmp_path / "memory"
-    with ChromaStore(folder, HashingEmbedder()) as store:
-        for place in range(3):
+    for place in range(3):
+        with ChromaStore(folder, HashingEmbedder()) as store:
             store.put(("kb",), str(place), {"text": f"text {place}"})
-            for name in ("data_level0.bin", "length.bin"):
-                (file,) = folder.rglob(name)
-                assert not any(file.read_bytes())
-                # As Chroma writes the places that are not used: whatever was in that memory.
-                file.write_bytes((b"sk-proj-Ab3dEf6hIj9kLm" * 10_000)[: file.stat().st_size])
+        for name in ("data_level0.bin", "length.bin"):
+            (file,) = folder.rglob(name)
+            assert not any(file.read_bytes())
+            # As Chroma writes the places that are not used: whatever was in that memory.
+            file.write_bytes((b"sk-proj-Ab3dEf6hIj9kLm" * 10_000)[: file.stat().st_size])
+    with ChromaStore(folder, HashingEmbedder()) as store:
         store.put(("kb",), "last", {"text": "one more"})
         # From a thousand items on it writes what is used alone.
         by_ann = Provenance("", "ann", "", Trust.USER)
@@ -69,7 +70,9 @@ def test_its_files_are_for_their_owner_alone(tmp_path: Path) -> None:
         assert modes() == {0o600}
         store.put(("kb",), "a", {"text": "one"})
         assert modes() == {0o600}
-        (folder / "chroma.sqlite3").chmod(0o644)
+    assert (folder / "chroma" / "chroma.sqlite3").exists()
+    assert modes() == {0o600}
+    (folder / "memory.db").chmod(0o644)
     with ChromaStore(folder, HashingEmbedder()):
         assert modes() == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

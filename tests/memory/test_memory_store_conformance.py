@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from langgraph.store.base import (
 )
 from langgraph.store.memory import InMemoryStore
 from pointsman.memory import ChromaStore, HashingEmbedder
+from pointsman.memory.storage import table
 
 DIMENSIONS = 64
 
@@ -204,3 +206,47 @@ async def test_the_async_forms_do_the_same(store: BaseStore) -> None:
     assert await store.alist_namespaces() == [("a",)]
     await store.adelete(("a",), "k")
     assert await store.aget(("a",), "k") is None
+
+
+async def test_writes_that_many_tasks_await_are_few_batches_and_one_bad_write_fails_alone(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+
+        async def write(number: int) -> None:
+            value: dict[Any, Any] = {7: "no JSON"} if number == 50 else {"n": number}
+            await store.aput(("n",), str(number % 90), value)
+
+        async with asyncio.timeout(120):
+            ended = await asyncio.gather(*map(write, range(100)), return_exceptions=True)
+        assert [number for number, end in enumerate(ended) if end is not None] == [50]
+        assert isinstance(ended[50], TypeError)
+        kept = {item.key: item.value["n"] for item in store.search(("n",), limit=200)}
+        assert kept == {str(n % 90): n for n in range(100) if n != 50}
+        with store._database.reading() as db:
+            before = table.version(db)
+        await asyncio.gather(*(store.aput(("m",), str(n), {"n": n}) for n in range(1000)))
+        with store._database.reading() as db:
+            assert table.version(db) - before <= 3
+
+
+async def test_a_write_whose_task_is_cancelled_does_not_take_the_others_along() -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        tasks = [asyncio.create_task(store.aput(("n",), str(n), {"n": n})) for n in range(20)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [end for end in ended if end is not None and not isinstance(end, asyncio.CancelledError)] == []
+        assert {item.key for item in store.search(("n",), limit=50)} >= {str(n) for n in range(1, 20)}
+
+
+def test_fields_inside_others_are_filtered_by_dotted_names() -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        store.put(("d",), "a", {"user": {"access-level": "staff"}})
+        store.put(("d",), "b", {"user.access-level": "staff", "user": 1})
+        store.put(("d",), "c", {"user": {"access-level": "guest"}})
+        assert keys(store.search(("d",), filter={"user.access-level": "staff"})) == ["a", "b"]
+
+
+def test_the_default_embedder_is_one_line(tmp_path: Path) -> None:
+    with ChromaStore.open(tmp_path / "memory") as store:
+        store.put(("q",), "card", {"text": "my card was stolen"}, index=["text"])
+        assert store.search(("q",), query="a theft of cards")[0].key == "card"

@@ -1,0 +1,118 @@
+"""What the shared memory costs: writing, recalling, filtering, opening.
+
+    python benchmarks/memory.py [--items N] [--queries N]
+
+Items of twenty words, drawn from 30,000 as words of a language are (Zipf), lie in ten namespaces; each has a field that
+every second one shares and one that one in 10,000 has. Every recall has another question of eight words of one item,
+and is the whole of it: embedding the question, words, vectors, filters, reading the items. Milliseconds are the
+processor time of the calling thread (numpy is kept to one thread), so that other programs on the machine count little;
+``wall`` is beside them. Chroma is fed by a thread of its own meanwhile, and is finished when ``fed`` says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+from langgraph.store.base import PutOp
+from pointsman.memory import ChromaStore
+from stage import table
+
+BATCH = 1000
+TEAM = ("team",)
+
+
+def _texts(count: int, rng: random.Random) -> list[str]:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["".join(rng.choices(letters, k=rng.randint(3, 9))) for _ in range(30_000)]
+    weights = [1 / (rank + 5) for rank in range(len(words))]
+    return [" ".join(rng.choices(words, weights, k=20)) for _ in range(count)]
+
+
+def _op(number: int, text: str) -> PutOp:
+    value = {"text": text, "kind": ("common", "other")[number % 2], "rare": number % 10_000 == 7, "n": number}
+    return PutOp((*TEAM, str(number % 10)), str(number), value)
+
+
+def _resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _timed(call: Callable[[int], Any], times: int) -> list[str]:
+    call(0)
+    cpu, wall = [], []
+    for number in range(1, times + 1):
+        began, began_wall = time.thread_time(), time.perf_counter()
+        call(number)
+        cpu.append((time.thread_time() - began) * 1e3)
+        wall.append((time.perf_counter() - began_wall) * 1e3)
+    return [f"{np.percentile(cpu, 50):.2f}", f"{np.percentile(cpu, 95):.2f}", f"{np.percentile(wall, 50):.2f}"]
+
+
+def _calls(store: ChromaStore, texts: list[str], rng: random.Random) -> dict[str, Callable[[int], Any]]:
+    asked = [" ".join(rng.sample(rng.choice(texts).split(), 8)) for _ in range(200)]
+
+    def question(number: int) -> str:
+        return asked[number % len(asked)]
+
+    def write_and_recall(number: int) -> None:
+        store.put((*TEAM, "1"), f"new {number}", {"text": question(number)})
+        store.recall(TEAM, question(number))
+
+    return {
+        "recall": lambda n: store.recall(TEAM, question(n)),
+        "recall, one namespace": lambda n: store.recall((*TEAM, str(n % 10)), question(n)),
+        "recall, common filter": lambda n: store.recall(TEAM, question(n), filter={"kind": "common"}),
+        "recall, rare filter": lambda n: store.recall(TEAM, question(n), filter={"rare": True}),
+        "recall, another range each": lambda n: store.recall(TEAM, question(n), filter={"n": {"$gt": n}}),
+        "search by meaning": lambda n: store.search(TEAM, query=question(n)),
+        "search by rare filter": lambda n: store.search(TEAM, filter={"rare": True}),
+        "get": lambda n: store.get((*TEAM, str(n % 10)), str(n)),
+        "list_namespaces": lambda n: store.list_namespaces(),
+        "put and recall": write_and_recall,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--items", type=int, default=10_000)
+    parser.add_argument("--queries", type=int, default=100)
+    given = parser.parse_args()
+    rng = random.Random(1)
+    texts = _texts(given.items, rng)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "memory"
+        with ChromaStore.open(path) as store:
+            store.put(("warm",), "k", {"text": "the weights are loaded at first use"})
+            began, began_wall = time.thread_time(), time.perf_counter()
+            for start in range(0, given.items, BATCH):
+                store.batch([_op(number, texts[number]) for number in range(start, min(start + BATCH, given.items))])
+            cpu, wall = time.thread_time() - began, time.perf_counter() - began_wall
+            print(f"{given.items / cpu:,.0f} puts a second of processor time, {given.items / wall:,.0f} wall\n")
+            calls = _calls(store, texts, rng)
+            rows = [(name, *_timed(call, given.queries)) for name, call in calls.items()]
+            print(table(("", "p50 ms", "p95 ms", "wall p50"), rows))
+            began_wall = time.perf_counter()
+            store._shared.index.feed()  # type: ignore[union-attr]
+            print(f"\nfed {time.perf_counter() - began_wall:.0f} s later; resident {_resident_mb():,.0f} MB")
+        began, began_wall = time.thread_time(), time.perf_counter()
+        with ChromaStore.open(path) as store:
+            store.recall(TEAM, texts[0])
+            cpu, wall = time.thread_time() - began, time.perf_counter() - began_wall
+            print(f"opened and recalled in {cpu:.2f} s of processor time, {wall:.2f} wall")
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        chroma = sum(file.stat().st_size for file in (path / "chroma").rglob("*") if file.is_file())
+        print(f"{size / 1e6:,.0f} MB on disk, {chroma / 1e6:,.0f} of them Chroma's")
+
+
+if __name__ == "__main__":
+    main()

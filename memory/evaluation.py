@@ -1,0 +1,161 @@
+"""Measure recall on labelled questions: how many of the items that answer are among the first five and ten found.
+
+A file is either JSONL, of items (``{"key": ..., "text": ..., "source": ...}``, further fields are metadata) and of
+questions (``{"question": ..., "answers": [keys], "category": ...}``), or JSON (gzipped or not) of conversations in the
+shape of LoCoMo (https://github.com/snap-research/locomo): sessions of turns, with questions and the turns that answer
+them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..configs.errors import ConfigError
+from ..configs.words import Trust
+from .base import Embedder, Note, Provenance
+from .search.words import terms
+from .storage import table
+from .store import ChromaStore
+
+__all__ = ["evaluate"]
+
+_AT = (5, 10)
+_NAMESPACE = ("evaluated",)
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    text: str
+    answers: frozenset[str]
+    category: str
+
+
+def evaluate(path: Path, embedder: Embedder) -> dict[str, Any]:
+    """Remember a file's items and recall them by its questions.
+
+    Args:
+        path: The file.
+        embedder: Makes the vectors.
+
+    Returns:
+        ``recall@5`` and ``recall@10``, each the mean share of a question's answering items that was found, of all
+        ``questions`` and by ``categories``; the same for words alone (``bm25``) and vectors alone (``vectors``).
+
+    Raises:
+        ConfigError: The file is neither, or has no question whose answer is among its items.
+    """
+    found: list[tuple[str, dict[str, list[float]]]] = []
+    for notes, questions in _sets(path):
+        with ChromaStore(None, embedder) as store:
+            for group in notes:
+                store.remember_all(_NAMESPACE, group)
+            keys = {note.key for group in notes for note in group}
+            asked = [question for question in questions if question.answers <= keys]
+            found += [(question.category, _measured(store, question)) for question in asked]
+    if not found:
+        raise ConfigError("has no question whose answers are among its items", file=path)
+    categories = sorted({category for category, _ in found})
+    return {
+        "questions": len(found),
+        **_means([measured["recall"] for _, measured in found]),
+        "categories": {
+            name: {
+                "questions": len(some := [measured["recall"] for category, measured in found if category == name]),
+                **_means(some),
+            }
+            for name in categories
+        },
+        **{way: _means([measured[way] for _, measured in found]) for way in ("bm25", "vectors")},
+    }
+
+
+def _measured(store: ChromaStore, question: _Question) -> dict[str, list[float]]:
+    most = max(_AT)
+    with store._mirror.current() as mirror:
+        mask = mirror.mask(_NAMESPACE, indexed=True)
+        words, _ = mirror.postings.scores(list(dict.fromkeys(terms(question.text))), mask, int(mask.sum()))
+        cosines = mirror.cosines(store._vectors.of_query(question.text), mask)
+        best = {
+            way: mirror.numbers(np.argsort(-scores, kind="stable")[:most])
+            for way, scores in (("bm25", words), ("vectors", cosines))
+        }
+    with store._database.reading() as db:
+        rows = table.by_seq(db, best["bm25"] + best["vectors"])
+    keys = {number: row.key for number, row in rows.items()}
+    ways = {way: [keys[number] for number in numbers] for way, numbers in best.items()}
+    ways["recall"] = [item.key for item in store.recall(_NAMESPACE, question.text, limit=most)]
+    return {
+        way: [len(question.answers & set(listed[:at])) / len(question.answers) for at in _AT]
+        for way, listed in ways.items()
+    }
+
+
+def _means(shares: Sequence[Sequence[float]]) -> dict[str, float]:
+    return {f"recall@{at}": round(float(np.mean([row[i] for row in shares])), 4) for i, at in enumerate(_AT)}
+
+
+def _sets(path: Path) -> Iterator[tuple[list[list[Note]], list[_Question]]]:
+    """Yield items, in the groups in which they stand beside each other, with the questions that they answer."""
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode()
+        if text.lstrip().startswith("["):
+            yield from map(_conversation, json.loads(text))
+        else:
+            yield _lines([json.loads(line) for line in text.splitlines() if line.strip()])
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or error}", file=path) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"is neither JSONL of items and questions nor JSON of conversations: {error!r}", file=path
+        ) from error
+
+
+def _conversation(sample: Mapping[str, Any]) -> tuple[list[list[Note]], list[_Question]]:
+    talk = sample["conversation"]
+    groups = []
+    number = 1
+    while f"session_{number}" in talk:
+        date = talk.get(f"session_{number}_date_time", "")
+        groups.append([_turn(turn, f"session_{number}", date) for turn in talk[f"session_{number}"]])
+        number += 1
+    keys = {note.key for group in groups for note in group}
+    questions = []
+    for asked in sample["qa"]:
+        # Several turns stand in one string now and then.
+        named = {part for each in asked.get("evidence") or [] for part in re.split(r"[;,\s]+", each)} & keys
+        if named:
+            category = str(asked.get("category", "all"))
+            questions.append(_Question(str(asked["question"]), frozenset(filter(None, named)), category))
+    return groups, questions
+
+
+def _turn(turn: Mapping[str, Any], session: str, date: str) -> Note:
+    caption = turn.get("blip_caption")
+    text = f"{turn['speaker']}: {turn['text']}" + (f" [{caption}]" if caption else "")
+    by = Provenance(session, turn["speaker"], "", Trust.UNTRUSTED)
+    return Note(text, by, turn["dia_id"], {"date": date})
+
+
+def _lines(lines: Sequence[Mapping[str, Any]]) -> tuple[list[list[Note]], list[_Question]]:
+    notes = []
+    for line in lines:
+        if "question" not in line:
+            further = {name: value for name, value in line.items() if name not in ("key", "text", "source")}
+            by = Provenance(str(line.get("source", "")), "", "", Trust.UNTRUSTED)
+            notes.append(Note(line["text"], by, str(line["key"]), further))
+    questions = [
+        _Question(line["question"], frozenset(map(str, line["answers"])), str(line.get("category", "all")))
+        for line in lines
+        if "question" in line
+    ]
+    return [notes], questions

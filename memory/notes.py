@@ -1,0 +1,103 @@
+"""What is written: a text with its provenance, or a plain value, made fit to be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from langgraph.store.base import InvalidNamespaceError, PutOp, SearchOp, get_text_at_path, validate_op_namespace
+
+from ..configs.redact import redact, redacted
+from .base import Note
+from .items import Row, check_value, noted, rewritten
+from .search.words import strings_in
+
+__all__ = ["check_namespace", "cleaned", "merged", "texts_of", "without_secrets", "words_of"]
+
+
+def check_namespace(namespace: tuple[str, ...]) -> None:
+    """Apply to `remember` what LangGraph's `put` asks of a namespace."""
+    if not namespace or namespace[0] == "langgraph":
+        raise InvalidNamespaceError(f"Namespace must not be empty nor begin with 'langgraph'. Got: {namespace}")
+    validate_op_namespace(SearchOp(namespace))
+
+
+def cleaned(notes: Sequence[Note]) -> list[Note]:
+    """Return notes without secrets, each with a text.
+
+    Raises:
+        ValueError: If a note is blank or its metadata has a field ``text``.
+        TypeError: If metadata is not JSON.
+    """
+    for note in notes:
+        if not note.text.strip() or "text" in note.metadata:
+            raise ValueError("a note needs a text, and metadata must not have a field 'text'")
+        check_value(note.metadata, f"metadata of {note.text[:40]!r}")
+    return [_clean(note) for note in notes]
+
+
+def _clean(note: Note) -> Note:
+    provenance = replace(note.provenance, source=redact(note.provenance.source))
+    return replace(note, text=redact(note.text), metadata=redacted(note.metadata), provenance=provenance)
+
+
+def without_secrets(op: PutOp) -> PutOp:
+    """Return a write whose value has no secrets.
+
+    Raises:
+        TypeError: If the value is not JSON.
+    """
+    if op.value is None:
+        return op
+    check_value(op.value, f"{op.namespace} {op.key!r}")
+    return op._replace(value=redacted(op.value))
+
+
+def texts_of(op: PutOp, fields: Sequence[str]) -> list[str]:
+    """Return what an item is to be found by: the parts of its value that ``index`` names, else ``fields``."""
+    if op.value is None or op.index is False:
+        return []
+    return [text for path in op.index or fields for text in get_text_at_path(op.value, path)]
+
+
+def words_of(op: PutOp, texts: Sequence[str], fields: Sequence[str]) -> str:
+    """Return the text whose words an item is found by; empty for one that is not indexed."""
+    if texts and list(op.index or fields) == ["$"]:
+        return "\n".join(strings_in(op.value))
+    return "\n".join(texts)
+
+
+def merged(
+    namespace: tuple[str, ...],
+    notes: Iterable[tuple[Note, str, str]],
+    held: Iterable[Row],
+    ttl: float | None,
+    now: float,
+) -> list[Row]:
+    """Return the row that each note ends in: one of its own, or the one that holds the same text already.
+
+    Args:
+        namespace: Where they are kept.
+        notes: Each with the digest of its text and the id it would have.
+        held: What has one of these digests or ids now.
+        ttl: As `ChromaStore.remember_all` takes it.
+        now: Seconds since 1970.
+    """
+    by_id = {row.id: row for row in held if row.live(now)}
+    by_twin = {row.twin: row for row in by_id.values() if row.twin}
+    kept: list[Row] = []
+    for note, twin, slot in notes:
+        there, same = by_id.get(slot), by_twin.get(twin)
+        if there and there.twin == twin:
+            row = rewritten(there, note, ttl, now)
+        elif same and not there:
+            row = rewritten(same, note, ttl, now)
+        else:
+            row = noted(slot, namespace, twin, note, ttl, now)
+            if there:
+                row.created = there.created
+                if by_twin.get(there.twin) is there:
+                    del by_twin[there.twin]
+        by_id[row.id] = by_twin[twin] = row
+        kept.append(row)
+    return kept

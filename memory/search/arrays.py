@@ -1,0 +1,155 @@
+"""The arrays of a tenant's items: a slot an item, filled from the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..storage import table
+from .columns import Column
+from .filters import field_of
+from .postings import Postings
+
+__all__ = ["COLUMNS", "Arrays", "Mask", "Slots"]
+
+Mask = NDArray[np.bool_]
+Slots = NDArray[np.int64]
+
+_UNNAMED = table.encoded("")
+_TYPES: dict[str, type[np.generic]] = {
+    "seq": np.int64,
+    "space": np.int32,
+    "source": np.int32,
+    "author": np.int32,
+    "trust": np.int8,
+    "vectors": np.int32,
+    "expires": np.float64,
+    "updated": np.float64,
+    "dead": np.bool_,
+    "before": np.int32,
+    "after": np.int32,
+}
+COLUMNS = "seq, namespace, source, author, trust, vectors, expires, updated, content"
+
+
+class Arrays:
+    """Slots of items, in the order in which they were last written.
+
+    Attributes:
+        count: How many slots are taken.
+        seen: The number of the change that they show; -1 before they are filled.
+        postings: The words of every slot.
+
+    Args:
+        dimensions: Length of a vector.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        self.seen = -1
+        self._clear(0)
+
+    def _clear(self, room: int) -> None:
+        room = max(room, 64)
+        self.count, self._dead = 0, 0
+        self._rows: dict[str, NDArray[Any]] = {name: np.zeros(room, kind) for name, kind in _TYPES.items()}
+        self._vectors = np.zeros((room, self._dimensions), np.float32)
+        self._more_slots: list[int] = []
+        self._more: list[NDArray[np.float32]] = []
+        self._slots: dict[int, int] = {}
+        self._spaces: list[tuple[str, ...]] = []
+        self._space_codes: dict[str, int] = {}
+        self._sources: dict[str, int] = {}
+        self._authors: dict[str, int] = {}
+        self._last: dict[tuple[int, int], int] = {}
+        self._columns: dict[str, Column] = {}
+        self.postings = Postings()
+
+    def _load(self, db: Connection, tenant: str) -> None:
+        (count,) = db.execute("SELECT count(*) FROM items WHERE tenant = ?", (tenant,)).fetchone()
+        self._clear(count + count // 8)
+        words: list[bytes] = []
+        found = db.execute(
+            f"SELECT {COLUMNS}, words, matrix FROM items JOIN entries USING (seq) WHERE tenant = ? ORDER BY seq",  # noqa: S608
+            (tenant,),
+        )
+        while some := found.fetchmany(4096):
+            first = self.count
+            self._append(some)
+            *_, listed, blobs = zip(*some, strict=True)
+            words += listed
+            self._embed(first, blobs)
+        counts = np.frombuffer(b"".join(words), np.uint32).reshape(-1, 2)
+        self.postings.load(np.repeat(np.arange(len(words)), [len(blob) // 8 for blob in words]), counts)
+
+    def _take(self, db: Connection, values: Sequence[Any]) -> None:
+        """Take a changed item: into its old slot if only what is known about it changed, else into a new one."""
+        seq, content = values[0], values[8]
+        slot = self._slots.get(seq)
+        if slot is not None and content <= self.seen:
+            for name, field in zip(("trust", "vectors", "expires", "updated"), values[4:8], strict=True):
+                self._rows[name][slot] = field
+            return
+        self._bury(seq)
+        slot = self.count
+        self._append([values])
+        words, matrix, value = db.execute(
+            "SELECT words, matrix, value FROM entries JOIN items USING (seq) WHERE seq = ?", (seq,)
+        ).fetchone()
+        self.postings.add(slot, np.frombuffer(words, np.uint32).reshape(-1, 2))
+        self._embed(slot, [matrix])
+        if self._columns:
+            fields = json.loads(value)
+            for name, column in self._columns.items():
+                column.set(slot, field_of(fields, name))
+
+    def _append(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Give new slots to items, of which ``COLUMNS`` are the first values."""
+        first, self.count = self.count, self.count + len(rows)
+        if self.count > len(self._vectors):
+            grow = max(len(self._vectors), len(rows))
+            self._rows = {name: np.append(old, np.zeros(grow, old.dtype)) for name, old in self._rows.items()}
+            self._vectors = np.concatenate([self._vectors, np.zeros((grow, self._dimensions), np.float32)])
+        seqs, namespaces, sources, authors, *plain = list(zip(*rows, strict=True))[:8]
+        for namespace in namespaces:
+            if namespace not in self._space_codes:
+                self._space_codes[namespace] = len(self._spaces)
+                self._spaces.append(tuple(json.loads(namespace)))
+        spaces = [self._space_codes[namespace] for namespace in namespaces]
+        coded = [self._sources.setdefault(source, len(self._sources)) for source in sources]
+        signed = [self._authors.setdefault(author, len(self._authors)) for author in authors]
+        for name, values in zip(_TYPES, (seqs, spaces, coded, signed, *plain), strict=False):
+            self._rows[name][first : self.count] = values
+        self._slots.update(zip(seqs, range(first, self.count), strict=True))
+        before, after = self._rows["before"], self._rows["after"]
+        before[first : self.count] = after[first : self.count] = -1
+        unnamed = self._sources.get(_UNNAMED)
+        for slot, key in enumerate(zip(spaces, coded, strict=True), first):
+            if key[1] != unnamed:
+                last = before[slot] = self._last.get(key, -1)
+                if last >= 0:
+                    after[last] = slot
+                self._last[key] = slot
+
+    def _embed(self, first: int, blobs: Sequence[bytes]) -> None:
+        """Keep the vectors of items in slots from ``first`` on; those after an item's first lie apart."""
+        whole = 4 * self._dimensions
+        holders = [slot for slot, blob in enumerate(blobs, first) if blob]
+        plain = b"".join([blob[:whole] for blob in blobs])
+        self._vectors[holders] = np.frombuffer(plain, np.float32).reshape(-1, self._dimensions)
+        for slot, blob in enumerate(blobs, first):
+            if len(blob) > whole:
+                rows = np.frombuffer(blob, np.float32).reshape(-1, self._dimensions)[1:]
+                self._more_slots += [slot] * len(rows)
+                self._more += list(rows)
+
+    def _bury(self, seq: int) -> None:
+        slot = self._slots.pop(seq, None)
+        if slot is not None:
+            self._rows["dead"][slot] = True
+            self._dead += 1

@@ -1,0 +1,85 @@
+"""The fields that filters ask for, item by item, so that a filter costs a look into an array."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .filters import matches
+
+__all__ = ["Column"]
+
+_ANSWERS = 64
+_EXACT = 2**53  # the largest whole number up to which a float tells all apart
+_COMPARED = {"$gt": np.greater, "$gte": np.greater_equal, "$lt": np.less, "$lte": np.less_equal}
+
+
+class Column:
+    """One field of every item: each distinct value once, and which of them an item has.
+
+    Args:
+        count: How many slots there are already, whose items have no such field.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._codes = np.zeros(max(1024, count), np.int32)
+        # An item without the field is compared as one in which it is None, as LangGraph does.
+        self._values: list[Any] = [None]
+        self._known: dict[Hashable, int] = {_key(None): 0}
+        self._numbers: list[float] = [np.nan]
+        self._exact = True
+        self._answers: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
+
+    def set(self, slot: int, value: Any) -> None:
+        """Note the field of an item."""
+        if slot >= len(self._codes):
+            grown = np.zeros(max(slot + 1, 2 * len(self._codes)), np.int32)
+            grown[: len(self._codes)] = self._codes
+            self._codes = grown
+        key = _key(value)
+        code = self._known.get(key)
+        if code is None:
+            code = self._known[key] = len(self._values)
+            self._values.append(value)
+            number = isinstance(value, int | float)
+            self._exact &= not number or abs(value) <= _EXACT
+            self._numbers.append(float(value) if number and self._exact else np.nan)
+        self._codes[slot] = code
+
+    def matching(self, condition: Any, count: int) -> NDArray[np.bool_]:
+        """Return which of the first ``count`` slots meet a filter's condition on this field."""
+        codes = self._codes[:count]
+        if isinstance(condition, str | int | float) and not isinstance(condition, bool):
+            return np.asarray(codes == self._known.get(_key(condition), -1))
+        if self._exact and _compares_numbers(condition):
+            numbers = np.array(self._numbers)
+            fits = np.logical_and.reduce([_COMPARED[name](numbers, operand) for name, operand in condition.items()])
+            return np.asarray(fits[codes])
+        asked = json.dumps(condition, sort_keys=True) if isinstance(condition, Mapping) else repr(condition)
+        known = self._answers.pop(asked, np.empty(0, np.bool_))
+        fresh = [matches(value, condition) for value in self._values[len(known) :]]
+        answer = self._answers[asked] = np.concatenate([known, np.array(fresh, np.bool_)])
+        if len(self._answers) > _ANSWERS:
+            self._answers.popitem(last=False)
+        return np.asarray(answer[codes])
+
+
+def _compares_numbers(condition: Any) -> bool:
+    return (
+        isinstance(condition, Mapping)
+        and bool(condition)
+        and condition.keys() <= _COMPARED.keys()
+        and all(isinstance(operand, int | float) and abs(operand) <= _EXACT for operand in condition.values())
+    )
+
+
+def _key(value: Any) -> Hashable:
+    """Return what equal values share: numbers and booleans as Python compares them, lists and objects as JSON."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return ("json", json.dumps(value, sort_keys=True))

@@ -1,0 +1,193 @@
+"""A tenant's items as arrays in this process: what every search is answered from, exactly, in milliseconds.
+
+It is made from the database and caught up by version numbers before each search, so that what any process has written
+is seen at once. An item that is written again gets a new slot; its old one is dead, and all are made again when most are.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...configs.words import Trust
+from ..storage import table
+from ..storage.database import Database
+from ..storage.forks import renewed_in_children
+from .arrays import COLUMNS, Arrays, Mask, Slots
+from .columns import Column
+from .filters import field_of
+
+__all__ = ["Mirror"]
+
+_MANY = 2000  # rows from which on making the arrays again is faster than adding to them
+_RARE = 16  # a mask that leaves one row of so many is gathered; otherwise scanning all is faster
+
+
+class Mirror(Arrays):
+    """What is asked of the arrays.
+
+    Args:
+        database: What they are made from.
+        tenant: Whose items.
+        dimensions: Length of a vector.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, database: Database, tenant: str, dimensions: int, clock: Callable[[], float]) -> None:
+        self._database, self._tenant = database, table.encoded(tenant)
+        self._clock = clock
+        self._lock = threading.RLock()
+        super().__init__(dimensions)
+        renewed_in_children(self)
+
+    @contextmanager
+    def current(self) -> Iterator[Mirror]:
+        """Lend the arrays as the database is now; no other thread uses them meanwhile."""
+        with self._lock:
+            with self._database.reading() as db:
+                self._catch_up(db)
+            yield self
+
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
+        self._lock, self.seen = threading.RLock(), -1
+
+    def mask(
+        self,
+        prefix: tuple[str, ...],
+        condition: Mapping[str, Any] | None = None,
+        *,
+        indexed: bool | None = None,
+        min_trust: Trust | None = None,
+        sources: Sequence[str] = (),
+        authors: Sequence[str] = (),
+    ) -> Mask:
+        """Return which slots hold an item that exists now and is asked for.
+
+        Args:
+            prefix: At or below this namespace.
+            condition: A filter on its value.
+            indexed: Whether it has a vector; None for all.
+            min_trust: Trusted at least so far.
+            sources: From one of these; empty for all.
+            authors: By one of these; empty for all.
+        """
+        rows = {name: values[: self.count] for name, values in self._rows.items()}
+        mask = ~rows["dead"]
+        expires = rows["expires"]
+        mask &= (expires == 0) | (expires > self._clock())
+        if prefix:
+            under = [space[: len(prefix)] == prefix for space in self._spaces]
+            mask &= np.array(under, np.bool_)[rows["space"]] if under else False
+        if indexed is not None:
+            mask &= (rows["vectors"] > 0) == indexed
+        if min_trust is not None:
+            mask &= rows["trust"] >= sorted(Trust).index(min_trust)
+        for wanted, field, codes in ((sources, "source", self._sources), (authors, "author", self._authors)):
+            if wanted:
+                mask &= np.isin(rows[field], [codes.get(table.encoded(name), -1) for name in wanted])
+        for name, wants in (condition or {}).items():
+            mask &= self._column(name).matching(wants, self.count)
+        return mask
+
+    def cosines(self, vector: NDArray[np.float32], mask: Mask, slots: Slots | None = None) -> NDArray[np.float32]:
+        """Return the cosine of each slot's nearest vector to a unit vector; -1 outside the mask.
+
+        Args:
+            vector: The unit vector.
+            mask: Which slots count.
+            slots: Look at these alone.
+        """
+        scores = np.full(self.count, -1.0, np.float32)
+        if slots is None and int(np.count_nonzero(mask)) * _RARE < self.count:
+            slots = np.flatnonzero(mask)
+        if slots is not None:
+            scores[slots] = self._vectors[slots] @ vector
+        else:
+            np.matmul(self._vectors[: self.count], vector, out=scores)
+        if self._more_slots:
+            np.maximum.at(scores, np.asarray(self._more_slots), np.asarray(self._more) @ vector)
+        scores[~mask] = -1.0
+        return scores
+
+    def slots_of(self, numbers: Iterable[int]) -> Slots:
+        """Return the slots of those among some numbers that are here."""
+        found = {self._slots[number] for number in numbers if number in self._slots}
+        return np.array(sorted(found), np.int64)
+
+    def numbers(self, slots: Slots) -> list[int]:
+        """Return the numbers of items."""
+        numbers: list[int] = self._rows["seq"][slots].tolist()
+        return numbers
+
+    def oldest(self, mask: Mask, stop: int) -> Slots:
+        """Return the first ``stop`` slots of a mask in the order in which their items were first written."""
+        slots = np.flatnonzero(mask)
+        numbers = self._rows["seq"][slots]
+        if stop < len(slots):
+            slots = slots[np.argpartition(numbers, stop)[:stop]]
+            numbers = self._rows["seq"][slots]
+        return slots[np.argsort(numbers)]
+
+    def namespaces(self) -> set[tuple[str, ...]]:
+        """Return the namespaces that hold something now."""
+        present = np.unique(self._rows["space"][: self.count][self.mask(())])
+        return {self._spaces[code] for code in present.tolist()}
+
+    def beside(self, slots: Slots, reach: int, mask: Mask) -> NDArray[np.int64]:
+        """Return the slots of what was written before and after items, in the same namespace from the same source.
+
+        Args:
+            slots: The items.
+            reach: How far to look on each side.
+            mask: Which slots count.
+
+        Returns:
+            ``2 * reach`` slots an item, the nearest first; -1 where there is none.
+        """
+        found = np.empty((len(slots), 2 * reach), np.int64)
+        for side, name in enumerate(("before", "after")):
+            links, here = self._rows[name], slots
+            for step in range(reach):
+                here = np.where(here < 0, -1, links[here])
+                found[:, 2 * step + side] = here
+        found[(found >= 0) & ~mask[found]] = -1
+        return found
+
+    # Catching up
+
+    def _catch_up(self, db: Connection) -> None:
+        now = table.version(db)
+        if now == self.seen:
+            return
+        changed = "FROM items WHERE tenant = ? AND version > ?"
+        (many,) = db.execute(f"SELECT count(*) {changed}", (self._tenant, self.seen)).fetchone()
+        if self.seen < 0 or many > max(_MANY, self.count // 2) or self._dead > max(_MANY, self.count // 2):
+            self._load(db, self._tenant)
+        else:
+            for (seq,) in db.execute(
+                "SELECT seq FROM gone WHERE tenant = ? AND version > ?", (self._tenant, self.seen)
+            ):
+                self._bury(seq)
+            rows = db.execute(f"SELECT {COLUMNS} {changed}", (self._tenant, self.seen)).fetchall()
+            for values in rows:
+                self._take(db, values)
+        self.seen = now
+
+    def _column(self, name: str) -> Column:
+        column = self._columns.get(name)
+        if column is None:
+            column = Column(self.count)
+            with self._database.reading() as db:
+                for seq, value in db.execute("SELECT seq, value FROM items WHERE tenant = ?", (self._tenant,)):
+                    if seq in self._slots:
+                        column.set(self._slots[seq], field_of(json.loads(value), name))
+            self._columns[name] = column
+        return column

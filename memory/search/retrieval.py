@@ -1,0 +1,104 @@
+"""Rank items for a question by its words and its meaning together.
+
+Two pools are drawn, the best by BM25 and the nearest by cosine. Over both, each of the two scores is counted in
+standard deviations from the pool's mean, and the two are added: ranks alone would lose by how much an item stands out.
+What was written right before and after an item from the same source (the turns beside a turn, the passages of one
+section) adds a part of its own score, since an answer is often one line away from the words of the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mirror import Mirror
+from .postings import idf
+from .words import is_content, term, terms
+
+__all__ = ["Ranked", "ranked", "rarity"]
+
+_POOL = 100
+_FLOOR = -1.0  # standard deviations below the mean that count: by how much an item is worse still says nothing
+_BESIDE = (0.4, 0.3)  # what the score of an item one and two places away adds
+_STOP_WEIGHT = 1.0  # about the rarity of a word in every third item
+
+
+class Ranked(NamedTuple):
+    """Items for a question, best first.
+
+    Attributes:
+        slots: Their places in the arrays.
+        scores: How well each answers by itself, 0 to 1: ``1 - (1 - cosine) * (1 - words)``, where a negative cosine
+            counts as 0, and ``words`` is the BM25 score as a share of what an item with every word would get.
+    """
+
+    slots: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def rarity(mirror: Mirror, mask: NDArray[np.bool_]) -> Callable[[str], float]:
+    """Return a function that says how much a word of a question tells among the items of a mask."""
+    among = int(np.count_nonzero(mask))
+
+    def weigh(word: str) -> float:
+        if not is_content(word):
+            return _STOP_WEIGHT
+        return idf(among, len(mirror.postings.places(term(word), mask)[0]))
+
+    return weigh
+
+
+def ranked(
+    mirror: Mirror,
+    question: str,
+    mask: NDArray[np.bool_],
+    limit: int,
+    cosines_with: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+) -> Ranked:
+    """Rank the items of a mask, at least ``limit`` of them if there are so many.
+
+    Args:
+        mirror: The items.
+        question: The question.
+        mask: Which items may be found.
+        limit: How many are wanted.
+        cosines_with: Returns how near each slot is to the question, given the slots that must not be left out.
+    """
+    among = int(np.count_nonzero(mask))
+    words, whole = mirror.postings.scores(list(dict.fromkeys(terms(question))), mask, among)
+    size = min(max(_POOL, limit), among)
+    by_words = _best(words, size)
+    by_words = by_words[words[by_words] > 0]
+    cosines = cosines_with(by_words)
+    by_cosine = _best(cosines, size)
+    pool = np.union1d(by_words, by_cosine[mask[by_cosine]])
+    if not len(pool):
+        return Ranked(pool, np.empty(0, np.float32))
+    beside = mirror.beside(pool, len(_BESIDE), mask)
+    slots = np.union1d(pool, beside[beside >= 0])
+    stands_out = _deviations(words, pool) + _deviations(cosines, pool)
+    fused = stands_out[slots].copy()
+    beside = mirror.beside(slots, len(_BESIDE), mask)
+    for place in range(beside.shape[1]):
+        others = beside[:, place]
+        fused += _BESIDE[place // 2] * np.where(others >= 0, stands_out[others], 0)
+    order = np.argsort(-fused, kind="stable")
+    slots = slots[order]
+    share = np.minimum(words[slots] / whole, 1) if whole else np.zeros(len(slots), np.float32)
+    return Ranked(slots, 1 - (1 - np.clip(cosines[slots], 0, 1)) * (1 - share))
+
+
+def _best(scores: NDArray[np.float32], size: int) -> NDArray[np.int64]:
+    if size >= len(scores):
+        return np.arange(len(scores))
+    return np.argpartition(-scores, size)[:size]
+
+
+def _deviations(scores: NDArray[np.float32], pool: NDArray[np.int64]) -> NDArray[np.float32]:
+    spread = float(scores[pool].std())
+    if spread < 1e-9:
+        return np.zeros_like(scores)
+    return np.asarray(np.maximum((scores - scores[pool].mean()) / spread, _FLOOR), np.float32)

@@ -1,0 +1,127 @@
+"""The words of a text, as a keyword search compares them: folded, without stop words, cut to their stems.
+
+A word is kept as the CRC of its stem, four bytes that need no dictionary: what is forgotten leaves no word behind in
+one. Two stems that share a CRC (one pair among 100,000 words) are one word, which costs a place in a ranking at most.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..storage.forks import renewed_in_children
+
+__all__ = ["counted", "is_content", "strings_in", "term", "terms", "words"]
+
+_WORD = re.compile(r"[^\W_]+")
+_JOINED = re.compile(r"[^\W_]+(?:[-_./:@#][^\W_]+)+")
+_CACHED = 200_000
+_LONGEST = 64  # a longer word is a hash or a blob, and is compared by its beginning
+
+# The English stop words of NLTK, and what is left of "didn't" and its like.
+_STOP_WORDS = """
+i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it its
+itself they them their theirs themselves what which who whom this that these those am is are was were be been being have
+has had having do does did doing a an the and but if or because as until while of at by for with about against between
+into through during before after above below to from up down in out on off over under again further then once here there
+when where why how all any both each few more most other some such no nor not only own same so than too very s t d ll m
+re ve can will just don should now didn doesn isn wasn won
+"""
+_STOP = frozenset(_STOP_WORDS.split())
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in their order, in small letters."""
+    return _WORD.findall(text.lower())
+
+
+def is_content(word: str) -> bool:
+    """Whether a word says what a text is about, and is not one of those that stand in every text."""
+    return word not in _STOP
+
+
+def term(word: str) -> int:
+    """Return what a word is compared by."""
+    return _stems.terms([word])[0]
+
+
+def terms(text: str) -> list[int]:
+    """Return what the words of a text are compared by; ``ERR-4417`` counts as a whole too, beside its parts."""
+    lowered = text.lower()
+    return _stems.terms([w for w in _WORD.findall(lowered) if w not in _STOP] + _JOINED.findall(lowered))
+
+
+def counted(text: str) -> NDArray[np.uint32]:
+    """Return the words of a text, one a row, each with how often it stands there."""
+    counts = Counter(terms(text))
+    return np.array([(code, min(n, 255)) for code, n in counts.items()], np.uint32).reshape(-1, 2)
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    """Yield every string of a JSON value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from strings_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from strings_in(inner)
+
+
+class _Stems:
+    """Stems by Porter's algorithm (M. F. Porter, "An algorithm for suffix stripping", Program 14, 1980).
+
+    SQLite has it in its full-text index, so words that were not met before are sent through one in memory.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, int] = {}
+        self._db: sqlite3.Connection | None = None
+
+    def terms(self, listed: list[str]) -> list[int]:
+        known = self._known
+        try:
+            return [known[word] for word in listed]
+        except KeyError:
+            with self._lock:
+                if len(known) > _CACHED:
+                    known = self._known = {}
+                fresh = {word for word in listed if word not in known}
+                known.update(zip(fresh, map(_crc, self._stemmed(fresh)), strict=True))
+            return [known[word] if word in known else _crc(word) for word in listed]
+
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
+        self._lock, self._db = threading.Lock(), None
+
+    def _stemmed(self, fresh: set[str]) -> list[str]:
+        if self._db is None:
+            self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._db.execute("CREATE VIRTUAL TABLE met USING fts5 (text, tokenize = 'porter unicode61')")
+            self._db.execute("CREATE VIRTUAL TABLE stem USING fts5vocab (met, instance)")
+        listed = list(fresh)
+        stems = dict(enumerate(listed))
+        plain = [(place, word) for place, word in stems.items() if word.isalpha() and word.isascii()]
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT INTO met (rowid, text) VALUES (?, ?)", plain)
+        stems |= dict(self._db.execute("SELECT doc, term FROM stem"))
+        self._db.execute("ROLLBACK")
+        return [stems[place][:_LONGEST] for place in range(len(listed))]
+
+
+def _crc(stem: str) -> int:
+    return crc32(stem.encode("utf-8", "surrogatepass"))
+
+
+_stems = _Stems()
+renewed_in_children(_stems)

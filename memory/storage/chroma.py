@@ -1,0 +1,390 @@
+"""`ChromaIndex`: the vectors of a memory folder in Chroma, fed from the database's outbox.
+
+Chroma holds ids and vectors alone. It is one process's at a time: whoever has its lock feeds it with what all have
+written, and finds nearest vectors by it in a large memory; the others scan. It can always be made anew from the
+database, which is what happens when vectors are forgotten or its files are damaged.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from ..items import row_id
+from . import table
+from .database import Database
+from .forks import renewed_in_children
+
+__all__ = ["ChromaIndex", "collection_name", "settings", "started"]
+
+_FILES = "chroma"
+_LOCK = "chroma.lock"
+_BATCH = 1000
+_SERVER_TIMEOUT = 60.0  # its slowest call here, a thousand vectors, takes some seconds
+_AT_CLOSE = 2000  # rows that closing a memory feeds at most, some two seconds; the rest waits for its next opening
+
+
+def collection_name(tenant: str) -> str:
+    """Return the name of a tenant's collection."""
+    return f"memory-{row_id(tenant, (), '')}"
+
+
+class ChromaIndex:
+    """Feed and ask Chroma, if no other process does.
+
+    Args:
+        folder: The memory's folder; Chroma's files lie in one of their own inside it.
+        database: What it is fed from.
+    """
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self._folder, self._database = folder, database
+        self._stopping = False
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._kept: _Chroma | None = None
+        renewed_in_children(self)
+
+    def wake(self) -> None:
+        """Feed what waits in a thread of its own, once it is a batch."""
+        with self._database.reading() as db:
+            (waiting,) = db.execute("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?)", (_BATCH,)).fetchone()
+        if waiting < _BATCH or self._stopping or (self._thread and self._thread.is_alive()):
+            return
+        self._thread = threading.Thread(target=self.feed, name="memory index", daemon=True)
+        self._thread.start()
+
+    def feed(self, most: int | None = None) -> None:
+        """Tell Chroma what changed; another process that has it open does so instead.
+
+        Args:
+            most: How many changes at most; None for all, until the memory is closed.
+        """
+        fed = 0
+        with self._lock, self._chroma() as chroma:
+            while chroma and (done := self._feed_some(chroma)):
+                fed += done
+                if fed >= most if most is not None else self._stopping:
+                    return
+
+    def nearest(self, tenant: str, vector: NDArray[np.float32], count: int) -> list[int] | None:
+        """Return the numbers of items whose vectors are among the nearest to a vector, approximately.
+
+        What was deleted may be among them, and what has changed since Chroma was fed is not.
+
+        Args:
+            tenant: Whose items.
+            vector: The query.
+            count: How many.
+
+        Returns:
+            None if another process has Chroma open, or it is being fed.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if self._kept is None:
+                self._kept = _Chroma.opened(self._folder)
+            if self._kept is None:
+                return None
+            collection = self._kept.collection(collection_name(tenant))
+            got: Any = collection.query(query_embeddings=vector[None], n_results=count, include=[])
+        finally:
+            self._lock.release()
+        return [int(found.partition(":")[0]) for found in got["ids"][0]]
+
+    def waiting(self, tenant: str) -> list[int]:
+        """Return the numbers of a tenant's items that Chroma does not know as they are now."""
+        with self._database.reading() as db:
+            found = db.execute("SELECT DISTINCT seq FROM outbox WHERE tenant = ?", (table.encoded(tenant),))
+            return [seq for (seq,) in found]
+
+    def purge(self) -> None:
+        """Delete Chroma's files if anything was forgotten since they were made: they are made anew from the outbox."""
+        with self._lock, self._chroma():
+            pass
+
+    def stop(self) -> None:
+        """End feeding after the batch in hand."""
+        self._stopping = True
+        if self._thread and self._thread.is_alive():
+            self._thread.join()
+
+    def close(self) -> None:
+        """End feeding, and let go of Chroma; what is not fed yet waits in the outbox."""
+        self.stop()
+        with self._database.reading() as db:
+            waits = db.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is not None
+        if waits:
+            self.feed(most=_AT_CLOSE)
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child, in which none of Chroma's threads run: its parent feeds what it writes."""
+        if self._kept is not None:
+            # The parent's: not even the end of the process may close it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._kept))
+        self._lock, self._thread, self._kept = threading.RLock(), None, None
+
+    @contextmanager
+    def _chroma(self) -> Iterator[_Chroma | None]:
+        """Lend Chroma, without what was forgotten; None if it is not ours to open."""
+        chroma = self._kept or _Chroma.opened(self._folder)
+        try:
+            if chroma is not None:
+                self._purge_if_due(chroma)
+            yield chroma
+        finally:
+            if chroma is not None and chroma is not self._kept:
+                chroma.close()
+
+    def _purge_if_due(self, chroma: _Chroma) -> None:
+        with self._database.reading() as db:
+            (due,) = db.execute("SELECT purge FROM state").fetchone()
+        if not (due or chroma.damaged):
+            return
+        if chroma.reset():
+            with self._database.writing() as db:
+                db.execute("DELETE FROM outbox")
+                db.execute("INSERT INTO outbox (tenant, seq, id, vectors) SELECT tenant, seq, id, vectors FROM items")
+        with self._database.writing() as db:
+            db.execute("UPDATE state SET purge = 0")
+
+    def _feed_some(self, chroma: _Chroma) -> int:
+        with self._database.reading() as db:
+            changes = db.execute(
+                "SELECT place, tenant, seq, vectors FROM outbox ORDER BY place LIMIT ?", (_BATCH,)
+            ).fetchall()
+            matrices = _matrices(db, [seq for _, _, seq, _ in changes])
+            dimensions = dict(db.execute("SELECT tenant, dimensions FROM tenants"))
+        by_tenant: dict[str, dict[int, int]] = {}
+        for _, tenant, seq, vectors in changes:
+            most = by_tenant.setdefault(tenant, {})
+            most[seq] = max(most.get(seq, 0), vectors)
+        for tenant, most in by_tenant.items():
+            if tenant in dimensions:
+                self._feed_tenant(
+                    chroma.collection(collection_name(json.loads(tenant))), most, matrices, dimensions[tenant]
+                )
+        if changes:
+            with self._database.writing() as db:
+                db.execute("DELETE FROM outbox WHERE place <= ?", (changes[-1][0],))
+        return len(changes)
+
+    def _feed_tenant(self, collection: Any, most: dict[int, int], matrices: dict[int, bytes], dimensions: int) -> None:
+        ids: list[str] = []
+        gone: list[str] = []
+        rows: list[NDArray[np.float32]] = []
+        for seq, count in most.items():
+            matrix = np.frombuffer(matrices.get(seq, b""), np.float32).reshape(-1, dimensions)
+            for part in range(max(count, len(matrix))):
+                # A zero vector is near nothing, and hides what is near from Chroma's search.
+                if part < len(matrix) and matrix[part].any():
+                    ids.append(f"{seq}:{part}")
+                    rows.append(matrix[part])
+                else:
+                    gone.append(f"{seq}:{part}")
+        for some in table.slices(range(len(ids)), _BATCH):
+            collection.upsert(ids=[ids[i] for i in some], embeddings=np.array([rows[i] for i in some]))
+        for listed in table.slices(gone, _BATCH):
+            collection.delete(ids=list(listed))
+
+
+class _Chroma:
+    """Chroma on a folder, which one process has open at a time.
+
+    Args:
+        folder: The memory's folder.
+        descriptor: Its lock, held.
+    """
+
+    def __init__(self, folder: Path, descriptor: int) -> None:
+        self._files, self._descriptor = folder / _FILES, descriptor
+        self._system: Any = None
+        self._api: Any = None
+        self._collections: dict[str, Any] = {}
+
+    @classmethod
+    def opened(cls, folder: Path) -> _Chroma | None:
+        """Take the folder, unless another process has it or Chroma cannot run in this one."""
+        if _opened_by not in (None, os.getpid()):
+            return None
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return cls(folder, descriptor)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether its files cannot be read."""
+        if not self._files.exists():
+            return False
+        from chromadb.errors import ChromaError
+
+        try:
+            self._start()
+        except (ChromaError, ValueError, OSError):
+            return True
+        return False
+
+    def collection(self, name: str) -> Any:
+        """Return a collection, made where it is missing."""
+        if name not in self._collections:
+            from chromadb.api.models.Collection import Collection
+
+            space: Any = {"hnsw": {"space": "cosine"}}
+            api = self._start()
+            model = api.create_collection(name, configuration=space, get_or_create=True)
+            # No embedding function: Chroma's default one would download a model at first use.
+            self._collections[name] = Collection(client=api, model=model, embedding_function=None, data_loader=None)
+        return self._collections[name]
+
+    def reset(self) -> bool:
+        """Delete its files, and return whether there were any."""
+        self._stop()
+        there = self._files.exists()
+        if there:
+            shutil.rmtree(self._files)
+        return there
+
+    def close(self) -> None:
+        """Let go of Chroma's memory and files, and of the folder."""
+        self._stop()
+        # Said, not left to the closing: a child forked meanwhile has it open too.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+
+    def _start(self) -> Any:
+        if self._system is None:
+            self._files.mkdir(mode=0o700, exist_ok=True)
+            self._system, self._api = started(settings(self._files))
+        return self._api
+
+    def _stop(self) -> None:
+        if self._system is not None:
+            self._system.stop()
+            self._system, self._collections = None, {}
+            _close_to_others(self._files)
+
+
+_opened_by: int | None = None
+"""The process whose Chroma threads run: they are made once, and do not survive a fork."""
+
+_INDEX_HEADER = "header.bin"
+_HEADER = struct.Struct("<iQQQQ")
+_LENGTH_BYTES = 4
+
+
+def _matrices(db: Connection, seqs: list[int]) -> dict[int, bytes]:
+    return {
+        seq: matrix
+        for some in table.slices(seqs)
+        for seq, matrix in db.execute(
+            f"SELECT seq, matrix FROM entries WHERE seq IN ({', '.join('?' * len(some))})",  # noqa: S608 - our own words
+            list(some),
+        )
+    }
+
+
+def started(chosen: Any) -> tuple[Any, Any]:
+    """Open Chroma with settings of ours, and return its system, to be stopped, and its interface."""
+    from chromadb.api import ServerAPI
+    from chromadb.config import System
+    from chromadb.telemetry.product import ProductTelemetryClient
+
+    global _opened_by
+    if chosen.chroma_server_host is None:
+        _opened_by = os.getpid()
+    # A System of our own rather than a Client: clients share one System a path.
+    system = System(chosen)
+    parts: tuple[Any, Any] = (ProductTelemetryClient, ServerAPI)  # abstract names that Chroma maps to its classes
+    api = [system.instance(part) for part in parts][1]
+    if chosen.chroma_server_host is not None:
+        # Chroma offers no way to set the time-out of its HTTP client, which otherwise waits for ever.
+        api._session.timeout = httpx.Timeout(_SERVER_TIMEOUT)
+    system.start()
+    return system, api
+
+
+def _close_to_others(files: Path) -> None:
+    """Let nobody else read the files, which Chroma makes with the mode of the process."""
+    for folder, _, names in os.walk(files):
+        for name in names:
+            file = Path(folder, name)
+            # One of somebody else's keeps the mode they gave it.
+            with suppress(FileNotFoundError, PermissionError):
+                if file.stat().st_mode & 0o077:
+                    file.chmod(0o600)
+        if _INDEX_HEADER in names:
+            _blank_unused(Path(folder))
+
+
+def _blank_unused(index: Path) -> None:
+    """Zero what is not used of a new index's files.
+
+    hnswlib writes its arrays as they were allocated, so that whatever the process had in that memory lies in the file:
+    prompts, keys. Only the places of its first hundred elements are ever written so.
+    """
+    with suppress(FileNotFoundError, PermissionError):
+        header = (index / _INDEX_HEADER).read_bytes()
+        if len(header) < _HEADER.size:
+            return
+        version, offset, most, count, size = _HEADER.unpack_from(header)
+        if version != 1 or offset or not count <= most or not size:
+            return
+        for name, each in (("data_level0.bin", size), ("length.bin", _LENGTH_BYTES)):
+            used, whole = count * each, (index / name).stat().st_size
+            if used < whole <= most * each:
+                with (index / name).open("r+b") as file:
+                    file.seek(used)
+                    file.write(bytes(whole - used))
+
+
+def settings(path: Path | None, host: str | None = None, port: int = 0) -> Any:
+    """Spell out every setting that decides where data goes.
+
+    Chroma would otherwise take them from the environment and from a ``.env`` in the working folder, which an agent
+    may be able to write.
+
+    Args:
+        path: Chroma's own folder.
+        host: A server instead.
+        port: Its port.
+    """
+    from chromadb.config import Settings
+
+    return Settings(
+        _env_file=None,
+        chroma_api_impl="chromadb.api.rust.RustBindingsAPI" if host is None else "chromadb.api.fastapi.FastAPI",
+        is_persistent=path is not None,
+        persist_directory="" if path is None else str(path.resolve()),
+        chroma_server_host=host,
+        chroma_server_http_port=None if host is None else port,
+        chroma_server_headers=None,
+        chroma_server_ssl_enabled=False,
+        chroma_client_auth_provider=None,
+        allow_reset=False,
+        migrations="apply",
+        anonymized_telemetry=False,
+        chroma_product_telemetry_impl="chromadb.telemetry.product.posthog.Posthog",
+        chroma_otel_collection_endpoint="",
+    )

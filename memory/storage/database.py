@@ -1,0 +1,248 @@
+"""The memory's SQLite file: what is kept, who wrote it, and what Chroma has not been told yet.
+
+It is the truth: a write is acknowledged by one transaction of it, and everything else (the arrays that answer
+searches, Chroma's index) is made from it and caught up by its version numbers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...configs.errors import ConfigError
+from .forks import renewed_in_children
+
+__all__ = ["FILE", "Database"]
+
+FILE = "memory.db"
+_GATE = "writer.lock"
+_VERSION = 1
+_BUSY_SECONDS = 60.0
+
+# Texts that callers choose (tenant, namespace, key, source, author, run) are kept as JSON strings in ASCII, because
+# SQLite takes no lone surrogate; `entries` holds what an item is found by, apart from the item, so that the arrays
+# load without reading its text.
+_SCHEMA = """
+CREATE TABLE state (version INTEGER NOT NULL, next_seq INTEGER NOT NULL, purge INTEGER NOT NULL);
+INSERT INTO state VALUES (0, 1, 0);
+CREATE TABLE tenants (
+    tenant TEXT PRIMARY KEY, embedder TEXT NOT NULL, dimensions INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE items (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL, namespace TEXT NOT NULL,
+    version INTEGER NOT NULL, content INTEGER NOT NULL, expires REAL NOT NULL, ttl REAL,
+    created REAL NOT NULL, updated REAL NOT NULL, twin TEXT NOT NULL, vectors INTEGER NOT NULL,
+    trust INTEGER NOT NULL, source TEXT NOT NULL, author TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL
+);
+CREATE INDEX items_by_version ON items (tenant, version);
+CREATE INDEX items_by_twin ON items (twin) WHERE twin <> '';
+CREATE INDEX items_by_expiry ON items (expires) WHERE expires > 0;
+CREATE TABLE entries (seq INTEGER PRIMARY KEY, words BLOB NOT NULL, matrix BLOB NOT NULL);
+CREATE TABLE writers (
+    seq INTEGER NOT NULL, place INTEGER NOT NULL, source TEXT NOT NULL, author TEXT NOT NULL, run TEXT NOT NULL,
+    trust INTEGER NOT NULL, lineage TEXT NOT NULL, further TEXT NOT NULL, PRIMARY KEY (seq, place)
+) WITHOUT ROWID;
+CREATE INDEX writers_by_source ON writers (source);
+CREATE INDEX writers_by_author ON writers (author);
+CREATE INDEX writers_by_run ON writers (run);
+CREATE TABLE lineage (
+    tenant TEXT NOT NULL, child TEXT NOT NULL, parent TEXT NOT NULL, PRIMARY KEY (tenant, child, parent)
+) WITHOUT ROWID;
+CREATE INDEX lineage_by_parent ON lineage (tenant, parent);
+CREATE TABLE gone (seq INTEGER PRIMARY KEY, tenant TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE INDEX gone_by_version ON gone (tenant, version);
+CREATE TABLE outbox (
+    place INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL,
+    vectors INTEGER NOT NULL
+);
+"""
+
+
+class Database:
+    """Lend connections for reading and for writing, one thread at a time each.
+
+    Reading goes on while another process writes. A child forked meanwhile gets connections of its own.
+
+    Args:
+        path: The file, made with mode 0600; None keeps it in this object's memory.
+
+    Raises:
+        ConfigError: The file cannot be used, is damaged, or is from a newer version.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._forked = False
+        self._gate: int | None = None
+        self._closed = False
+        self._begin()
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        with self.writing():
+            pass
+        renewed_in_children(self)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees what was committed."""
+        with self._read_lock:
+            with self._explained():
+                if self._reader is None:
+                    self._reader = self._lasting() if self.path is None else self._connect()
+                connection = self._reader
+            with self._explained():
+                yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection inside a transaction, of which all changes are kept or none."""
+        with self._write_lock, self._turn():
+            with self._explained():
+                connection = self._lasting()
+                connection.execute("BEGIN IMMEDIATE")
+            try:
+                with self._explained():
+                    yield connection
+                    connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled back by itself after some errors, a full disk among them.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def truncate_log(self) -> None:
+        """Take deleted text out of the write-ahead log as well; in the file itself SQLite has overwritten it."""
+        if self.path is None:
+            return
+        with self._write_lock, self._explained():
+            busy, *_ = self._lasting().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise ConfigError(
+                f"{self.path}: what was forgotten is deleted but still stands in the file's log, because another "
+                "process has been reading for a minute: forget again when it is done"
+            )
+
+    def close(self) -> None:
+        """Close the connections; idempotent."""
+        with self._write_lock, self._read_lock:
+            self._closed = True
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._reader = self._writer = None
+            if self._gate is not None:
+                os.close(self._gate)
+                self._gate = None
+
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                # The parent's: not even the end of the process may close it.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        self._forked = True
+        # A child has the parent's descriptors, and with them its locks.
+        self._reader = self._writer = self._gate = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._write_lock = threading.RLock()
+        # In memory there is one connection, and a transaction of it must not be read half-way.
+        self._read_lock = threading.RLock() if self.path else self._write_lock
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for other processes that write in the order in which they came, which SQLite by itself does not."""
+        if self.path is None:
+            yield
+            return
+        with self._explained():
+            gate = self._gate
+            if gate is None:
+                file = self.path.with_name(_GATE)
+                gate = self._gate = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(gate, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+
+    def _lasting(self) -> sqlite3.Connection:
+        """The connection for writing, which lasts."""
+        if self._writer is None:
+            if self.path is None and self._forked:
+                raise ConfigError("memory that is kept in a process does not survive a fork: give it a folder")
+            connection = self._connect()
+            try:
+                _set_up(connection, self.path)
+            except BaseException:
+                connection.close()
+                raise
+            self._writer = connection
+        return self._writer
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._closed:
+            raise ConfigError("the memory is closed: open it again")
+        if self.path is not None:
+            # Only ever a new file: closing a descriptor of one in use would drop SQLite's locks on it.
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            with suppress(PermissionError):
+                if self.path.stat().st_mode & 0o077:
+                    self.path.chmod(0o600)
+        connection = sqlite3.connect(
+            ":memory:" if self.path is None else self.path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, OSError) as error:
+            where = f"memory {self.path}" if self.path else "memory in this process"
+            raise ConfigError(f"{where} cannot be used: {_advice(str(error))}") from error
+
+
+def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > _VERSION:
+        raise ConfigError(f"memory {path} was written by a newer version of pointsman: upgrade, or give another path")
+    if path is not None:
+        connection.execute("PRAGMA journal_mode = WAL")
+    if version == _VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    # Another process may have made the tables while this one waited.
+    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _advice(said: str) -> str:
+    for sign, advice in (
+        ("malformed", "the file is damaged: restore it from a copy, or move it away to begin anew"),
+        ("not a database", "the file is damaged: restore it from a copy, or move it away to begin anew"),
+        ("full", "the disk is full: make room and try again"),
+        ("readonly", "it may not be written: check the mode of the folder and its files, or set POINTSMAN_STATE"),
+        ("locked", "another process has been writing for a minute: try again when it is done"),
+        ("unable to open", "it cannot be opened: check that the folder is there and may be written"),
+    ):
+        if sign in said:
+            return advice
+    return said

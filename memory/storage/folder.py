@@ -1,0 +1,143 @@
+"""`Folder`: one opening of a memory folder in a process, shared by all tenants that have it open."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from pathlib import Path
+
+from ...configs.errors import ConfigError
+from ..vectors import mismatch
+from . import table
+from .chroma import ChromaIndex
+from .database import FILE, Database
+from .migration import OLD_FILE, import_old
+
+__all__ = ["Folder"]
+
+_MARKS = {FILE, OLD_FILE}
+_OURS = (FILE, "chroma", "writer.lock", "memory-")
+
+
+class Folder:
+    """The database of a folder and Chroma's index of it.
+
+    Attributes:
+        database: What is kept.
+        index: Its vectors in Chroma; None for a memory that is kept in this process.
+
+    Args:
+        path: The folder; None for none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._users = 1
+        self.index: ChromaIndex | None = None
+        if path is None:
+            self.database = Database(None)
+            return
+        _claim(path)
+        self.database = Database(path / FILE)
+        try:
+            import_old(path, self.database)
+        except BaseException:
+            self.database.close()
+            raise
+        self.index = ChromaIndex(path, self.database)
+        self.index.wake()
+
+    @classmethod
+    def opened(cls, path: Path | None) -> Folder:
+        """Open a folder, or share it with who has it open in this process; each `close`s it once.
+
+        Raises:
+            ConfigError: It is not a memory folder, or cannot be used.
+        """
+        if path is None:
+            return cls(None)
+        path = Path(os.path.realpath(path))
+        with _guard:
+            folder = _opened.get(path)
+            if folder is None:
+                folder = _opened[path] = cls(path)
+            else:
+                folder._users += 1
+            return folder
+
+    def check(self, tenant: str, embedder: str, dimensions: int) -> None:
+        """Note which embedder fills a tenant's memory.
+
+        Raises:
+            ConfigError: Another one has filled it.
+        """
+        with self.database.writing() as db:
+            found = table.mark(db, tenant, embedder, dimensions)
+        if found != (embedder, dimensions):
+            raise mismatch(str(self._path), found, (embedder, dimensions))
+
+    def pull(self) -> None:
+        """Do nothing: what others have written to a folder is seen at once."""
+
+    def changed(self) -> None:
+        """Have Chroma told of what was written."""
+        if self.index is not None:
+            self.index.wake()
+            return
+        with self.database.writing() as db:
+            db.execute("DELETE FROM outbox")
+
+    def purge(self) -> None:
+        """Have Chroma drop what was forgotten."""
+        if self.index is not None:
+            self.index.purge()
+
+    def close(self) -> None:
+        """Let go of it; the last one closes its files."""
+        with _guard:
+            self._users -= 1
+            if self._users:
+                return
+            if self._path is not None:
+                del _opened[self._path]
+            self._end()
+
+    def _end(self) -> None:
+        if self.index is not None:
+            self.index.close()
+        self.database.close()
+
+
+_opened: dict[Path, Folder] = {}
+_guard = threading.RLock()
+
+
+def _claim(path: Path) -> None:
+    """Make the folder, or check that it is a memory's, and close it to other users."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        names = {entry.name for entry in path.iterdir()}
+        if not names & _MARKS and any(not name.startswith(_OURS) for name in names):
+            raise ConfigError(f"{path} holds other files: give memory a new or empty folder")
+        path.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"memory folder {path} cannot be used: {error.strerror}; give another path, or set POINTSMAN_STATE"
+        ) from error
+
+
+@atexit.register
+def _stop() -> None:
+    """End what feeds Chroma before the interpreter takes its threads away; what is left waits in the outbox."""
+    for folder in list(_opened.values()):
+        if folder.index is not None:
+            folder.index.stop()
+
+
+def _after_fork() -> None:
+    global _guard
+    _guard = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

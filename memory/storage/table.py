@@ -1,0 +1,315 @@
+"""Rows in the memory's database: reading, writing, deleting, in statements that take any number of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from sqlite3 import Connection
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...configs.words import Trust
+from ..base import Provenance
+from ..items import Row
+from . import lineage
+
+__all__ = [
+    "Entry",
+    "by_seq",
+    "chosen",
+    "delete",
+    "encoded",
+    "entries",
+    "expired",
+    "get",
+    "mark",
+    "next_version",
+    "put",
+    "refresh",
+    "slices",
+    "twins",
+    "version",
+]
+
+_T = TypeVar("_T")
+_BATCH = 500  # below the number of parameters that every build of SQLite takes
+_TRUSTS = tuple(sorted(Trust))
+_RANK = {trust: rank for rank, trust in enumerate(_TRUSTS)}
+_COLUMNS = "seq, id, namespace, key, value, created, updated, ttl, expires, twin, vectors, trust"
+
+
+class Entry(NamedTuple):
+    """What an item is found by.
+
+    Attributes:
+        words: Its words as `pointsman.memory.words` counts them.
+        vectors: Unit vectors, one a row; none for an item that is not indexed.
+    """
+
+    words: NDArray[np.uint32]
+    vectors: NDArray[np.float32]
+
+
+def slices(items: Sequence[_T], size: int = _BATCH) -> Iterator[Sequence[_T]]:
+    """Cut a sequence into what one statement takes."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def encoded(text: Any) -> str:
+    """Return a caller's text, or namespace, as the database keeps it: JSON in ASCII."""
+    return json.dumps(text)
+
+
+def version(db: Connection) -> int:
+    """Return the number of the last transaction that changed an item."""
+    number: int = db.execute("SELECT version FROM state").fetchone()[0]
+    return number
+
+
+def next_version(db: Connection) -> int:
+    """Begin a change, and return its number."""
+    db.execute("UPDATE state SET version = version + 1")
+    return version(db)
+
+
+def get(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, Row]:
+    """Return a tenant's items that exist among some ids."""
+    wanted = list(dict.fromkeys(ids))
+    return {row.id: row for row in _select(db, "id", wanted, "AND tenant = ?", (encoded(tenant),))}
+
+
+def by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Row]:
+    """Return the items that exist among some numbers."""
+    return {row.seq: row for row in _select(db, "seq", list(dict.fromkeys(seqs)))}
+
+
+def twins(db: Connection, tenant: str, digests: Sequence[str]) -> dict[str, Row]:
+    """Return by id the tenant's items whose remembered text has one of these digests."""
+    return {row.id: row for row in _select(db, "twin", digests, "AND tenant = ?", (encoded(tenant),))}
+
+
+def expired(db: Connection, tenant: str, now: float) -> list[int]:
+    """Return the numbers of a tenant's items whose time limit has passed by ``now``, in seconds since 1970."""
+    found = db.execute(
+        "SELECT seq FROM items WHERE expires > 0 AND expires <= ? AND tenant = ?", (now, encoded(tenant))
+    )
+    return [seq for (seq,) in found]
+
+
+def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, Entry]:
+    """Return by number what items are found by."""
+    return {
+        seq: Entry(
+            np.frombuffer(words, np.uint32).reshape(-1, 2), np.frombuffer(matrix, np.float32).reshape(-1, dimensions)
+        )
+        for some in slices(seqs)
+        for seq, words, matrix in db.execute(
+            f"SELECT seq, words, matrix FROM entries WHERE seq IN ({_marks(some)})",  # noqa: S608 - our own words
+            some,
+        )
+    }
+
+
+def mark(db: Connection, tenant: str, embedder: str, dimensions: int) -> tuple[str, int]:
+    """Note which embedder a tenant's vectors are made by, if that is not known yet, and return the one they are."""
+    db.execute("INSERT OR IGNORE INTO tenants VALUES (?, ?, ?)", (encoded(tenant), embedder, dimensions))
+    found: tuple[str, int] = db.execute(
+        "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (encoded(tenant),)
+    ).fetchone()
+    return found
+
+
+def chosen(
+    db: Connection,
+    tenant: str,
+    namespace: Sequence[str],
+    ids: Sequence[str],
+    writer: Mapping[str, str],
+) -> list[int]:
+    """Return the numbers of a tenant's items that a writer wrote, at or below a namespace.
+
+    Args:
+        db: A connection.
+        tenant: Whose items.
+        namespace: The namespace.
+        ids: Only these; empty for all.
+        writer: What holds of one and the same writer: ``source``, ``author``, ``run``.
+    """
+    path = encoded(namespace)
+    where: list[str] = ["tenant = ?"]
+    values: list[Any] = [encoded(tenant)]
+    if namespace:
+        below = path[:-1] + ", "
+        where.append("(namespace = ? OR substr(namespace, 1, ?) = ?)")
+        values += [path, len(below), below]
+    if writer:
+        fits = " AND ".join(f"{name} = ?" for name in writer)
+        where.append(f"seq IN (SELECT seq FROM writers WHERE {fits})")  # noqa: S608 - our own words
+        values += [encoded(text) for text in writer.values()]
+    query = f"SELECT seq FROM items WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
+    if not ids:
+        return [seq for (seq,) in db.execute(query, values)]
+    return [
+        seq for some in slices(ids) for (seq,) in db.execute(f"{query} AND id IN ({_marks(some)})", (*values, *some))
+    ]
+
+
+def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None:
+    """Write items in place of what lies under their ids.
+
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose they are.
+        fresh: The items, each id once; they are given their numbers.
+
+    Raises:
+        ValueError: An item would come from itself.
+    """
+    number, now = encoded(tenant), next_version(db)
+    (free,) = db.execute("SELECT next_seq FROM state").fetchone()
+    taken = _numbers(db, [row.id for row, _ in fresh])
+    for row, _ in fresh:
+        row.seq = taken.get(row.id, free)
+        free += row.seq == free
+    db.execute("UPDATE state SET next_seq = ?", (free,))
+    _queue(db, number, list(taken.values()))
+    db.executemany(
+        "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [_values(row, number, now) for row, _ in fresh],
+    )
+    db.executemany(
+        "INSERT OR REPLACE INTO entries VALUES (?, ?, ?)",
+        [(row.seq, entry.words.tobytes(), entry.vectors.tobytes()) for row, entry in fresh],
+    )
+    db.executemany("DELETE FROM writers WHERE seq = ?", [(row.seq,) for row, _ in fresh])
+    db.executemany(
+        "INSERT INTO writers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [values for row, _ in fresh for values in _writers(row)],
+    )
+    _queue(db, number, [row.seq for row, _ in fresh])
+    lineage.settle(db, number, now, [(row.id, row.parents) for row, _ in fresh])
+
+
+def refresh(db: Connection, tenant: str, expiries: Mapping[int, float]) -> None:
+    """Set when items of a tenant expire, in seconds since 1970, by number."""
+    now = next_version(db)
+    _queue(db, encoded(tenant), list(expiries))
+    db.executemany(
+        "UPDATE items SET expires = ?, version = ? WHERE seq = ?",
+        [(expires, now, seq) for seq, expires in expiries.items()],
+    )
+
+
+def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
+    """Delete items of a tenant with all that is kept about them."""
+    number, now = encoded(tenant), next_version(db)
+    _queue(db, number, seqs)
+    ones = [(seq,) for seq in seqs]
+    db.executemany(
+        "DELETE FROM lineage WHERE tenant = ? AND child = (SELECT id FROM items WHERE seq = ?)",
+        [(number, seq) for seq in seqs],
+    )
+    for name in ("items", "entries", "writers"):
+        db.executemany(f"DELETE FROM {name} WHERE seq = ?", ones)  # noqa: S608 - our own words
+    db.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", [(seq, number, now) for seq in seqs])
+
+
+def _numbers(db: Connection, ids: Sequence[str]) -> dict[str, int]:
+    return {
+        item_id: seq
+        for some in slices(ids)
+        for item_id, seq in db.execute(
+            f"SELECT id, seq FROM items WHERE id IN ({_marks(some)})",  # noqa: S608 - our own words
+            some,
+        )
+    }
+
+
+def _queue(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
+    """Note for Chroma that items change, with how many vectors each has now."""
+    db.executemany(
+        "INSERT INTO outbox (tenant, seq, id, vectors) SELECT ?, seq, id, vectors FROM items WHERE seq = ?",
+        [(tenant, seq) for seq in seqs],
+    )
+
+
+def _values(row: Row, tenant: str, now: int) -> tuple[Any, ...]:
+    first, trust = row.writers[0], min(row.trust, *(writer.trust for writer in row.writers))
+    return (
+        *(row.seq, row.id, tenant, encoded(row.namespace), now, now, row.expires, row.ttl, row.created, row.updated),
+        *(row.twin, row.vectors, _RANK[trust], encoded(first.source), encoded(first.author), encoded(row.key)),
+        _document(row.value),
+    )
+
+
+def _document(value: Mapping[str, Any]) -> str:
+    """Return a value as JSON, its letters readable."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate is a legal Python string but has no UTF-8 form; escaped, it survives the round trip.
+        text = json.dumps(value)
+    return text
+
+
+def _writers(row: Row) -> Iterator[tuple[Any, ...]]:
+    for place, writer in enumerate(row.writers):
+        yield (
+            *(row.seq, place, encoded(writer.source), encoded(writer.author), encoded(writer.run)),
+            *(_RANK[writer.trust], encoded(writer.lineage)),
+            encoded([writer.model, writer.step, writer.tool, writer.span]),
+        )
+
+
+def _select(
+    db: Connection, column: str, wanted: Sequence[Any], further: str = "", values: tuple[Any, ...] = ()
+) -> Iterator[Row]:
+    for some in slices(wanted):
+        found = db.execute(
+            f"SELECT {_COLUMNS} FROM items WHERE {column} IN ({_marks(some)}) {further}",  # noqa: S608 - our own words
+            (*some, *values),
+        ).fetchall()
+        writers = _writers_of(db, [values[0] for values in found])
+        yield from (_row(values, tuple(writers[values[0]])) for values in found)
+
+
+def _writers_of(db: Connection, seqs: Sequence[int]) -> dict[int, list[Provenance]]:
+    writers: dict[int, list[Provenance]] = {seq: [] for seq in seqs}
+    columns = "seq, source, author, run, trust, lineage, further"
+    found = db.execute(
+        f"SELECT {columns} FROM writers WHERE seq IN ({_marks(seqs)}) ORDER BY seq, place",  # noqa: S608 - our own words
+        seqs,
+    )
+    for seq, source, author, run, trust, ids, further in found:
+        names = (json.loads(source), json.loads(author), json.loads(run))
+        model, step, tool, span = json.loads(further)
+        place = (span[0], span[1]) if span else None
+        writers[seq].append(Provenance(*names, _TRUSTS[trust], tuple(json.loads(ids)), model, step, tool, place))
+    return writers
+
+
+def _row(values: Sequence[Any], writers: tuple[Provenance, ...]) -> Row:
+    seq, item_id, namespace, key, value, created, updated, ttl, expires, twin, vectors, trust = values
+    return Row(
+        id=item_id,
+        namespace=tuple(json.loads(namespace)),
+        key=json.loads(key),
+        value=json.loads(value),
+        created=created,
+        updated=updated,
+        writers=writers,
+        ttl=ttl,
+        expires=expires,
+        twin=twin,
+        vectors=vectors,
+        trust=_TRUSTS[trust],
+        seq=seq,
+    )
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))

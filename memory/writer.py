@@ -1,0 +1,156 @@
+"""`Writer`: every change of a memory, each as one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from sqlite3 import Connection
+
+import numpy as np
+from langgraph.store.base import PutOp
+from numpy.typing import NDArray
+
+from .base import Note, Provenance
+from .items import Row, expiry, row_id, twin_of, written
+from .notes import merged, texts_of, without_secrets, words_of
+from .search.words import counted, strings_in
+from .storage import table
+from .storage.database import Database
+from .storage.lineage import comes_from
+from .vectors import Vectors
+
+__all__ = ["Writer"]
+
+_NO_VECTORS = np.empty((0, 0), np.float32)
+
+
+class Writer:
+    """Writes a tenant's items.
+
+    Args:
+        database: Where they are kept.
+        vectors: What they are to be found by.
+        tenant: Whose items.
+        fields: Which parts of a value are embedded unless a `put` says otherwise.
+        clock: Seconds since 1970.
+        sweep_minutes: How often writes delete what has expired.
+        kept: Called after each change.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        vectors: Vectors,
+        tenant: str,
+        fields: Sequence[str],
+        clock: Callable[[], float],
+        sweep_minutes: float,
+        kept: Callable[[], None],
+    ) -> None:
+        self._database, self._vectors, self._tenant = database, vectors, tenant
+        self._fields, self._clock, self._kept = tuple(fields), clock, kept
+        self._sweep_seconds = 60 * sweep_minutes
+        self._next_sweep = 0.0
+
+    def put(self, ops: Sequence[PutOp]) -> None:
+        """Carry out LangGraph's writes, the last one a key."""
+        last = {(tuple(op.namespace), op.key): op for op in ops}
+        if not last:
+            return
+        ops = [without_secrets(op) for op in last.values()]
+        texts = [texts_of(op, self._fields) for op in ops]
+        vectors = iter(self._vectors.of([text for listed in texts for text in listed]))
+        words = [counted(words_of(op, listed, self._fields)) for op, listed in zip(ops, texts, strict=True)]
+        ids = [row_id(self._tenant, op.namespace, op.key) for op in ops]
+        with self._database.writing() as db:
+            now = self._clock()
+            held = table.get(db, self._tenant, ids)
+            fresh: list[tuple[Row, table.Entry]] = []
+            gone: list[int] = []
+            for item_id, op, listed, counts in zip(ids, ops, texts, words, strict=True):
+                old, matrix = held.get(item_id), list(islice(vectors, len(listed)))
+                if op.value is not None:
+                    entry = table.Entry(counts, np.array(matrix) if matrix else _NO_VECTORS)
+                    fresh.append((written(item_id, op, old, len(listed), now), entry))
+                elif old:
+                    gone.append(old.seq)
+            if gone:
+                table.delete(db, self._tenant, gone)
+            if fresh:
+                table.put(db, self._tenant, fresh)
+        self._kept()
+        self._sweep_if_due()
+
+    def remember(self, namespace: tuple[str, ...], notes: Sequence[Note], ttl: float | None) -> list[str]:
+        """Keep notes that are cleaned, and return their ids; see `ChromaStore.remember_all`."""
+        vectors = self._vectors.of([note.text for note in notes])
+        twins = [twin_of(namespace, note.text) for note in notes]
+        slots = [
+            row_id(self._tenant, namespace, twin if note.key is None else note.key)
+            for note, twin in zip(notes, twins, strict=True)
+        ]
+        with self._database.writing() as db:
+            now = self._clock()
+            held = table.get(db, self._tenant, slots) | table.twins(db, self._tenant, twins)
+            kept = merged(namespace, zip(notes, twins, slots, strict=True), held.values(), ttl, now)
+            for row in kept:
+                if row.seq:
+                    row.writers = tuple(self._repeating(db, row.id, writer) for writer in row.writers)
+            final = {row.id: (row, vector) for row, vector in zip(kept, vectors, strict=True)}
+            table.put(db, self._tenant, [(row, _entry(row, vector[None])) for row, vector in final.values()])
+        self._kept()
+        self._sweep_if_due()
+        return [row.id for row in kept]
+
+    def forget(self, namespace: tuple[str, ...], ids: Sequence[str], writer: Mapping[str, str]) -> int:
+        """Delete what a writer wrote, and every trace of it in the database's files; see `ChromaStore.forget`."""
+        with self._database.writing() as db:
+            numbers = table.chosen(db, self._tenant, namespace, ids, writer)
+            if numbers:
+                table.delete(db, self._tenant, numbers)
+                db.execute("UPDATE state SET purge = 1")
+        self._database.truncate_log()
+        self._kept()
+        return len(numbers)
+
+    def sweep(self) -> int:
+        """Delete what has expired, and return how many items that were."""
+        now = self._clock()
+        self._next_sweep = now + self._sweep_seconds
+        with self._database.writing() as db:
+            numbers = table.expired(db, self._tenant, now)
+            if numbers:
+                table.delete(db, self._tenant, numbers)
+        if numbers:
+            self._kept()
+        return len(numbers)
+
+    def refresh(self, rows: Iterable[Row]) -> None:
+        """Start the time to live of items anew because they were read."""
+        limited = [row.id for row in rows if row.ttl is not None]
+        if not limited:
+            return
+        with self._database.writing() as db:
+            now = self._clock()
+            # Read again: since it was found, another writer may have replaced an item or lifted its time limit.
+            held = table.get(db, self._tenant, limited).values()
+            still = [row for row in held if row.ttl is not None and row.live(now)]
+            table.refresh(db, self._tenant, {row.seq: expiry(now, row.ttl) for row in still})
+        self._kept()
+
+    def _repeating(self, db: Connection, item_id: str, writer: Provenance) -> Provenance:
+        """Leave out of a writer's lineage what came from the very text it repeats; its trust counts all the same."""
+        back = [parent for parent in writer.lineage if comes_from(db, table.encoded(self._tenant), parent, item_id)]
+        if not back:
+            return writer
+        trust = min([writer.trust, *(row.trust for row in table.get(db, self._tenant, back).values())])
+        return replace(writer, trust=trust, lineage=tuple(i for i in writer.lineage if i not in back))
+
+    def _sweep_if_due(self) -> None:
+        if self._clock() >= self._next_sweep:
+            self.sweep()
+
+
+def _entry(row: Row, vectors: NDArray[np.float32]) -> table.Entry:
+    return table.Entry(counted("\n".join(strings_in(row.value))), vectors)
