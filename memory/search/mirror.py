@@ -1,7 +1,7 @@
 """A tenant's items as arrays in this process: what every search is answered from, exactly, in milliseconds.
 
 It is made from the database and caught up by version numbers before each search, so that what any process has written
-is seen at once. An item that is written again gets a new slot; its old one is dead, and all are made again when most are.
+is seen at once. An item that is written again gets a new slot; its old one is dead. All are made again once most are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What starts again in a forked child: locks that a thread of the parent may hold, connections that are the parent's."""
+"""What is reset in a forked child: locks that a thread of the parent may hold, and the parent's connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _all: weakref.WeakSet[_Renewed] = weakref.WeakSet()
 
 
 def renewed_in_children(thing: _Renewed) -> None:
-    """Have the ``anew`` of something called in every child that is forked while it lives."""
+    """Call ``reset_after_fork`` of something in every child that is forked while it lives."""
     _all.add(thing)
 
 
