@@ -201,6 +201,9 @@ class RunResult(Generic[Output]):
         notes: What a reader should know.
         messages: What it added to the conversation: of an agent its answers, its calls of tools and their results; of a
             workflow its answer.
+        diff: What it changed in files of the workspace, by the file tools and by commands, as a unified diff from what
+            was there before to what is there now.
+        changed_tests: The files in it that are tests.
     """
 
     run: str
@@ -214,3 +217,5 @@ class RunResult(Generic[Output]):
     pending: tuple[Pending, ...] = ()
     notes: tuple[str, ...] = field(default=())
     messages: tuple[BaseMessage, ...] = ()
+    diff: str = ""
+    changed_tests: tuple[str, ...] = ()

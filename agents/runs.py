@@ -23,6 +23,7 @@ from ..ledger.storage.fences import Fenced
 from ..tools.around import Around, surrounded
 from .bounds import Bounds, BoundsFields, TokenCap, cap_of, scope_of, token_cap_of, token_caps
 from .handoffs import hand_over_failed
+from .journal.changes import changes_of
 from .journal.edits import keeping
 from .lease.holder import RunCancelled, RunOwned
 from .lease.lease import Lease, holder_of
@@ -115,6 +116,7 @@ class Run:
         known = sum(call.cost for call in calls if call.cost is not None)
         # Reading waits for the rows that are still to be written.
         decisions = await asyncio.to_thread(self.runtime.ledger.decisions, self.id)
+        changes = await asyncio.to_thread(changes_of, self.runtime, self.id)
         return RunResult(
             run=self.id,
             status=status,
@@ -125,7 +127,9 @@ class Run:
             decisions=decisions,
             calls=calls,
             pending=tuple(pending),
-            notes=(*notes, SIMULATED) if self.runtime.settings.offline else tuple(notes),
+            notes=(*notes, *changes.notes, *((SIMULATED,) if self.runtime.settings.offline else ())),
+            diff=changes.diff,
+            changed_tests=changes.tests,
         )
 
 

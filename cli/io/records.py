@@ -106,4 +106,6 @@ def run_record(result: RunResult) -> dict[str, Any]:
         "calls": [call_record(row) for row in result.calls],
         "notes": list(result.notes),
         "pending": [asdict(pending) for pending in result.pending],
+        "diff": result.diff,
+        "changed_tests": list(result.changed_tests),
     }

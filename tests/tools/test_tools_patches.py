@@ -1,4 +1,4 @@
-"""Patches as models write them: applied where it is certain what they mean, and else answered so that the next one is."""
+"""Patches as models write them: applied where it is plain what they mean, and else answered so that the next one is."""
 
 from __future__ import annotations
 

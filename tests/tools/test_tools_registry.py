@@ -13,7 +13,16 @@ from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect
 from pointsman.tools import McpServer, McpServers, ToolRegistry, Workspace, effect_of, registry, tool
 
-BUILT_IN = ["apply_patch", "edit_file", "list_files", "read_file", "read_image", "run_shell", "search_files", "write_file"]
+BUILT_IN = [
+    "apply_patch",
+    "edit_file",
+    "list_files",
+    "read_file",
+    "read_image",
+    "run_shell",
+    "search_files",
+    "write_file",
+]
 Writer = Callable[[str, str], None]
 
 

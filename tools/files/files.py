@@ -37,8 +37,7 @@ FolderPath = Annotated[str, Field(description="Folder relative to the workspace.
 
 
 def file_tools(workspace: Workspace) -> list[BaseTool]:
-    """Return ``read_file``, ``write_file``, ``edit_file``, ``apply_patch``, ``list_files`` and ``search_files`` bound to
-    a workspace.
+    """Return the tools that read, write, edit, patch, list and search the files of a workspace, bound to it.
 
     In a run, what a file was is kept before each change (`pointsman.runs.undo`). Writing is not declared reversible all
     the same: what is too large is not kept.
