@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .graphs.events import Retracted as Retracted
     from .graphs.events import Stepped as Stepped
     from .graphs.events import Token as Token
+    from .graphs.events import Used as Used
     from .graphs.events import Using as Using
     from .graphs.events import Waiting as Waiting
     from .graphs.prebuilt.batch import batch as batch
@@ -89,6 +90,7 @@ _HOMES = {
     "Token": "graphs.events",
     "ToolFailed": "tools.base",
     "Trust": "configs.words",
+    "Used": "graphs.events",
     "Using": "graphs.events",
     "Waiting": "graphs.events",
     "Workflow": "graphs.workflow",
@@ -138,6 +140,7 @@ __all__ = [
     "Token",
     "ToolFailed",
     "Trust",
+    "Used",
     "Using",
     "Waiting",
     "Workflow",

@@ -63,6 +63,7 @@ def step_record(step: StepRecord) -> dict[str, Any]:
         "confidence": step.confidence,
         "doubt": step.doubt,
         "unverified": step.unverified,
+        "acts": [{**asdict(act), "outcome": act.outcome.value} for act in step.acts],
         "output": plain(step.output),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -240,9 +241,7 @@ def test_a_session_of_two_hundred_turns_keeps_its_task_and_its_open_todos(
         assert "tell the user about the eighth" in shown
     # The beginning is the same for many turns, so that it is read from a cache.
     heads = [str(request.messages[: len(request.messages) // 2]) for request in seen[60:]]
-    moved = sum(
-        not later.startswith(earlier[: len(earlier) // 2]) for earlier, later in zip(heads, heads[1:], strict=False)
-    )
+    moved = sum(not later.startswith(earlier[: len(earlier) // 2]) for earlier, later in pairwise(heads))
     assert moved <= len(heads) // 3
     # All of it, which nothing was taken out of, would not have fitted.
     assert _tokens(result.messages) > 2 * MOST

@@ -37,6 +37,7 @@ COMMANDS = [
     ["run", "desk.py:flow", "hello", "--config", "."],
     ["run", "desk.py:flow", "hello", "--workspace", ".."],
     ["run", "desk.py:flow", "--batch", "messages.csv"],
+    ["do", "hello"],
     ["resume", "r1"],
     ["runs"],
     ["queue"],
