@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from .graphs.prebuilt.batch import batch as batch
     from .graphs.prebuilt.cascade import cascade as cascade
     from .graphs.prebuilt.cascade import extraction as extraction
+    from .graphs.prebuilt.code_fix import Fix as Fix
+    from .graphs.prebuilt.code_fix import code_fix as code_fix
     from .graphs.prebuilt.support_desk import support_desk as support_desk
     from .graphs.prebuilt.vote import vote as vote
     from .graphs.workflow import Workflow as Workflow
@@ -73,6 +75,7 @@ _HOMES = {
     "Ensemble": "dispatch.ensemble.ensemble",
     "Event": "graphs.events",
     "Finished": "graphs.events",
+    "Fix": "graphs.prebuilt.code_fix",
     "NoCandidate": "dispatch.errors",
     "Noted": "graphs.events",
     "Pending": "agents.result",
@@ -97,6 +100,7 @@ _HOMES = {
     "attach": "agents.attachments",
     "batch": "graphs.prebuilt.batch",
     "cascade": "graphs.prebuilt.cascade",
+    "code_fix": "graphs.prebuilt.code_fix",
     "declare": "tools.decorator",
     "environment": "configs.loading.loader",
     "extraction": "graphs.prebuilt.cascade",
@@ -123,6 +127,7 @@ __all__ = [
     "Ensemble",
     "Event",
     "Finished",
+    "Fix",
     "NoCandidate",
     "Noted",
     "Pending",
@@ -147,6 +152,7 @@ __all__ = [
     "attach",
     "batch",
     "cascade",
+    "code_fix",
     "declare",
     "environment",
     "extraction",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.tools import probe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -29,3 +30,17 @@ def test_each_prebuilt_workflow_of_the_examples_runs_offline(
     said = json.loads(ended.stdout)
     # Simulated models fill an invoice with figures that do not add up, so that one is tried thrice and handed over.
     assert (said["status"], len(said["steps"])) == (status, steps), ended.stderr
+
+
+@pytest.mark.skipif(not probe().working, reason=str(probe()))
+def test_the_code_fix_mends_a_failing_test_with_scripted_words_and_says_so(programs: Any, project: Path) -> None:
+    shop = EXAMPLES / "code_fix" / "shop"
+    before = (shop / "prices.py").read_text()
+    ended = programs.run([EXAMPLES / "code_fix" / "mend.py"], cwd=project)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(
+        "no key: the words of the models are a script; files, patches, sandbox and tests are"
+    )
+    assert ended.stdout.count("uses apply_patch") == 2
+    assert "+    return round(sum(prices) * (1 - discount / 100), 2)\n" in ended.stdout
+    assert (shop / "prices.py").read_text() == before
