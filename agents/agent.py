@@ -39,13 +39,26 @@ __all__ = ["Agent"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _listing(entry: AgentEntry) -> Sequence[AgentMiddleware[Any, Any]]:
-    """What keeps a list of to-dos, where the entry has one."""
-    if not entry.todos:
-        return ()
-    from langchain.agents.middleware import TodoListMiddleware
+def _described(entry: AgentEntry) -> AgentSpec:
+    """What an entry of ``agents.yaml`` says, as arguments of `Agent`."""
+    middleware: Sequence[AgentMiddleware[Any, Any]] = ()
+    if entry.todos:
+        from langchain.agents.middleware import TodoListMiddleware
 
-    return (TodoListMiddleware(),)
+        middleware = (TodoListMiddleware(),)
+    return AgentSpec(
+        instructions=entry.instructions,
+        tier=entry.tier,
+        model=entry.model,
+        max_tier=entry.max_tier,
+        task=entry.task,
+        kind=entry.kind,
+        tools=entry.tools,
+        turns=entry.turns,
+        context=entry.context,
+        guidance=entry.guidance,
+        middleware=middleware,
+    )
 
 
 class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
@@ -129,19 +142,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             entry: Its entry.
             changes: What is otherwise.
         """
-        described = AgentSpec(
-            instructions=entry.instructions,
-            tier=entry.tier,
-            model=entry.model,
-            max_tier=entry.max_tier,
-            task=entry.task,
-            kind=entry.kind,
-            tools=entry.tools,
-            turns=entry.turns,
-            context=entry.context,
-            guidance=entry.guidance,
-            middleware=_listing(entry),
-        )
+        described = _described(entry)
         described.update(changes)
         return cls(name, **described)
 

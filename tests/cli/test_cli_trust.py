@@ -38,6 +38,8 @@ COMMANDS = [
     ["run", "desk.py:flow", "hello", "--workspace", ".."],
     ["run", "desk.py:flow", "--batch", "messages.csv"],
     ["do", "hello"],
+    ["chat", "desk.py:flow"],
+    ["code"],
     ["resume", "r1"],
     ["runs"],
     ["queue"],

@@ -103,10 +103,8 @@ def run(
             code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
         else:
             again = options.again(config, workspace, overrides, offline=offline)
-            given = {"files": file or (), "thread": thread}
-            code = run_once(
-                workflow, task or "", given, runtime, bounds, approval, stream=stream, json=json, again=again
-            )
+            what = (workflow, task or "", {"files": file or (), "thread": thread}, runtime, bounds, approval)
+            code = run_once(*what, stream=stream, json=json, again=again)
     raise typer.Exit(code)
 
 
