@@ -44,11 +44,14 @@ if TYPE_CHECKING:
     from .graphs.events import Retracted as Retracted
     from .graphs.events import Stepped as Stepped
     from .graphs.events import Token as Token
+    from .graphs.events import Used as Used
     from .graphs.events import Using as Using
     from .graphs.events import Waiting as Waiting
     from .graphs.prebuilt.batch import batch as batch
     from .graphs.prebuilt.cascade import cascade as cascade
     from .graphs.prebuilt.cascade import extraction as extraction
+    from .graphs.prebuilt.code_fix import Fix as Fix
+    from .graphs.prebuilt.code_fix import code_fix as code_fix
     from .graphs.prebuilt.decided import decided as decided
     from .graphs.prebuilt.documents import document_extraction as document_extraction
     from .graphs.prebuilt.support_desk import support_desk as support_desk
@@ -75,6 +78,7 @@ _HOMES = {
     "Ensemble": "dispatch.ensemble.ensemble",
     "Event": "graphs.events",
     "Finished": "graphs.events",
+    "Fix": "graphs.prebuilt.code_fix",
     "NoCandidate": "dispatch.errors",
     "Noted": "graphs.events",
     "Pending": "agents.result",
@@ -93,12 +97,14 @@ _HOMES = {
     "Token": "graphs.events",
     "ToolFailed": "tools.base",
     "Trust": "configs.words",
+    "Used": "graphs.events",
     "Using": "graphs.events",
     "Waiting": "graphs.events",
     "Workflow": "graphs.workflow",
     "attach": "agents.attachments",
     "batch": "graphs.prebuilt.batch",
     "cascade": "graphs.prebuilt.cascade",
+    "code_fix": "graphs.prebuilt.code_fix",
     "decided": "graphs.prebuilt.decided",
     "declare": "tools.decorator",
     "document_extraction": "graphs.prebuilt.documents",
@@ -127,6 +133,7 @@ __all__ = [
     "Ensemble",
     "Event",
     "Finished",
+    "Fix",
     "NoCandidate",
     "Noted",
     "Pending",
@@ -145,12 +152,14 @@ __all__ = [
     "Token",
     "ToolFailed",
     "Trust",
+    "Used",
     "Using",
     "Waiting",
     "Workflow",
     "attach",
     "batch",
     "cascade",
+    "code_fix",
     "decided",
     "declare",
     "document_extraction",

@@ -13,12 +13,14 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
 from ..configs.arguments import checked
+from ..configs.errors import ConfigError
+from ..configs.loading.layers import suggest
 from ..configs.schema import AgentEntry
 from ..dispatch import sync
 from ..dispatch.state.files import brought
 from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
-from .compiled import MOST_STEPS, Compiled, invoked, is_kept_around
+from .compiled import Compiled, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .described import Described
 from .errors import RunTimeout
@@ -29,11 +31,34 @@ from .runtime import Runtime
 from .spec import AgentSpec
 
 if TYPE_CHECKING:
+    from langchain.agents.middleware import AgentMiddleware
     from langgraph.graph.state import CompiledStateGraph
 
 __all__ = ["Agent"]
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _described(entry: AgentEntry) -> AgentSpec:
+    """What an entry of ``agents.yaml`` says, as arguments of `Agent`."""
+    middleware: Sequence[AgentMiddleware[Any, Any]] = ()
+    if entry.todos:
+        from langchain.agents.middleware import TodoListMiddleware
+
+        middleware = (TodoListMiddleware(),)
+    return AgentSpec(
+        instructions=entry.instructions,
+        tier=entry.tier,
+        model=entry.model,
+        max_tier=entry.max_tier,
+        task=entry.task,
+        kind=entry.kind,
+        tools=entry.tools,
+        turns=entry.turns,
+        context=entry.context,
+        guidance=entry.guidance,
+        middleware=middleware,
+    )
 
 
 class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
@@ -60,6 +85,11 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
         latency: How badly somebody waits for it, as `RoutedChatModel` takes it.
+        turns: Turns of its model that one of its steps may take.
+        context: Tokens of input that a turn may have. Where the conversation is longer, its oldest turns are shown in
+            short; what the model takes when absent.
+        guidance: Files of the workspace, such as AGENTS.md, that say how to work in it. It is told what they say, as
+            text from outside, which lowers no risk and allows nothing.
         middleware: LangChain middleware, the outermost first; what it makes of a tool call is still judged, approved
             and recorded. The tools it adds count as ``destructive`` until `pointsman.declare` says what they do.
         state_schema: TypedDict of its state, derived from ``langchain.agents.AgentState``; the fields that the state of
@@ -87,23 +117,34 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         def __init__(self, name: str, **spec: Any) -> None: ...
 
     @classmethod
-    def from_entry(cls, name: str, entry: AgentEntry) -> Agent[str]:
-        """Make the agent that ``agents.yaml`` describes.
+    def named(cls, name: str, runtime: Runtime | None = None, **changes: Unpack[AgentSpec]) -> Agent[str]:
+        """The agent that ``agents.yaml`` describes, the built-in ones among them: ``coding``, ``terminal`` and others.
+
+        Args:
+            name: Its name there.
+            runtime: Whose configuration; the working directory's project when absent.
+            changes: What is otherwise; arguments of `Agent`.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        known = (runtime or Runtime.default()).settings.agents
+        if name not in known:
+            raise ConfigError(f"agents.yaml describes no agent {name!r}{suggest(name, known)}")
+        return cls.from_entry(name, known[name], **changes)
+
+    @classmethod
+    def from_entry(cls, name: str, entry: AgentEntry, **changes: Unpack[AgentSpec]) -> Agent[str]:
+        """Make the agent that an entry of ``agents.yaml`` describes.
 
         Args:
             name: Its name.
             entry: Its entry.
+            changes: What is otherwise.
         """
-        return cls(
-            name,
-            instructions=entry.instructions,
-            tier=entry.tier,
-            model=entry.model,
-            max_tier=entry.max_tier,
-            task=entry.task,
-            kind=entry.kind,
-            tools=entry.tools,
-        )
+        described = _described(entry)
+        described.update(changes)
+        return cls(name, **described)
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, task={self.task!r}, tier={self.tier and self.tier.value!r})"
@@ -129,7 +170,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         Args:
             input: That; of a state the fields of its own ``state_schema`` are read too. A ``Command`` answers what
                 waits in an agent with a checkpointer of its own.
-            config: LangGraph's: callbacks, tags, ``configurable``, ``recursion_limit`` (20 turns when absent).
+            config: LangGraph's: callbacks, tags, ``configurable``, ``recursion_limit`` (its ``turns`` when absent).
             kwargs: Further arguments of LangGraph's ``ainvoke``, such as ``context``.
 
         Returns:
@@ -144,7 +185,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         if self.tools:
             await self.runtime.reach(self.tools)
         # A class of the user's own may have its graph in another way.
-        plain = type(self) is Agent and not (self.tools or self.output or self.middleware or self.checkpointer)
+        given = (self.tools, self.output, self.middleware, self.checkpointer, self.context, self.guidance)
+        plain = type(self) is Agent and not any(given)
         if plain and is_kept_around() and isinstance(input, str | list) and config is None:
             return {"messages": [await self._ready().answer(messages_of(input))]}
         return await self._invoked(input, config, **kwargs)
@@ -168,7 +210,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         context: Any = None,
         max_cost: float | None = None,
         max_tokens: int | None = None,
-        max_steps: int = MOST_STEPS,
+        max_steps: int | None = None,
         timeout: float | None = None,
         user: str = "",
         user_class: str | None = None,
@@ -188,7 +230,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             context: What tools and middleware read as ``runtime.context``.
             max_cost: USD it may spend.
             max_tokens: Tokens of input and output that it may use, the agents it calls included.
-            max_steps: Supersteps it may take: each of its model's turns is one, and so are the tools after it.
+            max_steps: Supersteps it may take: each of its model's turns is one, and so are the tools after it; those of
+                its ``turns`` when absent.
             timeout: Seconds it may take.
             user: Who it is for, in the ledger.
             user_class: Class of users whose limits in ``routing.yaml`` hold.
@@ -205,9 +248,10 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         """
         messages = asked(task, files)
         check_thread(thread)
-        bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         home = runtime or self.runtime
         worker = self if home is self.runtime else self.on(home)
+        most = self.turns * worker._ready().turn if max_steps is None else max_steps
+        bounds = Bounds(max_cost, most, timeout, user, user_class, tags, max_tokens)
         more = {} if context is None else {"context": context}
         return await worker._alone(messages, bounds, thread, more)
 
@@ -218,7 +262,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
     ) -> RunResult[Output]:
         """Run as a run of its own, within its bounds."""
         # LangGraph takes one superstep more to see that nothing is left to do.
-        config: RunnableConfig = {"recursion_limit": (bounds.max_steps or MOST_STEPS) + 1}
+        config: RunnableConfig = {"recursion_limit": (bounds.max_steps or 0) + 1}
 
         async def work(books: Run) -> RunResult[Output]:
             started = time.monotonic()

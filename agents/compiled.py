@@ -20,6 +20,7 @@ from ..dispatch.context import current, entered
 from ..dispatch.journal import inside_node
 from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
+from .approval.taint import FROM_MIDDLEWARE
 from .attachments import messages_of
 from .errors import TurnLimit
 from .loops.nesting import inside
@@ -32,12 +33,10 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .spec import Specified
 
-__all__ = ["MOST_STEPS", "Compiled", "invoked", "is_kept_around", "kept_around"]
+__all__ = ["STEPS_A_TURN", "Compiled", "invoked", "is_kept_around", "kept_around"]
 
-_STEPS_A_TURN = 2
+STEPS_A_TURN = 2
 """Supersteps of LangChain's agent: the model, then its tools."""
-MOST_STEPS = 20 * _STEPS_A_TURN
-"""Supersteps an agent may take where nobody says; LangGraph's own default allows ten thousand turns."""
 
 _KEPT: ContextVar[bool] = ContextVar("pointsman_kept", default=False)
 
@@ -127,9 +126,24 @@ class Compiled:
     @cached_property
     def middleware(self) -> list[AgentMiddleware[Any, Any]]:
         """The middleware of its graph, the outermost first; none where nothing can be called."""
+        agent = self.agent
+        around = self._around if agent.tools or agent.middleware else []
+        guided, bounded = [], []
+        if agent.guidance:
+            from .coding.guidance import GuidanceMiddleware
+
+            guided.append(GuidanceMiddleware(self.runtime, agent.guidance))
+        if agent.context is not None:
+            from .coding.context import ContextMiddleware
+
+            # All others see the whole conversation.
+            bounded.append(ContextMiddleware(agent.context))
+        return [*guided, *around, *bounded]
+
+    @property
+    def _around(self) -> list[AgentMiddleware[Any, Any]]:
+        """What stands around its calls, of models and of tools."""
         agent, runtime = self.agent, self.runtime
-        if not (agent.tools or agent.middleware):
-            return []
         from .approval.interrupts import ApprovalMiddleware
         from .containment import ContainmentMiddleware
         from .journal.intents import IntentMiddleware, RecallMiddleware
@@ -158,10 +172,10 @@ class Compiled:
     def turn(self) -> int:
         """Supersteps that one of its turns takes."""
         if not self.agent.middleware:
-            return _STEPS_A_TURN
+            return STEPS_A_TURN
         from .middleware import hooks
 
-        return _STEPS_A_TURN + hooks(self.middleware)
+        return STEPS_A_TURN + hooks(self.middleware)
 
     async def answer(self, asked: Sequence[BaseMessage]) -> AIMessage:
         """The only turn of an agent without tools and a typed output, as the graph of one node would take it.
@@ -192,7 +206,7 @@ async def invoked(
         agent: The agent; one of the user's own class may have a graph of its own.
         turn: Supersteps that one of its turns takes.
         input: As `Agent.ainvoke` takes it.
-        config: LangGraph's; its ``recursion_limit`` is that of 20 turns where it has none.
+        config: LangGraph's; its ``recursion_limit`` is that of the turns it may take where it has none.
         saver: Has the conversation so far, where it is kept for the agent.
         kwargs: Further arguments of LangGraph's, such as ``context``.
 
@@ -211,13 +225,17 @@ async def invoked(
         graph.checkpointer = saver
     given, known = await _given(graph, input, config)
     bounded: RunnableConfig = {**(config or {})}
-    most = bounded.setdefault("recursion_limit", MOST_STEPS // _STEPS_A_TURN * turn)
+    most = bounded.setdefault("recursion_limit", agent.turns * turn)
+    if agent.guidance:
+        bounded["recursion_limit"] = most + 1  # which puts it in front of the task
     here = {"agent": agent.name, "step": current().step or agent.name, "chain": inside(agent.name)}
     with entered(**here), one_invocation(), one_loop(), inside_node():
         try:
             state = await graph.ainvoke(given, bounded, **kwargs)
         except GraphRecursionError as error:
-            raise TurnLimit(agent.name, -(-most // turn)) from error
+            # What middleware does before the model's turn is a superstep, too.
+            first = 1 if turn == STEPS_A_TURN else 2
+            raise TurnLimit(agent.name, (most - first) // turn + 1) from error
     if stops := state.get("__interrupt__"):
         raise ApprovalPending(agent.name, [pending_of(stop) for stop in stops])
     return _added(agent, given, known, state)
@@ -263,7 +281,9 @@ def _added(agent: Specified, given: Any, known: set[str | None], state: Mapping[
         if name not in (KEPT, "messages", "structured_response") and not _same(value, before.get(name, _ABSENT))
     }
     result["messages"] = [
-        message for key, message in said.items() if key not in known and not message.additional_kwargs.get("lc_source")
+        message
+        for key, message in said.items()
+        if key not in known and not message.additional_kwargs.get(FROM_MIDDLEWARE)
     ]
     if agent.output is not None:
         made = state.get("structured_response")

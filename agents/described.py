@@ -16,7 +16,7 @@ from ..routing.features.reach import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
 from .runtime import Runtime
-from .spec import Latency, check_names, check_schema, check_spec, tools_of, word
+from .spec import TURNS, Latency, check_bounds, check_names, check_schema, check_spec, tools_of, word
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
@@ -53,6 +53,9 @@ class Described:
         reversible: bool = True,
         max_output: int | None = None,
         latency: Latency = "interactive",
+        turns: int = TURNS,
+        context: int | None = None,
+        guidance: Sequence[str] = (),
         middleware: Sequence[AgentMiddleware[Any, Any]] = (),
         state_schema: type[Any] | None = None,
         context_schema: type[Any] | None = None,
@@ -75,6 +78,9 @@ class Described:
         self.reversible = reversible
         self.max_output = max_output
         self.latency = latency
+        self.guidance = check_bounds(name, turns, context, guidance)
+        self.turns = turns
+        self.context = context
         self.middleware: tuple[AgentMiddleware[Any, Any], ...] = ()
         if middleware:
             from .middleware import middleware_of

@@ -202,6 +202,9 @@ class RunResult(Generic[Output]):
         notes: What a reader should know.
         messages: What it added to the conversation: of an agent its answers, its calls of tools and their results; of a
             workflow its answer.
+        diff: What it changed in files of the workspace, by the file tools and by commands, as a unified diff from what
+            was there before to what is there now.
+        changed_tests: The files in it that are tests.
         error: What ended it before its end, in one line that says what to do; None where nothing did.
     """
 
@@ -216,6 +219,8 @@ class RunResult(Generic[Output]):
     pending: tuple[Pending, ...] = ()
     notes: tuple[str, ...] = field(default=())
     messages: tuple[BaseMessage, ...] = ()
+    diff: str = ""
+    changed_tests: tuple[str, ...] = ()
     error: Exception | None = None
 
     def raise_for_status(self) -> Self:

@@ -24,6 +24,7 @@ from ..tools.around import Around, surrounded
 from .bounds import Bounds, BoundsFields, TokenCap, cap_of, scope_of, token_cap_of, token_caps
 from .conversations import ThreadBusy
 from .handoffs import hand_over_failed
+from .journal.changes import changes_of
 from .journal.edits import keeping
 from .lease.holder import RunCancelled, RunOwned
 from .lease.lease import Lease, holder_of
@@ -139,6 +140,7 @@ class Run:
             decisions = await asyncio.to_thread(self.runtime.ledger.decisions, self.id)
         except ConfigError as error:
             notes = (*notes, f"its decisions are left out: {error}")
+        changes = await asyncio.to_thread(changes_of, self.runtime, self.id)
         return RunResult(
             run=self.id,
             status=status,
@@ -149,7 +151,9 @@ class Run:
             decisions=decisions,
             calls=calls,
             pending=tuple(pending),
-            notes=(*notes, SIMULATED) if self.runtime.settings.offline else tuple(notes),
+            notes=(*notes, *changes.notes, *((SIMULATED,) if self.runtime.settings.offline else ())),
+            diff=changes.diff,
+            changed_tests=changes.tests,
         )
 
 

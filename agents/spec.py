@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict, TypeVar, get_args
 
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
@@ -19,8 +19,22 @@ if TYPE_CHECKING:
     from langgraph.types import Checkpointer
     from pydantic import BaseModel
 
-__all__ = ["AgentSpec", "Latency", "Specified", "check_names", "check_schema", "check_spec", "tools_of", "word"]
+__all__ = [
+    "TURNS",
+    "AgentSpec",
+    "Latency",
+    "Specified",
+    "check_bounds",
+    "check_names",
+    "check_schema",
+    "check_spec",
+    "tools_of",
+    "word",
+]
 
+TURNS: Final = 20
+"""Turns of its model that an agent may take where nobody says; LangGraph's own default allows ten thousand."""
+_LEAST_CONTEXT: Final = 4_000
 Latency = Literal["batch", "interactive", "critical"]
 W = TypeVar("W", Tier, StepKind)
 
@@ -39,6 +53,9 @@ class AgentSpec(TypedDict, total=False):
     reversible: bool
     max_output: int | None
     latency: Latency
+    turns: int
+    context: int | None
+    guidance: Sequence[str]
     middleware: Sequence[AgentMiddleware[Any, Any]]
     state_schema: type[Any] | None
     context_schema: type[Any] | None
@@ -59,6 +76,9 @@ class Specified(Protocol):
     reversible: bool
     max_output: int | None
     latency: Latency
+    turns: int
+    context: int | None
+    guidance: tuple[str, ...]
     tools: tuple[BaseTool | str, ...]
     middleware: tuple[AgentMiddleware[Any, Any], ...]
     state_schema: type[Any] | None
@@ -104,6 +124,30 @@ def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> N
         raise ConfigError(f"latency of agent {name!r}: {latency!r} is not one of {', '.join(known)}{near}")
     if max_output is not None and (not isinstance(max_output, int) or max_output < 1):
         raise ConfigError(f"agent {name!r}: max_output is {max_output!r}: give a number of tokens, 1 or more")
+
+
+def check_bounds(agent: str, turns: Any, context: Any, guidance: Any) -> tuple[str, ...]:
+    """Check what bounds an agent's conversation, and give the files that guide it.
+
+    Args:
+        agent: Its name, for the message.
+        turns: Turns it may take.
+        context: Tokens of input that a turn may have; None for what the model takes.
+        guidance: Paths.
+
+    Raises:
+        ConfigError: One of them is not what it should be.
+    """
+    if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
+        raise ConfigError(f"agent {agent!r}: turns is {turns!r}: give a whole number of 1 or more")
+    whole = isinstance(context, int) and not isinstance(context, bool)
+    if context is not None and not (whole and context >= _LEAST_CONTEXT):
+        raise ConfigError(
+            f"agent {agent!r}: context is {context!r}: give a number of tokens, {_LEAST_CONTEXT:,} or more"
+        )
+    if isinstance(guidance, str) or not all(isinstance(path, str) for path in guidance):
+        raise ConfigError(f"agent {agent!r}: guidance must be a list of paths, such as guidance=['AGENTS.md']")
+    return tuple(guidance)
 
 
 def check_schema(agent: str, schema: Any) -> type[Any] | None:

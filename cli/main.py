@@ -20,6 +20,9 @@ __all__ = ["COMMANDS", "app", "main"]
 COMMANDS = {
     "init": ("init", "Write a project that runs without a key."),
     "run": ("runs.run", "Run a workflow or an agent."),
+    "do": ("runs.do", "Have a task done at a shell, in the sandbox."),
+    "code": ("runs.session", "Have the coding agent work here, in a conversation."),
+    "chat": ("runs.session", "Talk with a workflow or an agent."),
     "resume": ("runs.resume", "Resume a run that stopped."),
     "runs": ("runs.runs", "List what ran, or tell the story of a run."),
     "queue": ("runs.queue", "List what waits for a person."),

@@ -46,6 +46,10 @@ class AgentEntry(Frozen):
         model: The model it prefers while it qualifies.
         instructions: Its system prompt.
         tools: Names in the tool registry.
+        turns: Turns of its model that one of its steps may take.
+        context: Tokens of input that a turn may have; what the model takes when absent.
+        guidance: Files of the workspace that say how to work in it.
+        todos: Whether it keeps a list of to-dos.
     """
 
     task: str = "chat"
@@ -55,6 +59,10 @@ class AgentEntry(Frozen):
     model: str | None = None
     instructions: str = ""
     tools: tuple[str, ...] = ()
+    turns: int = Field(default=20, ge=1)
+    context: int | None = Field(default=None, ge=4_000)
+    guidance: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    todos: bool = False
 
 
 class StepEntry(Frozen):

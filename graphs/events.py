@@ -22,6 +22,7 @@ __all__ = [
     "Retracted",
     "Stepped",
     "Token",
+    "Used",
     "Using",
     "Waiting",
     "events_of",
@@ -77,6 +78,23 @@ class Using:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """A call of a tool has told its result, or why it was not made.
+
+    Attributes:
+        tool: The tool.
+        text: What the model is told.
+        failed: Whether that is an error.
+        path: As in `Began`.
+    """
+
+    tool: str
+    text: str
+    failed: bool = False
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """The run waits for a person."""
 
@@ -104,7 +122,7 @@ class Finished(Generic[Output]):
     result: RunResult[Output]
 
 
-Event = Began | Token | Retracted | Called | Using | Waiting | Noted | Stepped | Finished[Output]
+Event = Began | Token | Retracted | Called | Using | Used | Waiting | Noted | Stepped | Finished[Output]
 Emit = Callable[[Event], None]
 
 

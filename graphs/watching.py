@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from langchain_core.messages import ToolMessage
+
 from ..agents.approval.answers import pending_of
 from ..agents.result import StepRecord
 from ..dispatch.calls.retraction import retracts
-from .events import Began, Event, Noted, Retracted, Stepped, Token, Using, Waiting
+from .events import Began, Event, Noted, Retracted, Stepped, Token, Used, Using, Waiting
 
 __all__ = ["INNER", "happened"]
 
@@ -49,8 +51,11 @@ def _said(path: tuple[str, ...], message: Any, facts: Mapping[str, Any]) -> Iter
 def _begun(path: tuple[str, ...], task: Mapping[str, Any]) -> Iterator[Event]:
     given = task.get("input")
     facts = task.get("metadata") or {}
-    if "input" not in task or (not path and facts.get("pointsman_inner")):
-        return  # it ended, or is none of the plan's
+    if "input" not in task:
+        yield from _ended(path, task)
+        return
+    if not path and facts.get("pointsman_inner"):
+        return  # it is none of the plan's
     if task["name"] == "tools" and (calls := _calls(given)):
         agent = str(facts.get("lc_agent_name") or (path[-1] if path else ""))
         yield from (Using(agent, str(call["name"]), call["args"], path) for call in calls)
@@ -58,6 +63,16 @@ def _begun(path: tuple[str, ...], task: Mapping[str, Any]) -> Iterator[Event]:
         yield Began(str(step["id"]), str(step["agent"]), path)
     elif "." not in task["name"] and not (path and task["name"] in _INSIDE):
         yield Began(str(task["name"]), str(task["name"]), path)
+
+
+def _ended(path: tuple[str, ...], task: Mapping[str, Any]) -> Iterator[Event]:
+    """What tools told, where it is their node that ended."""
+    result = task.get("result") if task["name"] == "tools" else None
+    for one in result if isinstance(result, list) else [result]:
+        update = one.get("messages") if isinstance(one, Mapping) else None
+        for message in update if isinstance(update, list) else ():
+            if isinstance(message, ToolMessage):
+                yield Used(message.name or "", str(message.text), message.status == "error", path)
 
 
 def _calls(given: Any) -> list[Mapping[str, Any]]:

@@ -29,6 +29,7 @@ _BUILT_IN = (
     "read_file",
     "write_file",
     "edit_file",
+    "apply_patch",
     "list_files",
     "search_files",
     "read_document",

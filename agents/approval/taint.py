@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
@@ -17,7 +17,10 @@ from .acts import stopped
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["judged", "result_trust"]
+__all__ = ["FROM_MIDDLEWARE", "judged", "result_trust"]
+
+FROM_MIDDLEWARE: Final = "lc_source"
+"""Where LangChain marks a message that a middleware put into a conversation in the user's role, such as a summary."""
 
 
 def judged(
@@ -36,7 +39,10 @@ def judged(
     for message in messages:
         if isinstance(message, HumanMessage):
             passages, said = parse_evidence(str(message.text))
-            user.append(said)
+            if FROM_MIDDLEWARE in message.additional_kwargs:
+                transcript.append({"role": "tool", "content": said, "trust": Trust.UNTRUSTED.value})
+            else:
+                user.append(said)
             transcript += [{"role": "tool", "content": one.text, "trust": one.trust.value} for one in passages]
         elif isinstance(message, ToolMessage) and not stopped(message):
             trust = result_trust(tools, message)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...ledger.ledger import Ledger
     from ..runtime import Runtime
 
-__all__ = ["edits_of", "forget_edits", "keeping"]
+__all__ = ["any_edits", "edits_of", "forget_edits", "keeping"]
 
 _DAYS: Final = 30
 """How long the edits of a run that came to its end are kept, as long as its last state is."""
@@ -33,6 +33,15 @@ def keeping(runtime: Runtime, run: str) -> Iterator[None]:
     """
     with kept_by(_Keeping(runtime, run)):
         yield
+
+
+def any_edits(runtime: Runtime) -> bool:
+    """Whether anything is kept of the edits of any run.
+
+    Args:
+        runtime: What they ran on.
+    """
+    return bool(untouched(runtime.settings.state, float("inf")))
 
 
 def edits_of(runtime: Runtime, run: str) -> Edits:

@@ -22,7 +22,7 @@ from .edits import edits_of
 if TYPE_CHECKING:
     from ..runtime import Runtime
 
-__all__ = ["Undone", "undone"]
+__all__ = ["Changed", "Undone", "changed", "undone"]
 
 _ADVICE: Final = (
     "--dry-run shows how; --force puts all of it back, and keeps what is there; or name the files to put back"
@@ -48,6 +48,34 @@ class Undone:
     change: str
     diff: str
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A file that a run changed, and that is not as it was.
+
+    Attributes:
+        path: Of the file, relative to the workspace.
+        workspace: The folder in which the run changed it.
+        diff: From what was there to what is there now, as a unified diff or in words.
+    """
+
+    path: str
+    workspace: Path
+    diff: str
+
+
+def changed(runtime: Runtime, run: str) -> tuple[Changed, ...]:
+    """Compare what a run changed with what is there; this waits for files and the ledger.
+
+    Args:
+        runtime: What it runs on.
+        run: Its id; what runs inside it changed counts, too.
+
+    Raises:
+        ConfigError: What is kept of it cannot be read.
+    """
+    return _Undoing(runtime, run).changed()
 
 
 def undone(
@@ -230,6 +258,15 @@ class _Undoing:
                 ) from error
         return told
 
+    def changed(self) -> tuple[Changed, ...]:
+        """Each file that is not as it was before the first change of it that stands."""
+        found = []
+        for file in self._files:
+            edits = file.standing(EditKind.TOOL)
+            if edits and file.now.digest != (first := edits[-1]).before:
+                found.append(Changed(file.path, file.workspace.root, _forward(file, first, self._edits)))
+        return tuple(sorted(found, key=lambda one: one.path))
+
     def _keep(self, kind: EditKind, batch: str, of: tuple[int, ...], change: Change) -> None:
         self._edits.keep(change, self._run, kind, batch=batch, of=of)
 
@@ -264,9 +301,22 @@ def _last_undo(files: Sequence[_File]) -> list[tuple[_File, tuple[Edit, ...]]]:
 
 
 def _diff(file: _File, target: Edit, edits: Edits, change: str) -> str:
-    content = edits.content(target.before) if target.before and target.kept else None
-    old, new = text_of(file.now.content, _SHOWN), text_of(content, _SHOWN)
-    told = None
-    if (old is not None or not file.now.digest) and (new is not None or not target.before):
-        told = unified(file.path, old, new)
+    """From what is there to what was there before a change."""
+    there, then = _sides(file, target, edits)
+    told = unified(file.path, there[0], then[0]) if there[1] and then[1] else None
     return f"{shown(file.path)} is {change}; it is no text, or too long for a diff\n" if told is None else told
+
+
+def _forward(file: _File, first: Edit, edits: Edits) -> str:
+    """From what was there before a change to what is there."""
+    there, then = _sides(file, first, edits)
+    told = unified(file.path, then[0], there[0]) if there[1] and then[1] else None
+    change = "made" if not first.before else "changed" if file.now.digest else "deleted"
+    return f"{shown(file.path)} was {change}; it is no text, or too long for a diff\n" if told is None else told
+
+
+def _sides(file: _File, edit: Edit, edits: Edits) -> tuple[tuple[str | None, bool], tuple[str | None, bool]]:
+    """What is there, and what was there before a change: each as text, and whether that is all that there is to it."""
+    content = edits.content(edit.before) if edit.before and edit.kept else None
+    there, then = text_of(file.now.content, _SHOWN), text_of(content, _SHOWN)
+    return (there, there is not None or not file.now.digest), (then, then is not None or not edit.before)

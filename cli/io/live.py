@@ -1,14 +1,15 @@
-"""What is shown of a run while it lasts: a line a call and a step on stderr, tokens on stdout where asked for."""
+"""What is shown of a run while it lasts: calls, steps and to-dos on stderr, tokens on stdout where asked for."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from ...configs.redact import Redactor
+from ...configs.redact import Redactor, redact
 from . import records
 from .output import as_json, line, money, paint, progress, seconds, short, visible
 from .simulated import named
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RISK_COLOURS", "Live", "called"]
 
+_TODOS: Final = "write_todos"
+_MARKS: Final = {"completed": "[x]", "in_progress": "[>]"}
+_SHOWN: Final = 12
+"""Lines shown of what a tool told."""
 RISK_COLOURS = {"low": "green", "medium": "yellow", "unknown": "red", "high": "red", "critical": "magenta"}
 
 
@@ -28,11 +33,13 @@ class Live:
     Args:
         stream: Print tokens on stdout.
         json: Print nothing but JSON on stdout: with ``stream`` an object a line for each event.
+        acts: Show each call of a tool, and the beginning of what it told.
     """
 
-    def __init__(self, *, stream: bool = False, json: bool = False) -> None:
+    def __init__(self, *, stream: bool = False, json: bool = False, acts: bool = False) -> None:
         self._stream = stream
         self._json = json
+        self._acts = acts
         self._speaker = ""
         self._shown = ""
         self._tokens: dict[str, Redactor] = {}
@@ -69,7 +76,7 @@ class Live:
 
     def _other(self, event: Event) -> None:
         """What only a program that follows the stream is told; a person reads the lines of calls and steps."""
-        from ...graphs.events import Began, Noted, Using, Waiting
+        from ...graphs.events import Began, Noted, Used, Using, Waiting
 
         match event:
             case Began(step=step, agent=agent, path=path):
@@ -77,10 +84,34 @@ class Live:
             case Using(agent=agent, tool=tool, arguments=arguments, path=path):
                 shown = records.plain(arguments)
                 self._event({"event": "using", "agent": agent, "tool": tool, "arguments": shown, "path": list(path)})
+                self._using(tool, arguments)
+            case Used(tool=tool, text=text, failed=failed, path=path):
+                self._event({"event": "used", "tool": tool, "text": text, "failed": failed, "path": list(path)})
+                self._used(tool, text)
             case Waiting(pending=pending):
                 self._event({"event": "waiting", **asdict(pending)})
             case Noted(text=text):
                 self._event({"event": "note", "text": text})
+
+    def _using(self, tool: str, arguments: Mapping[str, Any]) -> None:
+        if tool == _TODOS and isinstance(todos := arguments.get("todos"), list):
+            for todo in todos:
+                if isinstance(todo, Mapping):
+                    progress(f"  {_MARKS.get(str(todo.get('status')), '[ ]')} {short(todo.get('content', ''), 160)}")
+        elif self._acts and isinstance(command := arguments.get("command"), str):
+            progress(f"  $ {paint(visible(redact(command.strip())), 'cyan')}")
+        elif self._acts:
+            given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+            progress(f"  {tool} {short(given, 160)}")
+
+    def _used(self, tool: str, text: str) -> None:
+        if not self._acts or tool == _TODOS:
+            return
+        told = text.rstrip().splitlines()
+        for one in told[:_SHOWN]:
+            progress(f"    {visible(redact(one))}")
+        if len(told) > _SHOWN:
+            progress(f"    … {len(told) - _SHOWN} more lines")
 
     def close(self) -> None:
         """Print what is held back, and end a line of tokens."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ExitCode
 from . import records
-from .output import as_json, line, money, progress, result
+from .output import as_json, line, money, progress, result, short, visible
 
 if TYPE_CHECKING:
     from ...agents.result import RunResult
@@ -25,6 +25,7 @@ __all__ = [
     "added_up",
     "answered",
     "report_run",
+    "sum_up",
     "target_of",
     "told",
     "unbroken",
@@ -166,6 +167,23 @@ def report_run(
         progress(f"its graph asks this itself: answer in Python, workflow.resume({outcome.run!r}, {{ID: answer}})")
         progress(f"or with the same as JSON: {command}")
     return ENDED[outcome.status]
+
+
+def sum_up(outcome: RunResult) -> None:
+    """Say what was done, act by act, and what it changed.
+
+    Args:
+        outcome: How the run ended.
+    """
+    for step in outcome.steps:
+        for act in step.acts:
+            given = act.arguments.get("command") or ", ".join(
+                f"{name}={value!r}" for name, value in act.arguments.items()
+            )
+            why = f": {act.reason}" if act.reason else ""
+            progress(f"  {act.outcome.replace('_', ' '):<9} {act.tool}  {short(f'{given}{why}', 160)}")
+    if outcome.diff:
+        progress(visible(outcome.diff.rstrip("\n")))
 
 
 def added_up(steps: int, calls: Sequence[CallRow]) -> str:

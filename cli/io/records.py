@@ -63,6 +63,7 @@ def step_record(step: StepRecord) -> dict[str, Any]:
         "confidence": step.confidence,
         "doubt": step.doubt,
         "unverified": step.unverified,
+        "acts": [{**asdict(act), "outcome": act.outcome.value} for act in step.acts],
         "output": plain(step.output),
     }
 
@@ -106,4 +107,6 @@ def run_record(result: RunResult) -> dict[str, Any]:
         "calls": [call_record(row) for row in result.calls],
         "notes": list(result.notes),
         "pending": [asdict(pending) for pending in result.pending],
+        "diff": result.diff,
+        "changed_tests": list(result.changed_tests),
     }

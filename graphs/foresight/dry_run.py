@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ...agents.agent import Agent
-from ...agents.compiled import MOST_STEPS
 from ...agents.runtime import Runtime
+from ...agents.spec import TURNS
 from ...agents.verification.verifier import needs_check
 from ...configs.words import Risk, StepKind, Tier
 from ...dispatch.context import StepContext
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["DryRun", "Foreseen", "agents_of", "foreseen"]
 
 _PICO: Final = 10**12
-_TURNS: Final = MOST_STEPS // 2
-"""Turns that an agent with tools may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def _step(step: Mapping[str, Any], agent: Agent, request: RouteRequest, runtime:
     attempts = runtime.dispatcher.policy.limits_of("default").attempts
     checked = needs_check(decision.risk.value)
     rounds = retries + 1 if checked else 1
-    calls = rounds * (_TURNS if agent.bound_tools() else 1) * attempts
+    calls = rounds * (agent.turns if agent.bound_tools() else 1) * attempts
     cost, most = _most(runtime, decision, agent.max_output or DEFAULT_OUTPUT, calls)
     if checked:
         tier = Tier.STANDARD if decision.risk is Risk.MEDIUM else Tier.ADVANCED
@@ -227,5 +225,12 @@ def _notes(workflow: Composed, agents: Sequence[Agent]) -> Iterator[str]:
         yield "a model would plan: its plan is not made, so each agent is shown once, in the order given"
     yield (
         f"a call is reckoned with {STEP_INPUT:,} tokens of input beside the task, and all the output it may have; the "
-        f"most with {_TURNS} turns for agents with tools, and every attempt that the policy allows on the dearest model"
+        f"most with {_turns(agents)} turns for agents with tools, and every attempt that the policy allows on the "
+        "dearest model"
     )
+
+
+def _turns(agents: Sequence[Agent]) -> str:
+    """How many turns agents with tools may take, from the least to the most."""
+    found = sorted({agent.turns for agent in agents if agent.bound_tools()}) or [TURNS]
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.tools import probe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -41,3 +42,17 @@ def test_the_invoices_of_the_examples_are_made_and_read_offline(pointsman: Any, 
     said = json.loads(ended.stdout)
     # Simulated models cite what does not stand there.
     assert (said["status"], len(said["steps"])) == ("handed_over", 3), ended.stderr
+
+
+@pytest.mark.skipif(not probe().working, reason=str(probe()))
+def test_the_code_fix_mends_a_failing_test_with_scripted_words_and_says_so(programs: Any, project: Path) -> None:
+    shop = EXAMPLES / "code_fix" / "shop"
+    before = (shop / "prices.py").read_text()
+    ended = programs.run([EXAMPLES / "code_fix" / "mend.py"], cwd=project)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(
+        "no key: the words of the models are a script; files, patches, sandbox and tests are"
+    )
+    assert ended.stdout.count("uses apply_patch") == 2
+    assert "+    return round(sum(prices) * (1 - discount / 100), 2)\n" in ended.stdout
+    assert (shop / "prices.py").read_text() == before

@@ -15,6 +15,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "read_file": {"path": "a.txt"},
     "write_file": {"path": "a.txt", "content": "x"},
     "edit_file": {"path": "a.txt", "old": "x", "new": "y"},
+    "apply_patch": {"patch": "x"},
     "list_files": {"path": "."},
     "search_files": {"pattern": "x"},
     "read_document": {"path": "a.pdf"},

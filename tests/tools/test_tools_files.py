@@ -37,6 +37,7 @@ def test_effects_and_targets_are_declared(tmp_path: Path) -> None:
         "read_file": Effect.READ,
         "write_file": Effect.WRITE,
         "edit_file": Effect.WRITE,
+        "apply_patch": Effect.WRITE,
         "list_files": Effect.READ,
         "search_files": Effect.READ,
     }

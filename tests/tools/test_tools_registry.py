@@ -14,7 +14,8 @@ from pointsman.configs.words import Effect
 from pointsman.tools import McpServer, McpServers, ToolRegistry, Workspace, effect_of, registry, tool
 
 BUILT_IN = [
-    "edit_file", "list_files", "read_document", "read_file", "read_image", "run_shell", "search_files", "write_file",
+    "apply_patch", "edit_file", "list_files", "read_document", "read_file", "read_image", "run_shell", "search_files",
+    "write_file",
 ]  # fmt: skip
 Writer = Callable[[str, str], None]
 

@@ -6,6 +6,7 @@ import codecs
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Annotated, Any, BinaryIO
 
 from langchain_core.tools import BaseTool
@@ -15,6 +16,7 @@ from ..base import Preview, ToolFailed
 from ..decorator import tool
 from .changes import KEPT_LIMIT, Found
 from .diffs import reported, text_of
+from .patches import patched, read_patch
 from .search import Matcher, OutOfTime
 from .workspace import Entry, Workspace, printable, shown
 
@@ -35,7 +37,7 @@ FolderPath = Annotated[str, Field(description="Folder relative to the workspace.
 
 
 def file_tools(workspace: Workspace) -> list[BaseTool]:
-    """Return ``read_file``, ``write_file``, ``edit_file``, ``list_files`` and ``search_files`` bound to a workspace.
+    """Return the tools that read, write, edit, patch, list and search the files of a workspace, bound to it.
 
     In a run, what a file was is kept before each change (`pointsman.runs.undo`). Writing is not declared reversible all
     the same: what is too large is not kept.
@@ -109,6 +111,26 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
             workspace.replace(path, _encoded(path, after))
         return reported(path, before, after)
 
+    def apply_patch(patch: Annotated[str, Field(description="A unified diff of one or several text files.")]) -> str:
+        """Change files by a unified diff, all of it or nothing. It makes new files, but deletes and renames none."""
+        with workspace.writing:
+            changes = _by_patch(workspace, patch)
+            for path, (_, after) in changes.items():
+                workspace.refuse_protected(path)
+                _encoded(path, after)
+            for path, (_, after) in changes.items():
+                workspace.replace(path, _encoded(path, after))
+        return "\n".join(reported(path, before, after).rstrip("\n") for path, (before, after) in changes.items())
+
+    def by_patch(arguments: Mapping[str, Any]) -> Preview:
+        try:
+            changes = _by_patch(workspace, arguments["patch"])
+        except ToolFailed as error:
+            return Preview(f"it would fail: {error}", {})
+        told = [_preview(workspace, path, partial(changes.__getitem__, path)) for path in changes]
+        files = {path: digest for one in told for path, digest in one.files.items()}
+        return Preview("\n".join(one.diff.rstrip("\n") for one in told), files)
+
     def written(arguments: Mapping[str, Any]) -> Preview:
         path, content = arguments["path"], arguments["content"]
         return _preview(workspace, path, lambda: (_text_before(workspace, path), content))
@@ -123,7 +145,22 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
     return [
         tool(write_file, effect="write", target="path", confined=True, preview=written),
         tool(edit_file, effect="write", target="path", confined=True, preview=edited),
+        tool(apply_patch, effect="write", confined=True, preview=by_patch),
     ]
+
+
+def _by_patch(workspace: Workspace, text: str) -> dict[str, tuple[str, str]]:
+    """File -> its text before and after a patch."""
+    changes = {}
+    for one in read_patch(text):
+        there = workspace.exists(one.path)
+        if one.makes and there:
+            raise ToolFailed(f"{shown(one.path)} exists already, and the patch makes it from {shown('/dev/null')}")
+        if not one.makes and not there:
+            raise ToolFailed(f"{shown(one.path)} does not exist: a patch that makes it begins with '--- /dev/null'")
+        before = _whole_text(workspace, one.path) if there else ""
+        changes[one.path] = before, patched(one, before)
+    return changes
 
 
 def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]]) -> Preview:

@@ -15,11 +15,14 @@ from ...configs.sandbox import Sandbox
 from ...configs.words import Effect
 from ..base import CallRisk, ToolFailed
 from ..decorator import tool
+from ..files.changes import keeper
+from ..files.noticing import Noticing
 from ..files.workspace import Workspace
 from ..programs import found
 from ..risk.base import CommandRisk
 from ..sandbox.base import SandboxState
 from ..sandbox.probe import probe
+from ..threads import in_thread
 from .plain import run_plain
 from .streams import ShellResult
 
@@ -79,10 +82,11 @@ def _confined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) -> B
     from ..sandbox.confined import Confined
 
     confined = Confined(workspace, sandbox, bash=bash, kept=kept)
+    noticing = Noticing(workspace)
 
     async def run_shell(command: _Command) -> str:
         """Run a bash command in the workspace, in a sandbox. Standard input is empty; nothing it starts outlives it."""
-        return await _told(confined.run, command, sandbox)
+        return await _told(confined.run, command, sandbox, noticing)
 
     effect = Effect.EXTERNAL if sandbox.domains else Effect.WRITE
     judge = partial(_judged, effect)
@@ -94,9 +98,11 @@ def _unconfined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) ->
         own = {**environment, "HOME": str(workspace.root)}
         return await run_plain(bash, command, workspace.root, own, sandbox, kept)
 
+    noticing = Noticing(workspace)
+
     async def run_shell(command: _Command) -> str:
         """Run a bash command in the workspace, WITHOUT a sandbox: a person is asked about each."""
-        return await _told(run, command, sandbox)
+        return await _told(run, command, sandbox, noticing)
 
     judge = partial(_judged, None)
     return tool(run_shell, name=UNSANDBOXED, effect=Effect.DESTRUCTIVE, target="command", risk_of=judge)
@@ -131,11 +137,16 @@ def _read(command: str) -> CommandRisk:
 _Run = Callable[[str, Mapping[str, str]], Awaitable[ShellResult]]
 
 
-async def _told(run: _Run, command: str, sandbox: Sandbox) -> str:
-    result = await run(command, _environment(sandbox.environment))
+async def _told(run: _Run, command: str, sandbox: Sandbox, noticing: Noticing) -> str:
+    keep = None if _read(command).effect is Effect.READ else keeper()
+    before = None if keep is None else await in_thread(noticing.look)
+    try:
+        result = await run(command, _environment(sandbox.environment))
+    finally:
+        note = "" if keep is None or before is None else await in_thread(noticing.tell, before, keep)
     if result.timed_out:
         raise ToolFailed(f"{result}\n[the limit is {sandbox.timeout:g} s]")
-    return str(result)
+    return f"{result}\n{note}" if note else str(result)
 
 
 def _environment(names: Iterable[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
-from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, told
+from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, sum_up, told
 from ...io.output import progress
 from ...io.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
 from ...signals import run_to_end
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from ....graphs.workflow import Workflow
     from ...errors import ExitCode
 
-__all__ = ["register"]
+__all__ = ["ApprovalOption", "register", "run_once"]
 
 SAMPLES = "messages.csv"
 
@@ -40,7 +39,7 @@ _Target = Annotated[
     ),
 ]
 _Input = Annotated[str | None, typer.Argument(metavar="INPUT", help="The text, @file, or - for standard input.")]
-_Approval = Annotated[
+ApprovalOption = Annotated[
     Approval,
     typer.Option("--approval", metavar="ask|deny", help="What to do with critical acts: ask a person, or refuse them."),
 ]
@@ -59,7 +58,7 @@ def run(
     max_tokens: options.MaxTokens = None,
     max_steps: options.MaxSteps = 50,
     timeout: options.Timeout = None,
-    approval: _Approval = "ask",
+    approval: ApprovalOption = "ask",
     stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come.")] = False,
     user: options.User = "",
     user_class: options.UserClass = None,
@@ -104,8 +103,8 @@ def run(
             code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
         else:
             again = options.again(config, workspace, overrides, offline=offline)
-            run_once = partial(_run_once, stream=stream, json=json, again=again)
-            code = run_once(workflow, task or "", {"files": file or (), "thread": thread}, runtime, bounds, approval)
+            what = (workflow, task or "", {"files": file or (), "thread": thread}, runtime, bounds, approval)
+            code = run_once(*what, stream=stream, json=json, again=again)
     raise typer.Exit(code)
 
 
@@ -164,7 +163,7 @@ def _kept(spec: str) -> str:
     return spec if file is None else f"{file.resolve()}:{spec.rpartition(':')[2]}"
 
 
-def _run_once(
+def run_once(
     workflow: Workflow,
     task: str,
     given: Mapping[str, Any],
@@ -175,11 +174,25 @@ def _run_once(
     stream: bool,
     json: bool,
     again: list[str],
+    acts: bool = False,
 ) -> ExitCode:
-    """Run once, ask the person at the terminal whatever needs approval, show it live, and print the outcome."""
+    """Run once, ask the person at the terminal whatever needs approval, show it live, and print the outcome.
+
+    Args:
+        workflow: What to run.
+        task: What is asked.
+        given: Files and thread, as `Workflow.arun` takes them.
+        runtime: What to run on.
+        bounds: What bounds it.
+        approval: Whether a person is asked.
+        stream: Print tokens as they come.
+        json: Print JSON.
+        again: Options with which a later command finds the run as this one did.
+        acts: Show each call of a tool, and sum up what was done.
+    """
     from ...io.live import Live
 
-    live = Live(stream=stream, json=json)
+    live = Live(stream=stream, json=json, acts=acts)
 
     async def work() -> RunResult:
         first = await workflow.arun(task, **given, **bounds.arguments(), runtime=runtime, emit=live.show)
@@ -192,4 +205,7 @@ def _run_once(
         raise
     finally:
         live.close()
-    return report_run(outcome, live, json=json, stream=stream, again=again)
+    code = report_run(outcome, live, json=json, stream=stream, again=again)
+    if acts:
+        sum_up(outcome)
+    return code

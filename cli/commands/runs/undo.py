@@ -40,7 +40,7 @@ def undo(
 ) -> None:
     """Put the files that a run edited back as they were: all of them or, where one cannot be, none.
 
-    What shell commands and tools of your own changed is not known, and stays.
+    What commands changed is put back too; what MCP servers and tools of your own changed is not known, and stays.
     """
     from ....agents.journal.undo import undone
     from ....configs.errors import ConfigError

@@ -1,0 +1,69 @@
+"""A session of many turns under a budget of tokens: does it keep its task and its open to-dos, and what does a turn cost?
+
+    python benchmarks/long_session.py --turns 200 --context 32000
+
+The built-in coding agent reads a file, another part each turn; the provider is played on loopback and counts tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pointsman import Agent, Runtime, load
+from pointsman.simulator import Answer, Rule, Scenario, Simulator
+
+TASK = "Mend the seventh rule of the parser, and nothing else."
+OPEN = ("mend the seventh rule", "tell the user about the eighth")
+TODOS = [
+    {"content": "read the parser", "status": "completed"},
+    {"content": OPEN[0], "status": "in_progress"},
+    {"content": OPEN[1], "status": "pending"},
+]
+
+
+def session(turns: int, context: int | None) -> tuple[list[int], int, int]:
+    """Tokens of input of each turn, and in how many of them the task, and the open to-dos, were in view."""
+    seen: list[Any] = []
+
+    def answer(request: Any) -> Answer:
+        seen.append(request)
+        at = len(seen) - 1
+        if at == 3:
+            return Answer(tool_calls=[{"name": "write_todos", "arguments": {"todos": TODOS}}])
+        if at < turns - 1:
+            arguments = {"path": "parser.txt", "first_line": at + 1, "line_count": 40}
+            return Answer(tool_calls=[{"name": "read_file", "arguments": arguments}])
+        return Answer(text="It is mended.")
+
+    with tempfile.TemporaryDirectory() as folder, Simulator(Scenario(rules=[Rule(answer=answer)])) as simulator:
+        lines = (f"rule {number} of a parser that is longer than one would like" for number in range(turns + 40))
+        Path(folder, "parser.txt").write_text("\n".join(lines))
+        environ = {"ANTHROPIC_API_KEY": "x", "POINTSMAN_PROVIDERS__ANTHROPIC__BASE_URL": simulator.url("anthropic")}
+        with Runtime(load(Path(folder), environ=environ)) as home:
+            result = Agent.named("coding", home, turns=turns, context=context).run(TASK, runtime=home)
+    texts = ["\n".join([*(m.text for m in one.messages), str(one.messages)]) for one in seen]
+    kept = sum(all(todo in text for todo in OPEN) for text in texts[4:])
+    return [call.usage.input for call in result.calls if call.usage], sum(TASK in text for text in texts), kept
+
+
+def main() -> None:
+    """Print what a turn costs with the budget and, of as many turns as fit a request, without."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--context", type=int, default=32_000)
+    asked = parser.parse_args()
+    for context in (asked.context, None):
+        tokens, task, todos = session(asked.turns, context)
+        blocks = [tokens[at : at + 50] for at in range(0, len(tokens), 50)]
+        means = ", ".join(f"{sum(block) / len(block):,.0f}" for block in blocks)
+        print(f"context {context}: tokens a turn, mean of each 50: {means}; most {max(tokens):,}; all {sum(tokens):,}")
+        print(
+            f"  the task was in view in {task} of {len(tokens)} turns, the open to-dos in {todos} of {len(tokens) - 4}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""``pointsman do``: have a task done at a shell, in the sandbox, in this folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ... import options
+from ...io.inputs import MAX_INPUT, read_input
+from ...io.outcome import TARGET_TAG, Bounds
+from .run import ApprovalOption, run_once
+
+__all__ = ["register"]
+
+_AGENT = "terminal"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("do")(do)
+
+
+def do(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="What is to be done: a text, @file, or - for input.")],
+    file: options.File = None,
+    thread: options.Thread = None,
+    max_cost: options.MaxCost = None,
+    max_tokens: options.MaxTokens = None,
+    timeout: options.Timeout = None,
+    approval: ApprovalOption = "ask",
+    stream: Annotated[bool, typer.Option("--stream", help="Print tokens as they come.")] = False,
+    user: options.User = "",
+    user_class: options.UserClass = None,
+    tag: options.Tag = None,
+    workspace: options.Workspace = None,
+    sandbox: options.Sandbox = None,
+    config: options.Config = None,
+    offline: options.Offline = False,
+    overrides: options.Set = None,
+    json: options.AsJson = False,
+) -> None:
+    """Have a task done at a shell, in this folder: plan, run commands in the sandbox, ask, and sum up.
+
+    Each command is shown with what it printed. One that deletes, reaches further than the sandbox, or cannot be judged
+    waits for you. At the end stand what was done and the diff; pointsman runs undo takes that back.
+    """
+    from ....graphs.workflow import Workflow
+    from ...settings import opened
+
+    asked = read_input(task, limit=MAX_INPUT)
+    bounds = Bounds(max_cost, None, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _AGENT), max_tokens)
+    who = None if approval == "ask" else False
+    with opened(
+        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
+    ) as runtime:
+        code = run_once(
+            Workflow.named(_AGENT, runtime),
+            asked,
+            {"files": file or (), "thread": thread},
+            runtime,
+            bounds,
+            approval,
+            stream=stream,
+            json=json,
+            again=options.again(config, workspace, overrides, offline=offline),
+            acts=True,
+        )
+    raise typer.Exit(code)

@@ -1,0 +1,134 @@
+"""Patches as models write them: applied where it is plain what they mean, and else answered so that the next one is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pointsman.tools import Preview, Workspace, call_facts, declaration_of, file_tools
+from pointsman.tools.files.diffs import unified
+from pointsman.tools.files.patches import patched, read_patch
+
+Call = Callable[..., str]
+BEFORE = "def total(items):\n    sum = 0\n    for item in items:\n        sum += item\n    return sum\n"
+PATCH = """\
+--- a/shop.py
++++ b/shop.py
+@@ -1,5 +1,5 @@
+ def total(items):
+-    sum = 0
++    sum = 1
+     for item in items:
+         sum += item
+     return sum
+"""
+AFTER = BEFORE.replace("= 0", "= 1")
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Call:
+    tool = next(tool for tool in file_tools(Workspace(tmp_path)) if tool.name == "apply_patch")
+
+    def run(patch: str) -> str:
+        return str(tool.invoke({"patch": patch}))
+
+    return run
+
+
+@given(st.text("ab\n \r\x0c\u2028"), st.text("ab\n \r\x0c\u2028"))
+def test_a_diff_of_two_texts_makes_the_one_of_the_other(before: str, after: str) -> None:
+    before, after = (text.replace("\r", "") for text in (before, after))
+    diff = unified("x", before, after)
+    if not diff:
+        return
+    (patch,) = read_patch(diff)
+    assert patched(patch, before) == after
+
+
+def test_a_patch_changes_and_makes_several_files(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "shop.py").write_text(BEFORE)
+    told = call(f"diff --git a/shop.py b/shop.py\nindex 1..2 100644\n{PATCH}--- /dev/null\n+++ b/new/a.txt\n@@\n+one\n")
+    assert "-    sum = 0\n+    sum = 1" in told
+    assert (tmp_path / "shop.py").read_text() == AFTER
+    assert (tmp_path / "new" / "a.txt").read_text() == "one\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "patch"),
+    [
+        ("counts that are wrong", PATCH.replace("-1,5 +1,5", "-1,9 +1,2")),
+        ("a place that is wrong", PATCH.replace("-1,5", "-71,5")),
+        ("no numbers at all", PATCH.replace("@@ -1,5 +1,5 @@", "@@")),
+        ("no prefixes, and a time", PATCH.replace("a/shop.py", "shop.py\t2026-01-01").replace("b/shop", "shop")),
+        ("ends of lines of another system", PATCH.replace("\n", "\r\n").replace(".py\r", ".py").replace("@@\r", "@@")),
+        ("an empty line at its end", PATCH + "\n\n"),
+    ],
+)
+def test_what_models_get_wrong_and_is_plain_all_the_same_is_taken(
+    tmp_path: Path, call: Call, name: str, patch: str
+) -> None:
+    (tmp_path / "shop.py").write_text(BEFORE)
+    call(patch)
+    assert (tmp_path / "shop.py").read_text() == AFTER, name
+
+
+def test_a_file_keeps_its_ends_of_lines(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "shop.py").write_bytes(BEFORE.replace("\n", "\r\n").encode())
+    call(PATCH)
+    assert (tmp_path / "shop.py").read_bytes() == AFTER.replace("\n", "\r\n").encode()
+
+
+def test_a_patch_that_does_not_apply_is_told_what_stands_there(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "shop.py").write_text("import os\n\n" + BEFORE.replace("items)", "basket)"))
+    told = call(PATCH)
+    assert "hunk 1 of shop.py does not apply, and nothing was changed" in told
+    assert "3: def total(basket):\n4:     sum = 0" in told
+    assert "It expects 'def total(items):' at line 3." in told
+    (tmp_path / "shop.py").write_text(AFTER)
+    assert "already reads as the patch would have it" in call(PATCH)
+    (tmp_path / "shop.py").write_text("nothing\n")
+    assert "no line of the file is like those it expects" in call(PATCH)
+    assert (tmp_path / "shop.py").read_text() == "nothing\n"
+
+
+def test_what_is_not_certain_is_refused(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "shop.py").write_text("a = 1\nb = 2\na = 1\n")
+    patch = "--- a/shop.py\n+++ b/shop.py\n@@\n-a = 1\n+a = 3\n"
+    assert "fits in 2 places, lines 1, 3" in call(patch)
+    call(patch.replace("@@", "@@ -3,1 +3,1 @@"))
+    assert (tmp_path / "shop.py").read_text() == "a = 1\nb = 2\na = 3\n"
+    assert "has no line to tell its place by" in call("--- a/shop.py\n+++ b/shop.py\n@@\n+c = 3\n")
+    assert "changes nothing" in call("--- a/shop.py\n+++ b/shop.py\n@@\n a = 1\n")
+    assert "begins with neither" in call("--- a/shop.py\n+++ b/shop.py\n@@\nb = 2\n")
+    assert "is no unified diff" in call("*** Begin Patch\nshop.py")
+    assert "deletes no file" in call("--- a/shop.py\n+++ /dev/null\n@@\n-a = 1\n")
+    assert "renames no file" in call("--- a/shop.py\n+++ b/desk.py\n@@\n-a = 1\n+a = 2\n")
+    assert "is not understood" in call("diff --git a/x b/y\nrename from x\nrename to y\n")
+    assert "exists already" in call("--- /dev/null\n+++ b/shop.py\n@@\n+a = 1\n")
+    assert "does not exist" in call("--- a/no.py\n+++ b/no.py\n@@\n-a = 1\n+a = 2\n")
+    assert "stands in the patch twice" in call(patch + patch)
+    assert "leads out of the workspace" in call(patch.replace("shop", "../shop"))
+
+
+def test_all_of_it_is_applied_or_nothing(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "shop.py").write_text(BEFORE)
+    for second in ("--- a/no.py\n+++ b/no.py\n@@\n-x\n+y\n", "--- /dev/null\n+++ b/.github/x.yml\n@@\n+x\n"):
+        call(PATCH + second)
+        assert (tmp_path / "shop.py").read_text() == BEFORE
+        assert list(tmp_path.iterdir()) == [tmp_path / "shop.py"]
+
+
+def test_a_person_sees_what_a_patch_would_change(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(BEFORE)
+    tool = next(tool for tool in file_tools(Workspace(tmp_path)) if tool.name == "apply_patch")
+    assert call_facts(tool, {"patch": PATCH}).effect == "write"
+    declared: Any = declaration_of(tool)
+    shown: Preview = declared.preview({"patch": PATCH})
+    assert "+    sum = 1" in shown.diff
+    assert set(shown.files) == {"shop.py"}
+    assert "it would fail: " in declared.preview({"patch": "?"}).diff
+    assert (tmp_path / "shop.py").read_text() == BEFORE

@@ -1,0 +1,134 @@
+"""What a command changes in a workspace, noticed afterwards: nothing names its files beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ..base import ToolFailed
+from .changes import Change, Found, Keeper
+from .workspace import Workspace
+
+__all__ = ["Noticing", "Seen"]
+
+_MOST_FILES: Final = 20_000
+_LARGEST: Final = 5_000_000
+"""Bytes of the largest file whose content is kept from before a command."""
+_MOST_BYTES: Final = 64_000_000
+"""Bytes of all of them."""
+_DEEPEST: Final = 64
+
+_Signature = tuple[int, int, int, int, int]
+
+
+@dataclass
+class Seen:
+    """What lies in a workspace, but for what is protected, which no command can change.
+
+    Attributes:
+        files: Path -> what tells whether it has been written since, and what it holds.
+        folders: Their paths.
+        whole: There are not too many files to look at.
+    """
+
+    files: dict[str, tuple[_Signature, Found]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    whole: bool = True
+
+
+class Noticing:
+    """Tells a keeper what a command changed. What else changes in the workspace meanwhile counts as the command's.
+
+    Args:
+        workspace: Where commands run.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._known: Mapping[str, tuple[_Signature, Found]] = {}
+
+    def look(self) -> Seen:
+        """Look at everything; what has not been written since it was last looked at is not read again."""
+        seen = self._looked_at(self._known)
+        self._known = seen.files
+        return seen
+
+    def tell(self, before: Seen, keep: Keeper) -> str:
+        """Look again, and have kept what has changed.
+
+        Args:
+            before: What was there before the command.
+            keep: Keeps a change.
+
+        Returns:
+            What a reader of the command's result should know; empty mostly.
+        """
+        after = self.look()
+        if not (before.whole and after.whole):
+            return f"[there are more than {_MOST_FILES:,} files, so what this command changed is neither kept nor told]"
+        for path in sorted(before.files.keys() | after.files.keys()):
+            was, now = (side.files[path][1] if path in side.files else Found() for side in (before, after))
+            if was.digest != now.digest:
+                keep(Change(self._workspace.root, path, was, now.digest, _made(path, before)))
+        return ""
+
+    def _looked_at(self, known: Mapping[str, tuple[_Signature, Found]]) -> Seen:
+        seen, room = Seen(), _MOST_BYTES
+        for path, told in self._walked("", 0, seen.folders):
+            if len(seen.files) == _MOST_FILES:
+                return replace(seen, whole=False)
+            signature = (told.st_mtime_ns, told.st_ctime_ns, told.st_size, told.st_ino, told.st_mode)
+            before = known.get(path)
+            if before is not None and before[0] == signature:
+                found = before[1]
+            else:
+                found = self._found(path, told, room)
+            room -= len(found.content or b"")
+            seen.files[path] = signature, found
+        return seen
+
+    def _found(self, path: str, told: os.stat_result, room: int) -> Found:
+        mode = stat.S_IMODE(told.st_mode) & 0o777
+        if told.st_size <= min(_LARGEST, room):
+            try:
+                with self._workspace.reading(path) as file:
+                    content = file.read(_LARGEST + 1)
+            except ToolFailed:  # it has gone, or may not be read
+                pass
+            else:
+                if len(content) <= _LARGEST:
+                    return Found(hashlib.sha256(content).hexdigest(), len(content), mode, content)
+        # Of what is not read it is known all the same whether it was written.
+        unread = f"{told.st_ino}:{told.st_size}:{told.st_mtime_ns}:{told.st_ctime_ns}"
+        return Found(hashlib.sha256(unread.encode()).hexdigest(), told.st_size, mode)
+
+    def _walked(self, folder: str, depth: int, folders: set[str]) -> Iterator[tuple[str, os.stat_result]]:
+        """Every regular file that is not protected; links are not followed."""
+        try:
+            with os.scandir(self._workspace.root / folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            return
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if self._workspace.protected.naming(path.split("/")) is not None:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.add(path)
+                if depth < _DEEPEST:
+                    yield from self._walked(path, depth + 1, folders)
+            elif entry.is_file(follow_symlinks=False):
+                try:
+                    yield path, entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+
+
+def _made(path: str, before: Seen) -> int:
+    """How many folders of a path were made for it."""
+    parts = path.split("/")[:-1]
+    return sum("/".join(parts[: end + 1]) not in before.folders for end in range(len(parts)))
