@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
@@ -15,22 +16,25 @@ from ..agents.approval.answers import pending_of
 from ..agents.attachments import Attached, Task, asked, attached
 from ..agents.bounds import Bounds
 from ..agents.conversations import check_thread
-from ..agents.result import Output, Pending, RunResult
+from ..agents.result import Output, Pending, RunResult, Status
 from ..agents.runs import row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..dispatch import sync
+from ..dispatch.context import current
 from .answering import answered
 from .composed import Composed, WorkflowSpec
-from .conversing import THREAD_TAG, conversed
+from .conversing import THREAD_TAG, Conversation, conversed
 from .events import Emit, Event, events_of
-from .execution import Execution
+from .execution import Execution, NothingKept
 from .execution import thread as place
 from .given import kept, told
+from .inside import begun_inside, tag_inside
 from .outputs import Outputs
 from .takeover import taken
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
     from langgraph.types import Interrupt
 
     from .foresight.dry_run import DryRun
@@ -140,11 +144,29 @@ class Workflow(Composed, Generic[Output]):
         check_thread(thread)
         home = runtime or Runtime.default()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
-        if thread is not None:
-            bounds = replace(bounds, tags=(*tags, THREAD_TAG + thread))
+        place = tag_inside(self.name, messages, thread)
+        ours = (*(() if thread is None else (THREAD_TAG + thread,)), *([place] if place else ()))
+        bounds = replace(bounds, tags=(*tags, *ours))
+        begun = await asyncio.to_thread(begun_inside, home.ledger, current().run.id, place) if place else None
         async with conversed(home, self.name, thread) as said:
-            result = await self._execution(home, emit).begin([*said.earlier, *messages], bounds)
+            execution = self._execution(home, emit)
+            if begun is not None:
+                with suppress(NothingKept):
+                    return await self._gone_on(begun, execution, bounds, said, messages)
+            result = await execution.begin([*said.earlier, *messages], bounds)
             return await said.kept(messages[-1:], result)
+
+    async def _gone_on(
+        self, run: str, execution: Execution, bounds: Bounds, said: Conversation, asked: Sequence[BaseMessage]
+    ) -> RunResult[Output]:
+        """Go on with a run that the one around it began before; one that had ended gives its result again."""
+        home = execution.runtime
+        async with taken(home, run) as found:
+            work = await answered(found, None, partial(self._stops, run, home), home)
+            result = await execution.run(work, found, bounds)
+            if found.row.status not in (Status.DONE, Status.HANDED_OVER, Status.REJECTED):
+                result = await said.kept(asked[-1:], result)
+        return await execution.told(result)
 
     run = sync.blocking(arun)
 
