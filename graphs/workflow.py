@@ -16,7 +16,7 @@ from ..agents.approval.answers import pending_of
 from ..agents.attachments import Attached, Task, asked, attached
 from ..agents.bounds import Bounds
 from ..agents.conversations import check_thread
-from ..agents.result import Output, Pending, RunResult, Status
+from ..agents.result import Output, Pending, RunResult
 from ..agents.runs import row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
@@ -24,17 +24,16 @@ from ..dispatch import sync
 from ..dispatch.context import current
 from .answering import answered
 from .composed import Composed, WorkflowSpec
-from .conversing import THREAD_TAG, Conversation, conversed
+from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
 from .execution import Execution, NothingKept
 from .execution import thread as place
 from .given import kept, told
-from .inside import begun_inside, tag_inside
+from .inside import begun_inside, gone_on, tag_inside
 from .outputs import Outputs
 from .takeover import taken
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
     from langgraph.types import Interrupt
 
     from .foresight.dry_run import DryRun
@@ -144,29 +143,16 @@ class Workflow(Composed, Generic[Output]):
         check_thread(thread)
         home = runtime or Runtime.default()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
-        place = tag_inside(self.name, messages, thread)
-        ours = (*(() if thread is None else (THREAD_TAG + thread,)), *([place] if place else ()))
+        ours = (*tag_inside(self.name, messages, thread), *(() if thread is None else (THREAD_TAG + thread,)))
         bounds = replace(bounds, tags=(*tags, *ours))
-        begun = await asyncio.to_thread(begun_inside, home.ledger, current().run.id, place) if place else None
+        begun = await asyncio.to_thread(begun_inside, home.ledger, current().run.id, ours)
         async with conversed(home, self.name, thread) as said:
             execution = self._execution(home, emit)
             if begun is not None:
                 with suppress(NothingKept):
-                    return await self._gone_on(begun, execution, bounds, said, messages)
+                    return await gone_on(begun, execution, bounds, partial(self._stops, begun, home), said, messages)
             result = await execution.begin([*said.earlier, *messages], bounds)
             return await said.kept(messages[-1:], result)
-
-    async def _gone_on(
-        self, run: str, execution: Execution, bounds: Bounds, said: Conversation, asked: Sequence[BaseMessage]
-    ) -> RunResult[Output]:
-        """Go on with a run that the one around it began before; one that had ended gives its result again."""
-        home = execution.runtime
-        async with taken(home, run) as found:
-            work = await answered(found, None, partial(self._stops, run, home), home)
-            result = await execution.run(work, found, bounds)
-            if found.row.status not in (Status.DONE, Status.HANDED_OVER, Status.REJECTED):
-                result = await said.kept(asked[-1:], result)
-        return await execution.told(result)
 
     run = sync.blocking(arun)
 
