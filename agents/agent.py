@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
@@ -17,6 +18,7 @@ from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.schema import AgentEntry
 from ..dispatch import sync
+from ..dispatch.context import current
 from ..dispatch.state.files import brought
 from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
@@ -24,6 +26,7 @@ from .compiled import Compiled, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .described import Described
 from .errors import RunTimeout
+from .journal.asked import only_one
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Run, carried_out
@@ -298,4 +301,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
     async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
         """Run once and tell how it went: the model that really ran, its risk, the output, the time."""
         started = time.monotonic()
-        return record_of(self, await self.ainvoke(input, config), time.monotonic() - started)
+        # A node of Pointsman's that names its step asks for this alone, with whatever is remembered by then.
+        alone = only_one(self) if current().step and not current().agent else nullcontext()
+        with alone:
+            added = await self.ainvoke(input, config)
+        return record_of(self, added, time.monotonic() - started)

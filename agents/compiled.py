@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -216,6 +217,7 @@ async def invoked(
     """
     from langgraph.errors import GraphRecursionError
 
+    from .journal.asked import in_its_place
     from .loops.repeats import one_loop
     from .together import one_invocation
 
@@ -224,12 +226,15 @@ async def invoked(
         graph = copy.copy(graph)
         graph.checkpointer = saver
     given, known = await _given(graph, input, config)
-    bounded: RunnableConfig = {**(config or {})}
+    bounded, place, kept = in_its_place(agent, graph, (given, kwargs), config)
+    if isinstance(given, Mapping):
+        given = {**given, "messages": _named(given["messages"], place if kept else None)}
+        known.update(message.id for message in given["messages"])
     most = bounded.setdefault("recursion_limit", agent.turns * turn)
     if agent.guidance:
         bounded["recursion_limit"] = most + 1  # which puts it in front of the task
     here = {"agent": agent.name, "step": current().step or agent.name, "chain": inside(agent.name)}
-    with entered(**here), one_invocation(), one_loop(), inside_node():
+    with entered(**here), one_invocation(), one_loop(), inside_node(None if kept else place):
         try:
             state = await graph.ainvoke(given, bounded, **kwargs)
         except GraphRecursionError as error:
@@ -242,7 +247,7 @@ async def invoked(
 
 
 async def _given(graph: CompiledStateGraph[Any, Any, Any, Any], input: Any, config: Any) -> tuple[Any, set[str | None]]:
-    """What the graph is given, and the ids of the messages that are not its own."""
+    """What the graph is given, and the ids of the messages that it has already."""
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.types import Command
 
@@ -252,14 +257,25 @@ async def _given(graph: CompiledStateGraph[Any, Any, Any, Any], input: Any, conf
     known = {message.id for message in earlier}
     if isinstance(input, Command):
         return input, known
-    # By their ids those that are added are told from those that were given, whatever is taken out in between.
-    messages = [m if m.id else m.model_copy(update={"id": new_id()}) for m in messages_of(input)]
     given: dict[str, Any] = {}
     if not isinstance(input, str | BaseMessage | Sequence):
         fields = graph.builder.schemas[graph.builder.input_schema]
         found = {name: _field(input, name) for name in fields if name != "messages"}
         given = {name: value for name, value in found.items() if value is not _ABSENT}
-    return {**given, "messages": messages}, known.union(message.id for message in messages)
+    return {**given, "messages": messages_of(input)}, known
+
+
+def _named(messages: Sequence[BaseMessage], place: str | None) -> list[BaseMessage]:
+    """The messages, each with an id, which is the same again at the same place.
+
+    By their ids those that are added are told from those that were given, whatever is taken out in between.
+    """
+    ids = [new_id() if place is None else _hash(f"{place} {number}") for number in range(len(messages))]
+    return [m if m.id else m.model_copy(update={"id": key}) for m, key in zip(messages, ids, strict=True)]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 _ABSENT: Final = object()

@@ -39,6 +39,7 @@ __all__ = [
     "Taken",
     "carried_out",
     "check_task",
+    "forked_from",
     "row_of",
     "run_scope",
     "status_of",
@@ -220,21 +221,25 @@ def taken_up(runtime: Runtime, lease: Lease) -> Taken:
     return Taken(row, calls, lease, journal, caps, tuple(cap for found in tokens for cap in found))
 
 
-def _forked_from(row: RunRow) -> str:
-    """The run that a run was forked from; empty where it was started by itself."""
+def forked_from(row: RunRow) -> str:
+    """The run that a run was forked from; empty where it was started by itself.
+
+    Args:
+        row: The run's row.
+    """
     return next((tag.removeprefix(FORKED) for tag in row.tags if tag.startswith(FORKED)), "")
 
 
 def _acts_of(runtime: Runtime, row: RunRow) -> list[EffectRow]:
     """The acts of a run, and those of the run it was forked from."""
-    source = runtime.ledger.run(_forked_from(row))
+    source = runtime.ledger.run(forked_from(row))
     before = _acts_of(runtime, source) if source is not None else []
     return [*before, *runtime.ledger.effects(row.id)]
 
 
 def _kept_by(runtime: Runtime, row: RunRow) -> dict[str, str]:
     """The names of what a run has kept, and of the results of acts of the run it was forked from -> whose it is."""
-    source = runtime.ledger.run(_forked_from(row))
+    source = runtime.ledger.run(forked_from(row))
     before = _kept_by(runtime, source) if source is not None else {}
     acts = {name: run for name, run in before.items() if not name.startswith((ANSWERS, CALLS))}
     return {**acts, **dict.fromkeys(runtime.ledger.kept.names(row.id), row.id)}

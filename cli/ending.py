@@ -1,4 +1,4 @@
-"""The end of the command, which threads that a tool has left behind do not put off for ever."""
+"""The end of the command, which threads that are left behind neither put off for ever nor break."""
 
 from __future__ import annotations
 
@@ -9,21 +9,37 @@ import threading
 from contextlib import suppress
 from typing import Any, Final
 
-__all__ = ["leave_in_time"]
+__all__ = ["leave"]
 
 _SECONDS: Final = 5.0
 
+# As it was before Pointsman's own ending became a part of it, which has run by then.
+_exit = os._exit
 
-def leave_in_time(code: Any) -> None:
-    """End the process after a while, where Python still waits for threads before it ends.
+
+def leave(code: Any) -> None:
+    """End the process as Python does at a `SystemExit`, but let daemon threads be and wait only a while for others.
+
+    Up to version 3.13 Python unwinds the stack of a daemon thread that still runs, and where a part of that is compiled
+    from C++ or Rust, such as pydantic or Chroma, the process aborts (https://github.com/python/cpython/issues/87135).
 
     Args:
-        code: What it ends with, as `SystemExit` holds it.
+        code: What it ends with, as `SystemExit` holds it. Where that is a text, which Python prints, this returns.
     """
+    if code is None:
+        code = 0
+    if not isinstance(code, int):
+        return
     over = threading.Event()
-    # Python calls this once it has waited for the threads.
-    atexit.register(over.set)
-    threading.Thread(target=_leave, args=(code if isinstance(code, int) else 0, over), daemon=True).start()
+    threading.Thread(target=_leave, args=(code, over), daemon=True).start()
+    # In this order, as in `Py_FinalizeEx`.
+    threading._shutdown()  # type: ignore[attr-defined]  # typeshed leaves it out
+    over.set()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    _exit(code)
 
 
 def _leave(code: int, over: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .ending import leave
 from .signals import end_at_once
 
 __all__ = ["main"]
@@ -15,7 +16,5 @@ def main() -> None:
     try:
         command()
     except SystemExit as end:
-        from .ending import leave_in_time
-
-        leave_in_time(end.code)
+        leave(end.code)
         raise

@@ -21,7 +21,7 @@ from .sealing import Seal, user_seal
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
 
-__all__ = ["ANSWERS", "CALLS", "INPUT", "Journal", "in_task", "inside_node", "is_kept_by_graph"]
+__all__ = ["ANSWERS", "CALLS", "INPUT", "Journal", "attempt_of", "in_task", "inside_node", "is_kept_by_graph"]
 
 CALLS: Final = "call "
 """What the names of calls begin with."""
@@ -59,6 +59,7 @@ class Journal:
 
     Attributes:
         acts: Place -> the last act there, with its outcome as far as it is known.
+        acted: Whether this part of the run has asked for an act.
         unknown: Place -> how many acts were begun there without a known outcome.
         unplaced: Step and digest -> each act without a known outcome of version 0.1, which kept no places.
     """
@@ -80,21 +81,16 @@ class Journal:
         self.unplaced = {(act.step, act.digest): act for act in acts if act.place is None and not act.outcome}
         self._ledger = ledger
         self._names = dict(names)
+        self.acted = False
         self._asked: Counter[tuple[object, ...]] = Counter()
-        self._order: dict[tuple[str, str], list[str]] = {}
         self._fresh: set[tuple[str, int] | None] = set()
         self._seal: Seal | None = None
-
-    @property
-    def acted(self) -> bool:
-        """Whether this part of the run has asked for an act."""
-        return bool(self._order)
 
     def act(self, what: str) -> str | None:
         """The place of an act that is asked for now; to be asked once each time.
 
-        A node that its graph tries again within this part of the run begins anew, with all its agents, so the acts of
-        each attempt are matched by their order.
+        In each attempt at a node, its agents go on from where they were and it calls its own tools anew, so the acts of
+        each attempt are counted from the first.
 
         Args:
             what: Digest of what is asked for.
@@ -105,14 +101,10 @@ class Journal:
         task = _task_now()
         if task is None:
             return None
-        node, attempt = _NODE.get() or task
-        before = self._order.setdefault((node, what), [])
-        turn = self._counted(node, attempt, what)
-        if attempt > 1 and turn < len(before):
-            return before[turn]
-        place = _hash(task[0], what, self._counted(task[0], f"acts of {attempt}", what))
-        before.append(place)
-        return place
+        self.acted = True
+        attempt, within = _NODE.get() or (task[1], None)
+        name = within or task[0]
+        return _hash(name, what, self._counted(name, f"acts of {attempt}", what))
 
     def call(self, what: str) -> str | None:
         """The place of a model call, as `act`; another attempt at a node asks its models anew.
@@ -185,14 +177,21 @@ class Journal:
         return behind
 
 
-_NODE: ContextVar[tuple[str, int] | None] = ContextVar("pointsman_node", default=None)
-"""The outermost task in which an agent runs, and which attempt at it: within the agent LangGraph does not tell."""
+_NODE: ContextVar[tuple[int, str | None] | None] = ContextVar("pointsman_node", default=None)
+"""Which attempt it is at the outermost task in which an agent runs, as LangGraph does not tell within the agent; and
+what its acts are placed by, where its own tasks have other names when it is asked again."""
 
 
 @contextmanager
-def inside_node() -> Iterator[None]:
-    """Say that an agent's own graph runs inside the block."""
-    token = _NODE.set(_NODE.get() or _task_now())
+def inside_node(within: str | None) -> Iterator[None]:
+    """Say that an agent's own graph runs inside the block.
+
+    Args:
+        within: What its acts are placed by where its state is not kept by the graph around; None for its own tasks.
+    """
+    task = _task_now()
+    attempt, around = _NODE.get() or (1 if task is None else task[1], None)
+    token = _NODE.set((attempt, around or within))
     try:
         yield
     finally:
@@ -209,8 +208,17 @@ def _task_now() -> tuple[str, int] | None:
     name = configurable.get("checkpoint_ns")
     if not name:
         return None
+    return name, attempt_of(configurable)
+
+
+def attempt_of(configurable: Mapping[str, Any]) -> int:
+    """Which attempt at its task a node is, counted from 1.
+
+    Args:
+        configurable: What LangGraph hands it.
+    """
     known = getattr(configurable.get(_RUNTIME), "execution_info", None)
-    return name, getattr(known, "node_attempt", 1)
+    return getattr(known, "node_attempt", 1)
 
 
 def in_task() -> bool:

@@ -41,12 +41,16 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Command, StateSnapshot
 
-__all__ = ["Execution", "thread"]
+__all__ = ["Execution", "NothingKept", "thread"]
 
 _OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, RunTimeout, StepLimit)
 """Errors that are for nothing that a model said."""
 _DURABILITY: Literal["sync"] = "sync"
 """A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
+
+
+class NothingKept(ConfigError):
+    """A run cannot be taken up, as nothing is kept of it; nor was anything called or done."""
 
 
 def thread(run: str) -> RunnableConfig:
@@ -234,9 +238,11 @@ def _has_stepped(graph: CompiledStateGraph[Any, Any, Any, Any], snapshot: StateS
 async def _given(taken: Taken) -> Sequence[BaseMessage]:
     """What a run was given that was cut off before its graph had begun, and so has done nothing."""
     # Whatever has done something had a checkpoint before it, and would do it again.
-    found = None if taken.calls or taken.journal.acts else await kept(taken.journal)
+    idle = not taken.calls and not taken.journal.acts
+    found = await kept(taken.journal) if idle else None
     if found is None:
-        raise ConfigError(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
+        kind = NothingKept if idle else ConfigError
+        raise kind(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
     return found
 
 

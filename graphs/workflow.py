@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
@@ -20,13 +21,15 @@ from ..agents.runs import row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..dispatch import sync
+from ..dispatch.context import current
 from .answering import answered
 from .composed import Composed, WorkflowSpec
 from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
-from .execution import Execution
+from .execution import Execution, NothingKept
 from .execution import thread as place
 from .given import kept, told
+from .inside import begun_inside, gone_on, tag_inside
 from .outputs import Outputs
 from .takeover import taken
 
@@ -140,10 +143,15 @@ class Workflow(Composed, Generic[Output]):
         check_thread(thread)
         home = runtime or Runtime.default()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
-        if thread is not None:
-            bounds = replace(bounds, tags=(*tags, THREAD_TAG + thread))
+        ours = (*tag_inside(self.name, messages, thread), *(() if thread is None else (THREAD_TAG + thread,)))
+        bounds = replace(bounds, tags=(*tags, *ours))
+        begun = await asyncio.to_thread(begun_inside, home.ledger, current().run.id, ours)
         async with conversed(home, self.name, thread) as said:
-            result = await self._execution(home, emit).begin([*said.earlier, *messages], bounds)
+            execution = self._execution(home, emit)
+            if begun is not None:
+                with suppress(NothingKept):
+                    return await gone_on(begun, execution, bounds, partial(self._stops, begun, home), said, messages)
+            result = await execution.begin([*said.earlier, *messages], bounds)
             return await said.kept(messages[-1:], result)
 
     run = sync.blocking(arun)

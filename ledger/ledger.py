@@ -163,6 +163,18 @@ class Ledger(Closing):
         most = -1 if limit is None else limit
         return self._rows(RUNS, f"{where}ORDER BY started DESC, id LIMIT ?", (*values, most))
 
+    def inside(self, run: str, tag: str) -> RunRow | None:
+        """The newest of the runs with a tag that were started inside a run.
+
+        Args:
+            run: The run around them.
+            tag: The tag.
+        """
+        rest = (
+            "WHERE parent = ? AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?) ORDER BY started DESC LIMIT 1"
+        )
+        return next(iter(self._rows(RUNS, rest, (run, tag))), None)
+
     def within(self, run: str) -> tuple[str, ...]:
         """The ids of a run and of the runs that were started inside it, at any depth."""
         return tuple(row.id for row in self._rows(RUNS, f"WHERE id {_WITHIN}", (run,)))

@@ -96,3 +96,44 @@ def test_a_thread_that_a_tool_has_left_behind_does_not_keep_the_command_from_end
     ended = programs.run(["-c", code, "--version"])
     assert ended.returncode == 0
     assert ended.stdout.startswith("pointsman ")
+
+
+HELD = """
+import asyncio, os, signal, threading, time
+from typing import Annotated, Any, TypedDict
+from langgraph.graph import END, START, StateGraph
+from pointsman import Workflow
+from pydantic import BeforeValidator, TypeAdapter
+def hold(value):
+    held.set()
+    while True:
+        time.sleep(0.0001)
+# Pydantic's own code, which is compiled, holds the thread.
+held, holding = threading.Event(), TypeAdapter(Annotated[Any, BeforeValidator(hold)])
+threading.Thread(target=holding.validate_python, args=(1,), daemon=True).start()
+held.wait()
+class State(TypedDict):
+    task: str
+async def node(state):
+    os.kill(os.getpid(), signal.{signal})
+    await asyncio.Event().wait()
+def build(home):
+    graph = StateGraph(State)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    graph.add_edge("node", END)
+    return graph
+flow = Workflow("held", graph=build)
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_the_code_is_that_of_the_signal_whatever_compiled_code_a_thread_is_in(
+    name: str, code: int, programs: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "held.py").write_text(HELD.replace("{signal}", name))
+    env = {**os.environ, "POINTSMAN_STATE": str(tmp_path / "state")}
+    ended = [
+        programs.run(["-c", MAIN, "run", "held.py:flow", "Go", "--offline"], cwd=tmp_path, env=env) for _ in range(5)
+    ]
+    assert [one.returncode for one in ended] == [code] * 5, ended[0].stderr

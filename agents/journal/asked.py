@@ -1,0 +1,115 @@
+"""Where an agent that a node or a tool asks keeps its state: found again by what it is asked, not by when.
+
+LangGraph numbers the graphs that a task runs inside it in the order in which they begin. Where the task is done again
+in another order, or asks for less, each would find the state of another one, and give its answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+
+from ...dispatch.cache.key import request_digest
+from ...dispatch.context import current
+from ...dispatch.journal import attempt_of
+from ..approval.digests import hashed
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+    from ..spec import Specified
+
+__all__ = ["in_its_place", "only_one"]
+
+_COORDINATES: Final = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+"""Who gives one of these has a thread of its own, and LangGraph drops all that is around."""
+_PAD: Final = "__pregel_scratchpad"
+_READ: Final = "__pregel_read"
+_SAVER: Final = "__pregel_checkpointer"
+"""What LangGraph hands a task (`langgraph._internal._constants`); it makes the second anew whenever one begins."""
+_MODEL_ALONE: Final = frozenset({"__start__", "model"})
+
+_turns: MutableMapping[object, Counter[tuple[int, str]]] = WeakKeyDictionary()
+"""Of each task under way how often it has asked for what, by attempt."""
+_ONLY: ContextVar[object] = ContextVar("pointsman_only", default=None)
+
+
+@contextmanager
+def only_one(agent: object) -> Iterator[None]:
+    """Say that the task asks this agent alone, however it words that when it is done again.
+
+    Args:
+        agent: The agent.
+    """
+    token = _ONLY.set(agent)
+    try:
+        yield
+    finally:
+        _ONLY.reset(token)
+
+
+def in_its_place(
+    agent: Specified,
+    graph: CompiledStateGraph[Any, Any, Any, Any],
+    asked: tuple[Any, Mapping[str, Any]],
+    config: RunnableConfig | None,
+) -> tuple[RunnableConfig, str | None, bool]:
+    """The configuration with which an agent's graph finds its state again.
+
+    An agent that can call nothing is asked anew in each attempt at the node, since what it said may be why the one
+    before failed. Any other goes on, so that no act is done again.
+
+    Args:
+        agent: The agent.
+        graph: Its graph.
+        asked: What the graph is given, and further arguments.
+        config: As it was given.
+
+    Returns:
+        It; the name of the place, None outside any task; and whether the graph finds its state there, which it does
+        not where that is kept elsewhere or nowhere.
+    """
+    own: Mapping[str, Any] = (config or {}).get("configurable") or {}
+    around: Mapping[str, Any] = (var_child_runnable_config.get() or {}).get("configurable") or {}
+    merged = own if any(own.get(key) for key in _COORDINATES) else {**around, **own}
+    task = merged if _PAD in merged else around
+    place = task.get("checkpoint_ns")
+    if not place or _READ not in task or graph.checkpointer is True:
+        return {**(config or {})}, None, False
+    attempt = attempt_of(task)
+    turns = _turns.setdefault(task[_READ], Counter())
+    if agent is _ONLY.get() and not current().agent:
+        number = _turn(turns, attempt, "")
+    else:
+        what = _digest(agent.name, *asked, attempt if frozenset(graph.nodes) <= _MODEL_ALONE else 1)
+        named = hashlib.sha256(f"{what} {_turn(turns, attempt, what)}".encode()).hexdigest()
+        # LangGraph takes nothing but digits for a number, and counts its own graphs from 0.
+        number = 1 << 60 | int(named[:15], 16)
+    name = f"{place}|{number}"
+    if task is not merged or not merged.get(_SAVER) or graph.checkpointer is False:
+        return {**(config or {})}, name, False
+    pad = replace(merged[_PAD], subgraph_counter=lambda: number)
+    return {**(config or {}), "configurable": {**own, _PAD: pad}}, name, True
+
+
+def _turn(turns: Counter[tuple[int, str]], attempt: int, what: str) -> int:
+    turns[attempt, what] += 1
+    return turns[attempt, what] - 1
+
+
+def _digest(name: str, given: Any, more: Mapping[str, Any], attempt: int) -> str:
+    """What is asked, ids of messages aside; nor counts what nothing tells of, such as an open connection."""
+    fields = {**given} if isinstance(given, Mapping) else {"given": given}
+    messages = fields.pop("messages", ())
+    told = {key: known for key, value in {**fields, **more}.items() if (known := hashed(value)) == hashed(value)}
+    facts = {"agent": name, "attempt": attempt, **told}
+    return request_digest(messages, tools=(), options={}, facts=facts) or hashed(facts)
