@@ -414,8 +414,8 @@ def _ended_by(error: BaseException, books: Run, *, kept: bool) -> BaseException:
         error.run = error.run or books.id
     elif isinstance(error, Exception):
         error.add_note(f"in run {books.id}")
-    elif books.status is Status.FAILED:
-        # Cancelled, or left in the middle of its stream: nothing of it has failed.
+    elif books.status is not Status.PENDING:
+        # Cancelled, or left in the middle of its stream: nothing of it has failed, and its end may not be told yet.
         books.status = Status.INTERRUPTED
     return error
 

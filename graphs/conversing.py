@@ -21,6 +21,9 @@ THREAD_TAG: Final = "thread:"
 """Prefix of the tag under which a run keeps its thread, for whoever takes it up again."""
 
 
+_LAST_RUNS: Final = 16
+
+
 @dataclass
 class Conversation:
     """What was said in a thread.
@@ -28,18 +31,20 @@ class Conversation:
     Attributes:
         thread: Where it is kept; None for a run outside any.
         earlier: What was said and answered, oldest first.
+        runs: The runs whose words were added last, so that none is added twice.
         waiting: Run -> what it was asked, as earlier versions kept it of those that wait for a person.
     """
 
     thread: Thread | None = None
     earlier: list[BaseMessage] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
     waiting: dict[str, list[BaseMessage]] = field(default_factory=dict)
 
-    async def kept(self, asked: Sequence[BaseMessage], result: RunResult[Output]) -> RunResult[Output]:
+    async def kept(self, asked: Sequence[BaseMessage] | None, result: RunResult[Output]) -> RunResult[Output]:
         """Keep what a run was asked and what it answered; a run that waits or failed leaves all as it was.
 
         Args:
-            asked: What it was asked at its start.
+            asked: What it was asked at its start; None where that is gone, as it is once it was added.
             result: How it ended.
 
         Returns:
@@ -47,10 +52,13 @@ class Conversation:
         """
         if self.thread is None or result.status in (Status.FAILED, Status.INTERRUPTED, Status.PENDING):
             return result
-        asked = self.waiting.pop(result.run, [HumanMessage(told([one]).partition(": ")[2]) for one in asked])
-        self.earlier += [*asked, *result.messages]
+        if (asked := self.waiting.pop(result.run, asked)) is None or result.run in self.runs:
+            return result
+        words = [HumanMessage(told([one]).partition(": ")[2]) for one in asked]
+        self.earlier += [*words, *result.messages]
+        self.runs = [*self.runs, result.run][-_LAST_RUNS:]
         try:
-            await self.thread.keep({"messages": self.earlier, "waiting": self.waiting})
+            await self.thread.keep({"messages": self.earlier, "waiting": self.waiting, "runs": self.runs})
         except ConfigError as error:
             return replace(result, notes=(*result.notes, f"the conversation does not know of this run: {error}"))
         return result
@@ -75,4 +83,6 @@ async def conversed(runtime: Runtime, workflow: str, thread: str | None) -> Asyn
     _ = runtime.dispatcher
     with occupied(runtime.settings.state, f"workflow {workflow}", thread) as kept:
         known = await kept.load() or {}
-        yield Conversation(kept, list(known.get("messages", ())), dict(known.get("waiting", {})))
+        yield Conversation(
+            kept, list(known.get("messages", ())), list(known.get("runs", ())), dict(known.get("waiting", {}))
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,10 +41,13 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Command, StateSnapshot
 
-__all__ = ["Execution", "NothingKept", "thread"]
+__all__ = ["Ended", "Execution", "NothingKept", "thread"]
 
 _OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, RunTimeout, StepLimit)
 """Errors that are for nothing that a model said."""
+_ENDED = (Status.DONE, Status.HANDED_OVER, Status.REJECTED)
+_ENDS = (*_ENDED, Status.FAILED)
+"""What a graph's own ``status`` may say of how it ended; any other word in its state is its own affair."""
 _DURABILITY: Literal["sync"] = "sync"
 """A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
 
@@ -62,6 +65,9 @@ def thread(run: str) -> RunnableConfig:
     return {"configurable": {"thread_id": run}}
 
 
+Ended = Callable[[RunResult], Awaitable[RunResult]]
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One part of a run: from its start, or from where it stopped, to its end or the next stop.
@@ -72,6 +78,7 @@ class Execution:
         outputs: What its outputs are typed by.
         runtime: What it runs on.
         emit: Called with each event as it happens.
+        ended: Told how the run ended, once, before what it was given is deleted; gives the result to be returned.
         news: What waits for a person, and somebody is to be told of.
     """
 
@@ -80,6 +87,7 @@ class Execution:
     outputs: Outputs
     runtime: Runtime
     emit: Emit | None
+    ended: Ended
     news: list[Pending] = field(default_factory=list)
 
     async def begin(self, asked: Sequence[BaseMessage], bounds: Bounds) -> RunResult:
@@ -139,6 +147,8 @@ class Execution:
                 if isinstance(error, Exception) or books.lease.cancelled:
                     await self._cut_off(error, graph, config, books)
                 raise
+            if taken is None or taken.row.status not in _ENDED:
+                result = await self.ended(result)
             if not result.pending:
                 await prune(graph, books.id)
                 await self._let_go(books)
@@ -212,12 +222,14 @@ class Execution:
     ) -> RunResult:
         """What the checkpoint tells of a run; with a status, of one that was cut off so and has no output."""
         state = snapshot.values
-        pending = [pending_of(stop, books.id) for task in snapshot.tasks for stop in task.interrupts]
+        # Of a run that was cut off the checkpoint cannot tell what has been answered.
+        stops = [stop for task in snapshot.tasks for stop in task.interrupts] if status is None else []
+        pending = [pending_of(stop, books.id) for stop in stops]
         steps = tuple(map(self.outputs.record, state.get("done", [])))
         result: RunResult = await books.result(
             self.outputs.output(given_out(graph, state), steps) if status is None else None,
             status=status
-            or (Status(said) if (said := state.get("status")) and not pending else None)
+            or (Status(said) if (said := state.get("status")) in _ENDS and not pending else None)
             or Status.of_run(steps, pending=bool(pending)),
             steps=steps,
             pending=pending,

@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..agents.bounds import Bounds
-from ..agents.result import RunResult, Status
+from ..agents.result import RunResult
 from ..agents.runs import forked_from
 from ..dispatch.cache.key import request_digest
 from ..dispatch.context import current
 from .answering import answered
-from .conversing import Conversation
 from .execution import Execution
 from .takeover import taken
 
@@ -73,8 +72,6 @@ async def gone_on(
     execution: Execution,
     bounds: Bounds,
     stops: Callable[[], Awaitable[Sequence[Interrupt]]],
-    said: Conversation,
-    asked: Sequence[BaseMessage],
 ) -> RunResult[Any]:
     """Go on with a run that the one around it began before; one that had ended gives its result again.
 
@@ -83,8 +80,6 @@ async def gone_on(
         execution: Runs it.
         bounds: What bounds it.
         stops: Gives what it waits for.
-        said: The conversation that it belongs to.
-        asked: What it was asked at its start.
 
     Raises:
         NothingKept: It had not begun.
@@ -92,6 +87,4 @@ async def gone_on(
     home = execution.runtime
     async with taken(home, run) as found:
         result = await execution.run(await answered(found, None, stops, home), found, bounds)
-        if found.row.status not in (Status.DONE, Status.HANDED_OVER, Status.REJECTED):
-            result = await said.kept(asked[-1:], result)
     return await execution.told(result)

@@ -26,7 +26,7 @@ from .answering import answered
 from .composed import Composed, WorkflowSpec
 from .conversing import THREAD_TAG, conversed
 from .events import Emit, Event, events_of
-from .execution import Execution, NothingKept
+from .execution import Ended, Execution, NothingKept
 from .execution import thread as place
 from .given import kept, told
 from .inside import begun_inside, gone_on, tag_inside
@@ -147,12 +147,11 @@ class Workflow(Composed, Generic[Output]):
         bounds = replace(bounds, tags=(*tags, *ours))
         begun = await asyncio.to_thread(begun_inside, home.ledger, current().run.id, ours)
         async with conversed(home, self.name, thread) as said:
-            execution = self._execution(home, emit)
+            execution = self._execution(home, emit, partial(said.kept, messages[-1:]))
             if begun is not None:
                 with suppress(NothingKept):
-                    return await gone_on(begun, execution, bounds, partial(self._stops, begun, home), said, messages)
-            result = await execution.begin([*said.earlier, *messages], bounds)
-            return await said.kept(messages[-1:], result)
+                    return await gone_on(begun, execution, bounds, partial(self._stops, begun, home))
+            return await execution.begin([*said.earlier, *messages], bounds)
 
     run = sync.blocking(arun)
 
@@ -204,12 +203,11 @@ class Workflow(Composed, Generic[Output]):
         home = runtime or Runtime.default()
         async with taken(home, run) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
-            # What the run keeps is gone once it has ended.
             asked = await kept(found.journal) if thread else None
             async with conversed(home, self.name, thread) as said:
                 work = await answered(found, answers, partial(self._stops, run, home), home)
-                result = await (execution := self._execution(home, emit)).run(work, found, bounds)
-                result = await said.kept((asked or ())[-1:], result)
+                execution = self._execution(home, emit, partial(said.kept, asked and asked[-1:]))
+                result = await execution.run(work, found, bounds)
         return await execution.told(result)
 
     resume = sync.blocking(aresume)
@@ -294,6 +292,6 @@ class Workflow(Composed, Generic[Output]):
 
         return problems(self, runtime or Runtime.default())
 
-    def _execution(self, runtime: Runtime, emit: Emit | None) -> Execution:
+    def _execution(self, runtime: Runtime, emit: Emit | None, ended: Ended) -> Execution:
         outputs = Outputs.of(self.output, self.agents)
-        return Execution(self.name, lambda token: self.compiled(runtime, token), outputs, runtime, emit)
+        return Execution(self.name, lambda token: self.compiled(runtime, token), outputs, runtime, emit, ended)

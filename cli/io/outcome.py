@@ -74,7 +74,7 @@ async def answered(
     """Go on with a run that waits for approval until it ends or nobody answers; it keeps its bounds."""
     from .approval import ask
 
-    while unbroken(outcome).pending:
+    while outcome.error is None and outcome.pending:
         if approval == "deny":
             refusal = {"type": "reject", "message": "acts that need approval are refused here"}
             answers: Any = {p.id: {"digest": p.digest, **refusal} for p in outcome.pending}
@@ -88,7 +88,7 @@ async def answered(
 
 
 def unbroken(outcome: RunResult) -> RunResult:
-    """A run that came to its end or waits; what broke off another ends the command.
+    """The result of a run that came to its end or waits.
 
     Args:
         outcome: How it ended.
@@ -136,10 +136,19 @@ def report_run(
         again: Options with which a later command finds the run as this one did.
         resumed: The command was one part of the run only, which is told apart from the whole.
         full: Show what waits without leaving anything out.
+
+    Raises:
+        Exception: What broke the run off; its JSON has been printed then.
     """
     from ...agents.approval.notify import resume_command
     from .approval import show
 
+    if outcome.error is not None:
+        if json:
+            _print(outcome, live, stream=stream, resumed=resumed)
+        if isinstance(outcome.error, TimeoutError):
+            told(outcome.run)
+        raise outcome.error
     for note in outcome.notes:
         progress(f"note: {line(note)}")
     if resumed:
@@ -147,10 +156,7 @@ def report_run(
     whole = added_up(len(outcome.steps), outcome.calls)
     progress(f"run {outcome.run}: {outcome.status.replace('_', ' ')}, {whole}{' in all' if resumed else ''}")
     if json:
-        record = records.run_record(outcome)
-        if resumed:
-            record["part"] = {"steps": live.steps, **records.spent(live.calls)}
-        as_json({"event": "result", **record} if stream else record, lines=stream)
+        _print(outcome, live, stream=stream, resumed=resumed)
     elif outcome.output is not None:
         text = records.as_text(outcome.output)
         if not stream or live.streamed.strip() != text.strip():
@@ -167,6 +173,13 @@ def report_run(
         progress(f"its graph asks this itself: answer in Python, workflow.resume({outcome.run!r}, {{ID: answer}})")
         progress(f"or with the same as JSON: {command}")
     return ENDED[outcome.status]
+
+
+def _print(outcome: RunResult, live: Live, *, stream: bool, resumed: bool) -> None:
+    record = records.run_record(outcome)
+    if resumed:
+        record["part"] = {"steps": live.steps, **records.spent(live.calls)}
+    as_json({"event": "result", **record} if stream else record, lines=stream)
 
 
 def sum_up(outcome: RunResult) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..errors import judge
 from .simulated import is_simulated
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def run_record(result: RunResult) -> dict[str, Any]:
         "decisions": [decision_record(row) for row in result.decisions],
         "calls": [call_record(row) for row in result.calls],
         "notes": list(result.notes),
+        "error": None if result.error is None else judge(result.error)[1],
         "pending": [asdict(pending) for pending in result.pending],
         "diff": result.diff,
         "changed_tests": list(result.changed_tests),

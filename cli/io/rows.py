@@ -162,8 +162,8 @@ class _Batch:
         from .live import Live
 
         outcome = await self._workflow.arun(text, **bounds.arguments(), runtime=self._runtime)
-        return (
-            await answered(self._workflow, outcome, self._runtime, Live(), "deny") if self._deny else unbroken(outcome)
+        return unbroken(
+            await answered(self._workflow, outcome, self._runtime, Live(), "deny") if self._deny else outcome
         )
 
 

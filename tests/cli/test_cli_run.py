@@ -159,6 +159,15 @@ def test_when_every_provider_fails_it_is_one_line_and_code_1(pointsman: Run, des
     assert "Traceback" not in ended.stderr
 
 
+def test_a_run_that_fails_gives_what_was_done_as_json(pointsman: Run, desk: Path, vendors: Simulator) -> None:
+    vendors.scenario = Scenario(rules=(Rule(match=Match(contains="step:s1"), fault=Fault("auth")),))
+    ended = pointsman("run", "desk.py:flow", "good morning", "--json")
+    said = json.loads(ended.stdout)
+    assert (ended.exit_code, said["status"], [step["id"] for step in said["steps"]]) == (1, "failed", ["s1"])
+    assert "no model answered" in said["error"]
+    assert f"error: {said['error']}" in ended.stderr
+
+
 def test_a_run_that_takes_too_long_ends_with_code_1_and_can_be_taken_up(
     pointsman: Run, desk: Path, vendors: Simulator, leap: Any
 ) -> None:

@@ -160,6 +160,9 @@ def test_ctrl_c_stops_what_runs_and_keeps_it(screen: _Screen, model: Any, projec
     hangs = Rule(match=Match(contains_any_message="1 a.txt"), latency=Latency(ms=600_000), answer="too late")
     asked = model(("run_shell", {"command": "wc -l a.txt"}), before=(hangs,))
     screen.until("> ")
+    # Once it is shown the line is waited for: a signal before that waits for the next key.
+    screen.type("half")
+    screen.until("half")
     screen.interrupt()
     screen.until("Ctrl-D ends the session")
     screen.say("/resume")

@@ -12,6 +12,7 @@ from pointsman import Agent, ConfigError, Finished, PointsmanError, Stepped, Wor
 from pointsman.agents.errors import StepLimit
 from pointsman.agents.runtime import Runtime
 from pointsman.dispatch.errors import AllFailed, NoCandidate
+from pointsman.graphs.conversing import Conversation
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -20,6 +21,7 @@ Make = Callable[..., Runtime]
 class _State(TypedDict, total=False):
     task: str
     output: str
+    status: str
 
 
 def _in_a_row(*nodes: Callable[[_State], Any]) -> Workflow[Any]:
@@ -132,3 +134,47 @@ def test_a_run_that_waits_or_is_bounded_gives_what_there_is(runtime: Make, simul
     assert flow.resume(cut.run, runtime=home).status == "done"
     said = str(flow.run("last", runtime=home, thread="t").raise_for_status().output)
     assert all(text in said for text in ("user: then", "user: go"))
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [("running", "done"), ("nonsense", "done"), ("failed", "failed"), ("handed_over", "handed_over")],
+)
+def test_what_a_graph_calls_its_status_ends_the_run_only_where_a_run_can_end_so(
+    runtime: Make, said: str, status: str
+) -> None:
+    home = runtime()
+    assert _in_a_row(lambda _: {"output": "x", "status": said}).run("go", runtime=home).status == status
+    (row,) = home.ledger.runs()
+    assert row.status == status
+
+
+def test_a_conversation_knows_a_run_once_however_often_it_is_taken_up(runtime: Make, simulator: Simulator) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=lambda request: Answer(text=f"told {request.user_text}"))])
+    flow, home = Workflow("one", [Agent("a", tier="economy")]), runtime()
+    first = flow.run("the first", runtime=home, thread="t").raise_for_status()
+    for _ in range(3):
+        assert flow.resume(first.run, runtime=home).output == first.output
+    said = str(flow.run("the next", runtime=home, thread="t").output)
+    assert (said.count("user: the first"), said.count("assistant: ")) == (1, 1)
+
+
+async def test_a_run_that_is_cut_off_before_its_conversation_knows_it_is_known_once_taken_up(
+    runtime: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=lambda request: Answer(text=f"told {request.user_text}"))])
+    flow, home = Workflow("one", [Agent("a", tier="economy")]), runtime()
+    with monkeypatch.context() as patched:
+
+        async def cut(*_: Any) -> Any:
+            raise asyncio.CancelledError
+
+        patched.setattr(Conversation, "kept", cut)
+        with pytest.raises(asyncio.CancelledError):
+            await flow.arun("the first", runtime=home, thread="t")
+    (row,) = home.ledger.runs()
+    assert row.status == "interrupted"
+    assert (await flow.aresume(row.id, runtime=home)).status == "done"
+    said = str((await flow.arun("the next", runtime=home, thread="t")).output)
+    assert (said.count("user: the first"), said.count("assistant: ")) == (1, 1)
+    assert len(simulator.log) == 2

@@ -11,7 +11,7 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input
-from ...io.outcome import Bounds, answered, report_run, target_of, told, unbroken
+from ...io.outcome import Bounds, answered, report_run, target_of, told
 from ...io.target import found_target, is_named, read_with
 from ...signals import run_to_end
 
@@ -147,7 +147,7 @@ async def _resumed(
             raise ConfigError(_nothing_waits(runtime, run))
         answers = _answers(waiting, said)
     stopped = await workflow.aresume(run, answers, **bounds.arguments(), runtime=runtime, emit=live.show)
-    return unbroken(stopped) if answers is not None else await answered(workflow, stopped, runtime, live, "ask")
+    return stopped if answers is not None else await answered(workflow, stopped, runtime, live, "ask")
 
 
 def _read(file: str | None) -> Any:

@@ -14,7 +14,7 @@ import typer
 from ... import options
 from ...errors import ExitCode, judge
 from ...io.live import Live
-from ...io.outcome import TARGET_TAG, Approval, Bounds, added_up, answered, report_run, sum_up
+from ...io.outcome import TARGET_TAG, Approval, Bounds, added_up, answered, report_run, sum_up, unbroken
 from ...io.output import paint, progress, result, visible
 from ...io.target import DEFAULT, found_target, is_named, read_with
 from ...signals import end_cleanly, received, run_to_end
@@ -163,7 +163,7 @@ class _Session:
             else:
                 arguments |= {"thread": self._thread, **self._bounds.arguments()}
                 first = await self._workflow.arun(said, **arguments)
-            return await answered(self._workflow, first, self._runtime, live, self._approval)
+            return unbroken(await answered(self._workflow, first, self._runtime, live, self._approval))
 
         try:
             outcome = run_to_end(work())
