@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...configs.errors import ConfigError
-from .forks import renewed_in_children
+from .forks import closed_over_forks
 
 __all__ = ["FILE", "Database"]
 
@@ -24,6 +24,8 @@ FILE = "memory.db"
 _GATE = "writer.lock"
 _VERSION = 1
 _BUSY_SECONDS = 60.0
+_FORK_SECONDS = 5.0
+"""How long a fork waits at most for a thread that is using the file."""
 
 # Texts that callers choose (tenant, namespace, key, source, author, run) are kept as JSON strings in ASCII, because
 # SQLite takes no lone surrogate; `entries` holds what an item is found by, apart from the item, so that the arrays
@@ -86,7 +88,7 @@ class Database:
         self._reader: sqlite3.Connection | None = None
         with self.writing():
             pass
-        renewed_in_children(self)
+        closed_over_forks(self)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -96,8 +98,12 @@ class Database:
                 if self._reader is None:
                     self._reader = self._lasting() if self.path is None else self._connect()
                 connection = self._reader
-            with self._explained():
-                yield connection
+            self._uses += 1
+            try:
+                with self._explained():
+                    yield connection
+            finally:
+                self._uses -= 1
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -106,6 +112,7 @@ class Database:
             with self._explained():
                 connection = self._lasting()
                 connection.execute("BEGIN IMMEDIATE")
+            self._uses += 1
             try:
                 with self._explained():
                     yield connection
@@ -115,6 +122,8 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            finally:
+                self._uses -= 1
 
     def truncate_log(self) -> None:
         """Take deleted text out of the write-ahead log as well; in the file itself SQLite has overwritten it."""
@@ -132,13 +141,33 @@ class Database:
         """Close the connections; idempotent."""
         with self._write_lock, self._read_lock:
             self._closed = True
-            for connection in (self._reader, self._writer):
-                if connection is not None:
-                    connection.close()
-            self._reader = self._writer = None
-            if self._gate is not None:
-                os.close(self._gate)
-                self._gate = None
+            self._let_go()
+
+    def close_for_fork(self) -> bool:
+        """Close the file and hold it closed; False where another thread does not let go of it in time."""
+        if not self._write_lock.acquire(timeout=_FORK_SECONDS):
+            return False
+        if not self._read_lock.acquire(timeout=_FORK_SECONDS):
+            self._write_lock.release()
+            return False
+        # One that the forking thread itself is using must stay.
+        if self.path is not None and not self._uses:
+            self._let_go()
+        return True
+
+    def fork_is_over(self) -> None:
+        """Let the file be opened again in the parent."""
+        self._read_lock.release()
+        self._write_lock.release()
+
+    def _let_go(self) -> None:
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+        if self._gate is not None:
+            os.close(self._gate)
+            self._gate = None
 
     def reset_after_fork(self) -> None:
         """Reset in a forked child."""
@@ -152,6 +181,7 @@ class Database:
         self._begin()
 
     def _begin(self) -> None:
+        self._uses = 0
         self._write_lock = threading.RLock()
         # In memory there is one connection, and a transaction of it must not be read half-way.
         self._read_lock = threading.RLock() if self.path else self._write_lock
