@@ -104,6 +104,11 @@ class Text:
         size = len(run)
         return any(self.words[at : at + size] == tuple(run) for at in self._places.get(run[0], ()))
 
+    def stands(self, sign: str) -> bool:
+        """Whether a sign that holds no word stands in it by itself, at most in quotes or before a comma."""
+        around = r"['\"`“”‘’(),;:!]*"
+        return re.search(rf"(?<!\S){around}{re.escape(sign)}{around}\.?(?!\S)", _plain(self.text)) is not None
+
     def longest(self, run: Sequence[str]) -> int:
         """The most words of ``run`` that stand in it one after the other."""
         best = 0
