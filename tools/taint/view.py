@@ -15,7 +15,7 @@ import yaml
 from ...configs.words import Effect, Trust
 from .amounts import number, stated
 from .intent import orders_in, without_prohibitions
-from .tokens import Text, host_of, identifiers, tokens
+from .tokens import Text, host_of, identifiers, tokens, without_names
 
 __all__ = ["View", "view_of"]
 
@@ -37,6 +37,7 @@ class View:
 
     Attributes:
         user: What the user said, but for what is not to be done, and what was marked as theirs.
+        named: Words of each file's name with blanks in it, as the user wrote it in quotes; no part of it was named.
         vouched: Results that were marked as a tool's own, which hold no words from outside.
         texts: Prose out of results that nobody vouches for.
         orders: Sentences of that prose that tell somebody to do something.
@@ -45,6 +46,7 @@ class View:
     """
 
     user: list[Text] = field(default_factory=list)
+    named: set[tuple[str, ...]] = field(default_factory=set)
     vouched: list[Text] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
     orders: list[Text] = field(default_factory=list)
@@ -57,7 +59,7 @@ class View:
 
     def by_user(self, run: Sequence[str]) -> bool:
         """Whether the user said these words."""
-        return any(text.has(run) for text in self.user)
+        return tuple(run) in self.named or any(text.has(run) for text in self.user)
 
     def by_tool(self, run: Sequence[str]) -> bool:
         """Whether a result that is vouched for has these words."""
@@ -92,8 +94,17 @@ class View:
 
     def prose(self, text: str) -> None:
         """Take in prose that nobody vouches for."""
-        self.texts.append(Text(text))
-        self.orders += map(Text, orders_in(text))
+        read, plain = Text(text), Text(text.replace("*", " "))
+        # An asterisk may be a pattern's or an emphasis.
+        for form in (read,) if plain.words == read.words else (read, plain):
+            self.texts.append(form)
+            self.orders += map(Text, orders_in(form.text))
+
+    def said(self, text: str) -> None:
+        """Take in what the user said."""
+        rest, names = without_names(without_prohibitions(text))
+        self.user.append(Text(rest))
+        self.named.update(map(tokens, names))
 
 
 def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping[str, Effect]) -> View:
@@ -107,13 +118,14 @@ def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping
         transcript: Messages in OpenAI's form so far; a tool's result may be marked ``"trust": "user"`` or ``"tool"``.
         effects: Tool -> effect, of those that declare one.
     """
-    view = View(user=[Text(without_prohibitions(user))])
+    view = View()
+    view.said(user)
     called: dict[str, str] = {}
     for message in transcript:
         role, text = message.get("role"), _text_of(message.get("content"))
         called.update(_called(message))
         if role in ("user", "system", "developer"):
-            view.user.append(Text(without_prohibitions(text)))
+            view.said(text)
         elif role in ("tool", "function"):
             trust = message.get("trust", Trust.UNTRUSTED.value)
             if trust == Trust.USER.value:
