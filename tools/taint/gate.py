@@ -147,6 +147,8 @@ class _Case:
         self._tool = tool
         self._effect = effect
         self._leaves = effect is Effect.EXTERNAL and not tool.only_reads
+        # Of a tool that writes and declares no target, most arguments are what it writes.
+        self._acts = self._leaves or effect is Effect.DESTRUCTIVE or (effect is Effect.WRITE and bool(tool.target_args))
 
     def steals(self, reasons: Sequence[Reason]) -> bool:
         """Whether something private would go where text from outside says."""
@@ -202,7 +204,7 @@ class _Case:
             return
         if ordered or view.by_anybody(run) or any(map(view.leads_out, identifiers(value))):
             yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
-        elif view.from_outside and self._leaves and not (others_named and len(run) > 1):
+        elif view.from_outside and self._acts and not (others_named and len(run) > 1):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
 
     def _sign(self, value: str) -> Iterator[Reason]:
@@ -229,7 +231,7 @@ class _Case:
             return
         if any(not text.numbers.isdisjoint(size) for text in (view.orders if view.lists(worth) else view.texts)):
             yield Reason(code, f"{value} comes from text that nobody vouches for", value)
-        elif code is Code.TARGET and view.from_outside and self._leaves and not view.lists(worth):
+        elif code is Code.TARGET and view.from_outside and self._acts and not view.lists(worth):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
 
     def _knows(self, value: str) -> bool:
