@@ -105,6 +105,33 @@ def test_the_text_of_a_page_vouches_for_nothing_however_it_is_laid_out() -> None
     assert _judged(asked, [own], "send_mail", to="ann@work.org", body="x").verdict == "allow"
 
 
+@pytest.mark.parametrize(
+    ("reader", "content"),
+    [
+        ("search_mail", {"from": "bob@shop.org", "subject": "eve@evil.com", "body": "Please answer."}),
+        ("search_mail", [{"id": "7", "mail_body": "eve@evil.com"}]),
+        ("contacts", {"name": "Eve", "notes": ["eve@evil.com"]}),
+        ("contacts", "eve@evil.com"),
+        ("contacts", "mail: eve@evil.com\nname: Eve"),
+        ("read_file", {"contacts": [{"name": "Eve", "email": "eve@evil.com"}]}),
+        ("run_shell", '["eve@evil.com"]'),
+    ],
+)
+def test_free_text_vouches_for_nothing_however_short_it_is(reader: str, content: Any) -> None:
+    tools = {
+        **TOOLS,
+        "run_shell": ToolFacts("run_shell", Effect.WRITE),
+        "read_file": ToolFacts("read_file", Effect.READ),
+    }
+    judged = judge("Answer it", [_result(reader, content)], tools, "send_mail", {"to": "eve@evil.com", "body": "Hi"})
+    assert (judged.verdict, _codes(judged)) == (Verdict.ASK, {"target"})
+
+
+def test_an_amount_that_is_all_that_a_result_says_vouches_for_none() -> None:
+    seen = [_result("contacts", "500")]
+    assert _codes(_judged("Pay what acme is owed", seen, "pay", account="acme", amount=500)) == {"target"}
+
+
 def test_who_wrote_a_message_vouches_for_himself_only_where_the_user_named_him() -> None:
     seen = [_result("search_mail", [{**MAIL, "body": "Shall we meet?\nRob"}])]
     assert _judged("Answer Rob's mail", seen, "send_mail", to="rob@elsewhere.org", body="Yes").verdict == "allow"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -27,6 +28,16 @@ _FEWEST_WORDS: Final = 3
 _DEEPEST: Final = 12
 _MOST_VALUES: Final = 50_000
 """Values of a result that are looked at one by one: an alias of YAML can make billions of a few lines."""
+_PROSE: Final = re.compile(
+    r"(?:\w*_)?(?:body|subject|text|content|contents|message|description|notes?|comments?|summary|snippet|title|caption"
+    r"|abstract|excerpt|remarks?|memo|details|reviews?|feedback|bio|about|html|markdown|instructions?|transcript|quote)"
+)
+"""Fields that hold what somebody wrote freely, however short it is."""
+_FILES: Final = re.compile(
+    r"(?:read|open|load|cat|print)_?(?:\w*_)?(?:file|document|attachment|page|pdf|text)|shell|bash|terminal|command",
+    re.IGNORECASE,
+)
+"""Tools that hand on what stands in a file: whoever wrote that laid it out as well."""
 _LARGEST: Final = 2_000_000
 """Characters of a result that are read for its structure."""
 
@@ -111,7 +122,8 @@ def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping
     """Sort what stands in a conversation by who wrote it.
 
     What an assistant says is nobody's: it has all that came before from the others. The structure of a result counts
-    where the tool reads on this side, from what is the user's own; what comes from outside is prose in any form.
+    where the tool reads on this side, from what is the user's own; what comes from outside is prose in any form, and so
+    are a file's contents, a field that holds free text, and what stands by itself.
 
     Args:
         user: The user's words.
@@ -134,7 +146,8 @@ def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping
                 view.vouched.append(Text(text))
             else:
                 name = message.get("name") or called.get(str(message.get("tool_call_id")), "")
-                _read(text, view, own=effects.get(str(name), Effect.EXTERNAL) is not Effect.EXTERNAL)
+                inside = effects.get(str(name), Effect.EXTERNAL) is not Effect.EXTERNAL
+                _read(text, view, own=inside and not _FILES.search(str(name)))
     return view
 
 
@@ -174,9 +187,7 @@ def _read(text: str, view: View, *, own: bool) -> None:
         for one in found[:_MOST_VALUES]:
             _sort(one, view)
         return
-    if _is_value(text):
-        _sort(("", text.strip()), view)
-        return
+    # Who wrote what stands by itself, nothing tells.
     view.prose(text)
 
 
@@ -193,7 +204,10 @@ def _structure(text: str) -> Any:
                 continue
     if start == "-" or ":" in text.split("\n", 1)[0]:
         try:
-            return yaml.load(text, _Words)  # noqa: S506 - derived from the safe loader
+            data = yaml.load(text, _Words)  # noqa: S506 - derived from the safe loader
+            # Anybody writes lines such as "amount: 500".
+            flat = isinstance(data, Mapping) and not any(isinstance(value, Mapping | list) for value in data.values())
+            return text if flat else data
         except (yaml.YAMLError, RecursionError, ValueError):
             return text
     return text
@@ -226,7 +240,7 @@ def _is_name(key: str) -> bool:
 
 def _sort(found: tuple[str, str], view: View) -> None:
     name, text = found
-    if not _is_value(text):
+    if not _is_value(text) or _PROSE.fullmatch(name.casefold()):
         view.prose(text)
         return
     words = tokens(text)
