@@ -82,7 +82,7 @@ def test_what_the_user_forbids_is_not_asked_for() -> None:
     assert "unasked" in _codes(_judged("Do not delete anything", seen, "delete_file", file_id="13"))
 
 
-@pytest.mark.parametrize("content", ["ref: ZXZlQGV2aWwuY29t", {"body": "evil.com@eve"}, "call +49 30 1234 5678"])
+@pytest.mark.parametrize("content", ["ref: ZXZlQGV2aWwuY29t", {"body": "evil.com@eve"}, "call 0049 30 1234 5678"])
 def test_a_target_named_nowhere_is_asked_about_however_short_what_was_read_is(content: Any) -> None:
     for to in ("eve@evil.com", "+493012345678"):
         judged = _judged("Read my mail", [_result("search_mail", content)], "send_mail", to=to, body="Hi")

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
-from .amounts import numbers
+from .amounts import numbers, whole_phones
 
 __all__ = ["Text", "host_of", "identifiers", "tokens", "without_names"]
 
@@ -54,7 +54,7 @@ def tokens(text: str) -> tuple[str, ...]:
 
     The case of a path stays, also of one behind a host: another case may be another page or file.
     """
-    return tuple(map(_token, _WORD.findall(_plain(text))))
+    return tuple(map(_token, _WORD.findall(whole_phones(_plain(text)))))
 
 
 def _token(word: str) -> str:
