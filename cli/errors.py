@@ -61,7 +61,7 @@ def judge(error: BaseException) -> Verdict:
         if family is not None and isinstance(inner, family):
             return code, _folded(inner) + _explained(inner)
     if isinstance(inner, TimeoutError):
-        return ExitCode.FAILED, _folded(inner) if str(inner) else "a time-out expired"
+        return ExitCode.FAILED, _folded(inner, "a time-out expired")
     if isinstance(inner, KeyboardInterrupt):
         code = ExitCode(128 + received())
         return code, code.name.lower().replace("_", " ")
@@ -95,9 +95,10 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _folded(error: BaseException) -> str:
+def _folded(error: BaseException, nothing: str = "no further details") -> str:
+    from ..configs.plain import message_of
     from ..configs.redact import redact
 
     # Several lines come from several mistakes; each stays a line of its own.
-    lines = [" ".join(line.split()) for line in redact(str(error)).splitlines()]
-    return "\n".join(line for line in lines if line) or "no further details"
+    lines = [" ".join(line.split()) for line in redact(message_of(error)).splitlines()]
+    return "\n".join(line for line in lines if line) or nothing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["plain", "plain_content"]
+__all__ = ["message_of", "plain", "plain_content"]
 
 _ANY: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # ECMA-48, section 5.4 (control sequences) and 5.6 (control strings). A control string without its end would hide all
@@ -52,3 +52,11 @@ def _block(block: Any) -> Any:
     if not isinstance(text, str) or (said := plain(text)) is text:
         return block
     return {**block, "text": said}
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says; nothing where its own code cannot say it."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whoever wrote the exception may raise anything
+        return ""

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, Final
 
-from ...configs.plain import plain
+from ...configs.plain import message_of, plain
 from ...configs.redact import MARK, redact
 
 __all__ = ["codes_in", "delay_in", "one_line", "said", "secrets_in", "status_in", "told", "words_of"]
@@ -47,7 +47,7 @@ def words_of(error: BaseException) -> str:
         found: Any = error.errors(include_input=False, include_url=False)  # type: ignore[attr-defined]  # pydantic's
         places = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found[:3])
         return f"{type(error).__name__}: {'; '.join(places)}"
-    text = str(error).strip()
+    text = message_of(error).strip()
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -62,7 +62,9 @@ def told(links: Iterable[BaseException]) -> str:
         text = said(_whole(link)) or getattr(link, "message", None)
         if isinstance(text, str) and text.strip():
             return _no_reply(text)
-    return _no_reply(next((text for link in reversed(links) if (text := str(link).strip())), type(links[0]).__name__))
+    return _no_reply(
+        next((text for link in reversed(links) if (text := message_of(link).strip())), type(links[0]).__name__)
+    )
 
 
 def _no_reply(text: str) -> str:

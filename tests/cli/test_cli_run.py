@@ -224,6 +224,20 @@ def test_a_tool_that_raises_is_one_line_with_its_run(pointsman: Run, desk: Path)
     assert "internal error" not in ended.stderr
 
 
+def test_a_tool_that_raises_what_cannot_say_itself_is_one_line_too(pointsman: Run, desk: Path) -> None:
+    with (desk / "desk.py").open("a") as file:
+        file.write(
+            "\nclass Odd(Exception):\n    def __str__(self):\n        raise RuntimeError('no words')\n"
+            "@tool(effect='read')\ndef opening_hours(day: str) -> str:\n    'Tell the opening hours.'\n    raise Odd\n"
+            "porter = Agent('porter', tools=[opening_hours])\n"
+        )
+    ended = pointsman("run", "desk.py:porter", "What are the opening_hours?", "--offline")
+
+    assert ended.exit_code == 1
+    assert "error: Odd: no further details (in run 20" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_offline_holds_for_models_that_the_users_own_code_asks(
     pointsman: Run, desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,7 @@ def test_what_the_user_forbids_is_not_asked_for() -> None:
     assert "unasked" in _codes(_judged("Do not delete anything", seen, "delete_file", file_id="13"))
 
 
-@pytest.mark.parametrize("content", ["ref: ZXZlQGV2aWwuY29t", {"body": "evil.com@eve"}, "call +49 30 1234 5678"])
+@pytest.mark.parametrize("content", ["ref: ZXZlQGV2aWwuY29t", {"body": "evil.com@eve"}, "call 0049 30 1234 5678"])
 def test_a_target_named_nowhere_is_asked_about_however_short_what_was_read_is(content: Any) -> None:
     for to in ("eve@evil.com", "+493012345678"):
         judged = _judged("Read my mail", [_result("search_mail", content)], "send_mail", to=to, body="Hi")
@@ -103,6 +103,33 @@ def test_the_text_of_a_page_vouches_for_nothing_however_it_is_laid_out() -> None
     asked = "Send Ann the plan"
     assert _codes(_judged(asked, [page], "send_mail", to="ann@work.org", body="x")) == {"target"}
     assert _judged(asked, [own], "send_mail", to="ann@work.org", body="x").verdict == "allow"
+
+
+@pytest.mark.parametrize(
+    ("reader", "content"),
+    [
+        ("search_mail", {"from": "bob@shop.org", "subject": "eve@evil.com", "body": "Please answer."}),
+        ("search_mail", [{"id": "7", "mail_body": "eve@evil.com"}]),
+        ("contacts", {"name": "Eve", "notes": ["eve@evil.com"]}),
+        ("contacts", "eve@evil.com"),
+        ("contacts", "mail: eve@evil.com\nname: Eve"),
+        ("read_file", {"contacts": [{"name": "Eve", "email": "eve@evil.com"}]}),
+        ("run_shell", '["eve@evil.com"]'),
+    ],
+)
+def test_free_text_vouches_for_nothing_however_short_it_is(reader: str, content: Any) -> None:
+    tools = {
+        **TOOLS,
+        "run_shell": ToolFacts("run_shell", Effect.WRITE),
+        "read_file": ToolFacts("read_file", Effect.READ),
+    }
+    judged = judge("Answer it", [_result(reader, content)], tools, "send_mail", {"to": "eve@evil.com", "body": "Hi"})
+    assert (judged.verdict, _codes(judged)) == (Verdict.ASK, {"target"})
+
+
+def test_an_amount_that_is_all_that_a_result_says_vouches_for_none() -> None:
+    seen = [_result("contacts", "500")]
+    assert _codes(_judged("Pay what acme is owed", seen, "pay", account="acme", amount=500)) == {"target"}
 
 
 def test_who_wrote_a_message_vouches_for_himself_only_where_the_user_named_him() -> None:

@@ -33,6 +33,10 @@ _SUMS = re.compile(
 """A variable that arithmetic sets."""
 
 
+_BUILDS = ("builds", "compiles", "makes", "makefiles")
+"""Kinds of variables that say what a tool runs that builds programs."""
+
+
 def assign(call: Call, name: str, value: Value) -> None:
     """Set a variable for a command that sets one, such as ``read``, and note what that means."""
     for code in _given(name, value, call.judge):
@@ -82,7 +86,7 @@ def _given(name: str, value: Value, judge: Judge) -> list[str]:
     """
     name = judge.scope.meant(name.partition("[")[0])
     text = value if isinstance(value, str) else (value[0] if value else "")
-    if known(text) or not _decides(name):
+    if known(text) or not _decides(name) or LOADS.get(name) in _BUILDS:
         return set_by(name, text, judge)
     return ["hides" if LOADS.get(name) == "hides" else "environment"]
 
@@ -112,11 +116,29 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
             if program and "/" in program[0] and not re.match(r"/(?:usr/|usr/local/)?bin/", program[0])
             else []
         )
+    if code in _BUILDS:
+        _build_set(code, value, judge)
+        return []
     if code == "prompt":
         return ["environment"] if "$(" in value or "`" in value else []
     if name == "NODE_OPTIONS":
         return ["environment"] if re.search(r"-r\b|--require|--import|--loader|--eval", value) else []
     return [code] if value or name.startswith("HIST") else []
+
+
+def _build_set(code: str, value: str, judge: Judge) -> None:
+    """Judge what a tool that builds would run because of a variable, as far as its program can be known."""
+    words = value.split()
+    if code == "makefiles":
+        for file in words:
+            judge.run(["make", "-f", file])
+    elif code == "makes":
+        _, evaluates, text = value.replace("\\ ", " ").partition("--eval")
+        judge.run(["make", *(["--eval", text.lstrip("= ")] if evaluates else words)])
+    elif code == "compiles":
+        judge.run(["cc", *words])
+    elif words and known(words[0]):
+        judge.read(value, parameters=None)
 
 
 def _path_set(value: str, judge: Judge) -> list[str]:

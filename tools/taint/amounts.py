@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
-__all__ = ["number", "numbers", "stated"]
+__all__ = ["number", "numbers", "stated", "whole_phones"]
 
 _GROUPED: Final = re.compile(r"(?<=\d)[ \u00a0\u202f_](?=\d{3}(?!\d))")
+_PHONE: Final = re.compile(
+    r"(?<![\w.+-])(?:\+(?=(?:[ ()-]{0,2}\d){8})\d{1,3}[ -]?(?:\(\d{1,5}\)[ -]?)?\d{1,5}(?:[ -]\d{2,8}){1,4}"
+    r"|(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4})(?![\w-]|\.\w)"
+)
+"""A telephone number in groups: with the country before it, or as in North America."""
 _FORM: Final = re.compile(
     r"[-+]?(?:[a-z]{3}|[^\w\s.,'+-])?\s?(?P<sign>[-+]?)(?P<digits>\d+(?:[.,'’]\d+)*)(?P<power>e[+-]?\d{1,2})?"
     r"(?P<times>[km]?)\s?(?:[a-z]{3}|[^\w\s.,'+-])?"
@@ -48,13 +53,18 @@ def stated(text: str) -> frozenset[Decimal]:
     return frozenset(made)
 
 
+def whole_phones(text: str) -> str:
+    """A text with each telephone number in one piece."""
+    return _PHONE.sub(lambda found: re.sub(r"[ ().-]", "", found[0]), text)
+
+
 def numbers(text: str) -> frozenset[Decimal]:
     """All numbers that can be read in a text, wherever they stand in it, without their signs."""
     return frozenset(worth for found in _ANYWHERE.findall(_plain(text)) for worth in number(found))
 
 
 def _plain(text: str) -> str:
-    return _GROUPED.sub("", unicodedata.normalize("NFKC", text).casefold().replace("\u2212", "-").strip())
+    return _GROUPED.sub("", whole_phones(unicodedata.normalize("NFKC", text)).casefold().replace("\u2212", "-").strip())
 
 
 def _read(digits: str, power: str, times: str) -> Iterator[Decimal]:

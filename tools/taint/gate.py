@@ -31,6 +31,8 @@ _SENDER: Final = frozenset(
 """Fields that whoever wrote a message fills with himself."""
 _ADDRESSED: Final = re.compile(r"\s*(?:[^@<>/\\]*[<\s])?([\w.+-]+@[\w-]+(?:\.[\w-]+)+)>?\s*")
 """An address for mail, with a name before it or without."""
+_EVERYTHING: Final = re.compile(r"[~./*?\\]+")
+"""Signs that name a folder, or all that is in it."""
 _SMALL: Final = 10
 """Numbers below turn up in any text: what is counted, a page, a priority."""
 _PRIVATE: Final = re.compile(
@@ -145,6 +147,8 @@ class _Case:
         self._tool = tool
         self._effect = effect
         self._leaves = effect is Effect.EXTERNAL and not tool.only_reads
+        # Of a tool that writes and declares no target, most arguments are what it writes.
+        self._acts = self._leaves or effect is Effect.DESTRUCTIVE or (effect is Effect.WRITE and bool(tool.target_args))
 
     def steals(self, reasons: Sequence[Reason]) -> bool:
         """Whether something private would go where text from outside says."""
@@ -187,7 +191,10 @@ class _Case:
         if worth := number(value):
             yield from self._number(value, worth, Code.TARGET)
             return
-        if not run or view.by_user(run) or view.by_tool(run):
+        if not run:
+            yield from self._sign(value.strip())
+            return
+        if view.by_user(run) or view.by_tool(run):
             return
         fields = view.fields.get(run, [])
         ordered = view.ordered(run)
@@ -197,12 +204,25 @@ class _Case:
             return
         if ordered or view.by_anybody(run) or any(map(view.leads_out, identifiers(value))):
             yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
-        elif view.from_outside and self._leaves and not (others_named and len(run) > 1):
+        elif view.from_outside and self._acts and not (others_named and len(run) > 1):
+            yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
+
+    def _sign(self, value: str) -> Iterator[Reason]:
+        """What holds no word, such as ``/``, ``*`` or ``..``, is the user's where it stands by itself."""
+        view = self._view
+        if any(text.stands(value) for text in (*view.user, *view.vouched)):
+            return
+        if any(text.stands(value) for text in view.texts):
+            yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
+        elif view.from_outside and _EVERYTHING.fullmatch(value):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
 
     def _by_user(self, value: str) -> bool:
         worth = number(value)
-        return self._view.states(worth) if worth else self._view.by_user(tokens(value))
+        run = tokens(value)
+        if not worth and not run:
+            return any(text.stands(value.strip()) for text in self._view.user)
+        return self._view.states(worth) if worth else self._view.by_user(run)
 
     def _number(self, value: str, worth: Collection[Decimal], code: Code) -> Iterator[Reason]:
         """A number is the user's by what it is worth: one that only begins like theirs is another."""
@@ -211,7 +231,7 @@ class _Case:
             return
         if any(not text.numbers.isdisjoint(size) for text in (view.orders if view.lists(worth) else view.texts)):
             yield Reason(code, f"{value} comes from text that nobody vouches for", value)
-        elif code is Code.TARGET and view.from_outside and self._leaves and not view.lists(worth):
+        elif code is Code.TARGET and view.from_outside and self._acts and not view.lists(worth):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
 
     def _knows(self, value: str) -> bool:

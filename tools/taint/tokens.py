@@ -9,13 +9,20 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
-from .amounts import numbers
+from .amounts import numbers, whole_phones
 
-__all__ = ["Text", "host_of", "identifiers", "tokens"]
+__all__ = ["Text", "host_of", "identifiers", "tokens", "without_names"]
+
+_MOST_WORDS: Final = 8
 
 # An address, a number with its decimals and a code stay one word each: half an address is nobody's.
 # What a path begins with belongs to it: the same words lead elsewhere without it.
+_PATTERN: Final = (
+    r"(?<![\w*./~-])(?:[\w.~/-]*(?:/[\w.-]*[*\[{]|\*(?=[.]\w))|\*{1,2}(?=[./]\w))(?:[^\s'\"<>()`,;]*[\w*\]}/])?"
+)
+"""A pattern of paths: the folder it begins with is another target."""
 _WORD: Final = re.compile(
+    rf"{_PATTERN}|"
     r"(?:(?<![\w/.:~-])(?:~/|/|(?:\.\./)+))?\w(?:[\w@.+:/%~&=?#-]*[\w/])?(?:(?<=/)\.\.(?![\w.]))?"
 )
 _IDENTIFIER: Final = re.compile(
@@ -47,7 +54,7 @@ def tokens(text: str) -> tuple[str, ...]:
 
     The case of a path stays, also of one behind a host: another case may be another page or file.
     """
-    return tuple(map(_token, _WORD.findall(_plain(text))))
+    return tuple(map(_token, _WORD.findall(whole_phones(_plain(text)))))
 
 
 def _token(word: str) -> str:
@@ -71,6 +78,27 @@ def identifiers(text: str) -> Iterator[str]:
     """What in a text names somebody or something to reach: an address, a link, an account, a phone number."""
     for found in _IDENTIFIER.finditer(_plain(text)):
         yield found.group().rstrip(".,;:!?)")
+
+
+_NAME: Final = re.compile(
+    r"(?<![\w\\])(?:'(?P<a>[^'\n]{3,120})'|\"(?P<b>[^\"\n]{3,120})\"|`(?P<c>[^`\n]{3,120})`|[“„](?P<d>[^”“\n]{3,120})[”“]"
+    r"|‘(?P<e>[^’\n]{3,120})’)(?!\w)|(?<!\S)(?P<f>(?:[^\s\\]+\\ )+[^\s\\]+)"
+)
+_FILE: Final = re.compile(r"(?!.*(?:@|://))(?=\S+ .*\S)(?:.*\.\w{1,5}|[^ ]*/.*|.*/[^ ]*)")
+
+
+def without_names(text: str) -> tuple[str, list[str]]:
+    """A text without the names of files that hold blanks, and these: a part of such a name is another file's."""
+    found: list[str] = []
+
+    def taken(match: re.Match[str]) -> str:
+        name = next(group for group in match.groups() if group is not None).replace("\\ ", " ")
+        if not _FILE.fullmatch(name) or len(name.split()) > _MOST_WORDS:
+            return match[0]
+        found.append(name)
+        return " "
+
+    return _NAME.sub(taken, text), found
 
 
 class Text:
@@ -103,6 +131,11 @@ class Text:
             return False
         size = len(run)
         return any(self.words[at : at + size] == tuple(run) for at in self._places.get(run[0], ()))
+
+    def stands(self, sign: str) -> bool:
+        """Whether a sign that holds no word stands in it by itself, at most in quotes or before a comma."""
+        around = r"['\"`“”‘’(),;:!]*"
+        return re.search(rf"(?<!\S){around}{re.escape(sign)}{around}\.?(?!\S)", _plain(self.text)) is not None
 
     def longest(self, run: Sequence[str]) -> int:
         """The most words of ``run`` that stand in it one after the other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,7 +16,7 @@ import yaml
 from ...configs.words import Effect, Trust
 from .amounts import number, stated
 from .intent import orders_in, without_prohibitions
-from .tokens import Text, host_of, identifiers, tokens
+from .tokens import Text, host_of, identifiers, tokens, without_names
 
 __all__ = ["View", "view_of"]
 
@@ -27,6 +28,16 @@ _FEWEST_WORDS: Final = 3
 _DEEPEST: Final = 12
 _MOST_VALUES: Final = 50_000
 """Values of a result that are looked at one by one: an alias of YAML can make billions of a few lines."""
+_PROSE: Final = re.compile(
+    r"(?:\w*_)?(?:body|subject|text|content|contents|message|description|notes?|comments?|summary|snippet|title|caption"
+    r"|abstract|excerpt|remarks?|memo|details|reviews?|feedback|bio|about|html|markdown|instructions?|transcript|quote)"
+)
+"""Fields that hold what somebody wrote freely, however short it is."""
+_FILES: Final = re.compile(
+    r"(?:read|open|load|cat|print)_?(?:\w*_)?(?:file|document|attachment|page|pdf|text)|shell|bash|terminal|command",
+    re.IGNORECASE,
+)
+"""Tools that hand on what stands in a file: whoever wrote that laid it out as well."""
 _LARGEST: Final = 2_000_000
 """Characters of a result that are read for its structure."""
 
@@ -37,6 +48,7 @@ class View:
 
     Attributes:
         user: What the user said, but for what is not to be done, and what was marked as theirs.
+        named: Words of each file's name with blanks in it, as the user wrote it in quotes; no part of it was named.
         vouched: Results that were marked as a tool's own, which hold no words from outside.
         texts: Prose out of results that nobody vouches for.
         orders: Sentences of that prose that tell somebody to do something.
@@ -45,6 +57,7 @@ class View:
     """
 
     user: list[Text] = field(default_factory=list)
+    named: set[tuple[str, ...]] = field(default_factory=set)
     vouched: list[Text] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
     orders: list[Text] = field(default_factory=list)
@@ -57,7 +70,7 @@ class View:
 
     def by_user(self, run: Sequence[str]) -> bool:
         """Whether the user said these words."""
-        return any(text.has(run) for text in self.user)
+        return tuple(run) in self.named or any(text.has(run) for text in self.user)
 
     def by_tool(self, run: Sequence[str]) -> bool:
         """Whether a result that is vouched for has these words."""
@@ -92,28 +105,39 @@ class View:
 
     def prose(self, text: str) -> None:
         """Take in prose that nobody vouches for."""
-        self.texts.append(Text(text))
-        self.orders += map(Text, orders_in(text))
+        read, plain = Text(text), Text(text.replace("*", " "))
+        # An asterisk may be a pattern's or an emphasis.
+        for form in (read,) if plain.words == read.words else (read, plain):
+            self.texts.append(form)
+            self.orders += map(Text, orders_in(form.text))
+
+    def said(self, text: str) -> None:
+        """Take in what the user said."""
+        rest, names = without_names(without_prohibitions(text))
+        self.user.append(Text(rest))
+        self.named.update(map(tokens, names))
 
 
 def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping[str, Effect]) -> View:
     """Sort what stands in a conversation by who wrote it.
 
     What an assistant says is nobody's: it has all that came before from the others. The structure of a result counts
-    where the tool reads on this side, from what is the user's own; what comes from outside is prose in any form.
+    where the tool reads on this side, from what is the user's own; what comes from outside is prose in any form, and so
+    are a file's contents, a field that holds free text, and what stands by itself.
 
     Args:
         user: The user's words.
         transcript: Messages in OpenAI's form so far; a tool's result may be marked ``"trust": "user"`` or ``"tool"``.
         effects: Tool -> effect, of those that declare one.
     """
-    view = View(user=[Text(without_prohibitions(user))])
+    view = View()
+    view.said(user)
     called: dict[str, str] = {}
     for message in transcript:
         role, text = message.get("role"), _text_of(message.get("content"))
         called.update(_called(message))
         if role in ("user", "system", "developer"):
-            view.user.append(Text(without_prohibitions(text)))
+            view.said(text)
         elif role in ("tool", "function"):
             trust = message.get("trust", Trust.UNTRUSTED.value)
             if trust == Trust.USER.value:
@@ -122,7 +146,8 @@ def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping
                 view.vouched.append(Text(text))
             else:
                 name = message.get("name") or called.get(str(message.get("tool_call_id")), "")
-                _read(text, view, own=effects.get(str(name), Effect.EXTERNAL) is not Effect.EXTERNAL)
+                inside = effects.get(str(name), Effect.EXTERNAL) is not Effect.EXTERNAL
+                _read(text, view, own=inside and not _FILES.search(str(name)))
     return view
 
 
@@ -162,9 +187,7 @@ def _read(text: str, view: View, *, own: bool) -> None:
         for one in found[:_MOST_VALUES]:
             _sort(one, view)
         return
-    if _is_value(text):
-        _sort(("", text.strip()), view)
-        return
+    # Who wrote what stands by itself, nothing tells.
     view.prose(text)
 
 
@@ -181,7 +204,10 @@ def _structure(text: str) -> Any:
                 continue
     if start == "-" or ":" in text.split("\n", 1)[0]:
         try:
-            return yaml.load(text, _Words)  # noqa: S506 - derived from the safe loader
+            data = yaml.load(text, _Words)  # noqa: S506 - derived from the safe loader
+            # Anybody writes lines such as "amount: 500".
+            flat = isinstance(data, Mapping) and not any(isinstance(value, Mapping | list) for value in data.values())
+            return text if flat else data
         except (yaml.YAMLError, RecursionError, ValueError):
             return text
     return text
@@ -214,7 +240,7 @@ def _is_name(key: str) -> bool:
 
 def _sort(found: tuple[str, str], view: View) -> None:
     name, text = found
-    if not _is_value(text):
+    if not _is_value(text) or _PROSE.fullmatch(name.casefold()):
         view.prose(text)
         return
     words = tokens(text)

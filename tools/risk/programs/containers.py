@@ -6,7 +6,7 @@ import re
 
 from ..calls import Call, Handler, options_of
 from ..places import Place, place_of
-from ..values import DATA, UNKNOWN, names
+from ..values import DATA, REMOTE, UNKNOWN, names
 from .tables import SHELLS
 
 __all__ = ["CONTAINERS"]
@@ -25,6 +25,9 @@ _DOCKER_READS = names(
     "ps images info version inspect logs top stats port history search events diff ls list config context help df "
     "container image network volume system buildx compose manifest"
 )
+
+
+_REMOTE_CONTEXT = re.compile(r"(?:https?|git|ssh|oci)://|git@|(?:github|gitlab)\.com/|.*" + REMOTE)
 
 
 def _docker(call: Call) -> str:
@@ -56,6 +59,8 @@ def _docker(call: Call) -> str:
         call.find("outside-delete" if mass else "ends-own", command)
     elif command in ("push", "login"):
         call.find("changes-outside" if command == "push" else "leaves", command)
+    elif command in ("build", "bake", "up") and (source := _context_outside(call, command, rest)):
+        call.find("remote-code", source)
     elif command in (
         "pull",
         "build",
@@ -82,6 +87,20 @@ def _docker(call: Call) -> str:
     elif command and command not in _DOCKER_READS:
         call.find("unknown-program", command)
     return DATA
+
+
+def _context_outside(call: Call, command: str, rest: list[str]) -> str:
+    """Where what is built comes from, if from outside; empty where it lies on this machine."""
+    takes = (
+        "-t -f -o --tag --file --build-arg --build-context --target --label --platform --cache-from --cache-to "
+        "--output --progress --secret --ssh --network --add-host --iidfile --metadata-file --builder --set"
+    )
+    options = options_of(rest, takes)
+    files = [*options.each("-f --file"), *options_of(call.args, "-f --file").each("-f --file")]
+    contexts = [value.partition("=")[2] for value in options.each("--build-context")]
+    piped = command == "build" and "-" in [*options.operands, *files] and REMOTE in (call.stdin or "")
+    found = (one for one in [*options.operands, *files, *contexts] if _REMOTE_CONTEXT.match(one))
+    return next(found, "a context from a pipe" if piped else "")
 
 
 def _copied(call: Call, rest: list[str]) -> None:

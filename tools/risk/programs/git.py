@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..calls import Call, Handler, options_of
+from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, names
 from .servers import serves
 
@@ -34,7 +35,7 @@ _GIT_RUNS_KEYS = re.compile(
 
 
 _GIT_WHERE = re.compile(
-    r"remote\.(?:.+\.(?:url|pushurl)|pushdefault)$|branch\..+\.(?:remote|pushremote)$", re.IGNORECASE
+    r"(?:remote|submodule)\.(?:.+\.(?:url|pushurl)|pushdefault)$|branch\..+\.(?:remote|pushremote)$", re.IGNORECASE
 )
 """Settings that say where a push goes."""
 
@@ -56,6 +57,7 @@ def _git(call: Call) -> str:
     command, rest = words[0], words[1:]
     handler = _GIT.get(command)
     _git_options(call, command, rest)
+    _reads_keys(call, command, rest)
     if command in ("apply", "am") and REMOTE in (call.stdin or ""):
         call.find("unread-file", "a patch from outside")
     if command in _GIT_READS and handler is None:
@@ -78,6 +80,9 @@ def _git(call: Call) -> str:
     return UNKNOWN
 
 
+_GIT_MESSAGES = names("commit notes tag merge commit-tree ci")
+_GIT_MESSAGE = re.compile(r"-\w*[Ft]|--(?:file|template)")
+"""Options that say which file is the message."""
 _GIT_PROGRAMS = names("--upload-pack --receive-pack --exec --open-files-in-pager --extcmd")
 
 
@@ -96,6 +101,17 @@ def _git_options(call: Call, command: str, rest: list[str]) -> None:
             call.shell(arg[5:])
         elif name == "--output" and equals:
             call.writes(value)
+
+
+def _reads_keys(call: Call, command: str, rest: list[str]) -> None:
+    """Files of keys that it would keep or show: those outside the workspace, and what is given for a message."""
+    for place, arg in enumerate(rest):
+        message = command in _GIT_MESSAGES and rest[place - 1 : place] and _GIT_MESSAGE.fullmatch(rest[place - 1])
+        given = (re.match(r"-\w*F(?=.)|--\w[\w-]*=", arg) and re.sub(r"-\w*F|--\w[\w-]*=", "", arg, count=1)) or arg
+        path = call.path(given)
+        inside = place_of(path) in (Place.WORKSPACE, Place.WHOLE)
+        if holds_secrets(path) and (not inside or message or (given != arg and command in _GIT_MESSAGES)):
+            call.find("credentials", given)
 
 
 def _git_key(call: Call, key: str, value: str) -> None:
@@ -245,7 +261,8 @@ def _git_submodule(call: Call, rest: list[str]) -> None:
         call.shell(" ".join(words[1:]))
     call.find("leaves")
     call.find("writes")
-    call.scope.brought |= words[:1] == ["add"]
+    call.scope.redirected |= words[:1] == ["set-url"]
+    call.scope.brought |= words[:1] == ["add"] or (words[:1] == ["update"] and call.scope.redirected)
 
 
 def _git_config(call: Call, rest: list[str]) -> None:
@@ -355,6 +372,7 @@ def _hg(call: Call) -> str:
         ):
             call.find("option-runs", call.name)
     words = [arg for arg in call.args if not arg.startswith("-")]
+    _reads_keys(call, words[0] if words else "", call.args)
     command, outside = (words[0] if words else ""), any("://" in word for word in words)
     if any(re.search(r"^paths\.|=paths\.", arg) for arg in call.args):
         outside = True

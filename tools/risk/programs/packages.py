@@ -8,6 +8,7 @@ from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, names
 from .servers import APPLICATIONS, SERVERS, serves
+from .tables import LOADS
 
 __all__ = ["PACKAGES"]
 
@@ -215,6 +216,8 @@ def _make(call: Call) -> str:
             and not re.match(r"[\w+./-]*(?:bash|sh|gcc|g\+\+|clang|cc|c\+\+)[\w.+-]*$", value)
         ):
             call.find("option-runs", f"make {name}=")
+            call.shell(value)
+        elif equals and LOADS.get(name) == "builds" and known(value):
             call.shell(value)
         elif equals and ("$(shell" in value or "`" in value):
             call.find("option-runs", f"make {name}=")

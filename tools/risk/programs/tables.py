@@ -34,10 +34,16 @@ environment      HTTP_PROXY HTTPS_PROXY ALL_PROXY SYSTEMD_PAGER DOTNET_STARTUP_H
 runs             GIT_SSH_COMMAND GIT_SSH GIT_EXTERNAL_DIFF GIT_PAGER PAGER MANPAGER EDITOR VISUAL GIT_EDITOR
 runs             GIT_SEQUENCE_EDITOR BROWSER RSYNC_RSH CVS_RSH
 prompt           PS0 PS1 PS2 PS3 PS4
+builds           CC CXX CPP LD AR AS NM RANLIB STRIP OBJCOPY FC F77 LEX YACC MAKE HOSTCC HOSTCXX BUILD_CC
+builds           CONFIG_SHELL RUSTC RUSTDOC CCACHE_PREFIX CMAKE_C_COMPILER_LAUNCHER CMAKE_CXX_COMPILER_LAUNCHER
+compiles         CFLAGS CXXFLAGS CPPFLAGS LDFLAGS
+makes            MAKEFLAGS GNUMAKEFLAGS
+makefiles        MAKEFILES
 hides            HISTFILE HISTSIZE HISTFILESIZE HISTIGNORE HISTCONTROL SAVEHIST
 """
 LOADS = {name: code for code, *names in map(str.split, _LOADS.strip().splitlines()) for name in names}
-"""Variable -> the rule that holds when it is set; ``runs`` and ``prompt`` where its value is read as a command."""
+"""Variable -> the rule that holds when it is set, or how its value is read: ``runs``, ``prompt`` and ``builds`` as a
+command, ``compiles`` and ``makes`` as the options of one, ``makefiles`` as files."""
 
 _PROGRAMS = """
 prints           : true false test [ [[ ]] exit return break continue shift jobs fg bg disown sleep yes clear
@@ -91,6 +97,7 @@ services         systemd-tmpfiles update-rc.d chkconfig insserv rc-update rc-ser
 services         supervisorctl at batch anacron crond update-grub grub-install grub-mkconfig grub2-mkconfig efibootmgr
 services         bootctl update-initramfs dracut mkinitcpio update-alternatives sc schtasks sfc ldconfig osascript-s
 services         atrm
+remote-code      ansible-pull
 kernel           insmod modprobe rmmod depmod kexec bpftool bpftrace kmod setenforce setsebool semanage semodule
 kernel           restorecon chcon apparmor_parser aa-disable aa-complain aa-teardown auditctl swapoff swapon hwclock
 kernel           mknod losetup dmsetup
