@@ -23,7 +23,7 @@ from ...tools.taint.gate import Code
 from ..journal.places import begun_before
 from ..result import Outcome
 from .acts import not_done
-from .answers import GIVEN, decided
+from .answers import GIVEN, NoDecision, decided
 from .digests import hashed
 from .kept import Kept, Question, State
 from .questions import Asked, stale
@@ -187,6 +187,7 @@ class _Asking:
         self._place = _place(request.tool_call)
         self._number = 0
         self._given: set[str] = set()
+        self._earlier: set[str] = set()
 
     def allowed_always(self) -> _Verdict | None:
         """That the call is always allowed; None where it is not, or where a person was asked before it was."""
@@ -200,17 +201,17 @@ class _Asking:
 
     def verdict(self) -> _Verdict:
         """Ask until it is settled."""
-        problem = begun_before(self._asked.tool)
+        problem = ""
         while True:
             then, now, shown, answer = self._answer(problem)
             try:
-                decision = decided(answer, shown)
+                decision = decided(answer, shown, self._earlier)
                 edited = self._edited(decision)
             except ConfigError as error:
-                problem = self._again(then or now, str(error))
+                problem = self._again(then or now, error.why if isinstance(error, NoDecision) else str(error))
                 continue
             if decision["type"] in ("reject", "respond"):
-                return _Verdict(self._request, _in_its_place(self._asked.call, decision), settled=self._settled)
+                return _Verdict(self._request, _in_its_place(self._asked, decision), settled=self._settled)
             if then is not None and then.state == "begun":
                 return self._allowed(edited, then)
             if then is not None and then.state == "edited":
@@ -280,6 +281,7 @@ class _Asking:
         """Keep that an answer did not settle it, and ask the next question."""
         self._kept.ask(self._key, replace(question, state=state, why=why))
         self._number += 1
+        self._earlier.add(question.digest)
         return why
 
     def _allowed(self, asked: Asked, question: Question) -> _Verdict:
@@ -341,12 +343,14 @@ def _allowed(request: ToolCallRequest) -> Iterator[None]:
         _ALLOWED.reset(token)
 
 
-def _in_its_place(call: Mapping[str, Any], decision: Mapping[str, Any]) -> ToolMessage:
+def _in_its_place(asked: Asked, decision: Mapping[str, Any]) -> ToolMessage:
     """What the model is told of a call that is not made."""
-    message = decision.get("message")
+    call, message = asked.call, decision.get("message")
     if decision["type"] == "respond":
         return ToolMessage(message, name=call["name"], tool_call_id=call["id"])
     reason = f"a person refused this call: {message or 'no reason given'}"
+    if asked.begun:
+        reason = f"{reason} ({asked.begun})"
     return not_done(call, Outcome.REJECTED, reason, reason)
 
 

@@ -156,6 +156,12 @@ class Asked:
         made: HITLRequest = asked
         return made
 
+    @property
+    def begun(self) -> str:
+        """What is to be told of an earlier attempt; empty where there was none."""
+        said = begun_before(self.tool)
+        return f"with the arguments from before the edit {said}" if said and "edited" in self.origin else said
+
     def _reasons(self) -> Sequence[str]:
         name = self.call["name"]
         declared = declaration_of(self.tool)
@@ -164,11 +170,13 @@ class Asked:
         if declared is None:
             reason = f"{name} declares no effect, so it counts as {self.effect} (pointsman.declare gives it one)"
         found = unseen(json.dumps([name, self.call["args"]], ensure_ascii=False, default=str))
+        known = tuple(filter(None, (self.begun,)))
         if not found:
-            return (reason, *self.doubts)
+            return (reason, *known, *self.doubts)
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         return (
             reason,
+            *known,
             *self.doubts,
             f"its arguments hold what is not seen, or looks like something else: {', '.join(found[:_NAMED])}{more}",
         )
@@ -193,7 +201,8 @@ def stale(then: Question, now: Question, expires: float) -> str:
 def _changes(then: Question, now: Question) -> Sequence[str]:
     said = []
     if then.before != now.before:
-        said.append(now.before or "nothing is known of an earlier attempt any more")
+        known = "it was begun since it was asked about"
+        said.append(known if now.before else "nothing is known of an earlier attempt any more")
     if then.arguments != now.arguments:
         said.append("its arguments are not those that were asked about")
     if then.schema != now.schema:

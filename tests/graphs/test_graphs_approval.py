@@ -106,7 +106,7 @@ def test_an_answer_that_names_another_digest_is_asked_again_and_may_then_be_give
     again = flow.resume(stopped.run, {first: stale, second: "reject"}, runtime=home)
     (act,) = again.pending
     assert (again.status, act.arguments, ran) == ("pending", {"order_id": "A"}, [])
-    assert "the answer was for other arguments" in act.reason
+    assert "the answer was to another question" in act.reason
     flow.resume(stopped.run, {act.id: {"type": "approve", "digest": act.digest}}, runtime=home)
     assert ran == ["A"]
 
@@ -177,9 +177,9 @@ def test_a_graph_may_ask_what_it_likes_and_gets_the_answer_as_it_is(runtime: Mak
     assert flow.resume(stopped.run, given, runtime=home).output == answer
 
 
-def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(
-    runtime: Make, simulator: Simulator
-) -> None:
+@pytest.fixture
+def payer(simulator: Simulator) -> Workflow:
+    """One agent that wants to pay A; the first payment is made, and its tool raises."""
     ran.clear()
 
     @tool(effect="destructive")
@@ -192,20 +192,56 @@ def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(
 
     def answer(request: Any) -> Answer:
         if request.tool_results:
-            return Answer(text="so it is")
+            return Answer(text=f"so it is: {request.tool_results[-1].text}")
         return Answer(tool_calls=[{"name": "pay", "arguments": {"order_id": "A"}}])
 
     simulator.scenario = Scenario(rules=[Rule(answer=answer)])
-    home, flow = runtime(), Workflow("payer", [Agent("payer", tools=[pay])])
-    stopped = flow.run("go", runtime=home)
+    return Workflow("payer", [Agent("payer", tools=[pay])])
+
+
+_BEGUN = "it may have been done already, before the run was cut off"
+
+
+def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(payer: Workflow, runtime: Make) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
     with pytest.raises(RuntimeError, match="the line is dead"):
-        flow.resume(stopped.run, "approve", runtime=home).raise_for_status()
-    again = flow.resume(stopped.run, runtime=home)
+        payer.resume(stopped.run, "approve", runtime=home).raise_for_status()
+    again = payer.resume(stopped.run, runtime=home)
     (act,) = again.pending
     assert (again.status, ran) == ("pending", ["A"])
-    assert "it may have been done already, before the run was cut off" in act.reason
-    assert flow.resume(stopped.run, "approve", runtime=home).status == "done"
+    assert act.reason.count(_BEGUN) == 1
+    assert payer.resume(stopped.run, "approve", runtime=home).status == "done"
     assert ran == ["A", "A"]
+
+
+@pytest.mark.parametrize("answer", [{"type": "approve"}, {"type": "edit", "args": {"order_id": "B"}}], ids=str)
+def test_an_answer_to_the_question_from_before_an_act_was_begun_does_nothing_and_the_notice_stays(
+    payer: Workflow, runtime: Make, answer: Any
+) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    (asked,) = stopped.pending
+    assert payer.resume(stopped.run, {asked.id: "approve"}, runtime=home).status == "failed"
+    waits = asked.id
+    for _ in range(2):
+        again = payer.resume(stopped.run, {waits: {**answer, "digest": asked.digest}}, runtime=home)
+        (act,) = again.pending
+        assert (again.status, ran) == ("pending", ["A"])
+        assert act.reason.count(_BEGUN) == 1
+        assert "the answer was to another question about pay than this one" in act.reason
+        assert "answer with" not in act.reason
+        waits = act.id
+
+
+def test_a_rejection_of_the_question_from_before_an_act_was_begun_holds(payer: Workflow, runtime: Make) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    (asked,) = stopped.pending
+    assert payer.resume(stopped.run, {asked.id: "approve"}, runtime=home).status == "failed"
+    result = payer.resume(stopped.run, {asked.id: "reject"}, runtime=home)
+    assert (result.status, ran) == ("rejected", ["A"])
+    assert _BEGUN in result.steps[0].acts[-1].reason
 
 
 def test_what_an_earlier_version_asked_can_be_answered_and_binds_nothing_it_did_not_know() -> None:
