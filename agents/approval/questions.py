@@ -36,6 +36,8 @@ __all__ = ["Asked", "stale"]
 
 _HASHED_BYTES: Final = 64 * 1024 * 1024
 """Of a larger file its size and time of change stand for what it holds."""
+_LEADS: Final = " by links to "
+"""In what is noted of a file, before where it leads."""
 _DESCRIBED: Final = 8_000
 """Characters of a change that an inbox shows in the description."""
 _NAMED: Final = 6
@@ -210,9 +212,15 @@ def _changes(then: Question, now: Question) -> Sequence[str]:
     for file in dict.fromkeys((*then.files, *now.files)):
         old, new = then.files.get(file, ""), now.files.get(file, "")
         if old != new:
-            how = "was made" if not old else "was deleted" if not new else "has changed"
-            said.append(f"{file} {how} since it was asked about")
+            said.append(f"{file} {_how(old, new)} since it was asked about")
     return said
+
+
+def _how(old: str, new: str) -> str:
+    """What has become of a file, by what was noted of it."""
+    if old.partition(_LEADS)[2] != new.partition(_LEADS)[2]:
+        return "has come to lead to another file"
+    return "was made" if not old else "was deleted" if not new else "has changed"
 
 
 def _middle(text: str) -> str:
@@ -234,9 +242,21 @@ def _author(request: ToolCallRequest) -> str:
 
 
 def _files(tool: BaseTool, arguments: Mapping[str, Any]) -> Mapping[str, str]:
-    """The file that the target of a call names, if it does, with a digest of what it holds."""
+    """The file that the target of a call names, if it does, with a digest of what it holds and where links lead."""
     target = call_facts(tool, arguments).target
-    return {target: _sum_of(target)} if target and "\0" not in target else {}
+    return {target: _sum_of(target) + _led(target)} if target and "\0" not in target else {}
+
+
+def _led(path: str) -> str:
+    """Where a path leads by links on its way or at its end, as something to add to its digest; empty without any."""
+    try:
+        real = os.path.realpath(path)
+        if real == os.path.abspath(path):
+            return ""
+    except (OSError, ValueError) as error:
+        real = f"cannot be told: {type(error).__name__}"
+    # The question is kept, and shows no names of files that nobody asked about.
+    return _LEADS + hashed(real)
 
 
 def _sum_of(path: str) -> str:
