@@ -102,7 +102,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         thread."""
         from langgraph.errors import GraphInterrupt
 
-        harmless = request.tool is None or effect_of(request.tool) in (None, Effect.READ)
+        harmless = request.tool is not None and effect_of(request.tool) in (None, Effect.READ)
         if harmless and not _bare_answer():
             asked = self._asked(request)
         else:
@@ -122,9 +122,19 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         return answer
 
     def _asked(self, request: ToolCallRequest) -> Asked | None:
-        """What a person is asked, or None where the call may be made without."""
+        """What a person is asked, or None where the call may be made without.
+
+        Raises:
+            ConfigError: They were asked about a tool that there is no more.
+        """
         tool = request.tool
         if tool is None:
+            call = request.tool_call
+            if getattr(_pad(), "resume", None) or Kept(self._settings().state).question(hashed(_place(call), 0)):
+                raise ConfigError(
+                    f"a person was asked about {call['name']}, which its agent does not have any more, so it was not "
+                    "called: resume the run with the workflow that has it"
+                )
             return None
         facts = call_facts(tool, request.tool_call["args"])
         effect = facts.effect

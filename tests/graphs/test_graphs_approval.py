@@ -244,6 +244,20 @@ def test_a_rejection_of_the_question_from_before_an_act_was_begun_holds(payer: W
     assert _BEGUN in result.steps[0].acts[-1].reason
 
 
+@pytest.mark.parametrize("answer", ["approve", None], ids=str)
+def test_a_workflow_without_the_tool_that_was_asked_about_is_refused_and_one_that_has_it_goes_on(
+    payer: Workflow, runtime: Make, answer: str | None
+) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    other = Workflow("payer", [Agent("payer", tools=[delete_order])])
+    with pytest.raises(ConfigError, match=r"pay, which its agent does not have any more.* the workflow that has it"):
+        other.resume(stopped.run, answer, runtime=home)
+    assert ran == []
+    result = payer.resume(stopped.run, "approve", runtime=home)
+    assert (ran, str(result.error)) == (["A"], "the line is dead")
+
+
 def test_what_an_earlier_version_asked_can_be_answered_and_binds_nothing_it_did_not_know() -> None:
     request = {
         "action_requests": [{"name": "delete_order", "args": {"order_id": "A"}, "description": "why\nform"}],
