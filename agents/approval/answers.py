@@ -227,7 +227,9 @@ def _from_inbox(given: dict[str, Any], request: HITLRequest) -> dict[str, Any]:
     action, review = request["action_requests"][0], request["review_configs"][0]
     kind, args = given.get("type"), given.get("args")
     if kind == "response":
-        kind = "respond" if "respond" in review["allowed_decisions"] else "reject"
+        # Of an act that may have been done, free text is not taken to say that it was.
+        ours: Any = request.get(OURS) or {}
+        kind = "respond" if "respond" in review["allowed_decisions"] and not ours.get("begun") else "reject"
     kind = _INBOX.get(kind, kind) if isinstance(kind, str) else kind
     made = {**given, "type": kind}
     if isinstance(args, str) and kind in ("reject", "respond"):

@@ -20,13 +20,13 @@ from ...ledger.points import Point, reached
 from ...tools.base import declaration_of, effect_of
 from ...tools.facts import call_facts, preview_of
 from ...tools.taint.gate import Code
-from ..journal.places import begun_before
+from ..journal.places import begun_before, said_done
 from ..result import Outcome
-from .acts import not_done
+from .acts import marked, not_done
 from .answers import GIVEN, NoDecision, decided
 from .digests import hashed
 from .kept import Kept, Question, State
-from .questions import Asked, stale
+from .questions import BEGUN_SINCE, Asked, stale
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
@@ -60,8 +60,9 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
     it holds for the tool, what it says about itself, and the arguments, unless the call destroys. A person may answer
     in the place of a tool that only reads. What they edit is judged again, and they are asked once more where that does
     more than what they were asked about. Of an act that the step began already, in a part of the run that was cut off,
-    a person is asked whatever its risk: it may have happened. They are asked whatever its risk, too, where the target
-    of a call, or what it sends out, comes from text that nobody vouches for (`pointsman.tools.taint.gate`).
+    a person is asked whatever its risk: it may have happened. They may say that it has, and what came of it, which
+    the model is given. They are asked whatever its risk, too, where the target of a call, or what it sends out, comes
+    from text that nobody vouches for (`pointsman.tools.taint.gate`).
 
     Args:
         settings: Gives the settings as they are when a call is made: the risk of a call with each effect, how long an
@@ -220,6 +221,13 @@ class _Asking:
             except ConfigError as error:
                 problem = self._again(then or now, error.why if isinstance(error, NoDecision) else str(error))
                 continue
+            if decision["type"] == "respond" and self._asked.begun:
+                if (problem := self._unasked(then)) == "":
+                    answered = _in_its_place(self._asked, decision)
+                    said_done(answered)
+                    return _Verdict(self._request, answered, settled=self._settled)
+                problem = self._again(then or now, problem)
+                continue
             if decision["type"] in ("reject", "respond"):
                 return _Verdict(self._request, _in_its_place(self._asked, decision), settled=self._settled)
             if then is not None and then.state == "begun":
@@ -280,6 +288,13 @@ class _Asking:
         if then is None:
             return _UNKNOWN
         return then.why if then.state == "again" else stale(then, now, self._expires)
+
+    @staticmethod
+    def _unasked(then: Question | None) -> str:
+        """Why nobody can have said that the act was done; empty where they were told that it may have been."""
+        if then is None:
+            return _UNKNOWN
+        return then.why if then.state == "again" else "" if then.before else BEGUN_SINCE
 
     def _more(self, edited: Asked) -> str:
         """Why what a person has made of the call is asked about again; empty where it is not."""
@@ -357,7 +372,8 @@ def _in_its_place(asked: Asked, decision: Mapping[str, Any]) -> ToolMessage:
     """What the model is told of a call that is not made."""
     call, message = asked.call, decision.get("message")
     if decision["type"] == "respond":
-        return ToolMessage(message, name=call["name"], tool_call_id=call["id"])
+        answer = ToolMessage(message, name=call["name"], tool_call_id=call["id"])
+        return marked(answer, Outcome.DONE, f"a person said that it was done: {message}") if asked.begun else answer
     reason = f"a person refused this call: {message or 'no reason given'}"
     if asked.begun:
         reason = f"{reason} ({asked.begun})"

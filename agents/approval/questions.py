@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from langchain.agents.middleware.human_in_the_loop import DecisionType, HITLRequest
     from langchain_core.tools import BaseTool
 
-__all__ = ["Asked", "stale"]
+__all__ = ["BEGUN_SINCE", "Asked", "stale"]
+
+BEGUN_SINCE: Final = "it was begun since it was asked about"
 
 _HASHED_BYTES: Final = 64 * 1024 * 1024
 """Of a larger file its size and time of change stand for what it holds."""
@@ -132,11 +134,13 @@ class Asked:
         """
         name = self.call["name"]
         allowed: list[DecisionType] = ["approve", "edit", "reject"]
-        if self.effect is Effect.READ or ((said := declaration_of(self.tool)) is not None and said.only_reads):
+        only_reads = self.effect is Effect.READ or ((said := declaration_of(self.tool)) is not None and said.only_reads)
+        if only_reads or self.begun:
             allowed.append("respond")
         told = "; ".join((*self._reasons(), *([problem] if problem else ())))
         diff = preview.diff if preview is not None else ""
-        description = "\n".join(filter(None, (told, _middle(diff.rstrip("\n")), answer_form(name, allowed))))
+        form = answer_form(name, allowed) + ("; respond says that it was done, and its result" if self.begun else "")
+        description = "\n".join(filter(None, (told, _middle(diff.rstrip("\n")), form)))
         ours = {
             "digest": question.digest,
             "reason": told,
@@ -147,6 +151,7 @@ class Asked:
             "asked": question.asked,
             "expires": question.asked + expires,
             "always": self.allowable,
+            "begun": bool(self.begun),
         }
         asked: Any = {
             "action_requests": [{"name": name, "args": self.call["args"], "description": description}],
@@ -203,8 +208,7 @@ def stale(then: Question, now: Question, expires: float) -> str:
 def _changes(then: Question, now: Question) -> Sequence[str]:
     said = []
     if then.before != now.before:
-        known = "it was begun since it was asked about"
-        said.append(known if now.before else "nothing is known of an earlier attempt any more")
+        said.append(BEGUN_SINCE if now.before else "nothing is known of an earlier attempt any more")
     if then.arguments != now.arguments:
         said.append("its arguments are not those that were asked about")
     if then.schema != now.schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,6 +15,7 @@ from pointsman.agents.approval.answers import answers_by_id, pending_of
 from pointsman.agents.result import RunResult
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
+from pointsman.graphs.keeping import forked
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -242,6 +244,50 @@ def test_a_rejection_of_the_question_from_before_an_act_was_begun_holds(payer: W
     result = payer.resume(stopped.run, {asked.id: "reject"}, runtime=home)
     assert (result.status, ran) == ("rejected", ["A"])
     assert _BEGUN in result.steps[0].acts[-1].reason
+
+
+def test_a_person_who_knows_that_the_act_was_done_says_so_and_the_run_goes_on_with_their_result(
+    payer: Workflow, runtime: Make
+) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    (asked,) = stopped.pending
+    assert "respond" not in asked.allowed
+    said = {"type": "respond", "message": "it was done; id 17"}
+    with pytest.raises(ConfigError, match="'respond' is not allowed for pay"):
+        payer.resume(stopped.run, said, runtime=home)
+    payer.resume(stopped.run, "approve", runtime=home)
+    (act,) = payer.resume(stopped.run, runtime=home).pending
+    assert "respond" in act.allowed
+    result = payer.resume(stopped.run, said, runtime=home)
+    (step,) = result.steps
+    (done,) = step.acts
+    assert (result.status, result.output, ran) == ("done", "so it is: it was done; id 17", ["A"])
+    assert (done.outcome, done.reason) == ("done", "a person said that it was done: it was done; id 17")
+    assert [row.outcome for row in home.ledger.effects(run=stopped.run)] == ["done"]
+    assert home.ledger.verify() == []
+
+
+def test_of_an_act_of_a_run_that_was_copied_the_copy_is_told_and_the_other_run_is_not(
+    payer: Workflow, runtime: Make
+) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    payer.resume(stopped.run, "approve", runtime=home)
+    copy = asyncio.run(forked(home, stopped.run)).id
+    assert payer.resume(copy, runtime=home).pending[0].reason.count(_BEGUN) == 1
+    result = payer.resume(copy, {"type": "respond", "message": "it was done"}, runtime=home)
+    assert (result.status, result.output, ran) == ("done", "so it is: it was done", ["A"])
+    assert [[row.outcome for row in home.ledger.effects(run=run)] for run in (stopped.run, copy)] == [[""], ["done"]]
+
+
+def test_no_free_text_of_an_inbox_says_that_an_act_was_done(payer: Workflow, runtime: Make) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    payer.resume(stopped.run, "approve", runtime=home)
+    payer.resume(stopped.run, runtime=home)
+    refused = payer.resume(stopped.run, [{"type": "response", "args": "leave it"}], runtime=home)
+    assert (refused.status, ran) == ("rejected", ["A"])
 
 
 @pytest.mark.parametrize("answer", ["approve", None], ids=str)
