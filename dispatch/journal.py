@@ -154,6 +154,23 @@ class Journal:
             self._names[name] = self.run
             self._fresh.add(_task_now())
 
+    def settle(self, act: EffectRow, name: str, result: str | None) -> None:
+        """Keep what a person says of an act of which nobody knew, and return once that is on the disk.
+
+        Args:
+            act: The act, with its outcome.
+            name: The name of its result.
+            result: The result; None keeps none.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        if result is not None:
+            self.keep(name, result)
+        self._ledger.commit(act)
+        if act.place is not None:
+            self.acts[act.place] = act
+
     async def caught_up(self) -> None:
         """Return once what this task has kept outlives the end of this process: it is about to go on from there.
 

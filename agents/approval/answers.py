@@ -10,7 +10,7 @@ own middleware asks in a graph of the user's is answered in the form that it tak
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.errors import ConfigError, PointsmanError
@@ -26,6 +26,7 @@ __all__ = [
     "GIVEN",
     "OURS",
     "ApprovalPending",
+    "NoDecision",
     "answer_form",
     "answers_by_id",
     "decided",
@@ -67,6 +68,22 @@ class ApprovalPending(PointsmanError):
             f"run it as Workflow({agent!r}, [agent]), or in a graph with a checkpointer"
         )
         self.pending = tuple(pending)
+
+
+class NoDecision(ConfigError):
+    """An answer is no decision on what was asked.
+
+    Args:
+        why: Why it is none.
+        form: How to answer.
+
+    Attributes:
+        why: The same without the form, for the next question.
+    """
+
+    def __init__(self, why: str, form: str) -> None:
+        super().__init__(f"{why}: {form}")
+        self.why = why
 
 
 def pending_of(stop: Interrupt, run: str = "") -> Pending:
@@ -145,22 +162,23 @@ def answer_form(tool: str, allowed: Sequence[str]) -> str:
     return 'answer with {"decisions": [d]}, or d alone, where d is ' + " or ".join(forms[name] for name in allowed)
 
 
-def decided(answer: object, request: HITLRequest) -> Decision:
+def decided(answer: object, request: HITLRequest, earlier: Collection[str] = ()) -> Decision:
     """The decision that an answer to a request means.
 
     Args:
         answer: ``{"decisions": [decision]}``, a decision, ``"approve"``, ``"always"``, ``"reject"``, True or False, or
             what LangChain's agent inbox sends. It may name the ``digest`` of the act it is meant for.
         request: What was asked, with one action.
+        earlier: Digests under which the same call was asked about before: a rejection of that holds.
 
     Raises:
-        ConfigError: It is not one of them, not allowed here, or for another act; the message shows the right form.
+        NoDecision: It is not one of them, not allowed here, or for another act; the message shows the right form.
     """
     action, review = request["action_requests"][0], request["review_configs"][0]
     tool, allowed = action["name"], review["allowed_decisions"]
 
-    def refused(why: str) -> ConfigError:
-        return ConfigError(f"{why}: {answer_form(tool, allowed)}")
+    def refused(why: str) -> NoDecision:
+        return NoDecision(why, answer_form(tool, allowed))
 
     given = _fields(answer)
     if given is None:
@@ -172,8 +190,8 @@ def decided(answer: object, request: HITLRequest) -> Decision:
             f"{kind!r} is not allowed for {tool}" if isinstance(kind, str) else f"{_shown(answer)} says nothing"
         )
     ours: Any = request.get(OURS)
-    if ours and given.get("digest") not in (None, ours["digest"]):
-        raise refused(f"the answer was for other arguments of {tool} than these")
+    if ours and given.get("digest") not in (None, ours["digest"], *(earlier if kind == "reject" else ())):
+        raise refused(f"the answer was to another question about {tool} than this one")
     message = given.get("message")
     if kind == "approve":
         if _edits(given, action["args"]):
@@ -209,7 +227,9 @@ def _from_inbox(given: dict[str, Any], request: HITLRequest) -> dict[str, Any]:
     action, review = request["action_requests"][0], request["review_configs"][0]
     kind, args = given.get("type"), given.get("args")
     if kind == "response":
-        kind = "respond" if "respond" in review["allowed_decisions"] else "reject"
+        # Of an act that may have been done, free text is not taken to say that it was.
+        ours: Any = request.get(OURS) or {}
+        kind = "respond" if "respond" in review["allowed_decisions"] and not ours.get("begun") else "reject"
     kind = _INBOX.get(kind, kind) if isinstance(kind, str) else kind
     made = {**given, "type": kind}
     if isinstance(args, str) and kind in ("reject", "respond"):
@@ -313,7 +333,7 @@ def in_words(act: Pending, answer: Any) -> str:
     if not act.tool:
         return f"answered: {_shown(answer)}"
     if answer.get("digest", act.digest) != act.digest:
-        return "an answer for other arguments, so it was asked again"
+        return "an answer to another question, so it was asked again"
     decision = answer["decisions"][0] if "decisions" in answer else answer
     match decision["type"]:
         case "edit":

@@ -20,13 +20,13 @@ from ...ledger.points import Point, reached
 from ...tools.base import declaration_of, effect_of
 from ...tools.facts import call_facts, preview_of
 from ...tools.taint.gate import Code
-from ..journal.places import begun_before
+from ..journal.places import begun_before, said_done
 from ..result import Outcome
-from .acts import not_done
-from .answers import GIVEN, decided
+from .acts import marked, not_done
+from .answers import GIVEN, NoDecision, decided
 from .digests import hashed
 from .kept import Kept, Question, State
-from .questions import Asked, stale
+from .questions import BEGUN_SINCE, Asked, stale
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
@@ -60,8 +60,9 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
     it holds for the tool, what it says about itself, and the arguments, unless the call destroys. A person may answer
     in the place of a tool that only reads. What they edit is judged again, and they are asked once more where that does
     more than what they were asked about. Of an act that the step began already, in a part of the run that was cut off,
-    a person is asked whatever its risk: it may have happened. They are asked whatever its risk, too, where the target
-    of a call, or what it sends out, comes from text that nobody vouches for (`pointsman.tools.taint.gate`).
+    a person is asked whatever its risk: it may have happened. They may say that it has, and what came of it, which
+    the model is given. They are asked whatever its risk, too, where the target of a call, or what it sends out, comes
+    from text that nobody vouches for (`pointsman.tools.taint.gate`).
 
     Args:
         settings: Gives the settings as they are when a call is made: the risk of a call with each effect, how long an
@@ -102,7 +103,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         thread."""
         from langgraph.errors import GraphInterrupt
 
-        harmless = request.tool is None or effect_of(request.tool) in (None, Effect.READ)
+        harmless = request.tool is not None and effect_of(request.tool) in (None, Effect.READ)
         if harmless and not _bare_answer():
             asked = self._asked(request)
         else:
@@ -122,9 +123,19 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         return answer
 
     def _asked(self, request: ToolCallRequest) -> Asked | None:
-        """What a person is asked, or None where the call may be made without."""
+        """What a person is asked, or None where the call may be made without.
+
+        Raises:
+            ConfigError: They were asked about a tool that there is no more.
+        """
         tool = request.tool
         if tool is None:
+            call = request.tool_call
+            if getattr(_pad(), "resume", None) or Kept(self._settings().state).question(hashed(_place(call), 0)):
+                raise ConfigError(
+                    f"a person was asked about {call['name']}, which its agent does not have any more, so it was not "
+                    "called: resume the run with the workflow that has it"
+                )
             return None
         facts = call_facts(tool, request.tool_call["args"])
         effect = facts.effect
@@ -187,6 +198,7 @@ class _Asking:
         self._place = _place(request.tool_call)
         self._number = 0
         self._given: set[str] = set()
+        self._earlier: set[str] = set()
 
     def allowed_always(self) -> _Verdict | None:
         """That the call is always allowed; None where it is not, or where a person was asked before it was."""
@@ -200,17 +212,24 @@ class _Asking:
 
     def verdict(self) -> _Verdict:
         """Ask until it is settled."""
-        problem = begun_before(self._asked.tool)
+        problem = ""
         while True:
             then, now, shown, answer = self._answer(problem)
             try:
-                decision = decided(answer, shown)
+                decision = decided(answer, shown, self._earlier)
                 edited = self._edited(decision)
             except ConfigError as error:
-                problem = self._again(then or now, str(error))
+                problem = self._again(then or now, error.why if isinstance(error, NoDecision) else str(error))
+                continue
+            if decision["type"] == "respond" and self._asked.begun:
+                if (problem := self._unasked(then)) == "":
+                    answered = _in_its_place(self._asked, decision)
+                    said_done(answered)
+                    return _Verdict(self._request, answered, settled=self._settled)
+                problem = self._again(then or now, problem)
                 continue
             if decision["type"] in ("reject", "respond"):
-                return _Verdict(self._request, _in_its_place(self._asked.call, decision), settled=self._settled)
+                return _Verdict(self._request, _in_its_place(self._asked, decision), settled=self._settled)
             if then is not None and then.state == "begun":
                 return self._allowed(edited, then)
             if then is not None and then.state == "edited":
@@ -270,6 +289,13 @@ class _Asking:
             return _UNKNOWN
         return then.why if then.state == "again" else stale(then, now, self._expires)
 
+    @staticmethod
+    def _unasked(then: Question | None) -> str:
+        """Why nobody can have said that the act was done; empty where they were told that it may have been."""
+        if then is None:
+            return _UNKNOWN
+        return then.why if then.state == "again" else "" if then.before else BEGUN_SINCE
+
     def _more(self, edited: Asked) -> str:
         """Why what a person has made of the call is asked about again; empty where it is not."""
         if edited is self._asked:
@@ -280,6 +306,7 @@ class _Asking:
         """Keep that an answer did not settle it, and ask the next question."""
         self._kept.ask(self._key, replace(question, state=state, why=why))
         self._number += 1
+        self._earlier.add(question.digest)
         return why
 
     def _allowed(self, asked: Asked, question: Question) -> _Verdict:
@@ -341,12 +368,15 @@ def _allowed(request: ToolCallRequest) -> Iterator[None]:
         _ALLOWED.reset(token)
 
 
-def _in_its_place(call: Mapping[str, Any], decision: Mapping[str, Any]) -> ToolMessage:
+def _in_its_place(asked: Asked, decision: Mapping[str, Any]) -> ToolMessage:
     """What the model is told of a call that is not made."""
-    message = decision.get("message")
+    call, message = asked.call, decision.get("message")
     if decision["type"] == "respond":
-        return ToolMessage(message, name=call["name"], tool_call_id=call["id"])
+        answer = ToolMessage(message, name=call["name"], tool_call_id=call["id"])
+        return marked(answer, Outcome.DONE, f"a person said that it was done: {message}") if asked.begun else answer
     reason = f"a person refused this call: {message or 'no reason given'}"
+    if asked.begun:
+        reason = f"{reason} ({asked.begun})"
     return not_done(call, Outcome.REJECTED, reason, reason)
 
 

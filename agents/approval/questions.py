@@ -32,10 +32,14 @@ if TYPE_CHECKING:
     from langchain.agents.middleware.human_in_the_loop import DecisionType, HITLRequest
     from langchain_core.tools import BaseTool
 
-__all__ = ["Asked", "stale"]
+__all__ = ["BEGUN_SINCE", "Asked", "stale"]
+
+BEGUN_SINCE: Final = "it was begun since it was asked about"
 
 _HASHED_BYTES: Final = 64 * 1024 * 1024
 """Of a larger file its size and time of change stand for what it holds."""
+_LEADS: Final = " by links to "
+"""In what is noted of a file, before where it leads."""
 _DESCRIBED: Final = 8_000
 """Characters of a change that an inbox shows in the description."""
 _NAMED: Final = 6
@@ -130,11 +134,13 @@ class Asked:
         """
         name = self.call["name"]
         allowed: list[DecisionType] = ["approve", "edit", "reject"]
-        if self.effect is Effect.READ or ((said := declaration_of(self.tool)) is not None and said.only_reads):
+        only_reads = self.effect is Effect.READ or ((said := declaration_of(self.tool)) is not None and said.only_reads)
+        if only_reads or self.begun:
             allowed.append("respond")
         told = "; ".join((*self._reasons(), *([problem] if problem else ())))
         diff = preview.diff if preview is not None else ""
-        description = "\n".join(filter(None, (told, _middle(diff.rstrip("\n")), answer_form(name, allowed))))
+        form = answer_form(name, allowed) + ("; respond says that it was done, and its result" if self.begun else "")
+        description = "\n".join(filter(None, (told, _middle(diff.rstrip("\n")), form)))
         ours = {
             "digest": question.digest,
             "reason": told,
@@ -145,6 +151,7 @@ class Asked:
             "asked": question.asked,
             "expires": question.asked + expires,
             "always": self.allowable,
+            "begun": bool(self.begun),
         }
         asked: Any = {
             "action_requests": [{"name": name, "args": self.call["args"], "description": description}],
@@ -156,6 +163,12 @@ class Asked:
         made: HITLRequest = asked
         return made
 
+    @property
+    def begun(self) -> str:
+        """What is to be told of an earlier attempt; empty where there was none."""
+        said = begun_before(self.tool)
+        return f"with the arguments from before the edit {said}" if said and "edited" in self.origin else said
+
     def _reasons(self) -> Sequence[str]:
         name = self.call["name"]
         declared = declaration_of(self.tool)
@@ -164,11 +177,13 @@ class Asked:
         if declared is None:
             reason = f"{name} declares no effect, so it counts as {self.effect} (pointsman.declare gives it one)"
         found = unseen(json.dumps([name, self.call["args"]], ensure_ascii=False, default=str))
+        known = tuple(filter(None, (self.begun,)))
         if not found:
-            return (reason, *self.doubts)
+            return (reason, *known, *self.doubts)
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         return (
             reason,
+            *known,
             *self.doubts,
             f"its arguments hold what is not seen, or looks like something else: {', '.join(found[:_NAMED])}{more}",
         )
@@ -193,7 +208,7 @@ def stale(then: Question, now: Question, expires: float) -> str:
 def _changes(then: Question, now: Question) -> Sequence[str]:
     said = []
     if then.before != now.before:
-        said.append(now.before or "nothing is known of an earlier attempt any more")
+        said.append(BEGUN_SINCE if now.before else "nothing is known of an earlier attempt any more")
     if then.arguments != now.arguments:
         said.append("its arguments are not those that were asked about")
     if then.schema != now.schema:
@@ -201,9 +216,15 @@ def _changes(then: Question, now: Question) -> Sequence[str]:
     for file in dict.fromkeys((*then.files, *now.files)):
         old, new = then.files.get(file, ""), now.files.get(file, "")
         if old != new:
-            how = "was made" if not old else "was deleted" if not new else "has changed"
-            said.append(f"{file} {how} since it was asked about")
+            said.append(f"{file} {_how(old, new)} since it was asked about")
     return said
+
+
+def _how(old: str, new: str) -> str:
+    """What has become of a file, by what was noted of it."""
+    if old.partition(_LEADS)[2] != new.partition(_LEADS)[2]:
+        return "has come to lead to another file"
+    return "was made" if not old else "was deleted" if not new else "has changed"
 
 
 def _middle(text: str) -> str:
@@ -225,9 +246,21 @@ def _author(request: ToolCallRequest) -> str:
 
 
 def _files(tool: BaseTool, arguments: Mapping[str, Any]) -> Mapping[str, str]:
-    """The file that the target of a call names, if it does, with a digest of what it holds."""
+    """The file that the target of a call names, if it does, with a digest of what it holds and where links lead."""
     target = call_facts(tool, arguments).target
-    return {target: _sum_of(target)} if target and "\0" not in target else {}
+    return {target: _sum_of(target) + _led(target)} if target and "\0" not in target else {}
+
+
+def _led(path: str) -> str:
+    """Where a path leads by links on its way or at its end, as something to add to its digest; empty without any."""
+    try:
+        real = os.path.realpath(path)
+        if real == os.path.abspath(path):
+            return ""
+    except (OSError, ValueError) as error:
+        real = f"cannot be told: {type(error).__name__}"
+    # The question is kept, and shows no names of files that nobody asked about.
+    return _LEADS + hashed(real)
 
 
 def _sum_of(path: str) -> str:

@@ -7,22 +7,25 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ...configs.ids import new_id
 from ...dispatch.context import current
 from ...tools.base import declaration_of
 from ...tools.facts import json_schema
 from ..approval.digests import digests, hashed
+from .results import kept_name, result_text
 
 if TYPE_CHECKING:
+    from langchain_core.messages import ToolMessage
     from langchain_core.tools import BaseTool
 
     from ...dispatch.journal import Journal
     from ...ledger.rows import EffectRow
 
-__all__ = ["Place", "act_digest", "at_place", "begun_before", "here", "place_of"]
+__all__ = ["Place", "act_digest", "at_place", "begun_before", "here", "place_of", "said_done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,24 @@ def begun_before(tool: object) -> str:
     if getattr(declaration_of(tool), "idempotent", False):
         return ""
     return "it may have been done already, before the run was cut off"
+
+
+def said_done(answer: ToolMessage) -> None:
+    """Keep that the act of this place was done, as a person says, with what came of it.
+
+    Args:
+        answer: What they say came of it.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    place = _HERE.get()
+    if place is not None and place.before is not None:
+        act = replace(place.before, outcome="done", place=place.name, token=place.journal.token)
+        if act.run != place.journal.run:
+            # Of the run that this one was copied from, which is told nothing.
+            act = replace(act, id=new_id(), run=place.journal.run)
+        place.journal.settle(act, kept_name(act.id), result_text(answer))
 
 
 def act_digest(tool: BaseTool, arguments: Mapping[str, Any]) -> str:

@@ -143,7 +143,10 @@ def _decision(pending: Pending, left: str) -> dict[str, Any]:
                 message = typer.prompt("  why (told to the agent)", default="", show_default=False, err=True)
                 return {"type": "reject", "message": message}
             case "respond":
-                return {"type": "respond", "message": typer.prompt("  the answer to give instead", err=True)}
+                return {
+                    "type": "respond",
+                    "message": typer.prompt("  its result, given without making the call", err=True),
+                }
             case "edit":
                 if (edited := _edited(pending)) is not None:
                     return edit(pending, edited)

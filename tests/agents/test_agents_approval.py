@@ -166,8 +166,11 @@ def test_a_bare_rejection_is_one_too(clerk: Agent, answer: Any) -> None:
         ({"type": "edit", "args": {"order": "B"}}, "delete_order has no argument 'order', it has order_id, copies"),
         ({"type": "edit", "args": {"order_id": "B", "copies": "many"}}, "does not take these arguments (copies: "),
         ({"type": "edit", "args": {}}, "does not take these arguments (order_id: Field required)"),
-        ({"type": "approve", "digest": "0" * 16}, "the answer was for other arguments of delete_order than these"),
-        ({"decisions": [{"type": "approve"}], "digest": "0" * 16}, "the answer was for other arguments"),
+        (
+            {"type": "approve", "digest": "0" * 16},
+            "the answer was to another question about delete_order than this one",
+        ),
+        ({"decisions": [{"type": "approve"}], "digest": "0" * 16}, "the answer was to another question"),
         ({"type": "approve", "args": {"order_id": "B"}}, "an approval keeps the arguments as they are"),
         ({"decisions": [{"type": "approve", "edited_action": {"args": {}}}]}, "an approval keeps the arguments"),
     ],

@@ -114,6 +114,31 @@ def test_a_file_that_changes_before_the_act_has_the_person_asked_again_and_told(
     assert ran == ["notes.txt"]
 
 
+@pytest.mark.parametrize("held", ["one", None], ids=["equal", "dangling"])
+@pytest.mark.parametrize("place", ["folder/notes.txt", "folder"], ids=["file", "folder"])
+def test_a_target_that_has_become_a_link_has_the_person_asked_again_though_it_holds_the_same(
+    simulated: Make, simulator: Simulator, tmp_path: Path, held: str | None, place: str
+) -> None:
+    for name in ("folder", "other"):
+        (tmp_path / name).mkdir()
+        if held is not None:
+            (tmp_path / name / "notes.txt").write_text(held)
+    _calling(simulator, ("remove", {"path": "folder/notes.txt"}))
+    graph = _graph(simulated(), remove)
+    _begin(graph)
+    (tmp_path / "folder").rename(tmp_path / "away")
+    if place == "folder":
+        (tmp_path / "folder").symlink_to(tmp_path / "other")
+    else:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / place).symlink_to(tmp_path / "other" / "notes.txt")
+    reason = _reason(_answer(graph, "approve"))
+    assert "folder/notes.txt has come to lead to another file since it was asked about" in reason
+    assert ran == []
+    assert _answer(graph, "approve") == ()
+    assert ran == ["folder/notes.txt"]
+
+
 def test_an_approval_that_did_not_settle_it_does_not_settle_it_later_although_the_file_is_as_it_was(
     simulated: Make, simulator: Simulator, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,6 +15,7 @@ from pointsman.agents.approval.answers import answers_by_id, pending_of
 from pointsman.agents.result import RunResult
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
+from pointsman.graphs.keeping import forked
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -106,7 +108,7 @@ def test_an_answer_that_names_another_digest_is_asked_again_and_may_then_be_give
     again = flow.resume(stopped.run, {first: stale, second: "reject"}, runtime=home)
     (act,) = again.pending
     assert (again.status, act.arguments, ran) == ("pending", {"order_id": "A"}, [])
-    assert "the answer was for other arguments" in act.reason
+    assert "the answer was to another question" in act.reason
     flow.resume(stopped.run, {act.id: {"type": "approve", "digest": act.digest}}, runtime=home)
     assert ran == ["A"]
 
@@ -177,9 +179,9 @@ def test_a_graph_may_ask_what_it_likes_and_gets_the_answer_as_it_is(runtime: Mak
     assert flow.resume(stopped.run, given, runtime=home).output == answer
 
 
-def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(
-    runtime: Make, simulator: Simulator
-) -> None:
+@pytest.fixture
+def payer(simulator: Simulator) -> Workflow:
+    """One agent that wants to pay A; the first payment is made, and its tool raises."""
     ran.clear()
 
     @tool(effect="destructive")
@@ -192,20 +194,114 @@ def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(
 
     def answer(request: Any) -> Answer:
         if request.tool_results:
-            return Answer(text="so it is")
+            return Answer(text=f"so it is: {request.tool_results[-1].text}")
         return Answer(tool_calls=[{"name": "pay", "arguments": {"order_id": "A"}}])
 
     simulator.scenario = Scenario(rules=[Rule(answer=answer)])
-    home, flow = runtime(), Workflow("payer", [Agent("payer", tools=[pay])])
-    stopped = flow.run("go", runtime=home)
+    return Workflow("payer", [Agent("payer", tools=[pay])])
+
+
+_BEGUN = "it may have been done already, before the run was cut off"
+
+
+def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(payer: Workflow, runtime: Make) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
     with pytest.raises(RuntimeError, match="the line is dead"):
-        flow.resume(stopped.run, "approve", runtime=home).raise_for_status()
-    again = flow.resume(stopped.run, runtime=home)
+        payer.resume(stopped.run, "approve", runtime=home).raise_for_status()
+    again = payer.resume(stopped.run, runtime=home)
     (act,) = again.pending
     assert (again.status, ran) == ("pending", ["A"])
-    assert "it may have been done already, before the run was cut off" in act.reason
-    assert flow.resume(stopped.run, "approve", runtime=home).status == "done"
+    assert act.reason.count(_BEGUN) == 1
+    assert payer.resume(stopped.run, "approve", runtime=home).status == "done"
     assert ran == ["A", "A"]
+
+
+@pytest.mark.parametrize("answer", [{"type": "approve"}, {"type": "edit", "args": {"order_id": "B"}}], ids=str)
+def test_an_answer_to_the_question_from_before_an_act_was_begun_does_nothing_and_the_notice_stays(
+    payer: Workflow, runtime: Make, answer: Any
+) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    (asked,) = stopped.pending
+    assert payer.resume(stopped.run, {asked.id: "approve"}, runtime=home).status == "failed"
+    waits = asked.id
+    for _ in range(2):
+        again = payer.resume(stopped.run, {waits: {**answer, "digest": asked.digest}}, runtime=home)
+        (act,) = again.pending
+        assert (again.status, ran) == ("pending", ["A"])
+        assert act.reason.count(_BEGUN) == 1
+        assert "the answer was to another question about pay than this one" in act.reason
+        assert "answer with" not in act.reason
+        waits = act.id
+
+
+def test_a_rejection_of_the_question_from_before_an_act_was_begun_holds(payer: Workflow, runtime: Make) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    (asked,) = stopped.pending
+    assert payer.resume(stopped.run, {asked.id: "approve"}, runtime=home).status == "failed"
+    result = payer.resume(stopped.run, {asked.id: "reject"}, runtime=home)
+    assert (result.status, ran) == ("rejected", ["A"])
+    assert _BEGUN in result.steps[0].acts[-1].reason
+
+
+def test_a_person_who_knows_that_the_act_was_done_says_so_and_the_run_goes_on_with_their_result(
+    payer: Workflow, runtime: Make
+) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    (asked,) = stopped.pending
+    assert "respond" not in asked.allowed
+    said = {"type": "respond", "message": "it was done; id 17"}
+    with pytest.raises(ConfigError, match="'respond' is not allowed for pay"):
+        payer.resume(stopped.run, said, runtime=home)
+    payer.resume(stopped.run, "approve", runtime=home)
+    (act,) = payer.resume(stopped.run, runtime=home).pending
+    assert "respond" in act.allowed
+    result = payer.resume(stopped.run, said, runtime=home)
+    (step,) = result.steps
+    (done,) = step.acts
+    assert (result.status, result.output, ran) == ("done", "so it is: it was done; id 17", ["A"])
+    assert (done.outcome, done.reason) == ("done", "a person said that it was done: it was done; id 17")
+    assert [row.outcome for row in home.ledger.effects(run=stopped.run)] == ["done"]
+    assert home.ledger.verify() == []
+
+
+def test_of_an_act_of_a_run_that_was_copied_the_copy_is_told_and_the_other_run_is_not(
+    payer: Workflow, runtime: Make
+) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    payer.resume(stopped.run, "approve", runtime=home)
+    copy = asyncio.run(forked(home, stopped.run)).id
+    assert payer.resume(copy, runtime=home).pending[0].reason.count(_BEGUN) == 1
+    result = payer.resume(copy, {"type": "respond", "message": "it was done"}, runtime=home)
+    assert (result.status, result.output, ran) == ("done", "so it is: it was done", ["A"])
+    assert [[row.outcome for row in home.ledger.effects(run=run)] for run in (stopped.run, copy)] == [[""], ["done"]]
+
+
+def test_no_free_text_of_an_inbox_says_that_an_act_was_done(payer: Workflow, runtime: Make) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    payer.resume(stopped.run, "approve", runtime=home)
+    payer.resume(stopped.run, runtime=home)
+    refused = payer.resume(stopped.run, [{"type": "response", "args": "leave it"}], runtime=home)
+    assert (refused.status, ran) == ("rejected", ["A"])
+
+
+@pytest.mark.parametrize("answer", ["approve", None], ids=str)
+def test_a_workflow_without_the_tool_that_was_asked_about_is_refused_and_one_that_has_it_goes_on(
+    payer: Workflow, runtime: Make, answer: str | None
+) -> None:
+    home = runtime()
+    stopped = payer.run("go", runtime=home)
+    other = Workflow("payer", [Agent("payer", tools=[delete_order])])
+    with pytest.raises(ConfigError, match=r"pay, which its agent does not have any more.* the workflow that has it"):
+        other.resume(stopped.run, answer, runtime=home)
+    assert ran == []
+    result = payer.resume(stopped.run, "approve", runtime=home)
+    assert (ran, str(result.error)) == (["A"], "the line is dead")
 
 
 def test_what_an_earlier_version_asked_can_be_answered_and_binds_nothing_it_did_not_know() -> None:
