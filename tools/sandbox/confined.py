@@ -99,12 +99,7 @@ class Confined:
         await asyncio.wait([start])
         start.exception()  # where the run was cancelled nobody else asks for it
         await run.end()
-        try:
-            return await asyncio.to_thread(self._guard.restore, seen)
-        except OSError as error:
-            raise ToolFailed(
-                f"what the command made at {error.filename!r}, a protected path, cannot be moved away: a person has to"
-            ) from error
+        return await asyncio.to_thread(self._guard.restore, seen)
 
     @asynccontextmanager
     async def _gate(self) -> AsyncIterator[Gate | None]:
