@@ -393,3 +393,34 @@ def test_where_no_inode_is_left_what_a_command_made_gets_another_name(tmp_path: 
         assert "moved to b/.pointsman-removed-" in said
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+DEEP = """
+import os
+for _ in range({count}):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+open("Makefile", "w").close()
+"""
+
+
+@needs_sandbox
+@pytest.mark.parametrize("count", [19, 40])
+def test_what_lies_too_deep_to_be_looked_at_is_moved_away_with_its_folder(count: int, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    command = f"python3 - <<'END'\n{DEEP.format(count=count)}\nEND\nmkdir zz; echo evil > zz/Makefile"
+    assert _run(workspace, command).count("moved to .pointsman-removed-") == 2
+    assert _tree(tmp_path) == {}
+    assert "hi" in _run(workspace, "echo hi")
+    workspace.replace("a.txt", b"x")
+    with pytest.raises(ToolFailed, match="is too long"):
+        workspace.replace("/".join(["d" * 200] * 19 + ["HEAD"]), b"x")
+
+
+@needs_sandbox
+def test_a_folder_whose_names_can_be_read_and_nothing_more_is_opened(tmp_path: Path) -> None:
+    """Of any user but root, whom no mode keeps out."""
+    said = _run(Workspace(tmp_path), "mkdir shut; echo evil > shut/Makefile; chmod 400 shut")
+    assert "shut/Makefile is protected: what came" in said
+    assert _tree(tmp_path) == {}
+    assert "hi" in _run(Workspace(tmp_path), "echo hi")

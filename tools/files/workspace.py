@@ -256,6 +256,8 @@ class Workspace:
     def refuse_protected(self, path: str) -> None:
         """Raise ToolFailed when no tool may write this path."""
         parts = self.parts(path)
+        if self.scan.is_far("/".join(parts[:-1])):
+            raise ToolFailed(f"{shown(path)} is too long")
         self.scan.look()
         if (pattern := self.protected.covering(parts)) is not None:
             raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
