@@ -326,3 +326,24 @@ def test_what_a_command_makes_has_no_say_in_what_is_protected(tmp_path: Path) ->
     command.join()
     assert (work / "src" / "code.py").exists()
     workspace.replace("src/code.py", b"y = 1\n")
+
+
+@needs_sandbox
+@pytest.mark.parametrize("initialised", [True, False])
+def test_a_users_configuration_that_is_a_link_into_the_workspace_is_protected(
+    initialised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "home" / "dotfiles"
+    work.mkdir(parents=True)
+    if initialised:
+        _git(work, "init", "-q")
+    for name in ("gitconfig", "more"):
+        (work / name).write_text("[user]\n\tname = ours\n")
+    (tmp_path / "home" / ".gitconfig").symlink_to(work / "gitconfig")
+    (work / "gitconfig").write_text("[include]\n\tpath = ~/linked\n")
+    (tmp_path / "home" / "linked").symlink_to(work / "more")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    said = _run(Workspace(work), "echo evil >> gitconfig; echo evil >> more")
+    assert said.count("Read-only file system") == 2
+    with pytest.raises(ToolFailed, match="protected"):
+        Workspace(work).replace("gitconfig", b"evil")

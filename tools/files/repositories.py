@@ -64,8 +64,9 @@ class Repository:
             nested: The folder has a repository of its own, and variables such as GIT_DIR do not mean that one.
         """
         env = {name: value for name, value in os.environ.items() if not (nested and name in _OF_ONE)}
-        files = [str(folder / ".git"), *map(os.path.expanduser, ("~/.gitconfig", "~/.config/git/config"))]
-        obeyed: list[Path] = []
+        own = list(map(os.path.expanduser, ("~/.gitconfig", "~/.config/git/config")))
+        files = [str(folder / ".git"), *own]
+        obeyed = list(map(Path, own))
         said = _git(folder, env, "rev-parse", "--absolute-git-dir", "--git-common-dir", "--git-path", "hooks")
         if said is not None:
             folders = [folder / line for line in said.splitlines() if line]
@@ -74,6 +75,7 @@ class Repository:
                 obeyed += (Path(hook.path) for hook in os.scandir(folders[-1]) if hook.is_symlink())
             files += (str(place / name) for place in folders[:2] for name in ("HEAD", "config", "config.worktree"))
             files.append(str(folders[-1]))
+        if said is not None or any(_leads_below(root, place) for place in own):
             read, named = _configured(folder, root, env)
             files += [*read, *map(str, named)]
             obeyed += named
@@ -110,8 +112,12 @@ def _configured(folder: Path, root: Path, env: Mapping[str, str]) -> tuple[list[
         if file:
             read[file] = None
         places = [file, *_named_by(setting, top, os.path.dirname(file))]
-        named += (Path(place) for place in places if root in Path(os.path.abspath(place)).parents)
+        named += (Path(place) for place in places if _leads_below(root, place))
     return list(read), named
+
+
+def _leads_below(root: Path, place: str) -> bool:
+    return any(root in Path(one).parents for one in (os.path.abspath(place), os.path.realpath(place)))
 
 
 def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
