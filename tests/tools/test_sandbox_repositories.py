@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -347,3 +349,69 @@ def test_a_users_configuration_that_is_a_link_into_the_workspace_is_protected(
     assert said.count("Read-only file system") == 2
     with pytest.raises(ToolFailed, match="protected"):
         Workspace(work).replace("gitconfig", b"evil")
+
+
+WRITER = """
+import sys
+from pointsman.tools import ToolFailed, Workspace
+
+workspace = Workspace(sys.argv[1])
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        workspace.replace(line.rstrip("\\n"), b"")
+        print("written", flush=True)
+    except ToolFailed:
+        print("refused", flush=True)
+"""
+
+
+def test_file_tools_beside_each_other_do_not_make_a_repository(tmp_path: Path) -> None:
+    """Each with a workspace of its own, in threads and in processes."""
+    for number in range(50):
+        (tmp_path / f"q{number}" / "refs").mkdir(parents=True)
+    together = threading.Barrier(2)
+
+    def write(name: str) -> None:
+        workspace = Workspace(tmp_path)
+        for number in range(50):
+            together.wait()
+            with suppress(ToolFailed):
+                workspace.replace(f"q{number}/{name}", b"")
+
+    threads = [threading.Thread(target=write, args=[name]) for name in ("HEAD", "objects/x")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = [folder for folder in tmp_path.iterdir() if {"HEAD", "objects"} <= {one.name for one in folder.iterdir()}]
+    assert made == []
+
+
+def test_what_another_process_completes_to_a_repository_is_taken_back(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"q{number}" / "refs").mkdir(parents=True)
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, tmp_path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for _ in range(2)
+    ]
+    ended: list[list[str]] = []
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for number in range(50):
+        for process, name in zip(both, ("HEAD", "objects/x"), strict=True):
+            assert process.stdin is not None
+            process.stdin.write(f"q{number}/{name}\n")
+        ended.append([process.stdout.readline() for process in both if process.stdout is not None])
+    for process in both:
+        process.communicate()
+    assert all(said != ["written\n", "written\n"] for said in ended)
+    made = [folder for folder in tmp_path.iterdir() if {"HEAD", "objects"} <= {one.name for one in folder.iterdir()}]
+    assert made == []

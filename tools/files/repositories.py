@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..programs import found
 
-__all__ = ["MARKS", "Repository", "is_repository"]
+__all__ = ["MARKS", "Repository", "is_mark_of_repository", "is_repository"]
 
 _GIT_SECONDS = 10.0
 _RUN_BY_GIT = re.compile(
@@ -29,6 +29,12 @@ _OF_ONE = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_
 
 MARKS = ("HEAD", "commondir", "objects", "refs")
 """By these names git knows a folder as a repository, although it is not called ``.git`` (gitrepository-layout(5))."""
+_FOLDED = frozenset(name.lower() for name in MARKS)
+
+
+def is_mark_of_repository(name: str) -> bool:
+    """Whether a name is one of `MARKS`, in capitals or not."""
+    return name.lower() in _FOLDED
 
 
 def is_repository(names: Collection[str]) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ..base import ToolFailed
 from .openat2 import open_beneath
 from .protected import Protected
-from .repositories import MARKS, is_repository
+from .repositories import is_mark_of_repository, is_repository
 
 __all__ = ["Inode", "Scan", "Seen", "Thing", "allow", "inode_of", "opened"]
 
@@ -26,8 +26,6 @@ _SETTLED = 50_000_000  # nanoseconds; within the tick of a coarse clock a folder
 _LONGEST = 3_700
 """Bytes of a whole path; of a name in such a folder, and where a sandbox mounts it, it is still one to the kernel."""
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-_MARKS = frozenset(name.lower() for name in MARKS)
 
 Inode = tuple[int, int]
 
@@ -216,8 +214,8 @@ class Scan:
         with os.scandir(folder) as entries:
             for entry in entries:
                 whole = (*parts, entry.name)
-                if (name := entry.name.lower()) in _MARKS:
-                    marks[name] = entry.name
+                if is_mark_of_repository(entry.name):
+                    marks[entry.name.lower()] = entry.name
                 if self._protected.naming(whole) is not None:
                     protected.append(entry.name)
                 elif entry.is_symlink():

@@ -19,7 +19,7 @@ from ..base import ToolFailed
 from .changes import KEPT_LIMIT, Change, Found, keeper
 from .openat2 import open_beneath
 from .protected import Protected
-from .repositories import MARKS, is_repository
+from .repositories import MARKS, is_mark_of_repository, is_repository
 from .scan import Scan
 
 __all__ = ["Entry", "Workspace", "printable", "shown"]
@@ -37,6 +37,10 @@ _REASONS = {
     errno.ENAMETOOLONG: "is too long",
     errno.ENOSPC: "cannot be written: the disk is full",
 }
+
+
+_WRITING: dict[Path, threading.RLock] = {}
+"""One lock for each root, whatever `Workspace` writes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Workspace:
             raise ConfigError(f"the workspace {str(root)!r} is not a folder: create it, or name another")
         self.protected = Protected(self.root, protected)
         self.scan = Scan(self.root, self.protected)
-        self.writing = threading.RLock()
+        self.writing = _WRITING.setdefault(self.root, threading.RLock())
         """Held from reading a file to replacing it: tools of one turn run in threads beside each other."""
 
     def parts(self, path: str) -> tuple[str, ...]:
@@ -133,10 +137,19 @@ class Workspace:
         Raises:
             ToolFailed: When the path is protected, outside, behind a link, read-only, or no regular file.
         """
-        parts = self._writable(path)
         with _told(path), self.writing:
+            parts = self._writable(path)
+            # Only what bears such a name can make a repository of a folder.
+            is_mark = any(is_mark_of_repository(part) for part in parts)
+            made = self._missing(parts[:-1]) if is_mark and not self.exists(path) else None
             before = self._kept(path, parts, hashlib.sha256(content).hexdigest())
             self._write(path, parts, content, mode)
+            if made is not None:
+                try:
+                    self._refuse_repository(path, parts)
+                except ToolFailed:  # another process has written the rest of it meanwhile
+                    self._unlink(parts, made)
+                    raise
         return before
 
     def remove(self, path: str, *, folders: int = 0) -> None:
@@ -147,18 +160,12 @@ class Workspace:
         Raises:
             ToolFailed: As `replace`, and when it does not exist.
         """
-        parts = self._writable(path)
         with _told(path), self.writing:
+            parts = self._writable(path)
             with self._folder(parts[:-1]) as folder:
                 _mode_to_keep(path, folder, parts[-1])
-                self._kept(path, parts, "")
-                os.unlink(parts[-1], dir_fd=folder)
-                with suppress(OSError):
-                    os.fsync(folder)
-            with suppress(OSError):  # others lie in it
-                for depth in range(len(parts) - 1, len(parts) - 1 - folders, -1):
-                    with self._folder(parts[: depth - 1]) as above:
-                        os.rmdir(parts[depth - 1], dir_fd=above)
+            self._kept(path, parts, "")
+            self._unlink(parts, folders)
 
     def look(self, path: str) -> Found:
         """Say what a path holds.
@@ -177,6 +184,16 @@ class Workspace:
             raise ToolFailed(f"{shown(path)} is a folder")
         self.refuse_protected(path)
         return parts
+
+    def _unlink(self, parts: tuple[str, ...], folders: int) -> None:
+        with self._folder(parts[:-1]) as folder:
+            os.unlink(parts[-1], dir_fd=folder)
+            with suppress(OSError):
+                os.fsync(folder)
+        with suppress(OSError):  # others lie in it
+            for depth in range(len(parts) - 1, len(parts) - 1 - folders, -1):
+                with self._folder(parts[: depth - 1]) as above:
+                    os.rmdir(parts[depth - 1], dir_fd=above)
 
     def _kept(self, path: str, parts: tuple[str, ...], after: str) -> Found:
         """Have somebody keep what is there before it changes."""
@@ -261,6 +278,9 @@ class Workspace:
         self.scan.look()
         if (pattern := self.protected.covering(parts)) is not None:
             raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
+        self._refuse_repository(path, parts)
+
+    def _refuse_repository(self, path: str, parts: tuple[str, ...]) -> None:
         for depth, part in enumerate(parts):
             folder = self.root.joinpath(*parts[:depth])
             if is_repository({*(name for name in MARKS if os.path.lexists(folder / name)), part}):
