@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -340,6 +342,45 @@ def test_more_than_can_be_protected_are_refused(crowded: Path, monkeypatch: pyte
         assert "Read-only file system" in _run(Workspace(crowded), "echo evil > part3199/Makefile")
     finally:
         mounting._may_premount.cache_clear()
+
+
+@needs_sandbox
+def test_a_command_that_waits_too_long_for_another_is_told_so(tmp_path: Path) -> None:
+    hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        said = shell_tool(Workspace(tmp_path), Sandbox(timeout=1)).invoke({"command": "echo hi"})
+        other.communicate("\n")
+    assert f"another one has been running in this workspace (of process {other.pid})" in said
+    assert "hi" in _run(Workspace(tmp_path), "echo hi")
+
+
+@needs_sandbox
+@pytest.mark.parametrize("through_python", [True, False])
+def test_a_child_forked_during_a_command_does_not_hold_the_next_one_up(through_python: bool, tmp_path: Path) -> None:
+    """Nor does one that C code forks, which Python's own hooks do not see."""
+    started, stop = tmp_path / "started", os.pipe()
+    tool = shell_tool(Workspace(tmp_path), Sandbox(timeout=30))
+    first = threading.Thread(
+        target=tool.invoke, args=[{"command": "touch started; until [ -e go ]; do sleep 0.01; done"}]
+    )
+    first.start()
+    while not started.exists():
+        pass
+    child = os.fork() if through_python else ctypes.PyDLL(None).fork()
+    if child == 0:
+        os.read(stop[0], 1)
+        os._exit(0)
+    (tmp_path / "go").touch()
+    first.join()
+    try:
+        assert "hi" in shell_tool(Workspace(tmp_path), Sandbox(timeout=5)).invoke({"command": "echo hi"})
+    finally:
+        os.write(stop[1], b"x")
+        os.waitpid(child, 0)
 
 
 @needs_sandbox
