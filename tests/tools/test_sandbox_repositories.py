@@ -415,3 +415,28 @@ def test_what_another_process_completes_to_a_repository_is_taken_back(tmp_path: 
     assert all(said != ["written\n", "written\n"] for said in ended)
     made = [folder for folder in tmp_path.iterdir() if {"HEAD", "objects"} <= {one.name for one in folder.iterdir()}]
     assert made == []
+
+
+@needs_sandbox
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a repository to another user")
+def test_what_git_obeys_in_another_users_repository_is_protected(tmp_path: Path) -> None:
+    work = _committed(tmp_path / "work")
+    (work / "scripts").mkdir()
+    (work / "scripts" / "hook.sh").write_text("ours")
+    _git(work, "config", "core.hooksPath", "scripts")
+    for place in (work, *work.rglob("*")):
+        os.chown(place, 1000, 1000)
+    assert "Read-only file system" in _run(Workspace(work), "echo evil > scripts/hook.sh")
+
+
+def test_where_git_cannot_be_asked_nothing_is_written(tmp_path: Path) -> None:
+    work = _committed(tmp_path / "work")
+    (work / ".git" / "config").write_text("[core\n")
+    workspace = Workspace(work)
+    for _ in range(2):
+        with pytest.raises(ToolFailed, match=r"git does not say what it obeys in .*: fatal: bad config line 1"):
+            workspace.replace("a.txt", b"x")
+    (work / ".git" / "config").write_text("[core]\n\thooksPath = scripts\n")
+    workspace.replace("a.txt", b"x")
+    with pytest.raises(ToolFailed, match="protected"):
+        workspace.replace("scripts/x", b"x")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..base import ToolFailed
 from ..programs import found
 
 __all__ = ["MARKS", "Repository", "is_mark_of_repository", "is_repository"]
@@ -24,6 +25,8 @@ _RUN_BY_GIT = re.compile(
 """Settings of git whose value is a program (git-config(1))."""
 _BEFORE_PROGRAM = re.compile(r"\w+=.*|exec|env|nohup|time|if|then|do|else|while|command")
 _INTERPRETER = re.compile(r"(.*/)?(ba|da|k|z)?sh|(.*/)?(python|perl|ruby|node|deno|php|lua)[0-9.]*|source|\.")
+_NO_REPOSITORY = ("not a git repository", "must be run in a work tree", "cannot use bare repository")
+"""What git says where it obeys nothing, or has no working tree."""
 _OF_ONE = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
 """Variables that name one repository, whatever the folder git is called in."""
 
@@ -68,6 +71,9 @@ class Repository:
             folder: Where git would be called.
             root: The workspace: programs elsewhere are of no concern.
             nested: The folder has a repository of its own, and variables such as GIT_DIR do not mean that one.
+
+        Raises:
+            ToolFailed: Git cannot be asked.
         """
         env = {name: value for name, value in os.environ.items() if not (nested and name in _OF_ONE)}
         own = list(map(os.path.expanduser, ("~/.gitconfig", "~/.config/git/config")))
@@ -156,21 +162,29 @@ def _programs_in(command: str) -> Iterator[str]:
 
 
 def _git(folder: Path, env: Mapping[str, str], *words: str) -> str | None:
-    """What git says; None where it is missing, knows no repository, or refuses this one.
+    """What git says; None where it is missing, or knows no repository there, so that it obeys none.
 
-    None of these commands runs anything that a repository names.
+    None of these commands runs anything that a repository names, so that it may belong to another user.
+
+    Raises:
+        ToolFailed: It cannot be asked, so that nobody knows what it obeys.
     """
     program = found("git")
     if program is None:
         return None
     try:
         done = subprocess.run(  # noqa: S603 - the words are ours
-            [program, "-C", str(folder), *words],
-            env=env,
+            [program, "-c", "safe.directory=*", "-C", str(folder), *words],
+            env={**env, "LC_ALL": "C"},
             capture_output=True,
             timeout=_GIT_SECONDS,
             stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolFailed(f"git does not say what it obeys in {folder}, so nothing is written: {error}") from error
+    if done.returncode == 0:
+        return os.fsdecode(done.stdout)
+    why = done.stderr.decode(errors="replace").strip()
+    if any(known in why for known in _NO_REPOSITORY):
         return None
-    return os.fsdecode(done.stdout) if done.returncode == 0 else None
+    raise ToolFailed(f"git does not say what it obeys in {folder}, so nothing is written: {why or 'it died'}")
