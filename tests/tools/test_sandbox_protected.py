@@ -465,3 +465,14 @@ def test_a_folder_whose_names_can_be_read_and_nothing_more_is_opened(tmp_path: P
     assert "shut/Makefile is protected: what came" in said
     assert _tree(tmp_path) == {}
     assert "hi" in _run(Workspace(tmp_path), "echo hi")
+
+
+@needs_sandbox
+def test_no_folder_above_the_workspace_is_moved_where_one_may_be_written(tmp_path: Path) -> None:
+    work = tmp_path / "top" / "mid" / "inner" / "work"
+    work.mkdir(parents=True)
+    tool = shell_tool(Workspace(work), Sandbox(writable=(tmp_path / "top",)))
+    said = str(tool.invoke({"command": "cd /; mv {0}/mid {0}/c; mv {0}/mid/inner {0}/c".format(tmp_path / "top")}))
+    assert said.count("Device or resource busy") == 2
+    assert "hi" in str(tool.invoke({"command": "echo hi > a.txt; echo hi > ../../x; cat ../../x"}))
+    assert _tree(tmp_path) == {"top/mid/x": "hi\n", "top/mid/inner/work/a.txt": "hi\n"}

@@ -133,7 +133,11 @@ class Confined:
                     *self._joining(run.group),
                     *early,
                     *(self._program, *view.namespaces(self._program), *view.system(self._program, self._sandbox)),
-                    *(*([] if gate is None else gate.mounts()), *view.workspace(self._root), *as_words(mounts)),
+                    *(
+                        *([] if gate is None else gate.mounts()),
+                        *view.workspace(self._root, self._sandbox.writable),
+                        *as_words(mounts),
+                    ),
                     *("--seccomp", str(filter_), "--json-status-fd", str(status_end), "--"),
                     *([] if gate is None else gate.words()),
                     *(self._bash, "--noprofile", "--norc", "-c", self._limits(run.group), "bash", command),
