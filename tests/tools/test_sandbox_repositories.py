@@ -440,3 +440,28 @@ def test_where_git_cannot_be_asked_nothing_is_written(tmp_path: Path) -> None:
     workspace.replace("a.txt", b"x")
     with pytest.raises(ToolFailed, match="protected"):
         workspace.replace("scripts/x", b"x")
+
+
+@needs_sandbox
+def test_programs_that_git_runs_by_another_are_protected(tmp_path: Path) -> None:
+    work = _committed(tmp_path / "work")
+    (work / "tools" / "lib").mkdir(parents=True)
+    for key, value in (
+        ("filter.a.clean", "python3 -m tools.clean"),
+        ("alias.b", "!cd tools && ./b.sh"),
+        ("filter.c.clean", "node -r ./tools/pre.js ./tools/main.js"),
+        ("alias.d", '!"$(git rev-parse --show-toplevel)/tools/d.sh"'),
+        ("core.sshCommand", "ssh -F ./tools/ssh_config"),
+        ("init.templateDir", str(work / "template")),
+        ("filter.g.process", "uv run tools/g.py"),
+        ("core.pager", "perl -I ./tools/lib tools/pager.pl"),
+        ("alias.h", "!f() { sh tools/h.sh; }; f"),
+        ("alias.i", "!make -f tools/i.mak"),
+        ("alias.j", "!timeout 5 tools/j.sh"),
+        ("alias.s", "!grep -rn todo tools/ ./"),
+    ):
+        _git(work, "config", key, value)
+    made = "clean.py b.sh pre.js main.js d.sh ssh_config g.py lib/X.pm pager.pl h.sh i.mak j.sh"
+    _run(Workspace(work), f"mkdir -p template/hooks; for f in {made} free.py; do echo x > tools/$f; done")
+    assert [path.name for path in (work / "tools").rglob("*") if path.is_file()] == ["free.py"]
+    assert not (work / "template").exists()

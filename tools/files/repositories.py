@@ -23,7 +23,7 @@ _RUN_BY_GIT = re.compile(
     r"|hook|sendemail|man|browser|web)\..*"
 )
 """Settings of git whose value is a program (git-config(1))."""
-_BEFORE_PROGRAM = re.compile(r"\w+=.*|exec|env|nohup|time|if|then|do|else|while|command")
+_TOP = re.compile(r"[$][(]git rev-parse --show-toplevel[)]|`git rev-parse --show-toplevel`")
 _INTERPRETER = re.compile(r"(.*/)?(ba|da|k|z)?sh|(.*/)?(python|perl|ruby|node|deno|php|lua)[0-9.]*|source|\.")
 _NO_REPOSITORY = ("not a git repository", "must be run in a work tree", "cannot use bare repository")
 """What git says where it obeys nothing, or has no working tree."""
@@ -144,21 +144,33 @@ def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
     key = key.casefold()
     if key.startswith("include"):
         yield os.path.join(folder, os.path.expanduser(value))
-    elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile"):
+    elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile", "init.templatedir"):
         yield os.path.join(top, os.path.expanduser(value))
     elif _RUN_BY_GIT.fullmatch(key):
-        yield from (os.path.join(top, os.path.expanduser(word)) for word in _programs_in(value))
+        yield from (os.path.join(top, os.path.expanduser(word)) for word in _programs_in(value, top))
 
 
-def _programs_in(command: str) -> Iterator[str]:
-    """The files that a command runs, there or not: what stands first by its path, or after an interpreter."""
-    for simple in re.split(r"[;&|!(){}`\n]+", command):
+def _programs_in(command: str, top: str) -> Iterator[str]:
+    """Whatever in a command may be the path of a program, there or not, also below a folder to which it changes.
+
+    A folder that is there is none, but where code is looked for in it: a search through the sources protects nothing.
+    """
+    folders = [""]
+    for simple in re.split(r"[;&|!(){}`\n]+", _TOP.sub(".", command)):
         words = [word.strip("'\"") for word in simple.split()]
-        first = next((at for at, word in enumerate(words) if not _BEFORE_PROGRAM.fullmatch(word)), len(words))
-        if words[first : first + 1] and _INTERPRETER.fullmatch(words[first]):
-            yield from [word for word in words[first + 1 :] if word[:1] not in ("", "-", "$")][:1]
-        else:
-            yield from (word for word in words[first : first + 1] if "/" in word)
+        folders += [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("cd", "pushd", "-C")]
+        for at, word in enumerate(words):
+            before = words[at - 1] if at else ""
+            path = re.sub(r"^-[A-Za-z](?=[./\w]*/)", "", word).rpartition("=")[2]
+            found_here = [path] if "/" in path else []
+            if before == "-m":
+                found_here += [f"{word.replace('.', '/')}{end}" for end in (".py", "/__main__.py")]
+            if _INTERPRETER.fullmatch(word):
+                found_here += [each for each in words[at + 1 :] if each[:1] not in ("", "-", "$")][:1]
+            is_searched = before == "-I" or word.startswith("-I")
+            for place in (os.path.join(folder, one) for folder in folders for one in found_here):
+                if is_searched or not os.path.isdir(os.path.join(top, os.path.expanduser(place))):
+                    yield place
 
 
 def _git(folder: Path, env: Mapping[str, str], *words: str) -> str | None:
