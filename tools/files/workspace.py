@@ -26,6 +26,7 @@ __all__ = ["Entry", "Workspace", "printable", "shown"]
 
 _PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
 _DEPTH_LIMIT = 64  # folders, when walking
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # how a file is made
 
 _REASONS = {
     errno.ELOOP: "leads through a symbolic link, which is not followed",
@@ -146,7 +147,7 @@ class Workspace:
             self._write(path, parts, content, mode)
             if made is not None:
                 try:
-                    self._refuse_repository(path, parts)
+                    _refuse_repository(self.root, path, parts)
                 except ToolFailed:  # another process has written the rest of it meanwhile
                     self._unlink(parts, made)
                     raise
@@ -217,8 +218,7 @@ class Workspace:
             mode = _mode_to_keep(path, folder, parts[-1])
             mode = made if mode is None else mode
             temporary = f".pointsman-{secrets.token_hex(8)}.tmp"
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o666, dir_fd=folder)
+            descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             try:
                 with open(descriptor, "wb") as file:
                     file.write(content)
@@ -278,14 +278,7 @@ class Workspace:
         self.scan.look()
         if (pattern := self.protected.covering(parts)) is not None:
             raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
-        self._refuse_repository(path, parts)
-
-    def _refuse_repository(self, path: str, parts: tuple[str, ...]) -> None:
-        for depth, part in enumerate(parts):
-            folder = self.root.joinpath(*parts[:depth])
-            if is_repository({*(name for name in MARKS if os.path.lexists(folder / name)), part}):
-                where = shown("/".join(parts[:depth]) or ".")
-                raise ToolFailed(f"{shown(path)} is protected: git takes {where} for a repository with it")
+        _refuse_repository(self.root, path, parts)
 
     def _listed(self, parts: tuple[str, ...]) -> list[Entry]:
         with self._folder(parts) as folder, os.scandir(folder) as found:
@@ -299,8 +292,7 @@ class Workspace:
         flags = os.O_RDONLY | os.O_DIRECTORY
         folder = os.open(self.root, flags | os.O_CLOEXEC)
         try:
-            steps = [(part,) for part in parts] if create else [parts]
-            for step in steps:
+            for step in [(part,) for part in parts] if create else [parts]:
                 if create:
                     with suppress(FileExistsError):
                         os.mkdir(step[0], dir_fd=folder)
@@ -321,6 +313,14 @@ def shown(path: str) -> str:
 def printable(path: str) -> str:
     """Write a path on one line, escaped where it holds characters that a terminal or UTF-8 cannot take."""
     return path if path.isprintable() else path.encode("unicode_escape").decode()
+
+
+def _refuse_repository(root: Path, path: str, parts: tuple[str, ...]) -> None:
+    for depth, part in enumerate(parts):
+        folder = root.joinpath(*parts[:depth])
+        if is_repository({*(name for name in MARKS if os.path.lexists(folder / name)), part}):
+            where = shown("/".join(parts[:depth]) or ".")
+            raise ToolFailed(f"{shown(path)} is protected: git takes {where} for a repository with it")
 
 
 def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "link", "other"]:
