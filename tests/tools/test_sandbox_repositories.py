@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -268,7 +270,7 @@ def test_a_folder_does_not_stay_a_repository_that_a_command_has_made_it(
     said = _run(Workspace(work), f"{made}; echo evil > Makefile")
     subprocess.run(["bash", "-c", "git status; git st"], cwd=work / folder, capture_output=True, check=False)
     assert not mark.exists()
-    assert "had become a git repository, whose configuration runs programs: its HEAD was moved away" in said
+    assert "had become a git repository, whose configuration runs programs: its HEAD was moved to " in said
     assert (work / "src" / "code.py").exists()
     assert not (work / folder / "Makefile").exists()
     # It is none of Pointsman's doing that git would have obeyed.
@@ -326,3 +328,140 @@ def test_what_a_command_makes_has_no_say_in_what_is_protected(tmp_path: Path) ->
     command.join()
     assert (work / "src" / "code.py").exists()
     workspace.replace("src/code.py", b"y = 1\n")
+
+
+@needs_sandbox
+@pytest.mark.parametrize("initialised", [True, False])
+def test_a_users_configuration_that_is_a_link_into_the_workspace_is_protected(
+    initialised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "home" / "dotfiles"
+    work.mkdir(parents=True)
+    if initialised:
+        _git(work, "init", "-q")
+    for name in ("gitconfig", "more"):
+        (work / name).write_text("[user]\n\tname = ours\n")
+    (tmp_path / "home" / ".gitconfig").symlink_to(work / "gitconfig")
+    (work / "gitconfig").write_text("[include]\n\tpath = ~/linked\n")
+    (tmp_path / "home" / "linked").symlink_to(work / "more")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    said = _run(Workspace(work), "echo evil >> gitconfig; echo evil >> more")
+    assert said.count("Read-only file system") == 2
+    with pytest.raises(ToolFailed, match="protected"):
+        Workspace(work).replace("gitconfig", b"evil")
+
+
+WRITER = """
+import sys
+from pointsman.tools import ToolFailed, Workspace
+
+workspace = Workspace(sys.argv[1])
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        workspace.replace(line.rstrip("\\n"), b"")
+        print("written", flush=True)
+    except ToolFailed:
+        print("refused", flush=True)
+"""
+
+
+def test_file_tools_beside_each_other_do_not_make_a_repository(tmp_path: Path) -> None:
+    """Each with a workspace of its own, in threads and in processes."""
+    for number in range(50):
+        (tmp_path / f"q{number}" / "refs").mkdir(parents=True)
+    together = threading.Barrier(2)
+
+    def write(name: str) -> None:
+        workspace = Workspace(tmp_path)
+        for number in range(50):
+            together.wait()
+            with suppress(ToolFailed):
+                workspace.replace(f"q{number}/{name}", b"")
+
+    threads = [threading.Thread(target=write, args=[name]) for name in ("HEAD", "objects/x")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = [folder for folder in tmp_path.iterdir() if {"HEAD", "objects"} <= {one.name for one in folder.iterdir()}]
+    assert made == []
+
+
+def test_what_another_process_completes_to_a_repository_is_taken_back(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"q{number}" / "refs").mkdir(parents=True)
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, tmp_path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for _ in range(2)
+    ]
+    ended: list[list[str]] = []
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for number in range(50):
+        for process, name in zip(both, ("HEAD", "objects/x"), strict=True):
+            assert process.stdin is not None
+            process.stdin.write(f"q{number}/{name}\n")
+        ended.append([process.stdout.readline() for process in both if process.stdout is not None])
+    for process in both:
+        process.communicate()
+    assert all(said != ["written\n", "written\n"] for said in ended)
+    made = [folder for folder in tmp_path.iterdir() if {"HEAD", "objects"} <= {one.name for one in folder.iterdir()}]
+    assert made == []
+
+
+@needs_sandbox
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a repository to another user")
+def test_what_git_obeys_in_another_users_repository_is_protected(tmp_path: Path) -> None:
+    work = _committed(tmp_path / "work")
+    (work / "scripts").mkdir()
+    (work / "scripts" / "hook.sh").write_text("ours")
+    _git(work, "config", "core.hooksPath", "scripts")
+    for place in (work, *work.rglob("*")):
+        os.chown(place, 1000, 1000)
+    assert "Read-only file system" in _run(Workspace(work), "echo evil > scripts/hook.sh")
+
+
+def test_where_git_cannot_be_asked_nothing_is_written(tmp_path: Path) -> None:
+    work = _committed(tmp_path / "work")
+    (work / ".git" / "config").write_text("[core\n")
+    workspace = Workspace(work)
+    for _ in range(2):
+        with pytest.raises(ToolFailed, match=r"git does not say what it obeys in .*: fatal: bad config line 1"):
+            workspace.replace("a.txt", b"x")
+    (work / ".git" / "config").write_text("[core]\n\thooksPath = scripts\n")
+    workspace.replace("a.txt", b"x")
+    with pytest.raises(ToolFailed, match="protected"):
+        workspace.replace("scripts/x", b"x")
+
+
+@needs_sandbox
+def test_programs_that_git_runs_by_another_are_protected(tmp_path: Path) -> None:
+    work = _committed(tmp_path / "work")
+    (work / "tools" / "lib").mkdir(parents=True)
+    for key, value in (
+        ("filter.a.clean", "python3 -m tools.clean"),
+        ("alias.b", "!cd tools && ./b.sh"),
+        ("filter.c.clean", "node -r ./tools/pre.js ./tools/main.js"),
+        ("alias.d", '!"$(git rev-parse --show-toplevel)/tools/d.sh"'),
+        ("core.sshCommand", "ssh -F ./tools/ssh_config"),
+        ("init.templateDir", str(work / "template")),
+        ("filter.g.process", "uv run tools/g.py"),
+        ("core.pager", "perl -I ./tools/lib tools/pager.pl"),
+        ("alias.h", "!f() { sh tools/h.sh; }; f"),
+        ("alias.i", "!make -f tools/i.mak"),
+        ("alias.j", "!timeout 5 tools/j.sh"),
+        ("alias.s", "!grep -rn todo tools/ ./"),
+    ):
+        _git(work, "config", key, value)
+    made = "clean.py b.sh pre.js main.js d.sh ssh_config g.py lib/X.pm pager.pl h.sh i.mak j.sh"
+    _run(Workspace(work), f"mkdir -p template/hooks; for f in {made} free.py; do echo x > tools/$f; done")
+    assert [path.name for path in (work / "tools").rglob("*") if path.is_file()] == ["free.py"]
+    assert not (work / "template").exists()

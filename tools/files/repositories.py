@@ -11,9 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..base import ToolFailed
 from ..programs import found
 
-__all__ = ["MARKS", "Repository", "is_repository"]
+__all__ = ["MARKS", "Repository", "is_mark_of_repository", "is_repository"]
 
 _GIT_SECONDS = 10.0
 _RUN_BY_GIT = re.compile(
@@ -22,13 +23,21 @@ _RUN_BY_GIT = re.compile(
     r"|hook|sendemail|man|browser|web)\..*"
 )
 """Settings of git whose value is a program (git-config(1))."""
-_BEFORE_PROGRAM = re.compile(r"\w+=.*|exec|env|nohup|time|if|then|do|else|while|command")
+_TOP = re.compile(r"[$][(]git rev-parse --show-toplevel[)]|`git rev-parse --show-toplevel`")
 _INTERPRETER = re.compile(r"(.*/)?(ba|da|k|z)?sh|(.*/)?(python|perl|ruby|node|deno|php|lua)[0-9.]*|source|\.")
+_NO_REPOSITORY = ("not a git repository", "must be run in a work tree", "cannot use bare repository")
+"""What git says where it obeys nothing, or has no working tree."""
 _OF_ONE = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
 """Variables that name one repository, whatever the folder git is called in."""
 
 MARKS = ("HEAD", "commondir", "objects", "refs")
 """By these names git knows a folder as a repository, although it is not called ``.git`` (gitrepository-layout(5))."""
+_FOLDED = frozenset(name.lower() for name in MARKS)
+
+
+def is_mark_of_repository(name: str) -> bool:
+    """Whether a name is one of `MARKS`, in capitals or not."""
+    return name.lower() in _FOLDED
 
 
 def is_repository(names: Collection[str]) -> bool:
@@ -62,10 +71,14 @@ class Repository:
             folder: Where git would be called.
             root: The workspace: programs elsewhere are of no concern.
             nested: The folder has a repository of its own, and variables such as GIT_DIR do not mean that one.
+
+        Raises:
+            ToolFailed: Git cannot be asked.
         """
         env = {name: value for name, value in os.environ.items() if not (nested and name in _OF_ONE)}
-        files = [str(folder / ".git"), *map(os.path.expanduser, ("~/.gitconfig", "~/.config/git/config"))]
-        obeyed: list[Path] = []
+        own = list(map(os.path.expanduser, ("~/.gitconfig", "~/.config/git/config")))
+        files = [str(folder / ".git"), *own]
+        obeyed = list(map(Path, own))
         said = _git(folder, env, "rev-parse", "--absolute-git-dir", "--git-common-dir", "--git-path", "hooks")
         if said is not None:
             folders = [folder / line for line in said.splitlines() if line]
@@ -74,6 +87,7 @@ class Repository:
                 obeyed += (Path(hook.path) for hook in os.scandir(folders[-1]) if hook.is_symlink())
             files += (str(place / name) for place in folders[:2] for name in ("HEAD", "config", "config.worktree"))
             files.append(str(folders[-1]))
+        if said is not None or any(_leads_below(root, place) for place in own):
             read, named = _configured(folder, root, env)
             files += [*read, *map(str, named)]
             obeyed += named
@@ -110,8 +124,12 @@ def _configured(folder: Path, root: Path, env: Mapping[str, str]) -> tuple[list[
         if file:
             read[file] = None
         places = [file, *_named_by(setting, top, os.path.dirname(file))]
-        named += (Path(place) for place in places if root in Path(os.path.abspath(place)).parents)
+        named += (Path(place) for place in places if _leads_below(root, place))
     return list(read), named
+
+
+def _leads_below(root: Path, place: str) -> bool:
+    return any(root in Path(one).parents for one in (os.path.abspath(place), os.path.realpath(place)))
 
 
 def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
@@ -126,39 +144,59 @@ def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
     key = key.casefold()
     if key.startswith("include"):
         yield os.path.join(folder, os.path.expanduser(value))
-    elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile"):
+    elif key in ("core.hookspath", "core.fsmonitor", "core.attributesfile", "init.templatedir"):
         yield os.path.join(top, os.path.expanduser(value))
     elif _RUN_BY_GIT.fullmatch(key):
-        yield from (os.path.join(top, os.path.expanduser(word)) for word in _programs_in(value))
+        yield from (os.path.join(top, os.path.expanduser(word)) for word in _programs_in(value, top))
 
 
-def _programs_in(command: str) -> Iterator[str]:
-    """The files that a command runs, there or not: what stands first by its path, or after an interpreter."""
-    for simple in re.split(r"[;&|!(){}`\n]+", command):
+def _programs_in(command: str, top: str) -> Iterator[str]:
+    """Whatever in a command may be the path of a program, there or not, also below a folder to which it changes.
+
+    A folder that is there is none, but where code is looked for in it: a search through the sources protects nothing.
+    """
+    folders = [""]
+    for simple in re.split(r"[;&|!(){}`\n]+", _TOP.sub(".", command)):
         words = [word.strip("'\"") for word in simple.split()]
-        first = next((at for at, word in enumerate(words) if not _BEFORE_PROGRAM.fullmatch(word)), len(words))
-        if words[first : first + 1] and _INTERPRETER.fullmatch(words[first]):
-            yield from [word for word in words[first + 1 :] if word[:1] not in ("", "-", "$")][:1]
-        else:
-            yield from (word for word in words[first : first + 1] if "/" in word)
+        folders += [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("cd", "pushd", "-C")]
+        for at, word in enumerate(words):
+            before = words[at - 1] if at else ""
+            path = re.sub(r"^-[A-Za-z](?=[./\w]*/)", "", word).rpartition("=")[2]
+            found_here = [path] if "/" in path else []
+            if before == "-m":
+                found_here += [f"{word.replace('.', '/')}{end}" for end in (".py", "/__main__.py")]
+            if _INTERPRETER.fullmatch(word):
+                found_here += [each for each in words[at + 1 :] if each[:1] not in ("", "-", "$")][:1]
+            is_searched = before == "-I" or word.startswith("-I")
+            for place in (os.path.join(folder, one) for folder in folders for one in found_here):
+                if is_searched or not os.path.isdir(os.path.join(top, os.path.expanduser(place))):
+                    yield place
 
 
 def _git(folder: Path, env: Mapping[str, str], *words: str) -> str | None:
-    """What git says; None where it is missing, knows no repository, or refuses this one.
+    """What git says; None where it is missing, or knows no repository there, so that it obeys none.
 
-    None of these commands runs anything that a repository names.
+    None of these commands runs anything that a repository names, so that it may belong to another user.
+
+    Raises:
+        ToolFailed: It cannot be asked, so that nobody knows what it obeys.
     """
     program = found("git")
     if program is None:
         return None
     try:
         done = subprocess.run(  # noqa: S603 - the words are ours
-            [program, "-C", str(folder), *words],
-            env=env,
+            [program, "-c", "safe.directory=*", "-C", str(folder), *words],
+            env={**env, "LC_ALL": "C"},
             capture_output=True,
             timeout=_GIT_SECONDS,
             stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolFailed(f"git does not say what it obeys in {folder}, so nothing is written: {error}") from error
+    if done.returncode == 0:
+        return os.fsdecode(done.stdout)
+    why = done.stderr.decode(errors="replace").strip()
+    if any(known in why for known in _NO_REPOSITORY):
         return None
-    return os.fsdecode(done.stdout) if done.returncode == 0 else None
+    raise ToolFailed(f"git does not say what it obeys in {folder}, so nothing is written: {why or 'it died'}")

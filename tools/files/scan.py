@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -13,15 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ..base import ToolFailed
 from .openat2 import open_beneath
 from .protected import Protected
-from .repositories import MARKS, is_repository
+from .repositories import is_mark_of_repository, is_repository
 
 __all__ = ["Inode", "Scan", "Seen", "Thing", "allow", "inode_of", "opened"]
 
 _SETTLED = 50_000_000  # nanoseconds; within the tick of a coarse clock a folder can change and keep its time
 
-_MARKS = frozenset(name.lower() for name in MARKS)
+_LONGEST = 3_700
+"""Bytes of a whole path; of a name in such a folder, and where a sandbox mounts it, it is still one to the kernel."""
+_TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 Inode = tuple[int, int]
 
@@ -105,8 +109,11 @@ class Scan:
 
         Args:
             before: What was found before; folders that were not closed then are opened.
+
+        Raises:
+            ToolFailed: Nobody can look now.
         """
-        with self._lock:
+        with self._lock, _told():
             fresh = not self._known
             seen, links = self._looked(before)
             learnt = not self._kept and self._protected.learn(_holders(seen), self._links(seen))
@@ -116,6 +123,14 @@ class Scan:
                 seen, links = self._looked(before)
             self._names = links
             return seen
+
+    def is_far(self, path: str) -> bool:
+        """Whether a folder lies so deep that nobody looks into it: it is protected, with all in it.
+
+        Args:
+            path: Relative to the workspace.
+        """
+        return len(os.fsencode(path)) + len(os.fsencode(self._root)) > _LONGEST
 
     def _links(self, seen: Seen) -> list[str]:
         links = (path for path, thing in seen.things.items() if thing.target is not None)
@@ -128,8 +143,10 @@ class Scan:
         for path, folder in self._walk(seen, before):
             prefix = f"{path}/" if path else ""
             shared += (prefix + name for name in folder.shared)
-            for thing in (*(prefix + name for name in folder.protected), *([path] if folder.head and path else [])):
-                with suppress(FileNotFoundError):
+            far = (name for name in folder.folders if self.is_far(prefix + name))
+            named = (prefix + name for name in (*folder.protected, *far))
+            for thing in (*named, *([path] if folder.head and path else [])):
+                with suppress(FileNotFoundError, NotADirectoryError):
                     place = self._root / thing
                     status = os.lstat(place)
                     seen.things[thing] = _thing(place, status)
@@ -157,11 +174,12 @@ class Scan:
                 path = waiting.pop()
                 try:
                     folder = self._looked_at(top, path, opening=before is not None and path not in before.closed)
-                except PermissionError:
-                    seen.closed.add(path)
-                    continue
-                except OSError:
-                    continue  # it has gone, or become something else
+                except OSError as error:
+                    if error.errno in _TRANSIENT:
+                        raise
+                    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                        seen.closed.add(path)
+                    continue  # otherwise it has gone, or become something else
                 known[path] = folder
                 yield path, folder
                 if folder.head:
@@ -169,7 +187,7 @@ class Scan:
                     if path and (there is None or folder.inode in there):
                         continue  # all that is in it is protected with it
                 prefix = f"{path}/" if path else ""
-                waiting += (prefix + name for name in folder.folders)
+                waiting += (prefix + name for name in folder.folders if not self.is_far(prefix + name))
         finally:
             os.close(top)
         self._known = known
@@ -196,8 +214,8 @@ class Scan:
         with os.scandir(folder) as entries:
             for entry in entries:
                 whole = (*parts, entry.name)
-                if (name := entry.name.lower()) in _MARKS:
-                    marks[name] = entry.name
+                if is_mark_of_repository(entry.name):
+                    marks[entry.name.lower()] = entry.name
                 if self._protected.naming(whole) is not None:
                     protected.append(entry.name)
                 elif entry.is_symlink():
@@ -210,6 +228,16 @@ class Scan:
                         if entry.stat(follow_symlinks=False).st_nlink > 1:
                             shared.append(entry.name)
         return protected, folders, shared, marks
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ToolFailed(
+            f"nobody can look through the workspace for what is protected in it: {error.strerror}"
+        ) from error
 
 
 def _thing(place: Path, status: os.stat_result) -> Thing:
@@ -230,7 +258,7 @@ def _holders(seen: Seen) -> list[str]:
 def opened(top: int, parts: tuple[str, ...], *, opening: bool) -> int:
     """Open a folder below another, and where asked, one whose mode forbids it."""
     try:
-        return open_beneath(top, parts, os.O_RDONLY | os.O_DIRECTORY)
+        return _entered(top, parts)
     except PermissionError:
         if not (opening and parts):
             raise
@@ -239,7 +267,16 @@ def opened(top: int, parts: tuple[str, ...], *, opening: bool) -> int:
             allow(above, parts[-1])
         finally:
             os.close(above)
-        return open_beneath(top, parts, os.O_RDONLY | os.O_DIRECTORY)
+        return _entered(top, parts)
+
+
+def _entered(top: int, parts: tuple[str, ...]) -> int:
+    """Open a folder whose names may be read and looked up: its mode can allow the one without the other."""
+    folder = open_beneath(top, parts, os.O_RDONLY | os.O_DIRECTORY)
+    if os.access(".", os.X_OK, dir_fd=folder):
+        return folder
+    os.close(folder)
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/".join(parts))
 
 
 def allow(folder: int, name: str) -> None:

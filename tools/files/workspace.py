@@ -19,13 +19,14 @@ from ..base import ToolFailed
 from .changes import KEPT_LIMIT, Change, Found, keeper
 from .openat2 import open_beneath
 from .protected import Protected
-from .repositories import MARKS, is_repository
+from .repositories import MARKS, is_mark_of_repository, is_repository
 from .scan import Scan
 
 __all__ = ["Entry", "Workspace", "printable", "shown"]
 
 _PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
 _DEPTH_LIMIT = 64  # folders, when walking
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # how a file is made
 
 _REASONS = {
     errno.ELOOP: "leads through a symbolic link, which is not followed",
@@ -37,6 +38,10 @@ _REASONS = {
     errno.ENAMETOOLONG: "is too long",
     errno.ENOSPC: "cannot be written: the disk is full",
 }
+
+
+_WRITING: dict[Path, threading.RLock] = {}
+"""One lock for each root, whatever `Workspace` writes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Workspace:
             raise ConfigError(f"the workspace {str(root)!r} is not a folder: create it, or name another")
         self.protected = Protected(self.root, protected)
         self.scan = Scan(self.root, self.protected)
-        self.writing = threading.RLock()
+        self.writing = _WRITING.setdefault(self.root, threading.RLock())
         """Held from reading a file to replacing it: tools of one turn run in threads beside each other."""
 
     def parts(self, path: str) -> tuple[str, ...]:
@@ -133,10 +138,19 @@ class Workspace:
         Raises:
             ToolFailed: When the path is protected, outside, behind a link, read-only, or no regular file.
         """
-        parts = self._writable(path)
         with _told(path), self.writing:
+            parts = self._writable(path)
+            # Only what bears such a name can make a repository of a folder.
+            is_mark = any(is_mark_of_repository(part) for part in parts)
+            made = self._missing(parts[:-1]) if is_mark and not self.exists(path) else None
             before = self._kept(path, parts, hashlib.sha256(content).hexdigest())
             self._write(path, parts, content, mode)
+            if made is not None:
+                try:
+                    _refuse_repository(self.root, path, parts)
+                except ToolFailed:  # another process has written the rest of it meanwhile
+                    self._unlink(parts, made)
+                    raise
         return before
 
     def remove(self, path: str, *, folders: int = 0) -> None:
@@ -147,18 +161,12 @@ class Workspace:
         Raises:
             ToolFailed: As `replace`, and when it does not exist.
         """
-        parts = self._writable(path)
         with _told(path), self.writing:
+            parts = self._writable(path)
             with self._folder(parts[:-1]) as folder:
                 _mode_to_keep(path, folder, parts[-1])
-                self._kept(path, parts, "")
-                os.unlink(parts[-1], dir_fd=folder)
-                with suppress(OSError):
-                    os.fsync(folder)
-            with suppress(OSError):  # others lie in it
-                for depth in range(len(parts) - 1, len(parts) - 1 - folders, -1):
-                    with self._folder(parts[: depth - 1]) as above:
-                        os.rmdir(parts[depth - 1], dir_fd=above)
+            self._kept(path, parts, "")
+            self._unlink(parts, folders)
 
     def look(self, path: str) -> Found:
         """Say what a path holds.
@@ -177,6 +185,16 @@ class Workspace:
             raise ToolFailed(f"{shown(path)} is a folder")
         self.refuse_protected(path)
         return parts
+
+    def _unlink(self, parts: tuple[str, ...], folders: int) -> None:
+        with self._folder(parts[:-1]) as folder:
+            os.unlink(parts[-1], dir_fd=folder)
+            with suppress(OSError):
+                os.fsync(folder)
+        with suppress(OSError):  # others lie in it
+            for depth in range(len(parts) - 1, len(parts) - 1 - folders, -1):
+                with self._folder(parts[: depth - 1]) as above:
+                    os.rmdir(parts[depth - 1], dir_fd=above)
 
     def _kept(self, path: str, parts: tuple[str, ...], after: str) -> Found:
         """Have somebody keep what is there before it changes."""
@@ -200,8 +218,7 @@ class Workspace:
             mode = _mode_to_keep(path, folder, parts[-1])
             mode = made if mode is None else mode
             temporary = f".pointsman-{secrets.token_hex(8)}.tmp"
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o666, dir_fd=folder)
+            descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             try:
                 with open(descriptor, "wb") as file:
                     file.write(content)
@@ -256,14 +273,12 @@ class Workspace:
     def refuse_protected(self, path: str) -> None:
         """Raise ToolFailed when no tool may write this path."""
         parts = self.parts(path)
+        if self.scan.is_far("/".join(parts[:-1])):
+            raise ToolFailed(f"{shown(path)} is too long")
         self.scan.look()
         if (pattern := self.protected.covering(parts)) is not None:
             raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
-        for depth, part in enumerate(parts):
-            folder = self.root.joinpath(*parts[:depth])
-            if is_repository({*(name for name in MARKS if os.path.lexists(folder / name)), part}):
-                where = shown("/".join(parts[:depth]) or ".")
-                raise ToolFailed(f"{shown(path)} is protected: git takes {where} for a repository with it")
+        _refuse_repository(self.root, path, parts)
 
     def _listed(self, parts: tuple[str, ...]) -> list[Entry]:
         with self._folder(parts) as folder, os.scandir(folder) as found:
@@ -277,8 +292,7 @@ class Workspace:
         flags = os.O_RDONLY | os.O_DIRECTORY
         folder = os.open(self.root, flags | os.O_CLOEXEC)
         try:
-            steps = [(part,) for part in parts] if create else [parts]
-            for step in steps:
+            for step in [(part,) for part in parts] if create else [parts]:
                 if create:
                     with suppress(FileExistsError):
                         os.mkdir(step[0], dir_fd=folder)
@@ -299,6 +313,14 @@ def shown(path: str) -> str:
 def printable(path: str) -> str:
     """Write a path on one line, escaped where it holds characters that a terminal or UTF-8 cannot take."""
     return path if path.isprintable() else path.encode("unicode_escape").decode()
+
+
+def _refuse_repository(root: Path, path: str, parts: tuple[str, ...]) -> None:
+    for depth, part in enumerate(parts):
+        folder = root.joinpath(*parts[:depth])
+        if is_repository({*(name for name in MARKS if os.path.lexists(folder / name)), part}):
+            where = shown("/".join(parts[:depth]) or ".")
+            raise ToolFailed(f"{shown(path)} is protected: git takes {where} for a repository with it")
 
 
 def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "link", "other"]:

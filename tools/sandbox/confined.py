@@ -67,11 +67,12 @@ class Confined:
 
         Raises:
             ConfigError: The workspace would show more than a project, or is also reached by a link.
-            ToolFailed: It cannot be started, or what it made at a protected path cannot be moved away.
+            ToolFailed: Another one has been running for too long, it cannot be started, or what it made at a protected
+                path cannot be moved away.
         """
         view.refuse_workspace(self._root)
         view.refuse_aliases(self._root, self._sandbox)
-        async with _alone(self._root):
+        async with _alone(self._root, self._sandbox.timeout):
             seen = await asyncio.to_thread(self._guard.look)
             mounts = self._guard.mounts(seen)
             refuse_too_many(mounts)
@@ -99,12 +100,7 @@ class Confined:
         await asyncio.wait([start])
         start.exception()  # where the run was cancelled nobody else asks for it
         await run.end()
-        try:
-            return await asyncio.to_thread(self._guard.restore, seen)
-        except OSError as error:
-            raise ToolFailed(
-                f"what the command made at {error.filename!r}, a protected path, cannot be moved away: a person has to"
-            ) from error
+        return await asyncio.to_thread(self._guard.restore, seen)
 
     @asynccontextmanager
     async def _gate(self) -> AsyncIterator[Gate | None]:
@@ -137,7 +133,11 @@ class Confined:
                     *self._joining(run.group),
                     *early,
                     *(self._program, *view.namespaces(self._program), *view.system(self._program, self._sandbox)),
-                    *(*([] if gate is None else gate.mounts()), *view.workspace(self._root), *as_words(mounts)),
+                    *(
+                        *([] if gate is None else gate.mounts()),
+                        *view.workspace(self._root, self._sandbox.writable),
+                        *as_words(mounts),
+                    ),
                     *("--seccomp", str(filter_), "--json-status-fd", str(status_end), "--"),
                     *([] if gate is None else gate.words()),
                     *(self._bash, "--noprofile", "--norc", "-c", self._limits(run.group), "bash", command),
@@ -280,16 +280,60 @@ class _Run:
         return None
 
 
+_HELD: set[int] = set()
+"""The workspaces in which commands of this process run, or wait; a child that is forked meanwhile lets go of them."""
+
+
+def _let_go() -> None:
+    for folder in _HELD:
+        os.close(folder)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @asynccontextmanager
-async def _alone(root: Path) -> AsyncIterator[None]:
-    """One command at a time in a workspace: another could move a folder away before what is in it is mounted."""
+async def _alone(root: Path, patience: float) -> AsyncIterator[None]:
+    """One command at a time in a workspace: another could move a folder away before what is in it is mounted.
+
+    Args:
+        root: The workspace.
+        patience: Seconds to wait for the end of the others.
+
+    Raises:
+        ToolFailed: They have not ended by then.
+    """
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _HELD.add(folder)
     try:
-        while not _locked(folder):  # noqa: ASYNC110 - another process may hold it
-            await asyncio.sleep(_LOOK)
+        try:
+            async with asyncio.timeout(patience):
+                while not _locked(folder):  # noqa: ASYNC110 - another process may hold it
+                    await asyncio.sleep(_LOOK)
+        except TimeoutError:
+            raise ToolFailed(
+                f"the command was not run: for {patience:g} s another one has been running in this workspace"
+                f"{_holder(folder)}, and they run one after the other. Try it again when that one has ended"
+            ) from None
         yield
     finally:
+        with suppress(OSError):  # of a file system that has no locks
+            fcntl.flock(folder, fcntl.LOCK_UN)  # closing alone would leave it to whoever has inherited it
+        _HELD.discard(folder)
         os.close(folder)
+
+
+def _holder(folder: int) -> str:
+    """Which process has locked a folder, as far as the kernel tells (proc_locks(5))."""
+    status = os.fstat(folder)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if words[1:2] == ["FLOCK"] and words[5] == place and int(words[4]) > 0:
+                return f" (of process {words[4]})"
+    return ""
 
 
 def _locked(folder: int) -> bool:

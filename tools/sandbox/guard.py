@@ -10,18 +10,19 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..base import ToolFailed
 from ..files.scan import Inode, Seen, Thing, allow, inode_of, opened
-from ..files.workspace import Workspace
+from ..files.workspace import Workspace, printable
 from .mounting import Mount, limit
 
 __all__ = ["Guard"]
 
 _REMOVED = ".pointsman-removed-"
-"""What the folders are called to which is moved what a command made at a protected path."""
+"""How the folders are called to which is moved what came to lie at a protected path during a command."""
 _MANY = 1_000
 _STATE = ".pointsman"  # not only kept from being written: it holds other runs
 
@@ -79,7 +80,7 @@ class Guard:
             before: What `look` found before the command; all of its processes must have ended.
 
         Raises:
-            OSError: One of them cannot be moved.
+            ToolFailed: Some of them, each of which it names, cannot be moved; all others have been.
         """
         with self._writable(before.mode):
             return self._restored(before)
@@ -114,7 +115,7 @@ class Guard:
             if path in wrong or (not path and path not in before.repositories)
         }
         wrong -= made.keys()
-        self._remove({*wrong, *made.values()})
+        moved, left = self._remove({*wrong, *made.values()})
         changed = [
             path
             for path, thing in before.things.items()
@@ -124,12 +125,19 @@ class Guard:
             # Without the folder that held it nobody follows it either.
             with suppress(OSError), self._opened(path) as (folder, name):
                 os.symlink(str(before.things[path].target), name, dir_fd=folder)
+        if left:
+            raise ToolFailed("\n".join(left))
         return [
-            *(f"{path} is protected: it was put back as it was" for path in sorted({*wrong, *changed})),
             *(
-                f"{path or 'the workspace'} had become a git repository, whose configuration runs programs: "
-                "its HEAD was moved away"
+                f"{printable(path)} is protected: what came to lie there meanwhile was moved to {moved[path]}"
+                for path in sorted(wrong & moved.keys())
+            ),
+            *(f"{printable(path)} is protected: the link was set back" for path in sorted(changed)),
+            *(
+                f"{printable(path) or 'the workspace'} had become a git repository, whose configuration runs programs: "
+                f"its HEAD was moved to {moved[made[path]]}"
                 for path in sorted(made)
+                if made[path] in moved
             ),
         ]
 
@@ -146,24 +154,34 @@ class Guard:
             if self._root in Path(place).parents and os.path.exists(place):
                 yield place
 
-    def _remove(self, paths: Iterable[str]) -> None:
-        kept: int | None = None
+    def _remove(self, paths: Collection[str]) -> tuple[dict[str, str], list[str]]:
+        """Move these away, and say where each lies now, and in a line for each which could not be moved."""
+        moved: dict[str, str] = {}
+        left: list[str] = []
+        away = self._away() if paths else None
         for path in sorted(paths):
-            if kept is None:
-                # A name of its own, so that no link can lie in wait for it.
-                made = tempfile.mkdtemp(prefix=_REMOVED, dir=self._root)
-                kept = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                self._ours.add(inode_of(os.fstat(kept)))
-            with suppress(FileNotFoundError), self._opened(path) as (folder, name):
-                moved = f"{path.replace('/', '-')[-100:]}.{time.time_ns()}.removed"
-                try:
-                    os.rename(name, moved, src_dir_fd=folder, dst_dir_fd=kept)
-                except PermissionError:
-                    allow(folder, ".")
-                    allow(folder, name)
-                    os.rename(name, moved, src_dir_fd=folder, dst_dir_fd=kept)
-        if kept is not None:
-            os.close(kept)
+            try:
+                with self._opened(path) as (folder, name):
+                    moved[path] = printable(_moved(path, folder, name, away))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                what = f"{printable(path)} is protected, and what came to lie there meanwhile cannot be moved away"
+                left.append(f"{what} ({error.strerror}): a person has to")
+        if away is not None:
+            os.close(away[1])
+        return moved, left
+
+    def _away(self) -> tuple[str, int] | None:
+        """A new folder to move things to, or None where none can be made."""
+        try:
+            # A name of its own, so that no link can lie in wait for it.
+            made = tempfile.mkdtemp(prefix=_REMOVED, dir=self._root)
+            folder = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # no space is left for it, or no inode
+            return None
+        self._ours.add(inode_of(os.fstat(folder)))
+        return os.path.basename(made), folder
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[tuple[int, str]]:
@@ -178,6 +196,35 @@ class Guard:
             yield folder, name
         finally:
             os.close(folder)
+
+
+def _moved(path: str, folder: int, name: str, away: tuple[str, int] | None) -> str:
+    """Move a thing away, or where that cannot be, give it another name where it lies; return its path now.
+
+    Args:
+        path: Its path.
+        folder: The folder in which it lies.
+        name: Its name there.
+        away: The folder to move it to, by name and descriptor.
+    """
+    if away is not None:
+        short = os.fsencode(path.replace("/", "-"))[-100:].decode(errors="ignore")
+        new = f"{short}.{time.time_ns()}.removed"
+        with suppress(OSError):
+            _renamed(folder, name, new, away[1])
+            return f"{away[0]}/{new}"
+    new = f"{_REMOVED}{time.time_ns()}"
+    _renamed(folder, name, new, folder)
+    return os.path.join(os.path.dirname(path), new)
+
+
+def _renamed(folder: int, name: str, new: str, to: int) -> None:
+    try:
+        os.rename(name, new, src_dir_fd=folder, dst_dir_fd=to)
+    except PermissionError:
+        allow(folder, ".")
+        allow(folder, name)
+        os.rename(name, new, src_dir_fd=folder, dst_dir_fd=to)
 
 
 def _is_new(thing: Thing, was: Thing | None, known: Collection[Thing]) -> bool:

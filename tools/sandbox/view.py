@@ -8,7 +8,7 @@ import pwd
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -100,14 +100,20 @@ def system(program: str, sandbox: Sandbox) -> list[str]:
     return words
 
 
-def workspace(root: Path) -> list[str]:
+def workspace(root: Path, writable: Iterable[Path] = ()) -> list[str]:
     """The workspace at its own path, and nothing more that can be written in the root and in /dev.
 
     Args:
         root: The workspace.
+        writable: Which further folders may be written.
     """
+    words: list[str] = []
+    for folder in reversed(root.parents):
+        if any(place in folder.parents for place in writable):
+            # What is mounted cannot be renamed, and the workspace with it.
+            words += ["--bind", str(folder), str(folder)]
     # Last, as bubblewrap compares all mounts below a folder with each other.
-    return ["--dir", str(root), *_READ_ONLY, "--bind", str(root), str(root), "--chdir", str(root)]
+    return [*words, "--dir", str(root), *_READ_ONLY, "--bind", str(root), str(root), "--chdir", str(root)]
 
 
 def refuse_workspace(root: Path) -> None:
