@@ -102,7 +102,7 @@ def test_a_user_writes_such_an_agent_in_yaml(tmp_path: Path, simulated: Make, si
     seen = _saying(simulator, lambda _: ("read_file", {"path": "HOUSE.md"}))
     agent = Agent.named("mender", home)
     with pytest.raises(Exception, match="gave no answer within 2 turns"):
-        agent.run("Go", runtime=home)
+        agent.run("Go", runtime=home).raise_for_status()
     assert len(seen) == 2
     assert "Write docstrings." in str(seen[0].messages)
     assert "write_todos" in {tool.name for tool in seen[0].tools}
@@ -176,7 +176,7 @@ def test_a_target_that_the_folder_names_is_asked_about(simulated: Make, simulato
         agent = Agent("reporter", tools=[post], guidance=guidance).on(simulated())
         if asked:
             with pytest.raises(ApprovalPending):
-                agent.run(task)
+                agent.run(task).raise_for_status()
             assert sent == []
         else:
             agent.run(task)
