@@ -19,6 +19,7 @@ from pointsman import (
     RunResult,
     Stepped,
     Token,
+    Used,
     Using,
     Waiting,
     Workflow,
@@ -60,7 +61,7 @@ def faces() -> None:
     flow = Workflow("pair", [agent], plan=[{"id": "a", "agent": "clerk"}])
     for event in flow.stream("Hello", files=["a.png"], thread="al"):
         match event:
-            case Began() | Token() | Retracted() | Called() | Using() | Waiting() | Noted() | Stepped():
+            case Began() | Token() | Retracted() | Called() | Using() | Used() | Waiting() | Noted() | Stepped():
                 pass
             case Finished(result=ended):
                 print(ended.status)
