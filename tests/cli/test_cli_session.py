@@ -59,6 +59,14 @@ class _Screen:
     def interrupt(self) -> None:
         os.kill(self._program.pid, signal.SIGINT)
 
+    def interrupt_until(self, words: str) -> None:
+        """Press Ctrl-C until it says these words: a signal between two reads of a line is heard at the next key."""
+        for _ in range(int(BOUND)):
+            self.interrupt()
+            if select.select([self._mine], [], [], 1)[0]:
+                break
+        self.until(words)
+
     def end(self) -> int:
         try:
             while got := os.read(self._mine, 65536).decode():
@@ -160,11 +168,7 @@ def test_ctrl_c_stops_what_runs_and_keeps_it(screen: _Screen, model: Any, projec
     hangs = Rule(match=Match(contains_any_message="1 a.txt"), latency=Latency(ms=600_000), answer="too late")
     asked = model(("run_shell", {"command": "wc -l a.txt"}), before=(hangs,))
     screen.until("> ")
-    # Once it is shown the line is waited for: a signal before that waits for the next key.
-    screen.type("half")
-    screen.until("half")
-    screen.interrupt()
-    screen.until("Ctrl-D ends the session")
+    screen.interrupt_until("Ctrl-D ends the session")
     screen.say("/resume")
     screen.until("no run of this conversation was stopped")
     screen.say("Count the lines")

@@ -44,11 +44,11 @@ async def test_an_agent_of_a_class_of_the_users_own_is_made_anew_for_each_run(
     runtime: Make, simulator: Simulator
 ) -> None:
     class Once(Agent):
-        turns = 0
+        asked = 0
 
         async def ainvoke(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-            self.turns += 1
-            return {"messages": [], **await super().ainvoke(f"Turn {self.turns}"), "turn": self.turns}
+            self.asked += 1
+            return {"messages": [], **await super().ainvoke(f"Turn {self.asked}"), "turn": self.asked}
 
     simulator.scenario = Scenario(
         rules=[Rule(match=Match(contains="Turn 1"), answer=Answer("first")), Rule(answer=Answer("later"))]
