@@ -31,7 +31,7 @@ from pydantic import SecretStr
 
 _KEY = "sk-quite-secret-0123456789"
 _TEXT = "One two three four five six seven eight nine ten."
-_HASTY = 0.25
+_HASTY = 1.0
 _PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
     "1f15c4890000000d49444154789c6360606060000000050001a5f64540"
