@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -17,7 +17,7 @@ from ..ledger.rows import CallRow, DecisionRow
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["Act", "Outcome", "Output", "Pending", "RunResult", "Status", "StepRecord"]
+__all__ = ["ENDED", "Act", "Outcome", "Output", "Pending", "RunResult", "Status", "StepRecord"]
 
 Output = TypeVar("Output", covariant=True, default=Any)
 """What a run gives; anything where a name such as `RunResult` stands without it."""
@@ -54,6 +54,10 @@ class Status(StrEnum):
             return cls.PENDING
         ended = {step.status for step in steps}
         return next((status for status in (cls.HANDED_OVER, cls.REJECTED) if status in ended), cls.DONE)
+
+
+ENDED: Final = (Status.DONE, Status.HANDED_OVER, Status.REJECTED)
+"""How a run ends that came to its end: it cannot be taken up any more."""
 
 
 class Outcome(StrEnum):

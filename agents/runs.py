@@ -24,7 +24,7 @@ from ..tools.around import Around, surrounded
 from .bounds import Bounds, BoundsFields, TokenCap, cap_of, scope_of, token_cap_of, token_caps
 from .conversations import ThreadBusy
 from .handoffs import hand_over_failed
-from .journal.changes import changes_of
+from .journal.changes import Changes, changes_of
 from .journal.edits import keeping
 from .lease.holder import RunCancelled, RunOwned
 from .lease.lease import Lease, holder_of
@@ -135,13 +135,7 @@ class Run:
         self.status = status
         calls = tuple(self.calls)
         known = sum(call.cost for call in calls if call.cost is not None)
-        decisions: tuple[DecisionRow, ...] = ()
-        try:
-            # Reading waits for the rows that are still to be written.
-            decisions = await asyncio.to_thread(self.runtime.ledger.decisions, self.id)
-        except ConfigError as error:
-            notes = (*notes, f"its decisions are left out: {error}")
-        changes = await asyncio.to_thread(changes_of, self.runtime, self.id)
+        decisions, changes, left_out = await asyncio.to_thread(self._kept)
         return RunResult(
             run=self.id,
             status=status,
@@ -152,10 +146,21 @@ class Run:
             decisions=decisions,
             calls=calls,
             pending=tuple(pending),
-            notes=(*notes, *changes.notes, *((SIMULATED,) if self.runtime.settings.offline else ())),
+            notes=(*notes, *left_out, *changes.notes, *((SIMULATED,) if self.runtime.settings.offline else ())),
             diff=changes.diff,
             changed_tests=changes.tests,
         )
+
+    def _kept(self) -> tuple[tuple[DecisionRow, ...], Changes, tuple[str, ...]]:
+        """What was decided and changed, and what of it cannot be told; this waits for files."""
+        decisions: tuple[DecisionRow, ...] = ()
+        left_out: tuple[str, ...] = ()
+        try:
+            # Reading waits for the rows that are still to be written.
+            decisions = self.runtime.ledger.decisions(self.id)
+        except ConfigError as error:
+            left_out = (f"its decisions are left out: {error}",)
+        return decisions, changes_of(self.runtime, self.id), left_out
 
 
 def check_task(task: Any) -> None:

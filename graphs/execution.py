@@ -16,7 +16,7 @@ from ..agents.bounds import Bounds
 from ..agents.compiled import kept_around
 from ..agents.errors import RunTimeout, StepLimit
 from ..agents.handoffs import ask_person, tell, tick_off
-from ..agents.result import Pending, RunResult, Status
+from ..agents.result import ENDED, Pending, RunResult, Status
 from ..agents.runs import Run, Taken, carried_out
 from ..agents.runtime import Runtime
 from ..agents.verification.verifier import as_text
@@ -45,8 +45,7 @@ __all__ = ["Ended", "Execution", "NothingKept", "thread"]
 
 _OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, RunTimeout, StepLimit)
 """Errors that are for nothing that a model said."""
-_ENDED = (Status.DONE, Status.HANDED_OVER, Status.REJECTED)
-_ENDS = (*_ENDED, Status.FAILED)
+_ENDS = (*ENDED, Status.FAILED)
 """What a graph's own ``status`` may say of how it ended; any other word in its state is its own affair."""
 _DURABILITY: Literal["sync"] = "sync"
 """A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
@@ -147,7 +146,7 @@ class Execution:
                 if isinstance(error, Exception) or books.lease.cancelled:
                     await self._cut_off(error, graph, config, books)
                 raise
-            if taken is None or taken.row.status not in _ENDED:
+            if taken is None or taken.row.status not in ENDED:
                 result = await self.ended(result)
             if not result.pending:
                 await prune(graph, books.id)

@@ -38,12 +38,14 @@ def tag_inside(workflow: str, asked: Sequence[BaseMessage], thread: str | None) 
         Empty where no run around it starts it again.
     """
     journal = current().run.journal
+    if journal is None:
+        return ()
     what = request_digest(asked, tools=(), options={}, facts={"workflow": workflow, "thread": thread})
-    place = None if journal is None else journal.act(f"run {what or workflow}")
+    place = journal.act(f"run {what or workflow}")
     return () if place is None else (_INSIDE + place,)
 
 
-def begun_inside(ledger: Ledger, outer: str, tags: Sequence[str]) -> str | None:
+def begun_inside(ledger: Ledger, outer: str, place: tuple[str, ...]) -> str | None:
     """The id of the run that was begun at a place, by the run around it or by the one which that was forked from.
 
     This waits for the ledger's file.
@@ -51,20 +53,18 @@ def begun_inside(ledger: Ledger, outer: str, tags: Sequence[str]) -> str | None:
     Args:
         ledger: Has the runs.
         outer: Id of the run around it.
-        tags: With the place, as `tag_inside` gives it.
+        place: As `tag_inside` gives it.
 
     Returns:
         None where none was.
     """
-    tag = next((tag for tag in tags if tag.startswith(_INSIDE)), None)
-    if tag is None:
-        return None
+    [tag] = place
     found = ledger.inside(outer, tag)
     if found is not None:
         return found.id
     row = ledger.run(outer)
     source = "" if row is None else forked_from(row)
-    return begun_inside(ledger, source, tags) if source else None
+    return begun_inside(ledger, source, place) if source else None
 
 
 async def gone_on(

@@ -143,9 +143,10 @@ class Workflow(Composed, Generic[Output]):
         check_thread(thread)
         home = runtime or Runtime.default()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
-        ours = (*tag_inside(self.name, messages, thread), *(() if thread is None else (THREAD_TAG + thread,)))
+        inside = tag_inside(self.name, messages, thread)
+        ours = (*inside, *(() if thread is None else (THREAD_TAG + thread,)))
         bounds = replace(bounds, tags=(*tags, *ours))
-        begun = await asyncio.to_thread(begun_inside, home.ledger, current().run.id, ours)
+        begun = await asyncio.to_thread(begun_inside, home.ledger, current().run.id, inside) if inside else None
         async with conversed(home, self.name, thread) as said:
             execution = self._execution(home, emit, partial(said.kept, messages[-1:]))
             if begun is not None:

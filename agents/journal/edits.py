@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...dispatch.state.edits import Edits, untouched
 from ...tools.files.changes import Change, kept_by
-from ..result import Status
+from ..result import ENDED
 
 if TYPE_CHECKING:
     from ...ledger.ledger import Ledger
@@ -20,7 +20,6 @@ __all__ = ["any_edits", "edits_of", "forget_edits", "keeping"]
 
 _DAYS: Final = 30
 """How long the edits of a run that came to its end are kept, as long as its last state is."""
-_ENDED: Final = (Status.DONE, Status.HANDED_OVER, Status.REJECTED)
 
 
 @contextmanager
@@ -80,7 +79,7 @@ class _Keeping:
     def _edits(self) -> Edits:
         for run in untouched(self._runtime.settings.state, time.time() - _DAYS * 86_400):
             row = self._runtime.ledger.run(run)
-            if row is None or row.status in _ENDED:
+            if row is None or row.status in ENDED:
                 forget_edits(self._runtime, run)
         return edits_of(self._runtime, self._run)
 
