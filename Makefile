@@ -12,7 +12,7 @@ demo: $(VENV)/.run
 # With bytecode written, pytest keeps the tests as it rewrites them, which takes it ten seconds a process. Tests wait for
 # processes and disks, so three workers keep two cores busy.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal
 
 # A quick part of the tests that reaches every layer and every vendor's client: what other versions are tried with.
 core: $(VENV)/.test

@@ -47,9 +47,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    known = set(sys.modules)
+    known = set(sys.modules.copy())
     yield folder
-    for name, module in list(sys.modules.items()):
+    # A copy is one step for the interpreter; a thread that imports something would disturb a walk.
+    for name, module in sys.modules.copy().items():
         if name not in known and str(getattr(module, "__file__", None) or "").startswith(str(folder)):
             del sys.modules[name]
 

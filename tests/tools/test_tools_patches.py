@@ -49,6 +49,13 @@ def test_a_diff_of_two_texts_makes_the_one_of_the_other(before: str, after: str)
     assert patched(patch, before) == after
 
 
+def test_what_is_put_before_a_file_of_one_empty_line_comes_to_stand_there() -> None:
+    (patch,) = read_patch(unified("x", "\n", "a\n\n"))
+    assert patched(patch, "\n") == "a\n\n"
+    (patch,) = read_patch("--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n one\n\n-two\n+2\n\n\n")
+    assert patched(patch, "one\n\ntwo\n") == "one\n\n2\n"
+
+
 def test_a_patch_changes_and_makes_several_files(tmp_path: Path, call: Call) -> None:
     (tmp_path / "shop.py").write_text(BEFORE)
     told = call(f"diff --git a/shop.py b/shop.py\nindex 1..2 100644\n{PATCH}--- /dev/null\n+++ b/new/a.txt\n@@\n+one\n")

@@ -27,11 +27,14 @@ class Hunk:
         line: Where its header says that it begins, counted from 1; None where that says nothing.
         lines: Marked ``" "``, ``"-"`` or ``"+"``, each with its text.
         open_end: The last line that it adds has no end of line.
+        blank: Empty lines of the patch since, without even the blank that marks a line of the file: they are lines of
+            the file whose mark an editor has cut off if more of the hunk follows, and otherwise stand behind it.
     """
 
     line: int | None
     lines: list[tuple[str, str]] = field(default_factory=list)
     open_end: bool = False
+    blank: int = 0
 
     @property
     def old(self) -> list[str]:
@@ -149,9 +152,14 @@ def _path(side: str) -> str:
 
 
 def _take(hunk: Hunk, line: str) -> None:
-    mark, text = line[:1] or " ", line[1:].removesuffix("\r")
-    if mark in " +-":
+    line = line.removesuffix("\r")
+    mark, text = line[:1], line[1:]
+    if not mark:
+        hunk.blank += 1
+    elif mark in " +-":
+        hunk.lines += [(" ", "")] * hunk.blank
         hunk.lines.append((mark, text))
+        hunk.blank = 0
     elif mark == "\\":
         hunk.open_end = bool(hunk.lines) and hunk.lines[-1][0] == "+"
     else:
@@ -160,9 +168,6 @@ def _take(hunk: Hunk, line: str) -> None:
 
 def _check(patch: FilePatch) -> None:
     for hunk in patch.hunks:
-        # What ends the text, or stands between two files, is no line of the file.
-        while hunk.lines and hunk.lines[-1] == (" ", ""):
-            hunk.lines.pop()
         if all(mark == " " for mark, _ in hunk.lines):
             raise ToolFailed(f"a hunk of {shown(patch.path)} changes nothing: no line of it begins with '+' or '-'")
 
