@@ -87,7 +87,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         examples: Field of the output -> CSV (``text,label``) with labelled examples.
         reversible: Whether what its tools do can be taken back.
         max_output: Tokens of output to leave room for.
-        latency: How badly somebody waits for it, as `RoutedChatModel` takes it.
+        latency: How urgent its answers are: ``batch``, ``interactive`` or ``critical``, as `RoutedChatModel` takes it.
         turns: Turns of its model that one of its steps may take.
         context: Tokens of input that a turn may have. Where the conversation is longer, its oldest turns are shown in
             short; what the model takes when absent.

@@ -37,7 +37,7 @@ ROUTING_FEATURES: Mapping[str, str] = MappingProxyType(
         "tokens": "estimated input tokens",
         "complexity": "how hard the work looks, 0 (trivial) to 1 (hard)",
         "structured": "whether the answer must fit a schema",
-        "latency": "whether somebody waits for it, and how badly",
+        "latency": "how urgent the answer is: batch, interactive or critical",
         "deadline": "seconds the step may take, where the caller bounds it",
         "down": "a model or provider that cannot be used now: switched off, without a key, or its circuit open",
         "messages": "how many messages there are",

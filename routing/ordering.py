@@ -169,7 +169,7 @@ _STRATEGIES: Final[dict[str, Callable[[list[CompiledCard], _Outlook], dict[str, 
 
 
 def _strategy_for(features: Features, configured: str) -> str:
-    """The strategy that fits how badly somebody waits: speed is all that counts, or counts for nothing.
+    """The strategy that fits how urgent the answer is: speed is all that counts, or counts for nothing.
 
     Args:
         features: Of the step.
