@@ -128,9 +128,10 @@ class ModelCall:
         Args:
             why: The reason, for the row.
         """
+        # Before it is claimed: who finds it ended asks at once why.
+        self._over = self._over or why == _OVER
         if not self._claimed():
             return
-        self._over = why == _OVER
         if self._process != os.getpid():
             # A forked child has a copy of its parent's call, which the parent ends.
             return
@@ -150,7 +151,7 @@ class ModelCall:
     def _claim(self) -> None:
         if not self._claimed():
             if self._over:
-                raise asyncio.CancelledError(_OVER)
+                refuse_at_exit()
             raise ConfigError("what a call ran on was closed before it ended: keep it open until all calls are over")
 
     def sent(self, client: Any = None, at: float | None = None) -> None:

@@ -385,6 +385,36 @@ def test_calls_under_way_in_threads_as_the_process_ends_are_booked_once_each_and
         budgets.close()
 
 
+def test_an_answer_that_comes_as_the_process_ends_disturbs_nobody(
+    simulator: Simulator, programs: Any, tmp_path: Path
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text="Late"), latency=Latency(ms=1000)),))
+    script = f"""
+        import atexit, asyncio, threading, time
+        # Registered first, so called last: the process waits for what its threads still have to say.
+        atexit.register(lambda: asked.join(4))
+        from pathlib import Path
+        from pointsman.configs.loading.loader import load
+        from pointsman.dispatch.calls import call
+        from pointsman.dispatch.dispatcher import Dispatcher
+        from pointsman.dispatch.model import RoutedChatModel
+
+        environ = {{"OPENAI_API_KEY": "not-a-real-key",
+                   "POINTSMAN_PROVIDERS__OPENAI__BASE_URL": {simulator.url("openai")!r}}}
+        home = Dispatcher(load(Path({str(tmp_path)!r}), environ=environ))
+        model = RoutedChatModel(kind="transform", prefer="openai/gpt-5.4-mini", dispatcher=home)
+        asked = threading.Thread(target=lambda: asyncio.run(model.ainvoke("What?")), daemon=True)
+        asked.start()
+        while not call._under_way:
+            time.sleep(0.001)
+    """
+    ran = programs.run(["-c", textwrap.dedent(script)], check=True)
+    assert ran.stderr == ""
+    (path,) = tmp_path.rglob("ledger.db")
+    with Ledger(path) as ledger:
+        assert [row.failure for row in ledger.calls()] == ["cancelled"]
+
+
 @pytest.mark.parametrize("kind", ["overloaded", "rate_limit", "auth", "bad_request", "server_error"])
 async def test_a_provider_that_answers_with_an_error_is_paid_nothing(
     dispatcher: Make, simulator: Simulator, kind: Any
