@@ -483,7 +483,7 @@ async def test_a_refused_hedge_leaves_only_stronger_models_to_answer(dispatcher:
     """The first refuses while a second of its own tier is still writing: evidence asks for a stronger one."""
     simulator.scenario = Scenario(
         rules=(
-            Rule(match=Match(vendor="anthropic", model="*haiku*"), fault=Fault("refusal"), latency=Latency(ms=700)),
+            Rule(match=Match(vendor="anthropic", model="*haiku*"), fault=Fault("refusal"), latency=Latency(ms=1500)),
             Rule(match=Match(vendor="google", model="*flash*"), fault=Fault("hang")),
             Rule(answer=Answer(text=RIVER)),
         )
@@ -494,6 +494,7 @@ async def test_a_refused_hedge_leaves_only_stronger_models_to_answer(dispatcher:
     model = _model(home, VENDORS["anthropic"], tier="standard", latency="critical")
     answer = await model.ainvoke(QUESTION)
     assert answer.response_metadata["pointsman"]["tier"] in ("advanced", "frontier")
+    await _requests(simulator, 3)
     rows = home.ledger.calls()
     assert len(rows) == len(simulator.log) == 3
     assert sorted(str(row.failure) for row in rows) == ["None", "cancelled", "refusal"]
