@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..configs.ids import new_id
+from ..configs.process.ids import new_id
 from ..ledger.prices import PICODOLLARS
 from ..routing.decide import decide
 from ..routing.decision import Because, RejectionCode

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..configs.loading.layers import FILES
 from ..configs.loading.loader import environment, load, user_folder
+from ..configs.process.forks import Lock, reset_in_children
 from ..configs.schema import Settings
 from ..configs.sources import Sources
-from ..ledger.forks import Lock, reset_in_children
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher

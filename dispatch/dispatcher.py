@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ..configs.catalog import ModelCard
-from ..configs.closing import Closing
+from ..configs.process.closing import Closing
 from ..configs.schema import Settings
 from ..configs.words import Risk
 from ..ledger.budgets.budgets import Budgets

@@ -10,9 +10,9 @@ from typing import Final
 
 from ..configs.catalog import ModelCard
 from ..configs.errors import ConfigError
+from ..configs.process.forks import reset_in_children
 from ..configs.schema import Settings
 from ..configs.sources import Sources
-from ..ledger.forks import reset_in_children
 from ..routing.policy.policy import Policy
 from ..tools.threads import in_thread
 from .catalog import policy_of, problems

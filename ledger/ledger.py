@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..configs.closing import Closing
 from ..configs.errors import ConfigError
+from ..configs.process.closing import Closing
 from .kept import Kept
 from .leases import Leases
 from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow

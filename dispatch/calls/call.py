@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from ...backends.base import Backend, BackendError
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
+from ...configs.process.forks import ExitPhase, at_exit, broken_by_exit, refuse_at_exit
 from ...configs.words import FailureKind
-from ...ledger.forks import ExitPhase, at_exit, broken_by_exit, refuse_at_exit
 from ...ledger.rows import CallRow
 from ..conversation.mending import Mending
 from ..errors import failure_of

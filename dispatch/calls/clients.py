@@ -17,8 +17,8 @@ from ...backends.http.meter import Asked
 from ...backends.options import NOTHING, Said, Wanted
 from ...backends.schemas import object_at_top
 from ...configs.catalog import ModelCard
+from ...configs.process.forks import reset_in_children
 from ...configs.schema import Settings
-from ...ledger.forks import reset_in_children
 from ...tools.threads import in_thread
 from ..conversation.naming import tool_names, wire_name
 from ..forks import keep_for_good

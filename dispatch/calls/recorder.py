@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...configs.catalog import ModelCard, Usage
-from ...configs.ids import new_id
+from ...configs.process.ids import new_id
 from ...configs.words import Risk
 from ...ledger.rows import CallRow, DecisionRow
 from ...routing.decision import Decision, Rejection, RuleHit

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...configs.catalog import ModelCard
+from ...configs.process.forks import Lock, reset_in_children
 from ...configs.words import Tier
-from ...ledger.forks import Lock, reset_in_children
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from ...configs.process.forks import Lock, reset_in_children
 from ...configs.words import FailureKind
-from ...ledger.forks import Lock, reset_in_children
 from ...ledger.prices import PICODOLLARS
 from ...ledger.rows import CallRow
 from ...routing.evidence import of_failure

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from ...configs.catalog import ModelCard, Usage
+from ...configs.process.forks import reset_in_children
 from ...configs.schema import HealthLimits, Settings
 from ...configs.words import FailureKind
-from ...ledger.forks import reset_in_children
 from ...ledger.health import HealthBook, HealthRow
 from .breaker import Breaker, Cause, HealthKey, HealthState, Verdict
 

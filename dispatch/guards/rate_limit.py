@@ -14,8 +14,8 @@ from typing import Final, NamedTuple, Self
 
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
+from ...configs.process.forks import reset_in_children
 from ...configs.schema import Settings
-from ...ledger.forks import reset_in_children
 from .rate_limit_headers import RateLimitReading, Resource, read_limits
 
 __all__ = ["Rate", "RateLimitKey", "RateLimiter", "Reservation", "Wait"]

@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 
 from ...configs.errors import ConfigError, PointsmanError
+from ...configs.process.forks import ExitPhase, at_exit, reset_in_children, watch_exit
 from ...configs.redact import redact
-from ..forks import ExitPhase, at_exit, reset_in_children, watch_exit
 from .access import Access
 from .chain import append
 from .coding import Table, Values
