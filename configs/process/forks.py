@@ -74,29 +74,32 @@ class Lock:
     Args:
         shared: Shared by all writers of one file. The holder of a lock that is not shared may wait for a shared one,
             never the reverse.
+
+    Attributes:
+        inner: The lock itself, to be taken where a microsecond counts; another one in a forked child.
     """
 
     def __init__(self, *, shared: bool = False) -> None:
         self.shared = shared
-        self._lock = threading.RLock()
+        self.inner = threading.RLock()
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        self.inner.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.inner.release()
 
     def acquire(self, seconds: float) -> bool:
         """Acquire it; False if another thread still holds it after ``seconds``."""
-        return self._lock.acquire(timeout=seconds)
+        return self.inner.acquire(timeout=seconds)
 
     def release(self) -> None:
         """Release it."""
-        self._lock.release()
+        self.inner.release()
 
     def reset_after_fork(self) -> None:
         """Release it in a forked child, whichever thread held it in the parent."""
-        self._lock = threading.RLock()
+        self.inner = threading.RLock()
 
 
 # Reentrant, since the garbage collector may make or drop any of these from within.

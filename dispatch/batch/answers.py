@@ -80,11 +80,11 @@ def judged(
         answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}
         return done(row.place, ask, facts, answer, cost=entry.cost)
     kind, detail = wrong or (FailureKind.MALFORMED, "")
-    if home.policy.on_failure[kind] == "stop":
+    if home.policy.routing.on_failure[kind] == "stop":
         return Outcome(row.place, "done", cost=entry.cost, error=f"{card.id}: {kind} ({detail})")
     again, avoid = _again(home, card, ask, facts, kind)
     facts["avoid"] = avoid
-    if home.policy.on_failure[kind] == "elsewhere":
+    if home.policy.routing.on_failure[kind] == "elsewhere":
         facts["refused"] = [card.id, kind, detail]
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
 
@@ -180,8 +180,8 @@ def _again(
     later = [home.cards[name].tier for name in facts["candidates"] if name in home.cards]
     above = [tier for tier in later if tier > card.tier]
     # Where nothing is stronger another model of the same tier may still do better.
-    least = min(above) if above and home.policy.on_failure[kind] == "stronger" else card.tier
+    least = min(above) if above and home.policy.routing.on_failure[kind] == "stronger" else card.tier
     tier = least if ask.tier is None else max(ask.tier, least)
-    whom = card.provider if home.policy.on_failure[kind] == "elsewhere" else card.id
+    whom = card.provider if home.policy.routing.on_failure[kind] == "elsewhere" else card.id
     avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
     return replace(ask, tier=tier), avoid

@@ -101,7 +101,7 @@ class FallbackChain:
         self.deadline = routed.deadline
         self.setup = 0.0
         self.failures: list[Failure] = []
-        self._candidates = Candidates(cards, self.decision.candidates, routed.policy.on_failure)
+        self._candidates = Candidates(cards, self.decision.candidates, routed.policy.routing.on_failure)
         self._factory = CallFactory(routed, clients, guards, recorder)
         self._flying: dict[str, ModelCall] = {}
         self._skipped: list[tuple[str, str]] = []

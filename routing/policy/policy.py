@@ -11,50 +11,15 @@ from typing import Any, Self
 
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
-from ...configs.features import ROUTING_FEATURES
-from ...configs.schema import Limits, OnFailure, RoutingPolicy, RoutingRule, StepRiskPolicy
-from ...configs.words import FailureKind, Risk, Tier
-from ..decision import RuleHit
+from ...configs.schema import Limits, RoutingPolicy, StepRiskPolicy
+from ...configs.words import Risk, Tier
 from ..features.features import Features, extract
 from ..request import RouteRequest
 from ..scorers.complexity import Scorer
 from .proof import Proven
-from .risk import CompiledRiskRule, compile_floors, compile_risk_rule
-from .rules import Predicate, compile_when
+from .rules import CompiledRiskRule, CompiledRule, compile_floors, compile_risk_rule
 
-__all__ = ["CompiledCard", "CompiledRule", "Policy"]
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledRule:
-    """A rule of ``routing.yaml``, ready to run; its condition on complexity is kept apart from the others."""
-
-    predicates: tuple[Predicate, ...]
-    complexity: Predicate | None
-    hit: RuleHit
-    tier: Tier | None
-    prefer: tuple[str, ...]
-    avoid: tuple[str, ...]
-    require: tuple[tuple[str, float], ...]
-
-    @classmethod
-    def compile(cls, rule: RoutingRule) -> Self:
-        """Compile one rule.
-
-        Raises:
-            ConfigError: A condition uses an unknown feature or does not suit it.
-        """
-        predicates = dict(compile_when(rule.id, rule.when, ROUTING_FEATURES))
-        complexity = predicates.pop("complexity", None)
-        return cls(
-            predicates=tuple(predicates.values()),
-            complexity=complexity,
-            hit=RuleHit(rule.id, rule.reason),
-            tier=rule.tier,
-            prefer=rule.prefer,
-            avoid=rule.avoid,
-            require=tuple(rule.require.items()),
-        )
+__all__ = ["CompiledCard", "Policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +133,6 @@ class Policy:
             price_version=" + ".join(sorted(versions)),
         )
 
-    def judged(self, features: Features) -> tuple[float, float] | None:
-        """Complexity and confidence of a step; None where nobody judges it."""
-        return None if self.scorer is None else self.scorer(features)
-
     def unjudged(self, task: str) -> str:
         """Why the scorer that is configured does not judge a task; empty where it does, or none is configured."""
         return self.scorer.lacking(task) if isinstance(self.scorer, Proven) else self.unused
@@ -184,11 +145,6 @@ class Policy:
     def limits_of(self, user_class: str) -> Limits:
         """The bounds on a class of users."""
         return self.limits.get(user_class) or self.routing.limits
-
-    @property
-    def on_failure(self) -> Mapping[FailureKind, OnFailure]:
-        """What to do about each kind of failure."""
-        return self.routing.on_failure
 
     def features(self, request: RouteRequest) -> Features:
         """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""
