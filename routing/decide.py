@@ -69,17 +69,15 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
         wanted = max(wanted, _doubted(said.tier or floor, wanted, confidence, features, policy, hits))
         wanted = _capped(wanted, floor, features, hits)
     able, rejected = _Need(features, policy, circumstances, said, floor).sifted(policy.cards)
-    experience = circumstances.experience
-    known = enough(experience, policy.routing.history) if experience else experience
+    known = enough(circumstances.experience, policy.routing.history)
     evident = raised(features, able, plain, known, hits) if features.evidence or known else None
     if evident is not None and evident.rank > wanted.rank:
         wanted = evident
     if circumstances.funds is not None and risk.handled_as < Risk.HIGH:
         wanted = _afford(able, rejected, wanted, floor, features, circumstances.funds, hits)
     asked = None if features.model is None else _asked(features.model, features, able, rejected, evident, hits)
-    tier, ordered = Ordering(features, policy, circumstances, known, said.prefer).ranked(
-        able, asked, wanted, rejected, hits
-    )
+    ordering = Ordering(features, policy, circumstances, known, said.prefer)
+    tier, ordered = ordering.ranked(able, asked, wanted, rejected, hits)
     return Decision(
         request=features.id,
         risk=risk,

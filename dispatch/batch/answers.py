@@ -11,9 +11,9 @@ from ...backends.base import BackendError
 from ...configs.catalog import ModelCard, Usage
 from ...configs.words import FailureKind, Risk
 from ...ledger.batches import AskRow, Outcome, PartRow
+from ..calls.bill import CallRecorder, call_metadata
 from ..calls.call import ModelCall
-from ..calls.recorder import CallRecorder, call_metadata
-from ..guards.grant import Grant
+from ..guards.guards import Grant
 from ..request import ModelRequest, one_line
 from .classes import AnswerClasses, typed_calls
 from .codec import ask_of, ask_text, reply_text, step_of
@@ -73,8 +73,7 @@ def judged(
         wrong: tuple[FailureKind, str] | None = (answer.kind, one_line(answer))
         entry = call.failed(answer, billed=billed)
     else:
-        wrong = call.answered(answer)
-        entry = call.ended
+        entry, wrong = call.answered(answer)
     if wrong is None and not isinstance(answer, BackendError):
         told = call_metadata(entry, facts["rules"], effects=ask.called(answer))
         answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}

@@ -129,7 +129,7 @@ class Health:
             self._book.look(self.adopt)
         with self._lock:
             breaker = self._breaker(key)
-            refusal = breaker.refusal(now)
+            refusal = breaker.refusal(now) if breaker.reason else None
             if refusal is not None:
                 return Permit(self, key, _LAST_RESORT) if last and breaker.cause == "slow" else refusal
             permit = Permit(self, key, breaker.generation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -216,8 +216,14 @@ def _usage_values(usage: Usage | None) -> tuple[int | None, ...]:
 
 def _further(usage: Usage | None) -> str | None:
     """What a usage tells beyond the four counts, as JSON; None for nothing, which most calls have to tell."""
-    further = None if usage is None else usage.further
-    return json.dumps(further) if further else None
+    values = () if usage is None else _REST(usage)
+    if not any(values):
+        return None
+    return json.dumps({name: value for name, value in zip(_NAMES, values, strict=True) if value})
+
+
+_NAMES = tuple([field.name for field in fields(Usage)][4:])
+_REST = attrgetter(*_NAMES)
 
 
 _CALL_HEAD = attrgetter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
@@ -66,6 +66,7 @@ class Policy:
         catalogue: The cards, in order of preference.
         scorer: Judges complexity; None where only declared facts decide.
         unused: Why the scorer that is configured is not in use; empty where it is, or none is configured.
+        reads: Reads off a request the signals that the scorer wants; None where it wants none.
         rules: Compiled routing rules, in order.
         risk_rules: Compiled risk rules.
         floors: Every risk -> the tier below which it may not run.
@@ -81,6 +82,7 @@ class Policy:
     catalogue: tuple[ModelCard, ...]
     scorer: Scorer | None
     unused: str
+    reads: Callable[[RouteRequest], tuple[float, ...]] | None
     rules: tuple[CompiledRule, ...]
     risk_rules: tuple[CompiledRiskRule, ...]
     floors: Mapping[Risk, Tier]
@@ -123,6 +125,7 @@ class Policy:
             catalogue=cards,
             scorer=scorer,
             unused=unused,
+            reads=getattr(scorer, "read", None),
             rules=tuple(CompiledRule.compile(rule) for rule in routing.rules),
             risk_rules=tuple(compile_risk_rule(rule) for rule in risk.rules),
             floors=compile_floors(risk.floors),
@@ -148,8 +151,7 @@ class Policy:
 
     def features(self, request: RouteRequest) -> Features:
         """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""
-        read = getattr(self.scorer, "read", None)
-        return extract(request, () if read is None else read(request))
+        return extract(request, () if self.reads is None else self.reads(request))
 
     def floor(self, risk: Risk) -> Tier:
         """The tier below which a step of this risk may not run."""
