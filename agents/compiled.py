@@ -14,8 +14,8 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
 from ..configs.errors import ConfigError
-from ..configs.ids import new_id
 from ..configs.loading.layers import suggest
+from ..configs.process.ids import new_id
 from ..dispatch.calls.structured_output import wrapped
 from ..dispatch.context import current, entered
 from ..dispatch.journal import inside_node

@@ -12,7 +12,7 @@ from ..configs.arguments import checked
 from ..configs.errors import ConfigError
 from ..configs.words import StepKind, StepKindName, Tier, TierName
 from ..dispatch.calls.structured_output import output_class
-from ..routing.features.reach import kind_of
+from ..routing.features.features import kind_of
 from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
 from .runtime import Runtime

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..configs.closing import Closing
+from ..configs.process.closing import Closing
 from ..configs.schema import Settings
 from ..dispatch.defaults import Shared, default_settings, shared_dispatcher
 from ..dispatch.once import Once

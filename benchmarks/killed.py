@@ -19,8 +19,8 @@ from pointsman.agents.lease.lease import Lease
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import PointsmanError
 from pointsman.configs.loading.loader import load
+from pointsman.configs.process.forks import Lock, lock_of
 from pointsman.ledger import points
-from pointsman.ledger.forks import Lock, lock_of
 
 VENDORS = ("anthropic", "openai", "google")
 _BOUND_SECONDS = 120.0

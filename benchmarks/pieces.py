@@ -16,7 +16,7 @@ from pathlib import Path
 from pointsman.configs.catalog import Usage
 from pointsman.configs.loading.loader import load
 from pointsman.dispatch.catalog import catalogue, policy_of
-from pointsman.dispatch.guards.overrides import Overrides
+from pointsman.dispatch.guards.availability import Overrides
 from pointsman.evaluation.train_router import train
 from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger

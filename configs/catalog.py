@@ -57,12 +57,6 @@ class Usage:
         """Every count under its name."""
         return {**dict(zip(_COUNTS, _counts(self), strict=True)), "service_tier": self.service_tier}
 
-    @property
-    def further(self) -> dict[str, int | str]:
-        """What is told beyond the first four counts."""
-        values = _rest(self)
-        return {name: value for name, value in zip(_FURTHER, values, strict=True) if value} if any(values) else {}
-
     def doubt(self) -> str:
         """Say why no provider can have counted so; empty where one can.
 
@@ -89,9 +83,7 @@ class Usage:
 
 
 _COUNTS: Final = tuple(field.name for field in fields(Usage) if field.name != "service_tier")
-_FURTHER: Final = (*_COUNTS[4:], "service_tier")
 _counts = attrgetter(*_COUNTS)
-_rest = attrgetter(*_FURTHER)
 _WHOLE: Final = {int}
 _WITHIN: Final = (
     ("cache_write_1h", "cache_write"),

@@ -71,10 +71,12 @@ class Risk(_Ordered):
     HIGH = "high"
     CRITICAL = "critical"
 
-    @property
-    def handled_as(self) -> Risk:
-        """The risk whose rules apply: itself, but ``HIGH`` for ``UNKNOWN``."""
-        return Risk.HIGH if self is Risk.UNKNOWN else self
+    handled_as: Risk
+    """The risk whose rules apply: itself, but ``HIGH`` for ``UNKNOWN``."""
+
+
+for _risk in Risk:
+    _risk.handled_as = Risk.HIGH if _risk is Risk.UNKNOWN else _risk
 
 
 class Trust(_Ordered):

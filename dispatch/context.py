@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ..configs.words import Risk
 from ..ledger.rows import CallRow
@@ -78,9 +78,8 @@ _NONE = StepContext()
 _STEP: ContextVar[StepContext] = ContextVar("pointsman_step", default=_NONE)
 
 
-def current() -> StepContext:
-    """The step the running code belongs to."""
-    return _STEP.get()
+current: Final = _STEP.get
+"""Gives the step the running code belongs to."""
 
 
 @contextmanager

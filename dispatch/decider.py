@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..configs.ids import new_id
+from ..configs.process.ids import new_id
 from ..ledger.prices import PICODOLLARS
 from ..routing.decide import decide
 from ..routing.decision import Because, RejectionCode
+from ..routing.features.features import extract
+from ..routing.ordering import worth_caching
 from ..routing.request import BudgetReserve, RoutingContext
 from .calls.options import noted
 from .context import StepContext
@@ -45,6 +47,7 @@ class Routed:
         place: Where in its conversation the request stands.
         limits: What bounds it.
         deadline: When its answer has to be there, in the event loop's seconds.
+        keeps_prompt: Whether its vendor should keep the prompt for the next request.
     """
 
     ask: ModelRequest
@@ -56,6 +59,7 @@ class Routed:
     place: Place
     limits: Limits
     deadline: float
+    keeps_prompt: bool
 
 
 class Decider:
@@ -92,17 +96,22 @@ class Decider:
             policy: The policy in force.
             said: Model -> what it would be told of the request's options.
         """
-        limits = policy.limits_of(step.run.user_class)
+        limits = policy.limits.get(step.run.user_class, policy.routing.limits)
         deadline = asyncio.get_running_loop().time() + min(limits.deadline, ask.deadline or limits.deadline)
-        scopes, place = scopes_of(step.run, policy.routing.budgets), place_of(ask.messages, ask.tools)
-        features = policy.features(route_request(ask, step, new_id()))
+        budgets, place = policy.routing.budgets, place_of(ask.messages, ask.tools)
+        scopes = scopes_of(step.run, budgets) if budgets or step.run.caps else {}
+        request = route_request(ask, step, new_id())
+        features = extract(request) if policy.reads is None else policy.features(request)
         now = self._context(ask, step, policy, scopes, said, place)
-        judged = await self._classifier.judged(features, ask, policy, now)
-        if judged is not features:
-            # Whoever was asked took their time.
-            features, now = judged, self._context(ask, step, policy, scopes, said, place)
-        decision = noted(decide(features, policy, now), said)
-        return Routed(ask, step, policy, decision, scopes, said, place, limits, deadline)
+        if policy.routing.scorer == "classifier":
+            judged = await self._classifier.judged(features, ask, policy, now)
+            if judged is not features:
+                # Whoever was asked took their time.
+                features, now = judged, self._context(ask, step, policy, scopes, said, place)
+        decision, keeps_prompt = decide(features, policy, now), worth_caching(features)
+        if said:
+            decision = noted(decision, said)
+        return Routed(ask, step, policy, decision, scopes, said, place, limits, deadline, keeps_prompt)
 
     def _context(
         self,
@@ -120,9 +129,9 @@ class Decider:
             unavailable={**unavailable, **unfit} if unfit else unavailable,
             needs_price=any(cap is not None for cap in scopes.values()),
             budget_left=self._budget_left(scopes) if "budget_left" in asked else None,
-            funds=self._reserve(step),
+            funds=self._reserve(step) if step.ahead else None,
             experience=self._history.of(ask.task),
-            carried=self._prompt_caches.carried(place),
+            carried=self._prompt_caches.carried(place) if place.before is not None else frozenset(),
             down=frozenset(unavailable).union(self._availability.open_circuits()) if "down" in asked else frozenset(),
         )
 
@@ -137,7 +146,7 @@ class Decider:
     def _reserve(self, step: StepContext) -> BudgetReserve | None:
         """What the run's own caps leave, where steps of high risk are still to come."""
         # Asking costs a look into the file, so nobody asks without need.
-        if not step.ahead or not step.run.caps:
+        if not step.run.caps:
             return None
         budgets = self._budgets()
         left = min(cap - sum(budgets.totals(scope)) for scope, cap in step.run.caps)

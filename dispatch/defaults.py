@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..configs.loading.layers import FILES
 from ..configs.loading.loader import environment, load, user_folder
+from ..configs.process.forks import Lock, reset_in_children
 from ..configs.schema import Settings
 from ..configs.sources import Sources
-from ..ledger.forks import Lock, reset_in_children
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
@@ -51,7 +51,7 @@ class Shared(Generic[T]):
 
     def of(self, settings: Settings) -> T:
         """The object of these settings, made now if it is not there."""
-        with self._lock:
+        with self._lock.inner:
             for made, ref in self._made:
                 found = ref()
                 if found is not None and not found.closed and (made is settings or made == settings):
@@ -90,7 +90,7 @@ def default_settings() -> Settings:
         ConfigError: A file or a variable is wrong.
     """
     project, environ = Path.cwd(), environment()
-    with _lock:
+    with _lock.inner:
         known = _resolved.get(project)
         if known is not None and known.environ == environ and known.files.look() == known.files.stamps:
             return known.settings

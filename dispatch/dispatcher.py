@@ -7,11 +7,10 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ..configs.catalog import ModelCard
-from ..configs.closing import Closing
+from ..configs.process.closing import Closing
 from ..configs.schema import Settings
 from ..configs.words import Risk
 from ..ledger.budgets.budgets import Budgets
@@ -24,23 +23,22 @@ from ..routing.request import RouteRequest, RoutingContext
 from .cache.answers import kept_answers
 from .cache.responses import ResponseCache, Similar
 from .calls.answer import answered, streamed
+from .calls.bill import CallRecorder
 from .calls.call import close_all
 from .calls.clients import Clients
 from .calls.fallback import FallbackChain
-from .calls.recorder import CallRecorder
 from .calls.replay import Replay
 from .catalog import catalogue, policy_of, problems, unavailable
-from .context import current
+from .context import StepContext, current
 from .conversation.prompt_cache import PromptCacheTracker
 from .decider import Decider
 from .errors import Failure
 from .evidence.classifier import Classifier
 from .evidence.task_stats import TaskHistory
-from .guards.availability import Availability
+from .guards.availability import OVERRIDES_FILE, Availability, Overrides
 from .guards.budget import DEFAULT_OUTPUT, STEP_INPUT
 from .guards.guards import Guards
 from .guards.health import Health
-from .guards.overrides import OVERRIDES_FILE, Overrides
 from .guards.rate_limit import RateLimiter
 from .once import Once
 from .reload import Reload
@@ -150,16 +148,22 @@ class Dispatcher(Closing):
         """
         self.settings, self.policy = settings, policy
 
-    async def chain(self, ask: ModelRequest, replay: Replay | None = None, *, stream: bool = False) -> FallbackChain:
+    async def chain(
+        self, ask: ModelRequest, step: StepContext, replay: Replay | None = None, *, stream: bool = False
+    ) -> FallbackChain:
         """Decide which models may answer a request, and write that down.
 
         Args:
             ask: What is asked.
+            step: The step that asks.
             replay: What came of it in an earlier part of the run, to be kept up to date.
             stream: The answer is streamed.
         """
-        await self.reload.look()
-        ask, step, policy = await self._whole(plain(ask)), current(), self.policy
+        if self.reload.clock() >= self.reload.next_look:
+            await self.reload.look()
+        policy = self.policy
+        if any(message.type == "tool" or not isinstance(message.content, str) for message in ask.messages):
+            ask = await self._whole(plain(ask))
         routed = await self.decider.routed(ask, step, policy, self.clients.each_said(ask, self.cards))
         decision = routed.decision
         recorder = CallRecorder(
@@ -245,10 +249,11 @@ class Dispatcher(Closing):
             BackendError: The request itself is at fault, so no other model would do better.
             BudgetExceeded: A cap leaves too little.
         """
-        replay = Replay.of(ask, current())
+        step = current()
+        replay = None if step.run.journal is None else Replay.of(ask, step)
         if replay is not None and (given := await replay.answer()) is not None:
             return given
-        chain = await self.chain(ask, replay)
+        chain = await self.chain(ask, step, replay)
         if refused is not None:
             chain.refused(refused)
         return await answered(chain)
@@ -265,4 +270,6 @@ class Dispatcher(Closing):
             BackendError: The stream broke, or ended without saying that it was complete.
             BudgetExceeded: A cap leaves too little.
         """
-        return streamed(partial(self.chain, ask, stream=True), lambda: Replay.of(ask, current()))
+        return streamed(
+            lambda replay: self.chain(ask, current(), replay, stream=True), lambda: Replay.of(ask, current())
+        )

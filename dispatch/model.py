@@ -204,14 +204,18 @@ class RoutedChatModel(BaseChatModel):
         """Read the input, pictures without a MIME type too, which LangChain's layer above would refuse."""
         prompt = super()._convert_input(model_input)
         messages = prompt.to_messages()
+        if all(isinstance(message.content, str) for message in messages):
+            return prompt
         made = [(message, with_types(message.content)) for message in messages]
         if all(content is message.content for message, content in made):
             return prompt
         return ChatPromptValue(messages=[message.model_copy(update={"content": content}) for message, content in made])
 
     def _ask(self, messages: list[BaseMessage], stop: list[str] | None, given: dict[str, Any]) -> ModelRequest:
-        asked = {"stop": stop, **{name: value for name, value in given.items() if name not in _OWN}}
-        options = {**self.options, **call_options(asked)}
+        asked = {name: value for name, value in given.items() if name not in _OWN}
+        options = dict(self.options)
+        if asked or stop is not None:
+            options |= call_options({"stop": stop, **asked})
         limit, ends = options.pop("max_tokens", None), options.pop("stop", None)
         return ModelRequest(
             messages=messages,
@@ -246,7 +250,8 @@ class RoutedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        message = await self._home().call(self._ask(messages, stop, kwargs))
+        request = self._ask(messages, stop, kwargs)
+        message = await (self.dispatcher or default_dispatcher()).call(request)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _generate(

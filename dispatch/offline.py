@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
+from ..configs.process.forks import Lock, reset_in_children
 from ..configs.schema import ProviderEntry, Settings
-from ..ledger.forks import Lock, reset_in_children
 
 if TYPE_CHECKING:
     from ..simulator import Simulator

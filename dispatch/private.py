@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from ..ledger.forks import lock_of
+from ..configs.process.forks import lock_of
 
 __all__ = ["open_private", "replace_private"]
 

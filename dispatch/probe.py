@@ -14,8 +14,7 @@ from .context import current, entered
 from .dispatcher import Dispatcher
 from .errors import AllFailed
 from .guards.health import speaks_well
-from .guards.rate_limit import RateLimitKey
-from .guards.rate_limit_headers import Resource
+from .guards.rate_limit import RateLimitKey, Resource
 from .request import ModelRequest, one_line
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,9 +11,9 @@ from typing import Final
 
 from ..configs.catalog import ModelCard
 from ..configs.errors import ConfigError
+from ..configs.process.forks import reset_in_children
 from ..configs.schema import Settings
 from ..configs.sources import Sources
-from ..ledger.forks import reset_in_children
 from ..routing.policy.policy import Policy
 from ..tools.threads import in_thread
 from .catalog import policy_of, problems
@@ -42,6 +43,8 @@ class Reload:
         clock: Seconds that never go back.
 
     Attributes:
+        clock: As it was given.
+        next_look: When it next looks, by that clock; never where the policy came from no file.
         trouble: Why the files as they are now are not in force; None where they are.
     """
 
@@ -57,10 +60,10 @@ class Reload:
         self._settings, self._policy = settings, policy
         self._cards = tuple(cards)
         self._put = put
-        self._clock = clock
+        self.clock = clock
         self._sources = settings.sources
         self._loaded = self._seen = () if self._sources is None else self._sources.stamps
-        self._next = clock() + _LOOK_SECONDS
+        self.next_look = math.inf if self._sources is None else clock() + _LOOK_SECONDS
         self._busy = threading.Lock()
         self.trouble: str | None = None
         reset_in_children(self)
@@ -75,10 +78,10 @@ class Reload:
         Who comes while another loads goes on under the old policy.
         """
         sources = self._sources
-        if sources is None or self._clock() < self._next or not self._busy.acquire(blocking=False):
+        if sources is None or self.clock() < self.next_look or not self._busy.acquire(blocking=False):
             return
         try:
-            self._next = self._clock() + _LOOK_SECONDS
+            self.next_look = self.clock() + _LOOK_SECONDS
             found = sources.look()
             settled, self._seen = found == self._seen, found
             if settled and found != self._loaded:

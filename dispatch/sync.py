@@ -18,7 +18,7 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..configs.errors import PointsmanError
-from ..ledger.forks import ExitPhase, at_exit, refuse_at_exit
+from ..configs.process.forks import ExitPhase, at_exit, refuse_at_exit
 from ..tools.threads import THREADS
 from .forks import keep_for_good
 

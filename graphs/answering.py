@@ -12,7 +12,7 @@ from ..agents.approval.answers import GIVEN, OURS, answers_by_id, in_words, pend
 from ..agents.handoffs import note_answers
 from ..agents.runs import Taken
 from ..agents.runtime import Runtime
-from ..configs.ids import new_id
+from ..configs.process.ids import new_id
 from ..dispatch.journal import ANSWERS
 from ..ledger.points import Point, reached
 from .checkpoints import checkpoints

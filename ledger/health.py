@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from ..configs.errors import ConfigError
-from .forks import reset_in_children
+from ..configs.process.forks import reset_in_children
 from .storage.access import Access
 from .worker import Worker
 

@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..configs.closing import Closing
 from ..configs.errors import ConfigError
+from ..configs.process.closing import Closing
 from .kept import Kept
 from .leases import Leases
 from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 from .storage.access import Access
 from .storage.chain import Break, breaks
-from .storage.coding import Row, Table
 from .storage.connection import Connection
-from .storage.tables import CALLS, DECISIONS, EFFECTS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED
+from .storage.fences import Fenced
+from .storage.tables import CALLS, DECISIONS, EFFECTS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED, Row, Table
 from .storage.writer import Writer
 
 __all__ = ["Ledger"]
@@ -82,7 +82,8 @@ class Ledger(Closing):
         values = table.encode(row)
         if isinstance(row, DecisionRow):
             self._writer.check()
-            self._writer.fences.check(row.run)
+            if row.run in self._writer.fences.lost:
+                raise Fenced(row.run)
         self._writer.put(table, values)
 
     def check(self) -> None:

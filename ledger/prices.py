@@ -159,7 +159,6 @@ class PriceBook:
         at: datetime,
         *,
         answered_by: str | None = None,
-        made: bool = True,
     ) -> int | None:
         """Say what a call cost.
 
@@ -168,7 +167,6 @@ class PriceBook:
             usage: Tokens used, None where the provider did not say.
             at: When the call was made: prices change by date and by hour. UTC where it names no zone.
             answered_by: The name the provider gave of the model that ran; its price holds where the table knows it.
-            made: This model made the call; False where another did and only the price is compared.
 
         Returns:
             Picodollars, halves rounded to even, no more than budgets count in one scope; None when it is unknown: no
@@ -178,8 +176,26 @@ class PriceBook:
         """
         if usage is None or usage.doubt():
             return None
-        if made:
-            self._given.setdefault(model_id.partition("/")[0], {""}).add(usage.service_tier)
+        self._given.setdefault(model_id.partition("/")[0], {""}).add(usage.service_tier)
+        return self._cost(model_id, usage, at, answered_by)
+
+    def compared(
+        self, model_id: str, other: str | None, usage: Usage | None, at: datetime
+    ) -> tuple[int | None, int | None]:
+        """Say what a call cost, as `price` does, and what it would have cost on another model.
+
+        Args:
+            model_id: The model asked.
+            other: The other model; None where there is none.
+            usage: Tokens used.
+            at: When the call was made.
+        """
+        if usage is None or usage.doubt():
+            return None, None
+        self._given.setdefault(model_id.partition("/")[0], {""}).add(usage.service_tier)
+        return self._cost(model_id, usage, at), None if other is None else self._cost(other, usage, at)
+
+    def _cost(self, model_id: str, usage: Usage, at: datetime, answered_by: str | None = None) -> int | None:
         rates = self._rates(model_id, at, answered_by, usage.service_tier)
         cost = None if rates is None else rates.cost(usage)
         return max(cost or 0, usage.charged) if usage.charged else cost

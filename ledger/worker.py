@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .forks import ExitPhase, at_exit, reset_in_children
+from ..configs.process.forks import ExitPhase, at_exit, reset_in_children
 
 __all__ = ["Worker"]
 

@@ -10,8 +10,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from langgraph.store.base import BaseStore, Op, PutOp, Result, SearchOp, TTLConfig, validate_op_namespace
 
-from ..configs.closing import Closing
 from ..configs.errors import ConfigError
+from ..configs.process.closing import Closing
 from ..configs.redact import redact
 from ..configs.words import Trust
 from .base import Embedder, Note, Provenance, Recalled

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..configs.lazy import lazily
+from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
     from .decision import Decision as Decision
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .features.features import features_dict as features_dict
     from .features.features import from_dict as from_dict
     from .policy.policy import Policy as Policy
-    from .policy.risk import floor as floor
-    from .policy.risk import step_risk as step_risk
+    from .policy.rules import floor as floor
+    from .policy.rules import step_risk as step_risk
     from .request import RouteRequest as RouteRequest
     from .request import RoutingContext as RoutingContext
     from .scorers.complexity import Scorer as Scorer
@@ -41,10 +41,10 @@ _HOMES = {
     "decision_dict": "explain",
     "extract": "features.features",
     "features_dict": "features.features",
-    "floor": "policy.risk",
+    "floor": "policy.rules",
     "from_dict": "features.features",
     "replay": "explain",
-    "step_risk": "policy.risk",
+    "step_risk": "policy.rules",
 }
 
 __all__ = [

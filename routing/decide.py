@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf
 from typing import Final
@@ -16,8 +15,7 @@ from .features.features import Features
 from .ordering import Ordering, cost, enough
 from .policy.policy import CompiledCard, Policy
 from .policy.raising import demanded, raised
-from .policy.risk import judge
-from .policy.rules import Facts, declared, holds, measured
+from .policy.rules import Said, applied, declared, judge, measured
 from .request import BudgetReserve, RoutingContext
 
 __all__ = ["decide"]
@@ -32,20 +30,6 @@ _CANNOT: Final = {
     "video": "cannot watch video",
 }
 _NO_CIRCUMSTANCES: Final = RoutingContext()
-
-
-@dataclass(slots=True)
-class _Said:
-    """What the routing rules said together."""
-
-    tier: Tier | None = None
-    by: str = ""
-    # The tier could have been another had the complexity been judged otherwise.
-    by_complexity: bool = False
-    prefer: dict[str, int] = field(default_factory=dict)
-    avoid: dict[str, str] = field(default_factory=dict)
-    require: dict[str, float] = field(default_factory=dict)
-    hits: list[RuleHit] = field(default_factory=list)
 
 
 def decide(features: Features, policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES) -> Decision:
@@ -71,12 +55,12 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
     risk, risk_hits = judge(facts, features.risk, policy)
     floor = policy.floors[risk]
     # Where the risk alone demands the highest tier there is nothing left to judge, and no words can sway it.
-    judged = None if floor is _TIERS[-1] else policy.judged(features)
+    judged = None if policy.scorer is None or floor is _TIERS[-1] else policy.scorer(features)
     complexity, confidence = judged or (0.0, 1.0)
     facts.update(measured(features, risk, None if judged is None else complexity, circumstances))
-    said = _apply_rules(facts, policy)
+    said = applied(policy.rules, facts)
     hits = said.hits
-    if why := policy.unjudged(features.task):
+    if (policy.scorer is not None or policy.unused) and (why := policy.unjudged(features.task)):
         hits.append(RuleHit("scorer.unproven", f"{policy.routing.scorer} is not used: {why}"))
     wanted = _wanted_tier(features, said, risk, floor)
     named = next((entry for entry in policy.cards if entry.id == features.model), None)
@@ -91,9 +75,9 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
         wanted = evident
     if circumstances.funds is not None and risk.handled_as < Risk.HIGH:
         wanted = _afford(able, rejected, wanted, floor, features, circumstances.funds, hits)
-    asked = _asked(features, able, rejected, evident, hits)
+    asked = None if features.model is None else _asked(features.model, features, able, rejected, evident, hits)
     ordering = Ordering(features, policy, circumstances, known, said.prefer)
-    tier, ordered = _ranked(able, asked, wanted, rejected, hits, ordering)
+    tier, ordered = ordering.ranked(able, asked, wanted, rejected, hits)
     return Decision(
         request=features.id,
         risk=risk,
@@ -116,33 +100,7 @@ def _rejections(pairs: tuple[tuple[str, Because], ...]) -> tuple[Rejection, ...]
     return tuple([Rejection(model, why.reason, why.code, why.needs) for model, why in pairs])
 
 
-def _apply_rules(facts: Facts, policy: Policy) -> _Said:
-    said = _Said()
-    for rule in policy.rules:
-        if not holds(rule.predicates, facts):
-            continue
-        names_tier = rule.tier is not None and said.tier is None
-        if rule.complexity is not None:
-            if facts["complexity"] is None:
-                continue
-            said.by_complexity = said.by_complexity or names_tier
-            if not rule.complexity(facts):
-                continue
-        if names_tier:
-            said.tier, said.by = rule.tier, rule.hit.id
-        for name in rule.prefer:
-            said.prefer.setdefault(name, len(said.prefer))
-        for name in rule.avoid:
-            said.avoid.setdefault(name, rule.hit.id)
-        for score, least in rule.require:
-            said.require[score] = max(least, said.require.get(score, 0.0))
-        # A rule whose tier came too late and that says nothing else did not apply.
-        if names_tier or rule.prefer or rule.avoid or rule.require:
-            said.hits.append(rule.hit)
-    return said
-
-
-def _wanted_tier(features: Features, said: _Said, risk: Risk, floor: Tier) -> Tier:
+def _wanted_tier(features: Features, said: Said, risk: Risk, floor: Tier) -> Tier:
     """The tier by rules, caller and floor, each with the hit that explains it."""
     tier, hits = said.tier or floor, said.hits
     if features.tier is not None and features.tier.rank < floor.rank:
@@ -185,33 +143,6 @@ def _served_on_device(tier: Tier, features: Features, policy: Policy) -> bool:
     )
 
 
-def _ranked(
-    able: list[CompiledCard],
-    asked: CompiledCard | None,
-    wanted: Tier,
-    rejected: dict[str, Because],
-    hits: list[RuleHit],
-    ordering: Ordering,
-) -> tuple[Tier, list[CompiledCard]]:
-    """The tier of the first candidate, and the candidates in order; those below it are rejected."""
-    tier = wanted
-    if asked is not None:
-        tier = asked.card.tier
-        wanted = max(wanted, tier)
-    by_tier: dict[int, list[CompiledCard]] = {}
-    for entry in able:
-        if entry.rank >= wanted.rank or entry is asked:
-            by_tier.setdefault(entry.rank, []).append(entry)
-        else:
-            said = f"tier {entry.card.tier.value} is below the chosen tier {wanted.value}"
-            rejected[entry.id] = Because(Code.BELOW_CHOSEN, said)
-    if by_tier and asked is None and wanted.rank not in by_tier:
-        tier = _TIERS[min(by_tier)]
-        hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
-    first = ordering.first(by_tier, hits) if by_tier and asked is None else asked
-    return tier, ordering.order(by_tier, first)
-
-
 class _Need:
     """What a model must be able to do to run this step now."""
 
@@ -231,7 +162,7 @@ class _Need:
     )
 
     def __init__(
-        self, features: Features, policy: Policy, circumstances: RoutingContext, said: _Said, floor: Tier
+        self, features: Features, policy: Policy, circumstances: RoutingContext, said: Said, floor: Tier
     ) -> None:
         self._features = features
         self._circumstances = circumstances
@@ -243,7 +174,7 @@ class _Need:
         self._context = features.tokens + features.max_output
         self._modalities = frozenset(features.modalities)
         self._approved = policy.routing.approved
-        limits = policy.limits_of(features.user_class)
+        limits = policy.limits.get(features.user_class, policy.routing.limits)
         self._tiers = limits.tiers
         self._require = {**said.require}
         for score, least in limits.require.items():
@@ -362,6 +293,7 @@ def _afford(
 
 
 def _asked(
+    name: str,
     features: Features,
     able: list[CompiledCard],
     rejected: dict[str, Because],
@@ -369,9 +301,6 @@ def _asked(
     hits: list[RuleHit],
 ) -> CompiledCard | None:
     """The model asked for, where it qualifies and is no lower than the tier asked for or demanded by evidence."""
-    name = features.model
-    if name is None:
-        return None
     for entry in able:
         if entry.id == name:
             if features.tier is not None and entry.rank < features.tier.rank:

@@ -3,13 +3,14 @@ conversation. It only ever orders models of one tier."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from statistics import median
 from typing import Final
 
 from ..configs.schema import HistoryPolicy
-from .decision import RuleHit
+from ..configs.words import Tier
+from .decision import Because, RejectionCode, RuleHit
 from .evidence import HISTORY, wilson
 from .experience import TaskStats, likely
 from .features.features import Features
@@ -207,6 +208,40 @@ class Ordering:
         self._known = known
         self._plain = _Outlook(features, policy.cards)
         self._past = _Outlook(features, policy.cards, known) if known else self._plain
+
+    def ranked(
+        self,
+        able: Sequence[CompiledCard],
+        asked: CompiledCard | None,
+        wanted: Tier,
+        rejected: dict[str, Because],
+        hits: list[RuleHit],
+    ) -> tuple[Tier, list[CompiledCard]]:
+        """The tier of the first candidate, and the candidates in order.
+
+        Args:
+            able: The models that may run the step, in the order of the catalogue.
+            asked: The one asked for, which goes first.
+            wanted: The tier that was chosen.
+            rejected: Takes those below it.
+            hits: Takes what changed the choice.
+        """
+        tier = wanted
+        if asked is not None:
+            tier = asked.card.tier
+            wanted = max(wanted, tier)
+        by_tier: dict[int, list[CompiledCard]] = {}
+        for entry in able:
+            if entry.rank >= wanted.rank or entry is asked:
+                by_tier.setdefault(entry.rank, []).append(entry)
+            else:
+                said = f"tier {entry.card.tier.value} is below the chosen tier {wanted.value}"
+                rejected[entry.id] = Because(RejectionCode.BELOW_CHOSEN, said)
+        if by_tier and asked is None and wanted.rank not in by_tier:
+            tier = by_tier[min(by_tier)][0].card.tier
+            hits.append(RuleHit("tier.empty", f"no model of tier {wanted.value} qualifies, so {tier.value} is next"))
+        first = self.first(by_tier, hits) if by_tier and asked is None else asked
+        return tier, self.order(by_tier, first)
 
     def first(self, by_tier: ByTier, hits: list[RuleHit]) -> CompiledCard | None:
         """The model to try first where history or the conversation tells; None where the strategy alone does.

@@ -25,7 +25,7 @@ class RouteRequest(BaseModel):
 
     Attributes:
         messages: OpenAI chat format, oldest first: all that is visible before the call.
-        kind: What the step is for; left out, its reach tells (`reach.kind_of`).
+        kind: What the step is for; left out, its reach tells (`features.kind_of`).
         task: What is done, such as ``classify`` or ``code``, for the rules.
         effects: Effects of the tools the step can call; empty when none are bound. Where neither these, nor ``tools``,
             nor a kind are given, a tool called in ``messages`` counts as bound and without a declared effect.

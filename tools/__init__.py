@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..configs.lazy import lazily
+from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
     from ..configs.agents import McpServer

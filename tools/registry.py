@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..configs.closing import Closing
 from ..configs.errors import ConfigError
+from ..configs.process.closing import Closing
 from ..configs.sandbox import Sandbox
 from .files.workspace import Workspace
 from .mcp.offered import PREFIX

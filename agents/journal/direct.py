@@ -14,7 +14,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import interrupt
 
 from ...configs.errors import PointsmanError
-from ...configs.ids import new_id
+from ...configs.process.ids import new_id
 from ...dispatch.context import current
 from ...ledger.ledger import Ledger
 from ...ledger.rows import EffectRow

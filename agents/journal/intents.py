@@ -14,7 +14,7 @@ from langchain_core.messages import ToolMessage
 from langgraph.errors import GraphBubbleUp
 
 from ...configs.errors import ConfigError, PointsmanError
-from ...configs.ids import new_id
+from ...configs.process.ids import new_id
 from ...dispatch.context import current
 from ...ledger.points import Point, reached
 from ...ledger.rows import EffectRow

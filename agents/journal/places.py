@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ...configs.ids import new_id
+from ...configs.process.ids import new_id
 from ...dispatch.context import current
 from ...tools.base import declaration_of
 from ...tools.facts import json_schema

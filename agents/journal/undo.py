@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ...configs.errors import ConfigError
-from ...configs.ids import new_id
+from ...configs.process.ids import new_id
 from ...dispatch.state.edits import Edit, EditKind, Edits
 from ...tools.base import ToolFailed
 from ...tools.files.changes import KEPT_LIMIT, Change, Found, kept_by

@@ -16,7 +16,7 @@ from ..http.hosts import base_of
 from ..options import Vocabulary
 from ..providers.openai import ERRORS
 from ..replies.bounds import bound_client
-from ..usage.door import believed
+from ..usage.counting import believed
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -24,10 +24,8 @@ async def stay(response: Any) -> None:
     that is answered by 301, 302 or 303 it would make a GET, which no model answers.
 
     Args:
-        response: Of httpx or its fork, before a redirect is followed; a hook of its client.
+        response: A redirect, of httpx or its fork, before it is followed.
     """
-    if not response.has_redirect_location:
-        return
     request = response.request
     here, there = request.url, request.url.join(response.headers["location"])
     elsewhere = there.host != here.host or (here.scheme == "https" and there.scheme != "https")

@@ -16,8 +16,7 @@ from ..http.meter import Meter
 from ..options import SAMPLING, Choice, Said, Vocabulary, Wanted
 from ..profiles import profile
 from ..replies.bounds import bound_client
-from ..usage.messages import CountingMessages
-from ..usage.wire import keep_exact
+from ..usage.messages import CountingMessages, keep_exact
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -24,7 +24,7 @@ from ..replies.read import read_reply
 from ..replies.reply import Reply
 from ..replies.shapes import TidyCompletions
 from ..usage.chat import CountingChat, CountingResponses
-from ..usage.wire import keep_exact
+from ..usage.messages import keep_exact
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

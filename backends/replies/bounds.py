@@ -31,11 +31,13 @@ _FILES: Final = ("/content", "/results")
 
 
 async def bound_body(response: Any) -> None:
-    """Have a response end with an error when it is longer than it may be; a hook for the responses of an SDK's client.
+    """Have a response stay on its host, and end with an error when it is longer than it may be; a hook of a client.
 
     Args:
         response: Of httpx, or of its fork, before its body is read.
     """
+    if response.has_redirect_location:
+        await stay(response)
     stream = "event-stream" in response.headers.get("content-type", "")
     filed = response.request.url.path.endswith(_FILES)
     most = MOST_FILED if filed else MOST_STREAMED if stream else MOST_BYTES
@@ -50,7 +52,8 @@ def bound_client(client: Any) -> None:
         client: Of the kind that Anthropic's and OpenAI's SDKs share, over whatever HTTP client.
     """
     hooks = client._client.event_hooks["response"]
-    hooks += [hook for hook in (stay, bound_body) if hook not in hooks]
+    if bound_body not in hooks:
+        hooks.append(bound_body)
 
 
 def ended_by(response: Any, words: bytes) -> bool:

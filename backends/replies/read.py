@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.catalog import Usage
 from ...configs.words import FailureKind
-from ..usage.door import believed
+from ..usage.counting import believed
 from .reply import Reply
 
 if TYPE_CHECKING:
@@ -57,14 +57,9 @@ def read_reply(
     """
     metadata = message.response_metadata
     finish = _finish(metadata, finishes)
+    model, failure = _first(metadata, _MODEL), _failure(message, finish, finishes, any_end, no_end)
     usage, doubt = _usage(message, finish)
-    return Reply(
-        model=_first(metadata, _MODEL),
-        finish=finish,
-        failure=_failure(message, finish, finishes, any_end, no_end),
-        usage=usage,
-        doubt=doubt,
-    )
+    return Reply(model, finish, failure, usage, doubt)
 
 
 def _failure(

@@ -1,4 +1,4 @@
-"""Read what a provider told of a call's usage, in whichever form, to LangChain's `UsageMetadata`.
+"""Read what a provider told of a call's usage, in whichever form, to LangChain's `UsageMetadata`, and judge it.
 
 LangChain adds the usage of a stream's chunks up, so the running totals of a provider are turned into what came since.
 """
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
     from langchain_core.outputs import ChatGenerationChunk
 
-__all__ = ["DOUBT", "STASH", "TIER", "CountingStreams", "Doubt", "Running", "counted", "plain", "stash", "usage_of"]
+__all__ = [
+    "DOUBT", "STASH", "TIER", "CountingStreams", "Doubt", "Running", "believed", "counted", "plain",
+    "stash", "usage_of",
+]  # fmt: skip
 
 DOUBT: Final = "usage_doubt"
 """Key of a reply's metadata: why the usage that the provider told is not believed."""
@@ -28,6 +31,8 @@ TIER: Final = "service_tier"
 STASH: Final = "pointsman_usage"
 """Key under which a usage waits in a message's metadata to be read."""
 _PICO: Final = 10**12
+_MOST: Final = 10**8
+"""Tokens: no model reads or writes a tenth of it in one call, and what is charged by mistake is spent."""
 _CHARGED: Final = "charged_picodollars"
 _SEARCHES: Final = "web_searches"
 # What a provider calls the tier that costs the usual price.
@@ -299,3 +304,36 @@ def _minus(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
         return (new or 0) - (old or 0)
 
     return {name: since(name) for name in {**before, **now}}
+
+
+def believed(message: AIMessage) -> tuple[Usage | None, str]:
+    """Say what a reply used, and why its own word on that is not taken; money is settled by nothing else.
+
+    A usage with one number that cannot be is no usage: what is left of it might be a cheap answer. Whoever gets None
+    charges what was set aside for the call.
+
+    Args:
+        message: A complete reply, the chunks of a stream added up, or some of them.
+
+    Returns:
+        The usage, None where it is not told or not believable; and the doubt, empty where there is none.
+    """
+    doubt = message.response_metadata.get(DOUBT)
+    if doubt:
+        return None, f"usage not believable: {doubt}"
+    told = message.usage_metadata
+    if told is None:
+        return None, "usage not told"
+    tier = message.response_metadata.get(TIER)
+    usage = usage_of(told, tier if isinstance(tier, str) else "")
+    doubt = usage.doubt()
+    if not doubt:
+        doubt = _unlikely(usage)
+    return (None, f"usage not believable: {doubt}") if doubt else (usage, "")
+
+
+def _unlikely(usage: Usage) -> str:
+    if not usage.input:
+        # Every prompt has some.
+        return "input 0"
+    return next((f"{name} {count}" for name in ("input", "output") if (count := getattr(usage, name)) > _MOST), "")

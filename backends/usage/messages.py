@@ -1,8 +1,12 @@
-"""Usage as Anthropic's Messages tell it, taken from langchain-anthropic before it interprets it."""
+"""Usage as Anthropic's Messages tell it, taken from langchain-anthropic before it interprets it.
+
+And the numbers of typed events, which OpenAI's Responses are too, kept as they came.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors.told import said
 from .counting import CountingStreams, Running, plain, stash
@@ -12,7 +16,9 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk
     from langchain_core.outputs import ChatResult
 
-__all__ = ["CountingMessages"]
+__all__ = ["CountingMessages", "keep_exact"]
+
+_NO_NUMBER: Final = "no number"
 
 
 class CountingMessages(CountingStreams):
@@ -47,3 +53,35 @@ class CountingMessages(CountingStreams):
             Running().told(generation.message, MESSAGES, raw)  # type: ignore[arg-type]  # a model answers
         result.llm_output = {**(result.llm_output or {}), "usage": raw}
         return result
+
+
+def keep_exact(client: Any) -> None:
+    """Have an SDK's client leave what only looks like a number in a usage as something that does not.
+
+    The SDKs fit an event to one of many types, and read True and "1" as 1.
+
+    Args:
+        client: Of the kind that Anthropic's and OpenAI's SDKs share.
+    """
+    process = client._process_response_data
+
+    def exact(*, data: Any, **how: Any) -> Any:
+        # Chunks of chat completions have no type, and are read by no type either.
+        if isinstance(data, Mapping) and "type" in data:
+            for holder in (data, data.get("message"), data.get("response")):
+                if isinstance(holder, dict) and isinstance(holder.get("usage"), dict):
+                    holder["usage"] = _exact(holder["usage"])
+        return process(data=data, **how)
+
+    client._process_response_data = exact
+
+
+def _exact(usage: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _exact(value) if isinstance(value, Mapping) else _spoilt(name, value) for name, value in usage.items()
+    }
+
+
+def _spoilt(name: str, value: Any) -> Any:
+    counts = name.endswith(("tokens", "requests"))
+    return _NO_NUMBER if counts and isinstance(value, str | bool) else value

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.catalog import Usage
-from .door import believed
+from .counting import believed
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...configs.catalog import ModelCard
     from ...configs.schema import ModelEntry, Settings
     from ...dispatch.dispatcher import Dispatcher
-    from ...dispatch.guards.overrides import Override, Overrides
+    from ...dispatch.guards.availability import Override, Overrides
     from ...dispatch.probe import Probed
     from ...ledger.health import HealthRow
 
@@ -186,7 +186,7 @@ def _probe_record(probed: Probed) -> dict[str, Any]:
 
 
 def _opened(config: Path | None, *, changes: bool = True) -> tuple[Settings, Overrides]:
-    from ...dispatch.guards.overrides import OVERRIDES_FILE, Overrides
+    from ...dispatch.guards.availability import OVERRIDES_FILE, Overrides
     from ...dispatch.state.ownership import claim, refuse_foreign
     from ..settings import settings_of
 

@@ -11,9 +11,9 @@ from ...backends.base import BackendError
 from ...configs.catalog import ModelCard, Usage
 from ...configs.words import FailureKind, Risk
 from ...ledger.batches import AskRow, Outcome, PartRow
+from ..calls.bill import CallRecorder, call_metadata
 from ..calls.call import ModelCall
-from ..calls.recorder import CallRecorder, call_metadata
-from ..guards.grant import Grant
+from ..guards.guards import Grant
 from ..request import ModelRequest, one_line
 from .classes import AnswerClasses, typed_calls
 from .codec import ask_of, ask_text, reply_text, step_of
@@ -73,18 +73,17 @@ def judged(
         wrong: tuple[FailureKind, str] | None = (answer.kind, one_line(answer))
         entry = call.failed(answer, billed=billed)
     else:
-        wrong = call.answered(answer)
-        entry = call.ended
+        entry, wrong = call.answered(answer)
     if wrong is None and not isinstance(answer, BackendError):
         told = call_metadata(entry, facts["rules"], effects=ask.called(answer))
         answer.response_metadata["pointsman"] = {**told, "notes": list(call.notes)}
         return done(row.place, ask, facts, answer, cost=entry.cost)
     kind, detail = wrong or (FailureKind.MALFORMED, "")
-    if home.policy.on_failure[kind] == "stop":
+    if home.policy.routing.on_failure[kind] == "stop":
         return Outcome(row.place, "done", cost=entry.cost, error=f"{card.id}: {kind} ({detail})")
     again, avoid = _again(home, card, ask, facts, kind)
     facts["avoid"] = avoid
-    if home.policy.on_failure[kind] == "elsewhere":
+    if home.policy.routing.on_failure[kind] == "elsewhere":
         facts["refused"] = [card.id, kind, detail]
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
 
@@ -180,8 +179,8 @@ def _again(
     later = [home.cards[name].tier for name in facts["candidates"] if name in home.cards]
     above = [tier for tier in later if tier > card.tier]
     # Where nothing is stronger another model of the same tier may still do better.
-    least = min(above) if above and home.policy.on_failure[kind] == "stronger" else card.tier
+    least = min(above) if above and home.policy.routing.on_failure[kind] == "stronger" else card.tier
     tier = least if ask.tier is None else max(ask.tier, least)
-    whom = card.provider if home.policy.on_failure[kind] == "elsewhere" else card.id
+    whom = card.provider if home.policy.routing.on_failure[kind] == "elsewhere" else card.id
     avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
     return replace(ask, tier=tier), avoid

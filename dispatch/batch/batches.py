@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from ...configs.closing import Closing
 from ...configs.errors import ConfigError, PointsmanError
+from ...configs.process.closing import Closing
 from ...configs.words import FailureKind
 from ...ledger.batches import AskRow, BatchBook, BatchRow, Outcome
 from ...tools.threads import in_thread

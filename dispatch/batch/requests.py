@@ -69,7 +69,7 @@ class Requests:
         """
         answer = self._classes.told(ask)
         with entered(step):
-            chain = await self._dispatcher.chain(ask)
+            chain = await self._dispatcher.chain(ask, step)
         decision = chain.decision
         facts = {
             "step": step_record(step),

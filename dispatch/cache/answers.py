@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ...ledger.rows import CallRow
     from ...routing.decision import Decision
-    from ..calls.recorder import CallRecorder
+    from ..calls.bill import CallRecorder
     from ..context import StepContext
     from ..request import ModelRequest
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.errors import ConfigError
-from ...ledger.forks import Lock, close_before_forks, reset_in_children
+from ...configs.process.forks import Lock, close_before_forks, reset_in_children
 from ..private import open_private
 from ..sealing import user_seal
 from .key import CacheRequest, cacheable
@@ -75,7 +75,7 @@ class ResponseCache:
         self._seal = None if path is None else user_seal()
         self._open_db: sqlite3.Connection | None = None
         self._closed = False
-        close_before_forks(self)
+        close_before_forks(self, self.lock)
         with self.lock:
             try:
                 self._db.execute("SELECT 1")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ...ledger.budgets.budgets import BudgetExceeded
 from .call import ModelCall
@@ -24,17 +24,20 @@ __all__ = ["answered", "streamed"]
 
 T = TypeVar("T")
 
+_NOTHING_PAID: Final = nullcontext()
+
 
 async def answered(chain: FallbackChain) -> AIMessage:
     """Ask until a model gives a usable answer; errors as `Dispatcher.call` has them."""
-    message = await _kept_answer(chain)
-    if message is not None:
+    if chain.kept is not None and (message := await _kept_answer(chain)) is not None:
         return message
-    with until_over(chain.replay):
+    critical = chain.ask.latency == "critical"
+    with _NOTHING_PAID if chain.replay is None else until_over(chain.replay):
         while (call := await chain.next()) is not None:
-            message = await _raced(chain.answer, chain, call)
+            message = await (_raced(chain.answer, chain, call) if critical else chain.answer(call))
             if message is not None:
-                await _keep(chain, message)
+                if chain.kept is not None or chain.replay is not None:
+                    await _keep(chain, message)
                 return message
         return await _last_resort(chain)
 
@@ -55,7 +58,7 @@ async def streamed(
     if kept is not None:
         yield as_chunk(kept)
         return
-    with until_over(chain.replay):
+    with _NOTHING_PAID if chain.replay is None else until_over(chain.replay):
         while (call := await chain.next()) is not None:
             said = await _raced(partial(_opened, chain), chain, call, Streamed.aclose)
             if said is None:
@@ -139,7 +142,7 @@ async def _raced(
 async def _opened(chain: FallbackChain, call: ModelCall) -> Streamed | None:
     """The stream of one model up to its first words, or None where it did not come so far."""
     call.task = asyncio.current_task()
-    chunks = bounded(chain.chunks(call), chain.deadline, chain.limits)
+    chunks = bounded(call.chunks(), chain.deadline, chain.limits)
     if chain.ask.on_cut == "retract":
         chunks = _retractable(chunks)
     said = Streamed(call, chunks, hold_all=chain.ask.output is not None)

@@ -1,27 +1,40 @@
-"""`Bill`: what one call used and costs; counted while it runs, settled once, written down in one row."""
+"""`Bill`: what one call used and costs; counted while it runs, settled once, and written down by `CallRecorder`."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from ...backends.base import REACH, BackendError, Reach
-from ...backends.http.clients import tells_reach
 from ...backends.usage.seen import StreamUsage
 from ...configs.catalog import ModelCard, Usage
-from ...configs.words import FailureKind
-from ...ledger.rows import CallRow
+from ...configs.process.ids import new_id
+from ...configs.words import FailureKind, Risk
+from ...ledger.rows import CallRow, DecisionRow
+from ...routing.decision import Decision, Rejection, RuleHit
+from ...routing.features.features import features_json
+from ..context import StepContext
+from ..errors import Failure
 from ..guards.budget import input_bound
-from ..guards.grant import Grant
-from ..request import ModelRequest
-from .recorder import CallRecorder
+from ..guards.guards import Grant
+from ..request import ModelRequest, one_line
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk, BaseMessage
 
-__all__ = ["Bill", "Verdict"]
+    from ...ledger.ledger import Ledger
+    from ...ledger.prices import PriceBook
 
+__all__ = ["Bill", "CallRecorder", "Verdict", "call_metadata"]
+
+_NO_EFFECTS: Mapping[str, str] = MappingProxyType({})
 Verdict = tuple[FailureKind, str]
 """What is wrong with a call or its reply, and the words for its row."""
 
@@ -47,7 +60,6 @@ class Bill:
         first_token: Seconds from the request to the first words of a stream; None before them.
         most_input: Input tokens that money was reserved for; None where none was.
         recorder: Gives the price, and writes the row.
-        row: The row of the call; None until it is written.
         row_id: Id that the row has or will have, where it is known before the call.
     """
 
@@ -63,7 +75,6 @@ class Bill:
         self.first_token: float | None = None
         self.most_input: int | None = None
         self.recorder = recorder
-        self.row: CallRow | None = None
         self._card = card
         self._ask = ask
         self._messages = messages
@@ -77,6 +88,7 @@ class Bill:
         self._usage: Usage | None = None
         self._cost: int | None = None
         self._charged: int | None = None
+        self._flagship_cost: int | None = None
 
     @property
     def begun(self) -> bool:
@@ -93,15 +105,16 @@ class Bill:
         """Time since the request was sent."""
         return 0.0 if self._sent is None else time.monotonic() - self._sent
 
-    def begin(self, client: Any = None, at: float | None = None) -> None:
+    def begin(self, tells: bool | None = None, at: float | None = None) -> None:
         """Note that the request is sent.
 
         Args:
-            client: The chat model that sends it from this task; None where it was sent elsewhere.
+            tells: Whether the chat model that sends it from this task tells when it has a connection; None where it was
+                sent elsewhere.
             at: When it was sent, in seconds since the epoch; now when absent.
         """
-        if client is not None:
-            if tells_reach(client):
+        if tells is not None:
+            if tells:
                 # Until the client reports a connection, a failure happened on this machine and costs nothing.
                 self._reach.connected = False
             REACH.set(self._reach)
@@ -132,7 +145,7 @@ class Bill:
         """
         self._usage, self._seconds, self._at = usage, self.seconds, self._at or time.time()
         try:
-            self._cost = self.recorder.cost(self._card, usage, self._at)
+            self._cost, self._flagship_cost = self.recorder.costs(self._card, usage, self._at)
         finally:
             self._charged = self._grant.settle(usage, self._cost, billed=billed)
 
@@ -154,7 +167,7 @@ class Bill:
         if free and self._cost is None:
             self._cost = 0
 
-    def write(self, wrong: Verdict | None, notes: Sequence[str] = (), **facts: Any) -> None:
+    def write(self, wrong: Verdict | None, notes: Sequence[str] = (), **facts: Any) -> CallRow:
         """Write the row of a call that has been settled.
 
         Args:
@@ -166,7 +179,7 @@ class Bill:
         if cost is None and self._charged is not None:
             cost = self._charged
             said.append("charged as reserved")
-        self.row = self.recorder.row(
+        row = self.recorder.row(
             self._card,
             id=self.row_id,
             at=self._at,
@@ -174,11 +187,13 @@ class Bill:
             first_token=self.first_token,
             usage=self._usage,
             cost=cost,
+            flagship_cost=self._flagship_cost,
             failure=None if wrong is None else wrong[0].value,
             detail="; ".join(filter(None, said)),
             **facts,
         )
-        self.recorder.record(self.row)
+        self.recorder.record(row)
+        return row
 
     def _seen(self) -> Usage | None:
         """What the provider reported of a reply that is not complete; the output no less than was seen of it."""
@@ -190,3 +205,178 @@ class Bill:
             most = self.most_input or input_bound(self._messages, self._ask.tools, self._card.context)
             return Usage(input=most, output=max(1, self._stream.seen_output))
         return told
+
+
+class CallRecorder:
+    """Writes what is decided and called for one ask into the ledger.
+
+    Args:
+        ledger: Where it writes.
+        prices: The price book.
+        step: The step it belongs to.
+        decision: Id of the decision the calls are made under.
+        risk: Risk of the step.
+        stream: The answer is streamed.
+        flagship: Say what this model would have cost.
+        discount: What the provider takes off the price of such work, from 0 to 1.
+        note: What the details of its rows begin with.
+        recorded: Its rows are in the ledger already.
+
+    Attributes:
+        ledger: Where it writes.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        prices: PriceBook,
+        step: StepContext,
+        decision: str,
+        risk: Risk,
+        *,
+        stream: bool = False,
+        flagship: ModelCard | None = None,
+        discount: float = 0.0,
+        note: str = "",
+        recorded: bool = False,
+    ) -> None:
+        self.ledger = ledger
+        self._prices = prices
+        self._flagship = flagship
+        self._step = step
+        self._decision = decision
+        self._risk = risk
+        self._stream = stream
+        self._discount = discount
+        self._note = note
+        self._recorded = recorded
+
+    def decided(self, decision: Decision) -> None:
+        """Write the decision down."""
+        self.ledger.record(_decision_row(decision, self._step))
+
+    def costs(self, card: ModelCard, usage: Usage | None, at: float) -> tuple[int | None, int | None]:
+        """Picodollars for a call, and what it would have cost on the flagship; None where that is unknown.
+
+        Args:
+            card: The model asked.
+            usage: Tokens used.
+            at: When it was made, in seconds since the epoch.
+        """
+        beside = None if self._flagship is None else self._flagship.id
+        full, most = self._prices.compared(card.id, beside, usage, datetime.fromtimestamp(at, UTC))
+        if full is None or not self._discount:
+            return full, most
+        # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
+        left = Decimal(full) * (1 - Decimal(str(self._discount)))
+        return int(left.quantize(Decimal(1), ROUND_HALF_EVEN)), most
+
+    def row(self, card: ModelCard, *, at: float, usage: Usage | None = None, detail: str = "", **facts: Any) -> CallRow:
+        """Make the row of one call.
+
+        Args:
+            card: The model asked.
+            at: When it was made, in seconds since the epoch.
+            usage: Tokens used.
+            detail: What a reader should know of it.
+            facts: Further fields of `CallRow`.
+        """
+        flagship = self._flagship if usage is not None else None
+        said = ": ".join(part for part in (self._note, detail) if part)
+        return CallRow(
+            id=facts.pop("id", None) or new_id(),
+            decision=self._decision,
+            run=self._step.run.id,
+            step=self._step.step,
+            agent=self._step.agent,
+            model=card.id,
+            tier=card.tier.value,
+            risk=self._risk.value,
+            at=at,
+            stream=self._stream,
+            usage=usage,
+            flagship="" if flagship is None else flagship.id,
+            price_version=card.prices.version if card.prices and usage is not None else "",
+            detail=one_line(said) if said else "",
+            **facts,
+        )
+
+    def record(self, row: CallRow) -> None:
+        """Write a call down, and tell whoever watches the run."""
+        if self._recorded:
+            return
+        self.ledger.record(row)
+        if self._step.run.observe is not None:
+            self._step.run.observe(row)
+
+
+def call_metadata(
+    row: CallRow,
+    rules: Sequence[str],
+    failures: Sequence[Failure] = (),
+    skipped: Sequence[tuple[str, str]] = (),
+    setup: float = 0.0,
+    effects: Mapping[str, str] = _NO_EFFECTS,
+) -> dict[str, Any]:
+    """Say in plain values which model answered, why, and what it cost; it stands in the reply's metadata.
+
+    Args:
+        row: The call that was answered.
+        rules: Ids of the rules that applied.
+        failures: Models asked before, without a usable answer.
+        skipped: Models passed over, each with its reason.
+        setup: Seconds it took to load SDKs and build clients before the calls; they count against no deadline.
+        effects: Tool -> effect, of the tools that the reply calls, for whoever goes on with the conversation.
+    """
+    return {
+        "decision": row.decision,
+        "model": row.model,
+        "answered_by": row.answered_by,
+        "tier": row.tier,
+        "risk": row.risk,
+        "attempt": row.attempt,
+        "cost": row.cost,
+        "seconds": row.latency,
+        "setup": setup,
+        "confidence": row.confidence,
+        "usage": row.usage.told if row.usage else None,
+        "rules": list(rules),
+        "failed": [f"{failure.model}: {failure.kind}" for failure in failures],
+        "skipped": [f"{model}: {reason}" for model, reason in skipped],
+        "effects": dict(effects),
+    }
+
+
+def _decision_row(made: Decision, step: StepContext) -> DecisionRow:
+    features = made.features
+    return DecisionRow(
+        id=made.request,
+        run=step.run.id,
+        step=step.step,
+        agent=step.agent,
+        task=features.task,
+        at=time.time(),
+        risk=made.risk.value,
+        floor=made.floor.value,
+        tier=made.tier.value,
+        model=made.candidates[0] if made.candidates else None,
+        candidates=_names(made.candidates),
+        rejected=_reasons(made.rejected),
+        rules=_reasons(made.rules),
+        complexity=made.complexity,
+        confidence=made.confidence,
+        features=features_json(features),
+        policy_hash=made.policy_hash,
+        price_version=made.price_version,
+    )
+
+
+# Most decisions of a process name the same models and rules, so their texts are kept.
+@lru_cache(maxsize=1024)
+def _names(models: tuple[str, ...]) -> str:
+    return json.dumps(models)
+
+
+@lru_cache(maxsize=1024)
+def _reasons(said: tuple[Rejection | RuleHit, ...]) -> str:
+    return json.dumps([asdict(one) for one in said])

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
+import threading
+import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ...backends.base import Backend, BackendError
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
+from ...configs.process.forks import ExitPhase, at_exit, broken_by_exit, refuse_at_exit
 from ...configs.words import FailureKind
-from ...ledger.forks import ExitPhase, at_exit, broken_by_exit, refuse_at_exit
+from ...ledger.budgets.budgets import BudgetExceeded
 from ...ledger.rows import CallRow
 from ..conversation.mending import Mending
 from ..errors import failure_of
-from ..guards.grant import Grant
+from ..guards.guards import Grant, Guards
 from ..request import ModelRequest, one_line
-from .bill import Bill, Verdict
-from .dropped import dropped
-from .recorder import CallRecorder
+from .bill import Bill, CallRecorder, Verdict
 from .validation import fault
 
 if TYPE_CHECKING:
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
 
     from ...backends.replies.reply import Reply
     from ...ledger.ledger import Ledger
-    from .clients import Clients
+    from ..guards.budget import Bound
+    from ..guards.tokens import TokenCaps
+    from .clients import Ready
 
-__all__ = ["ModelCall", "close_all"]
+__all__ = ["ModelCall", "close_all", "fund"]
 
 _PERHAPS_BILLED: Final = frozenset(
     {
@@ -69,6 +73,7 @@ class ModelCall:
         notes: Options of the request that its model has no word for, for the row.
         number: Which call of the request it is, from 1.
         row_id: Id of its row, where it is known before the call.
+        ready: Its chat model; None where it is answered elsewhere.
 
     Attributes:
         bill: What it used and costs.
@@ -89,6 +94,7 @@ class ModelCall:
         notes: Sequence[str] = (),
         number: int = 1,
         row_id: str | None = None,
+        ready: Ready | None = None,
     ) -> None:
         self.card = card
         self.ask = ask
@@ -104,7 +110,8 @@ class ModelCall:
         # Popped by whoever ends the call: of two threads, one can.
         self._unended = [True]
         self._over = False
-        self._mending = Mending(ask)
+        self._ready = ready
+        self._mending: Mending | None = None
         self._process = os.getpid()
 
     def __enter__(self) -> Self:
@@ -120,7 +127,7 @@ class ModelCall:
         # A stream that its reader dropped, or whose event loop is gone, is never closed by anybody else. This can run
         # within the garbage collector, where no lock may be waited for, so another thread does it.
         if getattr(self, "_unended", False):
-            dropped.put(self)
+            _dropped.put(self)
 
     def close(self, why: str = "") -> None:
         """End the call as cancelled, unless it has ended; a second time does nothing.
@@ -139,14 +146,17 @@ class ModelCall:
             self.grant.give_back()
             return
         self.bill.break_off()
-        self._write((FailureKind.CANCELLED, f"broken off: {self.unwanted or why or _GAVE_UP}"))
+        wrong = FailureKind.CANCELLED, f"broken off: {self.unwanted or why or _GAVE_UP}"
+        self.bill.write(wrong, self.notes, attempt=self.number)
 
     def _claimed(self) -> bool:
         """Whether whoever asks is the one to end the call."""
         try:
-            return self._unended.pop()
+            self._unended.pop()
         except IndexError:
             return False
+        _under_way.discard(self)
+        return True
 
     def _claim(self) -> None:
         if not self._claimed():
@@ -154,17 +164,16 @@ class ModelCall:
                 refuse_at_exit()
             raise ConfigError("what a call ran on was closed before it ended: keep it open until all calls are over")
 
-    def sent(self, client: Any = None, at: float | None = None) -> None:
+    def sent(self, tells: bool | None = None, at: float | None = None) -> None:
         """Note that the request is sent; arguments as `Bill.begin` takes them."""
-        self.bill.begin(client, at)
         _under_way.add(self)
-        dropped.watch()
+        _dropped.watch()
+        self.bill.begin(tells, at)
 
-    async def invoke(self, clients: Clients, until: float) -> AIMessage:
+    async def invoke(self, until: float) -> AIMessage:
         """Send the request and give the reply.
 
         Args:
-            clients: Which have the model's chat model ready.
             until: When the reply must be there, in the event loop's seconds.
 
         Raises:
@@ -172,28 +181,37 @@ class ModelCall:
         """
         try:
             async with asyncio.timeout_at(until):
-                client, binding = clients.bound(self.ask, self.card)
+                ready, binding = self._bound()
                 if until <= asyncio.get_running_loop().time():
                     # The time-out strikes at the first wait, and that would come after the request is taken for sent.
                     raise TimeoutError
-                self.sent(client)
+                self.sent(ready.tells)
                 # LangChain's own layer is already around RoutedChatModel: a second one would trace every token twice,
                 # and costs as much as all of the routing.
-                result = await client._agenerate(list(self.messages), **binding, **self.options)
+                result = await ready.client._agenerate(list(self.messages), **binding, **self.options)
                 message: AIMessage = _told(result.generations[0], result.llm_output)
                 return message
         except Exception as error:
             raise self.translated(error) from error
 
-    async def chunks(self, clients: Clients) -> AsyncGenerator[AIMessageChunk]:
+    def _bound(self) -> tuple[Ready, Mapping[str, Any]]:
+        """The chat model, and the arguments that give it the tools of the request."""
+        if self._ready is None:
+            raise RuntimeError("the call has no chat model")
+        return self._ready, self._ready.binding(self.ask, self.card) if self.ask.tools else _NO_TOOLS
+
+    async def chunks(self) -> AsyncGenerator[AIMessageChunk]:
         """Send the request and give the reply as it comes, each chunk counted; errors are the client's own."""
-        client, binding = clients.bound(self.ask, self.card)
-        self.sent(client)
-        stream: Any = client._astream(list(self.messages), **binding, **self.options)
+        ready, binding = self._bound()
+        self.sent(ready.tells)
+        stream: Any = ready.client._astream(list(self.messages), **binding, **self.options)
         async with aclosing(stream) as generations:
             async for generation in generations:
-                chunk = _told(generation)
-                self._mending.chunk(chunk)
+                chunk: Any = _told(generation) if generation.generation_info else generation.message
+                if self._mending is None and (chunk.additional_kwargs or not _is_plain(chunk)):
+                    self._mending = Mending(self.ask)
+                if self._mending is not None:
+                    self._mending.chunk(chunk)
                 self.bill.count(chunk)
                 yield chunk
 
@@ -210,7 +228,7 @@ class ModelCall:
             return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
         return failure_of(self.backend, error)
 
-    def answered(self, message: AIMessage, streamed: AIMessageChunk | None = None) -> Verdict | None:
+    def answered(self, message: AIMessage, streamed: AIMessageChunk | None = None) -> tuple[CallRow, Verdict | None]:
         """End the call with a complete reply.
 
         Args:
@@ -218,7 +236,7 @@ class ModelCall:
             streamed: The same as it was streamed: merging mends broken JSON, so only the chunks show it.
 
         Returns:
-            What is wrong with the reply; None when it can be used.
+            Its row, and what is wrong with the reply; None when it can be used.
 
         Raises:
             ConfigError: It was ended before, since what it runs on was closed.
@@ -229,22 +247,22 @@ class ModelCall:
         except Exception as error:  # noqa: BLE001 - whatever a reply holds, the call is paid for
             wrong = FailureKind.MALFORMED, f"unreadable reply: {type(error).__name__}"
             self.bill.settle(None, billed=True)
-            self._write(wrong)
-            return wrong
+            return self.bill.write(wrong, self.notes, attempt=self.number), wrong
         # Money first: whatever is wrong with the reply itself, it has been written.
         if reply.usage is None and streamed is not None and reply.finish is None:
             self.bill.break_off()
         else:
             self.bill.settle(reply.usage, billed=True)
         verdict = self._verdict(message, reply)
-        self._write(
+        row = self.bill.write(
             verdict,
-            reply.doubt,
+            (reply.doubt, *self.notes),
+            attempt=self.number,
             answered_by=reply.model or _UNTOLD,
             finish=reply.finish,
             confidence=message.response_metadata.get("confidence"),
         )
-        return verdict
+        return row, verdict
 
     def failed(self, error: BackendError, *, billed: bool | None = None) -> CallRow:
         """End the call without a complete reply.
@@ -264,38 +282,77 @@ class ModelCall:
         sent = error.sent or self.bill.connected
         perhaps = sent and not refused and error.kind in _PERHAPS_BILLED
         self.bill.break_off(billed=billed, perhaps=perhaps)
-        self._write((error.kind, one_line(error)))
-        return self.ended
-
-    @property
-    def ended(self) -> CallRow:
-        """The row of a call that has ended.
-
-        Raises:
-            RuntimeError: It has not.
-        """
-        if self.bill.row is None:
-            raise RuntimeError("the call has not ended yet")
-        return self.bill.row
+        return self.bill.write((error.kind, one_line(error)), self.notes, attempt=self.number)
 
     def _verdict(self, message: AIMessage, reply: Reply) -> Verdict | None:
         try:
-            self._mending.message(message)
+            if self._mending is not None or not _is_plain(message):
+                (self._mending or Mending(self.ask)).message(message)
             return fault(self.ask, self.card, self.backend, message, reply)
         except Exception as error:  # noqa: BLE001 - a reply that cannot be checked cannot be used
             return FailureKind.MALFORMED, one_line(f"the reply cannot be checked: {type(error).__name__}: {error}")
 
-    def _write(self, wrong: Verdict | None, doubt: str = "", **facts: Any) -> None:
-        _under_way.discard(self)
-        self.bill.write(wrong, (doubt, *self.notes), attempt=self.number, **facts)
 
-
+_NO_TOOLS: Final[Mapping[str, Any]] = MappingProxyType({})
+_CALLS: Final = ("tool_calls", "invalid_tool_calls", "tool_call_chunks")
 _USUAL: Final = (asyncio.CancelledError, GeneratorExit)
 _under_way: weakref.WeakSet[ModelCall] = weakref.WeakSet()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_under_way.clear)
+
+
+async def fund(
+    call: ModelCall,
+    guards: Guards,
+    scopes: Mapping[str, int | None],
+    tokens: TokenCaps | None,
+    patience: float = 0.0,
+) -> None:
+    """Reserve the worst case of a call, and limit its output to what the reservation covers, or to what was asked for.
+
+    Args:
+        call: The admitted call; closed if this raises.
+        guards: Which know the budgets.
+        scopes: What it counts against, each with its cap in picodollars.
+        tokens: The caps on tokens that it counts against.
+        patience: Seconds to wait for what parallel calls have reserved.
+
+    Raises:
+        BudgetExceeded: A cap leaves too little.
+    """
+
+    def worst() -> Bound:
+        return guards.bound(call.card, call.ask, call.messages, call.options, backend=call.backend, capped=True)
+
+    if not scopes and tokens is None:
+        call.options = guards.uncapped(call.ask, call.options, call.backend)
+        return
+    try:
+        bound = worst()
+        if tokens is not None:
+            most = (bound.input or 0) + (bound.output or 0)
+            call.grant.allow(tokens, await tokens.reserve(most, patience))
+        while scopes and bound.most:
+            budgets = guards.budgets()
+            # What is recorded if the process is killed during the call; its own row has the same id.
+            row = call.bill.recorder.row(call.card, at=time.time(), attempt=call.number, failure=FailureKind.LOST.value)
+            try:
+                reservation = await budgets.acquire(scopes, bound.most, patience, sent=True, row=row)
+            except BudgetExceeded:
+                # What others learned of the provider meanwhile may have made it less.
+                before, bound = bound, worst()
+                if bound.most >= before.most:
+                    raise
+            else:
+                call.grant.fund(budgets, reservation)
+                call.bill.row_id = row.id
+                break
+    except BaseException:
+        call.close()
+        raise
+    call.options, call.bill.most_input = bound.options, bound.input
 
 
 def close_all(why: str, ledger: Ledger | None = None) -> None:
@@ -336,3 +393,39 @@ def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
             **message.response_metadata,
         }
     return message
+
+
+def _is_plain(message: AIMessage) -> bool:
+    """Whether a reply, or a piece of one, is nothing but a text of ASCII, in which there is nothing to mend."""
+    content, held = message.content, vars(message)
+    return isinstance(content, str) and content.isascii() and not any(map(held.get, _CALLS))
+
+
+class _Dropped:
+    """A thread that closes abandoned calls, since a destructor must not wait for a lock; begun once in each process."""
+
+    def __init__(self) -> None:
+        # Its put may be called from a destructor that interrupts another put in the same thread; that of Queue not.
+        self._things: queue.SimpleQueue[ModelCall] = queue.SimpleQueue()
+        self._watching = 0
+
+    def watch(self) -> None:
+        """Start the thread if it does not run; must not be called from a destructor."""
+        if self._watching != os.getpid():
+            self._watching = os.getpid()
+            threading.Thread(target=self._close_all, name="pointsman-dropped", daemon=True).start()
+
+    def put(self, thing: ModelCall) -> None:
+        """Have one closed soon."""
+        self._things.put(thing)
+
+    def _close_all(self) -> None:
+        while True:
+            thing = self._things.get()
+            # Nobody is left to be told.
+            with suppress(Exception):
+                thing.close()
+            del thing
+
+
+_dropped: Final = _Dropped()

@@ -7,19 +7,21 @@ import hashlib
 import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ...backends import registry
 from ...backends.base import Backend, Endpoint
+from ...backends.http.clients import tells_reach
 from ...backends.http.meter import Asked
 from ...backends.options import NOTHING, Said, Wanted
 from ...backends.schemas import object_at_top
 from ...configs.catalog import ModelCard
+from ...configs.process.forks import reset_in_children
 from ...configs.schema import Settings
-from ...ledger.forks import reset_in_children
 from ...tools.threads import in_thread
+from ..conversation.dialects import Dialect, dialect_of
 from ..conversation.naming import tool_names, wire_name
 from ..forks import keep_for_good
 from ..guards.rate_limit import RateLimitKey
@@ -31,14 +33,14 @@ if TYPE_CHECKING:
 
     from ..request import ModelRequest
 
-__all__ = ["Clients"]
+__all__ = ["Clients", "Ready"]
 
 _MOST_BINDINGS: Final = 256
 _TURNS: Final = 3
 """Turns of an event loop in which a connection that was hung up is closed: it takes one, and two under TLS."""
 
 
-async def _until_the_end(models: dict[str, BaseChatModel]) -> AsyncGenerator[None]:
+async def _until_the_end(models: dict[str, Ready]) -> AsyncGenerator[None]:
     """Drop an event loop's clients while the loop still runs.
 
     `asyncio.run` closes the asynchronous generators that are open before it closes the loop, and nothing else is told.
@@ -49,6 +51,25 @@ async def _until_the_end(models: dict[str, BaseChatModel]) -> AsyncGenerator[Non
         models.clear()
         for _ in range(_TURNS):
             await asyncio.sleep(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A model's chat model on one event loop, with what is the same in all its calls.
+
+    Attributes:
+        client: The chat model.
+        backend: Of the model's provider.
+        dialect: What it takes of a conversation; None where it takes any.
+        tells: Whether it tells when it has a connection.
+        binding: Gives the arguments of a call that show it the tools of a request.
+    """
+
+    client: BaseChatModel
+    backend: Backend
+    dialect: Dialect | None
+    tells: bool
+    binding: Callable[[ModelRequest, ModelCard], dict[str, Any]]
 
 
 class Clients:
@@ -64,7 +85,7 @@ class Clients:
     def __init__(self, settings: Settings, on_headers: Callable[[RateLimitKey, Mapping[str, str]], None]) -> None:
         self._settings = settings
         self._on_headers = on_headers
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, BaseChatModel]] = (
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Ready]] = (
             weakref.WeakKeyDictionary()
         )
         self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
@@ -109,11 +130,12 @@ class Clients:
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
-    async def ready(self, card: ModelCard) -> None:
-        """Have the chat model of a card built, in a thread the first time: to load its SDK takes a second or two."""
+    async def ready(self, card: ModelCard) -> Ready:
+        """The chat model of a card, built in a thread the first time: to load its SDK takes a second or two."""
         loop = asyncio.get_running_loop()
-        if card.id in self._loops.get(loop, ()):
-            return
+        known = self._loops.get(loop)
+        if known is not None and card.id in known:
+            return known[card.id]
         async with self._building.setdefault(loop, asyncio.Lock()):
             models = self._models(loop)
             if loop not in self._ends:
@@ -121,6 +143,7 @@ class Clients:
                 await anext(self._ends[loop])
             if card.id not in models:
                 models[card.id] = await in_thread(self._build, card)
+            return models[card.id]
 
     def said(self, ask: ModelRequest, card: ModelCard) -> Said:
         """A request's options in the vocabulary of a model's client."""
@@ -163,11 +186,12 @@ class Clients:
     def bound(self, ask: ModelRequest, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
         """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
         models = self._models(asyncio.get_running_loop())
-        client = models.get(card.id)
-        if client is None:
-            client = models[card.id] = self._build(card)
-        if not ask.tools:
-            return client, {}
+        ready = models.get(card.id)
+        if ready is None:
+            ready = models[card.id] = self._build(card)
+        return ready.client, self._binding(ready.client, ask, card) if ask.tools else {}
+
+    def _binding(self, client: BaseChatModel, ask: ModelRequest, card: ModelCard) -> dict[str, Any]:
         said = self.said(ask, card)
         key = (card.id, json.dumps(ask.tools), said.choice, said.parallel, said.strict)
         binding = self._bindings.get(key)
@@ -181,9 +205,9 @@ class Clients:
             if len(self._bindings) >= _MOST_BINDINGS:
                 self._bindings.clear()
             self._bindings[key] = binding
-        return client, dict(binding)
+        return dict(binding)
 
-    def _models(self, loop: asyncio.AbstractEventLoop) -> dict[str, BaseChatModel]:
+    def _models(self, loop: asyncio.AbstractEventLoop) -> dict[str, Ready]:
         models = self._loops.get(loop)
         if models is None:
             # A client holds its loop, so those of a loop that is over would stay, with their connections.
@@ -195,10 +219,11 @@ class Clients:
             models = self._loops.setdefault(loop, {})
         return models
 
-    def _build(self, card: ModelCard) -> BaseChatModel:
+    def _build(self, card: ModelCard) -> Ready:
         settings = played(self._settings)
         provider = settings.providers[card.provider]
-        return self.backend(card).chat_model(
+        backend = self.backend(card)
+        client = backend.chat_model(
             Endpoint(
                 model=card.name,
                 base_url=provider.base_url,
@@ -210,6 +235,8 @@ class Clients:
                 options=_options(settings, card.id),
             )
         )
+        dialect = dialect_of(provider.backend)
+        return Ready(client, backend, dialect, tells_reach(client), partial(self._binding, client))
 
 
 def _options(settings: Settings, model: str) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ...backends.base import BackendError
 from ...backends.errors.told import one_line as error_line
 from ...backends.errors.told import words_of
+from ...backends.options import NOTHING
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError, PointsmanError
 from ...configs.schema import OnFailure
@@ -17,6 +18,7 @@ from ...configs.words import FailureKind, Tier
 from ...ledger.rows import CallRow
 from ...routing.evidence import of_failure
 from ..cache.answers import KeptAnswers
+from ..conversation.convert import carried
 from ..conversation.prompt_cache import PromptCacheTracker
 from ..errors import AllFailed, Failure, NoCandidate, cut_off
 from ..evidence.task_stats import TaskHistory
@@ -24,11 +26,10 @@ from ..guards.availability import Availability
 from ..guards.guards import Guards
 from ..guards.rate_limit import Wait
 from ..request import one_line
-from .call import ModelCall
-from .candidates import Candidates
-from .clients import Clients
-from .factory import CallFactory
-from .recorder import CallRecorder, call_metadata
+from .bill import CallRecorder, call_metadata
+from .call import ModelCall, fund
+from .clients import Clients, Ready
+from .prompt import brief
 from .replay import Replay
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ class FallbackChain:
         self.deadline = routed.deadline
         self.setup = 0.0
         self.failures: list[Failure] = []
-        self._candidates = Candidates(cards, self.decision.candidates, routed.policy.on_failure)
-        self._factory = CallFactory(routed, clients, guards, recorder)
+        self._candidates = _Candidates(cards, self.decision.candidates, routed.policy.routing.on_failure)
+        self._factory = _CallFactory(routed, guards, recorder)
         self._flying: dict[str, ModelCall] = {}
         self._skipped: list[tuple[str, str]] = []
         self._mistakes: list[ConfigError] = []
@@ -110,7 +111,7 @@ class FallbackChain:
     def refused(self, failure: Failure) -> None:
         """Note that a provider refused the request before, so that the next one that does so ends it."""
         self.failures.append(failure)
-        self._candidates.refused(failure.model.partition("/")[0])
+        self._candidates.refused_by = failure.model.partition("/")[0]
 
     async def next(self) -> ModelCall | None:
         """The next call that may be made beside those under way, or None when no model is left to ask.
@@ -125,10 +126,10 @@ class FallbackChain:
                 self.made += 1
                 self._on_failure(card, paid)
                 continue
-            trouble = await self._build(card)
-            if card.id not in self._candidates:
+            built = await self._built(card)
+            if card.id not in self._candidates.queue:
                 continue
-            ready = trouble or self._prepared(card)
+            ready = built if isinstance(built, str) else self._prepared(card, built)
             if isinstance(ready, ModelCall):
                 ready.number = self.made + 1
                 if await self._funded(ready):
@@ -139,10 +140,10 @@ class FallbackChain:
                 if self._candidates.hold(card.id):
                     await asyncio.sleep(ready.seconds)
             elif ready is None:
-                self._candidates.put_off(card.id)
+                self._candidates.slow.add(card.id)
             else:
                 self._skipped.append((card.id, str(ready)))
-                self._candidates.drop(card.id)
+                self._candidates.queue.remove(card.id)
         return None
 
     def _patience(self, card: ModelCard) -> float:
@@ -151,14 +152,14 @@ class FallbackChain:
             return self._left()
         return 0.0 if self.ask.latency == "critical" else min(self._left(), _SHORT_HOLD_SECONDS)
 
-    async def _build(self, card: ModelCard) -> str | None:
-        """Build the client of a model at its first use; why it cannot be built, None where it could.
+    async def _built(self, card: ModelCard) -> Ready | str:
+        """The chat model of a card, built at its first use; or why it cannot be built.
 
         The deadline moves by the time that takes, since it is not the provider's doing.
         """
         began = _now()
         try:
-            await self._clients.ready(card)
+            return await self._clients.ready(card)
         except Exception as error:  # noqa: BLE001 - an SDK raises what it likes while it is loaded and set up
             self._mistakes += [error] if isinstance(error, ConfigError) else []
             return one_line(f"its client cannot be built: {error_line(words_of(error))}")
@@ -166,24 +167,23 @@ class FallbackChain:
             took = _now() - began
             self.setup += took
             self.deadline += took
-        return None
 
-    def _prepared(self, card: ModelCard) -> ModelCall | Wait | str | None:
-        """As `CallFactory.call`, with what this request knows of the model."""
+    def _prepared(self, card: ModelCard, ready: Ready) -> ModelCall | Wait | str | None:
+        """As `_CallFactory.call`, with what this request knows of the model."""
         try:
-            return self._factory.call(card, slow_too=self._candidates.is_put_off(card.id))
+            return self._factory.call(card, ready, slow_too=card.id in self._candidates.slow)
         except PointsmanError:
             raise
         except Exception as error:  # noqa: BLE001 - what one vendor's form cannot hold another's may
             return one_line(f"the request cannot be put into its form: {error_line(words_of(error))}")
 
     async def _funded(self, call: ModelCall) -> bool:
-        """As `CallFactory.funded`; False too where a failure meanwhile has ruled the model out."""
+        """As `_CallFactory.funded`; False too where a failure meanwhile has ruled the model out."""
         patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
         if not await self._factory.funded(call, self.deadline, patience):
             self._skipped.append((call.card.id, "the deadline was over before the ledger could reserve its money"))
             return False
-        if call.card.id in self._candidates:
+        if call.card.id in self._candidates.queue:
             return True
         call.close()
         return False
@@ -199,10 +199,11 @@ class FallbackChain:
             BackendError: The request itself is at fault.
         """
         call.task = asyncio.current_task()
+        until = self.until()
         try:
             with call:
                 try:
-                    message = await call.invoke(self._clients, self.until())
+                    message = await call.invoke(until)
                 except BackendError as error:
                     await self.failed(call, error)
                     return None
@@ -215,14 +216,9 @@ class FallbackChain:
         finally:
             self._flying.pop(call.card.id, None)
 
-    def chunks(self, call: ModelCall) -> AsyncGenerator[AIMessageChunk]:
-        """The reply of a call as it comes; errors are the client's own."""
-        return call.chunks(self._clients)
-
     def accept(self, call: ModelCall, message: AIMessage, *, chunks: AIMessageChunk | None = None) -> bool:
         """Check and record a complete reply; False when the next candidate must be asked."""
-        card, wrong = call.card, call.answered(message, chunks)
-        row = call.ended
+        card, (row, wrong) = call.card, call.answered(message, chunks)
         self._flying.pop(card.id, None)
         call.grant.judge(row.first_token or row.latency, None if wrong is None else wrong[0], usage=row.usage)
         self._history.observe(self.ask.task, row)
@@ -232,7 +228,8 @@ class FallbackChain:
             self._on_failure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
         self._prompt_caches.noted(self._routed.place, card)
-        _break_off(self._flying.values(), "another model answered first")
+        if self._flying:
+            _break_off(self._flying.values(), "another model answered first")
         self.accounted(message, row, call.notes)
         return True
 
@@ -275,7 +272,8 @@ class FallbackChain:
         if self.failures and Tier(row.tier) > self.decision.tier:
             raised = (of_failure(failure.kind) for failure in self.failures)
             rules += dict.fromkeys(name for name in raised if name is not None)
-        told = call_metadata(row, rules, self.failures, self._skipped, self.setup, self.ask.called(message))
+        effects = self.ask.called(message) if message.tool_calls else {}
+        told = call_metadata(row, rules, self.failures, self._skipped, self.setup, effects)
         message.response_metadata["pointsman"] = told if notes is None else {**told, "notes": list(notes)}
         return message
 
@@ -293,9 +291,192 @@ class FallbackChain:
         if action == "stop" and not self._flying:
             # Of two providers that refuse the request both reasons are told.
             raise self.error() if again or error is None else error
-        gone = [call for name, call in self._flying.items() if name not in self._candidates]
+        gone = [call for name, call in self._flying.items() if name not in self._candidates.queue]
         _break_off(gone, f"{card.id}: {failure.kind}, so another model must answer")
         return action
+
+
+class _Candidates:
+    """The queue of one request's models. A model stays in it until its turn is over or a failure rules it out.
+
+    Args:
+        cards: The catalogue.
+        names: The candidates of the decision, best first.
+        on_failure: Kind of failure -> what is done about it, as the policy has it.
+
+    Attributes:
+        queue: What may still be asked.
+        slow: Those that have become slow, and are asked after the others.
+        refused_by: The provider that refused the request; a second one that does so ends it.
+    """
+
+    def __init__(
+        self, cards: Mapping[str, ModelCard], names: Sequence[str], on_failure: Mapping[FailureKind, OnFailure]
+    ) -> None:
+        self._cards = cards
+        self.queue = list(names)
+        self._on_failure = on_failure
+        self._retried: set[str] = set()
+        self.slow: set[str] = set()
+        self._held: set[str] = set()
+        self.refused_by: str | None = None
+
+    @property
+    def single(self) -> bool:
+        """Whether only one is left."""
+        return len(self.queue) == 1
+
+    def pick(self, busy: Container[str], *, last: bool) -> ModelCard | None:
+        """The model to ask next; None where none is left.
+
+        Args:
+            busy: Models that are being asked.
+            last: Only one more call may be made. A slow model comes last, and the last call is kept for one.
+        """
+        waiting = [name for name in self.queue if name not in busy]
+        if not waiting:
+            return None
+        name = next((name for name in waiting if (name in self.slow) is last), waiting[0])
+        if name in self._held:
+            # Another one of the same tier, while its rate limit holds this one back.
+            peers = (one for one in waiting if one not in self._held)
+            name = next((one for one in peers if self._cards[one].tier is self._cards[name].tier), name)
+        return self._cards[name]
+
+    def hold(self, model: str) -> bool:
+        """Note that a model's rate limit holds it back for a moment.
+
+        Returns:
+            Whether that moment has to be waited for, since no other model is asked meanwhile.
+        """
+        if model in self._held or self.single:
+            self._held.clear()
+            return True
+        self._held.add(model)
+        return False
+
+    def failed(self, card: ModelCard, kind: FailureKind, busy: Sequence[str]) -> tuple[OnFailure, bool]:
+        """Rearrange what is left after a failure.
+
+        Args:
+            card: The model that failed.
+            kind: How.
+            busy: Other models that are being asked.
+
+        Returns:
+            What the policy does about it, ``next`` where the model has had its retry; and whether this is the second
+            provider that refuses the request.
+        """
+        action, again = self._on_failure[kind], False
+        if action == "elsewhere":
+            again = self.refused_by not in (None, card.provider)
+            self.refused_by = self.refused_by if again else card.provider
+        if action == "stop" or again:
+            # Whoever is asked already may still answer; nobody else is asked.
+            self.queue = list(busy)
+            return "stop", again
+        if action == "retry" and card.id not in self._retried:
+            self._retried.add(card.id)
+            return action, False
+        rest = [self._cards[name] for name in self.queue if name != card.id]
+        if action == "stronger":
+            # Where nothing is stronger another model of the same tier may still do better.
+            rest = [other for other in rest if other.tier > card.tier] or [o for o in rest if o.tier is card.tier]
+        elif action == "larger":
+            rest = [other for other in rest if (other.context or 0) > (card.context or 0)]
+        if action == "elsewhere" or kind is FailureKind.AUTH:
+            rest = [other for other in rest if other.provider != card.provider]
+        self.queue = [other.id for other in rest]
+        return "next" if action == "retry" else action, False
+
+
+class _CallFactory:
+    """Makes calls that may be sent.
+
+    Args:
+        routed: The request, and what was decided for it.
+        guards: Breakers, rate limits and budgets.
+        recorder: Writes the calls' rows.
+    """
+
+    def __init__(self, routed: Routed, guards: Guards, recorder: CallRecorder) -> None:
+        self._routed = routed
+        self._guards = guards
+        self._recorder = recorder
+
+    def call(self, card: ModelCard, ready: Ready, *, slow_too: bool) -> ModelCall | Wait | str | None:
+        """Make the call of a model, still without money.
+
+        Args:
+            card: The model.
+            ready: Its chat model.
+            slow_too: Ask it even if its breaker finds it slow.
+
+        Returns:
+            The call; or how long its rate limit or breaker holds it back; or why it cannot be made now; or None where
+            its breaker only finds it slow.
+        """
+        guards, ask = self._guards, self._routed.ask
+        tokens, output = self._routed.decision.features.tokens, ask.max_output or 0
+        grant = guards.admit(card, tokens, output, last=slow_too)
+        if isinstance(grant, str):
+            key = guards.key(card)
+            if held := guards.health.held(key):
+                return Wait(grant, held)
+            return grant if slow_too or not guards.health.merely_slow(key) else None
+        if isinstance(grant, Wait):
+            return grant
+        try:
+            said = self._routed.said.get(card.id, NOTHING)
+            messages, options = ask.messages, dict(said.options)
+            if card.tasks is not None or ask.examples:
+                messages, options = brief(ask, card, said)
+            taken = carried(messages, ready.dialect, card)
+            if isinstance(taken, str):
+                grant.give_back()
+                return taken
+            if self._routed.keeps_prompt:
+                options = {**ready.backend.prompt_cache, **options}
+            return ModelCall(
+                card,
+                ask,
+                taken,
+                options,
+                backend=ready.backend,
+                grant=grant,
+                booking=self._recorder,
+                notes=() if said is NOTHING else said.told,
+                ready=ready,
+            )
+        except BaseException:
+            grant.give_back()
+            raise
+
+    async def funded(self, call: ModelCall, until: float, patience: float) -> bool:
+        """Reserve the worst case of a call, and limit the model's output to what that covers.
+
+        Args:
+            call: The call; closed where it cannot be made.
+            until: When the request has to be over, in the event loop's seconds.
+            patience: Seconds to wait for what parallel calls have reserved.
+
+        Returns:
+            False where the ledger did not answer before ``until``.
+
+        Raises:
+            BudgetExceeded: A cap leaves too little.
+        """
+        routed = self._routed
+        scopes, tokens = routed.scopes, routed.step.run.tokens
+        if not scopes and tokens is None and routed.ask.max_output is None:
+            return True
+        try:
+            async with asyncio.timeout_at(until):
+                await fund(call, self._guards, scopes, tokens, patience)
+        except TimeoutError:
+            call.close()
+            return False
+        return True
 
 
 def _break_off(calls: Iterable[ModelCall], why: str) -> None:

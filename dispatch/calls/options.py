@@ -209,7 +209,7 @@ def noted(decision: Decision, said: Mapping[str, Said]) -> Decision:
         said: Candidate -> what is wanted in its client's words.
     """
     lacking: dict[tuple[str, str], list[str]] = {}
-    for name in decision.candidates if said else ():
+    for name in decision.candidates:
         for option, note in said[name].notes.items():
             lacking.setdefault((option, note), []).append(name)
     if not lacking:

@@ -112,7 +112,7 @@ class Replay:
 
 
 @contextmanager
-def until_over(replay: Replay | None) -> Iterator[None]:
+def until_over(replay: Replay) -> Iterator[None]:
     """Have what was paid forgotten where the block ends without an answer, other than for want of money.
 
     Args:
@@ -123,6 +123,5 @@ def until_over(replay: Replay | None) -> Iterator[None]:
     except BudgetExceeded:
         raise
     except PointsmanError:
-        if replay is not None:
-            replay.over()
+        replay.over()
         raise

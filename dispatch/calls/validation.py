@@ -39,7 +39,7 @@ def fault(
     """
     if reply.failure is not None:
         return reply.failure, one_line(message.response_metadata.get("reason") or _end_of(message, reply))
-    if reply.model is not None and not _is_asked(card, backend, reply.model):
+    if reply.model not in (None, card.name) and not _is_asked(card, backend, reply.model):
         return FailureKind.WRONG_MODEL, one_line(f"asked {card.name}, answered by {reply.model}")
     return _bad_arguments(ask, message)
 

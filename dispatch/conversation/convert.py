@@ -15,7 +15,7 @@ from .tool_calls import Call, Turn, fresh_id, turns_of
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
 
-__all__ = ["portable"]
+__all__ = ["carried", "portable"]
 
 _Message = TypeVar("_Message", bound="BaseMessage")
 
@@ -52,15 +52,31 @@ def portable(
     Returns:
         The messages, the same object when nothing had to be changed; or the reason why the model cannot go on.
     """
-    dialect = dialect_of(to)
-    if dialect is None:
+    return carried(messages, dialect_of(to), card, profile)
+
+
+def carried(
+    messages: Sequence[BaseMessage], dialect: Dialect | None, card: ModelCard, profile: Mapping[str, Any] | None = None
+) -> Sequence[BaseMessage] | str:
+    """`portable` where the dialect of the backend is known."""
+    if dialect is None or _is_plain_question(messages):
         return messages
     try:
-        carried = _Conversation(dialect, card, profile).carry(messages)
+        made = _Conversation(dialect, card, profile).carry(messages)
     except CannotCarry as reason:
         return str(reason)
-    same = len(carried) == len(messages) and all(new is old for new, old in zip(carried, messages, strict=True))
-    return messages if same else carried
+    same = len(made) == len(messages) and all(new is old for new, old in zip(made, messages, strict=True))
+    return messages if same else made
+
+
+def _is_plain_question(messages: Sequence[BaseMessage]) -> bool:
+    """Whether they are one text of the user's, after one of the system at most, which every model takes as they are."""
+    if not messages or messages[-1].type != "human" or [one.type for one in messages[:-1]] not in ([], ["system"]):
+        return False
+    texts = [message.content for message in messages if not message.name]
+    return len(texts) == len(messages) and all(
+        isinstance(text, str) and text.isascii() and "\0" not in text and text.strip() for text in texts
+    )
 
 
 class _Conversation:

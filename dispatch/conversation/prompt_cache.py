@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...configs.catalog import ModelCard
+from ...configs.process.forks import Lock, reset_in_children
 from ...configs.words import Tier
-from ...ledger.forks import Lock, reset_in_children
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -72,7 +72,7 @@ class PromptCacheTracker:
         A model of another tier that answered before stays known: the conversation returns to it once what raised the
         step is over, and its prompt cache may hold the beginning still.
         """
-        with self._lock:
+        with self._lock.inner:
             before = {} if place.before is None else self._carried.get(place.before, {})
             self._carried[place.now] = {**before, card.tier: card.id}
             self._carried.move_to_end(place.now)

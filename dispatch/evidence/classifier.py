@@ -22,13 +22,13 @@ from ...routing.policy.dependence import depends_on_complexity
 from ...routing.policy.policy import Policy
 from ...routing.request import RoutingContext
 from ...routing.scorers.complexity import LEVELS, claimed, is_modest
-from ..calls.call import ModelCall
+from ..calls.bill import CallRecorder
+from ..calls.call import ModelCall, fund
 from ..calls.prompt import brief
-from ..calls.recorder import CallRecorder
 from ..calls.replay import Replay
 from ..context import StepContext, current
 from ..guards.budget import scopes_of
-from ..guards.grant import Grant
+from ..guards.guards import Grant
 from ..request import ModelRequest, one_line, route_request
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ...ledger.ledger import Ledger
     from ...ledger.prices import PriceBook
-    from ..calls.clients import Clients
+    from ..calls.clients import Clients, Ready
     from ..guards.availability import Availability
     from ..guards.guards import Guards
 
@@ -167,8 +167,8 @@ class Classifier:
         if card is None or (replay is not None and replay.failed(card.id)):
             return None
         # Built before the clock runs: to import a vendor's SDK for the first time takes longer than a judgement.
-        await self._clients.ready(card)
-        call = await self._admitted(card, question)
+        ready = await self._clients.ready(card)
+        call = await self._admitted(card, ready, question)
         if call is None:
             return None
         with call:
@@ -232,22 +232,30 @@ class Classifier:
         self.trouble = trouble
         return None if found is None else found.card
 
-    async def _admitted(self, card: ModelCard, question: _Question) -> ModelCall | None:
+    async def _admitted(self, card: ModelCard, ready: Ready, question: _Question) -> ModelCall | None:
         """The call, or None where breaker, rate limit or budget do not allow it now."""
-        clients, decision = self._clients, question.decision
+        decision = question.decision
         # Its decision is not recorded, so nothing else has asked whether its row can be.
         self._ledger.check()
         grant = self._guards.admit(card, decision.features.tokens, _MOST_OUTPUT)
         if not isinstance(grant, Grant):
             return None
-        messages, options = brief(question.words, card, clients.said(question.words, card))
+        messages, options = brief(question.words, card, self._clients.said(question.words, card))
         # What it cost is not compared with a flagship, which nobody would have asked this.
         step = replace(question.step, agent=ROUTER)
         recorder = CallRecorder(self._ledger, self._prices, step, decision.request, decision.risk)
-        backend = clients.backend(card)
-        call = ModelCall(card, question.words, messages, options, backend=backend, grant=grant, booking=recorder)
+        call = ModelCall(
+            card,
+            question.words,
+            messages,
+            options,
+            backend=ready.backend,
+            grant=grant,
+            booking=recorder,
+            ready=ready,
+        )
         try:
-            await self._guards.fund(call, question.scopes, question.step.run.tokens)
+            await fund(call, self._guards, question.scopes, question.step.run.tokens)
         except BudgetExceeded:
             return None
         return call
@@ -256,13 +264,13 @@ class Classifier:
         """The answer, or None where no usable one came; booked either way, and kept where it was paid."""
         try:
             until = asyncio.get_running_loop().time() + question.seconds
-            message = await call.invoke(self._clients, until)
+            message = await call.invoke(until)
         except BackendError as failure:
             row = call.failed(failure)
             call.grant.judge(row.latency, failure.kind, retry_after=failure.retry_after)
             return None
-        wrong = call.answered(message)
-        call.grant.judge(call.ended.latency, None if wrong is None else wrong[0], usage=call.ended.usage)
+        row, wrong = call.answered(message)
+        call.grant.judge(row.latency, None if wrong is None else wrong[0], usage=row.usage)
         if wrong is not None:
             if replay is not None:
                 replay.unusable(call.card.id, wrong)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from ...configs.process.forks import Lock, reset_in_children
 from ...configs.words import FailureKind
-from ...ledger.forks import Lock, reset_in_children
 from ...ledger.prices import PICODOLLARS
 from ...ledger.rows import CallRow
 from ...routing.evidence import of_failure
@@ -79,7 +79,7 @@ class TaskHistory:
         """
         if row.finish == _CACHED or row.failure in _EXCUSED:
             return
-        with self._lock:
+        with self._lock.inner:
             seen = self._tasks.get(task)
             if seen is None:
                 seen = self._tasks[task] = _Task()
@@ -103,7 +103,7 @@ class TaskHistory:
         now = self._clock()
         # Back as well as forth: a clock that was set back would else leave the view as it is.
         if seen.news >= _FRESH_CALLS or not 0 <= now - seen.read < _FRESH_SECONDS:
-            with self._lock:
+            with self._lock.inner:
                 seen.news = 0
                 read = {model: tally.read(now, self._half_life) for model, tally in seen.tallies.items()}
             seen.view, seen.read = MappingProxyType(read), now

@@ -1,22 +1,224 @@
-"""`Availability`: which providers and models cannot be used now, and why."""
+"""`Availability`: which providers and models cannot be used now; `Overrides`: those an operator has switched off."""
 
 from __future__ import annotations
 
+import fcntl
+import json
+import math
+import os
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
 from ...configs.catalog import ModelCard
+from ...configs.errors import ConfigError
+from ...configs.redact import redact
 from ...routing.decision import Because, RejectionCode
+from ..request import one_line
 from .health import Health
-from .overrides import Overrides
 
-__all__ = ["Availability"]
+__all__ = ["OVERRIDES_FILE", "Availability", "Override", "Overrides"]
+
+OVERRIDES_FILE: Final = "switches.json"
+"""Its name in the project's state folder."""
 
 _REFUSED_SECONDS: Final = 300.0
 """How long a key that was refused is not tried again: keys are mended while a process runs."""
 _LOOK_SECONDS: Final = 0.25
 """How soon an override that another process has set takes effect."""
+_REASON_CHARACTERS: Final = 200
+_LAST: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+_NONE: Final[Mapping[str, Because]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One provider or model that is off.
+
+    Attributes:
+        name: A provider, or a model as ``provider/name``.
+        until: When it is on again by itself, in seconds since the epoch.
+        reason: Why, in the operator's words; may be empty.
+    """
+
+    name: str
+    until: float
+    reason: str
+
+    @property
+    def said(self) -> str:
+        """The reason as a decision gives it."""
+        moment = datetime.fromtimestamp(self.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"switched off until {moment}{f': {self.reason}' if self.reason else ''}"
+
+
+class Overrides:
+    """What is switched off, kept in one small file that all processes of a project read.
+
+    Args:
+        path: The file; it need not exist, and making the object touches nothing.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._name = os.fspath(path)
+        self._clock = clock
+        self._stamp = -1
+        self._known: Mapping[str, Override] = {}
+        self._reasons = _NONE
+        self._next = math.inf
+        self._looked = -math.inf
+
+    def reasons(self, age: float = 0.0) -> Mapping[str, Because]:
+        """What is off now: provider or model -> why, as `RoutingContext.unavailable` takes it.
+
+        The file is looked at each time, a few microseconds, and read only when it has changed.
+
+        Args:
+            age: Seconds that the last look may be old, where it will do.
+
+        Raises:
+            ConfigError: The file is not one of switches.
+        """
+        now = self._clock()
+        if 0 <= now - self._looked < age and now < self._next:
+            return self._reasons
+        self._looked = now
+        try:
+            stamp = os.stat(self._name).st_mtime_ns
+        except FileNotFoundError:
+            stamp = 0
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if stamp != self._stamp or now >= self._next:
+            self._refresh(stamp)
+        return self._reasons
+
+    def all(self) -> tuple[Override, ...]:
+        """What is off now, by name.
+
+        Raises:
+            ConfigError: The file is not one of switches.
+        """
+        self.reasons()
+        return tuple(self._known[name] for name in sorted(self._reasons))
+
+    def off(self, name: str, until: float, reason: str = "") -> Override:
+        """Switch a provider or a model off, in place of an earlier switch of it.
+
+        Args:
+            name: A provider, or a model as ``provider/name``.
+            until: When it is on again by itself, in seconds since the epoch.
+            reason: Why; folded into one line without anything that looks like a key.
+
+        Raises:
+            ConfigError: The time has passed already or is none, or the file cannot be used.
+        """
+        if not self._clock() < until <= _LAST:
+            raise ConfigError(f"{name} can only be switched off until a time to come")
+        switch = Override(name, until, one_line(redact(reason), _REASON_CHARACTERS))
+        with self._changing() as switches:
+            switches[name] = switch
+        return switch
+
+    def on(self, name: str) -> bool:
+        """Switch it on again.
+
+        Returns:
+            False when it was not off.
+
+        Raises:
+            ConfigError: The file cannot be used.
+        """
+        with self._changing() as switches:
+            return switches.pop(name, None) is not None
+
+    def _refresh(self, stamp: int) -> None:
+        # The time stamp is older than what is read, so a change in between is seen at the next look.
+        if stamp != self._stamp:
+            self._known = self._read()
+            self._stamp = stamp
+        now = self._clock()
+        waiting = [switch for switch in self._known.values() if switch.until > now]
+        self._reasons = MappingProxyType(
+            {switch.name: Because(RejectionCode.SWITCHED_OFF, switch.said) for switch in waiting}
+        )
+        self._next = min((switch.until for switch in waiting), default=math.inf)
+
+    def _read(self) -> dict[str, Override]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise self._unreadable(error) from error
+        try:
+            made: Any = json.loads(text)
+            switches = {
+                name: Override(name, float(entry["until"]), str(entry["reason"])) for name, entry in made.items()
+            }
+            if not all(0 <= switch.until <= _LAST for switch in switches.values()):
+                raise ValueError("there is no such time")
+            return switches
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(
+                "is not a file of switches: delete it to switch everything on", file=self._path
+            ) from error
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Override]]:
+        """Give what is off now, and keep what the block makes of it; one process at a time."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(f"{self._name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            now = self._clock()
+            switches = {name: switch for name, switch in self._read().items() if switch.until > now}
+            yield switches
+            try:
+                self._write(switches)
+            except OSError as error:
+                raise self._unreadable(error) from error
+            self._looked = -math.inf
+        finally:
+            # Said, not left to the closing: a child forked meanwhile has it open too.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            os.close(lock)
+
+    def _write(self, switches: Mapping[str, Override]) -> None:
+        text = json.dumps({s.name: {"until": s.until, "reason": s.reason} for s in switches.values()}, indent=2)
+        # Made by mkstemp for its owner alone.
+        handle, draft = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+            with suppress(FileNotFoundError):
+                before = os.stat(self._name).st_mtime_ns
+                # Two changes within one tick of the file system's clock must not look like one.
+                if os.stat(draft).st_mtime_ns <= before:
+                    os.utime(draft, ns=(before + 1, before + 1))
+            os.replace(draft, self._name)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft)
+            raise
+
+    def _unreadable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"cannot be used ({error.strerror or type(error).__name__}): check its owner and mode, and the folder's, "
+            "or set POINTSMAN_STATE to another folder",
+            file=self._path,
+        )
 
 
 class Availability:

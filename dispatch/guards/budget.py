@@ -89,7 +89,6 @@ def bounded(
     *,
     backend: Backend,
     settled: Asked,
-    capped: bool,
 ) -> Bound:
     """Compute the most a call can cost, and limit its output to what that covers.
 
@@ -101,11 +100,8 @@ def bounded(
         options: Keyword arguments of the call, as its client will get them.
         backend: Of the model's provider.
         settled: What the options that are configured for the model ask for in every call.
-        capped: The call counts against a budget, so that its output needs a limit.
     """
     name, meter = backend.output_limit, backend.meter
-    if not capped:
-        return Bound(options if ask.max_output is None or name is None else {name: ask.max_output, **options})
     asked = meter.read(options) if options else _NOTHING
     wanted = max((*asked.limits.values(), *asked.inside), default=0) or ask.max_output
     # A limit that thinking uses up leaves no answer, and some vendors refuse it.

@@ -1,19 +1,16 @@
-"""`Guards`: the checks before every call: breakers, rate limits and budgets, in that order."""
+"""`Guards`: the checks before every call, of breakers and rate limits; `Grant`: what one call was admitted with."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...configs.catalog import ModelCard
+from ...configs.catalog import ModelCard, Usage
 from ...configs.words import FailureKind
-from ...ledger.budgets.budgets import BudgetExceeded
 from ...ledger.prices import PriceBook
 from .budget import Bound, bounded
-from .grant import Grant
-from .health import Health, HealthKey
-from .rate_limit import RateLimiter, RateLimitKey, Wait
+from .health import Health, HealthKey, Permit
+from .rate_limit import RateLimiter, RateLimitKey, Reservation, Wait
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -21,12 +18,10 @@ if TYPE_CHECKING:
     from ...backends.base import Backend
     from ...backends.http.meter import Asked
     from ...ledger.budgets.budgets import Budgets
-    from ...ledger.rows import CallRow
-    from ..calls.call import ModelCall
     from ..request import ModelRequest
     from .tokens import TokenCaps
 
-__all__ = ["Guards"]
+__all__ = ["Grant", "Guards"]
 
 
 class Guards:
@@ -39,6 +34,10 @@ class Guards:
         budgets: Gives the caps; they are opened at the first call that counts against one.
         regions: Provider -> region.
         settled: Gives what the configured options of a model ask for in every call.
+
+    Attributes:
+        health: The breakers.
+        budgets: As it was given.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Guards:
         self.health = health
         self._rate_limiter = rate_limiter
         self._prices = prices
-        self._budgets = budgets
+        self.budgets = budgets
         self._regions = regions
         self._settled = settled
 
@@ -84,45 +83,6 @@ class Guards:
             return share
         return Grant(permit, share)
 
-    async def fund(
-        self, call: ModelCall, scopes: Mapping[str, int | None], tokens: TokenCaps | None, patience: float = 0.0
-    ) -> None:
-        """Reserve the worst case of a call, and limit its output to what the reservation covers.
-
-        Args:
-            call: The admitted call; closed if this raises.
-            scopes: What it counts against, each with its cap in picodollars.
-            tokens: The caps on tokens that it counts against.
-            patience: Seconds to wait for what parallel calls have reserved.
-
-        Raises:
-            BudgetExceeded: A cap leaves too little.
-        """
-        try:
-            capped = bool(scopes) or tokens is not None
-            bound = self._bound(call, capped=capped)
-            if tokens is not None:
-                most = (bound.input or 0) + (bound.output or 0)
-                call.grant.allow(tokens, await tokens.reserve(most, patience))
-            while scopes and bound.most:
-                budgets = self._budgets()
-                row = _row_if_killed(call)
-                try:
-                    reservation = await budgets.acquire(scopes, bound.most, patience, sent=True, row=row)
-                except BudgetExceeded:
-                    # What others learned of the provider meanwhile may have made it less.
-                    before, bound = bound, self._bound(call, capped=capped)
-                    if bound.most >= before.most:
-                        raise
-                else:
-                    call.grant.fund(budgets, reservation)
-                    call.bill.row_id = row.id
-                    break
-        except BaseException:
-            call.close()
-            raise
-        call.options, call.bill.most_input = bound.options, bound.input
-
     def bound(
         self,
         card: ModelCard,
@@ -143,14 +103,90 @@ class Guards:
             backend: Of the model's provider.
             capped: The call counts against a budget, so that its output needs a limit.
         """
-        return bounded(
-            self._prices, card, ask, messages, options, backend=backend, settled=self._settled(card), capped=capped
-        )
+        if not capped:
+            return Bound(self.uncapped(ask, options, backend))
+        return bounded(self._prices, card, ask, messages, options, backend=backend, settled=self._settled(card))
 
-    def _bound(self, call: ModelCall, *, capped: bool) -> Bound:
-        return self.bound(call.card, call.ask, call.messages, call.options, backend=call.backend, capped=capped)
+    def uncapped(self, ask: ModelRequest, options: dict[str, Any], backend: Backend) -> dict[str, Any]:
+        """The options of a call that counts against nothing, its output limited where the request says so."""
+        name = backend.output_limit
+        return options if ask.max_output is None or name is None else {name: ask.max_output, **options}
 
 
-def _row_if_killed(call: ModelCall) -> CallRow:
-    """The row to record if the process is killed during the call; the call's own row has the same id."""
-    return call.bill.recorder.row(call.card, at=time.time(), attempt=call.number, failure=FailureKind.LOST.value)
+class Grant:
+    """Leave to make one call: given back in full if the call is never sent, settled once otherwise.
+
+    Args:
+        permit: Of the breaker; None where no breaker guards the call.
+        share: Of the rate limits; None where none are kept.
+
+    Attributes:
+        permit: Of the breaker.
+    """
+
+    __slots__ = ("_budgets", "_caps", "_money", "_share", "_tokens", "permit")
+
+    def __init__(self, permit: Permit | None = None, share: Reservation | None = None) -> None:
+        self.permit = permit
+        self._share = share
+        self._budgets: Budgets | None = None
+        self._money: str | None = None
+        self._caps: TokenCaps | None = None
+        self._tokens: str | None = None
+
+    def allow(self, caps: TokenCaps, reservation: str) -> None:
+        """Add the tokens that were reserved for the call."""
+        self._caps, self._tokens = caps, reservation
+
+    def fund(self, budgets: Budgets, reservation: str) -> None:
+        """Add the money that was reserved for the call."""
+        self._budgets, self._money = budgets, reservation
+
+    def give_back(self) -> None:
+        """End a grant under which nothing was sent."""
+        if self._budgets is not None and self._money is not None:
+            self._budgets.release(self._money)
+        self._use(0)
+        if self._share is not None:
+            self._share.release()
+        if self.permit is not None:
+            self.permit.cancel()
+
+    def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> int | None:
+        """Charge what was used; money goes first, so that nothing else can keep it from being counted.
+
+        Args:
+            usage: Tokens, where they are known.
+            cost: Picodollars, where they are known.
+            billed: Whether the provider may have billed the call. If so and the cost is not known, all that was
+                reserved is charged; if not, nothing is.
+
+        Returns:
+            Picodollars charged; None where no money was reserved or nothing is billed.
+        """
+        charged: int | None = None
+        if self._budgets is not None and self._money is not None:
+            charged = self._budgets.settle(self._money, cost if billed else 0, recorded=True)
+        self._use((None if usage is None else usage.input + usage.output) if billed else 0)
+        if self._share is not None:
+            if usage is not None:
+                self._share.settle(usage.input, usage.output)
+            else:
+                self._share.keep()
+        return charged if billed else None
+
+    def _use(self, tokens: int | None) -> None:
+        if self._caps is not None and self._tokens is not None:
+            self._caps.settle(self._tokens, tokens)
+
+    def judge(
+        self,
+        latency: float,
+        kind: FailureKind | None = None,
+        *,
+        usage: Usage | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Tell the breaker how the call went; arguments as `Permit.record` takes them."""
+        if self.permit is not None:
+            self.permit.record(latency, kind, usage=usage, retry_after=retry_after)

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from ...configs.catalog import ModelCard, Usage
+from ...configs.process.forks import reset_in_children
 from ...configs.schema import HealthLimits, Settings
 from ...configs.words import FailureKind
-from ...ledger.forks import reset_in_children
 from ...ledger.health import HealthBook, HealthRow
 from .breaker import Breaker, Cause, HealthKey, HealthState, Verdict
 
@@ -129,7 +129,7 @@ class Health:
             self._book.look(self.adopt)
         with self._lock:
             breaker = self._breaker(key)
-            refusal = breaker.refusal(now)
+            refusal = breaker.refusal(now) if breaker.reason else None
             if refusal is not None:
                 return Permit(self, key, _LAST_RESORT) if last and breaker.cause == "slow" else refusal
             permit = Permit(self, key, breaker.generation)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
+from ...configs.process.forks import reset_in_children
 from ...configs.schema import Settings
-from ...ledger.forks import reset_in_children
-from .rate_limit_headers import RateLimitReading, Resource, read_limits
 
-__all__ = ["Rate", "RateLimitKey", "RateLimiter", "Reservation", "Wait"]
+__all__ = [
+    "Rate", "RateLimitKey", "RateLimitReading", "RateLimiter", "Reservation", "Resource", "Wait", "read_limits"
+]  # fmt: skip
 
 _MINUTE: Final = 60.0
 _DAY: Final = 86_400.0
@@ -26,6 +31,7 @@ _DAY: Final = 86_400.0
 _CRUMB: Final = 1e-6
 # By how much less than was known here a provider has left of a limit that was not known; finite, to be reckoned with.
 _NOT_KNOWN: Final = -1e300
+Resource = Literal["requests", "tokens", "input_tokens", "output_tokens"]
 _Need = dict[Resource, float]
 """What one call takes of each kind of limit."""
 
@@ -349,3 +355,122 @@ def _refill(limit: float, remaining: float, resets_at: float | None, now: float)
     rate = (limit - remaining) / min(max(left, 1.0), _DAY)
     # One call gone and back in milliseconds is no slow refill: what is whole within a minute is a limit a minute.
     return max(rate, limit / _MINUTE) if left <= _MINUTE else rate
+
+
+class RateLimitReading(NamedTuple):
+    """What is left of one limit.
+
+    Attributes:
+        limit: The most a minute takes, or None when the provider does not say.
+        remaining: What is left of it.
+        resets_at: Seconds since the epoch, by this machine's clock, when all of it is back; None when not said.
+    """
+
+    limit: float | None
+    remaining: float
+    resets_at: float | None
+
+
+# OpenAI's durations: "1s", "6m0s", "20ms", "1h2m3.5s", and plain seconds elsewhere.
+_DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_UNITS: Final = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
+
+
+# The headers of every answer are read, and of many answers within a second most values are the same.
+_kept = lru_cache(maxsize=256)
+
+
+@_kept
+def _duration(text: str) -> float | None:
+    """Seconds from now."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or not any(found.groups()):
+        return _number(text)
+    return sum(float(group) * unit for group, unit in zip(found.groups(), _UNITS, strict=True) if group)
+
+
+@_kept
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch, by the provider's clock."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class _Scheme(NamedTuple):
+    """The headers of one limit; resets are moments, or else durations."""
+
+    resource: Resource
+    remaining: str
+    limit: str
+    reset: str
+    is_moment: bool
+
+
+def _scheme(names: str, resource: Resource, *, is_moment: bool) -> _Scheme:
+    name = names.replace("KIND", resource.replace("_", "-"))
+    remaining, limit, reset = (name.replace("WHAT", what) for what in ("remaining", "limit", "reset"))
+    return _Scheme(resource, remaining, limit, reset, is_moment)
+
+
+_KINDS: Final[tuple[Resource, ...]] = ("requests", "tokens", "input_tokens", "output_tokens")
+# platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"; Groq, Mistral, OpenRouter and others copy it.
+# platform.claude.com/docs/en/api/rate-limits, "Response headers".
+_SCHEMES: Final = (
+    *(_scheme("x-ratelimit-WHAT-KIND", kind, is_moment=False) for kind in _KINDS[:2]),
+    *(_scheme("anthropic-ratelimit-KIND-WHAT", kind, is_moment=True) for kind in _KINDS),
+)
+_NAMES: Final = frozenset(name for scheme in _SCHEMES for name in (scheme.remaining, scheme.limit, scheme.reset))
+
+
+def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, RateLimitReading]:
+    """Read every limit that the headers of one response tell.
+
+    Args:
+        headers: Names in any case; a value that cannot be read counts as absent.
+        now: Seconds since the epoch when they came. Where the response has a ``date``, moments are taken relative to
+            it, since the two clocks may differ.
+    """
+    told: dict[str, str] = {}
+    date = ""
+    # One pass over all headers: each look into an HTTP client's headers is a pass of its own.
+    for name, value in headers.items():
+        low = name.lower()
+        if low in _NAMES:
+            told[low] = value
+        elif low == "date":
+            date = value
+    found: dict[Resource, RateLimitReading] = {}
+    if not told:
+        return found
+    theirs = _http_date(date) or now
+    for scheme in _SCHEMES:
+        if scheme.remaining not in told or scheme.resource in found:
+            continue
+        remaining = _number(told[scheme.remaining])
+        if remaining is None:
+            continue
+        reset = (_moment if scheme.is_moment else _duration)(told.get(scheme.reset, ""))
+        wait = reset - theirs if reset is not None and scheme.is_moment else reset
+        resets_at = None if wait is None else now + max(0.0, wait)
+        found[scheme.resource] = RateLimitReading(_number(told.get(scheme.limit, "")), remaining, resets_at)
+    return found
+
+
+@_kept
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None
+
+
+@_kept
+def _http_date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, OverflowError):
+        return None

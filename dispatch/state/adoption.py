@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ...configs.errors import ConfigError
 from ...configs.loading.loader import OFFLINE
-from ..guards.overrides import OVERRIDES_FILE, Overrides
+from ..guards.availability import OVERRIDES_FILE, Overrides
 from ..private import open_private
 from ..sealing import Seal, user_seal
 from .ownership import adopt, stored

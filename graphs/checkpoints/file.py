@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from ...configs.errors import ConfigError
-from ...ledger.forks import ExitPhase, Lock, at_exit, reset_in_children
+from ...configs.process.forks import ExitPhase, Lock, at_exit, reset_in_children
 from ...ledger.storage.access import Access
 from ...ledger.storage.connection import Connection
 from .tables import CHECKPOINTS

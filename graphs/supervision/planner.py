@@ -18,7 +18,7 @@ from ...configs.words import Effect, Risk, StepKind
 from ...dispatch.context import entered
 from ...dispatch.errors import NoCandidate
 from ...dispatch.model import RoutedChatModel
-from ...routing.policy.risk import step_risk
+from ...routing.policy.rules import step_risk
 from ...routing.request import RouteRequest
 from .plan import MAX_STEPS, Plan, in_order, problem
 

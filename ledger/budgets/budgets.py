@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from ...configs.closing import Closing
 from ...configs.errors import ConfigError, PointsmanError
-from ...configs.ids import new_id
-from ..forks import reset_in_children
+from ...configs.process.closing import Closing
+from ...configs.process.forks import reset_in_children
+from ...configs.process.ids import new_id
 from ..prices import dollars
 from ..processes import ended
 from ..rows import CallRow

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...configs.errors import ConfigError
-from ..forks import reset_in_children
+from ...configs.process.forks import reset_in_children
 from ..processes import this_process
 from ..storage.access import Access
 from ..storage.connection import Connection

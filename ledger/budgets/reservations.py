@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..forks import reset_in_children
+from ...configs.process.forks import reset_in_children
 from ..storage.reserved import MOST, Request, Short, exceeds
 
 __all__ = ["MOST", "MemoryStore", "Store"]

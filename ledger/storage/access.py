@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import ConfigError
-from ..forks import Lock, close_before_forks, lock_of, watch_exit
+from ...configs.process.forks import Lock, close_before_forks, lock_of, watch_exit
 from .connection import BUSY_SECONDS, LEDGER, Connection, Kind, connect, explain, is_busy
 
 __all__ = ["Access", "identity"]
@@ -54,7 +54,7 @@ class Access:
         self._uses = 0
         self._durable = False
         self._closed = False
-        close_before_forks(self)
+        close_before_forks(self, self.lock)
         with self.lock:
             self._ready()
 

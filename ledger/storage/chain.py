@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from .coding import Table, Values
 from .connection import Connection
-from .tables import CHAINED, EFFECTS, HANDOFFS
+from .tables import CHAINED, EFFECTS, HANDOFFS, Table, Values
 
 __all__ = ["Break", "append", "breaks", "seal"]
 

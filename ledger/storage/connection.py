@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...configs.errors import ConfigError
-from ..forks import lock_of
+from ...configs.process.forks import lock_of
 from .tables import VERSIONS
 
 __all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy", "transaction"]

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from ...configs.errors import PointsmanError
-from .coding import Table, Values
 from .connection import Connection
-from .tables import RUNS
+from .tables import RUNS, Table, Values
 
 __all__ = ["Fenced", "Fences"]
 
@@ -32,20 +31,23 @@ class Fences:
 
     Whoever takes a run over gives it a higher token in the file. That is compared in the transaction that writes, so
     a holder that was stopped for however long writes nothing any more once it goes on.
+
+    Attributes:
+        lost: The runs that another process is known to have taken over.
     """
 
     def __init__(self) -> None:
         self._tokens: dict[str, int] = {}
-        self._lost: set[str] = set()
+        self.lost: set[str] = set()
 
     def hold(self, run: str, token: int) -> None:
         """Have rows of a run pass as long as nobody has a higher token."""
-        self._lost.discard(run)
+        self.lost.discard(run)
         self._tokens[run] = token
 
     def let_go(self, run: str, token: int) -> None:
         """Forget a run that was held; one that was lost stays refused."""
-        if run not in self._lost and self._tokens.get(run) == token:
+        if run not in self.lost and self._tokens.get(run) == token:
             del self._tokens[run]
 
     def check(self, run: str) -> None:
@@ -54,13 +56,13 @@ class Fences:
         Raises:
             Fenced: It is.
         """
-        if run in self._lost:
+        if run in self.lost:
             raise Fenced(run)
 
     def refused(self, table: Table, values: Values) -> Fenced | None:
         """Why a row did not land; None where it did."""
         run = _run_of(table, values)
-        return Fenced(run) if run in self._lost else None
+        return Fenced(run) if run in self.lost else None
 
     def let_through(
         self, connection: Connection, rows: Sequence[tuple[Table, Values]]
@@ -72,14 +74,14 @@ class Fences:
             rows: Each with its table.
         """
         held = {run for row in rows if (run := _run_of(*row)) in self._tokens} if self._tokens else set()
-        for run in held - self._lost:
+        for run in held - self.lost:
             found = connection.execute("SELECT token FROM leases WHERE run = ?", (run,)).fetchone()
             if found is not None and found[0] > self._tokens[run]:
-                self._lost.add(run)
+                self.lost.add(run)
                 _log.warning("%s", Fenced(run))
-        if self._lost.isdisjoint(held):
+        if self.lost.isdisjoint(held):
             return rows
-        return [row for row in rows if _run_of(*row) not in self._lost]
+        return [row for row in rows if _run_of(*row) not in self.lost]
 
 
 def _run_of(table: Table, values: Values) -> str:

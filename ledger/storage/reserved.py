@@ -13,8 +13,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from ...configs.process.forks import reset_in_children
 from ...configs.words import FailureKind
-from ..forks import reset_in_children
 from ..rows import CallRow
 from .chain import append
 from .connection import Connection

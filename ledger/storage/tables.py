@@ -1,15 +1,19 @@
-"""The tables of the file, and what is computed over them in SQL."""
+"""The tables of the file, how a row lies in them as SQL values, and what is computed over them in SQL."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 from ...configs.catalog import MOST_TOKENS, Usage
+from ...configs.redact import redact, redacted
 from ...configs.words import FailureKind
 from ..rows import CallRow, DecisionRow, EffectRow, HandoffRow, KeptRow, LeaseRow, RunRow
-from .coding import Table, described
 
 __all__ = [
     "CALLS",
@@ -24,10 +28,179 @@ __all__ = [
     "TABLES",
     "UNPRICED",
     "VERSIONS",
+    "Row",
+    "Table",
+    "Values",
 ]
 
 HALF = 10**9
 """Money is summed in two parts, above and below this: SQLite's sum overflows at 64 bits, as picodollars can."""
+
+Row = RunRow | DecisionRow | CallRow | HandoffRow | EffectRow | LeaseRow | KeptRow
+Values = tuple[str | int | float | None, ...]
+"""One row as SQL keeps it, in the order of its table's columns."""
+
+_LARGEST = 2**63 - 1
+_SQL_TYPES = {
+    "text": "TEXT",
+    "free": "TEXT",
+    "tags": "TEXT",
+    "json": "TEXT",
+    "features": "TEXT",
+    "real": "REAL",
+    "int": "INTEGER",
+    "bool": "INTEGER",
+}
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    # Also makes plain strings of enum members, and takes out lone surrogates, which UTF-8 cannot hold.
+    return str(value) if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def _real(value: Any) -> float | None:
+    # SQLite would turn a NaN into NULL by itself, behind the hash chain's back.
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _int(value: Any) -> int | None:
+    if value is None:
+        return None
+    number = int(value)
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{number} does not fit into the ledger")
+    return number
+
+
+def _tags(value: Any) -> str:
+    # Tag by tag, since taking a secret out of the JSON could leave something else than JSON.
+    return json.dumps([redact(_text(tag) or "") for tag in value])
+
+
+def _json(value: Any) -> str | None:
+    text = _text(value)
+    return None if text is None else _cleaned(text)
+
+
+def _features(value: Any) -> str | None:
+    text = _text(value)
+    if text is None:
+        return None
+    for name in _FREE_FEATURES:
+        start = text.find(name) + len(name)
+        if start < len(name) or text.startswith("[]", start):
+            continue
+        end = _DECODER.raw_decode(text, start)[1]
+        text = text[:start] + _cleaned(text[start:end]) + text[end:]
+    return text
+
+
+_FREE_FEATURES = ('"tags": ', '"evidence": ')
+"""The features that are free words of whoever called. So written they stand nowhere within a text of JSON."""
+_DECODER = json.JSONDecoder()
+
+
+@lru_cache(maxsize=1024)
+def _cleaned(text: str) -> str:
+    """JSON without secrets; most decisions of a process say the same."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        # A row that somebody else has made.
+        return redact(text)
+    clean = redacted(said)
+    return text if clean == said else json.dumps(clean)
+
+
+_CODERS: dict[str, Callable[[Any], Any]] = {
+    "text": _text,
+    "free": _text,
+    "tags": _tags,
+    "json": _json,
+    "features": _features,
+    "real": _real,
+    "int": _int,
+    "bool": _int,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One kind of row.
+
+    Attributes:
+        name: Its table.
+        row: The dataclass of its rows.
+        columns: Name and kind of each column; ``free`` is text in which a secret may stand, ``tags``, ``json``
+            and ``features`` are JSON in which one may.
+        decode: Makes the row of its values.
+        read: Takes the columns' values from a row.
+        coders: What makes SQL values of them, column by column.
+        free: The places of the ``free`` columns.
+    """
+
+    name: str
+    row: type
+    columns: tuple[tuple[str, str], ...]
+    decode: Callable[[tuple[Any, ...]], Any]
+    read: Callable[[Any], tuple[Any, ...]]
+    coders: tuple[Callable[[Any], Any], ...]
+    free: tuple[int, ...]
+
+    @property
+    def names(self) -> str:
+        """The columns, as SQL lists them."""
+        return ", ".join(f'"{name}"' for name, _ in self.columns)
+
+    @property
+    def definition(self) -> str:
+        """The columns with their types, as CREATE TABLE lists them."""
+        return ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in self.columns)
+
+    def encode(self, row: Any) -> Values:
+        """The row's values.
+
+        Raises:
+            ValueError: A number is too large to be kept.
+        """
+        # Most columns are plain texts.
+        return tuple(
+            [
+                value if code is _text and type(value) is str and value.isascii() else code(value)
+                for code, value in zip(self.coders, self.read(row), strict=True)
+            ]
+        )
+
+
+def _described(
+    name: str,
+    row: type,
+    columns: str,
+    decode: Callable[[tuple[Any, ...]], Any],
+    read: Callable[[Any], tuple[Any, ...]] | None = None,
+) -> Table:
+    """Make a table from a line that lists its columns.
+
+    Args:
+        name: Its name.
+        row: The dataclass of its rows.
+        columns: ``name:kind`` of each, separated by spaces; text where no kind is named.
+        decode: Makes a row of the values.
+        read: Takes the values from a row; each from the field of the column's name when absent.
+    """
+    split = [word.partition(":") for word in columns.split()]
+    pairs = tuple([(column, kind or "text") for column, _, kind in split])
+    return Table(
+        name=name,
+        row=row,
+        columns=pairs,
+        decode=decode,
+        read=read or attrgetter(*(column for column, _ in pairs)),
+        coders=tuple([_CODERS[kind] for _, kind in pairs]),
+        free=tuple([index for index, (_, kind) in enumerate(pairs) if kind == "free"]),
+    )
 
 
 def _usage_values(usage: Usage | None) -> tuple[int | None, ...]:
@@ -43,8 +216,14 @@ def _usage_values(usage: Usage | None) -> tuple[int | None, ...]:
 
 def _further(usage: Usage | None) -> str | None:
     """What a usage tells beyond the four counts, as JSON; None for nothing, which most calls have to tell."""
-    further = None if usage is None else usage.further
-    return json.dumps(further) if further else None
+    values = () if usage is None else _REST(usage)
+    if not any(values):
+        return None
+    return json.dumps({name: value for name, value in zip(_NAMES, values, strict=True) if value})
+
+
+_NAMES = tuple([field.name for field in fields(Usage)][4:])
+_REST = attrgetter(*_NAMES)
 
 
 _CALL_HEAD = attrgetter(
@@ -78,21 +257,21 @@ def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
     return HandoffRow(*(*rest, bool(done)))
 
 
-RUNS = described(
+RUNS = _described(
     "runs",
     RunRow,
     "id target:free started:real ended:real status user:free tags:tags user_class max_cost:int max_steps:int "
     "timeout:real parent max_tokens:int",
     _make_run,
 )
-DECISIONS = described(
+DECISIONS = _described(
     "decisions",
     DecisionRow,
     "id run step agent task at:real risk floor tier model candidates rejected:json rules:json complexity:real "
     "confidence:real features:features policy_hash price_version",
     lambda values: DecisionRow(*values),
 )
-CALLS = described(
+CALLS = _described(
     "calls",
     CallRow,
     "id decision run step agent attempt:int model tier risk at:real answered_by failure detail:free finish "
@@ -102,20 +281,20 @@ CALLS = described(
     _make_call,
     _read_call,
 )
-HANDOFFS = described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool", _make_handoff)
-EFFECTS = described(
+HANDOFFS = _described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool", _make_handoff)
+EFFECTS = _described(
     "effects",
     EffectRow,
     "id run step agent tool effect digest at:real outcome:free place token:int",
     lambda values: EffectRow(*values),
 )
-LEASES = described(
+LEASES = _described(
     "leases",
     LeaseRow,
     "run token:int host process:int since:real until:real locked:bool cancel:bool",
     lambda values: LeaseRow(*(*values[:-2], bool(values[-2]), bool(values[-1]))),
 )
-KEPT = described("kept", KeptRow, "run name sealed", lambda values: KeptRow(*values))
+KEPT = _described("kept", KeptRow, "run name sealed", lambda values: KeptRow(*values))
 
 TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS, LEASES, KEPT)}
 CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)

@@ -15,15 +15,14 @@ from itertools import islice
 from pathlib import Path
 
 from ...configs.errors import ConfigError, PointsmanError
+from ...configs.process.forks import ExitPhase, at_exit, reset_in_children, watch_exit
 from ...configs.redact import redact
-from ..forks import ExitPhase, at_exit, reset_in_children, watch_exit
 from .access import Access
 from .chain import append
-from .coding import Table, Values
 from .connection import Connection
 from .fences import Fences
 from .reserved import Settled, end, settled_in
-from .tables import CALLS, CHAINED
+from .tables import CALLS, CHAINED, Table, Values
 
 __all__ = ["Writer"]
 
@@ -180,7 +179,6 @@ class Writer:
             raise ConfigError(f"the ledger {self._path or 'in memory'} is closed: open it again")
 
     def _enter(self, item: _Item | _Asked) -> None:
-        watch_exit()
         with self._guard:
             self._refuse_if_closed()
             self._left += not isinstance(item, _Asked)
@@ -189,6 +187,7 @@ class Writer:
 
     def _start(self) -> None:
         if self._thread is None:
+            watch_exit()
             # A daemon, so that a ledger nobody closed does not keep the process alive; it is closed at exit.
             thread = threading.Thread(target=self._work, name="pointsman-ledger", daemon=True)
             # At the end of the process no thread starts any more; what is left is written when it is closed.

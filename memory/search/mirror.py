@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...configs.process.forks import reset_in_children
 from ...configs.words import Trust
 from ..storage import table
 from ..storage.database import Database
-from ..storage.forks import renewed_in_children
 from .arrays import COLUMNS, Arrays, Mask, Slots
 from .columns import Column
 from .filters import field_of
@@ -45,7 +45,7 @@ class Mirror(Arrays):
         self._clock = clock
         self._lock = threading.RLock()
         super().__init__(dimensions)
-        renewed_in_children(self)
+        reset_in_children(self)
 
     @contextmanager
     def current(self) -> Iterator[Mirror]:

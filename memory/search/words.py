@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from ..storage.forks import renewed_in_children
+from ...configs.process.forks import reset_in_children
 
 __all__ = ["counted", "is_content", "strings_in", "term", "terms", "words"]
 
@@ -124,4 +124,4 @@ def _crc(stem: str) -> int:
 
 
 _stems = _Stems()
-renewed_in_children(_stems)
+reset_in_children(_stems)

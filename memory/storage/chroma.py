@@ -24,10 +24,10 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from ...configs.process.forks import reset_in_children
 from ..items import row_id
 from . import table
 from .database import Database
-from .forks import renewed_in_children
 
 __all__ = ["ChromaIndex", "collection_name", "settings", "started"]
 
@@ -57,7 +57,7 @@ class ChromaIndex:
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._kept: _Chroma | None = None
-        renewed_in_children(self)
+        reset_in_children(self)
 
     def wake(self) -> None:
         """Feed what waits in a thread of its own, once it is a batch."""

@@ -10,13 +10,12 @@ import ctypes
 import fcntl
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...configs.errors import ConfigError
-from .forks import closed_over_forks
+from ...configs.process.forks import Lock, close_before_forks
 
 __all__ = ["FILE", "Database"]
 
@@ -24,8 +23,6 @@ FILE = "memory.db"
 _GATE = "writer.lock"
 _VERSION = 1
 _BUSY_SECONDS = 60.0
-_FORK_SECONDS = 5.0
-"""How long a fork waits at most for a thread that is using the file."""
 
 # Texts that callers choose (tenant, namespace, key, source, author, run) are kept as JSON strings in ASCII, because
 # SQLite takes no lone surrogate; `entries` holds what an item is found by, apart from the item, so that the arrays
@@ -83,12 +80,16 @@ class Database:
         self._forked = False
         self._gate: int | None = None
         self._closed = False
-        self._begin()
+        self._uses = 0
+        self._write_lock = Lock()
+        # Whoever writes may read too, never the reverse. In memory there is one connection, and a transaction of it
+        # must not be read half-way.
+        self._read_lock = self._write_lock if path is None else Lock(shared=True)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         with self.writing():
             pass
-        closed_over_forks(self)
+        close_before_forks(self, self._write_lock, self._read_lock)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -143,22 +144,11 @@ class Database:
             self._closed = True
             self._let_go()
 
-    def close_for_fork(self) -> bool:
-        """Close the file and hold it closed; False where another thread does not let go of it in time."""
-        if not self._write_lock.acquire(timeout=_FORK_SECONDS):
-            return False
-        if not self._read_lock.acquire(timeout=_FORK_SECONDS):
-            self._write_lock.release()
-            return False
+    def close_for_fork(self) -> None:
+        """Close the file before a fork; it is opened again at its next use. Called with both locks held."""
         # One that the forking thread itself is using must stay.
         if self.path is not None and not self._uses:
             self._let_go()
-        return True
-
-    def fork_is_over(self) -> None:
-        """Let the file be opened again in the parent."""
-        self._read_lock.release()
-        self._write_lock.release()
 
     def _let_go(self) -> None:
         for connection in (self._reader, self._writer):
@@ -178,13 +168,9 @@ class Database:
         self._forked = True
         # A child has the parent's descriptors, and with them its locks.
         self._reader = self._writer = self._gate = None
-        self._begin()
-
-    def _begin(self) -> None:
         self._uses = 0
-        self._write_lock = threading.RLock()
-        # In memory there is one connection, and a transaction of it must not be read half-way.
-        self._read_lock = threading.RLock() if self.path else self._write_lock
+        self._write_lock.reset_after_fork()
+        self._read_lock.reset_after_fork()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final, TypeVar
@@ -12,12 +12,10 @@ from ...configs.errors import ConfigError
 from ...configs.words import Effect, Risk, StepKind, Tier
 from ..evidence import Finding, is_evidence
 from ..request import RouteRequest
-from .language import language
 from .messages import measure
 from .progress import stalled
-from .reach import kind_of, worst_called
 
-__all__ = ["Features", "extract", "features_dict", "features_json", "from_dict", "is_record"]
+__all__ = ["Features", "extract", "features_dict", "features_json", "from_dict", "is_record", "kind_of"]
 
 # How older records name the kind of a step that did not say.
 _UNDECLARED: Final = "undeclared"
@@ -140,10 +138,10 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     """
     counted = measure(request.messages)
     effects = tuple(sorted(set(request.effects), key=lambda effect: effect.rank))
-    done = worst_called(counted.called, request.called, declares=bool(effects) and not request.called)
+    done = _worst_called(counted.called, request.called, declares=bool(effects) and not request.called)
     if not effects and (request.tools or (counted.called - set(request.called) and _says_nothing(request))):
         effects = (Effect.DESTRUCTIVE,)
-    question, work = counted.question, counted.work or 1
+    work = counted.work or 1
     return Features(
         id=request.id,
         kind=kind_of(request.kind, effects, request.tier, only_reads=request.only_reads).value,
@@ -165,7 +163,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         deadline=request.deadline,
         user_class=request.user_class,
         tags=tuple(sorted(set(request.tags))),
-        evidence=(*request.evidence, *stalled(request.messages)),
+        evidence=(*request.evidence, *(stalled(request.messages) if counted.results else ())),
         messages=sum(counted.roles.values()),
         system_messages=counted.roles["system"],
         user_messages=counted.roles["user"],
@@ -185,9 +183,44 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         code_share=round(counted.code / work, 4),
         diff_share=round(counted.diff / work, 4),
         modalities=tuple(sorted({"text", *counted.modalities})),
-        language=language(question),
-        question=len(question),
+        language=counted.language,
+        question=len(counted.question),
     )
+
+
+def kind_of(
+    declared: StepKind | None, effects: Collection[Effect], tier: Tier | None, *, only_reads: bool = False
+) -> StepKind:
+    """The kind of a step: as declared, else as its reach tells.
+
+    No tools and no effects ``transform`` (``decide`` where the frontier tier is asked for), tools that only read
+    ``gather``, anything else ``act``.
+
+    Args:
+        declared: What the caller says.
+        effects: Of the bound tools; a tool without a declared effect has ``destructive``.
+        tier: The tier asked for.
+        only_reads: The tools among them that leave the machine declare that they change nothing there.
+    """
+    if declared is not None:
+        return declared
+    if not effects:
+        return StepKind.DECIDE if tier is Tier.FRONTIER else StepKind.TRANSFORM
+    reading = {Effect.READ, Effect.EXTERNAL} if only_reads else {Effect.READ}
+    return StepKind.GATHER if reading.issuperset(effects) else StepKind.ACT
+
+
+def _worst_called(names: Iterable[str], known: Mapping[str, Effect], *, declares: bool) -> Effect | None:
+    """The worst that the tools called in a transcript can have done; None where none were called.
+
+    Args:
+        names: Of the tools that were called.
+        known: Their effects, as far as they are known by name.
+        declares: The step declares tools or effects: then a call without a known effect is taken to be of one of
+            these, and left out. Else nobody declared it, and it counts as ``destructive``.
+    """
+    found = [known.get(name, None if declares else Effect.DESTRUCTIVE) for name in names]
+    return max((effect for effect in found if effect is not None), default=None)
 
 
 def _says_nothing(request: RouteRequest) -> bool:

@@ -8,8 +8,7 @@ from ...configs.words import Tier
 from ..features.features import Features
 from ..request import RoutingContext
 from .policy import Policy
-from .risk import judge
-from .rules import declared, holds, measured
+from .rules import declared, holds, judge, measured
 
 __all__ = ["depends_on_complexity"]
 

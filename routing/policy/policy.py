@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
@@ -11,50 +11,15 @@ from typing import Any, Self
 
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
-from ...configs.features import ROUTING_FEATURES
-from ...configs.schema import Limits, OnFailure, RoutingPolicy, RoutingRule, StepRiskPolicy
-from ...configs.words import FailureKind, Risk, Tier
-from ..decision import RuleHit
+from ...configs.schema import Limits, RoutingPolicy, StepRiskPolicy
+from ...configs.words import Risk, Tier
 from ..features.features import Features, extract
 from ..request import RouteRequest
 from ..scorers.complexity import Scorer
 from .proof import Proven
-from .risk import CompiledRiskRule, compile_floors, compile_risk_rule
-from .rules import Predicate, compile_when
+from .rules import CompiledRiskRule, CompiledRule, compile_floors, compile_risk_rule
 
-__all__ = ["CompiledCard", "CompiledRule", "Policy"]
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledRule:
-    """A rule of ``routing.yaml``, ready to run; its condition on complexity is kept apart from the others."""
-
-    predicates: tuple[Predicate, ...]
-    complexity: Predicate | None
-    hit: RuleHit
-    tier: Tier | None
-    prefer: tuple[str, ...]
-    avoid: tuple[str, ...]
-    require: tuple[tuple[str, float], ...]
-
-    @classmethod
-    def compile(cls, rule: RoutingRule) -> Self:
-        """Compile one rule.
-
-        Raises:
-            ConfigError: A condition uses an unknown feature or does not suit it.
-        """
-        predicates = dict(compile_when(rule.id, rule.when, ROUTING_FEATURES))
-        complexity = predicates.pop("complexity", None)
-        return cls(
-            predicates=tuple(predicates.values()),
-            complexity=complexity,
-            hit=RuleHit(rule.id, rule.reason),
-            tier=rule.tier,
-            prefer=rule.prefer,
-            avoid=rule.avoid,
-            require=tuple(rule.require.items()),
-        )
+__all__ = ["CompiledCard", "Policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +66,7 @@ class Policy:
         catalogue: The cards, in order of preference.
         scorer: Judges complexity; None where only declared facts decide.
         unused: Why the scorer that is configured is not in use; empty where it is, or none is configured.
+        reads: Reads off a request the signals that the scorer wants; None where it wants none.
         rules: Compiled routing rules, in order.
         risk_rules: Compiled risk rules.
         floors: Every risk -> the tier below which it may not run.
@@ -116,6 +82,7 @@ class Policy:
     catalogue: tuple[ModelCard, ...]
     scorer: Scorer | None
     unused: str
+    reads: Callable[[RouteRequest], tuple[float, ...]] | None
     rules: tuple[CompiledRule, ...]
     risk_rules: tuple[CompiledRiskRule, ...]
     floors: Mapping[Risk, Tier]
@@ -158,6 +125,7 @@ class Policy:
             catalogue=cards,
             scorer=scorer,
             unused=unused,
+            reads=getattr(scorer, "read", None),
             rules=tuple(CompiledRule.compile(rule) for rule in routing.rules),
             risk_rules=tuple(compile_risk_rule(rule) for rule in risk.rules),
             floors=compile_floors(risk.floors),
@@ -167,10 +135,6 @@ class Policy:
             policy_hash=_hash(routing, risk, cards, scorer),
             price_version=" + ".join(sorted(versions)),
         )
-
-    def judged(self, features: Features) -> tuple[float, float] | None:
-        """Complexity and confidence of a step; None where nobody judges it."""
-        return None if self.scorer is None else self.scorer(features)
 
     def unjudged(self, task: str) -> str:
         """Why the scorer that is configured does not judge a task; empty where it does, or none is configured."""
@@ -185,15 +149,9 @@ class Policy:
         """The bounds on a class of users."""
         return self.limits.get(user_class) or self.routing.limits
 
-    @property
-    def on_failure(self) -> Mapping[FailureKind, OnFailure]:
-        """What to do about each kind of failure."""
-        return self.routing.on_failure
-
     def features(self, request: RouteRequest) -> Features:
         """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""
-        read = getattr(self.scorer, "read", None)
-        return extract(request, () if read is None else read(request))
+        return extract(request, () if self.reads is None else self.reads(request))
 
     def floor(self, risk: Risk) -> Tier:
         """The tier below which a step of this risk may not run."""

@@ -1,18 +1,36 @@
-"""Compile the ``when`` of a rule into predicates over the facts of a step."""
+"""The rules of risk and of routing, compiled into predicates over the facts of a step, and applied to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, Self
 
 from ...configs.errors import ConfigError
-from ...configs.features import NUMBERS, ROUTING_FEATURES
-from ...configs.schema import Condition
-from ...configs.words import Risk
+from ...configs.features import NUMBERS, RISK_FEATURES, ROUTING_FEATURES
+from ...configs.schema import Condition, RiskRule, RoutingRule
+from ...configs.words import Risk, Tier
+from ..decision import RuleHit
 from ..features.features import Features
 from ..request import RoutingContext
 
-__all__ = ["Facts", "Predicate", "compile_when", "declared", "holds", "measured"]
+__all__ = [
+    "CompiledRiskRule",
+    "CompiledRule",
+    "Facts",
+    "Predicate",
+    "Said",
+    "applied",
+    "compile_floors",
+    "compile_risk_rule",
+    "compile_when",
+    "declared",
+    "floor",
+    "holds",
+    "judge",
+    "measured",
+    "step_risk",
+]
 
 Facts = dict[str, Any]
 """Name of a feature, as rules call it, -> its value; a set where it can have several."""
@@ -20,6 +38,52 @@ Predicate = Callable[[Facts], bool]
 
 _SEVERAL: Final = frozenset({"down", "effect", "tag", "modality", "risk"})
 _TRUTHS: Final = frozenset({"only_reads", "reversible", "structured"})
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule of ``routing.yaml``, ready to run; its condition on complexity is kept apart from the others."""
+
+    predicates: tuple[Predicate, ...]
+    complexity: Predicate | None
+    hit: RuleHit
+    tier: Tier | None
+    prefer: tuple[str, ...]
+    avoid: tuple[str, ...]
+    require: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def compile(cls, rule: RoutingRule) -> Self:
+        """Compile one rule.
+
+        Raises:
+            ConfigError: A condition uses an unknown feature or does not suit it.
+        """
+        predicates = dict(compile_when(rule.id, rule.when, ROUTING_FEATURES))
+        complexity = predicates.pop("complexity", None)
+        return cls(
+            predicates=tuple(predicates.values()),
+            complexity=complexity,
+            hit=RuleHit(rule.id, rule.reason),
+            tier=rule.tier,
+            prefer=rule.prefer,
+            avoid=rule.avoid,
+            require=tuple(rule.require.items()),
+        )
+
+
+@dataclass(slots=True)
+class Said:
+    """What the routing rules said together."""
+
+    tier: Tier | None = None
+    by: str = ""
+    # The tier could have been another had the complexity been judged otherwise.
+    by_complexity: bool = False
+    prefer: dict[str, int] = field(default_factory=dict)
+    avoid: dict[str, str] = field(default_factory=dict)
+    require: dict[str, float] = field(default_factory=dict)
+    hits: list[RuleHit] = field(default_factory=list)
 
 
 def declared(features: Features) -> Facts:
@@ -117,3 +181,107 @@ def _among(rule: str, name: str, values: tuple[Any, ...]) -> Predicate:
     if name in _SEVERAL:
         return lambda facts: not allowed.isdisjoint(facts[name])
     return lambda facts: facts[name] in allowed
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRiskRule:
+    """A rule of ``risk.yaml``, ready to run."""
+
+    predicates: tuple[Predicate, ...]
+    risk: Risk
+    rank: int
+    hit: RuleHit
+
+
+class RiskPolicy(Protocol):
+    """What the risk of a step is judged by."""
+
+    @property
+    def risk_rules(self) -> tuple[CompiledRiskRule, ...]:
+        """All rules; the highest that applies holds."""
+
+    @property
+    def floors(self) -> Mapping[Risk, Tier]:
+        """The tier below which each risk may not run."""
+
+
+def compile_risk_rule(rule: RiskRule) -> CompiledRiskRule:
+    """Compile one rule.
+
+    Raises:
+        ConfigError: A condition uses anything but declared facts.
+    """
+    predicates = tuple(compile_when(rule.id, rule.when, RISK_FEATURES).values())
+    return CompiledRiskRule(predicates, rule.risk, rule.risk.rank, RuleHit(rule.id, rule.reason))
+
+
+def compile_floors(floors: Mapping[Risk, Tier]) -> Mapping[Risk, Tier]:
+    """Give every risk a floor: the highest named for it or a lesser one, so that floors never fall as risk grows."""
+    whole: dict[Risk, Tier] = {}
+    for risk in Risk:
+        named = [tier for other, tier in floors.items() if other <= risk.handled_as]
+        whole[risk] = max(named, default=Tier.ONDEVICE)
+    return whole
+
+
+def step_risk(features: Features, policy: RiskPolicy) -> tuple[Risk, tuple[RuleHit, ...]]:
+    """Say what a step can break.
+
+    The highest of all rules that apply holds, `Risk.LOW` where none does; the caller's own opinion can only raise it.
+    The rules see declared facts alone, so no wording of a message changes the outcome.
+
+    Args:
+        features: Of the step.
+        policy: The rules.
+
+    Returns:
+        The risk, and the rules that applied.
+    """
+    return judge(declared(features), features.risk, policy)
+
+
+def judge(facts: Facts, opinion: Risk | None, policy: RiskPolicy) -> tuple[Risk, tuple[RuleHit, ...]]:
+    """`step_risk` over facts already gathered."""
+    risk, rank = Risk.LOW, 0
+    hits: list[RuleHit] = []
+    for rule in policy.risk_rules:
+        if holds(rule.predicates, facts):
+            hits.append(rule.hit)
+            if rule.rank > rank:
+                risk, rank = rule.risk, rule.rank
+    if opinion is not None and opinion.rank > rank:
+        hits.append(RuleHit("caller.risk", f"the caller calls the risk {opinion.value}"))
+        risk = opinion
+    return risk, tuple(hits)
+
+
+def floor(risk: Risk, policy: RiskPolicy) -> Tier:
+    """The tier below which a step of this risk may not run; an unknown risk counts as a high one."""
+    return policy.floors[risk]
+
+
+def applied(rules: Sequence[CompiledRule], facts: Facts) -> Said:
+    """What the routing rules say together about a step; the first that names a tier decides it."""
+    said = Said()
+    for rule in rules:
+        if not holds(rule.predicates, facts):
+            continue
+        names_tier = rule.tier is not None and said.tier is None
+        if rule.complexity is not None:
+            if facts["complexity"] is None:
+                continue
+            said.by_complexity = said.by_complexity or names_tier
+            if not rule.complexity(facts):
+                continue
+        if names_tier:
+            said.tier, said.by = rule.tier, rule.hit.id
+        for name in rule.prefer:
+            said.prefer.setdefault(name, len(said.prefer))
+        for name in rule.avoid:
+            said.avoid.setdefault(name, rule.hit.id)
+        for score, least in rule.require:
+            said.require[score] = max(least, said.require.get(score, 0.0))
+        # A rule whose tier came too late and that says nothing else did not apply.
+        if names_tier or rule.prefer or rule.avoid or rule.require:
+            said.hits.append(rule.hit)
+    return said

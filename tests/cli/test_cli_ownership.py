@@ -16,7 +16,7 @@ from pointsman.agents.runtime import Runtime
 from pointsman.backends.ondevice import WordLlamaEmbeddings
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.loading.loader import environment, load
-from pointsman.dispatch.guards.overrides import Overrides
+from pointsman.dispatch.guards.availability import Overrides
 from pointsman.dispatch.state.ownership import claim
 from pointsman.graphs.checkpoints import checkpoints, last_state
 from pointsman.ledger.batches import AskRow, BatchBook

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pointsman.dispatch.guards.overrides import OVERRIDES_FILE, Overrides
+from pointsman.dispatch.guards.availability import OVERRIDES_FILE, Overrides
 
 Run = Callable[..., Any]
 

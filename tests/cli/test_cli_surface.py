@@ -48,7 +48,8 @@ def test_help_loads_nothing_but_typer_and_few_modules() -> None:
     assert len(loaded) < 200
     assert [name for name in loaded if name.startswith("pointsman.")] == [
         "pointsman.cli", "pointsman.cli.errors", "pointsman.cli.main",
-        "pointsman.cli.signals", "pointsman.cli.streams", "pointsman.configs", "pointsman.configs.lazy",
+        "pointsman.cli.signals", "pointsman.cli.streams",
+        "pointsman.configs", "pointsman.configs.process", "pointsman.configs.process.lazy",
     ]  # fmt: skip
 
 

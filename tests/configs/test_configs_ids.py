@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pointsman.configs.ids import new_id
+from pointsman.configs.process.ids import new_id
 
 
 def test_ids_follow_each_other_in_time_and_differ_where_a_program_seeds_its_random_numbers() -> None:

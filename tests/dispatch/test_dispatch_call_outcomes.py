@@ -599,10 +599,10 @@ async def test_to_make_a_client_ready_counts_against_no_deadline_and_is_stated(
     await home.clients.ready(card)
     ready = home.clients.ready
 
-    async def slowly(card: Any) -> None:
+    async def slowly(card: Any) -> Any:
         # Longer than the whole deadline, as loading an SDK can be on a busy machine.
         leap.forward(130)
-        await ready(card)
+        return await ready(card)
 
     monkeypatch.setattr(home.clients, "ready", slowly)
     model = _model(home, deadline=120)

@@ -12,8 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.guards.rate_limit import Rate, RateLimiter, RateLimitKey, Reservation, Wait
-from pointsman.dispatch.guards.rate_limit_headers import RateLimitReading, read_limits
+from pointsman.dispatch.guards.rate_limit import (
+    Rate,
+    RateLimiter,
+    RateLimitKey,
+    RateLimitReading,
+    Reservation,
+    Wait,
+    read_limits,
+)
 from pointsman.simulator import RateLimit, Scenario, Simulator
 
 NOW = 1_795_000_000.0

@@ -235,7 +235,7 @@ def _ended(code: str, how: str) -> tuple[str, str]:
 @pytest.mark.parametrize("how", ["exit", "error", "end", "os._exit"])
 def test_a_process_ends_at_once_with_streams_still_held_and_each_says_what_it_cost(how: str) -> None:
     code = """
-        from pointsman.ledger.forks import watch_exit
+        from pointsman.configs.process.forks import watch_exit
         watch_exit()
         held = [portal.stream(words()) for _ in range(20)]
         for stream in held:
@@ -271,7 +271,7 @@ def test_threads_with_calls_under_way_do_not_hold_up_the_end_and_say_nothing() -
 def test_what_asks_for_a_call_after_the_end_is_told_and_not_left_waiting() -> None:
     code = """
         from pointsman.configs.errors import PointsmanError
-        from pointsman.ledger import forks
+        from pointsman.configs.process import forks
 
         def late():
             anew = lambda: next(portal.stream(words()))

@@ -228,5 +228,5 @@ def test_a_limit_that_nobody_set_leaves_room_beside_what_the_model_may_think(
     card = home.cards[name]
     backend, settled = home.clients.backend(card), home.clients.asked(card)
     asked = {} if configured else options
-    bound = bounded(home.prices, card, ModelRequest(()), [], asked, backend=backend, settled=settled, capped=True)
+    bound = bounded(home.prices, card, ModelRequest(()), [], asked, backend=backend, settled=settled)
     assert bound.options[backend.output_limit or ""] == 9000 + DEFAULT_OUTPUT

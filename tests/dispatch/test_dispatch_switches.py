@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.guards.overrides import OVERRIDES_FILE, Overrides
+from pointsman.dispatch.guards.availability import OVERRIDES_FILE, Overrides
 
 
 class Clock:
@@ -76,7 +76,7 @@ def test_processes_that_switch_at_once_lose_nothing(file: Path) -> None:
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from pointsman.dispatch.guards.overrides import Overrides\n"
+        "from pointsman.dispatch.guards.availability import Overrides\n"
         "for n in range(10): Overrides(Path(sys.argv[1])).off(f'{sys.argv[2]}/{n}', time.time() + 600)\n"
     )
     workers = [subprocess.Popen([sys.executable, "-c", script, str(file), name]) for name in ("a", "b", "c")]

@@ -19,7 +19,7 @@ COMMON = """
     import os, signal, sys, threading, time
     from pathlib import Path
     from pointsman.configs.errors import PointsmanError
-    from pointsman.ledger import forks
+    from pointsman.configs.process import forks
     from pointsman.ledger.storage import writer
     from pointsman.ledger.budgets.budgets import LASTING, BudgetExceeded, Budgets
     from pointsman.ledger.ledger import Ledger

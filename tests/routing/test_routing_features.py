@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
 from pointsman.routing.features.features import Features, extract, features_dict, from_dict
-from pointsman.routing.features.language import language
-from pointsman.routing.features.messages import estimate_tokens, measure
+from pointsman.routing.features.messages import estimate_tokens, language, measure
 from pointsman.routing.request import RouteRequest
 
 PROGRAM = "def total(items):\n    return sum(item.price * item.count for item in items if item._paid == True)\n" * 5

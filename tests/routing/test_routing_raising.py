@@ -330,7 +330,7 @@ def test_a_failure_is_evidence_where_the_reply_failed_and_not_the_provider() -> 
 
 
 def test_what_failed_in_its_content_goes_up_and_what_failed_for_the_provider_goes_sideways(policy: Policy) -> None:
-    on_failure = policy.on_failure
+    on_failure = policy.routing.on_failure
     assert {kind for kind in FailureKind if on_failure[kind] == "stronger"} == {
         kind for kind in FailureKind if of_failure(kind) is not None
     }

@@ -12,7 +12,7 @@ from pointsman.configs.schema import Settings, StepRiskPolicy
 from pointsman.configs.words import Effect, Risk, StepKind, Tier
 from pointsman.routing.features.features import extract
 from pointsman.routing.policy.policy import Policy
-from pointsman.routing.policy.risk import compile_floors, floor, step_risk
+from pointsman.routing.policy.rules import compile_floors, floor, step_risk
 from pointsman.routing.request import RouteRequest
 
 CALLED = (

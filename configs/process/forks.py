@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol
 
-from ..configs.errors import PointsmanError
+from ..errors import PointsmanError
 
 __all__ = [
     "ExitPhase",
@@ -64,10 +64,8 @@ class ForkAware(Protocol):
 class ClosedOverForks(ForkAware, Protocol):
     """Has a file that must be closed while the process forks."""
 
-    lock: Lock
-
     def close_for_fork(self) -> None:
-        """Close the file; it is opened again at its next use. Called with ``lock`` held."""
+        """Close the file; it is opened again at its next use. Called with the member's locks held."""
 
 
 class Lock:
@@ -76,36 +74,39 @@ class Lock:
     Args:
         shared: Shared by all writers of one file. The holder of a lock that is not shared may wait for a shared one,
             never the reverse.
+
+    Attributes:
+        inner: The lock itself, to be taken where a microsecond counts; another one in a forked child.
     """
 
     def __init__(self, *, shared: bool = False) -> None:
         self.shared = shared
-        self._lock = threading.RLock()
+        self.inner = threading.RLock()
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        self.inner.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.inner.release()
 
     def acquire(self, seconds: float) -> bool:
         """Acquire it; False if another thread still holds it after ``seconds``."""
-        return self._lock.acquire(timeout=seconds)
+        return self.inner.acquire(timeout=seconds)
 
     def release(self) -> None:
         """Release it."""
-        self._lock.release()
+        self.inner.release()
 
     def reset_after_fork(self) -> None:
         """Release it in a forked child, whichever thread held it in the parent."""
-        self._lock = threading.RLock()
+        self.inner = threading.RLock()
 
 
 # Reentrant, since the garbage collector may make or drop any of these from within.
 _guard = threading.RLock()
 _locks: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()
 _fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-_closed_over_forks: weakref.WeakSet[ClosedOverForks] = weakref.WeakSet()
+_closed_over_forks: weakref.WeakKeyDictionary[ClosedOverForks, tuple[Lock, ...]] = weakref.WeakKeyDictionary()
 _ends: list[tuple[ExitPhase, Callable[[], None]]] = []
 _watching = False
 _leave = os._exit
@@ -137,15 +138,19 @@ def reset_in_children(member: ForkAware) -> None:
         _fork_aware.add(member)
 
 
-def close_before_forks(member: ClosedOverForks) -> None:
+def close_before_forks(member: ClosedOverForks, *locks: Lock) -> None:
     """Close a member's file before every fork and reset the member in the child, as long as it lives.
+
+    Args:
+        member: It stays as it is where another thread holds one of its locks for longer than a fork waits.
+        locks: Those under which its file is used.
 
     SQLite keeps its record of file locks per process. A child inherits that record and the open file, but not the
     locks (https://www.sqlite.org/howtocorrupt.html, 2.6): it would write without a lock, and the next process that
     closes the file would delete its write-ahead log. So no file may be open during a fork.
     """
     with _guard:
-        _closed_over_forks.add(member)
+        _closed_over_forks[member] = locks
 
 
 def at_exit(phase: ExitPhase) -> Callable[[Callable[[], None]], Callable[[], None]]:
@@ -254,7 +259,7 @@ def _before_fork() -> None:
     deadline = time.monotonic() + _FORK_SECONDS
     while True:
         with _guard:
-            locks = {member.lock for member in _closed_over_forks}
+            locks = _locks_in_use()
         # First those whose holders may wait for the others.
         taken = [
             lock
@@ -263,15 +268,19 @@ def _before_fork() -> None:
         ]
         # Held through the fork, so that nobody opens a file meanwhile.
         _guard.acquire()
-        if locks.issuperset(member.lock for member in _closed_over_forks):
+        if locks.issuperset(_locks_in_use()):
             break
         _guard.release()
         for lock in taken:
             lock.release()
-    for member in _closed_over_forks:
-        if member.lock in taken:
+    for member, own in _closed_over_forks.items():
+        if set(own) <= set(taken):
             member.close_for_fork()
     _taken.extend(taken)
+
+
+def _locks_in_use() -> set[Lock]:
+    return {lock for locks in _closed_over_forks.values() for lock in locks}
 
 
 def _in_parent() -> None:
