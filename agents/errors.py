@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from ..configs.errors import PointsmanError
 
-__all__ = ["CutOff", "DepthLimit", "HandoffCycle", "NoAnswer", "RepeatedCall", "RunTimeout", "StepLimit", "TurnLimit"]
+__all__ = [
+    "CutOff",
+    "DepthLimit",
+    "Exited",
+    "HandoffCycle",
+    "NoAnswer",
+    "RepeatedCall",
+    "RunTimeout",
+    "StepLimit",
+    "TurnLimit",
+]
 
 
 class CutOff(PointsmanError):
     """A run reached a bound before its end."""
+
+
+class Exited(PointsmanError):
+    """Code of the user's own called ``sys.exit``, which ends its run and not the program."""
+
+    def __init__(self, what: str, code: object) -> None:
+        super().__init__(
+            f"{what} called sys.exit({'' if code is None else repr(code)}), which ends no more than the run: let it "
+            "return, or raise an error that says what is wrong"
+        )
 
 
 class StepLimit(CutOff):
