@@ -366,7 +366,7 @@ def _calls_of(books: Run) -> Around | None:
         return None
     from .journal.direct import DirectCalls
 
-    return DirectCalls(books.runtime.ledger)
+    return DirectCalls(books.runtime.ledger, books.runtime.settings.risk.call)
 
 
 @contextmanager
