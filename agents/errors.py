@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..configs.errors import PointsmanError
+from ..configs.plain import message_of
 
 __all__ = [
     "CutOff",
@@ -24,10 +25,11 @@ class CutOff(PointsmanError):
 class Exited(PointsmanError):
     """Code of the user's own called ``sys.exit``, which ends its run and not the program."""
 
-    def __init__(self, what: str, code: object) -> None:
+    def __init__(self, what: str, error: BaseException) -> None:
+        said = message_of(error)
+        did = f"called sys.exit({said})" if isinstance(error, SystemExit) else f"raised {type(error).__name__}({said})"
         super().__init__(
-            f"{what} called sys.exit({'' if code is None else repr(code)}), which ends no more than the run: let it "
-            "return, or raise an error that says what is wrong"
+            f"{what} {did}, which ends no more than the run: let it return, or raise an error that says what is wrong"
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
+from ..configs.plain import message_of
 from .base import ToolFailed
 
 __all__ = ["Exits", "by_signal"]
@@ -43,8 +44,7 @@ class Exits:
         exit_ = cause if isinstance(cause, StopIteration | StopAsyncIteration) else error
         if exit_ is None or error is None or not _ends_more(exit_) or self._is_meant(exit_):
             return
-        said = f": {exit_}" if str(exit_) else ""
-        raise ToolFailed(f"the tool {self._name!r} ended with {type(exit_).__name__}{said}") from error
+        raise ToolFailed(f"the tool {self._name!r} ended with {type(exit_).__name__}{_said(exit_)}") from error
 
     def _is_meant(self, error: BaseException) -> bool:
         """Whether it came from outside the tool, to end more than the tool."""
@@ -58,6 +58,11 @@ class Exits:
             return self._task is not None and self._task.cancelling() > 0
         # A coroutine that is closed before its end gets one, and no longer runs in its task.
         return isinstance(error, GeneratorExit) and _task() is not self._task
+
+
+def _said(error: BaseException) -> str:
+    text = message_of(error)
+    return f": {text}" if text else ""
 
 
 def _ends_more(error: BaseException) -> bool:

@@ -6,12 +6,13 @@ So it is caught where that task calls the user's code.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
 
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["caught", "exits", "without_exits"]
 
+_MEANT: Final = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+"""What comes from outside to end more than the code it comes upon."""
+
 
 @contextmanager
 def exits(what: str) -> Iterator[None]:
-    """Raise `Exited` where the code inside the block calls ``sys.exit``; a signal handler that does ends the program.
+    """Raise `Exited` where the code inside the block calls ``sys.exit``, or raises what is no `Exception` either.
+
+    A signal handler that does, Ctrl-C and cancellation end what they are meant to.
 
     Args:
         what: What is run, for the message.
@@ -36,10 +42,12 @@ def exits(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except SystemExit as error:
+    except (Exception, *_MEANT):
+        raise
+    except BaseException as error:
         if by_signal(error):
             raise
-        raise Exited(what, error.code) from error
+        raise Exited(what, error) from error
 
 
 def without_exits(graph: CompiledStateGraph[Any, Any, Any, Any]) -> CompiledStateGraph[Any, Any, Any, Any]:

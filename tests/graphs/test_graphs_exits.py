@@ -16,7 +16,7 @@ from langgraph.types import RetryPolicy
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.errors import Exited
 from pointsman.agents.runtime import Runtime
-from pointsman.simulator import Answer, Rule, Scenario, Simulator, ToolCall
+from pointsman.simulator import Answer, Match, Rule, Scenario, Simulator, ToolCall
 
 Make = Callable[..., Runtime]
 
@@ -97,7 +97,7 @@ async def test_a_node_that_exits_ends_its_run_as_failed_and_nothing_else(runtime
     home = runtime()
     result = await Workflow("own", graph=lambda _: NODES[kind]()).arun("go", runtime=home)
     assert (result.status, type(result.error)) == ("failed", Exited)
-    assert "called sys.exit('no paper'), which ends no more than the run" in str(result.error)
+    assert "called sys.exit(no paper), which ends no more than the run" in str(result.error)
     (row,) = await asyncio.to_thread(home.ledger.runs)
     assert row.status == "failed"
 
@@ -175,6 +175,62 @@ async def test_a_tool_that_exits_in_a_node_of_the_users_own_tells_its_failure(ru
 
     result = await Workflow("own", graph=lambda _: _graph(node)).arun("go", runtime=runtime())
     assert (result.status, result.output) == ("done", "the tool 'leave' ended with SystemExit: no paper")
+
+
+class _Silent(Exception):
+    def __str__(self) -> str:
+        raise ValueError("it has no text")
+
+    __repr__ = __str__
+
+
+class _SilentBase(BaseException):
+    __str__ = __repr__ = _Silent.__str__
+
+
+class _SilentExit(SystemExit):
+    __str__ = __repr__ = _Silent.__str__
+
+
+@pytest.mark.parametrize("error", [_Silent, _SilentBase, _SilentExit])
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+async def test_what_a_node_raises_that_has_no_text_ends_its_run_as_failed(
+    runtime: Make, error: type[BaseException], kind: str
+) -> None:
+    def node(_: _State) -> _State:
+        raise error
+
+    async def anode(_: _State) -> _State:
+        raise error
+
+    home = runtime()
+    flow = Workflow("own", graph=lambda _: _graph(node if kind == "function" else anode))
+    first = await flow.arun("go", runtime=home)
+    again = await flow.aresume(first.run, runtime=home)
+    expected = error if error is _Silent else Exited
+    assert [(each.status, type(each.error)) for each in (first, again)] == [("failed", expected)] * 2
+
+
+@pytest.mark.parametrize(("error", "status"), [(_Silent, "failed"), (_SilentBase, "done"), (_SilentExit, "done")])
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "supervised"])
+async def test_what_a_tool_raises_that_has_no_text_ends_its_run_properly(
+    runtime: Make, simulator: Simulator, error: type[BaseException], status: str, *, alone: bool
+) -> None:
+    @tool(effect="read")
+    def silent(shelf: str) -> str:
+        """Look at a shelf."""
+        raise error
+
+    simulator.scenario = Scenario(
+        rules=[
+            Rule(match=Match(contains_any_message="ended with"), answer=Answer(text="It ended.")),
+            Rule(answer=Answer(tool_calls=[ToolCall("silent", {"shelf": "A"})])),
+        ]
+    )
+    home, agent = runtime(), Agent("clerk", tier="economy", tools=[silent])
+    result = await (agent if alone else Workflow("one", [agent])).arun("go", runtime=home)
+    (row,) = await asyncio.to_thread(home.ledger.runs)
+    assert (result.status, row.status) == (status, status)
 
 
 def test_a_signal_handler_of_the_program_that_exits_ends_the_program(
