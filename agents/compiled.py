@@ -146,7 +146,7 @@ class Compiled:
         """What stands around its calls, of models and of tools."""
         agent, runtime = self.agent, self.runtime
         from .approval.interrupts import ApprovalMiddleware
-        from .containment import ContainmentMiddleware
+        from .containment.tools import ContainmentMiddleware
         from .journal.intents import IntentMiddleware, RecallMiddleware
         from .loops.repeats import LoopMiddleware
         from .middleware import KeepMiddleware, OnceMiddleware, RoutedMiddleware, hooks

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from ..configs.errors import PointsmanError
+from ..configs.plain import message_of
 
-__all__ = ["CutOff", "DepthLimit", "HandoffCycle", "NoAnswer", "RepeatedCall", "RunTimeout", "StepLimit", "TurnLimit"]
+__all__ = [
+    "CutOff",
+    "DepthLimit",
+    "Exited",
+    "HandoffCycle",
+    "NoAnswer",
+    "RepeatedCall",
+    "RunTimeout",
+    "StepLimit",
+    "TurnLimit",
+]
 
 
 class CutOff(PointsmanError):
     """A run reached a bound before its end."""
+
+
+class Exited(PointsmanError):
+    """Code of the user's own called ``sys.exit``, which ends its run and not the program."""
+
+    def __init__(self, what: str, error: BaseException) -> None:
+        said = message_of(error)
+        did = f"called sys.exit({said})" if isinstance(error, SystemExit) else f"raised {type(error).__name__}({said})"
+        super().__init__(
+            f"{what} {did}, which ends no more than the run: let it return, or raise an error that says what is wrong"
+        )
 
 
 class StepLimit(CutOff):

@@ -23,6 +23,7 @@ from ..tools.base import declaration_of
 from ..tools.decorator import declare
 from ..tools.facts import call_facts
 from ..tools.threads import in_thread
+from .containment.exits import caught
 from .together import begun
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def middleware_of(agent: str, given: Any) -> tuple[AgentMiddleware[Any, Any], ..
     names = [one.name for one in made]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"agent {agent!r}: two of its middleware are called {twice!r}; leave one out")
-    return tuple(_awaitable(_declared(one)) for one in made)
+    return tuple(_runnable(_declared(one)) for one in made)
 
 
 def hooks(middleware: Sequence[AgentMiddleware[Any, Any]]) -> int:
@@ -109,23 +110,30 @@ def _declared(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any
 
 
 _WRAPS: Final = ("wrap_model_call", "wrap_tool_call")
+_HOOKS: Final = ("before_agent", *_NODES, "after_agent", *_WRAPS)
 
 
-def _awaitable(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any]:
-    """The same with the asynchronous forms of its hooks, where it has the synchronous ones alone: runs are
-    asynchronous throughout. Such a hook runs in a thread of its own."""
+def _runnable(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any]:
+    """The same as an agent's graph can run it: each hook contained, since LangChain gives it a task of its own.
+
+    Runs are asynchronous throughout, so a hook around calls that has the synchronous form alone gets the other one,
+    which runs it in a thread of its own.
+    """
     kind = type(middleware)
-    lacks = {
-        f"a{name}": _derived(name)
-        for name in _WRAPS
-        if getattr(kind, name) is not getattr(AgentMiddleware, name)
-        and getattr(kind, f"a{name}") is getattr(AgentMiddleware, f"a{name}")
+    own = {
+        form: getattr(kind, form)
+        for name in _HOOKS
+        for form in (name, f"a{name}")
+        if getattr(kind, form) is not getattr(AgentMiddleware, form)
     }
-    if not lacks:
+    own.update({f"a{name}": _derived(name) for name in _WRAPS if name in own and f"a{name}" not in own})
+    if not own:
         return middleware
+    where = f"the middleware {middleware.name!r}"
     twin = copy.copy(middleware)
     # A middleware goes by the name of its class.
-    twin.__class__ = type(kind.__name__, (kind,), {**lacks, "__module__": kind.__module__})
+    hooks = {form: caught(hook, f"{where} ({form})") for form, hook in own.items()}
+    twin.__class__ = type(kind.__name__, (kind,), {**hooks, "__module__": kind.__module__})
     return twin
 
 

@@ -22,6 +22,7 @@ from ..ledger.rows import CallRow, DecisionRow, EffectRow, RunRow
 from ..ledger.storage.fences import Fenced
 from ..tools.around import Around, surrounded
 from .bounds import Bounds, BoundsFields, TokenCap, cap_of, scope_of, token_cap_of, token_caps
+from .containment.exits import exits
 from .conversations import ThreadBusy
 from .handoffs import hand_over_failed
 from .journal.changes import Changes, changes_of
@@ -277,7 +278,7 @@ async def carried_out(
     """
     books: Run | None = None
     try:
-        with run_scope(runtime, target, **scope) as books:
+        with run_scope(runtime, target, **scope) as books, exits(f"code of {target!r}"):
             return await work(books)
     except Exception as error:
         lost = isinstance(error, RunOwned) and books is not None and error.run == books.id
@@ -365,7 +366,7 @@ def _calls_of(books: Run) -> Around | None:
         return None
     from .journal.direct import DirectCalls
 
-    return DirectCalls(books.runtime.ledger)
+    return DirectCalls(books.runtime.ledger, books.runtime.settings.risk.call)
 
 
 @contextmanager

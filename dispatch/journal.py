@@ -167,9 +167,30 @@ class Journal:
         """
         if result is not None:
             self.keep(name, result)
+        self._ledger.record(KeptRow(self.run, _said(act), sealed=""))
+        self._names[_said(act)] = self.run
         self._ledger.commit(act)
         if act.place is not None:
             self.acts[act.place] = act
+            self.unknown[act.place] -= 1
+
+    def doubt(self, act: EffectRow) -> None:
+        """Take note that nobody knows whether an act of this part happened.
+
+        Args:
+            act: The act.
+        """
+        if act.place is not None:
+            self.acts[act.place] = act
+            self.unknown[act.place] += 1
+
+    def answered(self, place: str) -> int:
+        """How often a person has answered whether an act was to be done that is settled now.
+
+        Args:
+            place: Its place.
+        """
+        return self.unknown[place] + (_said(self.acts[place]) in self._names)
 
     async def caught_up(self) -> None:
         """Return once what this task has kept outlives the end of this process: it is about to go on from there.
@@ -213,6 +234,11 @@ def inside_node(within: str | None) -> Iterator[None]:
         yield
     finally:
         _NODE.reset(token)
+
+
+def _said(act: EffectRow) -> str:
+    """The name of the mark that a person said of an act that it was done."""
+    return f"said {act.id}"
 
 
 def _hash(*parts: object) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..agents.approval.answers import GIVEN, OURS, answers_by_id, in_words, pending_of
+from ..agents.approval.answers import GIVEN, answers_by_id, in_words, is_dated, pending_of
 from ..agents.handoffs import note_answers
 from ..agents.runs import Taken
 from ..agents.runtime import Runtime
@@ -59,7 +59,7 @@ async def _noted(found: Taken, given: object, stops: Sequence[Interrupt], runtim
     await asyncio.to_thread(note_answers, runtime, found.row.id, said)
     for stop in stops:
         if stop.id in answers:
-            if _is_dated(stop):
+            if is_dated(stop.value):
                 answers[stop.id] = {**answers[stop.id], GIVEN: new_id()}
             if (text := _as_json(answers[stop.id])) is not None:
                 found.journal.keep(_name(stop), text)
@@ -87,11 +87,6 @@ def _name(stop: Interrupt) -> str:
     """
     said = json.dumps([stop.id, stop.value], sort_keys=True, default=repr)
     return ANSWERS + hashlib.sha256(said.encode()).hexdigest()
-
-
-def _is_dated(stop: Interrupt) -> bool:
-    """Whether it is a question of ours, which says when it was asked."""
-    return isinstance(stop.value, Mapping) and "asked" in (stop.value.get(OURS) or ())
 
 
 def _as_json(answer: Any) -> str | None:

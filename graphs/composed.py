@@ -10,6 +10,7 @@ from operator import is_not
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, get_args
 
 from ..agents.agent import Agent
+from ..agents.containment.exits import without_exits
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError
@@ -149,7 +150,8 @@ class Composed:
                 yield self._supervised(runtime, saver)
             else:
                 store = self.store or runtime.store
-                yield self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
+                graph = self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
+                yield without_exits(graph)
 
     def _supervised(self, runtime: Runtime, saver: BaseCheckpointSaver[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The supervisor's graph over the checkpoints of a run, compiled anew where what it is made of has changed."""

@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage
 from ..agents.approval.answers import pending_of
 from ..agents.bounds import Bounds
 from ..agents.compiled import kept_around
+from ..agents.containment.exits import exits
 from ..agents.errors import RunTimeout, StepLimit
 from ..agents.handoffs import ask_person, tell, tick_off
 from ..agents.result import ENDED, Pending, RunResult, Status
@@ -267,7 +268,7 @@ async def _bounded(
     clock = asyncio.timeout(seconds)
     try:
         async with clock:
-            with kept_around():
+            with kept_around(), exits(f"code of {books.row.target!r}"):
                 await _watch(graph, work, config, emit)
     except TimeoutError as error:
         if not clock.expired():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.tools import PROTECTED
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -57,3 +58,9 @@ def test_shell_blocks_run(code: str, environment: dict[str, str], programs: Any,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_list_of_protected_paths_is_the_one_that_holds() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^The list is closed.*?^```text\n(.*?)^```", text, re.M | re.S)
+    assert listed.split() == list(PROTECTED)

@@ -6,12 +6,15 @@ import asyncio
 import concurrent.futures
 import signal
 import threading
-from types import FrameType, TracebackType
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
 from typing import Any
 
+from ..configs.plain import message_of
 from .base import ToolFailed
 
-__all__ = ["Exits"]
+__all__ = ["Exits", "by_signal"]
 
 _ENDINGS = (StopIteration, StopAsyncIteration, concurrent.futures.CancelledError)
 """Of those that are an `Exception`, the ones that a future, or LangGraph, takes for something else than a failure."""
@@ -41,8 +44,7 @@ class Exits:
         exit_ = cause if isinstance(cause, StopIteration | StopAsyncIteration) else error
         if exit_ is None or error is None or not _ends_more(exit_) or self._is_meant(exit_):
             return
-        said = f": {exit_}" if str(exit_) else ""
-        raise ToolFailed(f"the tool {self._name!r} ended with {type(exit_).__name__}{said}") from error
+        raise ToolFailed(f"the tool {self._name!r} ended with {type(exit_).__name__}{_said(exit_)}") from error
 
     def _is_meant(self, error: BaseException) -> bool:
         """Whether it came from outside the tool, to end more than the tool."""
@@ -50,10 +52,17 @@ class Exits:
             return any(self._is_meant(each) for each in error.exceptions)
         if isinstance(error, KeyboardInterrupt):
             return threading.current_thread() is threading.main_thread() and _by_hand(error)
+        if isinstance(error, SystemExit):
+            return by_signal(error)
         if isinstance(error, asyncio.CancelledError):
             return self._task is not None and self._task.cancelling() > 0
         # A coroutine that is closed before its end gets one, and no longer runs in its task.
         return isinstance(error, GeneratorExit) and _task() is not self._task
+
+
+def _said(error: BaseException) -> str:
+    text = message_of(error)
+    return f": {text}" if text else ""
 
 
 def _ends_more(error: BaseException) -> bool:
@@ -64,15 +73,25 @@ def _task() -> asyncio.Task[Any] | None:
     return None if asyncio._get_running_loop() is None else asyncio.current_task()
 
 
+def by_signal(error: BaseException) -> bool:
+    """Whether a handler of a signal has raised it, whatever code it came upon.
+
+    Args:
+        error: What was raised.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    return _raised_in(error, [handler for handler in handlers if callable(handler)])
+
+
 def _by_hand(error: KeyboardInterrupt) -> bool:
     """Whether Ctrl-C may have raised it; where Python's own handler is at work nobody can tell."""
     handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:
-        return True
-    code = getattr(getattr(handler, "func", handler), "__code__", None)
-    trace = error.__traceback__
-    frames: list[FrameType] = []
-    while trace is not None:
-        frames.append(trace.tb_frame)
-        trace = trace.tb_next
-    return any(frame.f_code is code for frame in frames)
+    return handler is signal.default_int_handler or _raised_in(error, [handler])
+
+
+def _raised_in(error: BaseException, functions: Sequence[object]) -> bool:
+    """Whether one of the functions is on the way that an error has come."""
+    codes = [getattr(getattr(function, "func", function), "__code__", None) for function in functions]
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -32,6 +32,7 @@ __all__ = [
     "decided",
     "digest",
     "in_words",
+    "is_dated",
     "pending_of",
 ]
 
@@ -350,14 +351,19 @@ def _bound(answer: object, asked: Any) -> Any:
     if not _is_act(asked):
         return answer
     fields = _fields(answer) or {}
-    # One that names another act is left to be asked again, which shows what waits now.
-    meant = fields.pop("digest", None)
+    # One that names another act is left to be asked again, which shows what waits now, where it can be.
+    meant = fields.pop("digest", None) if is_dated(asked) else None
     decision = decided(fields if fields else answer, _as_request(asked))
     if _is_per_call(asked):
         return decision
     ours = asked.get(OURS) or {}
     named = meant or ours.get("digest")
     return {"decisions": [decision], **({"digest": named} if named else {})}
+
+
+def is_dated(asked: object) -> bool:
+    """Whether a question says when it was asked, as those do that are asked again until an answer settles them."""
+    return isinstance(asked, Mapping) and "asked" in (asked.get(OURS) or ())
 
 
 def _is_act(asked: object) -> bool:

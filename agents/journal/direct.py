@@ -8,13 +8,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import interrupt
 
 from ...configs.errors import PointsmanError
 from ...configs.process.ids import new_id
+from ...configs.words import Effect, Risk
 from ...dispatch.context import current
 from ...ledger.ledger import Ledger
 from ...ledger.rows import EffectRow
@@ -22,26 +23,37 @@ from ...tools.around import surrounded
 from ...tools.base import declaration_of
 from ...tools.facts import call_facts
 from ..approval.acts import acting
-from .places import Place, act_digest, at_place, begun_before, place_of
+from ..approval.answers import OURS, answer_form, decided
+from .places import BEGUN, Place, act_digest, at_place, begun_before, place_of, settle
 from .results import kept_name
 
 if TYPE_CHECKING:
+    from langchain.agents.middleware.human_in_the_loop import HITLRequest
     from langchain_core.tools import BaseTool
 
 __all__ = ["DirectCalls"]
 
 
+class _Answer(NamedTuple):
+    """What is given in the place of a call."""
+
+    value: Any
+
+
 class DirectCalls:
     """Journal each call that does more than read; what an earlier part of the run has done is given again.
 
-    Where nobody knows whether it happened, a person is asked by an interrupt of LangGraph's: True has it done.
+    Where nobody knows whether it happened, a person is asked as they are about an agent's act: they have it done again,
+    refuse it, or say that it was done and what it gave.
 
     Args:
         ledger: Keeps the intents.
+        risks: The risk of a call with each effect.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, risks: Mapping[Effect, Risk]) -> None:
         self._ledger = ledger
+        self._risks = risks
 
     def run(self, tool: BaseTool, arguments: Mapping[str, Any], call: Callable[[], Any]) -> Any:
         """Make the call, or give its result again."""
@@ -49,10 +61,12 @@ class DirectCalls:
         if place is None:
             return call()
         if place.settled:
+            self._passed(tool, arguments, place)
             return _given_again(tool, place, place.journal.read(_name(place)))
         with at_place(place), surrounded(None):
-            if not _wanted(tool, arguments, place):
-                return f"{tool.name} was not called again"
+            answer = self._answer(tool, arguments, place)
+            if answer is not None:
+                return answer.value
             row = _intent(tool, arguments, place)
             place.journal.catch_up()
             self._ledger.commit(row)
@@ -60,6 +74,10 @@ class DirectCalls:
                 value = call()
             except GraphBubbleUp:
                 self._waits(row)
+                raise
+            except BaseException:
+                # Another attempt of this part at the node is to be asked about, too.
+                place.journal.doubt(row)
                 raise
             with suppress(PointsmanError):
                 self._told(row, place, value).result()
@@ -71,10 +89,12 @@ class DirectCalls:
         if place is None:
             return await call()
         if place.settled:
+            self._passed(tool, arguments, place)
             return _given_again(tool, place, await place.journal.get(_name(place)))
         with at_place(place), surrounded(None):
-            if not _wanted(tool, arguments, place):
-                return f"{tool.name} was not called again"
+            answer = self._answer(tool, arguments, place)
+            if answer is not None:
+                return answer.value
             row = _intent(tool, arguments, place)
             await place.journal.caught_up()
             await self._ledger.committed(row)
@@ -83,9 +103,60 @@ class DirectCalls:
             except GraphBubbleUp:
                 self._waits(row)
                 raise
+            except BaseException:
+                # Another attempt of this part at the node is to be asked about, too.
+                place.journal.doubt(row)
+                raise
             with suppress(PointsmanError):
                 await asyncio.wrap_future(self._told(row, place, value))
             return value
+
+    def _passed(self, tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> None:
+        """Pass over the answers about a settled act, so that what the node asks next is given its own."""
+        request = self._request(tool, arguments)
+        for _ in range(place.journal.answered(place.name)):
+            interrupt(request)
+
+    def _answer(self, tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> _Answer | None:
+        """What a person has said in the place of the call; None where it is to be made."""
+        if not begun_before(tool):
+            return None
+        request = self._request(tool, arguments)
+        # An answer holds for one call: where that is cut off, too, nobody knows of that either.
+        for _ in range(max(1, place.journal.unknown[place.name])):
+            decision: Any = decided(interrupt(request), request)
+            if decision["type"] == "respond":
+                value = _as_returned(tool, decision["message"])
+                settle(place, json.dumps(value))
+                return _Answer(value)
+            if decision["type"] == "reject":
+                why = f": {decision['message']}" if decision.get("message") else ""
+                return _Answer(f"{tool.name} was not called again{why}")
+        return None
+
+    def _request(self, tool: BaseTool, arguments: Mapping[str, Any]) -> HITLRequest:
+        """What a person is asked about a call that may have been made, in LangChain's form."""
+        step, effect = current(), call_facts(tool, arguments).effect or Effect.DESTRUCTIVE
+        allowed = ["approve", "reject", "respond"]
+        reason = f"{tool.name} is {effect} with these arguments; {BEGUN}"
+        form = f"{answer_form(tool.name, allowed)}; respond says that it was done, and its result"
+        asked: Any = {
+            "action_requests": [
+                {"name": tool.name, "args": dict(arguments), "description": f"{reason}\n{form}"},
+            ],
+            "review_configs": [{"action_name": tool.name, "allowed_decisions": allowed}],
+            OURS: {
+                "digest": act_digest(tool, arguments),
+                "reason": reason,
+                "effect": effect.value,
+                "risk": self._risks[effect].value,
+                "origin": {"run": step.run.id},
+                "always": False,
+                "begun": True,
+            },
+        }
+        request: HITLRequest = asked
+        return request
 
     def _told(self, row: EffectRow, place: Place, value: Any) -> Any:
         """Say that it is done; ends when that outlives the end of this process."""
@@ -120,14 +191,19 @@ def _given_again(tool: BaseTool, place: Place, text: str | None) -> Any:
     return json.loads(text)
 
 
-def _wanted(tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> bool:
-    said = begun_before(tool)
-    if not said:
-        return True
-    question = f"call {tool.name} again? {said}"
-    asked = {"question": question, "tool": tool.name, "arguments": dict(arguments)}
-    # An answer holds for one call: where that is cut off, too, nobody knows of that either.
-    return all(interrupt(asked) is True for _ in range(place.journal.unknown[place.name]))
+def _as_returned(tool: BaseTool, message: str) -> Any:
+    """What a person says that a tool returned, as its function would: a text, or the value that the text is as JSON."""
+    function = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
+    try:
+        kind = get_type_hints(function).get("return", str) if function is not None else str
+    except (NameError, TypeError):
+        kind = str
+    if kind is str:
+        return message
+    try:
+        return json.loads(message)
+    except ValueError:
+        return message
 
 
 def _intent(tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> EffectRow:

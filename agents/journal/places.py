@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from ...configs.process.ids import new_id
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ...dispatch.journal import Journal
     from ...ledger.rows import EffectRow
 
-__all__ = ["Place", "act_digest", "at_place", "begun_before", "here", "place_of", "said_done"]
+__all__ = ["BEGUN", "Place", "act_digest", "at_place", "begun_before", "here", "place_of", "said_done", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Place:
         return self.before is not None and self.before.outcome in ("done", "failed")
 
 
+BEGUN: Final = "it may have been done already, before the run was cut off"
+"""What a person is told of an act of which nobody knows whether it happened."""
 _HERE: ContextVar[Place | None] = ContextVar("pointsman_place", default=None)
 
 
@@ -96,7 +98,7 @@ def begun_before(tool: object) -> str:
     # Doing it twice comes to the same, says its author.
     if getattr(declaration_of(tool), "idempotent", False):
         return ""
-    return "it may have been done already, before the run was cut off"
+    return BEGUN
 
 
 def said_done(answer: ToolMessage) -> None:
@@ -109,12 +111,27 @@ def said_done(answer: ToolMessage) -> None:
         ConfigError: It cannot be written.
     """
     place = _HERE.get()
-    if place is not None and place.before is not None:
-        act = replace(place.before, outcome="done", place=place.name, token=place.journal.token)
-        if act.run != place.journal.run:
-            # Of the run that this one was copied from, which is told nothing.
-            act = replace(act, id=new_id(), run=place.journal.run)
-        place.journal.settle(act, kept_name(act.id), result_text(answer))
+    if place is not None:
+        settle(place, result_text(answer))
+
+
+def settle(place: Place, result: str | None) -> None:
+    """Keep that the act of a place was done, as a person says, and return once that is on the disk.
+
+    Args:
+        place: The place.
+        result: What they say came of it, as it is kept; None keeps none.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    if place.before is None:
+        return
+    act = replace(place.before, outcome="done", place=place.name, token=place.journal.token)
+    if act.run != place.journal.run:
+        # Of the run that this one was copied from, which is told nothing.
+        act = replace(act, id=new_id(), run=place.journal.run)
+    place.journal.settle(act, kept_name(act.id), result)
 
 
 def act_digest(tool: BaseTool, arguments: Mapping[str, Any]) -> str:

@@ -166,7 +166,8 @@ def report_run(
     for pending in outcome.pending:
         show(pending, full=full)
     if any(pending.tool for pending in outcome.pending):
-        ways = "(or --reject ID --reason WHY, --edit, --always ID)"
+        respond = any("respond" in pending.allowed for pending in outcome.pending)
+        ways = f"(or --reject ID --reason WHY, --edit, --always ID{', --respond ID=RESULT' if respond else ''})"
         progress(f"answer with: {resume_command(outcome.run, *again, '--approve', 'all')}    {ways}")
     elif outcome.pending:
         command = resume_command(outcome.run, *again, "--answers", "FILE")

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from datetime import date
@@ -125,30 +124,6 @@ def test_a_workflow_goes_on_too(
     for call in (lambda: flow.run("go", runtime=home), lambda: asyncio.run(flow.arun("go", runtime=home))):
         result = ends(call)
         assert (result.status, result.output) == ("done", "It left.")
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-def test_an_exit_in_a_node_of_a_graph_reaches_its_caller_and_nobody_else(
-    simulated: Make, simulator: Simulator, ends: Ends, is_async: bool
-) -> None:
-    from langgraph.graph import END, START, MessagesState, StateGraph
-
-    def leave(state: MessagesState) -> dict[str, Any]:
-        sys.exit(4)
-
-    async def leave_async(state: MessagesState) -> dict[str, Any]:
-        sys.exit(4)
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("leave", leave_async if is_async else leave)
-    builder.add_edge(START, "leave")
-    builder.add_edge("leave", END)
-    home = simulated()
-    flow = Workflow("own", graph=lambda runtime: builder)
-    with pytest.raises(SystemExit, match="4"):
-        ends(lambda: flow.run("go", runtime=home))
-    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="well"))])
-    assert ends(lambda: Agent("next").on(home).invoke("hello"))["messages"][-1].text == "well"
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -217,6 +217,50 @@ def test_resume_can_edit_what_waits(pointsman: Run, desk: Path, named: bool) -> 
     assert _deleted(desk) == ["eve = the other"]
 
 
+_OWN = """
+from typing import Any, TypedDict
+from langgraph.graph import START, StateGraph
+from pointsman import Workflow, tool
+
+class State(TypedDict, total=False):
+    task: str
+    output: Any
+
+@tool(effect="write")
+def charge(order: str) -> dict[str, int]:
+    \"\"\"Charge an order.\"\"\"
+    with open("charged.txt", "a") as file:
+        file.write(order)
+    raise OSError("cut off")
+
+def build(_):
+    graph = StateGraph(State)
+    graph.add_node("pay", lambda state: {"output": charge.invoke({"order": "A"})["id"]})
+    graph.add_edge(START, "pay")
+    return graph
+
+pay = Workflow("pay", graph=build)
+"""
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["with its id", "without"])
+def test_resume_says_of_an_act_that_it_was_done_and_with_what_result(
+    pointsman: Run, project: Path, named: bool
+) -> None:
+    (project / "own.py").write_text(_OWN)
+    assert pointsman("run", "own.py:pay", "go").exit_code == 1
+    run = json.loads(pointsman("runs", "--json").stdout)[0]["run"]
+    asked = pointsman("resume", run)
+    assert asked.exit_code == 4
+    assert "may have been done already" in asked.stderr
+    assert "--respond ID=RESULT" in asked.stderr
+    act = json.loads(pointsman("resume", run, "--json").stdout)["pending"][0]["id"]
+    given = '{"id": 17}'
+    done = pointsman("resume", run, "--respond", f"{act[:8]}={given}" if named else given)
+    assert (done.exit_code, done.stdout.strip()) == (0, "17")
+    assert (project / "charged.txt").read_text() == "A"
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -229,6 +273,8 @@ def test_resume_can_edit_what_waits(pointsman: Run, desk: Path, named: bool) -> 
         (["--edit", '{"user": "eve"}', "--approve", "ID"], "has two different answers: give one"),
         (["--approve", "ID", "--reject", "ID"], "has two different answers: give one"),
         (["--approve", ""], "nothing waits under the id ''"),
+        (["--respond", "done"], "delete_account is yet to be called: answer with --approve, --reject or --edit"),
+        (["--respond", "c0ffee=done"], "nothing waits under the id 'c0ffee'; these do: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

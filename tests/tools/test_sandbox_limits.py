@@ -40,6 +40,42 @@ def test_memory_is_counted_over_all_processes_where_a_cgroup_can_be_made(tmp_pat
     assert "204800" not in said
 
 
+@pytest.mark.parametrize(
+    ("command", "limits", "why"),
+    [
+        ("kill -9 $$", {}, "exit code: 137\nkilled (signal 9)"),
+        (
+            "while :; do :; done",
+            {"cpu": 1},
+            "ended: it used more than 1 s of processor time (sandbox.cpu in risk.yaml)",
+        ),
+        ("head -c 2M /dev/zero > f", {"file_size": MIB}, "ended: a file may have 1,048,576 bytes (sandbox.file_size"),
+        ("exit 3", {}, "exit code: 3"),
+    ],
+)
+def test_a_command_that_is_killed_says_by_what(tmp_path: Path, command: str, limits: dict[str, int], why: str) -> None:
+    said = _run(tmp_path, command, **limits)
+    assert why in said
+    assert "exit code: 3" not in said or said == why
+
+
+@pytest.mark.parametrize("before", ["", "true; "], ids=["itself", "a child of its"])
+def test_a_command_that_is_killed_for_memory_names_the_limit(tmp_path: Path, before: str) -> None:
+    hungry = f"{sys.executable} -ISc 'held = bytearray(400 * {MIB})'"
+    said = _run(tmp_path, f"{before}{hungry}; exit $?" if before else hungry, memory=100 * MIB)
+    together = "memory of all its processes" in probe().reason
+    whose = "killed for memory: all that it ran, together," if together else "out of memory: each of its processes"
+    assert f"{whose} may use 104,857,600 bytes (sandbox.memory in risk.yaml)" in said
+
+
+def test_where_no_cgroup_can_be_made_a_process_without_memory_names_the_limit_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pointsman.tools.sandbox.confined.grouped", lambda *_: None)
+    said = _run(tmp_path, f"{sys.executable} -ISc 'held = bytearray(400 * {MIB})'", memory=100 * MIB)
+    assert "out of memory: each of its processes may use 104,857,600 bytes (sandbox.memory in risk.yaml)" in said
+
+
 FORKING = """
 import os, signal
 made = 0
@@ -77,5 +113,6 @@ def test_a_file_cannot_grow_beyond_what_it_may_nor_all_together_fill_the_disk(tm
 
 def test_no_limit_of_the_kernel_can_be_raised_again(tmp_path: Path) -> None:
     said = _run(tmp_path, "ulimit -H -t; ulimit -H -c; ulimit -t 100 || ulimit -f unlimited || echo kept", cpu=7)
-    assert said.splitlines()[2:4] == ["7", "0"]
+    # One second more than it may use, in which it can say why it ends.
+    assert said.splitlines()[2:4] == ["8", "0"]
     assert "kept" in said

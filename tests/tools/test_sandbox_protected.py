@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import subprocess
@@ -356,6 +357,22 @@ def test_a_command_that_waits_too_long_for_another_is_told_so(tmp_path: Path) ->
         other.communicate("\n")
     assert f"another one has been running in this workspace (of process {other.pid})" in said
     assert "hi" in _run(Workspace(tmp_path), "echo hi")
+
+
+@needs_sandbox
+async def test_to_wait_for_another_command_is_no_part_of_a_commands_own_time(tmp_path: Path) -> None:
+    long, short = (shell_tool(Workspace(tmp_path), Sandbox(timeout=seconds)) for seconds in (600, 1))
+    first = asyncio.create_task(long.ainvoke({"command": "touch begun; until [ -e go ]; do sleep 0.02; done; echo a"}))
+    while not (tmp_path / "begun").exists():
+        await asyncio.sleep(0.01)
+    second, third = (asyncio.create_task(short.ainvoke({"command": "touch ran; echo b"})) for _ in range(2))
+    await asyncio.sleep(1.5)
+    third.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await third
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "go").touch()
+    assert [said.split("stdout:\n")[1] for said in await asyncio.gather(first, second)] == ["a", "b"]
 
 
 @needs_sandbox

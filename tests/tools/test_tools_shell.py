@@ -227,7 +227,7 @@ async def test_output_keeps_its_beginning_and_end_in_bounded_memory(kind: str, t
 async def test_a_command_that_writes_too_much_is_ended(shell: BaseTool) -> None:
     message = await _run(shell, "yes")
     assert str(message.content).startswith(
-        "exit code: 137\nended: it wrote more than 67,108,864 bytes\nstdout:\ny\ny\n"
+        "exit code: 137\nended: it wrote more than 67,108,864 bytes (sandbox.output in risk.yaml)\nstdout:\ny\ny\n"
     )
     assert len(message.content) < 65_000
 

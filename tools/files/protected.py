@@ -32,7 +32,9 @@ PROTECTED = (
     "build.gradle*", "settings.gradle*", "gradle/wrapper", ".mvn", "pom.xml", "build.xml", "build.sbt", "build.rs",
     "Cargo.toml", "composer.json", "Gemfile", "mix.exs", "Package.swift", "Makefile.toml", "bunfig.toml",
     ".pnpmfile.*", ".yarn", ".bazelrc", ".cargo", "Vagrantfile", "Tiltfile", "Procfile", "SConstruct", "wscript",
-    "flake.nix", "shell.nix", "default.nix", "devbox.json", "pixi.toml",
+    "flake.nix", "shell.nix", "default.nix", "devbox.json", "pixi.toml", "CMakeLists.txt", "CMakePresets.json",
+    "CMakeUserPresets.json", "meson.build", "meson_options.txt", "meson.options", "compose*.y*ml",
+    "docker-compose*.y*ml",
     # what is installed, and runs as if it were
     ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".local/bin",
     # what a shell, an editor or a client runs or trusts when it starts
@@ -49,7 +51,7 @@ PROTECTED = (
     ".aider*", ".amazonq", ".clinerules", ".continue", ".cursorrules", ".goosehints", ".junie", ".kiro", ".opencode",
     "opencode.json*", ".roo*", ".windsurf*", "AGENTS.md", "CLAUDE.md", "GEMINI.md", ".agents", ".agent", "AGENT.md",
     ".augment*", ".copilot", ".crush*", "CRUSH.md", ".factory", ".kilocode*", ".qwen", "QWEN.md", ".rules", ".trae",
-    "WARP.md", ".zencoder",
+    "WARP.md", ".zencoder", "AGENTS.override.md", "CLAUDE.local.md",
     # what Pointsman itself obeys
     ".pointsman", ".pointsman-removed*",
     "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",

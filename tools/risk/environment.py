@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from .calls import Call, Judge
 from .places import Place, place_of
+from .programs.sources import is_elsewhere
 from .programs.tables import LOADS
 from .scope import Value
 from .values import REMOTE, UNKNOWN, known
@@ -86,7 +87,7 @@ def _given(name: str, value: Value, judge: Judge) -> list[str]:
     """
     name = judge.scope.meant(name.partition("[")[0])
     text = value if isinstance(value, str) else (value[0] if value else "")
-    if known(text) or not _decides(name) or LOADS.get(name) in _BUILDS:
+    if known(text) or not _decides(name) or LOADS.get(name) in (*_BUILDS, "reaches"):
         return set_by(name, text, judge)
     return ["hides" if LOADS.get(name) == "hides" else "environment"]
 
@@ -119,6 +120,8 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
     if code in _BUILDS:
         _build_set(code, value, judge)
         return []
+    if code == "reaches":
+        return ["other-machine"] if is_elsewhere(value) else []
     if code == "prompt":
         return ["environment"] if "$(" in value or "`" in value else []
     if name == "NODE_OPTIONS":

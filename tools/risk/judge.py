@@ -17,6 +17,7 @@ from .programs.packages import PACKAGES
 from .programs.repeating import REPEATING
 from .programs.running import RUNNING, run_file, run_text, sets_up
 from .programs.servers import APPLICATIONS, SERVERS, everywhere, serves
+from .programs.sources import comes_from
 from .programs.streams import STREAMS
 from .programs.tables import PROGRAMS, SETS_UP, SUBCOMMANDS, Verdicts
 from .values import DATA, HOLES, REMOTE, UNKNOWN, known, names
@@ -60,6 +61,7 @@ def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str
     word = words[0]
     call = Call(_base(word), words[1:], stdin, judge)
     printed = _said(call, word)
+    comes_from(call)
     if call.name in APPLICATIONS:
         serves(call, call.args, everybody=False)
     elif any(code in _MAY_LISTEN for code, _ in call.found) and everywhere(call.args):

@@ -31,6 +31,17 @@ class Group:
     join: str
     limits: frozenset[str]
 
+    def killed(self) -> bool:
+        """Whether the kernel has ended one of its processes because there was no memory left for it."""
+        # The second version and the first name the same count.
+        for folder in self.folders:
+            for name in ("memory.events", "memory.oom_control"):
+                with suppress(OSError, ValueError):
+                    counts = dict(line.split() for line in (folder / name).read_text().splitlines())
+                    if int(counts.get("oom_kill", 0)):
+                        return True
+        return False
+
     def remove(self) -> None:
         """End whatever is left in it and remove it."""
         until = time.monotonic() + _GRACE

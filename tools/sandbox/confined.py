@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,8 +30,13 @@ from .seccomp import program as filter_program
 __all__ = ["Confined"]
 
 _ENDING = 10.0  # seconds for killed processes to be gone; one in the kernel's hands can take longer
+_TIDY = (
+    3.0  # seconds after its time in which a command has ended, and what it has made at protected paths is moved away
+)
 _LOOK = 0.01  # seconds between two looks whether another command has ended
 _KIB = 1024
+_NO_MEMORY = ("Cannot allocate memory", "MemoryError", "bad_alloc", "out of memory", "Out of memory")
+"""What programs say that are given no more memory."""
 
 
 class Confined:
@@ -169,7 +175,9 @@ class Confined:
         lines = [
             # The other end closes when Pointsman ends, and what is then still starting shall not begin.
             "if read -t 0; then exit 125; fi",
-            f"ulimit -c 0 -t {sandbox.cpu} -f {max(1, sandbox.file_size // _KIB)} -u {sandbox.processes} || exit 125",
+            # Past the first of these it is told why, past the second it is killed.
+            f"ulimit -S -t {sandbox.cpu} && ulimit -H -t {sandbox.cpu + 1} || exit 125",
+            f"ulimit -c 0 -f {max(1, sandbox.file_size // _KIB)} -u {sandbox.processes} || exit 125",
         ]
         if group is None or "memory" not in group.limits:
             kib = max(1, sandbox.memory // _KIB)
@@ -189,6 +197,7 @@ class _Run:
     transport: asyncio.SubprocessTransport | None = None
     first: int | None = None
     ending: Ending | None = None
+    starved: bool = False
     _said: bytearray = field(default_factory=bytearray)
 
     async def begun(self) -> None:
@@ -236,6 +245,7 @@ class _Run:
                     self._said += data
             os.close(self.status)
         if self.group is not None:
+            self.starved = await asyncio.to_thread(self.group.killed)
             await asyncio.to_thread(self.group.remove)
 
     def result(self, notes: Sequence[str]) -> ShellResult:
@@ -256,13 +266,33 @@ class _Run:
             stdout=stdout,
             stderr=stderr,
             timed_out=self.ending is Ending.TIME,
-            notes=(*self._reached(), *notes),
+            notes=(*self._reached(code, stderr), *notes),
         )
 
-    def _reached(self) -> list[str]:
+    def _reached(self, code: int | None, stderr: str) -> list[str]:
+        """The limits that ended it, or one of its processes, as far as the kernel tells."""
+        sandbox = self.sandbox
         if self.ending is Ending.DISK:
-            return [f"ended: it filled the disk by more than {self.sandbox.disk:,} bytes"]
-        return [f"ended: it wrote more than {self.sandbox.output:,} bytes"] if self.ending is Ending.OUTPUT else []
+            return [f"ended: it filled the disk by more than {sandbox.disk:,} bytes (sandbox.disk in risk.yaml)"]
+        if self.ending is Ending.OUTPUT:
+            return [f"ended: it wrote more than {sandbox.output:,} bytes (sandbox.output in risk.yaml)"]
+        memory = f"may use {sandbox.memory:,} bytes (sandbox.memory in risk.yaml)"
+        if self.starved:
+            return [f"killed for memory: all that it ran, together, {memory}"]
+        if self.ending is Ending.TIME:
+            return []
+        if code == 128 + signal.SIGXCPU:
+            return [f"ended: it used more than {sandbox.cpu} s of processor time (sandbox.cpu in risk.yaml)"]
+        if code == 128 + signal.SIGXFSZ:
+            return [f"ended: a file may have {sandbox.file_size:,} bytes (sandbox.file_size in risk.yaml)"]
+        if code and self._limited and any(words in stderr for words in _NO_MEMORY):
+            return [f"out of memory: each of its processes {memory}"]
+        return ["killed (signal 9)"] if code == 128 + signal.SIGKILL else []
+
+    @property
+    def _limited(self) -> bool:
+        """Whether each process has a limit of memory of its own, as there is no cgroup of them all."""
+        return self.group is None or "memory" not in self.group.limits
 
     def _handle(self) -> int | None:
         with suppress(ProcessLookupError, OSError):
@@ -293,29 +323,55 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
+_turns: Counter[str] = Counter()
+"""Workspace -> how many commands of this process have run in it."""
+
+
+async def _next_turn(folder: int, root: Path, patience: float) -> None:
+    """Lock a folder as soon as those before have let go of it.
+
+    Raises:
+        ToolFailed: One has held it for longer than this.
+    """
+    turn = _turns[str(root)], _holder(folder)
+    while not await _soon(folder, patience):
+        turn, before = (_turns[str(root)], _holder(folder)), turn
+        if turn == before:
+            raise ToolFailed(
+                f"the command was not run: for {patience:g} s another one has been running in this workspace{turn[1]}, "
+                "and they run one after the other. Try it again when that one has ended"
+            )
+
+
+async def _soon(folder: int, seconds: float) -> bool:
+    """Whether a folder could be locked within this time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not _locked(folder):  # noqa: ASYNC110 - another process may hold it
+                await asyncio.sleep(_LOOK)
+            return True
+    return False
+
+
 @asynccontextmanager
-async def _alone(root: Path, patience: float) -> AsyncIterator[None]:
+async def _alone(root: Path, longest: float) -> AsyncIterator[None]:
     """One command at a time in a workspace: another could move a folder away before what is in it is mounted.
+
+    Whoever comes waits for as long as there is one after the other, which is no part of its own time.
 
     Args:
         root: The workspace.
-        patience: Seconds to wait for the end of the others.
+        longest: Seconds that one command may take.
 
     Raises:
-        ToolFailed: They have not ended by then.
+        ToolFailed: The same one has not ended long after it should have.
     """
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     _HELD.add(folder)
     try:
-        try:
-            async with asyncio.timeout(patience):
-                while not _locked(folder):  # noqa: ASYNC110 - another process may hold it
-                    await asyncio.sleep(_LOOK)
-        except TimeoutError:
-            raise ToolFailed(
-                f"the command was not run: for {patience:g} s another one has been running in this workspace"
-                f"{_holder(folder)}, and they run one after the other. Try it again when that one has ended"
-            ) from None
+        if not _locked(folder):
+            await _next_turn(folder, root, longest + _TIDY)
+        _turns[str(root)] += 1
         yield
     finally:
         with suppress(OSError):  # of a file system that has no locks

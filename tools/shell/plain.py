@@ -63,8 +63,14 @@ async def run_plain(
         stderr=watch.output[2].text(),
         timed_out=ending is Ending.TIME,
         escaped=code < 0,
-        notes=(f"ended: it wrote more than {sandbox.output:,} bytes",) if ending is Ending.OUTPUT else (),
+        notes=_reached(ending, code, sandbox),
     )
+
+
+def _reached(ending: Ending, code: int, sandbox: Sandbox) -> tuple[str, ...]:
+    if ending is Ending.OUTPUT:
+        return (f"ended: it wrote more than {sandbox.output:,} bytes (sandbox.output in risk.yaml)",)
+    return ("killed (signal 9)",) if ending is Ending.EXITED and code == 128 + signal.SIGKILL else ()
 
 
 async def _end(transport: asyncio.SubprocessTransport, watch: Watch) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -28,6 +29,9 @@ __all__ = ["register", "run_row"]
 _NEAR = 1000
 """How many of the latest runs a mistyped id is compared with."""
 
+_AN_ID: Final = re.compile("[0-9a-f]{4,}")
+"""What the id of an act looks like, and its beginning."""
+
 _Approve = Annotated[
     list[str] | None, typer.Option("--approve", metavar="ID|all", help="Approve an act that waits; repeatable.")
 ]
@@ -42,6 +46,14 @@ _Always = Annotated[
     list[str] | None,
     typer.Option(
         "--always", metavar="ID|all", help="Approve this very call from now on, unless it destroys; repeatable."
+    ),
+]
+_Respond = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--respond",
+        metavar="[ID=]TEXT",
+        help="Do not make the call: TEXT is its result, as of an act that was done already; repeatable.",
     ),
 ]
 _Given = Annotated[
@@ -63,6 +75,7 @@ def resume(
     reject: _Reject = None,
     edit: _Edit = None,
     always: _Always = None,
+    respond: _Respond = None,
     given: _Given = None,
     full: Annotated[bool, typer.Option("--full", help="Show what waits without leaving anything out.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="WHY", help="Why it is refused; the agent is told.")] = "",
@@ -96,7 +109,7 @@ def resume(
     from ...io.live import Live
     from ...settings import opened
 
-    who = bool(approve or reject or edit) or None
+    who = bool(approve or reject or edit or respond) or None
     with opened(
         config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
     ) as runtime:
@@ -107,7 +120,7 @@ def resume(
             runtime.protect(read_with(spec))
         live = Live(json=json)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()), max_tokens)
-        said = _Said(approve or (), reject or (), edit or (), always or (), reason, _read(given))
+        said = _Said(approve or (), reject or (), edit or (), always or (), respond or (), reason, _read(given))
         try:
             outcome = run_to_end(_resumed(workflow, run, said, bounds, runtime, live))
         except (TimeoutError, KeyboardInterrupt):
@@ -125,13 +138,14 @@ class _Said(NamedTuple):
     reject: Sequence[str]
     edit: Sequence[str]
     always: Sequence[str]
+    respond: Sequence[str]
     reason: str
     given: Any
 
     @property
     def named(self) -> bool:
         """Whether an act is named."""
-        return bool(self.approve or self.reject or self.edit or self.always)
+        return bool(self.approve or self.reject or self.edit or self.always or self.respond)
 
 
 async def _resumed(
@@ -140,7 +154,9 @@ async def _resumed(
     """Take the run up with the answers given; without any, ask the person at the terminal."""
     answers = said.given
     if said.named and answers is not None:
-        raise ConfigError("give the answers either by --answers or by --approve, --reject, --edit and --always")
+        raise ConfigError(
+            "give the answers either by --answers or by --approve, --reject, --edit, --always and --respond"
+        )
     if said.named:
         waiting = await workflow.apending(run, runtime)
         if not waiting:
@@ -201,11 +217,12 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
     from ...io.approval import edit as edited
 
     edits = dict(_edit(waiting, text) for text in said.edit)
+    results = dict(_respond(waiting, text) for text in said.respond)
     approved, rejected = _named(waiting, said.approve), _named(waiting, said.reject)
     always = _named(waiting, said.always)
     answers: Answers = {}
     for act in waiting:
-        named = [where for where in (approved, rejected, edits, always) if act.id in where]
+        named = [where for where in (approved, rejected, edits, always, results) if act.id in where]
         if len(named) > 1:
             raise ConfigError(f"{act.id} has two different answers: give one")
         if not act.tool and (named or "all" in (*said.approve, *said.reject, *said.always)):
@@ -215,6 +232,8 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
             )
         if act.id in edits:
             decision = edited(act, edits[act.id])
+        elif act.id in results:
+            decision = {"type": "respond", "message": results[act.id]}
         elif act.id in rejected or ("all" in said.reject and not named):
             decision = {"type": "reject", "message": said.reason}
         elif act.id in always or ("all" in said.always and not named):
@@ -238,6 +257,24 @@ def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
             ids = ", ".join(act.id for act in waiting)
             raise ConfigError(f"nothing waits under the id {word!r}; these do: {ids}")
     return found
+
+
+def _respond(waiting: Sequence[Pending], text: str) -> tuple[str, str]:
+    """The id and the result of ``ID=TEXT``, or of ``TEXT`` where one act waits."""
+    name, equals, given = text.partition("=")
+    if equals and _AN_ID.fullmatch(name):
+        (id_,) = _named(waiting, [name])
+    elif len(waiting) == 1:
+        id_, given = waiting[0].id, text
+    else:
+        raise ConfigError(f"{len(waiting)} acts wait, so say which is meant: --respond ID=TEXT")
+    act = next(one for one in waiting if one.id == id_)
+    if act.tool and "respond" not in act.allowed:
+        raise ConfigError(
+            "--respond gives the result of a call that may have been made already, or only reads; "
+            f"{act.tool} is yet to be called: answer with --approve, --reject or --edit"
+        )
+    return id_, given
 
 
 def _edit(waiting: Sequence[Pending], text: str) -> tuple[str, dict[str, Any]]:

@@ -34,6 +34,10 @@ _GIT_RUNS_KEYS = re.compile(
 )
 
 
+_GIT_KEYS = re.compile(r"user\.signingkey|http\.(?:.+\.)?(?:proxy)?ssl\w+|sendemail\.\S+|gpg\.ssh\.\S+", re.IGNORECASE)
+"""Settings whose value is the file of a key that git signs or connects with, and keeps to itself."""
+
+
 _GIT_WHERE = re.compile(
     r"(?:remote|submodule)\.(?:.+\.(?:url|pushurl)|pushdefault)$|branch\..+\.(?:remote|pushremote)$", re.IGNORECASE
 )
@@ -49,7 +53,7 @@ def _git(call: Call) -> str:
     for setting in options.each("-c"):
         key, _, value = setting.partition("=")
         _git_key(call, key, value)
-    if any("--exec-path=" in arg or arg == "--config-env" for arg in call.args):
+    if any(re.match(r"--exec-path=|--config-env(?:=|$)", arg) for arg in call.args):
         call.find("option-runs", "git")
     words = options.operands
     if not words:
@@ -120,6 +124,9 @@ def _git_key(call: Call, key: str, value: str) -> None:
         return
     if _GIT_WHERE.match(key):
         call.scope.redirected = True
+    if holds_secrets(call.path(value)) and not _GIT_KEYS.match(key):
+        # Such as of a template or a list, whose lines git keeps, or shows where they are none.
+        call.find("credentials", value)
     if not _GIT_RUNS_KEYS.match(key):
         return
     if key.lower().startswith("alias.") and not value.startswith("!"):

@@ -111,7 +111,7 @@ def _npm(call: Call) -> str:
         named = [name for name in given if not re.match(r"\.{1,2}(?:/|$)", name)]
         fresh = named and command not in ("update", "up", "upgrade", "link")
         code = "installs" if fresh or "--registry" in options else "installs-listed"
-    elif command in ("exec", "dlx", "x", "create"):
+    elif command in ("exec", "dlx", "x", "create") or (command == "init" and given):
         code = "installs"
         for text in options_of(args, "-c --call").each("-c --call"):
             call.shell(text)
@@ -179,6 +179,8 @@ def _cargo(call: Call) -> str:
         call.find("installs-listed", command)
     elif command in ("exec", "run") and call.name in ("bundle", "composer"):
         return call.run(names) if call.name == "bundle" and names else UNKNOWN
+    elif command == "new" and names[:1] == ["install"]:
+        call.find("installs", " ".join(names[1:2]))
     elif command in ("search", "info"):
         call.find("leaves", command)
     elif command in _BUILD_READS:

@@ -39,11 +39,13 @@ builds           CONFIG_SHELL RUSTC RUSTDOC CCACHE_PREFIX CMAKE_C_COMPILER_LAUNC
 compiles         CFLAGS CXXFLAGS CPPFLAGS LDFLAGS
 makes            MAKEFLAGS GNUMAKEFLAGS
 makefiles        MAKEFILES
+reaches          DOCKER_HOST CONTAINER_HOST LIBVIRT_DEFAULT_URI ADB_SERVER_SOCKET AWS_ENDPOINT_URL VAULT_ADDR NOMAD_ADDR
+reaches          CONSUL_HTTP_ADDR ETCDCTL_ENDPOINTS
 hides            HISTFILE HISTSIZE HISTFILESIZE HISTIGNORE HISTCONTROL SAVEHIST
 """
 LOADS = {name: code for code, *names in map(str.split, _LOADS.strip().splitlines()) for name in names}
 """Variable -> the rule that holds when it is set, or how its value is read: ``runs``, ``prompt`` and ``builds`` as a
-command, ``compiles`` and ``makes`` as the options of one, ``makefiles`` as files."""
+command, ``compiles`` and ``makes`` as the options of one, ``makefiles`` as files, ``reaches`` as an address."""
 
 _PROGRAMS = """
 prints           : true false test [ [[ ]] exit return break continue shift jobs fg bg disown sleep yes clear
@@ -209,8 +211,12 @@ cabal stack opam luarocks | installs install upgrade update get | prints list in
  workspace-code *
 gem | prints list search query info contents environment env which help outdated | installs install update |
  workspace-code build | system-write uninstall cleanup | changes-outside push yank
-conda mamba micromamba | prints list info search env config activate deactivate help compare run_list | installs
- install create update | deletes remove uninstall clean
+ansible-galaxy | installs-listed -r --requirement --role-file | prints list search info verify | writes init build |
+ changes-outside publish import delete | installs install download | unknown-program *
+packer | installs plugins | prints version inspect fmt console | installs-listed init | workspace-code build validate |
+ unknown-program *
+conda mamba micromamba | installs-listed env_create env_update | prints list info search env config activate
+ deactivate help compare run_list | installs install create update | deletes remove uninstall clean
 rustup ghcup sdk asdf mise nvm fnm pyenv rbenv jenv volta n nodenv goenv | prints list ls show which current version
  versions use shell local global exec help --version check completions whence root rehash init env default |
  installs install update upgrade add plugin toolchain self | deletes uninstall remove | unknown-program *
@@ -257,7 +263,7 @@ wall write talk notify-send | changes-elsewhere *
 gh glab hub | leaves list ls view status diff checks search browse checkout clone help version watch org auth_status
  repo_view_x config alias_list | credentials auth_token token | changes-outside create delete merge close edit
  comment review push set remove rerun cancel upload enable disable transfer archive rename fork sync lock unlock api
- reopen ready gist_new new login | installs extension | unknown-program *
+ reopen ready gist_new new login | installs extension | other-machine codespace_ssh codespace_cp | unknown-program *
 wrangler | workspace-code dev types check | changes-outside publish deploy delete secret kv r2 d1 rollback | leaves
  whoami tail
 terraform tofu | leaves init plan validate show output fmt providers version graph console get workspace_list login

@@ -12,13 +12,13 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
-from ..configs.plain import plain, plain_content
-from ..tools.base import ToolFailed, declaration_of
-from ..tools.exits import Exits
-from ..tools.limits import limited, within_thread
-from ..tools.results import TellingTool, as_read
-from ..tools.threads import in_thread
-from .together import began
+from ...configs.plain import plain, plain_content
+from ...tools.base import ToolFailed, declaration_of
+from ...tools.exits import Exits
+from ...tools.limits import limited, within_thread
+from ...tools.results import TellingTool, as_read
+from ...tools.threads import in_thread
+from ..together import began
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
