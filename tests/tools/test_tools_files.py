@@ -216,6 +216,44 @@ def test_a_pattern_that_never_ends_is_ended(tmp_path: Path, call: Call, monkeypa
     assert answer.splitlines()[1].startswith("[stopped in 'b': ")
 
 
+def test_a_text_without_what_every_match_holds_is_not_matched_at_all(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "endless").write_text("a" * 64 + "!\n")
+    assert call("search_files", pattern="(a+)+ needle$") == "[nothing found]"
+    (tmp_path / "there").write_text("aa needle\n")
+    assert call("search_files", pattern="(a+)+ needle$") == "there:1: aa needle"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "literal"),
+    [
+        (r"\bdef load\(", "def load("),
+        ("colou?r", "colo"),
+        ("retr(y|ies) after", " after"),
+        ("(once)?", ""),
+        ("maybe|never", ""),
+        ("(?i)needle", ""),
+        ("(?i:need)le", "le"),
+        ("(?!not) this", " this"),
+        ("(?x) two  words # one", "twowords"),
+        (r"\x41\u00e9bc", "bc"),
+        ("[abc]{2,}d+é", ""),
+        ("x{0}y{3}", ""),
+        (r"Müller$", "ller"),
+        ("", ""),
+    ],
+)
+def test_every_match_holds_what_the_matcher_says(pattern: str, literal: str) -> None:
+    with Matcher(pattern, seconds=5, limit=1) as matcher:
+        assert matcher.literal == literal.encode()
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.from_regex(pattern))
+    def holds(text: str) -> None:
+        assert literal in text
+
+    holds()
+
+
 def test_a_matching_process_does_not_outlive_its_search() -> None:
     with Matcher("(a+)+$", seconds=0.3, limit=1) as matcher:
         process = matcher._process

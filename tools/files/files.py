@@ -303,6 +303,8 @@ def _searched(workspace: Workspace, pattern: str, entries: Iterable[Entry]) -> s
             if len(content) > _WRITE_LIMIT or b"\0" in content[:_HEAD]:
                 passed_over += 1
                 continue
+            if matcher.literal not in content:
+                continue
             try:
                 found = matcher.find(content)
             except OutOfTime:

@@ -5,8 +5,8 @@ wherever it is. The ``regex`` package takes a time limit, but counts the CPU tim
 it in every loop, and its compiler writes nested repeats out: ``((a{1000}){1000}){1000}`` takes all memory there is.
 
 In: a line of JSON with ``pattern``, ``limit`` (matches) and ``seconds`` (wall time), then each text as a line with its
-length in bytes, and the bytes. Out: a line of JSON for each, at first why the pattern is none (empty when it is one),
-then lists of ``[line number, excerpt]``.
+length in bytes, and the bytes. Out: a line of JSON for each, at first a list of why the pattern is none (empty when it
+is one) and of what every match holds, then lists of ``[line number, excerpt]``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import re
 import signal
 import sys
+from re import _parser  # type: ignore[attr-defined] # as re.compile reads a pattern; nothing public tells what is in it
 
 __all__ = ["main"]
 
@@ -33,14 +34,28 @@ def main() -> None:
     try:
         pattern = re.compile(asked["pattern"])
     except (re.error, OverflowError, RecursionError) as error:
-        _answer(str(error))
+        _answer([str(error), ""])
         return
-    _answer("")
+    _answer(["", _literal(asked["pattern"])])
     left = asked["limit"]
     while size := sys.stdin.buffer.readline():
         found = _search(pattern, sys.stdin.buffer.read(int(size)).decode("utf-8", "replace"), left)
         left -= len(found)
         _answer(found)
+
+
+def _literal(pattern: str) -> str:
+    """The longest run of ASCII characters that every match holds; empty where none is known."""
+    parsed = _parser.parse(pattern)
+    if parsed.state.flags & re.IGNORECASE:
+        return ""
+    runs = [""]
+    for kind, value in parsed:
+        if str(kind) == "LITERAL" and value < 128:
+            runs[-1] += chr(value)
+        else:
+            runs.append("")
+    return max(runs, key=len)
 
 
 def _search(pattern: re.Pattern[str], text: str, limit: int) -> list[tuple[int, str]]:
@@ -55,7 +70,7 @@ def _search(pattern: re.Pattern[str], text: str, limit: int) -> list[tuple[int, 
     return found
 
 
-def _answer(value: str | list[tuple[int, str]]) -> None:
+def _answer(value: list[str] | list[tuple[int, str]]) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 

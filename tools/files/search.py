@@ -28,9 +28,14 @@ class Matcher:
         seconds: Wall time for everything that is asked, above 0.
         limit: Matches for everything that is asked.
 
+    Attributes:
+        literal: Bytes that stand in every text with a match; empty where none are known.
+
     Raises:
         ToolFailed: On entering, when the pattern is not a regular expression.
     """
+
+    literal: bytes = b""
 
     def __init__(self, pattern: str, *, seconds: float, limit: int) -> None:
         self._asked = {"pattern": pattern, "limit": limit, "seconds": seconds}
@@ -46,15 +51,16 @@ class Matcher:
             env={},
         )
         try:
-            refused = self._ask(json.dumps(self._asked).encode() + b"\n")
+            refused, literal = self._ask(json.dumps(self._asked).encode() + b"\n")
         except OutOfTime:
-            refused = "it takes too long to read"
+            refused, literal = "it takes too long to read", ""
         except BaseException:
             self._end()
             raise
         if refused:
             self._end()
             raise ToolFailed(f"the pattern is not a regular expression: {refused}")
+        self.literal = literal.encode()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -1,0 +1,79 @@
+"""What a search through many files costs, beside ripgrep reading the same files where it is installed.
+
+    python benchmarks/search.py [files]
+
+The files are Python's own library, over and over in folders of 20, 20,000 of them unless said otherwise. Printed are
+seconds by the clock and of the processor, with those of the processes that were started.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pointsman.tools import Workspace, file_tools
+from stage import table
+
+_LARGEST = 60_000
+_PATTERNS = (
+    "def there_is_none_of_this",
+    r"class \w+\(json.JSONEncoder",
+    r"\bself\.\w+_is_nowhere\b",
+    "(?i)there_is_none_of_this",
+    "nowhere_this|nowhere_that",
+)
+
+
+def make(root: Path, number: int) -> int:
+    """Write the files and return how many bytes they have."""
+    library = sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py"))
+    texts = [text for path in library if len(text := path.read_bytes()) < _LARGEST]
+    size = 0
+    for place in range(number):
+        folder = root / f"part{place // 800}" / f"module{place // 20 % 40}"
+        folder.mkdir(parents=True, exist_ok=True)
+        size += (folder / f"file{place}.py").write_bytes(texts[place % len(texts)])
+    return size
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Return seconds by the clock and of the processor, and what came of it."""
+    wall, before = time.perf_counter(), os.times()
+    said = work()
+    wall, after = time.perf_counter() - wall, os.times()
+    return wall, sum(after[:4]) - sum(before[:4]), said
+
+
+def main() -> None:
+    """Measure and print."""
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    rg = shutil.which("rg")
+    with tempfile.TemporaryDirectory() as folder:
+        size = make(Path(folder), number)
+        print(f"{number} files, {size / 1e6:.0f} MB\n")
+        search = next(tool for tool in file_tools(Workspace(folder)) if tool.name == "search_files")
+        timed(partial(search.invoke, {"pattern": "warm the cache of files"}))
+        rows = []
+        for pattern in _PATTERNS:
+            wall, cpu, said = timed(partial(search.invoke, {"pattern": pattern}))
+            row = [f"`{pattern}`".replace("|", "\\|"), f"{wall:.2f}", f"{cpu:.2f}", said.splitlines()[-1][:40]]
+            if rg is not None:
+                command = [rg, "--no-config", "-uu", "--text", "-l", "-e", pattern, folder]
+                wall, cpu, _ = timed(partial(subprocess.run, command, stdout=subprocess.DEVNULL))
+                row += [f"{wall:.2f}", f"{cpu:.2f}"]
+            rows.append(row)
+        more = [] if rg is None else ["rg s", "rg CPU s"]
+        print(table(["pattern", "search_files s", "CPU s", "last line", *more], rows))
+
+
+if __name__ == "__main__":
+    main()
