@@ -166,6 +166,9 @@ class Pending:
         run: The run that waits.
         effect: What the call does with these very arguments.
         preview: What it would change, as a unified diff, where its tool tells that.
+        sandbox: Where the call would run and what confines it: ``in the sandbox: …``, ``UNSANDBOXED: …``, or in this
+            process; empty where that is not known.
+        sources: Argument -> where its value comes from: the task, the result of a tool, the model, a person.
         origin: Where the call comes from: ``run``, ``step``, ``agent`` and ``model``, as far as they are known, and
             ``edited`` where a person has changed its arguments.
         asked: When it was asked, in seconds since the epoch; None where that is not known.
@@ -183,6 +186,8 @@ class Pending:
     run: str = ""
     effect: str = ""
     preview: str = ""
+    sandbox: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
     asked: float | None = None
     expires: float | None = None

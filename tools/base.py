@@ -93,6 +93,8 @@ class Declaration(BaseModel):
         confined: What it writes lies within a workspace, whose protected paths it cannot change; text that was read may
             say where in it.
         preview: Tells what one call would change, before it is made; None when nothing can.
+        sandbox: What confines the programs it runs, or that nothing does, in a few words for whoever approves a call;
+            empty for a tool that runs none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,6 +111,7 @@ class Declaration(BaseModel):
     secrets: Mapping[str, str] = Field(default_factory=dict)
     trust: Trust = Trust.UNTRUSTED
     preview: PreviewRule | None = Field(default=None, exclude=True, repr=False)
+    sandbox: str = ""
 
 
 @dataclass(frozen=True, slots=True)

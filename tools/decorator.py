@@ -46,6 +46,7 @@ class Declared(TypedDict, total=False):
     secrets: Mapping[str, str]
     trust: Trust
     preview: PreviewRule | None
+    sandbox: str
     risk_of: EffectRule | None
 
 
@@ -99,9 +100,9 @@ def tool(
         name: What the model calls it; the function's name when absent.
         description: What the model reads; the docstring when absent.
         declared: ``target_args``, ``reversible``, ``only_reads``, ``confined``, ``idempotent``, ``timeout``,
-            ``secrets``, ``trust``, ``preview`` and ``risk_of``, as in `Declaration`. A secret is handed to the function
-            under the argument's name, never to the model; where the result holds it, the model reads a mark in its
-            place.
+            ``secrets``, ``trust``, ``preview``, ``sandbox`` and ``risk_of``, as in `Declaration`. A secret is handed to
+            the function under the argument's name, never to the model; where the result holds it, the model reads a
+            mark in its place.
 
     Raises:
         ConfigError: When the effect is not one of the four, a target or secret is no argument, nothing describes the

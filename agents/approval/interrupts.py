@@ -147,7 +147,10 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         doubts = self._doubts(request, tool, effect)
         if risk < Risk.CRITICAL and not doubts and not _was_asked(call, settings.state) and not begun_before(tool):
             return None
-        return Asked.of(request, tool, effect, risk, (*facts.reasons, *doubts))
+        from .taint import sources_of
+
+        sources = sources_of(request.state["messages"], self._tools, call["args"])
+        return Asked.of(request, tool, effect, risk, sources, (*facts.reasons, *doubts))
 
     def _doubts(self, request: ToolCallRequest, tool: BaseTool, effect: Effect) -> tuple[str, ...]:
         """What speaks against a call by where its values come from."""

@@ -55,8 +55,8 @@ class Asked:
         call: The call, with the arguments that are asked about.
         effect: What it does with these very arguments.
         risk: The risk of a call with that effect.
-        origin: Where the call comes from: run, step, agent, and the model that wrote it. Whose words it rests on will
-            stand here, too.
+        origin: Where the call comes from: run, step, agent, and the model that wrote it.
+        sources: Argument -> whose words its value is.
         doubts: What speaks against it: what its tool says of these very arguments, and where its target, and what it
             sends out, come from.
     """
@@ -66,17 +66,24 @@ class Asked:
     effect: Effect
     risk: Risk
     origin: Mapping[str, str]
+    sources: Mapping[str, str]
     doubts: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, request: ToolCallRequest, tool: BaseTool, effect: Effect, risk: Risk, doubts: tuple[str, ...] = ()
+        cls,
+        request: ToolCallRequest,
+        tool: BaseTool,
+        effect: Effect,
+        risk: Risk,
+        sources: Mapping[str, str],
+        doubts: tuple[str, ...] = (),
     ) -> Asked:
         """The call as its model made it."""
         step = current()
         written = {"run": step.run.id, "step": step.step, "agent": step.agent, "model": _author(request)}
         origin = {name: text for name, text in written.items() if text}
-        return cls(tool, request.tool_call, effect, risk, origin, doubts)
+        return cls(tool, request.tool_call, effect, risk, origin, sources, doubts)
 
     def edited(self, arguments: Mapping[str, Any], risks: Mapping[Effect, Risk]) -> Asked:
         """The same call with a person's arguments.
@@ -95,7 +102,12 @@ class Asked:
         effect = facts.effect or Effect.DESTRUCTIVE
         call = {**self.call, "args": dict(arguments)}
         origin = {**self.origin, "edited": "by a person"}
-        return Asked(self.tool, call, effect, risks[effect], origin, facts.reasons)
+        before = self.call["args"]
+        sources = {
+            name: self.sources.get(name, "") if name in before and before[name] == value else "a person"
+            for name, value in arguments.items()
+        }
+        return Asked(self.tool, call, effect, risks[effect], origin, sources, facts.reasons)
 
     @property
     def allowable(self) -> bool:
@@ -147,6 +159,8 @@ class Asked:
             "effect": self.effect.value,
             "risk": self.risk.value,
             "preview": diff,
+            "sandbox": _confinement(self.tool),
+            "sources": dict(self.sources),
             "origin": dict(self.origin),
             "asked": question.asked,
             "expires": question.asked + expires,
@@ -187,6 +201,16 @@ class Asked:
             *self.doubts,
             f"its arguments hold what is not seen, or looks like something else: {', '.join(found[:_NAMED])}{more}",
         )
+
+
+def _confinement(tool: BaseTool) -> str:
+    """Where a call of this tool runs, and what confines it."""
+    declared = declaration_of(tool)
+    if declared is not None and declared.sandbox:
+        return declared.sandbox
+    if declared is not None and declared.confined:
+        return "no command: it runs in this process, and writes in the workspace alone"
+    return "no command: it runs in this process or its server, outside the sandbox"
 
 
 def stale(then: Question, now: Question, expires: float) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -12,13 +13,16 @@ from ...configs.words import Trust
 from ...tools.base import declaration_of, effect_of, only_reads
 from ...tools.facts import call_facts
 from ...tools.taint.gate import Judged, ToolFacts, judge
+from ...tools.taint.tokens import Text, tokens
 from .acts import stopped
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["FROM_MIDDLEWARE", "judged", "result_trust"]
+__all__ = ["FROM_MIDDLEWARE", "judged", "result_trust", "sources_of"]
 
+_QUOTE: Final = 5
+"""Words in a row that are taken for a quotation, as `pointsman.tools.taint.gate` takes them."""
 FROM_MIDDLEWARE: Final = "lc_source"
 """Where LangChain marks a message that a middleware put into a conversation in the user's role, such as a summary."""
 
@@ -63,6 +67,62 @@ def judged(
         tool.description,
     )
     return judge("\n".join(user), transcript, facts, tool.name, arguments)
+
+
+def sources_of(
+    messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool], arguments: Mapping[str, Any]
+) -> dict[str, str]:
+    """Argument -> where its value comes from, in words for whoever approves the call.
+
+    A value that stands in the task is the task's, whoever else has it; one that stands in a result is that result's.
+    For anything else the model is named, with the results that it quotes.
+
+    Args:
+        messages: The agent's conversation so far.
+        tools: The tools the agent has, by name.
+        arguments: Of the call.
+    """
+    # A result that is vouched for goes before one that is not.
+    texts = sorted(_texts(messages, tools), key=lambda one: one[0])
+    return {name: _source(value, texts) for name, value in arguments.items()}
+
+
+def _source(value: Any, texts: Sequence[tuple[int, str, Text]]) -> str:
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    run = tokens(said)
+    for _, who, text in texts:
+        if text.has(run) if run else bool(said.strip()) and text.stands(said.strip()):
+            return who
+    rows = _rows(run)
+    quoted = [who for rank, who, text in texts if rank and rows and not rows.isdisjoint(_rows(text.words))]
+    return "the model" + (f", quoting {' and '.join(dict.fromkeys(quoted))}" if quoted else "")
+
+
+def _rows(words: Sequence[str]) -> set[tuple[str, ...]]:
+    """Each few words that stand in a row."""
+    return {tuple(words[start : start + _QUOTE]) for start in range(len(words) - _QUOTE + 1)}
+
+
+def _texts(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> Iterator[tuple[int, str, Text]]:
+    """Each text in view: 0 for the task, 1 for what is vouched for, 2 for what is not; whose it is; the text."""
+    for message in messages:
+        if isinstance(message, ToolMessage) and not stopped(message):
+            yield _ranked(f"the result of {message.name}", result_trust(tools, message), str(message.text))
+        elif isinstance(message, HumanMessage):
+            passages, said = parse_evidence(str(message.text))
+            for one in passages:
+                yield _ranked(one.source, one.trust, one.text)
+            if FROM_MIDDLEWARE in message.additional_kwargs:
+                yield _ranked("a summary", Trust.UNTRUSTED, said)
+            else:
+                yield 0, "the task", Text(said)
+
+
+def _ranked(who: str, trust: Trust, text: str) -> tuple[int, str, Text]:
+    """What a text from elsewhere counts for; of one that nobody vouches for that is said."""
+    if trust is Trust.UNTRUSTED:
+        return 2, f"{who}, which nobody vouches for", Text(text)
+    return 1, who, Text(text)
 
 
 def result_trust(tools: Mapping[str, BaseTool], result: ToolMessage) -> Trust:

@@ -21,7 +21,7 @@ from .output import paint, progress
 if TYPE_CHECKING:
     from ...agents.result import Pending
 
-__all__ = ["Answers", "ask", "at_terminal", "described", "edit", "show"]
+__all__ = ["Answers", "Person", "ask", "at_terminal", "described", "edit", "show"]
 
 Answers = dict[str, dict[str, Any]]
 
@@ -30,15 +30,56 @@ _LONG: Final = 1_200
 _MANY: Final = 60
 """Items of one list, or lines of a change, that are shown whole."""
 _GAP: Final = "\n             "
+_DIFF_COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
-def show(pending: Pending, *, full: bool = False) -> None:
-    """Print an act to stderr, as `described` gives it."""
-    for said in ("", *described(pending, full=full, err=True)):
-        progress(said)
+class Person:
+    """Somebody at the terminal: what is said to them, and what they are asked."""
+
+    def say(self, text: str) -> None:
+        """Tell them something, on stderr."""
+        progress(text)
+
+    def asked(self, question: str, default: str = "", *, shown: bool = True) -> str:
+        """Ask for a line.
+
+        Args:
+            question: What is asked.
+            default: What an empty line stands for.
+            shown: Say so in the question.
+
+        Raises:
+            typer.Abort: They leave the question.
+        """
+        return str(typer.prompt(question, default=default, show_default=shown and bool(default), err=True))
+
+    def corrected(self, question: str, text: str) -> str:
+        """Ask for a text to be changed; an empty line leaves it as it is.
+
+        Args:
+            question: What is asked.
+            text: The text.
+
+        Raises:
+            typer.Abort: They leave the question.
+        """
+        return self.asked(question, text)
 
 
-def described(pending: Pending, *, full: bool = False, err: bool = False) -> Iterator[str]:
+def show(pending: Pending, *, full: bool = False, here: bool = False, person: Person | None = None) -> None:
+    """Say an act, as `described` gives it.
+
+    Args:
+        pending: The act.
+        full: Leave nothing out.
+        here: It is answered in this place.
+        person: To whom; it is printed on stderr when absent.
+    """
+    for said in ("", *described(pending, full=full, here=here, err=True)):
+        (person or Person()).say(said)
+
+
+def described(pending: Pending, *, full: bool = False, here: bool = False, err: bool = False) -> Iterator[str]:
     """An act in lines: tool, risk and reasons, where it comes from, the exact arguments, what it would change.
 
     Every character can be seen, as `visible` writes it, and secrets are redacted. Of what is long the beginning and the
@@ -47,26 +88,35 @@ def described(pending: Pending, *, full: bool = False, err: bool = False) -> Ite
     Args:
         pending: The act.
         full: Leave nothing out.
+        here: It is answered in this place, so that its id, its run, and until when an approval holds need not be known.
         err: It goes to stderr.
     """
     what = f"approval: {_line(pending.tool)}" if pending.tool else "an answer"
-    yield f"waiting for {what}   id {pending.id}"
+    yield f"waiting for {what}" + ("" if here else f"   id {pending.id}")
     if pending.risk:
         risk = paint(pending.risk, RISK_COLOURS.get(pending.risk, "white"), err=err)
         yield f"  risk       {risk}: {_line(pending.reason)}"
-    if pending.origin:
-        yield f"  from       {', '.join(f'{_line(name)} {_line(said)}' for name, said in pending.origin.items())}"
-    if pending.asked is not None:
+    if pending.sandbox:
+        confined = not pending.sandbox.startswith("UNSANDBOXED")
+        yield f"  sandbox    {_line(pending.sandbox) if confined else paint(_line(pending.sandbox), 'red', err=err)}"
+    origin = {name: said for name, said in pending.origin.items() if not (here and name == "run")}
+    if origin:
+        yield f"  from       {', '.join(f'{_line(name)} {_line(said)}' for name, said in origin.items())}"
+    if pending.asked is not None and not here:
         until = "" if pending.expires is None else f", an approval holds until {_when(pending.expires)}"
         yield f"  asked      {_when(pending.asked)}{until}"
     given = redacted(pending.arguments)
     laid = json.dumps(given if full else _cut(given), ensure_ascii=False, indent=2, default=str)
     # As JSON, and then with every character that is not seen written out, so that what is read is what would run.
     yield "  arguments  " + visible(laid).replace("\n", _GAP)
+    for name, whose in pending.sources.items():
+        yield f"  source     {_line(name)}: {_line(whose)}"
     if pending.preview:
         lines = redact(pending.preview).rstrip("\n").split("\n")
         shown = lines if full else [_text(one) for one in _some(lines, "lines")]
-        yield "  change     " + _GAP.join(map(visible, shown))
+        yield "  change"
+        for one in shown:
+            yield f"    {paint(visible(one), _DIFF_COLOURS.get(one[:1], ''), err=err)}"
 
 
 def at_terminal() -> bool:
@@ -74,26 +124,28 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def ask(waiting: Sequence[Pending]) -> Answers | None:
+def ask(waiting: Sequence[Pending], person: Person | None = None) -> Answers | None:
     """Ask about each act, or return None when nobody is at the terminal, they leave the question, or a graph asks
     something of its own: everything waits on then.
 
     Args:
         waiting: The acts.
+        person: Whom; whoever is at the terminal when absent.
     """
-    if not (at_terminal() and all(pending.tool for pending in waiting)):
+    if (person is None and not at_terminal()) or not all(pending.tool for pending in waiting):
         return None
+    person = person or Person()
     answers: Answers = {}
     with _leaving_at_once():
         try:
             for number, pending in enumerate(waiting, 1):
-                show(pending)
+                show(pending, here=True, person=person)
                 left = f" ({number} of {len(waiting)})" if len(waiting) > 1 else ""
-                answers[pending.id] = {"digest": pending.digest, **_decision(pending, left)}
+                answers[pending.id] = {"digest": pending.digest, **_decision(pending, left, person)}
         except (typer.Abort, KeyboardInterrupt, EOFError):
             if received() != signal.SIGINT:
                 raise
-            progress("\nnothing was answered, so everything waits on")
+            person.say("\nnothing was answered, so everything waits on")
             return None
     return answers
 
@@ -119,54 +171,46 @@ def _leaving_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_WORDS: Final[Mapping[str, str]] = {
-    "y": "approve", "yes": "approve", "n": "reject", "no": "reject", "r": "reject", "?": "why",
-}  # fmt: skip
+_WORDS: Final[Mapping[str, str]] = {"approve": "yes", "a": "yes", "reject": "no", "r": "no", "details": "more"}
+"""Other words for these answers."""
+_SAID: Final[Mapping[str, str]] = {"approve": "yes", "reject": "no"}
+"""Decisions that people have a shorter word for."""
 
 
-def _decision(pending: Pending, left: str) -> dict[str, Any]:
-    words = [*pending.allowed, *(["always"] if pending.always else []), "why", "details"]
-    question = (
-        f"  approve (y), reject (n), {', '.join(word for word in words if word not in ('approve', 'reject'))}{left}"
-    )
+def _decision(pending: Pending, left: str, person: Person) -> dict[str, Any]:
+    words = [_SAID.get(one, one) for one in ("approve", "reject", "edit", "respond") if one in pending.allowed]
+    words += [*(["always"] if pending.always else []), "more"]
+    question = f"  approve? {', '.join(words)}{left}"
     while True:
-        said = typer.prompt(question, default="reject", err=True).strip().lower()
+        said = person.asked(question, "no").strip().lower()
         word = _WORDS.get(said, said)
         fitting = [one for one in words if word and one.startswith(word)]
-        # A single a stays what it was before there was anything else that begins with it.
-        match "approve" if said == "a" else word if word in words else fitting[0] if len(fitting) == 1 else "":
-            case "approve":
+        match word if word in words else fitting[0] if len(fitting) == 1 else "":
+            case "yes":
                 return {"type": "approve"}
             case "always":
                 return {"type": "approve", "scope": "always"}
-            case "reject":
-                message = typer.prompt("  why (told to the agent)", default="", show_default=False, err=True)
-                return {"type": "reject", "message": message}
+            case "no":
+                return {"type": "reject", "message": person.asked("  why (told to the agent)", shown=False)}
             case "respond":
-                return {
-                    "type": "respond",
-                    "message": typer.prompt("  its result, given without making the call", err=True),
-                }
+                return {"type": "respond", "message": person.asked("  its result, given without making the call")}
             case "edit":
-                if (edited := _edited(pending)) is not None:
+                if (edited := _edited(pending, person)) is not None:
                     return edit(pending, edited)
-            case "why":
-                progress(f"  {_line(pending.reason)}")
-            case "details":
-                show(pending, full=True)
+            case "more":
+                show(pending, full=True, person=person)
 
 
-def _edited(pending: Pending) -> dict[str, Any] | None:
+def _edited(pending: Pending, person: Person) -> dict[str, Any] | None:
     """The arguments to use instead, checked to be an object with the same names."""
-    shown = json.dumps(redacted(pending.arguments), default=str)
-    text = typer.prompt("  arguments as JSON", default=shown, err=True)
+    text = person.corrected("  arguments as JSON", json.dumps(redacted(pending.arguments), default=str))
     try:
         made = json.loads(text)
     except json.JSONDecodeError as error:
-        progress(f"  that is not JSON: {error.msg}")
+        person.say(f"  that is not JSON: {error.msg}")
         return None
     if not isinstance(made, dict) or not set(made) <= set(pending.arguments):
-        progress(f"  give an object with no other names than {', '.join(pending.arguments)}")
+        person.say(f"  give an object with no other names than {', '.join(pending.arguments)}")
         return None
     return made
 

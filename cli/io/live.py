@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +18,25 @@ if TYPE_CHECKING:
     from ...graphs.events import Event
     from ...ledger.rows import CallRow
 
-__all__ = ["RISK_COLOURS", "Live", "called"]
+__all__ = ["RISK_COLOURS", "Live", "Printer", "called"]
 
 _TODOS: Final = "write_todos"
 _MARKS: Final = {"completed": "[x]", "in_progress": "[>]"}
 _SHOWN: Final = 12
 """Lines shown of what a tool told."""
 RISK_COLOURS = {"low": "green", "medium": "yellow", "unknown": "red", "high": "red", "critical": "magenta"}
+
+
+class Printer:
+    """Where a person reads what is shown: lines on stderr, tokens on stdout."""
+
+    def say(self, text: str) -> None:
+        """Show a line beside the answer."""
+        progress(text)
+
+    def write(self, text: str) -> None:
+        """Show a piece of the answer."""
+        typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
 
 
 class Live:
@@ -34,9 +46,21 @@ class Live:
         stream: Print tokens on stdout.
         json: Print nothing but JSON on stdout: with ``stream`` an object a line for each event.
         acts: Show each call of a tool, and the beginning of what it told.
+        printer: Where it is shown.
+        told: What is said of a model call.
     """
 
-    def __init__(self, *, stream: bool = False, json: bool = False, acts: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        stream: bool = False,
+        json: bool = False,
+        acts: bool = False,
+        printer: Printer | None = None,
+        told: Callable[[CallRow], str] | None = None,
+    ) -> None:
+        self._printer = printer or Printer()
+        self._told = told or called
         self._stream = stream
         self._json = json
         self._acts = acts
@@ -62,7 +86,7 @@ class Live:
             self.run = event.row.run
             self.calls.append(event.row)
             self._event({"event": "call", **records.call_record(event.row)})
-            progress(f"  {called(event.row)}")
+            self._printer.say(f"  {self._told(event.row)}")
         elif isinstance(event, Stepped):
             record = event.record
             self._let_go(record.agent)
@@ -70,7 +94,7 @@ class Live:
             self._event({"event": "step", **records.step_record(record)})
             if record.status != "done" or record.note:
                 state = "" if record.status == "done" else f"{record.status.replace('_', ' ')}: "
-                progress(f"  {record.agent:<12} {state}{short(record.note, 160)}")
+                self._printer.say(f"  {record.agent:<12} {state}{short(record.note, 160)}")
         else:
             self._other(event)
 
@@ -97,28 +121,30 @@ class Live:
         if tool == _TODOS and isinstance(todos := arguments.get("todos"), list):
             for todo in todos:
                 if isinstance(todo, Mapping):
-                    progress(f"  {_MARKS.get(str(todo.get('status')), '[ ]')} {short(todo.get('content', ''), 160)}")
+                    self._printer.say(
+                        f"  {_MARKS.get(str(todo.get('status')), '[ ]')} {short(todo.get('content', ''), 160)}"
+                    )
         elif self._acts and isinstance(command := arguments.get("command"), str):
-            progress(f"  $ {paint(visible(redact(command.strip())), 'cyan')}")
+            self._printer.say(f"  $ {paint(visible(redact(command.strip())), 'cyan')}")
         elif self._acts:
             given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-            progress(f"  {tool} {short(given, 160)}")
+            self._printer.say(f"  {tool} {short(given, 160)}")
 
     def _used(self, tool: str, text: str) -> None:
         if not self._acts or tool == _TODOS:
             return
         told = text.rstrip().splitlines()
         for one in told[:_SHOWN]:
-            progress(f"    {visible(redact(one))}")
+            self._printer.say(f"    {visible(redact(one))}")
         if len(told) > _SHOWN:
-            progress(f"    … {len(told) - _SHOWN} more lines")
+            self._printer.say(f"    … {len(told) - _SHOWN} more lines")
 
     def close(self) -> None:
         """Print what is held back, and end a line of tokens."""
         for agent in list(self._tokens):
             self._let_go(agent)
         if self._shown and not self._json:
-            typer.echo()
+            self._printer.write("\n")
         self._speaker = self._shown = ""
 
     def _token(self, agent: str, text: str) -> None:
@@ -142,10 +168,10 @@ class Live:
             return
         if agent != self._shown:
             if self._shown:
-                typer.echo()
-            progress(f"  {agent}:")
+                self._printer.write("\n")
+            self._printer.say(f"  {agent}:")
             self._shown = agent
-        typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
+        self._printer.write(text)
 
     def _retract(self, agent: str) -> None:
         if not self._stream:
@@ -154,7 +180,7 @@ class Live:
         self._event({"event": "retracted", "agent": agent})
         self.close()
         self.streamed = ""
-        progress("  the text above is withdrawn: its stream broke, and another model answers again")
+        self._printer.say("  the text above is withdrawn: its stream broke, and another model answers again")
 
     def _event(self, event: dict[str, object]) -> None:
         if self._json and self._stream:

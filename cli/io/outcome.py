@@ -11,10 +11,11 @@ from . import records
 from .output import as_json, line, money, progress, result, short, visible
 
 if TYPE_CHECKING:
-    from ...agents.result import RunResult
+    from ...agents.result import Pending, RunResult
     from ...agents.runtime import Runtime
     from ...graphs.workflow import Workflow
     from ...ledger.rows import CallRow, RunRow
+    from .approval import Answers
     from .live import Live
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Bounds",
     "added_up",
     "answered",
+    "refusals",
     "report_run",
     "sum_up",
     "target_of",
@@ -76,8 +78,7 @@ async def answered(
 
     while outcome.error is None and outcome.pending:
         if approval == "deny":
-            refusal = {"type": "reject", "message": "acts that need approval are refused here"}
-            answers: Any = {p.id: {"digest": p.digest, **refusal} for p in outcome.pending}
+            answers: Answers | None = refusals(outcome.pending)
         else:
             live.close()
             answers = ask(outcome.pending)
@@ -99,6 +100,16 @@ def unbroken(outcome: RunResult) -> RunResult:
     if outcome.error is not None:
         raise outcome.error
     return outcome
+
+
+def refusals(waiting: Sequence[Pending]) -> Answers:
+    """The answers where nobody is asked.
+
+    Args:
+        waiting: What waits.
+    """
+    refusal = {"type": "reject", "message": "acts that need approval are refused here"}
+    return {act.id: {"digest": act.digest, **refusal} for act in waiting}
 
 
 def target_of(row: RunRow) -> str | None:

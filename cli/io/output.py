@@ -59,9 +59,9 @@ def progress(text: str) -> None:
 
 
 def paint(text: str, colour: str, *, err: bool = True) -> str:
-    """Colour a text unless the stream is no terminal or ``NO_COLOR`` is set (no-color.org)."""
+    """Colour a text unless no colour is named, the stream is no terminal, or ``NO_COLOR`` is set (no-color.org)."""
     stream = sys.stderr if err else sys.stdout
-    if os.environ.get("NO_COLOR") or not stream.isatty():
+    if not colour or os.environ.get("NO_COLOR") or not stream.isatty():
         return text
     return typer.style(text, fg=colour)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +60,42 @@ def test_the_code_fix_mends_a_failing_test_with_scripted_words_and_says_so(progr
     assert ended.stdout.count("uses apply_patch") == 2
     assert "+    return round(sum(prices) * (1 - discount / 100), 2)\n" in ended.stdout
     assert (shop / "prices.py").read_text() == before
+
+
+@pytest.mark.skipif(not probe().working, reason=str(probe()))
+def test_the_terminal_task_is_done_in_the_sandbox_with_scripted_words_and_says_so(programs: Any, project: Path) -> None:
+    ended = programs.run([EXAMPLES / "terminal_task" / "count.py"], cwd=project)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("no key: the words of the models are a script; commands, sandbox and files are real")
+    assert ended.stdout.count("run_shell ") == 3
+    assert "+++ b/boxes.txt\n@@ -0,0 +1,3 @@\n+Ann 6\n+Bob 1\n+Cem 4\n" in ended.stdout
+    assert not (EXAMPLES / "terminal_task" / "deliveries" / "boxes.txt").exists()
+
+
+def test_an_agent_uses_the_tools_of_the_plug_in_package_once_it_is_installed(project: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(EXAMPLES / "plugin", tmp_path / "plugin")
+    site = tmp_path / "site"
+    code = "import sys\nfrom setuptools import build_meta\nprint(build_meta.build_wheel(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(site)
+
+    def pointsman(*words: str, **more: str) -> Any:
+        command = [sys.executable, "-m", "pointsman", *words, "--json"]
+        environment = {**os.environ, "POINTSMAN_OFFLINE": "1", **more}
+        return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+
+    (project / "clerk.py").write_bytes((source / "clerk.py").read_bytes())
+    asks = ("run", "clerk.py:clerk", 'Please parcel_status "P-7"')
+    without = pointsman(*asks)
+    assert (without.returncode, "there is no tool 'parcel_status'" in without.stderr) == (2, True)
+    told = json.loads(pointsman(*asks, PYTHONPATH=str(site)).stdout)
+    assert (told["status"], "with the carrier since Monday" in told["output"]) == ("done", True)
+    waits = pointsman("run", "clerk.py:clerk", 'Please parcel_return "P-7"', PYTHONPATH=str(site))
+    (act,) = json.loads(waits.stdout)["pending"]
+    assert (waits.returncode, act["tool"], act["effect"]) == (4, "parcel_return", "destructive")
+    assert act["sandbox"] == "no command: it runs in this process or its server, outside the sandbox"
+    assert act["sources"] == {"parcel": "the task"}
+    listed = json.loads(pointsman("tools", PYTHONPATH=str(site)).stdout)
+    assert {"parcel_status", "parcel_return"} <= {tool["name"] for tool in listed}

@@ -1,81 +1,32 @@
-"""A session at a terminal: asked, streamed, approved with its diff, rejected, edited, stopped, taken up, quit."""
+"""A session at a terminal: asked, streamed, approved with its diff, rejected, edited, stopped, taken up, left."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import select
+import re
 import signal
-import struct
-import termios
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.simulator import Answer, Latency, Match, Rule, Scenario, Simulator
+from pointsman import runs
+from pointsman.simulator import Answer, Latency, Match, Rule, Scenario, Simulator, Usage
 from pointsman.tools import probe
 
 COMMAND = ["-c", "from pointsman.cli.main import main; main()"]
+SCREENS = Path(__file__).with_name("screens")
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 pytestmark = pytest.mark.skipif(not probe().working, reason=str(probe()))
 
-BOUND = 200.0
-"""Seconds without a word after which it hangs, on however busy a machine."""
 Turn = str | tuple[str, dict[str, Any]]
 WRITE = ("write_file", {"path": "a.txt", "content": "two\n"})
-
-
-class _Screen:
-    """A session at a terminal of so many columns."""
-
-    def __init__(self, programs: Any, columns: int, *words: str) -> None:
-        self._mine, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        self.seen = ""
-        self._place = 0
-        self._program = programs.start([*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-
-    def until(self, words: str) -> str:
-        """Read until it has said these words, and give what it said since the last time."""
-        while words not in self.seen[self._place :]:
-            if not select.select([self._mine], [], [], BOUND)[0]:
-                pytest.fail(f"it never says {words!r}, but:\n{self.seen}")
-            self.seen += os.read(self._mine, 65536).decode().replace("\r\n", "\n")
-        end = self.seen.index(words, self._place) + len(words)
-        said, self._place = self.seen[self._place : end], end
-        return said
-
-    def type(self, keys: str) -> None:
-        os.write(self._mine, keys.encode())
-
-    def say(self, line: str) -> None:
-        """Type a line once it is asked for: what is typed before may be lost."""
-        self.until("\n> ")
-        self.type(f"{line}\n")
-
-    def interrupt(self) -> None:
-        os.kill(self._program.pid, signal.SIGINT)
-
-    def interrupt_until(self, words: str) -> None:
-        """Press Ctrl-C until it says these words: a signal between two reads of a line is heard at the next key."""
-        for _ in range(int(BOUND)):
-            self.interrupt()
-            if select.select([self._mine], [], [], 1)[0]:
-                break
-        self.until(words)
-
-    def end(self) -> int:
-        try:
-            while got := os.read(self._mine, 65536).decode():
-                self.seen += got.replace("\r\n", "\n")
-        except OSError:  # nobody writes any more
-            pass
-        finally:
-            os.close(self._mine)
-        return int(self._program.wait())
+BOUND = 25.0
+"""Seconds after which something hangs, on however busy a machine."""
+USAGE = Usage(input=2_000, output=50)
+COLOURS = re.compile(rb"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|9[0-7]|38;[0-9;]*)m")
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +36,7 @@ def vendors(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
         monkeypatch.setenv(f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL", simulator.url(vendor))
         monkeypatch.setenv(f"{vendor.upper()}_API_KEY", f"sk-simulated-{vendor}")
     monkeypatch.setenv("POINTSMAN_RISK__CALL__WRITE", "critical")
+    monkeypatch.setenv("TERM", "xterm-256color")
     return simulator
 
 
@@ -99,13 +51,13 @@ def model(vendors: Simulator) -> Callable[..., list[Any]]:
             if not any(tool.name == "apply_patch" for tool in request.tools):
                 verdict = {"ok": True, "reason": "fine"}
                 if request.schema is not None:
-                    return Answer(json=verdict)
-                return Answer(tool_calls=[{"name": request.tools[0].name, "arguments": verdict}])
+                    return Answer(json=verdict, usage=USAGE)
+                return Answer(tool_calls=[{"name": request.tools[0].name, "arguments": verdict}], usage=USAGE)
             asked.append(request)
             turn = left.pop(0) if left else "nothing more"
             if isinstance(turn, str):
-                return Answer(text=turn)
-            return Answer(tool_calls=[{"name": turn[0], "arguments": turn[1]}])
+                return Answer(text=turn, usage=USAGE)
+            return Answer(tool_calls=[{"name": turn[0], "arguments": turn[1]}], usage=USAGE)
 
         vendors.scenario = Scenario(rules=[*before, Rule(answer=answer)])
         return asked
@@ -113,75 +65,291 @@ def model(vendors: Simulator) -> Callable[..., list[Any]]:
     return play
 
 
-@pytest.fixture(params=[60, 120])
-def screen(request: pytest.FixtureRequest, programs: Any, project: Path) -> _Screen:
+@pytest.fixture
+def session(programs: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Begin a session with the coding agent at a terminal of so many columns."""
+    monkeypatch.syspath_prepend(str(PICTURES))
+    from screen import Screen
+
     (project / "a.txt").write_text("one\n")
-    made = _Screen(programs, request.param, "code")
-    made.until("/help says more")
-    return made
+    begun = []
+
+    def begin(*words: str, columns: int = 100) -> Any:
+        words = words or ("--thread", "demo")
+        begun.append(Screen(lambda **streams: programs.start([*COMMAND, "code", *words], **streams), columns))
+        return begun[-1]
+
+    yield begin
+    for screen in begun:
+        screen.program.kill()
 
 
-def test_a_session_from_its_start_to_its_end(screen: _Screen, model: Any, project: Path) -> None:
+def _as_kept(screen: str, name: str) -> None:
+    """Hold a screen against the one that is kept of it; to have it kept anew, delete the file and run this twice."""
+    file = SCREENS / f"{name}.txt"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(screen, encoding="utf-8")
+        return  # pytest.fail(f"{file} was not there, and is now as it was seen: look at it")
+    assert screen == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_a_session_from_its_start_to_its_end(session: Any, model: Any, project: Path, columns: int) -> None:
     edited = {"path": "a.txt", "content": "three\n"}
     asked = model("Hello, I am here.", WRITE, "It reads two.", WRITE, "Left as it was.", WRITE, "It reads three.")
+    screen = session(columns=columns)
     screen.say("Hello")
-    said = screen.until("-- session:")
-    assert said.count("Hello, I am here.") == 1
-    assert "-- anthropic/claude" in said
-    screen.say("Write two")
-    said = screen.until("[reject]: ")
-    assert "-one" in said
-    assert "+two" in said
-    screen.type("y\n")
+    screen.until("Hello, I am here.")
+    _as_kept(screen.ready(), f"{columns}-1-answered")
+    screen.type("Write two\r")
+    _as_kept(screen.ready("[no]: "), f"{columns}-2-asked")
+    assert (project / "a.txt").read_text() == "one\n"
+    screen.type("y\r")
     screen.until("It reads two.")
-    screen.until("-- session:")
+    screen.ready()
     assert (project / "a.txt").read_text() == "two\n"
     assert "Hello" in str(asked[1].messages)
-    screen.say("/undo")
+    screen.type("/undo\r")
     screen.until("restored: a.txt")
+    screen.ready()
     assert (project / "a.txt").read_text() == "one\n"
 
-    screen.say("Write two again")
-    screen.until("[reject]: ")
-    screen.type("n\n")
-    screen.until("why (told to the agent)")
-    screen.type("not now\n")
-    screen.until("-- session:")
+    screen.type("Write two again\r")
+    screen.say("n", "[no]: ")
+    screen.say("not now", "why (told to the agent): ")
+    screen.until("Left as it was.")
+    _as_kept(screen.ready(), f"{columns}-3-rejected")
     assert (project / "a.txt").read_text() == "one\n"
 
-    screen.say("Write it")
-    screen.until("[reject]: ")
-    screen.type("edit\n")
-    screen.until("arguments as JSON")
-    screen.type(json.dumps(edited) + "\n")
-    screen.until("-- session:")
+    screen.type("Write it\r")
+    screen.say("edit", "[no]: ")
+    screen.until("arguments as JSON: {")
+    # What stands in the line already is taken back.
+    screen.type("\x15" + json.dumps(edited) + "\r")
+    screen.until("It reads three.")
+    screen.ready()
     assert (project / "a.txt").read_text() == "three\n"
-    screen.say("/diff")
+    screen.type("/diff\r")
     screen.until("+three")
     screen.say("/nothing")
     screen.until("there is no /nothing")
+    screen.say("/cost")
+    screen.until("session: $")
+    _as_kept(screen.ready(), f"{columns}-4-edited")
+    screen.type("/quit\r")
+    assert screen.end() == 0
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_ctrl_c_stops_what_runs_and_keeps_it_and_twice_leaves(
+    session: Any, model: Any, columns: int, project: Path
+) -> None:
+    hangs = Rule(match=Match(contains_any_message="1 a.txt"), latency=Latency(ms=600_000), answer="too late")
+    asked = model(("run_shell", {"command": "wc -l a.txt"}), before=(hangs,))
+    screen = session(columns=columns)
+    screen.say("/resume")
+    screen.until("no run of this conversation was stopped, and none")
+    screen.say("Count the lines")
+    screen.until("    1 a.txt", "Ctrl-C stops")
+    screen.type("\x03")
+    screen.until("stopped; what is done is kept: /resume goes on")
+    _as_kept(screen.ready(), f"{columns}-5-stopped")
+    assert len(asked) == 1
+    again = model("It has one line.")
+    screen.type("/resume\r")
+    screen.until("It has one line.")
+    screen.ready()
+    # The command is not run again, nor is the turn that asked for it.
+    assert len(again) == 1
+    assert screen.text.count("$ wc -l a.txt") == 1
+    screen.type("half a li\x03")
+    screen.until("\n>\n", unseen=["half a li"])
+    screen.type("\x03")
+    screen.until("Ctrl-C again leaves")
+    screen.ready()
+    screen.type("\x03")
+    assert screen.end() == 0
+    rows = [json.loads(line) for line in (project / ".pointsman" / "history.jsonl").read_text().splitlines()]
+    assert rows == ["/resume", "Count the lines", "/resume"]
+
+
+def test_what_is_typed_while_something_runs_is_no_answer_to_what_waits_then(
+    session: Any, model: Any, project: Path
+) -> None:
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def waits(request: Any) -> Answer:
+        if goes_on.is_set():
+            return Answer(text="Not written.", usage=USAGE)
+        asked.set()
+        assert goes_on.wait(BOUND)
+        return Answer(tool_calls=[{"name": WRITE[0], "arguments": WRITE[1]}], usage=USAGE)
+
+    model(before=(Rule(match=Match(contains_any_message="Write two"), answer=waits),))
+    screen = session()
+    screen.say("Write two")
+    screen.until("Ctrl-C stops")
+    assert asked.wait(BOUND)
+    screen.type("y\ry\r")
+    goes_on.set()
+    screen.say("n", "[no]: ")
+    screen.say("not now", "why (told to the agent): ")
+    screen.until("Not written.")
+    assert (project / "a.txt").read_text() == "one\n"
     screen.say("/quit")
     assert screen.end() == 0
 
 
-def test_ctrl_c_stops_what_runs_and_keeps_it(screen: _Screen, model: Any, project: Path) -> None:
-    hangs = Rule(match=Match(contains_any_message="1 a.txt"), latency=Latency(ms=600_000), answer="too late")
-    asked = model(("run_shell", {"command": "wc -l a.txt"}), before=(hangs,))
-    screen.until("> ")
-    screen.interrupt_until("Ctrl-D ends the session")
+def test_leaving_a_question_keeps_it_and_resume_asks_again(session: Any, model: Any, project: Path) -> None:
+    model(WRITE, "It reads two.")
+    screen = session()
+    screen.say("Write two")
+    screen.ready("[no]: ")
+    screen.type("\x03")
+    screen.until("nothing was answered, so everything waits on", "it waits for you: /resume asks again")
+    assert [act.sources for act in runs.pending()] == [{"path": "the model", "content": "the task"}]
     screen.say("/resume")
-    screen.until("no run of this conversation was stopped")
-    screen.say("Count the lines")
-    screen.until("    1 a.txt")
-    screen.interrupt()
-    screen.until("stopped; what is done is kept: /resume goes on")
-    assert len(asked) == 1
-    again = model("It has one line.")
-    screen.say("/resume")
-    screen.until("It has one line.")
-    screen.until("\n> ")
-    # The command is not run again, nor is the turn that asked for it.
-    assert len(again) == 1
+    screen.say("yes", "[no]: ")
+    screen.until("It reads two.")
+    assert (project / "a.txt").read_text() == "two\n"
+    screen.ready()
     screen.type("\x04")
     assert screen.end() == 0
-    assert screen.seen.count("wc -l a.txt") == 1
+
+
+def test_a_session_whose_process_was_killed_goes_on_with_continue(session: Any, model: Any) -> None:
+    hangs = Rule(match=Match(contains_any_message="1 a.txt"), latency=Latency(ms=600_000), answer="too late")
+    model(("run_shell", {"command": "wc -l a.txt"}), before=(hangs,))
+    first = session("--thread", "demo")
+    first.say("Count the lines")
+    first.until("    1 a.txt", "Ctrl-C stops")
+    os.kill(first.program.pid, signal.SIGKILL)
+    first.end()
+    again = model("It has one line.")
+    second = session("--continue")
+    second.until("conversation demo", "its last run is interrupted: /resume goes on with it")
+    # The arrow keys reach what was typed in the session before.
+    second.ready()
+    second.type("\x1b[A")
+    second.until("> Count the lines")
+    second.type("\x03/resume\r")
+    second.until("It has one line.")
+    assert len(again) == 1
+    second.say("/quit")
+    assert second.end() == 0
+
+
+def test_the_terminals_end_ends_the_session_as_any_command(session: Any, model: Any) -> None:
+    model("Hello.")
+    screen = session()
+    screen.ready()
+    os.kill(screen.program.pid, signal.SIGTERM)
+    assert screen.end() == 143
+
+
+def test_history_is_kept_for_its_owner_alone_and_without_secrets(session: Any, model: Any, project: Path) -> None:
+    model("Noted.")
+    screen = session()
+    secret = "sk-" + "Ab3dEf6h" * 6
+    screen.say(f"The key is {secret}")
+    screen.until("Noted.")
+    screen.ready()
+    screen.type("\x04")
+    assert screen.end() == 0
+    kept = project / ".pointsman" / "history.jsonl"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert "The key is" in kept.read_text()
+    assert secret not in kept.read_text()
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_no_color_leaves_colours_out(session: Any, model: Any, monkeypatch: pytest.MonkeyPatch, colours: bool) -> None:
+    if not colours:
+        monkeypatch.setenv("NO_COLOR", "1")
+    model(WRITE, "Not written.")
+    screen = session()
+    screen.say("Write two")
+    screen.say("n", "[no]: ")
+    screen.say("", "why (told to the agent): ")
+    screen.until("Not written.")
+    screen.say("/quit")
+    assert screen.end() == 0
+    assert bool(COLOURS.search(screen.raw)) is colours
+
+
+def test_a_dumb_terminal_has_plain_lines(session: Any, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("NO_COLOR", "1")
+    model("Hello, I am here.", WRITE, "It reads two.")
+    screen = session()
+    screen.until("\n>")
+    screen.type("Hello\n")
+    screen.until("Hello, I am here.\n>")
+    screen.type("Write two\n")
+    screen.until("[no]:")
+    screen.type("y\n")
+    screen.until("It reads two.")
+    screen.type("\x04")
+    assert screen.end() == 0
+    assert b"\x1b" not in screen.raw
+
+
+def test_behind_a_pipe_lines_are_questions_and_never_approvals(programs: Any, model: Any, project: Path) -> None:
+    (project / "a.txt").write_text("one\n")
+    model("Hello, I am here.", WRITE, "It reads two.", "It is not Monday.")
+    ended = programs.run([*COMMAND, "code"], input="Hello\nWrite two\ny\n")
+    assert ended.stdout == "Hello, I am here.\nIt reads two.\n"
+    assert "waiting for approval: write_file" in ended.stderr or "waits for you" in ended.stderr
+    assert "\x1b" not in ended.stdout + ended.stderr
+    assert (project / "a.txt").read_text() == "one\n"
+    ended = programs.run([*COMMAND, "code"], input="Write two\n")
+    assert ended.returncode == 0
+    model(WRITE)
+    assert programs.run([*COMMAND, "code"], input="Write two\n").returncode == 4
+
+
+def test_a_program_asks_answers_and_resumes_in_lines_of_json(programs: Any, model: Any, project: Path) -> None:
+    (project / "a.txt").write_text("one\n")
+    model("Hello, I am here.", WRITE, "It reads two.")
+    with programs.start(
+        [*COMMAND, "code", "--json", "--thread", "demo"], stdin=-1, stdout=-1, stderr=-1, text=True
+    ) as program:
+        # Whatever it never says, the test does not wait for it for ever.
+        bound = threading.Timer(BOUND, program.kill)
+        bound.start()
+
+        def until(kind: str) -> list[dict[str, Any]]:
+            events = []
+            while not events or events[-1]["event"] != kind:
+                line = program.stdout.readline()
+                assert line, program.stderr.read()
+                events.append(json.loads(line))
+            return events
+
+        def say(line: Any) -> None:
+            program.stdin.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+            program.stdin.flush()
+
+        assert until("session") == [{"event": "session", "workflow": "coding", "thread": "demo", "left": None}]
+        say({"say": "/undo"})
+        events = until("result")
+        assert "".join(event["text"] for event in events if event["event"] == "token") == "Hello, I am here."
+        for line in ("hello", '{"say": ""}', '{"ask": "x"}', '{"answers": {"nothing": "approve"}}'):
+            say(line)
+            until("error")
+        say({"say": "Write two"})
+        events = until("result")
+        (waiting,) = [event for event in events if event["event"] == "waiting"]
+        assert (waiting["sandbox"], waiting["sources"]) == (
+            "no command: it runs in this process, and writes in the workspace alone",
+            {"path": "the model", "content": "the task"},
+        )
+        assert events[-1]["status"] == "pending"
+        assert (project / "a.txt").read_text() == "one\n"
+        say({"answers": {waiting["id"]: {"type": "approve", "digest": waiting["digest"]}}})
+        assert until("result")[-1]["status"] == "done"
+        program.stdin.close()
+        assert program.wait(BOUND) == 0
+        bound.cancel()
+    assert (project / "a.txt").read_text() == "two\n"

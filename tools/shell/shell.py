@@ -90,7 +90,21 @@ def _confined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) -> B
 
     effect = Effect.EXTERNAL if sandbox.domains else Effect.WRITE
     judge = partial(_judged, effect)
-    return tool(run_shell, effect=effect, target="command", confined=not sandbox.domains, risk_of=judge)
+    return tool(
+        run_shell,
+        effect=effect,
+        target="command",
+        confined=not sandbox.domains,
+        risk_of=judge,
+        sandbox=_bounds(sandbox),
+    )
+
+
+def _bounds(sandbox: Sandbox) -> str:
+    """What a confined command may reach and change, for whoever approves it."""
+    network = f"network to {', '.join(sandbox.domains)} alone" if sandbox.domains else "no network"
+    writable = " and ".join(("workspace", *map(str, sandbox.writable)))
+    return f"in the sandbox: {network}, {writable} writable"
 
 
 def _unconfined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) -> BaseTool:
@@ -105,7 +119,14 @@ def _unconfined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) ->
         return await _told(run, command, sandbox, noticing)
 
     judge = partial(_judged, None)
-    return tool(run_shell, name=UNSANDBOXED, effect=Effect.DESTRUCTIVE, target="command", risk_of=judge)
+    return tool(
+        run_shell,
+        name=UNSANDBOXED,
+        effect=Effect.DESTRUCTIVE,
+        target="command",
+        risk_of=judge,
+        sandbox="UNSANDBOXED: it may do whatever you may, on all files and over the network",
+    )
 
 
 _LASTING: Final = frozenset({"changes-elsewhere", "deletes"})

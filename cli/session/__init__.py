@@ -1,0 +1,1 @@
+"""A session: a conversation at the terminal, in lines, or with a program."""

@@ -1,0 +1,226 @@
+"""`Session`: what is typed is asked, one run a line, until somebody leaves; what stops a run stops the turn alone."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ExitCode, judge
+from ..io.outcome import ENDED, Approval, Bounds, refusals
+from ..io.output import line, visible
+from ..signals import received
+from .base import Answer, Ask, Command, Face, Left
+
+if TYPE_CHECKING:
+    from ...agents.result import RunResult
+    from ...agents.runtime import Runtime
+    from ...graphs.workflow import Workflow
+    from ..io.live import Live
+
+__all__ = ["COMMANDS", "Session"]
+
+COMMANDS: Final = {
+    "help": "this list",
+    "resume": "go on with the run that was stopped, or that waits for you",
+    "diff": "what the last run changed in files",
+    "undo": "put that back",
+    "cost": "what the session has cost",
+    "quit": "leave; so do Ctrl-D, and Ctrl-C twice",
+}
+_KEYS: Final = "Ctrl-C stops what runs, and keeps it."
+_FILE: Final = re.compile(r"^(?:--- a|\+\+\+ b)/(.*)$", re.MULTILINE)
+
+
+class Session:
+    """A conversation with a workflow.
+
+    Args:
+        face: Where its user is.
+        workflow: What is talked with.
+        runtime: What it runs on.
+        thread: Name of the conversation.
+        bounds: What bounds each run.
+        approval: Whether a person is asked about critical acts.
+        left: The run that an earlier session left.
+    """
+
+    def __init__(
+        self,
+        face: Face,
+        workflow: Workflow[Any],
+        runtime: Runtime,
+        thread: str,
+        bounds: Bounds,
+        approval: Approval,
+        left: Left | None = None,
+    ) -> None:
+        self._face = face
+        self._workflow = workflow
+        self._runtime = runtime
+        self._thread = thread
+        self._bounds = bounds
+        self._approval = approval
+        self._run = left.run if left else ""
+        self._open = left is not None
+        self._diff = ""
+        self._noted: list[str] = []
+        self._pressed = False
+        self._code = ExitCode.DONE
+        self._left = left
+
+    def hold(self) -> ExitCode:
+        """Take requests and act on them; the code with which the command ends."""
+        self._face.began(self._workflow.name, self._thread, self._left)
+        while not self._over():
+            pass
+        return ExitCode.DONE if self._face.attended else self._code
+
+    def _over(self) -> bool:
+        """Act on one request; whether it was the last."""
+        from ...configs.errors import PointsmanError
+
+        try:
+            request = self._face.request()
+        except KeyboardInterrupt:
+            if received() != signal.SIGINT:
+                raise
+            return self._left_by_key()
+        except PointsmanError as error:
+            self._fail(error)
+            return False
+        self._pressed = False
+        match request:
+            case None | Command("quit"):
+                return True
+            case Ask(text):
+                self._turn(lambda live: self._begun(text, live))
+            case Answer(answers):
+                self._again(answers)
+            case Command("resume"):
+                self._again(None)
+            case Command("help"):
+                for name, said in COMMANDS.items():
+                    self._face.say(f"/{name:<8} {said}")
+                self._face.say(_KEYS)
+            case Command("diff"):
+                self._face.say(visible(self._diff.rstrip("\n")) or "nothing was changed")
+            case Command("undo"):
+                self._undo()
+            case Command("cost"):
+                self._face.say(f"session: {self._face.spent.total}")
+            case Command(_, text):
+                self._face.say(f"there is no {line(text.split()[0])}; /help lists what there is")
+        return False
+
+    def _left_by_key(self) -> bool:
+        """Whether Ctrl-C, after what it has done before, leaves."""
+        if self._pressed:
+            return True
+        self._pressed = True
+        self._face.say("Ctrl-C again leaves, and so does Ctrl-D")
+        return False
+
+    def _again(self, answers: Any) -> None:
+        """Go on with the run that was stopped or waits."""
+        if not self._open:
+            self._face.failed("no run of this conversation was stopped, and none waits")
+            return
+        self._turn(
+            lambda live: self._workflow.aresume(
+                self._run, answers, runtime=self._runtime, emit=self._emitting(live), **self._kept_bounds()
+            )
+        )
+
+    def _begun(self, text: str, live: Live) -> Coroutine[Any, Any, RunResult[Any]]:
+        return self._workflow.arun(
+            text, thread=self._thread, runtime=self._runtime, emit=self._emitting(live), **self._bounds.arguments()
+        )
+
+    def _kept_bounds(self) -> dict[str, Any]:
+        """A run that is taken up keeps its own bounds, but for those that this command names."""
+        return {} if self._bounds.max_cost is None else {"max_cost": self._bounds.max_cost}
+
+    def _emitting(self, live: Live) -> Callable[[Any], None]:
+        from ...graphs.events import Called
+
+        def emit(event: Any) -> None:
+            if isinstance(event, Called):
+                self._face.spent.add(event.row)
+            live.show(event)
+
+        return emit
+
+    def _turn(self, begin: Callable[[Live], Coroutine[Any, Any, RunResult[Any]]]) -> None:
+        """Run, ask about what waits, and go on, until it ends or waits on; whatever ends it ends the turn alone."""
+        live = self._face.live()
+        try:
+            outcome = self._face.run(begin(live))
+            self._run = outcome.run
+            while outcome.error is None and outcome.pending:
+                live.close()
+                deny = self._approval == "deny"
+                answers = refusals(outcome.pending) if deny else self._face.answers(outcome.pending)
+                if answers is None:
+                    break
+                emit = self._emitting(live)
+                outcome = self._face.run(self._workflow.aresume(outcome.run, answers, runtime=self._runtime, emit=emit))
+        except KeyboardInterrupt:
+            if received() != signal.SIGINT:
+                raise
+            self._stopped(live)
+        except Exception as error:  # noqa: BLE001 - what ends a run must not end the session
+            live.close()
+            self._run, self._open = live.run or self._run, bool(live.run or self._open)
+            self._fail(error)
+        else:
+            live.close()
+            self._report(outcome, live)
+
+    def _stopped(self, live: Live) -> None:
+        """Ctrl-C has stopped a run; what it has paid is booked by now."""
+        live.close()
+        self._run, self._open = live.run or self._run, bool(live.run or self._open)
+        self._code, self._pressed = ExitCode.INTERRUPTED, True
+        self._face.say("stopped; what is done is kept" + (": /resume goes on" if self._open else ""))
+
+    def _fail(self, error: BaseException) -> None:
+        self._code, said = judge(error)
+        self._face.failed(said)
+
+    def _report(self, outcome: RunResult[Any], live: Live) -> None:
+        self._run, self._diff = outcome.run, outcome.diff
+        if outcome.error is not None:
+            self._open = True
+            self._face.ended(outcome, live)
+            self._fail(outcome.error)
+            return
+        self._open = bool(outcome.pending)
+        self._code = ENDED[outcome.status]
+        shown = [step.note for step in outcome.steps if step.note]
+        for note in outcome.notes:
+            if note not in self._noted and not any(one in note for one in shown):
+                self._noted.append(note)
+                self._face.say(f"note: {line(note)}")
+        self._face.ended(outcome, live)
+        if outcome.pending:
+            self._face.say("it waits for you: /resume asks again")
+        elif outcome.status != "done":
+            self._face.say(f"it is {outcome.status.replace('_', ' ')}")
+        if changed := list(dict.fromkeys(_FILE.findall(outcome.diff))):
+            self._face.say(f"changed {', '.join(map(line, changed))}: /diff shows how, /undo puts it back")
+
+    def _undo(self) -> None:
+        from ...agents.journal.undo import undone
+        from ...configs.errors import PointsmanError
+
+        try:
+            files = undone(self._runtime, self._run) if self._run else ()
+        except PointsmanError as error:
+            self._face.failed(judge(error)[1])
+            return
+        for file in files:
+            self._face.say(f"{file.change}: {visible(file.path)}")
+        if not files:
+            self._face.say("there is nothing to be put back")

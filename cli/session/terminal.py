@@ -1,0 +1,292 @@
+"""The session at a terminal: a line to type in, the answer as it is written, and a footer with what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import termios
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import Application
+from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.input import create_input
+from prompt_toolkit.input.typeahead import clear_typeahead
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.layout import HSplit, Layout, Window
+from prompt_toolkit.layout.controls import FormattedTextControl
+from prompt_toolkit.output import Output, create_output
+from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.styles import Style
+
+from ...configs.redact import redact
+from ..io.approval import Person, ask
+from ..io.fitting import fitted, width
+from ..io.live import Live, Printer
+from ..io.output import visible
+from ..signals import received
+from .base import Face, Request
+from .history import Kept
+from .plain import request_of, unsaid
+from .session import COMMANDS
+from .spent import Spent, told
+
+if TYPE_CHECKING:
+    from ...agents.result import Pending, RunResult
+    from ..io.approval import Answers
+
+__all__ = ["Terminal"]
+
+T = TypeVar("T")
+_STYLE = Style.from_dict({"bottom-toolbar": "noreverse", "footer": "fg:ansibrightblack", "activity": "italic"})
+
+
+class _Screen(Printer):
+    """What is printed: while something runs, above its footer, where the beginning of a line that is not over stays.
+
+    Args:
+        output: The terminal.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self.begun = ""
+        self.app: Application[None] | None = None
+
+    @property
+    def columns(self) -> int:
+        """How wide it is."""
+        return int(self._output.get_size().columns)
+
+    def say(self, text: str) -> None:
+        """Show a line beside the answer."""
+        self.end()
+        self._above(f"{fitted(redact(text), sys.stdout)}\n")
+
+    def write(self, text: str) -> None:
+        """Show a piece of the answer, broken between words."""
+        lines = (self.begun + visible(text)).split("\n")
+        over = ""
+        for number, one in enumerate(lines):
+            rest = one
+            while width(rest) > self.columns:
+                row, rest = _row(rest, self.columns)
+                over += f"{row}\n"
+            if number < len(lines) - 1:
+                over += f"{rest}\n"
+            else:
+                self.begun = rest
+        self._above(over)
+
+    def end(self) -> None:
+        """End a line that was begun."""
+        if self.begun:
+            self.write("\n")
+
+    def _above(self, text: str) -> None:
+        app = self.app
+        if app is None or not app.is_running:
+            self._output.write_raw(text)
+            self._output.flush()
+            return
+        if text:
+            app.renderer.erase()
+            self._output.write_raw(text)
+            self._output.flush()
+        app.invalidate()
+
+
+def _row(text: str, columns: int) -> tuple[str, str]:
+    """As much of a text as a row has room for, up to a blank where there is one, and the rest."""
+    end = len(text)
+    while width(text[:end]) > columns:
+        end -= 1
+    blank = text.rfind(" ", 1, end + 1)
+    # What a row is indented by is no place to break it.
+    if blank > 0 and text[:blank].strip():
+        return text[:blank], text[blank + 1 :]
+    return text[: max(end, 1)], text[max(end, 1) :]
+
+
+class _Live(Live):
+    """What shows a run, and what it is doing at the moment."""
+
+    activity = ""
+
+    def show(self, event: Any) -> None:
+        """Show one event."""
+        from ...graphs.events import Began, Used, Using
+
+        match event:
+            case Began(agent=agent):
+                self.activity = f"{agent} works"
+            case Using(agent=agent, tool=tool):
+                self.activity = f"{agent} uses {tool}"
+            case Used():
+                self.activity = f"{self.activity.partition(' ')[0]} works"
+        super().show(event)
+
+
+class Terminal(Face):
+    """A person at a terminal.
+
+    Args:
+        spent: What the session has cost so far.
+        state: Folder of the project's state, where what is typed is kept.
+    """
+
+    def __init__(self, spent: Spent, state: Path) -> None:
+        super().__init__(spent)
+        self._input = create_input(sys.stdin)
+        self._output = create_output(sys.stdout)
+        self._screen = _Screen(self._output)
+        self._person = _Person(self)
+        self._live = _Live(printer=self._screen)
+        commands = WordCompleter([f"/{name}" for name in COMMANDS], meta_dict=None, sentence=True)
+        self._lines = self._prompts(
+            history=Kept(state), completer=commands, complete_while_typing=False, enable_history_search=True
+        )
+        self._questions = self._prompts()
+
+    def _prompts(self, **options: Any) -> PromptSession[str]:
+        return PromptSession(
+            input=self._input,
+            output=self._output,
+            style=_STYLE,
+            key_bindings=_clearing(),
+            bottom_toolbar=lambda: [("class:footer", self.spent.footer(self._screen.columns))],
+            complete_style=CompleteStyle.READLINE_LIKE,
+            reserve_space_for_menu=0,
+            enable_open_in_editor=True,
+            **options,
+        )
+
+    def request(self) -> Request | None:
+        """What is typed next."""
+        while True:
+            try:
+                typed = self._lines.prompt("> ")
+            except EOFError:
+                return None
+            if (request := request_of(typed)) is not None:
+                return request
+
+    def asked(self, question: str, text: str = "") -> str:
+        """Ask for a line; what was typed before it was asked for is no answer to it.
+
+        Args:
+            question: What is asked.
+            text: What stands in the line already.
+        """
+        clear_typeahead(self._input)
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        return str(self._questions.prompt(question, default=text))
+
+    def answers(self, waiting: Sequence[Pending]) -> Answers | None:
+        """Ask about each act in its place, with what it would change."""
+        return ask(waiting, self._person)
+
+    def live(self) -> Live:
+        """Tokens and acts as they come."""
+        self._live = _Live(stream=True, acts=True, printer=self._screen, told=told)
+        return self._live
+
+    def say(self, text: str) -> None:
+        """Tell something beside the answers."""
+        self._screen.say(text)
+
+    def ended(self, outcome: RunResult[Any], live: Live) -> None:
+        """Show what was not streamed."""
+        if text := unsaid(outcome, live):
+            self._screen.write(f"{redact(text)}\n")
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run above a footer that says what is done and what it costs; Ctrl-C cancels it."""
+        return self.runner.run(self._shown(work))
+
+    async def _shown(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(work)
+        stopped = False
+        keys = KeyBindings()
+
+        @keys.add("c-c")
+        @keys.add("<sigint>")
+        def stop(_: KeyPressEvent) -> None:
+            nonlocal stopped
+            stopped = True
+            self._live.activity = "stopping"
+            task.cancel()
+
+        app: Application[None] = Application(
+            Layout(HSplit([Window(FormattedTextControl(self._below), dont_extend_height=True, wrap_lines=True)])),
+            key_bindings=keys,
+            style=_STYLE,
+            input=self._input,
+            output=self._output,
+            erase_when_done=True,
+        )
+        self._screen.app = app
+        task.add_done_callback(lambda _: app.exit() if app.is_running else None)
+        try:
+            # What anything else prints meanwhile, such as a tool of the user's, stands above the footer, too.
+            with patch_stdout(raw=True):
+                await app.run_async()
+        except EOFError:
+            # The terminal has gone.
+            task.cancel()
+        finally:
+            self._screen.app = None
+            await asyncio.wait([task])
+            self._screen.end()
+        if stopped and (task.cancelled() or received() != signal.SIGINT):
+            raise KeyboardInterrupt
+        return task.result()
+
+    def _below(self) -> StyleAndTextTuples:
+        """The line that is being written, what is done, and what it costs."""
+        begun = f"{self._screen.begun}\n" if self._screen.begun else ""
+        activity = f"{visible(self._live.activity or 'working')} · Ctrl-C stops\n"
+        return [("", begun), ("class:activity", activity), ("class:footer", self.spent.footer(self._screen.columns))]
+
+
+class _Person(Person):
+    """The person at this terminal.
+
+    Args:
+        terminal: It.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def say(self, text: str) -> None:
+        """Tell them something."""
+        self._terminal.say(text)
+
+    def asked(self, question: str, default: str = "", *, shown: bool = True) -> str:
+        """Ask for a line."""
+        given = f" [{default}]" if default and shown else ""
+        return self._terminal.asked(f"{question}{given}: ") or default
+
+    def corrected(self, question: str, text: str) -> str:
+        """Have a text changed where it stands."""
+        return self._terminal.asked(f"{question}: ", text)
+
+
+def _clearing() -> KeyBindings:
+    """Ctrl-C takes back what is typed, and with nothing typed leaves the line."""
+    keys = KeyBindings()
+
+    @keys.add("c-c")
+    def clear(event: KeyPressEvent) -> None:
+        if event.current_buffer.text:
+            event.current_buffer.reset()
+        else:
+            event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+
+    return keys
