@@ -20,7 +20,7 @@ from .items import row_id
 from .notes import check_namespace, cleaned
 from .search.finder import Finder
 from .search.mirror import Mirror
-from .storage import table
+from .storage import forgotten, table
 from .storage.folder import Folder
 from .storage.lineage import ancestry
 from .storage.server import ServerIndex
@@ -172,7 +172,8 @@ class ChromaStore(Closing, BaseStore):
 
         A text that the namespace already holds is not added again: its row gains a writer, takes the lowest trust of
         them all, and its time to live starts anew (never shortened). Notes of one source that are kept one after the
-        other count as standing beside each other when they are recalled.
+        other count as standing beside each other when they are recalled. A note that is written in a run and holds a
+        text that was forgotten is not kept: nothing lies under its id. One outside a run brings the text back.
 
         Args:
             namespace: Where to keep them.
@@ -291,6 +292,14 @@ class ChromaStore(Closing, BaseStore):
         count = self._writer.forget(namespace or (), ids, asked)
         self._shared.purge()
         return count
+
+    def was_forgotten(self, texts: Sequence[str]) -> list[bool]:
+        """Return of each text whether it is one that `forget` deleted, or, from four words on, holds one.
+
+        Letter case, punctuation and white space do not count.
+        """
+        with self._database.reading() as db:
+            return forgotten.met(db, self._tenant, texts)
 
     aremember = _in_thread(remember)
     aremember_all = _in_thread(remember_all)
