@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -16,15 +18,16 @@ from ..configs.redact import redact
 from ..configs.words import Trust
 from .base import Embedder, Note, Provenance, Recalled
 from .coalesce import Coalescer
+from .default import default_embedder
 from .items import row_id
 from .notes import check_namespace, cleaned
 from .search.finder import Finder
 from .search.mirror import Mirror
+from .serving.connection import Connection
 from .storage import forgotten, table
 from .storage.folder import Folder
 from .storage.lineage import ancestry
-from .storage.server import ServerIndex
-from .vectors import Vectors, default_embedder
+from .vectors import Vectors
 from .writer import Writer
 
 __all__ = ["ChromaStore"]
@@ -48,6 +51,21 @@ def _in_thread(
     return run
 
 
+def _served(method: Callable[Concatenate[ChromaStore, _P], _T]) -> Callable[Concatenate[ChromaStore, _P], _T]:
+    """Have a method carried out by the server, where the memory is one that another process serves."""
+    signature = inspect.signature(method)
+
+    @wraps(method)
+    def run(self: ChromaStore, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if self._server is None:
+            return method(self, *args, **kwargs)
+        _, *given = signature.bind(self, *args, **kwargs).arguments.items()
+        result: _T = self._server.call(method.__name__, dict(given))
+        return result
+
+    return run
+
+
 class ChromaStore(Closing, BaseStore):
     """Keep agents' memory; give it to any LangGraph graph as ``compile(store=...)``.
 
@@ -58,20 +76,20 @@ class ChromaStore(Closing, BaseStore):
     A write is kept when it returns, even if the process is killed, and found by the next search in any process.
 
     Args:
-        path: Folder to keep it in, made with mode 0700; None keeps it in memory, for this object alone.
+        path: Folder to keep it in, made with mode 0700; None keeps it in memory, for this object alone. `open` takes
+            the address of one that another process serves, too.
         embedder: Makes the vectors. A folder opens only with the embedder it was filled with.
         tenant: Whose memory; nothing crosses from one tenant to another.
-        host: A Chroma server (``chroma run``) instead of a folder. It has no access control: bind it to loopback.
-        port: The server's port.
         fields: Which parts of a value are embedded unless a `put` says otherwise, as LangGraph's ``index`` names them.
         ttl: LangGraph's defaults for time to live, in minutes.
         clock: Seconds since 1970.
 
     Raises:
-        ConfigError: If the folder, the server or the embedder does not fit.
+        ConfigError: If the folder or the embedder does not fit.
     """
 
     supports_ttl = True
+    _server: Connection | None = None
 
     def __init__(
         self,
@@ -79,25 +97,17 @@ class ChromaStore(Closing, BaseStore):
         embedder: Embedder,
         *,
         tenant: str = "default",
-        host: str | None = None,
-        port: int = 8000,
         fields: Sequence[str] = ("$",),
         ttl: TTLConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if path is not None and host is not None:
-            raise ConfigError("memory is either a folder or a server: give path or host, not both")
         self.ttl_config = ttl
         self._vectors = Vectors(embedder)
         self._tenant = tenant
         self._closed = False
-        folder = Folder.opened(path)
-        self._shared: Folder | ServerIndex = folder
-        wanted = (embedder.model_id, embedder.dimensions)
+        self._folder = folder = Folder.opened(path)
         try:
-            folder.check(tenant, *wanted)
-            if host is not None:
-                self._shared = ServerIndex(folder, tenant, host, port, *wanted)
+            folder.check(tenant, embedder.model_id, embedder.dimensions)
         except BaseException:
             folder.close()
             raise
@@ -105,24 +115,38 @@ class ChromaStore(Closing, BaseStore):
         self._mirror = Mirror(self._database, tenant, embedder.dimensions, clock)
         self._finder = Finder(self._database, self._mirror, folder.index, self._vectors, tenant, clock)
         every = (ttl or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
-        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, self._shared.changed)
+        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, folder.changed)
         self._coalescer = Coalescer(self._writer.put)
 
     @classmethod
-    def open(cls, path: str | Path, *, tenant: str = "default") -> Self:
-        """Open a memory with the default embedder, which works offline.
+    def open(cls, path: str | Path, *, tenant: str = "default", token: str = "") -> Self:
+        """Open a memory with the default embedder, which works offline, or one that another process serves.
 
         Args:
-            path: Folder to keep it in.
+            path: Folder to keep it in, or the address of ``pointsman memory serve``, beginning with ``http``.
             tenant: Whose memory.
+            token: What the server asks for.
+
+        Raises:
+            ConfigError: As the class; also if the server cannot be reached or refuses the token.
         """
-        return cls(Path(path), default_embedder(), tenant=tenant)
+        if not str(path).startswith(("http://", "https://")):
+            return cls(Path(path), default_embedder(), tenant=tenant)
+        store = cls.__new__(cls)
+        store._server, store._tenant, store._closed = Connection(str(path), token, tenant), tenant, False
+        store._coalescer = Coalescer(store.batch)
+        return store
+
+    @property
+    def tenant(self) -> str:
+        """Whose memory it is."""
+        return self._tenant
 
     def close(self) -> None:
         """Let go of the files; what was kept in memory is gone. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._shared.close()
+            (self._server or self._folder).close()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Run operations: reads see what was there before, then writes are applied, the last one a key.
@@ -133,7 +157,9 @@ class ChromaStore(Closing, BaseStore):
             ValueError: If a filter uses an operator LangGraph does not document.
         """
         listed = list(ops)
-        self._shared.pull()
+        if self._server is not None:
+            answers: list[Result] = self._server.call("batch", {"ops": listed})
+            return answers
         results, touched = self._finder.answers(listed)
         self._writer.refresh(touched)
         self._writer.put([op for op in listed if isinstance(op, PutOp)])
@@ -150,6 +176,7 @@ class ChromaStore(Closing, BaseStore):
         await self._coalescer.put(puts)
         return [None] * len(listed)
 
+    @_served
     def sweep(self) -> int:
         """Delete what has expired and return how many items that were; writes do it every few minutes anyhow."""
         return self._writer.sweep()
@@ -167,6 +194,7 @@ class ChromaStore(Closing, BaseStore):
         """Keep a text and return its id; see `remember_all`."""
         return self.remember_all(namespace, [Note(text, provenance, key, metadata or {})], ttl=ttl)[0]
 
+    @_served
     def remember_all(self, namespace: tuple[str, ...], notes: Sequence[Note], *, ttl: float | None = None) -> list[str]:
         """Keep texts and return their ids, which stay the same as long as an item exists.
 
@@ -186,9 +214,9 @@ class ChromaStore(Closing, BaseStore):
         """
         check_namespace(namespace)
         notes = cleaned(notes)
-        self._shared.pull()
         return self._writer.remember(namespace, notes, ttl)
 
+    @_served
     def recall(
         self,
         namespace: tuple[str, ...],
@@ -222,7 +250,6 @@ class ChromaStore(Closing, BaseStore):
         validate_op_namespace(SearchOp(namespace))
         if not query.strip() or limit < 1:
             return []
-        self._shared.pull()
         best = self._finder.recall(
             namespace,
             query,
@@ -240,20 +267,21 @@ class ChromaStore(Closing, BaseStore):
         """Return the id that an item has, or would have, under a key: what a lineage names."""
         return row_id(self._tenant, namespace, key)
 
+    @_served
     def item(self, item_id: str) -> Recalled | None:
         """Return an item by the id that `remember` or a lineage names, or None if it is gone."""
-        self._shared.pull()
         row = self._finder.fetch([item_id]).get(item_id)
         return row.recalled(None) if row else None
 
+    @_served
     def why(self, item_id: str) -> list[tuple[int, str, Recalled | None]]:
         """Return the fewest steps to, the id of, and each item that one comes from, itself first; None if not kept."""
-        self._shared.pull()
         with self._database.reading() as db:
             steps = ancestry(db, table.encoded(self._tenant), item_id)
         rows = self._finder.fetch([ancestor for ancestor, _ in steps])
         return [(depth, i, rows[i].recalled(None) if i in rows else None) for i, depth in steps]
 
+    @_served
     def forget(
         self,
         *,
@@ -286,13 +314,13 @@ class ChromaStore(Closing, BaseStore):
                 "forget needs a source, a run or a namespace (or ids, an author, tenant=True): name what to forget"
             )
         validate_op_namespace(SearchOp(namespace or ()))
-        self._shared.pull()
         writer = {"source": redact(source or ""), "author": author, "run": run}
         asked = {name: text for name, text in writer.items() if text}
         count = self._writer.forget(namespace or (), ids, asked)
-        self._shared.purge()
+        self._folder.purge()
         return count
 
+    @_served
     def was_forgotten(self, texts: Sequence[str]) -> list[bool]:
         """Return of each text whether it is one that `forget` deleted, or, from four words on, holds one.
 

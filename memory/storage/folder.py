@@ -77,9 +77,6 @@ class Folder:
         if found != (embedder, dimensions):
             raise mismatch(str(self._path), found, (embedder, dimensions))
 
-    def pull(self) -> None:
-        """Do nothing: what others have written to a folder is seen at once."""
-
     def changed(self) -> None:
         """Have Chroma told of what was written."""
         if self.index is not None:

@@ -361,8 +361,8 @@ def test_in_a_large_memory_chroma_finds_the_nearest_and_what_it_does_not_know_ye
     monkeypatch.setattr("pointsman.memory.search.finder._NEAREST", 5)
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         store.batch([PutOp(("n",), str(n), {"text": f"note {n * 7919}"}) for n in range(300)])
-        assert store._shared.index is not None
-        store._shared.index.feed()
+        assert store._folder.index is not None
+        store._folder.index.feed()
         store.delete(("n",), "7")
         store.put(("n",), "new", {"text": "whales at night"})
         monkeypatch.setattr(store._mirror, "cosines", looked := Looked(store._mirror.cosines))
