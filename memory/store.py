@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from langgraph.store.base import BaseStore, Op, PutOp, Result, SearchOp, TTLConfig, validate_op_namespace
 
 from ..configs.closing import Closing
-from ..configs.errors import ConfigError
-from ..configs.redact import redact
 from ..configs.words import Trust
 from .base import Embedder, Note, Provenance, Recalled
+from .calls import in_thread, served
 from .coalesce import Coalescer
 from .default import default_embedder
 from .items import row_id
@@ -24,49 +21,19 @@ from .notes import check_namespace, cleaned
 from .search.finder import Finder
 from .search.mirror import Mirror
 from .serving.connection import Connection
-from .storage import forgotten, table
+from .storage import table
 from .storage.folder import Folder
 from .storage.lineage import ancestry
+from .upkeep import Upkeep
 from .vectors import Vectors
 from .writer import Writer
 
 __all__ = ["ChromaStore"]
 
-_S = TypeVar("_S")
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
-
 _SWEEP_MINUTES = 5.0  # LangGraph's SqliteStore sweeps as often
 
 
-def _in_thread(
-    method: Callable[Concatenate[_S, _P], _T],
-) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]]:
-    """Derive the async form of a blocking method."""
-
-    async def run(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await asyncio.to_thread(method, self, *args, **kwargs)
-
-    run.__doc__ = f"Run `{method.__name__}` off the event loop."
-    return run
-
-
-def _served(method: Callable[Concatenate[ChromaStore, _P], _T]) -> Callable[Concatenate[ChromaStore, _P], _T]:
-    """Have a method carried out by the server, where the memory is one that another process serves."""
-    signature = inspect.signature(method)
-
-    @wraps(method)
-    def run(self: ChromaStore, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if self._server is None:
-            return method(self, *args, **kwargs)
-        _, *given = signature.bind(self, *args, **kwargs).arguments.items()
-        result: _T = self._server.call(method.__name__, dict(given))
-        return result
-
-    return run
-
-
-class ChromaStore(Closing, BaseStore):
+class ChromaStore(Upkeep, Closing, BaseStore):
     """Keep agents' memory; give it to any LangGraph graph as ``compile(store=...)``.
 
     `remember`, `recall` and `forget` carry provenance; `put`, `get` and `search` are LangGraph's own. A plain `put`
@@ -89,7 +56,6 @@ class ChromaStore(Closing, BaseStore):
     """
 
     supports_ttl = True
-    _server: Connection | None = None
 
     def __init__(
         self,
@@ -102,9 +68,8 @@ class ChromaStore(Closing, BaseStore):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.ttl_config = ttl
-        self._vectors = Vectors(embedder)
-        self._tenant = tenant
-        self._closed = False
+        self._vectors, self._fields, self._clock = Vectors(embedder), tuple(fields), clock
+        self._tenant, self._closed = tenant, False
         self._folder = folder = Folder.opened(path)
         try:
             folder.check(tenant, embedder.model_id, embedder.dimensions)
@@ -136,11 +101,6 @@ class ChromaStore(Closing, BaseStore):
         store._server, store._tenant, store._closed = Connection(str(path), token, tenant), tenant, False
         store._coalescer = Coalescer(store.batch)
         return store
-
-    @property
-    def tenant(self) -> str:
-        """Whose memory it is."""
-        return self._tenant
 
     def close(self) -> None:
         """Let go of the files; what was kept in memory is gone. Idempotent."""
@@ -176,11 +136,6 @@ class ChromaStore(Closing, BaseStore):
         await self._coalescer.put(puts)
         return [None] * len(listed)
 
-    @_served
-    def sweep(self) -> int:
-        """Delete what has expired and return how many items that were; writes do it every few minutes anyhow."""
-        return self._writer.sweep()
-
     def remember(
         self,
         namespace: tuple[str, ...],
@@ -194,7 +149,7 @@ class ChromaStore(Closing, BaseStore):
         """Keep a text and return its id; see `remember_all`."""
         return self.remember_all(namespace, [Note(text, provenance, key, metadata or {})], ttl=ttl)[0]
 
-    @_served
+    @served
     def remember_all(self, namespace: tuple[str, ...], notes: Sequence[Note], *, ttl: float | None = None) -> list[str]:
         """Keep texts and return their ids, which stay the same as long as an item exists.
 
@@ -216,7 +171,7 @@ class ChromaStore(Closing, BaseStore):
         notes = cleaned(notes)
         return self._writer.remember(namespace, notes, ttl)
 
-    @_served
+    @served
     def recall(
         self,
         namespace: tuple[str, ...],
@@ -267,13 +222,13 @@ class ChromaStore(Closing, BaseStore):
         """Return the id that an item has, or would have, under a key: what a lineage names."""
         return row_id(self._tenant, namespace, key)
 
-    @_served
+    @served
     def item(self, item_id: str) -> Recalled | None:
         """Return an item by the id that `remember` or a lineage names, or None if it is gone."""
         row = self._finder.fetch([item_id]).get(item_id)
         return row.recalled(None) if row else None
 
-    @_served
+    @served
     def why(self, item_id: str) -> list[tuple[int, str, Recalled | None]]:
         """Return the fewest steps to, the id of, and each item that one comes from, itself first; None if not kept."""
         with self._database.reading() as db:
@@ -281,56 +236,7 @@ class ChromaStore(Closing, BaseStore):
         rows = self._finder.fetch([ancestor for ancestor, _ in steps])
         return [(depth, i, rows[i].recalled(None) if i in rows else None) for i, depth in steps]
 
-    @_served
-    def forget(
-        self,
-        *,
-        ids: Sequence[str] = (),
-        source: str | None = None,
-        author: str | None = None,
-        run: str | None = None,
-        namespace: tuple[str, ...] | None = None,
-        tenant: bool = False,
-    ) -> int:
-        """Delete what was written from a source, by an author or in a run, and return how many items that were.
-
-        An item with several writers goes as soon as one of them fits. Given together, the arguments narrow. When this
-        returns, no text of theirs is left in the memory's files; their vectors are gone too unless another process is
-        using Chroma, which then drops them with its next batch.
-
-        Args:
-            ids: Only these items.
-            source: The source to forget.
-            author: The author to forget.
-            run: The run to forget.
-            namespace: Only at or below this namespace; alone, all of it.
-            tenant: Everything of this tenant.
-
-        Raises:
-            ConfigError: If nothing is named, since that would delete the tenant's whole memory.
-        """
-        if not (ids or source or author or run or namespace or tenant):
-            raise ConfigError(
-                "forget needs a source, a run or a namespace (or ids, an author, tenant=True): name what to forget"
-            )
-        validate_op_namespace(SearchOp(namespace or ()))
-        writer = {"source": redact(source or ""), "author": author, "run": run}
-        asked = {name: text for name, text in writer.items() if text}
-        count = self._writer.forget(namespace or (), ids, asked)
-        self._folder.purge()
-        return count
-
-    @_served
-    def was_forgotten(self, texts: Sequence[str]) -> list[bool]:
-        """Return of each text whether it is one that `forget` deleted, or, from four words on, holds one.
-
-        Letter case, punctuation and white space do not count.
-        """
-        with self._database.reading() as db:
-            return forgotten.met(db, self._tenant, texts)
-
-    aremember = _in_thread(remember)
-    aremember_all = _in_thread(remember_all)
-    arecall = _in_thread(recall)
-    aforget = _in_thread(forget)
-    aitem = _in_thread(item)
+    aremember = in_thread(remember)
+    aremember_all = in_thread(remember_all)
+    arecall = in_thread(recall)
+    aitem = in_thread(item)

@@ -343,8 +343,6 @@ def test_a_folder_that_is_not_a_memory_is_refused_and_left_alone(tmp_path: Path)
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o755
     with pytest.raises(ConfigError, match="give another path"):
         ChromaStore(tmp_path / "home" / "thesis.txt", HashingEmbedder())
-    with pytest.raises(ConfigError, match="not both"):
-        ChromaStore(tmp_path / "m", HashingEmbedder(), host="127.0.0.1")
 
 
 def test_a_damaged_database_is_the_users_to_mend(tmp_path: Path) -> None:
