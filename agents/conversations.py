@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
-__all__ = ["Thread", "ThreadBusy", "check_thread", "occupied", "place_of", "restored"]
+__all__ = ["Thread", "ThreadBusy", "check_thread", "forget_threads", "occupied", "place_of", "restored"]
 
 _LONGEST: Final = 512
+_FOLDER: Final = "threads"
+_SEALED: Final = ".sealed"
 
 
 class ThreadBusy(PointsmanError):
@@ -122,13 +124,50 @@ def occupied(state: Path, target: str, thread: str) -> Iterator[Thread]:
     """
     key = f"{quote(target, safe='')[:80]}-{hashlib.sha256(f'{target}/{thread}'.encode()).hexdigest()[:32]}"
     try:
-        sign = Sign(state, f"thread {key}", 0)
+        sign = Sign(state, _sign_of(key), 0)
     except BlockingIOError:
         raise ThreadBusy(target, thread) from None
     try:
-        yield Thread(state / "threads" / f"{key}.sealed")
+        yield Thread(state / _FOLDER / f"{key}{_SEALED}")
     finally:
         sign.give_up()
+
+
+def forget_threads(state: Path, wanted: Callable[[bytes], bool]) -> tuple[list[str], list[str]]:
+    """Delete the threads that hold something.
+
+    Args:
+        state: The project's state folder.
+        wanted: Whether what is kept of a thread, decrypted and serialized, has it.
+
+    Returns:
+        Names of the files that were deleted, and of those that a run has in use.
+
+    Raises:
+        ConfigError: A file cannot be read or deleted, or the key it was encrypted with is another.
+    """
+    gone: list[str] = []
+    busy: list[str] = []
+    for file in sorted((state / _FOLDER).glob(f"*{_SEALED}")):
+        try:
+            sign = Sign(state, _sign_of(file.name.removesuffix(_SEALED)), 0)
+        except BlockingIOError:
+            busy.append(file.name)
+            continue
+        try:
+            kind, _, sealed = file.read_bytes().partition(b"\n")
+            if wanted(user_seal().decrypt(kind.decode("ascii", "replace").partition("+")[2], sealed)):
+                file.unlink()
+                gone.append(file.name)
+        except OSError as error:
+            raise ConfigError(f"the thread cannot be deleted: {error.strerror}", file=file) from error
+        finally:
+            sign.give_up()
+    return gone, busy
+
+
+def _sign_of(key: str) -> str:
+    return f"thread {key}"
 
 
 @asynccontextmanager

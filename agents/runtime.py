@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..configs.process.closing import Closing
-from ..configs.schema import Settings
+from ..configs.schema import MEMORY_TOKEN, Settings
 from ..dispatch.defaults import Shared, default_settings, shared_dispatcher
 from ..dispatch.once import Once
 from ..dispatch.state.ownership import claim, root_of
@@ -80,6 +80,9 @@ class Runtime(Closing):
         from ..backends.ondevice import WordLlamaEmbeddings
         from ..memory.store import ChromaStore
 
+        if self.settings.memory is not None:
+            token = self.settings.secrets.get(MEMORY_TOKEN)
+            return ChromaStore.open(self.settings.memory, token=token.get_secret_value() if token else "")
         claim(self.settings)
         return ChromaStore(self.settings.state / "memory", WordLlamaEmbeddings())
 

@@ -102,7 +102,7 @@ def main() -> None:
             rows = [(name, *_timed(call, given.queries)) for name, call in calls.items()]
             print(table(("", "p50 ms", "p95 ms", "wall p50"), rows))
             began_wall = time.perf_counter()
-            store._shared.index.feed()  # type: ignore[union-attr]
+            store._folder.index.feed()  # type: ignore[union-attr]
             print(f"\nfed {time.perf_counter() - began_wall:.0f} s later; resident {_resident_mb():,.0f} MB")
         began, began_wall = time.thread_time(), time.perf_counter()
         with ChromaStore.open(path) as store:

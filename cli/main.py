@@ -40,7 +40,7 @@ COMMANDS = {
     "drill": ("drill", "Break providers on purpose, on this machine."),
     "provider": ("provider", "Switch a provider or a model off for a while."),
     "risk": ("risk.command", "Say what a command would do, without running it."),
-    "memory": ("memory", "Look into the shared memory and change it."),
+    "memory": ("memory.group", "Look into the shared memory, change, move and serve it."),
     "config": ("config", "Show the settings in force."),
     "trust": ("trust", "Show what a folder's files ask for, and trust them."),
     "doctor": ("doctor", "Check this machine and project."),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,7 @@ from .sources import Sources
 from .words import Effect, FailureKind, Risk, Tier
 
 __all__ = [
+    "MEMORY_TOKEN",
     "AgentEntry",
     "ApprovalPolicy",
     "CachePolicy",
@@ -61,6 +62,8 @@ _Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False), Before
 """USD per million tokens: a thousand times what any model has ever cost, so that every cost fits into the ledger."""
 _Times = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False), BeforeValidator(_no_bool)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
+MEMORY_TOKEN: Final = "POINTSMAN_MEMORY_TOKEN"  # noqa: S105 - a name
+"""The environment variable with the token of a served memory."""
 OnFailure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
 one of a higher tier, once one of another provider, or nothing."""
@@ -414,6 +417,8 @@ class Settings(Frozen):
         project: The project folder.
         state: The folder for ledger, memory and checkpoints; one inside it where offline, as nothing simulated may pass
             for real later.
+        memory: Where ``pointsman memory serve`` serves the agents' memory, https or http on this machine; None for the
+            one in ``state``, and where offline. The environment names its token (`MEMORY_TOKEN`).
         offline: Nothing leaves this machine: providers that are not ``local`` are simulated.
         sources: Where routing and risk can be read again when their files change; None where they did not come from
             files as they are.
@@ -436,6 +441,7 @@ class Settings(Frozen):
     sandbox: Sandbox = Sandbox()
     project: Path
     state: Path
+    memory: Annotated[str, AfterValidator(safe_url)] | None = None
     offline: bool = False
     origins: Mapping[str, str] = Field(default_factory=dict)
     secrets: Mapping[str, SecretStr] = Field(default_factory=lambda: MappingProxyType({}), exclude=True, repr=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..dispatch.state import files
 from ..ledger.rows import RunRow
 from .checkpoints import forking
 
-__all__ = ["forked", "pruned"]
+__all__ = ["forked", "give_up", "pruned"]
 
 _DAY = 86_400.0
 _KEPT = (Status.RUNNING, Status.PENDING)
@@ -102,11 +102,21 @@ async def pruned(runtime: Runtime, older_than: float) -> list[str]:
         ]
 
     runs = await asyncio.to_thread(over)
+    await give_up(runtime, runs)
+    return runs
+
+
+async def give_up(runtime: Runtime, runs: Sequence[str]) -> None:
+    """Delete what is kept of runs, so that they cannot be taken up any more.
+
+    Args:
+        runtime: What they ran on.
+        runs: Their ids.
+    """
     if runs:
         await forking.forget(runtime.settings.state, runs)
         for run in runs:
             await asyncio.to_thread(_forget, runtime, run)
-    return runs
 
 
 def _forget(runtime: Runtime, run: str) -> None:

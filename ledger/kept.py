@@ -35,6 +35,11 @@ class Kept:
         query = f"SELECT {KEPT.names} FROM kept WHERE run = ? AND name = ?"  # noqa: S608 - our own words
         return next((KEPT.decode(found) for found in self._reader.read(query, run, name)), None)
 
+    def every(self) -> list[KeptRow]:
+        """All that runs have kept."""
+        self._writer.settle()
+        return [KEPT.decode(found) for found in self._reader.read(f"SELECT {KEPT.names} FROM kept")]  # noqa: S608 - our own words
+
     def forget(self, run: str, names: str = "") -> None:
         """Delete what a run has kept and does not need any more.
 

@@ -17,7 +17,7 @@ class Coalescer:
         write: Carries writes out, all or none.
     """
 
-    def __init__(self, write: Callable[[Sequence[PutOp]], None]) -> None:
+    def __init__(self, write: Callable[[Sequence[PutOp]], object]) -> None:
         self._write = write
         # A program may run several event loops, one after the other or in threads.
         self._tasks: set[asyncio.Task[None]] = set()

@@ -4,51 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from langgraph.store.base import BaseStore, Op, PutOp, Result, SearchOp, TTLConfig, validate_op_namespace
 
-from ..configs.errors import ConfigError
 from ..configs.process.closing import Closing
-from ..configs.redact import redact
 from ..configs.words import Trust
 from .base import Embedder, Note, Provenance, Recalled
+from .calls import in_thread, served
 from .coalesce import Coalescer
+from .default import default_embedder
 from .items import row_id
 from .notes import check_namespace, cleaned
 from .search.finder import Finder
 from .search.mirror import Mirror
+from .serving.connection import Connection
 from .storage import table
 from .storage.folder import Folder
 from .storage.lineage import ancestry
-from .storage.server import ServerIndex
-from .vectors import Vectors, default_embedder
+from .upkeep import Upkeep
+from .vectors import Vectors
 from .writer import Writer
 
 __all__ = ["ChromaStore"]
 
-_S = TypeVar("_S")
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
-
 _SWEEP_MINUTES = 5.0  # LangGraph's SqliteStore sweeps as often
 
 
-def _in_thread(
-    method: Callable[Concatenate[_S, _P], _T],
-) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]]:
-    """Derive the async form of a blocking method."""
-
-    async def run(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await asyncio.to_thread(method, self, *args, **kwargs)
-
-    run.__doc__ = f"Run `{method.__name__}` off the event loop."
-    return run
-
-
-class ChromaStore(Closing, BaseStore):
+class ChromaStore(Upkeep, Closing, BaseStore):
     """Keep agents' memory; give it to any LangGraph graph as ``compile(store=...)``.
 
     `remember`, `recall` and `forget` carry provenance; `put`, `get` and `search` are LangGraph's own. A plain `put`
@@ -58,17 +43,16 @@ class ChromaStore(Closing, BaseStore):
     A write is kept when it returns, even if the process is killed, and found by the next search in any process.
 
     Args:
-        path: Folder to keep it in, made with mode 0700; None keeps it in memory, for this object alone.
+        path: Folder to keep it in, made with mode 0700; None keeps it in memory, for this object alone. `open` takes
+            the address of one that another process serves, too.
         embedder: Makes the vectors. A folder opens only with the embedder it was filled with.
         tenant: Whose memory; nothing crosses from one tenant to another.
-        host: A Chroma server (``chroma run``) instead of a folder. It has no access control: bind it to loopback.
-        port: The server's port.
         fields: Which parts of a value are embedded unless a `put` says otherwise, as LangGraph's ``index`` names them.
         ttl: LangGraph's defaults for time to live, in minutes.
         clock: Seconds since 1970.
 
     Raises:
-        ConfigError: If the folder, the server or the embedder does not fit.
+        ConfigError: If the folder or the embedder does not fit.
     """
 
     supports_ttl = True
@@ -79,25 +63,16 @@ class ChromaStore(Closing, BaseStore):
         embedder: Embedder,
         *,
         tenant: str = "default",
-        host: str | None = None,
-        port: int = 8000,
         fields: Sequence[str] = ("$",),
         ttl: TTLConfig | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if path is not None and host is not None:
-            raise ConfigError("memory is either a folder or a server: give path or host, not both")
         self.ttl_config = ttl
-        self._vectors = Vectors(embedder)
-        self._tenant = tenant
-        self._closed = False
-        folder = Folder.opened(path)
-        self._shared: Folder | ServerIndex = folder
-        wanted = (embedder.model_id, embedder.dimensions)
+        self._vectors, self._fields, self._clock = Vectors(embedder), tuple(fields), clock
+        self._tenant, self._closed = tenant, False
+        self._folder = folder = Folder.opened(path)
         try:
-            folder.check(tenant, *wanted)
-            if host is not None:
-                self._shared = ServerIndex(folder, tenant, host, port, *wanted)
+            folder.check(tenant, embedder.model_id, embedder.dimensions)
         except BaseException:
             folder.close()
             raise
@@ -105,24 +80,33 @@ class ChromaStore(Closing, BaseStore):
         self._mirror = Mirror(self._database, tenant, embedder.dimensions, clock)
         self._finder = Finder(self._database, self._mirror, folder.index, self._vectors, tenant, clock)
         every = (ttl or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
-        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, self._shared.changed)
+        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, folder.changed)
         self._coalescer = Coalescer(self._writer.put)
 
     @classmethod
-    def open(cls, path: str | Path, *, tenant: str = "default") -> Self:
-        """Open a memory with the default embedder, which works offline.
+    def open(cls, path: str | Path, *, tenant: str = "default", token: str = "") -> Self:
+        """Open a memory with the default embedder, which works offline, or one that another process serves.
 
         Args:
-            path: Folder to keep it in.
+            path: Folder to keep it in, or the address of ``pointsman memory serve``, beginning with ``http``.
             tenant: Whose memory.
+            token: What the server asks for.
+
+        Raises:
+            ConfigError: As the class; also if the server cannot be reached or refuses the token.
         """
-        return cls(Path(path), default_embedder(), tenant=tenant)
+        if not str(path).startswith(("http://", "https://")):
+            return cls(Path(path), default_embedder(), tenant=tenant)
+        store = cls.__new__(cls)
+        store._server, store._tenant, store._closed = Connection(str(path), token, tenant), tenant, False
+        store._coalescer = Coalescer(store.batch)
+        return store
 
     def close(self) -> None:
         """Let go of the files; what was kept in memory is gone. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._shared.close()
+            (self._server or self._folder).close()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Run operations: reads see what was there before, then writes are applied, the last one a key.
@@ -133,7 +117,9 @@ class ChromaStore(Closing, BaseStore):
             ValueError: If a filter uses an operator LangGraph does not document.
         """
         listed = list(ops)
-        self._shared.pull()
+        if self._server is not None:
+            answers: list[Result] = self._server.call("batch", {"ops": listed})
+            return answers
         results, touched = self._finder.answers(listed)
         self._writer.refresh(touched)
         self._writer.put([op for op in listed if isinstance(op, PutOp)])
@@ -150,10 +136,6 @@ class ChromaStore(Closing, BaseStore):
         await self._coalescer.put(puts)
         return [None] * len(listed)
 
-    def sweep(self) -> int:
-        """Delete what has expired and return how many items that were; writes do it every few minutes anyhow."""
-        return self._writer.sweep()
-
     def remember(
         self,
         namespace: tuple[str, ...],
@@ -167,12 +149,14 @@ class ChromaStore(Closing, BaseStore):
         """Keep a text and return its id; see `remember_all`."""
         return self.remember_all(namespace, [Note(text, provenance, key, metadata or {})], ttl=ttl)[0]
 
+    @served
     def remember_all(self, namespace: tuple[str, ...], notes: Sequence[Note], *, ttl: float | None = None) -> list[str]:
         """Keep texts and return their ids, which stay the same as long as an item exists.
 
         A text that the namespace already holds is not added again: its row gains a writer, takes the lowest trust of
         them all, and its time to live starts anew (never shortened). Notes of one source that are kept one after the
-        other count as standing beside each other when they are recalled.
+        other count as standing beside each other when they are recalled. A note that is written in a run and holds a
+        text that was forgotten is not kept: nothing lies under its id. One outside a run brings the text back.
 
         Args:
             namespace: Where to keep them.
@@ -185,9 +169,9 @@ class ChromaStore(Closing, BaseStore):
         """
         check_namespace(namespace)
         notes = cleaned(notes)
-        self._shared.pull()
         return self._writer.remember(namespace, notes, ttl)
 
+    @served
     def recall(
         self,
         namespace: tuple[str, ...],
@@ -221,7 +205,6 @@ class ChromaStore(Closing, BaseStore):
         validate_op_namespace(SearchOp(namespace))
         if not query.strip() or limit < 1:
             return []
-        self._shared.pull()
         best = self._finder.recall(
             namespace,
             query,
@@ -239,61 +222,21 @@ class ChromaStore(Closing, BaseStore):
         """Return the id that an item has, or would have, under a key: what a lineage names."""
         return row_id(self._tenant, namespace, key)
 
+    @served
     def item(self, item_id: str) -> Recalled | None:
         """Return an item by the id that `remember` or a lineage names, or None if it is gone."""
-        self._shared.pull()
         row = self._finder.fetch([item_id]).get(item_id)
         return row.recalled(None) if row else None
 
+    @served
     def why(self, item_id: str) -> list[tuple[int, str, Recalled | None]]:
         """Return the fewest steps to, the id of, and each item that one comes from, itself first; None if not kept."""
-        self._shared.pull()
         with self._database.reading() as db:
             steps = ancestry(db, table.encoded(self._tenant), item_id)
         rows = self._finder.fetch([ancestor for ancestor, _ in steps])
         return [(depth, i, rows[i].recalled(None) if i in rows else None) for i, depth in steps]
 
-    def forget(
-        self,
-        *,
-        ids: Sequence[str] = (),
-        source: str | None = None,
-        author: str | None = None,
-        run: str | None = None,
-        namespace: tuple[str, ...] | None = None,
-        tenant: bool = False,
-    ) -> int:
-        """Delete what was written from a source, by an author or in a run, and return how many items that were.
-
-        An item with several writers goes as soon as one of them fits. Given together, the arguments narrow. When this
-        returns, no text of theirs is left in the memory's files; their vectors are gone too unless another process is
-        using Chroma, which then drops them with its next batch.
-
-        Args:
-            ids: Only these items.
-            source: The source to forget.
-            author: The author to forget.
-            run: The run to forget.
-            namespace: Only at or below this namespace; alone, all of it.
-            tenant: Everything of this tenant.
-
-        Raises:
-            ConfigError: If nothing is named, since that would delete the tenant's whole memory.
-        """
-        if not (ids or source or author or run or namespace or tenant):
-            raise ConfigError(
-                "forget needs a source, a run or a namespace (or ids, an author, tenant=True): name what to forget"
-            )
-        validate_op_namespace(SearchOp(namespace or ()))
-        self._shared.pull()
-        writer = {"source": redact(source or ""), "author": author, "run": run}
-        asked = {name: text for name, text in writer.items() if text}
-        count = self._writer.forget(namespace or (), ids, asked)
-        self._shared.purge()
-        return count
-
-    aremember = _in_thread(remember)
-    aremember_all = _in_thread(remember_all)
-    arecall = _in_thread(recall)
-    aforget = _in_thread(forget)
-    aitem = _in_thread(item)
+    aremember = in_thread(remember)
+    aremember_all = in_thread(remember_all)
+    arecall = in_thread(recall)
+    aitem = in_thread(item)

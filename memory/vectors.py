@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,7 @@ from ..configs.errors import ConfigError
 from .base import Embedder
 from .search.words import words
 
-__all__ = ["Vectors", "default_embedder", "mismatch"]
-
-_DEFAULT = "pointsman.backends.ondevice"
+__all__ = ["Vectors", "mismatch"]
 
 
 Matrix = NDArray[np.float32]
@@ -77,13 +74,6 @@ class Vectors:
 
     def _misfit(self, what: str) -> ConfigError:
         return ConfigError(f"embedder {self._embedder.model_id!r} {what}: mend or replace it")
-
-
-def default_embedder() -> Embedder:
-    """Make the embedder that works offline, without a key and without a download."""
-    # By its name, since backends and memory do not know each other: whoever composes them may hand in another.
-    made: Embedder = import_module(_DEFAULT).WordLlamaEmbeddings()
-    return made
 
 
 def mismatch(where: str, found: tuple[Any, Any], wanted: tuple[Any, Any]) -> ConfigError:

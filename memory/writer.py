@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import compress, islice
 from sqlite3 import Connection
 
 import numpy as np
@@ -15,7 +15,7 @@ from .base import Note, Provenance
 from .items import Row, expiry, row_id, twin_of, written
 from .notes import merged, texts_of, without_secrets, words_of
 from .search.words import counted, strings_in
-from .storage import table
+from .storage import forgotten, table
 from .storage.database import Database
 from .storage.lineage import comes_from
 from .vectors import Vectors
@@ -92,22 +92,28 @@ class Writer:
         ]
         with self._database.writing() as db:
             now = self._clock()
+            fresh = self._not_forgotten(db, notes)
             held = table.get(db, self._tenant, slots) | table.twins(db, self._tenant, twins)
-            kept = merged(namespace, zip(notes, twins, slots, strict=True), held.values(), ttl, now)
+            taken = compress(zip(notes, twins, slots, strict=True), fresh)
+            kept = merged(namespace, taken, held.values(), ttl, now)
             for row in kept:
                 if row.seq:
                     row.writers = tuple(self._repeating(db, row.id, writer) for writer in row.writers)
-            final = {row.id: (row, vector) for row, vector in zip(kept, vectors, strict=True)}
+            final = {row.id: (row, vector) for row, vector in zip(kept, vectors[fresh], strict=True)}
             table.put(db, self._tenant, [(row, _entry(row, vector[None])) for row, vector in final.values()])
         self._kept()
         self._sweep_if_due()
-        return [row.id for row in kept]
+        ids = iter(kept)
+        return [next(ids).id if there else slot for there, slot in zip(fresh, slots, strict=True)]
 
     def forget(self, namespace: tuple[str, ...], ids: Sequence[str], writer: Mapping[str, str]) -> int:
         """Delete what a writer wrote, and every trace of it in the database's files; see `ChromaStore.forget`."""
         with self._database.writing() as db:
             numbers = table.chosen(db, self._tenant, namespace, ids, writer)
             if numbers:
+                for some in table.slices(numbers):
+                    texts = [row.text for row in table.by_seq(db, some).values()]
+                    forgotten.note_down(db, self._tenant, texts)
                 table.delete(db, self._tenant, numbers)
                 db.execute("UPDATE state SET purge = 1")
         self._database.truncate_log()
@@ -138,6 +144,13 @@ class Writer:
             still = [row for row in held if row.ttl is not None and row.live(now)]
             table.refresh(db, self._tenant, {row.seq: expiry(now, row.ttl) for row in still})
         self._kept()
+
+    def _not_forgotten(self, db: Connection, notes: Sequence[Note]) -> list[bool]:
+        """Return which notes are to be kept: not what an agent repeats in a run of what was forgotten."""
+        # Who writes outside a run does so on purpose.
+        forgotten.lift(db, self._tenant, [note.text for note in notes if not note.provenance.run])
+        again = forgotten.met(db, self._tenant, [note.text if note.provenance.run else "" for note in notes])
+        return [not met for met in again]
 
     def _repeating(self, db: Connection, item_id: str, writer: Provenance) -> Provenance:
         """Leave out of a writer's lineage what came from the very text it repeats; its trust counts all the same."""

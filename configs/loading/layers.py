@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ..schema import MEMORY_TOKEN
 from .documents import Node, Place, fail, parse, plain, text_of, wrap
 
 __all__ = [
@@ -31,8 +32,12 @@ RENAMED: Final[Mapping[tuple[str, str], str]] = {("routing", "cures"): "on_failu
 _PREFIX: Final = "POINTSMAN_"
 # Variables without a section, and the likeliest slips; a nearer name than any of these is not one of ours, such as the
 # POINTSMAN_PORT_80_TCP that a container platform sets for a service of that name.
-_PLAIN: Final = ("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_HOME", "POINTSMAN_TRUST")
-_NOT_SETTINGS: Final = ("POINTSMAN_HOME", "POINTSMAN_TRUST")
+_PLAIN: Final = (
+    *("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_MEMORY"),
+    *("POINTSMAN_HOME", "POINTSMAN_TRUST", MEMORY_TOKEN),
+)
+_SINGLE: Final = ("state", "offline", "memory")
+_NOT_SETTINGS: Final = ("POINTSMAN_HOME", "POINTSMAN_TRUST", MEMORY_TOKEN)
 _SECTION_PREFIXES: Final = tuple(f"{_PREFIX}{section.upper()}_" for section in SECTIONS)
 # What a container platform sets for a service called pointsman-models.
 _ORCHESTRATED: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP|SCTP)|$)")
@@ -295,8 +300,8 @@ def from_flags(flags: Mapping[str, Any], base: Node) -> Node:
             continue
         place = Place("flag", f"flag {name}")
         path = _split(name, base)
-        if path[0] not in (*SECTIONS, "state", "offline"):
-            fail(f"unknown setting{suggest(path[0], (*SECTIONS, 'state', 'offline'))}", place)
+        if path[0] not in (*SECTIONS, *_SINGLE):
+            fail(f"unknown setting{suggest(path[0], (*SECTIONS, *_SINGLE))}", place)
         _put(root, path, _value(value, path, place) if isinstance(value, str) else wrap(value, place))
     return root
 

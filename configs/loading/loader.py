@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 
 from ..errors import ConfigError
 from ..redact import know
-from ..schema import Settings
+from ..schema import MEMORY_TOKEN, Settings
 from ..sources import Sources
 from .documents import Layer, Node, Place, fail, parse, plain
 from .grants import Grant, grants
@@ -254,11 +254,13 @@ def _settings(
     check_names(settings, tree, removed)
     if not settings.offline:
         return settings
-    return settings.model_copy(update={"state": settings.state / OFFLINE, "needs_mark": settings.needs_mark})
+    inner = {"state": settings.state / OFFLINE, "needs_mark": settings.needs_mark, "memory": None}
+    return settings.model_copy(update=inner)
 
 
 def _secrets(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, SecretStr]:
     named = [entry.get("key") for entry in _values(data.get("providers")) if isinstance(entry, dict)]
+    named.append(MEMORY_TOKEN)
     for server in _values(data.get("mcp")):
         named += _values(server.get("secrets")) if isinstance(server, dict) else ()
     know(_pasted(value) for name, value in environ.items() if name in named or _SECRET.search(name))

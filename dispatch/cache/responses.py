@@ -146,14 +146,18 @@ class ResponseCache:
         return True
 
     def clear(self) -> None:
-        """Forget every answer.
+        """Forget every answer, and leave nothing of them in the file.
 
         Raises:
             ConfigError: The file cannot be written.
         """
         with self.lock:
             try:
+                self._db.execute("PRAGMA secure_delete = ON")
                 self._db.execute("DELETE FROM responses")
+                # The free pages of answers that made room before still hold them.
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 raise ConfigError(f"the response cache cannot be emptied: {error}") from error
 

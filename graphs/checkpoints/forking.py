@@ -7,11 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import ConfigError
+from ...dispatch.sealing import user_seal
 from ...ledger.storage.connection import Connection
 from . import rows
 from .opening import checkpoints
+from .tables import file_of
 
-__all__ = ["forget", "fork"]
+__all__ = ["forget", "fork", "holding"]
+
+_READ = 100
+_SEALED = (
+    "SELECT thread_id, type, checkpoint FROM checkpoints",
+    "SELECT thread_id, type, value FROM writes",
+    "SELECT thread_id, type, value FROM channel_values",
+)
 
 
 async def fork(
@@ -67,3 +76,33 @@ async def forget(state: Path, runs: Sequence[str]) -> None:
                 connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(run,) for run in runs])  # noqa: S608 - our own words
 
         await saver.file.call(work, writes=True)
+
+
+async def holding(state: Path, wanted: Callable[[bytes], bool]) -> frozenset[str]:
+    """Return the runs of which something is kept that is looked for.
+
+    Args:
+        state: The project's state folder.
+        wanted: Whether a piece of what is kept, decrypted and serialized, has it.
+
+    Raises:
+        ConfigError: The file cannot be read, its key is lost or another one, or nobody encrypted what is in it.
+    """
+    seal = user_seal()
+
+    def held(connection: Connection, query: str) -> set[str]:
+        found: set[str] = set()
+        rows = connection.execute(query)
+        while some := rows.fetchmany(_READ):
+            for run, kind, data in some:
+                if run not in found and wanted(seal.decrypt(kind.partition("+")[2], data)):
+                    found.add(run)
+        return found
+
+    def work(connection: Connection) -> frozenset[str]:
+        return frozenset().union(*(held(connection, query) for query in _SEALED))
+
+    if not file_of(state).exists():
+        return frozenset()
+    async with checkpoints(state, ()) as saver:
+        return await saver.file.call(work, writes=False)

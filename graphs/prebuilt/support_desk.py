@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import operator
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 from weakref import WeakSet
 
 from langgraph.graph import END, START, StateGraph
+from langgraph.store.base import PutOp
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import TypedDict
 
@@ -215,7 +217,9 @@ class _Desk:
             digest = hashlib.sha256(repr(notes).encode()).hexdigest()
             held = runtime.store.get(_SHELF, "knowledge")
             if held is None or held.value.get("digest") != digest:
-                runtime.store.forget(namespace=NAMESPACE)
+                # Taken away, not forgotten: that would reach into every run that was told it.
+                old = runtime.store.search(NAMESPACE, limit=sys.maxsize)
+                runtime.store.batch([PutOp(item.namespace, item.key, None) for item in old])
                 runtime.store.remember_all(NAMESPACE, notes)
                 runtime.store.put(_SHELF, "knowledge", {"digest": digest}, index=False)
             self._stocked.add(runtime)

@@ -20,7 +20,6 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +33,6 @@ __all__ = ["ChromaIndex", "collection_name", "settings", "started"]
 _FILES = "chroma"
 _LOCK = "chroma.lock"
 _BATCH = 1000
-_SERVER_TIMEOUT = 60.0  # its slowest call here, a thousand vectors, takes some seconds
 _AT_CLOSE = 2000  # rows that closing a memory feeds at most, some two seconds; the rest waits for its next opening
 
 
@@ -312,15 +310,11 @@ def started(chosen: Any) -> tuple[Any, Any]:
     from chromadb.telemetry.product import ProductTelemetryClient
 
     global _opened_by
-    if chosen.chroma_server_host is None:
-        _opened_by = os.getpid()
+    _opened_by = os.getpid()
     # A System of our own rather than a Client: clients share one System a path.
     system = System(chosen)
     parts: tuple[Any, Any] = (ProductTelemetryClient, ServerAPI)  # abstract names that Chroma maps to its classes
     api = [system.instance(part) for part in parts][1]
-    if chosen.chroma_server_host is not None:
-        # Chroma offers no way to set the time-out of its HTTP client, which otherwise waits for ever.
-        api._session.timeout = httpx.Timeout(_SERVER_TIMEOUT)
     system.start()
     return system, api
 
@@ -359,7 +353,7 @@ def _blank_unused(index: Path) -> None:
                     file.write(bytes(whole - used))
 
 
-def settings(path: Path | None, host: str | None = None, port: int = 0) -> Any:
+def settings(path: Path) -> Any:
     """Spell out every setting that decides where data goes.
 
     Chroma would otherwise take them from the environment and from a ``.env`` in the working folder, which an agent
@@ -367,18 +361,16 @@ def settings(path: Path | None, host: str | None = None, port: int = 0) -> Any:
 
     Args:
         path: Chroma's own folder.
-        host: A server instead.
-        port: Its port.
     """
     from chromadb.config import Settings
 
     return Settings(
         _env_file=None,
-        chroma_api_impl="chromadb.api.rust.RustBindingsAPI" if host is None else "chromadb.api.fastapi.FastAPI",
-        is_persistent=path is not None,
-        persist_directory="" if path is None else str(path.resolve()),
-        chroma_server_host=host,
-        chroma_server_http_port=None if host is None else port,
+        chroma_api_impl="chromadb.api.rust.RustBindingsAPI",
+        is_persistent=True,
+        persist_directory=str(path.resolve()),
+        chroma_server_host=None,
+        chroma_server_http_port=None,
         chroma_server_headers=None,
         chroma_server_ssl_enabled=False,
         chroma_client_auth_provider=None,

@@ -77,9 +77,6 @@ class Folder:
         if found != (embedder, dimensions):
             raise mismatch(str(self._path), found, (embedder, dimensions))
 
-    def pull(self) -> None:
-        """Do nothing: what others have written to a folder is seen at once."""
-
     def changed(self) -> None:
         """Have Chroma told of what was written."""
         if self.index is not None:
@@ -92,6 +89,17 @@ class Folder:
         """Have Chroma drop what was forgotten."""
         if self.index is not None:
             self.index.purge()
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes that the database and Chroma's files take on the disk."""
+        if self._path is None:
+            return {"database": 0, "chroma": 0}
+        files = [file for file in self._path.rglob("*") if file.is_file()]
+        chroma = [file for file in files if "chroma" in file.relative_to(self._path).parts]
+        return {
+            "database": sum(file.stat().st_size for file in set(files).difference(chroma)),
+            "chroma": sum(file.stat().st_size for file in chroma),
+        }
 
     def close(self) -> None:
         """Let go of it; the last one closes its files."""

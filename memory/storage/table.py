@@ -18,6 +18,7 @@ from . import lineage
 __all__ = [
     "Entry",
     "by_seq",
+    "by_trust",
     "chosen",
     "delete",
     "encoded",
@@ -97,6 +98,17 @@ def expired(db: Connection, tenant: str, now: float) -> list[int]:
         "SELECT seq FROM items WHERE expires > 0 AND expires <= ? AND tenant = ?", (now, encoded(tenant))
     )
     return [seq for (seq,) in found]
+
+
+def by_trust(db: Connection, tenant: str, now: float) -> dict[str, int]:
+    """Return how many of a tenant's items have each trust, of those that have not expired by ``now``."""
+    found = dict(
+        db.execute(
+            "SELECT trust, count(*) FROM items WHERE tenant = ? AND (expires = 0 OR expires > ?) GROUP BY trust",
+            (encoded(tenant), now),
+        ).fetchall()
+    )
+    return {trust.value: found.get(rank, 0) for trust, rank in _RANK.items()}
 
 
 def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, Entry]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import chromadb
 import pytest
 from chromadb.config import Settings
+from pointsman.memory import ChromaStore
+from pointsman.memory.serving.server import serve
 
 
 @pytest.fixture
@@ -23,3 +28,32 @@ def in_chroma() -> Callable[[Path], list[str]]:
             client.close()
 
     return read
+
+
+@pytest.fixture
+def served() -> Callable[[Mapping[str, ChromaStore]], AbstractContextManager[str]]:
+    """Serve stores by their tokens, and give the URL, while the block lasts."""
+
+    @contextmanager
+    def serving(stores: Mapping[str, ChromaStore]) -> Iterator[str]:
+        loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
+        urls: list[str] = []
+
+        def listens(url: str) -> None:
+            urls.append(url)
+            ready.set()
+
+        def run() -> None:
+            loop.run_until_complete(serve(stores, "127.0.0.1", 0, ready=listens, stop=stop))
+            loop.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            assert ready.wait(60)
+            yield urls[0]
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
+
+    return serving

@@ -343,8 +343,6 @@ def test_a_folder_that_is_not_a_memory_is_refused_and_left_alone(tmp_path: Path)
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o755
     with pytest.raises(ConfigError, match="give another path"):
         ChromaStore(tmp_path / "home" / "thesis.txt", HashingEmbedder())
-    with pytest.raises(ConfigError, match="not both"):
-        ChromaStore(tmp_path / "m", HashingEmbedder(), host="127.0.0.1")
 
 
 def test_a_damaged_database_is_the_users_to_mend(tmp_path: Path) -> None:
@@ -361,8 +359,8 @@ def test_in_a_large_memory_chroma_finds_the_nearest_and_what_it_does_not_know_ye
     monkeypatch.setattr("pointsman.memory.search.finder._NEAREST", 5)
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         store.batch([PutOp(("n",), str(n), {"text": f"note {n * 7919}"}) for n in range(300)])
-        assert store._shared.index is not None
-        store._shared.index.feed()
+        assert store._folder.index is not None
+        store._folder.index.feed()
         store.delete(("n",), "7")
         store.put(("n",), "new", {"text": "whales at night"})
         monkeypatch.setattr(store._mirror, "cosines", looked := Looked(store._mirror.cosines))

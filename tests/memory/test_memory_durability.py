@@ -48,7 +48,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_found(
             assert store.search(("n",), query=f"note {key}", limit=1)[0].score is not None
             assert key in [item.key for item in store.recall(("n",), f"note {key}", limit=20)]
         assert len(kept) % 100 == 0
-        index = store._shared.index
+        index = store._folder.index
         assert index is not None
         index.feed()
         assert index.waiting("default") == []

@@ -92,3 +92,64 @@ def test_the_arguments_narrow_and_hold_of_one_writer(tmp_path: Path) -> None:
         assert store.forget(author="bob", run="run-2") == 1
         with pytest.raises(ConfigError, match="name what to forget"):
             store.forget()
+
+
+AGAIN = [
+    SECRET,
+    "the MERGER with contoso\n closes on Friday",
+    f"Found in the mail: {SECRET} Nothing else.",
+    '<p>The merger&#32;with Contoso closes on "Friday"</p>',
+    '{"said": "\\nThe merger with Contoso closes on Friday"}',
+]
+
+
+@pytest.mark.parametrize("text", AGAIN)
+def test_what_was_forgotten_is_not_kept_again_by_who_meets_it_in_a_run(tmp_path: Path, text: str) -> None:
+    met = Provenance("mail", "reader", "run-9", Trust.TOOL, tool="fetch")
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        filled(store)
+        store.forget(run="run-2")
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        other = "The merger with Contoso was called off."
+        ids = store.remember_all(("kb", "deals"), [Note(other, met), Note(text, met), Note(KEPT, met)])
+        assert [bool(store.item(i)) for i in ids] == [True, False, True]
+        assert {item.text for item in store.recall((), "merger Contoso Friday cards")} == {other, KEPT}
+        assert store.was_forgotten([text, other]) == [True, False]
+
+
+def test_one_tenants_forgetting_is_not_anothers(tmp_path: Path) -> None:
+    with (
+        ChromaStore(tmp_path, HashingEmbedder(), tenant="ours") as ours,
+        ChromaStore(tmp_path, HashingEmbedder(), tenant="theirs") as theirs,
+    ):
+        filled(ours)
+        ours.forget(tenant=True)
+        assert theirs.item(theirs.remember(("kb",), SECRET, provenance=by(run="run-9")))
+
+
+def test_who_adds_a_text_outside_a_run_brings_it_back() -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        filled(store)
+        store.forget(run="run-2")
+        store.remember(("kb",), f"{SECRET} Tell everybody.", provenance=by("a person"))
+        assert store.was_forgotten([SECRET]) == [False]
+        assert store.item(store.remember(("kb", "deals"), SECRET, provenance=by(run="run-9")))
+
+
+def test_a_text_of_few_words_is_forgotten_only_as_a_whole() -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        store.remember(("kb",), "Yes.", provenance=by(run="run-2"))
+        store.forget(run="run-2")
+        assert store.was_forgotten(["yes", "Yes, it does."]) == [True, False]
+
+
+def test_a_memory_of_before_forgets_for_good_too(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        filled(store)
+        with store._database.writing() as db:
+            db.execute("DROP TABLE forgotten")
+            db.execute("ALTER TABLE state DROP COLUMN salt")
+            db.execute("PRAGMA user_version = 1")
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        assert store.forget(run="run-2") == 1
+        assert store.was_forgotten([SECRET]) == [True]

@@ -1,13 +1,10 @@
-"""Several threads, stores and processes on one folder, and a Chroma server."""
+"""Several threads, stores and processes on one folder."""
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import sysconfig
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +14,6 @@ from typing import Any
 import chromadb
 import pytest
 from chromadb.config import Settings
-from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Provenance
 
@@ -131,54 +127,6 @@ def test_threads_share_a_store_while_another_store_writes(tmp_path: Path) -> Non
         shared = store.recall(("shared",), "number", limit=100)
         assert len(shared) == 8
         assert all({w.author for w in found.writers} == set("012345") for found in shared)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _until_it_answers(port: int, server: subprocess.Popen[str]) -> None:
-    """Wait for a server that says it listens a moment before it does; the bound is only for one that never will."""
-    last = time.monotonic() + 120
-    while server.poll() is None and time.monotonic() < last:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-
-
-def test_a_server_serves_as_a_folder_does(tmp_path: Path) -> None:
-    port = _free_port()
-    with pytest.raises(ConfigError, match=f"127.0.0.1:{port} cannot be opened"):
-        ChromaStore(None, HashingEmbedder(), host="127.0.0.1", port=port)
-    program = Path(sysconfig.get_path("scripts")) / "chroma"
-    command = [str(program), "run", "--path", str(tmp_path), "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert any("listening on" in said for said in server.stdout)
-            # It logs every request, and stands still when nobody reads that.
-            threading.Thread(target=server.stdout.read, daemon=True).start()
-            _until_it_answers(port, server)
-            with (
-                ChromaStore(None, HashingEmbedder(), host="127.0.0.1", port=port) as store,
-                ChromaStore(None, HashingEmbedder(), host="127.0.0.1", port=port) as other,
-            ):
-                store.put(("n",), "k", {"text": "some words", "ü": [1, None]}, ttl=5)
-                other.put(("n",), "k2", {"parts": ["alpha", "beta"]}, index=["parts[*]"])
-                item_id = other.remember(("n",), "see ERR-4417", provenance=FROM_TOOL)
-                assert store.get(("n",), "k").value == {"text": "some words", "ü": [1, None]}  # type: ignore[union-attr]
-                assert store.search(("n",), query="beta", limit=1)[0].key == "k2"
-                assert store.search(("n",), filter={"text": "some words"}, query="x")[0].key == "k"
-                assert store.recall(("n",), "why ERR-4417")[0].id == item_id
-                assert store.list_namespaces() == [("n",)]
-                assert store.forget(source="s") == 1
-                with pytest.raises(ConfigError, match="hashing-8"):
-                    ChromaStore(None, HashingEmbedder(8), host="127.0.0.1", port=port)
-        finally:
-            server.kill()
 
 
 def test_a_hundred_tenants_of_a_folder_cost_no_more_files_and_threads_than_one(tmp_path: Path) -> None:

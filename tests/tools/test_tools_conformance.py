@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "run_shell": {"command": "true"},
     "remember": {"text": "x"},
     "recall": {"query": "x"},
+    "forget": {"ids": ["x"]},
 }
 
 
@@ -32,6 +34,12 @@ class _Notebook:
 
     def recall(self, namespace: tuple[str, ...], query: str, *, limit: int = 5) -> list[Evidence]:
         return []
+
+    def item(self, item_id: str) -> Evidence | None:
+        return Evidence(item_id, "", "x")
+
+    def forget(self, *, ids: Sequence[str], namespace: tuple[str, ...]) -> int:
+        return len(ids)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -34,8 +34,9 @@ def tools(store: ChromaStore, trust: list[Trust]) -> dict[str, BaseTool]:
     return {tool.name: tool for tool in memory_tools(store, NAMESPACE, provenance=provenance)}
 
 
-def test_remembering_writes_and_recalling_reads(tools: dict[str, BaseTool]) -> None:
-    assert {name: effect_of(tool) for name, tool in tools.items()} == {"remember": Effect.WRITE, "recall": Effect.READ}
+def test_remembering_writes_recalling_reads_and_forgetting_destroys(tools: dict[str, BaseTool]) -> None:
+    effects = {"remember": Effect.WRITE, "recall": Effect.READ, "forget": Effect.DESTRUCTIVE}
+    assert {name: effect_of(tool) for name, tool in tools.items()} == effects
 
 
 def test_what_is_remembered_comes_back_as_evidence_that_cannot_speak_outside_its_block(
@@ -59,6 +60,18 @@ def test_the_namespace_is_the_callers(store: ChromaStore, tools: dict[str, BaseT
 
 
 def test_nothing_found_and_nothing_said_are_told_as_such(store: ChromaStore) -> None:
-    remember, recall = memory_tools(store, ("empty",), provenance=lambda: None)
+    remember, recall, _ = memory_tools(store, ("empty",), provenance=lambda: None)
     assert recall.invoke({"query": "anything"}) == "[nothing remembered about this]"
     assert "is blank" in remember.invoke({"text": "  "})
+
+
+def test_what_is_forgotten_lay_in_the_callers_namespace_and_is_not_remembered_again(
+    store: ChromaStore, tools: dict[str, BaseTool]
+) -> None:
+    by_sales = Provenance("", "a", "", Trust.USER)
+    elsewhere = store.remember(("team", "sales"), "Kaya pays by invoice only.", provenance=by_sales)
+    fact = {"text": "Kaya has the number 4471 at Contoso."}
+    here = tools["remember"].invoke(fact).removeprefix("remembered as ")
+    assert tools["forget"].invoke({"ids": [here, elsewhere]}) == "1 of 2 passages forgotten"
+    assert (store.item(here), store.item(elsewhere) is None) == (None, False)
+    assert "had this forgotten" in tools["remember"].invoke(fact)

@@ -1,53 +1,36 @@
-"""``pointsman memory``: look into the shared memory, add to it, and make it forget."""
+"""``pointsman memory search``, ``list``, ``show``, ``why`` and ``stats``: look into the shared memory; and ``eval``."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import options
-from ..io.output import as_json, progress, result, short
-from ..io.table import table
-from ..signals import end_cleanly
+from ... import options
+from ...io.output import as_json, progress, result, short
+from ...io.table import table
+from .options import Item, Namespace, labels
 
 if TYPE_CHECKING:
-    from ...memory.base import Note, Recalled
+    from ....memory.base import Provenance, Recalled
 
-__all__ = ["register"]
-
-_Namespace = Annotated[
-    str, typer.Option("--namespace", metavar="A/B", help="Namespace to look in, its labels parted by '/'.")
-]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("search")(search)
-    group.command("list")(list_)
-    group.command("add")(add)
-    group.command("why")(why)
-    group.command("forget")(forget)
-    group.command("eval")(evaluate)
-    app.add_typer(
-        group, name="memory", help="Search, list, add to, explain, delete from and measure the shared memory."
-    )
+__all__ = ["evaluate", "list_", "search", "show", "stats", "why"]
 
 
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to show.")] = 5,
-    namespace: _Namespace = "",
+    namespace: Namespace = "",
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Find what the memory holds on a question, best first."""
-    from ..settings import opened
+    from ...settings import opened
 
     with opened(config, reads=True) as runtime:
-        found = runtime.store.recall(_path(namespace), query, limit=limit)
+        found = runtime.store.recall(labels(namespace), query, limit=limit)
     if json:
         as_json([_recalled(item) for item in found])
         return
@@ -59,15 +42,15 @@ def search(
 
 
 def list_(
-    namespace: _Namespace = "",
+    namespace: Namespace = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to list.")] = 50,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """List the namespaces, or the items of one."""
-    from ..settings import opened
+    from ...settings import opened
 
-    path = _path(namespace)
+    path = labels(namespace)
     with opened(config, reads=True) as runtime:
         if not path:
             spaces = ["/".join(space) for space in runtime.store.list_namespaces(limit=1000)]
@@ -84,42 +67,76 @@ def list_(
     result(table(rows, ("namespace", "key", "text")) if rows else "nothing is stored there")
 
 
-def add(
-    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown or text to remember, in passages.")],
-    namespace: _Namespace = "knowledge",
+def show(
+    item: Item,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
-    """Read a document, or a folder of them, into the memory."""
-    from ...configs.errors import ConfigError
-    from ..settings import opened
+    """Show an item whole: its value, who wrote it and when, how far it is trusted, and when it expires."""
+    from langgraph.store.base import GetOp
+    from langgraph.store.base import Item as StoredItem
 
-    notes = _notes(path)
-    end_cleanly()
-    with opened(config) as runtime:
-        if not _path(namespace):
-            raise ConfigError("--namespace must not be empty")
-        runtime.store.remember_all(_path(namespace), notes)
-    sources = sorted({note.provenance.source for note in notes})
+    from ....configs.errors import ConfigError
+    from ...settings import opened
+
+    with opened(config, reads=True) as runtime:
+        found = runtime.store.item(item)
+        kept = found and runtime.store.batch([GetOp(found.namespace, found.key, refresh_ttl=False)])[0]
+    if found is None or not isinstance(kept, StoredItem):
+        raise ConfigError(_unknown(item))
+    about = {
+        **_recalled(found),
+        "key": found.key,
+        "value": found.value,
+        "created": kept.created_at.isoformat(),
+        "updated": kept.updated_at.isoformat(),
+        "writers": [_writer(writer) for writer in found.writers],
+    }
     if json:
-        as_json({"passages": len(notes), "sources": sources, "namespace": namespace})
-    else:
-        result(f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}")
+        as_json(about)
+        return
+    result(f"{item}  in {about['namespace']} as {found.key}, trust {found.trust.value}")
+    result(f"written {kept.created_at:%Y-%m-%d %H:%M}, last {kept.updated_at:%Y-%m-%d %H:%M} UTC")
+    for writer in found.writers:
+        said = {name: text for name, text in _writer(writer).items() if text and name not in ("author", "trust")}
+        listed = ", ".join(f"{name} {short(text, 100)}" for name, text in said.items())
+        result(f"  by {writer.author}, trust {writer.trust.value}{': ' if said else ''}{listed}")
+    result(short(found.text, 4000))
+
+
+def stats(config: options.Config = None, json: options.AsJson = False) -> None:
+    """Show how much the memory holds, how far it is trusted, by which embedder it is found, and its size on disk."""
+    from ...settings import opened
+
+    with opened(config, reads=True) as runtime:
+        held = runtime.store.stats()
+    if json:
+        as_json(held)
+        return
+    trusts = ", ".join(f"{count} {trust}" for trust, count in held["trust"].items() if count)
+    result(f"{held['items']} items in {held['namespaces']} namespaces{f': {trusts}' if trusts else ''}")
+    result(f"{held['vectors']} vectors of {held['embedder']}, {held['dimensions']} dimensions")
+    if held["waiting_for_chroma"]:
+        result(f"{held['waiting_for_chroma']} not in Chroma's index yet; searches find them all the same")
+    if held["forgotten"]:
+        result(f"{held['forgotten']} texts were forgotten and are not kept again")
+    sizes = held["bytes"]
+    result(f"{sizes['database'] / 1e6:.1f} MB in the database, {sizes['chroma'] / 1e6:.1f} MB in Chroma's files")
 
 
 def why(
-    item: Annotated[str, typer.Argument(metavar="ID", help="The item, as 'memory search --json' names it.")],
+    item: Item,
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Show what an item was made from, how far each of it is trusted, and who wrote it."""
-    from ...configs.errors import ConfigError
-    from ..settings import opened
+    from ....configs.errors import ConfigError
+    from ...settings import opened
 
     with opened(config, reads=True) as runtime:
         steps = runtime.store.why(item)
     if steps[0][2] is None:
-        raise ConfigError(f"the memory holds no item {item}: 'pointsman memory search QUERY --json' shows ids")
+        raise ConfigError(_unknown(item))
     if json:
         as_json([{"steps": depth, "id": i, "item": found and _recalled(found)} for depth, i, found in steps])
         return
@@ -142,8 +159,8 @@ def evaluate(
     JSONL has items ({"key", "text", "source"}) and questions ({"question", "answers": [keys], "category"}). The shared
     memory is neither read nor changed.
     """
-    from ...backends.ondevice import WordLlamaEmbeddings
-    from ...memory.evaluation import evaluate
+    from ....backends.ondevice import WordLlamaEmbeddings
+    from ....memory.evaluation import evaluate
 
     report = evaluate(file, WordLlamaEmbeddings())
     if json:
@@ -157,55 +174,6 @@ def evaluate(
     rows += [("recall", name, of) for name, of in report["categories"].items()]
     shown = [(way, name, f"{of['recall@5']:.3f}", f"{of['recall@10']:.3f}") for way, name, of in rows]
     result(table(shown, ("way", "category", "recall@5", "recall@10")))
-
-
-def forget(
-    item: Annotated[
-        list[str] | None, typer.Option("--id", metavar="ID", help="Forget this item; may be repeated.")
-    ] = None,
-    author: Annotated[
-        str | None, typer.Option("--author", metavar="AUTHOR", help="Forget what this agent wrote.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option("--source", metavar="SOURCE", help="Forget what came from this source.")
-    ] = None,
-    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Forget what this run wrote.")] = None,
-    namespace: _Namespace = "",
-    config: options.Config = None,
-    json: options.AsJson = False,
-) -> None:
-    """Delete by id, source, author, run or namespace, from all the memory's files; given together, they narrow."""
-    from ..settings import opened
-
-    end_cleanly()
-    with opened(config) as runtime:
-        count = runtime.store.forget(
-            ids=item or (), source=source, author=author, run=run, namespace=_path(namespace) or None
-        )
-    if json:
-        as_json({"forgotten": count})
-    else:
-        result(f"{count} items were forgotten")
-
-
-def _path(namespace: str) -> tuple[str, ...]:
-    return tuple(part for part in namespace.split("/") if part)
-
-
-def _notes(path: Path) -> list[Note]:
-    from ...configs.errors import ConfigError
-    from ...configs.words import Trust
-    from ...memory.chunking import load_folder, split_document
-    from ..io.inputs import MAX_INPUT, read_input
-
-    if path.is_dir():
-        chunks = load_folder(path)
-    elif path.exists():
-        chunks = split_document(read_input(f"@{path}", limit=20 * MAX_INPUT), path.name)
-    else:
-        raise ConfigError("there is no such file or folder", file=path)
-    # Documents were written elsewhere: what stands in them is material, never an instruction.
-    return [chunk.note(author="a person", run="", trust=Trust.UNTRUSTED) for chunk in chunks]
 
 
 def _author(item: Recalled) -> str:
@@ -228,3 +196,11 @@ def _recalled(item: Recalled) -> dict[str, Any]:
         "namespace": "/".join(item.namespace),
         "text": item.text,
     }
+
+
+def _writer(writer: Provenance) -> dict[str, Any]:
+    return {**asdict(writer), "trust": writer.trust.value}
+
+
+def _unknown(item: str) -> str:
+    return f"the memory holds no item {item}: 'pointsman memory search QUERY --json' shows ids"

@@ -1,0 +1,111 @@
+"""``pointsman memory add`` and ``forget``."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ... import options
+from ...io.output import as_json, progress, result
+from ...signals import end_cleanly
+from .options import Namespace, labels
+
+if TYPE_CHECKING:
+    from ....memory.base import Note
+
+__all__ = ["add", "forget"]
+
+
+def add(
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown or text to remember, in passages.")],
+    namespace: Namespace = "knowledge",
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Read a document, or a folder of them, into the memory."""
+    from ....configs.errors import ConfigError
+    from ...settings import opened
+
+    notes = _notes(path)
+    end_cleanly()
+    with opened(config) as runtime:
+        if not labels(namespace):
+            raise ConfigError("--namespace must not be empty")
+        runtime.store.remember_all(labels(namespace), notes)
+    sources = sorted({note.provenance.source for note in notes})
+    if json:
+        as_json({"passages": len(notes), "sources": sources, "namespace": namespace})
+    else:
+        result(f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}")
+
+
+def forget(
+    item: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="Forget this item; may be repeated.")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", metavar="AUTHOR", help="Forget what this agent wrote.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="SOURCE", help="Forget what came from this source.")
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Forget what this run wrote.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Forget everything.")] = False,
+    namespace: Namespace = "",
+    config: options.Config = None,
+    json: options.AsJson = False,
+) -> None:
+    """Delete by id, source, author, run or namespace; given together, they narrow.
+
+    It goes out of all the memory's files, out of kept answers, and with the runs and conversations that hold the text
+    of what is forgotten: these are deleted whole, except runs under way or waiting. No run can write it down again;
+    'memory add' can.
+    """
+    from ....graphs.forgetting import forget
+    from ...settings import opened
+
+    end_cleanly()
+    with opened(config) as runtime:
+        gone = asyncio.run(
+            forget(
+                runtime,
+                ids=item or (),
+                source=source,
+                author=author,
+                run=run,
+                namespace=labels(namespace) or None,
+                tenant=everything,
+            )
+        )
+    if json:
+        about = asdict(gone)
+        as_json({"forgotten": about.pop("items"), **about})
+        return
+    result(f"{gone.items} items were forgotten")
+    if gone.runs:
+        progress(f"nothing is kept any more of {len(gone.runs)} runs that had been told: {', '.join(gone.runs)}")
+    if gone.threads:
+        progress(f"{len(gone.threads)} conversations that had been told were deleted")
+    if gone.waiting or gone.busy:
+        held = ", ".join([*gone.waiting, *gone.busy])
+        progress(f"still held by what is under way or waits: {held}; forget again when that is over")
+
+
+def _notes(path: Path) -> list[Note]:
+    from ....configs.errors import ConfigError
+    from ....configs.words import Trust
+    from ....memory.chunking import load_folder, split_document
+    from ...io.inputs import MAX_INPUT, read_input
+
+    if path.is_dir():
+        chunks = load_folder(path)
+    elif path.exists():
+        chunks = split_document(read_input(f"@{path}", limit=20 * MAX_INPUT), path.name)
+    else:
+        raise ConfigError("there is no such file or folder", file=path)
+    # Documents were written elsewhere: what stands in them is material, never an instruction.
+    return [chunk.note(author="a person", run="", trust=Trust.UNTRUSTED) for chunk in chunks]

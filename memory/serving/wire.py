@@ -1,0 +1,116 @@
+"""What a client and a server tell each other, as JSON: the arguments and results of a memory's methods.
+
+JSON has no tuples, dates or classes: each is an object with its kind under ``$``. Only the kinds named here are made of
+what comes in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+from langgraph.store.base import (
+    GetOp,
+    InvalidNamespaceError,
+    Item,
+    ListNamespacesOp,
+    MatchCondition,
+    PutOp,
+    SearchItem,
+    SearchOp,
+)
+
+from ...configs.errors import ConfigError
+from ...configs.words import Trust
+from .. import base
+from ..items import check_value
+
+__all__ = ["ERRORS", "PATH", "dumped", "loaded"]
+
+PATH = "/v1/"
+"""Before the name of a method."""
+
+ERRORS: dict[str, type[Exception]] = {
+    error.__name__: error for error in (ConfigError, InvalidNamespaceError, TypeError, ValueError)
+}
+"""What a method may raise, so that it is raised at the client too."""
+
+_KIND, _OF = "$", "of"
+
+
+def _of_fields(kind: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
+    return names, lambda about: kind(**about)
+
+
+_OPERATIONS = (GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp)
+_MADE: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
+    **{
+        name: _of_fields(kind, tuple(field.name for field in fields(kind)))
+        for name, kind in vars(base).items()
+        if isinstance(kind, type) and is_dataclass(kind)
+    },
+    **{
+        kind.__name__: _of_fields(kind, kind._fields)
+        for kind in (GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp)
+    },
+    "Item": _of_fields(Item, Item.__slots__),
+    "SearchItem": _of_fields(SearchItem, (*Item.__slots__, *SearchItem.__slots__)),
+}
+
+
+def dumped(value: Any) -> bytes:
+    """Write a value as JSON, in ASCII: a lone surrogate is a legal Python string and survives so.
+
+    Raises:
+        TypeError: It, or what is in it, is of no kind that is told.
+    """
+    return json.dumps(_plain(value)).encode()
+
+
+def loaded(data: bytes) -> Any:
+    """Read what `dumped` wrote.
+
+    Raises:
+        ValueError: It is not that.
+    """
+    try:
+        return _made(json.loads(data))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"is not what a memory is told: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value).__name__
+    if isinstance(value, Trust | datetime):
+        return {_KIND: kind, _OF: value.value if isinstance(value, Trust) else value.isoformat()}
+    if kind in _MADE:
+        return {_KIND: kind, _OF: {name: _plain(getattr(value, name)) for name in _MADE[kind][0]}}
+    if isinstance(value, Mapping):
+        check_value(dict.fromkeys(value), "a mapping")
+        inner = {name: _plain(one) for name, one in value.items()}
+        return {_KIND: "dict", _OF: inner} if _KIND in inner else inner
+    if isinstance(value, tuple):
+        return {_KIND: "tuple", _OF: [_plain(one) for one in value]}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_made(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value.get(_KIND)
+    if kind is None:
+        return {name: _made(one) for name, one in value.items()}
+    about = value[_OF]
+    if kind == "Trust":
+        return Trust(about)
+    if kind == "datetime":
+        return datetime.fromisoformat(about)
+    if kind == "tuple":
+        return tuple([_made(one) for one in about])
+    inner = {name: _made(one) for name, one in about.items()}
+    return inner if kind == "dict" else _MADE[kind][1](inner)

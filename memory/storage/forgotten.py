@@ -1,0 +1,155 @@
+"""What was forgotten, so that an agent which meets it again does not keep it again: digests alone, never the text.
+
+A digest is keyed with a salt of the file, so that it tells nothing to who does not have the file; who has it can still
+try out short texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from html import unescape
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from . import table
+
+__all__ = ["SCHEMA", "lift", "met", "note_down"]
+
+SCHEMA = """
+ALTER TABLE state ADD COLUMN salt BLOB;
+UPDATE state SET salt = randomblob(32);
+CREATE TABLE forgotten (
+    tenant TEXT NOT NULL, opening INTEGER NOT NULL, start BLOB NOT NULL, words INTEGER NOT NULL, whole BLOB NOT NULL,
+    PRIMARY KEY (tenant, opening, start, words, whole)
+) WITHOUT ROWID;
+"""
+"""``start`` is the digest of a text's first words, ``opening`` how many they are; ``whole`` that of all ``words``."""
+
+_OPENING = 8  # words by which a text is looked for inside others
+_PART = 4  # words from which on a text counts as forgotten inside another one too; a shorter one stands everywhere
+
+_WORD = re.compile(r"\w+")
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+
+_Digest = tuple[int, bytes]
+
+
+def note_down(db: Connection, tenant: str, texts: Sequence[str]) -> None:
+    """Note that texts were forgotten.
+
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose they were.
+        texts: The texts; one without a word is left out.
+    """
+    salt = _salt(db)
+    listed = [words for text in texts if (words := _words(text))]
+    db.executemany(
+        "INSERT OR IGNORE INTO forgotten VALUES (?, ?, ?, ?, ?)",
+        [
+            (
+                *(table.encoded(tenant), len(words[:_OPENING]), _digest(salt, words[:_OPENING])),
+                *(len(words), _digest(salt, words)),
+            )
+            for words in listed
+        ],
+    )
+
+
+def met(db: Connection, tenant: str, texts: Sequence[str]) -> list[bool]:
+    """Return of each text whether it is, or from four words on holds, one that was forgotten.
+
+    Letter case, punctuation and white space do not count, nor how HTML and JSON write a character.
+
+    Args:
+        db: A connection.
+        tenant: Whose memory forgot.
+        texts: The texts.
+    """
+    look = _Look.at(db, tenant)
+    return [any(True for _ in look.found(text)) for text in texts] if look else [False] * len(texts)
+
+
+def lift(db: Connection, tenant: str, texts: Sequence[str]) -> None:
+    """Let texts, and what they hold, be kept again.
+
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose memory forgot them.
+        texts: The texts.
+    """
+    look = _Look.at(db, tenant)
+    found = {digest for text in texts for digest in look.found(text)} if look else ()
+    db.executemany(
+        "DELETE FROM forgotten WHERE tenant = ? AND words = ? AND whole = ?",
+        [(table.encoded(tenant), *digest) for digest in found],
+    )
+
+
+class _Look(NamedTuple):
+    """A look at what a tenant's memory forgot.
+
+    Attributes:
+        openings: The lengths that beginnings of texts have.
+    """
+
+    db: Connection
+    tenant: str
+    salt: bytes
+    openings: Sequence[int]
+
+    @classmethod
+    def at(cls, db: Connection, tenant: str) -> _Look | None:
+        """Begin; None where nothing was ever forgotten."""
+        number = table.encoded(tenant)
+        found = db.execute("SELECT DISTINCT opening FROM forgotten WHERE tenant = ?", (number,)).fetchall()
+        return cls(db, number, _salt(db), [opening for (opening,) in found]) if found else None
+
+    def found(self, text: str) -> Iterator[_Digest]:
+        """Yield what was forgotten and stands in a text."""
+        for words in _readings(text):
+            for opening in self.openings:
+                starts: dict[bytes, list[int]] = {}
+                for place in range(len(words) - opening + 1):
+                    starts.setdefault(_digest(self.salt, words[place : place + opening]), []).append(place)
+                for some in table.slices(list(starts)):
+                    for start, count, whole in self._begun(opening, some):
+                        if any(_stands(self.salt, words, place, count, whole) for place in starts[start]):
+                            yield count, whole
+
+    def _begun(self, opening: int, starts: Sequence[bytes]) -> list[tuple[bytes, int, bytes]]:
+        return self.db.execute(
+            "SELECT start, words, whole FROM forgotten "  # noqa: S608 - our own words
+            f"WHERE tenant = ? AND opening = ? AND start IN ({', '.join('?' * len(starts))})",
+            (self.tenant, opening, *starts),
+        ).fetchall()
+
+
+def _stands(salt: bytes, words: Sequence[str], place: int, count: int, whole: bytes) -> bool:
+    if count < _PART and count != len(words):
+        return False
+    part = words[place : place + count]
+    return len(part) == count and _digest(salt, part) == whole
+
+
+def _readings(text: str) -> Iterator[list[str]]:
+    """Yield the words of a text, and those it has if it is JSON that quotes another."""
+    yield _words(text)
+    if "\\" in text:
+        yield _words(_ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", text))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(unescape(text).casefold())
+
+
+def _digest(salt: bytes, words: Sequence[str]) -> bytes:
+    # No word has a space, and a lone surrogate is a character like any other.
+    return blake2b(" ".join(words).encode("utf-8", "surrogatepass"), key=salt, digest_size=16).digest()
+
+
+def _salt(db: Connection) -> bytes:
+    salt: bytes = db.execute("SELECT salt FROM state").fetchone()[0]
+    return salt

@@ -1,0 +1,197 @@
+"""Items as JSON objects that lose nothing, out of a memory and into one."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+from langgraph.store.base import PutOp
+
+from ..configs.errors import ConfigError
+from ..configs.redact import redact, redacted
+from ..configs.words import Trust
+from .base import Provenance
+from .items import Row, check_value, row_id, twin_of
+from .notes import check_namespace, texts_of, words_of
+from .search.words import counted, strings_in
+from .storage import forgotten, table
+from .vectors import Vectors
+
+__all__ = ["Incoming", "page", "read", "restored"]
+
+_SAME = ("value", "writers", "ttl", "twin", "trust", "created", "updated")
+"""What makes two versions of an item one; when it expires moves with each use of it."""
+
+
+def page(db: Connection, tenant: str, dimensions: int, now: float, after: int, limit: int) -> list[dict[str, Any]]:
+    """Return the next items of a tenant in the order in which they were first written.
+
+    Args:
+        db: A connection.
+        tenant: Whose items.
+        dimensions: Length of a vector.
+        now: Seconds since 1970; what has expired by then is left out.
+        after: ``seq`` of the last item of the page before.
+        limit: How many at most.
+    """
+    found = db.execute(
+        "SELECT seq FROM items WHERE tenant = ? AND seq > ? AND (expires = 0 OR expires > ?) ORDER BY seq LIMIT ?",
+        (table.encoded(tenant), after, now, limit),
+    )
+    seqs = [seq for (seq,) in found]
+    rows = {seq: row for some in table.slices(seqs) for seq, row in table.by_seq(db, some).items()}
+    entries = table.entries(db, seqs, dimensions)
+    return [_told(rows[seq], entries[seq], tenant) for seq in seqs]
+
+
+def _told(row: Row, entry: table.Entry, tenant: str) -> dict[str, Any]:
+    return {
+        "seq": row.seq,
+        "id": row.id,
+        "tenant": tenant,
+        "namespace": list(row.namespace),
+        "key": row.key,
+        "value": row.value,
+        "note": bool(row.twin),
+        "created": row.created,
+        "updated": row.updated,
+        "ttl": row.ttl,
+        "expires": row.expires,
+        "trust": row.trust.value,
+        "writers": [{**asdict(writer), "trust": writer.trust.value} for writer in row.writers],
+        "words": _text(entry.words),
+        "vectors": _text(entry.vectors),
+        "vector_count": row.vectors,
+    }
+
+
+@dataclass(slots=True)
+class Incoming:
+    """An item that was told, and what it is found by; that is None where it has to be made from its value."""
+
+    row: Row
+    entry: table.Entry | None
+
+
+def read(about: Mapping[str, Any], tenant: str, dimensions: int | None, *, trusted: bool) -> Incoming:
+    """Read what `page` told.
+
+    Args:
+        about: The item.
+        tenant: Whose memory it comes into.
+        dimensions: Length of its vectors, if they were made by the embedder of that memory; None if not.
+        trusted: It is as this user's own memory told it. Otherwise its author is believed in nothing: it is untrusted
+            and its vectors are made anew.
+
+    Raises:
+        ConfigError: It is none, is another tenant's, or has a namespace or a value that no memory takes.
+    """
+    try:
+        if about["tenant"] != tenant:
+            raise ConfigError(f"is of tenant {about['tenant']!r}, not {tenant!r}: open the memory of that tenant")
+        namespace = tuple(map(str, about["namespace"]))
+        check_namespace(namespace)
+        check_value(about["value"], "the value")
+        key, value = str(about["key"]), dict(redacted(about["value"]))
+        row = Row(
+            id=row_id(tenant, namespace, key),
+            namespace=namespace,
+            key=key,
+            value=value,
+            created=float(about["created"]),
+            updated=float(about["updated"]),
+            writers=tuple(_writer(writer, trusted=trusted) for writer in about["writers"]),
+            ttl=None if about["ttl"] is None else float(about["ttl"]),
+            expires=float(about["expires"]),
+            twin=twin_of(namespace, str(value["text"])) if about["note"] else "",
+            vectors=int(about["vector_count"]),
+            trust=Trust(about["trust"]) if trusted else Trust.UNTRUSTED,
+        )
+        if not row.writers or row.id != about["id"]:
+            raise ValueError("its id is not that of its namespace and key, or nobody wrote it")
+        entry = None
+        if trusted and dimensions is not None:
+            vectors = np.frombuffer(b64decode(about["vectors"]), np.float32).reshape(row.vectors, dimensions)
+            entry = table.Entry(np.frombuffer(b64decode(about["words"]), np.uint32).reshape(-1, 2), vectors)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"is no item of a memory: {error!r}") from error
+    return Incoming(row, entry)
+
+
+def _writer(about: Mapping[str, Any], *, trusted: bool) -> Provenance:
+    span = about["span"]
+    return Provenance(
+        **{
+            **about,
+            "source": redact(about["source"]),
+            "trust": Trust(about["trust"]) if trusted else Trust.UNTRUSTED,
+            "lineage": tuple(about["lineage"]),
+            "span": (int(span[0]), int(span[1])) if span else None,
+        }
+    )
+
+
+def embedded(items: Sequence[Incoming], vectors: Vectors, fields: Sequence[str]) -> int:
+    """Make what items are found by, where it did not come with them, and return of how many that was."""
+    missing = [item for item in items if item.entry is None]
+    texts: list[list[str]] = []
+    for item in missing:
+        row = item.row
+        op = PutOp(row.namespace, row.key, row.value)
+        texts.append([row.text] if row.twin else texts_of(op, fields) if row.vectors else [])
+    made = iter(vectors.of([text for listed in texts for text in listed]))
+    for item, listed in zip(missing, texts, strict=True):
+        row = item.row
+        op = PutOp(row.namespace, row.key, row.value)
+        words = "\n".join(strings_in(row.value)) if row.twin else words_of(op, listed, fields)
+        matrix = np.array([next(made) for _ in listed], np.float32).reshape(-1, vectors.dimensions)
+        item.row = replace(row, vectors=len(listed))
+        item.entry = table.Entry(counted(words), matrix)
+    return len(missing)
+
+
+def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float) -> dict[str, int]:
+    """Write items that are not there, or older there; and return how many were added, replaced and left out, and why.
+
+    An item that is there never gains trust.
+
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose memory.
+        items: The items, each with what it is found by.
+        now: Seconds since 1970.
+
+    Raises:
+        ValueError: An item would come from itself.
+    """
+    count = dict.fromkeys(("added", "replaced", "unchanged", "newer", "expired", "forgotten"), 0)
+    held = table.get(db, tenant, [item.row.id for item in items])
+    gone = forgotten.met(db, tenant, [item.row.text for item in items])
+    fresh: dict[str, tuple[Row, table.Entry]] = {}
+    for item, was_forgotten in zip(items, gone, strict=True):
+        row, old = item.row, held.get(item.row.id)
+        if old:
+            row = replace(row, trust=min(row.trust, old.trust), seq=old.seq)
+        if was_forgotten:
+            fate = "forgotten"
+        elif not row.live(now):
+            fate = "expired"
+        elif old and old.updated > row.updated:
+            fate = "newer"
+        elif old and all(getattr(old, name) == getattr(row, name) for name in _SAME):
+            fate = "unchanged"
+        else:
+            fate = "replaced" if old else "added"
+            assert item.entry is not None  # noqa: S101 - `embedded` saw to it
+            fresh[row.id] = row, item.entry
+        count[fate] += 1
+    table.put(db, tenant, list(fresh.values()))
+    return count
+
+
+def _text(array: Any) -> str:
+    return b64encode(np.ascontiguousarray(array).tobytes()).decode()

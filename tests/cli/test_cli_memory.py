@@ -1,0 +1,198 @@
+"""``pointsman memory``: showing, moving, counting, forgetting and serving what the agents remember."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsman.configs.words import Trust
+from pointsman.memory import ChromaStore, Note, Provenance
+
+Run = Callable[..., Any]
+PAGE = Provenance("https://a.example", "browser", "", Trust.UNTRUSTED, tool="fetch_url", span=(3, 9))
+
+
+@pytest.fixture(autouse=True)
+def _named_state(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Filled by the tests themselves, so that it has no mark of the user's.
+    monkeypatch.setenv("POINTSMAN_STATE", str(project / ".pointsman"))
+
+
+def filled(project: Path) -> dict[str, str]:
+    """Fill the project's memory with one item of every sort."""
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        page = store.remember(("team", "facts"), "The office opens at nine, odd \ud800.", provenance=PAGE)
+        note = store.remember(
+            ("team", "facts"),
+            "Call after nine.",
+            provenance=Provenance("", "desk", "run-1", Trust.USER, (page,), "m", "s"),
+            key="slot",
+            metadata={"nested": {"a": [1, None]}},
+            ttl=60,
+        )
+        store.put(("team", "plain"), "indexed", {"a": "needle in a part", "b": "hay"}, index=["a"])
+        store.put(("team", "plain"), "bare", {"n": 1.5}, index=False)
+        user = store.remember(("team", "facts"), "A person said so.", provenance=Provenance("", "p", "", Trust.USER))
+    return {"page": page, "note": note, "user": user}
+
+
+def everything(project: Path) -> list[dict[str, Any]]:
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        return [{name: value for name, value in item.items() if name != "seq"} for item in store.exported()]
+
+
+def emptied(project: Path) -> None:
+    subprocess.run(["rm", "-r", project / ".pointsman" / "memory"], check=True)
+
+
+def test_what_is_exported_comes_back_whole_and_again_changes_nothing(pointsman: Run, project: Path) -> None:
+    filled(project)
+    before = everything(project)
+    assert json.loads(pointsman("memory", "export", "all.jsonl", "--json").stdout) == {"items": 5, "file": "all.jsonl"}
+    assert stat.S_IMODE((project / "all.jsonl").stat().st_mode) == 0o600
+    emptied(project)
+
+    first = json.loads(pointsman("memory", "import", "all.jsonl", "--json").stdout)
+    assert (first["added"], first["embedded"], first["trusted"]) == (5, 0, True)
+    assert everything(project) == before
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        assert store.search(("team",), query="needle", limit=1)[0].key == "indexed"
+    again = json.loads(pointsman("memory", "import", "all.jsonl", "--json").stdout)
+    assert (again["added"], again["replaced"], again["unchanged"]) == (0, 0, 5)
+    assert everything(project) == before
+    assert "5 unchanged" in pointsman("memory", "import", "all.jsonl").stdout
+
+
+def test_an_import_never_raises_trust(pointsman: Run, project: Path) -> None:
+    ids = filled(project)
+    pointsman("memory", "export", "all.jsonl")
+    lines = (project / "all.jsonl").read_text().splitlines(keepends=True)
+    (project / "changed.jsonl").write_text("".join(lines).replace('"untrusted"', '"user"'))
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        store.remember(("team", "facts"), "A person said so.", provenance=Provenance("", "b", "", Trust.UNTRUSTED))
+    assert pointsman("memory", "import", "all.jsonl").exit_code == 0
+
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        assert store.item(ids["user"]).trust is Trust.UNTRUSTED  # type: ignore[union-attr]
+    emptied(project)
+    ended = pointsman("memory", "import", "changed.jsonl")
+    assert "changed since" in ended.stderr
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        assert store.stats()["trust"] == {"untrusted": 5, "tool": 0, "user": 0}
+        assert store.search(("team",), query="needle", limit=1)[0].score is not None
+
+
+def test_what_was_forgotten_does_not_come_back_with_an_old_export(pointsman: Run, project: Path) -> None:
+    ids = filled(project)
+    pointsman("memory", "export", "all.jsonl")
+    gone = json.loads(pointsman("memory", "forget", "--id", ids["page"], "--json").stdout)
+    assert (gone["forgotten"], gone["runs"], gone["waiting"]) == (1, [], [])
+    back = json.loads(pointsman("memory", "import", "all.jsonl", "--json").stdout)
+    assert (back["forgotten"], back["added"]) == (1, 0)
+    assert json.loads(pointsman("memory", "forget", "--all", "--json").stdout)["forgotten"] == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is no file of 'pointsman memory export'"),
+        ("nonsense\n", "is no file of 'pointsman memory export'"),
+        ('{"pointsman_memory": 99}\n', "newer version"),
+        ('{"pointsman_memory": 1}\n{"items": 1}\n', "is cut off"),
+        ('{"pointsman_memory": 1}\n{"key": 1}\n{"items": 1, "signature": "x"}\n', "in lines 2 to 2: is no item"),
+        ('{"pointsman_memory": 1}\n[' + "[" * 99_999 + '\n{"items": 1, "signature": "x"}\n', "in lines 2 to 2"),
+    ],
+)
+def test_a_file_that_is_no_export_is_refused_in_one_line(
+    pointsman: Run, project: Path, content: str, said: str
+) -> None:
+    (project / "bad.jsonl").write_text(content)
+    ended = pointsman("memory", "import", "bad.jsonl")
+    assert (ended.exit_code, ended.stderr.splitlines()[-1].startswith("error: bad.jsonl: ")) == (2, True)
+    assert said in ended.stderr
+
+
+def test_an_export_overwrites_nothing_and_leaves_nothing_half_written(pointsman: Run, project: Path) -> None:
+    filled(project)
+    (project / "there.jsonl").write_text("mine")
+    ended = pointsman("memory", "export", "there.jsonl")
+    assert (ended.exit_code, "is there already" in ended.stderr) == (2, True)
+    assert (project / "there.jsonl").read_text() == "mine"
+    assert pointsman("memory", "export", "no/such/folder.jsonl").exit_code == 2
+
+
+def test_an_item_is_shown_whole_and_the_memory_counted(pointsman: Run, project: Path) -> None:
+    ids = filled(project)
+    shown = json.loads(pointsman("memory", "show", ids["note"], "--json").stdout)
+    assert (shown["key"], shown["value"]["nested"], shown["trust"]) == ("slot", {"a": [1, None]}, "untrusted")
+    assert shown["writers"][0]["model"] == "m"
+    assert "tool fetch_url" in pointsman("memory", "show", ids["page"]).stdout
+    missing = pointsman("memory", "show", "nothing")
+    assert (missing.exit_code, "holds no item nothing" in missing.stderr) == (2, True)
+    held = json.loads(pointsman("memory", "stats", "--json").stdout)
+    assert (held["items"], held["namespaces"], held["vectors"]) == (5, 2, 4)
+    assert held["trust"] == {"untrusted": 4, "tool": 0, "user": 1}
+    assert "5 items in 2 namespaces" in pointsman("memory", "stats").stdout
+
+
+def test_a_served_memory_is_used_like_the_projects_own(
+    pointsman: Run, programs: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = filled(project)
+    command = ["-c", "from pointsman.cli.main import main; main()", "memory", "serve", "--port", "0", "--json"]
+    with programs.start(command, stdout=subprocess.PIPE, text=True, cwd=project) as server:
+        try:
+            said = json.loads(server.stdout.readline())
+            other = project.parent / "other"
+            other.mkdir()
+            monkeypatch.chdir(other)
+            monkeypatch.setenv("POINTSMAN_STATE", str(other / ".pointsman"))
+            monkeypatch.setenv("POINTSMAN_MEMORY", said["url"])
+            assert "needs a token" in pointsman("memory", "stats").stderr
+            monkeypatch.setenv("POINTSMAN_MEMORY_TOKEN", said["token"])
+            assert json.loads(pointsman("memory", "stats", "--json").stdout)["items"] == 5
+            assert json.loads(pointsman("memory", "why", ids["note"], "--json").stdout)[1]["id"] == ids["page"]
+            (other / "new.txt").write_text("Lunch is at noon.")
+            assert pointsman("memory", "add", "new.txt").exit_code == 0
+            assert not (other / ".pointsman" / "memory").exists()
+            again = pointsman("memory", "serve", "--port", "0")
+            assert (again.exit_code, "is itself served at" in again.stderr) == (2, True)
+            assert "offline" not in pointsman("memory", "stats", "--json").stdout
+        finally:
+            os.kill(server.pid, signal.SIGTERM)
+        assert server.wait() == 0
+    monkeypatch.delenv("POINTSMAN_MEMORY")
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        assert [item.text for item in store.recall(("knowledge",), "lunch")] == ["Lunch is at noon."]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--host", "0.0.0.0"], "can be reached from other machines: set POINTSMAN_MEMORY_TOKEN"),
+        (["--host", "memory.example"], "can be reached from other machines"),
+        (["--tls-key", "key.pem"], "go together"),
+        (["--tls-certificate", "no.pem", "--tls-key", "key.pem"], "is no certificate"),
+        (["--host", "127.0.0.1", "--port", "1"], "cannot listen on 127.0.0.1:1"),
+    ],
+)
+def test_a_memory_is_not_served_where_it_must_not(pointsman: Run, words: list[str], said: str) -> None:
+    if words[-1] == "1" and os.geteuid() == 0:
+        pytest.skip("root may listen on any port")
+    ended = pointsman("memory", "serve", *words)
+    assert (ended.exit_code, said in ended.stderr) == (2, True)
+
+
+def test_many_items_go_through_an_export(pointsman: Run, project: Path) -> None:
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        store.remember_all(("n",), [Note(f"fact {n}", PAGE) for n in range(1203)])
+    pointsman("memory", "export", "all.jsonl")
+    emptied(project)
+    assert json.loads(pointsman("memory", "import", "all.jsonl", "--json").stdout)["added"] == 1203
