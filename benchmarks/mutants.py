@@ -2,39 +2,48 @@
 
     python benchmarks/mutants.py WORK [--most N] [--seed S] [--excuse FILE] [--seconds N]
 
-Needs `pip install cosmic-ray` (its operators make the mutants) beside the test dependencies. ``WORK`` is a folder that is
-made at the first call: a copy of the tree, found under the package's name by a virtual environment that sees all other
-packages of the one that runs this script, since an installed wheel hides every mutant. First a planted mutant must die; then each
-module's tests are found, once, by which of them run each of its lines (``WORK/lines.json``).
+Needs `pip install cosmic-ray coverage` beside the test dependencies. ``WORK`` is a folder that is made at the first call: a
+copy of the tree, found under the package's name by a virtual environment that sees all other packages of the one that runs
+this script, since an installed wheel hides every mutant. First a planted mutant must die; then each module's tests are found,
+once, by which of them run each of its lines (``WORK/lines``).
 
 The sample is drawn by code size over the parts of the package that decide, guard, pay and supervise, the same for the same
-seed. Each mutant is tried on the tests that reach its line, the quickest first and of those
-half a minute together, until one fails. It died where one
-failed or its time was over, four times as long as the same tests took unmutated and twenty seconds more. Every outcome is
-a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it was. ``FILE`` excuses mutants that mean
-the same as the original, a line each: ``NAME because REASON``.
+seed. Each mutant is tried on the tests that reach its line, those first that run little else of these parts, and of them
+half a minute together, until one fails. It died where one failed, or where its time was over and without the mutant the same
+tests end in that time. Every outcome is a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it
+was. ``FILE`` excuses mutants that mean the same as the original, a line each: ``NAME because REASON``.
+
+Tests run in forks of this process, which imports the libraries that the forks before had to import, and nothing of the
+package itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import difflib
+import importlib
 import json
+import multiprocessing
 import os
+import py_compile
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import pytest
+from coverage import Coverage
 from stage import table
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -42,10 +51,13 @@ _PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budg
 _LEFT_OUT = shutil.ignore_patterns(".git", "build", "*.egg-info", "__pycache__", ".*_cache", ".venv", ".hypothesis")
 _TESTS = ("tests/routing", "tests/ledger", "tests/dispatch", "tests/graphs")
 _TRIED_SECONDS = 30.0
-"""How long the tests of one mutant take at most together, the quickest of those that reach its line first."""
+"""How long the tests of one mutant take at most together."""
+_FIRST_SECONDS = 2.0
+"""How long those of them take together that are tried before the others are imported."""
 _MOST_SECONDS = 300.0
 """How long one file of tests may take while its lines are counted."""
 _PLANTED = ("routing/decide.py", "tests/routing/test_routing_decide.py")
+_FORKS = multiprocessing.get_context("fork")
 BAR = 0.85
 MOST_EXCUSED = 0.05
 
@@ -101,6 +113,8 @@ class Copy:
         (link / "pointsman").symlink_to(self.tree, target_is_directory=True)
         others = [path for path in sys.path if path.endswith("site-packages")]
         (site / "copy.pth").write_text("\n".join([str(link), *others]) + "\n")
+        # What is compiled is told by its content from a mutant of the same second and size.
+        compileall.compile_dir(self.tree, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
         (self.work / "made").touch()
 
     @contextmanager
@@ -114,50 +128,70 @@ class Copy:
         finally:
             path.write_text(original, encoding="utf-8")
 
-    def tests(self, names: list[str], *extra: str, seconds: float | None = None) -> tuple[int | None, float]:
-        """Run tests; the exit code, None where the time was over, and the seconds it took.
+    def tests(self, names: list[str], *, seconds: float | None = None) -> tuple[int | None, float]:
+        """Run tests until one fails; the exit code, None where the time was over, and the seconds it took.
 
         Args:
             names: Files or test ids.
-            extra: Further arguments of pytest.
             seconds: How long they may take.
         """
-        return self.run(
-            ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", *extra, *names], seconds=seconds
-        )
+        return self.run(_tests, ["-x", *names], seconds=seconds)
 
-    def run(self, arguments: list[Any], *, seconds: float | None = None) -> tuple[int | None, float]:
-        """Run the copy's Python; as `tests`."""
+    def run(self, work: Callable[..., int], *arguments: Any, seconds: float | None = None) -> tuple[int | None, float]:
+        """Call a function in a process of its own in the tree; its result and the time as `tests`."""
         scratch = self.work / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        environ = {
-            **os.environ,
-            "HOME": str(scratch),
-            "PYTEST_DEBUG_TEMPROOT": str(scratch),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        libraries = self.work / "libraries.json"
         began = time.monotonic()
-        with (self.work / "output.txt").open("w") as output:
-            process = subprocess.Popen(
-                [self.python, *arguments],
-                cwd=self.tree,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-            try:
-                code: int | None = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                # What a mutant has started ends with it.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        return code, time.monotonic() - began
+        process = _FORKS.Process(target=self._inside, args=(scratch, libraries, work, *arguments))
+        process.start()
+        process.join(seconds)
+        code = process.exitcode
+        # What a mutant has started ends with it.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+        taken = time.monotonic() - began
+        if libraries.exists():
+            _import(json.loads(libraries.read_text()))
+            libraries.unlink()
+        return code, taken
+
+    def _inside(self, scratch: Path, libraries: Path, work: Callable[..., int], *arguments: Any) -> None:
+        os.setsid()
+        os.chdir(self.tree)
+        output = os.open(self.work / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number in (1, 2):
+            os.dup2(output, number)
+        os.environ |= {"HOME": str(scratch), "PYTEST_DEBUG_TEMPROOT": str(scratch)}
+        sys.path.remove(str(_ROOT / "benchmarks"))
+        code = work(*arguments)
+        libraries.write_text(json.dumps(_libraries()))
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _tests(arguments: list[str], *plugins: object) -> int:
+    # The libraries that are imported already are not to be rewritten.
+    fixed = ["-q", "-p", "no:cacheprovider", "-n", "0", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    return int(pytest.main([*fixed, *arguments], plugins=plugins))
+
+
+def _libraries() -> list[str]:
+    own = re.compile("pointsman|tests|conftest|_?pytest|_hypothesis_pytestplugin")
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if not own.match(name) and "site-packages" in str(getattr(module, "__file__", ""))
+    ]
+
+
+def _import(names: list[str]) -> None:
+    for name in names:
+        if name not in sys.modules:
+            with suppress(Exception):
+                importlib.import_module(name)
 
 
 def files(tree: Path) -> list[str]:
@@ -217,45 +251,42 @@ def code_of(mutant: Mutant, tree: Path) -> str | None:
     return code
 
 
-_REACHING = """
-import json, os, sys, time, pytest
-tree, out = sys.argv[1], sys.argv[2]
-wanted = {os.path.join(tree, file): file for file in json.loads(sys.argv[3])}
-lines, seconds, real = {}, {}, {}
-current = [None]
+class _Reaching:
+    """Notes which test is under way, and the processor's time of each that passes."""
 
-def place(file):
-    if file not in real:
-        real[file] = wanted.get(os.path.realpath(file))
-    return real[file]
+    def __init__(self, coverage: Coverage) -> None:
+        self._coverage = coverage
+        self.seconds: dict[str, float] = {}
 
-def local(frame, event, _):
-    if event == "line" and current[0]:
-        lines.setdefault((place(frame.f_code.co_filename), frame.f_lineno), set()).add(current[0])
-    return local
-
-def trace(frame, event, _):
-    return local if place(frame.f_code.co_filename) else None
-
-class Reaching:
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item):
-        current[0], began = item.nodeid, time.process_time()
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._coverage.switch_context(item.nodeid)
+        failed, began = item.session.testsfailed, time.process_time()
         try:
             return (yield)
         finally:
-            seconds[item.nodeid] = time.process_time() - began
-            current[0] = None
+            if item.session.testsfailed == failed:
+                self.seconds[item.nodeid] = time.process_time() - began
+            self._coverage.switch_context("")
 
-import threading
-threading.settrace(trace)
-sys.settrace(trace)
-code = pytest.main(sys.argv[4:], plugins=[Reaching()])
-reach = {}
-for (file, line), tests in lines.items():
-    reach.setdefault(file, {})[str(line)] = sorted(tests, key=seconds.get)
-json.dump({"code": int(code), "reach": reach, "seconds": seconds}, open(out, "w"))
-"""
+
+def _reached(wanted: list[str], out: Path, test: str) -> int:
+    coverage = Coverage(data_file=None, config_file=False, include=wanted, messages=False)
+    reaching = _Reaching(coverage)
+    coverage.start()
+    code = _tests([test], reaching)
+    coverage.stop()
+    data = coverage.get_data()
+    reach = {
+        file: {
+            line: [name for name in names if name in reaching.seconds]
+            for line, names in data.contexts_by_lineno(path).items()
+        }
+        for path in data.measured_files()
+        if (file := os.path.relpath(path))
+    }
+    out.write_text(json.dumps({"reach": reach, "seconds": reaching.seconds}))
+    return code
 
 
 def reaching(copy: Copy) -> tuple[Reach, dict[str, float]]:
@@ -264,28 +295,31 @@ def reaching(copy: Copy) -> tuple[Reach, dict[str, float]]:
     kept.mkdir(exist_ok=True)
     reach: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     seconds: dict[str, float] = {}
-    script = copy.work / "reaching.py"
-    script.write_text(_REACHING)
     for path in (file for part in _TESTS for file in sorted((copy.tree / part).glob("test_*.py"))):
         out = kept / f"{path.stem}.json"
+        name = str(path.relative_to(copy.tree))
         if not out.exists():
-            name = str(path.relative_to(copy.tree))
-            print(f"lines that {name} runs …", file=sys.stderr, flush=True)
-            wanted = json.dumps(files(copy.tree))
-            arguments = [copy.tree.resolve(), out, wanted, "-q", "-p", "no:cacheprovider", "-n", "0", name]
-            copy.run([script, *arguments], seconds=_MOST_SECONDS)
+            wanted = [str(copy.tree.resolve() / file) for file in files(copy.tree)]
+            code, taken = copy.run(_reached, wanted, out, name, seconds=_MOST_SECONDS)
+            print(f"lines that {name} runs: {code}, {taken:.0f} s", file=sys.stderr, flush=True)
             if not out.exists():
                 out.write_text(json.dumps({"reach": {}, "seconds": {}}))
-                print(f"{name} is left out: it does not end while its lines are counted", file=sys.stderr, flush=True)
         found = json.loads(out.read_text())
         seconds |= found["seconds"]
         for file, lines in found["reach"].items():
             for line, tests in lines.items():
                 reach[file][line] += tests
-    for lines in reach.values():
-        for tests in lines.values():
-            tests.sort(key=lambda test: seconds[test])
+    _order(reach, seconds)
     return {file: dict(lines) for file, lines in reach.items()}, seconds
+
+
+def _order(reach: Mapping[str, Mapping[str, list[str]]], seconds: dict[str, float]) -> None:
+    """Put those tests of each line first that run more lines of its file than of others, of equal ones the quickest."""
+    inside = {file: Counter(test for tests in lines.values() for test in tests) for file, lines in reach.items()}
+    everywhere: Counter[str] = sum(inside.values(), Counter())
+    for file, lines in reach.items():
+        for tests in lines.values():
+            tests.sort(key=lambda test: (-inside[file][test] / everywhere[test], seconds[test]))
 
 
 def planted(copy: Copy) -> None:
@@ -311,12 +345,33 @@ def tried(copy: Copy, mutant: Mutant, reach: Reach, seconds: dict[str, float]) -
     tests = _tests_of(mutant, reach, seconds)
     before = (copy.tree / mutant.file).read_text(encoding="utf-8").splitlines()
     diff = list(difflib.unified_diff(before, code.splitlines(), mutant.file, mutant.file, n=1, lineterm=""))
-    outcome = "unreached"
-    if tests:
+    outcome, by = ("survived" if tests else "unreached"), ""
+    for some in _batches(tests, seconds):
         with copy.mutated(mutant.file, code):
-            ended, _ = copy.tests(tests, seconds=20 + 4 * sum(seconds[test] for test in tests))
-        outcome = {0: "survived", None: "timed out"}.get(ended, "died")
-    return {**asdict(mutant), "name": mutant.name, "outcome": outcome, "tests": len(tests), "diff": diff[2:]}
+            ended, limit = _ended(copy, some, seconds)
+        if ended is None and copy.tests(some, seconds=limit)[0] == 0:
+            outcome = "timed out"
+            break
+        if ended not in (0, None):
+            outcome, by = "died", _failed(copy.work / "output.txt")
+            break
+    return {**asdict(mutant), "name": mutant.name, "outcome": outcome, "by": by, "tests": len(tests), "diff": diff[2:]}
+
+
+def _ended(copy: Copy, tests: list[str], seconds: dict[str, float]) -> tuple[int | None, float]:
+    limit = 40 + 10 * sum(seconds[test] for test in tests)
+    return copy.tests(tests, seconds=limit)[0], limit
+
+
+def _batches(tests: list[str], seconds: dict[str, float]) -> Iterator[list[str]]:
+    """The first few tests, then the others: what dies of the first needs no other file of tests imported."""
+    first = sum(taken <= _FIRST_SECONDS for taken in accumulate(seconds[test] for test in tests)) or 1
+    yield from (some for some in (tests[:first], tests[first:]) if some)
+
+
+def _failed(output: Path) -> str:
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", output.read_text(errors="replace"), re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def _tests_of(mutant: Mutant, reach: Reach, seconds: dict[str, float]) -> list[str]:
@@ -371,6 +426,8 @@ def main() -> None:
     excused = _excuses(options.excuse)
     copy = Copy(options.work.absolute())
     copy.make()
+    if Path(sys.executable) != copy.python:
+        os.execv(copy.python, [str(copy.python), *sys.orig_argv[1:]])
     planted(copy)
     reach, seconds = reaching(copy)
     until = time.monotonic() + (options.seconds or float("inf"))
