@@ -160,6 +160,8 @@ class Copy:
 
     def _inside(self, scratch: Path, libraries: Path, work: Callable[..., int], *arguments: Any) -> None:
         os.setsid()
+        # A shell starts what runs in the background with this ignored, and tests press Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(self.tree)
         output = os.open(self.work / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
