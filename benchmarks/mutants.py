@@ -1,6 +1,6 @@
 """Mutation sampling: does a change of one operator, number or keyword make a test fail?
 
-    python benchmarks/mutants.py WORK [--most N] [--seed S] [--excuse FILE] [--seconds N]
+    python benchmarks/mutants.py WORK [--most N] [--seed S] [--excuse FILE] [--seconds N] [--tests N]
 
 Needs `pip install cosmic-ray coverage` beside the test dependencies. ``WORK`` is a folder that is made at the first call: a
 copy of the tree, found under the package's name by a virtual environment that sees all other packages of the one that runs
@@ -11,7 +11,8 @@ The sample is drawn by code size over the parts of the package that decide, guar
 seed. Each mutant is tried on the tests that reach its line, those first that run little else of these parts, and of them
 half a minute together, until one fails. It died where one failed, or where its time was over and without the mutant the same
 tests end in that time. Every outcome is a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it
-was. ``FILE`` excuses mutants that mean the same as the original, a line each: ``NAME because REASON``.
+was, and one with longer ``--tests`` tries those that survived on what they were not tried on. ``FILE`` excuses mutants that
+mean the same as the original, a line each: ``NAME because REASON``.
 
 Tests run in forks of this process, which imports the libraries that the forks before had to import, and nothing of the
 package itself.
@@ -50,10 +51,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervision")
 _LEFT_OUT = shutil.ignore_patterns(".git", "build", "*.egg-info", "__pycache__", ".*_cache", ".venv", ".hypothesis")
 _TESTS = ("tests/routing", "tests/ledger", "tests/dispatch", "tests/graphs")
-_TRIED_SECONDS = 30.0
-"""How long the tests of one mutant take at most together."""
 _FIRST_SECONDS = 2.0
-"""How long those of them take together that are tried before the others are imported."""
+"""How long the tests of a mutant take together that are tried before the others are imported."""
 _MOST_SECONDS = 300.0
 """How long one file of tests may take while its lines are counted."""
 _PLANTED = ("routing/decide.py", "tests/routing/test_routing_decide.py")
@@ -181,7 +180,7 @@ def _tests(arguments: list[str], *plugins: object) -> int:
 
 
 def _libraries() -> list[str]:
-    own = re.compile("pointsman|tests|conftest|_?pytest|_hypothesis_pytestplugin")
+    own = re.compile("pointsman|tests|conftest|_?pytest|_?hypothesis")
     return [
         name
         for name, module in list(sys.modules.items())
@@ -339,16 +338,25 @@ def planted(copy: Copy) -> None:
             raise SystemExit("the planted mutant survived: the tests do not run the copied tree")
 
 
-def tried(copy: Copy, mutant: Mutant, reach: Reach, seconds: dict[str, float]) -> dict[str, object]:
-    """The outcome of one mutant: died, timed out, survived, or unreached where no test runs its line."""
+def tried(
+    copy: Copy, mutant: Mutant, tests: list[str], seconds: dict[str, float], before: int = 0
+) -> dict[str, object]:
+    """The outcome of one mutant: died, timed out, survived, or unreached where no test runs its line.
+
+    Args:
+        copy: The tree to have it in.
+        mutant: The change.
+        tests: To try it on.
+        seconds: How long each test takes.
+        before: How many of them it has survived before.
+    """
     code = code_of(mutant, copy.tree)
-    if code is None:
-        return {**asdict(mutant), "name": mutant.name, "outcome": "none"}
-    tests = _tests_of(mutant, reach, seconds)
-    before = (copy.tree / mutant.file).read_text(encoding="utf-8").splitlines()
-    diff = list(difflib.unified_diff(before, code.splitlines(), mutant.file, mutant.file, n=1, lineterm=""))
+    if code is None or not _compiles(code):
+        return {**asdict(mutant), "name": mutant.name, "outcome": "none", "tests": 0}
+    original = (copy.tree / mutant.file).read_text(encoding="utf-8").splitlines()
+    diff = list(difflib.unified_diff(original, code.splitlines(), mutant.file, mutant.file, n=1, lineterm=""))
     outcome, by = ("survived" if tests else "unreached"), ""
-    for some in _batches(tests, seconds):
+    for some in _batches(tests[before:], seconds):
         with copy.mutated(mutant.file, code):
             ended, limit = _ended(copy, some, seconds)
         if ended is None and copy.tests(some, seconds=limit)[0] == 0:
@@ -358,6 +366,15 @@ def tried(copy: Copy, mutant: Mutant, reach: Reach, seconds: dict[str, float]) -
             outcome, by = "died", _failed(copy.work / "output.txt")
             break
     return {**asdict(mutant), "name": mutant.name, "outcome": outcome, "by": by, "tests": len(tests), "diff": diff[2:]}
+
+
+def _compiles(code: str) -> bool:
+    """Whether it is Python: the operators also change ``*`` and ``**`` where they are no arithmetic."""
+    try:
+        compile(code, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
 def _ended(copy: Copy, tests: list[str], seconds: dict[str, float]) -> tuple[int | None, float]:
@@ -376,13 +393,13 @@ def _failed(output: Path) -> str:
     return found.group(1) if found else ""
 
 
-def _tests_of(mutant: Mutant, reach: Reach, seconds: dict[str, float]) -> list[str]:
+def _tests_of(mutant: Mutant, reach: Reach, seconds: dict[str, float], most: float) -> list[str]:
     """The tests that run a mutant's line; of a constant or the middle of a statement those of the nearest line."""
     lines = reach.get(mutant.file, {})
     nearest = min(lines, key=lambda line: abs(int(line) - mutant.line), default=None)
     tests = [] if nearest is None else lines[nearest]
     together = accumulate(seconds[test] for test in tests)
-    return [test for test, taken in zip(tests, together, strict=True) if taken <= _TRIED_SECONDS] or tests[:1]
+    return [test for test, taken in zip(tests, together, strict=True) if taken <= most] or tests[:1]
 
 
 def _excuses(path: Path | None) -> dict[str, str]:
@@ -424,6 +441,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=9, help="of the draw (default 9)")
     parser.add_argument("--excuse", type=Path, help="file of excused mutants, a line each: NAME because REASON")
     parser.add_argument("--seconds", type=float, help="stop trying further mutants after that long")
+    parser.add_argument(
+        "--tests", type=float, default=30, help="seconds the tests of a mutant take together (default 30)"
+    )
     options = parser.parse_args()
     excused = _excuses(options.excuse)
     copy = Copy(options.work.absolute())
@@ -434,15 +454,16 @@ def main() -> None:
     reach, seconds = reaching(copy)
     until = time.monotonic() + (options.seconds or float("inf"))
     kept = copy.work / "outcomes.jsonl"
-    known = {}
+    known: dict[str, dict[str, Any]] = {}
     if kept.exists():
         known = {one["name"]: one for one in map(json.loads, kept.read_text().splitlines())}
     outcomes = []
     for mutant in mutants(copy.tree, options.seed):
         if len(outcomes) == options.most or time.monotonic() > until:
             break
-        if mutant.name not in known:
-            known[mutant.name] = tried(copy, mutant, reach, seconds)
+        tests, before = _tests_of(mutant, reach, seconds, options.tests), known.get(mutant.name, {"tests": 0})
+        if "outcome" not in before or (before["outcome"] == "survived" and before["tests"] < len(tests)):
+            known[mutant.name] = tried(copy, mutant, tests, seconds, before["tests"])
             with kept.open("a") as file:
                 file.write(json.dumps(known[mutant.name]) + "\n")
             print(
