@@ -398,6 +398,19 @@ async def test_a_provider_that_answers_with_an_error_is_paid_nothing(
     assert row.failure is not None
 
 
+@pytest.mark.parametrize("status", [408, 504])
+async def test_a_gateway_that_gives_up_is_paid_nothing(
+    dispatcher: Make, serve: Callable[..., str], status: int
+) -> None:
+    url = serve(lambda _: (status, {"content-type": "application/json"}, b'{"error": {"message": "timed out"}}'))
+    home = dispatcher(providers__openai__base_url=f"{url}/v1", routing__limits={"attempts": 1})
+    with capped(home) as run, pytest.raises(AllFailed):
+        await _model(home).ainvoke(QUESTION)
+    assert home.budgets.totals(f"run:{run}") == (0, 0)
+    (row,) = home.ledger.calls(run=run)
+    assert (row.failure, row.cost) == ("timeout", None)
+
+
 async def test_a_provider_that_cannot_be_reached_is_paid_nothing(dispatcher: Make, simulator: Simulator) -> None:
     # Nothing listens on the discard port of this machine.
     home = dispatcher(providers__openai__base_url="http://127.0.0.1:9/v1", routing__limits={"attempts": 1})

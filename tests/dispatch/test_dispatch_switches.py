@@ -98,6 +98,7 @@ def test_a_secret_in_the_reason_is_not_kept(file: Path, clock: Clock) -> None:
         '{"openai": 3}',
         '{"a": {"until": "soon", "reason": ""}}',
         '{"a": {"until": NaN, "reason": ""}}',
+        '{"a": {"until": -0.5, "reason": ""}}',
         "\x00",
     ],
 )
