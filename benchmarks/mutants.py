@@ -224,7 +224,8 @@ def _of(path: Path, file: str) -> list[Mutant]:
 
     tree = get_ast_from_path(path)
     found = []
-    for name in operator_names():
+    # They come in the order of a set, which is another one in each process.
+    for name in sorted(operator_names()):
         kind = get_operator(name)
         # Operators with arguments are for a project's own names.
         if kind.arguments() or name.endswith("NoOp"):
