@@ -14,8 +14,8 @@ tests end in that time. Every outcome is a line in ``WORK/outcomes.jsonl``, so t
 was, and one with longer ``--tests`` tries those that survived on what they were not tried on. ``FILE`` excuses mutants that
 mean the same as the original, a line each: ``NAME because REASON``.
 
-Tests run in forks of this process, which imports the libraries that the forks before had to import, and nothing of the
-package itself.
+Tests run in forks of this process, which imports what the forks before had to import: libraries, and of the package only rooms
+that import none of those with mutants.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import compileall
 import difflib
+import gc
 import importlib
 import json
 import multiprocessing
@@ -56,6 +57,8 @@ _FIRST_SECONDS = 1.0
 _MOST_SECONDS = 300.0
 """How long one file of tests may take while its lines are counted."""
 _PLANTED = ("routing/decide.py", "tests/routing/test_routing_decide.py")
+_ROOMS = "routing|ledger|dispatch|agents|graphs|evaluation|cli"
+"""The rooms of the package whose modules no fork may have before it runs."""
 _FORKS = multiprocessing.get_context("fork")
 BAR = 0.85
 MOST_EXCUSED = 0.05
@@ -97,10 +100,12 @@ class Copy:
         self.work = work
         self.tree = work / "tree"
         self.python = work / "env" / "bin" / "python"
+        self._original = work / "original.json"
 
     def make(self) -> None:
         """Copy and install, where that is not done yet."""
         if (self.work / "made").exists():
+            self._restore()
             return
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(_ROOT, self.tree, ignore=_LEFT_OUT)
@@ -119,13 +124,20 @@ class Copy:
     @contextmanager
     def mutated(self, file: str, code: str) -> Iterator[None]:
         """Have a file of the tree contain other code while the block lasts."""
-        path = self.tree / file
-        original = path.read_text(encoding="utf-8")
-        path.write_text(code, encoding="utf-8")
+        original = (self.tree / file).read_text(encoding="utf-8")
+        # Should this process be killed meanwhile, the next one puts it back.
+        self._original.write_text(json.dumps([file, original]), encoding="utf-8")
+        (self.tree / file).write_text(code, encoding="utf-8")
         try:
             yield
         finally:
-            path.write_text(original, encoding="utf-8")
+            self._restore()
+
+    def _restore(self) -> None:
+        if self._original.exists():
+            file, original = json.loads(self._original.read_text(encoding="utf-8"))
+            (self.tree / file).write_text(original, encoding="utf-8")
+            self._original.unlink()
 
     def tests(self, names: list[str], *, seconds: float | None = None) -> tuple[int | None, float]:
         """Run tests until one fails; the exit code, None where the time was over, and the seconds it took.
@@ -143,6 +155,7 @@ class Copy:
         scratch.mkdir()
         libraries = self.work / "libraries.json"
         began = time.monotonic()
+        gc.freeze()
         process = _FORKS.Process(target=self._inside, args=(scratch, libraries, work, *arguments))
         process.start()
         process.join(seconds)
@@ -180,11 +193,12 @@ def _tests(arguments: list[str], *plugins: object) -> int:
 
 
 def _libraries() -> list[str]:
-    own = re.compile("pointsman|tests|conftest|_?pytest|_?hypothesis")
+    """What is imported and runs no code of the rooms that mutants are made in, nor of those above them."""
+    own = re.compile(rf"(pointsman\.({_ROOMS})|tests|conftest|_?pytest|_?hypothesis)\b")
     return [
         name
         for name, module in list(sys.modules.items())
-        if not own.match(name) and "site-packages" in str(getattr(module, "__file__", ""))
+        if not own.match(name) and re.search(r"site-packages|/package/pointsman/", str(getattr(module, "__file__", "")))
     ]
 
 
@@ -193,6 +207,7 @@ def _import(names: list[str]) -> None:
         if name not in sys.modules:
             with suppress(Exception):
                 importlib.import_module(name)
+    assert not re.search(rf"^pointsman\.({_ROOMS})\b", "\n".join(sys.modules), re.MULTILINE)
 
 
 def files(tree: Path) -> list[str]:
