@@ -294,14 +294,12 @@ def _reached(wanted: list[str], out: Path, test: str) -> int:
     code = _tests([test], reaching)
     coverage.stop()
     data = coverage.get_data()
-    reach = {
-        file: {
-            line: [name for name in names if name in reaching.seconds]
-            for line, names in data.contexts_by_lineno(path).items()
-        }
-        for path in data.measured_files()
-        if (file := os.path.relpath(path))
-    }
+    reach: Reach = {}
+    for path in data.measured_files():
+        for line, contexts in data.contexts_by_lineno(path).items():
+            # What runs only while the module is imported is no test's.
+            if names := [name for name in contexts if name in reaching.seconds]:
+                reach.setdefault(os.path.relpath(path), {})[str(line)] = names
     out.write_text(json.dumps({"reach": reach, "seconds": reaching.seconds}))
     return code
 
@@ -325,7 +323,8 @@ def reaching(copy: Copy) -> tuple[Reach, dict[str, float]]:
         seconds |= found["seconds"]
         for file, lines in found["reach"].items():
             for line, tests in lines.items():
-                reach[file][line] += tests
+                if tests:
+                    reach[file][line] += tests
     _order(reach, seconds)
     return {file: dict(lines) for file, lines in reach.items()}, seconds
 
@@ -394,7 +393,7 @@ def _compiles(code: str) -> bool:
 
 
 def _ended(copy: Copy, tests: list[str], seconds: dict[str, float]) -> tuple[int | None, float]:
-    limit = 40 + 10 * sum(seconds[test] for test in tests)
+    limit = 20 + 10 * sum(seconds[test] for test in tests)
     return copy.tests(tests, seconds=limit)[0], limit
 
 
@@ -478,7 +477,7 @@ def main() -> None:
         if len(outcomes) == options.most or time.monotonic() > until:
             break
         tests, before = _tests_of(mutant, reach, seconds, options.tests), known.get(mutant.name, {"tests": 0})
-        if "outcome" not in before or (before["outcome"] == "survived" and before["tests"] < len(tests)):
+        if "outcome" not in before or (before["outcome"] in ("survived", "unreached") and before["tests"] < len(tests)):
             known[mutant.name] = tried(copy, mutant, tests, seconds, before["tests"])
             with kept.open("a") as file:
                 file.write(json.dumps(known[mutant.name]) + "\n")
