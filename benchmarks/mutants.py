@@ -1,51 +1,65 @@
 """Mutation sampling: does a change of one operator, number or keyword make a test fail?
 
-    python benchmarks/mutants.py WORK [--most N] [--seed S] [--excuse FILE] [--seconds N]
+    python benchmarks/mutants.py WORK [--most N] [--seed S] [--excuse FILE] [--seconds N] [--tests N]
 
-Needs `pip install cosmic-ray` (its operators make the mutants) beside the test dependencies. ``WORK`` is a folder that is
-made at the first call: a copy of the tree, found under the package's name by a virtual environment that sees all other
-packages of the one that runs this script, since an installed wheel hides every mutant. First a planted mutant must die; then each
-module's tests are found, once, by which of them run each of its lines (``WORK/lines.json``).
+Needs `pip install cosmic-ray coverage` beside the test dependencies. ``WORK`` is a folder that is made at the first call: a
+copy of the tree, found under the package's name by a virtual environment that sees all other packages of the one that runs
+this script, since an installed wheel hides every mutant. First a planted mutant must die; then each module's tests are found,
+once, by which of them run each of its lines (``WORK/lines``).
 
 The sample is drawn by code size over the parts of the package that decide, guard, pay and supervise, the same for the same
-seed. Each mutant is tried on the tests that reach its line, the quickest first and of those
-half a minute together, until one fails. It died where one
-failed or its time was over, four times as long as the same tests took unmutated and twenty seconds more. Every outcome is
-a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it was. ``FILE`` excuses mutants that mean
-the same as the original, a line each: ``NAME because REASON``.
+seed. Each mutant is tried on the tests that reach its line, those first that run little else of these parts, and of them
+half a minute together, until one fails. It died where one failed, or where its time was over and without the mutant the same
+tests end in that time. Every outcome is a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it
+was, and one with longer ``--tests`` tries those that survived on what they were not tried on. ``FILE`` excuses mutants that
+mean the same as the original, a line each: ``NAME because REASON``.
+
+Tests run in forks of this process, which imports what the forks before had to import: libraries, and of the package only rooms
+that import none of those with mutants.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import difflib
+import gc
+import importlib
 import json
+import multiprocessing
 import os
+import py_compile
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import pytest
+from coverage import Coverage
 from stage import table
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervision")
 _LEFT_OUT = shutil.ignore_patterns(".git", "build", "*.egg-info", "__pycache__", ".*_cache", ".venv", ".hypothesis")
 _TESTS = ("tests/routing", "tests/ledger", "tests/dispatch", "tests/graphs")
-_TRIED_SECONDS = 30.0
-"""How long the tests of one mutant take at most together, the quickest of those that reach its line first."""
+_FIRST_SECONDS = 1.0
+"""How long the tests of a mutant take together that are tried before the others are imported."""
 _MOST_SECONDS = 300.0
 """How long one file of tests may take while its lines are counted."""
 _PLANTED = ("routing/decide.py", "tests/routing/test_routing_decide.py")
+_ROOMS = "routing|ledger|dispatch|agents|graphs|evaluation|cli"
+"""The rooms of the package whose modules no fork may have before it runs."""
+_FORKS = multiprocessing.get_context("fork")
 BAR = 0.85
 MOST_EXCUSED = 0.05
 
@@ -86,10 +100,12 @@ class Copy:
         self.work = work
         self.tree = work / "tree"
         self.python = work / "env" / "bin" / "python"
+        self._original = work / "original.json"
 
     def make(self) -> None:
         """Copy and install, where that is not done yet."""
         if (self.work / "made").exists():
+            self._restore()
             return
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(_ROOT, self.tree, ignore=_LEFT_OUT)
@@ -101,63 +117,97 @@ class Copy:
         (link / "pointsman").symlink_to(self.tree, target_is_directory=True)
         others = [path for path in sys.path if path.endswith("site-packages")]
         (site / "copy.pth").write_text("\n".join([str(link), *others]) + "\n")
+        # What is compiled is told by its content from a mutant of the same second and size.
+        compileall.compile_dir(self.tree, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
         (self.work / "made").touch()
 
     @contextmanager
     def mutated(self, file: str, code: str) -> Iterator[None]:
         """Have a file of the tree contain other code while the block lasts."""
-        path = self.tree / file
-        original = path.read_text(encoding="utf-8")
-        path.write_text(code, encoding="utf-8")
+        original = (self.tree / file).read_text(encoding="utf-8")
+        # Should this process be killed meanwhile, the next one puts it back.
+        self._original.write_text(json.dumps([file, original]), encoding="utf-8")
+        (self.tree / file).write_text(code, encoding="utf-8")
         try:
             yield
         finally:
-            path.write_text(original, encoding="utf-8")
+            self._restore()
 
-    def tests(self, names: list[str], *extra: str, seconds: float | None = None) -> tuple[int | None, float]:
-        """Run tests; the exit code, None where the time was over, and the seconds it took.
+    def _restore(self) -> None:
+        if self._original.exists():
+            file, original = json.loads(self._original.read_text(encoding="utf-8"))
+            (self.tree / file).write_text(original, encoding="utf-8")
+            self._original.unlink()
+
+    def tests(self, names: list[str], *, seconds: float | None = None) -> tuple[int | None, float]:
+        """Run tests until one fails; the exit code, None where the time was over, and the seconds it took.
 
         Args:
             names: Files or test ids.
-            extra: Further arguments of pytest.
             seconds: How long they may take.
         """
-        return self.run(
-            ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", *extra, *names], seconds=seconds
-        )
+        return self.run(_tests, ["-x", *names], seconds=seconds)
 
-    def run(self, arguments: list[Any], *, seconds: float | None = None) -> tuple[int | None, float]:
-        """Run the copy's Python; as `tests`."""
+    def run(self, work: Callable[..., int], *arguments: Any, seconds: float | None = None) -> tuple[int | None, float]:
+        """Call a function in a process of its own in the tree; its result and the time as `tests`."""
         scratch = self.work / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        environ = {
-            **os.environ,
-            "HOME": str(scratch),
-            "PYTEST_DEBUG_TEMPROOT": str(scratch),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        libraries = self.work / "libraries.json"
         began = time.monotonic()
-        with (self.work / "output.txt").open("w") as output:
-            process = subprocess.Popen(
-                [self.python, *arguments],
-                cwd=self.tree,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-            try:
-                code: int | None = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                # What a mutant has started ends with it.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        return code, time.monotonic() - began
+        gc.freeze()
+        process = _FORKS.Process(target=self._inside, args=(scratch, libraries, work, *arguments))
+        process.start()
+        process.join(seconds)
+        code = process.exitcode
+        # What a mutant has started ends with it.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+        taken = time.monotonic() - began
+        if libraries.exists():
+            _import(json.loads(libraries.read_text()))
+            libraries.unlink()
+        return code, taken
+
+    def _inside(self, scratch: Path, libraries: Path, work: Callable[..., int], *arguments: Any) -> None:
+        os.setsid()
+        # A shell starts what runs in the background with this ignored, and tests press Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(self.tree)
+        output = os.open(self.work / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number in (1, 2):
+            os.dup2(output, number)
+        os.environ |= {"HOME": str(scratch), "PYTEST_DEBUG_TEMPROOT": str(scratch)}
+        sys.path.remove(str(_ROOT / "benchmarks"))
+        code = work(*arguments)
+        libraries.write_text(json.dumps(_libraries()))
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _tests(arguments: list[str], *plugins: object) -> int:
+    # Rewriting assertions would have each fork parse the whole package anew.
+    fixed = ["-q", "--assert=plain", "-p", "no:cacheprovider", "-n", "0"]
+    return int(pytest.main([*fixed, *arguments], plugins=plugins))
+
+
+def _libraries() -> list[str]:
+    """What is imported and runs no code of the rooms that mutants are made in, nor of those above them."""
+    own = re.compile(rf"(pointsman\.({_ROOMS})|tests|conftest|_?pytest|_?hypothesis)\b")
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if not own.match(name) and re.search(r"site-packages|/package/pointsman/", str(getattr(module, "__file__", "")))
+    ]
+
+
+def _import(names: list[str]) -> None:
+    for name in names:
+        if name not in sys.modules:
+            with suppress(Exception):
+                importlib.import_module(name)
+    assert not re.search(rf"^pointsman\.({_ROOMS})\b", "\n".join(sys.modules), re.MULTILINE)
 
 
 def files(tree: Path) -> list[str]:
@@ -189,7 +239,8 @@ def _of(path: Path, file: str) -> list[Mutant]:
 
     tree = get_ast_from_path(path)
     found = []
-    for name in operator_names():
+    # They come in the order of a set, which is another one in each process.
+    for name in sorted(operator_names()):
         kind = get_operator(name)
         # Operators with arguments are for a project's own names.
         if kind.arguments() or name.endswith("NoOp"):
@@ -217,45 +268,40 @@ def code_of(mutant: Mutant, tree: Path) -> str | None:
     return code
 
 
-_REACHING = """
-import json, os, sys, time, pytest
-tree, out = sys.argv[1], sys.argv[2]
-wanted = {os.path.join(tree, file): file for file in json.loads(sys.argv[3])}
-lines, seconds, real = {}, {}, {}
-current = [None]
+class _Reaching:
+    """Notes which test is under way, and the processor's time of each that passes."""
 
-def place(file):
-    if file not in real:
-        real[file] = wanted.get(os.path.realpath(file))
-    return real[file]
+    def __init__(self, coverage: Coverage) -> None:
+        self._coverage = coverage
+        self.seconds: dict[str, float] = {}
 
-def local(frame, event, _):
-    if event == "line" and current[0]:
-        lines.setdefault((place(frame.f_code.co_filename), frame.f_lineno), set()).add(current[0])
-    return local
-
-def trace(frame, event, _):
-    return local if place(frame.f_code.co_filename) else None
-
-class Reaching:
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item):
-        current[0], began = item.nodeid, time.process_time()
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._coverage.switch_context(item.nodeid)
+        failed, began = item.session.testsfailed, time.process_time()
         try:
             return (yield)
         finally:
-            seconds[item.nodeid] = time.process_time() - began
-            current[0] = None
+            if item.session.testsfailed == failed:
+                self.seconds[item.nodeid] = time.process_time() - began
+            self._coverage.switch_context("")
 
-import threading
-threading.settrace(trace)
-sys.settrace(trace)
-code = pytest.main(sys.argv[4:], plugins=[Reaching()])
-reach = {}
-for (file, line), tests in lines.items():
-    reach.setdefault(file, {})[str(line)] = sorted(tests, key=seconds.get)
-json.dump({"code": int(code), "reach": reach, "seconds": seconds}, open(out, "w"))
-"""
+
+def _reached(wanted: list[str], out: Path, test: str) -> int:
+    coverage = Coverage(data_file=None, config_file=False, include=wanted, messages=False)
+    reaching = _Reaching(coverage)
+    coverage.start()
+    code = _tests([test], reaching)
+    coverage.stop()
+    data = coverage.get_data()
+    reach: Reach = {}
+    for path in data.measured_files():
+        for line, contexts in data.contexts_by_lineno(path).items():
+            # What runs only while the module is imported is no test's.
+            if names := [name for name in contexts if name in reaching.seconds]:
+                reach.setdefault(os.path.relpath(path), {})[str(line)] = names
+    out.write_text(json.dumps({"reach": reach, "seconds": reaching.seconds}))
+    return code
 
 
 def reaching(copy: Copy) -> tuple[Reach, dict[str, float]]:
@@ -264,28 +310,32 @@ def reaching(copy: Copy) -> tuple[Reach, dict[str, float]]:
     kept.mkdir(exist_ok=True)
     reach: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     seconds: dict[str, float] = {}
-    script = copy.work / "reaching.py"
-    script.write_text(_REACHING)
     for path in (file for part in _TESTS for file in sorted((copy.tree / part).glob("test_*.py"))):
         out = kept / f"{path.stem}.json"
+        name = str(path.relative_to(copy.tree))
         if not out.exists():
-            name = str(path.relative_to(copy.tree))
-            print(f"lines that {name} runs …", file=sys.stderr, flush=True)
-            wanted = json.dumps(files(copy.tree))
-            arguments = [copy.tree.resolve(), out, wanted, "-q", "-p", "no:cacheprovider", "-n", "0", name]
-            copy.run([script, *arguments], seconds=_MOST_SECONDS)
+            wanted = [str(copy.tree.resolve() / file) for file in files(copy.tree)]
+            code, taken = copy.run(_reached, wanted, out, name, seconds=_MOST_SECONDS)
+            print(f"lines that {name} runs: {code}, {taken:.0f} s", file=sys.stderr, flush=True)
             if not out.exists():
                 out.write_text(json.dumps({"reach": {}, "seconds": {}}))
-                print(f"{name} is left out: it does not end while its lines are counted", file=sys.stderr, flush=True)
         found = json.loads(out.read_text())
         seconds |= found["seconds"]
         for file, lines in found["reach"].items():
             for line, tests in lines.items():
-                reach[file][line] += tests
-    for lines in reach.values():
-        for tests in lines.values():
-            tests.sort(key=lambda test: seconds[test])
+                if tests:
+                    reach[file][line] += tests
+    _order(reach, seconds)
     return {file: dict(lines) for file, lines in reach.items()}, seconds
+
+
+def _order(reach: Mapping[str, Mapping[str, list[str]]], seconds: dict[str, float]) -> None:
+    """Put those tests of each line first that run more lines of its file than of others, of equal ones the quickest."""
+    inside = {file: Counter(test for tests in lines.values() for test in tests) for file, lines in reach.items()}
+    everywhere: Counter[str] = sum(inside.values(), Counter())
+    for file, lines in reach.items():
+        for tests in lines.values():
+            tests.sort(key=lambda test: (-inside[file][test] / everywhere[test], seconds[test]))
 
 
 def planted(copy: Copy) -> None:
@@ -303,29 +353,68 @@ def planted(copy: Copy) -> None:
             raise SystemExit("the planted mutant survived: the tests do not run the copied tree")
 
 
-def tried(copy: Copy, mutant: Mutant, reach: Reach, seconds: dict[str, float]) -> dict[str, object]:
-    """The outcome of one mutant: died, timed out, survived, or unreached where no test runs its line."""
+def tried(
+    copy: Copy, mutant: Mutant, tests: list[str], seconds: dict[str, float], before: int = 0
+) -> dict[str, object]:
+    """The outcome of one mutant: died, timed out, survived, or unreached where no test runs its line.
+
+    Args:
+        copy: The tree to have it in.
+        mutant: The change.
+        tests: To try it on.
+        seconds: How long each test takes.
+        before: How many of them it has survived before.
+    """
     code = code_of(mutant, copy.tree)
-    if code is None:
-        return {**asdict(mutant), "name": mutant.name, "outcome": "none"}
-    tests = _tests_of(mutant, reach, seconds)
-    before = (copy.tree / mutant.file).read_text(encoding="utf-8").splitlines()
-    diff = list(difflib.unified_diff(before, code.splitlines(), mutant.file, mutant.file, n=1, lineterm=""))
-    outcome = "unreached"
-    if tests:
+    if code is None or not _compiles(code):
+        return {**asdict(mutant), "name": mutant.name, "outcome": "none", "tests": 0}
+    original = (copy.tree / mutant.file).read_text(encoding="utf-8").splitlines()
+    diff = list(difflib.unified_diff(original, code.splitlines(), mutant.file, mutant.file, n=1, lineterm=""))
+    outcome, by = ("survived" if tests else "unreached"), ""
+    for some in _batches(tests[before:], seconds):
         with copy.mutated(mutant.file, code):
-            ended, _ = copy.tests(tests, seconds=20 + 4 * sum(seconds[test] for test in tests))
-        outcome = {0: "survived", None: "timed out"}.get(ended, "died")
-    return {**asdict(mutant), "name": mutant.name, "outcome": outcome, "tests": len(tests), "diff": diff[2:]}
+            ended, limit = _ended(copy, some, seconds)
+        if ended is None and copy.tests(some, seconds=limit)[0] == 0:
+            outcome = "timed out"
+            break
+        if ended not in (0, None):
+            outcome, by = "died", _failed(copy.work / "output.txt")
+            break
+    return {**asdict(mutant), "name": mutant.name, "outcome": outcome, "by": by, "tests": len(tests), "diff": diff[2:]}
 
 
-def _tests_of(mutant: Mutant, reach: Reach, seconds: dict[str, float]) -> list[str]:
+def _compiles(code: str) -> bool:
+    """Whether it is Python: the operators also change ``*`` and ``**`` where they are no arithmetic."""
+    try:
+        compile(code, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+def _ended(copy: Copy, tests: list[str], seconds: dict[str, float]) -> tuple[int | None, float]:
+    limit = 20 + 10 * sum(seconds[test] for test in tests)
+    return copy.tests(tests, seconds=limit)[0], limit
+
+
+def _batches(tests: list[str], seconds: dict[str, float]) -> Iterator[list[str]]:
+    """The first few tests, then the others: what dies of the first needs no other file of tests imported."""
+    first = sum(taken <= _FIRST_SECONDS for taken in accumulate(seconds[test] for test in tests)) or 1
+    yield from (some for some in (tests[:first], tests[first:]) if some)
+
+
+def _failed(output: Path) -> str:
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", output.read_text(errors="replace"), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _tests_of(mutant: Mutant, reach: Reach, seconds: dict[str, float], most: float) -> list[str]:
     """The tests that run a mutant's line; of a constant or the middle of a statement those of the nearest line."""
     lines = reach.get(mutant.file, {})
     nearest = min(lines, key=lambda line: abs(int(line) - mutant.line), default=None)
     tests = [] if nearest is None else lines[nearest]
     together = accumulate(seconds[test] for test in tests)
-    return [test for test, taken in zip(tests, together, strict=True) if taken <= _TRIED_SECONDS] or tests[:1]
+    return [test for test, taken in zip(tests, together, strict=True) if taken <= most] or tests[:1]
 
 
 def _excuses(path: Path | None) -> dict[str, str]:
@@ -367,23 +456,29 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=9, help="of the draw (default 9)")
     parser.add_argument("--excuse", type=Path, help="file of excused mutants, a line each: NAME because REASON")
     parser.add_argument("--seconds", type=float, help="stop trying further mutants after that long")
+    parser.add_argument(
+        "--tests", type=float, default=30, help="seconds the tests of a mutant take together (default 30)"
+    )
     options = parser.parse_args()
     excused = _excuses(options.excuse)
     copy = Copy(options.work.absolute())
     copy.make()
+    if Path(sys.executable) != copy.python:
+        os.execv(copy.python, [str(copy.python), *sys.orig_argv[1:]])
     planted(copy)
     reach, seconds = reaching(copy)
     until = time.monotonic() + (options.seconds or float("inf"))
     kept = copy.work / "outcomes.jsonl"
-    known = {}
+    known: dict[str, dict[str, Any]] = {}
     if kept.exists():
         known = {one["name"]: one for one in map(json.loads, kept.read_text().splitlines())}
     outcomes = []
     for mutant in mutants(copy.tree, options.seed):
         if len(outcomes) == options.most or time.monotonic() > until:
             break
-        if mutant.name not in known:
-            known[mutant.name] = tried(copy, mutant, reach, seconds)
+        tests, before = _tests_of(mutant, reach, seconds, options.tests), known.get(mutant.name, {"tests": 0})
+        if "outcome" not in before or (before["outcome"] in ("survived", "unreached") and before["tests"] < len(tests)):
+            known[mutant.name] = tried(copy, mutant, tests, seconds, before["tests"])
             with kept.open("a") as file:
                 file.write(json.dumps(known[mutant.name]) + "\n")
             print(

@@ -235,12 +235,12 @@ async def test_a_stream_is_timed_to_its_end_in_its_row_and_to_its_first_words_fo
     dispatcher: Make, simulator: Simulator
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=Latency(ms=0, chunk_gap_ms=20)),))
-    home = dispatcher()
+    home, began = dispatcher(), time.monotonic()
     async for _ in _model(home).astream(QUESTION):
         pass
     (row,), (state,) = home.ledger.calls(), home.health.states()
     assert row.first_token is not None
-    assert 0 < row.first_token < row.latency
+    assert 0 < row.first_token < row.latency < time.monotonic() - began
     assert state.p95 == row.first_token
 
 
@@ -426,6 +426,19 @@ async def test_a_provider_that_answers_with_an_error_is_paid_nothing(
     assert home.budgets.totals(f"run:{run}") == (0, 0)
     (row,) = home.ledger.calls(run=run)
     assert row.failure is not None
+
+
+@pytest.mark.parametrize("status", [408, 504])
+async def test_a_gateway_that_gives_up_is_paid_nothing(
+    dispatcher: Make, serve: Callable[..., str], status: int
+) -> None:
+    url = serve(lambda _: (status, {"content-type": "application/json"}, b'{"error": {"message": "timed out"}}'))
+    home = dispatcher(providers__openai__base_url=f"{url}/v1", routing__limits={"attempts": 1})
+    with capped(home) as run, pytest.raises(AllFailed):
+        await _model(home).ainvoke(QUESTION)
+    assert home.budgets.totals(f"run:{run}") == (0, 0)
+    (row,) = home.ledger.calls(run=run)
+    assert (row.failure, row.cost) == ("timeout", None)
 
 
 async def test_a_provider_that_cannot_be_reached_is_paid_nothing(dispatcher: Make, simulator: Simulator) -> None:

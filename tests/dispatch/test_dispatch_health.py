@@ -198,7 +198,9 @@ def test_a_slow_probe_opens_it_again_and_a_quick_one_closes_it() -> None:
 
 def test_one_that_is_merely_slow_is_asked_where_there_is_nobody_else() -> None:
     health = _health(HealthLimits(consecutive=1, sla=2.0))
+    assert not health.merely_slow(KEY)
     _answered(health, 3.0)
+    assert health.merely_slow(KEY)
     assert isinstance(health.allow(KEY), str)
     permit = health.allow(KEY, last=True)
     assert isinstance(permit, Permit)
@@ -209,6 +211,7 @@ def test_one_that_is_merely_slow_is_asked_where_there_is_nobody_else() -> None:
 def test_one_that_fails_is_not_asked_even_where_there_is_nobody_else() -> None:
     health = _health(HealthLimits(consecutive=1))
     _fail(health, 1)
+    assert not health.merely_slow(KEY)
     assert isinstance(health.allow(KEY, last=True), str)
 
 

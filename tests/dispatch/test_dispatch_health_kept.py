@@ -101,7 +101,7 @@ def test_a_process_that_runs_hears_of_anothers_trouble_and_recovery(path: Path) 
     sick.try_now(KEY)
     _permit(sick).record(0.1)
     _until(lambda: not _kept(path))
-    clock.now += 3
+    clock.now += 4
     _until(lambda: isinstance(other.allow(KEY), Permit))
     assert other.states()[0].state == "half_open"
 
@@ -146,6 +146,30 @@ def test_what_one_key_may_not_do_another_process_tries_for_itself(path: Path, ki
     assert isinstance(health.allow(KEY), str)
 
 
+def test_only_a_call_that_went_well_forgets_what_another_process_may_not_do(path: Path) -> None:
+    clock, other = Clock(), HealthKey("google", "gemini-3.5-flash")
+    _permit(_health(path, clock)).record(0.1, FailureKind.AUTH)
+    _until(lambda: [row.cause for row in _kept(path)] == ["down"])
+    health = _health(path, clock, HealthLimits(consecutive=2, jitter=0))
+    for key in (KEY, other, other):
+        permit = health.allow(key)
+        assert isinstance(permit, Permit)
+        permit.record(0.1, FailureKind.OVERLOADED)
+    _until(lambda: len(_kept(path)) > 1 or not _kept(path))
+    assert {(row.provider, row.cause) for row in _kept(path)} == {("openai", "down"), ("google", "ill")}
+
+
+@pytest.mark.parametrize(("left", "retry_in"), [(4.0, 5.0), (5.5, 5.0), (20.0, 20.0)])
+def test_what_another_process_found_out_lengthens_the_time_by_more_than_a_second_or_leaves_it(
+    left: float, retry_in: float
+) -> None:
+    clock = Clock()
+    health = Health(LIMITS, clock=clock, wall=clock.wall, jitter=lambda: 0.0)
+    _permit(health).record(0.1, FailureKind.OVERLOADED)
+    health.adopt([HealthRow(*KEY, clock.wall() + left, "5 failures in a row", "ill", 1)])
+    assert health.states()[0].retry_in == retry_in
+
+
 def test_slowness_is_known_as_such_to_others(path: Path) -> None:
     clock = Clock()
     _permit(_health(path, clock, HealthLimits(consecutive=1, sla=1, jitter=0))).record(2.0)
@@ -158,7 +182,7 @@ def test_slowness_is_known_as_such_to_others(path: Path) -> None:
 def test_a_kept_row_that_is_over_or_unreadable_opens_nothing(path: Path) -> None:
     clock = Clock()
     book = HealthBook(path)
-    book.put(HealthRow("a", "m", "", clock.wall() - 1, "5 failures in a row", "ill", 1))
+    book.put(HealthRow("a", "m", "", clock.wall() - 0.5, "5 failures in a row", "ill", 1))
     book.put(HealthRow("b", "m", "", clock.wall() + 60, "by a later version", "eclipsed", 1))
     _until(lambda: len(_kept(path)) == 2)
     assert _health(path, clock).states() == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -101,6 +101,28 @@ async def test_a_stalled_stream_is_withdrawn_and_answered_anew(
     while not retracts(chunks[-1]):
         chunks.append(await leap.through(anext(stream), 10))
     chunks += [chunk async for chunk in stream]
+    begin = max(place for place, chunk in enumerate(chunks) if retracts(chunk))
+    assert "".join(str(chunk.text) for chunk in chunks[begin:]) == RIVER
+
+
+async def test_a_stall_is_a_time_out_too_in_a_task_that_goes_on_after_a_cancellation(
+    dispatcher: Make, simulator: Simulator, leap: Any
+) -> None:
+    simulator.scenario = _primary(Fault("stall", after_chunks=4))
+    home = dispatcher(routing__limits={"stall": 120, "first_token": 10**6, "call": 10**6, "deadline": 10**6})
+    chunks: list[Any] = []
+
+    async def reader() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        async for chunk in _model(home, on_cut="retract").astream("Tell me about the Cam"):
+            chunks.append(chunk)  # noqa: PERF401 - seen as they come
+
+    task = asyncio.create_task(reader())
+    await asyncio.sleep(0)
+    task.cancel()
+    with leap.when(lambda: len(chunks) > 1, 121):
+        await task
     begin = max(place for place, chunk in enumerate(chunks) if retracts(chunk))
     assert "".join(str(chunk.text) for chunk in chunks[begin:]) == RIVER
 

@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import tool as plain_tool
 from pointsman import tool
 from pointsman.backends.base import BackendError
+from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed, NoCandidate
 from pointsman.dispatch.model import RoutedChatModel
@@ -168,6 +169,22 @@ def test_a_client_that_cannot_be_built_is_the_next_candidates_turn(
     (skipped,) = answer.response_metadata["pointsman"]["skipped"][:1]
     assert skipped.startswith("openai/gpt-5.4-mini: its client cannot be built: " + type(error).__name__)
     assert "openai" not in [served.vendor for served in simulator.log]
+
+
+def test_where_no_client_can_be_built_the_mistake_of_the_best_candidate_is_told(
+    dispatcher: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def broken(client: object, *_: object, **__: object) -> None:
+        built.append(type(client).__name__)
+        raise ConfigError(f"mistake {len(built)}")
+
+    for client in ("openai.ChatOpenAI", "anthropic.ChatAnthropic", "google_genai.ChatGoogleGenerativeAI"):
+        monkeypatch.setattr(f"langchain_{client}.__init__", broken)
+    with pytest.raises(ConfigError, match="mistake 1"):
+        RoutedChatModel(kind="transform", dispatcher=dispatcher()).invoke("Say hello to Ada")
+    assert len(built) > 1
 
 
 def test_with_no_key_at_all_the_error_says_which_to_set(tmp_path: Any) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.guards.availability import OVERRIDES_FILE, Overrides
+from pointsman.dispatch.guards.availability import OVERRIDES_FILE, Availability, Overrides
+from pointsman.dispatch.guards.health import Health
 
 
 class Clock:
@@ -98,6 +99,7 @@ def test_a_secret_in_the_reason_is_not_kept(file: Path, clock: Clock) -> None:
         '{"openai": 3}',
         '{"a": {"until": "soon", "reason": ""}}',
         '{"a": {"until": NaN, "reason": ""}}',
+        '{"a": {"until": -0.5, "reason": ""}}',
         "\x00",
     ],
 )
@@ -116,6 +118,19 @@ def test_a_file_that_is_none_of_switches_is_told_and_not_overwritten(file: Path,
 def test_only_a_time_to_come_can_be_named(file: Path, clock: Clock, until: float) -> None:
     with pytest.raises(ConfigError, match="only be switched off until a time to come"):
         Overrides(file, clock).off("openai", until)
+
+
+def test_a_provider_that_refused_its_key_is_tried_again_after_five_minutes(file: Path, clock: Clock) -> None:
+    keys = {"openai": "OPENAI_API_KEY", "google": "GOOGLE_API_KEY"}
+    availability = Availability({}, Overrides(file), Health(), [], keys, clock=clock)
+    availability.refused("openai")
+    clock.now += 200
+    availability.refused("google")
+    assert availability.reasons()["openai"].reason == "its key was refused: check OPENAI_API_KEY"
+    clock.now += 100
+    assert set(availability.reasons()) == {"google"}
+    clock.now += 200
+    assert availability.reasons() == {}
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 20), st.integers(0, 10)), max_size=12))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypedDict
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
@@ -18,32 +17,18 @@ from pointsman.simulator import Answer, Rule, Scenario, Simulator
 from pydantic import BaseModel
 
 Make = Callable[..., Runtime]
-Work = Callable[[Runtime], Awaitable[Any]]
-acts: Counter[str] = Counter()
+One = Callable[..., Workflow[Any]]
 AGAIN = RetryPolicy(max_attempts=2, initial_interval=0.0, jitter=False, retry_on=ValueError)
 
 
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    acts.clear()
+@pytest.fixture
+def actor(mark: Any) -> Agent[Any]:
+    return Agent("actor", tier="economy", tools=[mark])
 
 
-@tool(effect="write")
-def mark(step: str) -> str:
-    """Mark a step."""
-    acts[step] += 1
-    return f"{step} is marked with {acts[step]}"
-
-
-@tool(effect="destructive")
-def erase(step: str) -> str:
-    """Erase a step."""
-    acts[step] += 1
-    return f"{step} is erased"
-
-
-ACTOR = Agent("actor", tier="economy", tools=[mark])
-ERASER = Agent("eraser", tools=[erase])
+@pytest.fixture
+def eraser(erase: Any) -> Agent[Any]:
+    return Agent("eraser", tools=[erase])
 
 
 def _asked(request: Any) -> str:
@@ -59,26 +44,6 @@ def _acting(request: Any) -> Answer:
 ACTS = Scenario(rules=[Rule(answer=_acting)])
 
 
-class State(TypedDict, total=False):
-    task: str
-    output: Any
-
-
-def _graph(home: Runtime, work: Work, **options: Any) -> StateGraph[Any, Any, Any, Any]:
-    async def node(_: State) -> State:
-        return {"output": await work(home)}
-
-    graph: StateGraph[Any, Any, Any, Any] = StateGraph(State)
-    graph.add_node("node", node, **options)
-    graph.add_edge(START, "node")
-    graph.add_edge("node", END)
-    return graph
-
-
-def _flow(work: Work, **options: Any) -> Workflow[Any]:
-    return Workflow("own", graph=lambda home: _graph(home, work, **options))
-
-
 async def _said(agent: Agent[Any], home: Runtime, step: str) -> str:
     return str((await agent.on(home).ainvoke(f"do {step}"))["messages"][-1].text)
 
@@ -91,7 +56,7 @@ def _to_the_end(flow: Workflow[Any], home: Runtime) -> Any:
 
 @pytest.mark.parametrize("sequence", ["a b !1 !2 c", "a b !1 c !2 !3", "a b !1 a !2 !3", "a !1 b !2 a b !3"])
 def test_in_each_attempt_at_a_node_each_agent_gives_its_own_answer_and_acts_once(
-    runtime: Make, simulator: Simulator, sequence: str
+    runtime: Make, simulator: Simulator, sequence: str, one_node: One, actor: Agent[Any], acts: Counter[str]
 ) -> None:
     simulator.scenario = ACTS
     cut: set[str] = set()
@@ -101,13 +66,13 @@ def test_in_each_attempt_at_a_node_each_agent_gives_its_own_answer_and_acts_once
         said.append([])
         for word in sequence.split():
             if not word.startswith("!"):
-                said[-1].append(await _said(ACTOR, home, word))
+                said[-1].append(await _said(actor, home, word))
             elif word not in cut:
                 cut.add(word)
                 raise ValueError("cut off")
         return "so it is"
 
-    result = _to_the_end(_flow(work, retry_policy=AGAIN), runtime())
+    result = _to_the_end(one_node(work, retry_policy=AGAIN), runtime())
     steps = [word for word in sequence.split() if not word.startswith("!")]
     told = [f"{step} is marked with {steps[: place + 1].count(step)}" for place, step in enumerate(steps)]
     assert (result.status, acts) == ("done", Counter(steps))
@@ -119,7 +84,7 @@ def test_in_each_attempt_at_a_node_each_agent_gives_its_own_answer_and_acts_once
 
 @pytest.mark.parametrize("by_a_tool", [False, True])
 def test_agents_asked_at_once_in_another_order_give_each_its_own_answer(
-    runtime: Make, simulator: Simulator, by_a_tool: bool
+    runtime: Make, simulator: Simulator, by_a_tool: bool, one_node: One, actor: Agent[Any], acts: Counter[str]
 ) -> None:
     orders = iter(["abc", "cab"])
     said: list[dict[str, str]] = []
@@ -127,7 +92,7 @@ def test_agents_asked_at_once_in_another_order_give_each_its_own_answer(
 
     async def ask() -> None:
         order = next(orders)
-        found = await asyncio.gather(*(_said(ACTOR, homes[0], step) for step in order))
+        found = await asyncio.gather(*(_said(actor, homes[0], step) for step in order))
         said.append(dict(zip(order, found, strict=True)))
         if len(said) == 1:
             raise ValueError("cut off")
@@ -146,37 +111,39 @@ def test_agents_asked_at_once_in_another_order_give_each_its_own_answer(
         return "it is known"
 
     simulator.scenario = ACTS
-    result = _to_the_end(_flow(work), runtime())
+    result = _to_the_end(one_node(work), runtime())
     assert (result.output, acts) == ("it is known", Counter("abc"))
     assert said == [{step: f"{step} is marked with 1" for step in "abc"}] * 2
 
 
-def test_an_agent_that_is_not_asked_again_leaves_its_answer_to_nobody(runtime: Make, simulator: Simulator) -> None:
+def test_an_agent_that_is_not_asked_again_leaves_its_answer_to_nobody(
+    runtime: Make, simulator: Simulator, one_node: One, actor: Agent[Any], acts: Counter[str]
+) -> None:
     said: list[str] = []
 
     async def work(home: Runtime) -> str:
         if not said:
-            said.append(await _said(ACTOR, home, "a"))
+            said.append(await _said(actor, home, "a"))
             raise ValueError("cut off")
-        said.append(await _said(ACTOR, home, "b"))
+        said.append(await _said(actor, home, "b"))
         return said[-1]
 
     simulator.scenario = ACTS
-    assert _to_the_end(_flow(work), runtime()).output == "b is marked with 1"
+    assert _to_the_end(one_node(work), runtime()).output == "b is marked with 1"
     assert acts == Counter("ab")
 
 
 async def test_each_answer_of_a_person_finds_its_agent_whatever_order_they_are_asked_in(
-    runtime: Make, simulator: Simulator
+    runtime: Make, simulator: Simulator, one_node: One, eraser: Agent[Any], acts: Counter[str]
 ) -> None:
     orders = iter(["abc", "cab", "bca", "acb"])
 
     async def work(home: Runtime) -> Any:
         order = next(orders)
-        found = await asyncio.gather(*(_said(ERASER, home, step) for step in order))
+        found = await asyncio.gather(*(_said(eraser, home, step) for step in order))
         return dict(zip(order, found, strict=True))
 
-    simulator.scenario, home, flow = ACTS, runtime(), _flow(work)
+    simulator.scenario, home, flow = ACTS, runtime(), one_node(work)
     result = await flow.arun("Go", runtime=home)
     asked = []
     while result.status == "pending":
@@ -187,23 +154,24 @@ async def test_each_answer_of_a_person_finds_its_agent_whatever_order_they_are_a
     assert (result.output, acts) == ({step: f"{step} is erased" for step in "abc"}, Counter("abc"))
 
 
-@pytest.mark.parametrize("asks", [ACTOR, ERASER], ids=["an act", "an approval"])
+@pytest.mark.parametrize("asks", ["actor", "eraser"])
 async def test_a_graph_under_somebody_elses_checkpoints_finds_its_agents_too(
-    runtime: Make, simulator: Simulator, asks: Agent[Any]
+    runtime: Make, simulator: Simulator, asks: str, request: pytest.FixtureRequest, one_node: One, acts: Counter[str]
 ) -> None:
     # An answer of a person's is not kept where the node does not get to what it was for.
-    orders = iter(["ab", "ba"] if asks is ACTOR else ["ab"] * 4)
+    orders = iter(["ab", "ba"] if asks == "actor" else ["ab"] * 4)
+    agent = request.getfixturevalue(asks)
     tries: list[str] = []
 
     async def work(home: Runtime) -> Any:
         tries.append(next(orders))
-        found = [await _said(asks, home, step) for step in tries[-1]]
+        found = [await _said(agent, home, step) for step in tries[-1]]
         if len(tries) == 1:
             raise ValueError("cut off")
         return dict(zip(tries[-1], found, strict=True))
 
     simulator.scenario = ACTS
-    graph = _flow(work).compile(runtime())
+    graph = one_node(work).compile(runtime())
     graph.checkpointer = InMemorySaver()
     config: Any = {"configurable": {"thread_id": "1"}}
     given: Any = {"task": "Go"}
@@ -219,17 +187,19 @@ async def test_a_graph_under_somebody_elses_checkpoints_finds_its_agents_too(
     assert all(text.startswith(f"{step} is ") for step, text in made["output"].items())
 
 
-def test_what_an_agent_adds_is_the_same_when_it_is_given_again(runtime: Make, simulator: Simulator) -> None:
+def test_what_an_agent_adds_is_the_same_when_it_is_given_again(
+    runtime: Make, simulator: Simulator, one_node: One, actor: Agent[Any]
+) -> None:
     added: list[list[str]] = []
 
     async def work(home: Runtime) -> str:
-        added.append([message.type for message in (await ACTOR.on(home).ainvoke("do a"))["messages"]])
+        added.append([message.type for message in (await actor.on(home).ainvoke("do a"))["messages"]])
         if len(added) == 1:
             raise ValueError("cut off")
         return "so it is"
 
     simulator.scenario = ACTS
-    _to_the_end(_flow(work), runtime())
+    _to_the_end(one_node(work), runtime())
     assert added == [["ai", "tool", "ai"]] * 2
 
 
@@ -239,7 +209,9 @@ class Verse(BaseModel):
     line: str
 
 
-def test_an_agent_that_can_call_nothing_is_asked_anew_in_another_attempt(runtime: Make, simulator: Simulator) -> None:
+def test_an_agent_that_can_call_nothing_is_asked_anew_in_another_attempt(
+    runtime: Make, simulator: Simulator, one_node: One
+) -> None:
     lines: list[str] = []
 
     async def work(home: Runtime) -> str:
@@ -254,11 +226,13 @@ def test_an_agent_that_can_call_nothing_is_asked_anew_in_another_attempt(runtime
         return Answer(tool_calls=[{"name": request.tools[0].name, "arguments": given}])
 
     simulator.scenario = Scenario(rules=[Rule(answer=answer)])
-    result = _flow(work, retry_policy=AGAIN).run("Go", runtime=runtime())
+    result = one_node(work, retry_policy=AGAIN).run("Go", runtime=runtime())
     assert (result.status, len(lines), len(set(lines))) == ("done", 2, 2)
 
 
-def test_a_step_goes_on_where_it_was_whatever_is_remembered_since(runtime: Make, simulator: Simulator) -> None:
+def test_a_step_goes_on_where_it_was_whatever_is_remembered_since(
+    runtime: Make, simulator: Simulator, mark: Any, acts: Counter[str]
+) -> None:
     looks: list[str] = []
 
     @tool(effect="read")

@@ -45,6 +45,19 @@ def _decide(policy: Policy, moment: RoutingContext | None = None, **declared: An
     return decide(extract(request), policy, moment or RoutingContext())
 
 
+class TestCeiling:
+    def test_a_rule_above_the_ceiling_is_brought_down_to_it(self, policy_with: Any) -> None:
+        capped = _decide(policy_with(), max_tier=Tier.ECONOMY)
+        assert (capped.tier, capped.candidates) == (Tier.ECONOMY, ("a/small", "b/small"))
+        assert hits(capped)["agent.max_tier"] == "max_tier economy was asked for, so not standard"
+
+    def test_a_rule_at_or_below_the_ceiling_stands(self, policy_with: Any) -> None:
+        for ceiling in (Tier.STANDARD, Tier.ADVANCED):
+            made = _decide(policy_with(), max_tier=ceiling)
+            assert (made.tier, made.candidates) == (Tier.STANDARD, ("a/middle",))
+            assert "agent.max_tier" not in hits(made)
+
+
 class TestClassesOfUsers:
     def test_a_class_may_use_only_its_tiers(self, policy_with: Any) -> None:
         policy = policy_with(classes={"guest": {"tiers": ["economy"]}})
