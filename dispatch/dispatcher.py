@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..configs.catalog import ModelCard
 from ..configs.process.closing import Closing
+from ..configs.process.once import Once
 from ..configs.schema import Settings
 from ..configs.words import Risk
 from ..ledger.budgets.budgets import Budgets
@@ -40,7 +41,6 @@ from .guards.budget import DEFAULT_OUTPUT, STEP_INPUT
 from .guards.guards import Guards
 from .guards.health import Health
 from .guards.rate_limit import RateLimiter
-from .once import Once
 from .reload import Reload
 from .request import ModelRequest, plain
 from .state.disks import warn_of_network_disk

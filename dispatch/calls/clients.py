@@ -18,12 +18,11 @@ from ...backends.http.meter import Asked
 from ...backends.options import NOTHING, Said, Wanted
 from ...backends.schemas import object_at_top
 from ...configs.catalog import ModelCard
-from ...configs.process.forks import reset_in_children
+from ...configs.process.forks import keep_for_good, reset_in_children
 from ...configs.schema import Settings
 from ...tools.threads import in_thread
 from ..conversation.dialects import Dialect, dialect_of
 from ..conversation.naming import tool_names, wire_name
-from ..forks import keep_for_good
 from ..guards.rate_limit import RateLimitKey
 from ..offline import played
 from .options import choice_of
