@@ -164,7 +164,9 @@ class Dispatcher(Closing):
         policy = self.policy
         if any(message.type == "tool" or not isinstance(message.content, str) for message in ask.messages):
             ask = await self._whole(plain(ask))
-        routed = await self.decider.routed(ask, step, policy, self.clients.each_said(ask, self.cards))
+        asks = self.clients.configured or ask.options or ask.stop or ask.tools or ask.max_output
+        said = self.clients.each_said(ask, self.cards) if asks else {}
+        routed = await self.decider.routed(ask, step, policy, said)
         decision = routed.decision
         recorder = CallRecorder(
             self.ledger, self.prices, step, decision.request, decision.risk, flagship=self.flagship, stream=stream
