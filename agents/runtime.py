@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..configs.process.closing import Closing
+from ..configs.process.once import Once
 from ..configs.schema import MEMORY_TOKEN, Settings
 from ..dispatch.defaults import Shared, default_settings, shared_dispatcher
-from ..dispatch.once import Once
 from ..dispatch.state.ownership import claim, root_of
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..configs.catalog import ModelCard
 from ..configs.process.closing import Closing
+from ..configs.process.once import Once
 from ..configs.schema import Settings
 from ..configs.words import Risk
 from ..ledger.budgets.budgets import Budgets
@@ -40,7 +41,6 @@ from .guards.budget import DEFAULT_OUTPUT, STEP_INPUT
 from .guards.guards import Guards
 from .guards.health import Health
 from .guards.rate_limit import RateLimiter
-from .once import Once
 from .reload import Reload
 from .request import ModelRequest, plain
 from .state.disks import warn_of_network_disk
@@ -164,7 +164,9 @@ class Dispatcher(Closing):
         policy = self.policy
         if any(message.type == "tool" or not isinstance(message.content, str) for message in ask.messages):
             ask = await self._whole(plain(ask))
-        routed = await self.decider.routed(ask, step, policy, self.clients.each_said(ask, self.cards))
+        asks = self.clients.configured or ask.options or ask.stop or ask.tools or ask.max_output
+        said = self.clients.each_said(ask, self.cards) if asks else {}
+        routed = await self.decider.routed(ask, step, policy, said)
         decision = routed.decision
         recorder = CallRecorder(
             self.ledger, self.prices, step, decision.request, decision.risk, flagship=self.flagship, stream=stream

@@ -18,9 +18,8 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..configs.errors import PointsmanError
-from ..configs.process.forks import ExitPhase, at_exit, refuse_at_exit
+from ..configs.process.forks import ExitPhase, at_exit, keep_for_good, refuse_at_exit
 from ..tools.threads import THREADS
-from .forks import keep_for_good
 
 __all__ = ["blocking", "iterating", "run", "stream"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import logging
 import os
 import sys
@@ -24,6 +25,7 @@ __all__ = [
     "at_exit",
     "broken_by_exit",
     "close_before_forks",
+    "keep_for_good",
     "lock_of",
     "refuse_at_exit",
     "reset_in_children",
@@ -151,6 +153,19 @@ def close_before_forks(member: ClosedOverForks, *locks: Lock) -> None:
     """
     with _guard:
         _closed_over_forks[member] = locks
+
+
+def keep_for_good(inherited: object) -> None:
+    """Exempt an object of the parent's from garbage collection in a forked child, until the child is gone.
+
+    A child shares its parent's files, sockets and the epoll object of its parent's event loop. Objects close what they
+    hold when they are collected; in the child that would drop locks of the parent's files, or remove its connections
+    from its epoll object.
+
+    Args:
+        inherited: An object that holds files, event loops or connections of the parent.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 def at_exit(phase: ExitPhase) -> Callable[[Callable[[], None]], Callable[[], None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
@@ -42,53 +42,41 @@ _MOST_OUTPUT: Final = 4_000_000
 """Output tokens counted in a stream before it is broken off: far more than any model writes, or a picture takes."""
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Bill:
     """What one call used and costs.
 
     The charge is what the provider reported; without a report, what was seen of the stream; without a stream, all that
     was reserved. Nothing is charged where the request was not sent or the provider answered with an error.
 
-    Args:
+    Attributes:
         card: The model that is asked.
         ask: The request.
         messages: The conversation as it is sent.
         grant: What the call was admitted with; settled with the cost.
-        recorder: Gives the price, and writes the row.
-        row_id: As the attribute.
-
-    Attributes:
         first_token: Seconds from the request to the first words of a stream; None before them.
         most_input: Input tokens that money was reserved for; None where none was.
         recorder: Gives the price, and writes the row.
         row_id: Id that the row has or will have, where it is known before the call.
     """
 
-    def __init__(
-        self,
-        card: ModelCard,
-        ask: ModelRequest,
-        messages: Sequence[BaseMessage],
-        grant: Grant,
-        recorder: CallRecorder,
-        row_id: str | None = None,
-    ) -> None:
-        self.first_token: float | None = None
-        self.most_input: int | None = None
-        self.recorder = recorder
-        self._card = card
-        self._ask = ask
-        self._messages = messages
-        self._grant = grant
-        self.row_id = row_id
-        self._stream: StreamUsage | None = None
-        self._reach = Reach()
-        self._sent: float | None = None
-        self._at = 0.0
-        self._seconds = 0.0
-        self._usage: Usage | None = None
-        self._cost: int | None = None
-        self._charged: int | None = None
-        self._flagship_cost: int | None = None
+    card: ModelCard
+    ask: ModelRequest
+    messages: Sequence[BaseMessage]
+    grant: Grant
+    recorder: CallRecorder
+    row_id: str | None = None
+    first_token: float | None = field(default=None, init=False)
+    most_input: int | None = field(default=None, init=False)
+    _stream: StreamUsage | None = field(default=None, init=False)
+    _reach: Reach = field(default_factory=Reach, init=False)
+    _sent: float | None = field(default=None, init=False)
+    _at: float = field(default=0.0, init=False)
+    _seconds: float = field(default=0.0, init=False)
+    _usage: Usage | None = field(default=None, init=False)
+    _cost: int | None = field(default=None, init=False)
+    _charged: int | None = field(default=None, init=False)
+    _flagship_cost: int | None = field(default=None, init=False)
 
     @property
     def begun(self) -> bool:
@@ -145,9 +133,9 @@ class Bill:
         """
         self._usage, self._seconds, self._at = usage, self.seconds, self._at or time.time()
         try:
-            self._cost, self._flagship_cost = self.recorder.costs(self._card, usage, self._at)
+            self._cost, self._flagship_cost = self.recorder.costs(self.card, usage, self._at)
         finally:
-            self._charged = self._grant.settle(usage, self._cost, billed=billed)
+            self._charged = self.grant.settle(usage, self._cost, billed=billed)
 
     def break_off(self, *, billed: bool | None = None, perhaps: bool = True) -> None:
         """Pay for a call without a complete reply.
@@ -180,7 +168,7 @@ class Bill:
             cost = self._charged
             said.append("charged as reserved")
         row = self.recorder.row(
-            self._card,
+            self.card,
             id=self.row_id,
             at=self._at,
             latency=self._seconds,
@@ -202,15 +190,16 @@ class Bill:
         told = self._stream.so_far
         if told is None and self.first_token is not None:
             # The input is not known yet, so its bound is taken, as it was when money was reserved.
-            most = self.most_input or input_bound(self._messages, self._ask.tools, self._card.context)
+            most = self.most_input or input_bound(self.messages, self.ask.tools, self.card.context)
             return Usage(input=most, output=max(1, self._stream.seen_output))
         return told
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class CallRecorder:
     """Writes what is decided and called for one ask into the ledger.
 
-    Args:
+    Attributes:
         ledger: Where it writes.
         prices: The price book.
         step: The step it belongs to.
@@ -221,39 +210,22 @@ class CallRecorder:
         discount: What the provider takes off the price of such work, from 0 to 1.
         note: What the details of its rows begin with.
         recorded: Its rows are in the ledger already.
-
-    Attributes:
-        ledger: Where it writes.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        prices: PriceBook,
-        step: StepContext,
-        decision: str,
-        risk: Risk,
-        *,
-        stream: bool = False,
-        flagship: ModelCard | None = None,
-        discount: float = 0.0,
-        note: str = "",
-        recorded: bool = False,
-    ) -> None:
-        self.ledger = ledger
-        self._prices = prices
-        self._flagship = flagship
-        self._step = step
-        self._decision = decision
-        self._risk = risk
-        self._stream = stream
-        self._discount = discount
-        self._note = note
-        self._recorded = recorded
+    ledger: Ledger
+    prices: PriceBook
+    step: StepContext
+    decision: str
+    risk: Risk
+    stream: bool = field(default=False, kw_only=True)
+    flagship: ModelCard | None = field(default=None, kw_only=True)
+    discount: float = field(default=0.0, kw_only=True)
+    note: str = field(default="", kw_only=True)
+    recorded: bool = field(default=False, kw_only=True)
 
     def decided(self, decision: Decision) -> None:
         """Write the decision down."""
-        self.ledger.record(_decision_row(decision, self._step))
+        self.ledger.record(_decision_row(decision, self.step))
 
     def costs(self, card: ModelCard, usage: Usage | None, at: float) -> tuple[int | None, int | None]:
         """Picodollars for a call, and what it would have cost on the flagship; None where that is unknown.
@@ -263,12 +235,12 @@ class CallRecorder:
             usage: Tokens used.
             at: When it was made, in seconds since the epoch.
         """
-        beside = None if self._flagship is None else self._flagship.id
-        full, most = self._prices.compared(card.id, beside, usage, datetime.fromtimestamp(at, UTC))
-        if full is None or not self._discount:
+        beside = None if self.flagship is None else self.flagship.id
+        full, most = self.prices.compared(card.id, beside, usage, datetime.fromtimestamp(at, UTC))
+        if full is None or not self.discount:
             return full, most
         # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
-        left = Decimal(full) * (1 - Decimal(str(self._discount)))
+        left = Decimal(full) * (1 - Decimal(str(self.discount)))
         return int(left.quantize(Decimal(1), ROUND_HALF_EVEN)), most
 
     def row(self, card: ModelCard, *, at: float, usage: Usage | None = None, detail: str = "", **facts: Any) -> CallRow:
@@ -281,19 +253,19 @@ class CallRecorder:
             detail: What a reader should know of it.
             facts: Further fields of `CallRow`.
         """
-        flagship = self._flagship if usage is not None else None
-        said = ": ".join(part for part in (self._note, detail) if part)
+        flagship = self.flagship if usage is not None else None
+        said = ": ".join(part for part in (self.note, detail) if part)
         return CallRow(
             id=facts.pop("id", None) or new_id(),
-            decision=self._decision,
-            run=self._step.run.id,
-            step=self._step.step,
-            agent=self._step.agent,
+            decision=self.decision,
+            run=self.step.run.id,
+            step=self.step.step,
+            agent=self.step.agent,
             model=card.id,
             tier=card.tier.value,
-            risk=self._risk.value,
+            risk=self.risk.value,
             at=at,
-            stream=self._stream,
+            stream=self.stream,
             usage=usage,
             flagship="" if flagship is None else flagship.id,
             price_version=card.prices.version if card.prices and usage is not None else "",
@@ -303,11 +275,11 @@ class CallRecorder:
 
     def record(self, row: CallRow) -> None:
         """Write a call down, and tell whoever watches the run."""
-        if self._recorded:
+        if self.recorded:
             return
         self.ledger.record(row)
-        if self._step.run.observe is not None:
-            self._step.run.observe(row)
+        if self.step.run.observe is not None:
+            self.step.run.observe(row)
 
 
 def call_metadata(

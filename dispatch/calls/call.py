@@ -288,6 +288,9 @@ class ModelCall:
         try:
             if self._mending is not None or not _is_plain(message):
                 (self._mending or Mending(self.ask)).message(message)
+            elif reply.failure is None and reply.model in (None, self.card.name) and not self.ask.tools:
+                # A text of the very model that was asked, which could call nothing.
+                return None
             return fault(self.ask, self.card, self.backend, message, reply)
         except Exception as error:  # noqa: BLE001 - a reply that cannot be checked cannot be used
             return FailureKind.MALFORMED, one_line(f"the reply cannot be checked: {type(error).__name__}: {error}")

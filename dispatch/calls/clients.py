@@ -18,12 +18,11 @@ from ...backends.http.meter import Asked
 from ...backends.options import NOTHING, Said, Wanted
 from ...backends.schemas import object_at_top
 from ...configs.catalog import ModelCard
-from ...configs.process.forks import reset_in_children
+from ...configs.process.forks import keep_for_good, reset_in_children
 from ...configs.schema import Settings
 from ...tools.threads import in_thread
 from ..conversation.dialects import Dialect, dialect_of
 from ..conversation.naming import tool_names, wire_name
-from ..forks import keep_for_good
 from ..guards.rate_limit import RateLimitKey
 from ..offline import played
 from .options import choice_of
@@ -80,6 +79,9 @@ class Clients:
     Args:
         settings: Providers, keys and options.
         on_headers: Called with the headers of each response and whose limits they tell of.
+
+    Attributes:
+        configured: Whether any model has options of its own.
     """
 
     def __init__(self, settings: Settings, on_headers: Callable[[RateLimitKey, Mapping[str, str]], None]) -> None:
@@ -97,7 +99,7 @@ class Clients:
         self._said_of: Mapping[str, ModelCard] | None = None
         self._each_said: dict[str, dict[str, Said]] = {}
         self._backends = {name: registry.get(entry.backend) for name, entry in settings.providers.items()}
-        self._configured = any(_options(settings, model) for model in settings.models)
+        self.configured = any(_options(settings, model) for model in settings.models)
         self._asked: dict[str, Asked] = {}
 
     def reset_after_fork(self) -> None:
@@ -147,8 +149,8 @@ class Clients:
 
     def said(self, ask: ModelRequest, card: ModelCard) -> Said:
         """A request's options in the vocabulary of a model's client."""
-        settings = _options(self._settings, card.id) if self._configured else {}
-        if not _wants(ask) and not settings:
+        settings = _options(self._settings, card.id) if self.configured else {}
+        if not (settings or ask.options or ask.stop or ask.tools or ask.max_output):
             return NOTHING
         options = dict(ask.options)
         if ask.stop:
@@ -166,9 +168,7 @@ class Clients:
         return self.backend(card).said(card.name, wanted)
 
     def each_said(self, ask: ModelRequest, cards: Mapping[str, ModelCard]) -> dict[str, Said]:
-        """The same for each of some cards; empty where nothing is wanted or configured."""
-        if not _wants(ask) and not self._configured:
-            return {}
+        """The same for each of some cards."""
         if cards is not self._said_of or len(self._each_said) >= _MOST_BINDINGS:
             self._said_of, self._each_said = cards, {}
         names = tool_names(ask.tools) if ask.tools else ()
@@ -242,10 +242,6 @@ class Clients:
 def _options(settings: Settings, model: str) -> dict[str, Any]:
     """What the client of a model is built with beyond the usual."""
     return {**settings.providers[model.partition("/")[0]].options, **settings.models[model].options}
-
-
-def _wants(ask: ModelRequest) -> bool:
-    return bool(ask.options or ask.stop or ask.tools or ask.max_output)
 
 
 def _on_the_wire(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class FallbackChain:
         while self.made < self.limits.attempts and self._left() > 0:
             if (card := self._candidates.pick(self._flying, last=self.made + 1 == self.limits.attempts)) is None:
                 return None
-            if (paid := self.replay.failed(card.id) if self.replay else None) is not None:
+            if self.replay and self.replay.again and (paid := self.replay.failed(card.id)) is not None:
                 self.made += 1
                 self._on_failure(card, paid)
                 continue

@@ -32,6 +32,9 @@ class Replay:
         journal: Of the part of the run that makes the request.
         name: What it is kept under.
         whole: Whether the answer is kept, too; else the graph keeps it.
+
+    Attributes:
+        again: What earlier parts of the run were given and could not use, and this one has not come to yet.
     """
 
     def __init__(self, journal: Journal, name: str, *, whole: bool) -> None:
@@ -39,7 +42,7 @@ class Replay:
         self._name = name
         self._whole = whole
         self._tries: list[tuple[str, str, str]] = []
-        self._again: list[tuple[str, str, str]] = []
+        self.again: list[tuple[str, str, str]] = []
 
     @classmethod
     def of(cls, ask: ModelRequest, step: StepContext, *, beside: bool = False) -> Self | None:
@@ -71,14 +74,14 @@ class Replay:
         if text is None:
             return None
         said = json.loads(text)
-        self._again = [tuple(one) for one in said["tries"]]
+        self.again = [tuple(one) for one in said["tries"]]
         return None if said["answer"] is None else reply_of(said["answer"])
 
     def failed(self, model: str) -> Failure | None:
         """What was wrong with the reply that an earlier part was given by a model, which is not asked again."""
-        for place, (name, kind, detail) in enumerate(self._again):
+        for place, (name, kind, detail) in enumerate(self.again):
             if name == model:
-                self._tries.append(self._again.pop(place))
+                self._tries.append(self.again.pop(place))
                 return Failure(model, FailureKind(kind), detail)
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...configs.catalog import ModelCard, Usage
@@ -113,26 +114,21 @@ class Guards:
         return options if ask.max_output is None or name is None else {name: ask.max_output, **options}
 
 
+@dataclass(eq=False, slots=True)
 class Grant:
     """Leave to make one call: given back in full if the call is never sent, settled once otherwise.
 
-    Args:
+    Attributes:
         permit: Of the breaker; None where no breaker guards the call.
         share: Of the rate limits; None where none are kept.
-
-    Attributes:
-        permit: Of the breaker.
     """
 
-    __slots__ = ("_budgets", "_caps", "_money", "_share", "_tokens", "permit")
-
-    def __init__(self, permit: Permit | None = None, share: Reservation | None = None) -> None:
-        self.permit = permit
-        self._share = share
-        self._budgets: Budgets | None = None
-        self._money: str | None = None
-        self._caps: TokenCaps | None = None
-        self._tokens: str | None = None
+    permit: Permit | None = None
+    share: Reservation | None = None
+    _budgets: Budgets | None = field(default=None, init=False)
+    _money: str | None = field(default=None, init=False)
+    _caps: TokenCaps | None = field(default=None, init=False)
+    _tokens: str | None = field(default=None, init=False)
 
     def allow(self, caps: TokenCaps, reservation: str) -> None:
         """Add the tokens that were reserved for the call."""
@@ -147,8 +143,8 @@ class Grant:
         if self._budgets is not None and self._money is not None:
             self._budgets.release(self._money)
         self._use(0)
-        if self._share is not None:
-            self._share.release()
+        if self.share is not None:
+            self.share.release()
         if self.permit is not None:
             self.permit.cancel()
 
@@ -168,11 +164,11 @@ class Grant:
         if self._budgets is not None and self._money is not None:
             charged = self._budgets.settle(self._money, cost if billed else 0, recorded=True)
         self._use((None if usage is None else usage.input + usage.output) if billed else 0)
-        if self._share is not None:
+        if self.share is not None:
             if usage is not None:
-                self._share.settle(usage.input, usage.output)
+                self.share.settle(usage.input, usage.output)
             else:
-                self._share.keep()
+                self.share.keep()
         return charged if billed else None
 
     def _use(self, tokens: int | None) -> None:

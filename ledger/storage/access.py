@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sqlite3
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import ConfigError
-from ...configs.process.forks import Lock, close_before_forks, lock_of, watch_exit
+from ...configs.process.forks import Lock, close_before_forks, keep_for_good, lock_of, watch_exit
 from .connection import BUSY_SECONDS, LEDGER, Connection, Kind, connect, explain, is_busy
 
 __all__ = ["Access", "identity"]
@@ -106,8 +105,7 @@ class Access:
         """Reset in a forked child."""
         self.lock.reset_after_fork()
         if self._path is not None and self._at_work:
-            # The parent's: not even the end of the process may close it.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            keep_for_good(self._connection)
             _unusable.add(self._name)
             self._connection, self._at_work = None, False
         self._uses = 0

@@ -7,7 +7,6 @@ database, which is what happens when vectors are forgotten or its files are dama
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...configs.process.forks import reset_in_children
+from ...configs.process.forks import keep_for_good, reset_in_children
 from ..items import row_id
 from . import table
 from .database import Database
@@ -136,8 +135,7 @@ class ChromaIndex:
     def reset_after_fork(self) -> None:
         """Reset in a forked child, in which none of Chroma's threads run: its parent feeds what it writes."""
         if self._kept is not None:
-            # The parent's: not even the end of the process may close it.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._kept))
+            keep_for_good(self._kept)
         self._lock, self._thread, self._kept = threading.RLock(), None, None
 
     @contextmanager

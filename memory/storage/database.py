@@ -6,7 +6,6 @@ searches, Chroma's index) is made from it and caught up by its version numbers.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import sqlite3
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...configs.errors import ConfigError
-from ...configs.process.forks import Lock, close_before_forks
+from ...configs.process.forks import Lock, close_before_forks, keep_for_good
 from .forgotten import SCHEMA as FORGOTTEN
 
 __all__ = ["FILE", "Database"]
@@ -166,8 +165,7 @@ class Database:
         """Reset in a forked child."""
         for connection in (self._reader, self._writer):
             if connection is not None:
-                # The parent's: not even the end of the process may close it.
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+                keep_for_good(connection)
         self._forked = True
         # A child has the parent's descriptors, and with them its locks.
         self._reader = self._writer = self._gate = None

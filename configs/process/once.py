@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
-from ..configs.process.forks import Lock, reset_in_children
+from .forks import Lock, reset_in_children
 
 __all__ = ["Once"]
 
