@@ -12,6 +12,7 @@ from ..agents.approval.answers import GIVEN, answers_by_id, in_words, is_dated, 
 from ..agents.handoffs import note_answers
 from ..agents.runs import Taken
 from ..agents.runtime import Runtime
+from ..configs.errors import ConfigError
 from ..configs.process.ids import new_id
 from ..dispatch.journal import ANSWERS
 from ..ledger.points import Point, reached
@@ -53,6 +54,12 @@ async def answered(
 
 async def _noted(found: Taken, given: object, stops: Sequence[Interrupt], runtime: Runtime) -> dict[str, Any]:
     """The answers by the ids of what they answer, once they are written down."""
+    if not stops:
+        run = found.row.id
+        raise ConfigError(
+            f"run {run} waits for no answer, which may have been given already, so nothing was done: "
+            f"pointsman runs show {run} tells what was answered"
+        )
     answers = answers_by_id(given, [(stop.id, stop.value) for stop in stops])
     acts = [pending_of(stop) for stop in stops if stop.id in answers]
     said = [(act, in_words(act, answers[act.id])) for act in acts]

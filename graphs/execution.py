@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from langchain_core.messages import AIMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ..agents.approval.answers import pending_of
 from ..agents.bounds import Bounds
@@ -48,6 +49,9 @@ _OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, RunTimeout, St
 """Errors that are for nothing that a model said."""
 _ENDS = (*ENDED, Status.FAILED)
 """What a graph's own ``status`` may say of how it ended; any other word in its state is its own affair."""
+_EDGE: Final = "branch:to:"
+_SENDS: Final = "__pregel_tasks"
+"""Where LangGraph keeps which nodes come next (`langgraph.graph.state`, `langgraph._internal._constants`)."""
 _DURABILITY: Literal["sync"] = "sync"
 """A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
 
@@ -139,6 +143,8 @@ class Execution:
             config["recursion_limit"] = (books.row.max_steps or 0) + 1
             if taken and (await graph.aget_state(config)).created_at is None:
                 asked = await _given(taken)
+            elif taken:
+                await _refuse_changed(graph, config, books.id)
             try:
                 work = await self._input(graph, books, asked) if asked else answers
                 await _bounded(graph, work, config, books, self.emit)
@@ -256,6 +262,23 @@ async def _given(taken: Taken) -> Sequence[BaseMessage]:
         kind = NothingKept if idle else ConfigError
         raise kind(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
     return found
+
+
+async def _refuse_changed(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, run: str) -> None:
+    """Refuse a graph that lacks a node at which the run stopped: LangGraph would take it for one that has ended.
+
+    Raises:
+        ConfigError: It lacks one.
+    """
+    kept = await graph.checkpointer.aget_tuple(config) if isinstance(graph.checkpointer, BaseCheckpointSaver) else None
+    values: Mapping[str, Any] = kept.checkpoint["channel_values"] if kept is not None else {}
+    next_ = {name.removeprefix(_EDGE) for name in values if name.startswith(_EDGE)}
+    next_ |= {send.node for send in values.get(_SENDS) or ()}
+    if gone := sorted(next_ - graph.nodes.keys()):
+        raise ConfigError(
+            f"run {run} cannot be resumed: it goes on with {', '.join(map(repr, gone))}, which its graph has no more: "
+            f"put the graph back as it was, and go on with: pointsman resume {run}"
+        )
 
 
 async def _bounded(

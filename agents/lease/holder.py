@@ -56,7 +56,8 @@ class RunOwned(PointsmanError):
             f"run {run} was taken over by {who}, since this process had not renewed its lease in time: nothing more is "
             f"done here; look at it with: pointsman runs show {run}"
             if lost
-            else f"run {run} is being worked on by {who}: wait until it ends, or end that process"
+            else f"run {run} is being worked on by {who}: wait until it ends, or end that process; "
+            f"pointsman runs cancel {run} asks it to stop"
         )
         self.run = run
         self.owner = owner

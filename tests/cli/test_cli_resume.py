@@ -243,6 +243,21 @@ pay = Workflow("pay", graph=build)
 """
 
 
+def test_a_refusal_names_the_command_that_goes_on(pointsman: Run, project: Path) -> None:
+    (project / "own.py").write_text(_OWN)
+    assert pointsman("run", "own.py:pay", "go").exit_code == 1
+    run = json.loads(pointsman("runs", "--json").stdout)[0]["run"]
+    assert f"did you mean {run}? pointsman runs lists them" in pointsman("resume", f"{run}x").stderr
+    assert f"it is failed: go on with: pointsman resume {run}" in pointsman("resume", run, "--approve", "all").stderr
+    (project / "own.py").rename(project / "moved.py")
+    gone = pointsman("resume", run)
+    assert (gone.exit_code, f"pointsman resume {run} --target FILE.py:NAME" in gone.stderr) == (2, True)
+    assert pointsman("resume", run, "--target", "moved.py:pay").exit_code == 4
+    (project / "own.py").write_text(_OWN + "# changed")
+    changed = pointsman("resume", run)
+    assert f"name it with pointsman resume {run} --target {project / 'own.py'}:pay" in changed.stderr
+
+
 @pytest.mark.parametrize("named", [True, False], ids=["with its id", "without"])
 def test_resume_says_of_an_act_that_it_was_done_and_with_what_result(
     pointsman: Run, project: Path, named: bool
@@ -301,7 +316,11 @@ def test_answering_a_run_that_waits_for_nothing_is_a_mistake(pointsman: Run, des
     assert pointsman("resume", run, "--approve", "all").exit_code == 0
     for words in (["--approve", "all"], ["--approve", "zzz"], ["--reject", "all"], ["--edit", '{"user": "eve"}']):
         again = pointsman("resume", run, *words)
-        assert (again.exit_code, again.stderr) == (2, f"error: run {run} waits for no answer; it is done\n")
+        assert (again.exit_code, again.stderr) == (
+            2,
+            f"error: run {run} waits for no answer; it is done: what was answered and done is told by: "
+            f"pointsman runs show {run}\n",
+        )
     assert len(_deleted(desk)) == 1
 
 

@@ -249,7 +249,7 @@ def test_a_resumed_run_whose_file_changed_asks(pointsman: Run, stopped: str) -> 
     file.write_text(file.read_text() + "open('ran.txt', 'w')\n")
     ended = pointsman("resume", stopped)
     assert ended.exit_code == 2
-    assert "has changed since you last named or trusted it: read it, then name it with --target" in ended.stderr
+    assert "has changed since you last named or trusted it: read it, then name it with pointsman resume" in ended.stderr
     assert not Path("ran.txt").exists()
     assert pointsman("resume", stopped, "--target", "desk.py:flow").exit_code == 0
     assert pointsman("resume", stopped).exit_code == 0

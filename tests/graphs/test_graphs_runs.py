@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import Send, interrupt
 from pointsman import Agent, RunResult, Workflow, runs, tool
 from pointsman.agents.lease.holder import RunOwned
 from pointsman.agents.lease.lease import Lease
@@ -96,7 +96,9 @@ def test_mistakes_say_what_to_do_and_do_nothing(runtime: Make) -> None:
     lease.close()
     assert (ran, runs.pending(runtime=home)) == ([], stopped.pending)
     runs.answer(stopped.run, {act.id: "approve" for act in stopped.pending}, workflow=flow, runtime=home)
-    with pytest.raises(ConfigError, match="waits for no answer, which may have been given already: nothing was done"):
+    with pytest.raises(
+        ConfigError, match="waits for no answer, which may have been given already, so nothing was done: pointsman runs"
+    ):
         runs.answer(stopped.run, {first.id: "approve"}, workflow=flow, runtime=home)
     assert sorted(ran) == ["A", "B"]
 
@@ -145,3 +147,35 @@ def test_acts_and_questions_at_any_depth_wait_together_and_each_is_done_once(run
     runs.answer(stopped.run, left, workflow=flow, runtime=home)
     assert sorted(ran) == ["A", "A", "B", "B"]
     assert runs.pending(runtime=home) == ()
+
+
+@pytest.mark.parametrize("sends", [False, True])
+def test_a_graph_that_has_lost_the_node_at_which_a_run_waits_is_refused_and_nothing_is_lost(
+    runtime: Make, sends: bool
+) -> None:
+    class State(TypedDict, total=False):
+        task: str
+        output: str
+
+    def flow(name: str) -> Workflow:
+        def build(_: Runtime) -> StateGraph[Any, Any, Any, Any]:
+            graph: StateGraph[Any, Any, Any, Any] = StateGraph(State)
+            graph.add_node("first", lambda _: {})
+            graph.add_node(name, lambda _: {"output": interrupt("which colour?")})
+            graph.add_edge(START, "first")
+            if sends:
+                graph.add_conditional_edges("first", lambda state: [Send(name, state)], [name])
+            else:
+                graph.add_edge("first", name)
+            return graph
+
+        return Workflow("asks", graph=build)
+
+    home = runtime()
+    run = flow("ask").run("go", runtime=home).run
+    for answer in (None, {}):
+        with pytest.raises(ConfigError, match=f"goes on with 'ask', .* with: pointsman resume {run}"):
+            flow("inquire").resume(run, answer, runtime=home)
+    waiting = flow("ask").resume(run, runtime=home)
+    assert waiting.status == "pending"
+    assert flow("ask").resume(run, "red", runtime=home).output == "red"

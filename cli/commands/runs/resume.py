@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -115,7 +116,7 @@ def resume(
     ) as runtime:
         row = run_row(runtime, run)
         spec = target or _target_of(row)
-        workflow = found_target(spec, runtime, name_it=None if target else f"--target {spec}")
+        workflow = _found(run, spec, runtime, named=target is not None)
         if not is_named(spec, runtime):
             runtime.protect(read_with(spec))
         live = Live(json=json)
@@ -129,6 +130,22 @@ def resume(
         again = options.again(config, workspace, overrides, offline=offline)
         code = report_run(outcome, live, json=json, stream=False, again=again, resumed=True, full=full)
     raise typer.Exit(code)
+
+
+def _found(run: str, spec: str, runtime: Runtime, *, named: bool) -> Workflow:
+    """What the run runs, where that still is.
+
+    Raises:
+        ConfigError: It cannot be found, or has changed since it was last named.
+    """
+    again = f"pointsman resume {run} --target"
+    try:
+        return found_target(spec, runtime, name_it=None if named else f"{again} {spec}")
+    except ConfigError as error:
+        path = spec.rpartition(":")[0]
+        if named or not path.endswith(".py") or os.path.exists(path):
+            raise
+        raise ConfigError(f"{error}: where it has moved to another place: {again} FILE.py:NAME") from error
 
 
 class _Said(NamedTuple):
@@ -181,8 +198,13 @@ def _nothing_waits(runtime: Runtime, run: str) -> str:
     from ....agents.runs import status_of
 
     status = status_of(runtime, run_row(runtime, run))
-    cure = f": go on with pointsman resume {run}" if status in ("interrupted", "failed") else ""
-    return f"run {run} waits for no answer; it is {status.replace('_', ' ')}{cure}"
+    cures = {
+        "interrupted": f"go on with: pointsman resume {run}",
+        "failed": f"go on with: pointsman resume {run}",
+        "running": f"it may come to: pointsman queue shows what waits, pointsman runs cancel {run} stops it",
+    }
+    cure = cures.get(status, f"what was answered and done is told by: pointsman runs show {run}")
+    return f"run {run} waits for no answer; it is {status.replace('_', ' ')}: {cure}"
 
 
 def run_row(runtime: Runtime, run: str) -> RunRow:
@@ -201,14 +223,17 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
     if row is not None:
         return row
     near = difflib.get_close_matches(run, [row.id for row in runtime.ledger.runs(limit=_NEAR)], n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"there is no run {run!r}{meant}: pointsman runs lists them")
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise ConfigError(f"there is no run {run!r}: {meant}pointsman runs lists them")
 
 
 def _target_of(row: RunRow) -> str:
     kept = target_of(row)
     if kept is None:
-        raise ConfigError(f"run {row.id} has no recorded target: give it with --target file.py:name")
+        raise ConfigError(
+            f"run {row.id} was started by a program, so what runs is not known: pointsman resume {row.id} "
+            "--target FILE.py:NAME"
+        )
     return kept
 
 
@@ -227,8 +252,9 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
             raise ConfigError(f"{act.id} has two different answers: give one")
         if not act.tool and (named or "all" in (*said.approve, *said.reject, *said.always)):
             raise ConfigError(
-                f"{act.id} is a question of the graph's own: answer it with --answers, or in Python with "
-                "workflow.resume; where an earlier version asked it, resume the run without an answer, which asks anew"
+                f"{act.id} is a question of the graph's own, and takes any answer: write that as JSON into a file, and "
+                f"pointsman resume {act.run} --answers FILE; where an earlier version asked it, pointsman resume "
+                f"{act.run} alone asks it anew"
             )
         if act.id in edits:
             decision = edited(act, edits[act.id])
