@@ -249,6 +249,37 @@ def test_a_session_whose_process_was_killed_goes_on_with_continue(session: Any, 
     assert second.end() == 0
 
 
+def test_ctrl_c_twice_while_something_runs_leaves(session: Any, model: Any) -> None:
+    waited, over = threading.Event(), threading.Event()
+
+    def hangs(request: Any) -> Answer:
+        waited.set()
+        over.wait(BOUND)
+        return Answer(text="too late")
+
+    model(before=(Rule(answer=hangs),))
+    screen = session()
+    screen.say("Hello")
+    screen.until("Ctrl-C stops")
+    assert waited.wait(BOUND)
+    screen.type("\x03\x03")
+    assert screen.end() == 0
+    over.set()
+    assert "stopped; what is done is kept: /resume goes on" in screen.text
+
+
+def test_a_question_of_several_lines_is_one_question(session: Any, model: Any) -> None:
+    asked = model("Two lines.")
+    screen = session()
+    screen.ready()
+    screen.type("one line\x1b\rand another\r")
+    screen.until("Two lines.")
+    screen.ready()
+    screen.type("\x04")
+    assert screen.end() == 0
+    assert "one line\nand another" in str(asked[0].messages[-1].text)
+
+
 def test_the_terminals_end_ends_the_session_as_any_command(session: Any, model: Any) -> None:
     model("Hello.")
     screen = session()
@@ -294,7 +325,7 @@ def test_a_dumb_terminal_has_plain_lines(session: Any, model: Any, monkeypatch: 
     screen = session()
     screen.until("\n>")
     screen.type("Hello\n")
-    screen.until("Hello, I am here.\n>")
+    screen.until("Hello, I am here.", "\n\n>")
     screen.type("Write two\n")
     screen.until("[no]:")
     screen.type("y\n")
