@@ -186,7 +186,7 @@ class Session:
         live.close()
         self._run, self._open = live.run or self._run, bool(live.run or self._open)
         self._code, self._pressed = ExitCode.INTERRUPTED, True
-        self._face.say("stopped; what is done is kept" + (": /resume goes on" if self._open else ""))
+        self._face.stopped(self._run if self._open else "")
 
     def _fail(self, error: BaseException) -> None:
         self._code, said = judge(error)

@@ -351,7 +351,15 @@ def test_behind_a_pipe_lines_are_questions_and_never_approvals(programs: Any, mo
 
 def test_a_program_asks_answers_and_resumes_in_lines_of_json(programs: Any, model: Any, project: Path) -> None:
     (project / "a.txt").write_text("one\n")
-    model("Hello, I am here.", WRITE, "It reads two.")
+    waited, over = threading.Event(), threading.Event()
+
+    def hangs(request: Any) -> Answer:
+        waited.set()
+        over.wait(BOUND)
+        return Answer(text="There it is.", usage=USAGE)
+
+    before = Rule(match=Match(contains_any_message="Wait for it"), answer=hangs)
+    model("Hello, I am here.", WRITE, "It reads two.", before=(before,))
     with programs.start(
         [*COMMAND, "code", "--json", "--thread", "demo"], stdin=-1, stdout=-1, stderr=-1, text=True
     ) as program:
@@ -389,6 +397,14 @@ def test_a_program_asks_answers_and_resumes_in_lines_of_json(programs: Any, mode
         assert (project / "a.txt").read_text() == "one\n"
         say({"answers": {waiting["id"]: {"type": "approve", "digest": waiting["digest"]}}})
         assert until("result")[-1]["status"] == "done"
+        say({"say": "Wait for it"})
+        assert waited.wait(BOUND)
+        program.send_signal(signal.SIGINT)
+        stopped = until("stopped")[-1]
+        over.set()
+        say({"resume": True})
+        result = until("result")[-1]
+        assert (result["run"], result["output"]) == (stopped["run"], "There it is.")
         program.stdin.close()
         assert program.wait(BOUND) == 0
         bound.cancel()
