@@ -34,6 +34,7 @@ IMPORTED = (
     "mcp",
     "openai.resources.chat",
     "openai.resources.responses",
+    "prompt_toolkit.shortcuts",
     "pointsman.agents.together",
     "pointsman.backends.providers.anthropic",
     "pointsman.backends.providers.google",

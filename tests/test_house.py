@@ -68,8 +68,8 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     loaded = set(done.stdout.split())
     heavy = {
         "aiohttp", "anthropic", "chromadb", "genai_prices", "google", "httpx", "httpx2", "langchain", "langchain_core",
-        "langgraph", "numpy", "openai", "pydantic", "scipy", "sklearn", "tree_sitter", "tree_sitter_bash", "wordllama",
-        "yaml",
+        "langgraph", "numpy", "openai", "prompt_toolkit", "pydantic", "scipy", "sklearn", "tree_sitter",
+        "tree_sitter_bash", "wordllama", "yaml",
     }  # fmt: skip
     assert not loaded & heavy
 

@@ -30,12 +30,17 @@ RISK_COLOURS = {"low": "green", "medium": "yellow", "unknown": "red", "high": "r
 class Printer:
     """Where a person reads what is shown: lines on stderr, tokens on stdout."""
 
+    _begun = False
+
     def say(self, text: str) -> None:
         """Show a line beside the answer."""
+        if self._begun and sys.stdout.isatty() and sys.stderr.isatty():
+            self.write("\n")
         progress(text)
 
     def write(self, text: str) -> None:
         """Show a piece of the answer."""
+        self._begun = not text.endswith("\n")
         typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
 
 
@@ -67,6 +72,7 @@ class Live:
         self._speaker = ""
         self._shown = ""
         self._tokens: dict[str, Redactor] = {}
+        self._later: list[str] = []
         self.run = ""
         self.steps = 0
         self.calls: list[CallRow] = []
@@ -86,10 +92,13 @@ class Live:
             self.run = event.row.run
             self.calls.append(event.row)
             self._event({"event": "call", **records.call_record(event.row)})
-            self._printer.say(f"  {self._told(event.row)}")
+            self._later.append(f"  {self._told(event.row)}")
+            if not self._stream or self._json:
+                self._catch_up()
         elif isinstance(event, Stepped):
             record = event.record
             self._let_go(record.agent)
+            self._catch_up()
             self.steps += 1
             self._event({"event": "step", **records.step_record(record)})
             if record.status != "done" or record.note:
@@ -108,6 +117,9 @@ class Live:
             case Using(agent=agent, tool=tool, arguments=arguments, path=path):
                 shown = records.plain(arguments)
                 self._event({"event": "using", "agent": agent, "tool": tool, "arguments": shown, "path": list(path)})
+                # What it wrote before it calls a tool is whole.
+                self._let_go(agent)
+                self._catch_up()
                 self._using(tool, arguments)
             case Used(tool=tool, text=text, failed=failed, path=path):
                 self._event({"event": "used", "tool": tool, "text": text, "failed": failed, "path": list(path)})
@@ -143,9 +155,16 @@ class Live:
         """Print what is held back, and end a line of tokens."""
         for agent in list(self._tokens):
             self._let_go(agent)
+        self._catch_up()
         if self._shown and not self._json:
             self._printer.write("\n")
         self._speaker = self._shown = ""
+
+    def _catch_up(self) -> None:
+        """Show the calls that ended while text was streamed: they are told of before the last of their text."""
+        for said in self._later:
+            self._printer.say(said)
+        self._later.clear()
 
     def _token(self, agent: str, text: str) -> None:
         if not self._stream:

@@ -116,6 +116,14 @@ class Face(ABC):
         if left is not None:
             self.say(f"its last run is {left.status.replace('_', ' ')}: /resume goes on with it")
 
+    def stopped(self, run: str) -> None:
+        """Say that Ctrl-C has stopped what ran.
+
+        Args:
+            run: The run that can be gone on with; empty where none was begun.
+        """
+        self.say("stopped; what is done is kept" + (": /resume goes on" if run else ""))
+
     def failed(self, said: str) -> None:
         """Say what ended a run, or why something was not done."""
         self.say(f"error: {said}")

@@ -122,6 +122,10 @@ class JsonLines(Face):
         """The first event."""
         as_json({"event": "session", "workflow": name, "thread": thread, "left": left and asdict(left)}, lines=True)
 
+    def stopped(self, run: str) -> None:
+        """An event, too."""
+        as_json({"event": "stopped", "run": run or None}, lines=True)
+
     def failed(self, said: str) -> None:
         """An event, too."""
         as_json({"event": "error", "error": said}, lines=True)

@@ -73,8 +73,15 @@ class Session:
     def hold(self) -> ExitCode:
         """Take requests and act on them; the code with which the command ends."""
         self._face.began(self._workflow.name, self._thread, self._left)
-        while not self._over():
-            pass
+        while True:
+            try:
+                if self._over():
+                    break
+            except KeyboardInterrupt:
+                if received() != signal.SIGINT:
+                    raise
+                if self._left_by_key():
+                    break
         return ExitCode.DONE if self._face.attended else self._code
 
     def _over(self) -> bool:
@@ -83,10 +90,6 @@ class Session:
 
         try:
             request = self._face.request()
-        except KeyboardInterrupt:
-            if received() != signal.SIGINT:
-                raise
-            return self._left_by_key()
         except PointsmanError as error:
             self._fail(error)
             return False
@@ -183,7 +186,7 @@ class Session:
         live.close()
         self._run, self._open = live.run or self._run, bool(live.run or self._open)
         self._code, self._pressed = ExitCode.INTERRUPTED, True
-        self._face.say("stopped; what is done is kept" + (": /resume goes on" if self._open else ""))
+        self._face.stopped(self._run if self._open else "")
 
     def _fail(self, error: BaseException) -> None:
         self._code, said = judge(error)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from ..io.fitting import width
 from ..io.live import RISK_COLOURS
 from ..io.output import line, money, paint
-from ..io.records import spent
 from ..io.simulated import named
 
 if TYPE_CHECKING:
@@ -46,11 +45,11 @@ class Spent:
 
     @property
     def total(self) -> str:
-        """The sum in words; a call of unknown price is said, not counted as nothing."""
-        sums = spent(self._calls)
-        unpriced = f" + {sums['unpriced']} of unknown price" if sums["unpriced"] else ""
-        calls = f"{sums['calls']} call{'' if sums['calls'] == 1 else 's'}"
-        return f"{money(round(sums['cost'] * 10**12))}{unpriced}, {calls}"
+        """The sum in words; a call of unknown cost is said, not counted as nothing."""
+        known = [row.cost for row in self._calls if row.cost is not None]
+        unknown = len(self._calls) - len(known)
+        more = f" and {unknown} of unknown cost" if unknown else ""
+        return f"{money(sum(known))}{more}, {len(self._calls)} call{'' if len(self._calls) == 1 else 's'}"
 
 
 def told(row: CallRow) -> str:
@@ -69,4 +68,4 @@ def _last(row: CallRow) -> str:
 
 
 def _cost(row: CallRow) -> str:
-    return money(row.cost) if row.usage else "no cost"
+    return money(row.cost) if row.cost is not None else "cost unknown"

@@ -7,6 +7,7 @@ import signal
 import sys
 import termios
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,16 +90,16 @@ class _Screen(Printer):
             self.write("\n")
 
     def _above(self, text: str) -> None:
-        app = self.app
-        if app is None or not app.is_running:
-            self._output.write_raw(text)
-            self._output.flush()
-            return
-        if text:
-            app.renderer.erase()
-            self._output.write_raw(text)
-            self._output.flush()
-        app.invalidate()
+        app = self.app if self.app is not None and self.app.is_running else None
+        # What cannot be shown, as where the terminal has gone, does not end the work.
+        with suppress(OSError):
+            if text:
+                if app is not None:
+                    app.renderer.erase()
+                self._output.write_raw(text)
+                self._output.flush()
+        if app is not None:
+            app.invalidate()
 
 
 def _row(text: str, columns: int) -> tuple[str, str]:
@@ -147,6 +148,7 @@ class Terminal(Face):
         self._screen = _Screen(self._output)
         self._person = _Person(self)
         self._live = _Live(printer=self._screen)
+        self._gone = False
         commands = WordCompleter([f"/{name}" for name in COMMANDS], meta_dict=None, sentence=True)
         self._lines = self._prompts(
             history=Kept(state), completer=commands, complete_while_typing=False, enable_history_search=True
@@ -158,7 +160,7 @@ class Terminal(Face):
             input=self._input,
             output=self._output,
             style=_STYLE,
-            key_bindings=_clearing(),
+            key_bindings=_keys(),
             bottom_toolbar=lambda: [("class:footer", self.spent.footer(self._screen.columns))],
             complete_style=CompleteStyle.READLINE_LIKE,
             reserve_space_for_menu=0,
@@ -168,13 +170,14 @@ class Terminal(Face):
 
     def request(self) -> Request | None:
         """What is typed next."""
-        while True:
+        while not self._gone:
             try:
                 typed = self._lines.prompt("> ")
             except EOFError:
                 return None
             if (request := request_of(typed)) is not None:
                 return request
+        return None
 
     def asked(self, question: str, text: str = "") -> str:
         """Ask for a line; what was typed before it was asked for is no answer to it.
@@ -206,22 +209,27 @@ class Terminal(Face):
             self._screen.write(f"{redact(text)}\n")
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run above a footer that says what is done and what it costs; Ctrl-C cancels it."""
-        return self.runner.run(self._shown(work))
+        """Run above a footer that says what is done and what it costs; Ctrl-C cancels it, and twice leaves, too."""
+        stopped, task = self.runner.run(self._shown(work))
+        if stopped and (task.cancelled() or received() != signal.SIGINT):
+            raise KeyboardInterrupt
+        return task.result()
 
-    async def _shown(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.ensure_future(work)
-        stopped = False
-        keys = KeyBindings()
+    async def _shown(self, work: Coroutine[Any, Any, T]) -> tuple[bool, asyncio.Task[T]]:
+        """Whether it was stopped, and how it ended."""
+        task = asyncio.create_task(work)
+        presses = 0
 
-        @keys.add("c-c")
-        @keys.add("<sigint>")
         def stop(_: KeyPressEvent) -> None:
-            nonlocal stopped
-            stopped = True
+            nonlocal presses
+            presses += 1
+            self._gone = presses > 1
             self._live.activity = "stopping"
             task.cancel()
 
+        keys = KeyBindings()
+        keys.add("c-c")(stop)
+        keys.add("<sigint>")(stop)
         app: Application[None] = Application(
             Layout(HSplit([Window(FormattedTextControl(self._below), dont_extend_height=True, wrap_lines=True)])),
             key_bindings=keys,
@@ -230,22 +238,25 @@ class Terminal(Face):
             output=self._output,
             erase_when_done=True,
         )
+        task.add_done_callback(lambda _: app.exit() if app.is_running and not app.is_done else None)
         self._screen.app = app
-        task.add_done_callback(lambda _: app.exit() if app.is_running else None)
         try:
             # What anything else prints meanwhile, such as a tool of the user's, stands above the footer, too.
             with patch_stdout(raw=True):
-                await app.run_async()
+                await app.run_async(set_exception_handler=False)
         except EOFError:
             # The terminal has gone.
+            self._gone = True
+        except asyncio.CancelledError:
+            # A Ctrl-C before the screen heard of keys, or after.
+            presses += 1
+        self._screen.app = None
+        early = not task.done()
+        if early:
             task.cancel()
-        finally:
-            self._screen.app = None
-            await asyncio.wait([task])
-            self._screen.end()
-        if stopped and (task.cancelled() or received() != signal.SIGINT):
-            raise KeyboardInterrupt
-        return task.result()
+        await asyncio.wait([task])
+        self._screen.end()
+        return early or presses > 0, task
 
     def _below(self) -> StyleAndTextTuples:
         """The line that is being written, what is done, and what it costs."""
@@ -278,8 +289,8 @@ class _Person(Person):
         return self._terminal.asked(f"{question}: ", text)
 
 
-def _clearing() -> KeyBindings:
-    """Ctrl-C takes back what is typed, and with nothing typed leaves the line."""
+def _keys() -> KeyBindings:
+    """Ctrl-C takes back what is typed, and with nothing typed leaves the line; Alt-Enter begins another."""
     keys = KeyBindings()
 
     @keys.add("c-c")
@@ -288,5 +299,9 @@ def _clearing() -> KeyBindings:
             event.current_buffer.reset()
         else:
             event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+
+    @keys.add("escape", "enter")
+    def begin_line(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
 
     return keys

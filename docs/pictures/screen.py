@@ -9,12 +9,23 @@ import select
 import struct
 import termios
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import pyte
 
 BOUND = 20.0
 """Seconds without a word after which it hangs, on however busy a machine."""
+
+
+Row = list[tuple[str, str | None, bool]]
+"""Pieces of a row: their text, colour and weight."""
+COLOURS = {"brown": "yellow", "brightblack": "bright_black"} | dict.fromkeys(("red", "green", "cyan", "magenta"))
+"""What rich calls the colours of a cell, where it is another name."""
+
+
+def _colour(name: str) -> str | None:
+    return COLOURS[name] or name if name in COLOURS else None
 
 
 class _Terminal(pyte.Screen):
@@ -55,6 +66,19 @@ class Screen:
     def text(self) -> str:
         """All of it."""
         return "\n".join(self.rows).rstrip() + "\n"
+
+    def drawn(self) -> list[Row]:
+        """What stands on it with its colours, rows without anything left out where several follow each other."""
+        drawn: list[Row] = []
+        for number in range(self.terminal.lines):
+            cells = [self.terminal.buffer[number][column] for column in range(self.terminal.columns)]
+            row: Row = []
+            for (colour, bold), same in groupby(cells, key=lambda cell: (_colour(cell.fg), cell.bold)):
+                row.append(("".join(cell.data for cell in same), colour, bold))
+            blank = not self.rows[number]
+            if not (blank and drawn and not "".join(piece for piece, *_ in drawn[-1]).strip()):
+                drawn.append(row)
+        return drawn
 
     def until(self, *words: str, unseen: Sequence[str] = ()) -> str:
         """Read until all of these words stand on it, and none of the others, and give the screen.

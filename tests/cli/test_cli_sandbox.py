@@ -79,6 +79,9 @@ def test_without_a_sandbox_a_person_may_be_asked_about_each_command_and_sees_it(
     assert ended.exit_code == 4, ended.stderr
     waiting = json.loads(ended.stdout)["pending"][0]
     assert (waiting["tool"], waiting["risk"]) == ("run_shell_UNSANDBOXED", "critical")
+    unconfined = "UNSANDBOXED: it may do whatever you may, on all files and over the network"
+    assert waiting["sandbox"] == unconfined
+    assert f"  sandbox    {unconfined}\n" in pointsman("queue", "--full").stdout
     assert not (project / "made").exists()
     run = json.loads(ended.stdout)["run"]
     assert "run_shell_UNSANDBOXED" in pointsman("queue").stdout
@@ -107,6 +110,8 @@ def test_in_a_sandbox_a_command_that_is_asked_about_waits_where_nobody_is_there_
     assert "run_shell counts as destructive with these arguments; writes files: touch" in ended.stderr
     assert "deletes files it names: rm old" in ended.stderr
     assert '"command": "touch made && rm -rf old"' in ended.stderr
+    assert "  sandbox    in the sandbox: no network, workspace writable\n" in ended.stderr
+    assert "  source     command: the model\n" in ended.stderr
     assert "answer with: pointsman resume" in ended.stderr
     assert ((project / "made").exists(), (project / "old").exists()) == (False, True)
     (run,) = json.loads(pointsman("runs", "--json").stdout)

@@ -28,7 +28,7 @@ _CODER: Final = "coding"
 _LOOKED_AT: Final = 1_000
 """How many of the latest runs are searched for the conversation to go on with."""
 _Continue = Annotated[
-    bool, typer.Option("--continue", help="Go on with the conversation that was last held here with the same.")
+    bool, typer.Option("--continue", help="Go on with the last conversation that was held here with it.")
 ]
 _Json = Annotated[
     bool, typer.Option("--json", help='Be driven by a program: {"say": "…"} a line in, an event a line out.')
