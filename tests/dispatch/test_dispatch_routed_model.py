@@ -187,6 +187,32 @@ def test_where_no_client_can_be_built_the_mistake_of_the_best_candidate_is_told(
     assert len(built) > 1
 
 
+@pytest.mark.parametrize("instructed", [True, False])
+def test_a_general_model_reads_two_examples_of_each_label_in_its_instructions(
+    dispatcher: Make, simulator: Simulator, tmp_path: Any, instructed: bool
+) -> None:
+    seen: list[list[tuple[str, str]]] = []
+
+    def answer(request: Any) -> Answer:
+        seen.append([(message.role, message.text) for message in request.messages])
+        return Answer(text="glad")
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    file = tmp_path / "mood.csv"
+    file.write_text("text,label\nWhat joy,glad\nAlas,sad\nHurrah,glad\nSplendid,glad\n", encoding="utf-8")
+    model = RoutedChatModel(kind="transform", dispatcher=dispatcher(), examples={"mood": str(file)})
+    model.invoke([("system", "Be brief."), ("human", "Oh dear")] if instructed else "Oh dear")
+    shown = "Examples for mood:\n- What joy -> glad\n- Hurrah -> glad\n- Alas -> sad"
+    assert seen == [[("system", f"Be brief.\n\n{shown}" if instructed else shown), ("user", "Oh dear")]]
+
+
+def test_examples_that_cannot_be_read_are_a_mistake_of_the_users(dispatcher: Make, simulator: Simulator) -> None:
+    model = RoutedChatModel(kind="transform", dispatcher=dispatcher(), examples={"mood": "nowhere.csv"})
+    with pytest.raises(ConfigError, match=r"nowhere.csv: cannot read the examples: No such file"):
+        model.invoke("Oh dear")
+    assert len(simulator.log) == 0
+
+
 def test_with_no_key_at_all_the_error_says_which_to_set(tmp_path: Any) -> None:
     from pointsman.configs.loading.loader import load
 
