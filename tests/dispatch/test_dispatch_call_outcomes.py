@@ -25,6 +25,7 @@ from pointsman.agents.runs import run_scope, taken_up
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.calls.call import close_all
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.ensemble.ensemble import Ensemble
 from pointsman.dispatch.errors import AllFailed
@@ -640,6 +641,23 @@ async def test_a_call_whose_time_is_over_is_not_sent_and_costs_nothing(dispatche
     assert (row.failure, row.cost) == ("timeout", 0)
     # Nobody need wonder what it may have cost.
     assert home.ledger.run_cost(run) == (0, 0)
+
+
+async def test_closing_ends_the_calls_of_one_ledger_or_of_all(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = HANGING
+    homes = [dispatcher(), dispatcher()]
+    tasks = [asyncio.ensure_future(_model(home).ainvoke(QUESTION)) for home in homes]
+    async with asyncio.timeout(240):
+        while len(simulator.log) < 2:
+            await asyncio.sleep(0.01)
+    close_all("one is closed", homes[0].ledger)
+    assert [row.detail for row in homes[0].ledger.calls()] == ["broken off: one is closed"]
+    close_all("all are over")
+    assert {row.detail for row in homes[1].ledger.calls()} == {"broken off: one is closed", "broken off: all are over"}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(homes[0].ledger.calls()) == 2
 
 
 @pytest.mark.parametrize("work", [_plain, _streamed])
