@@ -236,7 +236,9 @@ async def test_a_stream_is_timed_to_its_end_in_its_row_and_to_its_first_words_fo
     dispatcher: Make, simulator: Simulator
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=Latency(ms=0, chunk_gap_ms=20)),))
-    home, began = dispatcher(), time.monotonic()
+    home = dispatcher()
+    await home.clients.ready(home.cards["openai/gpt-5.4-mini"])
+    began = time.monotonic()
     async for _ in _model(home).astream(QUESTION):
         pass
     (row,), (state,) = home.ledger.calls(), home.health.states()
