@@ -270,7 +270,7 @@ def _afford(
     """
     demand = demanded(features)
     least = max(floor, features.tier or floor, (demand and demand.at_least) or floor)
-    spare = max(0.0, funds.left - funds.kept)
+    spare = funds.left - funds.kept
     price = {entry.id: cost(entry, features) for entry in able if entry.rank >= least.rank}
     within = [entry for entry in able if price.get(entry.id, inf) <= spare]
     if not within and price:

@@ -11,6 +11,8 @@ from pointsman import Agent, Workflow, tool
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.guards.grant import Grant
+from pointsman.dispatch.guards.tokens import TokenCaps
 from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, Usage
 
@@ -103,3 +105,12 @@ def test_a_failed_call_gives_its_tokens_back(simulated: Make, simulator: Simulat
 def test_a_cap_that_bounds_nothing_is_refused(simulated: Make, cap: Any) -> None:
     with pytest.raises(ConfigError, match=f"max_tokens is {cap!r}: give"):
         Agent("one").run("x", runtime=simulated(), max_tokens=cap)
+
+
+async def test_a_call_that_is_not_sent_gives_all_its_tokens_back() -> None:
+    caps, grant = TokenCaps("one", 100), Grant(None, None)
+    grant.allow(caps, await caps.reserve(60, 0))
+    with pytest.raises(BudgetExceeded):
+        await caps.reserve(41, 0)
+    grant.give_back()
+    await caps.reserve(100, 0)

@@ -25,6 +25,7 @@ from pointsman.agents.runs import run_scope, taken_up
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.calls.call import close_all
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.ensemble.ensemble import Ensemble
 from pointsman.dispatch.errors import AllFailed
@@ -235,7 +236,9 @@ async def test_a_stream_is_timed_to_its_end_in_its_row_and_to_its_first_words_fo
     dispatcher: Make, simulator: Simulator
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER), latency=Latency(ms=0, chunk_gap_ms=20)),))
-    home, began = dispatcher(), time.monotonic()
+    home = dispatcher()
+    await home.clients.ready(home.cards["openai/gpt-5.4-mini"])
+    began = time.monotonic()
     async for _ in _model(home).astream(QUESTION):
         pass
     (row,), (state,) = home.ledger.calls(), home.health.states()
@@ -671,6 +674,23 @@ async def test_a_call_whose_time_is_over_is_not_sent_and_costs_nothing(dispatche
     assert (row.failure, row.cost) == ("timeout", 0)
     # Nobody need wonder what it may have cost.
     assert home.ledger.run_cost(run) == (0, 0)
+
+
+async def test_closing_ends_the_calls_of_one_ledger_or_of_all(dispatcher: Make, simulator: Simulator) -> None:
+    simulator.scenario = HANGING
+    homes = [dispatcher(), dispatcher()]
+    tasks = [asyncio.ensure_future(_model(home).ainvoke(QUESTION)) for home in homes]
+    async with asyncio.timeout(240):
+        while len(simulator.log) < 2:
+            await asyncio.sleep(0.01)
+    close_all("one is closed", homes[0].ledger)
+    assert [row.detail for row in homes[0].ledger.calls()] == ["broken off: one is closed"]
+    close_all("all are over")
+    assert {row.detail for row in homes[1].ledger.calls()} == {"broken off: one is closed", "broken off: all are over"}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(homes[0].ledger.calls()) == 2
 
 
 @pytest.mark.parametrize("work", [_plain, _streamed])

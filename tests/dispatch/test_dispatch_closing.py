@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.request import ModelRequest
 from pointsman.simulator import Simulator
 
 PROGRAM = """
@@ -44,3 +48,24 @@ def test_loops_that_come_and_go_leave_no_connection_open(
     done = programs.run(["-c", PROGRAM, model], cwd=tmp_path, env={**os.environ, **keys, **urls})
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "0"
+
+
+def test_a_loop_that_begins_leaves_those_that_are_open_their_clients_and_drops_those_of_closed_ones(
+    dispatcher: Callable[..., Dispatcher],
+) -> None:
+    home = dispatcher()
+    card = home.cards["openai/gpt-5.4-mini"]
+
+    async def client() -> Any:
+        await home.clients.ready(card)
+        return home.clients.bound(ModelRequest(()), card)[0]
+
+    with asyncio.Runner() as one:
+        first = one.run(client())
+        with asyncio.Runner() as other:
+            second = other.run(client())
+            assert second is not first
+            assert other.run(client()) is second
+        with asyncio.Runner() as third:
+            third.run(client())
+        assert one.run(client()) is first

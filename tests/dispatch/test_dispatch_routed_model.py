@@ -187,6 +187,32 @@ def test_where_no_client_can_be_built_the_mistake_of_the_best_candidate_is_told(
     assert len(built) > 1
 
 
+@pytest.mark.parametrize("instructed", [True, False])
+def test_a_general_model_reads_two_examples_of_each_label_in_its_instructions(
+    dispatcher: Make, simulator: Simulator, tmp_path: Any, instructed: bool
+) -> None:
+    seen: list[list[tuple[str, str]]] = []
+
+    def answer(request: Any) -> Answer:
+        seen.append([(message.role, message.text) for message in request.messages])
+        return Answer(text="glad")
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    file = tmp_path / "mood.csv"
+    file.write_text("text,label\nWhat joy,glad\nAlas,sad\nHurrah,glad\nSplendid,glad\n", encoding="utf-8")
+    model = RoutedChatModel(kind="transform", dispatcher=dispatcher(), examples={"mood": str(file)})
+    model.invoke([("system", "Be brief."), ("human", "Oh dear")] if instructed else "Oh dear")
+    shown = "Examples for mood:\n- What joy -> glad\n- Hurrah -> glad\n- Alas -> sad"
+    assert seen == [[("system", f"Be brief.\n\n{shown}" if instructed else shown), ("user", "Oh dear")]]
+
+
+def test_examples_that_cannot_be_read_are_a_mistake_of_the_users(dispatcher: Make, simulator: Simulator) -> None:
+    model = RoutedChatModel(kind="transform", dispatcher=dispatcher(), examples={"mood": "nowhere.csv"})
+    with pytest.raises(ConfigError, match=r"nowhere.csv: cannot read the examples: No such file"):
+        model.invoke("Oh dear")
+    assert len(simulator.log) == 0
+
+
 def test_with_no_key_at_all_the_error_says_which_to_set(tmp_path: Any) -> None:
     from pointsman.configs.loading.loader import load
 
@@ -245,6 +271,44 @@ def test_a_stream_gives_the_answer_in_pieces_and_tells_what_ran(dispatcher: Make
     assert whole is not None
     assert pieces > 1
     assert whole.response_metadata["pointsman"]["model"] == "openai/gpt-5.4-mini"
+
+
+class Count(BaseModel):
+    """A count."""
+
+    numbers: str
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_stream_of_thousands_of_chunks_is_whole(dispatcher: Make, serve: Callable[..., str], typed: bool) -> None:
+    pieces = [f"{number} " for number in range(2_500)]
+    if typed:
+        block: dict[str, Any] = {"type": "tool_use", "id": "t", "name": "Count", "input": {}}
+        deltas = [{"type": "input_json_delta", "partial_json": part} for part in ('{"numbers": "', *pieces, '"}')]
+    else:
+        block, deltas = {"type": "text", "text": ""}, [{"type": "text_delta", "text": part} for part in pieces]
+    usage = {"input_tokens": 3, "output_tokens": 5_000}
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "claude-haiku-4-5", "content": []}
+    events = [
+        {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use" if typed else "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    ]
+    body = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
+    url = serve(lambda _: (200, {"content-type": "text/event-stream"}, body))
+    home = dispatcher(providers__anthropic__base_url=url)
+    model: Any = RoutedChatModel(prefer="anthropic/claude-haiku-4-5", tier="economy", kind="transform", dispatcher=home)
+    if typed:
+        assert list(model.with_structured_output(Count).stream("Count"))[-1].numbers == "".join(pieces)
+    else:
+        chunks = list(model.stream("Count"))
+        assert len(chunks) > 2_500
+        assert "".join(chunk.text for chunk in chunks) == "".join(pieces)
+    (row,) = home.ledger.calls()
+    assert (row.failure, row.usage.output) == (None, 5_000)  # type: ignore[union-attr]  # it is told
 
 
 @pytest.mark.parametrize("kind", ["cut_stream", "tidy_cut"])

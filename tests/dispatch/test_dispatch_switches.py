@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -64,6 +65,19 @@ def test_another_object_sees_every_change_at_once(file: Path, clock: Clock) -> N
         assert mine.on("openai")
         assert theirs.reasons() == {}
     assert not theirs.on("openai")
+
+
+def test_a_change_is_later_than_the_one_before_whatever_the_clock_of_the_file_system_says(
+    file: Path, clock: Clock
+) -> None:
+    mine, theirs = Overrides(file, clock), Overrides(file, clock)
+    mine.off("openai", clock.now + 60)
+    ahead = file.stat().st_mtime_ns + 10**12
+    os.utime(file, ns=(ahead, ahead))
+    assert set(theirs.reasons()) == {"openai"}
+    mine.on("openai")
+    assert file.stat().st_mtime_ns == ahead + 1
+    assert theirs.reasons() == {}
 
 
 def test_the_file_is_for_its_owner_alone_and_nothing_is_left_beside_it(file: Path, clock: Clock) -> None:

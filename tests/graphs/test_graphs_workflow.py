@@ -281,13 +281,21 @@ def test_a_workflow_that_cannot_be_meant_is_refused_where_it_is_made(spec: dict[
 def test_steps_use_the_shared_memory_unless_the_workflow_has_none(
     runtime: Make, simulator: Simulator, memory: bool
 ) -> None:
-    simulator.scenario = Scenario(rules=[Rule(answer=lambda _: Answer(text=f"said at call {len(simulator.log)}"))])
+    asked: list[str] = []
+
+    def answer(request: Any) -> Answer:
+        asked.append(request.user_text)
+        return Answer(text=f"said at call {len(asked)}")
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
     home = runtime()
     flow = Workflow("flow", [Agent(name) for name in ("one", "two", "three")], plan="in_order", memory=memory)
     result = flow.run("Where is parcel 4711?", runtime=home)
     assert (result.status, len(result.steps)) == ("done", 3)
     assert ("store" in home.__dict__) is memory
     assert len(home.store.search(("runs", result.run))) == (3 if memory else 0)
+    # The third is handed what the second said, and recalls the first.
+    assert [["call 1" in text, "call 2" in text] for text in asked] == [[False] * 2, [True, False], [memory, True]]
 
 
 @pytest.mark.parametrize("run", ["nobody", "", None])
