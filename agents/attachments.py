@@ -102,20 +102,18 @@ def messages_of(input: Any) -> list[BaseMessage]:
     """The conversation that an agent is given.
 
     Args:
-        input: A text, a message, a list of messages, or a graph's state with ``messages``.
+        input: A text, a message, a list of messages, or a graph's state with one of these as ``messages``.
 
     Raises:
         ConfigError: There is no message in it.
     """
-    if isinstance(input, str):
-        return [HumanMessage(input)]
-    if isinstance(input, BaseMessage):
-        return [input]
     if isinstance(input, Mapping):
         input = input.get("messages", ())
-    elif not isinstance(input, Sequence):
+    elif not isinstance(input, BaseMessage | Sequence):
         input = getattr(input, "messages", ())
-    messages = convert_to_messages(input)
+    if isinstance(input, str):
+        return [HumanMessage(input)]
+    messages = [input] if isinstance(input, BaseMessage) else convert_to_messages(input)
     if not messages:
         raise ConfigError("there is nothing to work on: give a text, or a state with messages")
     return messages

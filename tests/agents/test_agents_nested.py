@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.tools import tool as langchain_tool
 from pointsman import Agent, tool
@@ -164,3 +165,12 @@ def test_a_sync_call_in_an_async_tool_says_what_to_do_instead_of_waiting_for_its
         ends(lambda: agent.invoke("go"))
     simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="well"))])
     assert ends(lambda: agent.invoke("again"))["messages"][-1].text == "well"
+
+
+@pytest.mark.parametrize("messages", ["hello", HumanMessage("hello"), ["hello"]], ids=["text", "message", "list"])
+def test_an_agent_is_asked_one_thing_by_a_state_with_one_message(
+    simulated: Make, simulator: Simulator, messages: Any
+) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=lambda request: Answer(text=request.user_text))])
+    agent = Agent("asked", model=MODEL).on(simulated())
+    assert agent.invoke({"messages": messages})["messages"][-1].text == "hello"
