@@ -20,7 +20,7 @@ from ...dispatch.errors import NoCandidate
 from ...dispatch.model import RoutedChatModel
 from ...routing.policy.rules import step_risk
 from ...routing.request import RouteRequest
-from .plan import MAX_STEPS, Plan, in_order, problem
+from .plan import MAX_STEPS, Plan, PlanStep, in_order, problem
 
 __all__ = ["Planner", "planned_risk"]
 
@@ -97,7 +97,7 @@ class Planner:
         made = await self._asked("\n\n".join(told), _AGAIN)
         used = {step["id"] for step in plan}.union(record.id for record in records)
         taken = next((step.id for step in made.steps if step.id in used), None)
-        whole = Plan.model_construct(steps=[*(Plan.model_validate({"steps": kept}).steps if kept else []), *made.steps])
+        whole = Plan.model_construct(steps=[*map(PlanStep.model_validate, kept), *made.steps])
         wrong = f"step {taken} was planned before" if taken else problem(whole, self._agents)
         if wrong is None and len(used) + len(made.steps) > 2 * MAX_STEPS:
             wrong = f"it makes more than {2 * MAX_STEPS} steps in all"

@@ -90,6 +90,7 @@ async def test_answers_come_back_in_the_order_of_the_asks_at_half_the_price(
     assert [batch for _, batch in _asked(simulator)] == [False, True, True, True, True]
     live, *batched = sorted(home.ledger.calls(), key=lambda row: row.at)
     assert live.cost
+    assert {row.attempt for row in batched} == {1}
     same = [row for row in batched if row.model == live.model]
     assert [(row.cost, row.failure) for row in same] == [(live.cost // 2, None)] * 3
     assert {row.flagship_cost for row in same} == {live.flagship_cost}

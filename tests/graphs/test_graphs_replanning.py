@@ -165,6 +165,18 @@ def test_a_new_plan_that_cannot_be_carried_out_ends_the_run_and_resuming_plans_o
     )
 
 
+def test_plans_made_anew_may_have_twice_the_steps_of_one_plan_in_all_and_no_more(
+    runtime: Make, simulator: Simulator
+) -> None:
+    first = [_step("b", "thinker"), *(_step(f"p{number}", "thinker") for number in range(11))]
+    second = [_step("c", "thinker", instruction="do b!"), *(_step(f"q{number}", "thinker") for number in range(11))]
+    brain = _Brain(simulator, first, second, [_step("z", "thinker")], fails="b")
+    with pytest.raises(Exception, match="it makes more than 24 steps in all"):
+        _flow().run("Go", runtime=runtime()).raise_for_status()
+    assert len(brain.told) == 3
+    assert brain.worked == Counter(f"{plan}{number}" for plan in "pq" for number in range(11))
+
+
 def test_a_plan_without_a_model_is_never_made_anew(runtime: Make, simulator: Simulator) -> None:
     brain = _Brain(simulator, [], fails="b")
     with pytest.raises(BackendError):
