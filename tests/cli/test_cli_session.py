@@ -21,7 +21,8 @@ SCREENS = Path(__file__).with_name("screens")
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 pytestmark = pytest.mark.skipif(not probe().working, reason=str(probe()))
 
-Turn = str | tuple[str, dict[str, Any]]
+Call = tuple[str, dict[str, Any]]
+Turn = str | Call | list[Call]
 WRITE = ("write_file", {"path": "a.txt", "content": "two\n"})
 BOUND = 200.0
 """Seconds after which something hangs, on however busy a machine."""
@@ -57,7 +58,9 @@ def model(vendors: Simulator) -> Callable[..., list[Any]]:
             turn = left.pop(0) if left else "nothing more"
             if isinstance(turn, str):
                 return Answer(text=turn, usage=USAGE)
-            return Answer(tool_calls=[{"name": turn[0], "arguments": turn[1]}], usage=USAGE)
+            calls = turn if isinstance(turn, list) else [turn]
+            made = [{"name": name, "arguments": arguments} for name, arguments in calls]
+            return Answer(tool_calls=made, usage=USAGE)
 
         vendors.scenario = Scenario(rules=[*before, Rule(answer=answer)])
         return asked
@@ -82,6 +85,7 @@ def session(programs: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> It
     yield begin
     for screen in begun:
         screen.program.kill()
+        screen.program.wait()
 
 
 def _as_kept(screen: str, name: str) -> None:
@@ -208,6 +212,25 @@ def test_what_is_typed_while_something_runs_is_no_answer_to_what_waits_then(
     assert (project / "a.txt").read_text() == "one\n"
     screen.say("/quit")
     assert screen.end() == 0
+
+
+def test_what_is_typed_behind_one_answer_does_not_answer_the_next_question(
+    session: Any, model: Any, project: Path
+) -> None:
+    model([WRITE, ("write_file", {"path": "b.txt", "content": "b\n"})], "One of the two.")
+    screen = session()
+    screen.say("Write both")
+    screen.until("(1 of 2)")
+    screen.ready("[no]: ")
+    screen.type("y\ry\r")
+    screen.until("(2 of 2)")
+    screen.say("n", "[no]: ")
+    screen.say("not that one", "why (told to the agent): ")
+    screen.until("One of the two.")
+    screen.say("/quit")
+    assert screen.end() == 0
+    written = (project / "a.txt").read_text(), (project / "b.txt").exists()
+    assert written in (("two\n", False), ("one\n", True))
 
 
 def test_leaving_a_question_keeps_it_and_resume_asks_again(session: Any, model: Any, project: Path) -> None:
