@@ -73,23 +73,25 @@ class BetaMap:
             right: Whether it was the right one.
 
         Returns:
-            The map; the identity where the best one would not rise.
+            The best map that rises.
         """
+        from scipy.optimize import minimize
+
         rows = _logs(confidence)
         good, bad = int(right.sum()), int((~right).sum())
         wanted = np.where(right, (good + 1) / (good + 2), 1 / (bad + 2))
         start = np.array([1.0, 1.0, 0.0])
-        weights = start.copy()
-        for _ in range(50):
-            chances = 1 / (1 + np.exp(-rows @ weights))
-            slope = rows.T @ (chances - wanted) + _PRIOR * (weights - start)
-            bend = (rows * (chances * (1 - chances))[:, None]).T @ rows + _PRIOR * np.eye(3)
-            step = np.linalg.solve(bend, slope)
-            weights -= step
-            if np.abs(step).max() < _NEAR:
-                break
-        fitted = cls(*map(float, weights))
-        return fitted if fitted.a > 0 and fitted.b > 0 else cls()
+
+        def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            odds = rows @ weights
+            away = weights - start
+            value = (np.logaddexp(0, odds) - wanted * odds).sum() + _PRIOR / 2 * away @ away
+            chances = np.exp(-np.logaddexp(0, -odds))
+            return float(value), rows.T @ (chances - wanted) + _PRIOR * away
+
+        # Newton's method alone runs away from confidences most of which are near 0 or 1.
+        bounds = [(_NEAR, None), (_NEAR, None), (None, None)]
+        return cls(*map(float, minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x))
 
     def __call__(self, confidence: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the calibrated confidences."""

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
@@ -28,8 +27,8 @@ from .calibrate import (
     with_confidence,
 )
 from .embedder import unit_rows
-from .ngrams import NgramIndex, array_to_strings, strings_to_array
-from .ridge import fit_ridge
+from .likeness import Examples, Mix, choose_mix, spread
+from .ngrams import NgramIndex, array_to_strings, characters, strings_to_array, words
 from .schema import spoken
 
 if TYPE_CHECKING:
@@ -42,12 +41,10 @@ __all__ = ["Head", "HeadReport", "HeadShelf", "Verdict", "ZeroShot", "load_head"
 _log = logging.getLogger(__name__)
 
 # Part of every cache key: raise it with any change to features, kernel or calibration.
-_FORMAT = 3
-# Chosen on held-out BANKING77 rows among linear, SVM and kernel heads; flat around these values.
-_GAMMA = 1.5
-_RIDGE = 0.08
-_VECTOR_SHARE = 0.8
-# Texts that others are compared with; every example is fitted. 6,000 take 288 MB while training.
+_FORMAT = 4
+# Texts that others are compared with: all up to the first number, which take 400 MB while training, and of more
+# the second, which take 288 MB. Every example is fitted.
+_ALL_ARE_CENTRES = 10_000
 _MOST_CENTRES = 6000
 _EMBED_AT_ONCE = 1000
 
@@ -110,15 +107,14 @@ def read_examples(path: Path | str) -> list[tuple[str, str]]:
 class Head:
     """A text classifier learned from labelled examples in seconds, deciding in about a millisecond.
 
-    Kernel ridge regression on one indicator a label, with a Gaussian kernel over sentence vectors and character
-    n-grams. Every example is fitted. Ridge regression gives every example's scores without that example in closed
-    form (see `fit_ridge`), so temperature (Guo et al. 2017), a beta map (Kull et al. 2017) and threshold are fitted on
-    honest predictions at no cost. Text unlike every example scores near zero for each label and so gets a low
-    confidence.
+    Kernel ridge regression on one indicator a label, with a Gaussian kernel over sentence vectors, n-grams of
+    characters and of words, mixed as `choose_mix` finds best for the examples. Every example is fitted. Ridge
+    regression gives every example's scores without that example in closed form (see `fit_ridge`), so temperature (Guo
+    et al. 2017), a beta map (Kull et al. 2017) and threshold are fitted on honest predictions at no cost. Text unlike
+    every example scores near zero for each label and so gets a low confidence.
 
-    Measured on 2 cores with the 77 labels of BANKING77: 3,000 examples take 4.5 s of processor time to learn
-    and 0.7 ms to decide, 10,000 take 26 s and 1.2 ms, with 0.23 and 0.61 GB at the peak beyond what the process had.
-    Beyond 6,000 examples memory and the time of a decision stay, and the time to learn grows with their number.
+    What it costs is measured by ``benchmarks/intents.py``. Beyond 10,000 examples memory and the time of a decision
+    stay, and the time to learn grows with their number.
 
     Use `Head.train` or `load_head`; the constructor takes learned arrays.
     """
@@ -126,9 +122,11 @@ class Head:
     embedder: Embedder
     labels: tuple[str, ...]
     centre: NDArray[np.float32]
+    mix: Mix
     rows: NDArray[np.float32]
     weights: NDArray[np.float32]
-    ngrams: NgramIndex
+    characters: NgramIndex
+    words: NgramIndex
     temperature: float
     beta: BetaMap
     report: HeadReport
@@ -155,25 +153,18 @@ class Head:
         numbers = {label: number for number, label in enumerate(labels)}
         told = np.zeros((len(texts), len(labels)))
         np.add.at(told, (places, [numbers[label] for _, label in examples]), 1)
-        counts = told.sum(axis=1)
 
         vectors = _embed(texts, embedder)
-        centre = np.average(vectors, axis=0, weights=counts).astype(np.float32)
-        rows = _centred(vectors, centre)
-        centres = _spread(told.argmax(axis=1), _MOST_CENTRES)
-        ngrams, table = NgramIndex.build(texts, centres)
-        likest, overlapping = rows[centres], table[centres].T.tocsr()
-
-        def kernel(block: Sequence[int]) -> NDArray[np.float64]:
-            overlaps = (table[list(block)] @ overlapping).toarray()
-            cosines = (rows[list(block)] @ likest.T).astype(np.float64)
-            return np.asarray(_kernel(cosines, overlaps), dtype=np.float64)
-
-        wanted = told / counts[:, None] - 1 / len(labels)
-        weights, without = fit_ridge(kernel, centres, wanted, counts, _RIDGE)
-        # Judged once a text and label: the hundredth copy of a text is no evidence about another.
-        judged, truth = np.nonzero(told)
-        left_out = without[judged]
+        centre = np.average(vectors, axis=0, weights=told.sum(axis=1)).astype(np.float32)
+        most = len(texts) if len(texts) <= _ALL_ARE_CENTRES else _MOST_CENTRES
+        centres = spread(told.argmax(axis=1), most)
+        (by_characters, in_characters), (by_words, in_words) = (
+            NgramIndex.build(count, texts, centres) for count in (characters, words)
+        )
+        known = Examples(_centred(vectors, centre), in_characters, in_words, told)
+        mix = choose_mix(known)
+        weights, without = known.fit(mix, centres)
+        left_out, truth = known.judged(without)
         temperature = fit_temperature(left_out, truth)
         probabilities = softmax(left_out / temperature)
         right = probabilities.argmax(axis=1) == truth
@@ -191,7 +182,17 @@ class Head:
             train_seconds=time.perf_counter() - started,
         )
         return cls(
-            embedder, tuple(labels), centre, likest, weights.astype(np.float32), ngrams, temperature, beta, report
+            embedder,
+            tuple(labels),
+            centre,
+            mix,
+            known.vectors[centres],
+            weights.astype(np.float32),
+            by_characters,
+            by_words,
+            temperature,
+            beta,
+            report,
         )
 
     def probabilities(self, text: str) -> NDArray[np.float64]:
@@ -199,10 +200,10 @@ class Head:
         if not text.strip():
             return np.full(len(self.labels), 1 / len(self.labels))
         vector = _centred(_embed([text], self.embedder), self.centre)[0]
-        overlaps = self.ngrams.similarities(text)
         # einsum stays on this thread: a BLAS product this small waits for other threads when the machine is busy.
         cosines = np.einsum("ij,j->i", self.rows, vector)
-        scores = np.einsum("i,ij->j", _kernel(cosines, overlaps), self.weights)
+        alike = self.mix.kernel(cosines, self.characters.similarities(text), self.words.similarities(text))
+        scores = np.einsum("i,ij->j", alike, self.weights)
         shares = softmax(scores.astype(np.float64) / self.temperature)
         return with_confidence(shares, float(self.beta(shares.max(keepdims=True))[0]))
 
@@ -232,12 +233,14 @@ class Head:
             "name": strings_to_array([name]),
             "labels": strings_to_array(self.labels),
             "centre": self.centre,
+            "mix": np.array(astuple(self.mix)),
             "rows": self.rows,
             "weights": self.weights,
             "temperature": np.array(self.temperature),
             "beta": np.array(astuple(self.beta)),
             "report": np.array(astuple(self.report)),
-            **self.ngrams.arrays(),
+            **self.characters.arrays(),
+            **self.words.arrays(),
         }
         write_arrays(path, arrays)
 
@@ -264,9 +267,11 @@ class Head:
             embedder,
             tuple(array_to_strings(stored["labels"])),
             stored["centre"],
+            Mix(*map(float, stored["mix"])),
             stored["rows"],
             stored["weights"],
-            NgramIndex.from_arrays(stored),
+            NgramIndex.from_arrays(characters, stored),
+            NgramIndex.from_arrays(words, stored),
             float(stored["temperature"]),
             BetaMap(*map(float, stored["beta"])),
             HeadReport(*numbers),
@@ -408,12 +413,6 @@ class ZeroShot:
         return _verdict(self.labels, probabilities, threshold)
 
 
-def _kernel(cosines: NDArray[np.floating], overlaps: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Gaussian kernel of unit vectors, written with their inner products: exp(-gamma |a-b|^2 / 2)."""
-    kernel: NDArray[np.floating] = np.exp(_GAMMA * (_VECTOR_SHARE * cosines + (1 - _VECTOR_SHARE) * overlaps - 1))
-    return kernel
-
-
 def _verdict(labels: Sequence[str], probabilities: NDArray[np.float64], threshold: float) -> Verdict:
     order = np.argsort(-probabilities, kind="stable")
     confidence = min(float(probabilities[order[0]]), 0.999)
@@ -449,13 +448,3 @@ def _distinct(texts: Iterable[str]) -> tuple[list[str], list[int]]:
             firsts.append(text)
         places.append(place)
     return firsts, places
-
-
-def _spread(numbers: Iterable[int], most: int) -> list[int]:
-    """Choose at most `most` places, as evenly over the labels' numbers as they allow."""
-    seen: Counter[int] = Counter()
-    ranked = []
-    for place, number in enumerate(numbers):
-        ranked.append((seen[number], place))
-        seen[number] += 1
-    return sorted(place for _, place in sorted(ranked)[:most])

@@ -1,14 +1,16 @@
-"""Character n-grams with TF-IDF weights: what sentence vectors miss, spelling and rare names."""
+"""N-grams of characters and of words with TF-IDF weights: what sentence vectors miss, spelling, names and phrases."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +19,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-__all__ = ["NgramIndex", "array_to_strings", "strings_to_array"]
+__all__ = ["NgramIndex", "array_to_strings", "characters", "strings_to_array", "words"]
+
+Count = Callable[[str], Counter[str]]
 
 _SHORTEST, _LONGEST = 3, 5
 # Two characters are a word in scripts that set none apart; of Latin letters they say little and cost most of the time.
 _SHORTEST_ELSEWHERE = 2
 # An n-gram seen in one text tells nothing about another and would double the table.
 _RAREST = 2
+_WORD = re.compile(r"\w+")
 
 
-def _count(text: str) -> Counter[str]:
+def characters(text: str) -> Counter[str]:
+    """Count runs of 3 to 5 characters within words, and of 2 in words beyond ASCII."""
     counts: Counter[str] = Counter()
     for word in unicodedata.normalize("NFKC", text).casefold().split():
         padded = f" {word} "
@@ -36,15 +42,22 @@ def _count(text: str) -> Counter[str]:
     return counts
 
 
+def words(text: str) -> Counter[str]:
+    """Count words and pairs of neighbours."""
+    found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return Counter([*found, *(f"{first} {second}" for first, second in pairwise(found))])
+
+
 @dataclass(frozen=True, eq=False)
 class NgramIndex:
-    """Cosine similarity of a text to each indexed text, over n-grams of 3 to 5 characters within words.
+    """Cosine similarity of a text to each indexed text, over n-grams.
 
-    Words beyond ASCII give those of 2 characters too. Weights are (1 + log count) * (log((1 + texts) / (1 + texts
+    Weights are (1 + log count) * (log((1 + texts) / (1 + texts
     with it)) + 1), scaled to unit length. Postings of all n-grams lie in two flat arrays; `starts` says where each
     n-gram's begin, by the number that `grams` has for it.
     """
 
+    count: Count
     grams: Mapping[str, int]
     idf: NDArray[np.float64]
     starts: NDArray[np.int64]
@@ -53,10 +66,11 @@ class NgramIndex:
     texts: int
 
     @classmethod
-    def build(cls, texts: Sequence[str], indexed: Sequence[int]) -> tuple[NgramIndex, csr_array]:
+    def build(cls, count: Count, texts: Sequence[str], indexed: Sequence[int]) -> tuple[NgramIndex, csr_array]:
         """Weigh n-grams over all texts and index some of them.
 
         Args:
+            count: `characters` or `words`.
             texts: Where n-grams are counted.
             indexed: Places of the texts to index; a similarity is later given for each, in their order.
 
@@ -68,13 +82,13 @@ class NgramIndex:
         # Counted twice rather than kept: the counts of 10,000 sentences take 200 MB.
         found: Counter[str] = Counter()
         for text in texts:
-            found.update(_count(text).keys())
+            found.update(count(text).keys())
         kept = sorted(gram for gram, seen in found.items() if seen >= _RAREST)
         grams = {gram: number for number, gram in enumerate(kept)}
         idf = np.array([math.log((1 + len(texts)) / (1 + found[gram])) + 1 for gram in grams])
         columns, weights, ends = array("i"), array("d"), [0]
         for text in texts:
-            for number, weight in _weigh(_count(text), grams, idf):
+            for number, weight in _weigh(count(text), grams, idf):
                 columns.append(number)
                 weights.append(weight)
             ends.append(len(columns))
@@ -83,11 +97,11 @@ class NgramIndex:
         table = csr_array((np.array(weights), np.array(columns, dtype=np.int32), np.array(ends)), shape=shape)
         by_gram = table[list(indexed)].tocsc()
         starts, places = by_gram.indptr.astype(np.int64), by_gram.indices.astype(np.int32)
-        return cls(grams, idf, starts, places, by_gram.data, len(indexed)), table
+        return cls(count, grams, idf, starts, places, by_gram.data, len(indexed)), table
 
     def similarities(self, text: str) -> NDArray[np.float64]:
         """Return the cosine similarity of a text to each indexed text."""
-        weighed = _weigh(_count(text), self.grams, self.idf)
+        weighed = _weigh(self.count(text), self.grams, self.idf)
         if not weighed:
             return np.zeros(self.texts)
         numbers = np.array([number for number, _ in weighed])
@@ -99,15 +113,19 @@ class NgramIndex:
         return np.bincount(places, weights=products, minlength=self.texts).astype(np.float64, copy=False)
 
     def arrays(self) -> dict[str, Any]:
-        """Return what `from_arrays` rebuilds the index from."""
-        return {**vars(self), "grams": strings_to_array(list(self.grams)), "texts": np.array(self.texts)}
+        """Return what `from_arrays` rebuilds the index from, named after what is counted."""
+        kept = {**vars(self), "grams": strings_to_array(list(self.grams)), "texts": np.array(self.texts)}
+        return {f"{self.count.__name__}_{name}": kept[name] for name in _KEPT}
 
     @classmethod
-    def from_arrays(cls, stored: Mapping[str, Any]) -> NgramIndex:
+    def from_arrays(cls, count: Count, stored: Mapping[str, Any]) -> NgramIndex:
         """Rebuild an index from the arrays of `arrays`."""
-        kept = {field.name: stored[field.name] for field in fields(cls)}
+        kept = {name: stored[f"{count.__name__}_{name}"] for name in _KEPT}
         grams = {gram: number for number, gram in enumerate(array_to_strings(kept["grams"]))}
-        return cls(**{**kept, "grams": grams, "texts": int(kept["texts"])})
+        return cls(**{**kept, "count": count, "grams": grams, "texts": int(kept["texts"])})
+
+
+_KEPT = [field.name for field in fields(NgramIndex) if field.name != "count"]
 
 
 def strings_to_array(strings: Sequence[str]) -> NDArray[np.uint8]:

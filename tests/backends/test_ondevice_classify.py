@@ -193,7 +193,8 @@ def test_of_a_text_with_two_labels_the_more_frequent_wins_whatever_the_order() -
 
 
 def test_an_example_beyond_those_that_texts_are_compared_with_is_learned_too(monkeypatch) -> None:
-    monkeypatch.setattr("pointsman.backends.ondevice.classify._MOST_CENTRES", 4)
+    for limit in ("_ALL_ARE_CENTRES", "_MOST_CENTRES"):
+        monkeypatch.setattr(f"pointsman.backends.ondevice.classify.{limit}", 4)
     text = "zebra crossing"
     shares = [Head.train([*SMALL, (text, label)], EMBEDDER).probabilities(text)[0] for label in ("delivery", "refund")]
     assert shares[0] > shares[1] + 0.01
@@ -218,6 +219,14 @@ def test_copies_weigh_in_the_head_but_are_no_evidence_of_how_good_it_is() -> Non
 def test_texts_of_every_script_are_told_apart(examples: list[tuple[str, str]], asked: dict[str, str]) -> None:
     head = Head.train(examples, EMBEDDER)
     assert {text: head.decide(text).label for text in asked} == asked
+
+
+def test_the_order_of_words_is_learned_where_the_examples_turn_on_it() -> None:
+    sides = [("pounds to euros", "buy"), ("euros to pounds", "sell")]
+    sentences = [text for text, _ in read_examples(DESK / "intents.csv")][::5]
+    told = [(f"{text} {sides[place % 2][0]}", sides[place % 2][1]) for place, text in enumerate(sentences)]
+    head = Head.train(told[:300], EMBEDDER)
+    assert np.mean([head.decide(text).label == label for text, label in told[300:]]) > 0.9
 
 
 def test_half_a_surrogate_pair_is_read_as_an_unknown_sign() -> None:
@@ -345,6 +354,17 @@ def test_a_beta_map_mends_what_one_temperature_cannot() -> None:
     after = expected_calibration_error(mended, right[2000:])
     assert before > 0.08
     assert after < 0.04
+
+
+@pytest.mark.parametrize("power", [2, 3, 5])
+def test_a_beta_map_mends_confidences_nearly_all_of_which_are_far_too_high(power: int) -> None:
+    rng = np.random.default_rng(0)
+    worth = rng.beta(8, 0.6, 6000)
+    right = rng.random(6000) < worth
+    told = worth**power / (worth**power + (1 - worth) ** power)
+    mended = BetaMap.fit(told, right)(told)
+    assert expected_calibration_error(told, right) > 0.05
+    assert expected_calibration_error(mended, right) < 0.015
 
 
 def test_too_few_rows_leave_a_confidence_nearly_as_it_was() -> None:

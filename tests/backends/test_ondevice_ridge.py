@@ -53,6 +53,18 @@ def test_a_row_that_counts_thrice_weighs_as_three_rows() -> None:
     assert once == pytest.approx(spelled, abs=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 3, 10_000])
+def test_rows_that_all_are_centres_weigh_as_often_as_they_count(count: int) -> None:
+    points, wanted = sample(40, seed=5)
+    counts = np.ones(40)
+    counts[:7] = count
+    kernel = gaussian(points, list(range(40)))
+    weights, _ = fit_ridge(kernel, range(40), wanted, counts, PENALTY)
+    square = kernel(range(40))
+    told = square @ np.linalg.solve(square + PENALTY * np.diag(1 / counts), wanted)
+    assert square @ weights == pytest.approx(told, abs=1e-3)
+
+
 def test_a_row_that_is_no_centre_still_changes_the_fit() -> None:
     points, wanted = sample(1200, seed=3)
     kernel = gaussian(points, list(range(50)))
