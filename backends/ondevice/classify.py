@@ -86,7 +86,7 @@ class HeadReport:
     threshold: float
     accepted_accuracy: float
     coverage: float
-    train_seconds: float
+    train_seconds: float = 0.0
 
 
 def read_examples(path: Path | str) -> list[tuple[str, str]]:
@@ -165,22 +165,8 @@ class Head:
         mix = choose_mix(known)
         weights, without = known.fit(mix, centres)
         left_out, truth = known.judged(without)
-        temperature = fit_temperature(left_out, truth)
-        probabilities = softmax(left_out / temperature)
-        right = probabilities.argmax(axis=1) == truth
-        beta = BetaMap.fit(probabilities.max(axis=1), right)
-        confidence = beta(probabilities.max(axis=1))
-        # No example stands for texts of no label, so what a beta map adds to the doubtful is not enough to accept them.
-        threshold = max(accept_threshold(confidence, right, target_accuracy), float(beta(np.array([0.5]))[0]))
-        accepted = confidence >= threshold
-        report = HeadReport(
-            accuracy=float(right.mean()),
-            ece=expected_calibration_error(confidence, right),
-            threshold=threshold,
-            accepted_accuracy=float(right[accepted].mean()) if accepted.any() else 0.0,
-            coverage=float(accepted.mean()),
-            train_seconds=time.perf_counter() - started,
-        )
+        temperature, beta, report = _calibrate(left_out, truth, target_accuracy)
+        report = replace(report, train_seconds=time.perf_counter() - started)
         return cls(
             embedder,
             tuple(labels),
@@ -411,6 +397,28 @@ class ZeroShot:
         options = np.append(cosines.astype(np.float64), self._NONE)
         probabilities = self._CEILING * softmax(options / self._TEMPERATURE)[:-1]
         return _verdict(self.labels, probabilities, threshold)
+
+
+def _calibrate(
+    left_out: NDArray[np.float64], truth: NDArray[np.int_], target_accuracy: float
+) -> tuple[float, BetaMap, HeadReport]:
+    """Fit what turns scores into confidence, and the threshold, on scores of texts left out."""
+    temperature = fit_temperature(left_out, truth)
+    probabilities = softmax(left_out / temperature)
+    right = probabilities.argmax(axis=1) == truth
+    beta = BetaMap.fit(probabilities.max(axis=1), right)
+    confidence = beta(probabilities.max(axis=1))
+    # No example stands for texts of no label, so what a beta map adds to the doubtful is not enough to accept them.
+    threshold = max(accept_threshold(confidence, right, target_accuracy), float(beta(np.array([0.5]))[0]))
+    accepted = confidence >= threshold
+    report = HeadReport(
+        accuracy=float(right.mean()),
+        ece=expected_calibration_error(confidence, right),
+        threshold=threshold,
+        accepted_accuracy=float(right[accepted].mean()) if accepted.any() else 0.0,
+        coverage=float(accepted.mean()),
+    )
+    return temperature, beta, report
 
 
 def _verdict(labels: Sequence[str], probabilities: NDArray[np.float64], threshold: float) -> Verdict:
