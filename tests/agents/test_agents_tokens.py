@@ -11,7 +11,7 @@ from pointsman import Agent, Workflow, tool
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.guards.grant import Grant
+from pointsman.dispatch.guards.guards import Grant
 from pointsman.dispatch.guards.tokens import TokenCaps
 from pointsman.ledger.budgets.budgets import BudgetExceeded
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, Usage
