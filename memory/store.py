@@ -150,7 +150,7 @@ class ChromaStore(Closing, BaseStore):
         await self._coalescer.put(puts)
         return [None] * len(listed)
 
-    def sweep(self) -> int:
+    def sweep_ttl(self) -> int:
         """Delete what has expired and return how many items that were; writes do it every few minutes anyhow."""
         return self._writer.sweep()
 

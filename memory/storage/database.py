@@ -92,17 +92,23 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that sees what was committed."""
+        """Lend a connection that sees what was committed when it was first asked, however many statements it runs."""
         with self._read_lock:
             with self._explained():
                 if self._reader is None:
                     self._reader = self._lasting() if self.path is None else self._connect()
                 connection = self._reader
+                # In memory it is the one that writes, and whoever is reading already has a moment of their own.
+                began = not connection.in_transaction
+                if began:
+                    connection.execute("BEGIN")
             self._uses += 1
             try:
                 with self._explained():
                     yield connection
             finally:
+                if began and connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 self._uses -= 1
 
     @contextmanager
