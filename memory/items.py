@@ -13,7 +13,7 @@ from typing import Any
 from langgraph.store.base import Item, PutOp, SearchItem
 
 from ..configs.words import Trust
-from .base import Note, Provenance, Recalled
+from .base import Note, Parts, Provenance, Recalled
 
 __all__ = ["Row", "check_value", "expiry", "noted", "rewritten", "row_id", "twin_of", "written"]
 
@@ -97,7 +97,7 @@ class Row:
         item = self.item()
         return SearchItem(item.namespace, item.key, item.value, item.created_at, item.updated_at, score)
 
-    def recalled(self, score: float | None) -> Recalled:
+    def recalled(self, score: float | None, parts: Parts | None = None) -> Recalled:
         """Return it as evidence."""
         return Recalled(
             id=self.id,
@@ -110,6 +110,7 @@ class Row:
             value=self.value,
             writers=self.writers,
             lineage=self.parents,
+            parts=parts,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -14,12 +15,15 @@ from ..configs.closing import Closing
 from ..configs.errors import ConfigError
 from ..configs.redact import redact
 from ..configs.words import Trust
-from .base import Embedder, Note, Provenance, Recalled
+from .base import Embedder, Note, Provenance, Ranking, Recalled
 from .coalesce import Coalescer
 from .items import row_id
 from .notes import check_namespace, cleaned
+from .search.arrays import Mask
+from .search.filters import check_filter
 from .search.finder import Finder
 from .search.mirror import Mirror
+from .search.times import window_in
 from .storage import table
 from .storage.folder import Folder
 from .storage.lineage import ancestry
@@ -29,6 +33,7 @@ from .writer import Writer
 
 __all__ = ["ChromaStore"]
 
+_BY_DEFAULT = Ranking()
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -90,6 +95,7 @@ class ChromaStore(Closing, BaseStore):
         self.ttl_config = ttl
         self._vectors = Vectors(embedder)
         self._tenant = tenant
+        self._clock = clock
         self._closed = False
         folder = Folder.opened(path)
         self._shared: Folder | ServerIndex = folder
@@ -199,11 +205,16 @@ class ChromaStore(Closing, BaseStore):
         filter: Mapping[str, Any] | None = None,
         sources: Sequence[str] = (),
         authors: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        when: str | None = None,
+        ranking: Ranking = _BY_DEFAULT,
+        explain: bool = False,
     ) -> list[Recalled]:
         """Find what answers a question, best first, at or below a namespace.
 
         Meaning and words count together, and what stands beside a good answer counts a little
-        (`pointsman.memory.retrieval`), so the best need not have the highest score of its own.
+        (`pointsman.memory.search.retrieval`), so the best need not have the highest score of its own.
 
         Args:
             namespace: Where to look; ``()`` is everywhere in the tenant.
@@ -214,26 +225,37 @@ class ChromaStore(Closing, BaseStore):
             filter: Conditions on values, as `search` takes them.
             sources: Only what was first read from one of these.
             authors: Only what one of these wrote first.
+            since: Only what was last written then or later; a time without a zone is this machine's.
+            until: Only what was last written before then.
+            when: The same in words, such as ``last week`` or ``in March`` (`pointsman.memory.window_in`).
+            ranking: What else counts.
+            explain: Whether each item says why it was found.
 
         Raises:
-            ValueError: If a filter uses an operator LangGraph does not document.
+            ValueError: If a filter uses an operator LangGraph does not document, or ``when`` has no words of time.
         """
         validate_op_namespace(SearchOp(namespace))
+        check_filter(filter)
+        first, last = _window(since, until, when, self._clock())
         if not query.strip() or limit < 1:
             return []
         self._shared.pull()
-        best = self._finder.recall(
-            namespace,
-            query,
-            limit,
-            min_score=min_score,
-            min_trust=min_trust,
-            condition=filter,
-            sources=sources,
-            authors=authors,
-        )
-        self._writer.refresh([row for row, _ in best])
-        return [row.recalled(score) for row, score in best]
+
+        def asked(mirror: Mirror) -> Mask:
+            return mirror.mask(
+                namespace,
+                filter,
+                indexed=True,
+                min_trust=min_trust,
+                sources=sources,
+                authors=authors,
+                since=first,
+                until=last,
+            )
+
+        best = self._finder.recall(query, limit, asked, ranking, min_score=min_score, explain=explain)
+        self._writer.refresh([row for row, *_ in best])
+        return [row.recalled(score, parts) for row, score, parts in best]
 
     def id_of(self, namespace: tuple[str, ...], key: str) -> str:
         """Return the id that an item has, or would have, under a key: what a lineage names."""
@@ -297,3 +319,19 @@ class ChromaStore(Closing, BaseStore):
     arecall = _in_thread(recall)
     aforget = _in_thread(forget)
     aitem = _in_thread(item)
+
+
+def _window(
+    since: datetime | None, until: datetime | None, when: str | None, now: float
+) -> tuple[float | None, float | None]:
+    """Return the first second that counts and the first that does not any more, in seconds since 1970."""
+    starts, ends = [], []
+    if when is not None:
+        window = window_in(when, datetime.fromtimestamp(now, UTC).astimezone())
+        if window is None:
+            raise ValueError(f"no words of time in {when!r}: write such as 'last week', 'in March' or '3 days ago'")
+        starts.append(window[0].timestamp())
+        ends.append(window[1].timestamp())
+    starts += [since.timestamp()] if since else []
+    ends += [until.timestamp()] if until else []
+    return max(starts, default=None), min(ends, default=None)

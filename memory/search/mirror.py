@@ -68,6 +68,8 @@ class Mirror(Arrays):
         min_trust: Trust | None = None,
         sources: Sequence[str] = (),
         authors: Sequence[str] = (),
+        since: float | None = None,
+        until: float | None = None,
     ) -> Mask:
         """Return which slots hold an item that exists now and is asked for.
 
@@ -78,6 +80,8 @@ class Mirror(Arrays):
             min_trust: Trusted at least so far.
             sources: From one of these; empty for all.
             authors: By one of these; empty for all.
+            since: Last written then or later, in seconds since 1970.
+            until: Last written before then.
         """
         rows = {name: values[: self.count] for name, values in self._rows.items()}
         mask = ~rows["dead"]
@@ -90,6 +94,10 @@ class Mirror(Arrays):
             mask &= (rows["vectors"] > 0) == indexed
         if min_trust is not None:
             mask &= rows["trust"] >= sorted(Trust).index(min_trust)
+        if since is not None:
+            mask &= rows["updated"] >= since
+        if until is not None:
+            mask &= rows["updated"] < until
         for wanted, field, codes in ((sources, "source", self._sources), (authors, "author", self._authors)):
             if wanted:
                 mask &= np.isin(rows[field], [codes.get(table.encoded(name), -1) for name in wanted])
@@ -116,6 +124,18 @@ class Mirror(Arrays):
             np.maximum.at(scores, np.asarray(self._more_slots), np.asarray(self._more) @ vector)
         scores[~mask] = -1.0
         return scores
+
+    def vectors(self, slots: Slots) -> NDArray[np.float32]:
+        """Return the first vector of each item."""
+        return self._vectors[slots]
+
+    def ages(self, slots: Slots) -> NDArray[np.float64]:
+        """Return how long ago items were last written, in seconds; 0 for what the clock says is yet to come."""
+        return np.maximum(self._clock() - self._rows["updated"][slots], 0)
+
+    def numbers_in(self, name: str, slots: Slots) -> NDArray[np.float64]:
+        """Return a field of items' values; 0 where it is no number."""
+        return np.nan_to_num(self._column(name).numbers(slots))
 
     def slots_of(self, numbers: Iterable[int]) -> Slots:
         """Return the slots of those among some numbers that are here."""
