@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..configs.lazy import lazily
 
 if TYPE_CHECKING:
-    from .base import Embedder, Note, Parts, Provenance, Ranking, Recalled, Reranker
+    from .base import Embedder, Note, Parts, Provenance, Ranking, Recalled, Reranker, Version
     from .chunking import Chunk, load_folder, split_document
     from .hashing import HashingEmbedder
     from .search.times import window_in
@@ -24,6 +24,7 @@ __all__ = [
     "Ranking",
     "Recalled",
     "Reranker",
+    "Version",
     "load_folder",
     "split_document",
     "window_in",
@@ -37,6 +38,7 @@ _HOME = {
     "Ranking": ".base",
     "Recalled": ".base",
     "Reranker": ".base",
+    "Version": ".base",
     "Chunk": ".chunking",
     "load_folder": ".chunking",
     "split_document": ".chunking",

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from ..configs.evidence import Evidence
 from ..configs.words import Trust
 
-__all__ = ["Embedder", "Note", "Parts", "Provenance", "Ranking", "Recalled", "Reranker"]
+__all__ = ["Embedder", "Note", "Parts", "Provenance", "Ranking", "Recalled", "Reranker", "Version"]
 
 
 @runtime_checkable
@@ -145,12 +145,36 @@ class Note:
         provenance: Where it came from.
         key: The slot it replaces; None gives every distinct text a slot of its own.
         metadata: Further JSON fields of the item's value, open to `search` filters.
+        subject: What it says something about. With ``attribute`` and without a key, it supersedes what was said of
+            the two before, unless that is trusted further.
+        attribute: What it says of its subject, such as ``opening hours``.
     """
 
     text: str
     provenance: Provenance
     key: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    subject: str = ""
+    attribute: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What an item said for a time.
+
+    Attributes:
+        value: The whole value.
+        writers: Everyone who wrote it, oldest first.
+        trust: How far it was trusted.
+        written: When it was last written, in seconds since 1970.
+        replaced: When another text took its place; None for what it says now.
+    """
+
+    value: dict[str, Any]
+    writers: tuple[Provenance, ...]
+    trust: Trust
+    written: float
+    replaced: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +189,7 @@ class Recalled(Evidence):
         writers: Everyone who wrote this very text, oldest first.
         lineage: Ids of the items it was made from, over all writers.
         parts: Why it was found, where a recall was asked to explain.
+        later: Ids of items found with it that say the same with another value, and were written later.
     """
 
     score: float | None
@@ -174,3 +199,4 @@ class Recalled(Evidence):
     writers: tuple[Provenance, ...]
     lineage: tuple[str, ...]
     parts: Parts | None = None
+    later: tuple[str, ...] = ()

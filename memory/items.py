@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from base64 import b32encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +17,10 @@ from langgraph.store.base import Item, PutOp, SearchItem
 from ..configs.words import Trust
 from .base import Note, Parts, Provenance, Recalled
 
-__all__ = ["Row", "check_value", "expiry", "noted", "rewritten", "row_id", "twin_of", "written"]
+__all__ = ["Row", "check_value", "expiry", "keyed", "noted", "rewritten", "row_id", "twin_of", "written"]
+
+_SAME = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
+_CLAUSE_END = re.compile(r"(?<=\w)[.,;:!]+$")
 
 
 def _digest(*parts: Any) -> str:
@@ -29,8 +34,26 @@ def row_id(tenant: str, namespace: Sequence[str], key: str) -> str:
 
 
 def twin_of(namespace: Sequence[str], text: str) -> str:
-    """Return what identical remembered texts of one namespace have in common."""
-    return _digest("text", list(namespace), text)
+    """Return what remembered texts of one namespace have in common that differ in nothing that could mean anything.
+
+    That is white space, the form of quotation marks and dashes, punctuation that ends a clause, a capital that begins a
+    sentence, and the article "the": less than this would keep one fact twice, more would take two for one.
+    """
+    bare, begins = [], True
+    for word in unicodedata.normalize("NFC", text).translate(_SAME).split():
+        plain = _CLAUSE_END.sub("", word)
+        if begins and plain[1:].islower():
+            plain = plain.lower()
+        begins = word.endswith((".", "!", "?"))
+        if plain != "the":
+            bare.append(plain)
+    return _digest("text", list(namespace), " ".join(bare) or text)
+
+
+def keyed(note: Note) -> Note:
+    """Return a note under the key that all notes on one attribute of its subject share."""
+    names = [" ".join(name.casefold().split()) for name in (note.subject, note.attribute)]
+    return replace(note, key=_digest("fact", *names)) if note.key is None and all(names) else note
 
 
 @dataclass(slots=True)

@@ -4,56 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from langgraph.store.base import BaseStore, Op, PutOp, Result, SearchOp, TTLConfig, validate_op_namespace
 
 from ..configs.closing import Closing
 from ..configs.errors import ConfigError
 from ..configs.redact import redact
-from ..configs.words import Trust
-from .base import Embedder, Note, Provenance, Ranking, Recalled
+from .base import Embedder, Note, Provenance
 from .coalesce import Coalescer
 from .items import row_id
 from .notes import check_namespace, cleaned
-from .search.arrays import Mask
-from .search.filters import check_filter
+from .recalling import Recalling, in_thread
 from .search.finder import Finder
 from .search.mirror import Mirror
-from .search.times import window_in
-from .storage import table
 from .storage.folder import Folder
-from .storage.lineage import ancestry
 from .storage.server import ServerIndex
 from .vectors import Vectors, default_embedder
 from .writer import Writer
 
 __all__ = ["ChromaStore"]
 
-_BY_DEFAULT = Ranking()
-_S = TypeVar("_S")
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
-
 _SWEEP_MINUTES = 5.0  # LangGraph's SqliteStore sweeps as often
 
 
-def _in_thread(
-    method: Callable[Concatenate[_S, _P], _T],
-) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]]:
-    """Derive the async form of a blocking method."""
-
-    async def run(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return await asyncio.to_thread(method, self, *args, **kwargs)
-
-    run.__doc__ = f"Run `{method.__name__}` off the event loop."
-    return run
-
-
-class ChromaStore(Closing, BaseStore):
+class ChromaStore(Recalling, Closing, BaseStore):
     """Keep agents' memory; give it to any LangGraph graph as ``compile(store=...)``.
 
     `remember`, `recall` and `forget` carry provenance; `put`, `get` and `search` are LangGraph's own. A plain `put`
@@ -70,6 +47,7 @@ class ChromaStore(Closing, BaseStore):
         port: The server's port.
         fields: Which parts of a value are embedded unless a `put` says otherwise, as LangGraph's ``index`` names them.
         ttl: LangGraph's defaults for time to live, in minutes.
+        most: How many items to keep; a write beyond that deletes the least trusted, and of those the oldest.
         clock: Seconds since 1970.
 
     Raises:
@@ -88,8 +66,11 @@ class ChromaStore(Closing, BaseStore):
         port: int = 8000,
         fields: Sequence[str] = ("$",),
         ttl: TTLConfig | None = None,
+        most: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if most is not None and most < 1:
+            raise ConfigError(f"a memory keeps at least one item: most={most}")
         if path is not None and host is not None:
             raise ConfigError("memory is either a folder or a server: give path or host, not both")
         self.ttl_config = ttl
@@ -111,7 +92,7 @@ class ChromaStore(Closing, BaseStore):
         self._mirror = Mirror(self._database, tenant, embedder.dimensions, clock)
         self._finder = Finder(self._database, self._mirror, folder.index, self._vectors, tenant, clock)
         every = (ttl or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
-        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, self._shared.changed)
+        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, most, self._shared.changed)
         self._coalescer = Coalescer(self._writer.put)
 
     @classmethod
@@ -176,8 +157,10 @@ class ChromaStore(Closing, BaseStore):
     def remember_all(self, namespace: tuple[str, ...], notes: Sequence[Note], *, ttl: float | None = None) -> list[str]:
         """Keep texts and return their ids, which stay the same as long as an item exists.
 
-        A text that the namespace already holds is not added again: its row gains a writer, takes the lowest trust of
-        them all, and its time to live starts anew (never shortened). Notes of one source that are kept one after the
+        A text that the namespace already holds, but for its form (`pointsman.memory.items.twin_of`), is not added
+        again: its row gains a writer, takes the lowest trust of them all, and its time to live starts anew (never
+        shortened). A note on the same attribute of the same subject supersedes the one before, of which `history`
+        tells, unless that one is trusted further: then both stay. Notes of one source that are kept one after the
         other count as standing beside each other when they are recalled.
 
         Args:
@@ -194,86 +177,9 @@ class ChromaStore(Closing, BaseStore):
         self._shared.pull()
         return self._writer.remember(namespace, notes, ttl)
 
-    def recall(
-        self,
-        namespace: tuple[str, ...],
-        query: str,
-        *,
-        limit: int = 5,
-        min_score: float | None = None,
-        min_trust: Trust | None = None,
-        filter: Mapping[str, Any] | None = None,
-        sources: Sequence[str] = (),
-        authors: Sequence[str] = (),
-        since: datetime | None = None,
-        until: datetime | None = None,
-        when: str | None = None,
-        ranking: Ranking = _BY_DEFAULT,
-        explain: bool = False,
-    ) -> list[Recalled]:
-        """Find what answers a question, best first, at or below a namespace.
-
-        Meaning and words count together, and what stands beside a good answer counts a little
-        (`pointsman.memory.search.retrieval`), so the best need not have the highest score of its own.
-
-        Args:
-            namespace: Where to look; ``()`` is everywhere in the tenant.
-            query: The question.
-            limit: How many items at most.
-            min_score: Leave out what scores less (0..1).
-            min_trust: Leave out what is trusted less.
-            filter: Conditions on values, as `search` takes them.
-            sources: Only what was first read from one of these.
-            authors: Only what one of these wrote first.
-            since: Only what was last written then or later; a time without a zone is this machine's.
-            until: Only what was last written before then.
-            when: The same in words, such as ``last week`` or ``in March`` (`pointsman.memory.window_in`).
-            ranking: What else counts.
-            explain: Whether each item says why it was found.
-
-        Raises:
-            ValueError: If a filter uses an operator LangGraph does not document, or ``when`` has no words of time.
-        """
-        validate_op_namespace(SearchOp(namespace))
-        check_filter(filter)
-        first, last = _window(since, until, when, self._clock())
-        if not query.strip() or limit < 1:
-            return []
-        self._shared.pull()
-
-        def asked(mirror: Mirror) -> Mask:
-            return mirror.mask(
-                namespace,
-                filter,
-                indexed=True,
-                min_trust=min_trust,
-                sources=sources,
-                authors=authors,
-                since=first,
-                until=last,
-            )
-
-        best = self._finder.recall(query, limit, asked, ranking, min_score=min_score, explain=explain)
-        self._writer.refresh([row for row, *_ in best])
-        return [row.recalled(score, parts) for row, score, parts in best]
-
     def id_of(self, namespace: tuple[str, ...], key: str) -> str:
         """Return the id that an item has, or would have, under a key: what a lineage names."""
         return row_id(self._tenant, namespace, key)
-
-    def item(self, item_id: str) -> Recalled | None:
-        """Return an item by the id that `remember` or a lineage names, or None if it is gone."""
-        self._shared.pull()
-        row = self._finder.fetch([item_id]).get(item_id)
-        return row.recalled(None) if row else None
-
-    def why(self, item_id: str) -> list[tuple[int, str, Recalled | None]]:
-        """Return the fewest steps to, the id of, and each item that one comes from, itself first; None if not kept."""
-        self._shared.pull()
-        with self._database.reading() as db:
-            steps = ancestry(db, table.encoded(self._tenant), item_id)
-        rows = self._finder.fetch([ancestor for ancestor, _ in steps])
-        return [(depth, i, rows[i].recalled(None) if i in rows else None) for i, depth in steps]
 
     def forget(
         self,
@@ -314,24 +220,6 @@ class ChromaStore(Closing, BaseStore):
         self._shared.purge()
         return count
 
-    aremember = _in_thread(remember)
-    aremember_all = _in_thread(remember_all)
-    arecall = _in_thread(recall)
-    aforget = _in_thread(forget)
-    aitem = _in_thread(item)
-
-
-def _window(
-    since: datetime | None, until: datetime | None, when: str | None, now: float
-) -> tuple[float | None, float | None]:
-    """Return the first second that counts and the first that does not any more, in seconds since 1970."""
-    starts, ends = [], []
-    if when is not None:
-        window = window_in(when, datetime.fromtimestamp(now, UTC).astimezone())
-        if window is None:
-            raise ValueError(f"no words of time in {when!r}: write such as 'last week', 'in March' or '3 days ago'")
-        starts.append(window[0].timestamp())
-        ends.append(window[1].timestamp())
-    starts += [since.timestamp()] if since else []
-    ends += [until.timestamp()] if until else []
-    return max(starts, default=None), min(ends, default=None)
+    aremember = in_thread(remember)
+    aremember_all = in_thread(remember_all)
+    aforget = in_thread(forget)

@@ -12,10 +12,10 @@ from langgraph.store.base import PutOp
 from numpy.typing import NDArray
 
 from .base import Note, Provenance
-from .items import Row, expiry, row_id, twin_of, written
+from .items import Row, expiry, keyed, row_id, twin_of, written
 from .notes import merged, texts_of, without_secrets, words_of
 from .search.words import counted, strings_in
-from .storage import table
+from .storage import history, table
 from .storage.database import Database
 from .storage.lineage import comes_from
 from .vectors import Vectors
@@ -35,6 +35,7 @@ class Writer:
         fields: Which parts of a value are embedded unless a `put` says otherwise.
         clock: Seconds since 1970.
         sweep_minutes: How often writes delete what has expired.
+        most: How many items are kept; None for any number.
         kept: Called after each change.
     """
 
@@ -46,10 +47,12 @@ class Writer:
         fields: Sequence[str],
         clock: Callable[[], float],
         sweep_minutes: float,
+        most: int | None,
         kept: Callable[[], None],
     ) -> None:
         self._database, self._vectors, self._tenant = database, vectors, tenant
         self._fields, self._clock, self._kept = tuple(fields), clock, kept
+        self._most = most
         self._sweep_seconds = 60 * sweep_minutes
         self._next_sweep = 0.0
 
@@ -79,6 +82,7 @@ class Writer:
                 table.delete(db, self._tenant, gone)
             if fresh:
                 table.put(db, self._tenant, fresh)
+                self._trim(db)
         self._kept()
         self._sweep_if_due()
 
@@ -86,19 +90,22 @@ class Writer:
         """Keep notes that are cleaned, and return their ids; see `ChromaStore.remember_all`."""
         vectors = self._vectors.of([note.text for note in notes])
         twins = [twin_of(namespace, note.text) for note in notes]
-        slots = [
-            row_id(self._tenant, namespace, twin if note.key is None else note.key)
-            for note, twin in zip(notes, twins, strict=True)
-        ]
         with self._database.writing() as db:
             now = self._clock()
+            notes = self._superseding(db, namespace, notes, now)
+            slots = [
+                row_id(self._tenant, namespace, twin if note.key is None else note.key)
+                for note, twin in zip(notes, twins, strict=True)
+            ]
             held = table.get(db, self._tenant, slots) | table.twins(db, self._tenant, twins)
             kept = merged(namespace, zip(notes, twins, slots, strict=True), held.values(), ttl, now)
             for row in kept:
                 if row.seq:
                     row.writers = tuple(self._repeating(db, row.id, writer) for writer in row.writers)
+            history.keep(db, self._tenant, held, kept, now)
             final = {row.id: (row, vector) for row, vector in zip(kept, vectors, strict=True)}
             table.put(db, self._tenant, [(row, _entry(row, vector[None])) for row, vector in final.values()])
+            self._trim(db)
         self._kept()
         self._sweep_if_due()
         return [row.id for row in kept]
@@ -109,6 +116,7 @@ class Writer:
             numbers = table.chosen(db, self._tenant, namespace, ids, writer)
             if numbers:
                 table.delete(db, self._tenant, numbers)
+            if history.forget(db, self._tenant, namespace, ids, writer) or numbers:
                 db.execute("UPDATE state SET purge = 1")
         self._database.truncate_log()
         self._kept()
@@ -138,6 +146,29 @@ class Writer:
             still = [row for row in held if row.ttl is not None and row.live(now)]
             table.refresh(db, self._tenant, {row.seq: expiry(now, row.ttl) for row in still})
         self._kept()
+
+    def _trim(self, db: Connection) -> None:
+        """Delete what is too much."""
+        numbers = [] if self._most is None else table.beyond(db, self._tenant, self._most)
+        if numbers:
+            table.delete(db, self._tenant, numbers)
+
+    def _superseding(self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], now: float) -> list[Note]:
+        """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further."""
+        shared = [keyed(note) for note in notes]
+        slots = [row_id(self._tenant, namespace, note.key or "") for note in shared]
+        held = table.get(db, self._tenant, [*slots, *(i for note in notes for i in note.provenance.lineage)])
+        trusts = {row.id: row.trust for row in held.values() if row.live(now)}
+        chosen = []
+        for note, fact, slot in zip(notes, shared, slots, strict=True):
+            parents = [trusts[i] for i in note.provenance.lineage if i in trusts]
+            trust = min([note.provenance.trust, *parents])
+            if fact is note or trust >= trusts.get(slot, trust):
+                trusts[slot] = trust
+                chosen.append(fact)
+            else:
+                chosen.append(note)
+        return chosen
 
     def _repeating(self, db: Connection, item_id: str, writer: Provenance) -> Provenance:
         """Leave out of a writer's lineage what came from the very text it repeats; its trust counts all the same."""

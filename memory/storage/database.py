@@ -17,12 +17,12 @@ from pathlib import Path
 
 from ...configs.errors import ConfigError
 from .forks import closed_over_forks
+from .history import SCHEMA as HISTORY
 
 __all__ = ["FILE", "Database"]
 
 FILE = "memory.db"
 _GATE = "writer.lock"
-_VERSION = 1
 _BUSY_SECONDS = 60.0
 _FORK_SECONDS = 5.0
 """How long a fork waits at most for a thread that is using the file."""
@@ -64,6 +64,9 @@ CREATE TABLE outbox (
     vectors INTEGER NOT NULL
 );
 """
+
+# Version n of the tables is made from version n - 1 by the statements at n - 1.
+_VERSIONS = (_SCHEMA, HISTORY)
 
 
 class Database:
@@ -254,20 +257,24 @@ class Database:
 
 
 def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > _VERSION:
+    if _version(connection) > len(_VERSIONS):
         raise ConfigError(f"memory {path} was written by a newer version of pointsman: upgrade, or give another path")
     if path is not None:
         connection.execute("PRAGMA journal_mode = WAL")
-    if version == _VERSION:
+    if _version(connection) == len(_VERSIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
     # Another process may have made the tables while this one waited.
-    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in _SCHEMA.split(";"):
+    for statements in _VERSIONS[_version(connection) :]:
+        for statement in statements.split(";"):
             connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    connection.execute(f"PRAGMA user_version = {len(_VERSIONS)}")
     connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _advice(said: str) -> str:

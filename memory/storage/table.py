@@ -17,6 +17,7 @@ from . import lineage
 
 __all__ = [
     "Entry",
+    "beyond",
     "by_seq",
     "chosen",
     "delete",
@@ -95,6 +96,19 @@ def expired(db: Connection, tenant: str, now: float) -> list[int]:
     """Return the numbers of a tenant's items whose time limit has passed by ``now``, in seconds since 1970."""
     found = db.execute(
         "SELECT seq FROM items WHERE expires > 0 AND expires <= ? AND tenant = ?", (now, encoded(tenant))
+    )
+    return [seq for (seq,) in found]
+
+
+def beyond(db: Connection, tenant: str, most: int) -> list[int]:
+    """Return the numbers of a tenant's items that are too many, but for those of the last change.
+
+    The least trusted come first, so that a flood of untrusted text pushes out none but its like, then the oldest.
+    """
+    (count,) = db.execute("SELECT count(*) FROM items WHERE tenant = ?", (encoded(tenant),)).fetchone()
+    found = db.execute(
+        "SELECT seq FROM items WHERE tenant = ? AND version < ? ORDER BY trust, updated, seq LIMIT ?",
+        (encoded(tenant), version(db), max(count - most, 0)),
     )
     return [seq for (seq,) in found]
 
@@ -208,10 +222,11 @@ def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
     number, now = encoded(tenant), next_version(db)
     _queue(db, number, seqs)
     ones = [(seq,) for seq in seqs]
-    db.executemany(
-        "DELETE FROM lineage WHERE tenant = ? AND child = (SELECT id FROM items WHERE seq = ?)",
-        [(number, seq) for seq in seqs],
-    )
+    for name, column in (("lineage", "child"), ("history", "id")):
+        db.executemany(
+            f"DELETE FROM {name} WHERE tenant = ? AND {column} = (SELECT id FROM items WHERE seq = ?)",  # noqa: S608 - our own words
+            [(number, seq) for seq in seqs],
+        )
     for name in ("items", "entries", "writers"):
         db.executemany(f"DELETE FROM {name} WHERE seq = ?", ones)  # noqa: S608 - our own words
     db.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", [(seq, number, now) for seq in seqs])
