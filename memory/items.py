@@ -74,6 +74,7 @@ class Row:
         vectors: How many vectors it is found by; 0 when it is not indexed.
         trust: The lowest of everything it was made from, and, once it is kept, of its writers.
         seq: Its number in the database; 0 for a new one.
+        paths: The parts of its value that are embedded, as it is written; empty for all of it, and as it is read.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Row:
     vectors: int = 0
     trust: Trust = Trust.USER
     seq: int = 0
+    paths: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -142,7 +144,7 @@ def expiry(now: float, ttl: float | None) -> float:
     return 0.0 if ttl is None else now + 60 * ttl
 
 
-def written(item_id: str, op: PutOp, old: Row | None, vectors: int, now: float) -> Row:
+def written(item_id: str, op: PutOp, old: Row | None, vectors: int, paths: Sequence[str], now: float) -> Row:
     """Make the row of a plain ``put``, which vouches for nothing.
 
     Args:
@@ -150,6 +152,7 @@ def written(item_id: str, op: PutOp, old: Row | None, vectors: int, now: float) 
         op: What is put; its value is not None.
         old: What lies there.
         vectors: How many vectors it is found by.
+        paths: The parts of its value that these are of.
         now: Seconds since 1970.
     """
     return Row(
@@ -164,6 +167,7 @@ def written(item_id: str, op: PutOp, old: Row | None, vectors: int, now: float) 
         expires=expiry(now, op.ttl),
         vectors=vectors,
         seq=old.seq if old else 0,
+        paths=tuple(paths) if vectors and list(paths) != ["$"] else (),
     )
 
 

@@ -18,6 +18,7 @@ from .coalesce import Coalescer
 from .items import row_id
 from .notes import check_namespace, cleaned
 from .recalling import Recalling, in_thread
+from .reindexing import reindex
 from .search.finder import Finder
 from .search.mirror import Mirror
 from .storage.folder import Folder
@@ -89,7 +90,7 @@ class ChromaStore(Recalling, Closing, BaseStore):
             folder.close()
             raise
         self._database = folder.database
-        self._mirror = Mirror(self._database, tenant, embedder.dimensions, clock)
+        self._mirror = Mirror(self._database, tenant, self._vectors, clock)
         self._finder = Finder(self._database, self._mirror, folder.index, self._vectors, tenant, clock)
         every = (ttl or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
         self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, most, self._shared.changed)
@@ -104,6 +105,23 @@ class ChromaStore(Recalling, Closing, BaseStore):
             tenant: Whose memory.
         """
         return cls(Path(path), default_embedder(), tenant=tenant)
+
+    @classmethod
+    def reindex(cls, path: str | Path, embed: Embedder, *, tenant: str = "default") -> int:
+        """Embed what a folder holds with another embedder, and return how many items have vectors.
+
+        It is one transaction: whoever writes waits, whoever reads finds the old vectors, and stores that are open with
+        the old embedder are refused from then on.
+
+        Args:
+            path: The folder.
+            embed: Makes the new vectors.
+            tenant: Whose memory.
+
+        Raises:
+            ConfigError: If there is no memory, or the embedder does not keep to its own dimensions.
+        """
+        return reindex(Path(path), embed, tenant)
 
     def close(self) -> None:
         """Let go of the files; what was kept in memory is gone. Idempotent."""

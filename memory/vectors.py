@@ -96,5 +96,5 @@ def mismatch(where: str, found: tuple[Any, Any], wanted: tuple[Any, Any]) -> Con
     """
     return ConfigError(
         f"{where} holds vectors of embedder {found[0]!r} with {found[1]} dimensions, not {wanted[0]!r} with "
-        f"{wanted[1]}: use that embedder, or give another path or tenant and load the knowledge again"
+        f"{wanted[1]}: use that embedder, or embed all of it anew by 'pointsman memory reindex'"
     )

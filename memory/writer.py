@@ -18,7 +18,7 @@ from .search.words import counted, strings_in
 from .storage import history, table
 from .storage.database import Database
 from .storage.lineage import comes_from
-from .vectors import Vectors
+from .vectors import Vectors, mismatch
 
 __all__ = ["Writer"]
 
@@ -67,6 +67,7 @@ class Writer:
         words = [counted(words_of(op, listed, self._fields)) for op, listed in zip(ops, texts, strict=True)]
         ids = [row_id(self._tenant, op.namespace, op.key) for op in ops]
         with self._database.writing() as db:
+            self._check(db)
             now = self._clock()
             held = table.get(db, self._tenant, ids)
             fresh: list[tuple[Row, table.Entry]] = []
@@ -75,7 +76,8 @@ class Writer:
                 old, matrix = held.get(item_id), list(islice(vectors, len(listed)))
                 if op.value is not None:
                     entry = table.Entry(counts, np.array(matrix) if matrix else _NO_VECTORS)
-                    fresh.append((written(item_id, op, old, len(listed), now), entry))
+                    paths = op.index or self._fields
+                    fresh.append((written(item_id, op, old, len(listed), paths, now), entry))
                 elif old:
                     gone.append(old.seq)
             if gone:
@@ -91,6 +93,7 @@ class Writer:
         vectors = self._vectors.of([note.text for note in notes])
         twins = [twin_of(namespace, note.text) for note in notes]
         with self._database.writing() as db:
+            self._check(db)
             now = self._clock()
             notes = self._superseding(db, namespace, notes, now)
             slots = [
@@ -146,6 +149,13 @@ class Writer:
             still = [row for row in held if row.ttl is not None and row.live(now)]
             table.refresh(db, self._tenant, {row.seq: expiry(now, row.ttl) for row in still})
         self._kept()
+
+    def _check(self, db: Connection) -> None:
+        """Refuse to put vectors beside those of another embedder, which another process may have made meanwhile."""
+        wanted = (self._vectors.model_id, self._vectors.dimensions)
+        found = table.mark(db, self._tenant, *wanted)
+        if found != wanted:
+            raise mismatch(str(self._database.path), found, wanted)
 
     def _trim(self, db: Connection) -> None:
         """Delete what is too much."""

@@ -20,6 +20,7 @@ from ...configs.words import Trust
 from ..storage import table
 from ..storage.database import Database
 from ..storage.forks import renewed_in_children
+from ..vectors import Vectors, mismatch
 from .arrays import COLUMNS, Arrays, Mask, Slots
 from .columns import Column
 from .filters import field_of
@@ -36,15 +37,16 @@ class Mirror(Arrays):
     Args:
         database: What they are made from.
         tenant: Whose items.
-        dimensions: Length of a vector.
+        vectors: What they are found by.
         clock: Seconds since 1970.
     """
 
-    def __init__(self, database: Database, tenant: str, dimensions: int, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, tenant: str, vectors: Vectors, clock: Callable[[], float]) -> None:
         self._database, self._tenant = database, table.encoded(tenant)
         self._clock = clock
         self._lock = threading.RLock()
-        super().__init__(dimensions)
+        self._made_by = (vectors.model_id, vectors.dimensions)
+        super().__init__(vectors.dimensions)
         renewed_in_children(self)
 
     @contextmanager
@@ -187,6 +189,9 @@ class Mirror(Arrays):
         now = table.version(db)
         if now == self.seen:
             return
+        found = table.made_by(db, self._tenant)
+        if found != self._made_by:
+            raise mismatch(str(self._database.path), found, self._made_by)
         changed = "FROM items WHERE tenant = ? AND version > ?"
         (many,) = db.execute(f"SELECT count(*) {changed}", (self._tenant, self.seen)).fetchone()
         if self.seen < 0 or many > max(_MANY, self.count // 2) or self._dead > max(_MANY, self.count // 2):

@@ -20,7 +20,9 @@ CREATE TABLE history (
     writers TEXT NOT NULL, trust TEXT NOT NULL, written REAL NOT NULL, replaced REAL NOT NULL
 );
 CREATE INDEX history_by_id ON history (tenant, id);
+CREATE TABLE indexed (seq INTEGER PRIMARY KEY, paths TEXT NOT NULL);
 """
+"""``indexed`` names the parts of a value that have vectors, where it is not all of it as one text."""
 
 _MOST = 100  # versions of an item
 

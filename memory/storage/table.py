@@ -25,10 +25,12 @@ __all__ = [
     "entries",
     "expired",
     "get",
+    "made_by",
     "mark",
     "next_version",
     "put",
     "refresh",
+    "remark",
     "slices",
     "twins",
     "version",
@@ -130,10 +132,20 @@ def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, E
 def mark(db: Connection, tenant: str, embedder: str, dimensions: int) -> tuple[str, int]:
     """Note which embedder a tenant's vectors are made by, if that is not known yet, and return the one they are."""
     db.execute("INSERT OR IGNORE INTO tenants VALUES (?, ?, ?)", (encoded(tenant), embedder, dimensions))
+    return made_by(db, encoded(tenant))
+
+
+def made_by(db: Connection, tenant: str) -> tuple[str, int]:
+    """Return name and dimensions of the embedder of a tenant, as the database keeps it, which has one."""
     found: tuple[str, int] = db.execute(
-        "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (encoded(tenant),)
+        "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (tenant,)
     ).fetchone()
     return found
+
+
+def remark(db: Connection, tenant: str, embedder: str, dimensions: int) -> None:
+    """Note that the vectors of a tenant, as the database keeps it, are made by another embedder from now on."""
+    db.execute("UPDATE tenants SET embedder = ?, dimensions = ? WHERE tenant = ?", (embedder, dimensions, tenant))
 
 
 def chosen(
@@ -203,6 +215,10 @@ def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None
         "INSERT INTO writers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [values for row, _ in fresh for values in _writers(row)],
     )
+    db.executemany("DELETE FROM indexed WHERE seq = ?", [(row.seq,) for row, _ in fresh])
+    db.executemany(
+        "INSERT INTO indexed VALUES (?, ?)", [(row.seq, json.dumps(row.paths)) for row, _ in fresh if row.paths]
+    )
     _queue(db, number, [row.seq for row, _ in fresh])
     lineage.settle(db, number, now, [(row.id, row.parents) for row, _ in fresh])
 
@@ -227,7 +243,7 @@ def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
             f"DELETE FROM {name} WHERE tenant = ? AND {column} = (SELECT id FROM items WHERE seq = ?)",  # noqa: S608 - our own words
             [(number, seq) for seq in seqs],
         )
-    for name in ("items", "entries", "writers"):
+    for name in ("items", "entries", "writers", "indexed"):
         db.executemany(f"DELETE FROM {name} WHERE seq = ?", ones)  # noqa: S608 - our own words
     db.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", [(seq, number, now) for seq in seqs])
 

@@ -183,7 +183,7 @@ def test_a_file_without_a_history_gets_one_when_it_is_opened(tmp_path: Path) -> 
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         store.remember_all(TEAM, [fact("old", "a")])
     with sqlite3.connect(tmp_path / "memory.db") as db:
-        db.execute("DROP TABLE history")
+        db.executescript("DROP TABLE history; DROP TABLE indexed")
         db.execute("PRAGMA user_version = 1")
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         (item,) = store.remember_all(TEAM, [fact("new", "a")])
