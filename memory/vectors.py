@@ -64,6 +64,12 @@ class Vectors:
         vector: Vector = self._checked([weighted(listed, [weigh(word) for word in listed])])[0]
         return vector
 
+    def clear(self) -> None:
+        """Have the embedder drop what it keeps of texts, if it keeps any."""
+        clear = getattr(self._embedder, "clear", None)
+        if clear is not None:
+            clear()
+
     def _checked(self, vectors: Sequence[Sequence[float]]) -> Matrix:
         for vector in vectors:
             if len(vector) != self.dimensions:

@@ -122,6 +122,7 @@ class Writer:
             if history.forget(db, self._tenant, namespace, ids, writer) or numbers:
                 db.execute("UPDATE state SET purge = 1")
         self._database.truncate_log()
+        self._vectors.clear()
         self._kept()
         return len(numbers)
 
