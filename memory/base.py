@@ -87,6 +87,7 @@ class Parts:
         matched: Words of the question that stand in it, by their stems.
         own: What meaning and words add up to, in standard deviations above the mean of the pool.
         beside: What the items written right before and after it from the same source add.
+        author: What it gains where the question names who wrote it.
         recency: What its age adds.
         importance: What its importance adds.
         reranked: The reranker's score; None if none was asked about it.
@@ -98,6 +99,7 @@ class Parts:
     matched: tuple[str, ...]
     own: float
     beside: float
+    author: float
     recency: float
     importance: float
     reranked: float | None

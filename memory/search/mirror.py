@@ -24,6 +24,7 @@ from ..vectors import Vectors, mismatch
 from .arrays import COLUMNS, Arrays, Mask, Slots
 from .columns import Column
 from .filters import field_of
+from .words import names
 
 __all__ = ["Mirror"]
 
@@ -138,6 +139,11 @@ class Mirror(Arrays):
     def numbers_in(self, name: str, slots: Slots) -> NDArray[np.float64]:
         """Return a field of items' values; 0 where it is no number."""
         return np.nan_to_num(self._column(name).numbers(slots))
+
+    def by_named(self, text: str, slots: Slots) -> Mask:
+        """Return which items were written first by somebody whose name stands in a text."""
+        codes = [code for name in names(text) for code in self._named.get(name, ())]
+        return np.isin(self._rows["author"][slots], codes) if codes else np.zeros(len(slots), np.bool_)
 
     def slots_of(self, numbers: Iterable[int]) -> Slots:
         """Return the slots of those among some numbers that are here."""

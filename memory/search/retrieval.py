@@ -3,7 +3,9 @@
 Two pools are drawn, the best by BM25 and the nearest by cosine. Over both, each of the two scores is counted in
 standard deviations from the pool's mean, and the two are added: ranks alone would lose by how much an item stands out.
 What was written right before and after an item from the same source (the turns beside a turn, the passages of one
-section) adds a part of its own score, since an answer is often one line away from the words of the question.
+section) adds a part of its own score, since an answer is often one line away from the words of the question. Where a
+question names somebody, what that one wrote is nearer to it: what is asked about a person is scattered over many items
+of theirs, of which few repeat the words of the question.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ __all__ = ["Ranked", "diverse", "ranked", "rarity"]
 _POOL = 100
 _FLOOR = -1.0  # standard deviations below the mean that count: by how much an item is worse still says nothing
 _BESIDE = (0.4, 0.3)  # what the score of an item one and two places away adds
+_NAMED = 1.5  # what an item gains that was written by somebody whom the question names
 _STOP_WEIGHT = 1.0  # about the rarity of a word in every third item
 
 
@@ -94,6 +97,7 @@ def ranked(
     for place in range(beside.shape[1]):
         others = beside[:, place]
         parts["beside"] += _BESIDE[place // 2] * np.where(others >= 0, stands_out[others], 0)
+    parts["author"] = np.asarray(_NAMED * mirror.by_named(question, slots), np.float32)
     if ranking.recency:
         halves = mirror.ages(slots) / ranking.half_life.total_seconds()
         parts["recency"] = np.asarray(ranking.recency * 0.5**halves, np.float32)

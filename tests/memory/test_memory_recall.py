@@ -173,6 +173,22 @@ class Shortest:
         return [-len(text) for text in texts]
 
 
+def test_what_somebody_wrote_is_nearer_to_a_question_that_names_them(store: ChromaStore) -> None:
+    texts_of = {"Mary Poole": "I planted roses", "Grace": "I planted tulips", "coding": "I planted a flag"}
+    for author, text in texts_of.items():
+        store.remember(TEAM, text, provenance=Provenance("", author, "", Trust.TOOL))
+
+    def gained(question: str) -> dict[str, float | None]:
+        found = store.recall(TEAM, question, explain=True)
+        return {item.writers[0].author: item.parts and item.parts.author for item in found}
+
+    assert store.recall(TEAM, "What did Mary plant?")[0].text == "I planted roses"
+    assert store.recall(TEAM, "What did Grace plant?")[0].text == "I planted tulips"
+    assert gained("What did Mary plant?") == {"Mary Poole": 1.5, "Grace": 0.0, "coding": 0.0}
+    # Not by a word that happens to be somebody's name.
+    assert set(gained("which coding rules does mary have").values()) == {0.0}
+
+
 def test_a_reranker_orders_the_best_and_is_asked_once(store: ChromaStore) -> None:
     store.remember_all(TEAM, [Note("train " * length, BY) for length in range(1, 9)])
     reranker = Shortest()
@@ -212,7 +228,8 @@ def test_an_item_says_why_it_was_found_where_that_is_asked(store: ChromaStore, c
     assert first.parts.words == pytest.approx(1.0, abs=0.2)
     for item in (first, second):
         assert item.parts is not None
-        sum_of_parts = item.parts.own + item.parts.beside + item.parts.recency + item.parts.importance
+        part = item.parts
+        sum_of_parts = part.own + part.beside + part.author + part.recency + part.importance
         assert item.parts.total == pytest.approx(sum_of_parts, abs=1e-5)
         assert item.parts.reranked is None
         assert item.score == pytest.approx(1 - (1 - max(item.parts.meaning, 0)) * (1 - item.parts.words), abs=1e-5)
