@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...configs.process.forks import reset_in_children
 
-__all__ = ["counted", "is_content", "strings_in", "term", "terms", "words"]
+__all__ = ["counted", "is_content", "names", "strings_in", "term", "terms", "words"]
 
 _WORD = re.compile(r"[^\W_]+")
 _JOINED = re.compile(r"[^\W_]+(?:[-_./:@#][^\W_]+)+")
@@ -63,6 +63,11 @@ def counted(text: str) -> NDArray[np.uint32]:
     """Return the words of a text, one a row, each with how often it stands there."""
     counts = Counter(terms(text))
     return np.array([(code, min(n, 255)) for code, n in counts.items()], np.uint32).reshape(-1, 2)
+
+
+def names(text: str) -> set[str]:
+    """Return the words of a text that are written as names are, with a capital."""
+    return {word for word in _WORD.findall(text) if word[0].isupper() and is_content(word.lower())}
 
 
 def strings_in(value: Any) -> Iterator[str]:
