@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from math import isnan
 from typing import Any
 
 from langgraph.store.base import Item, PutOp, SearchItem
@@ -21,6 +22,8 @@ __all__ = ["Row", "check_value", "expiry", "keyed", "noted", "rewritten", "row_i
 
 _SAME = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
 _CLAUSE_END = re.compile(r"(?<=\w)[.,;:!]+$")
+
+_DEEPEST = 200  # levels of a value; what reads JSON calls itself for each
 
 
 def _digest(*parts: Any) -> str:
@@ -145,7 +148,13 @@ class Row:
 
 
 def expiry(now: float, ttl: float | None) -> float:
-    """Return when an item used now expires, in seconds since 1970; 0 for never."""
+    """Return when an item used now expires, in seconds since 1970; 0 for never.
+
+    Raises:
+        ValueError: If the minutes are no number.
+    """
+    if ttl is not None and isnan(ttl):
+        raise ValueError("a time to live is a number of minutes, not NaN")
     return 0.0 if ttl is None else now + 60 * ttl
 
 
@@ -207,16 +216,23 @@ def rewritten(row: Row, note: Note, ttl: float | None, now: float) -> Row:
 
 
 def check_value(value: Any, where: str) -> None:
-    """Refuse what JSON would silently change.
+    """Refuse what JSON would silently change, or not hold.
 
     Raises:
         TypeError: If a key of a mapping, however deep, is not a string.
+        ValueError: If it is nested too deeply.
     """
+    _check(value, where, _DEEPEST)
+
+
+def _check(value: Any, where: str, left: int) -> None:
+    if not left:
+        raise ValueError(f"{where}: is nested deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"{where}: keys must be strings to survive storage as JSON, not {key!r}")
-            check_value(inner, where)
+            _check(inner, where, left - 1)
     elif isinstance(value, list | tuple):
         for inner in value:
-            check_value(inner, where)
+            _check(inner, where, left - 1)

@@ -55,7 +55,7 @@ class Writer:
         self._fields, self._clock, self._kept = tuple(fields), clock, kept
         self._most = most
         self._sweep_seconds = 60 * sweep_minutes
-        self._next_sweep = 0.0
+        self._last_sweep: float | None = None
 
     def put(self, ops: Sequence[PutOp]) -> None:
         """Carry out LangGraph's writes, the last one a key."""
@@ -152,7 +152,7 @@ class Writer:
     def sweep(self) -> int:
         """Delete what has expired, and return how many items that were."""
         now = self._clock()
-        self._next_sweep = now + self._sweep_seconds
+        self._last_sweep = now
         with self._database.writing() as db:
             numbers = table.expired(db, self._tenant, now)
             if numbers:
@@ -218,7 +218,8 @@ class Writer:
         return replace(writer, trust=trust, lineage=tuple(i for i in writer.lineage if i not in back))
 
     def _sweep_if_due(self) -> None:
-        if self._clock() >= self._next_sweep:
+        # Also where the clock was set back.
+        if self._last_sweep is None or not 0 <= self._clock() - self._last_sweep < self._sweep_seconds:
             self.sweep()
 
 

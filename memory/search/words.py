@@ -22,7 +22,8 @@ from ...configs.process.forks import reset_in_children
 __all__ = ["counted", "is_content", "names", "strings_in", "term", "terms", "words"]
 
 _WORD = re.compile(r"[^\W_]+")
-_JOINED = re.compile(r"[^\W_]+(?:[-_./:@#][^\W_]+)+")
+# Only from the beginning of a word, and back to no part of one: a word may be megabytes long.
+_JOINED = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_./:@#][^\W_]++)+")
 _CACHED = 200_000
 _LONGEST = 64  # a longer word is a hash or a blob, and is compared by its beginning
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import json
+import logging
 import os
 import shutil
 import struct
@@ -29,6 +30,8 @@ from . import table
 from .database import Database
 
 __all__ = ["ChromaIndex", "collection_name", "settings", "started"]
+
+_log = logging.getLogger(__name__)
 
 _FILES = "chroma"
 _LOCK = "chroma.lock"
@@ -72,11 +75,24 @@ class ChromaIndex:
         Args:
             most: How many changes at most; None for all, until the memory is closed.
         """
-        fed = 0
+        from chromadb.errors import ChromaError
+
+        fed, renewed = 0, False
         with self._lock, self._chroma() as chroma:
-            while chroma and (done := self._feed_some(chroma)):
+            while chroma:
+                try:
+                    done = self._feed_some(chroma)
+                except ChromaError as error:
+                    if renewed:
+                        # As on a full disk. Searches need none of it, and what waits is fed another time.
+                        _log.warning("%s: Chroma's index cannot be written now: %s", self._folder, error)
+                        return
+                    # Killed while it wrote, Chroma leaves files that open and cannot be added to.
+                    self._make_anew(chroma)
+                    renewed = True
+                    continue
                 fed += done
-                if fed >= most if most is not None else self._stopping:
+                if not done or (fed >= most if most is not None else self._stopping):
                     return
 
     def nearest(self, tenant: str, vector: NDArray[np.float32], count: int) -> list[int] | None:
@@ -94,6 +110,8 @@ class ChromaIndex:
         """
         if not self._lock.acquire(blocking=False):
             return None
+        from chromadb.errors import ChromaError
+
         try:
             if self._kept is None:
                 self._kept = _Chroma.opened(self._folder)
@@ -101,6 +119,11 @@ class ChromaIndex:
                 return None
             collection = self._kept.collection(collection_name(tenant))
             got: Any = collection.query(query_embeddings=vector[None], n_results=count, include=[])
+        except ChromaError:
+            # Made anew by whoever feeds it next.
+            with self._database.writing() as db:
+                db.execute("UPDATE state SET purge = 1")
+            return None
         finally:
             self._lock.release()
         return [int(found.partition(":")[0]) for found in got["ids"][0]]
@@ -155,8 +178,10 @@ class ChromaIndex:
     def _purge_if_due(self, chroma: _Chroma) -> None:
         with self._database.reading() as db:
             (due,) = db.execute("SELECT purge FROM state").fetchone()
-        if not (due or chroma.damaged):
-            return
+        if due or chroma.damaged:
+            self._make_anew(chroma)
+
+    def _make_anew(self, chroma: _Chroma) -> None:
         if chroma.reset():
             with self._database.writing() as db:
                 db.execute("DELETE FROM outbox")

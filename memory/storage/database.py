@@ -276,6 +276,7 @@ def _advice(said: str) -> str:
         ("malformed", "the file is damaged: restore it from a copy, or move it away to begin anew"),
         ("not a database", "the file is damaged: restore it from a copy, or move it away to begin anew"),
         ("full", "the disk is full: make room and try again"),
+        ("disk I/O", "the disk reports an error: check it, its free space and your quota"),
         ("readonly", "it may not be written: check the mode of the folder and its files, or set POINTSMAN_STATE"),
         ("locked", "another process has been writing for a minute: try again when it is done"),
         ("unable to open", "it cannot be opened: check that the folder is there and may be written"),

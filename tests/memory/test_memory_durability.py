@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from langgraph.store.base import PutOp
 from pointsman.memory import ChromaStore, HashingEmbedder
 
 WRITER = """
 import sys
 from pathlib import Path
+from langgraph.store.base import PutOp
 from langgraph.store.base import PutOp
 from pointsman.memory import ChromaStore, HashingEmbedder
 store = ChromaStore(Path(sys.argv[1]), HashingEmbedder())
@@ -55,3 +57,21 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_found(
         with store._database.reading() as db:
             expected = {f"{seq}:0" for (seq,) in db.execute("SELECT seq FROM items")}
     assert set(in_chroma(tmp_path)) == expected
+
+
+def test_an_index_that_opens_but_cannot_be_added_to_is_made_anew(
+    tmp_path: Path, in_chroma: Callable[[Path], list[str]]
+) -> None:
+    """As a process leaves it that was killed while Chroma wrote."""
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.batch([PutOp(("n",), str(n), {"text": f"note {n}"}) for n in range(1100)])
+        assert store._folder.index is not None
+        store._folder.index.feed()
+    (header,) = (tmp_path / "chroma").rglob("header.bin")
+    for file in header.parent.iterdir():
+        file.write_bytes(file.read_bytes()[:10])
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.put(("n",), "later", {"text": "one more"})
+        store._folder.index.feed()  # type: ignore[union-attr]
+        assert store._folder.index.waiting("default") == []  # type: ignore[union-attr]
+    assert len(in_chroma(tmp_path)) == 1101
