@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _FILES = "chroma"
 _LOCK = "chroma.lock"
+_WRITING = "chroma.writing"
 _BATCH = 1000
 _AT_CLOSE = 2000  # rows that closing a memory feeds at most, some two seconds; the rest waits for its next opening
 
@@ -115,7 +116,7 @@ class ChromaIndex:
         try:
             if self._kept is None:
                 self._kept = _Chroma.opened(self._folder)
-            if self._kept is None:
+            if self._kept is None or self._kept.torn:
                 return None
             collection = self._kept.collection(collection_name(tenant))
             got: Any = collection.query(query_embeddings=vector[None], n_results=count, include=[])
@@ -202,9 +203,9 @@ class ChromaIndex:
             most[seq] = max(most.get(seq, 0), vectors)
         for tenant, most in by_tenant.items():
             if tenant in dimensions:
-                self._feed_tenant(
-                    chroma.collection(collection_name(json.loads(tenant))), most, matrices, dimensions[tenant]
-                )
+                with chroma.writing():
+                    collection = chroma.collection(collection_name(json.loads(tenant)))
+                    self._feed_tenant(collection, most, matrices, dimensions[tenant])
         if changes:
             with self._database.writing() as db:
                 db.execute("DELETE FROM outbox WHERE place <= ?", (changes[-1][0],))
@@ -239,6 +240,7 @@ class _Chroma:
 
     def __init__(self, folder: Path, descriptor: int) -> None:
         self._files, self._descriptor = folder / _FILES, descriptor
+        self._mark = folder / _WRITING
         self._system: Any = None
         self._api: Any = None
         self._collections: dict[str, Any] = {}
@@ -257,10 +259,22 @@ class _Chroma:
         return cls(folder, descriptor)
 
     @property
+    def torn(self) -> bool:
+        """Whether a process ended while it wrote: what Chroma then reads may end this one, too."""
+        return self._mark.exists()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Leave a mark for as long as files are written, and for good where the block is not left in order."""
+        self._mark.touch(mode=0o600)
+        yield
+        self._mark.unlink(missing_ok=True)
+
+    @property
     def damaged(self) -> bool:
         """Whether its files cannot be read."""
-        if not self._files.exists():
-            return False
+        if self.torn or not self._files.exists():
+            return self.torn
         from chromadb.errors import ChromaError
 
         try:
@@ -287,6 +301,7 @@ class _Chroma:
         there = self._files.exists()
         if there:
             shutil.rmtree(self._files)
+        self._mark.unlink(missing_ok=True)
         return there
 
     def close(self) -> None:
