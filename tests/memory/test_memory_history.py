@@ -14,6 +14,7 @@ import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance, Ranking
+from pointsman.memory.serving.wire import dumped, loaded
 
 TEAM = ("team",)
 LEAK = "The depot is moved to Zanzibar in May."
@@ -171,6 +172,12 @@ def test_a_client_is_told_windows_rankings_explanations_and_history_as_the_folde
                 client.recall(TEAM, "depot", when="whenever")
             with pytest.raises(ConfigError, match="takes no reranker"):
                 client.recall(TEAM, "depot", ranking=replace(ranking, reranker=Lengths()))
+
+
+def test_a_time_without_a_zone_is_the_clients() -> None:
+    said = loaded(dumped(datetime(2026, 3, 4, 12)))  # noqa: DTZ001 - the point of it
+    assert said.tzinfo is not None
+    assert said == datetime(2026, 3, 4, 12).astimezone()
 
 
 class Lengths:

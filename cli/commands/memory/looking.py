@@ -183,10 +183,10 @@ def evaluate(
     JSONL has items ({"key", "text", "source"}) and questions ({"question", "answers": [keys], "category"}). The shared
     memory is neither read nor changed.
     """
-    from ....backends.ondevice import WordLlamaEmbeddings
+    from ....memory.default import default_embedder
     from ....memory.evaluation import evaluate
 
-    report = evaluate(file, WordLlamaEmbeddings())
+    report = evaluate(file, default_embedder())
     if json:
         as_json(report)
         return
