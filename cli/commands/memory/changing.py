@@ -85,7 +85,7 @@ def forget(
         about = asdict(gone)
         as_json({"forgotten": about.pop("items"), **about})
         return
-    result(f"{gone.items} items were forgotten, or what they said before")
+    result(f"{gone.items} items were forgotten")
     if gone.runs:
         progress(f"nothing is kept any more of {len(gone.runs)} runs that had been told: {', '.join(gone.runs)}")
     if gone.threads:
