@@ -77,14 +77,13 @@ class Runtime(Closing):
     @Once
     def store(self) -> ChromaStore:
         """The memory all agents share."""
-        from ..backends.ondevice import WordLlamaEmbeddings
         from ..memory.store import ChromaStore
 
         if self.settings.memory is not None:
             token = self.settings.secrets.get(MEMORY_TOKEN)
             return ChromaStore.open(self.settings.memory, token=token.get_secret_value() if token else "")
         claim(self.settings)
-        return ChromaStore(self.settings.state / "memory", WordLlamaEmbeddings())
+        return ChromaStore.open(self.settings.state / "memory")
 
     @Once
     def tools(self) -> ToolRegistry:

@@ -23,28 +23,9 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
-from langgraph.store.base import PutOp
+from items import BATCH, TEAM, op, resident_mb, size_mb, texts_of
 from pointsman.memory import ChromaStore
 from stage import table
-
-BATCH = 1000
-TEAM = ("team",)
-
-
-def _texts(count: int, rng: random.Random) -> list[str]:
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["".join(rng.choices(letters, k=rng.randint(3, 9))) for _ in range(30_000)]
-    weights = [1 / (rank + 5) for rank in range(len(words))]
-    return [" ".join(rng.choices(words, weights, k=20)) for _ in range(count)]
-
-
-def _op(number: int, text: str) -> PutOp:
-    value = {"text": text, "kind": ("common", "other")[number % 2], "rare": number % 10_000 == 7, "n": number}
-    return PutOp((*TEAM, str(number % 10)), str(number), value)
-
-
-def _resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _timed(call: Callable[[int], Any], times: int) -> list[str]:
@@ -88,14 +69,14 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100)
     given = parser.parse_args()
     rng = random.Random(1)
-    texts = _texts(given.items, rng)
+    texts = texts_of(given.items, rng)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "memory"
         with ChromaStore.open(path) as store:
             store.put(("warm",), "k", {"text": "the weights are loaded at first use"})
             began, began_wall = time.thread_time(), time.perf_counter()
             for start in range(0, given.items, BATCH):
-                store.batch([_op(number, texts[number]) for number in range(start, min(start + BATCH, given.items))])
+                store.batch([op(number, texts[number]) for number in range(start, min(start + BATCH, given.items))])
             cpu, wall = time.thread_time() - began, time.perf_counter() - began_wall
             print(f"{given.items / cpu:,.0f} puts a second of processor time, {given.items / wall:,.0f} wall\n")
             calls = _calls(store, texts, rng)
@@ -103,15 +84,13 @@ def main() -> None:
             print(table(("", "p50 ms", "p95 ms", "wall p50"), rows))
             began_wall = time.perf_counter()
             store._folder.index.feed()  # type: ignore[union-attr]
-            print(f"\nfed {time.perf_counter() - began_wall:.0f} s later; resident {_resident_mb():,.0f} MB")
+            print(f"\nfed {time.perf_counter() - began_wall:.0f} s later; resident {resident_mb():,.0f} MB")
         began, began_wall = time.thread_time(), time.perf_counter()
         with ChromaStore.open(path) as store:
             store.recall(TEAM, texts[0])
             cpu, wall = time.thread_time() - began, time.perf_counter() - began_wall
             print(f"opened and recalled in {cpu:.2f} s of processor time, {wall:.2f} wall")
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        chroma = sum(file.stat().st_size for file in (path / "chroma").rglob("*") if file.is_file())
-        print(f"{size / 1e6:,.0f} MB on disk, {chroma / 1e6:,.0f} of them Chroma's")
+        print(f"{size_mb(path):,.0f} MB on disk, {size_mb(path / 'chroma'):,.0f} of them Chroma's")
 
 
 if __name__ == "__main__":

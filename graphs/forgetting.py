@@ -29,7 +29,7 @@ class Forgotten:
     """What was deleted, and what could not be.
 
     Attributes:
-        items: How many items of the memory.
+        items: How many items of the memory went, or lost what they had said before.
         runs: The runs of which nothing is kept any more, since they had been told: they cannot be resumed.
         threads: Names of the files of conversations, likewise.
         waiting: Runs that were told and are under way or wait for a person.

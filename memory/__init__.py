@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
-    from .base import Embedder, Note, Provenance, Recalled
+    from .base import Embedder, Note, Parts, Provenance, Ranking, Recalled, Reranker, Version
     from .chunking import Chunk, load_folder, split_document
     from .hashing import HashingEmbedder
+    from .search.times import window_in
     from .store import ChromaStore
 
 __all__ = [
@@ -18,21 +19,31 @@ __all__ = [
     "Embedder",
     "HashingEmbedder",
     "Note",
+    "Parts",
     "Provenance",
+    "Ranking",
     "Recalled",
+    "Reranker",
+    "Version",
     "load_folder",
     "split_document",
+    "window_in",
 ]
 
 _HOME = {
     "Embedder": ".base",
     "Note": ".base",
+    "Parts": ".base",
     "Provenance": ".base",
+    "Ranking": ".base",
     "Recalled": ".base",
+    "Reranker": ".base",
+    "Version": ".base",
     "Chunk": ".chunking",
     "load_folder": ".chunking",
     "split_document": ".chunking",
     "HashingEmbedder": ".hashing",
+    "window_in": ".search.times",
     "ChromaStore": ".store",
 }
 

@@ -12,7 +12,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +48,22 @@ def evaluate(path: Path, embedder: Embedder) -> dict[str, Any]:
 
     Returns:
         ``recall@5`` and ``recall@10``, each the mean share of a question's answering items that was found, of all
-        ``questions`` and by ``categories``; the same for words alone (``bm25``) and vectors alone (``vectors``).
+        ``questions`` and by ``categories``; the same for words alone (``bm25``), for vectors alone (``vectors``), and
+        for a recall to which no item stands beside another (``without_neighbours``).
 
     Raises:
         ConfigError: The file is neither, or has no question whose answer is among its items.
     """
     found: list[tuple[str, dict[str, list[float]]]] = []
     for notes, questions in _sets(path):
-        with ChromaStore(None, embedder) as store:
+        with ChromaStore(None, embedder) as store, ChromaStore(None, embedder) as apart:
             for group in notes:
                 store.remember_all(_NAMESPACE, group)
+                # Items stand beside each other by their source.
+                apart.remember_all(_NAMESPACE, [_without_source(note) for note in group])
             keys = {note.key for group in notes for note in group}
             asked = [question for question in questions if question.answers <= keys]
-            found += [(question.category, _measured(store, question)) for question in asked]
+            found += [(question.category, _measured(store, apart, question)) for question in asked]
     if not found:
         raise ConfigError("has no question whose answers are among its items", file=path)
     categories = sorted({category for category, _ in found})
@@ -74,11 +77,11 @@ def evaluate(path: Path, embedder: Embedder) -> dict[str, Any]:
             }
             for name in categories
         },
-        **{way: _means([measured[way] for _, measured in found]) for way in ("bm25", "vectors")},
+        **{way: _means([measured[way] for _, measured in found]) for way in ("bm25", "vectors", "without_neighbours")},
     }
 
 
-def _measured(store: ChromaStore, question: _Question) -> dict[str, list[float]]:
+def _measured(store: ChromaStore, apart: ChromaStore, question: _Question) -> dict[str, list[float]]:
     most = max(_AT)
     with store._mirror.current() as mirror:
         mask = mirror.mask(_NAMESPACE, indexed=True)
@@ -92,11 +95,16 @@ def _measured(store: ChromaStore, question: _Question) -> dict[str, list[float]]
         rows = table.by_seq(db, best["bm25"] + best["vectors"])
     keys = {number: row.key for number, row in rows.items()}
     ways = {way: [keys[number] for number in numbers] for way, numbers in best.items()}
-    ways["recall"] = [item.key for item in store.recall(_NAMESPACE, question.text, limit=most)]
+    for way, asked in (("recall", store), ("without_neighbours", apart)):
+        ways[way] = [item.key for item in asked.recall(_NAMESPACE, question.text, limit=most)]
     return {
         way: [len(question.answers & set(listed[:at])) / len(question.answers) for at in _AT]
         for way, listed in ways.items()
     }
+
+
+def _without_source(note: Note) -> Note:
+    return replace(note, provenance=replace(note.provenance, source=""))
 
 
 def _means(shares: Sequence[Sequence[float]]) -> dict[str, float]:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from base64 import b32encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from math import isnan
 from typing import Any
 
 from langgraph.store.base import Item, PutOp, SearchItem
 
 from ..configs.words import Trust
-from .base import Note, Provenance, Recalled
+from .base import Note, Parts, Provenance, Recalled
 
-__all__ = ["Row", "check_value", "expiry", "noted", "rewritten", "row_id", "twin_of", "written"]
+__all__ = ["Row", "check_value", "expiry", "keyed", "noted", "rewritten", "row_id", "text_of", "twin_of", "written"]
+
+_SAME = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
+_CLAUSE_END = re.compile(r"(?<=\w)[.,;:!]+$")
+
+_DEEPEST = 200  # levels of a value; what reads JSON calls itself for each
 
 
 def _digest(*parts: Any) -> str:
@@ -29,8 +37,32 @@ def row_id(tenant: str, namespace: Sequence[str], key: str) -> str:
 
 
 def twin_of(namespace: Sequence[str], text: str) -> str:
-    """Return what identical remembered texts of one namespace have in common."""
-    return _digest("text", list(namespace), text)
+    """Return what remembered texts of one namespace have in common that differ in nothing that could mean anything.
+
+    That is white space, the form of quotation marks and dashes, punctuation that ends a clause, a capital that begins a
+    sentence, and the article "the": less than this would keep one fact twice, more would take two for one.
+    """
+    bare, begins = [], True
+    for word in unicodedata.normalize("NFC", text).translate(_SAME).split():
+        plain = _CLAUSE_END.sub("", word)
+        if begins and plain[1:].islower():
+            plain = plain.lower()
+        begins = word.endswith((".", "!", "?"))
+        if plain != "the":
+            bare.append(plain)
+    return _digest("text", list(namespace), " ".join(bare) or text)
+
+
+def text_of(value: Mapping[str, Any]) -> str:
+    """Return what to quote of a value: its ``text`` where there is one, else the whole value as JSON."""
+    text = value.get("text")
+    return text if isinstance(text, str) else json.dumps(value, ensure_ascii=False)
+
+
+def keyed(note: Note) -> Note:
+    """Return a note under the key that all notes on one attribute of its subject share."""
+    names = [" ".join(name.casefold().split()) for name in (note.subject, note.attribute)]
+    return replace(note, key=_digest("fact", *names)) if note.key is None and all(names) else note
 
 
 @dataclass(slots=True)
@@ -51,6 +83,7 @@ class Row:
         vectors: How many vectors it is found by; 0 when it is not indexed.
         trust: The lowest of everything it was made from, and, once it is kept, of its writers.
         seq: Its number in the database; 0 for a new one.
+        paths: The parts of its value that are embedded, as it is written; empty for all of it, and as it is read.
     """
 
     id: str
@@ -66,12 +99,12 @@ class Row:
     vectors: int = 0
     trust: Trust = Trust.USER
     seq: int = 0
+    paths: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """What to quote: the value's ``text`` where there is one, else the whole value as JSON."""
-        text = self.value.get("text")
-        return text if isinstance(text, str) else json.dumps(self.value, ensure_ascii=False)
+        """What to quote; see `text_of`."""
+        return text_of(self.value)
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -97,7 +130,7 @@ class Row:
         item = self.item()
         return SearchItem(item.namespace, item.key, item.value, item.created_at, item.updated_at, score)
 
-    def recalled(self, score: float | None) -> Recalled:
+    def recalled(self, score: float | None, parts: Parts | None = None) -> Recalled:
         """Return it as evidence."""
         return Recalled(
             id=self.id,
@@ -110,15 +143,22 @@ class Row:
             value=self.value,
             writers=self.writers,
             lineage=self.parents,
+            parts=parts,
         )
 
 
 def expiry(now: float, ttl: float | None) -> float:
-    """Return when an item used now expires, in seconds since 1970; 0 for never."""
+    """Return when an item used now expires, in seconds since 1970; 0 for never.
+
+    Raises:
+        ValueError: If the minutes are no number.
+    """
+    if ttl is not None and isnan(ttl):
+        raise ValueError("a time to live is a number of minutes, not NaN")
     return 0.0 if ttl is None else now + 60 * ttl
 
 
-def written(item_id: str, op: PutOp, old: Row | None, vectors: int, now: float) -> Row:
+def written(item_id: str, op: PutOp, old: Row | None, vectors: int, paths: Sequence[str], now: float) -> Row:
     """Make the row of a plain ``put``, which vouches for nothing.
 
     Args:
@@ -126,6 +166,7 @@ def written(item_id: str, op: PutOp, old: Row | None, vectors: int, now: float) 
         op: What is put; its value is not None.
         old: What lies there.
         vectors: How many vectors it is found by.
+        paths: The parts of its value that these are of.
         now: Seconds since 1970.
     """
     return Row(
@@ -140,6 +181,7 @@ def written(item_id: str, op: PutOp, old: Row | None, vectors: int, now: float) 
         expires=expiry(now, op.ttl),
         vectors=vectors,
         seq=old.seq if old else 0,
+        paths=tuple(paths) if vectors and list(paths) != ["$"] else (),
     )
 
 
@@ -174,16 +216,23 @@ def rewritten(row: Row, note: Note, ttl: float | None, now: float) -> Row:
 
 
 def check_value(value: Any, where: str) -> None:
-    """Refuse what JSON would silently change.
+    """Refuse what JSON would silently change, or not hold.
 
     Raises:
         TypeError: If a key of a mapping, however deep, is not a string.
+        ValueError: If it is nested too deeply.
     """
+    _check(value, where, _DEEPEST)
+
+
+def _check(value: Any, where: str, left: int) -> None:
+    if not left:
+        raise ValueError(f"{where}: is nested deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"{where}: keys must be strings to survive storage as JSON, not {key!r}")
-            check_value(inner, where)
+            _check(inner, where, left - 1)
     elif isinstance(value, list | tuple):
         for inner in value:
-            check_value(inner, where)
+            _check(inner, where, left - 1)

@@ -38,7 +38,9 @@ def cleaned(notes: Sequence[Note]) -> list[Note]:
 
 def _clean(note: Note) -> Note:
     provenance = replace(note.provenance, source=redact(note.provenance.source))
-    return replace(note, text=redact(note.text), metadata=redacted(note.metadata), provenance=provenance)
+    about = {name: text for name in ("subject", "attribute") if (text := getattr(note, name))}
+    metadata = redacted({**note.metadata, **about})
+    return replace(note, text=redact(note.text), metadata=metadata, provenance=provenance)
 
 
 def without_secrets(op: PutOp) -> PutOp:

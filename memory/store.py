@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from langgraph.store.base import BaseStore, Op, PutOp, Result, SearchOp, TTLConfig, validate_op_namespace
+from langgraph.store.base import BaseStore, Op, PutOp, Result, TTLConfig, validate_op_namespace
 
+from ..configs.errors import ConfigError
 from ..configs.process.closing import Closing
-from ..configs.words import Trust
-from .base import Embedder, Note, Provenance, Recalled
+from .base import Embedder, Note, Provenance
 from .calls import in_thread, served
 from .coalesce import Coalescer
 from .default import default_embedder
 from .items import row_id
 from .notes import check_namespace, cleaned
+from .recalling import Recalling
+from .reindexing import reindex
 from .search.finder import Finder
 from .search.mirror import Mirror
 from .serving.connection import Connection
-from .storage import table
 from .storage.folder import Folder
-from .storage.lineage import ancestry
 from .upkeep import Upkeep
 from .vectors import Vectors
 from .writer import Writer
@@ -33,7 +33,7 @@ __all__ = ["ChromaStore"]
 _SWEEP_MINUTES = 5.0  # LangGraph's SqliteStore sweeps as often
 
 
-class ChromaStore(Upkeep, Closing, BaseStore):
+class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
     """Keep agents' memory; give it to any LangGraph graph as ``compile(store=...)``.
 
     `remember`, `recall` and `forget` carry provenance; `put`, `get` and `search` are LangGraph's own. A plain `put`
@@ -49,6 +49,7 @@ class ChromaStore(Upkeep, Closing, BaseStore):
         tenant: Whose memory; nothing crosses from one tenant to another.
         fields: Which parts of a value are embedded unless a `put` says otherwise, as LangGraph's ``index`` names them.
         ttl: LangGraph's defaults for time to live, in minutes.
+        most: How many items to keep; a write beyond that deletes the least trusted, and of those the oldest.
         clock: Seconds since 1970.
 
     Raises:
@@ -65,10 +66,13 @@ class ChromaStore(Upkeep, Closing, BaseStore):
         tenant: str = "default",
         fields: Sequence[str] = ("$",),
         ttl: TTLConfig | None = None,
+        most: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if most is not None and most < 1:
+            raise ConfigError(f"a memory keeps at least one item: most={most}")
         self.ttl_config = ttl
-        self._vectors, self._fields, self._clock = Vectors(embedder), tuple(fields), clock
+        self._vectors, self._clock = Vectors(embedder), clock
         self._tenant, self._closed = tenant, False
         self._folder = folder = Folder.opened(path)
         try:
@@ -77,10 +81,10 @@ class ChromaStore(Upkeep, Closing, BaseStore):
             folder.close()
             raise
         self._database = folder.database
-        self._mirror = Mirror(self._database, tenant, embedder.dimensions, clock)
+        self._mirror = Mirror(self._database, tenant, self._vectors, clock)
         self._finder = Finder(self._database, self._mirror, folder.index, self._vectors, tenant, clock)
         every = (ttl or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
-        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, folder.changed)
+        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, most, folder.changed)
         self._coalescer = Coalescer(self._writer.put)
 
     @classmethod
@@ -101,6 +105,23 @@ class ChromaStore(Upkeep, Closing, BaseStore):
         store._server, store._tenant, store._closed = Connection(str(path), token, tenant), tenant, False
         store._coalescer = Coalescer(store.batch)
         return store
+
+    @classmethod
+    def reindex(cls, path: str | Path, embed: Embedder, *, tenant: str = "default") -> int:
+        """Embed what a folder holds with another embedder, and return how many items have vectors.
+
+        It is one transaction: whoever writes waits, whoever reads finds the old vectors, and stores that are open with
+        the old embedder are refused from then on.
+
+        Args:
+            path: The folder.
+            embed: Makes the new vectors.
+            tenant: Whose memory.
+
+        Raises:
+            ConfigError: If there is no memory, or the embedder does not keep to its own dimensions.
+        """
+        return reindex(Path(path), embed, tenant)
 
     def close(self) -> None:
         """Let go of the files; what was kept in memory is gone. Idempotent."""
@@ -153,10 +174,13 @@ class ChromaStore(Upkeep, Closing, BaseStore):
     def remember_all(self, namespace: tuple[str, ...], notes: Sequence[Note], *, ttl: float | None = None) -> list[str]:
         """Keep texts and return their ids, which stay the same as long as an item exists.
 
-        A text that the namespace already holds is not added again: its row gains a writer, takes the lowest trust of
-        them all, and its time to live starts anew (never shortened). Notes of one source that are kept one after the
+        A text that the namespace already holds, but for its form (`pointsman.memory.items.twin_of`), is not added
+        again: its row gains a writer, takes the lowest trust of them all, and its time to live starts anew (never
+        shortened). A note on the same attribute of the same subject supersedes the one before, of which `history`
+        tells, unless that one is trusted further: then both stay. Notes of one source that are kept one after the
         other count as standing beside each other when they are recalled. A note that is written in a run and holds a
-        text that was forgotten is not kept: nothing lies under its id. One outside a run brings the text back.
+        text that was forgotten is not kept: its id is that of a text which is not there. One outside a run brings the
+        text back.
 
         Args:
             namespace: Where to keep them.
@@ -171,72 +195,9 @@ class ChromaStore(Upkeep, Closing, BaseStore):
         notes = cleaned(notes)
         return self._writer.remember(namespace, notes, ttl)
 
-    @served
-    def recall(
-        self,
-        namespace: tuple[str, ...],
-        query: str,
-        *,
-        limit: int = 5,
-        min_score: float | None = None,
-        min_trust: Trust | None = None,
-        filter: Mapping[str, Any] | None = None,
-        sources: Sequence[str] = (),
-        authors: Sequence[str] = (),
-    ) -> list[Recalled]:
-        """Find what answers a question, best first, at or below a namespace.
-
-        Meaning and words count together, and what stands beside a good answer counts a little
-        (`pointsman.memory.retrieval`), so the best need not have the highest score of its own.
-
-        Args:
-            namespace: Where to look; ``()`` is everywhere in the tenant.
-            query: The question.
-            limit: How many items at most.
-            min_score: Leave out what scores less (0..1).
-            min_trust: Leave out what is trusted less.
-            filter: Conditions on values, as `search` takes them.
-            sources: Only what was first read from one of these.
-            authors: Only what one of these wrote first.
-
-        Raises:
-            ValueError: If a filter uses an operator LangGraph does not document.
-        """
-        validate_op_namespace(SearchOp(namespace))
-        if not query.strip() or limit < 1:
-            return []
-        best = self._finder.recall(
-            namespace,
-            query,
-            limit,
-            min_score=min_score,
-            min_trust=min_trust,
-            condition=filter,
-            sources=sources,
-            authors=authors,
-        )
-        self._writer.refresh([row for row, _ in best])
-        return [row.recalled(score) for row, score in best]
-
     def id_of(self, namespace: tuple[str, ...], key: str) -> str:
         """Return the id that an item has, or would have, under a key: what a lineage names."""
         return row_id(self._tenant, namespace, key)
 
-    @served
-    def item(self, item_id: str) -> Recalled | None:
-        """Return an item by the id that `remember` or a lineage names, or None if it is gone."""
-        row = self._finder.fetch([item_id]).get(item_id)
-        return row.recalled(None) if row else None
-
-    @served
-    def why(self, item_id: str) -> list[tuple[int, str, Recalled | None]]:
-        """Return the fewest steps to, the id of, and each item that one comes from, itself first; None if not kept."""
-        with self._database.reading() as db:
-            steps = ancestry(db, table.encoded(self._tenant), item_id)
-        rows = self._finder.fetch([ancestor for ancestor, _ in steps])
-        return [(depth, i, rows[i].recalled(None) if i in rows else None) for i, depth in steps]
-
     aremember = in_thread(remember)
     aremember_all = in_thread(remember_all)
-    arecall = in_thread(recall)
-    aitem = in_thread(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from sqlite3 import Connection
 from typing import Any
@@ -14,17 +14,18 @@ from langgraph.store.base import PutOp
 from ..configs.errors import ConfigError
 from ..configs.redact import redact, redacted
 from ..configs.words import Trust
-from .base import Provenance
-from .items import Row, check_value, row_id, twin_of
+from .base import Provenance, Version
+from .items import Row, check_value, row_id, text_of, twin_of
 from .notes import check_namespace, texts_of, words_of
 from .search.words import counted, strings_in
-from .storage import forgotten, table
+from .storage import forgotten, history, table
 from .vectors import Vectors
 
-__all__ = ["Incoming", "page", "read", "restored"]
+__all__ = ["Incoming", "embedded", "page", "read", "restored"]
 
 _SAME = ("value", "writers", "ttl", "twin", "trust", "created", "updated")
 """What makes two versions of an item one; when it expires moves with each use of it."""
+_WHOLE = ("$",)
 
 
 def page(db: Connection, tenant: str, dimensions: int, now: float, after: int, limit: int) -> list[dict[str, Any]]:
@@ -45,7 +46,15 @@ def page(db: Connection, tenant: str, dimensions: int, now: float, after: int, l
     seqs = [seq for (seq,) in found]
     rows = {seq: row for some in table.slices(seqs) for seq, row in table.by_seq(db, some).items()}
     entries = table.entries(db, seqs, dimensions)
-    return [_told(rows[seq], entries[seq], tenant) for seq in seqs]
+    paths, former = table.paths(db, seqs), history.of(db, tenant, [row.id for row in rows.values()])
+    return [
+        {
+            **_told(rows[seq], entries[seq], tenant),
+            "paths": list(paths.get(seq, ())),
+            "history": [_version_told(version) for version in former.get(rows[seq].id, ())],
+        }
+        for seq in seqs
+    ]
 
 
 def _told(row: Row, entry: table.Entry, tenant: str) -> dict[str, Any]:
@@ -62,18 +71,39 @@ def _told(row: Row, entry: table.Entry, tenant: str) -> dict[str, Any]:
         "ttl": row.ttl,
         "expires": row.expires,
         "trust": row.trust.value,
-        "writers": [{**asdict(writer), "trust": writer.trust.value} for writer in row.writers],
+        "writers": _writers_told(row.writers),
         "words": _text(entry.words),
         "vectors": _text(entry.vectors),
         "vector_count": row.vectors,
     }
 
 
+def _version_told(version: Version) -> dict[str, Any]:
+    return {
+        "value": version.value,
+        "writers": _writers_told(version.writers),
+        "trust": version.trust.value,
+        "written": version.written,
+        "replaced": version.replaced,
+    }
+
+
+def _writers_told(writers: Iterable[Provenance]) -> list[dict[str, Any]]:
+    return [{**asdict(writer), "trust": writer.trust.value} for writer in writers]
+
+
 @dataclass(slots=True)
 class Incoming:
-    """An item that was told, and what it is found by; that is None where it has to be made from its value."""
+    """An item that was told.
+
+    Attributes:
+        row: The item.
+        former: What it said before.
+        entry: What it is found by; None where that has to be made from its value.
+    """
 
     row: Row
+    former: Sequence[Version]
     entry: table.Entry | None
 
 
@@ -110,7 +140,9 @@ def read(about: Mapping[str, Any], tenant: str, dimensions: int | None, *, trust
             twin=twin_of(namespace, str(value["text"])) if about["note"] else "",
             vectors=int(about["vector_count"]),
             trust=Trust(about["trust"]) if trusted else Trust.UNTRUSTED,
+            paths=tuple(map(str, about["paths"])),
         )
+        former = [_version(version, trusted=trusted) for version in about["history"]]
         if not row.writers or row.id != about["id"]:
             raise ValueError("its id is not that of its namespace and key, or nobody wrote it")
         entry = None
@@ -119,7 +151,18 @@ def read(about: Mapping[str, Any], tenant: str, dimensions: int | None, *, trust
             entry = table.Entry(np.frombuffer(b64decode(about["words"]), np.uint32).reshape(-1, 2), vectors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"is no item of a memory: {error!r}") from error
-    return Incoming(row, entry)
+    return Incoming(row, former, entry)
+
+
+def _version(about: Mapping[str, Any], *, trusted: bool) -> Version:
+    check_value(about["value"], "a former value")
+    return Version(
+        value=dict(redacted(about["value"])),
+        writers=tuple(_writer(writer, trusted=trusted) for writer in about["writers"]),
+        trust=Trust(about["trust"]) if trusted else Trust.UNTRUSTED,
+        written=float(about["written"]),
+        replaced=float(about["replaced"]),
+    )
 
 
 def _writer(about: Mapping[str, Any], *, trusted: bool) -> Provenance:
@@ -135,19 +178,19 @@ def _writer(about: Mapping[str, Any], *, trusted: bool) -> Provenance:
     )
 
 
-def embedded(items: Sequence[Incoming], vectors: Vectors, fields: Sequence[str]) -> int:
+def embedded(items: Sequence[Incoming], vectors: Vectors) -> int:
     """Make what items are found by, where it did not come with them, and return of how many that was."""
     missing = [item for item in items if item.entry is None]
     texts: list[list[str]] = []
     for item in missing:
         row = item.row
         op = PutOp(row.namespace, row.key, row.value)
-        texts.append([row.text] if row.twin else texts_of(op, fields) if row.vectors else [])
+        texts.append([row.text] if row.twin else texts_of(op, row.paths or _WHOLE) if row.vectors else [])
     made = iter(vectors.of([text for listed in texts for text in listed]))
     for item, listed in zip(missing, texts, strict=True):
         row = item.row
         op = PutOp(row.namespace, row.key, row.value)
-        words = "\n".join(strings_in(row.value)) if row.twin else words_of(op, listed, fields)
+        words = "\n".join(strings_in(row.value)) if row.twin else words_of(op, listed, row.paths or _WHOLE)
         matrix = np.array([next(made) for _ in listed], np.float32).reshape(-1, vectors.dimensions)
         item.row = replace(row, vectors=len(listed))
         item.entry = table.Entry(counted(words), matrix)
@@ -157,7 +200,7 @@ def embedded(items: Sequence[Incoming], vectors: Vectors, fields: Sequence[str])
 def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float) -> dict[str, int]:
     """Write items that are not there, or older there; and return how many were added, replaced and left out, and why.
 
-    An item that is there never gains trust.
+    An item that is there never gains trust, and what a newer one replaces stays in its history.
 
     Args:
         db: A connection inside a transaction.
@@ -171,9 +214,11 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float)
     count = dict.fromkeys(("added", "replaced", "unchanged", "newer", "expired", "forgotten"), 0)
     held = table.get(db, tenant, [item.row.id for item in items])
     gone = forgotten.met(db, tenant, [item.row.text for item in items])
+    unwanted = iter(forgotten.met(db, tenant, [text_of(v.value) for item in items for v in item.former]))
     fresh: dict[str, tuple[Row, table.Entry]] = {}
     for item, was_forgotten in zip(items, gone, strict=True):
         row, old = item.row, held.get(item.row.id)
+        former = [version for version in item.former if not next(unwanted)]
         if old:
             row = replace(row, trust=min(row.trust, old.trust), seq=old.seq)
         if was_forgotten:
@@ -188,6 +233,10 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float)
             fate = "replaced" if old else "added"
             assert item.entry is not None  # noqa: S101 - `embedded` saw to it
             fresh[row.id] = row, item.entry
+            if old and old.live(now) and old.twin != row.twin:
+                former.append(history.ended(old, now))
+        if fate in ("added", "replaced", "unchanged"):
+            history.add(db, tenant, row.namespace, row.id, former)
         count[fate] += 1
     table.put(db, tenant, list(fresh.values()))
     return count

@@ -30,7 +30,6 @@ class Upkeep:
     _vectors: Vectors
     _writer: Writer
     _tenant: str
-    _fields: Sequence[str]
     _clock: Callable[[], float]
 
     @property
@@ -39,7 +38,7 @@ class Upkeep:
         return self._tenant
 
     @served
-    def sweep(self) -> int:
+    def sweep_ttl(self) -> int:
         """Delete what has expired and return how many items that was; writes do it every few minutes anyhow."""
         return self._writer.sweep()
 
@@ -54,12 +53,14 @@ class Upkeep:
         namespace: tuple[str, ...] | None = None,
         tenant: bool = False,
     ) -> int:
-        """Delete what was written from a source, by an author or in a run, and return how many items that were.
+        """Delete what was written from a source, by an author or in a run, and return of how many items that was.
 
-        An item with several writers goes as soon as one of them fits. Given together, the arguments narrow. When this
-        returns, no text of theirs is left in the memory's files; their vectors are gone too unless another process is
-        using Chroma, which then drops them with its next batch. A digest of each text stays, so that no run keeps it
-        again (`remember_all`). `pointsman.graphs.forgetting` reaches runs and conversations that were told, too.
+        An item with several writers goes as soon as one of them fits, with its `history`; one that has said something
+        else since stays, and only what fits leaves its history. Given together, the arguments narrow. When this
+        returns, no text of theirs is left in the memory's files, nor what its embedder keeps of texts in this process;
+        their vectors are gone too unless another process is using Chroma, which then drops them with its next batch. A
+        digest of each text stays, so that no run keeps it again (`remember_all`). `pointsman.graphs.forgetting` reaches
+        runs and conversations that were told, too.
 
         Args:
             ids: Only these items.
@@ -94,13 +95,14 @@ class Upkeep:
 
     @served
     def exported(self, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
-        """Return the next items as JSON objects that lose nothing, in the order in which they were first written.
+        """Return the next items with their history, as JSON objects that lose nothing, oldest first.
 
         Args:
             after: ``seq`` of the last item before; 0 to begin.
             limit: How many at most; fewer than that are the last.
         """
         with self._database.reading() as db:
+            self._vectors.check(self._database.path, table.made_by(db, table.encoded(self._tenant)))
             return transfer.page(db, self._tenant, self._vectors.dimensions, self._clock(), after, limit)
 
     @served
@@ -110,7 +112,7 @@ class Upkeep:
         """Take in items that `exported` gave; taking them in again changes nothing.
 
         One that is here keeps what it is if it was written later than the one that comes, and never gains trust. What
-        was forgotten here stays so.
+        was forgotten here stays so, and of a history only the rest is taken in.
 
         Args:
             items: The items.
@@ -126,18 +128,16 @@ class Upkeep:
         """
         dimensions = self._vectors.dimensions if embedder == self._vectors.model_id else None
         listed = [transfer.read(item, self._tenant, dimensions, trusted=trusted) for item in items]
-        made = transfer.embedded(listed, self._vectors, self._fields)
+        made = transfer.embedded(listed, self._vectors)
         try:
-            with self._database.writing() as db:
-                count = transfer.restored(db, self._tenant, listed, self._clock())
+            count = self._writer.restore(listed)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        self._folder.changed()
         return {**count, "embedded": made}
 
     @served
     def stats(self) -> dict[str, Any]:
-        """Return what the memory holds: counts by trust, namespaces, vectors, what waits for Chroma, bytes on disk."""
+        """Return what the memory holds: counts by trust, namespaces, vectors, former texts, bytes on disk and more."""
         number = table.encoded(self._tenant)
         with self._database.reading() as db:
             trusts = table.by_trust(db, self._tenant, self._clock())
@@ -145,6 +145,7 @@ class Upkeep:
                 "SELECT count(DISTINCT namespace), coalesce(sum(vectors), 0) FROM items WHERE tenant = ?", (number,)
             ).fetchone()
             (waiting,) = db.execute("SELECT count(DISTINCT seq) FROM outbox WHERE tenant = ?", (number,)).fetchone()
+            (former,) = db.execute("SELECT count(*) FROM history WHERE tenant = ?", (number,)).fetchone()
             (gone,) = db.execute("SELECT count(*) FROM forgotten WHERE tenant = ?", (number,)).fetchone()
         return {
             "tenant": self._tenant,
@@ -152,6 +153,7 @@ class Upkeep:
             "trust": trusts,
             "namespaces": spaces,
             "vectors": vectors,
+            "former_texts": former,
             "waiting_for_chroma": waiting,
             "forgotten": gone,
             "embedder": self._vectors.model_id,

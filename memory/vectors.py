@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,22 @@ class Vectors:
         vector: Vector = self._checked([weighted(listed, [weigh(word) for word in listed])])[0]
         return vector
 
+    def clear(self) -> None:
+        """Have the embedder drop what it keeps of texts, if it keeps any."""
+        clear = getattr(self._embedder, "clear", None)
+        if clear is not None:
+            clear()
+
+    def check(self, where: Path | None, found: tuple[str, int]) -> None:
+        """Refuse vectors of another embedder, which another process may have made anew meanwhile.
+
+        Args:
+            where: The memory's file.
+            found: Name and dimensions of the embedder that made what is there.
+        """
+        if found != (self.model_id, self.dimensions):
+            raise mismatch(str(where), found, (self.model_id, self.dimensions))
+
     def _checked(self, vectors: Sequence[Sequence[float]]) -> Matrix:
         for vector in vectors:
             if len(vector) != self.dimensions:
@@ -86,5 +103,5 @@ def mismatch(where: str, found: tuple[Any, Any], wanted: tuple[Any, Any]) -> Con
     """
     return ConfigError(
         f"{where} holds vectors of embedder {found[0]!r} with {found[1]} dimensions, not {wanted[0]!r} with "
-        f"{wanted[1]}: use that embedder, or give another path or tenant and load the knowledge again"
+        f"{wanted[1]}: use that embedder, or embed all of it anew by 'pointsman memory reindex'"
     )

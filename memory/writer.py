@@ -12,12 +12,13 @@ from langgraph.store.base import PutOp
 from numpy.typing import NDArray
 
 from .base import Note, Provenance
-from .items import Row, expiry, row_id, twin_of, written
+from .items import Row, expiry, keyed, row_id, twin_of, written
 from .notes import merged, texts_of, without_secrets, words_of
 from .search.words import counted, strings_in
-from .storage import forgotten, table
+from .storage import forgotten, history, table
 from .storage.database import Database
 from .storage.lineage import comes_from
+from .transfer import Incoming, restored
 from .vectors import Vectors
 
 __all__ = ["Writer"]
@@ -35,6 +36,7 @@ class Writer:
         fields: Which parts of a value are embedded unless a `put` says otherwise.
         clock: Seconds since 1970.
         sweep_minutes: How often writes delete what has expired.
+        most: How many items are kept; None for any number.
         kept: Called after each change.
     """
 
@@ -46,12 +48,14 @@ class Writer:
         fields: Sequence[str],
         clock: Callable[[], float],
         sweep_minutes: float,
+        most: int | None,
         kept: Callable[[], None],
     ) -> None:
         self._database, self._vectors, self._tenant = database, vectors, tenant
         self._fields, self._clock, self._kept = tuple(fields), clock, kept
+        self._most = most
         self._sweep_seconds = 60 * sweep_minutes
-        self._next_sweep = 0.0
+        self._last_sweep: float | None = None
 
     def put(self, ops: Sequence[PutOp]) -> None:
         """Carry out LangGraph's writes, the last one a key."""
@@ -64,6 +68,7 @@ class Writer:
         words = [counted(words_of(op, listed, self._fields)) for op, listed in zip(ops, texts, strict=True)]
         ids = [row_id(self._tenant, op.namespace, op.key) for op in ops]
         with self._database.writing() as db:
+            self._check(db)
             now = self._clock()
             held = table.get(db, self._tenant, ids)
             fresh: list[tuple[Row, table.Entry]] = []
@@ -72,13 +77,15 @@ class Writer:
                 old, matrix = held.get(item_id), list(islice(vectors, len(listed)))
                 if op.value is not None:
                     entry = table.Entry(counts, np.array(matrix) if matrix else _NO_VECTORS)
-                    fresh.append((written(item_id, op, old, len(listed), now), entry))
+                    paths = op.index or self._fields
+                    fresh.append((written(item_id, op, old, len(listed), paths, now), entry))
                 elif old:
                     gone.append(old.seq)
             if gone:
                 table.delete(db, self._tenant, gone)
             if fresh:
                 table.put(db, self._tenant, fresh)
+                self._trim(db)
         self._kept()
         self._sweep_if_due()
 
@@ -86,44 +93,66 @@ class Writer:
         """Keep notes that are cleaned, and return their ids; see `ChromaStore.remember_all`."""
         vectors = self._vectors.of([note.text for note in notes])
         twins = [twin_of(namespace, note.text) for note in notes]
-        slots = [
-            row_id(self._tenant, namespace, twin if note.key is None else note.key)
-            for note, twin in zip(notes, twins, strict=True)
-        ]
         with self._database.writing() as db:
+            self._check(db)
             now = self._clock()
             fresh = self._not_forgotten(db, notes)
+            # What is left out supersedes nothing.
+            facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), now))
+            notes = [next(facts) if there else note for note, there in zip(notes, fresh, strict=True)]
+            slots = [
+                row_id(self._tenant, namespace, twin if note.key is None or not there else note.key)
+                for note, twin, there in zip(notes, twins, fresh, strict=True)
+            ]
             held = table.get(db, self._tenant, slots) | table.twins(db, self._tenant, twins)
             taken = compress(zip(notes, twins, slots, strict=True), fresh)
             kept = merged(namespace, taken, held.values(), ttl, now)
             for row in kept:
                 if row.seq:
                     row.writers = tuple(self._repeating(db, row.id, writer) for writer in row.writers)
+            history.keep(db, self._tenant, held, kept, now)
             final = {row.id: (row, vector) for row, vector in zip(kept, vectors[fresh], strict=True)}
             table.put(db, self._tenant, [(row, _entry(row, vector[None])) for row, vector in final.values()])
+            self._trim(db)
         self._kept()
         self._sweep_if_due()
         ids = iter(kept)
         return [next(ids).id if there else slot for there, slot in zip(fresh, slots, strict=True)]
 
+    def restore(self, items: Sequence[Incoming]) -> dict[str, int]:
+        """Take in items that another memory told; see `ChromaStore.restore`."""
+        with self._database.writing() as db:
+            self._check(db)
+            count = restored(db, self._tenant, items, self._clock())
+            self._trim(db)
+        self._kept()
+        return count
+
     def forget(self, namespace: tuple[str, ...], ids: Sequence[str], writer: Mapping[str, str]) -> int:
         """Delete what a writer wrote, and every trace of it in the database's files; see `ChromaStore.forget`."""
         with self._database.writing() as db:
             numbers = table.chosen(db, self._tenant, namespace, ids, writer)
+            # First what they said before, since deleting an item deletes all its history, whoever wrote it.
+            former = history.forget(db, self._tenant, namespace, ids, writer)
+            forgotten.note_down(db, self._tenant, [text for texts in former.values() for text in texts])
+            gone = set(former)
+            for some in table.slices(numbers):
+                rows = table.by_seq(db, some).values()
+                forgotten.note_down(db, self._tenant, [row.text for row in rows])
+                gone.update(row.id for row in rows)
             if numbers:
-                for some in table.slices(numbers):
-                    texts = [row.text for row in table.by_seq(db, some).values()]
-                    forgotten.note_down(db, self._tenant, texts)
                 table.delete(db, self._tenant, numbers)
+            if gone:
                 db.execute("UPDATE state SET purge = 1")
         self._database.truncate_log()
+        self._vectors.clear()
         self._kept()
-        return len(numbers)
+        return len(gone)
 
     def sweep(self) -> int:
         """Delete what has expired, and return how many items that were."""
         now = self._clock()
-        self._next_sweep = now + self._sweep_seconds
+        self._last_sweep = now
         with self._database.writing() as db:
             numbers = table.expired(db, self._tenant, now)
             if numbers:
@@ -152,6 +181,34 @@ class Writer:
         again = forgotten.met(db, self._tenant, [note.text if note.provenance.run else "" for note in notes])
         return [not met for met in again]
 
+    def _check(self, db: Connection) -> None:
+        """Refuse to put vectors beside those of another embedder, which another process may have made meanwhile."""
+        found = table.mark(db, self._tenant, self._vectors.model_id, self._vectors.dimensions)
+        self._vectors.check(self._database.path, found)
+
+    def _trim(self, db: Connection) -> None:
+        """Delete what is too much."""
+        numbers = [] if self._most is None else table.beyond(db, self._tenant, self._most)
+        if numbers:
+            table.delete(db, self._tenant, numbers)
+
+    def _superseding(self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], now: float) -> list[Note]:
+        """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further."""
+        shared = [keyed(note) for note in notes]
+        slots = [row_id(self._tenant, namespace, note.key or "") for note in shared]
+        held = table.get(db, self._tenant, [*slots, *(i for note in notes for i in note.provenance.lineage)])
+        trusts = {row.id: row.trust for row in held.values() if row.live(now)}
+        chosen = []
+        for note, fact, slot in zip(notes, shared, slots, strict=True):
+            parents = [trusts[i] for i in note.provenance.lineage if i in trusts]
+            trust = min([note.provenance.trust, *parents])
+            if fact is note or trust >= trusts.get(slot, trust):
+                trusts[slot] = trust
+                chosen.append(fact)
+            else:
+                chosen.append(note)
+        return chosen
+
     def _repeating(self, db: Connection, item_id: str, writer: Provenance) -> Provenance:
         """Leave out of a writer's lineage what came from the very text it repeats; its trust counts all the same."""
         back = [parent for parent in writer.lineage if comes_from(db, table.encoded(self._tenant), parent, item_id)]
@@ -161,7 +218,8 @@ class Writer:
         return replace(writer, trust=trust, lineage=tuple(i for i in writer.lineage if i not in back))
 
     def _sweep_if_due(self) -> None:
-        if self._clock() >= self._next_sweep:
+        # Also where the clock was set back.
+        if self._last_sweep is None or not 0 <= self._clock() - self._last_sweep < self._sweep_seconds:
             self.sweep()
 
 

@@ -14,6 +14,7 @@ from ..storage import table
 from .columns import Column
 from .filters import field_of
 from .postings import Postings
+from .words import names
 
 __all__ = ["COLUMNS", "Arrays", "Mask", "Slots"]
 
@@ -66,6 +67,7 @@ class Arrays:
         self._space_codes: dict[str, int] = {}
         self._sources: dict[str, int] = {}
         self._authors: dict[str, int] = {}
+        self._named: dict[str, list[int]] = {}
         self._last: dict[tuple[int, int], int] = {}
         self._columns: dict[str, Column] = {}
         self.postings = Postings()
@@ -122,7 +124,7 @@ class Arrays:
                 self._spaces.append(tuple(json.loads(namespace)))
         spaces = [self._space_codes[namespace] for namespace in namespaces]
         coded = [self._sources.setdefault(source, len(self._sources)) for source in sources]
-        signed = [self._authors.setdefault(author, len(self._authors)) for author in authors]
+        signed = [self._author(author) for author in authors]
         for name, values in zip(_TYPES, (seqs, spaces, coded, signed, *plain), strict=False):
             self._rows[name][first : self.count] = values
         self._slots.update(zip(seqs, range(first, self.count), strict=True))
@@ -135,6 +137,15 @@ class Arrays:
                 if last >= 0:
                     after[last] = slot
                 self._last[key] = slot
+
+    def _author(self, encoded: str) -> int:
+        """Return the code of an author, which may be new."""
+        code = self._authors.get(encoded)
+        if code is None:
+            code = self._authors[encoded] = len(self._authors)
+            for name in names(json.loads(encoded)):
+                self._named.setdefault(name, []).append(code)
+        return code
 
     def _embed(self, first: int, blobs: Sequence[bytes]) -> None:
         """Keep the vectors of items in slots from ``first`` on; those after an item's first lie apart."""

@@ -51,6 +51,10 @@ class Column:
             self._numbers.append(float(value) if number and self._exact else np.nan)
         self._codes[slot] = code
 
+    def numbers(self, slots: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the field of some items; not a number where it is none."""
+        return np.array(self._numbers)[self._codes[slots]]
+
     def matching(self, condition: Any, count: int) -> NDArray[np.bool_]:
         """Return which of the first ``count`` slots meet a filter's condition on this field."""
         codes = self._codes[:count]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,24 @@ from langgraph.store.base import (
 )
 from numpy.typing import NDArray
 
-from ...configs.words import Trust
+from ...configs.errors import ConfigError
+from ..base import Parts, Ranking, Reranker
 from ..items import Row, row_id
 from ..storage import table
 from ..storage.chroma import ChromaIndex
 from ..storage.database import Database
 from ..vectors import Vectors
+from .arrays import Mask
 from .filters import check_filter, fits_namespace
 from .mirror import Mirror
-from .retrieval import ranked, rarity
+from .retrieval import Ranked, diverse, ranked, rarity
+from .words import is_content, strings_in, term, terms, words
 
 __all__ = ["Finder"]
 
 _EXACT = 250_000  # items up to which all are looked at, in some 15 ms; beyond, Chroma finds the nearest of a tenant's
 _NEAREST = 200  # how many it is asked for: of ten it finds nine, of the best of so many nearly all
+_TO_CHOOSE_FROM = 4  # times as many as are wanted, from which a diverse choice is made
 _NONE = np.empty(0, np.int64)
 
 
@@ -109,43 +113,48 @@ class Finder:
 
     def recall(
         self,
-        namespace: tuple[str, ...],
         query: str,
         limit: int,
+        asked: Callable[[Mirror], Mask],
+        ranking: Ranking,
         *,
         min_score: float | None,
-        min_trust: Trust | None,
-        condition: Mapping[str, Any] | None,
-        sources: Sequence[str],
-        authors: Sequence[str],
-    ) -> list[tuple[Row, float]]:
+        explain: bool,
+    ) -> list[tuple[Row, float, Parts | None]]:
         """Rank what answers a question, best first, by meaning and words together.
 
         Args:
-            namespace: Only at or below it.
             query: The question.
             limit: How many at most.
+            asked: Says which items may be found.
+            ranking: What else counts.
             min_score: Leave out what scores less.
-            min_trust: Leave out what is trusted less.
-            condition: A filter on values.
-            sources: Only from one of these; empty for all.
-            authors: Only by one of these; empty for all.
+            explain: Whether to say why each was found.
 
         Returns:
             Each item with its score, 0 to 1.
         """
-        check_filter(condition)
+        wide = max(limit, ranking.rerank if ranking.reranker else 0)
         with self._mirror.current() as mirror:
-            mask = mirror.mask(
-                namespace, condition, indexed=True, min_trust=min_trust, sources=sources, authors=authors
-            )
+            mask = asked(mirror)
             vector = self._vectors.of_question(query, rarity(mirror, mask))
-            slots, scores = ranked(
-                mirror, query, mask, limit, lambda also: self._cosines(mirror, vector, mask, 2 * limit, also)
+            found = ranked(
+                mirror, query, mask, wide, lambda also: self._cosines(mirror, vector, mask, 2 * wide, also), ranking
             )
             if min_score is not None:
-                slots, scores = slots[scores >= min_score], scores[scores >= min_score]
-            return self._rows(mirror, slots[:limit], scores[:limit].tolist())
+                found = found.at(found.scores >= min_score)
+            if ranking.diversity and len(found.slots):
+                found = found.at(np.arange(min(len(found.slots), _TO_CHOOSE_FROM * wide)))
+                found = diverse(found, mirror.vectors(found.slots), wide, ranking.diversity)
+            found = found.at(np.arange(min(len(found.slots), wide)))
+            rows = self._rows(mirror, found.slots, range(len(found.slots)))
+        marks: dict[int, float] = {}
+        if ranking.reranker and rows:
+            rows, marks = _reranked(ranking.reranker, query, rows, ranking.rerank)
+        return [
+            (row, float(found.scores[i]), _parts(row, found, i, query, marks.get(i)) if explain else None)
+            for row, i in rows[:limit]
+        ]
 
     def _search(self, op: SearchOp) -> list[tuple[Row, SearchItem]]:
         """Search as LangGraph does: by meaning where there is a question, and by its filter."""
@@ -198,3 +207,22 @@ class Finder:
             every = mirror.namespaces()
         fitting = (n for n in every if all(fits_namespace(n, c) for c in op.match_conditions or ()))
         return sorted({n[: op.max_depth] for n in fitting})[op.offset : op.offset + op.limit]
+
+
+def _reranked(
+    reranker: Reranker, query: str, rows: list[tuple[Row, int]], most: int
+) -> tuple[list[tuple[Row, int]], dict[int, float]]:
+    """Return items of which the first ``most`` are in a reranker's order, and its scores by their places before."""
+    first = rows[:most]
+    scores = reranker.score(query, [row.text for row, _ in first])
+    if len(scores) != len(first):
+        raise ConfigError(f"the reranker gave {len(scores)} scores for {len(first)} texts: mend or replace it")
+    marks = {i: float(score) for (_, i), score in zip(first, scores, strict=True)}
+    return sorted(first, key=lambda each: -marks[each[1]]) + rows[most:], marks
+
+
+def _parts(row: Row, found: Ranked, place: int, query: str, reranked: float | None) -> Parts:
+    there = set(terms("\n".join(strings_in(row.value))))
+    matched = tuple(word for word in dict.fromkeys(words(query)) if is_content(word) and term(word) in there)
+    part = {name: float(values[place]) for name, values in found.parts.items()}
+    return Parts(**{"recency": 0.0, "importance": 0.0, **part}, matched=matched, reranked=reranked)

@@ -20,9 +20,11 @@ from ...configs.process.forks import reset_in_children
 from ...configs.words import Trust
 from ..storage import table
 from ..storage.database import Database
+from ..vectors import Vectors
 from .arrays import COLUMNS, Arrays, Mask, Slots
 from .columns import Column
 from .filters import field_of
+from .words import names
 
 __all__ = ["Mirror"]
 
@@ -36,15 +38,16 @@ class Mirror(Arrays):
     Args:
         database: What they are made from.
         tenant: Whose items.
-        dimensions: Length of a vector.
+        vectors: What they are found by.
         clock: Seconds since 1970.
     """
 
-    def __init__(self, database: Database, tenant: str, dimensions: int, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, tenant: str, vectors: Vectors, clock: Callable[[], float]) -> None:
         self._database, self._tenant = database, table.encoded(tenant)
         self._clock = clock
         self._lock = threading.RLock()
-        super().__init__(dimensions)
+        self._made_by = vectors
+        super().__init__(vectors.dimensions)
         reset_in_children(self)
 
     @contextmanager
@@ -68,6 +71,8 @@ class Mirror(Arrays):
         min_trust: Trust | None = None,
         sources: Sequence[str] = (),
         authors: Sequence[str] = (),
+        since: float | None = None,
+        until: float | None = None,
     ) -> Mask:
         """Return which slots hold an item that exists now and is asked for.
 
@@ -78,6 +83,8 @@ class Mirror(Arrays):
             min_trust: Trusted at least so far.
             sources: From one of these; empty for all.
             authors: By one of these; empty for all.
+            since: Last written then or later, in seconds since 1970.
+            until: Last written before then.
         """
         rows = {name: values[: self.count] for name, values in self._rows.items()}
         mask = ~rows["dead"]
@@ -90,6 +97,10 @@ class Mirror(Arrays):
             mask &= (rows["vectors"] > 0) == indexed
         if min_trust is not None:
             mask &= rows["trust"] >= sorted(Trust).index(min_trust)
+        if since is not None:
+            mask &= rows["updated"] >= since
+        if until is not None:
+            mask &= rows["updated"] < until
         for wanted, field, codes in ((sources, "source", self._sources), (authors, "author", self._authors)):
             if wanted:
                 mask &= np.isin(rows[field], [codes.get(table.encoded(name), -1) for name in wanted])
@@ -116,6 +127,23 @@ class Mirror(Arrays):
             np.maximum.at(scores, np.asarray(self._more_slots), np.asarray(self._more) @ vector)
         scores[~mask] = -1.0
         return scores
+
+    def vectors(self, slots: Slots) -> NDArray[np.float32]:
+        """Return the first vector of each item."""
+        return self._vectors[slots]
+
+    def ages(self, slots: Slots) -> NDArray[np.float64]:
+        """Return how long ago items were last written, in seconds; 0 for what the clock says is yet to come."""
+        return np.maximum(self._clock() - self._rows["updated"][slots], 0)
+
+    def numbers_in(self, name: str, slots: Slots) -> NDArray[np.float64]:
+        """Return a field of items' values; 0 where it is no number."""
+        return np.nan_to_num(self._column(name).numbers(slots))
+
+    def by_named(self, text: str, slots: Slots) -> Mask:
+        """Return which items were written first by somebody whose name stands in a text."""
+        codes = [code for name in names(text) for code in self._named.get(name, ())]
+        return np.isin(self._rows["author"][slots], codes) if codes else np.zeros(len(slots), np.bool_)
 
     def slots_of(self, numbers: Iterable[int]) -> Slots:
         """Return the slots of those among some numbers that are here."""
@@ -167,6 +195,7 @@ class Mirror(Arrays):
         now = table.version(db)
         if now == self.seen:
             return
+        self._made_by.check(self._database.path, table.made_by(db, self._tenant))
         changed = "FROM items WHERE tenant = ? AND version > ?"
         (many,) = db.execute(f"SELECT count(*) {changed}", (self._tenant, self.seen)).fetchone()
         if self.seen < 0 or many > max(_MANY, self.count // 2) or self._dead > max(_MANY, self.count // 2):

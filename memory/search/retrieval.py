@@ -3,26 +3,30 @@
 Two pools are drawn, the best by BM25 and the nearest by cosine. Over both, each of the two scores is counted in
 standard deviations from the pool's mean, and the two are added: ranks alone would lose by how much an item stands out.
 What was written right before and after an item from the same source (the turns beside a turn, the passages of one
-section) adds a part of its own score, since an answer is often one line away from the words of the question.
+section) adds a part of its own score, since an answer is often one line away from the words of the question. Where a
+question names somebody, what that one wrote is nearer to it: what is asked about a person is scattered over many items
+of theirs, of which few repeat the words of the question.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base import Ranking
 from .mirror import Mirror
 from .postings import idf
 from .words import is_content, term, terms
 
-__all__ = ["Ranked", "ranked", "rarity"]
+__all__ = ["Ranked", "diverse", "ranked", "rarity"]
 
 _POOL = 100
 _FLOOR = -1.0  # standard deviations below the mean that count: by how much an item is worse still says nothing
 _BESIDE = (0.4, 0.3)  # what the score of an item one and two places away adds
+_NAMED = 1.5  # what an item gains that was written by somebody whom the question names
 _STOP_WEIGHT = 1.0  # about the rarity of a word in every third item
 
 
@@ -33,10 +37,16 @@ class Ranked(NamedTuple):
         slots: Their places in the arrays.
         scores: How well each answers by itself, 0 to 1: ``1 - (1 - cosine) * (1 - words)``, where a negative cosine
             counts as 0, and ``words`` is the BM25 score as a share of what an item with every word would get.
+        parts: What each was ordered by, under the names of `pointsman.memory.Parts`.
     """
 
     slots: NDArray[np.int64]
     scores: NDArray[np.float32]
+    parts: dict[str, NDArray[np.float32]]
+
+    def at(self, places: NDArray[Any]) -> Ranked:
+        """Return the items at some places, or those of a mask, in that order."""
+        return Ranked(self.slots[places], self.scores[places], {n: part[places] for n, part in self.parts.items()})
 
 
 def rarity(mirror: Mirror, mask: NDArray[np.bool_]) -> Callable[[str], float]:
@@ -57,6 +67,7 @@ def ranked(
     mask: NDArray[np.bool_],
     limit: int,
     cosines_with: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    ranking: Ranking,
 ) -> Ranked:
     """Rank the items of a mask, at least ``limit`` of them if there are so many.
 
@@ -66,6 +77,7 @@ def ranked(
         mask: Which items may be found.
         limit: How many are wanted.
         cosines_with: Returns how near each slot is to the question, given the slots that must not be left out.
+        ranking: What else counts.
     """
     among = int(np.count_nonzero(mask))
     words, whole = mirror.postings.scores(list(dict.fromkeys(terms(question))), mask, among)
@@ -76,19 +88,49 @@ def ranked(
     by_cosine = _best(cosines, size)
     pool = np.union1d(by_words, by_cosine[mask[by_cosine]])
     if not len(pool):
-        return Ranked(pool, np.empty(0, np.float32))
+        return Ranked(pool, np.empty(0, np.float32), {})
     beside = mirror.beside(pool, len(_BESIDE), mask)
     slots = np.union1d(pool, beside[beside >= 0])
     stands_out = _deviations(words, pool) + _deviations(cosines, pool)
-    fused = stands_out[slots].copy()
+    parts = {"own": stands_out[slots], "beside": np.zeros(len(slots), np.float32)}
     beside = mirror.beside(slots, len(_BESIDE), mask)
     for place in range(beside.shape[1]):
         others = beside[:, place]
-        fused += _BESIDE[place // 2] * np.where(others >= 0, stands_out[others], 0)
-    order = np.argsort(-fused, kind="stable")
-    slots = slots[order]
+        parts["beside"] += _BESIDE[place // 2] * np.where(others >= 0, stands_out[others], 0)
+    parts["author"] = np.asarray(_NAMED * mirror.by_named(question, slots), np.float32)
+    if ranking.recency:
+        halves = mirror.ages(slots) / ranking.half_life.total_seconds()
+        parts["recency"] = np.asarray(ranking.recency * 0.5**halves, np.float32)
+    if ranking.importance:
+        importance = np.clip(mirror.numbers_in("importance", slots), 0, 1)
+        parts["importance"] = np.asarray(ranking.importance * importance, np.float32)
+    total = np.sum(list(parts.values()), axis=0)
     share = np.minimum(words[slots] / whole, 1) if whole else np.zeros(len(slots), np.float32)
-    return Ranked(slots, 1 - (1 - np.clip(cosines[slots], 0, 1)) * (1 - share))
+    parts |= {"total": total, "meaning": cosines[slots], "words": share}
+    scores = 1 - (1 - np.clip(cosines[slots], 0, 1)) * (1 - share)
+    return Ranked(slots, scores, parts).at(np.argsort(-total, kind="stable"))
+
+
+def diverse(found: Ranked, vectors: NDArray[np.float32], limit: int, diversity: float) -> Ranked:
+    """Choose items one by one, each for its place and for what the chosen ones do not say yet.
+
+    Args:
+        found: The items.
+        vectors: Their unit vectors.
+        limit: How many to choose.
+        diversity: See `pointsman.memory.Ranking`.
+    """
+    total = found.parts["total"]
+    worth = (1 - diversity) * (total - total.min()) / (float(np.ptp(total)) or 1.0)
+    likeness = np.zeros(len(worth), np.float32)
+    chosen: list[int] = []
+    for _ in range(min(limit, len(worth))):
+        gain = worth - diversity * likeness
+        gain[chosen] = -np.inf
+        best = int(np.argmax(gain))
+        chosen.append(best)
+        np.maximum(likeness, vectors @ vectors[best], out=likeness)
+    return found.at(np.array(chosen, np.int64))
 
 
 def _best(scores: NDArray[np.float32], size: int) -> NDArray[np.int64]:

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from ...configs.process.forks import reset_in_children
 
-__all__ = ["counted", "is_content", "strings_in", "term", "terms", "words"]
+__all__ = ["counted", "is_content", "names", "strings_in", "term", "terms", "words"]
 
 _WORD = re.compile(r"[^\W_]+")
-_JOINED = re.compile(r"[^\W_]+(?:[-_./:@#][^\W_]+)+")
+# Only from the beginning of a word, and back to no part of one: a word may be megabytes long.
+_JOINED = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_./:@#][^\W_]++)+")
 _CACHED = 200_000
 _LONGEST = 64  # a longer word is a hash or a blob, and is compared by its beginning
 
@@ -63,6 +64,11 @@ def counted(text: str) -> NDArray[np.uint32]:
     """Return the words of a text, one a row, each with how often it stands there."""
     counts = Counter(terms(text))
     return np.array([(code, min(n, 255)) for code, n in counts.items()], np.uint32).reshape(-1, 2)
+
+
+def names(text: str) -> set[str]:
+    """Return the words of a text that are written as names are, with a capital."""
+    return {word for word in _WORD.findall(text) if word[0].isupper() and is_content(word.lower())}
 
 
 def strings_in(value: Any) -> Iterator[str]:

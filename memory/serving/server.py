@@ -24,7 +24,7 @@ __all__ = ["METHODS", "is_loopback", "serve"]
 
 METHODS = frozenset(
     {
-        *("batch", "exported", "forget", "item", "recall", "remember_all", "restore", "stats", "sweep"),
+        *("batch", "exported", "forget", "history", "item", "recall", "remember_all", "restore", "stats", "sweep_ttl"),
         *("tenant", "was_forgotten", "why"),
     }
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from langgraph.store.base import (
@@ -42,7 +42,7 @@ _KIND, _OF = "$", "of"
 
 
 def _of_fields(kind: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
-    return names, lambda about: kind(**about)
+    return names, lambda about: kind(**{name: value for name, value in about.items() if name in names})
 
 
 _OPERATIONS = (GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp)
@@ -56,6 +56,8 @@ _MADE: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
         kind.__name__: _of_fields(kind, kind._fields)
         for kind in (GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp)
     },
+    # A reranker is code of the client's, which the server neither has nor runs.
+    "Ranking": _of_fields(base.Ranking, tuple(f.name for f in fields(base.Ranking) if f.name != "reranker")),
     "Item": _of_fields(Item, Item.__slots__),
     "SearchItem": _of_fields(SearchItem, (*Item.__slots__, *SearchItem.__slots__)),
 }
@@ -66,6 +68,7 @@ def dumped(value: Any) -> bytes:
 
     Raises:
         TypeError: It, or what is in it, is of no kind that is told.
+        ConfigError: It holds a reranker.
     """
     return json.dumps(_plain(value)).encode()
 
@@ -84,8 +87,18 @@ def loaded(data: bytes) -> Any:
 
 def _plain(value: Any) -> Any:
     kind = type(value).__name__
-    if isinstance(value, Trust | datetime):
-        return {_KIND: kind, _OF: value.value if isinstance(value, Trust) else value.isoformat()}
+    if isinstance(value, Trust):
+        return {_KIND: kind, _OF: value.value}
+    if isinstance(value, datetime):
+        # A time without a zone is this machine's.
+        return {_KIND: kind, _OF: (value if value.tzinfo else value.astimezone()).isoformat()}
+    if isinstance(value, timedelta):
+        return {_KIND: kind, _OF: value.total_seconds()}
+    if isinstance(value, base.Ranking) and value.reranker is not None:
+        raise ConfigError(
+            "a memory that another process serves takes no reranker: recall more items than you need without one, and "
+            "order them by it"
+        )
     if kind in _MADE:
         return {_KIND: kind, _OF: {name: _plain(getattr(value, name)) for name in _MADE[kind][0]}}
     if isinstance(value, Mapping):
@@ -110,6 +123,8 @@ def _made(value: Any) -> Any:
         return Trust(about)
     if kind == "datetime":
         return datetime.fromisoformat(about)
+    if kind == "timedelta":
+        return timedelta(seconds=about)
     if kind == "tuple":
         return tuple([_made(one) for one in about])
     inner = {name: _made(one) for name, one in about.items()}

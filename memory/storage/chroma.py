@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import struct
@@ -29,8 +30,11 @@ from .database import Database
 
 __all__ = ["ChromaIndex", "collection_name", "settings", "started"]
 
+_log = logging.getLogger(__name__)
+
 _FILES = "chroma"
 _LOCK = "chroma.lock"
+_WRITING = "chroma.writing"
 _BATCH = 1000
 _AT_CLOSE = 2000  # rows that closing a memory feeds at most, some two seconds; the rest waits for its next opening
 
@@ -71,11 +75,24 @@ class ChromaIndex:
         Args:
             most: How many changes at most; None for all, until the memory is closed.
         """
-        fed = 0
+        from chromadb.errors import ChromaError
+
+        fed, renewed = 0, False
         with self._lock, self._chroma() as chroma:
-            while chroma and (done := self._feed_some(chroma)):
+            while chroma:
+                try:
+                    done = self._feed_some(chroma)
+                except ChromaError as error:
+                    if renewed:
+                        # As on a full disk. Searches need none of it, and what waits is fed another time.
+                        _log.warning("%s: Chroma's index cannot be written now: %s", self._folder, error)
+                        return
+                    # Killed while it wrote, Chroma leaves files that open and cannot be added to.
+                    self._make_anew(chroma)
+                    renewed = True
+                    continue
                 fed += done
-                if fed >= most if most is not None else self._stopping:
+                if not done or (fed >= most if most is not None else self._stopping):
                     return
 
     def nearest(self, tenant: str, vector: NDArray[np.float32], count: int) -> list[int] | None:
@@ -93,13 +110,20 @@ class ChromaIndex:
         """
         if not self._lock.acquire(blocking=False):
             return None
+        from chromadb.errors import ChromaError
+
         try:
             if self._kept is None:
                 self._kept = _Chroma.opened(self._folder)
-            if self._kept is None:
+            if self._kept is None or self._kept.torn:
                 return None
             collection = self._kept.collection(collection_name(tenant))
             got: Any = collection.query(query_embeddings=vector[None], n_results=count, include=[])
+        except ChromaError:
+            # Made anew by whoever feeds it next.
+            with self._database.writing() as db:
+                db.execute("UPDATE state SET purge = 1")
+            return None
         finally:
             self._lock.release()
         return [int(found.partition(":")[0]) for found in got["ids"][0]]
@@ -153,8 +177,10 @@ class ChromaIndex:
     def _purge_if_due(self, chroma: _Chroma) -> None:
         with self._database.reading() as db:
             (due,) = db.execute("SELECT purge FROM state").fetchone()
-        if not (due or chroma.damaged):
-            return
+        if due or chroma.damaged:
+            self._make_anew(chroma)
+
+    def _make_anew(self, chroma: _Chroma) -> None:
         if chroma.reset():
             with self._database.writing() as db:
                 db.execute("DELETE FROM outbox")
@@ -175,9 +201,9 @@ class ChromaIndex:
             most[seq] = max(most.get(seq, 0), vectors)
         for tenant, most in by_tenant.items():
             if tenant in dimensions:
-                self._feed_tenant(
-                    chroma.collection(collection_name(json.loads(tenant))), most, matrices, dimensions[tenant]
-                )
+                with chroma.writing():
+                    collection = chroma.collection(collection_name(json.loads(tenant)))
+                    self._feed_tenant(collection, most, matrices, dimensions[tenant])
         if changes:
             with self._database.writing() as db:
                 db.execute("DELETE FROM outbox WHERE place <= ?", (changes[-1][0],))
@@ -212,6 +238,7 @@ class _Chroma:
 
     def __init__(self, folder: Path, descriptor: int) -> None:
         self._files, self._descriptor = folder / _FILES, descriptor
+        self._mark = folder / _WRITING
         self._system: Any = None
         self._api: Any = None
         self._collections: dict[str, Any] = {}
@@ -230,10 +257,22 @@ class _Chroma:
         return cls(folder, descriptor)
 
     @property
+    def torn(self) -> bool:
+        """Whether a process ended while it wrote: what Chroma then reads may end this one, too."""
+        return self._mark.exists()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Leave a mark for as long as files are written, and for good where the block is not left in order."""
+        self._mark.touch(mode=0o600)
+        yield
+        self._mark.unlink(missing_ok=True)
+
+    @property
     def damaged(self) -> bool:
         """Whether its files cannot be read."""
-        if not self._files.exists():
-            return False
+        if self.torn or not self._files.exists():
+            return self.torn
         from chromadb.errors import ChromaError
 
         try:
@@ -260,6 +299,7 @@ class _Chroma:
         there = self._files.exists()
         if there:
             shutil.rmtree(self._files)
+        self._mark.unlink(missing_ok=True)
         return there
 
     def close(self) -> None:

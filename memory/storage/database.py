@@ -7,6 +7,7 @@ searches, Chroma's index) is made from it and caught up by its version numbers.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from pathlib import Path
 
 from ...configs.errors import ConfigError
 from ...configs.process.forks import Lock, close_before_forks, keep_for_good
+from ..items import twin_of
 from .forgotten import SCHEMA as FORGOTTEN
+from .history import SCHEMA as HISTORY
 
 __all__ = ["FILE", "Database"]
 
@@ -62,7 +65,7 @@ CREATE TABLE outbox (
 """
 
 # Version n of the tables is made from version n - 1 by the statements at n - 1.
-_VERSIONS = (_SCHEMA, FORGOTTEN)
+_VERSIONS = (_SCHEMA, FORGOTTEN, HISTORY)
 
 
 class Database:
@@ -95,17 +98,23 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that sees what was committed."""
+        """Lend a connection that sees what was committed when it was first asked, however many statements it runs."""
         with self._read_lock:
             with self._explained():
                 if self._reader is None:
                     self._reader = self._lasting() if self.path is None else self._connect()
                 connection = self._reader
+                # In memory it is the one that writes, and whoever is reading already has a moment of their own.
+                began = not connection.in_transaction
+                if began:
+                    connection.execute("BEGIN")
             self._uses += 1
             try:
                 with self._explained():
                     yield connection
             finally:
+                if began and connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 self._uses -= 1
 
     @contextmanager
@@ -241,6 +250,7 @@ def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     if _version(connection) == len(_VERSIONS):
         return
+    connection.create_function("twin_of", 2, _twin, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     # Another process may have made the tables while this one waited.
     for statements in _VERSIONS[_version(connection) :]:
@@ -248,6 +258,10 @@ def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {len(_VERSIONS)}")
     connection.execute("COMMIT")
+
+
+def _twin(namespace: str, value: str) -> str:
+    return twin_of(json.loads(namespace), json.loads(value)["text"])
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -260,6 +274,7 @@ def _advice(said: str) -> str:
         ("malformed", "the file is damaged: restore it from a copy, or move it away to begin anew"),
         ("not a database", "the file is damaged: restore it from a copy, or move it away to begin anew"),
         ("full", "the disk is full: make room and try again"),
+        ("disk I/O", "the disk reports an error: check it, its free space and your quota"),
         ("readonly", "it may not be written: check the mode of the folder and its files, or set POINTSMAN_STATE"),
         ("locked", "another process has been writing for a minute: try again when it is done"),
         ("unable to open", "it cannot be opened: check that the folder is there and may be written"),

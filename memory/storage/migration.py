@@ -15,7 +15,7 @@ import numpy as np
 from ...configs.errors import ConfigError
 from ...configs.words import Trust
 from ..base import Provenance
-from ..items import Row
+from ..items import Row, twin_of
 from ..search.words import counted, strings_in
 from . import table
 from .chroma import settings, started
@@ -107,7 +107,7 @@ def _row(item_id: str, document: str, metadata: Mapping[str, Any]) -> Row:
         writers=tuple(Provenance(s, a, r, Trust(t), tuple(ids)) for s, a, r, t, ids in about["writers"]),
         ttl=about["ttl"],
         expires=metadata["expires"],
-        twin=metadata["twin"],
+        twin=twin_of(about["ns"], json.loads(document)["text"]) if metadata["twin"] else "",
         vectors=metadata["vectors"],
     )
 

@@ -17,6 +17,7 @@ from . import lineage
 
 __all__ = [
     "Entry",
+    "beyond",
     "by_seq",
     "by_trust",
     "chosen",
@@ -25,10 +26,13 @@ __all__ = [
     "entries",
     "expired",
     "get",
+    "made_by",
     "mark",
     "next_version",
+    "paths",
     "put",
     "refresh",
+    "remark",
     "slices",
     "twins",
     "version",
@@ -111,6 +115,19 @@ def by_trust(db: Connection, tenant: str, now: float) -> dict[str, int]:
     return {trust.value: found.get(rank, 0) for trust, rank in _RANK.items()}
 
 
+def beyond(db: Connection, tenant: str, most: int) -> list[int]:
+    """Return the numbers of a tenant's items that are too many, but for those of the last change.
+
+    The least trusted come first, so that a flood of untrusted text pushes out none but its like, then the oldest.
+    """
+    (count,) = db.execute("SELECT count(*) FROM items WHERE tenant = ?", (encoded(tenant),)).fetchone()
+    found = db.execute(
+        "SELECT seq FROM items WHERE tenant = ? AND version < ? ORDER BY trust, updated, seq LIMIT ?",
+        (encoded(tenant), version(db), max(count - most, 0)),
+    )
+    return [seq for (seq,) in found]
+
+
 def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, Entry]:
     """Return by number what items are found by."""
     return {
@@ -128,10 +145,32 @@ def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, E
 def mark(db: Connection, tenant: str, embedder: str, dimensions: int) -> tuple[str, int]:
     """Note which embedder a tenant's vectors are made by, if that is not known yet, and return the one they are."""
     db.execute("INSERT OR IGNORE INTO tenants VALUES (?, ?, ?)", (encoded(tenant), embedder, dimensions))
+    return made_by(db, encoded(tenant))
+
+
+def made_by(db: Connection, tenant: str) -> tuple[str, int]:
+    """Return name and dimensions of the embedder of a tenant, as the database keeps it, which has one."""
     found: tuple[str, int] = db.execute(
-        "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (encoded(tenant),)
+        "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (tenant,)
     ).fetchone()
     return found
+
+
+def paths(db: Connection, seqs: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Return by number which parts of a value have vectors, where it is not all of it as one text."""
+    return {
+        seq: tuple(json.loads(listed))
+        for some in slices(seqs)
+        for seq, listed in db.execute(
+            f"SELECT seq, paths FROM indexed WHERE seq IN ({_marks(some)})",  # noqa: S608 - our own words
+            some,
+        )
+    }
+
+
+def remark(db: Connection, tenant: str, embedder: str, dimensions: int) -> None:
+    """Note that the vectors of a tenant, as the database keeps it, are made by another embedder from now on."""
+    db.execute("UPDATE tenants SET embedder = ?, dimensions = ? WHERE tenant = ?", (embedder, dimensions, tenant))
 
 
 def chosen(
@@ -201,6 +240,10 @@ def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None
         "INSERT INTO writers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [values for row, _ in fresh for values in _writers(row)],
     )
+    db.executemany("DELETE FROM indexed WHERE seq = ?", [(row.seq,) for row, _ in fresh])
+    db.executemany(
+        "INSERT INTO indexed VALUES (?, ?)", [(row.seq, json.dumps(row.paths)) for row, _ in fresh if row.paths]
+    )
     _queue(db, number, [row.seq for row, _ in fresh])
     lineage.settle(db, number, now, [(row.id, row.parents) for row, _ in fresh])
 
@@ -220,11 +263,12 @@ def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
     number, now = encoded(tenant), next_version(db)
     _queue(db, number, seqs)
     ones = [(seq,) for seq in seqs]
-    db.executemany(
-        "DELETE FROM lineage WHERE tenant = ? AND child = (SELECT id FROM items WHERE seq = ?)",
-        [(number, seq) for seq in seqs],
-    )
-    for name in ("items", "entries", "writers"):
+    for name, column in (("lineage", "child"), ("history", "id")):
+        db.executemany(
+            f"DELETE FROM {name} WHERE tenant = ? AND {column} = (SELECT id FROM items WHERE seq = ?)",  # noqa: S608 - our own words
+            [(number, seq) for seq in seqs],
+        )
+    for name in ("items", "entries", "writers", "indexed"):
         db.executemany(f"DELETE FROM {name} WHERE seq = ?", ones)  # noqa: S608 - our own words
     db.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", [(seq, number, now) for seq in seqs])
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from pointsman.configs.words import Trust
-from pointsman.memory import ChromaStore, Note, Provenance
+from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
+from pointsman.memory.default import default_embedder
 
 Run = Callable[..., Any]
 PAGE = Provenance("https://a.example", "browser", "", Trust.UNTRUSTED, tool="fetch_url", span=(3, 9))
@@ -140,6 +141,59 @@ def test_an_item_is_shown_whole_and_the_memory_counted(pointsman: Run, project: 
     assert (held["items"], held["namespaces"], held["vectors"]) == (5, 2, 4)
     assert held["trust"] == {"untrusted": 4, "tool": 0, "user": 1}
     assert "5 items in 2 namespaces" in pointsman("memory", "stats").stdout
+
+
+def test_what_an_item_said_before_is_shown_and_an_answer_is_explained(pointsman: Run, project: Path) -> None:
+    with ChromaStore.open(project / ".pointsman" / "memory") as store:
+        for text in ("The depot opens at six.", "The depot opens at seven."):
+            item = store.remember(("team",), text, provenance=PAGE, key="slot")
+    shown = json.loads(pointsman("memory", "show", item, "--json").stdout)
+    assert [(version["value"]["text"], version["trust"]) for version in shown["history"]] == [
+        ("The depot opens at six.", "untrusted")
+    ]
+    assert "The depot opens at six." in pointsman("memory", "show", item).stdout
+    assert "1 texts that items said before" in pointsman("memory", "stats").stdout
+    (found,) = json.loads(pointsman("memory", "search", "depot", "--when", "today", "--explain", "--json").stdout)
+    assert (found["text"], found["parts"]["matched"]) == ("The depot opens at seven.", ["depot"])
+    assert "words depot" in pointsman("memory", "search", "depot", "--explain").stdout
+    assert json.loads(pointsman("memory", "search", "depot", "--when", "last year", "--json").stdout) == []
+    ended = pointsman("memory", "search", "depot", "--when", "whenever")
+    assert (ended.exit_code, "names no time" in ended.stderr) == (2, True)
+
+
+def test_a_memory_of_another_embedder_is_embedded_anew_and_what_was_forgotten_stays_so(
+    pointsman: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "The merger with Contoso closes on Friday."
+    folder = project / ".pointsman" / "memory"
+    with ChromaStore(folder, HashingEmbedder()) as store:
+        store.remember(("team",), text, provenance=PAGE)
+        store.forget(source=PAGE.source)
+        store.remember_all(("team",), [Note(f"Signal {n} is tested.", PAGE, f"slot {n % 2}") for n in range(4)])
+        before = store.exported()
+    refused = pointsman("memory", "stats")
+    assert (refused.exit_code, "'pointsman memory reindex'" in refused.stderr) == (2, True)
+    made = json.loads(pointsman("memory", "reindex", "--json").stdout)
+    assert (made["items"], made["dimensions"]) == (2, default_embedder().dimensions)
+    assert "2 items are found by" in pointsman("memory", "reindex").stdout
+    assert "Signal 3" in pointsman("memory", "search", "signal 3").stdout
+    with ChromaStore.open(folder) as store:
+        made_anew = ("seq", "vectors", "words")
+        assert [{**item, **dict.fromkeys(made_anew)} for item in store.exported()] == [
+            {**item, **dict.fromkeys(made_anew)} for item in before
+        ]
+        assert store.was_forgotten([text]) == [True]
+        again = Provenance("", "reader", "run-9", Trust.TOOL)
+        assert store.item(store.remember(("team",), text, provenance=again)) is None
+    monkeypatch.setenv("POINTSMAN_MEMORY", "http://127.0.0.1:9")
+    refused = pointsman("memory", "reindex")
+    assert (refused.exit_code, "where its folder is" in refused.stderr) == (2, True)
+
+
+def test_there_is_nothing_to_embed_anew_where_no_memory_is(pointsman: Run, project: Path) -> None:
+    ended = pointsman("memory", "reindex")
+    assert (ended.exit_code, "there is no memory" in ended.stderr) == (2, True)
+    assert not (project / ".pointsman" / "memory").exists()
 
 
 def test_a_served_memory_is_used_like_the_projects_own(

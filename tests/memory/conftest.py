@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import chromadb
@@ -28,6 +29,20 @@ def in_chroma() -> Callable[[Path], list[str]]:
             client.close()
 
     return read
+
+
+@pytest.fixture
+def of_before() -> Callable[[Path], None]:
+    """Make a memory's file, which is closed, one of the first version of its tables."""
+
+    def take_back(folder: Path) -> None:
+        with closing(sqlite3.connect(folder / "memory.db")) as db:
+            db.executescript(
+                "DROP TABLE forgotten; ALTER TABLE state DROP COLUMN salt; DROP TABLE history; DROP TABLE indexed;"
+                "UPDATE items SET twin = 'as it was made then' WHERE twin <> ''; PRAGMA user_version = 1"
+            )
+
+    return take_back
 
 
 @pytest.fixture

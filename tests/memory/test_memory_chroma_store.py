@@ -208,8 +208,8 @@ def test_an_item_expires_when_its_minutes_are_over(tmp_path: Path) -> None:
         assert store.get(("n",), "brief") is None
         assert [item.key for item in store.search(("n",))] == ["stays"]
         assert [item.key for item in store.search(("n",), query="words")] == ["stays"]
-        assert store.sweep() == 1
-        assert store.sweep() == 0
+        assert store.sweep_ttl() == 1
+        assert store.sweep_ttl() == 0
 
 
 def test_reading_starts_the_minutes_anew_unless_told_not_to() -> None:
@@ -250,7 +250,7 @@ def test_writes_sweep_what_has_expired(tmp_path: Path, in_chroma: InChroma) -> N
         store.put(("n",), "k", {"parts": ["a", "b"]}, index=["parts[*]"], ttl=1)
         clock.now += 1000
         store.put(("n",), "other", {"text": "words"})
-        assert store.sweep() == 0
+        assert store.sweep_ttl() == 0
     assert in_chroma(tmp_path) == ["2:0"]
 
 

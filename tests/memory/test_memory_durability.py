@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from langgraph.store.base import PutOp
 from pointsman.memory import ChromaStore, HashingEmbedder
 
 WRITER = """
 import sys
 from pathlib import Path
+from langgraph.store.base import PutOp
 from langgraph.store.base import PutOp
 from pointsman.memory import ChromaStore, HashingEmbedder
 store = ChromaStore(Path(sys.argv[1]), HashingEmbedder())
@@ -55,3 +58,54 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_found(
         with store._database.reading() as db:
             expected = {f"{seq}:0" for (seq,) in db.execute("SELECT seq FROM items")}
     assert set(in_chroma(tmp_path)) == expected
+
+
+def test_an_index_that_opens_but_cannot_be_added_to_is_made_anew(
+    tmp_path: Path, in_chroma: Callable[[Path], list[str]]
+) -> None:
+    """As a process leaves it that was killed while Chroma wrote."""
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.batch([PutOp(("n",), str(n), {"text": f"note {n}"}) for n in range(1100)])
+        assert store._folder.index is not None
+        store._folder.index.feed()
+    (header,) = (tmp_path / "chroma").rglob("header.bin")
+    for file in header.parent.iterdir():
+        file.write_bytes(file.read_bytes()[:10])
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.put(("n",), "later", {"text": "one more"})
+        store._folder.index.feed()  # type: ignore[union-attr]
+        assert store._folder.index.waiting("default") == []  # type: ignore[union-attr]
+    assert len(in_chroma(tmp_path)) == 1101
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from chromadb.api.models.Collection import Collection
+from langgraph.store.base import PutOp
+from pointsman.memory import ChromaStore, HashingEmbedder
+upsert = Collection.upsert
+def killed(*args, **kwargs):
+    upsert(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+Collection.upsert = killed
+store = ChromaStore(Path(sys.argv[1]), HashingEmbedder())
+store.batch([PutOp(("n",), str(n), {"text": f"note {n}"}) for n in range(900)])
+store._folder.index.feed()
+"""
+
+
+def test_an_index_in_which_a_process_was_killed_while_it_wrote_is_made_anew_unread(
+    programs: Any, tmp_path: Path, in_chroma: Callable[[Path], list[str]]
+) -> None:
+    with programs.start(["-c", KILLED, tmp_path]) as killed:
+        assert killed.wait() != 0
+    (tmp_path / "chroma" / "of before").touch()
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        assert store._folder.index is not None
+        # It is the vectors that are read back by native code, which a torn file can end.
+        assert store._folder.index.nearest("default", np.ones(256, np.float32), 5) is None
+        store._folder.index.feed()
+        assert store._folder.index.waiting("default") == []
+    assert not (tmp_path / "chroma" / "of before").exists()
+    assert len(in_chroma(tmp_path)) == 900

@@ -47,6 +47,8 @@ def test_conversations_are_read_turn_by_turn_with_their_dates(tmp_path: Path) ->
     report = evaluate(file, HashingEmbedder())
     assert report["questions"] == 1
     assert report["categories"]["1"]["recall@5"] == 1.0
+    # What does not name whales is found by what stands beside it alone.
+    assert report["without_neighbours"] == {"recall@5": 0.5, "recall@10": 0.5}
 
 
 @pytest.mark.parametrize("text", ["not json", '{"key": 1}', "[1]", "", '{"question": "a", "answers": ["b"]}'])

@@ -143,13 +143,10 @@ def test_a_text_of_few_words_is_forgotten_only_as_a_whole() -> None:
         assert store.was_forgotten(["yes", "Yes, it does."]) == [True, False]
 
 
-def test_a_memory_of_before_forgets_for_good_too(tmp_path: Path) -> None:
+def test_a_memory_of_before_forgets_for_good_too(tmp_path: Path, of_before: Callable[[Path], None]) -> None:
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         filled(store)
-        with store._database.writing() as db:
-            db.execute("DROP TABLE forgotten")
-            db.execute("ALTER TABLE state DROP COLUMN salt")
-            db.execute("PRAGMA user_version = 1")
+    of_before(tmp_path)
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         assert store.forget(run="run-2") == 1
         assert store.was_forgotten([SECRET]) == [True]

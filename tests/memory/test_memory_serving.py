@@ -77,7 +77,7 @@ def test_a_client_sees_what_the_folder_holds_and_the_other_way_round(store: Chro
         assert ask(client) == ask(store)
     assert client.forget(source="s") == 1
     assert store.was_forgotten(["the office opens at nine"]) == client.was_forgotten(["the office opens at nine"])
-    assert client.sweep() == 0
+    assert client.sweep_ttl() == 0
 
 
 async def test_many_tasks_of_a_client_write_a_few_batches(store: ChromaStore, client: ChromaStore) -> None:

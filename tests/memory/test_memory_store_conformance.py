@@ -1,9 +1,13 @@
-"""One suite for LangGraph's store semantics, run on ChromaStore and, to show the suite is right, on InMemoryStore."""
+"""One suite for LangGraph's store semantics, run on ChromaStore and, to show the suite is right, on InMemoryStore.
+
+Each test is written with the blocking methods and runs a second time with each call made through its async form.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,9 @@ from langgraph.store.base import (
     InvalidNamespaceError,
     ListNamespacesOp,
     MatchCondition,
+    Op,
     PutOp,
+    Result,
     SearchOp,
 )
 from langgraph.store.memory import InMemoryStore
@@ -23,9 +29,54 @@ from pointsman.memory.storage import table
 
 DIMENSIONS = 64
 
+# InMemoryStore makes an item anew when it is put again, keeps a vector that is no longer wanted, and lists namespaces
+# that are empty; LangGraph's stores on a database do not, and ours does not.
+like_a_database = pytest.mark.parametrize("bare", ["chroma in memory", "chroma folder"], indirect=True)
+
+
+class Awaited(BaseStore):
+    """A store of which every blocking method awaits the async one."""
+
+    def __init__(self, store: BaseStore) -> None:
+        self._store, self._runner = store, asyncio.Runner()
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        return self._runner.run(self._store.abatch(ops))
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        return await self._store.abatch(ops)
+
+    def put(self, *args: Any, **options: Any) -> None:
+        self._runner.run(self._store.aput(*args, **options))
+
+    def get(self, *args: Any, **options: Any) -> Any:
+        return self._runner.run(self._store.aget(*args, **options))
+
+    def delete(self, *args: Any, **options: Any) -> None:
+        self._runner.run(self._store.adelete(*args, **options))
+
+    def search(self, *args: Any, **options: Any) -> Any:
+        return self._runner.run(self._store.asearch(*args, **options))
+
+    def list_namespaces(self, **options: Any) -> Any:
+        return self._runner.run(self._store.alist_namespaces(**options))
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+@pytest.fixture(params=["blocking", "awaited"])
+def store(request: pytest.FixtureRequest, bare: BaseStore) -> Iterator[BaseStore]:
+    if request.param == "blocking":
+        yield bare
+        return
+    awaited = Awaited(bare)
+    yield awaited
+    awaited.close()
+
 
 @pytest.fixture(params=["langgraph", "chroma in memory", "chroma folder"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStore]:
+def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStore]:
     embedder = HashingEmbedder(DIMENSIONS)
     if request.param == "langgraph":
         yield InMemoryStore(index={"dims": DIMENSIONS, "embed": embedder.embed_documents})
@@ -197,15 +248,194 @@ def test_a_bad_namespace_is_refused(store: BaseStore, namespace: tuple[str, ...]
         store.put(namespace, "k", {})
 
 
-async def test_the_async_forms_do_the_same(store: BaseStore) -> None:
-    await store.aput(("a",), "k", {"text": "words"})
-    item = await store.aget(("a",), "k")
-    assert item is not None
-    assert item.value == {"text": "words"}
-    assert keys(await store.asearch(("a",), query="words")) == ["k"]
-    assert await store.alist_namespaces() == [("a",)]
-    await store.adelete(("a",), "k")
-    assert await store.aget(("a",), "k") is None
+@like_a_database
+def test_putting_again_keeps_the_day_it_was_made_and_moves_the_day_of_change(store: BaseStore) -> None:
+    store.put(("d",), "k", {"v": 1})
+    first = store.get(("d",), "k")
+    store.put(("d",), "k", {"v": 2})
+    second = store.get(("d",), "k")
+    assert first is not None
+    assert second is not None
+    assert second.created_at == first.created_at
+    assert second.updated_at >= first.updated_at
+
+
+def test_an_item_that_is_put_anew_is_found_by_its_new_value_alone(store: BaseStore) -> None:
+    store.put(("u",), "moved", {"text": "zebras in the savannah"}, index=["text"])
+    store.put(("u",), "other", {"text": "a loan for a house"}, index=["text"])
+    store.put(("u",), "moved", {"text": "a bicycle with a basket"}, index=["text"])
+    before, after = (store.search(("u",), query=q) for q in ("zebras in the savannah", "a bicycle with a basket"))
+    assert len(before) == len(after) == 2
+    assert after[0].key == "moved"
+    assert after[0].score == pytest.approx(1.0, abs=1e-5)
+    assert all(item.score < 0.9 for item in before)
+
+
+@like_a_database
+def test_an_item_that_is_put_anew_without_an_index_is_no_longer_found_by_meaning(store: BaseStore) -> None:
+    store.put(("u",), "moved", {"text": "a bicycle with a basket"}, index=["text"])
+    store.put(("u",), "other", {"text": "a loan for a house"}, index=["text"])
+    store.put(("u",), "moved", {"text": "a bicycle with a basket"}, index=False)
+    assert [(item.key, item.score is None) for item in store.search(("u",), query="bicycle")] == [
+        ("other", False),
+        ("moved", True),
+    ]
+    store.delete(("u",), "moved")
+    assert keys(store.search(("u",), query="a bicycle with a basket")) == ["other"]
+
+
+def test_index_names_fields_inside_others_and_one_that_is_missing_is_no_vector(store: BaseStore) -> None:
+    value = {
+        "title": "plain title",
+        "info": {"age": "twenty years", "notes": [{"say": "a first remark"}, {"say": "the last remark"}]},
+        "rest": "never embedded",
+    }
+    store.put(("i",), "k", value, index=["info.age", "info.notes[-1].say", "not there"])
+    store.put(("i",), "none", value, index=["not there"])
+    scores = {}
+    for query in ("twenty years", "the last remark", "plain title", "never embedded"):
+        found = store.search(("i",), query=query)
+        assert keys(found) == ["k", "none"]
+        assert found[1].score is None
+        scores[query] = found[0].score
+    assert scores["twenty years"] == pytest.approx(1.0, abs=1e-5)
+    assert scores["the last remark"] == pytest.approx(1.0, abs=1e-5)
+    assert scores["plain title"] < 0.9
+    assert scores["never embedded"] < 0.9
+
+
+def test_a_filter_applies_before_the_limit_with_a_question_and_without(store: BaseStore) -> None:
+    for number in range(40):
+        store.put(("p",), f"k{number:02}", {"text": f"number {number}", "even": number % 2 == 0})
+    for query in (None, "number 7"):
+        pages = [keys(store.search(("p",), query=query, filter={"even": True}, limit=8, offset=o)) for o in (0, 8, 16)]
+        assert [len(page) for page in pages] == [8, 8, 4]
+        assert sorted(key for page in pages for key in page) == [f"k{number:02}" for number in range(0, 40, 2)]
+
+
+def test_a_filter_on_nothing_and_a_limit_beyond_all_find_everything(store: BaseStore) -> None:
+    store.put(("e",), "k", {"text": "x"})
+    assert keys(store.search(("e",), filter={}, limit=1000)) == ["k"]
+    assert store.search(("e",), offset=5) == []
+    assert store.search(("no such",), query="x", filter={"text": "x"}) == []
+
+
+def test_values_of_other_kinds_do_not_match_and_do_not_fail(store: BaseStore) -> None:
+    for key, value in {"true": True, "list": [1], "text": "1", "none": None, "object": {"a": 1}}.items():
+        store.put(("k",), key, {"v": value})
+    assert keys(store.search(("k",), filter={"v": "1"})) == ["text"]
+    assert keys(store.search(("k",), filter={"v": {"a": 1}})) == ["object"]
+    assert keys(store.search(("k",), filter={"v": None})) == ["none"]
+    assert keys(store.search(("k",), filter={"v": [1]})) == ["list"]
+
+
+@pytest.mark.parametrize("text", ["' OR '1'='1", '"; DROP TABLE items; --', "a.b", "*", "%", "_", "\\", "new\nline"])
+def test_names_and_filters_are_data(store: BaseStore, text: str) -> None:
+    store.put(("data", text.replace(".", "")), text, {text: text, "n": 1})
+    store.put(("data", "other"), "other", {"n": 1})
+    assert keys(store.search(("data",), filter={"n": 1}, limit=5)) == [text, "other"]
+    assert keys(store.search(("data",), filter={"n": text})) == []
+    assert keys(store.search(("data", text.replace(".", "")))) == [text]
+    assert store.get(("data", "other"), text) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"prefix": ("users", "*", "settings")}, [("users", "u1", "settings"), ("users", "u2", "settings")]),
+        ({"suffix": ("*", "public")}, [("docs", "public"), ("users", "u1", "public")]),
+        ({"prefix": ("users",), "suffix": ("settings",)}, [("users", "u1", "settings"), ("users", "u2", "settings")]),
+        ({"prefix": ("users",), "max_depth": 2}, [("users", "u1"), ("users", "u2")]),
+        ({"max_depth": 1}, [("docs",), ("users",)]),
+        ({"max_depth": 1, "limit": 1, "offset": 1}, [("users",)]),
+        ({"prefix": ("user",)}, []),
+        ({"prefix": ("users", "u1", "public", "deeper")}, []),
+        ({"offset": 9}, []),
+    ],
+)
+def test_namespaces_are_chosen_cut_then_paged(
+    store: BaseStore, asked: dict[str, Any], expected: list[tuple[str, ...]]
+) -> None:
+    for namespace in [("users", "u1", "settings"), ("users", "u1", "public"), ("users", "u2", "settings")]:
+        store.put(namespace, "k", {})
+    store.put(("docs", "public"), "k", {})
+    assert store.list_namespaces(**asked) == expected
+
+
+@like_a_database
+def test_a_namespace_that_holds_nothing_any_more_is_not_listed(store: BaseStore) -> None:
+    store.put(("gone",), "k", {})
+    store.put(("kept",), "k", {})
+    store.delete(("gone",), "k")
+    assert store.list_namespaces() == [("kept",)]
+
+
+def test_a_batch_answers_in_the_order_of_its_operations_and_deletes_last(store: BaseStore) -> None:
+    for number in range(3):
+        store.put(("o",), str(number), {"v": number})
+    ops: list[Op] = [
+        GetOp(("o",), "2"),
+        SearchOp(("o",), filter={"v": 1}),
+        GetOp(("o",), "0"),
+        PutOp(("o",), "1", None),
+        GetOp(("o",), "2"),
+        ListNamespacesOp(limit=10, offset=0),
+        PutOp(("o",), "1", {"v": 9}),
+        PutOp(("o",), "1", None),
+    ]
+    results: Any = store.batch(ops)
+    assert [r.value if hasattr(r, "value") else r for r in (results[0], results[2], results[4])] == [
+        {"v": 2},
+        {"v": 0},
+        {"v": 2},
+    ]
+    assert keys(results[1]) == ["1"]
+    assert results[3] is results[6] is results[7] is None
+    assert results[5] == [("o",)]
+    assert store.get(("o",), "1") is None
+    assert store.batch([]) == []
+
+
+def test_many_writes_of_one_key_in_a_batch_are_one_item(store: BaseStore) -> None:
+    store.batch([PutOp(("m",), "k", {"text": f"version {n}"}) for n in range(50)])
+    assert [item.value for item in store.search(("m",), limit=99)] == [{"text": "version 49"}]
+    assert len(store.search(("m",), query="version 3", limit=99)) == 1
+
+
+@pytest.mark.parametrize("there", ["chroma in memory", "chroma folder"])
+def test_threads_that_read_write_and_delete_at_once_see_whole_items(there: str, tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+    with ChromaStore(None if "in memory" in there else tmp_path / "memory", HashingEmbedder(DIMENSIONS)) as store:
+
+        def work(number: int) -> None:
+            try:
+                for turn in range(25):
+                    key = str(turn % 3)
+                    store.put(("t",), key, {"text": f"{number} {turn}"})
+                    assert all(item.value["text"] for item in store.search(("t",), query="1"))
+                    store.list_namespaces()
+                    store.delete(("t",), key)
+                    store.get(("t",), key)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert store.search(("t",)) == []
+
+
+def test_what_is_read_in_several_statements_is_of_one_moment(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store, ChromaStore(tmp_path, HashingEmbedder()) as other:
+        store.put(("n",), "k", {"v": 1})
+        with store._database.reading() as db:
+            held = table.get(db, "default", [store.id_of(("n",), "k")])
+            other.delete(("n",), "k")
+            assert table.get(db, "default", held).keys() == held.keys()
+        assert store.get(("n",), "k") is None
 
 
 async def test_writes_that_many_tasks_await_are_few_batches_and_one_bad_write_fails_alone(tmp_path: Path) -> None:

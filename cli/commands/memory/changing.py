@@ -1,4 +1,4 @@
-"""``pointsman memory add`` and ``forget``."""
+"""``pointsman memory add``, ``forget`` and ``reindex``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .options import Namespace, labels
 if TYPE_CHECKING:
     from ....memory.base import Note
 
-__all__ = ["add", "forget"]
+__all__ = ["add", "forget", "reindex"]
 
 
 def add(
@@ -61,9 +61,9 @@ def forget(
 ) -> None:
     """Delete by id, source, author, run or namespace; given together, they narrow.
 
-    It goes out of all the memory's files, out of kept answers, and with the runs and conversations that hold the text
-    of what is forgotten: these are deleted whole, except runs under way or waiting. No run can write it down again;
-    'memory add' can.
+    It goes out of all the memory's files, also where an item has said something else since; out of kept answers; and
+    with the runs and conversations that hold the text of what is forgotten: these are deleted whole, except runs under
+    way or waiting. No run can write it down again; 'memory add' can.
     """
     from ....graphs.forgetting import forget
     from ...settings import opened
@@ -93,6 +93,34 @@ def forget(
     if gone.waiting or gone.busy:
         held = ", ".join([*gone.waiting, *gone.busy])
         progress(f"still held by what is under way or waits: {held}; forget again when that is over")
+
+
+def reindex(config: options.Config = None, json: options.AsJson = False) -> None:
+    """Embed the whole memory anew: it was filled with another embedder than the one that is in use.
+
+    Texts, writers, trust, history and what was forgotten stay as they are. It is kept whole or not at all.
+    """
+    from ....configs.errors import ConfigError
+    from ....dispatch.state.ownership import claim
+    from ....memory.default import default_embedder
+    from ....memory.store import ChromaStore
+    from ...settings import opened
+
+    end_cleanly()
+    with opened(config) as runtime:
+        settings = runtime.settings
+        if settings.memory is not None:
+            raise ConfigError(
+                f"the memory in use is served at {settings.memory}: embed it anew where its folder is, or unset "
+                "POINTSMAN_MEMORY for the project's own"
+            )
+        claim(settings)
+        embedder = default_embedder()
+        count = ChromaStore.reindex(settings.state / "memory", embedder)
+    if json:
+        as_json({"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions})
+    else:
+        result(f"{count} items are found by {embedder.model_id} now")
 
 
 def _notes(path: Path) -> list[Note]:

@@ -1,4 +1,4 @@
-"""``pointsman memory``: look into the shared memory, add to it, make it forget, move it and serve it."""
+"""``pointsman memory``: look into the shared memory, add to it, make it forget, embed it anew, move it and serve it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
         ("export", moving.export),
         ("import", moving.import_),
         ("stats", looking.stats),
+        ("reindex", changing.reindex),
         ("serve", serving.serve),
         ("eval", looking.evaluate),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from ...io.table import table
 from .options import Item, Namespace, labels
 
 if TYPE_CHECKING:
-    from ....memory.base import Provenance, Recalled
+    from ....memory.base import Provenance, Recalled, Version
 
 __all__ = ["evaluate", "list_", "search", "show", "stats", "why"]
 
@@ -22,15 +23,23 @@ __all__ = ["evaluate", "list_", "search", "show", "stats", "why"]
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to show.")] = 5,
+    when: Annotated[
+        str | None, typer.Option("--when", metavar="TIME", help="Written then, such as 'last week' or 'in March'.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each item was found.")] = False,
     namespace: Namespace = "",
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Find what the memory holds on a question, best first."""
+    from ....configs.errors import ConfigError
+    from ....memory.search.times import window_in
     from ...settings import opened
 
+    if when is not None and window_in(when) is None:
+        raise ConfigError(f"--when {when!r} names no time: write such as 'last week', 'in March' or '3 days ago'")
     with opened(config, reads=True) as runtime:
-        found = runtime.store.recall(labels(namespace), query, limit=limit)
+        found = runtime.store.recall(labels(namespace), query, limit=limit, when=when, explain=explain)
     if json:
         as_json([_recalled(item) for item in found])
         return
@@ -39,6 +48,12 @@ def search(
     for item in found:
         result(f"{item.score or 0:.2f}  {item.source or '-'}  by {_author(item)}, trust {item.trust.value}")
         result(f"      {short(item.text, 400)}")
+        if item.parts:
+            told = {
+                name: part for name, part in asdict(item.parts).items() if part and name not in ("matched", "total")
+            }
+            listed = ", ".join(f"{name} {part:.2f}" for name, part in told.items())
+            result(f"      {listed}{'; words ' if item.parts.matched else ''}{', '.join(item.parts.matched)}")
 
 
 def list_(
@@ -72,7 +87,7 @@ def show(
     config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
-    """Show an item whole: its value, who wrote it and when, how far it is trusted, and when it expires."""
+    """Show an item whole: its value, who wrote it and when, how far it is trusted, and what it said before."""
     from langgraph.store.base import GetOp
     from langgraph.store.base import Item as StoredItem
 
@@ -82,6 +97,7 @@ def show(
     with opened(config, reads=True) as runtime:
         found = runtime.store.item(item)
         kept = found and runtime.store.batch([GetOp(found.namespace, found.key, refresh_ttl=False)])[0]
+        versions = runtime.store.history(item)[:-1]
     if found is None or not isinstance(kept, StoredItem):
         raise ConfigError(_unknown(item))
     about = {
@@ -91,6 +107,7 @@ def show(
         "created": kept.created_at.isoformat(),
         "updated": kept.updated_at.isoformat(),
         "writers": [_writer(writer) for writer in found.writers],
+        "history": [_version(version) for version in versions],
     }
     if json:
         as_json(about)
@@ -102,6 +119,11 @@ def show(
         listed = ", ".join(f"{name} {short(text, 100)}" for name, text in said.items())
         result(f"  by {writer.author}, trust {writer.trust.value}{': ' if said else ''}{listed}")
     result(short(found.text, 4000))
+    for version in reversed(versions):
+        replaced = datetime.fromtimestamp(version.replaced or 0, UTC)
+        by = ", ".join(dict.fromkeys(writer.author for writer in version.writers))
+        result(f"until {replaced:%Y-%m-%d %H:%M} UTC, by {by}, trust {version.trust.value}:")
+        result(f"  {short(str(version.value.get('text', version.value)), 400)}")
 
 
 def stats(config: options.Config = None, json: options.AsJson = False) -> None:
@@ -116,6 +138,8 @@ def stats(config: options.Config = None, json: options.AsJson = False) -> None:
     trusts = ", ".join(f"{count} {trust}" for trust, count in held["trust"].items() if count)
     result(f"{held['items']} items in {held['namespaces']} namespaces{f': {trusts}' if trusts else ''}")
     result(f"{held['vectors']} vectors of {held['embedder']}, {held['dimensions']} dimensions")
+    if held["former_texts"]:
+        result(f"{held['former_texts']} texts that items said before they were replaced")
     if held["waiting_for_chroma"]:
         result(f"{held['waiting_for_chroma']} not in Chroma's index yet; searches find them all the same")
     if held["forgotten"]:
@@ -159,10 +183,10 @@ def evaluate(
     JSONL has items ({"key", "text", "source"}) and questions ({"question", "answers": [keys], "category"}). The shared
     memory is neither read nor changed.
     """
-    from ....backends.ondevice import WordLlamaEmbeddings
+    from ....memory.default import default_embedder
     from ....memory.evaluation import evaluate
 
-    report = evaluate(file, WordLlamaEmbeddings())
+    report = evaluate(file, default_embedder())
     if json:
         as_json(report)
         return
@@ -170,6 +194,7 @@ def evaluate(
         ("recall", "all", report),
         ("bm25 alone", "all", report["bm25"]),
         ("vectors alone", "all", report["vectors"]),
+        ("without neighbours", "all", report["without_neighbours"]),
     ]
     rows += [("recall", name, of) for name, of in report["categories"].items()]
     shown = [(way, name, f"{of['recall@5']:.3f}", f"{of['recall@10']:.3f}") for way, name, of in rows]
@@ -195,11 +220,17 @@ def _recalled(item: Recalled) -> dict[str, Any]:
         "lineage": list(item.lineage),
         "namespace": "/".join(item.namespace),
         "text": item.text,
+        "later": list(item.later),
+        **({"parts": asdict(item.parts)} if item.parts else {}),
     }
 
 
 def _writer(writer: Provenance) -> dict[str, Any]:
     return {**asdict(writer), "trust": writer.trust.value}
+
+
+def _version(version: Version) -> dict[str, Any]:
+    return {**asdict(version), "trust": version.trust.value, "writers": [_writer(one) for one in version.writers]}
 
 
 def _unknown(item: str) -> str:

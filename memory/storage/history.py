@@ -1,0 +1,145 @@
+"""What items said before they were replaced: every version with its writers, for "what changed, and who wrote it"."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from sqlite3 import Connection
+
+from ...configs.words import Trust
+from ..base import Provenance, Version
+from ..items import Row, text_of
+from . import table
+
+__all__ = ["SCHEMA", "add", "ended", "forget", "keep", "of"]
+
+SCHEMA = """
+CREATE TABLE history (
+    place INTEGER PRIMARY KEY, tenant TEXT NOT NULL, id TEXT NOT NULL, namespace TEXT NOT NULL, value TEXT NOT NULL,
+    writers TEXT NOT NULL, trust TEXT NOT NULL, written REAL NOT NULL, replaced REAL NOT NULL
+);
+CREATE INDEX history_by_id ON history (tenant, id);
+CREATE TABLE indexed (seq INTEGER PRIMARY KEY, paths TEXT NOT NULL);
+UPDATE items SET twin = twin_of(namespace, value) WHERE twin <> '';
+"""
+"""``indexed`` names the parts of a value that have vectors, where it is not all of it as one text; ``twin_of`` is that
+of `pointsman.memory.items`, which took texts for one only if they were the same in every letter before."""
+
+_MOST = 100  # versions of an item
+
+
+def keep(db: Connection, tenant: str, held: Mapping[str, Row], kept: Iterable[Row], now: float) -> None:
+    """Keep what is about to be replaced by another text.
+
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose items.
+        held: What lies there now, by id.
+        kept: What is to lie there, in the order in which it was written.
+        now: Seconds since 1970.
+    """
+    there = dict(held)
+    for row in kept:
+        old = there.get(row.id)
+        if old and old.twin != row.twin and old.live(now):
+            _insert(db, tenant, old.namespace, old.id, [ended(old, now)])
+            db.execute(
+                "DELETE FROM history WHERE tenant = ? AND id = ? AND place NOT IN "
+                "(SELECT place FROM history WHERE tenant = ? AND id = ? ORDER BY place DESC LIMIT ?)",
+                (table.encoded(tenant), old.id, table.encoded(tenant), old.id, _MOST),
+            )
+        there[row.id] = row
+
+
+def ended(row: Row, now: float) -> Version:
+    """Return an item as the version that ends now."""
+    return Version(row.value, row.writers, row.trust, row.updated, now)
+
+
+def of(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, list[Version]]:
+    """Return what items said before, oldest first, by their ids; none for one that always said the same."""
+    found: dict[str, list[Version]] = {}
+    for some in table.slices(list(dict.fromkeys(ids))):
+        marks = ", ".join("?" * len(some))
+        for item_id, value, writers, trust, written, replaced in db.execute(
+            "SELECT id, value, writers, trust, written, replaced FROM history "  # noqa: S608 - our own words
+            f"WHERE tenant = ? AND id IN ({marks}) ORDER BY place",
+            (table.encoded(tenant), *some),
+        ):
+            version = Version(json.loads(value), _writers(writers), Trust(trust), written, replaced)
+            found.setdefault(item_id, []).append(version)
+    return found
+
+
+def add(db: Connection, tenant: str, namespace: Sequence[str], item_id: str, versions: Iterable[Version]) -> None:
+    """Add versions of an item that another memory told of; those that are here stay as they are.
+
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose item.
+        namespace: Where it lies.
+        item_id: The item.
+        versions: What it said before.
+    """
+    held = of(db, tenant, [item_id]).get(item_id, [])
+    known = {(table.encoded(version.value), version.written) for version in held}
+    fresh = [version for version in versions if (table.encoded(version.value), version.written) not in known]
+    if fresh:
+        db.execute("DELETE FROM history WHERE tenant = ? AND id = ?", (table.encoded(tenant), item_id))
+        ordered = sorted([*held, *fresh], key=lambda version: version.replaced or 0.0)
+        _insert(db, tenant, namespace, item_id, ordered[-_MOST:])
+
+
+def forget(
+    db: Connection, tenant: str, namespace: Sequence[str], ids: Sequence[str], writer: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Delete the versions that a writer wrote; the arguments are those of `table.chosen`.
+
+    Returns:
+        Their texts, by the ids of their items.
+    """
+    found = db.execute(
+        "SELECT place, id, namespace, value, writers FROM history WHERE tenant = ?", (table.encoded(tenant),)
+    ).fetchall()
+    gone = [
+        (place, item_id, text_of(json.loads(value)))
+        for place, item_id, where, value, writers in found
+        if (not ids or item_id in ids)
+        and json.loads(where)[: len(namespace)] == list(namespace)
+        and any(all(one[name] == text for name, text in writer.items()) for one in json.loads(writers))
+    ]
+    db.executemany("DELETE FROM history WHERE place = ?", [(place,) for place, *_ in gone])
+    texts: dict[str, list[str]] = {}
+    for _, item_id, text in gone:
+        texts.setdefault(item_id, []).append(text)
+    return texts
+
+
+def _insert(db: Connection, tenant: str, namespace: Sequence[str], item_id: str, versions: Sequence[Version]) -> None:
+    db.executemany(
+        "INSERT INTO history (tenant, id, namespace, value, writers, trust, written, replaced) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                *(table.encoded(tenant), item_id, table.encoded(namespace), table.encoded(version.value)),
+                *(json.dumps([asdict(writer) for writer in version.writers]), version.trust.value),
+                *(version.written, version.replaced),
+            )
+            for version in versions
+        ],
+    )
+
+
+def _writers(text: str) -> tuple[Provenance, ...]:
+    return tuple(
+        Provenance(
+            **{
+                **one,
+                "trust": Trust(one["trust"]),
+                "lineage": tuple(one["lineage"]),
+                "span": tuple(one["span"]) if one["span"] else None,
+            }
+        )
+        for one in json.loads(text)
+    )
