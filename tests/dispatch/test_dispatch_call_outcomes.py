@@ -388,28 +388,56 @@ def test_calls_under_way_in_threads_as_the_process_ends_are_booked_once_each_and
         budgets.close()
 
 
-def test_an_answer_that_comes_as_the_process_ends_disturbs_nobody(
-    simulator: Simulator, programs: Any, tmp_path: Path
-) -> None:
-    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text="Late"), latency=Latency(ms=1000)),))
+def test_an_answer_that_comes_as_the_process_ends_disturbs_nobody(programs: Any, tmp_path: Path) -> None:
     script = f"""
-        import atexit, asyncio, threading, time
-        # Registered first, so called last: the process waits for what its threads still have to say.
-        atexit.register(lambda: asked.join(4))
+        import asyncio, json, threading, time
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        ending = threading.Event()
+
+        class Provider(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                ending.wait()
+                message = {{"role": "assistant", "content": "Late"}}
+                choice = {{"index": 0, "finish_reason": "stop", "message": message}}
+                usage = {{"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}
+                told = {{"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-5.4-mini",
+                        "choices": [choice], "usage": usage}}
+                body = json.dumps(told).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        def answer():
+            ending.set()
+            asked.join(1)
+
         from pathlib import Path
         from pointsman.configs.loading.loader import load
+        from pointsman.configs.process.forks import ExitPhase, at_exit
         from pointsman.dispatch.calls import call
         from pointsman.dispatch.dispatcher import Dispatcher
         from pointsman.dispatch.model import RoutedChatModel
 
+        # After the phase in which calls are closed.
+        at_exit(ExitPhase.WRITE)(answer)
+        provider = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+        threading.Thread(target=provider.serve_forever, daemon=True).start()
         environ = {{"OPENAI_API_KEY": "not-a-real-key",
-                   "POINTSMAN_PROVIDERS__OPENAI__BASE_URL": {simulator.url("openai")!r}}}
+                   "POINTSMAN_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{{provider.server_port}}/v1"}}
         home = Dispatcher(load(Path({str(tmp_path)!r}), environ=environ))
         model = RoutedChatModel(kind="transform", prefer="openai/gpt-5.4-mini", dispatcher=home)
         asked = threading.Thread(target=lambda: asyncio.run(model.ainvoke("What?")), daemon=True)
         asked.start()
         while not call._under_way:
             time.sleep(0.001)
+        time.sleep(0.5)
     """
     ran = programs.run(["-c", textwrap.dedent(script)], check=True)
     assert ran.stderr == ""

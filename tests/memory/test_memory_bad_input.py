@@ -60,11 +60,10 @@ def store(tmp_path: Path) -> Iterator[ChromaStore]:
 
 
 def test_five_megabytes_are_an_item_like_any_other(store: ChromaStore) -> None:
-    for text in ("word " * 1_000_000 + "needle", "w" * 5_000_000, "a-" * 2_500_000 + "a"):
+    for text in ("w" * 5_000_000, "word " * 1_000_000 + "needle"):
         store.put(("n",), "big", {"text": text})
         assert store.get(("n",), "big").value == {"text": text}  # type: ignore[union-attr]
         assert [item.key for item in store.recall(("n",), text[-10:])] in (["big"], [])
-    store.put(("n",), "big", {"text": "word " * 1_000_000 + "needle"})
     assert store.recall(("n",), "needle")[0].key == "big"
 
 
