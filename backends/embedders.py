@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,6 +50,7 @@ class NamedEmbeddings(Embeddings):
         self._dimensions = dimensions
         self._kept: OrderedDict[str, list[float]] = OrderedDict()
         self._asked: OrderedDict[str, list[float]] = OrderedDict()
+        self._lock = Lock()
 
     @property
     def dimensions(self) -> int:
@@ -68,26 +70,31 @@ class NamedEmbeddings(Embeddings):
             if len(vectors) != len(some):
                 raise ConfigError(f"embedder {self.model_id!r} gave {len(vectors)} vectors for {len(some)} texts")
             known.update(zip(some, vectors, strict=True))
-        for text, vector in known.items():
-            kept.pop(text, None)
-            kept[text] = vector
-        while len(kept) > _KEPT:
-            kept.popitem(last=False)
+        self._keep(kept, known)
         return [known[text] for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
         """Embed one text, as a question: some models embed questions otherwise than passages."""
         vector = self._asked.get(text)
         if vector is None:
-            vector = self._asked[text] = self._embeddings.embed_query(text)
-            while len(self._asked) > _KEPT:
-                self._asked.popitem(last=False)
+            vector = self._embeddings.embed_query(text)
+            self._keep(self._asked, {text: vector})
         return vector
 
     def clear(self) -> None:
         """Drop what was embedded before, such as what is to be forgotten."""
-        self._kept.clear()
-        self._asked.clear()
+        with self._lock:
+            self._kept.clear()
+            self._asked.clear()
+
+    def _keep(self, kept: OrderedDict[str, list[float]], vectors: Mapping[str, list[float]]) -> None:
+        """Keep vectors as the last ones used, from whichever thread."""
+        with self._lock:
+            for text, vector in vectors.items():
+                kept.pop(text, None)
+                kept[text] = vector
+            while len(kept) > _KEPT:
+                kept.popitem(last=False)
 
 
 class OnnxEmbeddings(Embeddings):

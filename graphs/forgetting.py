@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +81,18 @@ async def forget(
 
     holding = set(await forking.holding(state, told))
     holding |= await asyncio.to_thread(_unfinished, runtime, told)
-    rows = {row.id: row for row in runtime.ledger.runs()}
-    waiting = sorted(r for r in holding if r in rows and status_of(runtime, rows[r]) in _UNDER_WAY)
+    waiting = await asyncio.to_thread(_under_way, runtime, holding)
     over = sorted(holding.difference(waiting))
     await give_up(runtime, over)
     threads, busy = await asyncio.to_thread(forget_threads, state, told)
     await asyncio.to_thread(_clear, state / "responses.db")
     return Forgotten(items, over, threads, waiting, busy)
+
+
+def _under_way(runtime: Runtime, runs: Iterable[str]) -> list[str]:
+    """Those of some runs that work or wait for a person."""
+    rows = {row.id: row for row in runtime.ledger.runs()}
+    return sorted(r for r in runs if r in rows and status_of(runtime, rows[r]) in _UNDER_WAY)
 
 
 def _unfinished(runtime: Runtime, told: Callable[[bytes], bool]) -> set[str]:

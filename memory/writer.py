@@ -195,6 +195,8 @@ class Writer:
     def _superseding(self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], now: float) -> list[Note]:
         """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further."""
         shared = [keyed(note) for note in notes]
+        if all(fact is note for fact, note in zip(shared, notes, strict=True)):
+            return shared
         slots = [row_id(self._tenant, namespace, note.key or "") for note in shared]
         held = table.get(db, self._tenant, [*slots, *(i for note in notes for i in note.provenance.lineage)])
         trusts = {row.id: row.trust for row in held.values() if row.live(now)}

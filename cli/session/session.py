@@ -174,8 +174,7 @@ class Session:
                 raise
             self._stopped(live)
         except Exception as error:  # noqa: BLE001 - what ends a run must not end the session
-            live.close()
-            self._run, self._open = live.run or self._run, bool(live.run or self._open)
+            self._break_off(live)
             self._fail(error)
         else:
             live.close()
@@ -183,10 +182,14 @@ class Session:
 
     def _stopped(self, live: Live) -> None:
         """Ctrl-C has stopped a run; what it has paid is booked by now."""
-        live.close()
-        self._run, self._open = live.run or self._run, bool(live.run or self._open)
+        self._break_off(live)
         self._code, self._pressed = ExitCode.INTERRUPTED, True
         self._face.stopped(self._run if self._open else "")
+
+    def _break_off(self, live: Live) -> None:
+        """Remember the run that did not come to an end, if it had begun."""
+        live.close()
+        self._run, self._open = live.run or self._run, bool(live.run or self._open)
 
     def _fail(self, error: BaseException) -> None:
         self._code, said = judge(error)

@@ -26,11 +26,16 @@ class Spent:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: list[CallRow] = []
+        self._last: CallRow | None = None
+        self._calls = self._unknown = 0
+        self._cost = 0
 
     def add(self, row: CallRow) -> None:
         """Book a call."""
-        self._calls.append(row)
+        self._last = row
+        self._calls += 1
+        self._unknown += row.cost is None
+        self._cost += row.cost or 0
 
     def footer(self, columns: int) -> str:
         """The last call and the sum, on one line where there is room for it, else on two.
@@ -38,7 +43,7 @@ class Spent:
         Args:
             columns: How wide it may be.
         """
-        last = _last(self._calls[-1]) if self._calls else line(self._name)
+        last = line(self._name) if self._last is None else _said(self._last, self._last.risk)
         total = f"session {self.total}"
         between = columns - width(last) - width(total)
         return f"{last}{' ' * between}{total}" if between >= _GAP else f"{last}\n{total}"
@@ -46,10 +51,8 @@ class Spent:
     @property
     def total(self) -> str:
         """The sum in words; a call of unknown cost is said, not counted as nothing."""
-        known = [row.cost for row in self._calls if row.cost is not None]
-        unknown = len(self._calls) - len(known)
-        more = f" and {unknown} of unknown cost" if unknown else ""
-        return f"{money(sum(known))}{more}, {len(self._calls)} call{'' if len(self._calls) == 1 else 's'}"
+        more = f" and {self._unknown} of unknown cost" if self._unknown else ""
+        return f"{money(self._cost)}{more}, {self._calls} call{'' if self._calls == 1 else 's'}"
 
 
 def told(row: CallRow) -> str:
@@ -58,14 +61,10 @@ def told(row: CallRow) -> str:
     Args:
         row: The call.
     """
-    risk = paint(row.risk, RISK_COLOURS.get(row.risk, ""))
-    said = f"{line(named(row.model))} · {risk} · {_cost(row)}"
+    said = _said(row, paint(row.risk, RISK_COLOURS.get(row.risk, "")))
     return said if row.failure is None else f"{said} · {paint(row.failure, 'red')}: {line(row.detail)}"
 
 
-def _last(row: CallRow) -> str:
-    return f"{line(named(row.model))} · {row.risk} · {_cost(row)}"
-
-
-def _cost(row: CallRow) -> str:
-    return money(row.cost) if row.cost is not None else "cost unknown"
+def _said(row: CallRow, risk: str) -> str:
+    cost = money(row.cost) if row.cost is not None else "cost unknown"
+    return f"{line(named(row.model))} · {risk} · {cost}"

@@ -7,14 +7,13 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import InjectedToolCallId
-from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy
 from pointsman import Agent, Ensemble, RoutedChatModel, Workflow, tool
 from pointsman.agents.runtime import Runtime
@@ -25,6 +24,7 @@ from pointsman.tools.base import DECLARED, Declaration
 from pydantic import BaseModel
 
 Make = Callable[..., Runtime]
+One = Callable[..., Workflow[Any]]
 acts: Counter[str] = Counter()
 
 
@@ -187,28 +187,9 @@ def test_a_result_that_cannot_be_kept_whole_keeps_its_act_from_being_repeated(
     assert "not kept" in told[0]
 
 
-class State(TypedDict, total=False):
-    task: str
-    output: Any
-
-
-def _node(work: Callable[[Runtime], Awaitable[Any]], **options: Any) -> Workflow:
-    """A workflow whose only node does this work."""
-
-    def build(home: Runtime) -> StateGraph[Any, Any, Any, Any]:
-        async def node(_: State) -> State:
-            return {"output": await work(home)}
-
-        graph: StateGraph[Any, Any, Any, Any] = StateGraph(State)
-        graph.add_node("node", node, **options)
-        graph.add_edge(START, "node")
-        graph.add_edge("node", END)
-        return graph
-
-    return Workflow("own", graph=build)
-
-
-def test_an_act_is_not_repeated_when_the_users_own_node_is_tried_again(runtime: Make, simulator: Simulator) -> None:
+def test_an_act_is_not_repeated_when_the_users_own_node_is_tried_again(
+    runtime: Make, simulator: Simulator, one_node: One
+) -> None:
     tries: list[int] = []
 
     async def work(home: Runtime) -> str:
@@ -220,7 +201,7 @@ def test_an_act_is_not_repeated_when_the_users_own_node_is_tried_again(runtime: 
 
     simulator.scenario = _calling("a")
     policy = RetryPolicy(initial_interval=0.0, jitter=False, retry_on=ConnectionError)
-    result = _node(work, retry_policy=policy).run("Go", runtime=runtime())
+    result = one_node(work, retry_policy=policy).run("Go", runtime=runtime())
     assert (result.status, len(tries), acts) == ("done", 2, {"a": 1})
 
 
@@ -271,9 +252,9 @@ async def _ensemble(home: Runtime) -> Any:
     ids=["two calls", "streamed", "the same twice", "typed", "ensemble"],
 )
 async def test_of_the_calls_of_a_step_that_is_cut_off_only_the_one_in_flight_is_made_again(
-    runtime: Make, simulator: Simulator, work: Any, paid: int, hangs: Match
+    runtime: Make, simulator: Simulator, work: Any, paid: int, hangs: Match, one_node: One
 ) -> None:
-    home, flow = runtime(), _node(work)
+    home, flow = runtime(), one_node(work)
 
     def answer(request: Any) -> Answer:
         if request.tools:
@@ -298,7 +279,9 @@ async def test_of_the_calls_of_a_step_that_is_cut_off_only_the_one_in_flight_is_
     assert len(result.calls) == paid + 2
 
 
-async def test_a_node_of_the_users_own_that_failed_asks_its_models_anew(runtime: Make, simulator: Simulator) -> None:
+async def test_a_node_of_the_users_own_that_failed_asks_its_models_anew(
+    runtime: Make, simulator: Simulator, one_node: One
+) -> None:
     said: list[str] = []
 
     async def picky(home: Runtime) -> str:
@@ -308,18 +291,20 @@ async def test_a_node_of_the_users_own_that_failed_asks_its_models_anew(runtime:
         return said[-1]
 
     simulator.scenario = Scenario(rules=[Rule(answer=lambda _: Answer(text=f"answer {len(said) + 1}"))])
-    home, flow = runtime(), _node(picky)
+    home, flow = runtime(), one_node(picky)
     with pytest.raises(ValueError, match="that is no answer"):
         (await flow.arun("Go", runtime=home)).raise_for_status()
     (run,) = await asyncio.to_thread(home.ledger.runs)
     assert (await flow.aresume(run.id, runtime=home)).output == "answer 2"
     said.clear()
-    tried = _node(picky, retry_policy=RetryPolicy(initial_interval=0.0, jitter=False, retry_on=ValueError))
+    tried = one_node(picky, retry_policy=RetryPolicy(initial_interval=0.0, jitter=False, retry_on=ValueError))
     assert (await tried.arun("Go", runtime=home)).output == "answer 2"
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-def test_an_act_of_a_node_of_the_users_own_is_journalled_too(runtime: Make, simulator: Simulator, way: str) -> None:
+def test_an_act_of_a_node_of_the_users_own_is_journalled_too(
+    runtime: Make, simulator: Simulator, way: str, one_node: One
+) -> None:
     left = ["after"]
 
     @tool(effect="write", name="mark")
@@ -339,7 +324,7 @@ def test_an_act_of_a_node_of_the_users_own_is_journalled_too(runtime: Make, simu
             raise CutOff("after")
         return said
 
-    home, flow = runtime(), _node(work)
+    home, flow = runtime(), one_node(work)
     with pytest.raises(CutOff):
         flow.run("Go", runtime=home).raise_for_status()
     first = flow.resume(home.ledger.runs(limit=1)[0].id, runtime=home)
