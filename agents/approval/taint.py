@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -12,7 +13,7 @@ from ...configs.evidence import parse_evidence
 from ...configs.words import Trust
 from ...tools.base import declaration_of, effect_of, only_reads
 from ...tools.facts import call_facts
-from ...tools.taint.gate import Judged, ToolFacts, judge
+from ...tools.taint.gate import QUOTE, Judged, ToolFacts, judge
 from ...tools.taint.tokens import Text, tokens
 from .acts import stopped
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FROM_MIDDLEWARE", "judged", "result_trust", "sources_of"]
 
-_QUOTE: Final = 5
-"""Words in a row that are taken for a quotation, as `pointsman.tools.taint.gate` takes them."""
 FROM_MIDDLEWARE: Final = "lc_source"
 """Where LangChain marks a message that a middleware put into a conversation in the user's role, such as a summary."""
 
@@ -40,22 +39,13 @@ def judged(
     """
     user: list[str] = []
     transcript: list[dict[str, Any]] = []
-    for message in messages:
-        if isinstance(message, HumanMessage):
-            passages, said = parse_evidence(str(message.text))
-            if FROM_MIDDLEWARE in message.additional_kwargs:
-                transcript.append({"role": "tool", "content": said, "trust": Trust.UNTRUSTED.value})
-            else:
-                user.append(said)
-            transcript += [{"role": "tool", "content": one.text, "trust": one.trust.value} for one in passages]
-        elif isinstance(message, ToolMessage) and not stopped(message):
-            trust = result_trust(tools, message)
-            transcript.append({"role": "tool", "name": message.name, "content": message.content, "trust": trust.value})
-        elif isinstance(message, AIMessage | ToolMessage):
-            # What a model wrote has its words from the others, and that a call was not made is told by Pointsman.
-            continue
+    for one in _passages(messages, tools):
+        if one.trust is None:
+            user.append(one.text)
         else:
-            user.append(str(message.text))
+            transcript.append(
+                {"role": "tool", "name": one.tool, "content": one.content or one.text, "trust": one.trust.value}
+            )
     facts = {name: _facts(one) for name, one in tools.items()}
     effect = call_facts(tool, arguments).effect
     declared = declaration_of(tool)
@@ -83,7 +73,7 @@ def sources_of(
         arguments: Of the call.
     """
     # A result that is vouched for goes before one that is not.
-    texts = sorted(_texts(messages, tools), key=lambda one: one[0])
+    texts = sorted((_ranked(one) for one in _passages(messages, tools) if one.who), key=lambda one: one[0])
     return {name: _source(value, texts) for name, value in arguments.items()}
 
 
@@ -100,29 +90,55 @@ def _source(value: Any, texts: Sequence[tuple[int, str, Text]]) -> str:
 
 def _rows(words: Sequence[str]) -> set[tuple[str, ...]]:
     """Each few words that stand in a row."""
-    return {tuple(words[start : start + _QUOTE]) for start in range(len(words) - _QUOTE + 1)}
+    return {tuple(words[start : start + QUOTE]) for start in range(len(words) - QUOTE + 1)}
 
 
-def _texts(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> Iterator[tuple[int, str, Text]]:
-    """Each text in view: 0 for the task, 1 for what is vouched for, 2 for what is not; whose it is; the text."""
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """A text in an agent's view.
+
+    Attributes:
+        trust: How far it may be believed, None for what the user and the instructions say.
+        who: Whose it is, as a person is told; empty for what nobody is told of.
+        tool: The tool whose result it is.
+        content: What stands in the message, where that may be more than its text.
+    """
+
+    text: str
+    trust: Trust | None
+    who: str
+    tool: str | None = None
+    content: Any = None
+
+
+def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> Iterator[_Passage]:
+    """Each text in view, oldest first.
+
+    Without what a model wrote, which has its words from the others, and what Pointsman tells of calls not made.
+    """
     for message in messages:
-        if isinstance(message, ToolMessage) and not stopped(message):
-            yield _ranked(f"the result of {message.name}", result_trust(tools, message), str(message.text))
-        elif isinstance(message, HumanMessage):
-            passages, said = parse_evidence(str(message.text))
-            for one in passages:
-                yield _ranked(one.source, one.trust, one.text)
+        if isinstance(message, HumanMessage):
+            evidence, said = parse_evidence(str(message.text))
             if FROM_MIDDLEWARE in message.additional_kwargs:
-                yield _ranked("a summary", Trust.UNTRUSTED, said)
+                yield _Passage(said, Trust.UNTRUSTED, "a summary")
             else:
-                yield 0, "the task", Text(said)
+                yield _Passage(said, None, "the task")
+            for one in evidence:
+                yield _Passage(one.text, one.trust, one.source)
+        elif isinstance(message, ToolMessage):
+            if not stopped(message):
+                who = f"the result of {message.name}"
+                trust = result_trust(tools, message)
+                yield _Passage(str(message.text), trust, who, message.name, message.content)
+        elif not isinstance(message, AIMessage):
+            yield _Passage(str(message.text), None, "")
 
 
-def _ranked(who: str, trust: Trust, text: str) -> tuple[int, str, Text]:
-    """What a text from elsewhere counts for; of one that nobody vouches for that is said."""
-    if trust is Trust.UNTRUSTED:
-        return 2, f"{who}, which nobody vouches for", Text(text)
-    return 1, who, Text(text)
+def _ranked(one: _Passage) -> tuple[int, str, Text]:
+    """0 for the task, 1 for what is vouched for, 2 for what is not; whose it is; the text."""
+    if one.trust is Trust.UNTRUSTED:
+        return 2, f"{one.who}, which nobody vouches for", Text(one.text)
+    return (0 if one.trust is None else 1), one.who, Text(one.text)
 
 
 def result_trust(tools: Mapping[str, BaseTool], result: ToolMessage) -> Trust:

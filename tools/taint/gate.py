@@ -15,9 +15,9 @@ from .intent import asked_for
 from .tokens import Text, identifiers, tokens
 from .view import View, view_of
 
-__all__ = ["Code", "Judged", "Reason", "ToolFacts", "Verdict", "judge"]
+__all__ = ["QUOTE", "Code", "Judged", "Reason", "ToolFacts", "Verdict", "judge"]
 
-_QUOTE: Final = 5
+QUOTE: Final = 5
 """Words in a row that are taken for a quotation: shorter runs turn up in any two texts."""
 _RISKS: Final[Mapping[Effect, Risk]] = {
     Effect.READ: Risk.LOW,
@@ -253,7 +253,7 @@ class _Case:
                 yield Reason(
                     Code.CONTENT, f"it would send out {found}, which comes from text nobody vouches for", found
                 )
-        if view.quoted(run) >= _QUOTE:
+        if view.quoted(run) >= QUOTE:
             yield Reason(Code.CONTENT, "it would send out words of a text that nobody vouches for", value)
         if self._tainted and self._private(value):
             yield Reason(Code.PRIVATE, "it would send out something private, with text from outside in view", value)
