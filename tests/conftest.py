@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -36,12 +38,21 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("pointsman")
 
+# What is imported and collected stays to the end, and looking through it again and again is a tenth of all the work.
+gc.set_threshold(100_000, 20, 50)
+
 T = TypeVar("T")
 
 BOUND_SECONDS = 240.0
 """Far above what anything here takes on a busy machine: only what would never end takes longer."""
 
 KEYS = ("_API_KEY", "AWS_", "GOOGLE_", "POINTSMAN_", "LANGSMITH_", "LANGCHAIN_")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of later garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -53,16 +64,22 @@ def _one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new name for each test's home: pytest would look through all there are for the next number."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _one_certificate: Path
-) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, _one_certificate: Path, _homes: Iterator[Path]) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(_one_certificate))
     for name in list(os.environ):
         if name.endswith(KEYS[0]) or name.startswith(KEYS[1:]):
             monkeypatch.delenv(name)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    home = tmp_path_factory.mktemp("home")
+    home = next(_homes)
+    home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
 

@@ -12,6 +12,7 @@ import atexit
 import gc
 import json
 import os
+import pkgutil
 import select
 import socket
 import sys
@@ -19,34 +20,50 @@ import types
 import warnings
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 IMPORTED = (
     "chromadb.api.rust",
+    "chromadb.telemetry.product.posthog",
     "cryptography.hazmat.primitives.ciphers.aead",
-    "genai_prices",
+    "genai_prices.data",
+    "google.auth.aio.credentials",
     "httpcore2",
     "langchain.agents",
     "langchain_anthropic",
+    "langchain_core.messages.block_translators.langchain_v0",
+    "langchain_core.tracers.context",
+    "langchain_core.tracers.run_collector",
+    "langchain_core.tracers.stdout",
     "langchain_google_genai",
     "langchain_openai",
     "langgraph.checkpoint.sqlite.aio",
     "mcp",
-    "openai.resources.chat",
+    "openai.lib.streaming.chat",
+    "openai.pagination",
+    "openai.resources.chat.chat",
+    "openai.resources.chat.completions.completions",
     "openai.resources.responses",
+    "openai.types.chat.completions",
     "prompt_toolkit.shortcuts",
-    "pointsman.agents.together",
-    "pointsman.backends.providers.anthropic",
-    "pointsman.backends.providers.google",
-    "pointsman.backends.providers.openai_compatible",
-    "pointsman.backends.ondevice.model",
-    "pointsman.cli.main",
-    "pointsman.cli.commands.runs.run",
-    "pointsman.dispatch.model",
-    "pointsman.graphs.workflow",
-    "pointsman.memory.store",
-    "pointsman.simulator.simulator",
+    "scipy.linalg",
+    "scipy.sparse",
 )
+
+SCHEMAS = {
+    "anthropic.types": ("Message", "Usage"),
+    "google.genai.types": (
+        *("_GenerateContentParameters", "Candidate", "Content", "FunctionCall", "FunctionDeclaration", "Part", "Tool"),
+        *("GenerateContentConfig", "GenerateContentResponse", "GenerateContentResponseUsageMetadata", "ToolConfig"),
+        *("GenerationConfig", "HttpOptions", "HttpResponse", "HttpRetryOptions"),
+    ),
+    "langchain_anthropic": ("ChatAnthropic",),
+    "langchain_google_genai": ("ChatGoogleGenerativeAI",),
+    "langchain_openai": ("ChatOpenAI",),
+    "openai.types.chat": ("ChatCompletion", "ChatCompletionChunk"),
+}
+"""Module -> those of its classes whose schemas Pydantic builds at their first use."""
 
 
 def serve(listener: socket.socket) -> Any:
@@ -135,14 +152,30 @@ def _spare() -> None:
 KEPT: dict[str, types.ModuleType] = {}
 
 
+def _warm() -> None:
+    """Do once what every program would do again with the same result: import, build, and read what it came with."""
+    for name in IMPORTED:
+        import_module(name)
+    package = import_module("pointsman")
+    for module in pkgutil.walk_packages(package.__path__, "pointsman."):
+        # Pytest has to find its plug-in not yet imported.
+        if not module.name.endswith((".__main__", ".pytest_plugin")):
+            import_module(module.name)
+    for place, names in SCHEMAS.items():
+        for name in names:
+            getattr(import_module(place), name).model_rebuild()
+    import_module("pointsman.backends.ondevice").WordLlamaEmbeddings().count_tokens("its weights are loaded")
+    import_module("pointsman.configs.loading.loader").load(Path(__file__).parent, environ={}, user=Path(os.devnull))
+    # Each pattern is compiled at its first use.
+    all(pattern.sub for _, pattern, _ in import_module("pointsman.configs.redact")._RULES)
+
+
 if __name__ == "__main__":
     # First, so that it comes after whatever else is done at the end.
     atexit.register(_spare)
     # Kept, since Python clears what a module holds when nothing holds the module.
     this = sys.modules["__main__"]
-    for each in IMPORTED:
-        import_module(each)
-    import_module("pointsman.backends.ondevice").WordLlamaEmbeddings().count_tokens("its weights are loaded")
+    _warm()
     ours = {"__main__", "pointsman", *sys.stdlib_module_names}
     KEPT.update((name, module) for name, module in sys.modules.items() if name.partition(".")[0] not in ours)
     gc.collect()

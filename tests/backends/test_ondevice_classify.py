@@ -27,6 +27,7 @@ from pointsman.backends.ondevice.classify import (
 )
 from pointsman.backends.ondevice.embedder import WordLlamaEmbeddings
 from pointsman.configs.errors import ConfigError
+from scipy.optimize import minimize
 
 DESK = Path(__file__).parents[2] / "examples" / "support_desk"
 EMBEDDER = WordLlamaEmbeddings()
@@ -341,6 +342,29 @@ def test_a_beta_map_rises_and_keeps_within_bounds(confidence: list[float], slant
     calibrated = BetaMap.fit(told, right)(np.sort(told))
     assert ((calibrated > 0) & (calibrated < 1)).all()
     assert (np.diff(calibrated) >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_beta_map_is_likelier_than_the_one_fitted(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Near both ends, even, high or low; told rightly, the wrong way round, or without a meaning.
+    told = rng.beta(*((0.05, 0.05), (1, 1), (20, 1), (1, 8))[seed % 4], 30 + 300 * (seed % 3))
+    right = rng.random(len(told)) < (told, 1 - told, np.full(len(told), 0.5))[seed // 4]
+    inside = np.clip(told, 1e-6, 1 - 1e-6)
+    rows = np.column_stack([np.log(inside), -np.log(1 - inside), np.ones(len(told))])
+    wanted = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+
+    def loss(weights: np.ndarray) -> float:
+        odds, away = rows @ weights, weights - np.array([1.0, 1.0, 0.0])
+        return float((np.logaddexp(0, odds) - wanted * odds).sum() + 5 * away @ away)
+
+    fitted = BetaMap.fit(told, right)
+    bounds = [(1e-6, None), (1e-6, None), (None, None)]
+    best = minimize(loss, [fitted.a, fitted.b, fitted.c], method="L-BFGS-B", bounds=bounds)
+    also = minimize(loss, [1.0, 1.0, 0.0], method="L-BFGS-B", bounds=bounds)
+    least = min(best.fun, also.fun)
+    assert loss(np.array([fitted.a, fitted.b, fitted.c])) <= least + 1e-6 * abs(least)
+    assert min(fitted.a, fitted.b) >= 1e-6
 
 
 def test_a_beta_map_mends_what_one_temperature_cannot() -> None:

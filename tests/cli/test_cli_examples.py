@@ -72,7 +72,9 @@ def test_the_terminal_task_is_done_in_the_sandbox_with_scripted_words_and_says_s
     assert not (EXAMPLES / "terminal_task" / "deliveries" / "boxes.txt").exists()
 
 
-def test_an_agent_uses_the_tools_of_the_plug_in_package_once_it_is_installed(project: Path, tmp_path: Path) -> None:
+def test_an_agent_uses_the_tools_of_the_plug_in_package_once_it_is_installed(
+    project: Path, programs: Any, tmp_path: Path
+) -> None:
     source = shutil.copytree(EXAMPLES / "plugin", tmp_path / "plugin")
     site = tmp_path / "site"
     code = "import sys\nfrom setuptools import build_meta\nprint(build_meta.build_wheel(sys.argv[1]))"
@@ -81,21 +83,22 @@ def test_an_agent_uses_the_tools_of_the_plug_in_package_once_it_is_installed(pro
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(site)
 
-    def pointsman(*words: str, **more: str) -> Any:
-        command = [sys.executable, "-m", "pointsman", *words, "--json"]
-        environment = {**os.environ, "POINTSMAN_OFFLINE": "1", **more}
-        return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    def pointsman(*words: str, installed: bool = True) -> Any:
+        # A package is installed where a folder of the path has its metadata.
+        path = f"import sys; sys.path += {[str(site)] * installed}"
+        command = ["-c", f"{path}\nfrom pointsman.cli.main import main; main()", *words, "--json"]
+        return programs.run(command, cwd=project, env={**os.environ, "POINTSMAN_OFFLINE": "1"})
 
     (project / "clerk.py").write_bytes((source / "clerk.py").read_bytes())
     asks = ("run", "clerk.py:clerk", 'Please parcel_status "P-7"')
-    without = pointsman(*asks)
+    without = pointsman(*asks, installed=False)
     assert (without.returncode, "there is no tool 'parcel_status'" in without.stderr) == (2, True)
-    told = json.loads(pointsman(*asks, PYTHONPATH=str(site)).stdout)
+    told = json.loads(pointsman(*asks).stdout)
     assert (told["status"], "with the carrier since Monday" in told["output"]) == ("done", True)
-    waits = pointsman("run", "clerk.py:clerk", 'Please parcel_return "P-7"', PYTHONPATH=str(site))
+    waits = pointsman("run", "clerk.py:clerk", 'Please parcel_return "P-7"')
     (act,) = json.loads(waits.stdout)["pending"]
     assert (waits.returncode, act["tool"], act["effect"]) == (4, "parcel_return", "destructive")
     assert act["sandbox"] == "no command: it runs in this process or its server, outside the sandbox"
     assert act["sources"] == {"parcel": "the task"}
-    listed = json.loads(pointsman("tools", PYTHONPATH=str(site)).stdout)
+    listed = json.loads(pointsman("tools").stdout)
     assert {"parcel_status", "parcel_return"} <= {tool["name"] for tool in listed}

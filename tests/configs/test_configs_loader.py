@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman import configs
 from pointsman.configs import ConfigError, Settings, environment, load
+from pointsman.configs.loading.documents import Place, parse
+from pointsman.configs.loading.mistakes import check_secrets
 from pointsman.configs.words import FailureKind, Risk, Tier
 
 Write = Callable[[str, str], Path]
@@ -438,6 +441,12 @@ def test_the_built_in_files_load_cleanly_and_every_rule_has_an_id_of_its_own_and
     assert all(rule.id and rule.reason.strip() for rule in (*settings.routing.rules, *settings.risk.rules))
     assert set(settings.routing.on_failure) == set(FailureKind)
     assert settings.routing.rules[-1].when == {}
+
+
+def test_the_built_in_files_hold_no_key_when_they_are_read_like_a_users(project: Path) -> None:
+    for file in Path(configs.__file__).parent.glob("*.yaml"):
+        tree = parse(file.read_text(encoding="utf-8"), Place("user", file.name))
+        assert tree is None or check_secrets(tree) is None
 
 
 def test_every_built_in_agent_prefers_a_model_of_the_catalogue(project: Path) -> None:

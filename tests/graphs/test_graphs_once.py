@@ -119,7 +119,7 @@ def test_every_step_of_any_plan_runs_once_after_its_needs_in_as_few_waves_as_the
     agents = [Agent("actor", tier="economy", tools=[mark]), Agent("thinker", tier="economy")]
     flow = Workflow("any", agents)
 
-    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.nested_given])
+    @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.nested_given])
     @given(plan=plans())
     def holds(plan: Steps) -> None:
         acts.clear()

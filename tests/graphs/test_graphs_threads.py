@@ -72,7 +72,7 @@ def pool() -> Any:
 
 
 def _asking(
-    home: Runtime, way: str, shared: ThreadPoolExecutor, errors: list[BaseException], times: int = 10
+    home: Runtime, way: str, shared: ThreadPoolExecutor, errors: list[BaseException], times: int = 4
 ) -> Workflow:
     """A workflow whose tool asks an agent from a thread of its own, until it is refused."""
     inner = Agent("inner", tier="economy", max_output=50).on(home)
@@ -109,12 +109,12 @@ def test_what_a_tools_own_threads_spend_is_the_runs_and_bounded_by_its_cap(
     simulator.scenario = LOOKING
     home, errors = runtime(), list[BaseException]()
     free = _asking(home, way, pool, errors).run("Go", runtime=home)
-    assert (errors, len(free.calls)) == ([], 12)
+    assert (errors, len(free.calls)) == ([], 6)
     assert {call.run for call in home.ledger.calls()} == {free.run}
-    assert len(home.ledger.calls(free.run)) == 12
+    assert len(home.ledger.calls(free.run)) == 6
 
     with suppress(BudgetExceeded):
-        _asking(home, way, pool, errors, times=200).run("Go", max_cost=free.cost * 3, runtime=home)
+        _asking(home, way, pool, errors, times=200).run("Go", max_cost=free.cost * 6, runtime=home)
     (refused,) = errors
     assert isinstance(refused, BudgetExceeded)
     (row,) = home.ledger.runs(limit=1)
@@ -135,8 +135,8 @@ def test_threads_of_runs_that_go_on_at_the_same_time_are_never_mixed_up(
     with ThreadPoolExecutor(len(together)) as callers:
         results = list(callers.map(one, range(len(together)), together))
     assert errors == []
-    assert [len(result.calls) for result in results] == [12] * len(together)
-    assert [len(home.ledger.calls(result.run)) for result in results] == [12] * len(together)
+    assert [len(result.calls) for result in results] == [6] * len(together)
+    assert [len(home.ledger.calls(result.run)) for result in results] == [6] * len(together)
 
 
 @pytest.mark.parametrize("begun", ["thread", "task"])
@@ -246,7 +246,7 @@ async def test_a_stream_hears_of_calls_that_a_thread_of_a_tool_makes(
     home = runtime()
     flow = _asking(home, "thread", pool, [])
     events = [event async for event in flow.astream("Go", runtime=home)]
-    assert sum(isinstance(event, Called) for event in events) == 12
+    assert sum(isinstance(event, Called) for event in events) == 6
     assert isinstance(events[-1], Finished)
 
 
