@@ -196,7 +196,8 @@ def check_secrets(tree: Node) -> None:
     """
     for path, node in _scalars(tree, ()):
         text = node.value
-        if not isinstance(text, str):
+        # What is shipped is the same in every process, and a test looks through it once.
+        if not isinstance(text, str) or node.place.layer == "built-in":
             continue
         if path[0] == "providers" and path[-1] == "key" and len(path) == 3 and not _names_a_variable(text):
             fail(f"{_shown(path)} takes the NAME of an environment variable", node.place)
