@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.resources
 import os
 import pickle
 from collections.abc import Callable, Mapping
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pointsman.configs import ConfigError, Settings, environment, load
+from pointsman.configs.redact import redact, redacted
 from pointsman.configs.words import FailureKind, Risk, Tier
 
 Write = Callable[[str, str], Path]
@@ -438,6 +441,14 @@ def test_the_built_in_files_load_cleanly_and_every_rule_has_an_id_of_its_own_and
     assert all(rule.id and rule.reason.strip() for rule in (*settings.routing.rules, *settings.risk.rules))
     assert set(settings.routing.on_failure) == set(FailureKind)
     assert settings.routing.rules[-1].when == {}
+
+
+@pytest.mark.parametrize("name", ["models", "agents", "routing", "risk"])
+def test_the_built_in_files_hold_nothing_like_a_secret(name: str) -> None:
+    text = importlib.resources.files("pointsman.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    assert redact(text) == text
+    settings = yaml.safe_load(text)
+    assert redacted(settings) == settings
 
 
 def test_every_built_in_agent_prefers_a_model_of_the_catalogue(project: Path) -> None:
