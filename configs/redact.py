@@ -147,7 +147,7 @@ _CURL: Final = _Pattern(
     r"(?P<quote>\\*[\"'])?[^\s:\"'\\]+:)(?!\d{1,10}(?![^\s\"'\\]))(?(quote)(?:(?!(?P=quote))[^\n])+|[^\s\"'\\]+)"
 )
 _CARD: Final = _Pattern(
-    r"(?:(?<![\w.,-])|(?<=\\[nrt]))"
+    r"(?=[2-6])(?:(?<![\w.,-])|(?<=\\[nrt]))"
     r"(?:(?:4\d|5[1-5]|2[2-7]|6[05])\d\d([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])"
 )
 _NAMED: Final = _Pattern(
@@ -383,15 +383,18 @@ def redact(text: str) -> str:
         if secret in text:
             text = text.replace(secret, MARK)
     folded = text.lower()
+    looked_for: tuple[str, ...] = ()
+    there = True
     for words, pattern, put in _RULES:
-        # A loop, since `any` with a generator takes several times as long, and this runs for each text there is.
-        for word in words:
-            if word in folded:
-                break
-        else:
-            if words:
-                continue
-        text = pattern.sub(put, text)
+        if words and words is not looked_for:
+            looked_for, there = words, False
+            # A loop, since `any` with a generator takes several times as long, and this runs for each text there is.
+            for word in words:
+                if word in folded:
+                    there = True
+                    break
+        if there or not words:
+            text = pattern.sub(put, text)
     return text
 
 

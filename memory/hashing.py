@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from hashlib import blake2b
 
 import numpy as np
@@ -30,12 +31,15 @@ class HashingEmbedder:
 
     def embed_query(self, text: str) -> list[float]:
         """Return the unit vector of one text."""
-        vector = np.zeros(self.dimensions)
-        for word in re.findall(r"\w+", text.lower()):
-            self._add(vector, word, 1.0)
+        weights: defaultdict[str, float] = defaultdict(float)
+        for word, count in Counter(re.findall(r"\w+", text.lower())).items():
+            weights[word] += count
             padded = f"<{word}>"
             for start in range(len(padded) - 2):
-                self._add(vector, padded[start : start + 3], 0.25)
+                weights[padded[start : start + 3]] += 0.25 * count
+        vector = np.zeros(self.dimensions)
+        for feature, weight in weights.items():
+            self._add(vector, feature, weight)
         length = float(np.linalg.norm(vector))
         return [float(x) for x in (vector / length if length else vector)]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
 from ...configs.evidence import Evidence, render_evidence
@@ -138,33 +138,38 @@ def _cut(turns: Sequence[_Turn], room: int) -> int:
 
 def _account(gone: Sequence[BaseMessage], part: int) -> HumanMessage:
     """What was left out: the to-dos as they then stood, and a line for each thing said or done, the newest kept."""
-    todos, lines = _todos(gone), list(_lines(gone))
+    todos, done = _todos(gone), list(_done(gone))
+    results = {message.tool_call_id: message for message in gone if isinstance(message, ToolMessage)}
     room = int(part * _CHARACTERS) - sum(map(len, todos))
-    first = len(lines)
-    while first and (room := room - len(lines[first - 1]) - 1) >= 0:
-        first -= 1
-    if first:
-        lines = [f"[{first} earlier ones]", *lines[first:]]
+    lines: list[str] = []
+    # From the newest on, and none is made of what there is no room for: at every turn there is more of it.
+    while done and (room := room - len(line := _line(done[-1], results)) - 1) >= 0:
+        lines.insert(0, line)
+        done.pop()
+    if done:
+        lines.insert(0, f"[{len(done)} earlier ones]")
     if todos:
         lines += ["The list of to-dos as it then stood:", *todos]
     passage = Evidence("earlier", "this conversation", "\n".join(lines), Trust.UNTRUSTED)
     return HumanMessage(f"{_TOLD}\n{render_evidence([passage])}", additional_kwargs={FROM_MIDDLEWARE: "context"})
 
 
-def _lines(gone: Sequence[BaseMessage]) -> Iterator[str]:
-    results = {message.tool_call_id: message for message in gone if isinstance(message, ToolMessage)}
+def _done(gone: Sequence[BaseMessage]) -> Iterator[str | ToolCall]:
+    """What the model said and called in them, in its order."""
     for message in gone:
-        if not isinstance(message, AIMessage):
-            continue
-        if said := one_line(str(message.text), _LINE):
-            yield f"said: {said}"
-        for call in message.tool_calls:
-            if call["name"] == _TODOS:
-                continue
-            given = one_line(", ".join(f"{name}={value!r}" for name, value in call["args"].items()), _LINE)
-            result = results.get(str(call["id"]))
-            told = one_line(str(result.text), _LINE) if result is not None else "no result"
-            yield f"{call['name']}({given}) -> {told}"
+        if isinstance(message, AIMessage):
+            if text := str(message.text).strip():
+                yield text
+            yield from (call for call in message.tool_calls if call["name"] != _TODOS)
+
+
+def _line(done: str | ToolCall, results: Mapping[str, ToolMessage]) -> str:
+    if isinstance(done, str):
+        return f"said: {one_line(done, _LINE)}"
+    given = one_line(", ".join(f"{name}={value!r}" for name, value in done["args"].items()), _LINE)
+    result = results.get(str(done["id"]))
+    told = one_line(str(result.text), _LINE) if result is not None else "no result"
+    return f"{done['name']}({given}) -> {told}"
 
 
 def _todos(gone: Sequence[BaseMessage]) -> list[str]:

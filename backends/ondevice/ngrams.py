@@ -33,13 +33,13 @@ _WORD = re.compile(r"\w+")
 
 def characters(text: str) -> Counter[str]:
     """Count runs of 3 to 5 characters within words, and of 2 in words beyond ASCII."""
-    counts: Counter[str] = Counter()
+    runs: list[str] = []
     for word in unicodedata.normalize("NFKC", text).casefold().split():
         padded = f" {word} "
         shortest = _SHORTEST if word.isascii() else _SHORTEST_ELSEWHERE
         for size in range(shortest, _LONGEST + 1):
-            counts.update(padded[i : i + size] for i in range(len(padded) - size + 1))
-    return counts
+            runs += [padded[i : i + size] for i in range(len(padded) - size + 1)]
+    return Counter(runs)
 
 
 def words(text: str) -> Counter[str]:

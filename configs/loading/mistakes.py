@@ -196,7 +196,7 @@ def check_secrets(tree: Node) -> None:
     """
     for path, node in _scalars(tree, ()):
         text = node.value
-        # What the package came with was looked through before it was published, and is most of the tree.
+        # What is shipped is most of the tree and the same in every process; a test looks through it once.
         if not isinstance(text, str) or node.place.layer == "built-in":
             continue
         if path[0] == "providers" and path[-1] == "key" and len(path) == 3 and not _names_a_variable(text):

@@ -8,7 +8,7 @@ import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ...backends import registry
@@ -223,6 +223,7 @@ class Clients:
         settings = played(self._settings)
         provider = settings.providers[card.provider]
         backend = self.backend(card)
+        _know_block_types()
         client = backend.chat_model(
             Endpoint(
                 model=card.name,
@@ -237,6 +238,20 @@ class Clients:
         )
         dialect = dialect_of(provider.backend)
         return Ready(client, backend, dialect, tells_reach(client), partial(self._binding, client))
+
+
+def _know_block_types() -> None:
+    """Have LangChain work out once which blocks hold data.
+
+    It reads the annotations of five types again for every block of every message it sends: a millisecond each, which
+    was most of the time of a long conversation.
+    """
+    from langchain_core.messages import content
+
+    name = "_get_data_content_block_types"
+    worked_out = vars(content).get(name)
+    if worked_out is not None and not hasattr(worked_out, "cache_info"):
+        vars(content)[name] = cache(worked_out)
 
 
 def _options(settings: Settings, model: str) -> dict[str, Any]:

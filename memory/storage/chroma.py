@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -400,13 +401,18 @@ def settings(path: Path) -> Any:
     Args:
         path: Chroma's own folder.
     """
+    # A copy, since Chroma looks for each of a hundred fields in three places, which takes longer than to open it.
+    return _settings_of_ours().model_copy(update={"persist_directory": str(path.resolve())})
+
+
+@cache
+def _settings_of_ours() -> Any:
     from chromadb.config import Settings
 
     return Settings(
         _env_file=None,
         chroma_api_impl="chromadb.api.rust.RustBindingsAPI",
         is_persistent=True,
-        persist_directory=str(path.resolve()),
         chroma_server_host=None,
         chroma_server_http_port=None,
         chroma_server_headers=None,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, content
 from pointsman import Agent, ConfigError, Workflow, tool
 from pointsman.agents.approval.answers import ApprovalPending
 from pointsman.agents.approval.taint import FROM_MIDDLEWARE, judged
@@ -245,6 +245,24 @@ def test_a_session_of_two_hundred_turns_keeps_its_task_and_its_open_todos(
     assert moved <= len(heads) // 3
     # All of it, which nothing was taken out of, would not have fitted.
     assert _tokens(result.messages) > 2 * MOST
+
+
+def test_langchain_works_out_once_which_blocks_hold_data(
+    simulated: Make, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("one\n")
+    worked_out = content._get_data_content_block_types
+    worked_out = getattr(worked_out, "__wrapped__", worked_out)
+    times: list[int] = []
+
+    def counted() -> tuple[str, ...]:
+        times.append(1)
+        return worked_out()
+
+    monkeypatch.setattr(content, "_get_data_content_block_types", counted)
+    seen = _saying(simulator, _script(*[("read_file", {"path": "a.txt"})] * 2))
+    Agent("reader", model="anthropic/claude-haiku-4-5", tools=["read_file"]).on(simulated()).run("Read it.")
+    assert (len(seen), times) == (3, [1])
 
 
 @settings(max_examples=60)

@@ -83,7 +83,17 @@ def made(kind: str, like: BaseException) -> BaseTool:
     return declare(StructuredTool.from_function(coroutine=leave_async, name="leave"), effect="read")
 
 
-KINDS = ["ours", "ours, async", "plain", "plain, async", "of a class", "of a class, async"]
+PLACES = ["ours", "plain", "of a class"]
+
+
+def each_both_ways(errors: list[BaseException]) -> list[Any]:
+    """Every error from a sync and from an async tool, each of another make: who made a tool does not tell the errors
+    apart, and every make meets several."""
+    return [
+        pytest.param(error, kind, id=f"{error!r}-{kind}")
+        for at, error in enumerate(errors)
+        for kind in (PLACES[at % 3], f"{PLACES[(at + 1) % 3]}, async")
+    ]
 
 
 def leaving(simulator: Simulator, name: str = "leave") -> None:
@@ -97,8 +107,7 @@ def leaving(simulator: Simulator, name: str = "leave") -> None:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("error", EXITS, ids=repr)
+@pytest.mark.parametrize(("error", "kind"), each_both_ways(EXITS))
 def test_the_model_hears_how_the_tool_ended_and_the_run_goes_on(
     simulated: Make, simulator: Simulator, ends: Ends, error: BaseException, kind: str
 ) -> None:
@@ -113,8 +122,7 @@ def test_the_model_hears_how_the_tool_ended_and_the_run_goes_on(
     assert ends(lambda: agent.invoke("again"))["messages"][-1].text == "well"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+@pytest.mark.parametrize(("error", "kind"), each_both_ways([SystemExit(3), KeyboardInterrupt(), GeneratorExit()]))
 def test_a_workflow_goes_on_too(
     simulated: Make, simulator: Simulator, ends: Ends, error: BaseException, kind: str
 ) -> None:

@@ -68,7 +68,7 @@ def test_many_synchronous_runs(home: Runtime, ends: Ends) -> None:
 
     ends(lambda: some(3))
     before = held()
-    ends(lambda: some(25))
+    ends(lambda: some(10))
     assert comes_back_to(before)
 
 
@@ -86,5 +86,5 @@ def test_many_event_loops(home: Runtime, ends: Ends) -> None:
 
     ends(lambda: some(3))
     before = held()
-    ends(lambda: some(15))
+    ends(lambda: some(10))
     assert comes_back_to(before)

@@ -88,7 +88,6 @@ def every(widths: list[int]) -> list[int]:
     [
         *itertools.product(([45, 1], [2, 1, 1, 1, 1]), (ours, plain, of_a_class)),
         ([3, 3, 3], ours),
-        ([12, 2, 1], ours),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -399,13 +397,13 @@ else:
 """
 
 
-def test_a_kill_between_keeping_and_writing_leaves_what_undo_puts_right(tmp_path: Path) -> None:
+def test_a_kill_between_keeping_and_writing_leaves_what_undo_puts_right(programs: Any, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "a.txt").write_text("1")
 
     def killed(what: str) -> int:
-        return subprocess.run([sys.executable, "-c", KILLED, what, "run-1"], cwd=folder, timeout=120).returncode
+        return int(programs.run(["-c", KILLED, what, "run-1"], cwd=folder).returncode)
 
     assert killed("edit") == -9
     assert (folder / "a.txt").read_text() == "2"

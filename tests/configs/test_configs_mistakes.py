@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.resources
 import tempfile
 from collections.abc import Iterator
@@ -288,7 +289,7 @@ def test_any_value_in_any_place_is_taken_or_told_as_the_users_mistake(
     spot: tuple[str, tuple[Any, ...]], odd: Any, way: str
 ) -> None:
     name, path = spot
-    whole = yaml.safe_load(yaml.safe_dump(BUILTIN[name]))
+    whole = copy.deepcopy(BUILTIN[name])
     inside = whole
     for key in path[:-1]:
         inside = inside[key]
@@ -296,7 +297,7 @@ def test_any_value_in_any_place_is_taken_or_told_as_the_users_mistake(
     told_of = ""
     with tempfile.TemporaryDirectory() as folder:
         if way == "file":
-            (Path(folder) / f"{name}.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
+            (Path(folder) / f"{name}.yaml").write_text(yaml.dump(whole, Dumper=yaml.CSafeDumper), encoding="utf-8")
         try:
             load(Path(folder), environ={}, flags=whole if way == "flag" else {})
         except ConfigError as error:

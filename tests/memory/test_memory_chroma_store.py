@@ -19,6 +19,7 @@ from langgraph.store.base import Item, PutOp
 from pointsman.configs.errors import ConfigError
 from pointsman.memory import ChromaStore, Embedder, HashingEmbedder
 from pointsman.memory.items import row_id
+from pointsman.memory.storage import chroma
 from pointsman.memory.storage.chroma import settings as chroma_settings
 from typing_extensions import TypedDict
 
@@ -288,6 +289,7 @@ def test_neither_the_environment_nor_a_dotenv_file_moves_the_memory(
     monkeypatch.setenv("PERSIST_DIRECTORY", str(tmp_path / "elsewhere"))
     fault = Settings()
     assert fault.chroma_server_host == "attacker.example"  # the fault, in plain Chroma
+    chroma._settings_of_ours.cache_clear()
     with ChromaStore(tmp_path / "m", HashingEmbedder()) as store:
         store.put(("n",), "k", {})
     assert chroma_settings(tmp_path / "m").anonymized_telemetry is False

@@ -15,15 +15,14 @@ WRITER = """
 import sys
 from pathlib import Path
 from langgraph.store.base import PutOp
-from langgraph.store.base import PutOp
 from pointsman.memory import ChromaStore, HashingEmbedder
 store = ChromaStore(Path(sys.argv[1]), HashingEmbedder())
 turn = sys.argv[2]
 batch = 0
 while True:
-    keys = [f"{turn} {batch} {n}" for n in range(300)]
+    keys = [f"{turn} {batch} {n}" for n in range(150)]
     store.batch([PutOp(("n",), key, {"text": f"note {key}"}) for key in keys])
-    store.batch([PutOp(("n",), key, None) for key in keys[:100]])
+    store.batch([PutOp(("n",), key, None) for key in keys[:50]])
     print(batch, flush=True)
     batch += 1
 """
@@ -36,7 +35,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_found(
     for turn in range(6):
         with programs.start(["-c", WRITER, tmp_path, str(turn)], stdout=subprocess.PIPE, text=True) as writer:
             last = -1
-            for _ in range(turn + 3):
+            for _ in range(turn + 1):
                 last = int(writer.stdout.readline())
             writer.kill()
         acknowledged[str(turn)] = last
@@ -44,13 +43,13 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_found(
         kept = {item.key for item in store.search(("n",), limit=100_000)}
         for turn, last in acknowledged.items():
             for batch in range(last + 1):
-                assert {f"{turn} {batch} {n}" for n in range(100, 300)} <= kept
+                assert {f"{turn} {batch} {n}" for n in range(50, 150)} <= kept
                 assert f"{turn} {batch} 0" not in kept
         # A batch is kept as a whole or not at all, and each item is found by its words and by its vector.
         for key in sorted(kept)[:: max(1, len(kept) // 40)]:
             assert store.search(("n",), query=f"note {key}", limit=1)[0].score is not None
             assert key in [item.key for item in store.recall(("n",), f"note {key}", limit=20)]
-        assert len(kept) % 100 == 0
+        assert len(kept) % 50 == 0
         index = store._folder.index
         assert index is not None
         index.feed()

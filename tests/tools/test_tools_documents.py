@@ -46,8 +46,10 @@ def _pdf(*contents: bytes, trailer: bytes = b"", stream: bytes = b"", size: tupl
 def _bomb() -> bytes:
     """A page whose content is 3 GB long unpacked, in 3 MB."""
     packing = zlib.compressobj(9)
-    content = [packing.compress(b"q Q " * 250_000) for _ in range(3_000)]
-    return _pdf(b"".join([*content, packing.flush()]), stream=b"/Filter /FlateDecode ")
+    begin = packing.compress(b"q Q " * 250_000) + packing.flush(zlib.Z_FULL_FLUSH)
+    # What follows a full flush needs nothing before it, so the same megabyte is packed once and follows itself.
+    again = packing.compress(b"q Q " * 250_000) + packing.flush(zlib.Z_FULL_FLUSH)
+    return _pdf(begin + again * 2_999 + packing.flush(), stream=b"/Filter /FlateDecode ")
 
 
 def _picture(form: str, size: tuple[int, int] = (400, 300)) -> bytes:

@@ -8,7 +8,6 @@ import re
 import secrets
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -186,7 +185,9 @@ async def test_cancelling_a_command_that_is_just_being_started_leaves_nothing(tm
         assert _alive(mark) == [], turns
 
 
-async def test_the_tree_ends_when_pointsman_itself_is_killed(kind: str, tmp_path: Path, mark: str) -> None:
+async def test_the_tree_ends_when_pointsman_itself_is_killed(
+    programs: Any, kind: str, tmp_path: Path, mark: str
+) -> None:
     _made(kind, tmp_path)
     program = (
         "import sys; from pointsman.tools import Sandbox, SandboxState, Workspace, shell_tool;"
@@ -195,12 +196,11 @@ async def test_the_tree_ends_when_pointsman_itself_is_killed(kind: str, tmp_path
         "shell_tool(Workspace(sys.argv[1]), sandbox, state=state).invoke({'command': sys.argv[2]})"
     )
     command = f"(setsid sleep {mark} &); touch begun; sleep {mark}"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), command, kind)
-    while not (tmp_path / "begun").exists():
-        assert process.returncode is None
-        await asyncio.sleep(0.02)
-    process.kill()
-    await process.wait()
+    with programs.start(["-c", program, tmp_path, command, kind]) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            await asyncio.sleep(0.02)
+        process.kill()
     async with asyncio.timeout(240):
         while _alive(mark):
             await asyncio.sleep(0.02)

@@ -24,6 +24,7 @@ _ACTS: Final = (
     "visit open read browse fetch look see check go get find download summarize summarise search retrieve view",
 )
 _CLASSES: Final = tuple(frozenset(words.split()) for words in _ACTS)
+_ALL_ACTS: Final[frozenset[str]] = frozenset().union(*_CLASSES)
 _SENTENCE: Final = re.compile(r"(?<=[.!?;:])\s+|\n+")
 _ADDRESSED: Final = re.compile(
     r"\b(?:please|kindly|you|your|must|should|shall|have to|need to|needs to|make sure|ensure|do not|don't|never|"
@@ -110,4 +111,4 @@ def orders_in(text: str) -> list[str]:
 
 def _is_act(word: str) -> bool:
     # A verb in its plain form only: what is told of is not asked for.
-    return any(word in words for words in _CLASSES)
+    return word in _ALL_ACTS
