@@ -10,7 +10,7 @@ demo: $(VENV)/.run
 	$(BIN)/pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
 
 # With bytecode written, pytest keeps the tests as it rewrites them, which takes it ten seconds a process. Tests wait for
-# processes and disks, so three workers keep two cores busy.
+# processes and disks, so four workers keep two cores busy.
 test: $(VENV)/.test
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal
 
