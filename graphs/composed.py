@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, get_args
 
 from ..agents.agent import Agent
 from ..agents.containment.exits import without_exits
+from ..agents.declared import declared_by
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
-from .checkpoints import checkpoints, declared, declared_by
+from .checkpoints import checkpoints, declared
 from .outputs import Outputs
 from .supervision.memory import SharedMemory
 

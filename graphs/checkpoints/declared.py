@@ -5,34 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ...agents.declared import declared_by
+
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["declared", "declared_by"]
+__all__ = ["declared"]
 
 
 def declared(graph: CompiledStateGraph[Any, Any, Any, Any]) -> set[tuple[str, ...]]:
     """Module and name of each type in the state of a graph, of its subgraphs, and of agents that are nodes of them.
-
-    They are dataclasses, Pydantic models and enums, at any depth of containers and of each other, as LangGraph itself
-    collects them where ``LANGGRAPH_STRICT_MSGPACK`` is set.
 
     Args:
         graph: The graph.
     """
     graphs = [graph, *(inner for _, inner in graph.get_subgraphs(recurse=True))]
     return declared_by(schema for one in graphs for schema in _schemas(one))
-
-
-def declared_by(schemas: Iterable[Any]) -> set[tuple[str, ...]]:
-    """Module and name of each type in schemas.
-
-    Args:
-        schemas: Classes of state; None stands for no schema.
-    """
-    from langgraph._internal._serde import collect_allowlist_from_schemas
-
-    return collect_allowlist_from_schemas(schemas=[schema for schema in schemas if schema is not None])
 
 
 def _schemas(graph: Any) -> Iterable[Any]:

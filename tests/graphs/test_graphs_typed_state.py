@@ -163,3 +163,27 @@ def test_a_tool_reads_the_objects_of_its_agents_state_after_an_approval(
     stopped = flow.run("Go", runtime=home)
     result = flow.resume(stopped.run, "approve", runtime=home)
     assert (result.status, read) == ("done", [PLACE])
+
+
+def test_a_conversation_gives_an_agents_tools_the_objects_of_its_state_back(
+    runtime: Make, simulator: Simulator
+) -> None:
+    read: list[Any] = []
+
+    @tool(effect="read")
+    def tell(step: str, state: Annotated[Any, InjectedState]) -> str:
+        """Tell of a place."""
+        read.append(state["place"])
+        return "told"
+
+    def answer(request: Any) -> Answer:
+        if request.messages[-1].role != "user":
+            return Answer(text="so it is")
+        return Answer(tool_calls=[{"name": request.user_text.split()[-1], "arguments": {"step": "a"}}])
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    agent = Agent("clerk", kind="gather", tools=[learn, tell], state_schema=Knowing)
+    home = runtime()
+    for task in ("learn", "tell", "tell"):
+        assert agent.run(f"please {task}", thread="t", runtime=home).status == "done"
+    assert read == [PLACE, PLACE]
