@@ -91,7 +91,12 @@ def interrupt_of(error: BaseException | None) -> Exception | None:
     stops, others = error.split(GraphInterrupt)
     if stops is None or others is not None:
         return None
-    return GraphInterrupt([stop for one in _leaves(stops) for stop in one.args[0]])
+    asked: dict[str, Any] = {}
+    for one in _leaves(stops):
+        for stop in one.args[0]:
+            # All that one node, or one tool, asks itself has one id, which can be answered once: the first goes first.
+            asked.setdefault(stop.id, stop)
+    return GraphInterrupt(list(asked.values()))
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, RetryPolicy
+from langgraph.types import Command, RetryPolicy, interrupt
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
@@ -164,6 +164,26 @@ def test_what_waits_in_the_tasks_of_a_task_group_waits_for_a_person_and_is_no_fa
         answered |= {act.arguments["step"] for act in result.pending}
         result = flow.resume(result.run, dict.fromkeys(news, "approve"), runtime=home)
     assert (result.status, result.output, acts) == ("done", "a is erased, b is erased", Counter("ab"))
+
+
+def test_what_the_tasks_of_a_task_group_ask_themselves_is_asked_one_by_one_and_answered_to_each(
+    runtime: Make, one_node: One
+) -> None:
+    async def ask(number: int) -> str:
+        return f"{number} {interrupt(f'question {number}')}"
+
+    async def work(_: Runtime) -> list[str]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(number)) for number in range(3)]
+        return [task.result() for task in tasks]
+
+    home, flow = runtime(keys=False), one_node(work)
+    result = flow.run("Go", runtime=home)
+    for number in range(3):
+        (asked,) = result.pending
+        assert asked.arguments == {"value": f"question {number}"}
+        result = flow.resume(result.run, f"answer {number}", runtime=home)
+    assert (result.status, result.output) == ("done", [f"{number} answer {number}" for number in range(3)])
 
 
 async def test_each_answer_of_a_person_finds_its_agent_whatever_order_they_are_asked_in(
