@@ -24,6 +24,7 @@ from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
 from .compiled import Compiled, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
+from .declared import declared_by
 from .described import Described
 from .errors import RunTimeout
 from .journal.asked import only_one
@@ -295,7 +296,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         with occupied(self.runtime.settings.state, self.name, thread) as kept:
             if self.checkpointer:
                 return await self._invoked(messages, config, **more)
-            async with restored(kept, config) as saver:
+            types = declared_by([self.graph.builder.state_schema, self.output])
+            async with restored(kept, config, types) as saver:
                 return await self._invoked(messages, config, saver, **more)
 
     async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:

@@ -101,7 +101,7 @@ class Bounds:
             # Those of a run that is taken up again are mostly given again.
             tags=tuple(dict.fromkeys((*row.tags, *self.tags))),
             max_cost=row.max_cost if self.max_cost is None else min(_pico(self.max_cost), _LARGEST),
-            max_steps=self.max_steps or row.max_steps or _MOST_STEPS,
+            max_steps=min(self.max_steps or row.max_steps or _MOST_STEPS, _LARGEST),
             timeout=row.timeout if self.timeout is None else self.timeout,
             max_tokens=row.max_tokens if self.max_tokens is None else min(self.max_tokens, _LARGEST),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +80,11 @@ class Thread:
 
     path: Path
 
-    async def load(self) -> Any:
+    async def load(self, types: Collection[tuple[str, ...]] = ()) -> Any:
         """What it has come to; None at its beginning.
+
+        Args:
+            types: Module and name of each type that may be made of it, besides LangChain's own.
 
         Raises:
             ConfigError: The file cannot be read, or the key it was encrypted with is another.
@@ -95,7 +98,7 @@ class Thread:
         kind, _, sealed = data.partition(b"\n")
         if b"+" not in kind:
             raise ConfigError(UNSEALED, file=self.path)
-        return _serializer().loads_typed((kind.decode("ascii", "replace"), sealed))
+        return _serializer(types).loads_typed((kind.decode("ascii", "replace"), sealed))
 
     async def keep(self, value: Any) -> None:
         """Keep what it has come to; a process that is killed leaves what was there before.
@@ -171,16 +174,19 @@ def _sign_of(key: str) -> str:
 
 
 @asynccontextmanager
-async def restored(thread: Thread, place: RunnableConfig) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+async def restored(
+    thread: Thread, place: RunnableConfig, types: Collection[tuple[str, ...]]
+) -> AsyncIterator[BaseCheckpointSaver[Any]]:
     """A checkpointer that knows the last state of a thread; what it knows at the end of the block is kept.
 
     Args:
         thread: The thread.
         place: Where in the checkpointer it is.
+        types: As `Thread.load` takes them.
     """
     from langgraph.checkpoint.memory import InMemorySaver
 
-    saver, known = InMemorySaver(), await thread.load()
+    saver, known = InMemorySaver(), await thread.load(types)
     if known is not None:
         where: RunnableConfig = {"configurable": {**place["configurable"], "checkpoint_ns": ""}}
         checkpoint = known["checkpoint"]
@@ -191,9 +197,9 @@ async def restored(thread: Thread, place: RunnableConfig) -> AsyncIterator[BaseC
         await thread.keep({"checkpoint": last.checkpoint, "metadata": last.metadata})
 
 
-def _serializer() -> SerializerProtocol:
+def _serializer(types: Collection[tuple[str, ...]] = ()) -> SerializerProtocol:
     from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-    # No class but LangChain's own is made of what lies in a file.
-    return EncryptedSerializer(user_seal(), JsonPlusSerializer(allowed_msgpack_modules=[]))
+    # No class but LangChain's own, and those that are named, is made of what lies in a file.
+    return EncryptedSerializer(user_seal(), JsonPlusSerializer(allowed_msgpack_modules=list(types)))

@@ -1,4 +1,4 @@
-"""The standard streams as the command prints to them: open, able to show any text, and known when they fail."""
+"""The standard streams as the command uses them: open, able to show any text, and known when they fail."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class _Output(TextIOWrapper):
 
 
 def prepare() -> None:
-    """Make standard output and error ready to be printed to.
+    """Make standard input ready to be read, and standard output and error to be printed to.
 
-    A stream that the caller has closed is None, and there is nothing to print to; a character that its encoding lacks
-    is shown as an escape, as Python does on standard error.
+    A stream that the caller has closed is None: there is nothing to read, and nothing to print to. A character that
+    its encoding lacks is shown as an escape, as Python does on standard error.
     """
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # stays open to the end
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # stays open to the end
     output = sys.stdout
     if isinstance(output, TextIOWrapper) and output is sys.__stdout__:
         output.flush()

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, get_args
 
 from ..agents.agent import Agent
 from ..agents.containment.exits import without_exits
+from ..agents.declared import declared_by
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
-from .checkpoints import checkpoints
+from .checkpoints import checkpoints, declared
 from .outputs import Outputs
 from .supervision.memory import SharedMemory
 
@@ -147,10 +148,12 @@ class Composed:
         names = Outputs.of(self.output, self.agents).names
         async with checkpoints(runtime.settings.state, names, token=token) as saver:
             if self._graph is None:
-                yield self._supervised(runtime, saver)
+                states = declared_by(agent.state_schema for agent in self.agents)
+                yield self._supervised(runtime, saver.with_allowlist(states))
             else:
                 store = self.store or runtime.store
-                graph = self.builder(runtime).compile(checkpointer=saver, store=store, name=self.name)
+                graph = self.builder(runtime).compile(store=store, name=self.name)
+                graph.checkpointer = saver.with_allowlist(declared(graph) | declared_by([self.output]))
                 yield without_exits(graph)
 
     def _supervised(self, runtime: Runtime, saver: BaseCheckpointSaver[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:

@@ -7,14 +7,14 @@ import concurrent.futures
 import signal
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
 from ..configs.plain import message_of
 from .base import ToolFailed
 
-__all__ = ["Exits", "by_signal"]
+__all__ = ["Exits", "by_signal", "interrupt_of"]
 
 _ENDINGS = (StopIteration, StopAsyncIteration, concurrent.futures.CancelledError)
 """Of those that are an `Exception`, the ones that a future, or LangGraph, takes for something else than a failure."""
@@ -24,7 +24,8 @@ class Exits:
     """A ``with`` block around a tool's code, sync or async, that turns what would end the run into `ToolFailed`.
 
     ``sys.exit`` and KeyboardInterrupt stop an event loop, StopIteration is lost in a future, GeneratorExit and
-    CancelledError end whatever awaits the tool. The user's own Ctrl-C and the cancellation of the run pass.
+    CancelledError end whatever awaits the tool. The user's own Ctrl-C and the cancellation of the run pass, and so does
+    what waits for a person, out of a task group too.
 
     Args:
         name: What the model calls the tool.
@@ -39,6 +40,8 @@ class Exits:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if (stop := interrupt_of(error)) is not None:
+            raise stop from error
         # Python and LangChain wrap a StopIteration that leaves a coroutine.
         cause = error.__cause__ if isinstance(error, RuntimeError) else None
         exit_ = cause if isinstance(cause, StopIteration | StopAsyncIteration) else error
@@ -71,6 +74,37 @@ def _ends_more(error: BaseException) -> bool:
 
 def _task() -> asyncio.Task[Any] | None:
     return None if asyncio._get_running_loop() is None else asyncio.current_task()
+
+
+def interrupt_of(error: BaseException | None) -> Exception | None:
+    """The one interrupt that a group of nothing but LangGraph's interrupts stands for; None of any other error.
+
+    A task group raises what its tasks raised as a group, and LangGraph would take that for a failure.
+
+    Args:
+        error: What was raised.
+    """
+    if not isinstance(error, ExceptionGroup):
+        return None
+    from langgraph.errors import GraphInterrupt
+
+    stops, others = error.split(GraphInterrupt)
+    if stops is None or others is not None:
+        return None
+    asked: dict[str, Any] = {}
+    for one in _leaves(stops):
+        for stop in one.args[0]:
+            # All that one node, or one tool, asks itself has one id, which can be answered once: the first goes first.
+            asked.setdefault(stop.id, stop)
+    return GraphInterrupt(list(asked.values()))
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[Any]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def by_signal(error: BaseException) -> bool:

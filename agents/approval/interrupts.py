@@ -341,9 +341,12 @@ def _place(call: Mapping[str, Any]) -> tuple[str, ...]:
 def _was_asked(call: Mapping[str, Any], state: Path) -> bool:
     """Whether a person was asked about this call before it was begun anew, and has answered: that holds, whatever the
     policy has become since."""
-    if getattr(_pad(), "resume", None):
-        return True
-    return _bare_answer() and Kept(state).question(hashed(_place(call), 0)) is not None
+    answers: Sequence[Any] = getattr(_pad(), "resume", None) or ()
+    if not answers and not _bare_answer():
+        return False
+    # The first answer is to what the tool itself asked where nobody was asked about the call before it was begun.
+    ours = bool(answers) and isinstance(answers[0], Mapping) and GIVEN in answers[0]
+    return ours or Kept(state).question(hashed(_place(call), 0)) is not None
 
 
 def _bare_answer() -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
 
-from ...tools.exits import by_signal
+from ...tools.exits import by_signal, interrupt_of
 from ..errors import Exited
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ _MEANT: Final = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
 def exits(what: str) -> Iterator[None]:
     """Raise `Exited` where the code inside the block calls ``sys.exit``, or raises what is no `Exception` either.
 
-    A signal handler that does, Ctrl-C and cancellation end what they are meant to.
+    A signal handler that does, Ctrl-C and cancellation end what they are meant to. What waits for a person in the tasks
+    of a task group leaves the block as LangGraph's one interrupt.
 
     Args:
         what: What is run, for the message.
@@ -42,6 +43,10 @@ def exits(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except ExceptionGroup as group:
+        if (stop := interrupt_of(group)) is not None:
+            raise stop from group
+        raise
     except (Exception, *_MEANT):
         raise
     except BaseException as error:

@@ -1,7 +1,8 @@
 """The checkpoints of runs in SQLite: encrypted, written by one thread a file, and fenced off from who was overtaken."""
 
+from .declared import declared
 from .fences import raise_fence
 from .opening import checkpoints, last_state, resumable
 from .pruning import KEPT_DAYS, prune
 
-__all__ = ["KEPT_DAYS", "checkpoints", "last_state", "prune", "raise_fence", "resumable"]
+__all__ = ["KEPT_DAYS", "checkpoints", "declared", "last_state", "prune", "raise_fence", "resumable"]

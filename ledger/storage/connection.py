@@ -128,10 +128,14 @@ def transaction(connection: Connection) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        # SQLite has rolled back by itself after some errors, a full disk among them.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
         raise
+
+
+def _roll_back(connection: Connection) -> None:
+    # SQLite has rolled back by itself after some errors, a full disk among them.
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _make_private(path: Path) -> None:
@@ -148,7 +152,7 @@ def _check(connection: Connection, path: Path | None, kind: Kind) -> None:
     try:
         _checked_version(connection, path, kind)
     finally:
-        connection.execute("ROLLBACK")
+        _roll_back(connection)
 
 
 def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:

@@ -314,6 +314,26 @@ def test_a_call_that_asks_something_itself_keeps_its_approval_and_the_person_is_
     assert (_answer(graph, {stop.id: "gold"}), ran) == ((), ["gold"])
 
 
+@pytest.mark.parametrize("effect", ["read", "write"])
+def test_what_a_call_asks_itself_is_answered_to_it_where_nobody_was_asked_about_the_call(
+    simulated: Make, simulator: Simulator, effect: Any
+) -> None:
+    @tool(effect=effect)
+    def ask(person: str) -> str:
+        """Ask a person."""
+        said = [interrupt(f"{person}, how many?"), interrupt("sure?")]
+        ran.append(f"{person} {said}")
+        return f"{said}"
+
+    _calling(simulator, ("ask", {"person": "Ann"}), ("ask", {"person": "Ben"}))
+    graph = _graph(simulated(), ask)
+    ids = {stop.value[:3]: stop.id for stop in _begin(graph)}
+    stops = _answer(graph, {ids["Ann"]: "two", ids["Ben"]: {"type": "reject"}})
+    assert [stop.value for stop in stops] == ["sure?", "sure?"]
+    assert _answer(graph, {stop.id: True for stop in stops}) == ()
+    assert sorted(ran) == ["Ann ['two', True]", "Ben [{'type': 'reject'}, True]"]
+
+
 def test_the_person_is_told_of_characters_that_are_not_seen(simulated: Make, simulator: Simulator) -> None:
     _calling(simulator, ("remove", {"path": "cod\u202egpj\u200b"}))
     reason = _reason(_begin(_graph(simulated(), remove)))

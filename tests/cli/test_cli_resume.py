@@ -288,6 +288,7 @@ def test_an_answer_that_cannot_be_meant_does_nothing(pointsman: Run, desk: Path)
         (["--edit", '{"name": "eve"}'], "delete_account has no argument 'name', it has user"),
         (["--edit", '{"user": "eve"}', "--approve", "ID"], "has two different answers: give one"),
         (["--approve", "ID", "--reject", "ID"], "has two different answers: give one"),
+        (["--approve", "all", "--reject", "all"], "all that waits has two different answers: give one"),
         (["--approve", ""], "nothing waits under the id ''"),
         (["--respond", "done"], "delete_account is yet to be called: answer with --approve, --reject or --edit"),
         (["--respond", "c0ffee=done"], "nothing waits under the id 'c0ffee'; these do: "),

@@ -16,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.cli import main as cli
 from pointsman.cli.errors import ExitCode, judge
+from pointsman.cli.io.approval import at_terminal
 from pointsman.cli.io.drawing import draw
 from pointsman.cli.io.inputs import read_input, read_messages
 from pointsman.cli.io.output import line, money, visible
 from pointsman.cli.io.table import table
 from pointsman.cli.io.target import looks_like_target
+from pointsman.cli.streams import prepare
 from pointsman.configs.errors import ConfigError
 from typer.testing import CliRunner
 
@@ -31,6 +33,15 @@ HEAVY = ("anthropic", "chromadb", "google", "langchain", "langchain_core", "lang
 @pytest.fixture
 def runner() -> CliRunner:
     return CliRunner()
+
+
+def test_a_stream_that_the_caller_has_closed_is_empty_and_nobody_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    prepare()
+    with sys.stdin, sys.stdout, sys.stderr:
+        print("nobody reads this")
+        assert (sys.stdin.read(), at_terminal()) == ("", False)
 
 
 def test_help_loads_nothing_but_typer_and_few_modules() -> None:

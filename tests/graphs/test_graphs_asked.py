@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, RetryPolicy
+from langgraph.types import Command, RetryPolicy, interrupt
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
@@ -131,6 +131,59 @@ def test_an_agent_that_is_not_asked_again_leaves_its_answer_to_nobody(
     simulator.scenario = ACTS
     assert _to_the_end(one_node(work), runtime()).output == "b is marked with 1"
     assert acts == Counter("ab")
+
+
+@pytest.mark.parametrize("by_a_tool", ["", "read", "write"])
+def test_what_waits_in_the_tasks_of_a_task_group_waits_for_a_person_and_is_no_failure(
+    runtime: Make, simulator: Simulator, by_a_tool: Any, one_node: One, eraser: Agent[Any], acts: Counter[str]
+) -> None:
+    homes: list[Runtime] = []
+
+    async def ask() -> str:
+        async with asyncio.TaskGroup() as outer:
+            a = outer.create_task(_said(eraser, homes[0], "a"))
+            async with asyncio.TaskGroup() as inner:
+                b = inner.create_task(_said(eraser, homes[0], "b"))
+        return f"{a.result()}, {b.result()}"
+
+    @tool(effect=by_a_tool or "read")
+    async def research(step: str) -> str:
+        """Ask others about a step."""
+        return await ask()
+
+    async def work(home: Runtime) -> str:
+        homes.append(home)
+        return await (_said(Agent("boss", tools=[research]), home, "it") if by_a_tool else ask())
+
+    simulator.scenario, home, flow = ACTS, runtime(), one_node(work)
+    result = flow.run("Go", runtime=home)
+    answered: set[str] = set()
+    while result.status == "pending":
+        # One that was answered waits on where the other cancelled it before its act: its answer is not given again.
+        news = [act.id for act in result.pending if act.arguments["step"] not in answered]
+        answered |= {act.arguments["step"] for act in result.pending}
+        result = flow.resume(result.run, dict.fromkeys(news, "approve"), runtime=home)
+    assert (result.status, result.output, acts) == ("done", "a is erased, b is erased", Counter("ab"))
+
+
+def test_what_the_tasks_of_a_task_group_ask_themselves_is_asked_one_by_one_and_answered_to_each(
+    runtime: Make, one_node: One
+) -> None:
+    async def ask(number: int) -> str:
+        return f"{number} {interrupt(f'question {number}')}"
+
+    async def work(_: Runtime) -> list[str]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(number)) for number in range(3)]
+        return [task.result() for task in tasks]
+
+    home, flow = runtime(keys=False), one_node(work)
+    result = flow.run("Go", runtime=home)
+    for number in range(3):
+        (asked,) = result.pending
+        assert asked.arguments == {"value": f"question {number}"}
+        result = flow.resume(result.run, f"answer {number}", runtime=home)
+    assert (result.status, result.output) == ("done", [f"{number} answer {number}" for number in range(3)])
 
 
 async def test_each_answer_of_a_person_finds_its_agent_whatever_order_they_are_asked_in(

@@ -150,6 +150,15 @@ def test_a_bound_that_bounds_nothing_is_refused(runtime: Make, simulator: Simula
     assert (len(simulator.log), home.ledger.runs()) == (0, ())
 
 
+@pytest.mark.parametrize("bound", [{"max_cost": 1e30}, {"max_tokens": 10**30}, {"max_steps": 10**30}], ids=str)
+def test_a_bound_above_all_that_a_run_can_reach_is_none(
+    runtime: Make, simulator: Simulator, bound: dict[str, Any]
+) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="done"))])
+    flow = Workflow("one", [Agent("a", tier="economy")], plan="in_order")
+    assert flow.run("Go", runtime=runtime(), **bound).status == "done"
+
+
 def test_a_run_that_wants_more_steps_is_cut_off_with_what_it_has_and_can_go_on(
     runtime: Make, simulator: Simulator
 ) -> None:

@@ -105,6 +105,18 @@ def test_rows_wait_for_room_on_the_disk_and_calls_and_acts_do_not_happen(
     assert len([one for one in caplog.records if "free some space" in one.getMessage()]) == 1
 
 
+def test_a_file_that_nobody_has_open_names_the_full_disk_and_opens_once_there_is_room(disk: Path, make: Any) -> None:
+    path = disk / "ledger.db"
+    with Ledger(path) as ledger:
+        ledger.record(make.call())
+    with full(disk):
+        # SQLite has nowhere to put what it keeps beside the file, not even to read.
+        said = r"^the ledger .*ledger\.db: the disk reports an error: check it, its free space and your quota$"
+        told(lambda: Ledger(path).calls(), said)
+    with Ledger(path) as ledger:
+        assert len(ledger.calls()) == 1
+
+
 def test_rows_are_written_by_themselves_once_there_is_room(disk: Path, make: Any) -> None:
     path = disk / "ledger.db"
     with Ledger(path) as ledger, closing(sqlite3.connect(path)) as other:

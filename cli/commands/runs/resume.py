@@ -246,6 +246,8 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
     approved, rejected = _named(waiting, said.approve), _named(waiting, said.reject)
     always = _named(waiting, said.always)
     answers: Answers = {}
+    if sum("all" in words for words in (said.approve, said.reject, said.always)) > 1:
+        raise ConfigError("all that waits has two different answers: give one")
     for act in waiting:
         named = [where for where in (approved, rejected, edits, always, results) if act.id in where]
         if len(named) > 1:

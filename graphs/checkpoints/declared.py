@@ -1,0 +1,36 @@
+"""The types that a graph declares in its schemas, which a checkpoint of it may make again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ...agents.declared import declared_by
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["declared"]
+
+
+def declared(graph: CompiledStateGraph[Any, Any, Any, Any]) -> set[tuple[str, ...]]:
+    """Module and name of each type in the state of a graph, of its subgraphs, and of agents that are nodes of them.
+
+    Args:
+        graph: The graph.
+    """
+    graphs = [graph, *(inner for _, inner in graph.get_subgraphs(recurse=True))]
+    return declared_by(schema for one in graphs for schema in _schemas(one))
+
+
+def _schemas(graph: Any) -> Iterable[Any]:
+    builder = getattr(graph, "builder", None)
+    if builder is None:
+        return
+    yield from (builder.state_schema, builder.input_schema, builder.output_schema)
+    for node in builder.nodes.values():
+        yield node.input_schema
+        # An agent of ours makes its graph when it runs.
+        yield getattr(node.runnable, "state_schema", None)
+    for branches in builder.branches.values():
+        yield from (branch.input_schema for branch in branches.values())
