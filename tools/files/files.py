@@ -115,11 +115,9 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
         """Change files by a unified diff, all of it or nothing. It makes new files, but deletes and renames none."""
         with workspace.writing:
             changes = _by_patch(workspace, patch)
-            for path, (_, after) in changes.items():
+            for path in changes:
                 workspace.refuse_protected(path)
-                _encoded(path, after)
-            for path, (_, after) in changes.items():
-                workspace.replace(path, _encoded(path, after))
+            _write_together(workspace, {path: _encoded(path, after) for path, (_, after) in changes.items()})
         return "\n".join(reported(path, before, after).rstrip("\n") for path, (before, after) in changes.items())
 
     def by_patch(arguments: Mapping[str, Any]) -> Preview:
@@ -161,6 +159,23 @@ def _by_patch(workspace: Workspace, text: str) -> dict[str, tuple[str, str]]:
         before = _whole_text(workspace, one.path) if there else ""
         changes[one.path] = before, patched(one, before)
     return changes
+
+
+def _write_together(workspace: Workspace, contents: Mapping[str, bytes]) -> None:
+    """Write these files; where one cannot be, those before it are put back."""
+    done: list[tuple[str, Found]] = []
+    try:
+        for path, content in contents.items():
+            found = workspace.look(path)
+            workspace.replace(path, content)
+            done.append((path, found))
+    except ToolFailed:
+        for path, found in reversed(done):
+            if found.content is None:
+                workspace.remove(path)
+            else:
+                workspace.replace(path, found.content)
+        raise
 
 
 def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]]) -> Preview:
