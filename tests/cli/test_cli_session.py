@@ -311,6 +311,24 @@ def test_the_terminals_end_ends_the_session_as_any_command(session: Any, model: 
     assert screen.end() == 143
 
 
+@pytest.mark.parametrize("where", ["at the prompt", "while something runs", "at a question"])
+def test_a_terminal_that_is_closed_ends_the_session_as_a_hang_up(
+    session: Any, model: Any, project: Path, where: str
+) -> None:
+    asked = model(WRITE)
+    screen = session()
+    screen.ready()
+    if where == "at a question":
+        screen.type("Write two\r")
+        screen.ready("[no]: ")
+    elif where == "while something runs":
+        screen.type("Write two\r")
+        screen.until("Ctrl-C stops")
+    assert screen.close() == 129
+    assert len(asked) <= 1
+    assert (project / "a.txt").read_text() == "one\n"
+
+
 def test_history_is_kept_for_its_owner_alone_and_without_secrets(session: Any, model: Any, project: Path) -> None:
     model("Noted.")
     screen = session()
