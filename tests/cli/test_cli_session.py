@@ -390,6 +390,25 @@ def test_behind_a_pipe_lines_are_questions_and_never_approvals(programs: Any, mo
     assert programs.run([*COMMAND, "code"], input="Write two\n").returncode == 4
 
 
+@pytest.mark.parametrize(
+    ("words", "lines", "told"),
+    [
+        ([], ["Hello", "\udcff?", "\ufeffBye"], "a line is not UTF-8 text (byte 0)"),
+        (["--json"], ['{"say": "Hello"}', '{"say": "\udcff"}', '\ufeff{"say": "Bye"}'], "is not UTF-8 text (byte 9)"),
+        (["--json"], ['{"say": "Hello"}', "[" * 100_000, '{"say": "Bye"}'], "a line is no JSON"),
+    ],
+)
+def test_a_line_that_cannot_be_read_does_not_lose_those_behind_it(
+    programs: Any, model: Any, words: list[str], lines: list[str], told: str
+) -> None:
+    asked = model("One.", "Two.")
+    said = "".join(f"{line}\n" for line in lines)
+    ended = programs.run([*COMMAND, "code", *words], input=said, encoding="utf-8", errors="surrogateescape")
+    assert told in ended.stdout + ended.stderr
+    assert "internal error" not in ended.stderr
+    assert [request.messages[-1].text.splitlines()[-1] for request in asked] == ["Hello", "Bye"]
+
+
 def test_a_program_asks_answers_and_resumes_in_lines_of_json(programs: Any, model: Any, project: Path) -> None:
     (project / "a.txt").write_text("one\n")
     waited, over = threading.Event(), threading.Event()
