@@ -36,7 +36,9 @@ def request_of(typed: str) -> Request | None:
     text = typed.strip()
     if not text:
         return None
-    return Command(text[1:].split()[0] if text[1:].strip() else "", text) if text.startswith("/") else Ask(text)
+    name = (text[1:].split() or [""])[0]
+    # A question may begin with a path.
+    return Command(name, text) if text.startswith("/") and "/" not in name else Ask(text)
 
 
 def _next_line() -> str:

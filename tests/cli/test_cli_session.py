@@ -390,6 +390,13 @@ def test_behind_a_pipe_lines_are_questions_and_never_approvals(programs: Any, mo
     assert programs.run([*COMMAND, "code"], input="Write two\n").returncode == 4
 
 
+def test_a_question_may_begin_with_a_path(programs: Any, model: Any) -> None:
+    asked = model("It is.")
+    ended = programs.run([*COMMAND, "code"], input="/etc/hosts is broken\n/nothing\n")
+    assert [request.messages[-1].text for request in asked] == ["/etc/hosts is broken"]
+    assert "there is no /nothing" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "lines", "told"),
     [
