@@ -90,6 +90,11 @@ def test_writing_returns_a_unified_diff(tmp_path: Path, call: Call) -> None:
     assert (tmp_path / "new" / "deep" / "a.txt").read_text() == "two"
 
 
+def test_an_empty_file_that_is_made_is_not_told_as_nothing(tmp_path: Path, call: Call) -> None:
+    assert call("write_file", path="new/__init__.py", content="") == "'new/__init__.py' is there, and is empty"
+    assert (tmp_path / "new" / "__init__.py").read_bytes() == b""
+
+
 def test_a_long_or_binary_file_is_replaced_without_a_diff(tmp_path: Path, call: Call) -> None:
     (tmp_path / "bin").write_bytes(b"\0\xff")
     assert "in place of what was too long or no text" in call("write_file", path="bin", content="x")
