@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from .errors import ExitCode, judge
 from .signals import end_at_once
-from .streams import output_lost, prepare
+from .streams import TerminalGone, output_lost, prepare
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -106,9 +106,9 @@ class _Root(TyperGroup):
                 code, said = judge(error)
                 _say(plain(str(said)))
         if (lost := output_lost()) is not None:
-            code = ExitCode.FAILED
-            # A pipe whose reader has gone is no fault.
-            if not isinstance(lost, BrokenPipeError):
+            code = ExitCode.HUNG_UP if isinstance(lost, TerminalGone) else ExitCode.FAILED
+            # A pipe whose reader has gone is no fault, and at a terminal that has gone nobody reads.
+            if not isinstance(lost, BrokenPipeError | TerminalGone):
                 _say(f"standard output cannot be written: {lost.strerror}")
         sys.exit(int(code) if isinstance(code, int) else 0)
 

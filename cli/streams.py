@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from io import TextIOWrapper
 
-__all__ = ["output_lost", "prepare"]
+__all__ = ["TerminalGone", "output_lost", "prepare"]
+
+
+class TerminalGone(OSError):
+    """The terminal that standard output was, has been closed."""
 
 
 class _Output(TextIOWrapper):
@@ -55,6 +61,10 @@ def output_lost() -> OSError | None:
     else:
         lost = output.lost if isinstance(output, _Output) else None
     if lost is not None:
+        if lost.errno == errno.EIO and stat.S_ISCHR(os.fstat(output.fileno()).st_mode):
+            lost = TerminalGone(*lost.args)
+        if isinstance(output, _Output):
+            output.lost = lost
         # Python would try once more at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
     return lost

@@ -47,6 +47,7 @@ _FORMAT = 4
 _ALL_ARE_CENTRES = 10_000
 _MOST_CENTRES = 6000
 _EMBED_AT_ONCE = 1000
+_LABELS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +352,7 @@ class HeadShelf:
             if key not in self._heads:
                 examples = [pair for pair in read_examples(path) if wanted is None or pair[1] in wanted]
                 if len({label for _, label in examples}) < 2:
-                    raise ConfigError("has examples of fewer than two of the labels to choose from", file=path)
+                    raise ConfigError(f"has examples of fewer than two of the labels{_choices(wanted)}", file=path)
                 self._heads[key] = load_head(examples, self.embedder, cache=self._cache)
             return self._heads[key]
 
@@ -364,6 +365,12 @@ class HeadShelf:
         if examples is not None and len(labels) > 1:
             return self.head(examples, labels).decide(text)
         return ZeroShot(labels, self.embedder).decide(text)
+
+
+def _choices(wanted: frozenset[str] | None) -> str:
+    """The labels that there are to choose from, as a message names them."""
+    named = ", ".join(map(repr, sorted(wanted or ())[:_LABELS_SHOWN]))
+    return f" to choose from, which are {named}" + (", …" if len(wanted or ()) > _LABELS_SHOWN else "") if named else ""
 
 
 class ZeroShot:

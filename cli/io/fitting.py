@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import IO, Any
 
-__all__ = ["columns_of", "fitted", "width"]
+__all__ = ["columns_of", "fitted", "room", "width"]
 
 _LEAST = 20
 _INDENT = 4
@@ -68,14 +68,26 @@ def _broken(line: str, columns: int) -> str:
 def _cut(line: str, most: int) -> Iterator[str]:
     """The words, blanks and colours of a line, no word longer than this many columns."""
     for piece in _PIECES.findall(line):
-        while width(piece) > most and not piece.isspace():
-            end = len(piece)
-            while width(piece[:end]) > most:
-                end -= 1
-            yield piece[: max(end, 1)]
-            piece = piece[max(end, 1) :]
+        while not piece.isspace() and (end := room(piece, most)) < len(piece):
+            yield piece[:end]
+            piece = piece[end:]
         if piece:
             yield piece
+
+
+def room(text: str, columns: int) -> int:
+    """How many characters of a text so many columns have room for, one at least; the rest of it is not measured.
+
+    Args:
+        text: One line.
+        columns: How wide it may be.
+    """
+    end = min(len(text), max(columns, 1))
+    while end > 1 and width(text[:end]) > columns:
+        end -= 1
+    while end < len(text) and width(text[: end + 1]) <= columns:
+        end += 1
+    return end
 
 
 def width(text: str) -> int:

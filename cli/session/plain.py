@@ -36,7 +36,25 @@ def request_of(typed: str) -> Request | None:
     text = typed.strip()
     if not text:
         return None
-    return Command(text[1:].split()[0] if text[1:].strip() else "", text) if text.startswith("/") else Ask(text)
+    name = (text[1:].split() or [""])[0]
+    # A question may begin with a path.
+    return Command(name, text) if text.startswith("/") and "/" not in name else Ask(text)
+
+
+def _next_line() -> str:
+    """The next line of standard input; empty once there is none.
+
+    Raises:
+        ConfigError: It is no text.
+    """
+    # A text stream that cannot decode a line loses those behind it, too.
+    line = sys.stdin.buffer.readline()
+    try:
+        return line.decode(sys.stdin.encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"a line is not {error.encoding.upper()} text (byte {error.start}): save it as UTF-8"
+        ) from None
 
 
 def unsaid(outcome: RunResult[Any], live: Live) -> str:
@@ -62,12 +80,15 @@ class Plain(Face):
         return sys.stdin.isatty()
 
     def request(self) -> Request | None:
-        """The next line that is not empty."""
+        """The next line that is not empty.
+
+        Raises:
+            ConfigError: It is no text.
+        """
         while True:
             if self.attended:
                 typer.echo("> ", err=True, nl=False)
-            typed = sys.stdin.readline()
-            if not typed:
+            if not (typed := _next_line()):
                 return None
             if (request := request_of(typed)) is not None:
                 return request
@@ -97,12 +118,11 @@ class JsonLines(Face):
         Raises:
             ConfigError: A line is none of the forms.
         """
-        typed = sys.stdin.readline()
-        if not typed:
+        if not (typed := _next_line()):
             return None
         try:
             said = json.loads(typed)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"a line is no JSON ({error}): write {_FORMS}") from error
         match said:
             case {"say": str(text), **rest} if not rest and text.strip():

@@ -27,7 +27,7 @@ from prompt_toolkit.styles import Style
 
 from ...configs.redact import redact
 from ..io.approval import Person, ask
-from ..io.fitting import fitted, width
+from ..io.fitting import fitted, room
 from ..io.live import Live, Printer
 from ..io.output import visible
 from ..signals import received
@@ -75,8 +75,8 @@ class _Screen(Printer):
         over = ""
         for number, one in enumerate(lines):
             rest = one
-            while width(rest) > self.columns:
-                row, rest = _row(rest, self.columns)
+            while (end := room(rest, self.columns)) < len(rest):
+                row, rest = _broken(rest, end)
                 over += f"{row}\n"
             if number < len(lines) - 1:
                 over += f"{rest}\n"
@@ -102,16 +102,18 @@ class _Screen(Printer):
             app.invalidate()
 
 
-def _row(text: str, columns: int) -> tuple[str, str]:
-    """As much of a text as a row has room for, up to a blank where there is one, and the rest."""
-    end = len(text)
-    while width(text[:end]) > columns:
-        end -= 1
+def _broken(text: str, end: int) -> tuple[str, str]:
+    """A row of a text, up to a blank where there is one, and the rest.
+
+    Args:
+        text: It, longer than the row.
+        end: How many characters the row has room for.
+    """
     blank = text.rfind(" ", 1, end + 1)
     # What a row is indented by is no place to break it.
     if blank > 0 and text[:blank].strip():
         return text[:blank], text[blank + 1 :]
-    return text[: max(end, 1)], text[max(end, 1) :]
+    return text[:end], text[end:]
 
 
 class _Live(Live):

@@ -226,7 +226,10 @@ class ModelCall:
             refuse_at_exit()
         if isinstance(error, TimeoutError):
             return BackendError(FailureKind.TIMEOUT, "no complete answer in time")
-        return failure_of(self.backend, error)
+        failure = failure_of(self.backend, error)
+        if failure is not error:
+            failure.__cause__ = error
+        return failure
 
     def answered(self, message: AIMessage, streamed: AIMessageChunk | None = None) -> tuple[CallRow, Verdict | None]:
         """End the call with a complete reply.

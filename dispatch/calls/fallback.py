@@ -238,6 +238,7 @@ class FallbackChain:
 
         Raises:
             BackendError: The request itself is at fault.
+            ConfigError: A mistake of the user's is, such as in a file of examples: no other model mends it.
         """
         card, row = call.card, call.failed(error)
         self._flying.pop(card.id, None)
@@ -245,6 +246,8 @@ class FallbackChain:
         self._history.observe(self.ask.task, row)
         if error.kind is FailureKind.AUTH:
             self._availability.refused(card.provider)
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__
         if self._on_failure(card, Failure(card.id, error.kind, one_line(error)), error) == "retry":
             pause = error.retry_after or _BACKOFF_SECONDS * (1 + random.random())  # noqa: S311 - jitter
             await asyncio.sleep(max(0.0, min(pause, self._left(), _LONGEST_WAIT_SECONDS)))

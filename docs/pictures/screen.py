@@ -110,6 +110,11 @@ class Screen:
         self.ready(question)
         self.type(f"{line}\r")
 
+    def close(self) -> int:
+        """Close the terminal while it runs; the code it ends with."""
+        os.close(self._mine)
+        return int(self.program.wait())
+
     def end(self) -> int:
         """Read to its end; the code it ends with."""
         try:

@@ -128,6 +128,14 @@ def test_a_test_is_told_by_its_name_or_folder(path: str, told: bool) -> None:
     assert is_test(path) is told
 
 
+@confined
+def test_an_empty_file_that_is_made_or_deleted_is_in_the_diff(home: Runtime) -> None:
+    assert _run(home, "mkdir new; : > new/__init__.py").diff == "--- /dev/null\n+++ b/new/__init__.py\n"
+    assert _run(home, "rm new/__init__.py; echo 2 > a.txt").diff.startswith("--- a/a.txt\n")
+    (home.workspace / "b.txt").write_text("")
+    assert _run(home, "mv b.txt c.txt").diff == "--- a/b.txt\n+++ /dev/null\n--- /dev/null\n+++ b/c.txt\n"
+
+
 def test_the_diff_of_a_run_counts_the_runs_inside_it(home: Runtime) -> None:
     with run_scope(home, "outer") as outer:
         with run_scope(home, "inner") as inner:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pointsman.cli.io import fitting
 from pointsman.cli.io.fitting import fitted
 from pointsman.cli.io.table import table
 from pointsman.cli.main import COMMANDS, app
@@ -54,6 +55,29 @@ class Terminal(io.StringIO):
 @pytest.fixture(scope="module")
 def terminal() -> Terminal:
     return Terminal(60)
+
+
+@pytest.mark.parametrize("letter", ["x", "漢"])
+def test_a_word_of_any_length_is_measured_but_a_few_times(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, letter: str
+) -> None:
+    from pointsman.cli.session.terminal import _Screen
+
+    class Output(io.StringIO):
+        def get_size(self) -> os.terminal_size:
+            return os.terminal_size((60, 40))
+
+        write_raw = io.StringIO.write
+
+    measured = []
+    width = fitting.width
+    monkeypatch.setattr(fitting, "width", lambda text: measured.append(len(text)) or width(text))
+    word, output = letter * 20_000, Output()
+    assert fitted(word, terminal).replace("\n", "").replace(" ", "") == word
+    _Screen(output).write(f"{word}\n")  # type: ignore[arg-type]  # it has what is used of one
+    assert output.getvalue().replace("\n", "") == word
+    assert max(columns_of(line) for line in output.getvalue().splitlines()) == 60
+    assert sum(measured) < 500 * len(word)
 
 
 @given(PROSE)

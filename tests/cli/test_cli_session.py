@@ -311,6 +311,24 @@ def test_the_terminals_end_ends_the_session_as_any_command(session: Any, model: 
     assert screen.end() == 143
 
 
+@pytest.mark.parametrize("where", ["at the prompt", "while something runs", "at a question"])
+def test_a_terminal_that_is_closed_ends_the_session_as_a_hang_up(
+    session: Any, model: Any, project: Path, where: str
+) -> None:
+    asked = model(WRITE)
+    screen = session()
+    screen.ready()
+    if where == "at a question":
+        screen.type("Write two\r")
+        screen.ready("[no]: ")
+    elif where == "while something runs":
+        screen.type("Write two\r")
+        screen.until("Ctrl-C stops")
+    assert screen.close() == 129
+    assert len(asked) <= 1
+    assert (project / "a.txt").read_text() == "one\n"
+
+
 def test_history_is_kept_for_its_owner_alone_and_without_secrets(session: Any, model: Any, project: Path) -> None:
     model("Noted.")
     screen = session()
@@ -370,6 +388,32 @@ def test_behind_a_pipe_lines_are_questions_and_never_approvals(programs: Any, mo
     assert ended.returncode == 0
     model(WRITE)
     assert programs.run([*COMMAND, "code"], input="Write two\n").returncode == 4
+
+
+def test_a_question_may_begin_with_a_path(programs: Any, model: Any) -> None:
+    asked = model("It is.")
+    ended = programs.run([*COMMAND, "code"], input="/etc/hosts is broken\n/nothing\n")
+    assert [request.messages[-1].text for request in asked] == ["/etc/hosts is broken"]
+    assert "there is no /nothing" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "lines", "told"),
+    [
+        ([], ["Hello", "\udcff?", "\ufeffBye"], "a line is not UTF-8 text (byte 0)"),
+        (["--json"], ['{"say": "Hello"}', '{"say": "\udcff"}', '\ufeff{"say": "Bye"}'], "is not UTF-8 text (byte 9)"),
+        (["--json"], ['{"say": "Hello"}', "[" * 100_000, '{"say": "Bye"}'], "a line is no JSON"),
+    ],
+)
+def test_a_line_that_cannot_be_read_does_not_lose_those_behind_it(
+    programs: Any, model: Any, words: list[str], lines: list[str], told: str
+) -> None:
+    asked = model("One.", "Two.")
+    said = "".join(f"{line}\n" for line in lines)
+    ended = programs.run([*COMMAND, "code", *words], input=said, encoding="utf-8", errors="surrogateescape")
+    assert told in ended.stdout + ended.stderr
+    assert "internal error" not in ended.stderr
+    assert [request.messages[-1].text.splitlines()[-1] for request in asked] == ["Hello", "Bye"]
 
 
 def test_a_program_asks_answers_and_resumes_in_lines_of_json(programs: Any, model: Any, project: Path) -> None:

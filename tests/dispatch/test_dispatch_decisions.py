@@ -158,6 +158,29 @@ def test_where_nobody_is_sure_that_is_told_with_the_best_guess(
     assert len(simulator.log) == 0
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (None, "team.csv: cannot read the examples: No such file"),
+        ("words,label\nHello,sales\n", "team.csv:1: has no column 'text'"),
+        ("text,label\nHello,Sales\nBroken, technical\n", "fewer than two .* which are 'billing', 'sales', 'technical'"),
+    ],
+)
+@pytest.mark.parametrize("hosted", [True, False])
+def test_a_mistake_in_the_examples_is_told_and_not_answered_otherwise(
+    home: Make, simulator: Simulator, tmp_path: Path, rows: str | None, told: str, hosted: bool
+) -> None:
+    file = tmp_path / "team.csv"
+    if rows is not None:
+        file.write_text(rows)
+    place = home(hosted=hosted)
+    model = RoutedDecisionModel(dispatcher=place, examples={"team": str(file)}, otherwise={"team": "technical"})
+    with pytest.raises(ConfigError, match=told):
+        model.invoke({"state": "Hello", "questions": {"team": TEAM}})
+    assert len(simulator.log) == 0
+    assert [row.failure for row in place.ledger.calls()] == ["unknown"]
+
+
 @pytest.mark.parametrize(("otherwise", "noul"), [({}, 0.3), ({"urgent": True}, 0.5), ({"urgent": False}, 0.3)])
 def test_doubt_can_only_raise_where_the_answer_of_the_higher_risk_is_named(
     home: Make, simulator: Simulator, otherwise: dict[str, bool], noul: float

@@ -34,6 +34,11 @@ def _pdf(*contents: bytes, trailer: bytes = b"", stream: bytes = b"", size: tupl
         box = b"/MediaBox [0 0 %d %d]" % size
         objects.append(b"<< /Type /Page /Parent 2 0 R %b %b /Contents %d 0 R >>" % (box, font, 5 + 2 * place))
         objects.append(b"<< /Length %d %b>>\nstream\n%b\nendstream" % (len(content), stream, content))
+    return _written(objects, trailer)
+
+
+def _written(objects: list[bytes], trailer: bytes = b"") -> bytes:
+    """A file of these objects, with its table of where they stand."""
     file, places = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
         places.append(len(file))
@@ -41,6 +46,23 @@ def _pdf(*contents: bytes, trailer: bytes = b"", stream: bytes = b"", size: tupl
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
     end = b"trailer << /Size %d /Root 1 0 R %b>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, trailer, len(file))
     return file + b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + table + end
+
+
+def _filled(kind: bytes) -> bytes:
+    """A page with a form field, a note or a link on it that has words of its own (PDF 32000-1, section 12.5)."""
+    words = b"BT /F1 12 Tf 2 4 Td (4.00) Tj ET"
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [6 0 R] >> >>",
+        b"<< /Type /Pages /Kids [4 0 R] /Count 1 >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >>"
+        b" /Contents 5 0 R /Annots [6 0 R] >>",
+        b"<< /Length %d >>\nstream\n%b\nendstream" % (len(TEXT), TEXT),
+        b"<< /Type /Annot /Subtype %b /Rect [72 600 200 620] /F 4 /AP << /N 7 0 R >> /P 4 0 R >>" % kind,
+        b"<< /Type /XObject /Subtype /Form /BBox [0 0 128 20] /Resources << /Font << /F1 3 0 R >> >>"
+        b" /Length %d >>\nstream\n%b\nendstream" % (len(words), words),
+    ]
+    return _written(objects)
 
 
 def _bomb() -> bytes:
@@ -89,6 +111,20 @@ def test_a_picture_and_a_scan_are_a_page_without_text(name: str, data: bytes, fo
         assert max(shown.size) <= 1_600
 
 
+@pytest.mark.parametrize("kind", [b"/Widget /FT /Tx /T (total) /V (4.00)", b"/FreeText /Contents (4.00)"])
+def test_what_is_filled_into_a_form_or_noted_on_a_page_is_shown(kind: bytes) -> None:
+    import base64
+
+    [page] = read_document("a.pdf", _filled(kind))
+    assert [line.text for line in page.lines] == ["Invoice 17", "Paper, white", "4.00"]
+    with Image.open(io.BytesIO(base64.b64decode(page.image or ""))) as shown:
+        down = shown.height / 842
+        field = shown.convert("L").crop((0, int(215 * down), shown.width, int(250 * down)))
+        assert field.getextrema()[0] < 128
+    [linked] = read_document("a.pdf", _filled(b"/Link"))
+    assert linked.image is None
+
+
 @pytest.mark.parametrize(
     ("name", "make", "told"),
     [
@@ -105,6 +141,9 @@ def test_a_picture_and_a_scan_are_a_page_without_text(name: str, data: bytes, fo
         ("bomb.pdf", _bomb, "needs more memory or time"),
         ("large.pdf", lambda: _pdf(TEXT, size=(10**6, 10**6)), "page 1 is 1,000,000 x 1,000,000 points large"),
         ("long.pdf", lambda: _pdf(*[TEXT] * 51), "has 51 pages, and 50 can be read"),
+        ("web.pdf", lambda: b"<html></html>", "says that it is application/pdf, and does not begin as one"),
+        ("picture.pdf", lambda: _picture("PNG"), "says that it is application/pdf, and holds image/png"),
+        ("short.pdf", lambda: _pdf(TEXT).replace(b"/Count 1", b"/Count 3"), "page 2 is damaged"),
         ("junk.pdf", lambda: b"%PDF-1.4 and nothing else", "is damaged, or no PDF at all"),
         ("heavy.pdf", lambda: b"%PDF-1.4" + bytes(20_000_000), "is larger than 20,000,000 bytes"),
     ],

@@ -90,6 +90,11 @@ def test_writing_returns_a_unified_diff(tmp_path: Path, call: Call) -> None:
     assert (tmp_path / "new" / "deep" / "a.txt").read_text() == "two"
 
 
+def test_an_empty_file_that_is_made_is_not_told_as_nothing(tmp_path: Path, call: Call) -> None:
+    assert call("write_file", path="new/__init__.py", content="") == "'new/__init__.py' is there, and is empty"
+    assert (tmp_path / "new" / "__init__.py").read_bytes() == b""
+
+
 def test_a_long_or_binary_file_is_replaced_without_a_diff(tmp_path: Path, call: Call) -> None:
     (tmp_path / "bin").write_bytes(b"\0\xff")
     assert "in place of what was too long or no text" in call("write_file", path="bin", content="x")
@@ -115,6 +120,9 @@ def test_an_edit_replaces_exactly_one_place(tmp_path: Path, call: Call) -> None:
     (tmp_path / "a.py").write_text("x = 1\ny = 1\n")
     assert "occurs 2 times" in call("edit_file", path="a.py", old="1", new="2")
     assert "does not occur" in call("edit_file", path="a.py", old="x  = 1", new="2")
+    (tmp_path / "b.py").write_text("x\n\n\ny\n")
+    assert "occurs 2 times" in call("edit_file", path="b.py", old="\n\n", new="\nz\n")
+    assert (tmp_path / "b.py").read_text() == "x\n\n\ny\n"
     assert "is empty" in call("edit_file", path="a.py", old="", new="2")
     assert "is the same" in call("edit_file", path="a.py", old="1", new="1")
     assert (tmp_path / "a.py").read_text() == "x = 1\ny = 1\n"
@@ -125,9 +133,15 @@ def test_an_edit_replaces_exactly_one_place(tmp_path: Path, call: Call) -> None:
 
 def test_line_ends_are_kept_and_named_when_they_are_why_nothing_matches(tmp_path: Path, call: Call) -> None:
     (tmp_path / "dos.txt").write_bytes(b"a\r\nb\r\nc\r\n")
-    assert "end in CRLF" in call("edit_file", path="dos.txt", old="a\nb", new="x")
-    call("edit_file", path="dos.txt", old="b", new="B")
-    assert (tmp_path / "dos.txt").read_bytes() == b"a\r\nB\r\nc\r\n"
+    call("edit_file", path="dos.txt", old="b", new="B\nb")
+    assert (tmp_path / "dos.txt").read_bytes() == b"a\r\nB\r\nb\r\nc\r\n"
+    call("edit_file", path="dos.txt", old="B\nb\n", new="b\n")
+    call("edit_file", path="dos.txt", old="b\r\nc", new="b\nC")
+    assert (tmp_path / "dos.txt").read_bytes() == b"a\r\nb\r\nC\r\n"
+    (tmp_path / "mixed.txt").write_bytes(b"a\r\nb\r\nc\n")
+    assert "end in CRLF" in call("edit_file", path="mixed.txt", old="a\nb", new="x")
+    call("edit_file", path="mixed.txt", old="c", new="c\nd")
+    assert (tmp_path / "mixed.txt").read_bytes() == b"a\r\nb\r\nc\nd\n"
 
 
 def test_edits_of_one_turn_do_not_lose_each_other(tmp_path: Path, call: Call) -> None:

@@ -119,6 +119,34 @@ def test_what_is_not_certain_is_refused(tmp_path: Path, call: Call) -> None:
     assert "does not exist" in call("--- a/no.py\n+++ b/no.py\n@@\n-a = 1\n+a = 2\n")
     assert "stands in the patch twice" in call(patch + patch)
     assert "leads out of the workspace" in call(patch.replace("shop", "../shop"))
+    above = "--- a/shop.py\n+++ b/shop.py\n@@\n-b = 2\n+b = 3\n@@ -1,1 +1,1 @@\n-a = 1\n+a = 4\n"
+    told = call(above.replace("-1,1", "-9,1").replace("a = 1\n+a = 4", "b = 2\n+b = 4"))
+    assert "hunk 2 of shop.py applies at line 2, which the hunk before it reaches or leaves behind" in told
+    assert (tmp_path / "shop.py").read_text() == "a = 1\nb = 2\na = 3\n"
+
+
+def test_a_file_under_two_names_is_one_file(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "shop.py").write_text("a = 1\nb = 2\n")
+    for name in ("./shop.py", "x/../shop.py", ".//shop.py"):
+        first = "--- a/shop.py\n+++ b/shop.py\n@@\n-a = 1\n+a = 3\n"
+        assert "stands in the patch twice" in call(f"{first}--- a/{name}\n+++ b/{name}\n@@\n-b = 2\n+b = 4\n")
+    assert (tmp_path / "shop.py").read_text() == "a = 1\nb = 2\n"
+
+
+@pytest.mark.parametrize("name", ["é.py", 'two "quotes".py', "a\\b.py"])
+def test_a_name_that_git_has_quoted_is_understood(tmp_path: Path, call: Call, name: str) -> None:
+    (tmp_path / name).write_text("one\n")
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("é", "\\303\\251")
+    call(f'--- "a/{quoted}"\n+++ "b/{quoted}"\n@@\n-one\n+two\n')
+    assert (tmp_path / name).read_text() == "two\n"
+
+
+def test_a_mark_before_a_text_is_no_hindrance_and_stays(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "shop.py").write_text("\ufeffa = 1\nb = 2\n")
+    call("--- a/shop.py\n+++ b/shop.py\n@@\n-a = 1\n+a = 3\n b = 2\n")
+    assert (tmp_path / "shop.py").read_text() == "\ufeffa = 3\nb = 2\n"
+    call("--- a/shop.py\n+++ b/shop.py\n@@\n-\ufeffa = 3\n+a = 3\n b = 2\n")
+    assert (tmp_path / "shop.py").read_text() == "a = 3\nb = 2\n"
 
 
 def test_all_of_it_is_applied_or_nothing(tmp_path: Path, call: Call) -> None:
@@ -127,6 +155,16 @@ def test_all_of_it_is_applied_or_nothing(tmp_path: Path, call: Call) -> None:
         call(PATCH + second)
         assert (tmp_path / "shop.py").read_text() == BEFORE
         assert list(tmp_path.iterdir()) == [tmp_path / "shop.py"]
+
+
+def test_what_is_written_already_is_put_back_where_the_rest_cannot_be(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "shop.py").write_text(BEFORE)
+    (tmp_path / "shop.py").chmod(0o640)
+    clash = "--- /dev/null\n+++ b/x\n@@\n+one\n--- /dev/null\n+++ b/x/y\n@@\n+two\n"
+    assert "leads through something that is not a folder" in call(PATCH + clash)
+    assert (tmp_path / "shop.py").read_text() == BEFORE
+    assert (tmp_path / "shop.py").stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [tmp_path / "shop.py"]
 
 
 def test_a_person_sees_what_a_patch_would_change(tmp_path: Path) -> None:

@@ -76,8 +76,14 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
         raise ConfigError(f"documents need {' and '.join(missing)}: pip install 'pointsman[documents]'")
     if len(data) > MOST_BYTES:
         raise ToolFailed(f"{name} is larger than {MOST_BYTES:,} bytes")
-    found = _PDF if data[:1024].lstrip().startswith(b"%PDF-") else mime_type_of(name, data)
-    for told in (said, mimetypes.guess_type(name)[0]):
+    guessed = mimetypes.guess_type(name)[0]
+    try:
+        found = _PDF if data[:1024].lstrip().startswith(b"%PDF-") else mime_type_of(name, data)
+    except ToolFailed:
+        if _PDF not in (said, guessed):
+            raise
+        raise ToolFailed(f"{name} says that it is {_PDF}, and does not begin as one: give it as what it is") from None
+    for told in (said, guessed):
         if told is not None and _ALIASES.get(told, told) != found:
             raise ToolFailed(f"{name} says that it is {told}, and holds {found}: give it as what it is")
     pages = _parsed(name, data, found)

@@ -56,6 +56,8 @@ def _pdf(data: bytes, asked: dict[str, Any]) -> list[dict[str, Any]]:
 
     try:
         document = pypdfium2.PdfDocument(data)
+        # Without this what is filled into its forms is not drawn.
+        document.init_forms()
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD:
             raise _Refused("it is encrypted: give it without a password") from None
@@ -70,8 +72,11 @@ def _pdf(data: bytes, asked: dict[str, Any]) -> list[dict[str, Any]]:
 def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, Any]:
     import pypdfium2
 
-    # Told without loading the page, which would unpack it.
-    width, height = document.get_page_size(number)
+    try:
+        # Told without loading the page, which would unpack it.
+        width, height = document.get_page_size(number)
+    except pypdfium2.PdfiumError:
+        raise _Refused(f"page {number + 1} is damaged") from None
     if not (0 < width <= _MOST_POINTS and 0 < height <= _MOST_POINTS):
         raise _Refused(f"page {number + 1} is {width:,.0f} x {height:,.0f} points large")
     try:
@@ -80,10 +85,24 @@ def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, An
         scale = min(_DOTS_A_POINT, asked["side"] / max(width, height))
         pictures = any(True for _ in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
         few = sum(len(line["text"]) for line in lines) < _FEWEST_CHARACTERS
-        image = _packed(page.render(scale=scale).to_pil(), "PNG") if few or pictures else None
+        image = _packed(page.render(scale=scale).to_pil(), "PNG") if few or pictures or _is_written_on(page) else None
     except pypdfium2.PdfiumError:
         raise _Refused(f"page {number + 1} is damaged") from None
     return {"lines": lines, "image": image, "mime_type": "image/png"}
+
+
+def _is_written_on(page: Any) -> bool:
+    """Whether there are fields or notes on it, whose words are no part of its text."""
+    from pypdfium2 import raw
+
+    silent = (raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP)
+    for number in range(raw.FPDFPage_GetAnnotCount(page)):
+        note = raw.FPDFPage_GetAnnot(page, number)
+        kind = raw.FPDFAnnot_GetSubtype(note)
+        raw.FPDFPage_CloseAnnot(note)
+        if kind not in silent:
+            return True
+    return False
 
 
 def _lines(page: Any) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def reported(path: str, before: str | None, after: str, *, wrote: str = "wrote",
         limit: Characters of the diff, None for all.
     """
     if before == after:
-        return f"{shown(path)} already reads so; nothing changed"
+        return f"{shown(path)} already reads so; nothing changed" if after else f"{shown(path)} is there, and is empty"
     if before is None:
         return f"{wrote} {shown(path)} ({len(after.encode()):,} bytes) in place of what was too long or no text"
     text = unified(path, before or None, after)
@@ -54,6 +54,8 @@ def unified(path: str, before: str | None, after: str | None) -> str | None:
         return None
     name = printable(path)
     sides = ("/dev/null" if before is None else f"a/{name}", "/dev/null" if after is None else f"b/{name}")
+    if not (old or new) and before != after:  # an empty file is made or deleted
+        return "--- {}\n+++ {}\n".format(*sides)
     diff = difflib.unified_diff(old, new, *sides)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
 

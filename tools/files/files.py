@@ -115,11 +115,9 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
         """Change files by a unified diff, all of it or nothing. It makes new files, but deletes and renames none."""
         with workspace.writing:
             changes = _by_patch(workspace, patch)
-            for path, (_, after) in changes.items():
+            for path in changes:
                 workspace.refuse_protected(path)
-                _encoded(path, after)
-            for path, (_, after) in changes.items():
-                workspace.replace(path, _encoded(path, after))
+            _write_together(workspace, {path: _encoded(path, after) for path, (_, after) in changes.items()})
         return "\n".join(reported(path, before, after).rstrip("\n") for path, (before, after) in changes.items())
 
     def by_patch(arguments: Mapping[str, Any]) -> Preview:
@@ -161,6 +159,23 @@ def _by_patch(workspace: Workspace, text: str) -> dict[str, tuple[str, str]]:
         before = _whole_text(workspace, one.path) if there else ""
         changes[one.path] = before, patched(one, before)
     return changes
+
+
+def _write_together(workspace: Workspace, contents: Mapping[str, bytes]) -> None:
+    """Write these files; where one cannot be, those before it are put back."""
+    done: list[tuple[str, Found]] = []
+    try:
+        for path, content in contents.items():
+            found = workspace.look(path)
+            workspace.replace(path, content)
+            done.append((path, found))
+    except ToolFailed:
+        for path, found in reversed(done):
+            if found.content is None:
+                workspace.remove(path)
+            else:
+                workspace.replace(path, found.content)
+        raise
 
 
 def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]]) -> Preview:
@@ -265,16 +280,27 @@ def _not_kept(found: Found) -> str:
 def _replaced(path: str, before: str, old: str, new: str, *, everywhere: bool) -> str:
     if not old:
         raise ToolFailed("the text to replace is empty")
+    old, new = (_with_ends_of(before, text) for text in (old, new))
     if old == new:
         raise ToolFailed("the new text is the same as the old")
     count = before.count(old)
+    if count == 1 and before.find(old, before.find(old) + 1) >= 0:  # two places that overlap
+        count = 2
     if count == 0:
         crlf = "\r\n" in before and old.replace("\r\n", "\n").replace("\n", "\r\n") in before
-        hint = ": its lines end in CRLF (\\r\\n)" if crlf else ": it must match exactly, spaces and line ends too"
+        hint = (
+            ": some of its lines end in CRLF (\\r\\n)" if crlf else ": it must match exactly, spaces and line ends too"
+        )
         raise ToolFailed(f"the text to replace does not occur in {shown(path)}{hint}")
     if count > 1 and not everywhere:
         raise ToolFailed(f"the text to replace occurs {count} times in {shown(path)}: give more of what surrounds it")
     return before.replace(old, new)
+
+
+def _with_ends_of(before: str, text: str) -> str:
+    """A text with the line ends of a file in which all are CRLF, which models do not write."""
+    is_crlf = before.count("\r\n") == before.count("\n") > 0
+    return text.replace("\n", "\r\n") if is_crlf and "\r" not in text else text
 
 
 def _matches(path: str, glob: str) -> bool:

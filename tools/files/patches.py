@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +17,8 @@ __all__ = ["FilePatch", "patched", "read_patch"]
 
 _HUNK: Final = re.compile(r"@@(?: -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@.*)?\s*")
 _NOWHERE: Final = "/dev/null"
+_MARK: Final = "\ufeff"
+"""The byte order mark that some editors put before a text: it cannot be seen, and so models leave it out."""
 _SHOWN: Final = 12
 """Lines of a file that a failure shows, and places that it names."""
 
@@ -108,6 +112,9 @@ def patched(patch: FilePatch, before: str) -> str:
     Raises:
         ToolFailed: A hunk does not apply; it says where the file is nearest to it, and what stands there.
     """
+    marked = any(text.startswith(_MARK) for hunk in patch.hunks for _, text in hunk.lines)
+    if before.startswith(_MARK) and not marked:
+        return _MARK + patched(patch, before.removeprefix(_MARK))
     lines = list(io.StringIO(before, newline="\n"))
     end = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
     bare = [_bare(line) for line in lines]
@@ -148,7 +155,17 @@ def _file(old: str, new: str) -> FilePatch:
 def _path(side: str) -> str:
     # Behind a tab there may be a time.
     name = side.partition("\t")[0].strip()
-    return name[2:] if name[:2] in ("a/", "b/") else name
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        name = _unquoted(name[1:-1])
+    # One file has one name here, so that two changes of it are seen to be that.
+    return posixpath.normpath(name[2:] if name[:2] in ("a/", "b/") else name)
+
+
+def _unquoted(name: str) -> str:
+    """A name as it is where git has put it in quotes, bytes of UTF-8 written as octal numbers."""
+    with suppress(UnicodeError):
+        return name.encode().decode("unicode_escape").encode("latin-1").decode()
+    return name
 
 
 def _take(hunk: Hunk, line: str) -> None:
@@ -191,6 +208,12 @@ def _place(hunk: Hunk, lines: Sequence[str], reached: int, name: str) -> int:
     if found:
         places = ", ".join(str(at + 1) for at in found[:_SHOWN])
         raise ToolFailed(f"{name} fits in {len(found)} places, lines {places}: put more lines around what it changes")
+    above = next((at for at in range(reached) if lines[at : at + len(old)] == old), None)
+    if above is not None:
+        raise ToolFailed(
+            f"{name} applies at line {above + 1}, which the hunk before it reaches or leaves behind: give the hunks of "
+            "a file from top to bottom, with no line in two of them"
+        )
     raise ToolFailed(f"{name} does not apply, and nothing was changed: {_missed(hunk, lines, reached)}")
 
 
