@@ -87,6 +87,7 @@ class Parts:
         matched: Words of the question that stand in it, by their stems.
         own: What meaning and words add up to, in standard deviations above the mean of the pool.
         beside: What the items written right before and after it from the same source add.
+        document: What the best item of the same document or conversation adds.
         author: What it gains where the question names who wrote it.
         recency: What its age adds.
         importance: What its importance adds.
@@ -99,6 +100,7 @@ class Parts:
     matched: tuple[str, ...]
     own: float
     beside: float
+    document: float
     author: float
     recency: float
     importance: float

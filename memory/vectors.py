@@ -62,6 +62,19 @@ class Vectors:
         vector: Vector = self._checked([weighted(listed, [weigh(word) for word in listed])])[0]
         return vector
 
+    @property
+    def averages_words(self) -> bool:
+        """Whether the embedder averages words and tells which are near each other."""
+        return hasattr(self._embedder, "near")
+
+    def near(self, listed: Sequence[str]) -> Sequence[Sequence[tuple[str, float]]]:
+        """The words that mean much the same as each of some, with how near each is, 0 to 1.
+
+        Only an embedder that averages words tells them; others hold the meaning of a whole text.
+        """
+        near = getattr(self._embedder, "near", None)
+        return near(listed) if near is not None else [()] * len(listed)
+
     def clear(self) -> None:
         """Have the embedder drop what it keeps of texts, if it keeps any."""
         clear = getattr(self._embedder, "clear", None)

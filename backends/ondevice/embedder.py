@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Embedder", "WordLlamaEmbeddings", "unit_rows"]
+
+_NEAR = 10  # words that are near a word, at most
+_LIKE = 0.3  # the cosine from which on a word is near another: "sound" and "noise" have 0.56, "forbid" "allow" 0.39
+_SHORT = 64  # the first dimensions tell roughly what is near, at a quarter of the cost
+_ROUGHLY = 64
 
 
 class Embedder(Protocol):
@@ -59,13 +64,22 @@ class WordLlamaEmbeddings(Embeddings):
             words: The words.
             weights: How much each counts.
         """
-        table, tokenizer = _weights()
-        encodings = tokenizer.encode_batch([_whole(word) for word in words], add_special_tokens=False)
         out = np.zeros((1, self.dimensions), dtype=np.float32)
-        for encoding, weight in zip(encodings, weights, strict=True):
-            out[0] += weight * table[encoding.ids].sum(axis=0)
+        for word, weight in zip(words, weights, strict=True):
+            out[0] += weight * _vector(word)
         row: list[float] = unit_rows(out)[0].tolist()
         return row
+
+    def near(self, words: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
+        """Find words of like meaning, for a search by words that other people may have put otherwise.
+
+        Args:
+            words: The words.
+
+        Returns:
+            For each word some of the vocabulary, nearest first, each with how near it is, above 0 and at most 1.
+        """
+        return [_near(word) for word in words]
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed many texts into one array of shape (len(texts), dimensions)."""
@@ -112,3 +126,35 @@ def _weights() -> tuple[NDArray[np.float32], Any]:
     # Padding would make a vector depend on its neighbours in the batch.
     model.tokenizer.no_padding()
     return model.embedding, model.tokenizer
+
+
+@cache
+def _vocabulary() -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the words that are one token each, their unit vectors, and the beginnings of these."""
+    table, tokenizer = _weights()
+    tokens: dict[str, int] = {}
+    for token, number in sorted(tokenizer.get_vocab().items(), key=lambda each: each[1]):
+        word = token[1:]
+        # The mark begins a word; shorter ones are mostly parts of words in other languages.
+        if token[0] == "\u2581" and len(word) > 2 and word.isascii() and word.isalpha():
+            tokens.setdefault(word.lower(), number)
+    vectors = unit_rows(table[list(tokens.values())])
+    return list(tokens), vectors, np.ascontiguousarray(vectors[:, :_SHORT])
+
+
+# Questions repeat words; one alone is encoded without the threads that a batch costs.
+@lru_cache(maxsize=5_000)
+def _vector(word: str) -> NDArray[np.float32]:
+    """Return the sum of the vectors of a word's tokens."""
+    table, tokenizer = _weights()
+    return np.asarray(table[tokenizer.encode(_whole(word), add_special_tokens=False).ids].sum(axis=0), np.float32)
+
+
+@lru_cache(maxsize=5_000)
+def _near(word: str) -> tuple[tuple[str, float], ...]:
+    listed, vectors, short = _vocabulary()
+    vector = unit_rows(_vector(word)[None])[0]
+    some = np.argpartition(-(short @ vector[:_SHORT]), _ROUGHLY)[:_ROUGHLY]
+    likeness = (vectors[some] @ vector - _LIKE) / (1 - _LIKE)
+    best = [place for place in np.argsort(-likeness) if likeness[place] > 0 and listed[some[place]] != word]
+    return tuple((listed[some[place]], min(float(likeness[place]), 1.0)) for place in best[:_NEAR])

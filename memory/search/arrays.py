@@ -27,6 +27,7 @@ _TYPES: dict[str, type[np.generic]] = {
     "space": np.int32,
     "source": np.int32,
     "author": np.int32,
+    "document": np.int32,
     "trust": np.int8,
     "vectors": np.int32,
     "expires": np.float64,
@@ -67,6 +68,9 @@ class Arrays:
         self._space_codes: dict[str, int] = {}
         self._sources: dict[str, int] = {}
         self._authors: dict[str, int] = {}
+        self._documents: dict[tuple[int, str], int] = {}
+        self._voices: list[int] = []
+        self._close: list[bool] = []
         self._named: dict[str, list[int]] = {}
         self._last: dict[tuple[int, int], int] = {}
         self._columns: dict[str, Column] = {}
@@ -125,7 +129,8 @@ class Arrays:
         spaces = [self._space_codes[namespace] for namespace in namespaces]
         coded = [self._sources.setdefault(source, len(self._sources)) for source in sources]
         signed = [self._author(author) for author in authors]
-        for name, values in zip(_TYPES, (seqs, spaces, coded, signed, *plain), strict=False):
+        documents = [self._document(*each) for each in zip(spaces, sources, signed, strict=True)]
+        for name, values in zip(_TYPES, (seqs, spaces, coded, signed, documents, *plain), strict=False):
             self._rows[name][first : self.count] = values
         self._slots.update(zip(seqs, range(first, self.count), strict=True))
         before, after = self._rows["before"], self._rows["after"]
@@ -137,6 +142,18 @@ class Arrays:
                 if last >= 0:
                     after[last] = slot
                 self._last[key] = slot
+
+    def _document(self, space: int, source: str, author: int) -> int:
+        """Return the code of the document or conversation that a source is or is a section of; -1 without a source."""
+        if source == _UNNAMED:
+            return -1
+        whole, section, _ = source.partition("#")
+        code = self._documents.setdefault((space, whole.rstrip('"')), len(self._close))
+        if code == len(self._close):
+            self._close.append(False)
+            self._voices.append(author)
+        self._close[code] |= bool(section) or author != self._voices[code]
+        return code
 
     def _author(self, encoded: str) -> int:
         """Return the code of an author, which may be new."""

@@ -139,7 +139,13 @@ class Finder:
             mask = asked(mirror)
             vector = self._vectors.of_question(query, rarity(mirror, mask))
             found = ranked(
-                mirror, query, mask, wide, lambda also: self._cosines(mirror, vector, mask, 2 * wide, also), ranking
+                mirror,
+                query,
+                mask,
+                wide,
+                lambda also: self._cosines(mirror, vector, mask, 2 * wide, also),
+                ranking,
+                self._vectors.near if self._vectors.averages_words else None,
             )
             if min_score is not None:
                 found = found.at(found.scores >= min_score)

@@ -189,6 +189,19 @@ class Mirror(Arrays):
         found[(found >= 0) & ~mask[found]] = -1
         return found
 
+    def documents(self, slots: Slots) -> Slots:
+        """Return which document each item is of: its source up to a ``#``; one without a source is one of its own."""
+        codes = self._rows["document"][slots].astype(np.int64)
+        return np.where(codes < 0, -1 - np.arange(len(slots)), codes)
+
+    def close(self, slots: Slots) -> Mask:
+        """Return whether what stands beside each item is on the same: a turn of a conversation, a passage of a section.
+
+        A conversation has several authors, and a section is named after a ``#`` in its source.
+        """
+        close = self._close
+        return np.array([code >= 0 and close[code] for code in self._rows["document"][slots].tolist()], np.bool_)
+
     # Catching up
 
     def _catch_up(self, db: Connection) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ _B = 0.4
 
 Slots = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+_NONE = np.empty(0, np.int64)
 
 
 def idf(among: int, holding: int) -> float:
@@ -62,7 +65,15 @@ class Postings:
 
     def places(self, word: int, mask: Mask) -> tuple[Slots, Slots]:
         """Return the slots within a mask that hold a word, and how often each does."""
-        low, high = (int(np.searchsorted(self._words, np.uint32(word), side)) for side in ("left", "right"))
+        return self._held(word, mask, *self._ranges([word])[0])
+
+    def _ranges(self, words: Sequence[int]) -> list[tuple[int, int]]:
+        """Return where the places of each word begin and end among those that were loaded."""
+        codes = np.array(words, np.uint32)
+        low, high = (np.searchsorted(self._words, codes, side).tolist() for side in ("left", "right"))
+        return list(zip(low, high, strict=True))
+
+    def _held(self, word: int, mask: Mask, low: int, high: int) -> tuple[Slots, Slots]:
         found = self._places[low:high]
         if word in self._since:
             found = np.concatenate([found, np.frombuffer(self._since[word], np.int64)])
@@ -70,29 +81,57 @@ class Postings:
         kept = mask[slots]
         return slots[kept], (found & 255)[kept]
 
-    def scores(self, words: Sequence[int], mask: Mask, among: int) -> tuple[NDArray[np.float32], float]:
+    def scores(
+        self,
+        words: Sequence[int],
+        mask: Mask,
+        among: int,
+        near: Mapping[int, Sequence[tuple[int, float]]] = MappingProxyType({}),
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
         """Score every slot for the words of a question.
 
         Args:
             words: The question's words, each once.
             mask: Which slots count; the rarity of a word is taken among them.
             among: How many that are.
+            near: Words that stand for a word of the question where they stand alone, with how far each does, 0 to 1.
 
         Returns:
-            A score a slot, 0 without a common word, and the score of a short item that has every word once.
+            A score a slot, 0 without a common word; the same where near words count; and the score of a short item
+            that has every word once.
         """
-        scores = np.zeros(len(mask), np.float32)
+        scores, wide = np.zeros(len(mask), np.float32), np.zeros(len(mask), np.float32)
         lengths = self._lengths[: len(mask)]
         mean = float(np.dot(lengths, mask)) / among if among else 1.0
+
+        def gains(slots: Slots, often: Slots) -> NDArray[np.float64]:
+            damping = _K1 * (1 - _B + _B * lengths[slots] / (mean or 1.0))
+            gained: NDArray[np.float64] = often * (_K1 + 1) / (often + damping)
+            return gained
+
+        every = list(dict.fromkeys([*words, *(other for word in words for other, _ in near.get(word, ()))]))
+        ranges = {
+            word: (low, high)
+            for word, (low, high) in zip(every, self._ranges(every), strict=True)
+            if low < high or word in self._since
+        }
         whole = 0.0
         for word in words:
-            slots, often = self.places(word, mask)
+            slots, often = self._held(word, mask, *ranges.get(word, (0, 0)))
             rarity = idf(among, len(slots))
             whole += rarity
+            best = np.zeros(len(mask), np.float32)
             if len(slots):
-                damping = _K1 * (1 - _B + _B * lengths[slots] / (mean or 1.0))
-                scores[slots] += rarity * often * (_K1 + 1) / (often + damping)
-        return scores, whole
+                best[slots] = rarity * gains(slots, often)
+                scores += best
+            for other, share in near.get(word, ()):
+                slots, often = self._held(other, mask, *ranges[other]) if other in ranges else (_NONE, _NONE)
+                if len(slots):
+                    # A rarer word that stands for one tells no more than the one itself.
+                    tells = share * min(rarity, idf(among, len(slots)))
+                    best[slots] = np.maximum(best[slots], tells * gains(slots, often))
+            wide += best
+        return scores, wide, whole
 
     def _room(self, count: int) -> None:
         if count > len(self._lengths):

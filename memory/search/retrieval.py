@@ -2,15 +2,17 @@
 
 Two pools are drawn, the best by BM25 and the nearest by cosine. Over both, each of the two scores is counted in
 standard deviations from the pool's mean, and the two are added: ranks alone would lose by how much an item stands out.
-What was written right before and after an item from the same source (the turns beside a turn, the passages of one
-section) adds a part of its own score, since an answer is often one line away from the words of the question. Where a
+Where the embedder knows which words mean much the same, such a word in an item stands for one of the question, but for
+less. What was written right before and after an item from the same source (the turns beside a turn, the passages of
+one section) adds a part of its own score, since an answer is often one line away from the words of the question, and
+so does the best item of the document or conversation, since a passage seldom repeats what all of it is about. Where a
 question names somebody, what that one wrote is nearer to it: what is asked about a person is scattered over many items
 of theirs, of which few repeat the words of the question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,12 +22,16 @@ from ..base import Ranking
 from .mirror import Mirror
 from .postings import idf
 from .words import is_content, term, terms
+from .words import words as words_of
 
 __all__ = ["Ranked", "diverse", "ranked", "rarity"]
 
 _POOL = 100
 _FLOOR = -1.0  # standard deviations below the mean that count: by how much an item is worse still says nothing
-_BESIDE = (0.4, 0.3)  # what the score of an item one and two places away adds
+_BESIDE = (0.4, 0.3)  # what the score of an item one and two places away adds, in a conversation or a section
+_BESIDE_FAR = (0.2, 0.1)  # the same in a document that is one long source, whose next passage may be on something else
+_DOCUMENT = 0.5  # what the score of the best item of its document adds
+_AVERAGED = 0.6  # how much an average of word vectors counts where near words count already
 _NAMED = 1.5  # what an item gains that was written by somebody whom the question names
 _STOP_WEIGHT = 1.0  # about the rarity of a word in every third item
 
@@ -68,6 +74,7 @@ def ranked(
     limit: int,
     cosines_with: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     ranking: Ranking,
+    near: Callable[[Sequence[str]], Sequence[Sequence[tuple[str, float]]]] | None = None,
 ) -> Ranked:
     """Rank the items of a mask, at least ``limit`` of them if there are so many.
 
@@ -78,12 +85,14 @@ def ranked(
         limit: How many are wanted.
         cosines_with: Returns how near each slot is to the question, given the slots that must not be left out.
         ranking: What else counts.
+        near: Returns for each word those that mean much the same, with how near each is; None if nobody knows.
     """
     among = int(np.count_nonzero(mask))
-    words, whole = mirror.postings.scores(list(dict.fromkeys(terms(question))), mask, among)
+    others = {} if near is None else _near(question, near)
+    words, wide, whole = mirror.postings.scores(list(dict.fromkeys(terms(question))), mask, among, others)
     size = min(max(_POOL, limit), among)
-    by_words = _best(words, size)
-    by_words = by_words[words[by_words] > 0]
+    by_words = _best(wide, size)
+    by_words = by_words[wide[by_words] > 0]
     cosines = cosines_with(by_words)
     by_cosine = _best(cosines, size)
     pool = np.union1d(by_words, by_cosine[mask[by_cosine]])
@@ -91,12 +100,14 @@ def ranked(
         return Ranked(pool, np.empty(0, np.float32), {})
     beside = mirror.beside(pool, len(_BESIDE), mask)
     slots = np.union1d(pool, beside[beside >= 0])
-    stands_out = _deviations(words, pool) + _deviations(cosines, pool)
-    parts = {"own": stands_out[slots], "beside": np.zeros(len(slots), np.float32)}
+    stands_out = _deviations(wide, pool) + (1 if near is None else _AVERAGED) * _deviations(cosines, pool)
     beside = mirror.beside(slots, len(_BESIDE), mask)
-    for place in range(beside.shape[1]):
-        others = beside[:, place]
-        parts["beside"] += _BESIDE[place // 2] * np.where(others >= 0, stands_out[others], 0)
+    weights = np.repeat(np.where(mirror.close(slots)[:, None], _BESIDE, _BESIDE_FAR), 2, axis=1)
+    parts = {
+        "own": stands_out[slots],
+        "beside": np.asarray((weights * np.where(beside >= 0, stands_out[beside], 0)).sum(axis=1), np.float32),
+        "document": _DOCUMENT * _best_of_each(mirror.documents(slots), stands_out[slots]),
+    }
     parts["author"] = np.asarray(_NAMED * mirror.by_named(question, slots), np.float32)
     if ranking.recency:
         halves = mirror.ages(slots) / ranking.half_life.total_seconds()
@@ -131,6 +142,27 @@ def diverse(found: Ranked, vectors: NDArray[np.float32], limit: int, diversity: 
         chosen.append(best)
         np.maximum(likeness, vectors @ vectors[best], out=likeness)
     return found.at(np.array(chosen, np.int64))
+
+
+def _near(
+    question: str, near: Callable[[Sequence[str]], Sequence[Sequence[tuple[str, float]]]]
+) -> dict[int, list[tuple[int, float]]]:
+    """Return what stands for each word of a question, both by their stems."""
+    asked = {term(word): word for word in reversed(words_of(question)) if is_content(word)}
+    found: dict[int, list[tuple[int, float]]] = {}
+    for stem, listed in zip(asked, near(list(asked.values())), strict=True):
+        # The nearest form of a word comes first.
+        stems = {term(word): share for word, share in reversed(listed) if is_content(word)}
+        found[stem] = [(other, share) for other, share in stems.items() if other != stem]
+    return found
+
+
+def _best_of_each(groups: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the highest score of each one's group."""
+    _, places = np.unique(groups, return_inverse=True)
+    best = np.full(len(scores), -np.inf, np.float32)
+    np.maximum.at(best, places, scores)
+    return best[places]
 
 
 def _best(scores: NDArray[np.float32], size: int) -> NDArray[np.int64]:

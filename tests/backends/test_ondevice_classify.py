@@ -415,3 +415,14 @@ def test_a_word_without_weight_does_not_count_and_one_alone_is_itself() -> None:
     assert embedder.embed_weighted(["card"], [2.0]) == pytest.approx(embedder.embed_query("card"), abs=1e-6)
     assert embedder.embed_weighted(["the", "card"], [0.0, 1.0]) == embedder.embed_weighted(["card"], [1.0])
     assert embedder.embed_weighted([], []) == [0.0] * embedder.dimensions
+
+
+def test_words_of_like_meaning_are_near_each_other_and_none_is_near_itself() -> None:
+    picture, sound, nothing = WordLlamaEmbeddings().near(["picture", "sound", ""])
+    assert {"image", "photograph"} <= {word for word, _ in picture}
+    assert "picture" not in dict(picture)
+    assert "noise" in dict(sound)
+    assert nothing == ()
+    shares = [share for _, share in picture]
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < min(shares) <= max(shares) <= 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,3 +73,89 @@ def test_words_outside_the_text_are_found_too() -> None:
         store.remember_all(("kb",), [Note(f"note {n}", BY_ANN, metadata={"date": "1 June, 2023"}) for n in range(9)])
         wanted = store.remember(("kb",), "we met", provenance=BY_ANN, metadata={"date": "7 May, 2023"})
         assert store.recall(("kb",), "what happened in May?")[0].id == wanted
+
+
+class Knowing(HashingEmbedder):
+    """One that knows which words mean much the same."""
+
+    def near(self, words: Sequence[str]) -> list[list[tuple[str, float]]]:
+        return [[("vehicle", 0.6), ("cars", 0.9)] if word == "car" else [] for word in words]
+
+
+def test_a_word_that_means_much_the_same_stands_for_one_of_the_question_but_for_less() -> None:
+    others = [f"note {number} on taxes" for number in range(9)]
+    with ChromaStore(None, Knowing()) as store:
+        store.remember_all(
+            ("kb",), [Note(text, BY_ANN) for text in ["a vehicle is parked", "a car is parked", *others]]
+        )
+        first, second, third = store.recall(("kb",), "where is my car?", limit=3, explain=True)
+    assert (first.text, second.text) == ("a car is parked", "a vehicle is parked")
+    assert first.parts is not None
+    assert second.parts is not None
+    assert third.parts is not None
+    assert first.parts.own > second.parts.own > third.parts.own
+    # What it is worth by itself is still told by the words of the question alone.
+    assert (second.parts.words, second.parts.matched) == (0, ())
+
+
+def test_near_words_count_each_for_the_best_that_stands_there_and_never_twice() -> None:
+    postings = Postings()
+    texts = ["car", "vehicle", "car vehicle", "lorry vehicle", "tea"]
+    for slot, text in enumerate(texts):
+        postings.add(slot, counted(text))
+    near = [(term("vehicle"), 0.5), (term("lorry"), 0.4)]
+    mask = np.ones(len(texts), np.bool_)
+
+    def wide(*stand: tuple[int, float]) -> list[float]:
+        scores, found, _ = postings.scores([term("car")], mask, len(texts), {term("car"): stand})
+        assert scores.tolist() == alone
+        return found.tolist()
+
+    alone = postings.scores([term("car")], mask, len(texts))[0].tolist()
+    assert wide() == alone
+    both, first, second = wide(*near), wide(near[0]), wide(near[1])
+    assert both == [max(each) for each in zip(first, second, strict=True)]
+    assert (both[0], both[2], both[4]) == (alone[0], alone[2], 0)
+    assert 0 < both[1] < alone[0]
+    assert 0 < first[3] < second[3] < alone[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "authors", "share"),
+    [("talk", ("ann", "bob"), 0.4), ("cards.md#lost", ("ann", "ann"), 0.4), ("cards.md", ("ann", "ann"), 0.2)],
+)
+def test_what_stands_beside_counts_less_in_a_document_than_in_a_conversation_or_a_section(
+    source: str, authors: tuple[str, str], share: float
+) -> None:
+    lines = ["How was the trip to Oslo?", "We saw whales there."]
+    with ChromaStore(None, HashingEmbedder()) as store:
+        for line, author in zip(lines, authors, strict=True):
+            store.remember(("kb",), line, provenance=Provenance(source, author, "", Trust.USER))
+        store.remember_all(("kb",), [Note(f"Note {n} on taxes.", BY_ANN) for n in range(20)])
+        found = {item.text: item.parts for item in store.recall(("kb",), "trip to Oslo", limit=30, explain=True)}
+    oslo, whales = (found[line] for line in lines)
+    assert oslo is not None
+    assert whales is not None
+    assert whales.beside == pytest.approx(share * oslo.own)
+
+
+def test_a_passage_gains_from_the_best_of_its_document_wherever_that_stands() -> None:
+    def passage(text: str, source: str) -> Note:
+        return Note(text, Provenance(source, "ann", "", Trust.USER))
+
+    plain = [passage(f"It costs nothing, case {n}.", f"{n}.md#costs") for n in range(20)]
+    notes = [
+        passage("A lost card is blocked at once.", "cards.md#lost"),
+        passage("It costs nothing.", "cards.md#costs"),
+    ]
+    with ChromaStore(None, HashingEmbedder()) as store:
+        store.remember_all(("kb",), [*plain, *notes, passage("It costs nothing, I think.", "")])
+        found = store.recall(("kb",), "what does it cost to have a lost card blocked?", limit=30, explain=True)
+    parts = {item.text: item.parts for item in found}
+    lost, costs, unsourced = (parts[t] for t in (notes[0].text, notes[1].text, "It costs nothing, I think."))
+    assert lost is not None
+    assert costs is not None
+    assert unsourced is not None
+    assert costs.document == lost.document == pytest.approx(0.5 * lost.own)
+    assert unsourced.document == pytest.approx(0.5 * unsourced.own)
+    assert [item.text for item in found[:2]] == [notes[0].text, notes[1].text]

@@ -229,7 +229,7 @@ def test_an_item_says_why_it_was_found_where_that_is_asked(store: ChromaStore, c
     for item in (first, second):
         assert item.parts is not None
         part = item.parts
-        sum_of_parts = part.own + part.beside + part.author + part.recency + part.importance
+        sum_of_parts = part.own + part.beside + part.document + part.author + part.recency + part.importance
         assert item.parts.total == pytest.approx(sum_of_parts, abs=1e-5)
         assert item.parts.reranked is None
         assert item.score == pytest.approx(1 - (1 - max(item.parts.meaning, 0)) * (1 - item.parts.words), abs=1e-5)
