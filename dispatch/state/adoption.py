@@ -116,8 +116,9 @@ def _seal(path: Path, table: str, rows: str) -> None:
             connection.create_function("sealed", 1, lambda value: seal.encrypt(_bytes(value))[1])
             connection.create_function("closed", 1, lambda text: _closed(seal, text))
             connection.execute(f"UPDATE {table} SET {_VALUES[table]} WHERE {rows}")  # noqa: S608 - our own words
-            # What was there in the clear is not left in the file's free pages.
+            # What was in the clear is left neither in free pages nor in the file while its log holds the new ones.
             connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(
             f"what is not encrypted in it cannot be encrypted: {error}; end the processes that use it, check that it "

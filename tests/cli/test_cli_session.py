@@ -135,7 +135,8 @@ def test_a_session_from_its_start_to_its_end(session: Any, model: Any, project: 
     screen.ready()
     assert (project / "a.txt").read_text() == "three\n"
     screen.type("/diff\r")
-    screen.until("+three")
+    # The change that was approved stands above, further in.
+    screen.until("\n-one\n+three")
     screen.say("/nothing")
     screen.until("there is no /nothing")
     screen.say("/cost")
