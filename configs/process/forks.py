@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn, Protocol
 
 from ..errors import PointsmanError
+from .properties import unlock_properties
 
 __all__ = [
     "ExitPhase",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _FORK_SECONDS = 5.0
-"""How long a fork waits at most for a thread that is using the file: transactions take milliseconds."""
+"""How long a fork waits at most for a thread that uses a file or imports: transactions take milliseconds."""
 _END_SECONDS = 15.0
 """How long `os._exit` waits at most; a file that another process holds is waited for ten seconds."""
 _IMPORT_SECONDS = 10.0
@@ -113,6 +114,7 @@ _ends: list[tuple[ExitPhase, Callable[[], None]]] = []
 _watching = False
 _leave = os._exit
 _taken: list[Lock] = []
+_endless: set[int] = set()
 
 
 def lock_of(path: Path | None) -> Lock:
@@ -242,24 +244,35 @@ def _end() -> None:
             _log.exception("at the end of the process")
 
 
-def _importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if (frame.f_code.co_filename, frame.f_code.co_name) == ("<frozen importlib._bootstrap>", "_load_unlocked"):
-            return True
-        frame = frame.f_back
-    return False
+def _imports() -> set[int]:
+    """What other threads are importing: the ids of their innermost frames that load a module."""
+    found = set()
+    own = threading.get_ident()
+    for thread, innermost in sys._current_frames().items():
+        frame: FrameType | None = None if thread == own else innermost
+        while frame is not None:
+            if (frame.f_code.co_filename, frame.f_code.co_name) == ("<frozen importlib._bootstrap>", "_load_unlocked"):
+                found.add(id(frame))
+                break
+            frame = frame.f_back
+    return found
 
 
-def _await_imports() -> None:
+def _await_imports(seconds: float = _IMPORT_SECONDS) -> None:
     """Wait for imports under way in other threads.
 
-    Python stops daemon threads at any point, and crashes if one is initialising an extension module.
+    Python stops daemon threads at any point, and crashes if one is initialising an extension module. In a forked child
+    the lock of a module that another thread was importing is never released: importing it there would wait for ever.
+
+    Args:
+        seconds: How long at most. What is still loading by then, such as a module that serves for ever, is not waited
+            for again.
     """
-    deadline = time.monotonic() + _IMPORT_SECONDS
-    own = threading.get_ident()
-    while time.monotonic() < deadline:
-        if not any(_importing(frame) for thread, frame in sys._current_frames().items() if thread != own):
-            return
+    global _endless
+    deadline = time.monotonic() + seconds
+    while under_way := _imports() - _endless:
+        if time.monotonic() >= deadline:
+            _endless = under_way
         time.sleep(0.01)
 
 
@@ -271,6 +284,7 @@ atexit.register(_end)
 
 
 def _before_fork() -> None:
+    _await_imports(_FORK_SECONDS)
     deadline = time.monotonic() + _FORK_SECONDS
     while True:
         with _guard:
@@ -309,6 +323,7 @@ def _in_child() -> None:
     _guard = threading.RLock()
     _watching = False
     _taken.clear()
+    unlock_properties()
     for member in [*_closed_over_forks, *_fork_aware]:
         member.reset_after_fork()
 

@@ -456,3 +456,40 @@ def test_a_process_ends_after_the_imports_of_its_threads(tmp_path: Path, script:
         tmp_path,
     )
     assert said.split() == ["imported"]
+
+
+def test_a_fork_waits_for_the_imports_of_other_threads_and_once_only_for_one_without_end(
+    tmp_path: Path, script: Script
+) -> None:
+    slow = tmp_path / "slow_to_import.py"
+    slow.write_text("import threading, time\nthreading.begun.set()\ntime.sleep(0.5)\nfound = 0\n")
+    endless = tmp_path / "endless.py"
+    endless.write_text("import threading\nthreading.begun.set()\nthreading.over.wait()\n")
+    code = """
+        import importlib, signal
+        threading.begun, threading.over = threading.Event(), threading.Event()
+        sys.path.insert(0, str(path))
+        threading.Thread(target=importlib.import_module, args=("slow_to_import",)).start()
+        threading.begun.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(30)
+            import slow_to_import
+            os._exit(slow_to_import.found)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+        forks._FORK_SECONDS = 0.1
+        naps = []
+        forks.time = type("Time", (), {"monotonic": time.monotonic, "sleep": lambda s: naps.append(time.sleep(s))})
+        threading.begun.clear()
+        threading.Thread(target=importlib.import_module, args=("endless",)).start()
+        threading.begun.wait()
+        for _ in range(2):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), bool(naps))
+            naps.clear()
+        threading.over.set()
+        """
+    assert script(program(code), tmp_path).split() == ["0", "0", "True", "0", "False"]
