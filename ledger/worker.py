@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..configs.process.forks import ExitPhase, at_exit, reset_in_children
+from ..configs.process.queues import next_within
 
 __all__ = ["Worker"]
 
@@ -107,7 +108,7 @@ class Worker:
     def _work(self) -> None:
         while True:
             try:
-                _do(self._jobs.get(timeout=self._linger))
+                _do(next_within(self._jobs, self._linger))
             except queue.Empty:
                 with self._guard:
                     if self._jobs.empty():

@@ -16,6 +16,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from ..configs.process.queues import next_within
+
 __all__ = ["THREADS", "Threads", "in_thread"]
 
 P = ParamSpec("P")
@@ -37,7 +39,7 @@ class _Thread:
     def _work(self) -> None:
         while True:
             try:
-                call = self.calls.get(timeout=self._pool.idle_seconds)
+                call = next_within(self.calls, self._pool.idle_seconds)
             except Empty:
                 if self._pool.retire(self):
                     return

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from ...configs.errors import ConfigError
 from ...configs.process.forks import ExitPhase, Lock, at_exit, reset_in_children
+from ...configs.process.queues import next_within
 from ...ledger.storage.access import Access
 from ...ledger.storage.connection import Connection
 from .tables import CHECKPOINTS
@@ -116,7 +117,7 @@ class CheckpointFile:
         while True:
             job, self._next = self._next, None
             try:
-                job = job or self._jobs.get(timeout=_LINGER_SECONDS)
+                job = job or next_within(self._jobs, _LINGER_SECONDS)
             except queue.Empty:
                 if self._users:
                     continue
@@ -161,7 +162,7 @@ class CheckpointFile:
             yield job
             patient = patient and job.patient
             try:
-                more = self._jobs.get(timeout=max(0.0, end - time.monotonic()) if patient else 0.0)
+                more = next_within(self._jobs, max(0.0, end - time.monotonic()) if patient else 0.0)
             except queue.Empty:
                 return
             if more is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ...configs.errors import ConfigError, PointsmanError
 from ...configs.process.forks import ExitPhase, at_exit, reset_in_children, watch_exit
+from ...configs.process.queues import next_within
 from ...configs.redact import redact
 from .access import Access
 from .chain import append
@@ -210,7 +211,7 @@ class Writer:
         """Wait for something to write, and a little for its company."""
         taken: list[_Item | _Asked | None] = []
         with suppress(queue.Empty):
-            taken.append(self._queue.get(timeout=_PAUSE_SECONDS if self._trouble else None))
+            taken.append(next_within(self._queue, _PAUSE_SECONDS) if self._trouble else self._queue.get())
         if taken and not isinstance(taken[0], _Asked):
             self._hurry.wait(_PAUSE_SECONDS if self._trouble else _GROUP_SECONDS)
         # Cleared before the queue is emptied: whoever asks after that hurries the next round.
