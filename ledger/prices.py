@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
@@ -147,10 +147,10 @@ class PriceBook:
         # Keyed by identity, since the table's prices have no hash; the price itself is kept so that its id stays taken.
         self._converted: dict[tuple[int, str, tuple[bool, ...]], tuple[ModelPrice, _Rates]] = {}
 
-    @cached_property
+    @property
     def version(self) -> str:
         """The table and its version."""
-        return f"{_TABLE} {installed_version(_TABLE)}"
+        return _version()
 
     def price(
         self,
@@ -383,6 +383,11 @@ def _from_table(prices: ModelPrice) -> _Rates:
         request=each("requests_kcount") or _NOTHING,
         search=each("web_searches_kcount"),
     )
+
+
+@cache
+def _version() -> str:
+    return f"{_TABLE} {installed_version(_TABLE)}"
 
 
 def _look_up(provider: str, name: str) -> ModelInfo | None:
