@@ -322,6 +322,9 @@ def _in_child() -> None:
     global _guard, _watching
     _guard = threading.RLock()
     _watching = False
+    # One may have no member yet: another thread has asked for it and waits for `_guard`, which it never gets here.
+    for lock in [*_taken, *_locks.values()]:
+        lock.reset_after_fork()
     _taken.clear()
     unlock_properties()
     for member in [*_closed_over_forks, *_fork_aware]:

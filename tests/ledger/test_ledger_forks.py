@@ -493,3 +493,32 @@ def test_a_fork_waits_for_the_imports_of_other_threads_and_once_only_for_one_wit
         threading.over.set()
         """
     assert script(program(code), tmp_path).split() == ["0", "0", "True", "0", "False"]
+
+
+def test_a_lock_that_a_thread_of_the_parent_had_only_asked_for_is_free_in_the_child(path: Path, script: Script) -> None:
+    # What is registered first runs last: the only member goes while the process forks, and the lock is still known.
+    code = """
+        import os, sys, threading
+        from pathlib import Path
+        members = []
+        os.register_at_fork(before=members.clear)
+        from pointsman.configs.process import forks
+
+        class Member:
+            def close_for_fork(self): pass
+            def reset_after_fork(self): pass
+
+        path = Path(sys.argv[1])
+        lock = forks.lock_of(path)
+        members.append(Member())
+        forks.close_before_forks(members[0], lock)
+        pid = os.fork()
+        if not pid:
+            free = []
+            other = threading.Thread(target=lambda: free.append(forks.lock_of(path).acquire(10)))
+            other.start()
+            other.join()
+            os._exit(0 if free == [True] else 1)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), members)
+        """
+    assert script(code, path) == "0 []\n"
