@@ -40,6 +40,10 @@ _END_SECONDS = 15.0
 _IMPORT_SECONDS = 10.0
 """How long the end of a process waits at most for what a thread imports."""
 
+_IMPORTLIB = "<frozen importlib._bootstrap>"
+_LOCKING = frozenset({"_find_and_load", "_lock_unlock_module"})
+"""The functions of importlib that take the lock of a module."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -115,6 +119,7 @@ _watching = False
 _leave = os._exit
 _taken: list[Lock] = []
 _endless: set[int] = set()
+_interval = sys.getswitchinterval()
 
 
 def lock_of(path: Path | None) -> Lock:
@@ -245,13 +250,13 @@ def _end() -> None:
 
 
 def _imports() -> set[int]:
-    """What other threads are importing: the ids of their innermost frames that load a module."""
+    """What other threads are importing: the ids of their innermost frames that hold or await a module's lock."""
     found = set()
     own = threading.get_ident()
     for thread, innermost in sys._current_frames().items():
         frame: FrameType | None = None if thread == own else innermost
         while frame is not None:
-            if (frame.f_code.co_filename, frame.f_code.co_name) == ("<frozen importlib._bootstrap>", "_load_unlocked"):
+            if frame.f_code.co_filename == _IMPORTLIB and frame.f_code.co_name in _LOCKING:
                 found.add(id(frame))
                 break
             frame = frame.f_back
@@ -273,6 +278,7 @@ def _await_imports(seconds: float = _IMPORT_SECONDS) -> None:
     while under_way := _imports() - _endless:
         if time.monotonic() >= deadline:
             _endless = under_way
+            return
         time.sleep(0.01)
 
 
@@ -284,7 +290,7 @@ atexit.register(_end)
 
 
 def _before_fork() -> None:
-    _await_imports(_FORK_SECONDS)
+    global _interval
     deadline = time.monotonic() + _FORK_SECONDS
     while True:
         with _guard:
@@ -306,6 +312,15 @@ def _before_fork() -> None:
         if set(own) <= set(taken):
             member.close_for_fork()
     _taken.extend(taken)
+    # Last, and from the last look until the fork no other thread has its turn: it could begin to import.
+    _interval = sys.getswitchinterval()
+    deadline = time.monotonic() + _FORK_SECONDS
+    while True:
+        _await_imports(deadline - time.monotonic())
+        sys.setswitchinterval(_FORK_SECONDS)
+        if not _imports() - _endless or time.monotonic() >= deadline:
+            return
+        sys.setswitchinterval(_interval)
 
 
 def _locks_in_use() -> set[Lock]:
@@ -313,6 +328,7 @@ def _locks_in_use() -> set[Lock]:
 
 
 def _in_parent() -> None:
+    sys.setswitchinterval(_interval)
     while _taken:
         _taken.pop().release()
     _guard.release()
@@ -320,6 +336,7 @@ def _in_parent() -> None:
 
 def _in_child() -> None:
     global _guard, _watching
+    sys.setswitchinterval(_interval)
     _guard = threading.RLock()
     _watching = False
     # One may have no member yet: another thread has asked for it and waits for `_guard`, which it never gets here.

@@ -80,20 +80,25 @@ def main(how):
         assert slow == ["plain"], slow
     elif how == "busy":
         over = threading.Event()
-        counts = []
+        # Each with the rows that it leaves; they import in the first round and have it behind them in the others.
+        kinds = [
+            (1, lambda: RoutedChatModel(kind="transform").invoke("busy")),
+            (1, lambda: list(RoutedChatModel(kind="transform").stream("busy"))),
+            (2, lambda: Agent("looker", tools=[look]).invoke("use your tool")),
+            (1, lambda: Workflow("busy", agents=[Agent("one")]).run("go")),
+        ]
+        counts = [0] * len(kinds)
         def work(number):
-            count = 0
-            while not over.is_set() or not count:
-                RoutedChatModel(kind="transform").invoke(f"busy {number}")
-                count += 1
-            counts.append(count)
-        workers = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+            while not over.is_set() or not counts[number]:
+                kinds[number][1]()
+                counts[number] += 1
+        workers = [threading.Thread(target=work, args=(n,)) for n in range(len(kinds))]
         for worker in workers: worker.start()
         statuses = ended([forked(f"child {n}", os._exit) for n in range(CHILDREN)])
         over.set()
         for worker in workers: worker.join()
         Runtime.default().ledger.flush()
-        print("busy", sum(counts))
+        print("busy", sum(count * rows for count, (rows, _) in zip(counts, kinds)), counts[-1])
     else:
         statuses = ended([forked(f"child {n}", sys.exit) for n in range(CHILDREN)])
     whole("parent again")
@@ -136,14 +141,14 @@ def test_children_and_their_parent_all_call_and_record(
     said, path = run(programs, tmp_path, simulator, how)
     statuses = [0] if how in ("spawn", "forkserver") else [0, 0]
     assert said[-1] == str(statuses)
-    busy = int(said[0].removeprefix("busy ")) if how == "busy" else 0
+    busy, flows = map(int, said[0].split()[1:]) if how == "busy" else (0, 0)
     # Two plain, one streamed, one awaited and two of the agent; a workflow of one step makes one more.
     first = {"not warm": 0, "in flight": 7}.get(how, 6)
     with sqlite3.connect(path) as ledger:
         (rows,) = ledger.execute("SELECT count(*) FROM calls").fetchone()
         (runs,) = ledger.execute("SELECT count(*) FROM runs").fetchone()
     others = len(statuses) + 1
-    assert (rows, runs) == (first + others * 7 + busy, others)
+    assert (rows, runs) == (first + others * 7 + busy, others + flows)
     assert len(simulator.log) == rows
     ledger_ = Ledger(path)
     assert ledger_.verify() == []
