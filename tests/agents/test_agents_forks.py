@@ -12,7 +12,7 @@ from pointsman.ledger.ledger import Ledger
 from pointsman.simulator import Answer, Latency, Match, Rule, Scenario, Simulator
 
 PROGRAM = '''
-import asyncio, multiprocessing, os, signal, sys, threading, traceback
+import asyncio, multiprocessing, os, signal, sys, threading, time, traceback
 from pathlib import Path
 from pointsman import Agent, RoutedChatModel, Workflow, tool
 from pointsman.agents.runtime import Runtime
@@ -80,7 +80,7 @@ def main(how):
         assert slow == ["plain"], slow
     elif how == "busy":
         over = threading.Event()
-        # Each with the rows that it leaves; they import in the first round and have it behind them in the others.
+        # Each with the rows that it leaves.
         kinds = [
             (1, lambda: RoutedChatModel(kind="transform").invoke("busy")),
             (1, lambda: list(RoutedChatModel(kind="transform").stream("busy"))),
@@ -94,6 +94,8 @@ def main(how):
                 counts[number] += 1
         workers = [threading.Thread(target=work, args=(n,)) for n in range(len(kinds))]
         for worker in workers: worker.start()
+        # What a library builds at its first use it may never end in a child.
+        while not all(counts): time.sleep(0.01)
         statuses = ended([forked(f"child {n}", os._exit) for n in range(CHILDREN)])
         over.set()
         for worker in workers: worker.join()
