@@ -34,15 +34,20 @@ __all__ = [
 ]
 
 _FORK_SECONDS = 5.0
-"""How long a fork waits at most for a thread that uses a file or imports: transactions take milliseconds."""
+"""How long a fork waits at most for a thread: transactions take milliseconds."""
 _END_SECONDS = 15.0
 """How long `os._exit` waits at most; a file that another process holds is waited for ten seconds."""
 _IMPORT_SECONDS = 10.0
 """How long the end of a process waits at most for what a thread imports."""
 
-_IMPORTLIB = "<frozen importlib._bootstrap>"
-_LOCKING = frozenset({"_find_and_load", "_lock_unlock_module"})
-"""The functions of importlib that take the lock of a module."""
+_UNDIVIDED = {
+    # They take the lock of a module, which nobody would release in a child.
+    "_find_and_load": "<frozen importlib._bootstrap>",
+    "_lock_unlock_module": "<frozen importlib._bootstrap>",
+    # It waits until no process has the pipe open any more that closes as the program starts; a child would keep it.
+    "_execute_child": os.__file__.replace("os.py", "subprocess.py"),
+}
+"""Functions, and the files they are in, that no thread may be in while the process forks."""
 
 _log = logging.getLogger(__name__)
 
@@ -249,22 +254,22 @@ def _end() -> None:
             _log.exception("at the end of the process")
 
 
-def _imports() -> set[int]:
-    """What other threads are importing: the ids of their innermost frames that hold or await a module's lock."""
+def _undivided() -> set[int]:
+    """What other threads do that no fork may come into: the ids of their innermost frames of `_UNDIVIDED`."""
     found = set()
     own = threading.get_ident()
     for thread, innermost in sys._current_frames().items():
         frame: FrameType | None = None if thread == own else innermost
         while frame is not None:
-            if frame.f_code.co_filename == _IMPORTLIB and frame.f_code.co_name in _LOCKING:
+            if _UNDIVIDED.get(frame.f_code.co_name) == frame.f_code.co_filename:
                 found.add(id(frame))
                 break
             frame = frame.f_back
     return found
 
 
-def _await_imports(seconds: float = _IMPORT_SECONDS) -> None:
-    """Wait for imports under way in other threads.
+def _await_undivided(seconds: float = _IMPORT_SECONDS) -> None:
+    """Wait for other threads that import or start a process.
 
     Python stops daemon threads at any point, and crashes if one is initialising an extension module. In a forked child
     the lock of a module that another thread was importing is never released: importing it there would wait for ever.
@@ -275,14 +280,14 @@ def _await_imports(seconds: float = _IMPORT_SECONDS) -> None:
     """
     global _endless
     deadline = time.monotonic() + seconds
-    while under_way := _imports() - _endless:
+    while under_way := _undivided() - _endless:
         if time.monotonic() >= deadline:
             _endless = under_way
             return
         time.sleep(0.01)
 
 
-atexit.register(_await_imports)
+atexit.register(_await_undivided)
 # The last to register is called first. The first finalizer has all of them run at exit: they hang up connections on
 # which calls are still under way.
 weakref.finalize(_end, int).detach()
@@ -312,13 +317,13 @@ def _before_fork() -> None:
         if set(own) <= set(taken):
             member.close_for_fork()
     _taken.extend(taken)
-    # Last, and from the last look until the fork no other thread has its turn: it could begin to import.
+    # Last, and from the last look until the fork no other thread has its turn: it could begin anew.
     _interval = sys.getswitchinterval()
     deadline = time.monotonic() + _FORK_SECONDS
     while True:
-        _await_imports(deadline - time.monotonic())
+        _await_undivided(deadline - time.monotonic())
         sys.setswitchinterval(_FORK_SECONDS)
-        if not _imports() - _endless or time.monotonic() >= deadline:
+        if not _undivided() - _endless or time.monotonic() >= deadline:
             return
         sys.setswitchinterval(_interval)
 

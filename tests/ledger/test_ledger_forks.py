@@ -522,3 +522,31 @@ def test_a_lock_that_a_thread_of_the_parent_had_only_asked_for_is_free_in_the_ch
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), members)
         """
     assert script(code, path) == "0 []\n"
+
+
+def test_a_fork_waits_for_a_process_that_another_thread_starts(path: Path, script: Script) -> None:
+    # The child would inherit the pipe on which the thread waits for the program to begin.
+    code = """
+        import signal, subprocess
+        begun, go_on = threading.Event(), os.pipe()
+
+        class Slow(dict):
+            def items(self):
+                begun.set()
+                time.sleep(0.5)
+                return super().items()
+
+        starter = threading.Thread(target=lambda: subprocess.run(["true"], env=Slow(os.environ)))
+        starter.start()
+        begun.wait()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(60)
+            os.read(go_on[0], 1)
+            os._exit(0)
+        starter.join(20)
+        print(starter.is_alive())
+        os.write(go_on[1], b".")
+        ended(pid)
+        """
+    assert script(program(code), path) == "False\n"
