@@ -14,7 +14,7 @@ from typing import Any
 
 import pyte
 
-BOUND = 20.0
+BOUND = 120.0
 """Seconds without a word after which it hangs, on however busy a machine."""
 
 

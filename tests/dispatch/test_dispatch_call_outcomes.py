@@ -761,10 +761,13 @@ async def test_a_row_and_the_end_of_its_reservation_reach_the_file_together_howe
             await _plain(home)
         home.budgets._store._worker.finish()  # type: ignore[attr-defined]
         with closing(sqlite3.connect(home.settings.state / "ledger.db")) as file:
-            seen = [file.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in ("reservations", "calls")]
+            counted = "SELECT (SELECT count(*) FROM reservations), (SELECT count(*) FROM calls)"
+            seen = file.execute(counted).fetchone()
             spent, reserved = home.budgets.totals(f"run:{run}")
             rows = home.ledger.calls(run=run)
-            assert seen == [len(rows), 0] == [2 if fault else 1, 0]
+            # On a busy machine the statistics of tasks are read meanwhile, which has the rows written.
+            assert sum(seen) == len(rows)
+            assert len(rows) == (2 if fault else 1)
             assert (spent, reserved) == (sum(row.cost or 0 for row in rows), 0)
             assert file.execute("SELECT count(*) FROM reservations").fetchone() == (0,)
 
