@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files '*.py' '*.yaml' pyproject.toml 2>/dev/null)
 
-.PHONY: demo test core check lock clean
+.PHONY: demo test test-slow core check lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
@@ -12,7 +12,11 @@ demo: $(VENV)/.run
 # With bytecode written, pytest keeps the tests as it rewrites them, which takes it ten seconds a process. Tests wait for
 # processes and disks, so four workers keep two cores busy.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
+
+# The others: kill -9 again and again, programs in terminals, long sessions, training, the documents' own commands.
+test-slow: $(VENV)/.test
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal -m slow
 
 # A quick part of the tests that reaches every layer and every vendor's client: what other versions are tried with.
 core: $(VENV)/.test

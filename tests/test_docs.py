@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from pointsman.tools import PROTECTED
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # They install or run everything there is, so the continuous integration runs them itself.

@@ -74,6 +74,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     assert not loaded & heavy
 
 
+@pytest.mark.slow
 def test_public_names_exist() -> None:
     for file in map(ROOT.joinpath, _written("__all__", SOURCES)):
         exported = [
@@ -137,6 +138,7 @@ def _lines(node: ast.AST) -> int:
     return int(getattr(node, "end_lineno", 0)) - int(getattr(node, "lineno", 0)) + 1
 
 
+@pytest.mark.slow
 def test_files_classes_and_functions_are_short() -> None:
     found = set()
     for file in ROOMS:

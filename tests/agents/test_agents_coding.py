@@ -49,6 +49,7 @@ def _script(*turns: Turn) -> Callable[[int], Turn]:
     return lambda at: turns[at] if at < len(turns) else "done"
 
 
+@pytest.mark.slow
 @confined
 def test_one_line_gives_an_agent_that_reads_searches_edits_tests_and_keeps_a_list(
     simulated: Make, simulator: Simulator, tmp_path: Path
@@ -200,6 +201,7 @@ def test_what_a_middleware_says_in_the_role_of_the_user_is_not_taken_for_their_w
 MOST = 32_000
 
 
+@pytest.mark.slow
 def test_a_session_of_two_hundred_turns_keeps_its_task_and_its_open_todos(
     simulated: Make, simulator: Simulator, tmp_path: Path
 ) -> None:

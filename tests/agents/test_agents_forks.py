@@ -11,6 +11,8 @@ import pytest
 from pointsman.ledger.ledger import Ledger
 from pointsman.simulator import Answer, Latency, Match, Rule, Scenario, Simulator
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = '''
 import asyncio, multiprocessing, os, signal, sys, threading, time, traceback
 from pathlib import Path

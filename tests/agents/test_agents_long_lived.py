@@ -57,6 +57,7 @@ def home(simulated: Make, simulator: Simulator) -> Runtime:
     return simulated()
 
 
+@pytest.mark.slow
 def test_many_synchronous_runs(home: Runtime, ends: Ends) -> None:
     agent = Agent("looker", model="anthropic/claude-haiku-4-5", tools=[look]).on(home)
     flow = Workflow("solo", agents=[Agent("one", tier="economy")])
@@ -72,6 +73,7 @@ def test_many_synchronous_runs(home: Runtime, ends: Ends) -> None:
     assert comes_back_to(before)
 
 
+@pytest.mark.slow
 def test_many_event_loops(home: Runtime, ends: Ends) -> None:
     agent = Agent("looker", model="anthropic/claude-haiku-4-5", tools=[look]).on(home)
     flow = Workflow("solo", agents=[Agent("one", tier="economy")])

@@ -40,6 +40,7 @@ def _is_gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_an_agent_calls_a_tool_by_its_name_and_the_server_ends_with_the_runtime(home: Runtime, tmp_path: Path) -> None:
     reader = Agent("reader", instructions="Read.", tools=["mcp__old__echo"], tier="frontier")
     assert reader.run('Please mcp__old__echo "hello".', runtime=home).status == "done"

@@ -99,6 +99,7 @@ def _believable(form: Form, usage: dict[str, Any], meaning: str) -> int:
     return int(value) if whole and value >= 0 else 0
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(raw_usages())
 def test_whatever_a_provider_tells_is_booked_exactly_or_is_unknown_and_never_for_less(

@@ -54,6 +54,7 @@ def judged(head: Head) -> tuple[list[Verdict], np.ndarray]:
     return verdicts, np.array(right)
 
 
+@pytest.mark.slow
 def test_at_least_85_of_100_new_messages_get_the_right_one_of_77_intents(judged) -> None:
     _, right = judged
     assert len(right) >= 231
@@ -222,6 +223,7 @@ def test_texts_of_every_script_are_told_apart(examples: list[tuple[str, str]], a
     assert {text: head.decide(text).label for text in asked} == asked
 
 
+@pytest.mark.slow
 def test_the_order_of_words_is_learned_where_the_examples_turn_on_it() -> None:
     sides = [("pounds to euros", "buy"), ("euros to pounds", "sell")]
     sentences = [text for text, _ in read_examples(DESK / "intents.csv")][::5]

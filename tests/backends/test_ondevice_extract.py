@@ -132,6 +132,7 @@ TYPES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.one_of(WORDS, VALUES), max_size=14).map(" ".join), st.dictionaries(NAMES, TYPES, min_size=1, max_size=6)

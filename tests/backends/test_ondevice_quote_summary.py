@@ -69,6 +69,7 @@ def quotes(own: bool) -> list[Quote]:
     return found
 
 
+@pytest.mark.slow
 def test_a_section_answers_its_own_questions_and_seldom_others() -> None:
     own = np.array([quote.accepted for quote in quotes(own=True)])
     other = np.array([quote.accepted for quote in quotes(own=False)])

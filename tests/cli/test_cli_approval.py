@@ -96,6 +96,7 @@ class _Terminal:
         return int(self._program.wait())
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_waits_and_the_command_that_is_printed_answers_it(
     pointsman: Run, programs: Any, desk: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_the_queue_shows_an_act_whole_and_its_json_is_exact(pointsman: Run, desk
     assert "\u202e" not in full + pointsman("queue").stdout
 
 
+@pytest.mark.slow
 def test_a_call_is_approved_for_always_listed_and_asked_about_again(pointsman: Run, desk: Path) -> None:
     assert pointsman("approvals").stdout == "no call is always allowed: pointsman resume RUN --always ID\n"
     destroys = json.loads(pointsman("run", "desk.py:clerk", "delete account bob", "--json").stdout)

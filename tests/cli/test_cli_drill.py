@@ -23,6 +23,7 @@ def drilled(pointsman: Run, *words: str, code: int = 0) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.slow
 def test_every_first_choice_is_broken_in_turn_and_nothing_is_silently_wrong(pointsman: Run, project: Path) -> None:
     (project / "routing.yaml").write_text("routing: {approved: [anthropic, openai]}\n")
     made = drilled(pointsman, "--calls", "5")
@@ -77,6 +78,7 @@ def test_an_answer_that_is_silently_wrong_is_found_and_ends_with_code_1(pointsma
     assert made["drills"][0]["wrong"] > 0
 
 
+@pytest.mark.slow
 def test_a_workflow_of_ones_own_is_drilled_without_its_tools_acting(pointsman: Run, desk: Path) -> None:
     words = ("--target", "desk.py:clerk", "--input", "delete_account bob", "--calls", "2", "--scenario")
     script = _script(desk, "overloaded")

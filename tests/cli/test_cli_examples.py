@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from pointsman.tools import probe
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

@@ -244,6 +244,7 @@ def test_a_memory_is_not_served_where_it_must_not(pointsman: Run, words: list[st
     assert (ended.exit_code, said in ended.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_many_items_go_through_an_export(pointsman: Run, project: Path) -> None:
     with ChromaStore.open(project / ".pointsman" / "memory") as store:
         store.remember_all(("n",), [Note(f"fact {n}", PAGE) for n in range(1203)])

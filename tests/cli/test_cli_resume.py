@@ -46,6 +46,7 @@ def _deleted(desk: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
+@pytest.mark.slow
 def test_three_resumes_at_once_delete_once(pointsman: Run, programs: Any, desk: Path) -> None:
     run = _stopped(pointsman)["run"]
     command = [*COMMAND, "resume", run, "--approve", "all"]
@@ -153,6 +154,7 @@ def _reserved(state: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_run_ended_by_a_signal_is_interrupted_and_goes_on_with_each_step_once(
     pointsman: Run, programs: Any, desk: Path, vendors: Simulator, name: str, code: int
@@ -276,6 +278,7 @@ def test_resume_says_of_an_act_that_it_was_done_and_with_what_result(
     assert (project / "charged.txt").read_text() == "A"
 
 
+@pytest.mark.slow
 def test_an_answer_that_cannot_be_meant_does_nothing(pointsman: Run, desk: Path) -> None:
     stopped = _stopped(pointsman)
     act = stopped["pending"][0]["id"]
@@ -409,6 +412,7 @@ def test_an_agent_alone_in_a_workflow_of_code_ends_with_code_4(pointsman: Run, d
     assert len(_deleted(desk)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "json lines"])
 def test_a_rejection_and_a_doubt_are_never_code_0(pointsman: Run, desk: Path, vendors: Simulator, stream: bool) -> None:
     words = ["--json", "--stream"] if stream else ["--json"]

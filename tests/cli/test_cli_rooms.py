@@ -162,6 +162,7 @@ def test_init_writes_a_whole_project_and_never_over_another(pointsman: Run, proj
     assert again.stderr == ("error: my-desk: is not empty, and nothing in it is overwritten: choose another folder\n")
 
 
+@pytest.mark.slow
 def test_the_tests_that_init_writes_pass(pointsman: Run, programs: Any, project: Path) -> None:
     pointsman("init", "my-desk")
     tests = "import pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider']))"
@@ -203,6 +204,7 @@ def test_piped_output_has_no_colour_and_a_closed_pipe_is_no_traceback(programs: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_tools_of_mcp_servers_are_listed_with_what_is_pinned_and_accepted_when_they_change(
     pointsman: Run, project: Path, own: Path
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_router_is_used_for_a_task_only_where_it_beats_majority_and_length(
     assert ("scorer.unproven: mine.npz is not used" in explained) is not teaches
 
 
+@pytest.mark.slow
 def test_tasks_are_proved_one_by_one(pointsman: Run, project: Path) -> None:
     good = [{**row, "task": "mend"} for row in _rows(32, teaches=True)]
     few = [{**row, "task": "talk", "instance_id": f"t{n}"} for n, row in enumerate(_rows(9, teaches=True, first=60))]
@@ -167,6 +168,7 @@ def test_a_row_that_declares_what_no_request_may_is_broken(pointsman: Run, proje
     assert (ended.exit_code, "line 41:" in ended.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_prompts_are_measured_by_the_gap_they_recover_with_intervals(pointsman: Run, project: Path) -> None:
     first = written(project / "prompts.jsonl", map(prompt, range(150)))
     ended = pointsman("router", "train", first, "-o", "mine.npz")

@@ -348,6 +348,7 @@ def test_a_mistake_in_a_configuration_file_is_told_with_its_line(pointsman: Run,
     assert "did you mean 'tier'" in ended.stderr
 
 
+@pytest.mark.slow
 def test_what_init_writes_runs_its_samples_without_a_key(pointsman: Run, plants: Path) -> None:
     ended = pointsman("run")
 

@@ -69,6 +69,7 @@ def _marks() -> list[str]:
     return Path("marks.txt").read_text().split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_lets_the_act_under_way_end_and_the_run_says_how_to_go_on(
     pointsman: Run, programs: Any, monkeypatch: pytest.MonkeyPatch, name: str, code: int
@@ -90,6 +91,7 @@ def _shown(pointsman: Run, run: str) -> Any:
     return json.loads(pointsman("runs", "show", run, "--json").stdout)
 
 
+@pytest.mark.slow
 def test_a_run_is_cancelled_by_another_process_and_goes_on_when_it_is_taken_up(
     pointsman: Run, programs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def home() -> Path:
     return Path(os.environ["HOME"])
 
 
+@pytest.mark.slow
 def test_no_secret_is_written_or_printed_wherever_it_came_from(
     pointsman: Run, desk: Path, secrets: Secrets, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from pointsman.tools import probe
 COMMAND = ["-c", "from pointsman.cli.main import main; main()"]
 SCREENS = Path(__file__).with_name("screens")
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
-pytestmark = pytest.mark.skipif(not probe().working, reason=str(probe()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not probe().working, reason=str(probe()))]
 
 Call = tuple[str, dict[str, Any]]
 Turn = str | Call | list[Call]

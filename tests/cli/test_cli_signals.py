@@ -127,6 +127,7 @@ flow = Workflow("held", graph=build)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_the_code_is_that_of_the_signal_whatever_compiled_code_a_thread_is_in(
     name: str, code: int, programs: Any, tmp_path: Path

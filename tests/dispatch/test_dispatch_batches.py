@@ -440,6 +440,7 @@ class _Process:
         return out.splitlines()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_after_submit_loses_nothing(
     programs: Any, simulator: Simulator, tmp_path: Path, dispatcher: Make
 ) -> None:
@@ -464,6 +465,7 @@ def test_a_process_that_is_killed_after_submit_loses_nothing(
     assert home.ledger.calls() == calls
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_within_submit_is_taken_over_without_paying_twice(
     programs: Any, simulator: Simulator, tmp_path: Path, dispatcher: Make
 ) -> None:

@@ -217,6 +217,7 @@ async def _raised(model: RoutedChatModel) -> None:
 
 
 # Each way of leaving with each vendor, and each of both with and without a hedge, which is of neither's making.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("leave", "vendor", "latency"),
     [

@@ -36,6 +36,7 @@ print(len(told), *told)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "openai/gpt-5.5", "google/gemini-3.5-flash"])
 def test_loops_that_come_and_go_leave_no_connection_open(
     simulator: Simulator, programs: Any, tmp_path: Path, model: str

@@ -80,6 +80,7 @@ def test_what_cannot_be_simulated_is_not_used(home: Runtime) -> None:
     assert not is_played(home.settings, "ollama")
 
 
+@pytest.mark.slow
 def test_a_program_needs_one_variable_and_is_told_once_what_it_means(programs: Any, tmp_path: Path) -> None:
     code = (
         "from pointsman import Agent\n"

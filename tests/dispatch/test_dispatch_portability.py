@@ -531,6 +531,7 @@ def _words(messages: Any, role: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(messages=CONVERSATION, backend=st.sampled_from(REMOTE))
 def test_whatever_the_conversation_calls_are_paired_words_kept_and_nothing_is_changed_twice(

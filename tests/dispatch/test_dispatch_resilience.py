@@ -139,6 +139,7 @@ async def test_what_a_broken_stream_had_used_is_charged(dispatcher: Make, simula
     assert reserved == 0
 
 
+@pytest.mark.slow
 async def test_parallel_calls_never_pass_the_cap_and_use_nearly_all_of_it(
     dispatcher: Make, simulator: Simulator
 ) -> None:

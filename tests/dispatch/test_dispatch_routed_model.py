@@ -279,6 +279,7 @@ class Count(BaseModel):
     numbers: str
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", [False, True])
 def test_a_stream_of_thousands_of_chunks_is_whole(dispatcher: Make, serve: Callable[..., str], typed: bool) -> None:
     pieces = [f"{number} " for number in range(2_500)]

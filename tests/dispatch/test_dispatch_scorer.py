@@ -54,6 +54,7 @@ def hits(decision: Decision) -> dict[str, str]:
     return {hit.id: hit.reason for hit in decision.rules}
 
 
+@pytest.mark.slow
 def test_a_router_that_has_proved_itself_judges_the_tasks_it_was_measured_at(dispatcher: Make, router: Path) -> None:
     prove(dispatcher(routing__scorer="own.npz").settings, fingerprint(router), "chat")
     home = dispatcher(routing__scorer="own.npz")

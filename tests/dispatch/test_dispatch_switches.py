@@ -147,6 +147,7 @@ def test_a_provider_that_refused_its_key_is_tried_again_after_five_minutes(file:
     assert availability.reasons() == {}
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 20), st.integers(0, 10)), max_size=12))
 def test_it_agrees_with_a_plain_table(
     tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, int, int]]

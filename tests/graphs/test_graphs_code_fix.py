@@ -24,6 +24,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("broken_repositories")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(20))
 def test_every_broken_repository_ends_as_it_should_and_is_clean_but_for_its_diff(
     broken: Any, tmp_path: Path, number: int
@@ -73,6 +74,7 @@ def _flow(home: Runtime, **how: Any) -> Workflow[Fix | None]:
     return code_fix("mend", test="python3 test_add.py", coder=Agent.named("coding", home), **how)
 
 
+@pytest.mark.slow
 def test_a_fix_tells_how_it_came_about_and_is_verified_by_another_author(
     runtime: Make, simulator: Simulator, repository: Path
 ) -> None:
@@ -100,6 +102,7 @@ def test_where_the_test_passes_already_no_model_is_asked(runtime: Make, simulato
     assert "the test passes already: nothing was changed" in result.notes
 
 
+@pytest.mark.slow
 def test_a_diff_that_is_doubted_to_the_end_goes_to_a_person(
     runtime: Make, simulator: Simulator, repository: Path
 ) -> None:

@@ -40,6 +40,7 @@ def rehearsal(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_every_mistake_is_found_and_every_field_ends_with_its_page_and_box(
     rehearsal: ModuleType, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def _until(happened: Any) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "said", "once"),
     [("agent", HARD, 1), ("node", HARD, 2), ("agent", {"level": "unheard of"}, 1)],

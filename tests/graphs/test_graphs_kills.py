@@ -14,6 +14,8 @@ import pytest
 from pointsman.ledger.points import Point
 from pointsman.simulator import Fault, Match, Rule, Scenario, Simulator
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ACTS_AT = (Point.BEGIN, Point.INTENT, Point.ACT, Point.OUTCOME, Point.CHECKPOINT, Point.LEDGER)
 CALLS = 14

@@ -112,6 +112,7 @@ def _waves(steps: Steps) -> int:
     return max(depth(name) for name in needs)
 
 
+@pytest.mark.slow
 def test_every_step_of_any_plan_runs_once_after_its_needs_in_as_few_waves_as_the_plan_allows(
     runtime: Make, simulator: Simulator
 ) -> None:
@@ -304,6 +305,7 @@ print(result.run)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 @pytest.mark.parametrize(
     ("effect", "answer", "ends"),

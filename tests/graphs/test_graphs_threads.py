@@ -122,6 +122,7 @@ def test_what_a_tools_own_threads_spend_is_the_runs_and_bounded_by_its_cap(
     assert 0 < home.ledger.run_cost(row.id)[0] <= row.max_cost
 
 
+@pytest.mark.slow
 def test_threads_of_runs_that_go_on_at_the_same_time_are_never_mixed_up(
     runtime: Make, simulator: Simulator, pool: ThreadPoolExecutor
 ) -> None:

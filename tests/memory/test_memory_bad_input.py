@@ -59,6 +59,7 @@ def store(tmp_path: Path) -> Iterator[ChromaStore]:
         yield store
 
 
+@pytest.mark.slow
 def test_five_megabytes_are_an_item_like_any_other(store: ChromaStore) -> None:
     for text in ("w" * 5_000_000, "word " * 1_000_000 + "needle"):
         store.put(("n",), "big", {"text": text})

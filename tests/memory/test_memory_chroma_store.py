@@ -170,6 +170,7 @@ def test_two_stores_in_memory_share_nothing() -> None:
         assert two.list_namespaces() == []
 
 
+@pytest.mark.slow
 def test_more_rows_than_chroma_takes_at_once_are_written_in_slices(tmp_path: Path, in_chroma: InChroma) -> None:
     client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
     many: Any = [[1.0] * 4] * 5500

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from langgraph.store.base import PutOp
 from pointsman.memory import ChromaStore, HashingEmbedder
 
@@ -28,6 +29,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_before_a_kill_is_there_and_found(
     programs: Any, tmp_path: Path, in_chroma: Callable[[Path], list[str]]
 ) -> None:

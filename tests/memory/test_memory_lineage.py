@@ -80,6 +80,7 @@ def test_who_repeats_a_text_that_they_were_given_is_another_writer_of_it(store: 
     assert (item.lineage, item.trust, len(item.writers)) == ((), Trust.TOOL, 2)
 
 
+@pytest.mark.slow
 def test_a_lineage_ten_thousand_deep_is_walked(store: ChromaStore) -> None:
     first = store.remember(("n",), "note -1", provenance=by(Trust.USER))
     ids = [first]
@@ -110,6 +111,7 @@ def test_an_id_of_another_tenant_in_a_lineage_reaches_nothing(tmp_path: Path) ->
         assert again == bad
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(TRUSTS, st.sets(st.integers(0, 6), max_size=3)), min_size=1, max_size=7))
 def test_trust_is_the_lowest_over_the_whole_lineage(graph: list[tuple[Trust, set[int]]]) -> None:
     with ChromaStore(None, HashingEmbedder(4)) as store:

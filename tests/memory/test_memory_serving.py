@@ -175,6 +175,7 @@ def running(programs: Any, folder: Path, port: str) -> Iterator[tuple[str, Any]]
             server.kill()
 
 
+@pytest.mark.slow
 def test_eight_processes_lose_nothing_though_the_server_is_killed_between(programs: Any, tmp_path: Path) -> None:
     rounds, ends = 6, {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     clients: list[Any] = []

@@ -129,6 +129,7 @@ def test_threads_share_a_store_while_another_store_writes(tmp_path: Path) -> Non
         assert all({w.author for w in found.writers} == set("012345") for found in shared)
 
 
+@pytest.mark.slow
 def test_a_hundred_tenants_of_a_folder_cost_no_more_files_and_threads_than_one(tmp_path: Path) -> None:
     def open_now() -> int:
         return sum(str(tmp_path) in os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())

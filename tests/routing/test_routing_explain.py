@@ -74,6 +74,7 @@ def test_the_hash_depends_on_policy_risk_catalogue_and_scorer(settings: Settings
     assert len(others | {first}) == 6
 
 
+@pytest.mark.slow
 def test_the_hash_is_the_same_in_another_process() -> None:
     # Sets come in an order that differs between processes; the hash must not.
     code = (
@@ -102,6 +103,7 @@ def test_every_exported_name_is_there_sorted_and_found_lazily() -> None:
         pointsman.routing.nonsense  # noqa: B018
 
 
+@pytest.mark.slow
 def test_routing_loads_no_vendor_and_no_graph() -> None:
     code = (
         "import sys, pointsman.routing.decide, pointsman.routing.explain, pointsman.routing.policy.lint;"

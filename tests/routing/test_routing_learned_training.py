@@ -90,6 +90,7 @@ def tiers(scorer: Learned, rows: Sequence[dict[str, Any]]) -> list[int]:
     return [AGENT_TIERS.index(scorer.judge(scorer.read(request(row))).tier) for row in rows]
 
 
+@pytest.mark.slow
 def test_trajectories_never_seen_get_the_tier_they_need() -> None:
     bench = StepBench(STEPS)
     found = np.zeros(len(STEPS), dtype=np.int64)
@@ -101,6 +102,7 @@ def test_trajectories_never_seen_get_the_tier_they_need() -> None:
     assert bench.gain(found, majority).low > 0
 
 
+@pytest.mark.slow
 def test_training_twice_gives_the_same_router(router: RouterFile) -> None:
     again = train(STEPS, trained_on="made-up steps", date="2026-01-02")
     assert again.header == router.header
@@ -178,6 +180,7 @@ def test_a_higher_margin_never_chooses_a_lower_tier(margin: float) -> None:
     assert choose(np.array([0, 0, 0, 1.0]), margin) == 3
 
 
+@pytest.mark.slow
 def test_deciding_imports_neither_scikit_learn_nor_an_embedder() -> None:
     code = "import sys, pointsman.routing.scorers.learned, pointsman.routing.decide; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -292,6 +295,7 @@ def needs(scorer: Learned, rows: list[dict[str, Any]]) -> Any:
     return np.array([scorer.score_prompt(found) for found in scorer.read_prompts([row["prompt"] for row in rows])])
 
 
+@pytest.mark.slow
 def test_prompts_like_known_ones_are_judged_better_than_by_length(prompts: RouterFile) -> None:
     rows = prompt_rows(200, seed=9)
     strong, weak = (np.array([row[side] for row in rows]) for side in ("strong", "weak"))

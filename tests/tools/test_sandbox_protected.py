@@ -322,6 +322,7 @@ def crowded(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_thousands_of_protected_paths_are_protected(crowded: Path) -> None:
     said = _run(Workspace(crowded), "for file in part*/Makefile; do echo evil > $file; done; echo fine > part7/code.py")
@@ -377,6 +378,7 @@ async def test_to_wait_for_another_command_is_no_part_of_a_commands_own_time(tmp
     assert [said.split("stdout:\n")[1] for said in await asyncio.gather(first, second)] == ["a", "b"]
 
 
+@pytest.mark.slow
 @needs_sandbox
 @pytest.mark.parametrize("through_python", [True, False])
 def test_a_child_forked_during_a_command_does_not_hold_the_next_one_up(through_python: bool, tmp_path: Path) -> None:
@@ -429,6 +431,7 @@ def test_what_lies_in_a_folder_that_nobody_may_enter_stays_there(tmp_path: Path)
     assert (shut / "Makefile").read_text() == "ours"
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_a_long_name_is_moved_away_with_all_that_follow_it(tmp_path: Path) -> None:
     folder = "/".join("議事録資料一覧" * size for size in (10, 11, 12))

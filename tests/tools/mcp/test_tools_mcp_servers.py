@@ -49,6 +49,7 @@ def test_one_server_answers_whatever_it_is_asked_and_ends_with_the_registry(old:
     assert (old.noted("started"), old.noted("call"), old.noted("ended by its input")) == (1, 6, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "said"),
     [
