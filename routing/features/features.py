@@ -19,6 +19,8 @@ __all__ = ["Features", "extract", "features_dict", "features_json", "from_dict",
 
 # How older records name the kind of a step that did not say.
 _UNDECLARED: Final = "undeclared"
+_ROOM: Final = 1024
+"""Tokens of output to leave room for where nobody says."""
 # Features that older records have and this version does not, and the other way round.
 _RETIRED: Final = frozenset({"thought", "chores"})
 _ADDED: Final = frozenset({"only_reads", "evidence", "max_tier"})
@@ -90,7 +92,7 @@ class Features:
     max_tier: Tier | None = None
     model: str | None = None
     structured: bool = False
-    max_output: int = 1024
+    max_output: int = _ROOM
     latency: str = "interactive"
     deadline: float | None = None
     user_class: str = "default"
@@ -158,7 +160,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         max_tier=request.max_tier,
         model=request.model,
         structured=request.structured,
-        max_output=request.max_output,
+        max_output=request.max_output or _ROOM,
         latency=request.latency,
         deadline=request.deadline,
         user_class=request.user_class,
