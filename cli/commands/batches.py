@@ -119,7 +119,7 @@ def collect(
     What a provider did not answer, or not usefully, is asked live first. Typed answers of requests submitted in Python
     are judged by their schema, and by the class itself where --output names it.
     """
-    from ..io.target import load_class
+    from ..target.target import load_class
 
     outputs = [load_class(spec) for spec in output or ()]
     with _opened(config, overrides, outputs) as batches:

@@ -150,8 +150,8 @@ class Ticket(BaseModel):
 
 def _submitted_in_python(project: Path) -> str:
     """The id of a batch of two asks typed by a class that this process then forgets."""
-    from pointsman.cli.io.target import load_class
     from pointsman.cli.settings import opened
+    from pointsman.cli.target.target import load_class
 
     kind = load_class("desk.py:Ticket")
     ask = ModelRequest(
