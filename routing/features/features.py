@@ -122,11 +122,6 @@ class Features:
     language: str = ""
     question: int = 0
 
-    @property
-    def worst_effect(self) -> Effect | None:
-        """The worst its tools can do, None where none are bound."""
-        return self.effects[-1] if self.effects else None
-
 
 def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     """Reduce a request to its features.
