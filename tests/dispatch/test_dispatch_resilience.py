@@ -267,6 +267,15 @@ async def test_an_answer_is_not_given_again_once_what_its_models_are_configured_
     assert len(simulator.log) == 3
 
 
+def test_options_in_another_order_are_the_same_configuration(dispatcher: Make) -> None:
+    options = {"temperature": 0.5, "max_tokens": 500}
+    made = [
+        dispatcher(**{"models.openai/gpt-5.4-mini.options": dict(given)}).clients.settled
+        for given in (options.items(), reversed(options.items()), [("temperature", 0.5)])
+    ]
+    assert made[0] == made[1] != made[2]
+
+
 async def test_answers_of_one_user_are_not_given_to_another(dispatcher: Make, simulator: Simulator) -> None:
     home = dispatcher(routing__cache={"mode": "exact"})
     runtime = Runtime(home.settings)
