@@ -160,7 +160,7 @@ def _default() -> Runtime:
 def _workflow_of(home: Runtime, row: RunRow) -> Workflow[Any]:
     """What a run of the command line runs, from the file that it was started with."""
     from .cli.io.outcome import target_of
-    from .cli.io.target import load_target, read_with
+    from .cli.target.target import load_target, read_with
 
     spec = target_of(row)
     if spec is None:

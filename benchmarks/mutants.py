@@ -12,7 +12,7 @@ seed. Each mutant is tried on the tests that reach its line, those first that ru
 half a minute together, until one fails. It died where one failed, or where its time was over and without the mutant the same
 tests end in that time. Every outcome is a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it
 was, and one with longer ``--tests`` tries those that survived on what they were not tried on. ``FILE`` excuses mutants that
-mean the same as the original, a line each: ``NAME because REASON``.
+mean the same as the original, a line each: ``FILE: THE LINE AS THE MUTANT HAS IT because REASON``.
 
 Tests run in forks of this process, which imports what the forks before had to import: libraries, and of the package only rooms
 that import none of those with mutants.
@@ -60,6 +60,7 @@ _PLANTED = ("routing/decide.py", "tests/routing/test_routing_decide.py")
 _ROOMS = "configs|backends|tools|simulator"
 """The rooms of the package that import none with mutants in it."""
 _FORKS = multiprocessing.get_context("fork")
+_ALIVE = ("survived", "unreached")
 BAR = 0.85
 MOST_EXCUSED = 0.05
 
@@ -85,7 +86,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """What the excuses and the outcomes call it."""
+        """What the outcomes call it."""
         return f"{self.file}:{self.line} {self.operator.removeprefix('core/')} {self.occurrence}"
 
 
@@ -425,22 +426,28 @@ def _excuses(path: Path | None) -> dict[str, str]:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
     pairs = [line.rpartition(" because ") for line in lines]
     if bad := [line for line, (name, _, reason) in zip(lines, pairs, strict=True) if not name or not reason.strip()]:
-        raise SystemExit(f"{path}: write NAME because REASON, not: {bad[0]}")
+        raise SystemExit(f"{path}: write FILE: LINE because REASON, not: {bad[0]}")
     return {name.strip(): reason.strip() for name, _, reason in pairs}
+
+
+def _excuse(outcome: Mapping[str, Any], excused: Mapping[str, str]) -> str | None:
+    """Why a mutant need not die; None where it is not excused."""
+    if outcome["outcome"] not in _ALIVE:
+        return None
+    return excused.get(f"{outcome['file']}: {' '.join(line[1:].strip() for line in outcome['diff'] if line[0] == '+')}")
 
 
 def _print(outcomes: list[dict[str, object]], excused: dict[str, str]) -> None:
     kinds = ("died", "timed out", "survived", "unreached", "excused")
     counted: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for one in outcomes:
-        alive = one["outcome"] in ("survived", "unreached")
-        counted[str(one["file"])]["excused" if alive and one["name"] in excused else str(one["outcome"])] += 1
+        counted[str(one["file"])]["excused" if _excuse(one, excused) else str(one["outcome"])] += 1
     total: Counter[str] = sum(counted.values(), Counter())
     rows = [[file, *(str(counts[kind]) for kind in kinds)] for file, counts in sorted(counted.items())]
     print(table(["", *kinds], [*rows, ["all", *(str(total[kind]) for kind in kinds)]]))
     for one in outcomes:
-        if one["outcome"] in ("survived", "unreached"):
-            reason = excused.get(str(one["name"]))
+        if one["outcome"] in _ALIVE:
+            reason = _excuse(one, excused)
             print(f"\n{one['outcome']}: {one['name']}" + (f" (excused: {reason})" if reason else ""))
             print(*one["diff"], sep="\n")  # type: ignore[misc]
     number = total.total()
@@ -456,7 +463,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder of the copied tree and the outcomes")
     parser.add_argument("--most", type=int, default=300, help="mutants to try (default 300)")
     parser.add_argument("--seed", type=int, default=9, help="of the draw (default 9)")
-    parser.add_argument("--excuse", type=Path, help="file of excused mutants, a line each: NAME because REASON")
+    parser.add_argument("--excuse", type=Path, help="file of excused mutants, a line each: FILE: LINE because REASON")
     parser.add_argument("--seconds", type=float, help="stop trying further mutants after that long")
     parser.add_argument(
         "--tests", type=float, default=30, help="seconds the tests of a mutant take together (default 30)"
@@ -479,7 +486,8 @@ def main() -> None:
         if len(outcomes) == options.most or time.monotonic() > until:
             break
         tests, before = _tests_of(mutant, reach, seconds, options.tests), known.get(mutant.name, {"tests": 0})
-        if "outcome" not in before or (before["outcome"] in ("survived", "unreached") and before["tests"] < len(tests)):
+        alive = before.get("outcome") in _ALIVE and not _excuse(before, excused)
+        if "outcome" not in before or (alive and before["tests"] < len(tests)):
             known[mutant.name] = tried(copy, mutant, tests, seconds, before["tests"])
             with kept.open("a") as file:
                 file.write(json.dumps(known[mutant.name]) + "\n")

@@ -97,7 +97,7 @@ class Decider:
             said: Model -> what it would be told of the request's options.
         """
         limits = policy.limits.get(step.run.user_class, policy.routing.limits)
-        deadline = asyncio.get_running_loop().time() + min(limits.deadline, ask.deadline or limits.deadline)
+        deadline = asyncio.get_running_loop().time() + min(limits.deadline, ask.declared.deadline or limits.deadline)
         budgets, place = policy.routing.budgets, place_of(ask.messages, ask.tools)
         scopes = scopes_of(step.run, budgets) if budgets or step.run.caps else {}
         request = route_request(ask, step, new_id())
@@ -130,7 +130,7 @@ class Decider:
             needs_price=any(cap is not None for cap in scopes.values()),
             budget_left=self._budget_left(scopes) if "budget_left" in asked else None,
             funds=self._reserve(step) if step.ahead else None,
-            experience=self._history.of(ask.task),
+            experience=self._history.of(ask.declared.task),
             carried=self._prompt_caches.carried(place) if place.before is not None else frozenset(),
             down=frozenset(unavailable).union(self._availability.open_circuits()) if "down" in asked else frozenset(),
         )

@@ -164,7 +164,7 @@ class Dispatcher(Closing):
         policy = self.policy
         if any(message.type == "tool" or not isinstance(message.content, str) for message in ask.messages):
             ask = await self._whole(plain(ask))
-        asks = self.clients.configured or ask.options or ask.stop or ask.tools or ask.max_output
+        asks = self.clients.configured or ask.options or ask.stop or ask.tools or ask.declared.max_output
         said = self.clients.each_said(ask, self.cards) if asks else {}
         routed = await self.decider.routed(ask, step, policy, said)
         decision = routed.decision

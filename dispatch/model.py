@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
-from ..configs.words import Effect, StepKind, StepKindName, Tier, TierName
+from ..configs.words import StepKind, StepKindName, Tier, TierName
 from ..routing.features.messages import estimate_tokens
+from ..routing.request import RouteRequest
 from ..tools.base import effect_of, only_reads
 from . import sync
 from .calls.options import call_options, choice_of, known_options
@@ -36,6 +37,8 @@ __all__ = ["RoutedChatModel"]
 _OUTPUT_MARK = "ls_structured_output_format"
 _OWN = frozenset({"answer", "effects", "model", "only_reads", "output", "tool_choice", "tools", _OUTPUT_MARK})
 """What is bound beside call options."""
+_DECLARED = ("task", "kind", "tier", "max_tier", "reversible", "latency", "deadline")
+"""What routing is told under the same name."""
 _LANGCHAIN = frozenset({"max_retries", "streaming", "timeout"})
 """Arguments that every LangChain chat model takes: a time-out is the deadline, the rest is the policy's to say."""
 
@@ -217,22 +220,22 @@ class RoutedChatModel(BaseChatModel):
         if asked or stop is not None:
             options |= call_options({"stop": stop, **asked})
         limit, ends = options.pop("max_tokens", None), options.pop("stop", None)
+        room = limit or self.max_output
+        if room is not None and room < 1:
+            raise ConfigError(f"max_output is {room}: ask for at least one token, or leave it out")
+        declared = RouteRequest(
+            **{name: getattr(self, name) for name in _DECLARED},
+            model=given.get("model") or self.prefer,
+            max_output=room,
+            effects=given.get("effects", ()),
+            only_reads=given.get("only_reads", False),
+        )
         return ModelRequest(
             messages=messages,
-            task=self.task,
-            kind=self.kind,
-            tier=self.tier,
-            max_tier=self.max_tier,
-            prefer=given.get("model") or self.prefer,
-            reversible=self.reversible,
-            max_output=limit or self.max_output,
-            latency=self.latency,
-            deadline=self.deadline,
+            declared=declared,
             on_cut=self.on_cut,
             examples=self.examples,
             tools=tuple(given.get("tools") or ()),
-            effects=tuple(Effect(effect) for effect in given.get("effects", ())),
-            only_reads=given.get("only_reads", False),
             tool_choice=given.get("tool_choice"),
             output=given.get("output"),
             answer=given.get("answer") or self.answer,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind, StepKind
 from ..ledger.rows import CallRow
+from ..routing.request import RouteRequest
 from .context import current, entered
 from .dispatcher import Dispatcher
 from .errors import AllFailed
@@ -67,13 +68,8 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
     rows: list[CallRow] = []
     others = tuple((other, f"only {card.id} is probed") for other in home.cards if other != card.id)
     run = replace(current().run, observe=rows.append)
-    ask = ModelRequest(
-        messages=[HumanMessage(_QUESTION)],
-        kind=StepKind.GATHER,
-        prefer=card.id,
-        max_output=_OUTPUT_TOKENS,
-        deadline=timeout,
-    )
+    declared = RouteRequest(kind=StepKind.GATHER, model=card.id, max_output=_OUTPUT_TOKENS, deadline=timeout)
+    ask = ModelRequest([HumanMessage(_QUESTION)], declared)
     began = time.monotonic()
     await home.clients.ready(card)
     setup, detail = time.monotonic() - began, ""

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..configs.errors import ConfigError
 from ..configs.plain import plain_content
 from ..configs.redact import redact
-from ..configs.words import Effect, StepKind, Tier
+from ..configs.words import Effect
 from ..routing.request import RouteRequest
 from .context import StepContext
 
@@ -30,47 +29,31 @@ class ModelRequest:
 
     Attributes:
         messages: The conversation, oldest first.
+        declared: What routing is told of it; its effects are those of the tools that act, in their order.
         tools: Tools in OpenAI format, output schema included.
-        effects: Effects of those tools that act, in their order.
-        only_reads: Those of them that leave the machine declare that they change nothing there.
         tool_choice: As LangChain's ``bind_tools`` takes it, or in the spelling of any vendor.
         output: Name of the tool that stands for the answer's schema, None for a free answer.
         answer: The class that judges such an answer, its validators too; None where its schema does.
         examples: Field of the answer -> CSV of labelled examples.
-        latency: How urgent the answer is: ``batch`` work can wait, ``critical`` work must not.
-        deadline: Seconds the answer may take, retries included; None where only the policy bounds it.
         on_cut: What becomes of a stream that breaks after its first words: ``report`` raises, ``retract`` withdraws
             them and lets the next candidate answer instead.
         options: What else is wanted, by the standard names of `CallOptions`; each vendor is told in its own words.
-
-    Raises:
-        ConfigError: ``max_output`` is less than one token.
     """
 
     messages: Sequence[BaseMessage]
-    task: str = "chat"
-    kind: StepKind | None = None
-    tier: Tier | None = None
-    max_tier: Tier | None = None
-    prefer: str | None = None
-    reversible: bool = True
-    max_output: int | None = None
+    declared: RouteRequest = field(default_factory=RouteRequest)
     tools: tuple[Mapping[str, Any], ...] = ()
-    effects: tuple[Effect, ...] = ()
-    only_reads: bool = False
     tool_choice: Any = None
     output: str | None = None
     answer: type[BaseModel] | None = None
     examples: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stop: tuple[str, ...] | None = None
-    latency: Literal["batch", "interactive", "critical"] = "interactive"
-    deadline: float | None = None
     on_cut: Literal["report", "retract"] = "report"
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
-    def __post_init__(self) -> None:
-        if self.max_output is not None and self.max_output < 1:
-            raise ConfigError(f"max_output is {self.max_output}: ask for at least one token, or leave it out")
+    def declaring(self, **changes: Any) -> ModelRequest:
+        """The same request with something else declared."""
+        return replace(self, declared=self.declared.model_copy(update=changes))
 
     @property
     def acting_tools(self) -> int:
@@ -82,7 +65,8 @@ class ModelRequest:
         """Effect by name of each tool bound; the output schema does nothing worse than to read."""
         names = [str(tool.get("function", tool).get("name")) for tool in self.tools]
         acting = [name for name in names if name != self.output]
-        known = dict(zip(acting, self.effects, strict=True)) if len(acting) == len(self.effects) else {}
+        effects = self.declared.effects
+        known = dict(zip(acting, effects, strict=True)) if len(acting) == len(effects) else {}
         return known if self.output is None else {**known, self.output: Effect.READ}
 
     def called(self, message: AIMessage) -> Mapping[str, str]:
@@ -94,31 +78,21 @@ class ModelRequest:
 
 
 def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> RouteRequest:
-    """Describe the ask to routing: declared facts, and the messages for their size and shape."""
-    return RouteRequest.model_construct(
-        id=request_id,
-        messages=tuple(as_dict(message) for message in ask.messages),
-        kind=ask.kind,
-        task=ask.task,
-        effects=ask.effects,
-        tools=ask.acting_tools,
-        only_reads=ask.only_reads,
-        called=_called(ask),
-        reversible=ask.reversible,
-        sensitivity=step.sensitivity or "internal",
-        dependents=step.dependents,
-        risk=step.risk,
-        tier=ask.tier,
-        max_tier=ask.max_tier,
-        model=ask.prefer,
-        structured=ask.output is not None,
-        max_output=ask.max_output or 1024,
-        latency=ask.latency,
-        deadline=ask.deadline,
-        user_class=step.run.user_class,
-        tags=step.run.tags,
-        evidence=step.evidence,
-    )
+    """Describe the ask to routing: what is declared of it, its step, and the messages for their size and shape."""
+    told = {
+        "id": request_id,
+        "messages": tuple(as_dict(message) for message in ask.messages),
+        "tools": ask.acting_tools,
+        "called": _called(ask),
+        "sensitivity": step.sensitivity or "internal",
+        "dependents": step.dependents,
+        "risk": step.risk,
+        "structured": ask.output is not None,
+        "user_class": step.run.user_class,
+        "tags": step.run.tags,
+        "evidence": step.evidence,
+    }
+    return ask.declared.model_copy(update=told)
 
 
 def plain(ask: ModelRequest) -> ModelRequest:

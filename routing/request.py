@@ -40,7 +40,7 @@ class RouteRequest(BaseModel):
         max_tier: No model of a higher tier may run the step; a floor above it leaves none.
         model: The model asked for, used while it qualifies.
         structured: The answer must fit a JSON schema.
-        max_output: Tokens of output to leave room for.
+        max_output: Tokens of output to leave room for; None where nobody says.
         latency: ``batch`` work can wait, ``critical`` work must not.
         deadline: Seconds the step may take, None where only the policy bounds it.
         user_class: For per-class limits.
@@ -67,7 +67,7 @@ class RouteRequest(BaseModel):
     max_tier: Tier | None = None
     model: str | None = None
     structured: bool = False
-    max_output: int = Field(default=1024, gt=0)
+    max_output: int | None = Field(default=None, gt=0)
     latency: Literal["batch", "interactive", "critical"] = "interactive"
     deadline: float | None = Field(default=None, gt=0)
     user_class: str = "default"

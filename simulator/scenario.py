@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter, ValidationError, model_validator
@@ -22,7 +22,6 @@ FaultKind = Literal[
     "context_overflow", "hang", "reset", "cut_stream", "tidy_cut", "stall", "error_in_stream", "malformed_json",
     "truncation", "refusal", "empty", "bad_tool_arguments", "wrong_model",
 ]  # fmt: skip
-FAULT_KINDS: tuple[str, ...] = get_args(FaultKind)
 Variant = Literal["insufficient_quota", "invalid_key", "finish", "field", "broken_json"]
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
 

@@ -119,7 +119,7 @@ def collect(
     What a provider did not answer, or not usefully, is asked live first. Typed answers of requests submitted in Python
     are judged by their schema, and by the class itself where --output names it.
     """
-    from ..io.target import load_class
+    from ..target.target import load_class
 
     outputs = [load_class(spec) for spec in output or ()]
     with _opened(config, overrides, outputs) as batches:
@@ -180,23 +180,12 @@ def _asked(request: RouteRequest, number: int) -> tuple[ModelRequest, StepContex
     if not messages:
         broken_line(number, "messages: there is nothing to send")
         return None
-    said = request.model_fields_set
-    ask = ModelRequest(
-        messages=messages,
-        task=request.task,
-        kind=request.kind,
-        tier=request.tier,
-        prefer=request.model,
-        reversible=request.reversible,
-        max_output=request.max_output if "max_output" in said else None,
-        effects=request.effects,
-        deadline=request.deadline,
-    )
+    ask = ModelRequest(messages, request)
     step = StepContext(
         run=RunContext(tags=request.tags, user_class=request.user_class),
         step=request.id or str(number),
         dependents=request.dependents,
-        sensitivity=request.sensitivity if "sensitivity" in said else None,
+        sensitivity=request.sensitivity if "sensitivity" in request.model_fields_set else None,
         risk=request.risk,
     )
     return ask, step

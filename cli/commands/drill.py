@@ -98,7 +98,7 @@ def _steps(target: str | None, text: str, run_tools: bool) -> Steps:
     from ...configs.errors import ConfigError
     from ..drills.steps import Mix, Target
     from ..io.inputs import read_input
-    from ..io.target import load_target
+    from ..target.target import load_target
 
     if target is None:
         if text or run_tools:

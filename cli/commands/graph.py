@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import options
 from ..io.output import as_json, result
-from ..io.target import DEFAULT, found_target
+from ..target.target import DEFAULT, found_target
 
 if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph
 
-__all__ = ["register"]
+__all__ = ["Edge", "draw", "register"]
+
+Edge = tuple[str, str, bool]
+"""Source, target, and whether it is one of several choices."""
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +36,6 @@ def graph(
     json: options.AsJson = False,
 ) -> None:
     """Draw the LangGraph graph of a workflow; dotted edges are choices."""
-    from ..io.drawing import draw
     from ..settings import opened
 
     with opened(config, reads=True) as runtime:
@@ -46,3 +49,40 @@ def graph(
         result(drawn.draw_mermaid().rstrip())
     else:
         result(draw(list(drawn.nodes), edges))
+
+
+def draw(nodes: Sequence[str], edges: Sequence[Edge]) -> str:
+    """Draw a graph in ASCII, every node above all it leads to, in a box; edges that lead back are listed at the end.
+
+    Args:
+        nodes: Every node, the start first.
+        edges: The edges between them.
+    """
+    ended: list[str] = []
+    seen: set[str] = set()
+
+    def visit(node: str) -> None:
+        seen.add(node)
+        # From the last to the first, since the order is turned round at the end.
+        for source, target, _ in reversed(edges):
+            if source == node and target not in seen:
+                visit(target)
+        ended.append(node)
+
+    for node in nodes:
+        if node not in seen:
+            visit(node)
+    place = {node: place for place, node in enumerate(reversed(ended))}
+    lines: list[str] = []
+    for node in place:
+        border = f"+{'-' * (len(node) + 2)}+"
+        leading = [edge for edge in edges if edge[0] == node and place[edge[1]] > place[node]]
+        lines += [border, f"| {node} |", border, *(f"  {_arrow(edge)}" for edge in leading), ""]
+    back = [edge for edge in edges if place[edge[1]] <= place[edge[0]]]
+    if back:
+        lines += ["back again:", *(f"  {edge[0]} {_arrow(edge)}" for edge in back)]
+    return "\n".join(lines).rstrip()
+
+
+def _arrow(edge: Edge) -> str:
+    return f"{'..' if edge[2] else '--'}> {edge[1]}"

@@ -59,7 +59,7 @@ def _trust(folder: Path) -> None:
     from ...configs.errors import ConfigError
     from ...configs.loading.loader import environment
     from ...configs.loading.trust import TrustStore
-    from ..io.target import DEFAULT, code_of, target_file
+    from ..target.target import DEFAULT, code_of, target_file
 
     code = target_file(DEFAULT)
     store = TrustStore(environment())

@@ -14,7 +14,7 @@ import typer
 
 from .. import options
 from ..io.output import as_json, line, money, progress, result, visible
-from ..io.target import DEFAULT, code_of, target_file
+from ..target.target import DEFAULT, code_of, target_file
 
 if TYPE_CHECKING:
     from ...configs.loading.grants import Grant

@@ -180,7 +180,7 @@ def _again(
     above = [tier for tier in later if tier > card.tier]
     # Where nothing is stronger another model of the same tier may still do better.
     least = min(above) if above and home.policy.routing.on_failure[kind] == "stronger" else card.tier
-    tier = least if ask.tier is None else max(ask.tier, least)
+    tier = least if ask.declared.tier is None else max(ask.declared.tier, least)
     whom = card.provider if home.policy.routing.on_failure[kind] == "elsewhere" else card.id
     avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
-    return replace(ask, tier=tier), avoid
+    return ask.declaring(tier=tier), avoid

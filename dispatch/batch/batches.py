@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -118,7 +118,7 @@ class Batches(Closing):
         batch = uuid.uuid4().hex[:12]
         rows: list[AskRow] = []
         for place, (ask, step) in enumerate(zip(asks, steps or [current()] * len(asks), strict=True)):
-            rows.append(await self._requests.decided(batch, place, replace(ask, latency="batch"), step))
+            rows.append(await self._requests.decided(batch, place, ask.declaring(latency="batch"), step))
             if place % BREATH == 0:
                 await asyncio.sleep(0)
         parts, rows = await in_thread(self._requests.parted, batch, rows)

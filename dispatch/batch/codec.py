@@ -7,8 +7,9 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.errors import ConfigError
-from ...configs.words import Effect, Risk, StepKind, Tier
+from ...configs.words import Risk, Tier
 from ...routing.evidence import Finding
+from ...routing.request import RouteRequest
 from ..context import RunContext, StepContext
 from ..request import ModelRequest
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ask_of", "ask_text", "reply_of", "reply_text", "step_of", "step_record"]
 
-# What JSON gives back as text or list.
-_KINDS = {"kind": StepKind, "tier": Tier}
-_TUPLES = ("tools", "stop")
+_TUPLES: Final = ("tools", "stop")
+"""What JSON gives back as lists."""
+_APART: Final = (
+    "task", "kind", "tier", "max_tier", "reversible", "max_output", "effects", "only_reads", "latency", "deadline",
+)  # fmt: skip
+"""What version 0.1 wrote one by one of what is declared."""
 
 
 def ask_text(ask: ModelRequest) -> str:
@@ -32,6 +36,7 @@ def ask_text(ask: ModelRequest) -> str:
 
     record: dict[str, Any] = {field.name: getattr(ask, field.name) for field in fields(ask)}
     record["messages"] = messages_to_dict(list(ask.messages))
+    record["declared"] = ask.declared.model_dump(mode="json", exclude={"messages"}, exclude_unset=True)
     # A class cannot be written down; `AnswerClasses` finds it again.
     record["answer"] = None
     record["examples"], record["options"] = dict(ask.examples), dict(ask.options)
@@ -47,9 +52,10 @@ def ask_of(text: str) -> ModelRequest:
 
     record = json.loads(text)
     record["messages"] = messages_from_dict(record["messages"])
-    record["effects"] = tuple(Effect(effect) for effect in record["effects"])
-    for name, kind in _KINDS.items():
-        record[name] = None if record[name] is None else kind(record[name])
+    if "declared" not in record:
+        record["declared"] = {name: record.pop(name) for name in _APART if name in record}
+        record["declared"]["model"] = record.pop("prefer")
+    record["declared"] = RouteRequest.model_validate(record["declared"])
     for name in _TUPLES:
         record[name] = None if record[name] is None else tuple(record[name])
     return ModelRequest(**record)

@@ -107,16 +107,16 @@ def kept_answers(
     Returns:
         None where an answer to such a request is not kept.
     """
-    if not cacheable(ask.effects, ask.kind, step.sensitivity or ""):
+    if not cacheable(ask.declared.effects, ask.declared.kind, step.sensitivity or ""):
         return None
     facts: dict[str, Any] = {
         "tier": decision.tier,
-        "task": ask.task,
-        "kind": ask.kind,
-        "prefer": ask.prefer,
-        "reversible": ask.reversible,
-        "max_output": ask.max_output,
-        "latency": ask.latency,
+        "task": ask.declared.task,
+        "kind": ask.declared.kind,
+        "prefer": ask.declared.model,
+        "reversible": ask.declared.reversible,
+        "max_output": ask.declared.max_output,
+        "latency": ask.declared.latency,
         "examples": examples_digests(ask.examples),
         "policy": decision.policy_hash,
         "models": models,

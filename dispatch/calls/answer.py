@@ -31,7 +31,7 @@ async def answered(chain: FallbackChain) -> AIMessage:
     """Ask until a model gives a usable answer; errors as `Dispatcher.call` has them."""
     if chain.kept is not None and (message := await _kept_answer(chain)) is not None:
         return message
-    critical = chain.ask.latency == "critical"
+    critical = chain.ask.declared.latency == "critical"
     with _NOTHING_PAID if chain.replay is None else until_over(chain.replay):
         while (call := await chain.next()) is not None:
             message = await (_raced(chain.answer, chain, call) if critical else chain.answer(call))
@@ -120,7 +120,7 @@ async def _raced(
     discard: Callable[[T], Awaitable[None]] | None = None,
 ) -> T | None:
     """The result of ``work`` for a call, hedged by a second call where latency is critical."""
-    if chain.ask.latency != "critical":
+    if chain.ask.declared.latency != "critical":
         return await work(call)
 
     async def second() -> Coroutine[Any, Any, T | None] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
@@ -217,11 +217,12 @@ class CallRecorder:
     step: StepContext
     decision: str
     risk: Risk
-    stream: bool = field(default=False, kw_only=True)
-    flagship: ModelCard | None = field(default=None, kw_only=True)
-    discount: float = field(default=0.0, kw_only=True)
-    note: str = field(default="", kw_only=True)
-    recorded: bool = field(default=False, kw_only=True)
+    _: KW_ONLY
+    stream: bool = False
+    flagship: ModelCard | None = None
+    discount: float = 0.0
+    note: str = ""
+    recorded: bool = False
 
     def decided(self, decision: Decision) -> None:
         """Write the decision down."""

@@ -150,7 +150,7 @@ class Clients:
     def said(self, ask: ModelRequest, card: ModelCard) -> Said:
         """A request's options in the vocabulary of a model's client."""
         settings = _options(self._settings, card.id) if self.configured else {}
-        if not (settings or ask.options or ask.stop or ask.tools or ask.max_output):
+        if not (settings or ask.options or ask.stop or ask.tools or ask.declared.max_output):
             return NOTHING
         options = dict(ask.options)
         if ask.stop:
@@ -162,7 +162,7 @@ class Clients:
             choice=choice_of(ask.tool_choice, tool_names(ask.tools)) if ask.tools else None,
             answer=ask.output is not None,
             tools=bool(ask.tools),
-            max_output=ask.max_output,
+            max_output=ask.declared.max_output,
             settings=settings,
         )
         return self.backend(card).said(card.name, wanted)
@@ -172,7 +172,7 @@ class Clients:
         if cards is not self._said_of or len(self._each_said) >= _MOST_BINDINGS:
             self._said_of, self._each_said = cards, {}
         names = tool_names(ask.tools) if ask.tools else ()
-        wanted = (ask.options, ask.stop, ask.tool_choice, names, ask.output is not None, ask.max_output)
+        wanted = (ask.options, ask.stop, ask.tool_choice, names, ask.output is not None, ask.declared.max_output)
         try:
             key = json.dumps(wanted)
         except (TypeError, ValueError):

@@ -150,7 +150,7 @@ class FallbackChain:
         """Seconds to wait for a model's rate limit rather than ask a more expensive one, or give up."""
         if self._candidates.single:
             return self._left()
-        return 0.0 if self.ask.latency == "critical" else min(self._left(), _SHORT_HOLD_SECONDS)
+        return 0.0 if self.ask.declared.latency == "critical" else min(self._left(), _SHORT_HOLD_SECONDS)
 
     async def _built(self, card: ModelCard) -> Ready | str:
         """The chat model of a card, built at its first use; or why it cannot be built.
@@ -221,7 +221,7 @@ class FallbackChain:
         card, (row, wrong) = call.card, call.answered(message, chunks)
         self._flying.pop(card.id, None)
         call.grant.judge(row.first_token or row.latency, None if wrong is None else wrong[0], usage=row.usage)
-        self._history.observe(self.ask.task, row)
+        self._history.observe(self.ask.declared.task, row)
         if wrong is not None:
             if self.replay is not None:
                 self.replay.unusable(card.id, wrong)
@@ -243,7 +243,7 @@ class FallbackChain:
         card, row = call.card, call.failed(error)
         self._flying.pop(card.id, None)
         call.grant.judge(row.latency, error.kind, retry_after=error.retry_after)
-        self._history.observe(self.ask.task, row)
+        self._history.observe(self.ask.declared.task, row)
         if error.kind is FailureKind.AUTH:
             self._availability.refused(card.provider)
         if isinstance(error.__cause__, ConfigError):
@@ -420,7 +420,7 @@ class _CallFactory:
             its breaker only finds it slow.
         """
         guards, ask = self._guards, self._routed.ask
-        tokens, output = self._routed.decision.features.tokens, ask.max_output or 0
+        tokens, output = self._routed.decision.features.tokens, ask.declared.max_output or 0
         grant = guards.admit(card, tokens, output, last=slow_too)
         if isinstance(grant, str):
             key = guards.key(card)
@@ -471,7 +471,7 @@ class _CallFactory:
         """
         routed = self._routed
         scopes, tokens = routed.scopes, routed.step.run.tokens
-        if not scopes and tokens is None and routed.ask.max_output is None:
+        if not scopes and tokens is None and routed.ask.declared.max_output is None:
             return True
         try:
             async with asyncio.timeout_at(until):

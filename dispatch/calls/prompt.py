@@ -35,7 +35,7 @@ def brief(ask: ModelRequest, card: ModelCard, said: Said) -> tuple[Sequence[Base
     """
     options = dict(said.options)
     if card.tasks is not None:
-        options["task"] = ask.task
+        options["task"] = ask.declared.task
         if ask.examples:
             options["examples"] = dict(ask.examples)
         return ask.messages, options

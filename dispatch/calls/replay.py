@@ -56,11 +56,12 @@ class Replay:
         journal = step.run.journal
         if journal is None or not in_task():
             return None
+        said = ask.declared
         facts = {
             "step": [step.step, step.agent],
             "unavailable": sorted(step.unavailable),
             "evidence": [finding.id for finding in step.evidence],
-            "asked": [ask.task, ask.kind, ask.tier, ask.prefer, ask.max_output, ask.output],
+            "asked": [said.task, said.kind, said.tier, said.model, said.max_output, ask.output],
         }
         options = {**ask.options, "stop": ask.stop, "tool_choice": ask.tool_choice}
         digest = request_digest(ask.messages, tools=ask.tools, options=options, facts=facts)

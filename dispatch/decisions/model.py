@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from ...backends.decisions.questions import NO, YES, schema_of
 from ...configs.errors import ConfigError
 from ...configs.words import StepKind, Tier
+from ...routing.request import RouteRequest
 from .. import sync
 from ..context import current, entered
 from ..defaults import default_dispatcher
@@ -116,9 +117,7 @@ class RoutedDecisionModel(BaseDecisionModel):
         schema = {"name": _TOOL, "description": "Answer each question.", "parameters": schema_of(questions)}
         return ModelRequest(
             messages=[HumanMessage(text_of(state) if self.reads is None else self.reads(state))],
-            task="classify",
-            kind=StepKind.TRANSFORM,
-            prefer=self.model or None,
+            declared=RouteRequest(task="classify", kind=StepKind.TRANSFORM, model=self.model or None),
             tools=({"type": "function", "function": schema},),
             tool_choice="any",
             output=_TOOL,

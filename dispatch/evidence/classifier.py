@@ -20,7 +20,7 @@ from ...routing.features.features import Features
 from ...routing.ordering import cost
 from ...routing.policy.dependence import depends_on_complexity
 from ...routing.policy.policy import Policy
-from ...routing.request import RoutingContext
+from ...routing.request import RouteRequest, RoutingContext
 from ...routing.scorers.complexity import LEVELS, claimed, is_modest
 from ..calls.bill import CallRecorder
 from ..calls.call import ModelCall, fund
@@ -181,16 +181,10 @@ class Classifier:
     def _question(self, features: Features, ask: ModelRequest, policy: Policy) -> _Question:
         step, limits = current(), policy.limits_of(features.user_class)
         scopes = _left_for_others(scopes_of(step.run, policy.routing.budgets), step)
-        words = ModelRequest(
-            messages=_messages(features, ask),
-            task="route",
-            kind=StepKind.TRANSFORM,
-            prefer=policy.routing.classifier.model,
-            max_output=_MOST_OUTPUT,
-            tools=(_SCHEMA,),
-            tool_choice="any",
-            output=_TOOL,
-        )
+        model = policy.routing.classifier.model
+        declared = RouteRequest(task="route", kind=StepKind.TRANSFORM, model=model, max_output=_MOST_OUTPUT)
+        messages = _messages(features, ask)
+        words = ModelRequest(messages, declared, tools=(_SCHEMA,), tool_choice="any", output=_TOOL)
         # What the step's planner says of its risk is about the step, not about judging it.
         asked = route_request(words, replace(step, risk=None, dependents=0), f"{features.id}-router")
         now = RoutingContext(

@@ -103,7 +103,7 @@ def bounded(
     """
     name, meter = backend.output_limit, backend.meter
     asked = meter.read(options) if options else _NOTHING
-    wanted = max((*asked.limits.values(), *asked.inside), default=0) or ask.max_output
+    wanted = max((*asked.limits.values(), *asked.inside), default=0) or ask.declared.max_output
     # A limit that thinking uses up leaves no answer, and some vendors refuse it.
     unsaid = DEFAULT_OUTPUT + max(asked.thinking, settled.thinking)
     limit = wanted or settled.limits.get(name or "") or unsaid

@@ -110,8 +110,8 @@ class Guards:
 
     def uncapped(self, ask: ModelRequest, options: dict[str, Any], backend: Backend) -> dict[str, Any]:
         """The options of a call that counts against nothing, its output limited where the request says so."""
-        name = backend.output_limit
-        return options if ask.max_output is None or name is None else {name: ask.max_output, **options}
+        name, most = backend.output_limit, ask.declared.max_output
+        return options if most is None or name is None else {name: most, **options}
 
 
 @dataclass(eq=False, slots=True)

@@ -130,8 +130,9 @@ class FileStore:
             self._ends.append(reservation)
         elif charged > amount:
             self._overdrawn = True
-        if not recorded or charged > amount:
-            self._stir()
+        else:
+            return charged
+        self._stir()
         return charged
 
     def totals(self, scope: str) -> tuple[int, int]:

@@ -19,6 +19,8 @@ __all__ = ["Features", "extract", "features_dict", "features_json", "from_dict",
 
 # How older records name the kind of a step that did not say.
 _UNDECLARED: Final = "undeclared"
+_ROOM: Final = 1024
+"""Tokens of output to leave room for where nobody says."""
 # Features that older records have and this version does not, and the other way round.
 _RETIRED: Final = frozenset({"thought", "chores"})
 _ADDED: Final = frozenset({"only_reads", "evidence", "max_tier"})
@@ -90,7 +92,7 @@ class Features:
     max_tier: Tier | None = None
     model: str | None = None
     structured: bool = False
-    max_output: int = 1024
+    max_output: int = _ROOM
     latency: str = "interactive"
     deadline: float | None = None
     user_class: str = "default"
@@ -119,11 +121,6 @@ class Features:
     modalities: tuple[str, ...] = ("text",)
     language: str = ""
     question: int = 0
-
-    @property
-    def worst_effect(self) -> Effect | None:
-        """The worst its tools can do, None where none are bound."""
-        return self.effects[-1] if self.effects else None
 
 
 def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
@@ -158,7 +155,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         max_tier=request.max_tier,
         model=request.model,
         structured=request.structured,
-        max_output=request.max_output,
+        max_output=request.max_output or _ROOM,
         latency=request.latency,
         deadline=request.deadline,
         user_class=request.user_class,

@@ -114,3 +114,13 @@ async def test_a_call_that_is_not_sent_gives_all_its_tokens_back() -> None:
         await caps.reserve(41, 0)
     grant.give_back()
     await caps.reserve(100, 0)
+
+
+async def test_a_cap_bounds_a_call_of_which_nobody_says_how_long_its_answer_may_be(
+    simulated: Make, simulator: Simulator
+) -> None:
+    home = simulated()
+    with run_scope(home, "small", max_tokens=10):
+        ended = await Agent("one").arun("x", runtime=home)
+    assert isinstance(ended.error, BudgetExceeded)
+    assert list(simulator.log) == []

@@ -15,6 +15,7 @@ from pointsman.configs.words import StepKind
 from pointsman.dispatch.batch.batches import Batches
 from pointsman.dispatch.calls.structured_output import bindable
 from pointsman.dispatch.request import ModelRequest
+from pointsman.routing.request import RouteRequest
 from pointsman.simulator import Answer, BatchPace, Match, Rule, Scenario, Simulator, ToolCall
 
 Run = Callable[..., Any]
@@ -55,6 +56,13 @@ def test_what_is_submitted_is_collected_in_order_as_json_lines(pointsman: Run, p
     assert (again.exit_code, again.stdout) == (0, ended.stdout)
     explained = pointsman("route", "explain", told[0]["decision"], "--json")
     assert json.loads(explained.stdout)["features"]["latency"] == "batch"
+
+
+def test_all_that_a_line_declares_is_decided_by(pointsman: Run) -> None:
+    said = {"max_tier": "standard", "only_reads": True, "model": "google/gemini-3.1-pro-preview", "max_output": 7}
+    ended = pointsman("batch", "collect", submitted(pointsman, line("one", **said)), "--wait", "--json")
+    explained = pointsman("route", "explain", json.loads(ended.stdout)["decision"], "--json")
+    assert said.items() <= json.loads(explained.stdout)["features"].items()
 
 
 def test_list_and_show_tell_how_far_a_batch_is(pointsman: Run, simulator: Simulator) -> None:
@@ -142,12 +150,13 @@ class Ticket(BaseModel):
 
 def _submitted_in_python(project: Path) -> str:
     """The id of a batch of two asks typed by a class that this process then forgets."""
-    from pointsman.cli.io.target import load_class
     from pointsman.cli.settings import opened
+    from pointsman.cli.target.target import load_class
 
     kind = load_class("desk.py:Ticket")
     ask = ModelRequest(
-        [HumanMessage("x")], kind=StepKind.TRANSFORM, tools=tuple(bindable([kind], strict=False, answer=kind)),
+        [HumanMessage("x")], RouteRequest(kind=StepKind.TRANSFORM),
+        tools=tuple(bindable([kind], strict=False, answer=kind)),
         output="Ticket", answer=kind, tool_choice="Ticket",
     )  # fmt: skip
     with opened(None) as runtime, Batches(runtime.dispatcher) as batches:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.cli.io.target import load_target, read_with
 from pointsman.cli.settings import opened
+from pointsman.cli.target.target import load_target, read_with
 
 Run = Callable[..., Any]
 

@@ -15,14 +15,14 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.cli import main as cli
+from pointsman.cli.commands.graph import draw
 from pointsman.cli.errors import ExitCode, judge
 from pointsman.cli.io.approval import at_terminal
-from pointsman.cli.io.drawing import draw
 from pointsman.cli.io.inputs import read_input, read_messages
 from pointsman.cli.io.output import line, money, visible
 from pointsman.cli.io.table import table
-from pointsman.cli.io.target import looks_like_target
 from pointsman.cli.streams import prepare
+from pointsman.cli.target.target import looks_like_target
 from pointsman.configs.errors import ConfigError
 from typer.testing import CliRunner
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.cli.io.target import files_of
 from pointsman.cli.main import COMMANDS as LISTED
 from pointsman.cli.settings import opened
+from pointsman.cli.target.target import files_of
 from pointsman.simulator import Simulator
 
 Run = Callable[..., Any]

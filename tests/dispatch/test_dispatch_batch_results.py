@@ -17,6 +17,7 @@ from pointsman.dispatch.context import RunContext
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.guards.budget import scopes_of
 from pointsman.dispatch.request import ModelRequest
+from pointsman.routing.request import RouteRequest
 from pointsman.simulator import Simulator
 
 Make = Callable[..., Dispatcher]
@@ -125,7 +126,7 @@ async def test_whatever_a_batch_brings_each_ask_is_answered_and_each_row_says_wh
     home = dispatcher(routing__budgets={"day": 5.0}, **{f"providers__{vendor}__base_url": base})
     waiting = Batches(home)
     asks = [
-        ModelRequest([HumanMessage(f"ask {number}")], kind=StepKind.TRANSFORM, prefer=_MODELS[vendor])
+        ModelRequest([HumanMessage(f"ask {number}")], RouteRequest(kind=StepKind.TRANSFORM, model=_MODELS[vendor]))
         for number in range(3)
     ]
     try:

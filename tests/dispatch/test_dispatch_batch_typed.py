@@ -14,6 +14,7 @@ from pointsman.dispatch.batch.batches import BatchAnswer, Batches
 from pointsman.dispatch.calls.structured_output import bindable
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.request import ModelRequest
+from pointsman.routing.request import RouteRequest
 from pointsman.simulator import Answer, BatchPace, Match, Rule, Scenario, Simulator, ToolCall, Usage
 from pydantic import BaseModel, field_validator, model_validator
 
@@ -66,12 +67,13 @@ def desk(dispatcher: Make) -> Iterator[Desk]:
         one.close()
 
 
+_DECLARED = RouteRequest(kind=StepKind.TRANSFORM)
+
+
 def _ask(kind: type[BaseModel]) -> ModelRequest:
     tools = tuple(bindable([kind], strict=False, answer=kind))
     name = kind.__name__
-    return ModelRequest(
-        [HumanMessage("x")], kind=StepKind.TRANSFORM, tools=tools, output=name, answer=kind, tool_choice=name
-    )
+    return ModelRequest([HumanMessage("x")], _DECLARED, tools=tools, output=name, answer=kind, tool_choice=name)
 
 
 def _answers(simulator: Simulator, kind: type[BaseModel], first: dict[str, Any], then: dict[str, Any]) -> None:
@@ -135,7 +137,7 @@ async def test_an_answer_whose_class_is_not_at_hand_says_that_its_schema_alone_j
 ) -> None:
     kind = _local()
     _answers(simulator, kind, {"iban": "FR1"}, {"iban": "FR2"})
-    batch = await desk()[1].submit([_ask(kind), ModelRequest([HumanMessage("y")], kind=StepKind.TRANSFORM)])
+    batch = await desk()[1].submit([_ask(kind), ModelRequest([HumanMessage("y")], _DECLARED)])
     home, batches = desk()
     typed, _ = await batches.collect(batch, pause=0.01)
     assert (_arguments(typed), typed.error) == ({"iban": "FR1"}, None)

@@ -27,6 +27,7 @@ from pointsman.dispatch.journal import Journal
 from pointsman.dispatch.request import ModelRequest
 from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 from pointsman.routing.evidence import Finding
+from pointsman.routing.request import RouteRequest
 from pointsman.simulator import Answer, BatchPace, Fault, Match, Rule, Scenario, Simulator, Usage
 
 Make = Callable[..., Dispatcher]
@@ -52,7 +53,8 @@ def batches(dispatcher: Make) -> Iterator[Desk]:
 
 
 def _asks(*texts: str, **facts: Any) -> list[ModelRequest]:
-    return [ModelRequest([HumanMessage(text)], **{"kind": StepKind.TRANSFORM, **facts}) for text in texts]
+    declared = RouteRequest(**{"kind": StepKind.TRANSFORM, **facts})
+    return [ModelRequest([HumanMessage(text)], declared) for text in texts]
 
 
 async def _all(batches: Batches, asks: list[ModelRequest]) -> list[BatchAnswer]:
@@ -151,7 +153,7 @@ async def test_a_request_that_fails_in_the_batch_is_asked_live_at_the_same_tier_
         rules=[Rule(match=Match(contains="bad", model="claude-sonnet-*"), fault=Fault("server_error"))]
     )
     home, waiting = batches()
-    asks = _asks("good", "bad", tier=Tier.ADVANCED, prefer="anthropic/claude-sonnet-4-6")
+    asks = _asks("good", "bad", tier=Tier.ADVANCED, model="anthropic/claude-sonnet-4-6")
     good, bad = await _all(waiting, asks)
     assert _model(good) == "anthropic/claude-sonnet-4-6"
     assert home.cards[_model(bad)].tier >= Tier.ADVANCED
@@ -377,13 +379,14 @@ from pointsman.dispatch.request import ModelRequest
 from pointsman.dispatch.batch.batches import Batches
 from pointsman.dispatch.context import RunContext, entered
 from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.routing.request import RouteRequest
 
 async def main(what):
     home = Dispatcher(load(Path.cwd(), environ=environment()))
     batches = Batches(home)
     if what == "submit":
         with entered(run=RunContext(id="r1", user="ada", tags=("night",)), step="s1"):
-            asks = [ModelRequest([HumanMessage(t)], kind=StepKind.TRANSFORM) for t in ("one", "bad")]
+            asks = [ModelRequest([HumanMessage(t)], RouteRequest(kind=StepKind.TRANSFORM)) for t in ("one", "bad")]
             print(await batches.submit(asks))
         sys.stdout.flush()
         await asyncio.sleep(600)
@@ -515,20 +518,30 @@ def test_the_reservation_of_a_batch_nobody_collects_is_charged_when_no_provider_
             assert others.totals("tag:x") == ((7, 0) if closed else (0, 7))
 
 
+_SAID: dict[str, Any] = {
+    "task": "code", "kind": "decide", "tier": "advanced", "max_tier": "frontier", "model": "a/b", "reversible": False,
+    "max_output": 7, "effects": ("read",), "only_reads": True, "latency": "batch", "deadline": 60.0,
+}  # fmt: skip
+
+
+def test_an_ask_that_version_0_1_wrote_says_the_same() -> None:
+    older = json.loads(ask_text(ModelRequest([HumanMessage("x")])))
+    del older["declared"]
+    said = {("prefer" if name == "model" else name): value for name, value in _SAID.items()}
+    assert ask_of(json.dumps({**older, **said})).declared == RouteRequest(**_SAID)
+
+
 def test_an_ask_and_its_step_come_back_from_their_text_as_they_were() -> None:
     call = {"name": "forecast", "args": {"city": "Oslo"}, "id": "c1", "type": "tool_call"}
     ask = ModelRequest(
         (SystemMessage("s"), HumanMessage([{"type": "text", "text": "é"}]), AIMessage("", tool_calls=[call]),
          ToolMessage("rain", tool_call_id="c1")),
-        task="code", kind=StepKind.DECIDE, tier=Tier.ADVANCED, prefer="a/b", reversible=False, max_output=7,
-        tools=({"type": "function", "function": {"name": "forecast"}},), effects=(Effect.READ,), tool_choice="any",
-        output="forecast", stop=("END",), latency="batch", options={"temperature": 0.5},
+        RouteRequest(**_SAID), tools=({"type": "function", "function": {"name": "forecast"}},), tool_choice="any",
+        output="forecast", stop=("END",), options={"temperature": 0.5},
     )  # fmt: skip
     back = ask_of(ask_text(ask))
     assert list(back.messages) == list(ask.messages)
-    assert back.tools == ask.tools
-    for name in ("task", "kind", "tier", "prefer", "reversible", "max_output", "effects", "tool_choice", "output",
-                 "stop", "latency", "options"):  # fmt: skip
+    for name in ("declared", "tools", "tool_choice", "output", "stop", "options"):
         assert getattr(back, name) == getattr(ask, name), name
     run = RunContext("r", "ada", ("night",), (("run:r", 5),), "free")
     step = StepContext(run, "s", "agent", 3, "personal", Risk.HIGH, (("a/b", "why"),),
@@ -541,7 +554,7 @@ async def test_an_ask_that_cannot_be_written_down_is_refused_before_anything_is_
 ) -> None:
     _, waiting = batches()
     with pytest.raises(ConfigError, match="written down"):
-        await waiting.submit(_asks("one", options={"response_format": ModelRequest}))
+        await waiting.submit([ModelRequest([HumanMessage("one")], options={"response_format": ModelRequest})])
     assert list(simulator.log) == []
 
 

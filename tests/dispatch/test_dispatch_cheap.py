@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,6 +180,26 @@ def test_a_short_rate_limit_is_waited_for_rather_than_paid_for_with_a_dearer_tie
     model = RoutedChatModel(tier="economy", dispatcher=runtime.dispatcher)
     answered = [model.invoke("Go on.").response_metadata["pointsman"]["model"] for _ in range(2)]
     assert answered == [OTHER, CHEAP]
+
+
+def test_another_model_of_the_tier_is_asked_at_once_while_a_rate_limit_holds_the_first_back(
+    runtime: Runtime, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = Rule(match=Match(vendor="deepseek", first=1), fault=Fault("rate_limit", retry_after=1.2))
+    simulator.scenario = Scenario(rules=(limited, Rule(answer=Answer(text="Done."))))
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float, result: Any = None) -> Any:
+        pauses.append(seconds)
+        return await sleep(seconds, result)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    # However long the calls take, the limit is not over.
+    monkeypatch.setattr(runtime.dispatcher.health, "_clock", lambda: 0.0)
+    model = RoutedChatModel(tier="economy", dispatcher=runtime.dispatcher)
+    answered = [model.invoke("Go on.").response_metadata["pointsman"]["model"] for _ in range(2)]
+    assert (answered, max(pauses, default=0) < 0.5) == ([OTHER, OTHER], True)
 
 
 def stuck(request: Request) -> Answer:

@@ -19,7 +19,7 @@ from pointsman.ledger.report import report
 from pointsman.ledger.rows import ROUTER, CallRow
 from pointsman.routing.decide import decide
 from pointsman.routing.features.features import Features
-from pointsman.routing.request import RoutingContext
+from pointsman.routing.request import RouteRequest, RoutingContext
 from pointsman.routing.scorers.complexity import LEVELS
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator.request import Request
@@ -37,8 +37,11 @@ def playing(*rules: Rule) -> Scenario:
     return Scenario(rules=rules)
 
 
-def asked(text: str = QUESTION, *before: BaseMessage, **facts: Any) -> ModelRequest:
-    return ModelRequest(messages=[*before, HumanMessage(text)], **{"kind": StepKind.DECIDE, **facts})
+def asked(
+    text: str = QUESTION, *before: BaseMessage, tools: tuple[dict[str, Any], ...] = (), **declared: Any
+) -> ModelRequest:
+    said = RouteRequest(**{"kind": StepKind.DECIDE, **declared})
+    return ModelRequest([*before, HumanMessage(text)], said, tools=tools)
 
 
 def features_of(home: Dispatcher, ask: ModelRequest) -> Features:

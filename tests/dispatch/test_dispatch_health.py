@@ -284,6 +284,18 @@ def test_a_rate_limit_that_says_when_is_honoured_to_the_second() -> None:
     assert health.states()[0].state == "closed"
 
 
+def test_a_rate_limit_holds_calls_back_for_what_is_left_of_it() -> None:
+    clock = Clock()
+    health = _health(clock=clock)
+    _permit(health).record(0.1, FailureKind.RATE_LIMIT, retry_after=17)
+    held = []
+    for now in (1000, 1005, 1017, 1030):
+        clock.now = now
+        held.append(health.held(KEY))
+    assert held == [17, 12, 0, 0]
+    assert health.held(OTHER) == 0
+
+
 @pytest.mark.parametrize("wait", [math.nan, -1.0, 0.0, None])
 def test_a_senseless_retry_after_counts_as_a_plain_failure(wait: float | None) -> None:
     health = _health(HealthLimits(consecutive=2))

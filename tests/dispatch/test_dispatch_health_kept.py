@@ -106,6 +106,20 @@ def test_a_process_that_runs_hears_of_anothers_trouble_and_recovery(path: Path) 
     assert other.states()[0].state == "half_open"
 
 
+def test_the_file_is_looked_at_once_in_three_seconds_however_many_calls_are_made(path: Path) -> None:
+    clock, looks = Clock(), []
+
+    class Counted(HealthBook):
+        def look(self, adopt: Callable[[list[HealthRow]], None]) -> None:
+            looks.append(clock.now)
+
+    health = Health(LIMITS, book=Counted(path), clock=clock, wall=clock.wall)
+    for _ in range(40):
+        clock.now += 0.25
+        _permit(health).cancel()
+    assert looks == [1003, 1006, 1009]
+
+
 def test_a_breaker_that_closes_is_no_longer_kept(path: Path) -> None:
     clock = Clock()
     health = _health(path, clock)

@@ -212,7 +212,7 @@ async def test_a_call_under_way_keeps_the_policy_it_began_with(
     watched = Watched(home)
     began = home.policy.policy_hash
     put(tmp_path / "routing.yaml", FRONTIER)
-    ask = ModelRequest(messages=[HumanMessage("Tell me about the Cam")], kind=StepKind.GATHER)
+    ask = ModelRequest([HumanMessage("Tell me about the Cam")], RouteRequest(kind=StepKind.GATHER))
     chunks = home.stream(ask)
     await anext(chunks)
     await watched.passes(2)

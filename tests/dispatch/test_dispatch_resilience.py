@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,7 +14,9 @@ from langchain_core.messages import AIMessageChunk
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
+from pointsman.configs.schema import Limits
 from pointsman.dispatch.calls.retraction import retracts
+from pointsman.dispatch.calls.stream import bounded
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.model import RoutedChatModel
@@ -59,6 +62,35 @@ async def test_a_hung_provider_is_left_for_the_next_in_time(dispatcher: Make, si
         answer = await _model(home).ainvoke("Tell me about the Cam")
     assert answer.text == RIVER
     assert answer.response_metadata["pointsman"]["failed"] == ["openai/gpt-5.4-mini: timeout"]
+
+
+async def test_the_same_model_is_asked_again_after_a_pause_that_others_do_not_have_too(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.scenario = _primary(Fault("overloaded"))
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def at_once(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    home = dispatcher(routing__on_failure={"overloaded": "retry"})
+    await home.clients.ready(next(card for card in home.cards.values() if card.provider == "openai"))
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    monkeypatch.setattr(random, "random", lambda: 0.5)
+    assert (await _model(home).ainvoke("Tell me about the Cam")).text == RIVER
+    assert [pause for pause in pauses if pause] == [0.75]
+
+
+async def test_a_stream_whose_words_wait_already_is_over_at_its_deadline_too() -> None:
+    async def said() -> AsyncGenerator[AIMessageChunk]:
+        yield AIMessageChunk(RIVER)
+
+    now = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        await anext(bounded(said(), now - 1, Limits()))
+    assert [chunk.text async for chunk in bounded(said(), now + 600, Limits())] == [RIVER]
 
 
 async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
@@ -234,6 +266,15 @@ async def test_an_answer_is_not_given_again_once_what_its_models_are_configured_
     home = dispatcher(routing__cache={"mode": "exact"}, providers__openai__options={"reasoning_effort": "high"})
     await _model(home).ainvoke("Tell me about the Cam")
     assert len(simulator.log) == 3
+
+
+def test_options_in_another_order_are_the_same_configuration(dispatcher: Make) -> None:
+    options = {"temperature": 0.5, "max_tokens": 500}
+    made = [
+        dispatcher(**{"models.openai/gpt-5.4-mini.options": dict(given)}).clients.settled
+        for given in (options.items(), reversed(options.items()), [("temperature", 0.5)])
+    ]
+    assert made[0] == made[1] != made[2]
 
 
 async def test_answers_of_one_user_are_not_given_to_another(dispatcher: Make, simulator: Simulator) -> None:

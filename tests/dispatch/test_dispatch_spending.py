@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.backends import registry
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
-from pointsman.dispatch.guards.budget import DEFAULT_OUTPUT, bounded
+from pointsman.dispatch.guards.budget import DEFAULT_OUTPUT, bounded, input_bound
 from pointsman.dispatch.model import RoutedChatModel
 from pointsman.dispatch.request import ModelRequest
 from pointsman.ledger.budgets.budgets import BudgetExceeded
@@ -230,3 +230,25 @@ def test_a_limit_that_nobody_set_leaves_room_beside_what_the_model_may_think(
     asked = {} if configured else options
     bound = bounded(home.prices, card, ModelRequest(()), [], asked, backend=backend, settled=settled)
     assert bound.options[backend.output_limit or ""] == 9000 + DEFAULT_OUTPUT
+
+
+_LONG = "x" * 5000
+_CALL = {"name": "look", "args": {"q": _LONG}, "id": "1"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"content": _LONG},
+        {"content": [_LONG]},
+        {"content": [{"type": "text", "text": _LONG}]},
+        {"content": [{"type": "text", "text": "", "cache_control": _LONG}]},
+        {"content": [{"type": "image", "base64": "AA", "mime_type": "image/png"}] * 5},
+        {"tool_calls": [_CALL]},
+        {"invalid_tool_calls": [{**_CALL, "args": _LONG, "error": None}]},
+        {"additional_kwargs": {"reasoning_content": _LONG}},
+    ],
+)
+def test_whatever_a_message_carries_is_within_the_bound_of_its_input(said: dict[str, Any]) -> None:
+    empty, full = AIMessage(""), AIMessage(**{"content": "", **said})
+    assert input_bound([full, empty], ()) - input_bound([empty, empty], ()) >= 5000

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,12 @@ def test_a_file_that_is_none_of_switches_is_told_and_not_overwritten(file: Path,
     with pytest.raises(ConfigError, match="is not a file of switches"):
         switches.off("openai", clock.now + 60)
     assert file.read_text() == text
+
+
+def test_a_provider_can_be_off_until_the_last_day_there_is(file: Path, clock: Clock) -> None:
+    last = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+    Overrides(file, clock).off("openai", last)
+    assert Overrides(file, clock).reasons()["openai"].reason == "switched off until 9999-01-01 00:00:00 UTC"
 
 
 @pytest.mark.parametrize("until", [0.0, 1_000_000.0, float("nan"), float("inf"), 1e18])

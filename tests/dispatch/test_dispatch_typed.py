@@ -222,6 +222,8 @@ def test_a_tool_of_any_name_is_called_and_gone_on_with_under_it(
         messages = Agent("a", model=model, tools=[look]).on(runtime).invoke("go")["messages"]
         calls = [call["name"] for message in messages if isinstance(message, AIMessage) for call in message.tool_calls]
         assert calls == [name]
+        replies = [message.response_metadata for message in messages if isinstance(message, AIMessage)]
+        assert {reply["pointsman"]["model"] for reply in replies} == {model}
     assert done == ["x", "x", "x"]
     assert all(NAME.fullmatch(one) for one in names)
 

@@ -117,6 +117,19 @@ def test_what_is_of_medium_risk_or_above_is_verified_once_and_nothing_below(
         assert "What now?" in models.asked[0][1]
 
 
+@pytest.mark.parametrize(("names", "memory", "kept"), [("ab", True, 2), ("ab", False, 0), ("a", True, 0)])
+def test_what_verified_steps_came_to_is_in_the_memory_where_another_may_recall_it(
+    runtime: Make, simulator: Simulator, names: str, memory: bool, kept: int
+) -> None:
+    models = Models()
+    simulator.scenario = models.scenario()
+    agents = [Agent(name, tier="economy", kind="decide") for name in names]
+    home = runtime()
+    result = Workflow("flow", agents, plan="in_order", memory=memory).run("What now?", runtime=home)
+    assert (result.status, len(models.asked)) == ("done", len(names))
+    assert len(home.store.search(("runs", result.run))) == kept
+
+
 @pytest.mark.parametrize("author", ["anthropic", "google"])
 def test_whoever_wrote_it_somebody_else_verifies_it(runtime: Make, simulator: Simulator, author: str) -> None:
     models = Models()
@@ -249,6 +262,17 @@ def test_a_call_is_verified_with_its_arguments_before_it_is_made_and_then_once(
     assert verifier.step == "verify s1"
     (act,) = result.steps[0].acts
     assert (act.tool, act.outcome, act.reason) == ("send", "done", "")
+
+
+@pytest.mark.parametrize("built_on", [False, True])
+def test_what_a_step_says_that_acted_is_verified_too_where_another_builds_on_it(
+    runtime: Make, simulator: Simulator, built_on: bool
+) -> None:
+    models = Models(calls=[_send("ada"), "it is sent"])
+    simulator.scenario = models.scenario()
+    agents = [Agent("clerk", tier="economy", kind="act", tools=[send]), Agent("reader", tier="economy")]
+    result = Workflow("flow", agents[: 1 + built_on], plan="in_order", memory=False).run("Tell Ada", runtime=runtime())
+    assert (result.status, sent["ada"], len(models.asked)) == ("done", 1, 1 + built_on)
 
 
 def test_a_doubted_call_is_not_made_and_the_model_may_mend_it_once(runtime: Make, simulator: Simulator) -> None:

@@ -32,16 +32,16 @@ def tool(content: Any, **more: Any) -> dict[str, Any]:
 
 def test_a_request_that_declares_nothing_transforms_and_has_no_effects() -> None:
     features = extract(RouteRequest())
-    assert (features.kind, features.effects, features.worst_effect, features.tools) == ("transform", (), None, 0)
+    assert (features.kind, features.effects, features.tools) == ("transform", (), 0)
 
 
 def test_tools_bound_without_effects_count_as_destructive() -> None:
-    assert extract(RouteRequest(tools=2)).worst_effect is Effect.DESTRUCTIVE
+    assert extract(RouteRequest(tools=2)).effects == (Effect.DESTRUCTIVE,)
 
 
 def test_the_worst_of_several_effects_is_the_worst_whatever_their_order() -> None:
     features = extract(RouteRequest(effects=(Effect.EXTERNAL, Effect.READ, Effect.WRITE)))
-    assert features.worst_effect is Effect.EXTERNAL
+    assert features.effects[-1] is Effect.EXTERNAL
     assert features.tools == 3
 
 

@@ -11,7 +11,7 @@ from ...errors import ExitCode
 from ...io.output import as_json, line, progress, result
 from ...io.simulated import named
 from ...io.table import table
-from ...io.target import found_target
+from ...target.target import found_target
 
 if TYPE_CHECKING:
     from ....agents.runtime import Runtime

@@ -14,8 +14,8 @@ from ....configs.errors import ConfigError
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input
 from ...io.outcome import Bounds, answered, report_run, target_of, told
-from ...io.target import found_target, is_named, read_with
 from ...signals import run_to_end
+from ...target.target import found_target, is_named, read_with
 
 if TYPE_CHECKING:
     from ....agents.result import Pending, RunResult

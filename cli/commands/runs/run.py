@@ -13,8 +13,8 @@ from ... import options
 from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
 from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, sum_up, told
 from ...io.output import progress
-from ...io.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
 from ...signals import run_to_end
+from ...target.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
 
 if TYPE_CHECKING:
     from ....agents.result import RunResult

@@ -13,8 +13,8 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.outcome import TARGET_TAG, Bounds
-from ...io.target import DEFAULT, found_target, is_named, read_with
 from ...signals import end_cleanly
+from ...target.target import DEFAULT, found_target, is_named, read_with
 from .run import ApprovalOption
 
 if TYPE_CHECKING:

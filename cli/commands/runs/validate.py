@@ -10,7 +10,7 @@ import typer
 from ... import options
 from ...errors import ExitCode
 from ...io.output import as_json, line, paint, progress, result
-from ...io.target import DEFAULT, found_target
+from ...target.target import DEFAULT, found_target
 
 __all__ = ["register"]
 

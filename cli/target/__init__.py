@@ -1,0 +1,1 @@
+"""What a command is to run."""
