@@ -19,6 +19,7 @@ __all__ = [
     "Found",
     "History",
     "Place",
+    "asked",
     "asked_and_raised",
     "chain",
     "complete",
@@ -166,6 +167,14 @@ def of_run(connection: Connection, run: str) -> list[Place]:
     """Where the checkpoints are whose metadata names a run."""
     found = connection.execute(f"{_PLACES} WHERE json_extract(CAST(metadata AS TEXT), '$.run_id') = ?", (run,))
     return [Place(*row) for row in found.fetchall()]
+
+
+def asked(connection: Connection, thread: str) -> list[Typed]:
+    """What the tasks of a thread's latest checkpoint ask, each list of interrupts sealed."""
+    return connection.execute(
+        f"SELECT type, value FROM writes WHERE {_AT} AND checkpoint_id = ? AND channel = ?{_IN_ORDER}",  # noqa: S608
+        (thread, "", latest(connection, thread, ""), INTERRUPT),
+    ).fetchall()
 
 
 def asked_and_raised(connection: Connection, thread: str) -> list[Typed]:

@@ -15,8 +15,10 @@ from langchain_core.tools import InjectedToolCallId
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState
 from langgraph.types import Command, Send, interrupt
-from pointsman import Agent, Workflow, tool
+from pointsman import Agent, Workflow, runs, tool
 from pointsman.agents.runtime import Runtime
+from pointsman.cli.commands.runs.story import Story
+from pointsman.graphs.keeping import forked
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 from pydantic import BaseModel, RootModel
 
@@ -44,6 +46,12 @@ class Receipt(BaseModel):
 
 class Numbers(RootModel[list[int]]):
     """Of receipts."""
+
+
+class Parcel(BaseModel):
+    """Of a state that only its own graph knows."""
+
+    number: int
 
 
 class State(TypedDict, total=False):
@@ -237,3 +245,26 @@ def test_an_agent_that_the_code_of_a_node_asks_has_its_objects_again(
     result = flow.resume(stopped.run, "yes", runtime=home)
     assert (result.status, result.output) == ("done", f"{answered!r} of {PLACE!r}")
     assert read == [PLACE]
+
+
+async def test_who_looks_at_a_run_without_its_graph_makes_nothing_of_its_state(
+    runtime: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Sent(State):
+        parcel: Parcel
+
+    def build(_: Runtime) -> StateGraph[Any, Any, Any, Any]:
+        graph = StateGraph(Sent)
+        graph.add_node("make", lambda _: {"parcel": Parcel(number=7)})
+        graph.add_node("look", lambda _: {"output": interrupt("go on?")})
+        graph.add_edge(START, "make")
+        graph.add_edge("make", "look")
+        return graph
+
+    home = runtime(keys=False)
+    stopped = await Workflow("sent", graph=build).arun("Go", runtime=home)
+    [waiting] = await runs.apending(runtime=home)
+    assert (waiting.run, waiting.arguments) == (stopped.run, {"value": "go on?"})
+    assert (await Story.of(home, stopped.run)).status == "pending"
+    assert (await forked(home, stopped.run, "1")).target == "sent"
+    assert "Parcel" not in caplog.text
