@@ -20,6 +20,7 @@ from ..agents.result import Output, Pending, RunResult
 from ..agents.runs import row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
+from ..configs.errors import ConfigError
 from ..dispatch import sync
 from ..dispatch.context import current
 from .answering import answered
@@ -195,13 +196,14 @@ class Workflow(Composed, Generic[Output]):
             The outcome of the whole run, as `arun`: its cost, calls and steps are those of all its parts.
 
         Raises:
-            ConfigError: There is no such run, an answer is not understood, or no model may run it; nothing was done
-                then.
+            ConfigError: There is no such run, it belongs to another workflow, an answer is not understood, or no model
+                may run it; nothing was done then.
             ThreadBusy: Another run works on its thread.
             RunOwned: Somebody works on it right now, or has taken it over.
         """
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         home = runtime or Runtime.default()
+        await self._check_own(home, run)
         async with taken(home, run) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
             asked = await kept(found.journal) if thread else None
@@ -221,13 +223,22 @@ class Workflow(Composed, Generic[Output]):
             runtime: The runtime it ran on.
 
         Raises:
-            ConfigError: There is no such run.
+            ConfigError: There is no such run, or it belongs to another workflow.
         """
         home = runtime or Runtime.default()
-        await asyncio.to_thread(row_of, home, run)
+        await self._check_own(home, run)
         return tuple(pending_of(stop, run) for stop in await self._stops(run, home))
 
     pending = sync.blocking(apending)
+
+    async def _check_own(self, home: Runtime, run: str) -> None:
+        """Refuse a run of a workflow of another name, whose graph may have the same steps for other ends."""
+        row = await asyncio.to_thread(row_of, home, run)
+        if row.target != self.name:
+            raise ConfigError(
+                f"run {run} belongs to workflow {row.target!r}, and this one is {self.name!r}: resume it with that "
+                "one, or give this one its name where it was renamed"
+            )
 
     async def _stops(self, run: str, runtime: Runtime) -> list[Interrupt]:
         async with self.compiled(runtime) as graph:
