@@ -450,6 +450,7 @@ def _context(
         observe=booked,
         kept=kept,
         journal=books.journal,
+        home=books.runtime,
     )
 
 
