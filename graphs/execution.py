@@ -309,6 +309,8 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
     modes: Any = ["updates", "messages", "tasks"]
     run: str = config["configurable"]["thread_id"]
     parts: AsyncIterator[Any] = graph.astream(work, config, stream_mode=modes, subgraphs=True, durability=_DURABILITY)
+    saver: Any = graph.checkpointer
+    earlier = await saver.abegun(run)
     async for namespace, mode, part in parts:
-        for event in happened(run, namespace, mode, part):
+        for event in happened(run, namespace, mode, part, earlier):
             emit(event)

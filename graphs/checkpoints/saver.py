@@ -143,6 +143,14 @@ class Checkpoints(Prepared):
         found = await self.file.call(self._search(config, None, None, limit), writes=False)
         return tuple(self._part(one, channels) for one in found)
 
+    async def abegun(self, thread: str) -> Mapping[str, bool]:
+        """The tasks of a thread, inner ones too, that have asked or written something -> whether one came to its end.
+
+        Args:
+            thread: Its id.
+        """
+        return await self.file.call(lambda connection: rows.begun(connection, thread), writes=False)
+
     async def araised(self, thread: str) -> frozenset[str]:
         """Ids of what tasks of a thread have asked that have raised since.
 
