@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..configs.words import Risk
 from ..ledger.rows import CallRow
 from ..routing.evidence import Finding
 
 if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
     from .guards.tokens import TokenCaps
     from .journal import Journal
 
@@ -28,8 +27,8 @@ class Home(Protocol):
         """Whether it is not to be used any more."""
 
     @property
-    def dispatcher(self) -> Dispatcher:
-        """Chooses and calls models."""
+    def dispatcher(self) -> Any:
+        """The `Dispatcher` that chooses and calls models."""
 
 
 @dataclass(frozen=True, slots=True)

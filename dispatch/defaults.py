@@ -135,7 +135,8 @@ def default_dispatcher() -> Dispatcher:
     """
     home = home_of_run()
     if home is not None:
-        return home.dispatcher
+        found: Dispatcher = home.dispatcher
+        return found
     return shared_dispatcher(default_settings())
 
 

@@ -17,10 +17,8 @@ from ..agents.attachments import Attached, Task, asked, attached
 from ..agents.bounds import Bounds
 from ..agents.conversations import check_thread
 from ..agents.result import Output, Pending, RunResult
-from ..agents.runs import row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
-from ..configs.errors import ConfigError
 from ..dispatch import sync
 from ..dispatch.context import current
 from .answering import answered
@@ -32,7 +30,7 @@ from .execution import thread as place
 from .given import kept, told
 from .inside import begun_inside, gone_on, tag_inside
 from .outputs import Outputs
-from .takeover import taken
+from .takeover import own_row, taken
 
 if TYPE_CHECKING:
     from langgraph.types import Interrupt
@@ -203,8 +201,7 @@ class Workflow(Composed, Generic[Output]):
         """
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         home = runtime or Runtime.default()
-        await self._check_own(home, run)
-        async with taken(home, run) as found:
+        async with taken(home, run, self.name) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
             asked = await kept(found.journal) if thread else None
             async with conversed(home, self.name, thread) as said:
@@ -226,19 +223,10 @@ class Workflow(Composed, Generic[Output]):
             ConfigError: There is no such run, or it belongs to another workflow.
         """
         home = runtime or Runtime.default()
-        await self._check_own(home, run)
+        await asyncio.to_thread(own_row, home, run, self.name)
         return tuple(pending_of(stop, run) for stop in await self._stops(run, home))
 
     pending = sync.blocking(apending)
-
-    async def _check_own(self, home: Runtime, run: str) -> None:
-        """Refuse a run of a workflow of another name, whose graph may have the same steps for other ends."""
-        row = await asyncio.to_thread(row_of, home, run)
-        if row.target != self.name:
-            raise ConfigError(
-                f"run {run} belongs to workflow {row.target!r}, and this one is {self.name!r}: resume it with that "
-                "one, or give this one its name where it was renamed"
-            )
 
     async def _stops(self, run: str, runtime: Runtime) -> list[Interrupt]:
         async with self.compiled(runtime) as graph:
