@@ -302,7 +302,10 @@ def _added(agent: Specified, given: Any, known: set[str | None], state: Mapping[
         if key not in known and not message.additional_kwargs.get(FROM_MIDDLEWARE)
     ]
     if agent.output is not None:
-        made = state.get("structured_response")
+        made: Any = state.get("structured_response")
+        if isinstance(made, Mapping):
+            # It was read from a checkpoint, and its class is none that can be imported.
+            made = wrapped(agent.output).model_validate(made)
         result["structured_response"] = made if made is None or isinstance(made, agent.output) else made.root
     return result
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 __all__ = ["declared_by"]
 
+_MOST: Final = 512
 
-def declared_by(schemas: Iterable[Any]) -> set[tuple[str, ...]]:
+
+def declared_by(schemas: Iterable[Any]) -> frozenset[tuple[str, ...]]:
     """Module and name of each dataclass, Pydantic model and enum in schemas, at any depth.
-
-    LangGraph itself collects them so where ``LANGGRAPH_STRICT_MSGPACK`` is set.
 
     Args:
         schemas: Classes of state, and of what is in it; None stands for none.
     """
+    return frozenset[tuple[str, ...]]().union(*(_declared_by(schema) for schema in schemas if schema is not None))
+
+
+@lru_cache(maxsize=_MOST)
+def _declared_by(schema: Any) -> frozenset[tuple[str, ...]]:
+    # LangGraph itself collects them so where LANGGRAPH_STRICT_MSGPACK is set, and has no public name for it.
     from langgraph._internal._serde import collect_allowlist_from_schemas
 
-    return collect_allowlist_from_schemas(schemas=[schema for schema in schemas if schema is not None])
+    return frozenset(collect_allowlist_from_schemas(schemas=[schema]))

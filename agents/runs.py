@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 _PICO = 10**12
+_REFUSALS = (ConfigError, ThreadBusy)
+"""What stands in the way of a run in which nothing was begun."""
 FORKED = "forked:"
 """Prefix of the tag that names the run a run was forked from."""
 
@@ -92,6 +94,7 @@ class Run:
         lease: The right to work on it.
         journal: What it keeps for the case that it is cut off; None where it cannot be taken up.
         begun: Something was done in it: a model called, a tool that acts, a step of its graph.
+        gone: Nothing is kept of it, so that it can never be taken up again.
         so_far: What was done when it was cut off, where more than its calls is known.
     """
 
@@ -103,6 +106,7 @@ class Run:
     calls: list[CallRow] = field(default_factory=list)
     status: Status = Status.FAILED
     begun: bool = False
+    gone: bool = False
     so_far: RunResult | None = None
 
     def book(self, call: CallRow) -> None:
@@ -282,7 +286,7 @@ async def carried_out(
             return await work(books)
     except Exception as error:
         lost = isinstance(error, RunOwned) and books is not None and error.run == books.id
-        if books is None or lost or (isinstance(error, ConfigError | ThreadBusy) and not books.begun):
+        if books is None or lost or (isinstance(error, _REFUSALS) and not books.begun):
             raise
         so_far = books.so_far or await books.result(None, status=books.status)
         return replace(so_far, status=books.status, error=error)
@@ -339,7 +343,7 @@ def run_scope(
                 yield books
                 runtime.ledger.leases.check(run_id)
         except BaseException as error:
-            ended = _ended_by(error, books, kept=kept)
+            ended = _ended_by(error, books, taken, kept=kept)
             if ended is error:
                 raise
             raise ended from error
@@ -403,7 +407,7 @@ def _stopped_by(lease: Lease) -> Iterator[None]:
         lease.stop = None
 
 
-def _ended_by(error: BaseException, books: Run, *, kept: bool) -> BaseException:
+def _ended_by(error: BaseException, books: Run, taken: Taken | None, *, kept: bool) -> BaseException:
     """The error to raise, once what ended a run is noted in it and, where a person is needed, in their queue."""
     lease = books.lease
     if lease.lost is not None or isinstance(error, Fenced):
@@ -416,6 +420,9 @@ def _ended_by(error: BaseException, books: Run, *, kept: bool) -> BaseException:
         hand_over_failed(books.runtime, books.id, error)
     if isinstance(error, Exception):
         books.status = Status.FAILED
+        if taken and isinstance(error, _REFUSALS) and not (books.begun or books.gone):
+            # Nothing was done. What a run waits for is kept as long as it is pending.
+            books.status = Status.INTERRUPTED if taken.row.status == Status.RUNNING else Status(taken.row.status)
     if isinstance(error, PointsmanError):
         error.run = error.run or books.id
     elif isinstance(error, Exception):
@@ -450,6 +457,7 @@ def _context(
         observe=booked,
         kept=kept,
         journal=books.journal,
+        home=books.runtime,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..configs.process.closing import Closing
 from ..configs.process.once import Once
 from ..configs.schema import MEMORY_TOKEN, Settings
+from ..dispatch.context import home_of_run
 from ..dispatch.defaults import Shared, default_settings, shared_dispatcher
 from ..dispatch.state.ownership import claim, root_of
 
@@ -41,16 +42,18 @@ class Runtime(Closing):
 
     @classmethod
     def default(cls) -> Runtime:
-        """The runtime of the project in the working directory, under the environment as it is.
+        """The runtime of the run it is asked in, else of the project in the working directory.
 
-        There is one for each resolved configuration, whatever thread asks, and `RoutedChatModel` without a dispatcher
-        of its own runs on the same. When the environment or the project's files have changed, or it was closed, the
-        next call gives another; whoever holds the old one goes on with it.
+        Of a project there is one for each resolved configuration, whatever thread asks, under the environment as it
+        is; `RoutedChatModel` without a dispatcher of its own runs on the same. When the environment or the project's
+        files have changed, or it was closed, the next call outside a run gives another; whoever holds the old one goes
+        on with it.
 
         Raises:
             ConfigError: A file or a variable is wrong.
         """
-        return _defaults.of(default_settings())
+        home = home_of_run()
+        return home if isinstance(home, Runtime) else _defaults.of(default_settings())
 
     @property
     def closed(self) -> bool:

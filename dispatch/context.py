@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..configs.words import Risk
 from ..ledger.rows import CallRow
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from .guards.tokens import TokenCaps
     from .journal import Journal
 
-__all__ = ["RunContext", "StepContext", "current", "entered"]
+__all__ = ["Home", "RunContext", "StepContext", "current", "entered", "home_of_run"]
+
+
+class Home(Protocol):
+    """What a run runs on."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not to be used any more."""
+
+    @property
+    def dispatcher(self) -> Any:
+        """The `Dispatcher` that chooses and calls models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,7 @@ class RunContext:
         kept: It can be taken up again.
         journal: What it keeps for that case; None where it cannot be taken up.
         tokens: How many tokens this run and every run around it may use; None without a cap.
+        home: What it runs on, and so does whatever is not told otherwise inside it.
     """
 
     id: str = ""
@@ -44,6 +57,7 @@ class RunContext:
     kept: bool = True
     journal: Journal | None = None
     tokens: TokenCaps | None = None
+    home: Home | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,12 @@ _STEP: ContextVar[StepContext] = ContextVar("pointsman_step", default=_NONE)
 
 current: Final = _STEP.get
 """Gives the step the running code belongs to."""
+
+
+def home_of_run() -> Home | None:
+    """What the run runs on that the running code belongs to; None outside any, and where a thread has outlived it."""
+    home = current().run.home
+    return None if home is None or home.closed else home
 
 
 @contextmanager

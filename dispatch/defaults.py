@@ -15,6 +15,7 @@ from ..configs.loading.loader import environment, load, user_folder
 from ..configs.process.forks import Lock, reset_in_children
 from ..configs.schema import Settings
 from ..configs.sources import Sources
+from .context import home_of_run
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
@@ -127,11 +128,15 @@ def shared_dispatcher(settings: Settings) -> Dispatcher:
 
 
 def default_dispatcher() -> Dispatcher:
-    """The dispatcher of the working directory's project in the current environment, made at first use.
+    """The dispatcher of the run it is asked in, else of the working directory's project in the current environment.
 
     Raises:
         ConfigError: A file or a variable is wrong.
     """
+    home = home_of_run()
+    if home is not None:
+        found: Dispatcher = home.dispatcher
+        return found
     return shared_dispatcher(default_settings())
 
 

@@ -148,8 +148,7 @@ class Composed:
         names = Outputs.of(self.output, self.agents).names
         async with checkpoints(runtime.settings.state, names, token=token) as saver:
             if self._graph is None:
-                states = declared_by(agent.state_schema for agent in self.agents)
-                yield self._supervised(runtime, saver.with_allowlist(states))
+                yield self._supervised(runtime, saver)
             else:
                 store = self.store or runtime.store
                 graph = self.builder(runtime).compile(store=store, name=self.name)

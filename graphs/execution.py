@@ -142,7 +142,7 @@ class Execution:
             # LangGraph counts the input as a superstep of its own.
             config["recursion_limit"] = (books.row.max_steps or 0) + 1
             if taken and (await graph.aget_state(config)).created_at is None:
-                asked = await _given(taken)
+                asked = await self._given(taken, books)
             elif taken:
                 await _refuse_changed(graph, config, books.id)
             try:
@@ -165,6 +165,19 @@ class Execution:
             self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
             reached(Point.WAITING)
         return result
+
+    async def _given(self, taken: Taken, books: Run) -> Sequence[BaseMessage]:
+        """What a run was given that was cut off before its graph had begun, and so has done nothing."""
+        # Whatever has done something had a checkpoint before it, and would do it again.
+        idle = not taken.calls and not taken.journal.acts
+        found = await kept(taken.journal) if idle else None
+        if found is None:
+            books.gone = True
+            # Nobody can answer what it waited for.
+            await asyncio.to_thread(ask_person, self.runtime, books.id, ())
+            kind = NothingKept if idle else ConfigError
+            raise kind(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
+        return found
 
     async def _input(
         self, graph: CompiledStateGraph[Any, Any, Any, Any], books: Run, asked: Sequence[BaseMessage]
@@ -253,17 +266,6 @@ def _has_stepped(graph: CompiledStateGraph[Any, Any, Any, Any], snapshot: StateS
     return not supervised and (snapshot.metadata or {}).get("step", 0) > 0
 
 
-async def _given(taken: Taken) -> Sequence[BaseMessage]:
-    """What a run was given that was cut off before its graph had begun, and so has done nothing."""
-    # Whatever has done something had a checkpoint before it, and would do it again.
-    idle = not taken.calls and not taken.journal.acts
-    found = await kept(taken.journal) if idle else None
-    if found is None:
-        kind = NothingKept if idle else ConfigError
-        raise kind(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
-    return found
-
-
 async def _refuse_changed(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, run: str) -> None:
     """Refuse a graph that lacks a node at which the run stopped: LangGraph would take it for one that has ended.
 
@@ -309,6 +311,8 @@ async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, confi
     modes: Any = ["updates", "messages", "tasks"]
     run: str = config["configurable"]["thread_id"]
     parts: AsyncIterator[Any] = graph.astream(work, config, stream_mode=modes, subgraphs=True, durability=_DURABILITY)
+    saver: Any = graph.checkpointer
+    earlier = await saver.abegun(run)
     async for namespace, mode, part in parts:
-        for event in happened(run, namespace, mode, part):
+        for event in happened(run, namespace, mode, part, earlier):
             emit(event)

@@ -85,6 +85,6 @@ async def gone_on(
         NothingKept: It had not begun.
     """
     home = execution.runtime
-    async with taken(home, run) as found:
+    async with taken(home, run, execution.name) as found:
         result = await execution.run(await answered(found, None, stops, home), found, bounds)
     return await execution.told(result)

@@ -21,6 +21,8 @@ from .checkpoints import forking
 __all__ = ["forked", "give_up", "pruned"]
 
 _DAY = 86_400.0
+_PLANNED = ("plan", "done", "tried")
+"""The channels that tell how far a plan has come."""
 _KEPT = (Status.RUNNING, Status.PENDING)
 
 
@@ -48,7 +50,8 @@ async def forked(runtime: Runtime, run: str, at: str | None = None) -> RunRow:
     state = runtime.settings.state
     await asyncio.to_thread(files.shared, state, run, made)
     try:
-        await forking.fork(state, run, made, None if at is None else lambda *found: _is_before(at, *found))
+        wanted = None if at is None else lambda *found: _is_before(at, *found)
+        await forking.fork(state, run, made, wanted, _PLANNED)
     except ConfigError:
         files.forget(state, made)
         raise

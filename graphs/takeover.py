@@ -10,24 +10,48 @@ from ..agents.lease.lease import leased
 from ..agents.runs import Taken, row_of, taken_up
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
+from ..ledger.rows import RunRow
 from .checkpoints import raise_fence
 
-__all__ = ["taken"]
+__all__ = ["own_row", "taken"]
+
+
+def own_row(home: Runtime, run: str, workflow: str) -> RunRow:
+    """The row of a run of a workflow; this waits for the ledger's file.
+
+    The graph of another workflow may have the same steps for other ends.
+
+    Args:
+        home: The runtime it ran on.
+        run: Its id.
+        workflow: Name of the workflow.
+
+    Raises:
+        ConfigError: There is no such run, or it belongs to a workflow of another name.
+    """
+    row = row_of(home, run)
+    if row.target != workflow:
+        raise ConfigError(
+            f"run {run} belongs to workflow {row.target!r}, and this one is {workflow!r}: resume it with that one, or "
+            "give this one its name where it was renamed"
+        )
+    return row
 
 
 @asynccontextmanager
-async def taken(home: Runtime, run: str) -> AsyncIterator[Taken]:
+async def taken(home: Runtime, run: str, workflow: str) -> AsyncIterator[Taken]:
     """Hold a run inside the block; nothing is read of it before all earlier holders are kept from changing it.
 
     Args:
         home: The runtime it ran on.
         run: Its id.
+        workflow: Name of the workflow that takes it up.
 
     Raises:
-        ConfigError: There is no such run, or its checkpoints do not go with the ledger.
+        ConfigError: As `own_row`, or its checkpoints do not go with the ledger.
         RunOwned: Somebody works on it right now.
     """
-    await asyncio.to_thread(row_of, home, run)
+    await asyncio.to_thread(own_row, home, run, workflow)
     state = home.settings.state
     async with leased(home.ledger, state, run) as lease:
         if await raise_fence(state, run, lease.token) > lease.token:

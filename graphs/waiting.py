@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..agents.approval.answers import pending_of
 from ..agents.approval.notify import has_hook
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["waiting"]
 
 _log = logging.getLogger(__name__)
-_INTERRUPT: Final = "__interrupt__"
-"""Where LangGraph writes what a task waits for (`langgraph._internal._constants`)."""
 
 
 async def waiting(runtime: Runtime, run: str | None = None) -> tuple[Pending, ...]:
@@ -43,8 +41,8 @@ async def waiting(runtime: Runtime, run: str | None = None) -> tuple[Pending, ..
     found: dict[str, Pending] = {}
     async with checkpoints(runtime.settings.state, ()) as saver:
         for one in dict.fromkeys(row.run for row in asked.values()):
-            kept = await saver.aget_tuple({"configurable": {"thread_id": one}})
-            acts = [act for stop in _stops(kept) if act_id(act := pending_of(stop, one)) in asked]
+            stops = await saver.aasked(one)
+            acts = [act for stop in stops if act_id(act := pending_of(stop, one)) in asked]
             found |= {act_id(act): act for act in acts}
             if has_hook(runtime.settings):
                 await asyncio.to_thread(_tell_late, runtime, one, acts)
@@ -59,9 +57,3 @@ def _tell_late(runtime: Runtime, run: str, acts: Sequence[Pending]) -> None:
         return
     for note in tell(runtime, run, row.target, late):
         _log.warning("run %s: %s", run, note)
-
-
-def _stops(kept: Any) -> Iterator[Any]:
-    for _, channel, value in (kept and kept.pending_writes) or ():
-        if channel == _INTERRUPT:
-            yield from value if isinstance(value, list | tuple) else (value,)

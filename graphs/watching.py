@@ -22,7 +22,7 @@ INNER: Final = {"pointsman_inner": True}
 """Metadata of the supervisor's own nodes, which are no steps of the plan."""
 
 
-def happened(run: str, namespace: Sequence[str], mode: str, part: Any) -> Iterator[Event]:
+def happened(run: str, namespace: Sequence[str], mode: str, part: Any, earlier: Mapping[str, bool]) -> Iterator[Event]:
     """The events that one part of the stream tells of.
 
     Args:
@@ -30,12 +30,14 @@ def happened(run: str, namespace: Sequence[str], mode: str, part: Any) -> Iterat
         namespace: The nodes that lead to the graph it comes from, each with the id of its task.
         mode: ``updates``, ``messages`` or ``tasks``.
         part: What that mode gives.
+        earlier: The tasks that were begun in an earlier part of the run -> whether one came to its end there. LangGraph
+            tells of them again.
     """
     path = tuple(place.partition(":")[0] for place in namespace)
     if mode == "messages":
         yield from _said(path, *part)
     elif mode == "tasks":
-        yield from _begun(path, part)
+        yield from _begun(path, part, earlier.get(part["id"]))
     else:
         yield from _updated(run, path, part)
 
@@ -48,15 +50,17 @@ def _said(path: tuple[str, ...], message: Any, facts: Mapping[str, Any]) -> Iter
         yield Token(agent, text, path)
 
 
-def _begun(path: tuple[str, ...], task: Mapping[str, Any]) -> Iterator[Event]:
+def _begun(path: tuple[str, ...], task: Mapping[str, Any], ended: bool | None) -> Iterator[Event]:
     given = task.get("input")
     facts = task.get("metadata") or {}
     if "input" not in task:
         yield from _ended(path, task)
         return
-    if not path and facts.get("pointsman_inner"):
-        return  # it is none of the plan's
+    if ended or (not path and facts.get("pointsman_inner")):
+        return  # it is not begun now, or none of the plan's
     if task["name"] == "tools" and (calls := _calls(given)):
+        if ended is not None:
+            return  # that it is about to be called was told before a person was asked
         agent = str(facts.get("lc_agent_name") or (path[-1] if path else ""))
         yield from (Using(agent, str(call["name"]), call["args"], path) for call in calls)
     elif isinstance(given, Mapping) and isinstance(step := given.get("step"), Mapping):
@@ -82,6 +86,8 @@ def _calls(given: Any) -> list[Mapping[str, Any]]:
 
 
 def _updated(run: str, path: tuple[str, ...], part: Mapping[str, Any]) -> Iterator[Event]:
+    if (part.get("__metadata__") or {}).get("cached"):
+        return  # it ended in an earlier part
     for node, update in part.items():
         if node == "__interrupt__":
             # What an inner graph asks, each graph around it asks too.

@@ -17,7 +17,6 @@ from ..agents.attachments import Attached, Task, asked, attached
 from ..agents.bounds import Bounds
 from ..agents.conversations import check_thread
 from ..agents.result import Output, Pending, RunResult
-from ..agents.runs import row_of
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
 from ..dispatch import sync
@@ -31,7 +30,7 @@ from .execution import thread as place
 from .given import kept, told
 from .inside import begun_inside, gone_on, tag_inside
 from .outputs import Outputs
-from .takeover import taken
+from .takeover import own_row, taken
 
 if TYPE_CHECKING:
     from langgraph.types import Interrupt
@@ -195,14 +194,14 @@ class Workflow(Composed, Generic[Output]):
             The outcome of the whole run, as `arun`: its cost, calls and steps are those of all its parts.
 
         Raises:
-            ConfigError: There is no such run, an answer is not understood, or no model may run it; nothing was done
-                then.
+            ConfigError: There is no such run, it belongs to another workflow, an answer is not understood, or no model
+                may run it; nothing was done then.
             ThreadBusy: Another run works on its thread.
             RunOwned: Somebody works on it right now, or has taken it over.
         """
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         home = runtime or Runtime.default()
-        async with taken(home, run) as found:
+        async with taken(home, run, self.name) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
             asked = await kept(found.journal) if thread else None
             async with conversed(home, self.name, thread) as said:
@@ -221,10 +220,10 @@ class Workflow(Composed, Generic[Output]):
             runtime: The runtime it ran on.
 
         Raises:
-            ConfigError: There is no such run.
+            ConfigError: There is no such run, or it belongs to another workflow.
         """
         home = runtime or Runtime.default()
-        await asyncio.to_thread(row_of, home, run)
+        await asyncio.to_thread(own_row, home, run, self.name)
         return tuple(pending_of(stop, run) for stop in await self._stops(run, home))
 
     pending = sync.blocking(apending)

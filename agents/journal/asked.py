@@ -22,6 +22,7 @@ from ...dispatch.cache.key import request_digest
 from ...dispatch.context import current
 from ...dispatch.journal import attempt_of
 from ..approval.digests import hashed
+from ..declared import declared_by
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -98,7 +99,21 @@ def in_its_place(
     if task is not merged or not merged.get(_SAVER) or graph.checkpointer is False:
         return {**(config or {})}, name, False
     pad = replace(merged[_PAD], subgraph_counter=lambda: number)
-    return {**(config or {}), "configurable": {**own, _PAD: pad}}, name, True
+    saver = _making(merged[_SAVER], declared_by([graph.builder.state_schema, agent.output]))
+    return {**(config or {}), "configurable": {**own, _PAD: pad, _SAVER: saver}}, name, True
+
+
+def _making(saver: Any, types: frozenset[tuple[str, ...]]) -> Any:
+    """The checkpointer of the task, which makes these types again too.
+
+    The graph around knows of no agent that is asked by code, nor of its types.
+    """
+    from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    # LangGraph logs a warning of any other serializer.
+    known = isinstance(getattr(saver, "serde", None), EncryptedSerializer | JsonPlusSerializer)
+    return saver.with_allowlist(types) if known else saver
 
 
 def _turn(turns: Counter[tuple[int, str]], attempt: int, what: str) -> int:

@@ -61,7 +61,7 @@ def ask_of(text: str) -> ModelRequest:
     return ModelRequest(**record)
 
 
-_HERE: Final = frozenset({"observe", "journal", "tokens"})
+_HERE: Final = frozenset({"observe", "journal", "tokens", "home"})
 """What a run has in the process that works on it, and nowhere else."""
 
 

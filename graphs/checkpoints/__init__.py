@@ -2,7 +2,7 @@
 
 from .declared import declared
 from .fences import raise_fence
-from .opening import checkpoints, last_state, resumable
+from .opening import checkpoints, last_value, resumable
 from .pruning import KEPT_DAYS, prune
 
-__all__ = ["KEPT_DAYS", "checkpoints", "declared", "last_state", "prune", "raise_fence", "resumable"]
+__all__ = ["KEPT_DAYS", "checkpoints", "declared", "last_value", "prune", "raise_fence", "resumable"]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["declared"]
 
 
-def declared(graph: CompiledStateGraph[Any, Any, Any, Any]) -> set[tuple[str, ...]]:
-    """Module and name of each type in the state of a graph, of its subgraphs, and of agents that are nodes of them.
+def declared(graph: CompiledStateGraph[Any, Any, Any, Any]) -> frozenset[tuple[str, ...]]:
+    """Module and name of each type in the state of a graph and of its subgraphs.
 
     Args:
         graph: The graph.
@@ -30,7 +30,5 @@ def _schemas(graph: Any) -> Iterable[Any]:
     yield from (builder.state_schema, builder.input_schema, builder.output_schema)
     for node in builder.nodes.values():
         yield node.input_schema
-        # An agent of ours makes its graph when it runs.
-        yield getattr(node.runnable, "state_schema", None)
     for branches in builder.branches.values():
         yield from (branch.input_schema for branch in branches.values())

@@ -24,7 +24,11 @@ _SEALED = (
 
 
 async def fork(
-    state: Path, source: str, target: str, wanted: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
+    state: Path,
+    source: str,
+    target: str,
+    wanted: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None,
+    channels: Sequence[str] = (),
 ) -> None:
     """Copy the checkpoints of a run.
 
@@ -35,16 +39,14 @@ async def fork(
         wanted: Says of the values and the metadata of a checkpoint whether the copy goes on from it; the newest of
             which that holds is its last, and the steps after it are still to be done. The copy ends as the run did
             when absent.
+        channels: The channels whose values it looks at.
 
     Raises:
         ConfigError: The run has no such checkpoint.
     """
     async with checkpoints(state, ()) as saver:
-        last = None
-        async for found in saver.alist({"configurable": {"thread_id": source, "checkpoint_ns": ""}}):
-            if wanted is None or wanted(found.checkpoint["channel_values"], found.metadata):
-                last = found.checkpoint["id"]
-                break
+        parts = await saver.apart(source, channels, limit=1 if wanted is None else None)
+        last = next((part.id for part in parts if wanted is None or wanted(part.values, part.metadata)), None)
         if last is None:
             raise ConfigError(f"run {source} cannot be forked there: nothing is kept of it from before that")
         await saver.acopy_thread(source, target)

@@ -16,7 +16,7 @@ from .tables import CHECKPOINTS, file_of
 if TYPE_CHECKING:
     from .saver import Checkpoints
 
-__all__ = ["checkpoints", "last_state", "resumable"]
+__all__ = ["checkpoints", "last_value", "resumable"]
 
 _LOOK_SECONDS: Final = 10.0
 """How long somebody who only looks waits for a process that holds the file."""
@@ -54,16 +54,17 @@ async def checkpoints(
             await file.settle()
 
 
-async def last_state(state: Path, run: str) -> dict[str, Any]:
-    """What the graph of a run had in its state when it last ended a step; empty where it never did.
+async def last_value(state: Path, run: str, channel: str) -> Any:
+    """What the graph of a run had in a channel when it last ended a step; None where it has nothing there.
 
     Args:
         state: The project's state folder.
         run: Id of the run.
+        channel: The channel.
     """
     async with checkpoints(state, ()) as saver:
-        found = await saver.aget_tuple({"configurable": {"thread_id": run}})
-    return {} if found is None else dict(found.checkpoint["channel_values"])
+        parts = await saver.apart(run, [channel], limit=1)
+    return parts[0].values.get(channel) if parts else None
 
 
 def resumable(state: Path, runs: Sequence[str]) -> frozenset[str]:

@@ -28,7 +28,7 @@ from .sealed import Kept, Sealed, items
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
-__all__ = ["Prepared", "Put"]
+__all__ = ["Part", "Prepared", "Put"]
 
 _NOTHING: Final = Kept("", {})
 
@@ -45,6 +45,20 @@ class Put(NamedTuple):
     work: Work[None]
     place: Place
     kept: Kept
+
+
+class Part(NamedTuple):
+    """Some of what a checkpoint has.
+
+    Attributes:
+        id: Of the checkpoint.
+        metadata: What is told of it.
+        values: Channel -> value, of those that were asked for and have one.
+    """
+
+    id: str
+    metadata: Mapping[str, Any]
+    values: Mapping[str, Any]
 
 
 class Prepared(BaseCheckpointSaver[str]):
@@ -157,6 +171,11 @@ class Prepared(BaseCheckpointSaver[str]):
             _config(found.place._replace(id=found.parent)) if found.parent else None,
             [self._write(write) for write in found.writes],
         )
+
+    def _part(self, found: Found, channels: Sequence[str]) -> Part:
+        body, common = found.body, found.common
+        values = {name: self.serde.value(body, common, name) for name in channels if rows.has(body, name)}
+        return Part(found.place.id, found.metadata, values)
 
     def _write(self, write: tuple[str, str, str, bytes]) -> tuple[str, str, Any]:
         task, channel, kind, value = write

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from ...configs.errors import ConfigError
@@ -19,7 +20,9 @@ __all__ = [
     "Found",
     "History",
     "Place",
+    "asked",
     "asked_and_raised",
+    "begun",
     "chain",
     "complete",
     "copy",
@@ -168,6 +171,14 @@ def of_run(connection: Connection, run: str) -> list[Place]:
     return [Place(*row) for row in found.fetchall()]
 
 
+def asked(connection: Connection, thread: str) -> list[Typed]:
+    """What the tasks of a thread's latest checkpoint ask, each list of interrupts sealed."""
+    return connection.execute(
+        f"SELECT type, value FROM writes WHERE {_AT} AND checkpoint_id = ? AND channel = ?{_IN_ORDER}",  # noqa: S608
+        (thread, "", latest(connection, thread, ""), INTERRUPT),
+    ).fetchall()
+
+
 def asked_and_raised(connection: Connection, thread: str) -> list[Typed]:
     """What tasks of a thread have asked that have raised since, each list of interrupts sealed."""
     return connection.execute(
@@ -176,6 +187,16 @@ def asked_and_raised(connection: Connection, thread: str) -> list[Typed]:
         "AND raised.checkpoint_id = asked.checkpoint_id AND raised.task_id = asked.task_id AND raised.channel = ?)",
         (thread, INTERRUPT, ERROR),
     ).fetchall()
+
+
+def begun(connection: Connection, thread: str) -> dict[str, bool]:
+    """The tasks of a thread, inner ones too, that have written something -> whether one has come to its end."""
+    aside = ", ".join("?" * len(WRITES_IDX_MAP))
+    found = connection.execute(
+        f"SELECT task_id, max(channel NOT IN ({aside})) FROM writes WHERE thread_id = ? GROUP BY task_id",  # noqa: S608
+        (*WRITES_IDX_MAP, thread),
+    )
+    return {task: bool(ended) for task, ended in found.fetchall()}
 
 
 def search(

@@ -14,10 +14,11 @@ from langgraph.checkpoint.base import (
 )
 
 from . import rows
-from .prepared import Prepared
+from .prepared import Part, Prepared
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.types import Interrupt
 
 __all__ = ["Checkpoints"]
 
@@ -120,6 +121,35 @@ class Checkpoints(Prepared):
         """As `alist`."""
         for found in self.file.wait(self._search(config, filter, before, limit), writes=False):
             yield self._tuple(found)
+
+    async def aasked(self, thread: str) -> tuple[Interrupt, ...]:
+        """What the tasks of a thread wait for. Nothing of its state is read, whose types only its graph knows.
+
+        Args:
+            thread: Its id.
+        """
+        found = await self.file.call(lambda connection: rows.asked(connection, thread), writes=False)
+        return tuple(stop for sealed in found for stop in self.serde.loads_typed(sealed))
+
+    async def apart(self, thread: str, channels: Sequence[str], limit: int | None = None) -> tuple[Part, ...]:
+        """Read some channels of a thread's checkpoints, the newest first. Nothing is made of any other.
+
+        Args:
+            thread: Its id.
+            channels: The channels.
+            limit: How many checkpoints at most.
+        """
+        config: RunnableConfig = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
+        found = await self.file.call(self._search(config, None, None, limit), writes=False)
+        return tuple(self._part(one, channels) for one in found)
+
+    async def abegun(self, thread: str) -> Mapping[str, bool]:
+        """The tasks of a thread, inner ones too, that have asked or written something -> whether one came to its end.
+
+        Args:
+            thread: Its id.
+        """
+        return await self.file.call(lambda connection: rows.begun(connection, thread), writes=False)
 
     async def araised(self, thread: str) -> frozenset[str]:
         """Ids of what tasks of a thread have asked that have raised since.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,73 @@ def test_a_trusted_policy_that_changes_while_it_runs_is_not_taken_up(
     assert "pointsman trust" in str(home.dispatcher.reload.trouble)
     assert "is not taken up" in caplog.text
     file.unlink()
+
+
+def _node(work: Callable[[], Any]) -> Callable[[Runtime], Any]:
+    """A graph of one node that does this."""
+    from langgraph.graph import START, MessagesState, StateGraph
+
+    async def do(_: MessagesState) -> dict[str, Any]:
+        found = work()
+        return {"messages": [str(await found if asyncio.iscoroutine(found) else found)]}
+
+    def build(_: Runtime) -> Any:
+        graph = StateGraph(MessagesState)
+        graph.add_node("do", do)
+        graph.add_edge(START, "do")
+        return graph
+
+    return build
+
+
+def _in_a_thread() -> str:
+    with ThreadPoolExecutor(1) as pool:
+        return str(pool.submit(lambda: Agent("inner").invoke("hello")).result())
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: Agent("inner").ainvoke("hello"),
+        lambda: Agent("inner").arun("hello"),
+        lambda: Workflow("inner", [Agent("inner")], plan="in_order").arun("hello"),
+        lambda: RoutedChatModel(kind="transform").ainvoke("hello"),
+        lambda: asyncio.to_thread(_in_a_thread),
+    ],
+    ids=["an agent", "a run of an agent", "a workflow", "a model", "a thread"],
+)
+def test_what_is_not_told_otherwise_runs_on_the_runtime_of_the_run_it_is_in(
+    project: Path, tmp_path: Path, simulator: Simulator, ask: Callable[[], Any]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with contextlib.closing(Runtime(load(other, environ=environment()))) as home:
+        result = Workflow("outer", graph=_node(ask)).run("go", runtime=home)
+        assert (result.status, len(result.calls)) == ("done", 1), result.error
+        assert [call.id for call in home.ledger.calls()] == [call.id for call in result.calls]
+        assert not Runtime.default().ledger.calls()
+        # What the call may cost is more than is left.
+        capped = Workflow("outer", graph=_node(ask)).run("go", runtime=home, max_cost=result.cost / 1000)
+        assert not capped.calls
+    assert not Runtime.default().ledger.calls()
+
+
+def test_a_thread_that_outlives_its_run_and_its_runtime_runs_on_the_projects(
+    project: Path, tmp_path: Path, ends: Ends
+) -> None:
+    other, closed, found = tmp_path / "other", threading.Event(), []
+    other.mkdir()
+
+    def late() -> None:
+        closed.wait(240)
+        found.append(Runtime.default())
+
+    thread = threading.Thread(target=late)
+    with contextlib.closing(Runtime(load(other, environ=environment()))) as home:
+        assert Workflow("outer", graph=_node(thread.start)).run("go", runtime=home).status == "done"
+    closed.set()
+    ends(thread.join)
+    assert found == [Runtime.default()]
 
 
 def test_one_that_is_closed_is_not_handed_out_again(project: Path) -> None:

@@ -18,7 +18,7 @@ from pointsman.configs.errors import ConfigError
 from pointsman.configs.loading.loader import environment, load
 from pointsman.dispatch.guards.availability import Overrides
 from pointsman.dispatch.state.ownership import claim
-from pointsman.graphs.checkpoints import checkpoints, last_state
+from pointsman.graphs.checkpoints import checkpoints, last_value
 from pointsman.ledger.batches import AskRow, BatchBook
 from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.health import HealthBook, HealthRow
@@ -282,7 +282,7 @@ async def test_trust_encrypts_what_an_earlier_version_did_not_so_that_it_is_used
     assert "rows of checkpoints and batches that nobody encrypted: 3" in ends(lambda: pointsman("trust")).stdout
     assert ends(lambda: pointsman("trust", "--yes")).exit_code == 0
 
-    assert (await last_state(state, "r1"))["said"] == "words of a run"
+    assert await last_value(state, "r1", "said") == "words of a run"
     assert "b1" in ends(lambda: pointsman("batch", "list")).stdout
     assert "nothing in this folder waits" in ends(lambda: pointsman("trust")).stderr
     kept = b"".join(contents(state).values())

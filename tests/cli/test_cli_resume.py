@@ -312,6 +312,21 @@ def test_an_edit_the_tool_does_not_take_is_asked_again(pointsman: Run, desk: Pat
     assert _deleted(desk) == ["delete account bob"]
 
 
+@pytest.mark.parametrize("answer", [(), ("--approve", "all")], ids=["alone", "with an answer"])
+def test_a_run_is_not_taken_up_by_a_workflow_of_another_name(
+    pointsman: Run, desk: Path, answer: tuple[str, ...]
+) -> None:
+    with (desk / "desk.py").open("a") as file:
+        file.write("other = Workflow('other', two.agents, plan='in_order')\n")
+    run = _stopped(pointsman, "desk.py:two")["run"]
+    refused = pointsman("resume", run, "--target", "desk.py:other", *answer)
+    assert refused.exit_code == 2
+    assert f"run {run} belongs to workflow 'two', and this one is 'other'" in refused.stderr
+    assert not _deleted(desk)
+    assert pointsman("resume", run, "--target", "desk.py:two", "--approve", "all").exit_code == 0
+    assert len(_deleted(desk)) == 1
+
+
 def test_answering_a_run_that_waits_for_nothing_is_a_mistake(pointsman: Run, desk: Path) -> None:
     run = _stopped(pointsman)["run"]
     assert pointsman("resume", run, "--approve", "all").exit_code == 0

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 import pytest
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Send, interrupt
 from pointsman import Agent, RunResult, Workflow, runs, tool
 from pointsman.agents.lease.holder import RunOwned
 from pointsman.agents.lease.lease import Lease
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
+from pointsman.graphs.checkpoints.forking import forget
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -176,6 +177,26 @@ def test_a_graph_that_has_lost_the_node_at_which_a_run_waits_is_refused_and_noth
     for answer in (None, {}):
         with pytest.raises(ConfigError, match=f"goes on with 'ask', .* with: pointsman resume {run}"):
             flow("inquire").resume(run, answer, runtime=home)
+        # What is pending is not pruned.
+        assert home.ledger.run(run).status == "pending"
     waiting = flow("ask").resume(run, runtime=home)
     assert waiting.status == "pending"
     assert flow("ask").resume(run, "red", runtime=home).output == "red"
+
+
+def test_a_run_whose_checkpoints_are_gone_leaves_the_queue_when_it_is_taken_up(runtime: Make) -> None:
+    def build(_: Runtime) -> StateGraph[Any, Any, Any, Any]:
+        graph = StateGraph(MessagesState)
+        graph.add_node("ask", lambda _: {"messages": [str(interrupt("which colour?"))]})
+        graph.add_edge(START, "ask")
+        return graph
+
+    home, flow = runtime(), Workflow("asks", graph=build)
+    run = flow.run("go", runtime=home).run
+    asyncio.run(forget(home.settings.state, [run]))
+    home.ledger.kept.forget(run)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="nothing is kept of it any more"):
+            flow.resume(run, runtime=home)
+        assert home.ledger.run(run).status == "failed"
+        assert not home.ledger.handoffs(open_only=True, run=run)

@@ -15,10 +15,12 @@ from langchain_core.tools import InjectedToolCallId
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState
 from langgraph.types import Command, Send, interrupt
-from pointsman import Agent, Workflow, tool
+from pointsman import Agent, Workflow, runs, tool
 from pointsman.agents.runtime import Runtime
+from pointsman.cli.commands.runs.story import Story
+from pointsman.graphs.keeping import forked
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 Make = Callable[..., Runtime]
 
@@ -39,6 +41,16 @@ class Order(BaseModel):
 
 
 class Receipt(BaseModel):
+    number: int
+
+
+class Numbers(RootModel[list[int]]):
+    """Of receipts."""
+
+
+class Parcel(BaseModel):
+    """Of a state that only its own graph knows."""
+
     number: int
 
 
@@ -187,3 +199,72 @@ def test_a_conversation_gives_an_agents_tools_the_objects_of_its_state_back(
     for task in ("learn", "tell", "tell"):
         assert agent.run(f"please {task}", thread="t", runtime=home).status == "done"
     assert read == [PLACE, PLACE]
+
+
+@pytest.mark.parametrize(
+    ("output", "answered"), [(Receipt, Receipt(number=7)), (Numbers, Numbers([7]))], ids=["a class", "a root class"]
+)
+def test_an_agent_that_the_code_of_a_node_asks_has_its_objects_again(
+    runtime: Make, simulator: Simulator, output: type[BaseModel], answered: BaseModel
+) -> None:
+    read: list[Any] = []
+
+    @tool(effect="destructive")
+    def clear(step: str, state: Annotated[Any, InjectedState]) -> str:
+        """Clear a place."""
+        read.append(state["place"])
+        return "cleared"
+
+    def answer(request: Any) -> Answer:
+        if request.tools[0].name == "Verdict":
+            return Answer(tool_calls=[{"name": "Verdict", "arguments": {"ok": True, "reason": "fine"}}])
+        told = request.tool_results[-1].text if request.tool_results else ""
+        if told == "cleared":
+            arguments = {"number": 7} if output is Receipt else {"root": [7]}
+            return Answer(tool_calls=[{"name": output.__name__, "arguments": arguments}])
+        return Answer(tool_calls=[{"name": "clear" if told else "learn", "arguments": {"step": "a"}}])
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    agent = Agent("clerk", kind="act", tools=[learn, clear], state_schema=Knowing, output=output)
+
+    def build(home: Runtime) -> StateGraph[Any, Any, Any, Any]:
+        async def ask(_: State) -> State:
+            told = await agent.on(home).ainvoke("first")
+            interrupt("go on?")
+            found: State = {"output": f"{told['structured_response']!r} of {told['place']!r}"}
+            return found
+
+        graph = StateGraph(State)
+        graph.add_node("ask", ask)
+        graph.add_edge(START, "ask")
+        return graph
+
+    flow, home = Workflow("asking", graph=build), runtime()
+    stopped = flow.run("Go", runtime=home)
+    assert flow.resume(stopped.run, "approve", runtime=home).status == "pending"
+    result = flow.resume(stopped.run, "yes", runtime=home)
+    assert (result.status, result.output) == ("done", f"{answered!r} of {PLACE!r}")
+    assert read == [PLACE]
+
+
+async def test_who_looks_at_a_run_without_its_graph_makes_nothing_of_its_state(
+    runtime: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Sent(State):
+        parcel: Parcel
+
+    def build(_: Runtime) -> StateGraph[Any, Any, Any, Any]:
+        graph = StateGraph(Sent)
+        graph.add_node("make", lambda _: {"parcel": Parcel(number=7)})
+        graph.add_node("look", lambda _: {"output": interrupt("go on?")})
+        graph.add_edge(START, "make")
+        graph.add_edge("make", "look")
+        return graph
+
+    home = runtime(keys=False)
+    stopped = await Workflow("sent", graph=build).arun("Go", runtime=home)
+    [waiting] = await runs.apending(runtime=home)
+    assert (waiting.run, waiting.arguments) == (stopped.run, {"value": "go on?"})
+    assert (await Story.of(home, stopped.run)).status == "pending"
+    assert (await forked(home, stopped.run, "1")).target == "sent"
+    assert "Parcel" not in caplog.text

@@ -11,7 +11,7 @@ import pytest
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
-from pointsman.graphs.events import Called, Finished, Stepped, Token
+from pointsman.graphs.events import Began, Called, Finished, Stepped, Token, Used, Using, Waiting
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 from pydantic import BaseModel
 
@@ -391,3 +391,42 @@ def test_a_step_says_on_what_evidence_it_rose_and_after_which_failures(runtime: 
     flow = Workflow("solo", agents=[Agent("guide", tier="economy", kind="transform")])
     (step,) = flow.run("Go", runtime=runtime(**{"routing.rules": [rule]})).steps
     assert step.note.startswith("after anthropic/claude-haiku-4-5: overloaded; risen on evidence.test")
+
+
+def test_a_stream_that_goes_on_tells_nothing_again_of_what_an_earlier_part_began(
+    runtime: Make, simulator: Simulator, erase: Any
+) -> None:
+    @tool(effect="read")
+    def look(step: str) -> str:
+        """Look."""
+        return "seen"
+
+    def answer(request: Any) -> Answer:
+        if request.tools[0].name == "Verdict":
+            return Answer(tool_calls=[{"name": "Verdict", "arguments": {"ok": True, "reason": "fine"}}])
+        if request.tool_results:
+            return Answer(text="ready")
+        return Answer(tool_calls=[{"name": one.name, "arguments": {"step": "a"}} for one in request.tools])
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    agents = [Agent("clerk", kind="act", tools=[erase, look]), Agent("scout", kind="gather", tools=[look])]
+    plan = [
+        {"id": "s1", "agent": "clerk", "instruction": "erase", "needs": []},
+        {"id": "s2", "agent": "scout", "instruction": "look", "needs": []},
+        {"id": "s3", "agent": "scout", "instruction": "look again", "needs": ["s1", "s2"]},
+    ]
+    flow, home, told = Workflow("flow", agents, plan=plan), runtime(), list[list[Any]]()
+    told.append([])
+    result = flow.run("Go", runtime=home, emit=told[-1].append)
+    for given in (None, "approve"):
+        told.append([])
+        result = flow.resume(result.run, given, runtime=home, emit=told[-1].append)
+    assert result.status == "done"
+    used = [[(type(e).__name__, e.tool) for e in part if isinstance(e, Using | Used)] for part in told]
+    assert sorted(used[0]) == [("Used", "look")] * 2 + [("Using", "erase")] + [("Using", "look")] * 2
+    assert used[1:] == [[], [("Used", "erase"), ("Using", "look"), ("Used", "look")]]
+    stepped = [[event.record.id for event in part if isinstance(event, Stepped)] for part in told]
+    assert stepped == [["s2"], [], ["s1", "s3"]]
+    # What waited goes on.
+    assert [[e.step for e in part if isinstance(e, Began)] for part in told] == [["s1", "s2"], ["s1"], ["s1", "s3"]]
+    assert [sum(isinstance(event, Waiting) for event in part) for part in told] == [1, 1, 0]

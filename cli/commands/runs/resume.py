@@ -201,6 +201,7 @@ def _nothing_waits(runtime: Runtime, run: str) -> str:
     cures = {
         "interrupted": f"go on with: pointsman resume {run}",
         "failed": f"go on with: pointsman resume {run}",
+        "pending": f"what keeps it from being answered is told by: pointsman resume {run}",
         "running": f"it may come to: pointsman queue shows what waits, pointsman runs cancel {run} stops it",
     }
     cure = cures.get(status, f"what was answered and done is told by: pointsman runs show {run}")

@@ -44,10 +44,10 @@ class Story:
     @classmethod
     async def of(cls, runtime: Runtime, run: str) -> Story:
         """Read what is known of a run."""
-        from ....graphs.checkpoints import last_state
+        from ....graphs.checkpoints import last_value
 
         run_row(runtime, run)
-        done = (await last_state(runtime.settings.state, run)).get("done")
+        done = await last_value(runtime.settings.state, run, "done")
         # A graph of the user's own may keep anything under that name.
         kept = [one for one in done if isinstance(one, dict)] if isinstance(done, list) else []
         ended = {one["id"]: one for one in kept if {"id", "agent", "status", "note"} <= set(one)}
