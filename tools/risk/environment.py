@@ -6,6 +6,7 @@ import re
 from typing import Any, Protocol
 
 from .calls import Call, Judge
+from .evaluation import subscripts
 from .places import Place, place_of
 from .programs.sources import is_elsewhere
 from .programs.tables import LOADS
@@ -40,6 +41,7 @@ _BUILDS = ("builds", "compiles", "makes", "makefiles")
 
 def assign(call: Call, name: str, value: Value) -> None:
     """Set a variable for a command that sets one, such as ``read``, and note what that means."""
+    subscripts(call.judge, name)
     for code in _given(name, value, call.judge):
         call.find(code, name)
     call.scope.assign(name.partition("[")[0], value)
@@ -58,6 +60,8 @@ def sets(
         adds: It is added to what the variable holds.
         plainly: An assignment sets it.
     """
+    if isinstance(value, str):
+        subscripts(shell, value)
     rules = set_by(name, value, shell) if plainly and isinstance(value, str) else _given(name, value, shell)
     for code in rules:
         outside = code == "workspace-code" and shell.scope.brought

@@ -205,12 +205,14 @@ class _Reader:
             self.note("too-deep", self.here())
             return UNKNOWN
         before, held = self.scope.parameters, self._span
+        redirects, self._redirects = self._redirects, []
         self._span = self.here()
         self.scope.parameters = parameters
         try:
             return self._text(text.encode("utf-8", "replace"), stdin)
         finally:
             self.scope.parameters, self._span = before, held
+            self._redirects = redirects
 
     def _text(self, data: bytes, stdin: str | None = None) -> str:
         root = _parsed(_separated(data))
