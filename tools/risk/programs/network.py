@@ -282,26 +282,38 @@ def _mail(call: Call) -> str:
 
 
 def _sqlite(call: Call) -> str:
-    for arg in call.args:
-        found = re.match(r"\s*\.(?:shell|system)\s+(.*)", arg, re.DOTALL)
-        if found:
-            call.find("option-runs", "sqlite3 .shell")
-            call.shell(found[1])
-        elif re.match(r"\s*\.(?:read|load|import)\b", arg):
-            call.find("unread-file", "sqlite3")
-        elif re.search(r"load_extension|writefile\s*\(|\bedit\s*\(", arg, re.IGNORECASE):
-            call.find("option-runs", "sqlite3")
-        _sql(call, arg)
+    texts = list(call.args)
     if call.stdin is not None and known(call.stdin):
-        for line in call.stdin.splitlines():
-            if found := re.match(r"\s*\.(?:shell|system)\s+(.*)", line):
-                call.find("option-runs", "sqlite3 .shell")
-                call.shell(found[1])
-        _sql(call, call.stdin)
+        texts += [*call.stdin.splitlines(), call.stdin]
+    for text in texts:
+        _sqlite_command(call, text.strip())
+        if re.search(r"load_extension|writefile\s*\(|\bedit\s*\(", text, re.IGNORECASE):
+            call.find("option-runs", "sqlite3")
+        call.reads(*re.findall(r"readfile\s*\(\s*'([^']*)'", text, re.IGNORECASE))
+        _sql(call, text)
     operands = [arg for arg in call.args if not arg.startswith("-")]
     if operands:
         call.reads(re.sub(r"^file:|\?.*$", "", operands[0]))
     return DATA
+
+
+def _sqlite_command(call: Call, text: str) -> None:
+    """A command of the shell itself (sqlite.org/cli.html); it takes names that are written in part."""
+    found = re.match(r"\.(\w+)\s+(.*)", text)
+    if not found:
+        return
+    name, rest = found[1], found[2].strip("'\" ")
+    if _short_for(name, "shell system") or (_short_for(name, "output once") and rest.startswith("|")):
+        call.find("option-runs", "sqlite3 .shell")
+        call.shell(rest.lstrip("|"))
+    elif _short_for(name, "read load import"):
+        call.find("unread-file", "sqlite3")
+    elif _short_for(name, "output once log save backup clone archive excel trace"):
+        call.writes(*(one.strip("'\"") for one in rest.split()[-1:]))
+
+
+def _short_for(name: str, commands: str) -> bool:
+    return any(command.startswith(name) for command in commands.split())
 
 
 def _sql(call: Call, text: str) -> None:

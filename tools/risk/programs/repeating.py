@@ -184,7 +184,7 @@ def _entr(call: Call) -> str:
     options = options_of(
         call.args, "-w -e -f -i -s -d --exec --watch --ext --signal --stop-signal --filter", first=True
     )
-    for text in options.each("--exec"):
+    for text in [*options.each("--exec"), *(options_of(call.args, "-x").each("-x") if call.name == "nodemon" else ())]:
         call.shell(text)
     words = options.operands
     if not words:

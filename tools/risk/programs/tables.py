@@ -53,7 +53,7 @@ prints           reset tput stty tty : whoami id groups users who w last lastlog
 prints           ncal uptime free vmstat iostat mpstat : sar nproc lscpu lsblk lspci lsusb lsmod lsof lsns lslocks
 prints           lsmem lshw lsb_release dmidecode sensors ps top htop atop : pgrep pidof pstree pmap df du ls dir vdir
 prints           tree exa eza lsd stat file cksum sum md5sum sha1sum sha224sum sha256sum : sha384sum sha512sum b2sum
-prints           md5 shasum crc32 wc cmp printenv locale localectl timedatectl ulimit times umask : dirs caller
+prints           md5 shasum crc32 wc printenv locale localectl timedatectl ulimit times umask : dirs caller
 prints           help man info apropos whatis tldr cheat locate mlocate plocate ldd nm objdump readelf size addr2line
 prints           : c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk split
 prints           csplit ipcs : ifstat nstat ss netstat nslookup dig host whois mtr traceroute tracepath ping ping6
@@ -62,14 +62,14 @@ prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump sp
 prints           iftop nethogs glances nvidia-smi acpi upower pactl amixer xrandr : xdpyinfo xwininfo fc-list fc-match
 prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inxi hwinfo ethtool : dpkg-query rpmquery
 prints           pkg-config pkgconf apt-cache apt-file yadm-status mokutil nm-tool dumpe2fs tune2fs-l logger : ipcalc
-prints           sipcalc chronyc ntpq loginctl busctl coredumpctl networkctl resolvectl getent ldconfig-p lastb uname
+prints           sipcalc chronyc ntpq loginctl coredumpctl networkctl resolvectl getent ldconfig-p lastb uname
 prints           : select function in case esac fi done while until if for elif continue suspend kill0 getopt
 prints           mesg xdg-mime : sw_vers system_profiler mdfind mdls xcode-select vm_stat top machine nettop ioreg :
 prints           black isort flake8 pylint ruff mypy pyright eslint prettier tsc stylelint shellcheck shfmt hadolint
 prints           yamllint golint : rubocop clippy-driver bandit semgrep codespell markdownlint jshint pycodestyle
 prints           pydocstyle pyflakes vulture radon
 reads            comm shuf tsort look less more most bat batcat
-reads            diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
+reads            cmp diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
 reads            csvstat xmllint yq tomlq xq xsltproc pandoc view wdiff jd dyff delta exiftool identify ffprobe
 reads            mediainfo pdftotext pdfinfo gpg-zip unrar-l lesspipe pygmentize highlight glow mdcat join dc ctags
 reads            cscope cpp nroff groff troff enscript a2ps sqldiff strings64 hexyl bvi hd xxhsum jless fx mlr miller
@@ -202,8 +202,8 @@ brew | prints list ls search info deps doctor config outdated uses leaves home c
 snap flatpak | prints list find info search version remotes history | installs install refresh update | leaves run |
  system-write remove uninstall | unknown-program *
 port emerge xbps-install slackpkg opkg pkg pkg_add pkgin guix nix nix-shell swupd synopkg installer softwareupdate
- choco winget scoop | prints search list info show query contents -s -l --list doctor develop build flake shell eval
- | system-write remove delete uninstall autoremove | installs *
+ choco winget scoop | prints search list info show query contents -s -l --list doctor eval |
+ workspace-code develop build flake shell | system-write remove delete uninstall autoremove | installs *
 dpkg rpm | installs -i --install -U -F -Uvh -ivh --unpack --upgrade --force-all | system-write -r -P --remove
  --purge -e --erase | services --configure -a | prints *
 dpkg-reconfigure | services *
@@ -236,6 +236,8 @@ kinit klist kdestroy | prints -l -e | credentials *
 npm-cli-login | changes-outside *
 SetFile setfile | hides *
 code codium cursor | opens tunnel serve-web | installs --install-extension | writes *
+busctl gdbus dbus-send | prints list status monitor capture tree introspect get-property --help --version | desktop *
+machinectl | prints list status show list-images image-status | other-machine shell login | services *
 loginctl | prints list-sessions list-users show-session session-status | processes terminate-session kill-session
  terminate-user | services enable-linger lock-session | prints *
 hostnamectl timedatectl localectl | system-write set-hostname set-time set-timezone set-locale set-ntp set-keymap
