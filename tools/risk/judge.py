@@ -82,7 +82,7 @@ def _said(call: Call, word: str) -> str:
         return UNKNOWN
     if ahead := next((path for folder in call.scope.ahead if (path := f"{folder}/{word}") in call.scope.files), None):
         return run_text(call, call.scope.files[ahead], call.args)
-    if any(sign in word for sign in "*?[") and word not in ("[", "[[") and _looks_like_path(word):
+    if re.search(r"[*?]|\[.*\]", word) and _looks_like_path(word):
         call.find("hidden-name", word)
     if not word.isascii() and (plain := plain_letters(call.name)) != call.name:
         call.name = plain

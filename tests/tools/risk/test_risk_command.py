@@ -241,11 +241,22 @@ def test_what_a_command_does_is_followed_through_its_text(command: str, risk: Ri
         "((cd /; rm -rf *); ls)",
         "echo $((cd /; rm -rf *))",
         "cd src; yes / | xargs rm -rf",
+        "tool[ls -l a]; rm -rf /",
+        "tool[$(rm -rf /) a]",
+        "tool[ls a; rm -rf /]",
     ],
 )
 def test_what_the_grammar_reads_in_another_way_than_bash_is_read_as_bash_does(text: str) -> None:
     assert read_command(text).risk >= Risk.UNKNOWN
     assert {"rm"} <= {one.name for one in read_command(text).commands}
+
+
+@pytest.mark.parametrize("text", ["tool[ls -l a]", "tool[rm -rf /]", "ls && tool[cat a]"])
+def test_a_name_with_an_open_bracket_is_that_of_a_program_as_in_bash(text: str) -> None:
+    said = read_command(text)
+
+    assert said.risk is Risk.MEDIUM
+    assert said.commands[-1].name == text.rpartition("&& ")[2].split()[0]
 
 
 def test_every_simple_command_has_its_own_effect_and_the_worst_decides() -> None:
