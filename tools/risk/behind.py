@@ -16,7 +16,12 @@ _COMMANDS = SHELLS | names(
     "docker systemctl crontab pkill killall iptables mkfifo busybox git pip npm npx"
 )
 """Names that mean the program in whatever command line they stand; words such as ``install`` or ``kill`` do not."""
-_TEXT = re.compile(r"\s*(?:[A-Za-z_]\w*=\S*\s+)*([^\s;|&<>]+)\s")
+_BEGINS = re.compile(
+    r"(?:^|[;&|({]|\n|\$\(|`|\b(?:then|do|else)\s)\s*(?:(?:exec|command|[A-Za-z_]\w*=\S*)\s+)*([^\s;|&<>]+)(?=\s)"
+)
+"""Where a command may begin in a text."""
+_PREFIX = re.compile(r"^(?:--[\w-]+=|-\w(?=\w+\s)|\w+:(?=\S+\s))")
+_QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"")
 
 
 def runs_what_it_is_given(call: Call) -> None:
@@ -28,10 +33,10 @@ def runs_what_it_is_given(call: Call) -> None:
         if _names(arg) and place + 1 < len(call.args):
             call.run(call.args[place:])
             return
-        text = arg.partition("=")[2] if arg.startswith("--") else arg
-        begins = _TEXT.match(text)
-        if begins and _names(begins[1]):
-            call.shell(text)
+        text = _PREFIX.sub("", arg) if " " in arg else ""
+        for one in (text, *_QUOTED.findall(arg)) if arg[:1] in "{[" else (text,):
+            if any(map(_names, _BEGINS.findall(one))):
+                call.shell(one)
 
 
 def _names(word: str) -> bool:

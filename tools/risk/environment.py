@@ -28,7 +28,9 @@ class Noting(Judge, Protocol):
         ...
 
 
-_FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_")
+_FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_", "NPM_CONFIG_")
+_OPTIONS = {"LESS": r"\+\S*!", "GOFLAGS": r"-toolexec", "RUSTFLAGS": r"linker=\S*/"}
+"""Variables that hold options, and those among them that run a program."""
 _SUMS = re.compile(
     r"\b([A-Z]\w*)(?:\[[^]]{0,40}\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\b([A-Z]\w*)(?:\+\+|--)|(?:\+\+|--)([A-Z]\w*)"
 )
@@ -128,6 +130,10 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
         return ["other-machine"] if is_elsewhere(value) else []
     if code == "prompt":
         return ["environment"] if "$(" in value or "`" in value else []
+    if name in _OPTIONS:
+        return ["environment"] if re.search(_OPTIONS[name], value) else []
+    if name in ("PYTHONBREAKPOINT", "NODE_TLS_REJECT_UNAUTHORIZED") and value in ("", "0", "1"):
+        return ["environment"] if (name, value) == ("NODE_TLS_REJECT_UNAUTHORIZED", "0") else []
     if name == "NODE_OPTIONS":
         return ["environment"] if re.search(r"-r\b|--require|--import|--loader|--eval", value) else []
     return [code] if value or name.startswith("HIST") else []

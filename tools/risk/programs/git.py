@@ -91,6 +91,8 @@ _GIT_WRITES_TO = {
     "archive": ("-o", "--output"),
     "bundle": ("create",),
     "checkout-index": ("--prefix",),
+    "fast-export": ("--export-marks",),
+    "fast-import": ("--export-marks",),
     "format-patch": ("-o", "--output-directory"),
     "read-tree": ("--index-output",),
     "worktree": ("add",),

@@ -45,6 +45,8 @@ def _pip(call: Call) -> str:
                 call.find("installs", file)
         call.obeys(*args)
         call.scope.brought |= command in ("download", "wheel")
+    elif call.name == "uv" and command in ("self", "python") and names[:1] in (["update"], ["install"], ["upgrade"]):
+        call.find("installs", f"uv {command}")
     elif command in ("uninstall", "remove"):
         call.find("deletes", "packages")
     elif command in ("publish",):
@@ -92,7 +94,7 @@ def _uv_run(call: Call) -> str:
     if re.match(r"\w+://", words[0]):
         call.find("remote-code", words[0])
         return UNKNOWN
-    if words[0].endswith(".py") or "-s --script" in options:
+    if words[0] == "-" or words[0].endswith(".py") or "-s --script" in options:
         return call.run(["python", *words])
     return call.run(words)
 
@@ -101,7 +103,7 @@ def _python_project(call: Call) -> str:
     """poetry, pdm, pipenv, hatch."""
     words = [arg for arg in call.args if not arg.startswith("-")]
     command, names = (words[0], words[1:]) if words else ("", [])
-    if command == "run":
+    if command == "run" or (call.name == "hatch" and "run" in words):
         rest = call.args[call.args.index("run") + 1 :]
         return call.run(rest) if rest else UNKNOWN
     if command in ("add",) or (command == "install" and names and call.name in ("pipenv",)):

@@ -101,6 +101,13 @@ task go-task | | -t --taskfile
 gradle gradlew | | -b --build-file -I --init-script
 mvn mvnw | | -f --file
 cargo | | --manifest-path
+go | run | WORDS
+dotnet | | --project
+java javaw | | -cp -classpath --class-path
+ruby perl | | -I
+coverage | run | WORDS
+docker | stack,bake | -c --compose-file -f --file
+overmind goreman foreman honcho | | -f --procfile
 skaffold tilt | | -f --filename --file
 docker podman nerdctl | compose | -f --file
 docker-compose podman-compose | | -f --file
@@ -115,6 +122,8 @@ just task go-task invoke inv | | -d --dir --working-directory
 gradle gradlew | | -p --project-dir
 npm pnpm yarn bun | | --prefix -C --dir --cwd
 terraform tofu | apply,plan,destroy | -chdir
+docker podman nerdctl | compose | --project-directory
+docker-compose podman-compose | | --project-directory
 """
 """The same for the folder that holds it."""
 

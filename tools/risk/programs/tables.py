@@ -30,9 +30,12 @@ environment      JAVA_TOOL_OPTIONS _JAVA_OPTIONS GCONV_PATH GIT_EXEC_PATH GIT_TE
 environment      GIT_ASKPASS SSH_ASKPASS SUDO_ASKPASS LESSOPEN LESSCLOSE PIP_INDEX_URL PIP_EXTRA_INDEX_URL
 environment      PIP_CONFIG_FILE SHELLOPTS BASHOPTS GLOBIGNORE INPUTRC HOSTALIASES RUSTC_WRAPPER GTK_MODULES
 environment      QT_PLUGIN_PATH PROMPT_COMMAND LOCPATH http_proxy https_proxy all_proxy
-environment      HTTP_PROXY HTTPS_PROXY ALL_PROXY SYSTEMD_PAGER DOTNET_STARTUP_HOOKS
+environment      HTTP_PROXY HTTPS_PROXY ALL_PROXY SYSTEMD_PAGER DOTNET_STARTUP_HOOKS UV_INDEX_URL UV_DEFAULT_INDEX
+environment      UV_EXTRA_INDEX_URL UV_INDEX CARGO_BUILD_RUSTC_WRAPPER CARGO_BUILD_RUSTC RUSTC_WORKSPACE_WRAPPER
+environment      PYTHONBREAKPOINT COVERAGE_PROCESS_START TAR_OPTIONS ZIPOPT LESSKEY LESSKEYIN MANOPT JDK_JAVA_OPTIONS
+environment      PYTEST_PLUGINS LESS GOFLAGS RUSTFLAGS NODE_TLS_REJECT_UNAUTHORIZED GIT_SSL_NO_VERIFY MALLOC_TRACE
 runs             GIT_SSH_COMMAND GIT_SSH GIT_EXTERNAL_DIFF GIT_PAGER PAGER MANPAGER EDITOR VISUAL GIT_EDITOR
-runs             GIT_SEQUENCE_EDITOR BROWSER RSYNC_RSH CVS_RSH
+runs             GIT_SEQUENCE_EDITOR BROWSER RSYNC_RSH CVS_RSH FCEDIT
 prompt           PS0 PS1 PS2 PS3 PS4
 builds           CC CXX CPP LD AR AS NM RANLIB STRIP OBJCOPY FC F77 LEX YACC MAKE HOSTCC HOSTCXX BUILD_CC
 builds           CONFIG_SHELL RUSTC RUSTDOC CCACHE_PREFIX CMAKE_C_COMPILER_LAUNCHER CMAKE_CXX_COMPILER_LAUNCHER
@@ -62,7 +65,7 @@ prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump sp
 prints           iftop nethogs glances nvidia-smi acpi upower pactl amixer xrandr : xdpyinfo xwininfo fc-list fc-match
 prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inxi hwinfo ethtool : dpkg-query rpmquery
 prints           pkg-config pkgconf apt-cache apt-file yadm-status mokutil nm-tool dumpe2fs tune2fs-l logger : ipcalc
-prints           sipcalc chronyc ntpq loginctl coredumpctl networkctl resolvectl getent ldconfig-p lastb uname
+prints           sipcalc chronyc ntpq loginctl coredumpctl networkctl getent ldconfig-p lastb uname
 prints           : select function in case esac fi done while until if for elif continue suspend kill0 getopt
 prints           mesg xdg-mime : sw_vers system_profiler mdfind mdls xcode-select vm_stat top machine nettop ioreg :
 prints           black isort flake8 pylint ruff mypy pyright eslint prettier tsc stylelint shellcheck shfmt hadolint
@@ -98,7 +101,7 @@ accounts         pwconv pdbedit smbpasswd fscrypt faillock pam-auth-update authc
 services         systemd-tmpfiles update-rc.d chkconfig insserv rc-update rc-service initctl launchctl svc sv runit
 services         supervisorctl at batch anacron crond update-grub grub-install grub-mkconfig grub2-mkconfig efibootmgr
 services         bootctl update-initramfs dracut mkinitcpio update-alternatives sc schtasks sfc ldconfig osascript-s
-services         atrm
+services         atrm incrontab
 remote-code      ansible-pull
 kernel           insmod modprobe rmmod depmod kexec bpftool bpftrace kmod setenforce setsebool semanage semodule
 kernel           restorecon chcon apparmor_parser aa-disable aa-complain aa-teardown auditctl swapoff swapon hwclock
@@ -154,8 +157,8 @@ kubectl oc | credentials get_secret get_secrets describe_secret describe_secrets
  api-resources api-versions auth diff events wait completion options | changes-outside apply create delete edit
  patch replace scale rollout set label annotate taint drain cordon uncordon expose autoscale run certificate debug
  kustomize_apply | other-machine exec cp attach port-forward proxy | installs krew plugin
-helm | leaves list ls get status history search show template lint version repo env dependency | changes-outside
- install upgrade uninstall delete rollback push test | installs plugin
+helm | option-runs --post-renderer | leaves list ls get status history search show template lint version repo
+ env dependency | changes-outside install upgrade uninstall delete rollback push test | installs plugin
 aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm
  keyvault kms auth_print-access-token auth_print-identity-token
  get-login-password assume-role get-session-token | other-machine ssh start-session
@@ -236,7 +239,10 @@ kinit klist kdestroy | prints -l -e | credentials *
 npm-cli-login | changes-outside *
 SetFile setfile | hides *
 code codium cursor | opens tunnel serve-web | installs --install-extension | writes *
-busctl gdbus dbus-send | prints list status monitor capture tree introspect get-property --help --version | desktop *
+busctl gdbus qdbus dbus-send | prints list status monitor capture tree introspect get-property --help --version
+ | desktop *
+networkctl | prints status list show statistics | firewall *
+pixi | installs exec global add upgrade | prints list info search tree | installs-listed install | unknown-program *
 machinectl | prints list status show list-images image-status | other-machine shell login | services *
 loginctl | prints list-sessions list-users show-session session-status | processes terminate-session kill-session
  terminate-user | services enable-linger lock-session | prints *
