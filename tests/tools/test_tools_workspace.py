@@ -254,7 +254,10 @@ def test_a_folder_that_turns_into_a_link_meanwhile_leads_nowhere(place: Path) ->
         "src/claude.md", ".aider.conf.yml", ".windsurfrules", "opencode.jsonc", "__pycache__/desk.cpython-311.pyc",
         ".devcontainer/devcontainer.json", ".devcontainer.json", ".githooks/pre-push", ".hg/hgrc", "lefthook.yml",
         ".circleci/config.yml", ".cirrus.yml", "azure-pipelines-release.yml", "buildspec.yaml", "sitecustomize.py",
-        "venv/lib/x.pth", "work.code-workspace", ".cursor/rules", ".vimrc",
+        "venv/lib/x.pth", "work.code-workspace", ".cursor/rules", ".vimrc", "rust-toolchain.toml",
+        "lib/.python-version", "uv.toml", "setup.cfg", ".pylintrc", "web/eslint.config.mjs", ".eslintrc.cjs",
+        ".prettierrc", "pnpm-workspace.yaml", ".openhands/setup.sh", ".sl/config", "_darcs/prefs/defaults",
+        "gradle.properties", "global.json",
     ],
 )  # fmt: skip
 def test_what_would_act_later_with_more_authority_is_protected(place: Path, path: str) -> None:
@@ -265,7 +268,18 @@ def test_what_would_act_later_with_more_authority_is_protected(place: Path, path
 
 
 @pytest.mark.parametrize(
-    "path", ["src/models.yaml", "docs/configs/risk.yaml", "git/config", ".gitignore", "a/ci/x.py", "env", "Makefile.md"]
+    "path",
+    [
+        "src/models.yaml",
+        "docs/configs/risk.yaml",
+        "git/config",
+        ".gitignore",
+        "a/ci/x.py",
+        "env",
+        "Makefile.md",
+        "src/python-version",
+        "lint.py",
+    ],
 )
 def test_what_only_looks_alike_is_not_protected(place: Path, path: str) -> None:
     Workspace(place).replace(path, b"x")

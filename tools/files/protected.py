@@ -19,6 +19,7 @@ PROTECTED = (
     # what version control runs or obeys
     ".git", ".gitmodules", ".gitconfig", ".githooks", ".config/git", ".husky", ".pre-commit-config.yaml",
     "lefthook*", ".lefthook*", ".overcommit.yml", ".simple-git-hooks.*", ".hg", ".hgrc", ".svn", ".bzr", ".jj",
+    ".sl", ".pijul", "_darcs", ".fossil-settings",
     # what a CI service runs
     ".github", ".gitlab", ".gitlab-ci*", ".ci", ".circleci", ".buildkite", ".travis.yml", ".drone.yml",
     ".woodpecker*", ".gitea", ".forgejo", "Jenkinsfile*", "azure-pipelines*", ".azure-pipelines",
@@ -29,12 +30,16 @@ PROTECTED = (
     "Makefile", "GNUmakefile", "*.mk", "justfile", ".justfile", "Taskfile.y*ml", "Rakefile", "package.json",
     ".env", ".env.*", "*.pth", "sitecustomize.py", "usercustomize.py", "pyproject.toml", "setup.py", "tox.ini",
     "noxfile.py", "dodo.py", "fabfile.py", "deno.json*", "gulpfile.*", "Gruntfile.*", "gradlew*", "mvnw*",
-    "build.gradle*", "settings.gradle*", "gradle/wrapper", ".mvn", "pom.xml", "build.xml", "build.sbt", "build.rs",
+    "build.gradle*", "settings.gradle*", "gradle/wrapper", ".mvn", "pom.xml", "build.xml", "*.sbt", "build.rs",
     "Cargo.toml", "composer.json", "Gemfile", "mix.exs", "Package.swift", "Makefile.toml", "bunfig.toml",
     ".pnpmfile.*", ".yarn", ".bazelrc", ".cargo", "Vagrantfile", "Tiltfile", "Procfile", "SConstruct", "wscript",
     "flake.nix", "shell.nix", "default.nix", "devbox.json", "pixi.toml", "CMakeLists.txt", "CMakePresets.json",
     "CMakeUserPresets.json", "meson.build", "meson_options.txt", "meson.options", "compose*.y*ml",
-    "docker-compose*.y*ml",
+    "docker-compose*.y*ml", "setup.cfg", "uv.toml", "pnpm-workspace.yaml", ".pnp.*", "gradle.properties", ".sbtopts",
+    ".jvmopts", "rebar.config*", "build.zig*", "project.clj", "config.nims", "conanfile.py", "xmake.lua", "Podfile",
+    "Guardfile", "nodemon.json", ".air.toml",
+    # what says which interpreter or compiler a short command starts, by its path if need be
+    ".python-version*", "rust-toolchain*", "global.json",
     # what is installed, and runs as if it were
     ".venv", "venv", "site-packages", "node_modules", "__pycache__", ".local/bin",
     # what a shell, an editor or a client runs or trusts when it starts
@@ -46,12 +51,17 @@ PROTECTED = (
     ".mise*", "mise*.toml", ".config/mise", ".rtx.toml", ".tool-versions", ".direnv", ".autoenv*", ".config/systemd",
     ".config/autostart", ".config/nvim", ".config/pip",
     ".pip", "pip.conf", ".pdbrc", ".ipython", ".jupyter", ".tmux.conf", ".aws", ".docker", ".gnupg", ".kube",
+    # what a linter or a formatter loads as code in an editor that opens the folder
+    ".pylintrc", "pylintrc", ".flake8", "mypy.ini", ".mypy.ini", ".eslintrc*", "eslint.config.*", ".prettierrc*",
+    "prettier.config.*", ".stylelintrc*", "stylelint.config.*", "tailwind.config.*", ".rubocop*.yml", ".formatter.exs",
+    ".fleet",
     # what another agent runs or takes for its user's words
     ".mcp.json", "mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
     ".aider*", ".amazonq", ".clinerules", ".continue", ".cursorrules", ".goosehints", ".junie", ".kiro", ".opencode",
     "opencode.json*", ".roo*", ".windsurf*", "AGENTS.md", "CLAUDE.md", "GEMINI.md", ".agents", ".agent", "AGENT.md",
     ".augment*", ".copilot", ".crush*", "CRUSH.md", ".factory", ".kilocode*", ".qwen", "QWEN.md", ".rules", ".trae",
-    "WARP.md", ".zencoder", "AGENTS.override.md", "CLAUDE.local.md",
+    "WARP.md", ".zencoder", "AGENTS.override.md", "CLAUDE.local.md", ".openhands*", ".pi", ".antigravity*",
+    ".codebuddy*",
     # what Pointsman itself obeys
     ".pointsman", ".pointsman-removed*",
     "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",

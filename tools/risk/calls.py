@@ -69,6 +69,12 @@ class Call:
         """Judge a shell text that this one runs."""
         return self.judge.read(text, parameters=parameters, stdin=self.stdin)
 
+    def starts(self, text: str) -> None:
+        """Judge a shell text out of an option, such as a pager."""
+        if not _SHOWS.match(text):
+            self.find("option-runs", self.name)
+            self.shell(text)
+
     def path(self, text: str) -> str:
         """A path among its arguments, tidy."""
         return self.scope.path(text)
@@ -137,6 +143,9 @@ class Call:
         """What it prints where it changes what is piped into it."""
         return merged(self.stdin) if self.stdin is not None and not known(self.stdin) else UNKNOWN
 
+
+_SHOWS = re.compile(r"(?:cat|less|more|most|bat|delta|never|always|auto|none|false|)(?:\s+-[\w=]+)*$")
+"""Pagers that only show what they are given, and words that mean one or none."""
 
 _RUNS_WORKSPACE = ("workspace-code", "installs-listed")
 """Rules of what runs code of the workspace, which may have come from outside a moment ago."""

@@ -6,6 +6,7 @@ import re
 from typing import Any, Protocol
 
 from .calls import Call, Judge
+from .evaluation import subscripts
 from .places import Place, place_of
 from .programs.sources import is_elsewhere
 from .programs.tables import LOADS
@@ -27,7 +28,9 @@ class Noting(Judge, Protocol):
         ...
 
 
-_FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_")
+_FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_", "NPM_CONFIG_")
+_OPTIONS = {"LESS": r"\+\S*!", "GOFLAGS": r"-toolexec", "RUSTFLAGS": r"linker=\S*/"}
+"""Variables that hold options, and those among them that run a program."""
 _SUMS = re.compile(
     r"\b([A-Z]\w*)(?:\[[^]]{0,40}\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\b([A-Z]\w*)(?:\+\+|--)|(?:\+\+|--)([A-Z]\w*)"
 )
@@ -40,6 +43,7 @@ _BUILDS = ("builds", "compiles", "makes", "makefiles")
 
 def assign(call: Call, name: str, value: Value) -> None:
     """Set a variable for a command that sets one, such as ``read``, and note what that means."""
+    subscripts(call.judge, name)
     for code in _given(name, value, call.judge):
         call.find(code, name)
     call.scope.assign(name.partition("[")[0], value)
@@ -58,6 +62,8 @@ def sets(
         adds: It is added to what the variable holds.
         plainly: An assignment sets it.
     """
+    if isinstance(value, str):
+        subscripts(shell, value)
     rules = set_by(name, value, shell) if plainly and isinstance(value, str) else _given(name, value, shell)
     for code in rules:
         outside = code == "workspace-code" and shell.scope.brought
@@ -124,6 +130,10 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
         return ["other-machine"] if is_elsewhere(value) else []
     if code == "prompt":
         return ["environment"] if "$(" in value or "`" in value else []
+    if name in _OPTIONS:
+        return ["environment"] if re.search(_OPTIONS[name], value) else []
+    if name in ("PYTHONBREAKPOINT", "NODE_TLS_REJECT_UNAUTHORIZED") and value in ("", "0", "1"):
+        return ["environment"] if (name, value) == ("NODE_TLS_REJECT_UNAUTHORIZED", "0") else []
     if name == "NODE_OPTIONS":
         return ["environment"] if re.search(r"-r\b|--require|--import|--loader|--eval", value) else []
     return [code] if value or name.startswith("HIST") else []

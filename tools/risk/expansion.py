@@ -13,6 +13,7 @@ from .values import HOLES, UNKNOWN, known, merged
 
 __all__ = ["Shell", "array_of", "fields", "text_of", "unquoted_ansi"]
 
+_TICKS = re.compile(r"(?<!\\)`((?:[^`\\]|\\.)*)`", re.DOTALL)
 _LONGEST_CUT = 1000  # characters of a value from which a pattern is cut, which takes time that grows with its square
 _MOST = 64  # words that one with braces may become
 
@@ -63,7 +64,7 @@ def fields(node: Any, shell: Shell) -> list[str]:
     kind = node.type
     if kind == "word":
         text = node.text.decode()
-        if "\\" not in text:
+        if "\\" not in text and "`" not in text:
             return [text]
     elif kind == "raw_string":
         return [_tame(node.text.decode()[1:-1])]
@@ -187,7 +188,9 @@ def _pieces(node: Any, shell: Shell) -> list[Piece]:
         "special_variable_name",
         "variable_name",
     ):
-        return _plain(node.text.decode())
+        # In a default (${x:-`id`}) the grammar does not know backticks.
+        text = node.text.decode()
+        return _plain(text) if "`" not in text else [(_backticked(text, shell), "s")]
     if kind == "raw_string":
         return [(node.text.decode()[1:-1], "q")]
     if kind == "ansi_c_string":
@@ -211,6 +214,8 @@ def _pieces(node: Any, shell: Shell) -> list[Piece]:
         for child in node.children:
             made += _pieces(child, shell)
         return made
+    if kind == "heredoc_body" and b"`" in node.text:
+        _document(node, shell)
     if node.named_child_count:
         shell.substituted(node)
     return _plain(node.text.decode())
@@ -253,6 +258,26 @@ def _quoted(node: Any, shell: Shell) -> str:
         place = child.end_byte - start
     made.append(_unescaped(raw[place:ends].decode()))
     return "".join(made)
+
+
+def _document(node: Any, shell: Shell) -> None:
+    """Read the commands between backticks in a here-document, in which the grammar does not know them."""
+    text = bytearray(node.text)
+    for child in node.named_children:
+        if child.type == "command_substitution":
+            begin, end = child.start_byte - node.start_byte, child.end_byte - node.start_byte
+            text[begin:end] = b" " * (end - begin)
+    _backticked(text.decode("utf-8", "replace"), shell)
+
+
+def _backticked(text: str, shell: Shell) -> str:
+    """A text in which what commands print stands for them."""
+
+    def one(found: re.Match[str]) -> str:
+        inner = re.sub(r"\\([`$\\])", r"\1", found[1])
+        return shell.read(inner, parameters=shell.scope.parameters).rstrip("\n")
+
+    return _TICKS.sub(one, text)
 
 
 def _unescaped(text: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from .calls import Call, Handler, Judge
+from .behind import runs_what_it_is_given
+from .calls import Call, Handler, Judge, options_of
 from .characters import plain_letters
-from .places import Place, place_of
+from .places import Place, holds_secrets, place_of
 from .programs.code import INTERPRETERS
 from .programs.containers import CONTAINERS
 from .programs.files import FILES
@@ -66,6 +67,8 @@ def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str
         serves(call, call.args, everybody=False)
     elif any(code in _MAY_LISTEN for code, _ in call.found) and everywhere(call.args):
         call.find("opens")
+    if (call.name not in _HANDLERS or call.name in PACKAGES) and any(code in _MAY_LISTEN for code, _ in call.found):
+        runs_what_it_is_given(call)
     return call, printed
 
 
@@ -79,7 +82,7 @@ def _said(call: Call, word: str) -> str:
         return UNKNOWN
     if ahead := next((path for folder in call.scope.ahead if (path := f"{folder}/{word}") in call.scope.files), None):
         return run_text(call, call.scope.files[ahead], call.args)
-    if any(sign in word for sign in "*?[") and word not in ("[", "[[") and _looks_like_path(word):
+    if re.search(r"[*?]|\[.*\]", word) and _looks_like_path(word):
         call.find("hidden-name", word)
     if not word.isascii() and (plain := plain_letters(call.name)) != call.name:
         call.name = plain
@@ -155,6 +158,8 @@ def _judge(call: Call) -> str | None:
         call.find("unknown-program")
         _unknown(call)
         return None
+    if code in ("reads", "prints"):
+        _options(call)
     if code == "reads":
         call.reads(*(arg for arg in call.args if not arg.startswith("-")))
     elif code == "writes":
@@ -167,6 +172,16 @@ def _judge(call: Call) -> str | None:
     elif code == "writes" and any(map(call.scope.fetched, call.args)):
         call.scope.brought = True  # what it makes of that, such as a program
     return None
+
+
+def _options(call: Call) -> None:
+    """Programs and files of keys that stand in options of a program that else only reads."""
+    options = options_of(call.args, "-f -m --pager --preview --file --from-file --to-file --files0-from --options")
+    for text in options.each("--pager --preview"):
+        call.starts(text)
+    for name, value in options.given:
+        if name != "--pager" and holds_secrets(call.path(value)):
+            call.find("credentials", value)
 
 
 def _unknown(call: Call) -> None:

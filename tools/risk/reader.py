@@ -85,15 +85,24 @@ _FOREIGN = re.compile(rb"[\xc4-\xf7][\x80-\xbf]+")
 can end the process. A letter a byte stands for each while the text is parsed, so that all places stay the same."""
 
 
-def _parsed(data: bytes) -> Any:
+_OPENED = re.compile(rb"(?m)((?:^|[;&|(])[ \t]*[A-Za-z_]\w*)\[(?=[^]\s]*\s)(?![^]]*\]\+?=)")
+"""A command whose name has a bracket that its first word does not close; the grammar takes it for an element that is
+set. Bash looks for a program of that name, up to the closing bracket; other shells, for one up to the blank."""
+
+
+def _parsed(data: bytes, instead: bytes = b"") -> Any:
     """The tree of a text; None where too much is wrong with it.
+
+    Args:
+        data: The text.
+        instead: A text of the same length that is parsed in its place.
 
     Recovering from an error takes tree-sitter time that grows with what is left of the text, so that it is counted.
     """
     from tree_sitter import Parser
 
     spent = 0
-    source = given = _FOREIGN.sub(lambda found: b"Z" * len(found[0]), data)
+    source = given = _FOREIGN.sub(lambda found: b"Z" * len(found[0]), instead or data)
 
     def stops(_: int, errs: bool) -> bool:
         nonlocal spent
@@ -205,12 +214,14 @@ class _Reader:
             self.note("too-deep", self.here())
             return UNKNOWN
         before, held = self.scope.parameters, self._span
+        redirects, self._redirects = self._redirects, []
         self._span = self.here()
         self.scope.parameters = parameters
         try:
             return self._text(text.encode("utf-8", "replace"), stdin)
         finally:
             self.scope.parameters, self._span = before, held
+            self._redirects = redirects
 
     def _text(self, data: bytes, stdin: str | None = None) -> str:
         root = _parsed(_separated(data))
@@ -224,6 +235,9 @@ class _Reader:
         if root is None:
             self.note("unknown-text", self.here())
             return UNKNOWN
+        if root.has_error and (instead := _OPENED.sub(rb"\1Z", data)) != data:
+            other = _parsed(data, instead)
+            root = root if other is None or other.has_error else other
         if root.has_error:
             self.note("unknown-text", self.here(root))
         return self.walk(root, stdin)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from .calls import Judge
 from .environment import sets, sums
+from .evaluation import expanded_again, subscripts
 from .expansion import array_of, fields, text_of
 from .redirects import Walker, redirected
 from .values import UNKNOWN
@@ -44,6 +45,22 @@ def _any(reader: Reader, node: Any, stdin: str | None) -> str:
 def _compound(reader: Reader, node: Any, stdin: str | None) -> str:
     if node.children[0].type == "((":
         sums(reader, node.text.decode(), node)
+    return reader.statements(node, stdin)
+
+
+_TEXTS = ("string", "raw_string", "ansi_c_string", "word")
+
+
+def _test(reader: Reader, node: Any, stdin: str | None) -> str:
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if one.type in _TEXTS and not any(
+            "expansion" in part.type or "subst" in part.type for part in one.named_children
+        ):
+            subscripts(reader, text_of(one, reader))
+        else:
+            waiting += one.named_children[::-1]
     return reader.statements(node, stdin)
 
 
@@ -148,7 +165,9 @@ def _declaration(reader: Reader, node: Any, stdin: str | None) -> str:
         if child.type == "variable_assignment" and words[0] not in ("export", "readonly") and _refers(words):
             words.append(text_of(child, reader))
         elif child.type == "variable_assignment":
-            _assigned(reader, child)
+            _, value = _assigned(reader, child)
+            if value.startswith("("):
+                expanded_again(reader, value)
         else:
             words += fields(child, reader)
     reader.called(node, words, None)
@@ -210,7 +229,7 @@ def _command(reader: Reader, node: Any, stdin: str | None) -> str:
 _BRANCHES = ("c_style_for_statement", "while_statement", "if_statement", "case_statement")
 _GROUPS = (
     *("program", "variable_assignments", "case_item", "elif_clause", "else_clause", "do_group"),
-    *("subshell", "negated_command", "test_command", "ERROR"),
+    *("subshell", "negated_command", "ERROR"),
 )
 STATEMENTS: dict[str, Callable[[Reader, Any, str | None], str]] = {
     **dict.fromkeys(_GROUPS, _any),
@@ -226,5 +245,6 @@ STATEMENTS: dict[str, Callable[[Reader, Any, str | None], str]] = {
     "unset_command": _declaration,
     "function_definition": _function,
     "for_statement": _for,
+    "test_command": _test,
 }
 """Kind of node in the grammar -> how it is read, given what flows in; returns what it prints."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
-__all__ = ["number", "numbers", "stated", "whole_phones"]
+__all__ = ["currencies", "number", "numbers", "stated", "whole_phones"]
 
 _GROUPED: Final = re.compile(r"(?<=\d)[ \u00a0\u202f_](?=\d{3}(?!\d))")
 _PHONE: Final = re.compile(
@@ -28,6 +28,12 @@ zero 0  one 1  two 2  three 3  four 4  five 5  six 6  seven 7  eight 8  nine 9  
 thirty 30  forty 40  fifty 50  sixty 60  seventy 70  eighty 80  ninety 90  hundred 100  thousand 1000
 """
 _WORDS: Final = {word: Decimal(value) for word, value in re.findall(r"(\w+) (\d+)", _NAMES)}
+_CURRENCIES: Final = """
+eur euro euros € | usd dollar dollars $ us$ | gbp pound pounds sterling quid £ | jpy yen ¥ | cny yuan renminbi
+chf franc francs franken | inr rupee rupees ₹ | krw ₩ | btc xbt bitcoin bitcoins ₿ | eth ether ethereum
+usdt tether | usdc | xmr monero | cad | aud | sek | nok | dkk | pln zloty | lira ₺ | brl | mxn | zar
+"""
+_MONEY: Final = {name: row.split()[0] for row in re.split(r"\||\n", _CURRENCIES) for name in row.split()}
 _EDGES: Final = "()[]{}<>\"'“”‘’„«»`*;:!?=|~"
 
 
@@ -40,6 +46,12 @@ def number(value: str) -> frozenset[Decimal]:
     return frozenset(
         (-worth if negative else worth) for worth in _read(found["digits"], found["power"] or "", found["times"])
     )
+
+
+def currencies(text: str) -> frozenset[str]:
+    """The currencies that a text names, by word, code or sign, each by its code."""
+    words = re.findall(r"[a-z]+\$?|[^\w\s]", unicodedata.normalize("NFKC", text).casefold())
+    return frozenset(_MONEY[word] for word in words if word in _MONEY)
 
 
 def stated(text: str) -> frozenset[Decimal]:

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ...configs.words import Effect, Risk
-from .amounts import number
+from .amounts import currencies, number
+from .hidden import decoded
 from .intent import asked_for
 from .tokens import Text, identifiers, tokens
 from .view import View, view_of
@@ -35,6 +36,8 @@ _EVERYTHING: Final = re.compile(r"[~./*?\\]+")
 """Signs that name a folder, or all that is in it."""
 _SMALL: Final = 10
 """Numbers below turn up in any text: what is counted, a page, a priority."""
+_ENCODED: Final = 2
+"""Encodings inside each other that what is sent out is looked for in."""
 _PRIVATE: Final = re.compile(
     r"passw|secret|token|api_?key|credential|\bpin\b|ssn|social_security|passport|card|iban|account_?n|bank|tax_?id|id_?number"
     r"|licen[cs]e|salary|medical|diagnos|birth",
@@ -228,6 +231,8 @@ class _Case:
         """A number is the user's by what it is worth: one that only begins like theirs is another."""
         view, size = self._view, {abs(one) for one in worth}
         if view.states(worth):
+            if view.from_outside and view.in_other_money(currencies(value)):
+                yield Reason(code, f"{value} is in another currency than the user named", value)
             return
         if any(not text.numbers.isdisjoint(size) for text in (view.orders if view.lists(worth) else view.texts)):
             yield Reason(code, f"{value} comes from text that nobody vouches for", value)
@@ -239,7 +244,10 @@ class _Case:
         parts = [part for part in re.split(r"[\W\d_]+", value.partition("@")[0].casefold()) if len(part) > 2]
         return any(self._view.by_user((part,)) for part in parts)
 
-    def _content(self, value: str) -> Iterator[Reason]:
+    def _content(self, value: str, depth: int = 0) -> Iterator[Reason]:
+        if depth < _ENCODED:
+            for inner in decoded(value):
+                yield from self._content(inner, depth + 1)
         run, view = tokens(value), self._view
         if worth := number(value):
             if any(abs(one) >= _SMALL for one in worth):
@@ -260,6 +268,8 @@ class _Case:
 
     def _private(self, value: str) -> bool:
         text = Text(value)
+        if any(secret in value and not self._by_user(secret) for secret in self._view.secrets):
+            return True
         for run, fields in self._view.fields.items():
             if len(run[0]) < 4 or not any(_PRIVATE.search(name) for name in fields):
                 continue

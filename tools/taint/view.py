@@ -8,13 +8,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
 import yaml
 
 from ...configs.words import Effect, Trust
-from .amounts import number, stated
+from .amounts import currencies, number, stated
+from .hidden import secrets_in
 from .intent import orders_in, without_prohibitions
 from .tokens import Text, host_of, identifiers, tokens, without_names
 
@@ -95,6 +97,16 @@ class View:
     def lists(self, worth: Collection[Decimal]) -> bool:
         """Whether one of these numbers stands by itself in the structure of a result of the user's own."""
         return any(len(run) == 1 and not number(run[0]).isdisjoint(worth) for run in self.fields)
+
+    def in_other_money(self, money: Collection[str]) -> bool:
+        """Whether the user, or a result that is vouched for, names currencies, and none of these."""
+        named = {one for text in (*self.user, *self.vouched) for one in currencies(text.text)}
+        return bool(money and named) and named.isdisjoint(money)
+
+    @cached_property
+    def secrets(self) -> frozenset[str]:
+        """Passwords, codes and keys that such prose states."""
+        return frozenset(secret for text in self.texts for secret in secrets_in(text.text))
 
     def leads_out(self, identifier: str) -> bool:
         """Whether a link leads to a host that only such prose names, whatever is added to the link."""

@@ -266,6 +266,8 @@ def _python(call: Call) -> str:
     operands = options.operands
     if inline := next((value for name, value in options.given if name == "-c"), None):
         return python_code(call, inline)
+    if module := next((value for name, value in options.given if name == "-m"), None):
+        return _module(call, module, operands)
     if operands and operands[0] not in ("-", "/dev/stdin"):
         held = call.scope.files.get(call.path(operands[0]))
         if held is not None:
@@ -285,8 +287,9 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
     if module == "base64" and "-d" in rest:
         return call.run(["base64", *rest])
     if module in ("timeit", "cProfile", "profile", "pdb", "trace"):
-        for text in rest if module == "timeit" else ():
-            python_code(call, text)
+        for text in rest if module in ("timeit", "pdb") else ():
+            if not text.startswith("-") and not text.endswith(".py"):
+                python_code(call, text)
         files = [arg for arg in rest if arg.endswith(".py")]
         for file in files:
             run_file(call, file, [])

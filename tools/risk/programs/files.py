@@ -349,12 +349,20 @@ def _editor(call: Call) -> str:
     return DATA
 
 
+_LISP = re.compile(
+    r"\((?:delete-|rename-|copy-|write-|append-to-file|make-(?:symbolic|process|network)|load|require|eval|call-|start-|url-)"
+)
+"""What in Emacs's language changes files, or runs or fetches something."""
+
+
 def _edited(call: Call, text: str) -> None:
     if re.match(r"\s*:?\s*(?:sh|shell|ter|term|terminal|set\s+shell\b.*)\s*$", text):
         call.find("option-runs", call.name)
         return
     if opened := re.match(r"\s*([erw])\s+(\S+)\s*$", text):
         (call.writes if opened[1] == "w" else call.reads)(opened[2])
+    if re.match(r"\s*\(", text) and _LISP.search(text):
+        call.find("unknown-code", "editor")
     found = _EDITORS_RUN.search(text)
     if found is None:
         if re.search(r"\b(?:py(?:thon3?|x)?|lua|ruby|perl)\b\s", text):

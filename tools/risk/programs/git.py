@@ -87,6 +87,17 @@ def _git(call: Call) -> str:
 _GIT_MESSAGES = names("commit notes tag merge commit-tree ci")
 _GIT_MESSAGE = re.compile(r"-\w*[Ft]|--(?:file|template)")
 """Options that say which file is the message."""
+_GIT_WRITES_TO = {
+    "archive": ("-o", "--output"),
+    "bundle": ("create",),
+    "checkout-index": ("--prefix",),
+    "fast-export": ("--export-marks",),
+    "fast-import": ("--export-marks",),
+    "format-patch": ("-o", "--output-directory"),
+    "read-tree": ("--index-output",),
+    "worktree": ("add",),
+}
+"""Options and words after which a file or folder stands that is written, other than ``--output``."""
 _GIT_PROGRAMS = names("--upload-pack --receive-pack --exec --open-files-in-pager --extcmd")
 
 
@@ -103,8 +114,12 @@ def _git_options(call: Call, command: str, rest: list[str]) -> None:
         elif arg.startswith("ext::"):
             call.find("option-runs", "git ext::")
             call.shell(arg[5:])
-        elif name == "--output" and equals:
+        elif name in _GIT_WRITES_TO.get(command, ("--output",)):
             call.writes(value)
+        elif name == "--template" and command == "init" and place_of(call.path(value)) is not Place.WORKSPACE:
+            call.find("unread-file", value)
+        elif name == "--unsafe-paths":
+            call.find("unknown-target", "git apply")
 
 
 def _reads_keys(call: Call, command: str, rest: list[str]) -> None:

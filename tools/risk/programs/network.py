@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from ..calls import Call, Handler, handlers, options_of
-from ..places import Place, place_of, runs_later
+from ..places import Place, holds_secrets, place_of, runs_later
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
 __all__ = ["NETWORK", "fetched"]
@@ -20,7 +20,8 @@ _CURL_TAKES = (
     "--data-raw --data-binary --data-urlencode --data-ascii --form --form-string --upload-file --output "
     "--header --user-agent --cookie --cookie-jar --referer --user --proxy --max-time --write-out --config "
     "--cert --key --cacert --range --connect-timeout --retry --retry-delay --resolve --interface "
-    "--output-dir --json --url --url-query --dump-header --unix-socket --oauth2-bearer"
+    "--output-dir --json --url --url-query --dump-header --unix-socket --oauth2-bearer "
+    "--trace --trace-ascii --libcurl --stderr --etag-save --hsts --alt-svc --engine"
 )
 _WGET_TAKES = (
     "-O -o -P -a -i -e -t -T -w -Q -U -A -R -D -l -B -I -X --output-document --output-file "
@@ -57,6 +58,10 @@ def _is_local(url: str) -> bool:
     return _LOCAL.match(_host(url)) is not None
 
 
+_CURL_WRITES = "--trace --trace-ascii -D --dump-header -c --cookie-jar --libcurl --stderr --etag-save --hsts --alt-svc"
+"""Options with a file that is written beside what is fetched."""
+
+
 def _curl(call: Call) -> str:
     options = options_of(call.args, _CURL_TAKES)
     urls = [*options.operands, *options.each("--url")]
@@ -81,6 +86,13 @@ def _curl(call: Call) -> str:
         call.find("sends", urls[0] if urls else "")
     for config in options.each("-K --config"):
         call.find("unread-file", config)
+    call.writes(
+        *options.each(_CURL_WRITES), *re.findall(r"%output\{>*([^}]+)\}", options.value("-w --write-out") or "")
+    )
+    headers = [one[1:] for one in options.each("-H --header") if one.startswith("@")]
+    call.reads(*headers)
+    if any("docker.sock" in one or "containerd" in one for one in options.each("--unix-socket")):
+        call.find("container", "the daemon's socket")
     if any(flag in options for flag in ("--engine",)):
         call.find("option-runs", "curl --engine")
     named = "-O --remote-name -J --remote-name-all" in options
@@ -132,6 +144,9 @@ def _wget(call: Call) -> str:
     for command in options.each("-e --execute"):
         if re.match(r"\s*(?:use_askpass|https?_proxy|output_document|post)", command):
             call.find("option-runs", "wget -e")
+    call.writes(*options.each("-o --output-file -a --append-output --save-cookies --warc-file --rejected-log"))
+    if any(place_of(call.path(file)) is not Place.WORKSPACE for file in options.each("--config")):
+        call.find("unread-file", "wget --config")
     if "--spider" in options:
         return UNKNOWN
     output = options.value("-O --output-document")
@@ -282,26 +297,46 @@ def _mail(call: Call) -> str:
 
 
 def _sqlite(call: Call) -> str:
-    for arg in call.args:
-        found = re.match(r"\s*\.(?:shell|system)\s+(.*)", arg, re.DOTALL)
-        if found:
-            call.find("option-runs", "sqlite3 .shell")
-            call.shell(found[1])
-        elif re.match(r"\s*\.(?:read|load|import)\b", arg):
-            call.find("unread-file", "sqlite3")
-        elif re.search(r"load_extension|writefile\s*\(|\bedit\s*\(", arg, re.IGNORECASE):
-            call.find("option-runs", "sqlite3")
-        _sql(call, arg)
+    texts = list(call.args)
     if call.stdin is not None and known(call.stdin):
-        for line in call.stdin.splitlines():
-            if found := re.match(r"\s*\.(?:shell|system)\s+(.*)", line):
-                call.find("option-runs", "sqlite3 .shell")
-                call.shell(found[1])
-        _sql(call, call.stdin)
+        texts += [*call.stdin.splitlines(), call.stdin]
+    for text in texts:
+        _sqlite_command(call, text.strip())
+        if re.search(r"^(?:load|(?:force\s+)?install)\s+\S", text.strip(), re.IGNORECASE):
+            call.find("option-runs", call.name)
+        # What an SQL text names in quotes, duckdb reads as a file.
+        call.found += [("credentials", one) for one in re.findall(r"'([^']+)'", text) if holds_secrets(call.path(one))]
+        call.writes(*re.findall(r"\battach\s+(?:database\s+)?'([^']+)'", text, re.IGNORECASE))
+        if re.search(r"load_extension|writefile\s*\(|\bedit\s*\(", text, re.IGNORECASE):
+            call.find("option-runs", "sqlite3")
+        call.reads(*re.findall(r"readfile\s*\(\s*'([^']*)'", text, re.IGNORECASE))
+        _sql(call, text)
+    for file in options_of(call.args, "-init -cmd", single=True).each("-init"):
+        if place_of(call.path(file)) is not Place.WORKSPACE:
+            call.find("unread-file", file)
     operands = [arg for arg in call.args if not arg.startswith("-")]
     if operands:
         call.reads(re.sub(r"^file:|\?.*$", "", operands[0]))
     return DATA
+
+
+def _sqlite_command(call: Call, text: str) -> None:
+    """A command of the shell itself (sqlite.org/cli.html); it takes names that are written in part."""
+    found = re.match(r"\.(\w+)\s+(.*)", text)
+    if not found:
+        return
+    name, rest = found[1], found[2].strip("'\" ")
+    if _short_for(name, "shell system") or (_short_for(name, "output once") and rest.startswith("|")):
+        call.find("option-runs", "sqlite3 .shell")
+        call.shell(rest.lstrip("|"))
+    elif _short_for(name, "read load import"):
+        call.find("unread-file", "sqlite3")
+    elif _short_for(name, "output once log save backup clone archive excel trace"):
+        call.writes(*(one.strip("'\"") for one in rest.split()[-1:]))
+
+
+def _short_for(name: str, commands: str) -> bool:
+    return any(command.startswith(name) for command in commands.split())
 
 
 def _sql(call: Call, text: str) -> None:
@@ -318,18 +353,22 @@ def _sql(call: Call, text: str) -> None:
 
 def _database(call: Call) -> str:
     """Clients of database servers."""
-    takes = "-c -e -f -h -u -U -d -p -D -P -n -a --command --execute --file --host --eval"
+    takes = "-c -e -f -h -u -U -d -p -D -P -n -a --command --execute --file --host --eval --pager"
     options = options_of(call.args, takes)
     for text in options.each("-c -e --command --execute --eval"):
-        found = re.search(r"\\!\s*(.*)|^\s*(?:system|\\system)\s+(.*)", text)
+        found = re.search(r"\\!\s*(.*)|^\s*(?:system|\\system)\s+(.*)|\\[ogw]\w*\s*\|\s*(.*)", text)
         if found:
             call.find("option-runs", call.name)
-            call.shell(found[1] or found[2] or "")
+            call.shell(found[1] or found[2] or found[3] or "")
+        if re.search(r"^\s*(?:source\s|\\\.|\\ir?\s)", text):
+            call.find("unread-file", "SQL")
         _sql(call, text)
         if re.search(r"\b(?:dropDatabase|deleteMany|remove|drop)\s*\(", text):
             call.find("database")
     for file in options.each("-f --file"):
         call.find("unread-file", file)
+    for text in options.each("--pager"):
+        call.starts(text)
     if call.stdin is not None:
         if known(call.stdin):
             _sql(call, call.stdin)

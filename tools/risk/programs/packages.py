@@ -26,8 +26,10 @@ def _pip(call: Call) -> str:
     command = words[0] if words else ""
     names = words[1:]
     if command in ("install", "download", "wheel", "sync", "tool", "add", "run", "x") or call.name in ("pipx", "uvx"):
-        if command == "run" and call.name in ("uv", "poetry", "pipenv", "pdm", "hatch", "rye", "pipx"):
-            call.run(names) if names and call.name != "pipx" else call.find("installs")
+        if command == "run" and call.name == "uv":
+            return _uv_run(call)
+        if command == "run" and call.name == "pipx":
+            call.find("installs")
             return UNKNOWN
         outside = "-i --index-url --extra-index-url --trusted-host -f --find-links --proxy" in options
         named = [name for name in names if not re.match(r"(?:\.{1,2}(?:/.*)?(?:\[.*\])?|\S+\.whl|\./\S*|/\S*)$", name)]
@@ -43,6 +45,8 @@ def _pip(call: Call) -> str:
                 call.find("installs", file)
         call.obeys(*args)
         call.scope.brought |= command in ("download", "wheel")
+    elif call.name == "uv" and command in ("self", "python") and names[:1] in (["update"], ["install"], ["upgrade"]):
+        call.find("installs", f"uv {command}")
     elif command in ("uninstall", "remove"):
         call.find("deletes", "packages")
     elif command in ("publish",):
@@ -64,11 +68,42 @@ def _pip(call: Call) -> str:
     return DATA
 
 
+_UV_INSTALLS = names(
+    "--with --with-editable -w --index --index-url -i --default-index --extra-index-url -f --find-links"
+)
+
+
+def _uv_run(call: Call) -> str:
+    """Runs a command, a script or a module (-m) with what it is told to install before."""
+    options = options_of(
+        call.args[call.args.index("run") + 1 :],
+        "--with --with-editable --with-requirements --index --index-url -i --default-index --extra-index-url -f -w -e"
+        " --find-links --extra --group --only-group --no-group --env-file --package --python --project --directory -p"
+        " -C -P --config-file --no-extra --link-mode --color --cache-dir --upgrade-package --reinstall-package"
+        " --python-platform",
+        first=True,
+    )
+    installed = [value for name, value in options.given if name in _UV_INSTALLS]
+    if any(not re.match(r"\.{0,2}/|\.{1,2}$", one) for one in installed):
+        call.find("installs", " ".join(installed[:2]))
+    if any("://" in file for file in options.each("--with-requirements")):
+        call.find("installs", "from outside")
+    words = options.operands
+    if not words or "-m --module" in options:
+        return call.run(["python", *(["-m"] if words else []), *words])
+    if re.match(r"\w+://", words[0]):
+        call.find("remote-code", words[0])
+        return UNKNOWN
+    if words[0] == "-" or words[0].endswith(".py") or "-s --script" in options:
+        return call.run(["python", *words])
+    return call.run(words)
+
+
 def _python_project(call: Call) -> str:
     """poetry, pdm, pipenv, hatch."""
     words = [arg for arg in call.args if not arg.startswith("-")]
     command, names = (words[0], words[1:]) if words else ("", [])
-    if command == "run":
+    if command == "run" or (call.name == "hatch" and "run" in words):
         rest = call.args[call.args.index("run") + 1 :]
         return call.run(rest) if rest else UNKNOWN
     if command in ("add",) or (command == "install" and names and call.name in ("pipenv",)):
@@ -100,7 +135,9 @@ def _npm(call: Call) -> str:
     args = call.args
     if call.name == "bun" and args[:1] and args[0] in ("-e", "--eval", "-p", "--print"):
         return call.run(["node", *args])
-    options = options_of(args, "--registry --prefix -C -w --workspace --filter --loglevel --tag")
+    options = options_of(args, "--registry --prefix -C -w --workspace --filter --loglevel --tag --script-shell")
+    for shell in options.each("--script-shell"):
+        call.starts(shell)
     words = options.operands
     if words[:1] == ["global"]:
         words = words[1:]
@@ -125,6 +162,8 @@ def _npm(call: Call) -> str:
         code = "prints"
     elif command and not code:
         code = "workspace-code" if call.name in ("yarn", "pnpm", "bun") else "unknown-program"
+    if code == "workspace-code" and any(re.match(r"https?://", one) for one in given[:1]):
+        code = "remote-code"
     if code and code != "prints":
         call.find(code, " ".join([command, *given[:1]]))
     call.scope.brought |= command == "pack" and bool(given)

@@ -336,10 +336,10 @@ class _Program(_Values):
         ):
             self._call.find("sends", function.attr)
         text = self._text(function.value)
-        if text is None:
-            return
         if function.attr in ("unlink", "rmdir"):
-            self._call.deletes(text)
+            self._call.deletes(UNKNOWN if text is None else text)
+        elif text is None:
+            return
         elif function.attr in ("write_text", "write_bytes", "touch", "mkdir", "rename", "chmod", "symlink_to"):
             self._call.writes(text)
         elif function.attr in ("read_text", "read_bytes", "open"):

@@ -184,7 +184,11 @@ def _entr(call: Call) -> str:
     options = options_of(
         call.args, "-w -e -f -i -s -d --exec --watch --ext --signal --stop-signal --filter", first=True
     )
-    for text in options.each("--exec"):
+    if call.name == "entr":
+        options = options_of(call.args, "", first=True)
+        if "-s" in options and options.operands:
+            return call.shell(options.operands[0])
+    for text in [*options.each("--exec"), *(options_of(call.args, "-x").each("-x") if call.name == "nodemon" else ())]:
         call.shell(text)
     words = options.operands
     if not words:

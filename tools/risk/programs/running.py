@@ -6,6 +6,7 @@ import re
 
 from ..calls import Call, Handler, handlers, options_of
 from ..environment import assign, set_by, set_in
+from ..evaluation import expanded_again, subscripts
 from ..places import Place, place_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, merged, names
 from .tables import SHELLS, USUAL_FOLDERS
@@ -142,6 +143,9 @@ def _export(call: Call) -> str:
     refers = call.name in _REFERRING and any(re.match(r"-\w*n", word) for word in call.args)
     for word in call.args:
         name, equals, value = word.partition("=")
+        subscripts(call.judge, word)
+        if value.startswith("("):
+            expanded_again(call.judge, value)
         if refers and not word.startswith("-"):
             call.scope.references[name] = value
         elif equals and not word.startswith("-"):
@@ -178,8 +182,15 @@ def _wait(call: Call) -> str:
 
 def _let(call: Call) -> str:
     for arg in call.args:
+        subscripts(call.judge, arg)
         for name in set_in(arg):
             assign(call, name, UNKNOWN)
+    return ""
+
+
+def _test(call: Call) -> str:
+    for arg in call.args:
+        subscripts(call.judge, arg)
     return ""
 
 
@@ -394,6 +405,7 @@ RUNNING: dict[str, Handler] = {
             "getopts": _getopts,
             "wait": _wait,
             "let": _let,
+            "test [": _test,
             "export declare typeset local readonly unset setenv": _export,
             "command builtin exec coproc ! then do else -": _command,
         }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..calls import Call
+from ..places import Place, place_of
 from ..values import REMOTE, known, names
 from .servers import reachable
 
@@ -88,6 +89,45 @@ rabbitmqadmin | | -H --host
 """The same for hosts that are handed what the user may do, or do as they like with what is sent: devices, daemons."""
 
 
+_FILES = """
+make gmake | | -f --file --makefile
+ninja samu | | -f
+cmake | | -P
+ctest | | -S
+java javaw | | -jar
+tox nox rake fab doit scons ant invoke inv gulp grunt | | -c --conf -f --file --rakefile --gulpfile --gruntfile -r
+just | | -f --justfile
+task go-task | | -t --taskfile
+gradle gradlew | | -b --build-file -I --init-script
+mvn mvnw | | -f --file
+cargo | | --manifest-path
+go | run | WORDS
+dotnet | | --project
+java javaw | | -cp -classpath --class-path
+ruby perl | | -I
+coverage | run | WORDS
+docker | stack,bake | -c --compose-file -f --file
+overmind goreman foreman honcho | | -f --procfile
+skaffold tilt | | -f --filename --file
+docker podman nerdctl | compose | -f --file
+docker-compose podman-compose | | -f --file
+pytest py.test rspec bats mocha phpunit | | WORDS -c
+"""
+"""Where programs are told the file that says what they run, which lies in the workspace as a rule."""
+
+_FOLDERS = """
+make gmake ninja samu scons go meson bazel | | -C --directory
+ctest | | --test-dir
+just task go-task invoke inv | | -d --dir --working-directory
+gradle gradlew | | -p --project-dir
+npm pnpm yarn bun | | --prefix -C --dir --cwd
+terraform tofu | apply,plan,destroy | -chdir
+docker podman nerdctl | compose | --project-directory
+docker-compose podman-compose | | --project-directory
+"""
+"""The same for the folder that holds it."""
+
+
 _Row = tuple[tuple[frozenset[str], ...], frozenset[str]]
 
 
@@ -100,7 +140,9 @@ def _rows(text: str) -> dict[str, list[_Row]]:
     return made
 
 
-_OBEYED, _REACHED = _rows(_CODE), _rows(_HOSTS)
+_OBEYED, _REACHED, _RUN, _BUILT = map(_rows, (_CODE, _HOSTS, _FILES, _FOLDERS))
+_NOT_HERE = (Place.OUTSIDE, Place.SYSTEM, Place.DOCUMENTS, Place.HOME, Place.ROOT)
+_INSTALLED = re.compile(r"/(?:usr|opt|lib)/")
 
 
 def is_elsewhere(text: str) -> bool:
@@ -122,6 +164,11 @@ def comes_from(call: Call) -> None:
     for given in _given(_OBEYED.get(name, ()), args):
         if is_elsewhere(given) or call.scope.fetched(given) or (given == "-" and REMOTE in (call.stdin or "")):
             call.find("remote-code", given)
+    for rows, places in ((_RUN, (*_NOT_HERE, Place.TEMPORARY)), (_BUILT, _NOT_HERE)):
+        for given in _given(rows.get(name, ()), args):
+            path = call.path(given)
+            if place_of(path) in places and path not in call.scope.files and not _INSTALLED.match(path):
+                call.find("unread-file", given)
     for given in _given(_REACHED.get(name, ()), args):
         host = given.partition("host=")[2] or given
         if _is_host(host) or (name in _DEVICES and not known(host)):

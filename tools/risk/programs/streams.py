@@ -152,7 +152,9 @@ def _xxd(call: Call) -> str:
 
 def _openssl(call: Call) -> str:
     options = options_of(
-        call.args[1:], "-in -out -k -pass -passin -passout -key -inkey -CAfile -cert -connect", single=True
+        call.args[1:],
+        "-in -out -k -pass -passin -passout -key -inkey -CAfile -cert -connect -engine -provider -provider-path",
+        single=True,
     )
     command = call.args[0] if call.args else ""
     read = [one for one in (options.value("-in"), options.value("-inkey"), options.value("-key")) if one]
@@ -160,6 +162,9 @@ def _openssl(call: Call) -> str:
     call.reads(*read[1:])
     call.writes(*options.each("-out"))
     names = {name for name, _ in options.given}
+    for loaded in [*options.each("-engine -provider-path"), *options.each("-provider")]:
+        if loaded not in ("default", "legacy", "base", "fips", "null"):
+            call.find("option-runs", "openssl")
     if command == "s_client":
         call.find("sends" if call.stdin else "leaves")
     if command in ("s_server", "ocsp"):
@@ -255,8 +260,12 @@ def _beyond(path: str) -> bool:
 
 def _grep(call: Call) -> str:
     options = options_of(
-        call.args, "-e -f -A -B -C -m -d -D --include --exclude --exclude-dir --color --regexp --file --context"
+        call.args,
+        "-e -f -A -B -C -m -d -D --include --exclude --exclude-dir --color --regexp --file --context"
+        " --pre --hostname-bin --pager",
     )
+    for text in options.each("--pre --hostname-bin --pager"):
+        call.starts(text)
     operands = options.operands if "-e -f --regexp --file" in options else options.operands[1:]
     call.reads(*options.each("-f --file"), *operands)
     if any(map(_SOUGHT.search, call.args)) and any(_beyond(call.path(one)) for one in operands):
@@ -309,7 +318,7 @@ def _mktemp(call: Call) -> str:
 
 
 def _whoami(call: Call) -> str:
-    return UNKNOWN if call.name in ("uname", "date", "arch", "nproc", "seq", "expr", "bc", "getconf") else DATA
+    return UNKNOWN if call.name in ("uname", "date", "nproc", "seq", "expr", "bc", "getconf") else DATA
 
 
 def _seq(call: Call) -> str:
@@ -376,7 +385,7 @@ STREAMS: dict[str, Handler] = handlers(
         ): _packs,
         "pwd": _pwd,
         "mktemp tempfile": _mktemp,
-        "uname arch nproc expr bc getconf": _whoami,
+        "uname nproc expr bc getconf": _whoami,
         "seq": _seq,
         "which type whereis": _which,
         "basename dirname realpath readlink": _names,

@@ -30,9 +30,12 @@ environment      JAVA_TOOL_OPTIONS _JAVA_OPTIONS GCONV_PATH GIT_EXEC_PATH GIT_TE
 environment      GIT_ASKPASS SSH_ASKPASS SUDO_ASKPASS LESSOPEN LESSCLOSE PIP_INDEX_URL PIP_EXTRA_INDEX_URL
 environment      PIP_CONFIG_FILE SHELLOPTS BASHOPTS GLOBIGNORE INPUTRC HOSTALIASES RUSTC_WRAPPER GTK_MODULES
 environment      QT_PLUGIN_PATH PROMPT_COMMAND LOCPATH http_proxy https_proxy all_proxy
-environment      HTTP_PROXY HTTPS_PROXY ALL_PROXY SYSTEMD_PAGER DOTNET_STARTUP_HOOKS
+environment      HTTP_PROXY HTTPS_PROXY ALL_PROXY SYSTEMD_PAGER DOTNET_STARTUP_HOOKS UV_INDEX_URL UV_DEFAULT_INDEX
+environment      UV_EXTRA_INDEX_URL UV_INDEX CARGO_BUILD_RUSTC_WRAPPER CARGO_BUILD_RUSTC RUSTC_WORKSPACE_WRAPPER
+environment      PYTHONBREAKPOINT COVERAGE_PROCESS_START TAR_OPTIONS ZIPOPT LESSKEY LESSKEYIN MANOPT JDK_JAVA_OPTIONS
+environment      PYTEST_PLUGINS LESS GOFLAGS RUSTFLAGS NODE_TLS_REJECT_UNAUTHORIZED GIT_SSL_NO_VERIFY MALLOC_TRACE
 runs             GIT_SSH_COMMAND GIT_SSH GIT_EXTERNAL_DIFF GIT_PAGER PAGER MANPAGER EDITOR VISUAL GIT_EDITOR
-runs             GIT_SEQUENCE_EDITOR BROWSER RSYNC_RSH CVS_RSH
+runs             GIT_SEQUENCE_EDITOR BROWSER RSYNC_RSH CVS_RSH FCEDIT
 prompt           PS0 PS1 PS2 PS3 PS4
 builds           CC CXX CPP LD AR AS NM RANLIB STRIP OBJCOPY FC F77 LEX YACC MAKE HOSTCC HOSTCXX BUILD_CC
 builds           CONFIG_SHELL RUSTC RUSTDOC CCACHE_PREFIX CMAKE_C_COMPILER_LAUNCHER CMAKE_CXX_COMPILER_LAUNCHER
@@ -53,7 +56,7 @@ prints           reset tput stty tty : whoami id groups users who w last lastlog
 prints           ncal uptime free vmstat iostat mpstat : sar nproc lscpu lsblk lspci lsusb lsmod lsof lsns lslocks
 prints           lsmem lshw lsb_release dmidecode sensors ps top htop atop : pgrep pidof pstree pmap df du ls dir vdir
 prints           tree exa eza lsd stat file cksum sum md5sum sha1sum sha224sum sha256sum : sha384sum sha512sum b2sum
-prints           md5 shasum crc32 wc cmp printenv locale localectl timedatectl ulimit times umask : dirs caller
+prints           md5 shasum crc32 wc printenv locale localectl timedatectl ulimit times umask : dirs caller
 prints           help man info apropos whatis tldr cheat locate mlocate plocate ldd nm objdump readelf size addr2line
 prints           : c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk split
 prints           csplit ipcs : ifstat nstat ss netstat nslookup dig host whois mtr traceroute tracepath ping ping6
@@ -62,14 +65,14 @@ prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump sp
 prints           iftop nethogs glances nvidia-smi acpi upower pactl amixer xrandr : xdpyinfo xwininfo fc-list fc-match
 prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inxi hwinfo ethtool : dpkg-query rpmquery
 prints           pkg-config pkgconf apt-cache apt-file yadm-status mokutil nm-tool dumpe2fs tune2fs-l logger : ipcalc
-prints           sipcalc chronyc ntpq loginctl busctl coredumpctl networkctl resolvectl getent ldconfig-p lastb uname
+prints           sipcalc chronyc ntpq loginctl coredumpctl networkctl getent ldconfig-p lastb uname
 prints           : select function in case esac fi done while until if for elif continue suspend kill0 getopt
 prints           mesg xdg-mime : sw_vers system_profiler mdfind mdls xcode-select vm_stat top machine nettop ioreg :
 prints           black isort flake8 pylint ruff mypy pyright eslint prettier tsc stylelint shellcheck shfmt hadolint
 prints           yamllint golint : rubocop clippy-driver bandit semgrep codespell markdownlint jshint pycodestyle
 prints           pydocstyle pyflakes vulture radon
 reads            comm shuf tsort look less more most bat batcat
-reads            diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
+reads            cmp diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
 reads            csvstat xmllint yq tomlq xq xsltproc pandoc view wdiff jd dyff delta exiftool identify ffprobe
 reads            mediainfo pdftotext pdfinfo gpg-zip unrar-l lesspipe pygmentize highlight glow mdcat join dc ctags
 reads            cscope cpp nroff groff troff enscript a2ps sqldiff strings64 hexyl bvi hd xxhsum jless fx mlr miller
@@ -98,7 +101,7 @@ accounts         pwconv pdbedit smbpasswd fscrypt faillock pam-auth-update authc
 services         systemd-tmpfiles update-rc.d chkconfig insserv rc-update rc-service initctl launchctl svc sv runit
 services         supervisorctl at batch anacron crond update-grub grub-install grub-mkconfig grub2-mkconfig efibootmgr
 services         bootctl update-initramfs dracut mkinitcpio update-alternatives sc schtasks sfc ldconfig osascript-s
-services         atrm
+services         atrm incrontab
 remote-code      ansible-pull
 kernel           insmod modprobe rmmod depmod kexec bpftool bpftrace kmod setenforce setsebool semanage semodule
 kernel           restorecon chcon apparmor_parser aa-disable aa-complain aa-teardown auditctl swapoff swapon hwclock
@@ -154,8 +157,8 @@ kubectl oc | credentials get_secret get_secrets describe_secret describe_secrets
  api-resources api-versions auth diff events wait completion options | changes-outside apply create delete edit
  patch replace scale rollout set label annotate taint drain cordon uncordon expose autoscale run certificate debug
  kustomize_apply | other-machine exec cp attach port-forward proxy | installs krew plugin
-helm | leaves list ls get status history search show template lint version repo env dependency | changes-outside
- install upgrade uninstall delete rollback push test | installs plugin
+helm | option-runs --post-renderer | leaves list ls get status history search show template lint version repo
+ env dependency | changes-outside install upgrade uninstall delete rollback push test | installs plugin
 aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm
  keyvault kms auth_print-access-token auth_print-identity-token
  get-login-password assume-role get-session-token | other-machine ssh start-session
@@ -202,8 +205,8 @@ brew | prints list ls search info deps doctor config outdated uses leaves home c
 snap flatpak | prints list find info search version remotes history | installs install refresh update | leaves run |
  system-write remove uninstall | unknown-program *
 port emerge xbps-install slackpkg opkg pkg pkg_add pkgin guix nix nix-shell swupd synopkg installer softwareupdate
- choco winget scoop | prints search list info show query contents -s -l --list doctor develop build flake shell eval
- | system-write remove delete uninstall autoremove | installs *
+ choco winget scoop | prints search list info show query contents -s -l --list doctor eval |
+ workspace-code develop build flake shell | system-write remove delete uninstall autoremove | installs *
 dpkg rpm | installs -i --install -U -F -Uvh -ivh --unpack --upgrade --force-all | system-write -r -P --remove
  --purge -e --erase | services --configure -a | prints *
 dpkg-reconfigure | services *
@@ -236,6 +239,11 @@ kinit klist kdestroy | prints -l -e | credentials *
 npm-cli-login | changes-outside *
 SetFile setfile | hides *
 code codium cursor | opens tunnel serve-web | installs --install-extension | writes *
+busctl gdbus qdbus dbus-send | prints list status monitor capture tree introspect get-property --help --version
+ | desktop *
+networkctl | prints status list show statistics | firewall *
+pixi | installs exec global add upgrade | prints list info search tree | installs-listed install | unknown-program *
+machinectl | prints list status show list-images image-status | other-machine shell login | services *
 loginctl | prints list-sessions list-users show-session session-status | processes terminate-session kill-session
  terminate-user | services enable-linger lock-session | prints *
 hostnamectl timedatectl localectl | system-write set-hostname set-time set-timezone set-locale set-ntp set-keymap

@@ -1,0 +1,27 @@
+"""Strings that bash expands once more: subscripts, wherever one is taken for a variable or a number."""
+
+from __future__ import annotations
+
+import re
+
+from .calls import Judge
+
+__all__ = ["expanded_again", "subscripts"]
+
+_SUBSCRIPT = re.compile(r"\w\[[^]]*(?:\$\(|`)")
+_END = "end-of-what-is-expanded"
+
+
+def subscripts(judge: Judge, text: str) -> None:
+    """Judge what is substituted in subscripts of a text.
+
+    ``x='a[$(id)]'; ((x))`` runs ``id``; ``read 'a[$(id)]'``, ``test -v 'a[$(id)]'``, ``[[ 'a[$(id)]' -eq 1 ]]``
+    do, too (bash manual, "Arrays" and "Shell Arithmetic").
+    """
+    if _SUBSCRIPT.search(text):
+        expanded_again(judge, text)
+
+
+def expanded_again(judge: Judge, text: str) -> None:
+    """Judge what is substituted in a text that bash expands, as that of a here-document."""
+    judge.read(f": <<{_END}\n{text}\n{_END}\n")
