@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Annotated, Any, BinaryIO
 
@@ -16,6 +15,7 @@ from ..base import Preview, ToolFailed
 from ..decorator import tool
 from .changes import KEPT_LIMIT, Found
 from .diffs import reported, text_of
+from .globs import matching
 from .patches import patched, read_patch
 from .search import Matcher, OutOfTime
 from .workspace import Entry, Workspace, printable, shown
@@ -61,26 +61,28 @@ def _reading_tools(workspace: Workspace) -> list[BaseTool]:
 
     def list_files(
         path: FolderPath = ".",
-        glob: Annotated[str, Field(description="Only files such as *.py or src/*.py.")] = "*",
+        glob: Annotated[str, Field(description="Only files such as *.py or src/*.{js,ts}.")] = "*",
         deep: Annotated[bool, Field(description="Also what lies in folders below.")] = True,
     ) -> str:
         """List the files of a folder, one path a line; folders end in a slash."""
         lines: list[str] = []
+        wanted = matching(glob)
         for looked_at, entry in enumerate(workspace.walk(path, deep=deep)):
             if len(lines) == _LIST_LIMIT or looked_at == _WALK_LIMIT:
                 lines.append("[there is more: name a folder or a glob]")
                 break
-            if _listable(entry, glob):
+            if glob == "*" or (entry.kind != "folder" and wanted(entry.path)):
                 lines.append(printable(entry.path) + _MARKS[entry.kind])
         return "\n".join(lines) or "[nothing found]"
 
     def search_files(
         pattern: Annotated[str, Field(description="Python regular expression, matched within lines.")],
         path: FolderPath = ".",
-        glob: Annotated[str, Field(description="Only in files such as *.py or src/*.py.")] = "*",
+        glob: Annotated[str, Field(description="Only in files such as *.py or src/*.{js,ts}.")] = "*",
     ) -> str:
         """Search text files for a regular expression. Returns path:line: text of each line that matches."""
-        entries = (e for e in workspace.walk(path) if e.kind == "file" and _matches(e.path, glob))
+        wanted = matching(glob)
+        entries = (e for e in workspace.walk(path) if e.kind == "file" and wanted(e.path))
         return _searched(workspace, pattern, entries)
 
     return [
@@ -301,15 +303,6 @@ def _with_ends_of(before: str, text: str) -> str:
     """A text with the line ends of a file in which all are CRLF, which models do not write."""
     is_crlf = before.count("\r\n") == before.count("\n") > 0
     return text.replace("\n", "\r\n") if is_crlf and "\r" not in text else text
-
-
-def _matches(path: str, glob: str) -> bool:
-    """A glob without a slash is about names, one with is about paths; ``*`` also crosses folders."""
-    return fnmatchcase(path if "/" in glob else path.rpartition("/")[2], glob.replace("**/", "*"))
-
-
-def _listable(entry: Entry, glob: str) -> bool:
-    return glob == "*" or (entry.kind != "folder" and _matches(entry.path, glob))
 
 
 def _searched(workspace: Workspace, pattern: str, entries: Iterable[Entry]) -> str:
