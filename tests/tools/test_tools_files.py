@@ -237,6 +237,12 @@ def test_a_search_gives_path_line_and_text(tmp_path: Path, call: Call) -> None:
     assert call("search_files", pattern="absent", glob="*.md") == "[nothing found]"
 
 
+def test_the_first_line_begins_behind_a_byte_order_mark(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "a.cs").write_bytes(b"\xef\xbb\xbfusing System;\r\n")
+    assert call("search_files", pattern="^using System;$") == "a.cs:1: using System;"
+    assert call("search_files", pattern=r"\ufeff").startswith("a.cs:1: ")
+
+
 def test_a_search_stops_at_its_limit_and_cuts_long_lines(tmp_path: Path, call: Call) -> None:
     (tmp_path / "many").write_text("hit\n" * 500)
     lines = call("search_files", pattern="hit", glob="many").splitlines()
