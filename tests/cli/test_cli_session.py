@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from pointsman import runs
+from pointsman.cli.session.session import _changed
 from pointsman.simulator import Answer, Latency, Match, Rule, Scenario, Simulator, Usage
 from pointsman.tools import probe
 
@@ -477,6 +478,18 @@ def test_a_program_asks_answers_and_resumes_in_lines_of_json(programs: Any, mode
         assert program.wait(BOUND) == 0
         bound.cancel()
     assert (project / "a.txt").read_text() == "two\n"
+
+
+@pytest.mark.parametrize(
+    ("diff", "files"),
+    [
+        ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n--- /dev/null\n+++ b/y z\n", ["x", "y z"]),
+        ("diff --git a/x b/y b/x b/y\nold mode 100644\nnew mode 100755\n", ["x b/y"]),
+        ("diff --git a/x b/x\ndeleted file mode 120000\n--- a/x\n+++ /dev/null\n", ["x"]),
+    ],
+)
+def test_the_files_of_a_diff_are_named_once_also_where_the_mode_alone_changes(diff: str, files: list[str]) -> None:
+    assert _changed(diff) == files
 
 
 def test_the_shell_completes_a_sessions_options_and_its_help_names_them(pointsman: Any, programs: Any) -> None:
