@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,62 @@ def test_a_mark_before_a_text_is_no_hindrance_and_stays(tmp_path: Path, call: Ca
     assert (tmp_path / "shop.py").read_text() == "\ufeffa = 3\nb = 2\n"
     call("--- a/shop.py\n+++ b/shop.py\n@@\n-\ufeffa = 3\n+a = 3\n b = 2\n")
     assert (tmp_path / "shop.py").read_text() == "a = 3\nb = 2\n"
+
+
+def test_a_patch_says_whether_a_file_may_be_run(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "old.sh").write_text("one\n")
+    (tmp_path / "old.sh").chmod(0o640)
+    (tmp_path / "both.sh").write_text("one\n")
+    (tmp_path / "both.sh").chmod(0o755)
+    patch = (
+        "diff --git a/new/run.sh b/new/run.sh\nnew file mode 100755\nindex 0000000..1\n"
+        "--- /dev/null\n+++ b/new/run.sh\n@@ -0,0 +1 @@\n+echo\n"
+        "diff --git a/old.sh b/old.sh\nold mode 100644\nnew mode 100755\n"
+        "diff --git a/both.sh b/both.sh\nold mode 100755\nnew mode 100644\nindex 1..2\n"
+        "--- a/both.sh\n+++ b/both.sh\n@@ -1 +1 @@\n-one\n+two\n"
+        "diff --git a/new/__init__.py b/new/__init__.py\nnew file mode 100644\nindex 0000000..e69de29\n"
+        "diff --git a/with space b/with space\nnew file mode 100644\nindex 0000000..e69de29\n"
+    )
+    told = call(patch)
+    umask = os.umask(0)
+    os.umask(umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {
+        "run.sh": 0o777 & ~umask, "old.sh": 0o750, "both.sh": 0o644,
+        "__init__.py": 0o666 & ~umask, "with space": 0o666 & ~umask,
+    }  # fmt: skip
+    assert (tmp_path / "both.sh").read_text() == "two\n"
+    assert "new file mode 100755\n--- /dev/null\n+++ b/new/run.sh\n" in told
+    assert "diff --git a/old.sh b/old.sh\nold mode 100640\nnew mode 100750\n" in told
+    assert "old mode 100755\nnew mode 100644\n--- a/both.sh" in told
+
+
+def test_a_person_sees_that_a_file_may_be_run(tmp_path: Path) -> None:
+    tool = next(tool for tool in file_tools(Workspace(tmp_path)) if tool.name == "apply_patch")
+    declared: Any = declaration_of(tool)
+    patch = "diff --git a/x b/x\nnew file mode 100755\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+echo\n"
+    assert "new file mode 100755" in declared.preview({"patch": patch}).diff
+
+
+@pytest.mark.parametrize("mode", ["120000", "160000", "040000"])
+def test_a_link_in_a_patch_is_refused_and_not_made_a_file(tmp_path: Path, call: Call, mode: str) -> None:
+    patch = f"diff --git a/x b/x\nnew file mode {mode}\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+/etc\n"
+    assert f"'new file mode {mode}' is not understood" in call(patch)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_file_is_not_deleted_by_a_patch(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "x").touch()
+    assert "deletes no file" in call("diff --git a/x b/x\ndeleted file mode 100644\nindex e69de29..0000000\n")
+    assert (tmp_path / "x").exists()
+
+
+def test_modes_are_put_back_where_the_rest_cannot_be_written(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "x").write_text("one\n")
+    (tmp_path / "x").chmod(0o644)
+    mode = "diff --git a/x b/x\nold mode 100644\nnew mode 100755\n"
+    assert "is not a folder" in call(f"{mode}--- /dev/null\n+++ b/x/y\n@@\n+two\n")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o644
 
 
 def test_all_of_it_is_applied_or_nothing(tmp_path: Path, call: Call) -> None:

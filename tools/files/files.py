@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, BinaryIO
 
 from langchain_core.tools import BaseTool
@@ -18,7 +20,7 @@ from .diffs import reported, text_of
 from .globs import matching
 from .patches import patched, read_patch
 from .search import Matcher, OutOfTime
-from .workspace import Entry, Workspace, printable, shown
+from .workspace import Entry, Workspace, printable, shown, with_execution
 
 __all__ = ["file_tools"]
 
@@ -119,15 +121,20 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
             changes = _by_patch(workspace, patch)
             for path in changes:
                 workspace.refuse_protected(path)
-            _write_together(workspace, {path: _encoded(path, after) for path, (_, after) in changes.items()})
-        return "\n".join(reported(path, before, after).rstrip("\n") for path, (before, after) in changes.items())
+            contents = {path: _encoded(path, one.after) for path, one in changes.items()}
+            _write_together(workspace, contents, {path: one.executable for path, one in changes.items()})
+        told = (reported(path, one.before, one.after, modes=one.modes) for path, one in changes.items())
+        return "\n".join(one.rstrip("\n") for one in told)
 
     def by_patch(arguments: Mapping[str, Any]) -> Preview:
         try:
             changes = _by_patch(workspace, arguments["patch"])
         except ToolFailed as error:
             return Preview(f"it would fail: {error}", {})
-        told = [_preview(workspace, path, partial(changes.__getitem__, path)) for path in changes]
+        told = [
+            _preview(workspace, path, partial(attrgetter("before", "after"), one), one.modes)
+            for path, one in changes.items()
+        ]
         files = {path: digest for one in told for path, digest in one.files.items()}
         return Preview("\n".join(one.diff.rstrip("\n") for one in told), files)
 
@@ -149,8 +156,25 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
     ]
 
 
-def _by_patch(workspace: Workspace, text: str) -> dict[str, tuple[str, str]]:
-    """File -> its text before and after a patch."""
+@dataclass(frozen=True, slots=True)
+class _Patched:
+    """What a patch makes of a file.
+
+    Attributes:
+        before: Its text.
+        after: Its new text.
+        executable: Whether it may be run; None where that stays as it is.
+        modes: As of `unified`.
+    """
+
+    before: str
+    after: str
+    executable: bool | None
+    modes: tuple[int, int]
+
+
+def _by_patch(workspace: Workspace, text: str) -> dict[str, _Patched]:
+    """File -> what a patch makes of it."""
     changes = {}
     for one in read_patch(text):
         there = workspace.exists(one.path)
@@ -159,28 +183,36 @@ def _by_patch(workspace: Workspace, text: str) -> dict[str, tuple[str, str]]:
         if not one.makes and not there:
             raise ToolFailed(f"{shown(one.path)} does not exist: a patch that makes it begins with '--- /dev/null'")
         before = _whole_text(workspace, one.path) if there else ""
-        changes[one.path] = before, patched(one, before)
+        executable, modes = one.executable, (0, 0)
+        if not there:
+            modes = (0, 0o755 if executable else 0)
+        elif executable is not None:
+            mode = workspace.look(one.path).mode
+            modes = (mode, with_execution(mode, executable))
+        changes[one.path] = _Patched(before, patched(one, before), executable, modes)
     return changes
 
 
-def _write_together(workspace: Workspace, contents: Mapping[str, bytes]) -> None:
+def _write_together(workspace: Workspace, contents: Mapping[str, bytes], executable: Mapping[str, bool | None]) -> None:
     """Write these files; where one cannot be, those before it are put back."""
     done: list[tuple[str, Found]] = []
     try:
         for path, content in contents.items():
             found = workspace.look(path)
-            workspace.replace(path, content)
+            workspace.replace(path, content, executable=executable[path])
             done.append((path, found))
     except ToolFailed:
         for path, found in reversed(done):
             if found.content is None:
                 workspace.remove(path)
             else:
-                workspace.replace(path, found.content)
+                workspace.replace(path, found.content, mode=found.mode)
         raise
 
 
-def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]]) -> Preview:
+def _preview(
+    workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]], modes: tuple[int, int] = (0, 0)
+) -> Preview:
     """What a call would change in one file, or why it would fail."""
     # Of the file before it is read for the diff: what changes in between does not pass for what was shown.
     files = {printable(path): _sum_of(workspace, path)}
@@ -188,7 +220,7 @@ def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | N
         workspace.refuse_protected(path)
         before, after = change()
         _encoded(path, after)
-        diff = reported(path, before, after, wrote="it would write", limit=None)
+        diff = reported(path, before, after, modes=modes, wrote="it would write", limit=None)
     except ToolFailed as error:
         diff = f"it would fail: {error}"
     return Preview(diff, files)
