@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pointsman.configs.errors import ConfigError
 from pointsman.tools import Preview, Workspace, call_facts, declaration_of, file_tools
+from pointsman.tools.files.changes import Change, kept_by
 from pointsman.tools.files.diffs import unified
 from pointsman.tools.files.patches import patched, read_patch
 
@@ -222,6 +226,58 @@ def test_what_is_written_already_is_put_back_where_the_rest_cannot_be(tmp_path: 
     assert (tmp_path / "shop.py").read_text() == BEFORE
     assert (tmp_path / "shop.py").stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [tmp_path / "shop.py"]
+
+
+def _change(*names: str) -> str:
+    return "".join(f"--- a/{name}\n+++ b/{name}\n@@\n-one\n+two\n" for name in names)
+
+
+def test_where_a_file_cannot_be_put_back_the_others_are_and_it_is_named(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcd":
+        (tmp_path / name).write_text("one\n")
+    # The disk is full from the fourth file on, but for what frees room.
+    tries, rename = Counter[str](), os.rename
+
+    def renamed(old: str, new: str, **where: Any) -> None:
+        tries[new] += 1
+        if new == "d" or (new == "b" and tries[new] > 1):
+            raise OSError(errno.ENOSPC, "full")
+        rename(old, new, **where)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    told = call(_change("a", "b", "c", "d"))
+    assert "'d' cannot be written: the disk is full" in told
+    assert "not put back, and so still as the patch has it: 'b' cannot be written: the disk is full" in told
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a": "one\n", "b": "two\n", "c": "one\n", "d": "one\n",
+    }  # fmt: skip
+
+
+def test_files_are_put_back_also_where_the_next_cannot_be_kept(tmp_path: Path, call: Call) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text("one\n")
+    kept: list[str] = []
+
+    def keep(change: Change) -> None:
+        kept.append(change.path)
+        if change.path == "b":
+            raise ConfigError("no room")
+
+    with kept_by(keep), pytest.raises(ConfigError, match="no room"):
+        call(_change("a", "b"))
+    assert (tmp_path / "a").read_text() == "one\n"
+    assert kept == ["a", "b", "a"]
+    kept.clear()
+
+    def keep_no_more(change: Change) -> None:
+        kept.append(change.path)
+        if len(kept) > 1:
+            raise ConfigError("no room")
+
+    with kept_by(keep_no_more), pytest.raises(ConfigError, match=r"no room; not put back.*: no room"):
+        call(_change("a", "b"))
 
 
 def test_a_person_sees_what_a_patch_would_change(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, BinaryIO
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
+from ...configs.errors import ConfigError, PointsmanError
 from ..base import Preview, ToolFailed
 from ..decorator import tool
 from .changes import KEPT_LIMIT, Found
@@ -194,20 +195,30 @@ def _by_patch(workspace: Workspace, text: str) -> dict[str, _Patched]:
 
 
 def _write_together(workspace: Workspace, contents: Mapping[str, bytes], executable: Mapping[str, bool | None]) -> None:
-    """Write these files; where one cannot be, those before it are put back."""
+    """Write these files; where one cannot be, those before it are put back, as many as can be."""
     done: list[tuple[str, Found]] = []
     try:
         for path, content in contents.items():
             found = workspace.look(path)
             workspace.replace(path, content, executable=executable[path])
             done.append((path, found))
-    except ToolFailed:
-        for path, found in reversed(done):
-            if found.content is None:
-                workspace.remove(path)
-            else:
-                workspace.replace(path, found.content, mode=found.mode)
+    except PointsmanError as error:
+        if left := [why for path, found in reversed(done) if (why := _put_back(workspace, path, found))]:
+            kind = ToolFailed if isinstance(error, ToolFailed) else ConfigError
+            raise kind(f"{error}; not put back, and so still as the patch has it: {'; '.join(left)}") from error
         raise
+
+
+def _put_back(workspace: Workspace, path: str, found: Found) -> str:
+    """Make a file what it was; why it cannot be, and nothing where it is."""
+    try:
+        if found.content is None:
+            workspace.remove(path)
+        else:
+            workspace.replace(path, found.content, mode=found.mode)
+    except PointsmanError as error:
+        return str(error)
+    return ""
 
 
 def _preview(
