@@ -147,6 +147,21 @@ def test_a_session_from_its_start_to_its_end(session: Any, model: Any, project: 
     assert screen.end() == 0
 
 
+def test_a_slip_in_edited_arguments_stands_in_the_line_to_be_corrected(session: Any, model: Any, project: Path) -> None:
+    model(WRITE, "It reads three.")
+    screen = session()
+    screen.say("Write it")
+    screen.say("edit", "[no]: ")
+    screen.until("arguments as JSON: {")
+    typed = json.dumps({"path": "a.txt", "content": "three\n"})
+    screen.type(f"\x15{typed.removesuffix('}')}\r")
+    screen.until("that is not JSON")
+    screen.until('"three\\n"')
+    screen.type("}\r")
+    screen.until("It reads three.")
+    assert (project / "a.txt").read_text() == "three\n"
+
+
 @pytest.mark.parametrize("columns", [60, 120])
 def test_ctrl_c_stops_what_runs_and_keeps_it_and_twice_leaves(
     session: Any, model: Any, columns: int, project: Path
