@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,10 @@ from typing import Any
 
 import pytest
 from pointsman import runs
+from pointsman.cli.session.base import Ask, Command
+from pointsman.cli.session.plain import JsonLines, Plain
 from pointsman.cli.session.session import _changed
+from pointsman.cli.session.spent import Spent
 from pointsman.simulator import Answer, Latency, Match, Rule, Scenario, Simulator, Usage
 from pointsman.tools import probe
 
@@ -412,6 +417,15 @@ def test_a_question_may_begin_with_a_path(programs: Any, model: Any) -> None:
     ended = programs.run([*COMMAND, "code"], input="/etc/hosts is broken\n/nothing\n")
     assert [request.messages[-1].text for request in asked] == ["/etc/hosts is broken"]
     assert "there is no /nothing" in ended.stderr
+
+
+def test_a_caller_inside_python_may_give_a_stream_of_text_for_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeffHéllo\n\nBye"))
+    face = Plain(Spent("demo"))
+    assert [face.request(), face.request(), face.request()] == [Ask("Héllo"), Ask("Bye"), None]
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"resume": true}\n'))
+    program = JsonLines(Spent("demo"))
+    assert [program.request(), program.request()] == [Command("resume", "/resume"), None]
 
 
 @pytest.mark.parametrize(
