@@ -13,6 +13,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messag
 
 from ..configs.errors import ConfigError
 from ..dispatch.conversation.blocks import kind_of, with_types
+from ..tools.documents.reading import is_pdf
 
 __all__ = ["MAX_FILE", "MAX_FILES", "Attached", "Task", "asked", "attach", "attached", "messages_of", "name_of"]
 
@@ -28,8 +29,9 @@ Task = str | BaseMessage | Sequence[Any]
 """A text, a message, or a conversation whose last message asks."""
 
 _MEDIA: Final = ("image", "file", "audio", "video")
+_PDF: Final = "application/pdf"
 _OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"%PDF-", "application/pdf"),
+    (b"%PDF-", _PDF),
     (b"ID3", "audio/mpeg"),
     (b"OggS", "audio/ogg"),
     (b"fLaC", "audio/flac"),
@@ -184,12 +186,16 @@ def _mime(data: bytes, name: str) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return "audio/wav"
     guessed = mimetypes.guess_type(name)[0] or ""
+    if guessed == _PDF and is_pdf(data):
+        return _PDF
     if guessed.partition("/")[0] in ("audio", "video"):
         return guessed
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
+    if "\0" in text and is_pdf(data):
+        return _PDF
     if "\0" in text:
         raise ConfigError(f"{name} is of a kind that no model takes: give it as PDF, PNG, JPEG or UTF-8 text")
     return guessed if guessed.startswith("text/") else "text/plain"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain.agents.middleware import AgentMiddleware
@@ -14,12 +17,15 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from ...configs.evidence import Evidence, render_evidence
 from ...configs.words import Trust
 from ...tools.base import ToolFailed
+from ...tools.files.workspace import Workspace, shown
 from ..approval.taint import FROM_MIDDLEWARE
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
 
 __all__ = ["GuidanceMiddleware"]
+
+_log = logging.getLogger(__name__)
 
 _LARGEST: Final = 32_000
 """Bytes that are read of a file."""
@@ -39,13 +45,15 @@ class GuidanceMiddleware(AgentMiddleware[Any, Any]):
 
     Args:
         runtime: Whose workspace it is.
-        files: Their paths in it; those that do not exist say nothing.
+        files: Their paths in it; those that do not exist say nothing. One may be a link to another of the workspace.
+            What is not read of them is logged as a warning.
     """
 
     def __init__(self, runtime: Runtime, files: Sequence[str]) -> None:
         super().__init__()
         self._runtime = runtime
         self._files = tuple(files)
+        self._said: set[str] = set()
 
     def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Put it before the last message of the user's."""
@@ -66,13 +74,49 @@ class GuidanceMiddleware(AgentMiddleware[Any, Any]):
 
     def _read(self) -> str:
         workspace = self._runtime.opened_at(self._runtime.workspace)
-        found = []
+        found, notes = [], []
         for path in self._files:
-            try:
-                with workspace.reading(path) as file:
-                    content = file.read(_LARGEST)
-            except ToolFailed:
-                continue
-            if text := content.decode("utf-8", "replace").strip():
+            text, note = _read(workspace, path)
+            if text:
                 found.append(Evidence(path, path, text, Trust.UNTRUSTED))
-        return f"{_TOLD}\n{render_evidence(found)}" if found else ""
+                notes += [f"[{note}]"] if note else []
+            if note and note not in self._said:
+                self._said.add(note)
+                _log.warning("%s", note)
+        return "\n".join([_TOLD, *notes, render_evidence(found)]) if found else ""
+
+
+def _read(workspace: Workspace, path: str) -> tuple[str, str]:
+    """What a file asks for, and what is to be said of that; both empty where there is no such file."""
+    try:
+        if not workspace.exists(path):
+            return "", ""
+        with workspace.reading(_led_to(workspace, path)) as file:
+            content, size = file.read(_LARGEST), os.fstat(file.fileno()).st_size
+    except ToolFailed as error:
+        return "", f"{error}, so it is not read as guidance"
+    if size <= len(content):
+        return content.decode("utf-8", "replace").strip(), ""
+    content = content[: content.rfind(b"\n") + 1] or content
+    told = f"of {shown(path)} the first {len(content):,} of {size:,} bytes are read as guidance"
+    return content.decode("utf-8", "ignore").strip(), told
+
+
+def _led_to(workspace: Workspace, path: str) -> str:
+    """Where a path leads that is a link to another file of the workspace; what it leads to no tool may write, either.
+
+    Raises:
+        ToolFailed: It leads to nothing, out of the workspace, or to a file of another kind, which may hold secrets.
+    """
+    place = workspace.root / path
+    if not place.is_symlink():
+        return path
+    led = Path(os.path.realpath(place))
+    if not led.is_relative_to(workspace.root):
+        raise ToolFailed(f"{shown(path)} leads out of the workspace")
+    within = led.relative_to(workspace.root).as_posix()
+    if not led.exists():
+        raise ToolFailed(f"{shown(path)} is a link to nothing")
+    if led.suffix != place.suffix:
+        raise ToolFailed(f"{shown(path)} is a link to {shown(within)}, which is no {place.suffix or 'such'} file")
+    return within

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from ...configs.errors import ConfigError
 from ...configs.process.ids import new_id
 from ...dispatch.state.edits import Edit, EditKind, Edits
 from ...tools.base import ToolFailed
-from ...tools.files.changes import KEPT_LIMIT, Change, Found, kept_by
+from ...tools.files.changes import KEPT_LIMIT, LINK, Change, Found, kept_by
 from ...tools.files.diffs import text_of, unified
 from ...tools.files.workspace import Workspace, shown
 from ..lease.lease import Lease
@@ -137,23 +137,26 @@ class _File:
     @classmethod
     def of(cls, workspace: Workspace, path: str, edits: Sequence[Edit]) -> _File:
         """Find out which changes were made: each was written down before, and may have been cut off in between."""
-        problem, now, digest = "", Found(), None
+        problem, now, state = "", Found(), None
         try:
-            now = workspace.look(path)
-            digest = now.digest
+            # A link that somebody else has put in the way is refused.
+            now = workspace.look(path, links=any(LINK in (edit.mode, edit.after_mode) for edit in edits))
+            state = now.digest, now.mode
             workspace.refuse_protected(path)
-            if now.digest and not now.mode & 0o222:
+            if now.digest and not now.mode & 0o222 and all(now.mode != edit.after_mode for edit in edits):
                 problem = f"{shown(path)} is read-only"
         except ToolFailed as error:
             problem = str(error)
         made, broken = list[Edit](), 0
         for edit in reversed(edits):
-            if digest == edit.before:
+            if _was(edit, state):
                 continue
-            if digest != edit.after:
+            if not _became(edit, state):
                 broken = broken or edit.number
             made.append(edit)
-            digest = edit.before
+            # What changes the content alone leaves the mode as it was.
+            mode = state[1] if state is not None and edit.after and not edit.after_mode else edit.mode
+            state = edit.before, mode
         taken: set[int] = set()
         for edit in made:
             if edit.number not in taken:
@@ -163,6 +166,30 @@ class _File:
     def standing(self, *kinds: EditKind) -> tuple[Edit, ...]:
         """The changes of these kinds that nothing has taken back, the newest first."""
         return tuple(edit for edit in self.made if edit.kind in kinds and edit.number not in self.taken)
+
+    def differs(self, edit: Edit, of_modes: bool) -> bool:
+        """Whether it is not as it was before a change."""
+        is_other = of_modes and bool(edit.before) and self.now.mode != edit.mode
+        return self.now.digest != edit.before or is_other
+
+
+_State = tuple[str, int]
+"""What a file holds, by its SHA-256, and its mode."""
+
+
+def _was(edit: Edit, state: _State | None) -> bool:
+    """Whether a file is as it was before a change; the mode counts where that changed it, too."""
+    return state is not None and state == (edit.before, edit.mode if edit.after_mode and edit.before else state[1])
+
+
+def _became(edit: Edit, state: _State | None) -> bool:
+    """Whether a file is as a change left it."""
+    return state is not None and state == (edit.after, edit.after_mode or state[1])
+
+
+def _of_modes(edits: Iterable[Edit]) -> bool:
+    """Whether changes are of the mode as well, so that it counts and is put back; else it stays what it is by now."""
+    return any(edit.after_mode or edit.mode == LINK for edit in edits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +207,13 @@ class _Step:
     @property
     def differs(self) -> bool:
         """Whether the file is not as it was before."""
-        return bool(self.file.problem) or self.file.now.digest != self.target.before
+        return bool(self.file.problem) or self.file.differs(self.target, _of_modes(self.edits))
 
     @property
     def changed(self) -> bool:
         """Whether somebody else has changed the file since."""
         if self.target.kind is EditKind.UNDO:
-            return self.file.now.digest != self.edits[0].after
+            return not _became(self.edits[0], (self.file.now.digest, self.file.now.mode))
         return self.file.broken >= self.target.number
 
     @property
@@ -205,19 +232,22 @@ class _Step:
         """What becomes of the file."""
         file, target = self.file, self.target
         change = "deleted" if not target.before else "restored" if file.now.digest else "made again"
-        diff = "" if file.problem else _diff(file, target, edits, change)
+        diff = "" if file.problem else _diff(file, self.edits, edits, change)
         return Undone(file.path, file.workspace.root, change, diff, self.problem)
 
     def carry_out(self, edits: Edits) -> None:
         """Put the file back."""
-        workspace, path, target = self.file.workspace, self.file.path, self.target
+        workspace, path, target, now = self.file.workspace, self.file.path, self.target, self.file.now
+        of_modes = _of_modes(self.edits)
         with workspace.writing:
-            if workspace.look(path).digest != self.file.now.digest:
+            there = workspace.look(path, links=of_modes)
+            if there.digest != now.digest or (of_modes and there.mode != now.mode):
                 raise ToolFailed(f"{shown(path)} is being changed by somebody else right now")
             if target.before:
-                workspace.replace(path, edits.content(target.before), mode=target.mode)
-            elif self.file.now.digest:
-                workspace.remove(path, folders=target.folders)
+                mode = target.mode if of_modes or not now.digest else None
+                workspace.replace(path, edits.content(target.before), mode=mode)
+            elif now.digest:
+                workspace.remove(path, folders=target.folders, forced=of_modes)
 
 
 class _Undoing:
@@ -263,8 +293,8 @@ class _Undoing:
         found = []
         for file in self._files:
             edits = file.standing(EditKind.TOOL)
-            if edits and file.now.digest != (first := edits[-1]).before:
-                found.append(Changed(file.path, file.workspace.root, _forward(file, first, self._edits)))
+            if edits and file.differs(edits[-1], _of_modes(edits)):
+                found.append(Changed(file.path, file.workspace.root, _forward(file, edits, self._edits)))
         return tuple(sorted(found, key=lambda one: one.path))
 
     def _keep(self, kind: EditKind, batch: str, of: tuple[int, ...], change: Change) -> None:
@@ -300,23 +330,34 @@ def _last_undo(files: Sequence[_File]) -> list[tuple[_File, tuple[Edit, ...]]]:
     return [(file, (edit,)) for file, edit in found if edit.batch == batch]
 
 
-def _diff(file: _File, target: Edit, edits: Edits, change: str) -> str:
-    """From what is there to what was there before a change."""
+def _diff(file: _File, made: Sequence[Edit], edits: Edits, change: str) -> str:
+    """From what is there to what was there before the oldest of some changes."""
+    target = made[-1]
     there, then = _sides(file, target, edits)
-    told = unified(file.path, there[0], then[0]) if there[1] and then[1] else None
+    modes = _modes(made, file.now.mode, target.mode)
+    told = unified(file.path, there[0], then[0], modes) if there[1] and then[1] else None
     return f"{shown(file.path)} is {change}; it is no text, or too long for a diff\n" if told is None else told
 
 
-def _forward(file: _File, first: Edit, edits: Edits) -> str:
-    """From what was there before a change to what is there."""
+def _forward(file: _File, made: Sequence[Edit], edits: Edits) -> str:
+    """From what was there before the oldest of some changes to what is there."""
+    first = made[-1]
     there, then = _sides(file, first, edits)
-    told = unified(file.path, then[0], there[0]) if there[1] and then[1] else None
+    modes = _modes(made, first.mode, file.now.mode)
+    told = unified(file.path, then[0], there[0], modes) if there[1] and then[1] else None
     change = "made" if not first.before else "changed" if file.now.digest else "deleted"
     return f"{shown(file.path)} was {change}; it is no text, or too long for a diff\n" if told is None else told
 
 
+def _modes(made: Sequence[Edit], before: int, after: int) -> tuple[int, int]:
+    """Modes as a diff is to tell them: of a file that stays none, unless the changes are of that."""
+    return (before, after) if _of_modes(made) or not (before and after) else (0, 0)
+
+
 def _sides(file: _File, edit: Edit, edits: Edits) -> tuple[tuple[str | None, bool], tuple[str | None, bool]]:
     """What is there, and what was there before a change: each as text, and whether that is all that there is to it."""
+    if file.now.digest == edit.before:  # its mode has changed alone
+        return ("", True), ("", True)
     content = edits.content(edit.before) if edit.before and edit.kept else None
     there, then = text_of(file.now.content, _SHOWN), text_of(content, _SHOWN)
     return (there, there is not None or not file.now.digest), (then, then is not None or not edit.before)

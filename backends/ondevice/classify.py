@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import threading
 import time
 import unicodedata
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...configs.errors import ConfigError
-from ...configs.rows import read_rows
+from ...configs.rows import CsvRow, read_rows
 from .arrayfile import read_arrays, write_arrays
 from .calibrate import (
     BetaMap,
@@ -96,12 +97,40 @@ def read_examples(path: Path | str) -> list[tuple[str, str]]:
     Raises:
         ConfigError: The file is missing, lacks a column, or has an empty cell.
     """
-    path = Path(path)
+    return [(row.fields["text"], row.fields["label"]) for row in _rows(Path(path))]
+
+
+def _rows(path: Path) -> list[CsvRow]:
     rows = read_rows(path, ["text", "label"])
     for row in rows:
         if not row.fields["text"].strip() or not row.fields["label"].strip():
             raise ConfigError("empty text or label", file=path, line=row.line)
-    return [(row.fields["text"], row.fields["label"]) for row in rows]
+    return rows
+
+
+def _rows_of(path: Path, wanted: frozenset[str]) -> list[CsvRow]:
+    """The examples of some labels; what is left out, and which label has none, is logged as a warning."""
+    rows, known = _rows(path), {_folded(label): label for label in wanted}
+    others = [row for row in rows if row.fields["label"] not in wanted]
+    for row in others:
+        label = row.fields["label"]
+        if (meant := known.get(_folded(label))) is not None:
+            said = f"the label {label!r} is not one to choose from: write it {meant!r}"
+            raise ConfigError(said, file=path, line=row.line)
+    if others:
+        left_out = sorted({row.fields["label"] for row in others})
+        _log.warning(
+            "%s:%d: %d examples are left out: the labels%s, do not have %s",
+            path, others[0].line, len(others), _choices(wanted), _named(left_out),
+        )  # fmt: skip
+    if without := sorted(wanted - {row.fields["label"] for row in rows}):
+        _log.warning("%s: has no example of %s, so that is never chosen", path, _named(without))
+    return [row for row in rows if row.fields["label"] in wanted]
+
+
+def _folded(label: str) -> str:
+    """A label as it may be written by a slip."""
+    return re.sub(r"[\s_-]+", " ", label).strip().casefold()
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,10 +362,10 @@ class HeadShelf:
 
         Args:
             path: The file; see `read_examples`.
-            labels: The labels to tell apart; examples of others are left out. All if None.
+            labels: The labels to tell apart; examples of others are left out, with a warning. All if None.
 
         Raises:
-            ConfigError: The file cannot be used, or has fewer than two of the labels.
+            ConfigError: The file cannot be used, has fewer than two of the labels, or writes one in another way.
         """
         path = Path(path)
         wanted = None if labels is None else frozenset(labels)
@@ -350,7 +379,8 @@ class HeadShelf:
             return known
         with _learning:
             if key not in self._heads:
-                examples = [pair for pair in read_examples(path) if wanted is None or pair[1] in wanted]
+                rows = _rows(path) if wanted is None else _rows_of(path, wanted)
+                examples = [(row.fields["text"], row.fields["label"]) for row in rows]
                 if len({label for _, label in examples}) < 2:
                     raise ConfigError(f"has examples of fewer than two of the labels{_choices(wanted)}", file=path)
                 self._heads[key] = load_head(examples, self.embedder, cache=self._cache)
@@ -369,8 +399,11 @@ class HeadShelf:
 
 def _choices(wanted: frozenset[str] | None) -> str:
     """The labels that there are to choose from, as a message names them."""
-    named = ", ".join(map(repr, sorted(wanted or ())[:_LABELS_SHOWN]))
-    return f" to choose from, which are {named}" + (", …" if len(wanted or ()) > _LABELS_SHOWN else "") if named else ""
+    return f" to choose from, which are {_named(sorted(wanted))}" if wanted else ""
+
+
+def _named(labels: Sequence[str]) -> str:
+    return ", ".join([*map(repr, labels[:_LABELS_SHOWN]), *(["…"] if len(labels) > _LABELS_SHOWN else [])])
 
 
 class ZeroShot:

@@ -181,6 +181,7 @@ def _decision(pending: Pending, left: str, person: Person) -> dict[str, Any]:
     words = [_SAID.get(one, one) for one in ("approve", "reject", "edit", "respond") if one in pending.allowed]
     words += [*(["always"] if pending.always else []), "more"]
     question = f"  approve? {', '.join(words)}{left}"
+    editing = _Editing(pending, person)
     while True:
         said = person.asked(question, "no").strip().lower()
         word = _WORDS.get(said, said)
@@ -195,24 +196,46 @@ def _decision(pending: Pending, left: str, person: Person) -> dict[str, Any]:
             case "respond":
                 return {"type": "respond", "message": person.asked("  its result, given without making the call")}
             case "edit":
-                if (edited := _edited(pending, person)) is not None:
+                if (edited := editing.done()) is not None:
                     return edit(pending, edited)
             case "more":
                 show(pending, full=True, person=person)
 
 
-def _edited(pending: Pending, person: Person) -> dict[str, Any] | None:
-    """The arguments to use instead, checked to be an object with the same names."""
-    text = person.corrected("  arguments as JSON", json.dumps(redacted(pending.arguments), default=str))
-    try:
-        made = json.loads(text)
-    except json.JSONDecodeError as error:
-        person.say(f"  that is not JSON: {error.msg}")
-        return None
-    if not isinstance(made, dict) or not set(made) <= set(pending.arguments):
-        person.say(f"  give an object with no other names than {', '.join(pending.arguments)}")
-        return None
-    return made
+class _Editing:
+    """Arguments that a person is changing; what they typed is kept until it can be used.
+
+    Args:
+        pending: The act.
+        person: The person.
+    """
+
+    def __init__(self, pending: Pending, person: Person) -> None:
+        self._names = tuple(pending.arguments)
+        self._person = person
+        self._text = json.dumps(redacted(pending.arguments), default=str)
+
+    def done(self) -> dict[str, Any] | None:
+        """The arguments to use instead, an object with the same names; None where a slip is left as it is."""
+        while True:
+            text = self._person.corrected("  arguments as JSON", self._text)
+            made, wrong = self._read(text)
+            if made is not None or not text.strip():
+                return made
+            self._person.say(f"  {wrong}; an empty line asks again")
+            if text == self._text:
+                return None
+            self._text = text
+
+    def _read(self, text: str) -> tuple[dict[str, Any] | None, str]:
+        """The arguments of a text, or why they are none."""
+        try:
+            made = json.loads(text)
+        except json.JSONDecodeError as error:
+            return None, f"that is not JSON: {error.msg} (character {error.pos + 1})"
+        if not isinstance(made, dict) or not set(made) <= set(self._names):
+            return None, f"give an object with no other names than {', '.join(self._names)}"
+        return made, ""
 
 
 def _cut(value: Any) -> Any:

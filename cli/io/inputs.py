@@ -7,13 +7,14 @@ import select
 import stat
 import sys
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ...configs.errors import ConfigError
 from ...configs.rows import CsvRow, read_rows
 
-__all__ = ["MAX_INPUT", "Message", "read_input", "read_messages", "read_piped"]
+__all__ = ["MAX_INPUT", "Message", "read_input", "read_messages", "read_piped", "standard_input"]
 
 MAX_INPUT = 1_000_000
 """Bytes of one input unless ``--max-input`` says otherwise."""
@@ -42,7 +43,7 @@ def read_piped(*, limit: int = MAX_INPUT, optional: bool = False) -> str | None:
     """
     if not _piped(optional):
         return None
-    data = _read(sys.stdin.buffer, limit, "standard input")
+    data = _read(standard_input(), limit, "standard input")
     if optional and not data.strip():
         return None
     return _decoded(data, "standard input")
@@ -61,6 +62,13 @@ def _piped(optional: bool) -> bool:
     return not optional or bool(select.select([sys.stdin], [], [], _PATIENCE_SECONDS)[0])
 
 
+def standard_input() -> BinaryIO:
+    """Standard input as bytes, also where a caller inside Python gave a stream of text in its place."""
+    stream: Any = sys.stdin
+    bare: BinaryIO | None = getattr(stream, "buffer", None)
+    return bare or BytesIO(stream.read().encode("utf-8", "surrogateescape"))
+
+
 def read_input(text: str, *, limit: int = MAX_INPUT) -> str:
     """Read an input.
 
@@ -72,7 +80,7 @@ def read_input(text: str, *, limit: int = MAX_INPUT) -> str:
         ConfigError: When it cannot be read, is empty, too large, or no UTF-8 text.
     """
     if text == "-":
-        return _decoded(_read(sys.stdin.buffer, limit, "standard input"), "standard input")
+        return _decoded(_read(standard_input(), limit, "standard input"), "standard input")
     if text.startswith("@"):
         path = Path(text[1:])
         return _decoded(_file(path, limit), str(path))

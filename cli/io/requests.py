@@ -31,11 +31,12 @@ def lines_of(file: str) -> Iterator[tuple[int, bytes]]:
         ConfigError: It cannot be read.
     """
     from ...configs.errors import ConfigError
+    from .inputs import standard_input
 
     if file == "-":
         if sys.stdin.isatty():
             progress("reading requests from standard input, one JSON object a line")
-        yield from _numbered(sys.stdin.buffer)
+        yield from _numbered(standard_input())
         return
     try:
         with Path(file).open("rb") as source:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonLines", "Plain", "request_of", "unsaid"]
 
+_MARK = "\ufeff"  # the byte order mark
 _FORMS = '{"say": "…"}, {"answers": {ID: decision}} or {"resume": true}'
 
 
@@ -47,10 +48,13 @@ def _next_line() -> str:
     Raises:
         ConfigError: It is no text.
     """
+    stream: Any = sys.stdin
+    if not hasattr(stream, "buffer"):  # a caller inside Python gave a stream of text
+        return str(stream.readline()).removeprefix(_MARK)
     # A text stream that cannot decode a line loses those behind it, too.
-    line = sys.stdin.buffer.readline()
+    line = stream.buffer.readline()
     try:
-        return line.decode(sys.stdin.encoding).removeprefix("\ufeff")
+        return str(line.decode(stream.encoding)).removeprefix(_MARK)
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"a line is not {error.encoding.upper()} text (byte {error.start}): save it as UTF-8"

@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "quit": "leave; so do Ctrl-D, and Ctrl-C twice",
 }
 _KEYS: Final = "Ctrl-C stops what runs, and keeps it."
-_FILE: Final = re.compile(r"^(?:--- a|\+\+\+ b)/(.*)$", re.MULTILINE)
+_FILE: Final = re.compile(r"^(?:--- a|\+\+\+ b|diff --git a/(.*) b(?=/\1$))/(.*)$", re.MULTILINE)
 
 
 class Session:
@@ -214,7 +214,7 @@ class Session:
             self._face.say("it waits for you: /resume asks again")
         elif outcome.status != "done":
             self._face.say(f"it is {outcome.status.replace('_', ' ')}")
-        if changed := list(dict.fromkeys(_FILE.findall(outcome.diff))):
+        if changed := _changed(outcome.diff):
             self._face.say(f"changed {', '.join(map(line, changed))}: /diff shows how, /undo puts it back")
 
     def _undo(self) -> None:
@@ -230,3 +230,8 @@ class Session:
             self._face.say(f"{file.change}: {visible(file.path)}")
         if not files:
             self._face.say("there is nothing to be put back")
+
+
+def _changed(diff: str) -> list[str]:
+    """The files of a diff, those too whose mode alone changes."""
+    return list(dict.fromkeys(found[2] for found in _FILE.finditer(diff)))

@@ -44,12 +44,13 @@ class Edit:
         path: Of the file, relative to the workspace.
         before: SHA-256 of what was there; empty where nothing was.
         size: Bytes of that.
-        mode: Permission bits of that.
+        mode: Permission bits of that, or that of a link.
         kept: Whether its content is kept.
         after: SHA-256 of what is there afterwards; empty where it was deleted.
         folders: How many folders of the path were made for it.
         batch: Names the changes that one command made.
         of: The changes that it takes back, by number.
+        after_mode: As in `Change`.
         number: Its place among the changes of the run and of the runs around it and inside it.
     """
 
@@ -65,6 +66,7 @@ class Edit:
     folders: int
     batch: str = ""
     of: tuple[int, ...] = ()
+    after_mode: int = 0
     number: int = 0
 
 
@@ -104,7 +106,7 @@ class Edits:
         before, root = change.before, os.path.relpath(change.root, os.path.realpath(self._project))
         edit = Edit(
             run, kind, root, change.path, before.digest, before.size, before.mode, before.content is not None,
-            change.after, change.folders, batch, of,
+            change.after, change.folders, batch, of, change.mode,
         )  # fmt: skip
         try:
             if before.content is not None:

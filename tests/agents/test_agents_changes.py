@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman import Runtime, Status, run_scope, runs
+from pointsman import ConfigError, Runtime, Status, run_scope, runs
 from pointsman.agents.journal.changes import is_test
 from pointsman.configs.loading.loader import load
 from pointsman.tools import probe
@@ -130,10 +132,82 @@ def test_a_test_is_told_by_its_name_or_folder(path: str, told: bool) -> None:
 
 @confined
 def test_an_empty_file_that_is_made_or_deleted_is_in_the_diff(home: Runtime) -> None:
-    assert _run(home, "mkdir new; : > new/__init__.py").diff == "--- /dev/null\n+++ b/new/__init__.py\n"
+    made = (
+        "diff --git a/new/__init__.py b/new/__init__.py\nnew file mode 100644\n--- /dev/null\n+++ b/new/__init__.py\n"
+    )
+    assert _run(home, "mkdir new; : > new/__init__.py").diff == made
     assert _run(home, "rm new/__init__.py; echo 2 > a.txt").diff.startswith("--- a/a.txt\n")
     (home.workspace / "b.txt").write_text("")
-    assert _run(home, "mv b.txt c.txt").diff == "--- a/b.txt\n+++ /dev/null\n--- /dev/null\n+++ b/c.txt\n"
+    assert _run(home, "mv b.txt c.txt").diff == (
+        "diff --git a/b.txt b/b.txt\ndeleted file mode 100644\n--- a/b.txt\n+++ /dev/null\n"
+        "diff --git a/c.txt b/c.txt\nnew file mode 100644\n--- /dev/null\n+++ b/c.txt\n"
+    )
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Each file and link of a folder, but for state: its mode, and what it holds or where it leads."""
+    return {
+        path.relative_to(folder).as_posix(): f"{path.lstat().st_mode & 0o777:o} "
+        + (f"-> {path.readlink()}" if path.is_symlink() else path.read_text())
+        for path in folder.rglob("*")
+        if (path.is_symlink() or path.is_file()) and not {".pointsman", ".git"} & set(path.parts)
+    }
+
+
+_MODES = {
+    "a link is made": (
+        "mkdir -p new; ln -s ../a.txt new/link",
+        "new file mode 120000\n--- /dev/null\n+++ b/new/link\n",
+    ),
+    "a link leads elsewhere": ("ln -sfn tests there", "--- a/there\n+++ b/there\n@@ -1 +1 @@\n-a.txt\n"),
+    "a link is deleted": ("rm there", "deleted file mode 120000\n--- a/there\n+++ /dev/null\n"),
+    "a link becomes a file": ("rm there; echo x > there", "deleted file mode 120000\n--- a/there\n"),
+    "a file becomes a link": ("rm a.txt; ln -s /etc/passwd a.txt", "new file mode 120000\n--- /dev/null\n+++ b/a.txt"),
+    "a file may be run": ("chmod 755 a.txt", "diff --git a/a.txt b/a.txt\nold mode 100644\nnew mode 100755\n"),
+    "a file may not be written": ("chmod 444 a.txt", "old mode 100644\nnew mode 100444\n"),
+    "a file is written and may be run": ("echo two > a.txt; chmod 755 a.txt", "new mode 100755\n--- a/a.txt\n"),
+    "a file that is no text may be run": ("chmod 755 picture", "old mode 100644\nnew mode 100755\n"),
+    "a file that may be run is made": ("echo x > x; chmod 755 x", "new file mode 100755\n--- /dev/null\n+++ b/x\n"),
+    "a file that may be run is deleted": ("rm run.sh", "deleted file mode 100755\n--- a/run.sh\n"),
+    "a file that may be run moves": ("mv run.sh walk.sh", "new file mode 100755\n--- /dev/null\n+++ b/walk.sh\n"),
+}
+
+
+@confined
+@pytest.mark.parametrize(("command", "told"), _MODES.values(), ids=_MODES)
+def test_links_and_modes_that_commands_change_are_in_the_diff_as_git_has_them_and_are_undone_and_redone(
+    home: Runtime, tmp_path: Path, command: str, told: str
+) -> None:
+    (home.workspace / "there").symlink_to("a.txt")
+    (home.workspace / "run.sh").write_text("echo\n")
+    (home.workspace / "run.sh").chmod(0o755)
+    (home.workspace / "picture").write_text("\0")
+    before, copy = _listed(home.workspace), tmp_path / "copy"
+    shutil.copytree(home.workspace, copy, symlinks=True, ignore=shutil.ignore_patterns(".pointsman"))
+    result = _run(home, command)
+    after = _listed(home.workspace)
+    assert told in result.diff
+    subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
+    subprocess.run(["git", "apply"], input=result.diff.encode(), cwd=copy, check=True)
+    as_git_has_it = {path: one.replace("444 ", "644 ") for path, one in after.items()}
+    assert _listed(copy) == as_git_has_it
+    runs.undo(result.run, runtime=home)
+    assert _listed(home.workspace) == before
+    assert runs.undo(result.run, runtime=home) == ()
+    runs.undo(result.run, runtime=home, redo=True)
+    assert _listed(home.workspace) == after
+
+
+@confined
+def test_a_mode_that_somebody_else_has_given_since_is_not_lost(home: Runtime) -> None:
+    run = _run(home, "chmod 755 a.txt", "echo two > a.txt").run
+    (home.workspace / "a.txt").chmod(0o600)
+    with pytest.raises(ConfigError, match=r"'a\.txt' was changed by somebody else since"):
+        runs.undo(run, runtime=home)
+    runs.undo(run, runtime=home, last=True)
+    assert _listed(home.workspace)["a.txt"] == "600 one\n"
+    runs.undo(run, runtime=home, force=True)
+    assert _listed(home.workspace)["a.txt"] == "644 one\n"
 
 
 def test_the_diff_of_a_run_counts_the_runs_inside_it(home: Runtime) -> None:

@@ -18,7 +18,7 @@ from pointsman.agents.approval.taint import FROM_MIDDLEWARE, judged
 from pointsman.agents.coding.context import _tokens, compacted
 from pointsman.agents.runtime import Runtime
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
-from pointsman.tools import probe
+from pointsman.tools import ToolFailed, Workspace, probe
 
 Make = Callable[..., Runtime]
 Turn = tuple[str, dict[str, Any]] | str
@@ -137,6 +137,64 @@ def test_a_conversation_has_the_notes_of_the_folder_once_and_as_they_are_now(
     ]
     assert [one[-1] for one in texts] == ["One", "Two", "Three"]
     assert [message.text for message in first.messages] == ["answer 0"]
+
+
+def _guided(simulated: Make, simulator: Simulator) -> str:
+    """What an agent is told before its task."""
+    seen = _saying(simulator, lambda at: "answer")
+    agent = Agent("helper", guidance=["AGENTS.md"]).on(simulated())
+    agent.run("One")
+    agent.run("Two")
+    first, second = ([m.text for m in request.messages if m.role == "user"] for request in seen)
+    assert first[:-1] == second[:-1]
+    return "\n".join(first[:-1])
+
+
+@pytest.mark.parametrize("target", ["CLAUDE.md", "docs/agents.md"])
+def test_notes_that_are_a_link_to_other_notes_of_the_folder_are_read(
+    simulated: Make, simulator: Simulator, tmp_path: Path, target: str
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / target).write_text("Use tabs.")
+    (tmp_path / "AGENTS.md").symlink_to(target)
+    assert "Use tabs." in _guided(simulated, simulator)
+    with pytest.raises(ToolFailed, match="is protected"):
+        Workspace(tmp_path).refuse_protected(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("../outside.md", "leads out of the workspace"),
+        (".env", "is a link to '.env', which is no .md file"),
+        ("nowhere.md", "is a link to nothing"),
+        ("docs", "is a link to 'docs', which is no .md file"),
+    ],
+)
+def test_notes_that_are_a_link_elsewhere_are_not_read_and_said_so_once(
+    simulated: Make, simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture, target: str, why: str
+) -> None:
+    for path in (tmp_path.parent / "outside.md", tmp_path / ".env"):
+        path.write_text("SECRET=1")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "AGENTS.md").symlink_to(target)
+    assert _guided(simulated, simulator) == ""
+    assert [record.getMessage() for record in caplog.records] == [f"'AGENTS.md' {why}, so it is not read as guidance"]
+
+
+def test_notes_that_are_too_long_are_cut_at_a_line_and_said_so(
+    simulated: Make, simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [f"Rule {number}: é" for number in range(3_000)]
+    (tmp_path / "AGENTS.md").write_text("\n".join(lines))
+    told = _guided(simulated, simulator)
+    read = [line for line in lines if f"{line}\n" in told]
+    assert 25_000 < len("\n".join(read).encode()) <= 32_000
+    assert lines[len(read)] not in told
+    size, first = (len("\n".join(some).encode()) for some in (lines, [*read, ""]))
+    said = f"of 'AGENTS.md' the first {first:,} of {size:,} bytes are read as guidance"
+    assert said in told
+    assert [record.getMessage() for record in caplog.records] == [said]
 
 
 @confined

@@ -133,6 +133,49 @@ def test_a_changed_file_of_examples_is_learned_again(tmp_path: Path) -> None:
     assert shelf.head(file, ["delivery", "refund"]).labels == ("delivery", "refund")
 
 
+def test_examples_of_labels_that_are_not_to_choose_from_are_left_out_and_said_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "examples.csv"
+    write_csv(file, [*SMALL, ("close my account", "closing"), ("end the contract", "closing")])
+    shelf = HeadShelf(EMBEDDER)
+    assert shelf.head(file, ["delivery", "refund"]).labels == ("delivery", "refund")
+    assert shelf.head(file, ["delivery", "refund"]).labels == ("delivery", "refund")
+    [record] = caplog.records
+    assert record.getMessage() == (
+        f"{file}:{len(SMALL) + 2}: 2 examples are left out: the labels to choose from, which are 'delivery', 'refund', "
+        "do not have 'closing'"
+    )
+
+
+def test_a_label_that_no_example_has_is_said_never_to_be_chosen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "examples.csv"
+    write_csv(file, SMALL)
+    assert HeadShelf(EMBEDDER).head(file, ["delivery", "refund", "other"]).labels == ("delivery", "refund")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file}: has no example of 'other', so that is never chosen"
+    ]
+
+
+@pytest.mark.parametrize("slip", ["Late refund", "late refund ", "late_refund", "LATE-REFUND", "late  refund"])
+def test_a_label_that_is_one_to_choose_from_but_for_how_it_is_written_is_refused(tmp_path: Path, slip: str) -> None:
+    file = tmp_path / "examples.csv"
+    write_csv(file, [*SMALL, ("my money comes late", slip)])
+    where = re.escape(f"examples.csv:{len(SMALL) + 2}: the label {slip!r} is not one to choose from")
+    with pytest.raises(ConfigError, match=f"{where}: write it 'late refund'"):
+        HeadShelf(EMBEDDER).head(file, ["delivery", "refund", "late refund"])
+
+
+@pytest.mark.parametrize("other", ["C++", "refunds", "👎"])
+def test_another_label_is_no_slip(tmp_path: Path, other: str) -> None:
+    file = tmp_path / "examples.csv"
+    write_csv(file, [*SMALL, ("something else", other)])
+    wanted = ["delivery", "refund", "C", "👍"]
+    assert HeadShelf(EMBEDDER).head(file, wanted).labels == ("delivery", "refund")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

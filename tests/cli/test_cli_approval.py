@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pointsman import runs
 from pointsman.agents.result import Pending
-from pointsman.cli.io.approval import described
+from pointsman.cli.io.approval import Person, ask, described
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
 Run = Callable[..., Any]
@@ -244,3 +244,46 @@ def test_what_is_long_keeps_its_beginning_and_end_and_says_how_much_is_between()
     assert "left out" not in full
     assert "a" * 5000 + "z" in full
     assert all(line in full for line in lines)
+
+
+class _Typing(Person):
+    """Somebody who types these lines; what stood in the line when they were asked."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines, self.said, self.stood = list(lines), list[str](), list[str]()
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def asked(self, question: str, default: str = "", *, shown: bool = True) -> str:
+        return self.lines.pop(0) or default
+
+    def corrected(self, question: str, text: str) -> str:
+        self.stood.append(text)
+        return super().corrected(question, text)
+
+
+ASKED = Pending("1", "write", {"path": "a.txt"}, "critical", "why", "d", allowed=("approve", "reject", "edit"))
+
+
+def test_edited_arguments_with_a_slip_are_kept_to_be_corrected() -> None:
+    slip, names, right = '{"path": "b.txt"', '{"file": "b.txt"}', '{"path": "b.txt"}'
+    person = _Typing("edit", slip, names, right)
+    answers = ask([ASKED], person)
+    assert answers is not None
+    assert answers["1"]["edited_action"]["args"] == {"path": "b.txt"}
+    assert person.stood == ['{"path": "a.txt"}', slip, names]
+    assert [line for line in person.said if line.startswith("  that is")] == [
+        "  that is not JSON: Expecting ',' delimiter (character 17); an empty line asks again"
+    ]
+
+
+def test_a_slip_that_is_left_as_it_is_is_asked_about_again_and_still_kept() -> None:
+    slip = '{"path": '
+    person = _Typing("edit", slip, "", "edit", '{"path": "c.txt"}')
+    answers = ask([ASKED], person)
+    assert answers is not None
+    assert answers["1"]["edited_action"]["args"] == {"path": "c.txt"}
+    assert person.stood == ['{"path": "a.txt"}', slip, slip]
+    person = _Typing("edit", slip, "", "no", "")
+    assert ask([ASKED], person) == {"1": {"digest": "d", "type": "reject", "message": ""}}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,10 @@ from typing import Any
 
 import pytest
 from pointsman import runs
+from pointsman.cli.session.base import Ask, Command
+from pointsman.cli.session.plain import JsonLines, Plain
+from pointsman.cli.session.session import _changed
+from pointsman.cli.session.spent import Spent
 from pointsman.simulator import Answer, Latency, Match, Rule, Scenario, Simulator, Usage
 from pointsman.tools import probe
 
@@ -144,6 +150,21 @@ def test_a_session_from_its_start_to_its_end(session: Any, model: Any, project: 
     _as_kept(screen.ready(), f"{columns}-4-edited")
     screen.type("/quit\r")
     assert screen.end() == 0
+
+
+def test_a_slip_in_edited_arguments_stands_in_the_line_to_be_corrected(session: Any, model: Any, project: Path) -> None:
+    model(WRITE, "It reads three.")
+    screen = session()
+    screen.say("Write it")
+    screen.say("edit", "[no]: ")
+    screen.until("arguments as JSON: {")
+    typed = json.dumps({"path": "a.txt", "content": "three\n"})
+    screen.type(f"\x15{typed.removesuffix('}')}\r")
+    screen.until("that is not JSON")
+    screen.until('"three\\n"')
+    screen.type("}\r")
+    screen.until("It reads three.")
+    assert (project / "a.txt").read_text() == "three\n"
 
 
 @pytest.mark.parametrize("columns", [60, 120])
@@ -398,6 +419,15 @@ def test_a_question_may_begin_with_a_path(programs: Any, model: Any) -> None:
     assert "there is no /nothing" in ended.stderr
 
 
+def test_a_caller_inside_python_may_give_a_stream_of_text_for_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeffHéllo\n\nBye"))
+    face = Plain(Spent("demo"))
+    assert [face.request(), face.request(), face.request()] == [Ask("Héllo"), Ask("Bye"), None]
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"resume": true}\n'))
+    program = JsonLines(Spent("demo"))
+    assert [program.request(), program.request()] == [Command("resume", "/resume"), None]
+
+
 @pytest.mark.parametrize(
     ("words", "lines", "told"),
     [
@@ -477,6 +507,18 @@ def test_a_program_asks_answers_and_resumes_in_lines_of_json(programs: Any, mode
         assert program.wait(BOUND) == 0
         bound.cancel()
     assert (project / "a.txt").read_text() == "two\n"
+
+
+@pytest.mark.parametrize(
+    ("diff", "files"),
+    [
+        ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n--- /dev/null\n+++ b/y z\n", ["x", "y z"]),
+        ("diff --git a/x b/y b/x b/y\nold mode 100644\nnew mode 100755\n", ["x b/y"]),
+        ("diff --git a/x b/x\ndeleted file mode 120000\n--- a/x\n+++ /dev/null\n", ["x"]),
+    ],
+)
+def test_the_files_of_a_diff_are_named_once_also_where_the_mode_alone_changes(diff: str, files: list[str]) -> None:
+    assert _changed(diff) == files
 
 
 def test_the_shell_completes_a_sessions_options_and_its_help_names_them(pointsman: Any, programs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -18,8 +19,9 @@ from pointsman.cli import main as cli
 from pointsman.cli.commands.graph import draw
 from pointsman.cli.errors import ExitCode, judge
 from pointsman.cli.io.approval import at_terminal
-from pointsman.cli.io.inputs import read_input, read_messages
+from pointsman.cli.io.inputs import read_input, read_messages, read_piped
 from pointsman.cli.io.output import line, money, visible
+from pointsman.cli.io.requests import lines_of
 from pointsman.cli.io.table import table
 from pointsman.cli.streams import prepare
 from pointsman.cli.target.target import looks_like_target
@@ -183,6 +185,15 @@ def test_an_input_that_cannot_be_used_is_refused_with_what_to_do(tmp_path: Path,
 
     with pytest.raises(ConfigError, match=said):
         read_input(f"@{file}", limit=100)
+
+
+def test_an_input_may_come_from_a_stream_of_text_that_a_caller_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Grüße"))
+    assert read_input("-") == "Grüße"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Grüße"))
+    assert read_piped() == "Grüße"
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"a": "é"}\n\n{}'))
+    assert list(lines_of("-")) == [(1, '{"a": "é"}\n'.encode()), (3, b"{}")]
 
 
 def test_an_input_file_that_does_not_exist_is_named(tmp_path: Path) -> None:

@@ -163,7 +163,8 @@ def test_where_nobody_is_sure_that_is_told_with_the_best_guess(
     [
         (None, "team.csv: cannot read the examples: No such file"),
         ("words,label\nHello,sales\n", "team.csv:1: has no column 'text'"),
-        ("text,label\nHello,Sales\nBroken, technical\n", "fewer than two .* which are 'billing', 'sales', 'technical'"),
+        ("text,label\nHello,Sales\n", "team.csv:2: the label 'Sales' is not one to choose from: write it 'sales'"),
+        ("text,label\nHello,sales\nBye,no\n", "fewer than two .* which are 'billing', 'sales', 'technical'"),
     ],
 )
 @pytest.mark.parametrize("hosted", [True, False])

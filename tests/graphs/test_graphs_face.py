@@ -112,6 +112,18 @@ def test_what_cannot_be_attached_is_refused_before_anything_runs(
     assert len(simulator.log) == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "name", "mime"),
+    [
+        (b"\0\xff" * 512 + PDF, None, "application/pdf"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + PDF, "bill.pdf", "application/pdf"),
+        (b"A PDF begins with %PDF-1.4.", "notes.md", "text/markdown"),
+    ],
+)
+def test_a_pdf_behind_something_else_is_attached_as_one(data: bytes, name: str | None, mime: str) -> None:
+    assert attach(data, name=name)["mime_type"] == mime
+
+
 def test_files_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attachments, "MAX_FILE", 100)
     monkeypatch.setattr(attachments, "MAX_FILES", 150)

@@ -90,6 +90,19 @@ def test_the_text_of_a_pdf_is_read_line_by_line_with_boxes() -> None:
     assert (page.file, page.number) == ("a.pdf", 1)
 
 
+@pytest.mark.parametrize("junk", [b"HTTP/1.1 200 OK\r\n\r\n", b"\xef\xbb\xbf", b"\0\xff" * 512], ids=len)
+def test_a_pdf_may_begin_behind_up_to_a_kilobyte_of_something_else(junk: bytes) -> None:
+    [page] = read_document("a.pdf", junk + _pdf(TEXT))
+    assert [line.text for line in page.lines] == ["Invoice 17", "Paper, white", "4.00"]
+
+
+def test_a_picture_that_holds_a_pdf_is_a_picture() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), "white").save(file, "JPEG", comment=_pdf(TEXT))
+    [page] = read_document("a.jpg", file.getvalue())
+    assert page.lines == ()
+
+
 @pytest.mark.parametrize(
     ("name", "data", "form"),
     [
@@ -144,6 +157,7 @@ def test_what_is_filled_into_a_form_or_noted_on_a_page_is_shown(kind: bytes) -> 
         ("web.pdf", lambda: b"<html></html>", "says that it is application/pdf, and does not begin as one"),
         ("picture.pdf", lambda: _picture("PNG"), "says that it is application/pdf, and holds image/png"),
         ("short.pdf", lambda: _pdf(TEXT).replace(b"/Count 1", b"/Count 3"), "page 2 is damaged"),
+        ("late.pdf", lambda: bytes(1_025) + _pdf(TEXT), "does not begin as one within 1,024 bytes"),
         ("junk.pdf", lambda: b"%PDF-1.4 and nothing else", "is damaged, or no PDF at all"),
         ("heavy.pdf", lambda: b"%PDF-1.4" + bytes(20_000_000), "is larger than 20,000,000 bytes"),
     ],

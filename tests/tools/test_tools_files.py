@@ -178,6 +178,38 @@ def test_files_are_listed_by_folder_and_glob(tmp_path: Path, call: Call) -> None
     assert call("list_files", glob="*.rs") == "[nothing found]"
 
 
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [
+        ("*.{py,txt}", "a.py\nb.txt\nsrc/c.py\nsrc/deep/d.py"),
+        ("{src/*.py,*.txt}", "b.txt\nsrc/c.py\nsrc/deep/d.py"),
+        ("src/{c,deep/{d,e}}.py", "src/c.py\nsrc/deep/d.py"),
+        ("./src/*.py", "src/c.py\nsrc/deep/d.py"),
+        ("././b.*", "b.txt"),
+        ("{./b,src/c}.*", "b.txt\nsrc/c.py"),
+        ("{one}", "{one}"),
+        ("[{]one}", "{one}"),
+        ("b{,x}.txt", "b.txt"),
+    ],
+)
+def test_a_glob_may_have_alternatives_and_begin_at_the_folder_itself(
+    tmp_path: Path, call: Call, glob: str, found: str
+) -> None:
+    for name in ("a.py", "b.txt", "src/c.py", "src/deep/d.py", "{one}"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("needle")
+    assert call("list_files", glob=glob) == found
+    searched = "\n".join(f"{name}:1: needle" for name in found.split("\n"))
+    assert call("search_files", pattern="needle", glob=glob) == searched
+
+
+@pytest.mark.parametrize("tool", ["list_files", "search_files"])
+def test_a_glob_with_too_many_alternatives_is_told_to_the_model(call: Call, tool: str) -> None:
+    more = {"pattern": "x"} if tool == "search_files" else {}
+    assert "stands for more than 100 patterns" in call(tool, glob="{a,b}" * 40, **more)
+    assert call(tool, glob="{a,b}" * 6, **more) == "[nothing found]"
+
+
 def test_names_that_would_break_a_line_or_utf8_are_escaped(tmp_path: Path, call: Call) -> None:
     (tmp_path / "two\nlines").touch()
     with open(os.fsencode(tmp_path) + b"/caf\xe9", "w") as file:
@@ -203,6 +235,12 @@ def test_a_search_gives_path_line_and_text(tmp_path: Path, call: Call) -> None:
     assert call("search_files", pattern=r"os\.env\w+", glob="*") == answer
     assert call("search_files", pattern="environ", glob="*.md") == "b.md:1: environ"
     assert call("search_files", pattern="absent", glob="*.md") == "[nothing found]"
+
+
+def test_the_first_line_begins_behind_a_byte_order_mark(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "a.cs").write_bytes(b"\xef\xbb\xbfusing System;\r\n")
+    assert call("search_files", pattern="^using System;$") == "a.cs:1: using System;"
+    assert call("search_files", pattern=r"\ufeff").startswith("a.cs:1: ")
 
 
 def test_a_search_stops_at_its_limit_and_cuts_long_lines(tmp_path: Path, call: Call) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pointsman.configs.errors import ConfigError
 from pointsman.tools import Preview, Workspace, call_facts, declaration_of, file_tools
+from pointsman.tools.files.changes import Change, kept_by
 from pointsman.tools.files.diffs import unified
 from pointsman.tools.files.patches import patched, read_patch
 
@@ -149,6 +154,62 @@ def test_a_mark_before_a_text_is_no_hindrance_and_stays(tmp_path: Path, call: Ca
     assert (tmp_path / "shop.py").read_text() == "a = 3\nb = 2\n"
 
 
+def test_a_patch_says_whether_a_file_may_be_run(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "old.sh").write_text("one\n")
+    (tmp_path / "old.sh").chmod(0o640)
+    (tmp_path / "both.sh").write_text("one\n")
+    (tmp_path / "both.sh").chmod(0o755)
+    patch = (
+        "diff --git a/new/run.sh b/new/run.sh\nnew file mode 100755\nindex 0000000..1\n"
+        "--- /dev/null\n+++ b/new/run.sh\n@@ -0,0 +1 @@\n+echo\n"
+        "diff --git a/old.sh b/old.sh\nold mode 100644\nnew mode 100755\n"
+        "diff --git a/both.sh b/both.sh\nold mode 100755\nnew mode 100644\nindex 1..2\n"
+        "--- a/both.sh\n+++ b/both.sh\n@@ -1 +1 @@\n-one\n+two\n"
+        "diff --git a/new/__init__.py b/new/__init__.py\nnew file mode 100644\nindex 0000000..e69de29\n"
+        "diff --git a/with space b/with space\nnew file mode 100644\nindex 0000000..e69de29\n"
+    )
+    told = call(patch)
+    umask = os.umask(0)
+    os.umask(umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {
+        "run.sh": 0o777 & ~umask, "old.sh": 0o750, "both.sh": 0o644,
+        "__init__.py": 0o666 & ~umask, "with space": 0o666 & ~umask,
+    }  # fmt: skip
+    assert (tmp_path / "both.sh").read_text() == "two\n"
+    assert "new file mode 100755\n--- /dev/null\n+++ b/new/run.sh\n" in told
+    assert "diff --git a/old.sh b/old.sh\nold mode 100640\nnew mode 100750\n" in told
+    assert "old mode 100755\nnew mode 100644\n--- a/both.sh" in told
+
+
+def test_a_person_sees_that_a_file_may_be_run(tmp_path: Path) -> None:
+    tool = next(tool for tool in file_tools(Workspace(tmp_path)) if tool.name == "apply_patch")
+    declared: Any = declaration_of(tool)
+    patch = "diff --git a/x b/x\nnew file mode 100755\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+echo\n"
+    assert "new file mode 100755" in declared.preview({"patch": patch}).diff
+
+
+@pytest.mark.parametrize("mode", ["120000", "160000", "040000"])
+def test_a_link_in_a_patch_is_refused_and_not_made_a_file(tmp_path: Path, call: Call, mode: str) -> None:
+    patch = f"diff --git a/x b/x\nnew file mode {mode}\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+/etc\n"
+    assert f"'new file mode {mode}' is not understood" in call(patch)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_file_is_not_deleted_by_a_patch(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "x").touch()
+    assert "deletes no file" in call("diff --git a/x b/x\ndeleted file mode 100644\nindex e69de29..0000000\n")
+    assert (tmp_path / "x").exists()
+
+
+def test_modes_are_put_back_where_the_rest_cannot_be_written(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "x").write_text("one\n")
+    (tmp_path / "x").chmod(0o644)
+    mode = "diff --git a/x b/x\nold mode 100644\nnew mode 100755\n"
+    assert "is not a folder" in call(f"{mode}--- /dev/null\n+++ b/x/y\n@@\n+two\n")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o644
+
+
 def test_all_of_it_is_applied_or_nothing(tmp_path: Path, call: Call) -> None:
     (tmp_path / "shop.py").write_text(BEFORE)
     for second in ("--- a/no.py\n+++ b/no.py\n@@\n-x\n+y\n", "--- /dev/null\n+++ b/.github/x.yml\n@@\n+x\n"):
@@ -165,6 +226,58 @@ def test_what_is_written_already_is_put_back_where_the_rest_cannot_be(tmp_path: 
     assert (tmp_path / "shop.py").read_text() == BEFORE
     assert (tmp_path / "shop.py").stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [tmp_path / "shop.py"]
+
+
+def _change(*names: str) -> str:
+    return "".join(f"--- a/{name}\n+++ b/{name}\n@@\n-one\n+two\n" for name in names)
+
+
+def test_where_a_file_cannot_be_put_back_the_others_are_and_it_is_named(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcd":
+        (tmp_path / name).write_text("one\n")
+    # The disk is full from the fourth file on, but for what frees room.
+    tries, rename = Counter[str](), os.rename
+
+    def renamed(old: str, new: str, **where: Any) -> None:
+        tries[new] += 1
+        if new == "d" or (new == "b" and tries[new] > 1):
+            raise OSError(errno.ENOSPC, "full")
+        rename(old, new, **where)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    told = call(_change("a", "b", "c", "d"))
+    assert "'d' cannot be written: the disk is full" in told
+    assert "not put back, and so still as the patch has it: 'b' cannot be written: the disk is full" in told
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a": "one\n", "b": "two\n", "c": "one\n", "d": "one\n",
+    }  # fmt: skip
+
+
+def test_files_are_put_back_also_where_the_next_cannot_be_kept(tmp_path: Path, call: Call) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text("one\n")
+    kept: list[str] = []
+
+    def keep(change: Change) -> None:
+        kept.append(change.path)
+        if change.path == "b":
+            raise ConfigError("no room")
+
+    with kept_by(keep), pytest.raises(ConfigError, match="no room"):
+        call(_change("a", "b"))
+    assert (tmp_path / "a").read_text() == "one\n"
+    assert kept == ["a", "b", "a"]
+    kept.clear()
+
+    def keep_no_more(change: Change) -> None:
+        kept.append(change.path)
+        if len(kept) > 1:
+            raise ConfigError("no room")
+
+    with kept_by(keep_no_more), pytest.raises(ConfigError, match=r"no room; not put back.*: no room"):
+        call(_change("a", "b"))
 
 
 def test_a_person_sees_what_a_patch_would_change(tmp_path: Path) -> None:

@@ -15,13 +15,15 @@ from ...configs.errors import ConfigError
 from ..base import ToolFailed
 from ..images import mime_type_of
 
-__all__ = ["MOST_BYTES", "Line", "Page", "read_document"]
+__all__ = ["MOST_BYTES", "Line", "Page", "is_pdf", "read_document"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of a page's width and height."""
 
 _PDF: Final = "application/pdf"
 MOST_BYTES: Final = 20_000_000
+_BEFORE: Final = 1_024
+"""Bytes that may stand before a PDF."""
 _MOST_PAGES: Final = 50
 _LONGER_SIDE: Final = 1_600
 """Pixels: what the vendors scale pictures down to, or little more."""
@@ -78,11 +80,16 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
         raise ToolFailed(f"{name} is larger than {MOST_BYTES:,} bytes")
     guessed = mimetypes.guess_type(name)[0]
     try:
-        found = _PDF if data[:1024].lstrip().startswith(b"%PDF-") else mime_type_of(name, data)
+        found = mime_type_of(name, data)
     except ToolFailed:
-        if _PDF not in (said, guessed):
-            raise
-        raise ToolFailed(f"{name} says that it is {_PDF}, and does not begin as one: give it as what it is") from None
+        if not is_pdf(data):
+            if _PDF not in (said, guessed):
+                raise
+            raise ToolFailed(
+                f"{name} says that it is {_PDF}, and does not begin as one within {_BEFORE:,} bytes: give it as what "
+                "it is"
+            ) from None
+        found = _PDF
     for told in (said, guessed):
         if told is not None and _ALIASES.get(told, told) != found:
             raise ToolFailed(f"{name} says that it is {told}, and holds {found}: give it as what it is")
@@ -97,6 +104,15 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
         )
         for number, page in enumerate(pages, 1)
     )
+
+
+def is_pdf(data: bytes) -> bool:
+    """Whether a file is a PDF; what readers pass over may stand before it (ISO 32000-1, annex H.3, note 13).
+
+    Args:
+        data: The file, or its first kilobyte or two.
+    """
+    return data.find(b"%PDF-", 0, _BEFORE + len(b"%PDF-")) >= 0
 
 
 def _parsed(name: str, data: bytes, mime_type: str) -> list[dict[str, Any]]:

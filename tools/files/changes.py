@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["KEPT_LIMIT", "Change", "Found", "Keeper", "keeper", "kept_by"]
+__all__ = ["KEPT_LIMIT", "LINK", "Change", "Found", "Keeper", "keeper", "kept_by", "mode_to_tell"]
 
 KEPT_LIMIT: Final = 50_000_000
 """Bytes of the largest file that is kept. A larger one is changed all the same, and the tool says so."""
+LINK: Final = stat.S_IFLNK
+"""The mode of a symbolic link, as git has it; permission bits of its own it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,8 @@ class Found:
     Attributes:
         digest: SHA-256 in hex digits; empty where nothing is there.
         size: In bytes.
-        mode: Permission bits.
-        content: What it holds; None where nothing is there, or it is larger than `KEPT_LIMIT`.
+        mode: Permission bits; `LINK` of a symbolic link.
+        content: What it holds, or where a link leads; None where nothing is there, or it is larger than `KEPT_LIMIT`.
     """
 
     digest: str = ""
@@ -47,6 +50,7 @@ class Change:
         before: What is there.
         after: SHA-256 of what will be there; empty where it is deleted.
         folders: How many folders of the path are made for it.
+        mode: What it will have, where that is another than before, or it is a link that is made; else 0.
     """
 
     root: Path
@@ -54,6 +58,17 @@ class Change:
     before: Found
     after: str
     folders: int
+    mode: int = 0
+
+
+def mode_to_tell(before: Found, mode: int) -> int:
+    """The mode that a file will have, as it stands in a `Change`.
+
+    Args:
+        before: What is there.
+        mode: Permission bits that it will have, or `LINK`.
+    """
+    return mode if mode == LINK or (before.digest and mode != before.mode) else 0
 
 
 Keeper = Callable[[Change], None]

@@ -6,6 +6,7 @@ import difflib
 import io
 from typing import Final
 
+from .changes import LINK
 from .workspace import printable, shown
 
 __all__ = ["reported", "text_of", "unified"]
@@ -24,21 +25,30 @@ def text_of(content: bytes | None, limit: int) -> str | None:
         return None
 
 
-def reported(path: str, before: str | None, after: str, *, wrote: str = "wrote", limit: int | None = _LIMIT) -> str:
+def reported(
+    path: str,
+    before: str | None,
+    after: str,
+    *,
+    modes: tuple[int, int] = (0, 0),
+    wrote: str = "wrote",
+    limit: int | None = _LIMIT,
+) -> str:
     """What a write makes of a file.
 
     Args:
         path: The file.
         before: Its text; empty where there was none, None where it was too long or no text.
         after: Its new text.
+        modes: As of `unified`.
         wrote: The words for the writing.
         limit: Characters of the diff, None for all.
     """
-    if before == after:
+    if before == after and not any(modes):
         return f"{shown(path)} already reads so; nothing changed" if after else f"{shown(path)} is there, and is empty"
     if before is None:
         return f"{wrote} {shown(path)} ({len(after.encode()):,} bytes) in place of what was too long or no text"
-    text = unified(path, before or None, after)
+    text = unified(path, before or None, after, modes)
     if text is None:
         lengths = f"{len(_split(before)):,} lines before, {len(_split(after)):,} now"
         return f"{wrote} {shown(path)}: {lengths} (too long for a diff)"
@@ -47,17 +57,46 @@ def reported(path: str, before: str | None, after: str, *, wrote: str = "wrote",
     return text
 
 
-def unified(path: str, before: str | None, after: str | None) -> str | None:
-    """The unified diff of two texts, None for a side that does not exist; None where they are too long for one."""
+def unified(path: str, before: str | None, after: str | None, modes: tuple[int, int] = (0, 0)) -> str | None:
+    """The unified diff of two texts, as git reads it.
+
+    Args:
+        path: The file.
+        before: Its text, or where it led as a link; None where it did not exist.
+        after: Its new text, or where it leads; None where it does not exist any more.
+        modes: Permission bits before and after, or `LINK`; 0 where they are as usual, or unknown.
+
+    Returns:
+        It; None where the texts are too long for one.
+    """
+    if before is not None and after is not None and LINK in modes and modes[0] != modes[1]:
+        # Nothing changes a file into a link: the one goes, and the other comes.
+        parts = unified(path, before, None, (modes[0], 0)), unified(path, None, after, (0, modes[1]))
+        return None if None in parts else "".join(map(str, parts))
     old, new = _split(before or ""), _split(after or "")
     if len(old) + len(new) > _LINES:
         return None
     name = printable(path)
     sides = ("/dev/null" if before is None else f"a/{name}", "/dev/null" if after is None else f"b/{name}")
+    said = _modes(before is not None, after is not None, modes, empty=not (old or new))
+    header = f"diff --git a/{name} b/{name}\n{said}" if said else ""
     if not (old or new) and before != after:  # an empty file is made or deleted
-        return "--- {}\n+++ {}\n".format(*sides)
+        return "{}--- {}\n+++ {}\n".format(header, *sides)
     diff = difflib.unified_diff(old, new, *sides)
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
+    ended = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
+    return header + "".join(ended)
+
+
+def _modes(was: bool, exists: bool, modes: tuple[int, int], *, empty: bool) -> str:
+    """What git says of modes in front of a diff; nothing where they are as usual, and the diff has lines."""
+    if was and exists:
+        old, new = (0o100000 | mode for mode in modes)
+        return f"old mode {old:o}\nnew mode {new:o}\n" if modes[0] != modes[1] and all(modes) else ""
+    mode = modes[1] if exists else modes[0]
+    if mode == LINK or mode & 0o100 or empty:
+        kind = LINK if mode == LINK else 0o100755 if mode & 0o100 else 0o100644
+        return f"{'new' if exists else 'deleted'} file mode {kind:o}\n"
+    return ""
 
 
 def _split(text: str) -> list[str]:

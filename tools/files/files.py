@@ -5,20 +5,23 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, BinaryIO
 
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
+from ...configs.errors import ConfigError, PointsmanError
 from ..base import Preview, ToolFailed
 from ..decorator import tool
 from .changes import KEPT_LIMIT, Found
 from .diffs import reported, text_of
+from .globs import matching
 from .patches import patched, read_patch
 from .search import Matcher, OutOfTime
-from .workspace import Entry, Workspace, printable, shown
+from .workspace import Entry, Workspace, printable, shown, with_execution
 
 __all__ = ["file_tools"]
 
@@ -61,26 +64,28 @@ def _reading_tools(workspace: Workspace) -> list[BaseTool]:
 
     def list_files(
         path: FolderPath = ".",
-        glob: Annotated[str, Field(description="Only files such as *.py or src/*.py.")] = "*",
+        glob: Annotated[str, Field(description="Only files such as *.py or src/*.{js,ts}.")] = "*",
         deep: Annotated[bool, Field(description="Also what lies in folders below.")] = True,
     ) -> str:
         """List the files of a folder, one path a line; folders end in a slash."""
         lines: list[str] = []
+        wanted = matching(glob)
         for looked_at, entry in enumerate(workspace.walk(path, deep=deep)):
             if len(lines) == _LIST_LIMIT or looked_at == _WALK_LIMIT:
                 lines.append("[there is more: name a folder or a glob]")
                 break
-            if _listable(entry, glob):
+            if glob == "*" or (entry.kind != "folder" and wanted(entry.path)):
                 lines.append(printable(entry.path) + _MARKS[entry.kind])
         return "\n".join(lines) or "[nothing found]"
 
     def search_files(
         pattern: Annotated[str, Field(description="Python regular expression, matched within lines.")],
         path: FolderPath = ".",
-        glob: Annotated[str, Field(description="Only in files such as *.py or src/*.py.")] = "*",
+        glob: Annotated[str, Field(description="Only in files such as *.py or src/*.{js,ts}.")] = "*",
     ) -> str:
         """Search text files for a regular expression. Returns path:line: text of each line that matches."""
-        entries = (e for e in workspace.walk(path) if e.kind == "file" and _matches(e.path, glob))
+        wanted = matching(glob)
+        entries = (e for e in workspace.walk(path) if e.kind == "file" and wanted(e.path))
         return _searched(workspace, pattern, entries)
 
     return [
@@ -117,15 +122,20 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
             changes = _by_patch(workspace, patch)
             for path in changes:
                 workspace.refuse_protected(path)
-            _write_together(workspace, {path: _encoded(path, after) for path, (_, after) in changes.items()})
-        return "\n".join(reported(path, before, after).rstrip("\n") for path, (before, after) in changes.items())
+            contents = {path: _encoded(path, one.after) for path, one in changes.items()}
+            _write_together(workspace, contents, {path: one.executable for path, one in changes.items()})
+        told = (reported(path, one.before, one.after, modes=one.modes) for path, one in changes.items())
+        return "\n".join(one.rstrip("\n") for one in told)
 
     def by_patch(arguments: Mapping[str, Any]) -> Preview:
         try:
             changes = _by_patch(workspace, arguments["patch"])
         except ToolFailed as error:
             return Preview(f"it would fail: {error}", {})
-        told = [_preview(workspace, path, partial(changes.__getitem__, path)) for path in changes]
+        told = [
+            _preview(workspace, path, partial(attrgetter("before", "after"), one), one.modes)
+            for path, one in changes.items()
+        ]
         files = {path: digest for one in told for path, digest in one.files.items()}
         return Preview("\n".join(one.diff.rstrip("\n") for one in told), files)
 
@@ -147,8 +157,25 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
     ]
 
 
-def _by_patch(workspace: Workspace, text: str) -> dict[str, tuple[str, str]]:
-    """File -> its text before and after a patch."""
+@dataclass(frozen=True, slots=True)
+class _Patched:
+    """What a patch makes of a file.
+
+    Attributes:
+        before: Its text.
+        after: Its new text.
+        executable: Whether it may be run; None where that stays as it is.
+        modes: As of `unified`.
+    """
+
+    before: str
+    after: str
+    executable: bool | None
+    modes: tuple[int, int]
+
+
+def _by_patch(workspace: Workspace, text: str) -> dict[str, _Patched]:
+    """File -> what a patch makes of it."""
     changes = {}
     for one in read_patch(text):
         there = workspace.exists(one.path)
@@ -157,28 +184,46 @@ def _by_patch(workspace: Workspace, text: str) -> dict[str, tuple[str, str]]:
         if not one.makes and not there:
             raise ToolFailed(f"{shown(one.path)} does not exist: a patch that makes it begins with '--- /dev/null'")
         before = _whole_text(workspace, one.path) if there else ""
-        changes[one.path] = before, patched(one, before)
+        executable, modes = one.executable, (0, 0)
+        if not there:
+            modes = (0, 0o755 if executable else 0)
+        elif executable is not None:
+            mode = workspace.look(one.path).mode
+            modes = (mode, with_execution(mode, executable))
+        changes[one.path] = _Patched(before, patched(one, before), executable, modes)
     return changes
 
 
-def _write_together(workspace: Workspace, contents: Mapping[str, bytes]) -> None:
-    """Write these files; where one cannot be, those before it are put back."""
+def _write_together(workspace: Workspace, contents: Mapping[str, bytes], executable: Mapping[str, bool | None]) -> None:
+    """Write these files; where one cannot be, those before it are put back, as many as can be."""
     done: list[tuple[str, Found]] = []
     try:
         for path, content in contents.items():
             found = workspace.look(path)
-            workspace.replace(path, content)
+            workspace.replace(path, content, executable=executable[path])
             done.append((path, found))
-    except ToolFailed:
-        for path, found in reversed(done):
-            if found.content is None:
-                workspace.remove(path)
-            else:
-                workspace.replace(path, found.content)
+    except PointsmanError as error:
+        if left := [why for path, found in reversed(done) if (why := _put_back(workspace, path, found))]:
+            kind = ToolFailed if isinstance(error, ToolFailed) else ConfigError
+            raise kind(f"{error}; not put back, and so still as the patch has it: {'; '.join(left)}") from error
         raise
 
 
-def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]]) -> Preview:
+def _put_back(workspace: Workspace, path: str, found: Found) -> str:
+    """Make a file what it was; why it cannot be, and nothing where it is."""
+    try:
+        if found.content is None:
+            workspace.remove(path)
+        else:
+            workspace.replace(path, found.content, mode=found.mode)
+    except PointsmanError as error:
+        return str(error)
+    return ""
+
+
+def _preview(
+    workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]], modes: tuple[int, int] = (0, 0)
+) -> Preview:
     """What a call would change in one file, or why it would fail."""
     # Of the file before it is read for the diff: what changes in between does not pass for what was shown.
     files = {printable(path): _sum_of(workspace, path)}
@@ -186,7 +231,7 @@ def _preview(workspace: Workspace, path: str, change: Callable[[], tuple[str | N
         workspace.refuse_protected(path)
         before, after = change()
         _encoded(path, after)
-        diff = reported(path, before, after, wrote="it would write", limit=None)
+        diff = reported(path, before, after, modes=modes, wrote="it would write", limit=None)
     except ToolFailed as error:
         diff = f"it would fail: {error}"
     return Preview(diff, files)
@@ -301,15 +346,6 @@ def _with_ends_of(before: str, text: str) -> str:
     """A text with the line ends of a file in which all are CRLF, which models do not write."""
     is_crlf = before.count("\r\n") == before.count("\n") > 0
     return text.replace("\n", "\r\n") if is_crlf and "\r" not in text else text
-
-
-def _matches(path: str, glob: str) -> bool:
-    """A glob without a slash is about names, one with is about paths; ``*`` also crosses folders."""
-    return fnmatchcase(path if "/" in glob else path.rpartition("/")[2], glob.replace("**/", "*"))
-
-
-def _listable(entry: Entry, glob: str) -> bool:
-    return glob == "*" or (entry.kind != "folder" and _matches(entry.path, glob))
 
 
 def _searched(workspace: Workspace, pattern: str, entries: Iterable[Entry]) -> str:

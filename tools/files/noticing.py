@@ -6,11 +6,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..base import ToolFailed
-from .changes import Change, Found, Keeper
+from .changes import LINK, Change, Found, Keeper, mode_to_tell
 from .workspace import Workspace
 
 __all__ = ["Noticing", "Seen"]
@@ -72,8 +73,9 @@ class Noticing:
             return f"[there are more than {_MOST_FILES:,} files, so what this command changed is neither kept nor told]"
         for path in sorted(before.files.keys() | after.files.keys()):
             was, now = (side.files[path][1] if path in side.files else Found() for side in (before, after))
-            if was.digest != now.digest:
-                keep(Change(self._workspace.root, path, was, now.digest, _made(path, before)))
+            mode = mode_to_tell(was, now.mode) if now.digest else 0
+            if was.digest != now.digest or mode:
+                keep(Change(self._workspace.root, path, was, now.digest, _made(path, before), mode))
         return ""
 
     def _looked_at(self, known: Mapping[str, tuple[_Signature, Found]]) -> Seen:
@@ -93,7 +95,11 @@ class Noticing:
 
     def _found(self, path: str, told: os.stat_result, room: int) -> Found:
         mode = stat.S_IMODE(told.st_mode) & 0o777
-        if told.st_size <= min(_LARGEST, room):
+        if stat.S_ISLNK(told.st_mode):
+            mode = LINK
+            with suppress(ToolFailed):
+                return self._workspace.look(path, links=True)
+        elif told.st_size <= min(_LARGEST, room):
             try:
                 with self._workspace.reading(path) as file:
                     content = file.read(_LARGEST + 1)
@@ -107,7 +113,7 @@ class Noticing:
         return Found(hashlib.sha256(unread.encode()).hexdigest(), told.st_size, mode)
 
     def _walked(self, folder: str, depth: int, folders: set[str]) -> Iterator[tuple[str, os.stat_result]]:
-        """Every regular file that is not protected; links are not followed."""
+        """Every regular file and link that is not protected; links are not followed."""
         try:
             with os.scandir(self._workspace.root / folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
@@ -121,7 +127,7 @@ class Noticing:
                 folders.add(path)
                 if depth < _DEEPEST:
                     yield from self._walked(path, depth + 1, folders)
-            elif entry.is_file(follow_symlinks=False):
+            elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
                 try:
                     yield path, entry.stat(follow_symlinks=False)
                 except OSError:

@@ -16,6 +16,8 @@ from .workspace import printable, shown
 __all__ = ["FilePatch", "patched", "read_patch"]
 
 _HUNK: Final = re.compile(r"@@(?: -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@.*)?\s*")
+_MODE: Final = re.compile(r"(old|new|new file|deleted file) mode ([0-7]+)\s*")
+_REGULAR: Final = re.compile(r"(?:100)?[0-7]{3}")
 _NOWHERE: Final = "/dev/null"
 _MARK: Final = "\ufeff"
 """The byte order mark that some editors put before a text: it cannot be seen, and so models leave it out."""
@@ -58,12 +60,49 @@ class FilePatch:
     Attributes:
         path: The file.
         makes: It says that the file does not exist yet.
-        hunks: The changes, from top to bottom.
+        executable: Whether the file may be run, where it says so.
+        hunks: The changes, from top to bottom; none where it changes the mode alone, or makes an empty file.
     """
 
     path: str
     makes: bool
+    executable: bool | None = None
     hunks: list[Hunk] = field(default_factory=list)
+
+
+@dataclass
+class Header:
+    """The lines that git puts before each file.
+
+    Attributes:
+        names: Of the file, as they stand in the first of them.
+        executable: As in `FilePatch`.
+        told: What the mode is said of: ``new`` of a file that exists, ``new file`` or ``deleted file``.
+    """
+
+    names: str = ""
+    executable: bool | None = None
+    told: str = ""
+
+    def take(self, line: str) -> None:
+        """Read a line; what it says beside modes is told by the names as well."""
+        mode = _MODE.fullmatch(line)
+        if mode is None:
+            return
+        if not _REGULAR.fullmatch(mode[2]):
+            raise ToolFailed(f"{shown(line)} is not understood: a patch makes and changes no links, only text files")
+        if mode[1] != "old":
+            self.told, self.executable = mode[1], bool(int(mode[2], 8) & 0o100)
+
+    def patches(self) -> list[FilePatch]:
+        """What these lines alone make of the file, as where its mode changes, or it is empty."""
+        if not (self.told and self.names):
+            return []
+        # Both are the same name, with a prefix each.
+        half = len(self.names) // 2
+        old, new = self.names[:half], self.names[half + 1 :]
+        is_new, is_deleted = self.told == "new file", self.told == "deleted file"
+        return [_file(_NOWHERE if is_new else old, _NOWHERE if is_deleted else new, self)]
 
 
 def read_patch(text: str) -> list[FilePatch]:
@@ -78,20 +117,27 @@ def read_patch(text: str) -> list[FilePatch]:
     lines = text.split("\n")
     files: list[FilePatch] = []
     hunk: Hunk | None = None
+    header = Header()
     for place, line in enumerate(lines):
         after = lines[place + 1] if place + 1 < len(lines) else ""
         if line.startswith("--- ") and after.startswith("+++ ") and _opens(lines, place + 2):
-            files.append(_file(line[4:], after[4:]))
-            hunk = None
-        elif files and (header := _HUNK.fullmatch(line)):
-            hunk = Hunk(int(header[1]) if header[1] else None)
+            files.append(_file(line[4:], after[4:], header))
+            hunk, header = None, Header()
+        elif files and (begins := _HUNK.fullmatch(line)):
+            hunk = Hunk(int(begins[1]) if begins[1] else None)
             files[-1].hunks.append(hunk)
         elif line.startswith(("rename ", "copy ", "GIT binary patch")) and hunk is None:
             raise ToolFailed(f"{line.split(' ')[0]!r} is not understood: a patch changes or makes text files")
-        elif line.startswith(("diff --git ", "index ")) and hunk is not None:
+        elif line.startswith("diff --git "):
+            files += header.patches()
+            hunk, header = None, Header(line.removeprefix("diff --git ").rstrip())
+        elif line.startswith("index ") and hunk is not None:
             hunk = None
         elif hunk is not None:
             _take(hunk, line)
+        else:
+            header.take(line)
+    files += header.patches()
     for patch in files:
         _check(patch)
     paths = [patch.path for patch in files]
@@ -143,13 +189,13 @@ def _opens(lines: Sequence[str], place: int) -> bool:
     return place < len(lines) and _HUNK.fullmatch(lines[place]) is not None
 
 
-def _file(old: str, new: str) -> FilePatch:
+def _file(old: str, new: str, header: Header) -> FilePatch:
     before, after = (_path(side) for side in (old, new))
     if after == _NOWHERE:
         raise ToolFailed(f"a patch deletes no file: remove {shown(before)} by a command")
     if before not in (_NOWHERE, after):
         raise ToolFailed(f"a patch renames no file, and this one names {shown(before)} and {shown(after)}")
-    return FilePatch(after, before == _NOWHERE)
+    return FilePatch(after, before == _NOWHERE, header.executable)
 
 
 def _path(side: str) -> str:

@@ -22,6 +22,7 @@ __all__ = ["main"]
 _LINE_LIMIT = 10_000  # characters of a line that are searched
 _EXCERPT = 300  # characters of a line that are shown
 _LEAD = 100  # of them before the match
+_MARK = "\ufeff"  # the byte order mark, which is no part of the text behind it
 
 
 def main() -> None:
@@ -63,10 +64,13 @@ def _search(pattern: re.Pattern[str], text: str, limit: int) -> list[tuple[int, 
     for number, line in enumerate(text.split("\n"), 1):
         if len(found) >= limit:
             break
-        match = pattern.search(line[:_LINE_LIMIT].removesuffix("\r"))
-        if match:
-            start = max(0, match.start() - _LEAD) if len(line) > _EXCERPT else 0
-            found.append((number, line[start : start + _EXCERPT].rstrip("\r")))
+        is_marked = number == 1 and line.startswith(_MARK)
+        for one in (line.removeprefix(_MARK), line) if is_marked else (line,):
+            match = pattern.search(one[:_LINE_LIMIT].removesuffix("\r"))
+            if match:
+                start = max(0, match.start() - _LEAD) if len(one) > _EXCERPT else 0
+                found.append((number, one[start : start + _EXCERPT].rstrip("\r")))
+                break
     return found
 
 

@@ -16,13 +16,13 @@ from typing import BinaryIO, Literal
 
 from ...configs.errors import ConfigError
 from ..base import ToolFailed
-from .changes import KEPT_LIMIT, Change, Found, keeper
+from .changes import KEPT_LIMIT, LINK, Change, Found, keeper, mode_to_tell
 from .openat2 import open_beneath
 from .protected import Protected
 from .repositories import MARKS, is_mark_of_repository, is_repository
 from .scan import Scan
 
-__all__ = ["Entry", "Workspace", "printable", "shown"]
+__all__ = ["Entry", "Workspace", "printable", "shown", "with_execution"]
 
 _PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
 _DEPTH_LIMIT = 64  # folders, when walking
@@ -122,7 +122,7 @@ class Workspace:
                 _require_regular(path, os.fstat(file.fileno()))
                 yield file
 
-    def replace(self, path: str, content: bytes, *, mode: int | None = None) -> Found:
+    def replace(self, path: str, content: bytes, *, mode: int | None = None, executable: bool | None = None) -> Found:
         """Write a file whole or not at all, making the folders on its way; an existing file keeps its mode.
 
         What was there is handed to the `keeper` before anything changes.
@@ -130,7 +130,9 @@ class Workspace:
         Args:
             path: The file.
             content: What it is to hold.
-            mode: Permission bits of a file that is made; as usual when absent.
+            mode: What it is to have whatever is there, read-only or a link; with `LINK` it is made one, and the content
+                is where it leads.
+            executable: Whether those who may read it may run it, where that is to change.
 
         Returns:
             What was there, as far as anybody keeps it.
@@ -143,8 +145,10 @@ class Workspace:
             # Only what bears such a name can make a repository of a folder.
             is_mark = any(is_mark_of_repository(part) for part in parts)
             made = self._missing(parts[:-1]) if is_mark and not self.exists(path) else None
-            before = self._kept(path, parts, hashlib.sha256(content).hexdigest())
-            self._write(path, parts, content, mode)
+            before = self._kept(
+                path, parts, hashlib.sha256(content).hexdigest(), mode, executable, forced=mode is not None
+            )
+            self._write(path, parts, content, mode, executable)
             if made is not None:
                 try:
                     _refuse_repository(self.root, path, parts)
@@ -153,10 +157,15 @@ class Workspace:
                     raise
         return before
 
-    def remove(self, path: str, *, folders: int = 0) -> None:
+    def remove(self, path: str, *, folders: int = 0, forced: bool = False) -> None:
         """Delete a file, and so many of the folders above it as are empty then.
 
         What was there is handed to the `keeper` before anything changes.
+
+        Args:
+            path: The file.
+            folders: How many.
+            forced: Also one that is read-only, or a link.
 
         Raises:
             ToolFailed: As `replace`, and when it does not exist.
@@ -164,20 +173,37 @@ class Workspace:
         with _told(path), self.writing:
             parts = self._writable(path)
             with self._folder(parts[:-1]) as folder:
-                _mode_to_keep(path, folder, parts[-1])
-            self._kept(path, parts, "")
+                _mode_to_keep(path, folder, parts[-1], forced=forced)
+            self._kept(path, parts, "", forced=forced)
             self._unlink(parts, folders)
 
-    def look(self, path: str) -> Found:
+    def look(self, path: str, *, links: bool = False) -> Found:
         """Say what a path holds.
+
+        Args:
+            path: The file.
+            links: Say of a link where it leads, and do not refuse it.
 
         Raises:
             ToolFailed: When it is outside, behind a link, may not be read, or is no regular file.
         """
         if not self.exists(path):
             return Found()
+        if links and (target := self._target(path)) is not None:
+            return Found(hashlib.sha256(target).hexdigest(), len(target), LINK, target)
         with self.reading(path) as file:
             return _found(file)
+
+    def _target(self, path: str) -> bytes | None:
+        """Where a link leads; None for anything else."""
+        parts = self.parts(path)
+        with _told(path), self._folder(parts[:-1]) as folder:
+            try:
+                return os.fsencode(os.readlink(parts[-1] if parts else ".", dir_fd=folder))
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                return None
 
     def _writable(self, path: str) -> tuple[str, ...]:
         parts = self.parts(path)
@@ -196,14 +222,25 @@ class Workspace:
                 with self._folder(parts[: depth - 1]) as above:
                     os.rmdir(parts[depth - 1], dir_fd=above)
 
-    def _kept(self, path: str, parts: tuple[str, ...], after: str) -> Found:
+    def _kept(
+        self,
+        path: str,
+        parts: tuple[str, ...],
+        after: str,
+        mode: int | None = None,
+        executable: bool | None = None,
+        *,
+        forced: bool,
+    ) -> Found:
         """Have somebody keep what is there before it changes."""
         keep = keeper()
         if keep is None:
             return Found()
-        before = self.look(path)
-        if before.digest != after:
-            keep(Change(self.root, "/".join(parts), before, after, 0 if before.digest else self._missing(parts[:-1])))
+        before = self.look(path, links=forced)
+        told = mode_to_tell(before, _mode_of(before.mode, mode, executable)) if after else 0
+        if before.digest != after or told:
+            folders = 0 if before.digest else self._missing(parts[:-1])
+            keep(Change(self.root, "/".join(parts), before, after, folders, told))
         return before
 
     def _missing(self, folders: tuple[str, ...]) -> int:
@@ -213,19 +250,17 @@ class Workspace:
                 return len(folders) - there
         return len(folders)
 
-    def _write(self, path: str, parts: tuple[str, ...], content: bytes, made: int | None) -> None:
+    def _write(
+        self, path: str, parts: tuple[str, ...], content: bytes, mode: int | None, executable: bool | None
+    ) -> None:
         with self._folder(parts[:-1], create=True) as folder:
-            mode = _mode_to_keep(path, folder, parts[-1])
-            mode = made if mode is None else mode
+            there = _mode_to_keep(path, folder, parts[-1], forced=mode is not None)
             temporary = f".pointsman-{secrets.token_hex(8)}.tmp"
-            descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             try:
-                with open(descriptor, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    if mode is not None:
-                        os.fchmod(file.fileno(), mode)
-                    os.fsync(file.fileno())
+                if mode == LINK:
+                    os.symlink(os.fsdecode(content), temporary, dir_fd=folder)
+                else:
+                    _fill(folder, temporary, content, _mode_of(there or 0, mode, executable), executable)
                 os.rename(temporary, parts[-1], src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 with suppress(FileNotFoundError):
@@ -315,6 +350,11 @@ def printable(path: str) -> str:
     return path if path.isprintable() else path.encode("unicode_escape").decode()
 
 
+def with_execution(mode: int, executable: bool) -> int:
+    """Permission bits of a file that those who may read it may run, or nobody may."""
+    return mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
+
+
 def _refuse_repository(root: Path, path: str, parts: tuple[str, ...]) -> None:
     for depth, part in enumerate(parts):
         folder = root.joinpath(*parts[:depth])
@@ -351,16 +391,44 @@ def _require_regular(path: str, status: os.stat_result) -> None:
         raise ToolFailed(f"{shown(path)} is not a regular file (a pipe, socket or device)")
 
 
-def _mode_to_keep(path: str, folder: int, name: str) -> int | None:
+def _mode_to_keep(path: str, folder: int, name: str, *, forced: bool = False) -> int | None:
+    """The permission bits of a file that is to be replaced or deleted; None where there is none, or they are nothing.
+
+    Args:
+        path: The file.
+        folder: Descriptor of its folder.
+        name: Its name in that.
+        forced: A link, or a file that is read-only, is not refused.
+    """
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
+    if forced and stat.S_ISLNK(status.st_mode):
+        return None
     _require_regular(path, status)
     mode = stat.S_IMODE(status.st_mode) & 0o777
-    if not mode & 0o222:  # replacing needs only the folder's leave, but read-only was meant
+    if not mode & 0o222 and not forced:  # replacing needs only the folder's leave, but read-only was meant
         raise ToolFailed(f"{shown(path)} is read-only")
     return mode
+
+
+def _fill(folder: int, name: str, content: bytes, mode: int, executable: bool | None) -> None:
+    """Make a file with these permission bits; as usual for one that may be run, or not, where they are 0."""
+    descriptor = os.open(name, _NEW, 0o777 if executable else 0o666, dir_fd=folder)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        if mode:
+            os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def _mode_of(there: int, mode: int | None, executable: bool | None) -> int:
+    """The mode that a file is to have; 0 where nothing says."""
+    if mode is not None:
+        return mode
+    return there if executable is None else with_execution(there, executable)
 
 
 def _refusal(path: str, error: OSError) -> ToolFailed:
