@@ -76,7 +76,7 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
         self._tenant, self._closed = tenant, False
         self._folder = folder = Folder.opened(path)
         try:
-            folder.check(tenant, embedder.model_id, embedder.dimensions)
+            folder.check(tenant, self._vectors)
         except BaseException:
             folder.close()
             raise

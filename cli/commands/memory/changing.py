@@ -101,8 +101,8 @@ def reindex(config: options.Config = None, json: options.AsJson = False) -> None
     Texts, writers, trust, history and what was forgotten stay as they are. It is kept whole or not at all.
     """
     from ....configs.errors import ConfigError
+    from ....dispatch.embedding import embedder_of
     from ....dispatch.state.ownership import claim
-    from ....memory.default import default_embedder
     from ....memory.store import ChromaStore
     from ...settings import opened
 
@@ -115,7 +115,7 @@ def reindex(config: options.Config = None, json: options.AsJson = False) -> None
                 "POINTSMAN_MEMORY for the project's own"
             )
         claim(settings)
-        embedder = default_embedder()
+        embedder = embedder_of(settings)
         count = ChromaStore.reindex(settings.state / "memory", embedder)
     if json:
         as_json({"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions})
