@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +17,7 @@ from .kept import Kept
 from .leases import Leases
 from .rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
 from .storage.access import Access
-from .storage.chain import Break, breaks
+from .storage.chain import Break, breaks, erase, texts
 from .storage.connection import Connection
 from .storage.fences import Fenced
 from .storage.tables import CALLS, DECISIONS, EFFECTS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED, Row, Table
@@ -261,6 +261,30 @@ class Ledger(Closing):
         """Find every decision, call, handoff and act that was edited, removed or moved since it was recorded."""
         with self.reading() as connection:
             return list(breaks(connection))
+
+    def erase(self, met: Callable[[Sequence[str]], Sequence[bool]], *, kept: Collection[str] = ()) -> int:
+        """Erase texts out of calls and handoffs, and return of how many rows: out of the file and its log.
+
+        Args:
+            met: Says of each of some texts whether it is to go.
+            kept: Runs whose rows stay as they are.
+
+        Raises:
+            ConfigError: Rows could not be written, or another process reads the log for too long.
+        """
+        with self.reading() as connection:
+            said = texts(connection)
+        going = [text for text, gone in zip(said, met(said), strict=True) if gone]
+        with self._writer.access.changing(durable=True) as connection:
+            count = erase(connection, going, kept=kept)
+            connection.execute("COMMIT")
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy and self.path is not None:
+            raise ConfigError(
+                f"the ledger {self.path}: what was forgotten is erased but still stands in the file's log, because "
+                "another process reads it: forget again when it is done"
+            )
+        return count
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -90,6 +90,8 @@ def forget(
         progress(f"nothing is kept any more of {len(gone.runs)} runs that had been told: {', '.join(gone.runs)}")
     if gone.threads:
         progress(f"{len(gone.threads)} conversations that had been told were deleted")
+    if gone.rows:
+        progress(f"{gone.rows} calls and handoffs in the ledger no longer quote it")
     if gone.waiting or gone.busy:
         held = ", ".join([*gone.waiting, *gone.busy])
         progress(f"still held by what is under way or waits: {held}; forget again when that is over")
