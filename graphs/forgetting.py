@@ -89,7 +89,7 @@ async def forget(
     await give_up(runtime, over)
     threads, busy = await asyncio.to_thread(forget_threads, state, told)
     await asyncio.to_thread(_clear, state / "responses.db")
-    rows = await asyncio.to_thread(runtime.ledger.erase, runtime.store.was_forgotten, kept=waiting)
+    rows = await asyncio.to_thread(runtime.ledger.texts.erase, runtime.store.was_forgotten, kept=waiting)
     return Forgotten(items, over, threads, waiting, busy, rows)
 
 

@@ -306,3 +306,45 @@ def test_many_items_go_through_an_export(pointsman: Run, project: Path) -> None:
     pointsman("memory", "export", "all.jsonl")
     emptied(project)
     assert json.loads(pointsman("memory", "import", "all.jsonl", "--json").stdout)["added"] == 1203
+
+
+def _pdf(*pages: str) -> bytes:
+    """A PDF without a table of its objects, which readers make by themselves."""
+    kids = " ".join(f"{4 + 2 * place} 0 R" for place in range(len(pages)))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for place, text in enumerate(pages):
+        content = f"BT /F1 12 Tf 72 770 Td ({text}) Tj ET"
+        objects.append(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >> "
+            f"/Contents {5 + 2 * place} 0 R >>"
+        )
+        objects.append(f"<< /Length {len(content)} >>\nstream\n{content}\nendstream")
+    body = "".join(f"{number} 0 obj\n{text}\nendobj\n" for number, text in enumerate(objects, 1))
+    return f"%PDF-1.4\n{body}trailer << /Root 1 0 R >>\n".encode()
+
+
+def test_a_pdf_is_recalled_with_its_page(pointsman: Run, project: Path) -> None:
+    (project / "terms.pdf").write_bytes(_pdf("Cards are lost.", "", "The depot opens at six."))
+    ended = pointsman("memory", "add", "terms.pdf")
+    assert "2 passages from 1 files" in ended.stdout
+    assert "1 of 3 pages have no text" in ended.stderr
+    (found, *_) = json.loads(pointsman("memory", "search", "when does the depot open", "--json").stdout)
+    assert (found["text"], found["source"]) == ("The depot opens at six.", "terms.pdf#page-3")
+    shown = json.loads(pointsman("memory", "show", found["id"], "--json").stdout)
+    assert (shown["value"]["page"], shown["value"]["lines"], found["trust"]) == (3, [1, 1], "untrusted")
+    folder = project / "kb"
+    folder.mkdir()
+    (folder / "terms.pdf").write_bytes(_pdf("The canteen serves soup."))
+    (folder / "hours.md").write_text("The office opens at nine.")
+    assert "2 passages from 2 files" in pointsman("memory", "add", "kb").stdout
+
+
+@pytest.mark.parametrize(("data", "told"), [(b"words", "does not begin as one"), (_pdf(""), "has no text")])
+def test_a_pdf_without_text_is_refused_in_one_line(pointsman: Run, project: Path, data: bytes, told: str) -> None:
+    (project / "terms.pdf").write_bytes(data)
+    ended = pointsman("memory", "add", "terms.pdf")
+    assert (ended.exit_code, told in ended.stderr) == (2, True)

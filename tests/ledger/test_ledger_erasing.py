@@ -48,12 +48,12 @@ def test_a_text_is_in_none_of_the_files_and_the_chain_holds(
     with Ledger(told) as ledger:
         ledger.record(make.call(detail=SECRET))
         assert ledger.verify() == []
-        assert ledger.erase(contoso) == 3 + 1 + 6 + 1
+        assert ledger.texts.erase(contoso) == 3 + 1 + 6 + 1
         assert traces(told) == []
         assert ledger.verify() == []
         assert {call.detail for call in ledger.calls()} == {"", "[forgotten]"}
         assert {(row.reason, row.summary) for row in ledger.handoffs(run="run-9")} == {("[forgotten]", "look at it")}
-        assert ledger.erase(contoso) == 0
+        assert ledger.texts.erase(contoso) == 0
         ledger.record(make.handoff(summary="another"))
         assert ledger.verify() == []
     assert traces(told) == []
@@ -61,7 +61,7 @@ def test_a_text_is_in_none_of_the_files_and_the_chain_holds(
 
 def test_rows_of_some_runs_can_be_kept(told: Path) -> None:
     with Ledger(told) as ledger:
-        assert ledger.erase(contoso, kept=["run-9"]) == 4
+        assert ledger.texts.erase(contoso, kept=["run-9"]) == 4
         assert SECRET in ledger.handoffs(run="run-9")[0].reason
 
 
@@ -85,7 +85,7 @@ def test_what_is_changed_beside_an_erasure_shows(
     if old:
         as_of_version_7(told)
     with Ledger(told) as ledger:
-        ledger.erase(contoso)
+        ledger.texts.erase(contoso)
     changed(told, sql)
     with Ledger(told) as ledger:
         assert [(found.table, found.seq) for found in ledger.verify()] == places
@@ -108,14 +108,14 @@ def test_an_erasure_heals_no_chain_of_before(told: Path, sql: str, as_of_version
     with Ledger(told) as ledger:
         before = ledger.verify()
         assert before
-        ledger.erase(contoso)
+        ledger.texts.erase(contoso)
         assert ledger.verify() == before
         assert traces(told) == []
 
 
 def test_an_erased_text_cannot_be_found_by_trying(told: Path) -> None:
     with Ledger(told) as ledger:
-        ledger.erase(contoso)
+        ledger.texts.erase(contoso)
     with closing(sqlite3.connect(told)) as raw:
         for digests, summary in raw.execute("SELECT digests, summary FROM handoffs WHERE summary = '[forgotten]'"):
             assert (summary, '["",' in digests) == ("[forgotten]", True)
@@ -126,7 +126,7 @@ def test_who_reads_meanwhile_is_named(told: Path) -> None:
         raw.execute("BEGIN")
         raw.execute("SELECT count(*) FROM calls").fetchone()
         with pytest.raises(ConfigError, match="another process reads it: forget again"):
-            ledger.erase(contoso)
+            ledger.texts.erase(contoso)
         raw.execute("ROLLBACK")
-        assert ledger.erase(contoso) == 0
+        assert ledger.texts.erase(contoso) == 0
         assert traces(told) == []

@@ -21,7 +21,7 @@ __all__ = ["add", "forget", "reindex"]
 
 
 def add(
-    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown or text to remember, in passages.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown, text or PDF to keep, in passages.")],
     namespace: Namespace = "knowledge",
     config: options.Config = None,
     json: options.AsJson = False,
@@ -128,14 +128,32 @@ def reindex(config: options.Config = None, json: options.AsJson = False) -> None
 def _notes(path: Path) -> list[Note]:
     from ....configs.errors import ConfigError
     from ....configs.words import Trust
-    from ....memory.chunking import load_folder, split_document
+    from ....memory.chunking import load_folder, split_document, split_pages
     from ...io.inputs import MAX_INPUT, read_input
 
     if path.is_dir():
-        chunks = load_folder(path)
+        chunks = load_folder(path, pages=_pages)
+    elif path.suffix.lower() == ".pdf" and path.exists():
+        chunks = split_pages(_pages(path), path.name)
     elif path.exists():
         chunks = split_document(read_input(f"@{path}", limit=20 * MAX_INPUT), path.name)
     else:
         raise ConfigError("there is no such file or folder", file=path)
     # Documents were written elsewhere: what stands in them is material, never an instruction.
     return [chunk.note(author="a person", run="", trust=Trust.UNTRUSTED) for chunk in chunks]
+
+
+def _pages(file: Path) -> tuple[str, ...]:
+    """The text of a PDF's pages."""
+    from ....configs.errors import ConfigError
+    from ....tools.base import ToolFailed
+    from ....tools.documents.reading import MOST_BYTES, read_text
+
+    try:
+        with file.open("rb") as opened:
+            pages = read_text(file.name, opened.read(MOST_BYTES + 1))
+    except (OSError, ToolFailed) as error:
+        raise ConfigError(f"cannot be read: {error}", file=file) from error
+    if blank := [number for number, text in enumerate(pages, 1) if not text]:
+        progress(f"{file}: {len(blank)} of {len(pages)} pages have no text, as scans have none, and were left out")
+    return pages
