@@ -80,13 +80,14 @@ class Runtime(Closing):
     @Once
     def store(self) -> ChromaStore:
         """The memory all agents share."""
+        from ..dispatch.embedding import embedder_of
         from ..memory.store import ChromaStore
 
         if self.settings.memory is not None:
             token = self.settings.secrets.get(MEMORY_TOKEN)
             return ChromaStore.open(self.settings.memory, token=token.get_secret_value() if token else "")
         claim(self.settings)
-        return ChromaStore.open(self.settings.state / "memory")
+        return ChromaStore(self.settings.state / "memory", embedder_of(self.settings))
 
     @Once
     def tools(self) -> ToolRegistry:

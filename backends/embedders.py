@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from ..configs.errors import ConfigError
-from .base import Endpoint
+from ..configs.process.forks import Lock, reset_in_children
+from ..configs.words import FailureKind
+from . import registry
+from .base import BackendError, Endpoint
+from .errors.told import one_line
 from .http.clients import missing_extra, required_key
-from .http.hosts import base_of
+from .http.hosts import NO_REDIRECTS, base_of, is_here
 from .ondevice.embedder import WordLlamaEmbeddings, unit_rows
 
 if TYPE_CHECKING:
@@ -30,43 +34,70 @@ if TYPE_CHECKING:
 
 __all__ = ["EMBEDDERS", "CrossEncoderReranker", "NamedEmbeddings", "OnnxEmbeddings", "embedder"]
 
+_T = TypeVar("_T")
+
 _OPENAI: Final = "https://api.openai.com/v1"
+_GOOGLE: Final = "https://generativelanguage.googleapis.com"
+_VERSION: Final = "v1beta"
 _BATCH: Final = 100  # texts a request: Google's limit (ai.google.dev/api/embeddings), below that of the others
 _KEPT: Final = 4096  # vectors in this process's memory, of texts and of questions
 _LONGEST: Final = 512  # tokens of a text that a small encoder reads
+_BYTES: Final = 8000  # of a text that are embedded: no fewer than its tokens, of which OpenAI takes 8,192
 
 
 class NamedEmbeddings(Embeddings):
     """LangChain's embeddings with what a memory must know about vectors; the last few thousand are asked for once.
 
     Args:
-        embeddings: Makes the vectors.
+        make: Makes what makes the vectors: now, and again in a forked child, since connections cannot be shared.
         model_id: Names the model, and its version where there is one.
         dimensions: Length of a vector; asked of the model by one word at first use if not given.
+        failure: Translates what making vectors raises; gives None for what is not the provider's trouble.
+
+    Raises:
+        BackendError: From each method: the provider gave no vectors.
     """
 
-    def __init__(self, embeddings: Embeddings, model_id: str, dimensions: int | None = None) -> None:
-        self._embeddings, self.model_id = embeddings, model_id
-        self._dimensions = dimensions
+    def __init__(
+        self,
+        make: Callable[[], Embeddings],
+        model_id: str,
+        dimensions: int | None = None,
+        failure: Callable[[BaseException], BackendError | None] = lambda _: None,
+    ) -> None:
+        self._make, self.model_id = make, model_id
+        self._embeddings: Embeddings | None = make()
+        self._dimensions, self._failure = dimensions, failure
         self._kept: OrderedDict[str, list[float]] = OrderedDict()
         self._asked: OrderedDict[str, list[float]] = OrderedDict()
         self._lock = Lock()
+        reset_in_children(self)
+
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child."""
+        self._lock.reset_after_fork()
+        self._embeddings = None
 
     @property
     def dimensions(self) -> int:
         """Length of a vector."""
         if self._dimensions is None:
-            self._dimensions = len(self._embeddings.embed_query("length"))
+            self._dimensions = len(self._ask(partial(_question, text="length")))
         return self._dimensions
+
+    def suppose(self, dimensions: int) -> None:
+        """Take the length of the vectors that are there, where it would have to be asked for."""
+        self._dimensions = self._dimensions or dimensions
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed many texts, one vector a text."""
         kept = self._kept
         known = {text: vector for text in texts if (vector := kept.get(text)) is not None}
+        known.update({text: [0.0] * self.dimensions for text in texts if not text.strip()})
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         for start in range(0, len(fresh), _BATCH):
             some = fresh[start : start + _BATCH]
-            vectors = self._embeddings.embed_documents(some)
+            vectors = self._ask(partial(_documents, texts=[_sent(text) for text in some]))
             if len(vectors) != len(some):
                 raise ConfigError(f"embedder {self.model_id!r} gave {len(vectors)} vectors for {len(some)} texts")
             known.update(zip(some, vectors, strict=True))
@@ -77,7 +108,8 @@ class NamedEmbeddings(Embeddings):
         """Embed one text, as a question: some models embed questions otherwise than passages."""
         vector = self._asked.get(text)
         if vector is None:
-            vector = self._embeddings.embed_query(text)
+            blank = not text.strip()
+            vector = [0.0] * self.dimensions if blank else self._ask(partial(_question, text=_sent(text)))
             self._keep(self._asked, {text: vector})
         return vector
 
@@ -87,6 +119,17 @@ class NamedEmbeddings(Embeddings):
             self._kept.clear()
             self._asked.clear()
 
+    def _ask(self, ask: Callable[[Embeddings], _T]) -> _T:
+        if self._embeddings is None:
+            self._embeddings = self._make()
+        try:
+            return ask(self._embeddings)
+        except Exception as error:
+            failure = self._failure(error)
+            if failure is None:
+                raise
+            raise failure from error
+
     def _keep(self, kept: OrderedDict[str, list[float]], vectors: Mapping[str, list[float]]) -> None:
         """Keep vectors as the last ones used, from whichever thread."""
         with self._lock:
@@ -95,6 +138,19 @@ class NamedEmbeddings(Embeddings):
                 kept[text] = vector
             while len(kept) > _KEPT:
                 kept.popitem(last=False)
+
+
+def _documents(model: Embeddings, texts: list[str]) -> list[list[float]]:
+    return [[float(part) for part in vector] for vector in model.embed_documents(texts)]
+
+
+def _question(model: Embeddings, text: str) -> list[float]:
+    return [float(part) for part in model.embed_query(text)]
+
+
+def _sent(text: str) -> str:
+    """What is sent of a text: the beginning of a long one, and nothing that is no Unicode."""
+    return text.encode("utf-8", "replace")[:_BYTES].decode("utf-8", "ignore")
 
 
 class OnnxEmbeddings(Embeddings):
@@ -171,7 +227,8 @@ def embedder(name: str, endpoint: Endpoint | None = None, *, dimensions: int | N
 
     Args:
         name: ``wordllama``, or what stands in `EMBEDDERS`, a slash and the model.
-        endpoint: A provider's key, address and time limit; its ``model`` is overlooked.
+        endpoint: A provider's key, address and time limit, or options for sentence-transformers; its ``model`` is
+            overlooked.
         dimensions: Length of the vectors, of models that can cut theirs.
 
     Raises:
@@ -194,7 +251,10 @@ def _sentence_transformers(name: str) -> Any:
 
 
 def _local(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbeddings:
-    made = _sentence_transformers("SentenceTransformer")(model, truncate_dim=dimensions)
+    try:
+        made = _sentence_transformers("SentenceTransformer")(model, truncate_dim=dimensions, **endpoint.options)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"embedder sentence-transformers/{model} cannot be loaded: {error}") from error
 
     class Local(Embeddings):
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -204,7 +264,20 @@ def _local(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbed
         def embed_query(self, text: str) -> list[float]:
             return self.embed_documents([text])[0]
 
-    return NamedEmbeddings(Local(), _name("sentence-transformers", model, dimensions), dimensions)
+    return NamedEmbeddings(Local, _name("sentence-transformers", model, dimensions), dimensions)
+
+
+def _wordllama(model: str, endpoint: Endpoint, dimensions: int | None) -> WordLlamaEmbeddings:
+    if dimensions not in (None, WordLlamaEmbeddings.dimensions):
+        raise ConfigError(f"embedder wordllama has {WordLlamaEmbeddings.dimensions} dimensions, not {dimensions}")
+    return WordLlamaEmbeddings()
+
+
+def _onnx(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbeddings:
+    if dimensions is not None:
+        raise ConfigError(f"embedder onnx/{model} has vectors of one length: leave out dimensions")
+    made = OnnxEmbeddings(Path(model))
+    return NamedEmbeddings(lambda: made, made.model_id, made.dimensions)
 
 
 def _openai(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbeddings:
@@ -219,32 +292,81 @@ def _compatible(model: str, endpoint: Endpoint, dimensions: int | None) -> Named
 
 def _speaking_openai(kind: str, model: str, endpoint: Endpoint, dimensions: int | None, url: str) -> NamedEmbeddings:
     from langchain_openai import OpenAIEmbeddings
+    from openai import DefaultHttpxClient
     from pydantic import SecretStr
 
     key = required_key(endpoint, kind) if kind == "openai" else endpoint.key or SecretStr("no-key-needed")
-    made = OpenAIEmbeddings(
-        model=model,
-        dimensions=dimensions,
-        openai_api_key=key,
-        openai_api_base=base_of(url, "/embeddings"),
-        request_timeout=endpoint.timeout,
-        max_retries=2,
-        # Counting tokens would load a vocabulary from the network, and send numbers that other servers do not know.
-        check_embedding_ctx_length=False,
-    )
-    return NamedEmbeddings(made, _name(kind, model, dimensions), dimensions)
+
+    def make() -> Embeddings:
+        made: Any = OpenAIEmbeddings(
+            model=model,
+            dimensions=dimensions,
+            openai_api_key=key,
+            openai_api_base=base_of(url, "/embeddings"),
+            openai_proxy=None,
+            http_client=DefaultHttpxClient(
+                timeout=endpoint.timeout, trust_env=not is_here(url), follow_redirects=False
+            ),
+            request_timeout=endpoint.timeout,
+            max_retries=2,
+            # Counting tokens would load a vocabulary from the network, and send numbers that other servers do not know.
+            check_embedding_ctx_length=False,
+        )
+        # Both would come from the environment, and go to whoever the URL belongs to.
+        made.client._client.organization = made.client._client.project = None
+        embeddings: Embeddings = made
+        return embeddings
+
+    return NamedEmbeddings(make, _name(kind, model, dimensions), dimensions, _failures(kind))
 
 
 def _google(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbeddings:
-    from langchain_google_genai import GoogleGenerativeAIEmbeddings
+    from google.genai import Client
+    from google.genai.types import EmbedContentConfig, HttpOptions
 
-    made = GoogleGenerativeAIEmbeddings(
-        model=model,
-        google_api_key=required_key(endpoint, "google"),
-        base_url=endpoint.base_url,
-        output_dimensionality=dimensions,
-    )
-    return NamedEmbeddings(made, _name("google", model, dimensions), dimensions)
+    key, url = required_key(endpoint, "google").get_secret_value(), endpoint.base_url or _GOOGLE
+
+    class Gemini(Embeddings):
+        """The SDK itself: LangChain's own class lets the environment lead its client to Vertex."""
+
+        def __init__(self) -> None:
+            self._client = Client(
+                vertexai=False,
+                api_key=key,
+                http_options=HttpOptions(
+                    base_url=base_of(url, f"/{_VERSION}/models", f"/{_VERSION}"),
+                    api_version=_VERSION,
+                    client_args={**NO_REDIRECTS, "timeout": endpoint.timeout, "trust_env": not is_here(url)},
+                ),
+            )
+
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return self._vectors(texts, "RETRIEVAL_DOCUMENT")
+
+        def embed_query(self, text: str) -> list[float]:
+            return self._vectors([text], "RETRIEVAL_QUERY")[0]
+
+        def _vectors(self, texts: list[str], task: str) -> list[list[float]]:
+            asked: Any = self._client.models.embed_content
+            answer = asked(
+                model=model,
+                contents=[{"parts": [{"text": text}]} for text in texts],
+                config=EmbedContentConfig(task_type=task, output_dimensionality=dimensions),
+            )
+            return [each.values for each in answer.embeddings]
+
+    return NamedEmbeddings(Gemini, _name("google", model, dimensions), dimensions, _failures("google"))
+
+
+def _failures(kind: str) -> Callable[[BaseException], BackendError]:
+    """Translate by a backend's table; what that does not know was raised by reading an answer, since we send texts."""
+    known = registry.get(kind).failure
+
+    def failure(error: BaseException) -> BackendError:
+        said = f"{kind} gave an answer without vectors: {one_line(str(error))}"
+        return known(error) or BackendError(FailureKind.MALFORMED, said)
+
+    return failure
 
 
 def _name(kind: str, model: str, dimensions: int | None) -> str:
@@ -254,9 +376,9 @@ def _name(kind: str, model: str, dimensions: int | None) -> str:
 
 EMBEDDERS: Final = MappingProxyType[str, Callable[[str, Endpoint, int | None], Any]](
     {
-        "wordllama": lambda *_: WordLlamaEmbeddings(),
+        "wordllama": _wordllama,
         "sentence-transformers": _local,
-        "onnx": lambda model, *_: OnnxEmbeddings(Path(model)),
+        "onnx": _onnx,
         "openai": _openai,
         "google": _google,
         "openai_compatible": _compatible,

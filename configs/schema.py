@@ -25,11 +25,13 @@ from .sources import Sources
 from .words import Effect, FailureKind, Risk, Tier
 
 __all__ = [
+    "LOCAL_EMBEDDERS",
     "MEMORY_TOKEN",
     "AgentEntry",
     "ApprovalPolicy",
     "CachePolicy",
     "ClassifierPolicy",
+    "EmbedderEntry",
     "HealthLimits",
     "HistoryPolicy",
     "Limits",
@@ -64,6 +66,8 @@ _Times = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False), BeforeVali
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
 MEMORY_TOKEN: Final = "POINTSMAN_MEMORY_TOKEN"  # noqa: S105 - a name
 """The environment variable with the token of a served memory."""
+LOCAL_EMBEDDERS: Final = ("wordllama", "sentence-transformers", "onnx")
+"""What an embedder's name begins with that computes on this machine; any other name begins with a provider's."""
 OnFailure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
 """What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
 one of a higher tier, once one of another provider, or nothing."""
@@ -182,6 +186,19 @@ class ModelEntry(Frozen):
     sla: _Positive | None = None
     as_of: date | None = None
     options: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class EmbedderEntry(Frozen):
+    """``embedder`` in ``models.yaml``: what makes the vectors by which the memory is searched.
+
+    Attributes:
+        model: ``wordllama``, ``sentence-transformers/MODEL`` or ``onnx/FOLDER``, which compute on this machine; or a
+            provider, a slash and its name for a model that embeds, which is sent every text of the memory.
+        dimensions: Length of the vectors, of models that can cut theirs; their own when absent.
+    """
+
+    model: Annotated[str, StringConstraints(strip_whitespace=True)] = "wordllama"
+    dimensions: _Count | None = None
 
 
 Scalar = str | int | float | bool
@@ -432,6 +449,7 @@ class Settings(Frozen):
 
     providers: Mapping[str, ProviderEntry]
     models: Mapping[str, ModelEntry]
+    embedder: EmbedderEntry = EmbedderEntry()
     agents: Mapping[str, AgentEntry]
     mcp: Mapping[ServerName, McpServer] = Field(default_factory=dict)
     workflows: Mapping[str, WorkflowEntry] = Field(default_factory=dict)

@@ -34,6 +34,7 @@ class Forgotten:
         threads: Names of the files of conversations, likewise.
         waiting: Runs that were told and are under way or wait for a person.
         busy: Conversations that a run has in use, so that nobody looked into them.
+        rows: How many calls and handoffs in the ledger no longer quote what was forgotten.
     """
 
     items: int
@@ -41,6 +42,7 @@ class Forgotten:
     threads: Sequence[str]
     waiting: Sequence[str]
     busy: Sequence[str]
+    rows: int = 0
 
 
 async def forget(
@@ -56,8 +58,9 @@ async def forget(
     """Delete from the memory as `ChromaStore.forget` does, and from all that is kept of who was told it.
 
     Runs and conversations that hold a text which the memory has ever been made to forget are deleted whole, apart from
-    runs under way, and kept answers of models all. Done again, this deletes what it had to leave. A text of fewer than
-    four words is looked for in the memory alone, and what a model has said of it in words of its own stays.
+    runs under way, and kept answers of models all; calls and handoffs of the ledger lose such texts. Done again, this
+    deletes what it had to leave. A text of fewer than four words is looked for in the memory alone, and what a model
+    has said of it in words of its own stays.
 
     Args:
         runtime: Whose memory and state.
@@ -86,7 +89,8 @@ async def forget(
     await give_up(runtime, over)
     threads, busy = await asyncio.to_thread(forget_threads, state, told)
     await asyncio.to_thread(_clear, state / "responses.db")
-    return Forgotten(items, over, threads, waiting, busy)
+    rows = await asyncio.to_thread(runtime.ledger.texts.erase, runtime.store.was_forgotten, kept=waiting)
+    return Forgotten(items, over, threads, waiting, busy, rows)
 
 
 def _under_way(runtime: Runtime, runs: Iterable[str]) -> list[str]:

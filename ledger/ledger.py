@@ -22,6 +22,7 @@ from .storage.connection import Connection
 from .storage.fences import Fenced
 from .storage.tables import CALLS, DECISIONS, EFFECTS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED, Row, Table
 from .storage.writer import Writer
+from .texts import Texts
 
 __all__ = ["Ledger"]
 
@@ -33,18 +34,16 @@ _WITHIN = (
 
 
 class Ledger(Closing):
-    """Runs, decisions, calls, acts and what was handed to a person.
+    """Runs, decisions, calls, acts and what was handed to a person; all but runs only ever added to, in a hash chain.
 
     Recording costs the caller a few microseconds and never blocks: a thread writes the rows, many in one transaction.
     Reading waits for that thread first, so that what was recorded is seen. A ledger may be used from any thread and
-    event loop, and in a forked child, where what was recorded before the fork is the parent's to write. All but runs
-    are only ever added to, in a hash chain.
+    event loop, and in a forked child, where what was recorded before the fork is the parent's to write. On an event
+    loop `record`, `committed` and `check` hold up nobody; all else belongs into a thread.
 
     While the file cannot be written, as the disk is full or another process has held it for ten seconds, what has
     happened is still taken and waits in memory, 100,000 rows at most, until it can; a log line says so. What is about
     to happen is refused meanwhile: `record` takes no decision, `commit` no act, and `check` raises.
-
-    On an event loop `record`, `committed` and `check` hold up nobody; all else belongs into a thread.
 
     Args:
         path: The file, made with its folder where missing, readable by its owner alone; None keeps it in memory.
@@ -52,6 +51,7 @@ class Ledger(Closing):
     Attributes:
         leases: Who works on which run: rows of a run that another process has taken over do not land.
         kept: What runs need again if they are cut off.
+        texts: What calls and handoffs quote, which can be erased.
 
     Raises:
         ConfigError: The file cannot be used, is no ledger, or was written by a newer Pointsman.
@@ -62,7 +62,8 @@ class Ledger(Closing):
         self._writer = Writer(path)
         # In memory there is only the one connection; a file is read beside the writer, without waiting for it.
         self._reader = self._writer.access if path is None else Access(path, reading=True)
-        self.leases, self.kept = Leases(self._writer, self._reader), Kept(self._writer, self._reader)
+        file = self._writer, self._reader
+        self.leases, self.kept, self.texts = Leases(*file), Kept(*file), Texts(path, *file)
         # A ledger that is dropped unclosed is collected in whatever thread, which must not be made to wait there.
         self._dropped = weakref.finalize(self, _drop, self._writer, None if path is None else self._reader)
         self._dropped.atexit = False

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from ..configs.errors import ConfigError
 from ..configs.words import Trust
 from .base import Note, Provenance
 
-__all__ = ["Chunk", "load_folder", "split_document"]
+__all__ = ["Chunk", "load_folder", "split_document", "split_pages"]
+
+Pages = Callable[[Path], Sequence[str]]
+"""Reads the text of each page of a PDF."""
 
 _HEADING = re.compile(r"##[ \t]+(.+?)[ \t]*#*[ \t]*\Z")
 _TITLE = re.compile(r"#[ \t]+\S")
@@ -32,8 +36,9 @@ class Chunk:
         source: File and heading, such as ``cards.md#lost-card``; the file alone for what stands above any heading.
         title: The heading as written; empty above any.
         intents: What the section says it is for.
-        first_line: The line the text begins on, counted from 1.
+        first_line: The line the text begins on, counted from 1; of its page, where it has one.
         last_line: The line it ends on.
+        page: The page it stands on, counted from 1; None of a document without pages.
     """
 
     text: str
@@ -42,20 +47,25 @@ class Chunk:
     intents: tuple[str, ...]
     first_line: int
     last_line: int
+    page: int | None = None
 
     def note(self, *, author: str, run: str, trust: Trust) -> Note:
-        """Return it as something to remember, with title, intents and lines as searchable metadata."""
-        metadata = {"title": self.title, "intents": list(self.intents), "lines": [self.first_line, self.last_line]}
-        provenance = Provenance(self.source, author, run, trust, span=(self.first_line, self.last_line))
+        """Return it as something to remember, with title, intents, lines and page as searchable metadata."""
+        lines = (self.first_line, self.last_line)
+        metadata: dict[str, Any] = {"title": self.title, "intents": list(self.intents), "lines": list(lines)}
+        if self.page is not None:
+            metadata["page"] = self.page
+        provenance = Provenance(self.source, author, run, trust, span=lines)
         return Note(self.text, provenance, metadata=metadata)
 
 
-def load_folder(path: Path, *, max_chars: int = 1200) -> list[Chunk]:
+def load_folder(path: Path, *, max_chars: int = 1200, pages: Pages | None = None) -> list[Chunk]:
     """Read every file of a knowledge folder, in order of their paths; hidden files are left out.
 
     Args:
         path: The folder; its sub-folders are read too.
         max_chars: Longest chunk, in characters.
+        pages: Reads PDFs; without it they are no text.
 
     Raises:
         ConfigError: If the folder is missing or holds nothing, or with one line for every file that is empty, is not
@@ -71,7 +81,11 @@ def load_folder(path: Path, *, max_chars: int = 1200) -> list[Chunk]:
         if not file.is_file() or any(part.startswith(".") for part in name.parts):
             continue
         try:
-            chunks += split_document(_read(file, root), name.as_posix(), max_chars=max_chars)
+            if pages is not None and file.suffix.lower() == ".pdf":
+                _inside(file, root)
+                chunks += split_pages(pages(file), name.as_posix(), max_chars=max_chars)
+            else:
+                chunks += split_document(_read(file, root), name.as_posix(), max_chars=max_chars)
         except ConfigError as mistake:
             mistakes.append(mistake)
     if len(mistakes) == 1:
@@ -83,9 +97,13 @@ def load_folder(path: Path, *, max_chars: int = 1200) -> list[Chunk]:
     return chunks
 
 
-def _read(file: Path, root: Path) -> str:
+def _inside(file: Path, root: Path) -> None:
     if not file.resolve().is_relative_to(root):
         raise ConfigError("links to outside the knowledge folder: copy the file instead", file=file)
+
+
+def _read(file: Path, root: Path) -> str:
+    _inside(file, root)
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -121,6 +139,27 @@ def split_document(text: str, source: str, *, max_chars: int = 1200) -> list[Chu
             line = first_line + body.count("\n", 0, start)
             last = first_line + body.count("\n", 0, end)
             chunks.append(Chunk(body[start:end], cited, title, intents, line, last))
+    return chunks
+
+
+def split_pages(pages: Sequence[str], source: str, *, max_chars: int = 1200) -> list[Chunk]:
+    """Cut a document page by page, at the ends of sentences: ``terms.pdf#page-3``.
+
+    Args:
+        pages: The text of each page; a page without text gives no chunk.
+        source: The document's name in citations.
+        max_chars: As `split_document` takes it.
+
+    Raises:
+        ConfigError: No page has text.
+    """
+    chunks: list[Chunk] = []
+    for number, text in enumerate(pages, 1):
+        for start, end in _pieces(text, max_chars):
+            first, last = (1 + text.count("\n", 0, place) for place in (start, end))
+            chunks.append(Chunk(text[start:end], f"{source}#page-{number}", "", (), first, last, number))
+    if not chunks:
+        raise ConfigError("has no text on its pages, as scans have none: recognise their text first", file=source)
     return chunks
 
 

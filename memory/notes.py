@@ -5,14 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from langgraph.store.base import InvalidNamespaceError, PutOp, SearchOp, get_text_at_path, validate_op_namespace
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.store.base import InvalidNamespaceError, Op, PutOp, SearchOp, get_text_at_path, validate_op_namespace
 
 from ..configs.redact import redact, redacted
 from .base import Note
 from .items import Row, check_value, noted, rewritten
 from .search.words import strings_in
 
-__all__ = ["check_namespace", "cleaned", "merged", "texts_of", "without_secrets", "words_of"]
+__all__ = [
+    "CapturedPut",
+    "check_namespace",
+    "cleaned",
+    "in_run",
+    "marked",
+    "merged",
+    "texts_of",
+    "without_secrets",
+    "words_of",
+]
+
+
+class CapturedPut(PutOp):
+    """A write from within a run, such as a tool's: nobody asked that what was forgotten be kept again."""
+
+    __slots__ = ()
+
+
+def in_run() -> bool:
+    """Whether a graph, a tool or a chain runs the code."""
+    return var_child_runnable_config.get() is not None
+
+
+def marked(ops: Iterable[Op]) -> list[Op]:
+    """Return operations, the writes among them marked where they are made in a run."""
+    if not in_run():
+        return list(ops)
+    return [CapturedPut(*op) if isinstance(op, PutOp) and op.value is not None else op for op in ops]
 
 
 def check_namespace(namespace: tuple[str, ...]) -> None:

@@ -13,11 +13,11 @@ from langgraph.store.base import BaseStore, Op, PutOp, Result, TTLConfig, valida
 from ..configs.errors import ConfigError
 from ..configs.process.closing import Closing
 from .base import Embedder, Note, Provenance
-from .calls import in_thread, served
+from .calls import in_thread
 from .coalesce import Coalescer
 from .default import default_embedder
 from .items import row_id
-from .notes import check_namespace, cleaned
+from .notes import check_namespace, cleaned, in_run, marked
 from .recalling import Recalling
 from .reindexing import reindex
 from .search.finder import Finder
@@ -37,7 +37,8 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
     """Keep agents' memory; give it to any LangGraph graph as ``compile(store=...)``.
 
     `remember`, `recall` and `forget` carry provenance; `put`, `get` and `search` are LangGraph's own. A plain `put`
-    vouches for nothing: its item is untrusted and its author unknown. Expired items are never returned. Secrets are
+    vouches for nothing: its item is untrusted and its author unknown. One that a graph, a tool or a chain makes is left
+    out if it says what was forgotten; anywhere else it brings that back. Expired items are never returned. Secrets are
     taken out of texts, values and sources before they are kept; keys and namespaces are kept as they are.
 
     A write is kept when it returns, even if the process is killed, and found by the next search in any process.
@@ -76,7 +77,7 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
         self._tenant, self._closed = tenant, False
         self._folder = folder = Folder.opened(path)
         try:
-            folder.check(tenant, embedder.model_id, embedder.dimensions)
+            folder.check(tenant, self._vectors)
         except BaseException:
             folder.close()
             raise
@@ -103,7 +104,7 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
             return cls(Path(path), default_embedder(), tenant=tenant)
         store = cls.__new__(cls)
         store._server, store._tenant, store._closed = Connection(str(path), token, tenant), tenant, False
-        store._coalescer = Coalescer(store.batch)
+        store._coalescer = Coalescer(lambda ops: store._carry_out(list(ops)))
         return store
 
     @classmethod
@@ -137,7 +138,9 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
             TypeError: If a value is not JSON.
             ValueError: If a filter uses an operator LangGraph does not document.
         """
-        listed = list(ops)
+        return self._carry_out(marked(ops))
+
+    def _carry_out(self, listed: list[Op]) -> list[Result]:
         if self._server is not None:
             answers: list[Result] = self._server.call("batch", {"ops": listed})
             return answers
@@ -148,10 +151,10 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Run operations off the event loop; see `batch`. Writes that many tasks await at once are one batch."""
-        listed = list(ops)
+        listed = marked(ops)
         puts = [op for op in listed if isinstance(op, PutOp)]
         if len(puts) < len(listed):
-            return await asyncio.to_thread(self.batch, listed)
+            return await asyncio.to_thread(self._carry_out, listed)
         for op in puts:
             validate_op_namespace(op)
         await self._coalescer.put(puts)
@@ -170,30 +173,36 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
         """Keep a text and return its id; see `remember_all`."""
         return self.remember_all(namespace, [Note(text, provenance, key, metadata or {})], ttl=ttl)[0]
 
-    @served
-    def remember_all(self, namespace: tuple[str, ...], notes: Sequence[Note], *, ttl: float | None = None) -> list[str]:
+    def remember_all(
+        self, namespace: tuple[str, ...], notes: Sequence[Note], *, ttl: float | None = None, captured: bool = False
+    ) -> list[str]:
         """Keep texts and return their ids, which stay the same as long as an item exists.
 
         A text that the namespace already holds, but for its form (`pointsman.memory.items.twin_of`), is not added
         again: its row gains a writer, takes the lowest trust of them all, and its time to live starts anew (never
         shortened). A note on the same attribute of the same subject supersedes the one before, of which `history`
         tells, unless that one is trusted further: then both stay. Notes of one source that are kept one after the
-        other count as standing beside each other when they are recalled. A note that is written in a run and holds a
-        text that was forgotten is not kept: its id is that of a text which is not there. One outside a run brings the
-        text back.
+        other count as standing beside each other when they are recalled. A note that is written in a run, by its
+        provenance or since a graph, a tool or a chain runs the code, and holds a text that was forgotten is not kept:
+        its id is that of a text which is not there. One outside a run brings the text back.
 
         Args:
             namespace: Where to keep them.
             notes: The texts. A note with a key replaces what lies there.
             ttl: Minutes after their last use in which they expire; None for never.
+            captured: They are written in a run, whatever else tells so.
 
         Raises:
             InvalidNamespaceError: If LangGraph would refuse the namespace.
             ValueError: If a note is blank, its metadata has a field ``text``, or it would be made from itself.
         """
+        captured = captured or in_run()
+        if self._server is not None:
+            given = {"namespace": namespace, "notes": list(notes), "ttl": ttl, "captured": captured}
+            ids: list[str] = self._server.call("remember_all", given)
+            return ids
         check_namespace(namespace)
-        notes = cleaned(notes)
-        return self._writer.remember(namespace, notes, ttl)
+        return self._writer.remember(namespace, cleaned(notes), ttl, captured=captured)
 
     def id_of(self, namespace: tuple[str, ...], key: str) -> str:
         """Return the id that an item has, or would have, under a key: what a lineage names."""

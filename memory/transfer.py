@@ -15,7 +15,7 @@ from ..configs.errors import ConfigError
 from ..configs.redact import redact, redacted
 from ..configs.words import Trust
 from .base import Provenance, Version
-from .items import Row, check_value, row_id, text_of, twin_of
+from .items import Row, check_value, row_id, twin_of
 from .notes import check_namespace, texts_of, words_of
 from .search.words import counted, strings_in
 from .storage import forgotten, history, table
@@ -213,8 +213,8 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float)
     """
     count = dict.fromkeys(("added", "replaced", "unchanged", "newer", "expired", "forgotten"), 0)
     held = table.get(db, tenant, [item.row.id for item in items])
-    gone = forgotten.met(db, tenant, [item.row.text for item in items])
-    unwanted = iter(forgotten.met(db, tenant, [text_of(v.value) for item in items for v in item.former]))
+    gone = forgotten.repeats(db, tenant, [item.row.value for item in items])
+    unwanted = iter(forgotten.repeats(db, tenant, [v.value for item in items for v in item.former]))
     fresh: dict[str, tuple[Row, table.Entry]] = {}
     for item, was_forgotten in zip(items, gone, strict=True):
         row, old = item.row, held.get(item.row.id)

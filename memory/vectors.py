@@ -33,7 +33,21 @@ class Vectors:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self.model_id = embedder.model_id
-        self.dimensions = embedder.dimensions
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector, for which some embedders have to ask their model."""
+        return self._embedder.dimensions
+
+    def suppose(self, found: tuple[str, int]) -> None:
+        """Spare the embedder asking for its dimensions where vectors of its own are there.
+
+        Args:
+            found: Name and dimensions of the embedder that made what is there.
+        """
+        suppose = getattr(self._embedder, "suppose", None)
+        if suppose is not None and found[0] == self.model_id:
+            suppose(found[1])
 
     def of(self, texts: Sequence[str]) -> Matrix:
         """The vectors of texts, one a row, in their order; a text that stands twice is embedded once."""
@@ -92,10 +106,11 @@ class Vectors:
             raise mismatch(str(where), found, (self.model_id, self.dimensions))
 
     def _checked(self, vectors: Sequence[Sequence[float]]) -> Matrix:
+        dimensions = self.dimensions
         for vector in vectors:
-            if len(vector) != self.dimensions:
-                raise self._misfit(f"gave a vector of {len(vector)} dimensions, not {self.dimensions}")
-        rows = np.array(vectors, np.float64).reshape(-1, self.dimensions)
+            if len(vector) != dimensions:
+                raise self._misfit(f"gave a vector of {len(vector)} dimensions, not {dimensions}")
+        rows = np.array(vectors, np.float64).reshape(-1, dimensions)
         if not np.isfinite(rows).all():
             raise self._misfit("gave a vector with an infinite or undefined number")
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress, islice
 from sqlite3 import Connection
+from typing import Any
 
 import numpy as np
 from langgraph.store.base import PutOp
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from .base import Note, Provenance
 from .items import Row, expiry, keyed, row_id, twin_of, written
-from .notes import merged, texts_of, without_secrets, words_of
+from .notes import CapturedPut, merged, texts_of, without_secrets, words_of
 from .search.words import counted, strings_in
 from .storage import forgotten, history, table
 from .storage.database import Database
@@ -22,6 +24,8 @@ from .transfer import Incoming, restored
 from .vectors import Vectors
 
 __all__ = ["Writer"]
+
+_log = logging.getLogger(__name__)
 
 _NO_VECTORS = np.empty((0, 0), np.float32)
 
@@ -59,7 +63,8 @@ class Writer:
 
     def put(self, ops: Sequence[PutOp]) -> None:
         """Carry out LangGraph's writes, the last one a key."""
-        last = {(tuple(op.namespace), op.key): op for op in ops}
+        # Looked at first, so that what is left out takes no other write's place.
+        last = {(tuple(op.namespace), op.key): op for op in self._unforgotten(ops)}
         if not last:
             return
         ops = [without_secrets(op) for op in last.values()]
@@ -71,10 +76,13 @@ class Writer:
             self._check(db)
             now = self._clock()
             held = table.get(db, self._tenant, ids)
+            meant = self._meant(db, [op.value or {} for op in ops], [isinstance(op, CapturedPut) for op in ops])
             fresh: list[tuple[Row, table.Entry]] = []
             gone: list[int] = []
-            for item_id, op, listed, counts in zip(ids, ops, texts, words, strict=True):
+            for item_id, op, listed, counts, kept in zip(ids, ops, texts, words, meant, strict=True):
                 old, matrix = held.get(item_id), list(islice(vectors, len(listed)))
+                if not kept:
+                    continue
                 if op.value is not None:
                     entry = table.Entry(counts, np.array(matrix) if matrix else _NO_VECTORS)
                     paths = op.index or self._fields
@@ -89,14 +97,16 @@ class Writer:
         self._kept()
         self._sweep_if_due()
 
-    def remember(self, namespace: tuple[str, ...], notes: Sequence[Note], ttl: float | None) -> list[str]:
+    def remember(
+        self, namespace: tuple[str, ...], notes: Sequence[Note], ttl: float | None, *, captured: bool = False
+    ) -> list[str]:
         """Keep notes that are cleaned, and return their ids; see `ChromaStore.remember_all`."""
         vectors = self._vectors.of([note.text for note in notes])
         twins = [twin_of(namespace, note.text) for note in notes]
         with self._database.writing() as db:
             self._check(db)
             now = self._clock()
-            fresh = self._not_forgotten(db, notes)
+            fresh = self._not_forgotten(db, notes, captured=captured)
             # What is left out supersedes nothing.
             facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), now))
             notes = [next(facts) if there else note for note, there in zip(notes, fresh, strict=True)]
@@ -134,11 +144,11 @@ class Writer:
             numbers = table.chosen(db, self._tenant, namespace, ids, writer)
             # First what they said before, since deleting an item deletes all its history, whoever wrote it.
             former = history.forget(db, self._tenant, namespace, ids, writer)
-            forgotten.note_down(db, self._tenant, [text for texts in former.values() for text in texts])
+            forgotten.note_down(db, self._tenant, [value for values in former.values() for value in values])
             gone = set(former)
             for some in table.slices(numbers):
                 rows = table.by_seq(db, some).values()
-                forgotten.note_down(db, self._tenant, [row.text for row in rows])
+                forgotten.note_down(db, self._tenant, [row.value for row in rows])
                 gone.update(row.id for row in rows)
             if numbers:
                 table.delete(db, self._tenant, numbers)
@@ -174,11 +184,30 @@ class Writer:
             table.refresh(db, self._tenant, {row.seq: expiry(now, row.ttl) for row in still})
         self._kept()
 
-    def _not_forgotten(self, db: Connection, notes: Sequence[Note]) -> list[bool]:
+    def _unforgotten(self, ops: Sequence[PutOp]) -> list[PutOp]:
+        """Leave out what a run would keep of what was forgotten."""
+        captured = [op for op in ops if isinstance(op, CapturedPut)]
+        if not captured:
+            return list(ops)
+        with self._database.reading() as db:
+            again = forgotten.repeats(db, self._tenant, [op.value or {} for op in captured])
+        gone = {id(op) for op, met in zip(captured, again, strict=True) if met}
+        if gone:
+            _log.warning("%d writes of a run were left out: a person had what they say forgotten", len(gone))
+        return [op for op in ops if id(op) not in gone]
+
+    def _not_forgotten(self, db: Connection, notes: Sequence[Note], *, captured: bool) -> list[bool]:
         """Return which notes are to be kept: not what an agent repeats in a run of what was forgotten."""
+        values = [{**note.metadata, "text": note.text} for note in notes]
+        return self._meant(db, values, [captured or bool(note.provenance.run) for note in notes])
+
+    def _meant(self, db: Connection, values: Sequence[Mapping[str, Any]], in_run: Sequence[bool]) -> list[bool]:
+        """Return which values are to be kept, and let what is kept on purpose be kept from now on."""
         # Who writes outside a run does so on purpose.
-        forgotten.lift(db, self._tenant, [note.text for note in notes if not note.provenance.run])
-        again = forgotten.met(db, self._tenant, [note.text if note.provenance.run else "" for note in notes])
+        forgotten.lift(db, self._tenant, [value for value, run in zip(values, in_run, strict=True) if not run])
+        again = forgotten.repeats(
+            db, self._tenant, [value if run else {} for value, run in zip(values, in_run, strict=True)]
+        )
         return [not met for met in again]
 
     def _check(self, db: Connection) -> None:

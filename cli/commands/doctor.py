@@ -78,6 +78,7 @@ def _kept(settings: Settings) -> Iterator[_Finding]:
     from ...dispatch.state.ownership import claim, refuse_foreign
 
     yield _checked("on-device model", _model)
+    yield _checked("embedder", lambda: _embedder(settings))
     try:
         refuse_foreign(settings)
     except ConfigError as error:
@@ -172,12 +173,21 @@ def _model() -> str:
     return f"{embedder.model_id} loads, {length} dimensions, nothing was downloaded"
 
 
+def _embedder(settings: Settings) -> str:
+    """Whether the embedder of the memory gives vectors: a provider's is asked for one."""
+    from ...dispatch.embedding import embedder_of
+
+    embedder = embedder_of(settings)
+    length = len(embedder.embed_query("is anybody there?"))
+    return f"the memory is searched by {embedder.model_id}, {length} dimensions"
+
+
 def _memory(settings: Settings) -> str:
-    from ...backends.ondevice import WordLlamaEmbeddings
+    from ...dispatch.embedding import embedder_of
     from ...memory.store import ChromaStore
 
     path = settings.state / "memory"
-    store = ChromaStore(path, WordLlamaEmbeddings())
+    store = ChromaStore(path, embedder_of(settings))
     try:
         spaces: list[Any] = store.list_namespaces(limit=1000)
     finally:

@@ -75,7 +75,9 @@ def grants(before: Settings, after: Settings, places: Mapping[Path, Place], thei
     return found
 
 
-_SECTIONS: Final = ("providers", "models", "agents", "mcp", "workflows", "routing", "risk", "approval", "sandbox")
+_SECTIONS: Final = (
+    "providers", "models", "embedder", "agents", "mcp", "workflows", "routing", "risk", "approval", "sandbox",
+)  # fmt: skip
 
 
 def _tree(settings: Settings) -> dict[str, Any]:
@@ -273,6 +275,7 @@ def _said(change: _Change) -> str:
         ("providers", "*", "key"): lambda: f"takes {_text(new or 'no variable')} for the key of {name}",
         ("models", "*"): lambda: f"adds the model {name} at tier {new['tier']}",
         ("models", "*", "tier"): lambda: f"raises {name} from tier {old} to {new}",
+        ("embedder", "model"): lambda: f"has all texts of the memory embedded by {_text(new)}",
         ("agents", "*"): lambda: f"adds the agent {name}",
         ("mcp", "*"): lambda: f"adds the MCP server {name}, {_reached(new)}",
         ("mcp", "*", "effects", "*"): lambda: f"says that {_text(path[3])} of the MCP server {name} is only {new}",

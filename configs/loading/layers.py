@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 FILES: Final[Mapping[str, tuple[str, ...]]] = {
-    "models": ("providers", "models"),
+    "models": ("providers", "models", "embedder"),
     "agents": ("agents", "mcp", "workflows"),
     "routing": ("routing",),
     "risk": ("risk", "approval", "sandbox"),

@@ -14,8 +14,10 @@ from ..features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
 from ..redact import redact
 from ..sandbox import Sandbox
 from ..schema import (
+    LOCAL_EMBEDDERS,
     AgentEntry,
     ClassifierPolicy,
+    EmbedderEntry,
     HealthLimits,
     Limits,
     ModelEntry,
@@ -43,6 +45,7 @@ _SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
     ("providers", "*"): ProviderEntry,
     ("models", "*"): ModelEntry,
     ("models", "*", "prices"): Prices,
+    ("embedder",): EmbedderEntry,
     ("agents", "*"): AgentEntry,
     ("mcp", "*"): McpServer,
     ("workflows", "*"): WorkflowEntry,
@@ -261,6 +264,7 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
         if not (provider and slash and rest):
             fail(f"the model '{name}' must be called provider/name", names.place("models", name))
         names.known(provider, "provider", settings.providers, "models", name)
+    _check_embedder(settings, names)
     _check_agents(settings, names)
     _check_servers(settings, names)
     either = {**settings.providers, **settings.models}
@@ -285,6 +289,17 @@ def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...]
             fail(f"{'.'.join(path)}: null would take a bound away; {_BOUNDS.get(path[0], '')}", place)
     names.complete(settings.routing.on_failure, FailureKind, "routing", "on_failure")
     names.complete(settings.risk.call, Effect, "risk", "call")
+
+
+def _check_embedder(settings: Settings, names: _Names) -> None:
+    kind, slash, rest = settings.embedder.model.partition("/")
+    known = [*LOCAL_EMBEDDERS, *settings.providers]
+    if kind not in known or bool(slash and rest) == (kind == LOCAL_EMBEDDERS[0]):
+        fail(
+            f"embedder.model: {_show(settings.embedder.model)} is not {LOCAL_EMBEDDERS[0]}, nor one of "
+            f"{', '.join(LOCAL_EMBEDDERS[1:])} or a provider with a slash and a model{suggest(kind, known)}",
+            names.place("embedder", "model"),
+        )
 
 
 def _check_agents(settings: Settings, names: _Names) -> None:

@@ -86,13 +86,14 @@ class Lock:
     Args:
         shared: Shared by all writers of one file. The holder of a lock that is not shared may wait for a shared one,
             never the reverse.
+        last: Its holder waits for no other lock, and holders of all others may wait for it.
 
     Attributes:
         inner: The lock itself, to be taken where a microsecond counts; another one in a forked child.
     """
 
-    def __init__(self, *, shared: bool = False) -> None:
-        self.shared = shared
+    def __init__(self, *, shared: bool = False, last: bool = False) -> None:
+        self.shared, self.last = shared, last
         self.inner = threading.RLock()
 
     def __enter__(self) -> None:
@@ -303,7 +304,7 @@ def _before_fork() -> None:
         # First those whose holders may wait for the others.
         taken = [
             lock
-            for lock in sorted(locks, key=lambda one: one.shared)
+            for lock in sorted(locks, key=lambda one: (one.last, one.shared))
             if lock.acquire(max(0.0, deadline - time.monotonic()))
         ]
         # Held through the fork, so that nobody opens a file meanwhile.

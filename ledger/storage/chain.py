@@ -1,16 +1,29 @@
-"""The hash chain: every row seals all rows before it, so that a change to any of them shows."""
+"""The hash chain: every row seals all rows before it, so that a change to any of them shows.
+
+Of the texts that may have to be erased it seals digests, so that the chain holds without them.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any, TypeAlias
 
 from .connection import Connection
-from .tables import CHAINED, EFFECTS, HANDOFFS, Table, Values
+from .tables import CHAINED, DIGESTS, EFFECTS, ERASABLE, HANDOFFS, Table, Values
 
-__all__ = ["Break", "append", "breaks", "seal"]
+__all__ = ["ERASED", "Break", "append", "breaks", "erase", "seal", "texts"]
+
+ERASED = "[forgotten]"
+"""What stands in place of a text that was erased."""
+
+_Digests: TypeAlias = list[list[str] | None]
+"""The salt and the digest of each free text of a row, in the order of `Table.free`; None where there is no text. An
+empty salt tells that the text was erased: without it nobody can try texts out."""
 
 # One for all rows: to make it costs a fifth of what it does.
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -61,10 +74,14 @@ def append(connection: Connection, table: Table, rows: Sequence[Values]) -> None
     sealed: list[Values] = []
     for values in rows:
         seq += 1
-        chain = seal(chain, seq, values)
-        sealed.append((seq, *values, chain))
-    marks = ", ".join("?" * (len(table.columns) + 2))
-    connection.executemany(f"INSERT INTO {table.name} (seq, {table.names}, chain) VALUES ({marks})", sealed)  # noqa: S608 - our own names
+        digests = _digests(table, values)
+        chain = seal(chain, seq, _with_digests(table, values, digests))
+        sealed.append(
+            (seq, *values, chain, *([_JSON.encode(digests) if digests else None] if _erasable(table) else ()))
+        )
+    names = f"{table.names}, chain{f', {DIGESTS}' if _erasable(table) else ''}"
+    marks = ", ".join("?" * (names.count(",") + 2))
+    connection.executemany(f"INSERT INTO {table.name} (seq, {names}) VALUES ({marks})", sealed)  # noqa: S608 - our own names
     connection.execute("REPLACE INTO heads (name, rows, chain) VALUES (?, ?, ?)", (table.name, seq, chain))
 
 
@@ -85,16 +102,146 @@ def breaks(connection: Connection) -> Iterator[Break]:
         yield from _breaks_of(connection, table)
 
 
+def texts(connection: Connection) -> list[str]:
+    """Every text that `erase` could take out."""
+    found: dict[str, None] = {}
+    for table in ERASABLE:
+        for name in _free(table):
+            query = f"SELECT DISTINCT {name} FROM {table.name} WHERE {name} NOT IN ('', ?)"  # noqa: S608 - our own names
+            found.update((text, None) for (text,) in connection.execute(query, (ERASED,)))
+    return list(found)
+
+
+def erase(connection: Connection, going: Collection[str], *, kept: Collection[str] = ()) -> int:
+    """Erase free texts, and return of how many rows; must run inside a transaction.
+
+    The chain holds without them. Of rows whose own texts are sealed, as before there were digests, it is made anew from
+    the first of these on; what was wrong with it stays wrong.
+
+    Args:
+        connection: The file.
+        going: The texts.
+        kept: Runs whose rows stay as they are.
+    """
+    return sum(_erase_in(connection, table, frozenset(going), kept) for table in ERASABLE) if going else 0
+
+
+def _free(table: Table) -> list[str]:
+    return [table.columns[place][0] for place in table.free]
+
+
+def _erase_in(connection: Connection, table: Table, going: frozenset[str], kept: Collection[str]) -> int:
+    names = _free(table)
+    some = " OR ".join(f"{name} NOT IN ('', '{ERASED}')" for name in names)
+    query = f"SELECT seq, run, {DIGESTS}, {', '.join(names)} FROM {table.name} WHERE {some}"  # noqa: S608 - our own names
+    found = [row for row in connection.execute(query) if row[1] not in kept]
+    chosen = {seq: (digests, told) for seq, _, digests, *told in found if not going.isdisjoint(told)}
+    old = [seq for seq, (digests, _) in chosen.items() if digests is None]
+    if old:
+        _seal_digests(connection, table, min(old))
+    update = f"UPDATE {table.name} SET {DIGESTS} = ?, {', '.join(f'{name} = ?' for name in names)} WHERE seq = ?"  # noqa: S608 - our own names
+    look = f"SELECT {DIGESTS} FROM {table.name} WHERE seq = ?"  # noqa: S608 - our own names
+    for seq, (_, told) in chosen.items():
+        (written,) = connection.execute(look, (seq,)).fetchone()
+        digests = _read_digests(table, written)
+        # Without digests it is a row that did not fit its seal, and shows so.
+        left = digests and [
+            ["", one[1]] if one and text in going else one for one, text in zip(digests, told, strict=True)
+        ]
+        texts = [ERASED if text in going else text for text in told]
+        connection.execute(update, (_JSON.encode(left) if left else None, *texts, seq))
+    return len(chosen)
+
+
+def _seal_digests(connection: Connection, table: Table, first: int) -> None:
+    """Seal digests in place of texts from a row on, whose texts are sealed themselves."""
+    before = connection.execute(f"SELECT chain FROM {table.name} WHERE seq = ?", (first - 1,)).fetchone()  # noqa: S608 - our own name
+    was = now = before[0] if before else table.name
+    query = f"SELECT seq, chain, {DIGESTS}, {table.names} FROM {table.name} WHERE seq >= ? ORDER BY seq"  # noqa: S608 - our own names
+    expected = first
+    for seq, chain, written, *values in connection.execute(query, (first,)).fetchall():
+        digests = _read_digests(table, written)
+        new = chain
+        # A row that does not fit, or follows one that is missing, stays as it is, and so does what it shows.
+        if seq == expected and seal(was, seq, _with_digests(table, tuple(values), digests)) == chain:
+            digests = digests or _digests(table, tuple(values))
+            new = seal(now, seq, _with_digests(table, tuple(values), digests))
+            connection.execute(
+                f"UPDATE {table.name} SET chain = ?, {DIGESTS} = ? WHERE seq = ?",  # noqa: S608 - our own names
+                (new, _JSON.encode(digests) if digests else None, seq),
+            )
+        was, now, expected = chain, new, seq + 1
+    connection.execute("UPDATE heads SET chain = ? WHERE name = ? AND chain = ?", (now, table.name, was))
+
+
+def _erasable(table: Table) -> bool:
+    return table in ERASABLE
+
+
+def _digests(table: Table, values: Values) -> _Digests | None:
+    """Digests of a row's free texts; None where it has none."""
+    if not _erasable(table) or not any(values[place] for place in table.free):
+        return None
+    found: _Digests = []
+    for place in table.free:
+        text = values[place]
+        salt = secrets.token_hex(16)
+        found.append([salt, _digest(salt, str(text))] if text else None)
+    return found
+
+
+def _digest(salt: str, text: str) -> str:
+    return hmac.new(bytes.fromhex(salt), text.encode(), sha256).hexdigest()
+
+
+def _with_digests(table: Table, values: Values, digests: _Digests | None) -> Values:
+    """A row with digests in the place of its texts, as it is sealed."""
+    if digests is None:
+        return values
+    sealed = list(values)
+    for place, one in zip(table.free, digests, strict=True):
+        if one is not None:
+            sealed[place] = one[1]
+    return tuple(sealed)
+
+
+def _fits(table: Table, values: Values, digests: _Digests) -> bool:
+    """Whether a row's texts are those of the digests, or were erased."""
+    return all(
+        one is None or (values[place] == ERASED if not one[0] else _digest(one[0], str(values[place])) == one[1])
+        for place, one in zip(table.free, digests, strict=True)
+    )
+
+
+def _read_digests(table: Table, written: Any) -> _Digests | None:
+    """The digests of a row; None for none, and for what are none, so that the row does not fit its seal."""
+    try:
+        found = json.loads(written or "null")
+        fine = (
+            isinstance(found, list)
+            and len(found) == len(table.free)
+            and all(one is None or (len(one) == 2 and (bytes.fromhex(one[0]), one[1])) for one in found)
+        )
+    except (TypeError, ValueError):
+        return None
+    return found if fine else None
+
+
 def _breaks_of(connection: Connection, table: Table) -> Iterator[Break]:
     previous, expected = table.name, 1
-    query = f"SELECT seq, chain, {table.names} FROM {table.name} ORDER BY seq"  # noqa: S608 - our own names
-    for seq, chain, *values in connection.execute(query):
+    column = DIGESTS if _erasable(table) else "NULL"
+    query = f"SELECT seq, chain, {column}, {table.names} FROM {table.name} ORDER BY seq"  # noqa: S608 - our own names
+    for seq, chain, written, *values in connection.execute(query):
         row_id = str(values[0])
         gap = seq > expected
         if gap:
             yield Break(table.name, expected, "", f"{seq - expected} missing before row {seq}")
+        digests = _read_digests(table, written)
+        sealed = _with_digests(table, tuple(values), digests)
         # After a gap the seal before is gone; whether this row was changed too cannot be told, and the gap is reported.
-        if not gap and seal(previous, seq, tuple(values)) != chain:
+        if not gap and (
+            seal(previous, seq, sealed) != chain or not (digests is None or _fits(table, tuple(values), digests))
+        ):
             yield Break(table.name, seq, row_id, "edited, or moved here from another place")
         previous, expected = chain, seq + 1
     # Of these a later row tells what came of an earlier one.

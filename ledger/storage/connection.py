@@ -37,7 +37,7 @@ class Kind:
     settings: Sequence[str] = ()
 
 
-LEDGER = Kind("the ledger", 0x506F696E, VERSIONS)
+LEDGER = Kind("the ledger", 0x506F696E, VERSIONS, ("PRAGMA secure_delete = ON",))
 """Its id is ``Poin`` in ASCII."""
 
 BUSY_SECONDS = 10.0

@@ -19,7 +19,9 @@ __all__ = [
     "CALLS",
     "CHAINED",
     "DECISIONS",
+    "DIGESTS",
     "EFFECTS",
+    "ERASABLE",
     "HALF",
     "HANDOFFS",
     "KEPT",
@@ -301,6 +303,12 @@ CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)
 """The tables that are only ever added to, each row sealed by the hash of all before it."""
 
 
+ERASABLE = (CALLS, HANDOFFS)
+"""Those of them whose free texts may quote what somebody has forgotten: sealed are their digests."""
+DIGESTS = "digests"
+"""The column with the digests of a row's free texts."""
+
+
 _FREE_OF_CHARGE = (
     FailureKind.RATE_LIMIT,
     FailureKind.OVERLOADED,
@@ -419,6 +427,10 @@ before, which their seals leave out."""
 _TOKENS = (f"ALTER TABLE runs ADD COLUMN {_MAX_TOKENS}",)
 """What else bounds a run whoever takes it up again."""
 
+_DIGESTS = tuple(f"ALTER TABLE {table.name} ADD COLUMN {DIGESTS} TEXT" for table in ERASABLE)
+"""What is sealed in place of free texts, so that they can be erased; null in the rows of before, whose texts are sealed
+themselves."""
+
 VERSIONS = (
     _schema(),
     (*_HEALTH, *_CLASSES, *_BATCHES),
@@ -427,5 +439,6 @@ VERSIONS = (
     _RESERVATIONS,
     _LEASES,
     _TOKENS,
+    _DIGESTS,
 )
 """Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""

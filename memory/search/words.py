@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from ...configs.process.forks import reset_in_children
+from ...configs.process.forks import Lock, close_before_forks, keep_for_good
 
 __all__ = ["counted", "is_content", "names", "strings_in", "term", "terms", "words"]
 
@@ -90,9 +89,10 @@ class _Stems:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock(last=True)
         self._known: dict[str, int] = {}
         self._db: sqlite3.Connection | None = None
+        close_before_forks(self, self._lock)
 
     def terms(self, listed: list[str]) -> list[int]:
         known = self._known
@@ -106,9 +106,18 @@ class _Stems:
                 known.update(zip(fresh, map(_crc, self._stemmed(fresh)), strict=True))
             return [known[word] if word in known else _crc(word) for word in listed]
 
+    def close_for_fork(self) -> None:
+        """Let go of SQLite before a fork: what of it a thread uses meanwhile stays locked in the child."""
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
+
     def reset_after_fork(self) -> None:
         """Reset in a forked child."""
-        self._lock, self._db = threading.Lock(), None
+        self._lock.reset_after_fork()
+        # Where the fork did not wait long enough for another thread: to close it would wait for that for ever.
+        keep_for_good(self._db)
+        self._db = None
 
     def _stemmed(self, fresh: set[str]) -> list[str]:
         if self._db is None:
@@ -130,4 +139,3 @@ def _crc(stem: str) -> int:
 
 
 _stems = _Stems()
-reset_in_children(_stems)

@@ -27,6 +27,7 @@ from ...configs.errors import ConfigError
 from ...configs.words import Trust
 from .. import base
 from ..items import check_value
+from ..notes import CapturedPut
 
 __all__ = ["ERRORS", "PATH", "dumped", "loaded"]
 
@@ -54,7 +55,7 @@ _MADE: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     },
     **{
         kind.__name__: _of_fields(kind, kind._fields)
-        for kind in (GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp)
+        for kind in (GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp, CapturedPut)
     },
     # A reranker is code of the client's, which the server neither has nor runs.
     "Ranking": _of_fields(base.Ranking, tuple(f.name for f in fields(base.Ranking) if f.name != "reranker")),

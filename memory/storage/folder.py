@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from ...configs.errors import ConfigError
-from ..vectors import mismatch
+from ..vectors import Vectors, mismatch
 from . import table
 from .chroma import ChromaIndex
 from .database import FILE, Database
@@ -66,16 +66,21 @@ class Folder:
                 folder._users += 1
             return folder
 
-    def check(self, tenant: str, embedder: str, dimensions: int) -> None:
+    def check(self, tenant: str, vectors: Vectors) -> None:
         """Note which embedder fills a tenant's memory.
 
         Raises:
             ConfigError: Another one has filled it.
         """
+        with self.database.reading() as db:
+            known = table.marked(db, tenant)
+        if known is not None:
+            vectors.suppose(known)
+        wanted = (vectors.model_id, vectors.dimensions)
         with self.database.writing() as db:
-            found = table.mark(db, tenant, embedder, dimensions)
-        if found != (embedder, dimensions):
-            raise mismatch(str(self._path), found, (embedder, dimensions))
+            found = table.mark(db, tenant, *wanted)
+        if found != wanted:
+            raise mismatch(str(self._path), found, wanted)
 
     def changed(self) -> None:
         """Have Chroma told of what was written."""

@@ -7,15 +7,17 @@ try out short texts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from html import unescape
 from sqlite3 import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ..items import text_of
+from ..search.words import strings_in
 from . import table
 
-__all__ = ["SCHEMA", "lift", "met", "note_down"]
+__all__ = ["SCHEMA", "lift", "met", "note_down", "repeats"]
 
 SCHEMA = """
 ALTER TABLE state ADD COLUMN salt BLOB;
@@ -36,16 +38,18 @@ _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _Digest = tuple[int, bytes]
 
 
-def note_down(db: Connection, tenant: str, texts: Sequence[str]) -> None:
-    """Note that texts were forgotten.
+def note_down(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) -> None:
+    """Note that values were forgotten: what is quoted of each, and every string in it that is no mere label.
 
     Args:
         db: A connection inside a transaction.
         tenant: Whose they were.
-        texts: The texts; one without a word is left out.
+        values: The values; a text without a word is left out.
     """
     salt = _salt(db)
-    listed = [words for text in texts if (words := _words(text))]
+    quoted = [_words(text_of(value)) for value in values]
+    inner = [_words(text) for value in values for text in strings_in(value)]
+    listed = [words for words in quoted if words] + [words for words in inner if len(words) >= _PART]
     db.executemany(
         "INSERT OR IGNORE INTO forgotten VALUES (?, ?, ?, ?, ?)",
         [
@@ -72,20 +76,30 @@ def met(db: Connection, tenant: str, texts: Sequence[str]) -> list[bool]:
     return [any(True for _ in look.found(text)) for text in texts] if look else [False] * len(texts)
 
 
-def lift(db: Connection, tenant: str, texts: Sequence[str]) -> None:
-    """Let texts, and what they hold, be kept again.
+def repeats(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) -> list[bool]:
+    """Return of each value whether one of its strings is or holds what was forgotten, as `met` does."""
+    look = _Look.at(db, tenant)
+    return [look is not None and any(True for text in _said(value) for _ in look.found(text)) for value in values]
+
+
+def lift(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) -> None:
+    """Let what values say and hold be kept again.
 
     Args:
         db: A connection inside a transaction.
-        tenant: Whose memory forgot them.
-        texts: The texts.
+        tenant: Whose memory forgot it.
+        values: The values.
     """
     look = _Look.at(db, tenant)
-    found = {digest for text in texts for digest in look.found(text)} if look else ()
+    found = {digest for value in values for text in _said(value) for digest in look.found(text)} if look else ()
     db.executemany(
         "DELETE FROM forgotten WHERE tenant = ? AND words = ? AND whole = ?",
         [(table.encoded(tenant), *digest) for digest in found],
     )
+
+
+def _said(value: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys((text_of(value), *strings_in(value))))
 
 
 class _Look(NamedTuple):

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from sqlite3 import Connection
+from typing import Any
 
 from ...configs.words import Trust
 from ..base import Provenance, Version
-from ..items import Row, text_of
+from ..items import Row
 from . import table
 
 __all__ = ["SCHEMA", "add", "ended", "forget", "keep", "of"]
@@ -93,27 +94,27 @@ def add(db: Connection, tenant: str, namespace: Sequence[str], item_id: str, ver
 
 def forget(
     db: Connection, tenant: str, namespace: Sequence[str], ids: Sequence[str], writer: Mapping[str, str]
-) -> dict[str, list[str]]:
+) -> dict[str, list[dict[str, Any]]]:
     """Delete the versions that a writer wrote; the arguments are those of `table.chosen`.
 
     Returns:
-        Their texts, by the ids of their items.
+        What they said, by the ids of their items.
     """
     found = db.execute(
         "SELECT place, id, namespace, value, writers FROM history WHERE tenant = ?", (table.encoded(tenant),)
     ).fetchall()
     gone = [
-        (place, item_id, text_of(json.loads(value)))
+        (place, item_id, json.loads(value))
         for place, item_id, where, value, writers in found
         if (not ids or item_id in ids)
         and json.loads(where)[: len(namespace)] == list(namespace)
         and any(all(one[name] == text for name, text in writer.items()) for one in json.loads(writers))
     ]
     db.executemany("DELETE FROM history WHERE place = ?", [(place,) for place, *_ in gone])
-    texts: dict[str, list[str]] = {}
-    for _, item_id, text in gone:
-        texts.setdefault(item_id, []).append(text)
-    return texts
+    values: dict[str, list[dict[str, Any]]] = {}
+    for _, item_id, value in gone:
+        values.setdefault(item_id, []).append(value)
+    return values
 
 
 def _insert(db: Connection, tenant: str, namespace: Sequence[str], item_id: str, versions: Sequence[Version]) -> None:

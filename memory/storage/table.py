@@ -28,6 +28,7 @@ __all__ = [
     "get",
     "made_by",
     "mark",
+    "marked",
     "next_version",
     "paths",
     "put",
@@ -146,6 +147,14 @@ def mark(db: Connection, tenant: str, embedder: str, dimensions: int) -> tuple[s
     """Note which embedder a tenant's vectors are made by, if that is not known yet, and return the one they are."""
     db.execute("INSERT OR IGNORE INTO tenants VALUES (?, ?, ?)", (encoded(tenant), embedder, dimensions))
     return made_by(db, encoded(tenant))
+
+
+def marked(db: Connection, tenant: str) -> tuple[str, int] | None:
+    """Return name and dimensions of the embedder of a tenant, which may have none yet."""
+    found: tuple[str, int] | None = db.execute(
+        "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (encoded(tenant),)
+    ).fetchone()
+    return found
 
 
 def made_by(db: Connection, tenant: str) -> tuple[str, int]:

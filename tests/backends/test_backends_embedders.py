@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from pointsman.backends.base import Endpoint
+from pointsman.backends.base import BackendError, Endpoint
 from pointsman.backends.embedders import EMBEDDERS, CrossEncoderReranker, OnnxEmbeddings, embedder
 from pointsman.configs.errors import ConfigError
+from pointsman.configs.words import FailureKind
 from pointsman.memory import ChromaStore, Embedder
 from pydantic import SecretStr
 from tokenizers import Tokenizer
@@ -175,3 +178,128 @@ def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be loaded"):
         OnnxEmbeddings(tmp_path)
+
+
+KINDS = ["openai", "openai_compatible", "google"]
+
+
+def _made(kind: str, url: str, dimensions: int | None = None) -> Embedder:
+    base = url if kind == "google" else f"{url}/v1"
+    return embedder(f"{kind}/m", Endpoint("m", base_url=base, key=KEY, timeout=9), dimensions=dimensions)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_provider_that_embeds_nothing_fails_in_the_words_of_backends(wire: Wire, kind: str) -> None:
+    wire.answer = (401, {"error": {"code": 401, "message": "no such key", "status": "UNAUTHENTICATED"}})
+    with pytest.raises(BackendError, match="no such key") as failed:
+        _made(kind, wire.url).embed_query("x")
+    assert failed.value.kind is FailureKind.AUTH
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_go_nowhere_else_whatever_is_answered_and_stands_in_the_environment(
+    wire: Wire, serve: Callable[..., str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere: list[object] = []
+
+    def take(request: Any) -> tuple[int, dict[str, str], bytes]:
+        elsewhere.append(request)
+        return 200, {"content-type": "application/json"}, json.dumps({**_vectors([1.0]), **_google([1.0])}).encode()
+
+    other = serve(take)
+    for name in ("HTTP_PROXY", "ALL_PROXY", "OPENAI_PROXY", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
+        monkeypatch.setenv(name, other)
+    monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
+    away = serve(lambda _: (307, {"location": f"{other}/v1/embeddings"}, b""))
+    with pytest.raises(BackendError):
+        _made(kind, away).embed_documents(["secret"])
+    wire.answer = _google([1.0]) if kind == "google" else _vectors([1.0])
+    assert _made(kind, wire.url).embed_documents(["secret"]) == [[1.0]]
+    assert elsewhere == []
+
+
+FORKING = """
+import json, os, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pointsman.backends.base import BackendError, Endpoint
+from pointsman.backends.embedders import embedder
+
+ports = set()
+
+class Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        ports.add(self.client_address[1])
+        self.rfile.read(int(self.headers["content-length"]))
+        body = json.dumps({"object": "list", "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1},
+                           "data": [{"object": "embedding", "index": 0, "embedding": [1.0]}]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+server.daemon_threads = True
+threading.Thread(target=server.serve_forever, daemon=True).start()
+made = embedder("openai_compatible/m", Endpoint("m", base_url=f"http://127.0.0.1:{server.server_address[1]}/v1"))
+made.embed_query("before")
+made.embed_query("again")
+kept = len(ports)
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if made.embed_query("in the child") == [1.0] else 1)
+ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print(kept, ended, len(ports))
+"""
+
+
+def test_a_forked_child_has_connections_of_its_own(programs: Any) -> None:
+    ran = programs.run(["-c", FORKING])
+    assert ran.stdout.split() == ["1", "0", "2"], ran.stderr
+
+
+def test_the_length_of_vectors_that_are_there_is_not_asked_for_again(wire: Wire, tmp_path: Path) -> None:
+    wire.answer = _vectors([1.0, 0.0])
+    with ChromaStore(tmp_path, _made("openai_compatible", wire.url)) as store:
+        store.put(("n",), "k", {"text": "signal"}, index=["text"])
+    wire.requests.clear()
+    with ChromaStore(tmp_path, _made("openai_compatible", wire.url)) as store:
+        assert store.get(("n",), "k") is not None
+        assert wire.requests == []
+        wire.answer = _vectors([1.0, 0.0, 0.0])
+        with pytest.raises(ConfigError, match="gave a vector of 3 dimensions, not 2"):
+            store.search(("n",), query="signal")
+
+
+def test_a_length_that_a_model_cannot_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="wordllama has 256 dimensions, not 64"):
+        embedder("wordllama", dimensions=64)
+    with pytest.raises(ConfigError, match="leave out dimensions"):
+        embedder(f"onnx/{tmp_path}", dimensions=64)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("answer", [{}, {"data": [{}], "embeddings": [{}]}, (200, "[]"), (200, "no JSON")])
+def test_an_answer_without_vectors_fails_in_the_words_of_backends(wire: Wire, kind: str, answer: Any) -> None:
+    wire.answer = answer
+    with pytest.raises(BackendError) as failed:
+        _made(kind, wire.url).embed_documents(["x"])
+    assert failed.value.kind is FailureKind.MALFORMED
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_no_provider_takes_is_not_sent(wire: Wire, kind: str) -> None:
+    wire.requests.clear()
+    wire.answer = _google([1.0]) if kind == "google" else _vectors([1.0])
+    made = _made(kind, wire.url, dimensions=1)
+    assert made.embed_documents([" ", ""]) == [[0.0], [0.0]]
+    assert made.embed_query("") == [0.0]
+    assert wire.requests == []
+    assert made.embed_documents(["\ud800" + "é" * 1_000_000]) == [[1.0]]
+    (request,) = wire.requests
+    assert 3_990 < str(request).count("é") <= 4_000

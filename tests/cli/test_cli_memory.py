@@ -190,6 +190,62 @@ def test_a_memory_of_another_embedder_is_embedded_anew_and_what_was_forgotten_st
     assert (refused.exit_code, "where its folder is" in refused.stderr) == (2, True)
 
 
+def test_the_embedder_of_the_configuration_fills_and_searches_the_memory(
+    pointsman: Run, project: Path, own: Path, serve: Callable[..., str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def answer(request: Any) -> tuple[int, dict[str, str], bytes]:
+        asked.append(request.json()["input"])
+        data = [
+            {"object": "embedding", "index": i, "embedding": [float("depot" in text), 1.0, 0.0]}
+            for i, text in enumerate(asked[-1])
+        ]
+        reply = {"object": "list", "model": "m", "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+        return 200, {"content-type": "application/json"}, json.dumps(reply).encode()
+
+    (project / "rules.md").write_text("The depot opens at six.\n")
+    assert pointsman("memory", "add", "rules.md").exit_code == 0
+    lab = f"lab: {{backend: openai_compatible, base_url: '{serve(answer)}/v1', local: true}}"
+    (own / "models.yaml").write_text(f"providers: {{{lab}}}\nembedder: {{model: lab/m}}\n")
+    refused = pointsman("memory", "search", "depot")
+    assert (refused.exit_code, "'pointsman memory reindex'" in refused.stderr) == (2, True)
+    made = json.loads(pointsman("memory", "reindex", "--json").stdout)
+    assert made == {"items": 1, "embedder": "openai_compatible/m", "dimensions": 3}
+    asked.clear()
+    assert "The depot opens" in pointsman("memory", "search", "which depot").stdout
+    assert asked == [["which depot"]]
+    assert json.loads(pointsman("memory", "stats", "--json").stdout)["embedder"] == "openai_compatible/m"
+    found = {each["what"]: each["said"] for each in json.loads(pointsman("doctor", "--json").stdout)}
+    assert found["embedder"] == "the memory is searched by openai_compatible/m, 3 dimensions"
+    questions = project / "asked.jsonl"
+    lines = [{"key": "a", "text": "depot"}, {"question": "which depot", "answers": ["a"]}]
+    questions.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked.clear()
+    assert json.loads(pointsman("memory", "eval", str(questions), "--json").stdout)["recall@5"] == 1
+    assert ["depot"] in asked
+
+
+def test_a_folder_cannot_have_the_memory_sent_to_a_host_of_its_choosing(
+    pointsman: Run, project: Path, serve: Callable[..., str]
+) -> None:
+    asked: list[Any] = []
+    url = serve(lambda request: (asked.append(request), (500, {}, b""))[1])
+    filled(project)
+    lab = f"lab: {{backend: openai_compatible, base_url: '{url}/v1', local: true}}"
+    for text in (
+        f"providers: {{{lab}}}\nembedder: {{model: lab/m}}\n",
+        f"providers: {{openai: {{base_url: '{url}/v1'}}}}\nembedder: {{model: openai/m}}\n",
+        "embedder: {model: ollama/m}\n",
+    ):
+        (project / "models.yaml").write_text(text)
+        for command in (["search", "office"], ["reindex"], ["add", "models.yaml"], ["eval", "models.yaml"]):
+            refused = pointsman("memory", *command)
+            assert (refused.exit_code, "which takes your trust" in refused.stderr) == (2, True)
+        assert "pointsman trust" in pointsman("doctor").stdout
+    assert asked == []
+
+
 def test_there_is_nothing_to_embed_anew_where_no_memory_is(pointsman: Run, project: Path) -> None:
     ended = pointsman("memory", "reindex")
     assert (ended.exit_code, "there is no memory" in ended.stderr) == (2, True)
@@ -251,3 +307,45 @@ def test_many_items_go_through_an_export(pointsman: Run, project: Path) -> None:
     pointsman("memory", "export", "all.jsonl")
     emptied(project)
     assert json.loads(pointsman("memory", "import", "all.jsonl", "--json").stdout)["added"] == 1203
+
+
+def _pdf(*pages: str) -> bytes:
+    """A PDF without a table of its objects, which readers make by themselves."""
+    kids = " ".join(f"{4 + 2 * place} 0 R" for place in range(len(pages)))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for place, text in enumerate(pages):
+        content = f"BT /F1 12 Tf 72 770 Td ({text}) Tj ET"
+        objects.append(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >> "
+            f"/Contents {5 + 2 * place} 0 R >>"
+        )
+        objects.append(f"<< /Length {len(content)} >>\nstream\n{content}\nendstream")
+    body = "".join(f"{number} 0 obj\n{text}\nendobj\n" for number, text in enumerate(objects, 1))
+    return f"%PDF-1.4\n{body}trailer << /Root 1 0 R >>\n".encode()
+
+
+def test_a_pdf_is_recalled_with_its_page(pointsman: Run, project: Path) -> None:
+    (project / "terms.pdf").write_bytes(_pdf("Cards are lost.", "", "The depot opens at six."))
+    ended = pointsman("memory", "add", "terms.pdf")
+    assert "2 passages from 1 files" in ended.stdout
+    assert "1 of 3 pages have no text" in ended.stderr
+    (found, *_) = json.loads(pointsman("memory", "search", "when does the depot open", "--json").stdout)
+    assert (found["text"], found["source"]) == ("The depot opens at six.", "terms.pdf#page-3")
+    shown = json.loads(pointsman("memory", "show", found["id"], "--json").stdout)
+    assert (shown["value"]["page"], shown["value"]["lines"], found["trust"]) == (3, [1, 1], "untrusted")
+    folder = project / "kb"
+    folder.mkdir()
+    (folder / "terms.pdf").write_bytes(_pdf("The canteen serves soup."))
+    (folder / "hours.md").write_text("The office opens at nine.")
+    assert "2 passages from 2 files" in pointsman("memory", "add", "kb").stdout
+
+
+@pytest.mark.parametrize(("data", "told"), [(b"words", "does not begin as one"), (_pdf(""), "has no text")])
+def test_a_pdf_without_text_is_refused_in_one_line(pointsman: Run, project: Path, data: bytes, told: str) -> None:
+    (project / "terms.pdf").write_bytes(data)
+    ended = pointsman("memory", "add", "terms.pdf")
+    assert (ended.exit_code, told in ended.stderr) == (2, True)

@@ -19,7 +19,7 @@ from pointsman.dispatch.cache.responses import ResponseCache
 from pointsman.dispatch.sealing import user_seal
 from pointsman.graphs.forgetting import forget
 from pointsman.graphs.keeping import pruned
-from pointsman.ledger.rows import KeptRow
+from pointsman.ledger.rows import HandoffRow, KeptRow
 from pointsman.memory import Provenance
 
 Make = Callable[..., Runtime]
@@ -121,6 +121,30 @@ async def test_forgetting_reaches_conversations_kept_replies_and_answers(
     assert (len(gone.threads), list(gone.runs), list(gone.busy)) == (1, ["run-x"], [])
     assert [row.run for row in home.ledger.kept.every()] == ["run-y"]
     assert len(list((home.settings.state / "threads").glob("*.sealed"))) == 1
+
+
+async def test_forgetting_reaches_what_the_ledger_quotes_and_its_chain_holds(runtime: Make) -> None:
+    home = runtime()
+    home.store.remember(("kb",), SECRET, provenance=MAIL)
+    waits = (await flow("waiting", home, waits=True).arun("merger with Contoso", runtime=home)).run
+    for number, run in enumerate(("run-a", "run-b", waits)):
+        summary = f'tell {{"text": "{SECRET}"}}' if number != 1 else "look at it"
+        home.ledger.record(HandoffRow(f"h{number}", run, 1.0, "high", "it acts", summary))
+    home.ledger.flush()
+    assert "ledger.db-wal" in kept(home.settings.state)
+
+    first = await forget(home, source=MAIL.source)
+
+    assert (first.rows, first.waiting) == (1, [waits])
+    assert [row.summary for row in home.ledger.handoffs() if row.id.startswith("h")] == [
+        *("[forgotten]", "look at it"),
+        f'tell {{"text": "{SECRET}"}}',
+    ]
+    await flow("waiting", home, waits=True).aresume(waits, "yes", runtime=home)
+    second = await forget(home, source=MAIL.source)
+    assert (second.rows, second.runs) == (1, [waits])
+    assert home.ledger.verify() == []
+    assert kept(home.settings.state) == []
 
 
 async def test_what_was_never_told_is_left_alone(runtime: Make) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.rows import CallRow, DecisionRow, EffectRow, HandoffRow, RunRow
-from pointsman.ledger.storage.tables import VERSIONS
+from pointsman.ledger.storage.chain import seal
+from pointsman.ledger.storage.tables import CALLS, HANDOFFS, VERSIONS
 
 Rows = Callable[..., Any]
 Script = Callable[..., str]
@@ -109,12 +110,36 @@ def script() -> Script:
     return run
 
 
+def seal_texts(raw: sqlite3.Connection) -> None:
+    """Seal the texts themselves, as before their digests were."""
+    for table in (CALLS, HANDOFFS):
+        previous = table.name
+        for seq, *values in raw.execute(f"SELECT seq, {table.names} FROM {table.name} ORDER BY seq").fetchall():
+            previous = seal(previous, seq, tuple(values))
+            raw.execute(f"UPDATE {table.name} SET chain = ? WHERE seq = ?", (previous, seq))
+        raw.execute("UPDATE heads SET chain = ? WHERE name = ?", (previous, table.name))
+        raw.execute(f"ALTER TABLE {table.name} DROP COLUMN digests")
+
+
+@pytest.fixture
+def as_of_version_7() -> Callable[[Path], None]:
+    """Turns a ledger's file into one that version 7 of the tables has left."""
+
+    def turn(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as raw, raw:
+            seal_texts(raw)
+            raw.execute("PRAGMA user_version = 7")
+
+    return turn
+
+
 @pytest.fixture
 def as_of_version_4() -> Callable[[Path], None]:
     """Turns a ledger's file without reservations into one that version 4 of the tables has left."""
 
     def turn(path: Path) -> None:
         with closing(sqlite3.connect(path)) as raw, raw:
+            seal_texts(raw)
             for table in ("reservations", "leases", "kept"):
                 raw.execute(f"DROP TABLE {table}")
             for column in ("place", "token"):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import Chunk, load_folder, split_document
+from pointsman.memory.chunking import split_pages
 
 DOCUMENT = """# Cards
 
@@ -108,3 +109,27 @@ def test_a_folder_without_text_or_that_is_missing_is_refused(tmp_path: Path) -> 
         load_folder(tmp_path / "none")
     with pytest.raises(ValueError, match="max_chars"):
         split_document("x", "x", max_chars=0)
+
+
+def test_pages_are_cut_apart_and_cited_by_their_numbers() -> None:
+    pages = ["Cards are lost.\nThey are blocked at once.", "", "The office opens at nine. It closes at five."]
+    first, *rest = split_pages(pages, "terms.pdf", max_chars=42)
+    assert (first.source, first.page, first.first_line, first.last_line) == ("terms.pdf#page-1", 1, 1, 2)
+    assert [(chunk.text, chunk.page) for chunk in rest] == [
+        ("The office opens at nine.", 3),
+        ("It closes at five.", 3),
+    ]
+    note = rest[0].note(author="a", run="", trust=Trust.UNTRUSTED)
+    assert (note.provenance.source, note.metadata["page"]) == ("terms.pdf#page-3", 3)
+    with pytest.raises(ConfigError, match=r"terms\.pdf: has no text on its pages"):
+        split_pages(["", " "], "terms.pdf")
+
+
+def test_a_folder_may_hold_documents_with_pages(tmp_path: Path) -> None:
+    (tmp_path / "b.PDF").write_bytes(b"x")
+    (tmp_path / "a.md").write_text("Cards are lost.")
+    chunks = load_folder(tmp_path, pages=lambda file: [f"The first page of {file.name}."])
+    assert [(chunk.source, chunk.page) for chunk in chunks] == [("a.md", None), ("b.PDF#page-1", 1)]
+    (tmp_path / "c.pdf").symlink_to(__file__)
+    with pytest.raises(ConfigError, match="links to outside"):
+        load_folder(tmp_path, pages=lambda _: ["text"])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.tools import tool
+from langgraph.graph import START, StateGraph
+from langgraph.store.base import BaseStore, PutOp
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
+from pointsman.tools.memory import memory_tools
 
 SECRET = "The merger with Contoso closes on Friday."
 KEPT = "Lost cards are blocked at once."
@@ -150,3 +156,159 @@ def test_a_memory_of_before_forgets_for_good_too(tmp_path: Path, of_before: Call
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         assert store.forget(run="run-2") == 1
         assert store.was_forgotten([SECRET]) == [True]
+
+
+# Plain writes of LangGraph's, which know no provenance: whose they are is told by where they are made.
+
+VALUES: list[dict[str, Any]] = [
+    {"text": SECRET},
+    {"content": {"content": f"Heard today: {SECRET}"}, "kind": "Memory"},
+    {"facts": ["Lost cards.", SECRET], "n": 1},
+]
+
+
+def in_a_graph(store: BaseStore, value: dict[str, Any], how: str) -> None:
+    """Have a node, or a tool in it, write a value."""
+
+    @tool
+    def save(fact: str) -> str:
+        """Keep a fact."""
+        store.put(("notes",), "from a tool", {**value, "fact": fact})
+        return "saved"
+
+    def node(state: dict[str, Any], store: BaseStore) -> dict[str, Any]:
+        if how == "tool":
+            save.invoke({"fact": "some fact"})
+        else:
+            store.put(("notes",), "from a node", value)
+        store.put(("notes",), "another", {"text": KEPT})
+        return state
+
+    async def anode(state: dict[str, Any], store: BaseStore) -> dict[str, Any]:
+        await asyncio.gather(
+            store.aput(("notes",), "from a node", value), store.aput(("notes",), "another", {"text": KEPT})
+        )
+        return state
+
+    graph = StateGraph(dict)
+    graph.add_node("node", anode if how == "async" else node)
+    graph.add_edge(START, "node")
+    asyncio.run(graph.compile(store=store).ainvoke({"x": 1}))
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("how", ["node", "tool", "async"])
+def test_a_plain_put_in_a_run_does_not_bring_back_what_was_forgotten(value: dict[str, Any], how: str) -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        filled(store)
+        store.forget(run="run-2")
+        in_a_graph(store, value, how)
+        assert [item.key for item in store.search(("notes",))] == ["another"]
+        assert store.was_forgotten([SECRET]) == [True]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_plain_put_outside_a_run_is_its_writers_will(value: dict[str, Any]) -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        filled(store)
+        store.forget(run="run-2")
+        store.put(("notes",), "mine", value)
+        found = store.get(("notes",), "mine")
+        assert found is not None
+        assert found.value == value
+        assert store.was_forgotten([SECRET]) == [False]
+        in_a_graph(store, value, "node")
+        assert {item.key for item in store.search(("notes",))} == {"mine", "from a node", "another"}
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_what_a_plain_put_said_is_forgotten_by_each_of_its_texts(value: dict[str, Any]) -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        store.put(("notes",), "k", value)
+        store.forget(namespace=("notes",))
+        assert store.was_forgotten([f"They say: Heard today: {SECRET}", KEPT, "Memory", "Lost cards."]) == [
+            True,
+            *[False] * 3,
+        ]
+        quoted = store.remember(
+            ("kb",), "A mail.", provenance=by(run="run-9"), metadata={"quote": f"Heard today: {SECRET}"}
+        )
+        assert store.item(quoted) is None
+
+
+def test_what_is_left_out_takes_no_other_write_with_it() -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        filled(store)
+        store.forget(run="run-2")
+
+        async def both() -> None:
+            # The first write is under way while the others are gathered.
+            first = asyncio.create_task(store.aput(("notes",), "first", {"text": KEPT}))
+            await asyncio.sleep(0)
+            mine = asyncio.create_task(store.aput(("notes",), "k", {"text": KEPT}))
+            await asyncio.sleep(0)
+            graph = StateGraph(dict)
+
+            async def node(state: dict[str, Any]) -> dict[str, Any]:
+                await store.aput(("notes",), "k", {"text": SECRET})
+                return state
+
+            graph.add_node("node", node)
+            graph.add_edge(START, "node")
+            await asyncio.gather(first, mine, graph.compile().ainvoke({"x": 1}))
+
+        asyncio.run(both())
+        assert {item.key: item.value for item in store.search(("notes",))} == {
+            "first": {"text": KEPT},
+            "k": {"text": KEPT},
+        }
+
+
+def test_a_batch_of_the_user_and_of_a_run_keeps_the_users_write() -> None:
+    from pointsman.memory.notes import CapturedPut
+
+    with ChromaStore(None, HashingEmbedder()) as store:
+        filled(store)
+        store.forget(run="run-2")
+        mine = PutOp(("notes",), "k", {"text": KEPT})
+        store._writer.put([mine, CapturedPut(("notes",), "k", {"text": SECRET})])
+        assert [item.value for item in store.search(("notes",))] == [{"text": KEPT}]
+
+
+@pytest.mark.parametrize("how", ["node", "async"])
+def test_a_run_that_asks_a_served_memory_brings_nothing_back_either(
+    served: Callable[[Mapping[str, ChromaStore]], AbstractContextManager[str]], how: str
+) -> None:
+    with ChromaStore(None, HashingEmbedder()) as store, served({"t": store}) as url:
+        filled(store)
+        store.forget(run="run-2")
+        with ChromaStore.open(url, token="t") as client:
+            in_a_graph(client, {"text": SECRET}, how)
+            assert [item.key for item in client.search(("notes",))] == ["another"]
+            client.put(("notes",), "mine", {"text": SECRET})
+            assert client.get(("notes",), "mine") is not None
+
+
+def test_an_import_does_not_bring_back_what_a_plain_put_said(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path / "a", HashingEmbedder()) as store:
+        store.put(("notes",), "k", VALUES[1])
+        items = store.exported()
+        store.forget(namespace=("notes",))
+        store.remember(("kb",), KEPT, provenance=by())
+        found = store.restore([{**items[0], "value": {**VALUES[1], "seen": 2}}], trusted=True)
+        assert found["forgotten"] == 1
+
+
+def test_a_tools_note_without_a_run_does_not_bring_back_what_was_forgotten(
+    served: Callable[[Mapping[str, ChromaStore]], AbstractContextManager[str]],
+) -> None:
+    with ChromaStore(None, HashingEmbedder()) as store, served({"t": store}) as url:
+        filled(store)
+        store.forget(run="run-2")
+        with ChromaStore.open(url, token="t") as client:
+            for memory in (store, client):
+                remember, *_ = memory_tools(memory, ("kb",), provenance=lambda: by("a page"))
+                assert "a person had this forgotten" in str(remember.invoke({"text": SECRET}))
+                assert "remembered as" in remember.invoke({"text": "Something else altogether."})
+            assert store.was_forgotten([SECRET]) == [True]
+            assert client.item(client.remember(("kb",), SECRET, provenance=by("a person")))

@@ -88,3 +88,60 @@ def test_memory_in_a_process_is_its_own_and_a_child_is_told_so(programs: Any, tm
     assert len(children) == 3
     assert all(child.startswith("ConfigError: ") and "does not survive a fork" in child for child in children)
     assert parent == "[1, 1, 1] ['parent']"
+
+
+WORDS = """
+import itertools, os, signal, sys, threading
+from pointsman.backends.ondevice import WordLlamaEmbeddings
+from pointsman.configs.words import Trust
+from pointsman.memory import ChromaStore, Provenance
+from pointsman.memory.search import words
+
+embedder, over, begun = WordLlamaEmbeddings(), threading.Event(), threading.Event()
+words.terms("walking")
+embedder.near(["forest"])
+
+def stem():
+    # Ever new words, so that SQLite is at work on them whenever the process forks.
+    for number in itertools.count():
+        if over.is_set():
+            return
+        some = range(number, number + 2_000_000, 997)
+        letters = ["".join(chr(97 + n // 26**place % 26) for place in range(5)) for n in some]
+        words.terms(" ".join(f"run{each}s" for each in letters))
+        begun.set()
+
+def child(whole):
+    signal.alarm(60)
+    # Words of the parent's caches, and words that are new.
+    fine = words.terms("walked walkings swimming swims") == [words.term("walk")] * 2 + [words.term("swim")] * 2
+    if whole:
+        with ChromaStore(None, embedder) as store:
+            store.remember(("n",), "The sound of trams.", provenance=Provenance("", "a", "", Trust.USER))
+            fine = fine and len(store.recall(("n",), "which noises do tramways make")) == 1
+            fine = fine and all(embedder.near(["forest", "ocean"]))
+    os._exit(0 if fine else 1)
+
+threads = [threading.Thread(target=stem, daemon=True)] if sys.argv[1] == "busy" else []
+for thread in threads:
+    thread.start()
+    begun.wait()
+ended = set()
+for number in range(60 if threads else 1):
+    pid = os.fork()
+    if pid == 0:
+        child(whole=not number)
+    ended.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+over.set()
+for thread in threads:
+    thread.join()
+print(ended, words.terms("swimming") == words.terms("swims"))
+"""
+
+
+@pytest.mark.parametrize("how", ["idle", "busy"])
+def test_children_have_the_words_of_their_parent_and_new_ones_while_a_thread_is_at_others(
+    programs: Any, how: str
+) -> None:
+    ran = programs.run(["-c", WORDS, how])
+    assert ran.stdout == "{0} True\n", ran.stderr

@@ -14,7 +14,7 @@ from PIL import Image
 from pointsman.configs.errors import ConfigError
 from pointsman.tools import ToolFailed, Workspace
 from pointsman.tools.documents import reading
-from pointsman.tools.documents.reading import read_document
+from pointsman.tools.documents.reading import read_document, read_text
 from pointsman.tools.documents.tool import document_tools
 
 TEXT = b"BT /F1 12 Tf 72 770 Td (Invoice 17) Tj 0 -20 Td (Paper, white) Tj 300 0 Td (4.00) Tj ET"
@@ -195,3 +195,34 @@ def test_the_agents_tool_gives_text_and_pictures_five_pages_at_once(tmp_path: Pa
 def test_nothing_of_the_libraries_is_loaded_into_this_process() -> None:
     read_document("a.pdf", _pdf(TEXT))
     assert "pypdfium2" not in sys.modules
+
+
+def test_the_text_of_each_page_is_read_in_rows_and_a_parted_word_is_put_together() -> None:
+    parted = b"BT /F1 12 Tf 72 770 Td (Cards are lost by care-) Tj 0 -20 Td (lessness in e-) Tj 0 -20 Td (Mail) Tj ET"
+    assert read_text("a.pdf", _pdf(TEXT, b"", parted)) == (
+        "Invoice 17\nPaper, white 4.00",
+        "",
+        "Cards are lost by carelessness in e-\nMail",
+    )
+
+
+def test_a_long_document_is_read_as_text_and_not_as_pictures() -> None:
+    pages = read_text("a.pdf", _pdf(*[TEXT] * 300))
+    assert (len(pages), pages[299]) == (300, "Invoice 17\nPaper, white 4.00")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"no PDF", "does not begin as one"),
+        (_pdf(TEXT, trailer=SEALED), "encrypted"),
+        (_pdf(TEXT)[:200], "damaged, or no PDF at all|damaged"),
+        (_bomb(), "more memory or time"),
+        (_pdf(*[b""] * 2_001), "2000 can be read"),
+        (b"%PDF-" + b" " * 20_000_000, "larger than 20,000,000 bytes"),
+    ],
+)
+def test_text_of_what_is_no_good_document_is_refused(data: bytes, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_TEXT_SECONDS", 30.0)
+    with pytest.raises(ToolFailed, match=told):
+        read_text("a.pdf", data)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +17,10 @@ from ...configs.errors import ConfigError
 from ..base import ToolFailed
 from ..images import mime_type_of
 
-__all__ = ["MOST_BYTES", "Line", "Page", "is_pdf", "read_document"]
+__all__ = ["MOST_BYTES", "Line", "Page", "is_pdf", "read_document", "read_text"]
+
+_HYPHEN: Final = re.compile(r"(?<=[^\W\d_])[-\u00ad\x02]\n(?=[a-z\u00df-\u00ff])")
+"""A word that a row's end parts: letters, a hyphen, for which PDFium may give U+0002, and small letters below."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of a page's width and height."""
@@ -29,6 +34,8 @@ _LONGER_SIDE: Final = 1_600
 """Pixels: what the vendors scale pictures down to, or little more."""
 _MEMORY: Final = 1 << 30
 _SECONDS: Final = 30.0
+_MOST_TEXT_PAGES: Final = 2_000
+_TEXT_SECONDS: Final = 120.0
 _ALIASES: Final = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 
 
@@ -74,8 +81,7 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
             memory or time.
         ConfigError: The extra ``documents`` is not installed.
     """
-    if missing := [name for name in ("PIL", "pypdfium2") if find_spec(name) is None]:
-        raise ConfigError(f"documents need {' and '.join(missing)}: pip install 'pointsman[documents]'")
+    _need("PIL", "pypdfium2")
     if len(data) > MOST_BYTES:
         raise ToolFailed(f"{name} is larger than {MOST_BYTES:,} bytes")
     guessed = mimetypes.guess_type(name)[0]
@@ -85,10 +91,7 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
         if not is_pdf(data):
             if _PDF not in (said, guessed):
                 raise
-            raise ToolFailed(
-                f"{name} says that it is {_PDF}, and does not begin as one within {_BEFORE:,} bytes: give it as what "
-                "it is"
-            ) from None
+            raise ToolFailed(_not_a_pdf(name)) from None
         found = _PDF
     for told in (said, guessed):
         if told is not None and _ALIASES.get(told, told) != found:
@@ -115,9 +118,62 @@ def is_pdf(data: bytes) -> bool:
     return data.find(b"%PDF-", 0, _BEFORE + len(b"%PDF-")) >= 0
 
 
-def _parsed(name: str, data: bytes, mime_type: str) -> list[dict[str, Any]]:
-    bounds = {"pages": _MOST_PAGES, "side": _LONGER_SIDE, "memory": _MEMORY, "seconds": _SECONDS}
-    asked = json.dumps({"mime_type": mime_type, **bounds}).encode() + b"\n"
+def _not_a_pdf(name: str) -> str:
+    return f"{name} says that it is {_PDF}, and does not begin as one within {_BEFORE:,} bytes: give it as what it is"
+
+
+def read_text(name: str, data: bytes) -> tuple[str, ...]:
+    """Read the text of each page of a PDF, line by line; that of a scan is empty.
+
+    It is parsed in a process of its own with 1 GB of memory and two minutes.
+
+    Args:
+        name: What it is called, for messages.
+        data: The file.
+
+    Raises:
+        ToolFailed: It is no PDF, encrypted, damaged, or too large in bytes, pages, memory or time.
+        ConfigError: The extra ``documents`` is not installed.
+    """
+    _need("pypdfium2")
+    if len(data) > MOST_BYTES:
+        raise ToolFailed(f"{name} is larger than {MOST_BYTES:,} bytes")
+    if not is_pdf(data):
+        raise ToolFailed(_not_a_pdf(name))
+    pages = _parsed(name, data, _PDF, pages=_MOST_TEXT_PAGES, seconds=_TEXT_SECONDS, pictures=False)
+    return tuple("\n".join(_rows(page["lines"])) for page in pages)
+
+
+def _rows(lines: list[dict[str, Any]]) -> Iterator[str]:
+    """Put together what stands beside each other, and what was parted by a hyphen at the end of a row."""
+    rows: list[list[str]] = []
+    top = None
+    for line in lines:
+        # As the lines are ordered: what is nearer than a hundredth of the page is one row.
+        if top is None or round(line["box"][1], 2) != top:
+            rows.append([])
+        top = round(line["box"][1], 2)
+        rows[-1].append(line["text"])
+    text = "\n".join(" ".join(row) for row in rows)
+    yield from _HYPHEN.sub("", text).replace("\x02", "-").split("\n")
+
+
+def _need(*names: str) -> None:
+    if missing := [name for name in names if find_spec(name) is None]:
+        raise ConfigError(f"documents need {' and '.join(missing)}: pip install 'pointsman[documents]'")
+
+
+def _parsed(
+    name: str,
+    data: bytes,
+    mime_type: str,
+    *,
+    pages: int = _MOST_PAGES,
+    seconds: float = _SECONDS,
+    pictures: bool = True,
+) -> list[dict[str, Any]]:
+    bounds = {"pages": pages, "side": _LONGER_SIDE, "memory": _MEMORY, "seconds": seconds}
+    asked = json.dumps({"mime_type": mime_type, "pictures": pictures, **bounds}).encode() + b"\n"
     done = subprocess.run(  # noqa: S603 - our own script
         [sys.executable, "-I", str(Path(__file__).with_name("worker.py"))],
         input=asked + data,
@@ -131,5 +187,5 @@ def _parsed(name: str, data: bytes, mime_type: str) -> list[dict[str, Any]]:
     answer = json.loads(done.stdout)
     if "refused" in answer:
         raise ToolFailed(f"{name} cannot be read: {answer['refused']}")
-    pages: list[dict[str, Any]] = answer["pages"]
-    return pages
+    read: list[dict[str, Any]] = answer["pages"]
+    return read

@@ -1,9 +1,9 @@
 """A process that opens one document, so that whatever a file does to its parsers ends with this process.
 
-In: a line of JSON with ``mime_type``, ``pages`` (the most), ``side`` (pixels of a page's longer side), ``memory``
-(bytes of address space) and ``seconds``, then the file. Out: a line of JSON, ``{"refused": why}`` or ``{"pages":
-[...]}``; each page has ``lines`` (``text`` and ``box``) and ``image`` (base64 or null) with its ``mime_type``. A box is
-left, top, right and bottom as shares of the page.
+In: a line of JSON with ``mime_type``, ``pages`` (the most), ``side`` (pixels of a page's longer side), ``pictures``
+(false for the text alone), ``memory`` (bytes of address space) and ``seconds``, then the file. Out: a line of JSON,
+``{"refused": why}`` or ``{"pages": [...]}``; each page has ``lines`` (``text`` and ``box``) and ``image`` (base64 or
+null) with its ``mime_type``. A box is left, top, right and bottom as shares of the page.
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, An
         raise _Refused(f"page {number + 1} is {width:,.0f} x {height:,.0f} points large")
     try:
         page = document[number]
-        lines = [] if page.get_rotation() else _lines(page)
+        lines = [] if page.get_rotation() and asked["pictures"] else _lines(page)
+        if not asked["pictures"]:
+            page.close()
+            return {"lines": lines, "image": None, "mime_type": ""}
         scale = min(_DOTS_A_POINT, asked["side"] / max(width, height))
         pictures = any(True for _ in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
         few = sum(len(line["text"]) for line in lines) < _FEWEST_CHARACTERS

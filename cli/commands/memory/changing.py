@@ -21,7 +21,7 @@ __all__ = ["add", "forget", "reindex"]
 
 
 def add(
-    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown or text to remember, in passages.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown, text or PDF to keep, in passages.")],
     namespace: Namespace = "knowledge",
     config: options.Config = None,
     json: options.AsJson = False,
@@ -90,6 +90,8 @@ def forget(
         progress(f"nothing is kept any more of {len(gone.runs)} runs that had been told: {', '.join(gone.runs)}")
     if gone.threads:
         progress(f"{len(gone.threads)} conversations that had been told were deleted")
+    if gone.rows:
+        progress(f"{gone.rows} calls and handoffs in the ledger no longer quote it")
     if gone.waiting or gone.busy:
         held = ", ".join([*gone.waiting, *gone.busy])
         progress(f"still held by what is under way or waits: {held}; forget again when that is over")
@@ -101,8 +103,8 @@ def reindex(config: options.Config = None, json: options.AsJson = False) -> None
     Texts, writers, trust, history and what was forgotten stay as they are. It is kept whole or not at all.
     """
     from ....configs.errors import ConfigError
+    from ....dispatch.embedding import embedder_of
     from ....dispatch.state.ownership import claim
-    from ....memory.default import default_embedder
     from ....memory.store import ChromaStore
     from ...settings import opened
 
@@ -115,7 +117,7 @@ def reindex(config: options.Config = None, json: options.AsJson = False) -> None
                 "POINTSMAN_MEMORY for the project's own"
             )
         claim(settings)
-        embedder = default_embedder()
+        embedder = embedder_of(settings)
         count = ChromaStore.reindex(settings.state / "memory", embedder)
     if json:
         as_json({"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions})
@@ -126,14 +128,32 @@ def reindex(config: options.Config = None, json: options.AsJson = False) -> None
 def _notes(path: Path) -> list[Note]:
     from ....configs.errors import ConfigError
     from ....configs.words import Trust
-    from ....memory.chunking import load_folder, split_document
+    from ....memory.chunking import load_folder, split_document, split_pages
     from ...io.inputs import MAX_INPUT, read_input
 
     if path.is_dir():
-        chunks = load_folder(path)
+        chunks = load_folder(path, pages=_pages)
+    elif path.suffix.lower() == ".pdf" and path.exists():
+        chunks = split_pages(_pages(path), path.name)
     elif path.exists():
         chunks = split_document(read_input(f"@{path}", limit=20 * MAX_INPUT), path.name)
     else:
         raise ConfigError("there is no such file or folder", file=path)
     # Documents were written elsewhere: what stands in them is material, never an instruction.
     return [chunk.note(author="a person", run="", trust=Trust.UNTRUSTED) for chunk in chunks]
+
+
+def _pages(file: Path) -> tuple[str, ...]:
+    """The text of a PDF's pages."""
+    from ....configs.errors import ConfigError
+    from ....tools.base import ToolFailed
+    from ....tools.documents.reading import MOST_BYTES, read_text
+
+    try:
+        with file.open("rb") as opened:
+            pages = read_text(file.name, opened.read(MOST_BYTES + 1))
+    except (OSError, ToolFailed) as error:
+        raise ConfigError(f"cannot be read: {error}", file=file) from error
+    if blank := [number for number, text in enumerate(pages, 1) if not text]:
+        progress(f"{file}: {len(blank)} of {len(pages)} pages have no text, as scans have none, and were left out")
+    return pages

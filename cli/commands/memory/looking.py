@@ -176,6 +176,7 @@ def evaluate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Items and questions as JSONL, or conversations as JSON.")
     ],
+    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Measure how much of what answers your own questions is found, beside keywords and vectors alone.
@@ -183,10 +184,11 @@ def evaluate(
     JSONL has items ({"key", "text", "source"}) and questions ({"question", "answers": [keys], "category"}). The shared
     memory is neither read nor changed.
     """
-    from ....memory.default import default_embedder
+    from ....dispatch.embedding import embedder_of
     from ....memory.evaluation import evaluate
+    from ...settings import settings_of
 
-    report = evaluate(file, default_embedder())
+    report = evaluate(file, embedder_of(settings_of(config)))
     if json:
         as_json(report)
         return

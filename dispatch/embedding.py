@@ -1,0 +1,65 @@
+"""The embedder that the configuration names."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..configs.errors import ConfigError
+from ..configs.schema import LOCAL_EMBEDDERS, Settings
+
+if TYPE_CHECKING:
+    from ..backends.ondevice import Embedder
+
+__all__ = ["embedder_of"]
+
+
+def embedder_of(settings: Settings) -> Embedder:
+    """Make the embedder of a project's memory. It asks nobody before its first use.
+
+    Offline a hosted provider's is not simulated, since made-up vectors find nothing: what is kept then, apart from the
+    rest, is found by the default embedder.
+
+    Args:
+        settings: Which, and of which provider.
+
+    Raises:
+        ConfigError: The provider may not be used, cannot embed or has no key; or an extra or a file is missing.
+    """
+    from ..backends import embedders
+    from ..backends.base import Endpoint
+
+    name, dimensions = settings.embedder.model, settings.embedder.dimensions
+    kind, _, model = name.partition("/")
+    if kind not in LOCAL_EMBEDDERS:
+        provider = settings.providers[kind]
+        _refuse(settings, kind, name)
+        if settings.offline and not provider.local:
+            return embedders.embedder(LOCAL_EMBEDDERS[0])
+        if provider.key and settings.key_of(kind) is None:
+            raise ConfigError(f"embedder {name}: the provider {kind} has no key: set {provider.key}")
+        endpoint = Endpoint(
+            model,
+            base_url=provider.base_url,
+            key=settings.key_of(kind),
+            timeout=settings.routing.limits.call,
+        )
+        return embedders.embedder(f"{provider.backend}/{model}", endpoint, dimensions=dimensions)
+    if kind == "onnx":
+        name = f"{kind}/{settings.project / os.path.expanduser(model)}"
+    options = {"local_files_only": True} if settings.offline else {}
+    return embedders.embedder(name, Endpoint(name, options=options), dimensions=dimensions)
+
+
+def _refuse(settings: Settings, provider: str, name: str) -> None:
+    """Refuse a provider that may not be sent anything, or whose backend embeds nothing."""
+    from ..backends.embedders import EMBEDDERS
+
+    entry, approved = settings.providers[provider], settings.routing.approved
+    if not entry.enabled:
+        raise ConfigError(f"embedder {name}: the provider {provider} is switched off in the configuration")
+    if approved is not None and provider not in approved and name not in approved:
+        raise ConfigError(f"embedder {name}: routing.approved leaves out the provider {provider}")
+    able = [kind for kind in EMBEDDERS if kind not in LOCAL_EMBEDDERS]
+    if entry.backend not in able:
+        raise ConfigError(f"embedder {name}: only providers of the backends {', '.join(able)} embed texts")
