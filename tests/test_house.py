@@ -138,7 +138,6 @@ def _lines(node: ast.AST) -> int:
     return int(getattr(node, "end_lineno", 0)) - int(getattr(node, "lineno", 0)) + 1
 
 
-@pytest.mark.slow
 def test_files_classes_and_functions_are_short() -> None:
     found = set()
     for file in ROOMS:

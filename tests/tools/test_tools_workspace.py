@@ -21,8 +21,9 @@ from langchain_core.tools import BaseTool
 from pointsman.configs.errors import ConfigError
 from pointsman.tools import ToolFailed, Workspace, file_tools, image_tools
 from pointsman.tools.files import openat2
+from pointsman.tools.files.folders import Entry
 from pointsman.tools.files.openat2 import open_beneath
-from pointsman.tools.files.workspace import Entry, shown
+from pointsman.tools.files.workspace import shown
 from pydantic import ValidationError
 
 SECRET = "the secret that lies outside"

@@ -18,10 +18,11 @@ from ..base import Preview, ToolFailed
 from ..decorator import tool
 from .changes import KEPT_LIMIT, Found
 from .diffs import reported, text_of
+from .folders import Entry
 from .globs import matching
 from .patches import patched, read_patch
 from .search import Matcher, OutOfTime
-from .workspace import Entry, Workspace, printable, shown, with_execution
+from .workspace import Workspace, printable, shown, with_execution
 
 __all__ = ["file_tools"]
 

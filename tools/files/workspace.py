@@ -10,19 +10,19 @@ import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from ...configs.errors import ConfigError
 from ..base import ToolFailed
 from .changes import KEPT_LIMIT, LINK, Change, Found, keeper, mode_to_tell
+from .folders import Entry, Folders
 from .openat2 import open_beneath
 from .protected import Protected
 from .repositories import MARKS, is_mark_of_repository, is_repository
 from .scan import Scan
 
-__all__ = ["Entry", "Workspace", "printable", "shown", "with_execution"]
+__all__ = ["Workspace", "printable", "shown", "with_execution"]
 
 _PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
 _DEPTH_LIMIT = 64  # folders, when walking
@@ -42,14 +42,6 @@ _REASONS = {
 
 _WRITING: dict[Path, threading.RLock] = {}
 """One lock for each root, whatever `Workspace` writes there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing found in a folder; ``path`` is relative to the workspace, with ``/`` between components."""
-
-    path: str
-    kind: Literal["file", "folder", "link", "other"]
 
 
 class Workspace:
@@ -73,6 +65,7 @@ class Workspace:
         self.root = Path(root).resolve()
         if not self.root.is_dir():
             raise ConfigError(f"the workspace {str(root)!r} is not a folder: create it, or name another")
+        self._folders = Folders(self.root)
         self.protected = Protected(self.root, protected)
         self.scan = Scan(self.root, self.protected)
         self.writing = _WRITING.setdefault(self.root, threading.RLock())
@@ -112,7 +105,7 @@ class Workspace:
             ToolFailed: When it is missing, outside, behind a link, or no regular file.
         """
         parts = self.parts(path)
-        with _told(path), self._folder(parts[:-1]) as folder:
+        with _told(path), self._folders.opened(parts[:-1]) as folder:
             if not parts:
                 raise ToolFailed(f"{shown(path)} is a folder")
             # Looked at before it is opened: opening a device can itself do something.
@@ -144,7 +137,7 @@ class Workspace:
             parts = self._writable(path)
             # Only what bears such a name can make a repository of a folder.
             is_mark = any(is_mark_of_repository(part) for part in parts)
-            made = self._missing(parts[:-1]) if is_mark and not self.exists(path) else None
+            made = self._folders.missing(parts[:-1]) if is_mark and not self.exists(path) else None
             before = self._kept(
                 path, parts, hashlib.sha256(content).hexdigest(), mode, executable, forced=mode is not None
             )
@@ -153,7 +146,7 @@ class Workspace:
                 try:
                     _refuse_repository(self.root, path, parts)
                 except ToolFailed:  # another process has written the rest of it meanwhile
-                    self._unlink(parts, made)
+                    self._folders.unlink(parts, made)
                     raise
         return before
 
@@ -172,10 +165,10 @@ class Workspace:
         """
         with _told(path), self.writing:
             parts = self._writable(path)
-            with self._folder(parts[:-1]) as folder:
+            with self._folders.opened(parts[:-1]) as folder:
                 _mode_to_keep(path, folder, parts[-1], forced=forced)
             self._kept(path, parts, "", forced=forced)
-            self._unlink(parts, folders)
+            self._folders.unlink(parts, folders)
 
     def look(self, path: str, *, links: bool = False) -> Found:
         """Say what a path holds.
@@ -197,7 +190,7 @@ class Workspace:
     def _target(self, path: str) -> bytes | None:
         """Where a link leads; None for anything else."""
         parts = self.parts(path)
-        with _told(path), self._folder(parts[:-1]) as folder:
+        with _told(path), self._folders.opened(parts[:-1]) as folder:
             try:
                 return os.fsencode(os.readlink(parts[-1] if parts else ".", dir_fd=folder))
             except OSError as error:
@@ -211,16 +204,6 @@ class Workspace:
             raise ToolFailed(f"{shown(path)} is a folder")
         self.refuse_protected(path)
         return parts
-
-    def _unlink(self, parts: tuple[str, ...], folders: int) -> None:
-        with self._folder(parts[:-1]) as folder:
-            os.unlink(parts[-1], dir_fd=folder)
-            with suppress(OSError):
-                os.fsync(folder)
-        with suppress(OSError):  # others lie in it
-            for depth in range(len(parts) - 1, len(parts) - 1 - folders, -1):
-                with self._folder(parts[: depth - 1]) as above:
-                    os.rmdir(parts[depth - 1], dir_fd=above)
 
     def _kept(
         self,
@@ -239,21 +222,14 @@ class Workspace:
         before = self.look(path, links=forced)
         told = mode_to_tell(before, _mode_of(before.mode, mode, executable)) if after else 0
         if before.digest != after or told:
-            folders = 0 if before.digest else self._missing(parts[:-1])
+            folders = 0 if before.digest else self._folders.missing(parts[:-1])
             keep(Change(self.root, "/".join(parts), before, after, folders, told))
         return before
-
-    def _missing(self, folders: tuple[str, ...]) -> int:
-        """How many of the folders of a path have to be made."""
-        for there in range(len(folders), 0, -1):
-            with suppress(FileNotFoundError), self._folder(folders[:there]):
-                return len(folders) - there
-        return len(folders)
 
     def _write(
         self, path: str, parts: tuple[str, ...], content: bytes, mode: int | None, executable: bool | None
     ) -> None:
-        with self._folder(parts[:-1], create=True) as folder:
+        with self._folders.opened(parts[:-1], create=True) as folder:
             there = _mode_to_keep(path, folder, parts[-1], forced=mode is not None)
             temporary = f".pointsman-{secrets.token_hex(8)}.tmp"
             try:
@@ -273,7 +249,7 @@ class Workspace:
         """Say whether anything bears this name, without following a link at its end."""
         parts = self.parts(path)
         try:
-            with self._folder(parts[:-1]) as folder:
+            with self._folders.opened(parts[:-1]) as folder:
                 os.stat(parts[-1] if parts else ".", dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return False
@@ -290,7 +266,7 @@ class Workspace:
         top = self.parts(path)
         with _told(path):
             try:
-                waiting = [iter(self._listed(top))]
+                waiting = [iter(self._folders.listed(top))]
             except NotADirectoryError:
                 with self.reading(path):
                     waiting = [iter([Entry("/".join(top), "file")])]
@@ -303,7 +279,7 @@ class Workspace:
             inside = entry.kind == "folder" and deep and entry.path.rpartition("/")[2] != ".git"
             if inside and len(waiting) < _DEPTH_LIMIT:
                 with suppress(OSError):
-                    waiting.append(iter(self._listed(tuple(entry.path.split("/")))))
+                    waiting.append(iter(self._folders.listed(tuple(entry.path.split("/")))))
 
     def refuse_protected(self, path: str) -> None:
         """Raise ToolFailed when no tool may write this path."""
@@ -314,29 +290,6 @@ class Workspace:
         if (pattern := self.protected.covering(parts)) is not None:
             raise ToolFailed(f"{shown(path)} is protected ({pattern}): a person has to change it")
         _refuse_repository(self.root, path, parts)
-
-    def _listed(self, parts: tuple[str, ...]) -> list[Entry]:
-        with self._folder(parts) as folder, os.scandir(folder) as found:
-            return [
-                Entry("/".join((*parts, entry.name)), _kind(entry))
-                for entry in sorted(found, key=lambda entry: entry.name)
-            ]
-
-    @contextmanager
-    def _folder(self, parts: tuple[str, ...], *, create: bool = False) -> Iterator[int]:
-        flags = os.O_RDONLY | os.O_DIRECTORY
-        folder = os.open(self.root, flags | os.O_CLOEXEC)
-        try:
-            for step in [(part,) for part in parts] if create else [parts]:
-                if create:
-                    with suppress(FileExistsError):
-                        os.mkdir(step[0], dir_fd=folder)
-                deeper = open_beneath(folder, step, flags)
-                os.close(folder)
-                folder = deeper
-            yield folder
-        finally:
-            os.close(folder)
 
 
 def shown(path: str) -> str:
@@ -361,14 +314,6 @@ def _refuse_repository(root: Path, path: str, parts: tuple[str, ...]) -> None:
         if is_repository({*(name for name in MARKS if os.path.lexists(folder / name)), part}):
             where = shown("/".join(parts[:depth]) or ".")
             raise ToolFailed(f"{shown(path)} is protected: git takes {where} for a repository with it")
-
-
-def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "link", "other"]:
-    if entry.is_symlink():
-        return "link"
-    if entry.is_dir(follow_symlinks=False):
-        return "folder"
-    return "file" if entry.is_file(follow_symlinks=False) else "other"
 
 
 def _found(file: BinaryIO) -> Found:

@@ -1,0 +1,89 @@
+"""The folders below a root, opened one within the other, so that no link or race leads out of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .openat2 import open_beneath
+
+__all__ = ["Entry", "Folders"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing found in a folder; ``path`` is relative to the workspace, with ``/`` between components."""
+
+    path: str
+    kind: Literal["file", "folder", "link", "other"]
+
+
+class Folders:
+    """Opens, lists and empties folders; a path is its components below the root.
+
+    Args:
+        root: The folder that all are in.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def opened(self, parts: tuple[str, ...], *, create: bool = False) -> Iterator[int]:
+        """Open one while the block lasts.
+
+        Args:
+            parts: The components of its path.
+            create: Make those that are missing.
+        """
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        folder = os.open(self._root, flags | os.O_CLOEXEC)
+        try:
+            for step in [(part,) for part in parts] if create else [parts]:
+                if create:
+                    with suppress(FileExistsError):
+                        os.mkdir(step[0], dir_fd=folder)
+                deeper = open_beneath(folder, step, flags)
+                os.close(folder)
+                folder = deeper
+            yield folder
+        finally:
+            os.close(folder)
+
+    def missing(self, folders: tuple[str, ...]) -> int:
+        """How many of the folders of a path have to be made."""
+        for there in range(len(folders), 0, -1):
+            with suppress(FileNotFoundError), self.opened(folders[:there]):
+                return len(folders) - there
+        return len(folders)
+
+    def listed(self, parts: tuple[str, ...]) -> list[Entry]:
+        """What lies in one, sorted by name."""
+        with self.opened(parts) as folder, os.scandir(folder) as found:
+            return [
+                Entry("/".join((*parts, entry.name)), _kind(entry))
+                for entry in sorted(found, key=lambda entry: entry.name)
+            ]
+
+    def unlink(self, parts: tuple[str, ...], folders: int) -> None:
+        """Delete a file, and so many of the folders above it as are empty then."""
+        with self.opened(parts[:-1]) as folder:
+            os.unlink(parts[-1], dir_fd=folder)
+            with suppress(OSError):
+                os.fsync(folder)
+        with suppress(OSError):  # others lie in it
+            for depth in range(len(parts) - 1, len(parts) - 1 - folders, -1):
+                with self.opened(parts[: depth - 1]) as above:
+                    os.rmdir(parts[depth - 1], dir_fd=above)
+
+
+def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "link", "other"]:
+    if entry.is_symlink():
+        return "link"
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    return "file" if entry.is_file(follow_symlinks=False) else "other"
