@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...configs.words import Effect, Risk
 from .amounts import currencies, number
-from .hidden import decoded
+from .hidden import decoded, holds
 from .intent import asked_for
 from .tokens import Text, identifiers, tokens
 from .view import View, view_of
@@ -32,6 +32,7 @@ _SENDER: Final = frozenset(
 """Fields that whoever wrote a message fills with himself."""
 _ADDRESSED: Final = re.compile(r"\s*(?:[^@<>/\\]*[<\s])?([\w.+-]+@[\w-]+(?:\.[\w-]+)+)>?\s*")
 """An address for mail, with a name before it or without."""
+_WIDENS: Final = re.compile(r"\w\*|\*[\w.]")
 _EVERYTHING: Final = re.compile(r"[~./*?\\]+")
 """Signs that name a folder, or all that is in it."""
 _SMALL: Final = 10
@@ -197,7 +198,8 @@ class _Case:
         if not run:
             yield from self._sign(value.strip())
             return
-        if view.by_user(run) or view.by_tool(run):
+        widened = self._widened(value)
+        if (view.by_user(run) or view.by_tool(run)) and not widened:
             return
         fields = view.fields.get(run, [])
         ordered = view.ordered(run)
@@ -207,8 +209,14 @@ class _Case:
             return
         if ordered or view.by_anybody(run) or any(map(view.leads_out, identifiers(value))):
             yield Reason(Code.TARGET, f"{value} comes from text that nobody vouches for", value)
-        elif view.from_outside and self._acts and not (others_named and len(run) > 1):
+        elif view.from_outside and self._acts and (widened or not (others_named and len(run) > 1)):
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
+
+    def _widened(self, value: str) -> bool:
+        """Whether it is a pattern or a sum that nobody wrote, with the user's words: ``notes*``, ``100*10``."""
+        return _WIDENS.search(value) is not None and not any(
+            value in text.text for text in (*self._view.user, *self._view.vouched)
+        )
 
     def _sign(self, value: str) -> Iterator[Reason]:
         """What holds no word, such as ``/``, ``*`` or ``..``, is the user's where it stands by itself."""
@@ -268,7 +276,7 @@ class _Case:
 
     def _private(self, value: str) -> bool:
         text = Text(value)
-        if any(secret in value and not self._by_user(secret) for secret in self._view.secrets):
+        if not all(map(self._by_user, holds(value, self._view.secrets))):
             return True
         for run, fields in self._view.fields.items():
             if len(run[0]) < 4 or not any(_PRIVATE.search(name) for name in fields):
@@ -281,7 +289,9 @@ class _Case:
 def _values(given: Any) -> Iterator[str]:
     """Every value in an argument, as text."""
     if isinstance(given, Mapping):
-        for value in given.values():
+        for key, value in given.items():
+            if isinstance(key, str) and not re.fullmatch(r"[\w-]{0,40}", key):
+                yield key
             yield from _values(value)
     elif isinstance(given, (list, tuple, set)):
         for value in given:

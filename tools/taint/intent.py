@@ -25,6 +25,12 @@ _ACTS: Final = (
 )
 _CLASSES: Final = tuple(frozenset(words.split()) for words in _ACTS)
 _ALL_ACTS: Final[frozenset[str]] = frozenset().union(*_CLASSES)
+_OTHER_ACTS: Final = (
+    "reset confirm verify validate click login log sign provide disclose reveal expose leak claim redeem scan paste"
+    " attach copy enter submit hand supply surrender authorize authorise download"
+)
+_ASKED_OF_PEOPLE: Final = frozenset(_OTHER_ACTS.split())
+"""What a text may have others do, whatever tool that takes."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?;:])\s+|\n+")
 _ADDRESSED: Final = re.compile(
     r"\b(?:please|kindly|you|your|must|should|shall|have to|need to|needs to|make sure|ensure|do not|don't|never|"
@@ -111,4 +117,4 @@ def orders_in(text: str) -> list[str]:
 
 def _is_act(word: str) -> bool:
     # A verb in its plain form only: what is told of is not asked for.
-    return word in _ALL_ACTS
+    return word in _ALL_ACTS or word in _ASKED_OF_PEOPLE

@@ -16,7 +16,7 @@ import yaml
 
 from ...configs.words import Effect, Trust
 from .amounts import currencies, number, stated
-from .hidden import secrets_in
+from .hidden import armed, secrets_in
 from .intent import orders_in, without_prohibitions
 from .tokens import Text, host_of, identifiers, tokens, without_names
 
@@ -117,6 +117,8 @@ class View:
 
     def prose(self, text: str) -> None:
         """Take in prose that nobody vouches for."""
+        if (used := armed(text)) != text:
+            self.texts.append(Text(used))
         read, plain = Text(text), Text(text.replace("*", " "))
         # An asterisk may be a pattern's or an emphasis.
         for form in (read,) if plain.words == read.words else (read, plain):
