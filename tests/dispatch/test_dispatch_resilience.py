@@ -93,6 +93,19 @@ async def test_a_stream_whose_words_wait_already_is_over_at_its_deadline_too() -
     assert [chunk.text async for chunk in bounded(said(), now + 600, Limits())] == [RIVER]
 
 
+async def test_a_stream_may_be_silent_for_longer_before_its_first_words_than_after_them(leap: Any) -> None:
+    async def said() -> AsyncGenerator[AIMessageChunk]:
+        for text in ("", "words", "late"):
+            yield AIMessageChunk(text)
+            leap.forward(100)
+            await asyncio.sleep(0.01)
+
+    stream = bounded(said(), leap.now() + 10**6, Limits(first_token=3600, stall=60))
+    assert [(await anext(stream)).text for _ in range(2)] == ["", "words"]
+    with pytest.raises(TimeoutError):
+        await anext(stream)
+
+
 async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
     home = dispatcher(routing__limits={"call": 120, "deadline": 200})
