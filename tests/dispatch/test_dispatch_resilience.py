@@ -44,6 +44,19 @@ def capped(home: Dispatcher, max_cost: float) -> Iterator[str]:
         yield books.id
 
 
+async def test_what_one_provider_refuses_another_is_asked_however_much_less_its_model_takes(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    refusing = Rule(match=Match(vendor="openai"), fault=Fault("bad_request"))
+    simulator.scenario = Scenario(rules=(refusing, Rule(answer=Answer(text=RIVER))))
+    home = dispatcher()
+    assert (await _model(home, prefer="openai/gpt-5.5").ainvoke("Tell me about the Cam")).text == RIVER
+    home.ledger.flush()
+    tried, answered = (home.cards[row.model] for row in home.ledger.calls())
+    assert (tried.id, answered.provider == "openai") == ("openai/gpt-5.5", False)
+    assert (answered.context or 0) < (tried.context or 0)
+
+
 async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = _primary(Fault("overloaded"))
     home = dispatcher()
