@@ -232,7 +232,8 @@ def mutants(tree: Path, seed: int) -> list[Mutant]:
         names = [file for file, found in waiting.items() if found]
         [file] = draw.choices(names, [size[name] for name in names])
         order.append(waiting[file].pop())
-    return order
+    lines = {file: (tree / file).read_text(encoding="utf-8").splitlines() for file in waiting}
+    return [one for one in order if not _marker(one, lines[one.file][one.line - 1])]
 
 
 def _of(path: Path, file: str) -> list[Mutant]:
@@ -257,6 +258,11 @@ def _of(path: Path, file: str) -> list[Mutant]:
 def _annotation(mutant: Mutant, line: str) -> bool:
     """Whether an operator would only change a type, which nothing evaluates: ``X | None`` is no arithmetic."""
     return "_BitOr_" in mutant.operator and any(mark in line for mark in ("->", ": ")) and "{" not in line
+
+
+def _marker(mutant: Mutant, line: str) -> bool:
+    """Whether an operator would only change the ``*`` between parameters, which is no arithmetic either."""
+    return "_Mul_" in mutant.operator and re.search(r"(^|[(,])\s*\*,", line) is not None
 
 
 def code_of(mutant: Mutant, tree: Path) -> str | None:

@@ -44,6 +44,19 @@ def capped(home: Dispatcher, max_cost: float) -> Iterator[str]:
         yield books.id
 
 
+async def test_what_one_provider_refuses_another_is_asked_however_much_less_its_model_takes(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    refusing = Rule(match=Match(vendor="openai"), fault=Fault("bad_request"))
+    simulator.scenario = Scenario(rules=(refusing, Rule(answer=Answer(text=RIVER))))
+    home = dispatcher()
+    assert (await _model(home, prefer="openai/gpt-5.5").ainvoke("Tell me about the Cam")).text == RIVER
+    home.ledger.flush()
+    tried, answered = (home.cards[row.model] for row in home.ledger.calls())
+    assert (tried.id, answered.provider == "openai") == ("openai/gpt-5.5", False)
+    assert (answered.context or 0) < (tried.context or 0)
+
+
 async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = _primary(Fault("overloaded"))
     home = dispatcher()
@@ -91,6 +104,19 @@ async def test_a_stream_whose_words_wait_already_is_over_at_its_deadline_too() -
     with pytest.raises(TimeoutError):
         await anext(bounded(said(), now - 1, Limits()))
     assert [chunk.text async for chunk in bounded(said(), now + 600, Limits())] == [RIVER]
+
+
+async def test_a_stream_may_be_silent_for_longer_before_its_first_words_than_after_them(leap: Any) -> None:
+    async def said() -> AsyncGenerator[AIMessageChunk]:
+        for text in ("", "words", "late"):
+            yield AIMessageChunk(text)
+            leap.forward(100)
+            await asyncio.sleep(0.01)
+
+    stream = bounded(said(), leap.now() + 10**6, Limits(first_token=3600, stall=60))
+    assert [(await anext(stream)).text for _ in range(2)] == ["", "words"]
+    with pytest.raises(TimeoutError):
+        await anext(stream)
 
 
 async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator, leap: Any) -> None:

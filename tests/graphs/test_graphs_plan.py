@@ -59,3 +59,9 @@ def test_the_order_given_is_a_plan_that_runs_one_after_the_other(count: int) -> 
         done.append({"id": now[0]["id"], "status": "done"})
     assert [step["agent"] for step in steps] == names
     assert len(done) == count
+
+
+def test_a_step_of_the_plan_that_failed_is_known_by_its_word_after_the_run_is_taken_up_too() -> None:
+    done = [{"id": name, "status": status} for name, status in (("a", "failed"), ("b", "done"), ("c", "failed"))]
+    standing = Standing([{"id": name, "needs": []} for name in "ab"], done)
+    assert [record["id"] for record in standing.failed] == ["a"]
