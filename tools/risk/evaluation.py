@@ -8,7 +8,7 @@ from .calls import Judge
 
 __all__ = ["expanded_again", "subscripts"]
 
-_SUBSCRIPT = re.compile(r"\w\[[^]]*(?:\$\(|`)")
+_SUBSCRIPT = re.compile(r"\w\[")
 _END = "end-of-what-is-expanded"
 
 
@@ -18,7 +18,7 @@ def subscripts(judge: Judge, text: str) -> None:
     ``x='a[$(id)]'; ((x))`` runs ``id``; ``read 'a[$(id)]'``, ``test -v 'a[$(id)]'``, ``[[ 'a[$(id)]' -eq 1 ]]``
     do, too (bash manual, "Arrays" and "Shell Arithmetic").
     """
-    if _SUBSCRIPT.search(text):
+    if ("$(" in text or "`" in text) and _SUBSCRIPT.search(text):
         expanded_again(judge, text)
 
 

@@ -85,7 +85,7 @@ _FOREIGN = re.compile(rb"[\xc4-\xf7][\x80-\xbf]+")
 can end the process. A letter a byte stands for each while the text is parsed, so that all places stay the same."""
 
 
-_OPENED = re.compile(rb"(?m)((?:^|[;&|(])[ \t]*[A-Za-z_]\w*)\[(?=[^]\s]*\s)(?![^]]*\]\+?=)")
+_OPENED = re.compile(rb"(?m)((?:^|[;&|(])[ \t]*[A-Za-z_]\w*)\[(?=[^]\s]{0,500}\s)(?![^]]{0,500}\]\+?=)")
 """A command whose name has a bracket that its first word does not close; the grammar takes it for an element that is
 set. Bash looks for a program of that name, up to the closing bracket; other shells, for one up to the blank."""
 
