@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Which tests: empty for all.
+MARKS ?= not slow
 SOURCES := $(shell git ls-files '*.py' '*.yaml' pyproject.toml 2>/dev/null)
 
 .PHONY: demo test test-slow core check lock clean
@@ -12,11 +14,11 @@ demo: $(VENV)/.run
 # With bytecode written, pytest keeps the tests as it rewrites them, which takes it ten seconds a process. Tests wait for
 # processes and disks, so four workers keep two cores busy.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal -m "$(MARKS)"
 
 # The others: kill -9 again and again, programs in terminals, long sessions, training, the documents' own commands.
 test-slow: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal -m slow
+	$(MAKE) test MARKS=slow
 
 # A quick part of the tests that reaches every layer and every vendor's client: what other versions are tried with.
 core: $(VENV)/.test
