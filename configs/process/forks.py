@@ -261,7 +261,8 @@ def _undivided() -> set[int]:
     own = threading.get_ident()
     for thread, innermost in sys._current_frames().items():
         frame: FrameType | None = None if thread == own else innermost
-        while frame is not None:
+        # One that forks itself, such as for a `preexec_fn`, waits for this thread.
+        while frame is not None and frame.f_code is not _before_fork.__code__:
             if _UNDIVIDED.get(frame.f_code.co_name) == frame.f_code.co_filename:
                 found.add(id(frame))
                 break

@@ -550,3 +550,22 @@ def test_a_fork_waits_for_a_process_that_another_thread_starts(path: Path, scrip
         ended(pid)
         """
     assert script(program(code), path) == "False\n"
+
+
+def test_threads_that_start_processes_with_code_of_their_own_do_not_wait_for_each_other(
+    path: Path, script: Script
+) -> None:
+    code = """
+        import subprocess
+        forks._FORK_SECONDS = 1e6
+
+        def start():
+            for _ in range(20):
+                subprocess.run(["true"], preexec_fn=int)
+
+        starters = [threading.Thread(target=start) for _ in range(4)]
+        for one in starters: one.start()
+        for one in starters: one.join()
+        print("ended")
+        """
+    assert script(program(code), path) == "ended\n"
