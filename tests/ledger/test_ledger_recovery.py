@@ -22,7 +22,7 @@ import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
-from pointsman.ledger.storage.connection import explain
+from pointsman.ledger.storage.connection import LEDGER, connect, explain
 
 Script = Callable[..., str]
 RUN = {"run:a": 10**9}
@@ -487,3 +487,14 @@ def test_a_missing_folder_for_temporary_files_is_told_with_the_way_to_set_one() 
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_GETTEMPPATH
     assert "SQLITE_TMPDIR" in str(explain(Path("ledger.db"), error))
+
+
+def test_a_new_file_has_the_tables_that_all_versions_make_one_after_the_other(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "new.db")) as new, closing(sqlite3.connect(":memory:")) as raised:
+        for statements in LEDGER.versions:
+            for statement in statements:
+                raised.execute(statement)
+        every = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
+        assert new.execute(every).fetchall() == raised.execute(every).fetchall()
+        columns = "SELECT m.name, c.* FROM sqlite_master m, pragma_table_xinfo(m.name) c ORDER BY m.name, c.cid"
+        assert new.execute(columns).fetchall() == raised.execute(columns).fetchall()
