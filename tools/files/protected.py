@@ -237,8 +237,15 @@ def _as_patterns(root: Path, protected: Iterable[Path | str]) -> Iterator[str]:
 
 def _linked(root: Path, paths: Iterable[str]) -> Iterator[Path]:
     """Of paths below the root, those that lead through a link to another place below it, there or not."""
+    there: dict[str, bool] = {}
     for path in paths:
         place = root / path
+        # Most of them begin with nothing that is there, and lead nowhere.
+        first = path.partition("/")[0]
+        if first not in there:
+            there[first] = os.path.lexists(root / first)
+        if not there[first]:
+            continue
         real = Path(os.path.realpath(place))
         if real != place and root in real.parents:
             yield place
