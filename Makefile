@@ -14,7 +14,7 @@ demo: $(VENV)/.run
 # With bytecode written, pytest keeps the tests as it rewrites them, which takes it ten seconds a process. Tests wait for
 # processes and disks, so four workers keep two cores busy.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal -m "$(MARKS)"
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal -m "$(MARKS)" $(if $(findstring not,$(MARKS)),--hypothesis-profile=quick)
 
 # The others: kill -9 again and again, programs in terminals, long sessions, training, the documents' own commands.
 test-slow: $(VENV)/.test

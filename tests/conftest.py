@@ -9,6 +9,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -32,10 +33,11 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# How long an example takes says how busy the machine is.
-hypothesis.settings.register_profile(
-    "pointsman", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+# How long an example takes says how busy the machine is. Of the tests that leave the slow ones out, a part is enough.
+for profile, examples in (("pointsman", 100), ("quick", 40)):
+    hypothesis.settings.register_profile(
+        profile, max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
 hypothesis.settings.load_profile("pointsman")
 
 # What is imported and collected stays to the end, and looking through it again and again is a tenth of all the work.
@@ -69,6 +71,20 @@ def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A new name for each test's home: pytest would look through all there are for the next number."""
     folder = tmp_path_factory.mktemp("homes")
     return (folder / str(number) for number in count())
+
+
+@pytest.fixture(scope="session")
+def _numbers() -> Iterator[int]:
+    return count()
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, _numbers: Iterator[int], request: pytest.FixtureRequest) -> Path:
+    """A folder of the test's own, without looking through all there are for the next number, as pytest does."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}-{next(_numbers)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture(autouse=True)
