@@ -19,6 +19,8 @@ _NEAR = 10  # words that are near a word, at most
 _LIKE = 0.3  # the cosine from which on a word is near another: "sound" and "noise" have 0.56, "forbid" "allow" 0.39
 _SHORT = 64  # the first dimensions tell roughly what is near, at a quarter of the cost
 _ROUGHLY = 64
+_AT_ONCE = 64  # words compared in one product, of 2.7 MB; a text of megabytes has more
+_CACHED = 5_000
 
 
 class Embedder(Protocol):
@@ -79,7 +81,15 @@ class WordLlamaEmbeddings(Embeddings):
         Returns:
             For each word some of the vocabulary, nearest first, each with how near it is, above 0 and at most 1.
         """
-        return [_near(word) for word in words]
+        found = {word: listed for word in words if (listed := _met.get(word)) is not None}
+        fresh = list(dict.fromkeys(word for word in words if word not in found))
+        for start in range(0, len(fresh), _AT_ONCE):
+            some = fresh[start : start + _AT_ONCE]
+            found.update(zip(some, _nearest(some), strict=True))
+        if len(_met) + len(fresh) > _CACHED:
+            _met.clear()
+        _met.update((word, found[word]) for word in fresh[:_CACHED])
+        return [found[word] for word in words]
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed many texts into one array of shape (len(texts), dimensions)."""
@@ -130,7 +140,7 @@ def _weights() -> tuple[NDArray[np.float32], Any]:
 
 @cache
 def _vocabulary() -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
-    """Return the words that are one token each, their unit vectors, and the beginnings of these."""
+    """Return the words that are one token each, their unit vectors, and the beginnings of these, a word a column."""
     table, tokenizer = _weights()
     tokens: dict[str, int] = {}
     for token, number in sorted(tokenizer.get_vocab().items(), key=lambda each: each[1]):
@@ -139,22 +149,29 @@ def _vocabulary() -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
         if token[0] == "\u2581" and len(word) > 2 and word.isascii() and word.isalpha():
             tokens.setdefault(word.lower(), number)
     vectors = unit_rows(table[list(tokens.values())])
-    return list(tokens), vectors, np.ascontiguousarray(vectors[:, :_SHORT])
+    return list(tokens), vectors, np.ascontiguousarray(vectors[:, :_SHORT].T)
+
+
+_met: dict[str, tuple[tuple[str, float], ...]] = {}  # what is near words that were asked for; a fork copies it whole
 
 
 # Questions repeat words; one alone is encoded without the threads that a batch costs.
-@lru_cache(maxsize=5_000)
+@lru_cache(maxsize=_CACHED)
 def _vector(word: str) -> NDArray[np.float32]:
     """Return the sum of the vectors of a word's tokens."""
     table, tokenizer = _weights()
     return np.asarray(table[tokenizer.encode(_whole(word), add_special_tokens=False).ids].sum(axis=0), np.float32)
 
 
-@lru_cache(maxsize=5_000)
-def _near(word: str) -> tuple[tuple[str, float], ...]:
+def _nearest(words: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
+    """Return the words that are near each of some, comparing all of these with the vocabulary in one product."""
     listed, vectors, short = _vocabulary()
-    vector = unit_rows(_vector(word)[None])[0]
-    some = np.argpartition(-(short @ vector[:_SHORT]), _ROUGHLY)[:_ROUGHLY]
-    likeness = (vectors[some] @ vector - _LIKE) / (1 - _LIKE)
-    best = [place for place in np.argsort(-likeness) if likeness[place] > 0 and listed[some[place]] != word]
-    return tuple((listed[some[place]], min(float(likeness[place]), 1.0)) for place in best[:_NEAR])
+    wanted = unit_rows(np.stack([_vector(word) for word in words]))
+    roughly = wanted[:, :_SHORT] @ short
+    found = []
+    for word, vector, some in zip(words, wanted, np.argpartition(-roughly, _ROUGHLY)[:, :_ROUGHLY], strict=True):
+        likeness = (vectors[some] @ vector - _LIKE) / (1 - _LIKE)
+        some, likeness = some[likeness > 0], likeness[likeness > 0]
+        best = [place for place in np.argsort(-likeness).tolist() if listed[some[place]] != word]
+        found.append(tuple((listed[some[place]], min(float(likeness[place]), 1.0)) for place in best[:_NEAR]))
+    return found

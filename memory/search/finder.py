@@ -137,7 +137,7 @@ class Finder:
         wide = max(limit, ranking.rerank if ranking.reranker else 0)
         with self._mirror.current() as mirror:
             mask = asked(mirror)
-            vector = self._vectors.of_question(query, rarity(mirror, mask))
+            vector = self._vectors.of_question(query, rarity(mirror, mask, query))
             found = ranked(
                 mirror,
                 query,

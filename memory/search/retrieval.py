@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..base import Ranking
 from .mirror import Mirror
 from .postings import idf
-from .words import is_content, term, terms
+from .words import each_term, is_content, terms
 from .words import words as words_of
 
 __all__ = ["Ranked", "diverse", "ranked", "rarity"]
@@ -55,14 +55,16 @@ class Ranked(NamedTuple):
         return Ranked(self.slots[places], self.scores[places], {n: part[places] for n, part in self.parts.items()})
 
 
-def rarity(mirror: Mirror, mask: NDArray[np.bool_]) -> Callable[[str], float]:
+def rarity(mirror: Mirror, mask: NDArray[np.bool_], question: str) -> Callable[[str], float]:
     """Return a function that says how much a word of a question tells among the items of a mask."""
     among = int(np.count_nonzero(mask))
+    listed = words_of(question)
+    stems = dict(zip(listed, each_term(listed), strict=True))
 
     def weigh(word: str) -> float:
         if not is_content(word):
             return _STOP_WEIGHT
-        return idf(among, len(mirror.postings.places(term(word), mask)[0]))
+        return idf(among, len(mirror.postings.places(stems[word], mask)[0]))
 
     return weigh
 
@@ -148,12 +150,16 @@ def _near(
     question: str, near: Callable[[Sequence[str]], Sequence[Sequence[tuple[str, float]]]]
 ) -> dict[int, list[tuple[int, float]]]:
     """Return what stands for each word of a question, both by their stems."""
-    asked = {term(word): word for word in reversed(words_of(question)) if is_content(word)}
+    content = [word for word in reversed(words_of(question)) if is_content(word)]
+    asked = dict(zip(each_term(content), content, strict=True))
+    listed = [[each for each in some if is_content(each[0])] for some in near(list(asked.values()))]
+    others = dict.fromkeys(word for some in listed for word, _ in some)
+    stems = dict(zip(others, each_term(list(others)), strict=True))
     found: dict[int, list[tuple[int, float]]] = {}
-    for stem, listed in zip(asked, near(list(asked.values())), strict=True):
+    for stem, some in zip(asked, listed, strict=True):
         # The nearest form of a word comes first.
-        stems = {term(word): share for word, share in reversed(listed) if is_content(word)}
-        found[stem] = [(other, share) for other, share in stems.items() if other != stem]
+        shares = {stems[word]: share for word, share in reversed(some)}
+        found[stem] = [(other, share) for other, share in shares.items() if other != stem]
     return found
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...configs.process.forks import Lock, close_before_forks, keep_for_good
 
-__all__ = ["counted", "is_content", "names", "strings_in", "term", "terms", "words"]
+__all__ = ["counted", "each_term", "is_content", "names", "strings_in", "term", "terms", "words"]
 
 _WORD = re.compile(r"[^\W_]+")
 # Only from the beginning of a word, and back to no part of one: a word may be megabytes long.
@@ -50,7 +50,12 @@ def is_content(word: str) -> bool:
 
 def term(word: str) -> int:
     """Return what a word is compared by."""
-    return _stems.terms([word])[0]
+    return each_term([word])[0]
+
+
+def each_term(listed: list[str]) -> list[int]:
+    """Return what each of some words is compared by, which costs little more than one where all are new."""
+    return _stems.terms(listed)
 
 
 def terms(text: str) -> list[int]:

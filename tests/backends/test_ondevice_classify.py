@@ -4,11 +4,13 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pointsman.backends.ondevice import embedder as embedder_module
 from pointsman.backends.ondevice.calibrate import (
     BetaMap,
     accept_threshold,
@@ -471,3 +473,46 @@ def test_words_of_like_meaning_are_near_each_other_and_none_is_near_itself() -> 
     shares = [share for _, share in picture]
     assert shares == sorted(shares, reverse=True)
     assert 0 < min(shares) <= max(shares) <= 1
+
+
+class Counted(np.ndarray):
+    """An array that counts the products in which it is a factor."""
+
+    products = 0
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        Counted.products += ufunc is np.matmul
+        return getattr(ufunc, method)(*map(np.asarray, inputs), **options)
+
+
+def test_new_words_are_compared_with_the_vocabulary_together_and_find_what_each_finds_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed, vectors, short = embedder_module._vocabulary()
+    monkeypatch.setattr(embedder_module, "_vocabulary", lambda: (listed, vectors, short.view(Counted)))
+    monkeypatch.setattr(embedder_module, "_met", {})
+    monkeypatch.setattr(Counted, "products", 0)
+    embedder, asked = WordLlamaEmbeddings(), [*listed[::100], "qwrtz", "", "picture", "picture"]
+    together = embedder.near(asked[-12:])
+    assert Counted.products == 1
+    assert embedder.near(asked[-12:]) == together
+    assert Counted.products == 1
+    # Thousands of words, as a question of megabytes has, are not compared in one array of gigabytes.
+    many = embedder.near(asked)
+    assert Counted.products == 1 + -(-(len(set(asked)) - 11) // 64)
+    alone = []
+    for word in asked:
+        embedder_module._met.clear()
+        alone += embedder.near([word])
+    assert many == alone
+    assert together == alone[-12:]
+
+
+def test_no_more_words_are_kept_than_so_many_and_what_is_near_each_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder_module, "_met", {})
+    monkeypatch.setattr(embedder_module, "_CACHED", 20)
+    embedder, asked = WordLlamaEmbeddings(), embedder_module._vocabulary()[0][:70]
+    once = embedder.near(asked)
+    assert len(embedder_module._met) <= 20
+    assert [found for word in asked for found in embedder.near([word])] == once
+    assert len(embedder_module._met) <= 20

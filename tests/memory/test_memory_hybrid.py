@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
+from pointsman.memory.search import words as words_module
 from pointsman.memory.search.postings import Postings
 from pointsman.memory.search.words import counted, term, terms
 
@@ -159,3 +161,19 @@ def test_a_passage_gains_from_the_best_of_its_document_wherever_that_stands() ->
     assert costs.document == lost.document == pytest.approx(0.5 * lost.own)
     assert unsourced.document == pytest.approx(0.5 * unsourced.own)
     assert [item.text for item in found[:2]] == [notes[0].text, notes[1].text]
+
+
+def test_the_new_words_of_a_question_and_those_near_them_are_stemmed_in_two_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = words_module._Stems()
+    goes: list[set[str]] = []
+    stemmed = met._stemmed
+    monkeypatch.setattr(met, "_stemmed", lambda fresh: goes.append(set(fresh)) or stemmed(fresh))
+    with ChromaStore.open(tmp_path / "memory") as store:
+        store.put(("n",), "k", {"text": "The noise of trams."})
+        monkeypatch.setattr(words_module, "_stems", met)
+        (found,) = store.recall(("n",), "which sounds do tramways and forests make")
+    assert found.key == "k"
+    assert [len(words) for words in goes] == [7, len(goes[-1])]
+    assert len(goes[-1]) > 10
