@@ -65,6 +65,11 @@ def asked_back() -> list[str]:
 def called(params: dict[str, Any]) -> Any:
     name, said = params["name"], params["arguments"].get("text", "")
     note(f"all {json.dumps(params['arguments'])}" if name == "all" else f"call {name} {said}")
+    lies = {"text": "this is no JSON", "cut": f'{{"jsonrpc": "2.0", "id": {ID}, "result": {{', "mark": "{"}
+    if said in lies:
+        send(lies[said])
+        note(f"sent {said}")
+        return None
     match said:
         case "die":
             os._exit(3)
@@ -114,6 +119,10 @@ if HOW == "broken":
 for line in sys.stdin:
     asked = json.loads(line)
     ID = asked.get("id", 0)
+    if HOW in ("lies", "cut lies"):
+        send("I am ready" if HOW == "lies" else '{"jsonrpc": "2.0", "result"')
+        note("sent a lie")
+        continue
     match asked["method"]:
         case "initialize":
             about = {"protocolVersion": "2025-06-18", "serverInfo": {"name": "old", "version": "1"}}
