@@ -274,8 +274,10 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, ConfigError):
         return str(error)
     if isinstance(error, MCPError):
-        ended = error.code == CONNECTION_CLOSED
-        return "it ended before it had listed its tools" if ended else f"it says: {_said(error.error.message)}"
+        if error.code == CONNECTION_CLOSED:
+            return "it ended before it had listed its tools"
+        said = _said(error.error.message)
+        return said if error.code == PARSE_ERROR else f"it says: {said}"
     if isinstance(error, ValidationError):
         wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, wrong["loc"]))

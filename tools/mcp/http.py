@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types import JSONRPCError, JSONRPCResponse, RequestId, jsonrpc_message_adapter
 
-from .watched import MESSAGE_BYTES, repaired
+from .watched import MESSAGE_BYTES, no_answer, repaired
 
 __all__ = ["http_transport"]
 
+_OK: Final = 200
 _CONNECT: Final = 30.0
 _BESIDE: Final = 30.0
 """Seconds a stream may be silent beyond what a call may take."""
@@ -41,7 +44,22 @@ async def _bound(response: httpx2.Response) -> None:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         await response.aclose()
         raise httpx2.StreamError("the server sent a compressed answer, which was not asked for")
-    response.stream = _Bounded(cast(httpx2.AsyncByteStream, response.stream))
+    body = _Bounded(cast(httpx2.AsyncByteStream, response.stream))
+    response.stream = body
+    kind = response.headers.get("content-type", "").lower()
+    if response.status_code != _OK or kind.startswith("text/event-stream"):
+        return
+    asked = _asked(response.request)
+    if asked is not None:
+        response.stream = _Answer(body, asked)
+        response.headers["content-type"] = "application/json"
+
+
+def _asked(request: httpx2.Request) -> RequestId | None:
+    """The id of the request in a POST; None where it is a notification or an answer."""
+    message = json.loads(request.content) if request.method == "POST" else {}
+    asked: RequestId | None = message.get("id") if "method" in message else None
+    return asked
 
 
 class _Bounded(httpx2.AsyncByteStream):
@@ -66,3 +84,29 @@ class _Bounded(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+class _Answer(httpx2.AsyncByteStream):
+    """A body that holds the answer to one request, or else an error that says so: the SDK would wait for another."""
+
+    def __init__(self, body: _Bounded, asked: RequestId) -> None:
+        self._body = body
+        self._asked = asked
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        body = b"".join([piece async for piece in self._body])
+        try:
+            message = jsonrpc_message_adapter.validate_json(body, by_name=False)
+        except ValueError:
+            message = None  # no message at all
+        if isinstance(message, JSONRPCError) and message.id is None:  # it could not read whose answer this is
+            message.id = self._asked
+        elif isinstance(message, JSONRPCResponse | JSONRPCError) and str(message.id) == str(self._asked):
+            yield body
+            return
+        else:
+            message = no_answer(self._asked, body)
+        yield message.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+    async def aclose(self) -> None:
+        await self._body.aclose()

@@ -22,7 +22,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
 from ...configs.errors import ConfigError
-from .watched import MESSAGE_BYTES, Told, repaired
+from .watched import MESSAGE_BYTES, Told, Unreadable, repaired
 
 __all__ = ["Streams", "stdio_transport"]
 
@@ -109,8 +109,8 @@ async def _read(server: _Server, into: MemoryObjectSendStream[SessionMessage | E
 def _message(line: bytes) -> SessionMessage | Exception:
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_json(repaired(line), by_name=False))
-    except (ValueError, RecursionError) as error:
-        return error
+    except (ValueError, RecursionError):
+        return Unreadable(line)
 
 
 async def _write(

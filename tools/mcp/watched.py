@@ -1,7 +1,10 @@
-"""What a server sends, watched: its end is noticed, and one that sends without end is given up."""
+"""What a server sends, watched: its end is noticed, one that sends without end is given up, and an answer that cannot
+be read fails the call at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -10,15 +13,29 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import anyio
-from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCResponse
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
 
-__all__ = ["MESSAGE_BYTES", "Told", "Watched", "repaired"]
+__all__ = ["MESSAGE_BYTES", "Told", "Unreadable", "Watched", "no_answer", "repaired"]
 
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The largest message that is taken; room for a picture of ten megabytes in base64."""
 _UNASKED: Final = 10_000
 """Messages without an answer among them that are too many."""
 _CHANGED: Final = "notifications/tools/list_changed"
+_CANCELLED: Final = "notifications/cancelled"
+_SILENCE: Final = 5.0
+"""Seconds after a printed line within which an answer must follow, of a server that is not known to print."""
+_LINE: Final = 200  # characters shown of a line
+_ID: Final = re.compile(rb'"id"\s*:\s*(\d{1,15})\s*[,}]')
 _ESCAPE: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\[^u]", re.DOTALL
 )
@@ -40,6 +57,30 @@ def repaired(data: bytes) -> bytes:
     return _ESCAPE.sub(kept, data).decode("utf-8", "replace").encode()
 
 
+class Unreadable(Exception):
+    """A line that is no message of the protocol.
+
+    Attributes:
+        line: What the server sent.
+    """
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+def no_answer(asked: RequestId, sent: bytes) -> JSONRPCError:
+    """The error that a request ends with whose answer is none.
+
+    Args:
+        asked: The request's id.
+        sent: What came in place of an answer.
+    """
+    shown = sent[: 4 * _LINE].decode("utf-8", "replace").strip()[:_LINE]
+    said = f"it answered what is no answer of the protocol: {shown!r}"
+    return JSONRPCError(jsonrpc="2.0", id=asked, error=ErrorData(code=PARSE_ERROR, message=said))
+
+
 @dataclass(slots=True)
 class Told:
     """What is known of how a server fares.
@@ -54,7 +95,10 @@ class Told:
 
 
 class Watched(AbstractAsyncContextManager[Any]):
-    """A transport of the SDK's whose incoming messages are counted.
+    """A transport of the SDK's whose messages are counted, and whose requests end when their answer cannot be read.
+
+    Some servers print to their standard output while they work. What begins like JSON is meant for an answer; any
+    other line counts as one where nothing follows it, unless such lines have been followed by an answer before.
 
     Args:
         transport: The transport.
@@ -75,10 +119,15 @@ class Watched(AbstractAsyncContextManager[Any]):
         self._on_end = on_end
         self._on_change = on_change
         self._unasked = 0
+        self._waiting: dict[str, RequestId] = {}
+        self._printed = b""
+        self._prints = False
+        self.due: float | None = None
+        """When what was printed counts as the answer, by the event loop's clock."""
 
     async def __aenter__(self) -> Any:
         self._read, write = await self._transport.__aenter__()
-        return _Reading(self._read, self), write
+        return _Reading(self._read, self), _Writing(write, self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -89,11 +138,36 @@ class Watched(AbstractAsyncContextManager[Any]):
         """Take note that nothing more will come."""
         self._on_end()
 
+    def sends(self, message: Any) -> None:
+        """Take note of what the server is asked, and of what it is no longer asked."""
+        if isinstance(message, JSONRPCRequest):
+            self._waiting[str(message.id)] = message.id
+        elif isinstance(message, JSONRPCNotification) and message.method == _CANCELLED:
+            self._waiting.pop(str((message.params or {}).get("requestId")), None)
+
+    def unread(self, line: bytes) -> list[JSONRPCError]:
+        """The errors with which requests end for a line that cannot be read."""
+        if not line.lstrip().startswith((b"{", b"[")):
+            if self._waiting and not self._prints and self.due is None:
+                self._printed, self.due = line, asyncio.get_running_loop().time() + _SILENCE
+            return []
+        named = [one for found in _ID.findall(line) if (one := found.decode()) in self._waiting]
+        return self._failed(named[:1] or list(self._waiting), line)
+
+    def silent(self) -> list[JSONRPCError]:
+        """The errors with which requests end as nothing followed what was printed."""
+        return self._failed(list(self._waiting), self._printed)
+
     def takes(self, item: Any) -> bool:
         """Whether this message is taken; after one that is not, nothing more is read."""
         message = getattr(item, "message", None)
         if isinstance(message, JSONRPCResponse | JSONRPCError):
             self._unasked = 0
+            if isinstance(message, JSONRPCError) and message.id is None and len(self._waiting) == 1:
+                (message.id,) = self._waiting.values()
+            if self._waiting.pop(str(message.id), None) is not None:
+                self._prints = self._prints or self.due is not None
+                self.due = None
             return True
         if isinstance(message, JSONRPCNotification) and message.method == _CHANGED:
             self._on_change()
@@ -103,6 +177,37 @@ class Watched(AbstractAsyncContextManager[Any]):
         self._told.given_up = f"it sent more than {_UNASKED:,} messages without an answer among them"
         return False
 
+    def _failed(self, asked: list[str], sent: bytes) -> list[JSONRPCError]:
+        self.due = None
+        return [no_answer(self._waiting.pop(one), sent) for one in asked]
+
+
+class _Writing:
+    """The stream that the SDK writes to."""
+
+    def __init__(self, stream: Any, watched: Watched) -> None:
+        self._stream = stream
+        self._watched = watched
+
+    async def send(self, item: Any) -> None:
+        """Send a message."""
+        self._watched.sends(item.message)
+        await self._stream.send(item)
+
+    def close(self) -> None:
+        """Send no more."""
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        """Send no more."""
+        await self._stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
 
 class _Reading:
     """The stream that the SDK reads from."""
@@ -110,6 +215,7 @@ class _Reading:
     def __init__(self, stream: Any, watched: Watched) -> None:
         self._stream = stream
         self._watched = watched
+        self._errors: list[JSONRPCError] = []
 
     @property
     def last_context(self) -> Any:
@@ -122,11 +228,22 @@ class _Reading:
         Raises:
             anyio.EndOfStream: There is none.
         """
-        try:
-            item = await self._stream.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self._watched.ended()
-            raise
+        while not self._errors:
+            try:
+                async with asyncio.timeout_at(self._watched.due):
+                    item = await self._stream.receive()
+            except TimeoutError:
+                self._errors = self._watched.silent()
+                continue
+            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                self._watched.ended()
+                raise
+            if not isinstance(item, Unreadable):
+                return await self._taken(item)
+            self._errors = self._watched.unread(item.line)
+        return SessionMessage(self._errors.pop(0))
+
+    async def _taken(self, item: Any) -> Any:
         if not self._watched.takes(item):
             await self.aclose()
             self._watched.ended()

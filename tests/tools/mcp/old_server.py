@@ -62,6 +62,15 @@ def asked_back() -> list[str]:
     return answers
 
 
+def unreadable(said: str) -> bool:
+    """Send what is no answer, where such a text is asked for."""
+    lies = {"text": "this is no JSON", "cut": f'{{"jsonrpc": "2.0", "id": {ID}, "result": {{', "mark": "{"}
+    if said in lies:
+        send(lies[said])
+        note(f"sent {said}")
+    return said in lies
+
+
 def called(params: dict[str, Any]) -> Any:
     name, said = params["name"], params["arguments"].get("text", "")
     note(f"all {json.dumps(params['arguments'])}" if name == "all" else f"call {name} {said}")
@@ -114,6 +123,10 @@ if HOW == "broken":
 for line in sys.stdin:
     asked = json.loads(line)
     ID = asked.get("id", 0)
+    if HOW in ("lies", "cut lies"):
+        send("I am ready" if HOW == "lies" else '{"jsonrpc": "2.0", "result"')
+        note("sent a lie")
+        continue
     match asked["method"]:
         case "initialize":
             about = {"protocolVersion": "2025-06-18", "serverInfo": {"name": "old", "version": "1"}}
@@ -122,7 +135,7 @@ for line in sys.stdin:
             send({"id": ID, "result": listed(asked.get("params") or {})})
         case "tools/call":
             answer = called(asked["params"])
-            if answer is not None:
+            if answer is not None and not unreadable(asked["params"]["arguments"].get("text", "")):
                 send({"id": ID, "result": answer})
         case method if ID:
             send({"id": ID, "error": {"code": -32601, "message": f"no method {method}"}})

@@ -177,3 +177,62 @@ async def test_of_an_answer_over_http_is_read_what_can_be_and_nothing_called_ref
     said = await servers.get("mcp__raw__echo").ainvoke({"text": text})
     servers.close()
     assert (calls, told in said, "refused" in said) == ([text], True, False)
+
+
+_LIES: dict[str, tuple[bytes, bytes]] = {
+    "text": (b"this is no JSON", b"application/json"),
+    "cut": (b'{"jsonrpc": "2.0", "id": %d, "result": {', b"application/json"),
+    "page": (b"<html>", b"text/html"),
+    "another's": (b'{"jsonrpc": "2.0", "id": 4711, "result": {"content": []}}', b"application/json"),
+    "nobody's": (b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "what?"}}', b"application/json"),
+    "news": (b'{"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}', b"application/json"),
+    "stream": (b"event: message\ndata: {\n\n", b"text/event-stream"),
+}
+
+
+def _lying(lie: str, era: str, when: str) -> Any:
+    """An app of either era that answers one method, or all, with a lie."""
+    about = {"capabilities": {"tools": {}}, "serverInfo": {"name": "raw", "version": "1"}}
+    more = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"} if era == "2026" else {}
+    tool = {"name": "echo", "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}}}
+    results = {
+        "2025": {"initialize": {**about, "protocolVersion": "2025-06-18"}},
+        "2026": {"server/discover": {**about, **more, "supportedVersions": ["2026-07-28"]}},
+    }[era] | {"tools/list": {**more, "tools": [tool]}}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked = json.loads((await receive()).get("body") or b"{}")
+        method, number = asked.get("method"), asked.get("id")
+        body, kind = json.dumps({"jsonrpc": "2.0", "id": number, "result": results.get(method)}).encode(), b""
+        if number is not None and when in (method, "all"):
+            body, kind = _LIES[lie]
+            body = body % number if b"%d" in body else body
+        elif method not in results:
+            failure = {"code": -32601, "message": "no"}
+            body = json.dumps({"jsonrpc": "2.0", "id": number, "error": failure}).encode()
+        headers = [(b"content-type", kind or b"application/json")]
+        await send({"type": "http.response.start", "status": 200 if number is not None else 202, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+@pytest.mark.parametrize("era", ["2025", "2026"])
+@pytest.mark.parametrize("lie", _LIES)
+async def test_an_http_answer_that_is_none_fails_at_once_in_one_line_that_names_the_server(
+    lie: str, era: str, listening: Callable[[Any], str]
+) -> None:
+    url = listening(_lying(lie, era, "tools/call"))
+    servers = McpServers({"raw": McpServer(url=url, effects={"echo": "read"}, timeout=5_000)})
+    await servers.connect()
+    assert next(iter(servers)).protocol.startswith(era)
+    said = await servers.get("mcp__raw__echo").ainvoke({"text": "x"})
+    servers.close()
+    assert said.startswith("the MCP server 'raw': ")
+    assert said.endswith("the call may or may not have been carried out")
+    assert "\n" not in said
+
+    servers = McpServers({"raw": McpServer(url=listening(_lying(lie, era, "all")), start_timeout=5_000)})
+    with pytest.raises(ConfigError, match=r"^the MCP server 'raw' cannot be used: [^\n]*$"):
+        await servers.connect()
+    servers.close()

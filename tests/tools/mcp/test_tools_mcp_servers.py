@@ -76,6 +76,41 @@ def test_a_call_that_takes_too_long_ends_and_the_server_goes_on(old: Old, leap: 
     assert (old.noted("call echo hang"), old.noted("started")) == (1, 1)
 
 
+@pytest.mark.parametrize(("sent", "shown"), [("text", "this is no JSON"), ("cut", '"result": {'), ("mark", "{")])
+def test_an_answer_that_cannot_be_read_fails_the_call_long_before_its_limit_and_the_server_goes_on(
+    sent: str, shown: str, old: Old, leap: Leap
+) -> None:
+    """What is no JSON may be printed beside the answer, so that it is waited for, a little."""
+    echo = old(timeout=5_000).get("mcp__old__echo")
+    with leap.when(lambda: sent == "text" and old.noted("sent text"), 6):
+        said = echo.invoke({"text": sent})
+    assert said.startswith("the MCP server 'old': it answered what is no answer of the protocol: '")
+    assert shown in said
+    assert said.endswith("the call may or may not have been carried out")
+    assert echo.invoke({"text": "next"}) == "next"
+    assert (old.noted(f"call echo {sent}"), old.noted("started")) == (1, 1)
+
+
+async def test_an_answer_that_cannot_be_read_fails_the_call_whose_id_it_has_alone(old: Old) -> None:
+    servers = old()
+    await servers.connect()
+    echo = servers.get("mcp__old__echo")
+    other = asyncio.ensure_future(echo.ainvoke({"text": "hang"}))
+    while not old.noted("call echo hang"):
+        await asyncio.sleep(0.01)
+    assert "no answer of the protocol" in await echo.ainvoke({"text": "cut"})
+    assert not other.done()
+    assert "no answer of the protocol" in await echo.ainvoke({"text": "mark"})
+    assert "no answer of the protocol" in await other
+
+
+def test_a_server_that_prints_beside_its_answers_may_take_its_time(old: Old, leap: Leap) -> None:
+    echo = old(timeout=5_000).get("mcp__old__echo")
+    assert echo.invoke({"text": "noise"}) == "after the noise"
+    with leap.when(lambda: old.noted("sent text"), 5_001):
+        assert "it took longer than 5000 s" in echo.invoke({"text": "text"})
+
+
 async def test_a_cancelled_caller_does_not_wait_for_the_server(old: Old) -> None:
     servers = old()
     await servers.connect()
@@ -129,6 +164,8 @@ async def test_the_event_loop_goes_on_while_a_server_starts(old: Old) -> None:
         ("no tools", "it did not list its tools within 5000 s"),
         ("many tools", "it lists more than 1,000 tools"),
         ("bad schema", "its answer is not of the protocol: .*tools.3.inputSchema"),
+        ("lies", "it answered what is no answer of the protocol: 'I am ready'$"),
+        ("cut lies", 'it answered what is no answer of the protocol: \'{"jsonrpc": "2.0", "result"\'$'),
         ("broken", "it ended before it had listed its tools; it said: cannot read its settings"),
     ],
 )
@@ -136,7 +173,8 @@ def test_a_server_that_cannot_be_used_is_one_clear_line_and_leaves_no_process(
     how: str, said: str, old: Old, leap: Leap
 ) -> None:
     servers = old(how, start_timeout=5_000)
-    late = leap.when(lambda: old.noted("asked for its tools"), 5_001 if how == "no tools" else 0)
+    begun = "sent a lie" if "lies" in how else "asked for its tools"
+    late = leap.when(lambda: old.noted(begun), {"no tools": 5_001, "lies": 20}.get(how, 0))
     with late, pytest.raises(ConfigError, match=f"the MCP server 'old' cannot be used: {said}"):
         servers.get("mcp__old__echo")
     assert all(gone(pid) for pid in old.pids())
