@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ...configs.errors import ConfigError
@@ -124,6 +125,8 @@ class _File:
         taken: The numbers of those that were taken back.
         broken: The number of the newest change after which somebody else changed it; 0 where nobody did.
         now: What is there.
+        way: What is in the way of it, and was put there in the run: a folder of its own name, or what stands where a
+            folder above it was; empty for nothing.
     """
 
     workspace: Workspace
@@ -133,14 +136,24 @@ class _File:
     broken: int
     now: Found
     problem: str
+    way: str
 
     @classmethod
-    def of(cls, workspace: Workspace, path: str, edits: Sequence[Edit]) -> _File:
-        """Find out which changes were made: each was written down before, and may have been cut off in between."""
+    def of(cls, workspace: Workspace, path: str, edits: Sequence[Edit], edited: Container[str]) -> _File:
+        """Find out which changes were made: each was written down before, and may have been cut off in between.
+
+        Args:
+            workspace: Where it lies.
+            path: The file.
+            edits: What was written down of it.
+            edited: All files there of which anything was.
+        """
         problem, now, state = "", Found(), None
+        # A link that somebody else has put in the way is refused.
+        way = one if (one := _in_way(workspace.root, path)) in edited else ""
         try:
-            # A link that somebody else has put in the way is refused.
-            now = workspace.look(path, links=any(LINK in (edit.mode, edit.after_mode) for edit in edits))
+            if not way:
+                now = workspace.look(path, links=any(LINK in (edit.mode, edit.after_mode) for edit in edits))
             state = now.digest, now.mode
             workspace.refuse_protected(path)
             if now.digest and not now.mode & 0o222 and all(now.mode != edit.after_mode for edit in edits):
@@ -161,7 +174,7 @@ class _File:
         for edit in made:
             if edit.number not in taken:
                 taken.update(edit.of)
-        return cls(workspace, path, tuple(made), frozenset(taken), broken, now, problem)
+        return cls(workspace, path, tuple(made), frozenset(taken), broken, now, problem, way)
 
     def standing(self, *kinds: EditKind) -> tuple[Edit, ...]:
         """The changes of these kinds that nothing has taken back, the newest first."""
@@ -171,6 +184,19 @@ class _File:
         """Whether it is not as it was before a change."""
         is_other = of_modes and bool(edit.before) and self.now.mode != edit.mode
         return self.now.digest != edit.before or is_other
+
+
+def _in_way(root: Path, path: str) -> str:
+    """The first of the folders above a path that is none, or the path where it is a folder; empty for neither."""
+    parts = path.split("/")
+    for end in range(1, len(parts) + 1):
+        try:
+            is_folder = stat.S_ISDIR(os.lstat(root.joinpath(*parts[:end])).st_mode)
+        except OSError:
+            return ""
+        if is_folder == (end == len(parts)):
+            return "/".join(parts[:end])
+    return ""
 
 
 _State = tuple[str, int]
@@ -216,24 +242,29 @@ class _Step:
             return not _became(self.edits[0], (self.file.now.digest, self.file.now.mode))
         return self.file.broken >= self.target.number
 
-    @property
-    def problem(self) -> str:
-        """Why it cannot be put back; empty where it can."""
+    def problem(self, removed: Collection[tuple[Path, str]]) -> str:
+        """Why it cannot be put back; empty where it can.
+
+        Args:
+            removed: The workspaces and paths of all files that are deleted before.
+        """
         name, target = shown(self.file.path), self.target
         if self.file.problem:
             return self.file.problem
+        if self.file.way and (kept := _staying(self.file, removed)):
+            return f"{shown(kept)} is in the way of {name}"
         if target.before and not target.kept:
             return f"{name} had {target.size:,} bytes, and what is larger than {KEPT_LIMIT:,} is not kept"
         if self.changed and not self.force:
             return f"{name} was changed by somebody else since"
         return ""
 
-    def told(self, edits: Edits) -> Undone:
-        """What becomes of the file."""
+    def told(self, edits: Edits, removed: Collection[tuple[Path, str]]) -> Undone:
+        """What becomes of the file; as `problem`."""
         file, target = self.file, self.target
         change = "deleted" if not target.before else "restored" if file.now.digest else "made again"
         diff = "" if file.problem else _diff(file, self.edits, edits, change)
-        return Undone(file.path, file.workspace.root, change, diff, self.problem)
+        return Undone(file.path, file.workspace.root, change, diff, self.problem(removed))
 
     def carry_out(self, edits: Edits) -> None:
         """Put the file back."""
@@ -250,6 +281,16 @@ class _Step:
                 workspace.remove(path, folders=target.folders, forced=of_modes)
 
 
+def _staying(file: _File, removed: Collection[tuple[Path, str]]) -> str:
+    """What is in the way of a file and is not deleted before, or lies in a folder that is; empty for nothing."""
+    root = file.workspace.root
+    if file.way != file.path:
+        return "" if (root, file.way) in removed else file.way
+    paths = {path for other, path in removed if other == root}
+    gone = paths | {str(above) for path in paths for above in PurePosixPath(path).parents}
+    return next((one.path for one in file.workspace.walk(file.way) if one.path not in gone), "")
+
+
 class _Undoing:
     """What can be taken back of one run."""
 
@@ -262,7 +303,8 @@ class _Undoing:
             if edit.run in within:
                 found.setdefault((edit.root, edit.path), []).append(edit)
         workspaces = {root: runtime.opened_at(self._edits.root(edits[0])) for (root, _), edits in found.items()}
-        self._files = [_File.of(workspaces[root], path, edits) for (root, path), edits in found.items()]
+        paths = {root: {path for other, path in found if other == root} for root in workspaces}
+        self._files = [_File.of(workspaces[root], path, edits, paths[root]) for (root, path), edits in found.items()]
 
     def done(self, paths: Sequence[str], *, last: bool, redo: bool, force: bool, dry_run: bool) -> tuple[Undone, ...]:
         """Take back what is asked for; see `undone`."""
@@ -271,7 +313,8 @@ class _Undoing:
         steps = [_Step(file, edits, force) for file, edits in chosen]
         # One may be as it was already. A folder that was made for a file goes with the last file in it.
         steps = sorted((one for one in steps if one.differs), key=lambda one: -one.target.number)
-        told = tuple(step.told(self._edits) for step in steps)
+        removed = {(step.file.workspace.root, step.file.path) for step in steps if not step.target.before}
+        told = tuple(step.told(self._edits, removed) for step in steps)
         if dry_run:
             return told
         if problems := [one.problem for one in told if one.problem]:

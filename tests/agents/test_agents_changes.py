@@ -169,6 +169,12 @@ _MODES = {
     "a file that is no text may be run": ("chmod 755 picture", "old mode 100644\nnew mode 100755\n"),
     "a file that may be run is made": ("echo x > x; chmod 755 x", "new file mode 100755\n--- /dev/null\n+++ b/x\n"),
     "a file that may be run is deleted": ("rm run.sh", "deleted file mode 100755\n--- a/run.sh\n"),
+    "a folder becomes a link": ("rm -r tests; ln -s /etc tests", "--- a/tests/test_a.py\n+++ /dev/null\n"),
+    "a folder becomes a file": ("rm -r tests; echo x > tests", "--- /dev/null\n+++ b/tests\n@@ -0,0 +1 @@\n+x\n"),
+    "a link becomes a folder": ("rm there; mkdir there; echo x > there/x", "deleted file mode 120000\n--- a/there\n"),
+    "a file becomes a folder": ("rm a.txt; mkdir -p a.txt/b; echo x > a.txt/b/x; : > a.txt/y", "+++ b/a.txt/b/x\n"),
+    "a file that may not be written is made": ("echo x > x; chmod 444 x", "--- /dev/null\n+++ b/x\n"),
+    "a file that may not be written moves": ("chmod 444 a.txt; mv a.txt x", "--- /dev/null\n+++ b/x\n"),
     "a file that may be run moves": ("mv run.sh walk.sh", "new file mode 100755\n--- /dev/null\n+++ b/walk.sh\n"),
 }
 
@@ -196,6 +202,30 @@ def test_links_and_modes_that_commands_change_are_in_the_diff_as_git_has_them_an
     assert runs.undo(result.run, runtime=home) == ()
     runs.undo(result.run, runtime=home, redo=True)
     assert _listed(home.workspace) == after
+
+
+@confined
+def test_a_folder_that_became_a_link_is_undone_step_by_step(home: Runtime) -> None:
+    before = _listed(home.workspace)
+    run = _run(home, "mkdir x; mv tests x; ln -s x/tests tests").run
+    steps = []
+    while undone := runs.undo(run, runtime=home, last=True):
+        steps += [(one.path, one.change) for one in undone]
+    assert steps == [("x/tests/test_a.py", "deleted"), ("tests", "deleted"), ("tests/test_a.py", "made again")]
+    assert _listed(home.workspace) == before
+
+
+@confined
+def test_what_stays_in_the_way_of_a_file_is_named_and_nothing_is_put_back(home: Runtime) -> None:
+    run = _run(home, "rm -r tests; ln -s /etc tests; rm a.txt; mkdir a.txt; echo x > a.txt/x").run
+    (home.workspace / "a.txt" / "mine").write_text("mine\n")
+    there = _listed(home.workspace)
+    for force in (False, True):
+        with pytest.raises(ConfigError, match=r"nothing was put back: 'a\.txt/mine' is in the way of 'a\.txt'"):
+            runs.undo(run, runtime=home, force=force)
+        with pytest.raises(ConfigError, match=r"nothing was put back: 'tests' is in the way of 'tests/test_a\.py'"):
+            runs.undo(run, ["tests/test_a.py"], runtime=home, force=force)
+    assert _listed(home.workspace) == there
 
 
 @confined

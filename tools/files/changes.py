@@ -50,7 +50,7 @@ class Change:
         before: What is there.
         after: SHA-256 of what will be there; empty where it is deleted.
         folders: How many folders of the path are made for it.
-        mode: What it will have, where that is another than before, or it is a link that is made; else 0.
+        mode: What it will have, where that is another than before, or a link or a read-only file is made; else 0.
     """
 
     root: Path
@@ -68,7 +68,8 @@ def mode_to_tell(before: Found, mode: int) -> int:
         before: What is there.
         mode: Permission bits that it will have, or `LINK`.
     """
-    return mode if mode == LINK or (before.digest and mode != before.mode) else 0
+    is_told = mode != before.mode if before.digest else not mode & 0o222
+    return mode if is_told or mode == LINK else 0
 
 
 Keeper = Callable[[Change], None]

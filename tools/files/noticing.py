@@ -71,7 +71,8 @@ class Noticing:
         after = self.look()
         if not (before.whole and after.whole):
             return f"[there are more than {_MOST_FILES:,} files, so what this command changed is neither kept nor told]"
-        for path in sorted(before.files.keys() | after.files.keys()):
+        # What is gone first: a link or a file may stand by now where a folder was, and the other way round.
+        for path in [*sorted(before.files.keys() - after.files.keys()), *sorted(after.files)]:
             was, now = (side.files[path][1] if path in side.files else Found() for side in (before, after))
             mode = mode_to_tell(was, now.mode) if now.digest else 0
             if was.digest != now.digest or mode:
