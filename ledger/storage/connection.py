@@ -175,8 +175,8 @@ def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:
         # Another process may have made the tables while this one waited.
         version = _checked_version(connection, path, kind)
         if version < newest:
-            steps = kind.versions[version:] if version else [_at_once(tuple(map(tuple, kind.versions)))]
-            for statements in steps:
+            is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            for statements in [_at_once(tuple(map(tuple, kind.versions)))] if is_new else kind.versions[version:]:
                 for statement in statements:
                     connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {kind.application_id}")
