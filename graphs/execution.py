@@ -214,7 +214,8 @@ class Execution:
         if books.journal is not None:
             # The run is done: what cannot be deleted now must not make it fail.
             with suppress(ConfigError):
-                await asyncio.to_thread(self.runtime.ledger.kept.forget, books.id, names)
+                forget_kept = partial(self.runtime.ledger.kept.forget, token=books.lease.token)
+                await asyncio.to_thread(forget_kept, books.id, names)
 
     async def told(self, result: RunResult) -> RunResult:
         """Have somebody told what has come to wait, once nobody holds the run any more; who cannot be told is noted.
@@ -229,8 +230,9 @@ class Execution:
 
     async def _let_go(self, books: Run) -> None:
         """Delete what the run was given and has kept: it cannot be taken up any more."""
-        await asyncio.to_thread(forget, self.runtime.settings.state, books.id)
+        # First, since it is refused where somebody else has taken the run over, who needs the files, too.
         await self._forget(books)
+        await asyncio.to_thread(forget, self.runtime.settings.state, books.id)
 
     async def _outcome(
         self,

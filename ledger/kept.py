@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .rows import KeptRow
 from .storage.access import Access
+from .storage.fences import Fenced, is_overtaken
 from .storage.tables import KEPT
 from .storage.writer import Writer
 
@@ -40,13 +41,20 @@ class Kept:
         self._writer.settle()
         return [KEPT.decode(found) for found in self._reader.read(f"SELECT {KEPT.names} FROM kept")]  # noqa: S608 - our own words
 
-    def forget(self, run: str, names: str = "") -> None:
+    def forget(self, run: str, names: str = "", *, token: int | None = None) -> None:
         """Delete what a run has kept and does not need any more.
 
         Args:
             run: The run.
             names: Only what is kept under names that begin so.
+            token: The fencing token of whoever works on the run; None may forget whoever does.
+
+        Raises:
+            Fenced: Somebody has taken the run over, and may need it.
+            ConfigError: The file cannot be written.
         """
         self._writer.settle()
         with self._writer.access.changing() as connection:
+            if token is not None and is_overtaken(connection, run, token):
+                raise Fenced(run)
             connection.execute("DELETE FROM kept WHERE run = ? AND substr(name, 1, ?) = ?", (run, len(names), names))

@@ -9,7 +9,7 @@ from ...configs.errors import PointsmanError
 from .connection import Connection
 from .tables import RUNS, Table, Values
 
-__all__ = ["Fenced", "Fences"]
+__all__ = ["Fenced", "Fences", "is_overtaken"]
 
 _log = logging.getLogger(__name__)
 
@@ -75,13 +75,24 @@ class Fences:
         """
         held = {run for row in rows if (run := _run_of(*row)) in self._tokens} if self._tokens else set()
         for run in held - self.lost:
-            found = connection.execute("SELECT token FROM leases WHERE run = ?", (run,)).fetchone()
-            if found is not None and found[0] > self._tokens[run]:
+            if is_overtaken(connection, run, self._tokens[run]):
                 self.lost.add(run)
                 _log.warning("%s", Fenced(run))
         if self.lost.isdisjoint(held):
             return rows
         return [row for row in rows if _run_of(*row) not in self.lost]
+
+
+def is_overtaken(connection: Connection, run: str, token: int) -> bool:
+    """Whether somebody has taken a run over from a holder; must be called inside the transaction that depends on it.
+
+    Args:
+        connection: The file.
+        run: The run.
+        token: The holder's.
+    """
+    found = connection.execute("SELECT token FROM leases WHERE run = ?", (run,)).fetchone()
+    return found is not None and found[0] > token
 
 
 def _run_of(table: Table, values: Values) -> str:

@@ -24,7 +24,7 @@ from pointsman.agents.runs import run_scope, status_of
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
 from pointsman.ledger import Ledger
-from pointsman.ledger.rows import CallRow, EffectRow, LeaseRow, RunRow
+from pointsman.ledger.rows import CallRow, EffectRow, KeptRow, LeaseRow, RunRow
 from pointsman.ledger.storage.fences import Fenced
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
@@ -129,6 +129,7 @@ def test_nothing_lands_that_a_holder_writes_once_another_has_taken_its_run_over(
         ours = Lease.begin(ledger, tmp_path, "r", clock)
         ledger.record(_run("running"))
         ledger.record(_call("before", "r"))
+        ledger.record(KeptRow("r", "input", "sealed"))
         ledger.flush()
         with pytest.raises(RunOwned):
             Lease.take(beside, tmp_path, "r", clock)
@@ -144,6 +145,10 @@ def test_nothing_lands_that_a_holder_writes_once_another_has_taken_its_run_over(
             ledger.commit(_effect("r"))
         with pytest.raises(Fenced):
             ledger.leases.check("r")
+        # The taker takes the run up from what it kept.
+        with pytest.raises(Fenced):
+            ledger.kept.forget("r", token=ours.token)
+        assert beside.kept.names("r") == {"input"}
         assert [call.id for call in beside.calls()] == ["before", "elsewhere"]
         assert beside.effects() == ()
         assert beside.run("r") == _run("pending")
