@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib import invalidate_caches
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
@@ -43,52 +44,84 @@ class Source(SourceFileLoader):
         return code
 
 
+@dataclass(slots=True)
+class _Folder:
+    """A folder whose files may import each other.
+
+    Attributes:
+        place: The folder, resolved.
+        agree: As `Agree`.
+        apart: Environments inside it, whose modules are installed.
+        wanted: The names of modules that its files have asked for there.
+    """
+
+    place: Path
+    agree: Agree
+    apart: tuple[Path, ...]
+    wanted: set[str] = field(default_factory=set)
+
+    def find(self, name: str) -> ModuleSpec | None:
+        """Find a module at its top, whoever asks."""
+        self.wanted.add(name)
+        return PathFinder.find_spec(name, [str(self.place)])
+
+
 class _Beside(MetaPathFinder):
     """The last of all finders. What is installed goes before; what is not, only files of the folder itself are given.
 
     A library that tries whether another one is installed would otherwise run whatever goes by that name in the folder.
     """
 
-    def __init__(self, folder: Path, agree: Agree) -> None:
-        self.folder, self.agree = folder, agree
-        self.wanted: set[str] = set()
-        self._apart = [path for path in map(_resolved, sys.path) if path is not None and path.is_relative_to(folder)]
+    def __init__(self) -> None:
+        self.folders: dict[Path, _Folder] = {}
+
+    def add(self, place: Path, agree: Agree) -> _Folder:
+        """Find in a folder too."""
+        apart = [path for path in map(_resolved, sys.path) if path is not None and path.is_relative_to(place)]
+        folder = self.folders[place] = _Folder(place, agree, tuple(apart))
+        if self in sys.meta_path:
+            sys.path_hooks.remove(self.hook)
+            sys.meta_path.remove(self)
+        sys.path_hooks.insert(0, self.hook)
+        sys.meta_path.append(self)
+        for known in [path for path in sys.path_importer_cache if folder in self._around(path)]:
+            del sys.path_importer_cache[known]
+        return folder
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module at the top of the folder."""
-        if path is not None or not self._has(_importer()):
+        """Find a module at the top of a folder in which whoever imports it lies."""
+        if path is not None:
             return None
-        return self.find(fullname)
-
-    def find(self, name: str) -> ModuleSpec | None:
-        """Find a module at the top of the folder, whoever asks."""
-        self.wanted.add(name)
-        return PathFinder.find_spec(name, [str(self.folder)])
+        found = (folder.find(fullname) for folder in self._around(_importer()))
+        return next((spec for spec in found if spec is not None), None)
 
     def hook(self, path: str) -> FileFinder:
         """Read the folder, and those in it, as `Source`; one of ``sys.path_hooks``."""
-        if not self._has(path):
+        folder = next(self._around(path), None)
+        if folder is None:
             raise ImportError("lies elsewhere")
+
+        def source(name: str, path: str) -> Source:
+            return Source(name, path, lambda file, text: folder.agree(file, text))
+
         # It calls what it is given with a name and a path, a class or not.
-        source: Any = self._source
-        return FileFinder(path, (source, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES))
+        loader: Any = source
+        return FileFinder(path, (loader, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES))
 
-    def _source(self, name: str, path: str) -> Source:
-        return Source(name, path, lambda file, text: self.agree(file, text))
-
-    def _has(self, path: str) -> bool:
-        """Whether a file lies in the folder, and not in an environment inside it, whose modules are installed."""
+    def _around(self, path: str) -> Iterator[_Folder]:
+        """The folders in which a file lies, and not in an environment inside them; the nearest first."""
         place = _resolved(path)
-        return (
-            place is not None
-            and place.is_relative_to(self.folder)
-            and not any(place.is_relative_to(apart) for apart in self._apart)
-        )
+        if place is None:
+            return
+        for above in (place, *place.parents):
+            folder = self.folders.get(above)
+            if folder is not None and not any(place.is_relative_to(apart) for apart in folder.apart):
+                yield folder
 
 
-_finders: dict[Path, _Beside] = {}
+_BESIDE: Final = _Beside()
 
 
 def importable(folder: Path, agree: Agree) -> Callable[[str], ModuleSpec | None]:
@@ -101,21 +134,16 @@ def importable(folder: Path, agree: Agree) -> Callable[[str], ModuleSpec | None]
     Returns:
         What finds a module in it by its name.
     """
-    finder = _finders.get(folder)
-    if finder is None:
-        finder = _finders[folder] = _Beside(folder, agree)
-        sys.path_hooks.insert(0, finder.hook)
-        sys.meta_path.append(finder)
-        for known in [path for path in sys.path_importer_cache if finder._has(path)]:
-            del sys.path_importer_cache[known]
-    finder.agree = agree
+    known = _BESIDE.folders.get(folder) or _BESIDE.add(folder, agree)
+    known.agree = agree
     invalidate_caches()
-    return finder.find
+    return known.find
 
 
 def wanted(folder: Path) -> list[Path]:
     """Where the modules lie, or would lie, that the files of a folder have asked for there."""
-    names = sorted(_finders[folder].wanted) if folder in _finders else []
+    known = _BESIDE.folders.get(folder)
+    names = [] if known is None else sorted(known.wanted)
     return [folder / place for name in names for place in (f"{name}.py", name)]
 
 
