@@ -24,15 +24,15 @@ from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
 from .compiled import Compiled, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
-from .declared import declared_by
-from .described import Described
 from .errors import RunTimeout
 from .journal.asked import only_one
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Run, carried_out
 from .runtime import Runtime
-from .spec import AgentSpec
+from .spec.declared import declared_by
+from .spec.described import Described
+from .spec.spec import AgentSpec
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware

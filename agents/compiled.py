@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
     from .runtime import Runtime
-    from .spec import Specified
+    from .spec.spec import Specified
 
 __all__ = ["STEPS_A_TURN", "Compiled", "invoked", "is_kept_around", "kept_around"]
 

@@ -17,7 +17,7 @@ from .result import Act, Outcome, Status, StepRecord
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-    from .spec import Specified
+    from .spec.spec import Specified
 
 __all__ = ["record_of"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, get_args
 
 from ..agents.agent import Agent
 from ..agents.containment.exits import without_exits
-from ..agents.declared import declared_by
 from ..agents.runtime import Runtime
+from ..agents.spec.declared import declared_by
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest

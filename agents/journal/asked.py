@@ -22,12 +22,12 @@ from ...dispatch.cache.key import request_digest
 from ...dispatch.context import current
 from ...dispatch.journal import attempt_of
 from ..approval.digests import hashed
-from ..declared import declared_by
+from ..spec.declared import declared_by
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-    from ..spec import Specified
+    from ..spec.spec import Specified
 
 __all__ = ["in_its_place", "only_one"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ...agents.declared import declared_by
+from ...agents.spec.declared import declared_by
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph

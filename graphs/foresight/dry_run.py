@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...agents.agent import Agent
 from ...agents.runtime import Runtime
-from ...agents.spec import TURNS
+from ...agents.spec.spec import TURNS
 from ...agents.verification.verifier import needs_check
 from ...configs.words import Risk, StepKind, Tier
 from ...dispatch.context import StepContext

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict, TypeVar, get_args
 
-from ..configs.errors import ConfigError
-from ..configs.loading.layers import suggest
-from ..configs.words import StepKind, StepKindName, Tier, TierName
+from ...configs.errors import ConfigError
+from ...configs.loading.layers import suggest
+from ...configs.words import StepKind, StepKindName, Tier, TierName
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware

@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..configs.arguments import checked
-from ..configs.errors import ConfigError
-from ..configs.words import StepKind, StepKindName, Tier, TierName
-from ..dispatch.calls.structured_output import output_class
-from ..routing.features.features import kind_of
-from ..routing.request import RouteRequest
-from ..tools.base import effect_of, only_reads
-from .runtime import Runtime
+from ...configs.arguments import checked
+from ...configs.errors import ConfigError
+from ...configs.words import StepKind, StepKindName, Tier, TierName
+from ...dispatch.calls.structured_output import output_class
+from ...routing.features.features import kind_of
+from ...routing.request import RouteRequest
+from ...tools.base import effect_of, only_reads
+from ..runtime import Runtime
 from .spec import TURNS, Latency, check_bounds, check_names, check_schema, check_spec, tools_of, word
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langgraph.types import Checkpointer
     from pydantic import BaseModel
 
-    from .compiled import Compiled
+    from ..compiled import Compiled
 
 __all__ = ["Described"]
 
@@ -83,7 +83,7 @@ class Described:
         self.context = context
         self.middleware: tuple[AgentMiddleware[Any, Any], ...] = ()
         if middleware:
-            from .middleware import middleware_of
+            from ..middleware import middleware_of
 
             self.middleware = middleware_of(name, middleware)
         self.state_schema = check_schema(name, state_schema)
