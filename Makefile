@@ -45,7 +45,9 @@ $(VENV)/.deps: requirements.lock
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	touch $@
 
+# Setuptools installs what an earlier build left there too, modules that have moved since among them.
 $(VENV)/.run: $(VENV)/.deps $(SOURCES)
+	rm -rf build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --force-reinstall .
 	touch $@
 
