@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
-from pointsman.tools import Preview, Workspace, call_facts, declaration_of, file_tools
+from pointsman.tools import Preview, ToolFailed, Workspace, call_facts, declaration_of, file_tools
 from pointsman.tools.files.changes import Change, kept_by
 from pointsman.tools.files.diffs import unified
 from pointsman.tools.files.patches import patched, read_patch
@@ -226,6 +226,27 @@ def test_what_is_written_already_is_put_back_where_the_rest_cannot_be(tmp_path: 
     assert (tmp_path / "shop.py").read_text() == BEFORE
     assert (tmp_path / "shop.py").stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.iterdir()) == [tmp_path / "shop.py"]
+
+
+def test_no_folder_stays_that_was_made_for_files_that_are_put_back_or_could_not_be_written(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    rename = os.rename
+
+    def renamed(old: str, new: str, **where: Any) -> None:
+        if new == "last":
+            raise OSError(errno.ENOSPC, "full")
+        rename(old, new, **where)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    names = ("there/a/b/x", "there/a/b/y", "there/a/c/z", "made/deep/last")
+    told = call("".join(f"--- /dev/null\n+++ b/{name}\n@@\n+one\n" for name in names))
+    assert "'made/deep/last' cannot be written: the disk is full" in told
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+    with pytest.raises(ToolFailed, match="the disk is full"):
+        Workspace(tmp_path).replace("there/new/last", b"one")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
 
 
 def _change(*names: str) -> str:

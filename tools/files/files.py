@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
+from pathlib import PurePosixPath
 from typing import Annotated, Any, BinaryIO
 
 from langchain_core.tools import BaseTool
@@ -197,24 +198,25 @@ def _by_patch(workspace: Workspace, text: str) -> dict[str, _Patched]:
 
 def _write_together(workspace: Workspace, contents: Mapping[str, bytes], executable: Mapping[str, bool | None]) -> None:
     """Write these files; where one cannot be, those before it are put back, as many as can be."""
-    done: list[tuple[str, Found]] = []
+    done: list[tuple[str, Found, int]] = []
     try:
         for path, content in contents.items():
             found = workspace.look(path)
+            folders = sum(not workspace.exists(str(above)) for above in PurePosixPath(path).parents)
             workspace.replace(path, content, executable=executable[path])
-            done.append((path, found))
+            done.append((path, found, folders))
     except PointsmanError as error:
-        if left := [why for path, found in reversed(done) if (why := _put_back(workspace, path, found))]:
+        if left := [why for one in reversed(done) if (why := _put_back(workspace, *one))]:
             kind = ToolFailed if isinstance(error, ToolFailed) else ConfigError
             raise kind(f"{error}; not put back, and so still as the patch has it: {'; '.join(left)}") from error
         raise
 
 
-def _put_back(workspace: Workspace, path: str, found: Found) -> str:
-    """Make a file what it was; why it cannot be, and nothing where it is."""
+def _put_back(workspace: Workspace, path: str, found: Found, folders: int) -> str:
+    """Make a file what it was, without so many folders made for it; why it cannot be, and nothing where it is."""
     try:
         if found.content is None:
-            workspace.remove(path)
+            workspace.remove(path, folders=folders)
         else:
             workspace.replace(path, found.content, mode=found.mode)
     except PointsmanError as error:

@@ -38,8 +38,9 @@ class Folders:
 
         Args:
             parts: The components of its path.
-            create: Make those that are missing.
+            create: Make those that are missing; where the block fails, they are deleted again.
         """
+        made = self.missing(parts) if create else 0
         flags = os.O_RDONLY | os.O_DIRECTORY
         folder = os.open(self._root, flags | os.O_CLOEXEC)
         try:
@@ -51,6 +52,9 @@ class Folders:
                 os.close(folder)
                 folder = deeper
             yield folder
+        except BaseException:
+            self.clear(parts, made)
+            raise
         finally:
             os.close(folder)
 
@@ -75,8 +79,12 @@ class Folders:
             os.unlink(parts[-1], dir_fd=folder)
             with suppress(OSError):
                 os.fsync(folder)
+        self.clear(parts[:-1], folders)
+
+    def clear(self, parts: tuple[str, ...], folders: int) -> None:
+        """Delete so many of the folders of a path, the deepest first, up to one that is not empty."""
         with suppress(OSError):  # others lie in it
-            for depth in range(len(parts) - 1, len(parts) - 1 - folders, -1):
+            for depth in range(len(parts), len(parts) - folders, -1):
                 with self.opened(parts[: depth - 1]) as above:
                     os.rmdir(parts[depth - 1], dir_fd=above)
 
