@@ -63,6 +63,7 @@ def test_at_least_85_of_100_new_messages_get_the_right_one_of_77_intents(judged)
     assert right.mean() >= 0.85
 
 
+@pytest.mark.slow
 def test_confidence_is_calibrated_on_new_messages(judged) -> None:
     verdicts, right = judged
     assert expected_calibration_error(np.array([v.confidence for v in verdicts]), right) <= 0.08

@@ -44,6 +44,7 @@ def steps(project: Path) -> str:
     return written(project / "steps.jsonl", map(step, range(40)))
 
 
+@pytest.mark.slow
 def test_a_router_is_trained_shown_and_the_same_as_from_python(pointsman: Run, project: Path, steps: str) -> None:
     ended = pointsman("router", "train", steps, "-o", "mine.npz")
     assert ended.exit_code == 0, ended.stderr
@@ -78,6 +79,7 @@ def test_broken_lines_are_reported_with_their_number_and_the_rest_is_used(points
     assert load(project / "mine.npz").header["rows"] == 40
 
 
+@pytest.mark.slow
 def test_steps_are_measured_beside_baselines_and_never_on_rows_it_has_seen(
     pointsman: Run, project: Path, steps: str
 ) -> None:
@@ -116,6 +118,7 @@ def _rows(count: int, *, teaches: bool, first: int = 0) -> list[dict[str, Any]]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teaches", [True, False])
 def test_a_router_is_used_for_a_task_only_where_it_beats_majority_and_length(
     pointsman: Run, project: Path, teaches: bool

@@ -34,6 +34,7 @@ def waits_ended(wait: Callable[[SimpleQueue[int]], int], seconds: float) -> int:
     return ended
 
 
+@pytest.mark.slow
 def test_every_wait_ends() -> None:
     assert waits_ended(lambda queue: next_within(queue, 1e-6), 200) == WAITS
 

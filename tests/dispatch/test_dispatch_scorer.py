@@ -67,6 +67,7 @@ def test_a_router_that_has_proved_itself_judges_the_tasks_it_was_measured_at(dis
     assert "own.npz is not used: it was not measured at plan" in hits(elsewhere)["scorer.unproven"]
 
 
+@pytest.mark.slow
 def test_without_proof_the_rules_decide_and_that_is_said_on_loading_checking_and_explaining(
     dispatcher: Make, router: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_proof_holds_for_that_very_router_and_those_rules(dispatcher: Make, ro
     assert "it is not the one that was measured" in dispatcher(routing__scorer="own.npz").policy.unused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -114,6 +116,7 @@ def test_a_router_that_does_not_beat_all_that_need_no_model_is_not_used(
     assert said in home.policy.unused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

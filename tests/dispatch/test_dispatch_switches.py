@@ -88,6 +88,7 @@ def test_the_file_is_for_its_owner_alone_and_nothing_is_left_beside_it(file: Pat
     assert sorted(path.name for path in file.parent.iterdir()) == [OVERRIDES_FILE, f"{OVERRIDES_FILE}.lock"]
 
 
+@pytest.mark.slow
 def test_processes_that_switch_at_once_lose_nothing(file: Path) -> None:
     script = (
         "import sys, time\n"

@@ -287,6 +287,7 @@ BRANCHES = """
 """
 
 
+@pytest.mark.slow
 def test_four_processes_use_nearly_all_of_a_cap_and_never_pass_it(path: Path, opened: Callable[[], Budgets]) -> None:
     processes = [python(BRANCHES, path, CAP, WORST, seed) for seed in range(4)]
     charged = []

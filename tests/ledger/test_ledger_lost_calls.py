@@ -113,6 +113,7 @@ def rows_and_budgets_agree(path: Path) -> Counter[str | None]:
         return Counter(call.failure for call in calls)
 
 
+@pytest.mark.slow
 def test_after_any_number_of_kills_the_rows_cost_what_the_budgets_have_spent(path: Path) -> None:
     dice, ends = random.Random(7), Counter[str | None]()
     for turn in range(2):

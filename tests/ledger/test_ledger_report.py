@@ -188,6 +188,7 @@ def test_unknown_prices_stand_beside_the_cost_and_not_in_it(either: Ledger, make
     assert (totals.cost, totals.unpriced) == (1.0, 1)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_calls_are_reported(make: Any) -> None:
     with Ledger(None) as ledger:
         for run in range(200):
