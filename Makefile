@@ -12,11 +12,12 @@ demo: $(VENV)/.run
 	$(BIN)/pointsman run examples/support_desk/desk.py:flow --batch examples/support_desk/messages.csv
 
 # With bytecode written, pytest keeps the tests as it rewrites them, which takes it ten seconds a process. Tests wait for
-# processes and disks, so four workers keep two cores busy.
+# processes and disks, so three workers keep two cores busy.
 test: $(VENV)/.test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal -m "$(MARKS)" $(if $(findstring not,$(MARKS)),--hypothesis-profile=quick)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal -m "$(MARKS)" $(if $(findstring not,$(MARKS)),--hypothesis-profile=quick)
 
-# The others: kill -9 again and again, programs in terminals, long sessions, training, the documents' own commands.
+# The others, which take half a second of processor time and more: kill -9 again and again, programs in terminals, long sessions,
+# training, whole runs from the command line, the documents' own commands.
 test-slow: $(VENV)/.test
 	$(MAKE) test MARKS=slow
 

@@ -105,6 +105,7 @@ def test_a_response_of_the_inbox_stands_in_the_place_of_a_tool_that_only_reads(
     assert (ran, _told(graph).text, _told(graph).status) == ([], "the blue one", "success")
 
 
+@pytest.mark.slow
 def test_every_decision_of_langchains_types_is_understood(simulated: Make, simulator: Simulator) -> None:
     edit = {"type": "edit", "edited_action": {"name": "ask_user", "args": {"question": "what?"}}}
     for said, made in (

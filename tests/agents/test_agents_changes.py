@@ -215,6 +215,7 @@ def test_a_folder_that_became_a_link_is_undone_step_by_step(home: Runtime) -> No
     assert _listed(home.workspace) == before
 
 
+@pytest.mark.slow
 @confined
 def test_what_stays_in_the_way_of_a_file_is_named_and_nothing_is_put_back(home: Runtime) -> None:
     run = _run(home, "rm -r tests; ln -s /etc tests; rm a.txt; mkdir a.txt; echo x > a.txt/x").run

@@ -197,6 +197,7 @@ def test_notes_that_are_too_long_are_cut_at_a_line_and_said_so(
     assert [record.getMessage() for record in caplog.records] == [said]
 
 
+@pytest.mark.slow
 @confined
 def test_what_the_folder_asks_lowers_no_risk_and_allows_nothing(
     simulated: Make, simulator: Simulator, tmp_path: Path

@@ -91,6 +91,7 @@ def test_the_circle_is_named_within_a_workflow_and_outside_any_run(simulated: Ma
     assert again.value.chain[:3] == ("tax", "sales", "legal")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("names", "until"), [(["sales", "legal"], 3), (["sales"], MOST_DEPTH - 1)], ids=str)
 def test_a_question_back_and_a_part_of_ones_own_task_go_on(
     simulated: Make, simulator: Simulator, names: list[str], until: int

@@ -101,6 +101,7 @@ def test_the_same_error_each_time_ends_it_and_its_act_is_in_the_result(simulated
     assert calls["press"] == len(home.ledger.effects(home.ledger.runs()[0].id)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "told",
     [
@@ -119,6 +120,7 @@ def test_a_call_that_is_told_something_else_goes_on(
     assert (result.output, calls["look"]) == ("I found it.", 12)
 
 
+@pytest.mark.slow
 def test_other_calls_in_between_that_tell_news_are_progress(simulated: Make, simulator: Simulator) -> None:
     tells["listen"] = lambda made: f"step {made}"
     result = _run(simulator, simulated(), _says("press", "listen", then=16))

@@ -51,6 +51,7 @@ def test_an_agent_calls_a_tool_by_its_name_and_the_server_ends_with_the_runtime(
     assert _is_gone(pid)
 
 
+@pytest.mark.slow
 def test_what_nobody_declared_waits_for_a_person(home: Runtime, tmp_path: Path) -> None:
     clerk = Agent("clerk", instructions="Wipe.", tools=["mcp__old__wipe"], kind="act")
     result = Workflow("clerks", agents=[clerk], plan="in_order").run('Please mcp__old__wipe "all".', runtime=home)

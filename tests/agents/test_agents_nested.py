@@ -91,6 +91,7 @@ def every(widths: list[int]) -> list[int]:
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
+@pytest.mark.slow
 def test_sync_calls_inside_sync_tools_all_come_back(
     simulated: Make, simulator: Simulator, ends: Ends, widths: list[int], make: Callable[[Any, str], BaseTool]
 ) -> None:
@@ -99,6 +100,7 @@ def test_sync_calls_inside_sync_tools_all_come_back(
     assert [tower.ran[level] for level in range(len(widths))] == every(widths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [ours, plain, of_a_class], ids=lambda make: make.__name__)
 def test_they_come_back_in_the_users_own_event_loop_too(
     simulated: Make, simulator: Simulator, ends: Ends, make: Callable[[Any, str], BaseTool]
@@ -108,6 +110,7 @@ def test_they_come_back_in_the_users_own_event_loop_too(
     assert tower.ran == {1: 21, 0: 42}
 
 
+@pytest.mark.slow
 def test_they_come_back_from_several_threads_at_once(simulated: Make, simulator: Simulator, ends: Ends) -> None:
     tower = Tower(simulator, simulated(), [8, 2], ours)
 

@@ -103,6 +103,7 @@ def test_a_dry_run_changes_nothing_and_shows_what_would_change_as_a_unified_diff
     assert (_tree(home), _kept(home)) == (AFTER, kept)
 
 
+@pytest.mark.slow
 def test_the_last_edit_is_undone_and_each_further_time_the_one_before(home: Runtime, call: Callable[..., str]) -> None:
     run = _edit(home, call)
     states = []
@@ -113,6 +114,7 @@ def test_the_last_edit_is_undone_and_each_further_time_the_one_before(home: Runt
     assert states[-1] == BEFORE
 
 
+@pytest.mark.slow
 def test_an_undo_is_undone_and_undone_again(home: Runtime, call: Callable[..., str]) -> None:
     run = _edit(home, call)
     _undo(home, run, last=True)
@@ -140,6 +142,7 @@ def test_only_the_files_that_are_named_are_undone(home: Runtime, call: Callable[
         _undo(home, run, ["other.txt"])
 
 
+@pytest.mark.slow
 def test_nothing_is_undone_where_somebody_else_changed_a_file_since_unless_forced(
     home: Runtime, call: Callable[..., str]
 ) -> None:
@@ -196,6 +199,7 @@ def test_a_run_is_undone_with_the_runs_inside_it_and_these_by_themselves(
     assert sorted(_undo(home, outer.id)) == [("a.txt", "deleted"), ("b.txt", "deleted")]
 
 
+@pytest.mark.slow
 def test_parallel_edits_of_one_file_are_all_undone(home: Runtime, call: Callable[..., str]) -> None:
     (home.workspace / "a.txt").write_text("".join(f"<{number}>" for number in range(20)))
     before = _tree(home)

@@ -266,6 +266,7 @@ def test_a_character_that_is_cut_in_two_is_whole_again(ask: ModelRequest, pieces
     assert _calls(ask(_whole("tool_calls", tool_calls=[_call('{"q": "\\ud83d"}', id="a")]))) == [("f", {"q": "\ufffd"})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

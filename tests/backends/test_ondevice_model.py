@@ -286,6 +286,7 @@ def test_importing_the_package_loads_nothing_heavy_and_every_public_name_is_ther
     assert all(getattr(ondevice, name) is not None for name in ondevice.__all__)
 
 
+@pytest.mark.slow
 def test_loading_the_weights_leaves_the_users_logging_alone() -> None:
     code = (
         "import logging\n"

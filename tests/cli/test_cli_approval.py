@@ -139,6 +139,7 @@ def test_at_a_terminal_no_tells_the_agent_why_and_nothing_is_done(programs: Any,
     assert _done(desk) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave", ["Ctrl-C", "Ctrl-D"])
 def test_leaving_the_question_does_nothing_and_all_waits_on(
     pointsman: Run, programs: Any, desk: Path, leave: str
@@ -154,6 +155,7 @@ def test_leaving_the_question_does_nothing_and_all_waits_on(
     assert len(_done(desk)) == 1
 
 
+@pytest.mark.slow
 def test_answers_can_be_piped_as_json_and_a_graphs_own_question_too(pointsman: Run, desk: Path) -> None:
     stopped = json.loads(pointsman("run", "desk.py:clerk", "delete account bob", "--json").stdout)
     (act,) = stopped["pending"]

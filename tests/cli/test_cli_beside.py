@@ -91,6 +91,7 @@ def test_a_module_that_is_named_is_that_of_the_folder_though_one_is_installed(pr
     assert ran() == "timeit "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["helper.py", "near/inner.py"])
 def test_a_run_that_is_taken_up_asks_when_what_its_file_imports_has_changed(
     changed: str, pointsman: Run, project: Path

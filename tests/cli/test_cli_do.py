@@ -61,6 +61,7 @@ def test_a_task_is_planned_shown_done_and_summed_up(pointsman: Run, project: Pat
     assert (project / "count").read_text() == "1\n"
 
 
+@pytest.mark.slow
 def test_what_deletes_waits_for_a_person_or_is_refused(pointsman: Run, project: Path, simulator: Simulator) -> None:
     (project / "a.md").write_text("a\n")
     _script(simulator, _shell("rm -rf *"), "It is left to you.")

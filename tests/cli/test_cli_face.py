@@ -57,6 +57,7 @@ def test_a_file_goes_with_the_input_and_a_thread_goes_on(pointsman: Run, desk: P
     assert "nowhere.png: cannot be attached: No such file or directory" in gone.stderr
 
 
+@pytest.mark.slow
 def test_a_dry_run_calls_nothing_leaves_no_trace_and_ends_by_whether_it_could_run(
     pointsman: Run, desk: Path, vendors: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

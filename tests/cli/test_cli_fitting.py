@@ -57,6 +57,7 @@ def terminal() -> Terminal:
     return Terminal(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letter", ["x", "漢"])
 def test_a_word_of_any_length_is_measured_but_a_few_times(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, letter: str

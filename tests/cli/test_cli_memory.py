@@ -190,6 +190,7 @@ def test_a_memory_of_another_embedder_is_embedded_anew_and_what_was_forgotten_st
     assert (refused.exit_code, "where its folder is" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_embedder_of_the_configuration_fills_and_searches_the_memory(
     pointsman: Run, project: Path, own: Path, serve: Callable[..., str]
 ) -> None:
@@ -226,6 +227,7 @@ def test_the_embedder_of_the_configuration_fills_and_searches_the_memory(
     assert ["depot"] in asked
 
 
+@pytest.mark.slow
 def test_a_folder_cannot_have_the_memory_sent_to_a_host_of_its_choosing(
     pointsman: Run, project: Path, serve: Callable[..., str]
 ) -> None:

@@ -121,6 +121,7 @@ def off(pointsman: Run) -> bool:
     return any("attacker" in model["reason"] for model in listed)
 
 
+@pytest.mark.slow
 def test_no_command_obeys_or_changes_state_that_came_with_a_folder(
     pointsman: Run, clone: Path, simulator: Simulator
 ) -> None:

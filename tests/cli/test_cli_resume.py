@@ -61,6 +61,7 @@ def test_three_resumes_at_once_delete_once(pointsman: Run, programs: Any, desk: 
             assert "is being worked on by process" in said or "waits for no answer" in said or "nothing waits" in said
 
 
+@pytest.mark.slow
 def test_the_queue_shows_what_a_run_waits_for_until_it_is_answered(pointsman: Run) -> None:
     stopped = _stopped(pointsman)
     shown = pointsman("queue").stdout
@@ -76,6 +77,7 @@ def test_the_queue_shows_what_a_run_waits_for_until_it_is_answered(pointsman: Ru
     assert pointsman("queue").stdout == "nothing waits for a person\n"
 
 
+@pytest.mark.slow
 def test_a_killed_run_shows_as_interrupted_and_goes_on(
     pointsman: Run, programs: Any, desk: Path, vendors: Simulator
 ) -> None:
@@ -197,6 +199,7 @@ def _interrupted(programs: Any, desk: Path, vendors: Simulator, name: str, code:
     assert done.returncode == code, done.stderr
 
 
+@pytest.mark.slow
 def test_the_summary_of_resume_tells_this_part_from_the_whole(pointsman: Run) -> None:
     stopped = _stopped(pointsman, "desk.py:two")
     done = pointsman("resume", stopped["run"], "--approve", "all")
@@ -210,6 +213,7 @@ def test_the_summary_of_resume_tells_this_part_from_the_whole(pointsman: Run) ->
     assert "in all" not in pointsman("run", "desk.py:helper", "hello").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False], ids=["with its id", "without"])
 def test_resume_can_edit_what_waits(pointsman: Run, desk: Path, named: bool) -> None:
     stopped = _stopped(pointsman)
@@ -327,6 +331,7 @@ def test_a_run_is_not_taken_up_by_a_workflow_of_another_name(
     assert len(_deleted(desk)) == 1
 
 
+@pytest.mark.slow
 def test_answering_a_run_that_waits_for_nothing_is_a_mistake(pointsman: Run, desk: Path) -> None:
     run = _stopped(pointsman)["run"]
     assert pointsman("resume", run, "--approve", "all").exit_code == 0
@@ -359,6 +364,7 @@ def test_a_story_has_colours_on_a_terminal_and_nowhere_else(
     assert "u001b" not in said
 
 
+@pytest.mark.slow
 def test_the_story_of_a_run_has_its_steps_decisions_calls_acts_approvals_and_cost(pointsman: Run, desk: Path) -> None:
     stopped = _stopped(pointsman, "desk.py:two")
     act = stopped["pending"][0]["id"]

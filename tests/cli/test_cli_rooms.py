@@ -29,6 +29,7 @@ def test_a_graph_is_drawn_for_the_terminal_and_as_mermaid(pointsman: Run, desk: 
     assert {"source": "work", "target": "verify", "conditional": True} in made["edges"]
 
 
+@pytest.mark.slow
 def test_every_built_in_agent_says_what_it_would_run_on_and_why(
     pointsman: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +45,7 @@ def test_every_built_in_agent_says_what_it_would_run_on_and_why(
     assert "sk-ant" not in table
 
 
+@pytest.mark.slow
 def test_tools_tell_their_effect_and_the_risk_of_a_call(pointsman: Run, project: Path) -> None:
     tools = {tool["name"]: tool for tool in json.loads(pointsman("tools", "--json").stdout)}
     assert (tools["read_file"]["effect"], tools["read_file"]["call_risk"]) == ("read", "low")
@@ -72,6 +74,7 @@ def test_a_model_without_a_known_price_is_unknown_not_free(pointsman: Run, own: 
     assert row.split()[3:5] == ["unknown", "unknown"]
 
 
+@pytest.mark.slow
 def test_the_memory_can_be_filled_searched_listed_and_made_to_forget(pointsman: Run, project: Path) -> None:
     (project / "kb").mkdir()
     (project / "kb" / "cards.md").write_text("# Cards\n\n## Lost card\n\nFreeze a lost card in the app at once.\n")

@@ -238,6 +238,7 @@ def test_a_file_without_rows_is_refused(pointsman: Run, project: Path, data: byt
     assert not (project / "mine.npz").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_or_written_or_is_too_little_is_refused(pointsman: Run, project: Path, steps: str) -> None:
     few = written(project / "few.jsonl", [step(0)])
     (project / "folder").mkdir()
@@ -254,6 +255,7 @@ def test_what_cannot_be_read_or_written_or_is_too_little_is_refused(pointsman: R
     assert not list(project.glob(".*"))
 
 
+@pytest.mark.slow
 def test_the_classifier_is_measured_by_asking_it_and_used_once_it_has_proved_itself(
     pointsman: Run, project: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

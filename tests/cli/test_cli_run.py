@@ -81,6 +81,7 @@ def test_tokens_are_printed_as_they_come_and_not_again(pointsman: Run, desk: Pat
     assert events[-1]["output"] == "You said: good morning"
 
 
+@pytest.mark.slow
 def test_a_critical_act_waits_for_approval_and_happens_once(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     asked = pointsman("run", "desk.py:clerk", "delete account bob")
     assert asked.exit_code == 4
@@ -108,6 +109,7 @@ def test_a_critical_act_waits_for_approval_and_happens_once(pointsman: Run, desk
     assert (after["status"], after["tags"]) == ("done", row["tags"])
 
 
+@pytest.mark.slow
 def test_a_rejection_reaches_the_agent_with_its_reason(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     pending = json.loads(pointsman("run", "desk.py:clerk", "delete account bob", "--json").stdout)
     (act,) = pending["pending"]
@@ -168,6 +170,7 @@ def test_a_run_that_fails_gives_what_was_done_as_json(pointsman: Run, desk: Path
     assert f"error: {said['error']}" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_too_long_ends_with_code_1_and_can_be_taken_up(
     pointsman: Run, desk: Path, vendors: Simulator, leap: Any
 ) -> None:
@@ -196,6 +199,7 @@ def test_without_any_key_a_chat_is_a_usage_error_that_names_the_keys(pointsman: 
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_offline_needs_no_key_and_every_line_says_that_it_is_simulated(pointsman: Run, desk: Path) -> None:
     ended = pointsman("run", "desk.py:flow", "good morning", "--offline")
 
@@ -369,6 +373,7 @@ def test_what_init_writes_runs_its_samples_without_a_key(pointsman: Run, plants:
     assert queue[0]["id"][:8] in pointsman("queue", "--all").stdout
 
 
+@pytest.mark.slow
 def test_the_summary_of_a_batch_adds_up(pointsman: Run, plants: Path) -> None:
     (plants / "two.csv").write_text("text,label\nHow long does delivery take?,delivery\nhow much is shipping,return\n")
     made = json.loads(pointsman("run", "--batch", "two.csv", "--jobs", "1", "--json").stdout)
@@ -442,6 +447,7 @@ def test_a_person_at_the_terminal_sees_the_exact_arguments_and_can_change_them(
     assert (desk / "deleted.txt").read_text() == "eve\n"
 
 
+@pytest.mark.slow
 def test_one_run_uses_three_vendors_and_the_ledger_agrees_with_their_log(
     pointsman: Run, project: Path, own: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,6 +503,7 @@ def _listed(pointsman: Run) -> list[Any]:
     return made
 
 
+@pytest.mark.slow
 def test_every_flag_of_run_reaches_the_run_and_resume_keeps_it(
     pointsman: Run, classes: Path, vendors: Simulator
 ) -> None:
@@ -542,6 +549,7 @@ def test_the_bounds_of_a_class_of_users_hold(pointsman: Run, classes: Path, vend
     assert (wrong.exit_code, "did you mean 'guest'" in wrong.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_what_a_verifier_doubts_ends_with_code_4_alone_and_in_a_batch(
     pointsman: Run, desk: Path, vendors: Simulator
 ) -> None:
@@ -566,6 +574,7 @@ def test_what_a_verifier_doubts_ends_with_code_4_alone_and_in_a_batch(
     assert len(json.loads(pointsman("queue", "--json").stdout)) == 2
 
 
+@pytest.mark.slow
 def test_what_failed_counts_against_the_cap_of_a_batch(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     # The second step of each row fails after the first, which is dear, has been paid.
     dear = Answer(text="so it is", usage=Usage(input=20_000, output=4_000))
@@ -583,6 +592,7 @@ def test_what_failed_counts_against_the_cap_of_a_batch(pointsman: Run, desk: Pat
         assert 0 < sum(ledger.run_cost(row.id)[0] for row in ledger.runs()) <= 0.3 * 10**12
 
 
+@pytest.mark.slow
 def test_the_cap_of_a_batch_holds_for_its_rows_when_they_are_taken_up(
     pointsman: Run, desk: Path, vendors: Simulator
 ) -> None:

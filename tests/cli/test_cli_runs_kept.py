@@ -117,6 +117,7 @@ def test_a_run_is_cancelled_by_another_process_and_goes_on_when_it_is_taken_up(
     assert _marks() == ["here"]
 
 
+@pytest.mark.slow
 def test_a_fork_does_a_step_anew_but_none_of_its_acts_and_the_two_runs_can_be_told_apart(
     pointsman: Run, vendors: Simulator
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_fork_does_a_step_anew_but_none_of_its_acts_and_the_two_runs_can_be_to
     assert "cannot be forked there" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_pruning_deletes_what_is_kept_of_old_runs_and_leaves_what_they_did(pointsman: Run) -> None:
     assert pointsman("run", "marking.py:flow", "go").exit_code == 0
     (run,) = json.loads(pointsman("runs", "--json").stdout)

@@ -70,6 +70,7 @@ def test_without_a_sandbox_a_run_that_nobody_attends_is_refused_before_it_costs_
     assert "'required', 'ask'" in pointsman("run", "term.py:term", "make it", "--sandbox", "off").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_sandbox")
 def test_without_a_sandbox_a_person_may_be_asked_about_each_command_and_sees_it(
     pointsman: Run, vendors: Simulator, project: Path
@@ -89,6 +90,7 @@ def test_without_a_sandbox_a_person_may_be_asked_about_each_command_and_sees_it(
     assert (project / "made").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not probe().working, reason=str(probe()))
 def test_in_a_sandbox_a_command_runs_without_a_question(pointsman: Run, vendors: Simulator, project: Path) -> None:
     _scripted(vendors, "run_shell")
@@ -99,6 +101,7 @@ def test_in_a_sandbox_a_command_runs_without_a_question(pointsman: Run, vendors:
     assert [(act["tool"], act["effect"], act["outcome"]) for act in story["acts"]] == [("run_shell", "write", "done")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not probe().working, reason=str(probe()))
 def test_in_a_sandbox_a_command_that_is_asked_about_waits_where_nobody_is_there_and_is_shown(
     pointsman: Run, vendors: Simulator, project: Path

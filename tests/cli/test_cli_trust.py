@@ -185,6 +185,7 @@ def test_ci_can_trust_for_one_command(how: str, pointsman: Run, clone: Path, mon
     assert pointsman(*words).exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_folder_without_policy_of_its_own_needs_no_question(pointsman: Run, project: Path, keys: None) -> None:
     (project / "routing.yaml").write_text("routing: {strategy: quality, approved: [anthropic]}\n")
     for words in (["config", "check"], ["models"], ["agents"], ["runs"]):
@@ -223,6 +224,7 @@ def test_what_was_named_once_runs_unnamed_until_it_changes(pointsman: Run, clone
     assert pointsman("graph").exit_code == 0
 
 
+@pytest.mark.slow
 def test_what_init_wrote_is_trusted(pointsman: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pointsman("init", "shop").exit_code == 0
     monkeypatch.chdir("shop")
@@ -244,6 +246,7 @@ def stopped(pointsman: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> s
     return _run_of(pointsman, "desk.py:flow")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_whose_file_changed_asks(pointsman: Run, stopped: str) -> None:
     file = Path("desk.py")
     file.write_text(file.read_text() + "open('ran.txt', 'w')\n")
@@ -255,6 +258,7 @@ def test_a_resumed_run_whose_file_changed_asks(pointsman: Run, stopped: str) -> 
     assert pointsman("resume", stopped).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_came_with_a_folder_starts_nothing(
     pointsman: Run, stopped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def edited(pointsman: Run, simulator: Simulator, project: Path, monkeypatch: pyt
     return str(json.loads(ran.stdout)["run"])
 
 
+@pytest.mark.slow
 def test_a_run_is_undone_and_that_is_taken_back(pointsman: Run, edited: str, project: Path) -> None:
     shown = pointsman("runs", "undo", edited, "--dry-run")
     assert shown.exit_code == 0
@@ -65,6 +66,7 @@ def test_a_run_is_undone_and_that_is_taken_back(pointsman: Run, edited: str, pro
     assert pointsman("runs", "undo", edited, "--last").exit_code == 0
 
 
+@pytest.mark.slow
 def test_what_somebody_else_changed_is_refused_by_name_with_what_to_do(
     pointsman: Run, edited: str, project: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_what_somebody_else_changed_is_refused_by_name_with_what_to_do(
     assert (project / "a.txt").read_text() == "one\n"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_meant_is_said(pointsman: Run, edited: str) -> None:
     assert "there is no run 'nothing'" in pointsman("runs", "undo", "nothing").stderr
     assert "give one of them" in pointsman("runs", "undo", edited, "--last", "--redo").stderr

@@ -219,6 +219,7 @@ def test_every_kind_of_secret_is_taken_out_of_every_form_of_text(fake_secret: tu
     assert secret not in json.dumps(redacted({"a": [text, {"b": (text,)}], text: 1}))
 
 
+@pytest.mark.slow
 def test_random_identifiers_hashes_and_files_in_base64_stay() -> None:
     chance = random.Random(7)
 

@@ -282,6 +282,7 @@ async def test_a_provider_that_refused_the_key_is_not_asked_by_the_next_call(
     assert Counter(row.model.partition("/")[0] for row in home.ledger.calls())["openai"] == 1
 
 
+@pytest.mark.slow
 def test_a_stream_whose_event_loop_is_gone_is_charged(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = DRIPPING
     home = dispatcher()

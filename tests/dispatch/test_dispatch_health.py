@@ -367,6 +367,7 @@ def test_a_cancelled_probe_gives_its_place_back() -> None:
     assert isinstance(health.allow(KEY), Permit)
 
 
+@pytest.mark.slow
 def test_a_lost_probe_gives_its_place_back() -> None:
     clock = Clock()
     health = _health(HealthLimits(consecutive=1), clock)

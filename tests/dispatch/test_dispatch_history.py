@@ -202,6 +202,7 @@ def test_threads_lose_no_call(history: TaskHistory, clock: Clock) -> None:
     assert (round(seen.calls), round(seen.success, 3)) == (8_000, 0.5)
 
 
+@pytest.mark.slow
 def test_what_the_ledger_tells_of_real_calls_puts_the_model_that_failed_behind(
     dispatcher: Callable[..., Dispatcher], simulator: Simulator
 ) -> None:

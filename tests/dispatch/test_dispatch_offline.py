@@ -34,6 +34,7 @@ def test_every_vendor_answers_through_its_own_client_without_a_key(home: Runtime
     assert "Hello there" in said.text
 
 
+@pytest.mark.slow
 def test_streams_and_runs_work_and_the_result_says_that_it_is_simulated(home: Runtime) -> None:
     chunks = list(RoutedChatModel(dispatcher=home.dispatcher).stream("Hello there"))
     alone = Agent("one", instructions="Answer.").run("Hello", runtime=home)

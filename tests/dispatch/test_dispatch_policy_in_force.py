@@ -47,6 +47,7 @@ async def test_a_small_model_judges_a_step_and_the_run_pays_for_it(judging: Make
     assert (report(home.ledger).savings.router or 0) > 0
 
 
+@pytest.mark.slow
 async def test_a_file_written_while_the_process_runs_is_heeded_by_its_calls(
     dispatcher: Make, simulator: Simulator, tmp_path: Path
 ) -> None:

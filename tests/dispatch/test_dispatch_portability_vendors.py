@@ -206,6 +206,7 @@ async def _unconverted(stage: Stage, begun: str, goes_on: str, *, systems: int) 
     return _faults(goes_on, stage.bodies[-1])
 
 
+@pytest.mark.slow
 async def test_without_conversion_half_of_the_pairs_are_refused_or_misplace_an_image(stage: Stage) -> None:
     outcome = {pair: await _unconverted(stage, *pair, systems=2) for pair in PAIRS}
     assert all(outcome[begun, "anthropic"] == {"refused: ValueError"} for begun in ("google", "openai", "responses"))

@@ -345,6 +345,7 @@ def test_since_and_run_narrow_what_is_decided_again_but_not_what_is_known(book: 
     assert replay(book.ledger, settings(tmp_path, STANDARD), since=AT + 50).decisions == 1
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_figure_are_repeatable_and_narrow_with_more_decisions(book: Book, tmp_path: Path) -> None:
     def width(seed: int = 0) -> tuple[float, float, float]:
         cost = replay(book.ledger, settings(tmp_path, STANDARD), seed=seed).cost

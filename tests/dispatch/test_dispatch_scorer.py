@@ -81,6 +81,7 @@ def test_without_proof_the_rules_decide_and_that_is_said_on_loading_checking_and
     assert hits(decision)["scorer.unproven"].startswith(said)
 
 
+@pytest.mark.slow
 def test_a_proof_holds_for_that_very_router_and_those_rules(dispatcher: Make, router: Path) -> None:
     settings = dispatcher(routing__scorer="own.npz").settings
     prove(settings, fingerprint(router), "chat")
@@ -144,6 +145,7 @@ def test_a_step_unlike_all_it_learned_from_is_left_to_the_rules(dispatcher: Make
     assert (decision.tier.value, decision.confidence) == ("economy", 1.0)
 
 
+@pytest.mark.slow
 def test_each_scorer_has_its_own_place_in_the_policys_hash(dispatcher: Make, judging: Make, router: Path) -> None:
     prove(dispatcher(routing__scorer="own.npz").settings, fingerprint(router), "chat")
     homes = [dispatcher(), dispatcher(routing__scorer="own.npz"), judging()]

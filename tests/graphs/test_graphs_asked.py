@@ -54,6 +54,7 @@ def _to_the_end(flow: Workflow[Any], home: Runtime) -> Any:
     return flow.resume(first.run, runtime=home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequence", ["a b !1 !2 c", "a b !1 c !2 !3", "a b !1 a !2 !3", "a !1 b !2 a b !3"])
 def test_in_each_attempt_at_a_node_each_agent_gives_its_own_answer_and_acts_once(
     runtime: Make, simulator: Simulator, sequence: str, one_node: One, actor: Agent[Any], acts: Counter[str]
@@ -133,6 +134,7 @@ def test_an_agent_that_is_not_asked_again_leaves_its_answer_to_nobody(
     assert acts == Counter("ab")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_a_tool", ["", "read", "write"])
 def test_what_waits_in_the_tasks_of_a_task_group_waits_for_a_person_and_is_no_failure(
     runtime: Make, simulator: Simulator, by_a_tool: Any, one_node: One, eraser: Agent[Any], acts: Counter[str]

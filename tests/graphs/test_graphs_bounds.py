@@ -175,6 +175,7 @@ def test_a_run_that_wants_more_steps_is_cut_off_with_what_it_has_and_can_go_on(
     assert (result.status, len(result.calls)) == ("done", 2)
 
 
+@pytest.mark.slow
 def test_an_agent_that_comes_to_no_answer_is_cut_off(runtime: Make, simulator: Simulator) -> None:
     places = itertools.count()
     simulator.scenario = Scenario(

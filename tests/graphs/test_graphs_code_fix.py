@@ -117,6 +117,7 @@ def test_a_diff_that_is_doubted_to_the_end_goes_to_a_person(
     assert "it hides the fault" in waiting.reason
 
 
+@pytest.mark.slow
 def test_tests_may_be_changed_where_that_is_said(runtime: Make, simulator: Simulator, repository: Path) -> None:
     _model(simulator, ("edit_file", {"path": "test_add.py", "old": "== 3", "new": "== -1"}), "done")
     home = runtime()

@@ -62,6 +62,7 @@ def test_every_mistake_is_found_and_every_field_ends_with_its_page_and_box(
         assert ("failed" in {step.status for step in result.steps}) == (len(result.steps) == 2)
 
 
+@pytest.mark.slow
 def test_what_stays_wrong_goes_to_a_person_with_the_reason(
     rehearsal: ModuleType, runtime: Make, simulator: Simulator
 ) -> None:

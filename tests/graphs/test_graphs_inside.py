@@ -151,6 +151,7 @@ def test_a_person_who_has_answered_the_run_inside_is_not_asked_again(
     assert (seen[2:], acts) == (["done"], {"a": 1})
 
 
+@pytest.mark.slow
 def test_runs_inside_are_told_apart_by_what_they_are_asked_and_equal_ones_are_each_done(
     runtime: Make, one_node: One, inner: Workflow[Any], acts: Counter[str]
 ) -> None:

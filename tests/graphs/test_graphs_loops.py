@@ -46,6 +46,7 @@ def _looking(request: Request) -> Answer:
     return Answer(tool_calls=[{"name": request.tools[0].name, "arguments": {"at": "bell"}}])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_ended_has_what_was_done_by_then_and_goes_on_when_it_is_taken_up(
     runtime: Make, simulator: Simulator
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_run_that_was_ended_has_what_was_done_by_then_and_goes_on_when_it_is_t
     assert [step.id for step in result.steps] == ["s1", "s2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hand", "plans"), [(look, 2), (press, 1)], ids=["reads", "acts"])
 def test_a_supervised_run_is_planned_anew_where_the_step_did_nothing_but_read(
     runtime: Make, simulator: Simulator, hand: Any, plans: int

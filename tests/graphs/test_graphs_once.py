@@ -392,6 +392,7 @@ def test_a_need_that_is_named_twice_is_given_once(runtime: Make, simulator: Simu
     assert [text.count("<evidence") for text in seen if "do b!" in text] == [1]
 
 
+@pytest.mark.slow
 def test_more_agents_than_a_model_may_plan_for_run_one_after_the_other(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = _brain([], {"any": []})
     agents = [Agent(f"agent{n}", tier="economy") for n in range(14)]

@@ -63,6 +63,7 @@ def _obeying(simulator: Simulator, question: str) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=answer)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1000, 1005))
 def test_an_act_that_a_planted_text_orders_waits_for_a_person(home: Runtime, simulator: Simulator, number: int) -> None:
     question = f"What is known about signal {number}?"

@@ -110,6 +110,7 @@ class _State(TypedDict, total=False):
     mine: str
 
 
+@pytest.mark.slow
 def test_acts_and_questions_at_any_depth_wait_together_and_each_is_done_once(runtime: Make) -> None:
     """An agent in the tool of an agent in a workflow in a graph of the user's, which asks something itself, too."""
     asked: list[str] = []

@@ -102,6 +102,7 @@ LOOKING = Scenario(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_what_a_tools_own_threads_spend_is_the_runs_and_bounded_by_its_cap(
     runtime: Make, simulator: Simulator, pool: ThreadPoolExecutor, way: str

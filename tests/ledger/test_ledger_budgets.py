@@ -242,6 +242,7 @@ async def _branch(budgets: Budgets, seed: int) -> None:
         budgets.settle(reservation, dice.randrange(WORST // 10, WORST // 5))
 
 
+@pytest.mark.slow
 async def test_two_hundred_parallel_branches_use_nearly_all_of_a_cap_and_never_pass_it(
     budgets: Budgets, no_polling: None
 ) -> None:

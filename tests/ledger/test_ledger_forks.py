@@ -130,6 +130,7 @@ def test_money_of_parent_and_children_is_counted_and_a_reservation_stays_the_par
     assert totals(path) == (50 * 3 + 50 * 2 + 1 + 20 + 7 + 11, 0)
 
 
+@pytest.mark.slow
 def test_threads_at_work_while_the_process_forks_neither_hang_the_child_nor_lose_anything(
     path: Path, script: Script
 ) -> None:
@@ -226,6 +227,7 @@ def test_a_child_of_a_child_goes_on_too(path: Path, script: Script) -> None:
     assert totals(path) == (2 * (1 + 2 + 3), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_child_of_multiprocessing_that_ends_by_itself_has_written_and_booked_all(
     path: Path, tmp_path: Path, script: Script, method: str
@@ -552,6 +554,7 @@ def test_a_fork_waits_for_a_process_that_another_thread_starts(path: Path, scrip
     assert script(program(code), path) == "False\n"
 
 
+@pytest.mark.slow
 def test_threads_that_start_processes_with_code_of_their_own_do_not_wait_for_each_other(
     path: Path, script: Script
 ) -> None:

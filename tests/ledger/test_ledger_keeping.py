@@ -309,6 +309,7 @@ def test_threads_and_event_loops_may_record_at_once(ledger: Ledger, make: Any) -
     assert ledger.verify() == []
 
 
+@pytest.mark.slow
 def test_processes_that_write_one_file_keep_one_chain(path: Path) -> None:
     writers = [python(WRITE, path, name, 1500) for name in ("one", "two")]
     assert [(writer.communicate(timeout=240), writer.returncode)[1] for writer in writers] == [0, 0]

@@ -61,6 +61,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_found(
     assert set(in_chroma(tmp_path)) == expected
 
 
+@pytest.mark.slow
 def test_an_index_that_opens_but_cannot_be_added_to_is_made_anew(
     tmp_path: Path, in_chroma: Callable[[Path], list[str]]
 ) -> None:

@@ -438,6 +438,7 @@ def test_what_is_read_in_several_statements_is_of_one_moment(tmp_path: Path) -> 
         assert store.get(("n",), "k") is None
 
 
+@pytest.mark.slow
 async def test_writes_that_many_tasks_await_are_few_batches_and_one_bad_write_fails_alone(tmp_path: Path) -> None:
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
 

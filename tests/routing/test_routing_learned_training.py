@@ -110,6 +110,7 @@ def test_training_twice_gives_the_same_router(router: RouterFile) -> None:
     assert train(STEPS[1:]).id != router.id
 
 
+@pytest.mark.slow
 def test_the_file_gives_back_what_was_trained_and_says_on_what(router: RouterFile, stored: Path) -> None:
     found = load(stored)
     assert found.header == router.header

@@ -363,6 +363,7 @@ def test_headers_tell_the_request_id_and_what_is_left(
     assert int(other.headers["x-ratelimit-remaining-requests"]) > 0
 
 
+@pytest.mark.slow
 async def test_it_serves_many_at_once_and_loses_no_record() -> None:
     async with Simulator() as sim, httpx.AsyncClient() as client:
         body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -430,6 +431,7 @@ def test_importing_the_plugin_loads_no_server() -> None:
     assert out.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_serve_answers_until_ctrl_c_and_ends_quietly() -> None:
     code = "from pointsman.simulator import serve\nserve(port=0, ready=lambda url: print(url, flush=True))"
     process = _python(code)

@@ -331,6 +331,7 @@ def test_thousands_of_protected_paths_are_protected(crowded: Path) -> None:
     assert (crowded / "part7" / "code.py").exists()
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_more_than_can_be_protected_are_refused(crowded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a system lets bubblewrap alone make namespaces."""

@@ -388,6 +388,7 @@ def test_file_tools_beside_each_other_do_not_make_a_repository(tmp_path: Path) -
     assert made == []
 
 
+@pytest.mark.slow
 def test_what_another_process_completes_to_a_repository_is_taken_back(tmp_path: Path) -> None:
     for number in range(50):
         (tmp_path / f"q{number}" / "refs").mkdir(parents=True)

@@ -180,6 +180,7 @@ def test_without_the_extra_it_is_told_how_to_install_it(monkeypatch: pytest.Monk
         read_document("a.pdf", _pdf(TEXT))
 
 
+@pytest.mark.slow
 def test_the_agents_tool_gives_text_and_pictures_five_pages_at_once(tmp_path: Path) -> None:
     (tmp_path / "long.pdf").write_bytes(_pdf(*[TEXT] * 7))
     (tmp_path / "scan.pdf").write_bytes(_picture("PDF"))

@@ -259,6 +259,7 @@ def test_a_wrong_pattern_is_told_to_the_model(call: Call, pattern: str) -> None:
     assert call("search_files", pattern=pattern).startswith("the pattern is not a regular expression: ")
 
 
+@pytest.mark.slow
 def test_a_pattern_that_never_ends_is_ended(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_SEARCH_SECONDS", 0.5)
     (tmp_path / "a").write_text("fine aaa\n")

@@ -181,6 +181,7 @@ def test_threads_are_used_again_and_end_when_nobody_needs_them(ends: Ends) -> No
     assert hasty.submit(note).result(240)
 
 
+@pytest.mark.slow
 async def test_a_thread_holds_nothing_of_a_call_that_is_over() -> None:
     class Large:
         pass

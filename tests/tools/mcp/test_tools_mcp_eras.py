@@ -31,6 +31,7 @@ def sdk(request: pytest.FixtureRequest, sdk_urls: dict[str, str]) -> Iterator[tu
     servers.close()
 
 
+@pytest.mark.slow
 async def test_a_server_of_the_sdk_is_spoken_with_in_its_own_era(sdk: tuple[str, McpServers]) -> None:
     era, servers = sdk
     await servers.connect(["mcp__sdk__add", "read_file"])

@@ -37,6 +37,7 @@ def test_a_text_made_to_exhaust_its_reader_is_asked_about_or_read(text: str) -> 
     assert said.risk in (Risk.LOW, Risk.MEDIUM) or said.asks
 
 
+@pytest.mark.slow
 def test_of_a_megabyte_the_beginning_is_read_and_the_rest_is_unknown() -> None:
     assert read_command("ls; " * 250_000).risk is Risk.UNKNOWN
     assert read_command("rm -rf /; " + "ls; " * 250_000).risk is Risk.CRITICAL

@@ -345,6 +345,7 @@ def test_what_is_obeyed_or_reached_is_asked_about_where_it_lies_elsewhere(there:
     assert not read_command(here).asks
 
 
+@pytest.mark.slow
 def test_of_the_projects_own_evasions_and_look_alikes_nearly_all_are_told_apart() -> None:
     kinds = yaml.load((ROOT / "benchmarks/command_evasions.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
     asked: Counter[str] = Counter()
