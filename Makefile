@@ -16,7 +16,7 @@ demo: $(VENV)/.run
 test: $(VENV)/.test
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist worksteal -m "$(MARKS)" $(if $(findstring not,$(MARKS)),--hypothesis-profile=quick)
 
-# The others, which take half a second of processor time and more: kill -9 again and again, programs in terminals, long sessions,
+# The others, which take half a second or more: kill -9 again and again, programs in terminals, long sessions,
 # training, whole runs from the command line, the documents' own commands.
 test-slow: $(VENV)/.test
 	$(MAKE) test MARKS=slow

@@ -59,6 +59,7 @@ def test_what_nobody_declared_waits_for_a_person(home: Runtime, tmp_path: Path) 
     assert _noted(tmp_path, "call") == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_be_used_ends_the_run_before_any_model_is_asked(
     simulated: Make, simulator: Simulator
 ) -> None:

@@ -401,6 +401,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_between_keeping_and_writing_leaves_what_undo_puts_right(programs: Any, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()

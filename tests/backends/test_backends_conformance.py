@@ -229,6 +229,7 @@ async def test_a_fault_becomes_its_kind_after_exactly_one_request(
     assert failure.retry_after == (2.5 if kind is FailureKind.RATE_LIMIT else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hang", "stall"])
 async def test_silence_is_a_time_out_after_exactly_one_request(
     name: str, backend: Backend, stream: bool, built: Any, play: Any, sim: Simulator, kind: Any

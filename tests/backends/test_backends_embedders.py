@@ -258,6 +258,7 @@ print(kept, ended, len(ports))
 """
 
 
+@pytest.mark.slow
 def test_a_forked_child_has_connections_of_its_own(programs: Any) -> None:
     ran = programs.run(["-c", FORKING])
     assert ran.stdout.split() == ["1", "0", "2"], ran.stderr

@@ -69,6 +69,7 @@ def test_confidence_is_calibrated_on_new_messages(judged) -> None:
     assert expected_calibration_error(np.array([v.confidence for v in verdicts]), right) <= 0.08
 
 
+@pytest.mark.slow
 def test_declining_the_unsure_makes_the_accepted_more_often_right(judged) -> None:
     verdicts, right = judged
     accepted = np.array([v.accepted for v in verdicts])
@@ -77,6 +78,7 @@ def test_declining_the_unsure_makes_the_accepted_more_often_right(judged) -> Non
     assert right[accepted].mean() > right.mean() > right[~accepted].mean()
 
 
+@pytest.mark.slow
 def test_leaving_each_example_out_predicts_how_new_messages_fare(head: Head, judged) -> None:
     _, right = judged
     assert abs(head.report.accuracy - right.mean()) < 0.05
@@ -284,6 +286,7 @@ def test_half_a_surrogate_pair_is_read_as_an_unknown_sign() -> None:
     assert EMBEDDER.count_tokens("\ud83d") > 0
 
 
+@pytest.mark.slow
 def test_a_very_long_text_is_learned_from_and_decided_on() -> None:
     head = Head.train([*SMALL, ("the parcel " * 5_000, "delivery")], EMBEDDER)
     assert head.decide("where is the parcel? " * 5_000).label == "delivery"

@@ -97,6 +97,7 @@ def test_a_full_disk_costs_only_time_and_leaves_nothing_behind(programs: Any, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_processes_that_learn_the_same_at_once_agree_and_leave_one_file(programs: Any, tmp_path: Path) -> None:
     processes = [
         programs.start(["-c", LEARN, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -113,6 +113,7 @@ def test_without_a_terminal_it_waits_and_the_command_that_is_printed_answers_it(
     assert _done(desk) == ["delete account bob"]
 
 
+@pytest.mark.slow
 def test_at_a_terminal_a_person_asks_for_more_and_says_yes(programs: Any, desk: Path, vendors: Simulator) -> None:
     _deletes(vendors, "bob\u202e\u3164" + "x" * 2000 + "END")
     terminal = _Terminal(programs, "run", "desk.py:clerk", "delete account bob")
@@ -130,6 +131,7 @@ def test_at_a_terminal_a_person_asks_for_more_and_says_yes(programs: Any, desk: 
     assert len(_done(desk)) == 1
 
 
+@pytest.mark.slow
 def test_at_a_terminal_no_tells_the_agent_why_and_nothing_is_done(programs: Any, desk: Path) -> None:
     terminal = _Terminal(programs, "run", "desk.py:clerk", "delete account bob")
     terminal.until("[no]: ")

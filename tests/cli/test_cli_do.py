@@ -45,6 +45,7 @@ def _shell(command: str) -> tuple[str, dict[str, str]]:
     return "run_shell", {"command": command}
 
 
+@pytest.mark.slow
 def test_a_task_is_planned_shown_done_and_summed_up(pointsman: Run, project: Path, simulator: Simulator) -> None:
     (project / "a.md").write_text("a\n")
     _script(

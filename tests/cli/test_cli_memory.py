@@ -254,6 +254,7 @@ def test_there_is_nothing_to_embed_anew_where_no_memory_is(pointsman: Run, proje
     assert not (project / ".pointsman" / "memory").exists()
 
 
+@pytest.mark.slow
 def test_a_served_memory_is_used_like_the_projects_own(
     pointsman: Run, programs: Any, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -303,6 +303,7 @@ Ledger(settings.state / "ledger.db").close()
 """
 
 
+@pytest.mark.slow
 def test_processes_that_make_the_folder_at_once_all_find_it_their_own(
     pointsman: Run, programs: Any, project: Path
 ) -> None:

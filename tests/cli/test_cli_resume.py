@@ -108,6 +108,7 @@ def test_a_killed_run_shows_as_interrupted_and_goes_on(
     assert json.loads(pointsman("runs", "--json").stdout)[0]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_graph_began_is_in_the_queue_and_begins(
     pointsman: Run, programs: Any, desk: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_run_that_was_killed_before_its_graph_began_is_in_the_queue_and_begins
     assert json.loads(pointsman("runs", "--json").stdout)[0]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_call_that_was_under_way_when_its_run_was_killed_is_told_and_counted(
     pointsman: Run, programs: Any, desk: Path, vendors: Simulator
 ) -> None:
@@ -249,6 +251,7 @@ pay = Workflow("pay", graph=build)
 """
 
 
+@pytest.mark.slow
 def test_a_refusal_names_the_command_that_goes_on(pointsman: Run, project: Path) -> None:
     (project / "own.py").write_text(_OWN)
     assert pointsman("run", "own.py:pay", "go").exit_code == 1
@@ -316,6 +319,7 @@ def test_an_edit_the_tool_does_not_take_is_asked_again(pointsman: Run, desk: Pat
     assert _deleted(desk) == ["delete account bob"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [(), ("--approve", "all")], ids=["alone", "with an answer"])
 def test_a_run_is_not_taken_up_by_a_workflow_of_another_name(
     pointsman: Run, desk: Path, answer: tuple[str, ...]

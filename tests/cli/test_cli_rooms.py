@@ -198,6 +198,7 @@ def test_a_broken_scenario_is_told_with_its_line(pointsman: Run, project: Path) 
     assert ended.stderr.startswith("error: scenario.yaml:2: ")
 
 
+@pytest.mark.slow
 def test_piped_output_has_no_colour_and_a_closed_pipe_is_no_traceback(programs: Any, project: Path) -> None:
     passed = programs.command(project / "pointsman", "from pointsman.cli.main import main; main()")
     command = ["bash", "-c", "./pointsman models | head -n 1"]

@@ -60,6 +60,7 @@ def test_a_router_is_trained_shown_and_the_same_as_from_python(pointsman: Run, p
     assert sorted(path.name for path in project.iterdir()) == ["mine.npz", "steps.jsonl"]
 
 
+@pytest.mark.slow
 def test_broken_lines_are_reported_with_their_number_and_the_rest_is_used(pointsman: Run, project: Path) -> None:
     good = list(map(step, range(40)))
     rows: list[object] = [

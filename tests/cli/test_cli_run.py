@@ -425,6 +425,7 @@ def test_a_batch_stops_when_its_cap_is_used_up_and_ends_with_code_3(
     assert "error: the budget of run:" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_person_at_the_terminal_sees_the_exact_arguments_and_can_change_them(
     desk: Path, programs: Any, vendors: Simulator
 ) -> None:
@@ -623,6 +624,7 @@ def test_the_cap_of_a_batch_holds_for_its_rows_when_they_are_taken_up(
 PROGRAM = "import signal; {}from pointsman.cli.main import main; main()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up"), (signal.SIGINT, 130, "interrupted")],
@@ -643,6 +645,7 @@ def test_a_signal_ends_a_run_cleanly_with_its_calls_booked(
     _ended_by(desk, programs, vendors, words, number, code, said, at_once=3 if "--jobs" in words else 1)
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_run_cleanly_where_ctrl_c_is_ignored(desk: Path, programs: Any, vendors: Simulator) -> None:
     before = "signal.signal(signal.SIGINT, signal.SIG_IGN); "
     _ended_by(desk, programs, vendors, ["desk.py:helper", "hello"], signal.SIGTERM, 143, "terminated", before)

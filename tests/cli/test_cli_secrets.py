@@ -225,6 +225,7 @@ flow = Workflow("killed", graph=graph)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_taken_up_exactly_and_only_with_its_key(
     pointsman: Run, programs: Any, project: Path, secrets: Secrets, tmp_path: Path
 ) -> None:
@@ -270,6 +271,7 @@ raise RuntimeError("raised " + SECRETS) from ValueError("caused by " + SECRETS)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["plain", "debug"])
 def test_what_logs_warnings_and_threads_say_past_the_commands_holds_no_secret(
     programs: Any, project: Path, secrets: Secrets, debug: list[str]

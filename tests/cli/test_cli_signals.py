@@ -64,6 +64,7 @@ def test_a_pipe_whose_reader_has_gone_ends_quietly(programs: Any) -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_an_encoding_without_a_character_shows_it_as_an_escape(programs: Any) -> None:
     western = "import sys; sys.stdout = sys.__stdout__ = open(1, 'w', encoding='latin-1'); "
     ended = programs.run(["-c", western + MAIN, "agents"])

@@ -66,6 +66,7 @@ def test_help_loads_nothing_but_typer_and_few_modules() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_is_told_in_one_line(programs: Any, tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     code = (

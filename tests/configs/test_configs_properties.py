@@ -59,6 +59,7 @@ def test_children_and_theirs_compute_what_another_thread_of_the_parent_was_compu
     assert run("cured", 60) == "0 7 1"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python has no such lock from 3.12 on")
 def test_without_pointsman_such_a_child_waits_until_it_is_killed() -> None:
     assert run("plain", 1) == "-14 7 1"

@@ -39,6 +39,7 @@ def test_every_wait_ends() -> None:
     assert waits_ended(lambda queue: next_within(queue, 1e-6), 200) == WAITS
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the fault shows most often with Python 3.11")
 def test_pythons_own_wait_comes_to_no_end() -> None:
     assert waits_ended(lambda queue: queue.get(timeout=1e-6), 2) < WAITS

@@ -316,6 +316,7 @@ async def test_a_run_that_ends_before_its_calls_ends_them_in_rows(
     await _paid(home, simulator, run.id)
 
 
+@pytest.mark.slow
 def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(
     simulator: Simulator, programs: Any, tmp_path: Path
 ) -> None:
@@ -351,6 +352,7 @@ def test_a_call_that_the_process_does_not_wait_for_is_booked_at_its_end(
         budgets.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave", ["", "os._exit(0)"])
 @pytest.mark.parametrize("loop", ["portal", "own"])
 def test_calls_under_way_in_threads_as_the_process_ends_are_booked_once_each_and_quietly(
@@ -396,6 +398,7 @@ def test_calls_under_way_in_threads_as_the_process_ends_are_booked_once_each_and
         budgets.close()
 
 
+@pytest.mark.slow
 def test_an_answer_that_comes_as_the_process_ends_disturbs_nobody(programs: Any, tmp_path: Path) -> None:
     script = f"""
         import asyncio, json, threading, time
@@ -531,6 +534,7 @@ async def test_a_call_that_ends_before_it_has_a_connection_costs_nothing(
     assert (row.failure, row.cost) == (end, 0)
 
 
+@pytest.mark.slow
 async def test_a_refused_hedge_leaves_only_stronger_models_to_answer(dispatcher: Make, simulator: Simulator) -> None:
     """The first refuses while a second of its own tier is still writing: evidence asks for a stronger one."""
     simulator.scenario = Scenario(
@@ -568,6 +572,7 @@ async def test_a_stream_that_the_provider_breaks_is_charged_for_what_was_seen(
     assert "charged as reserved" not in row.detail
 
 
+@pytest.mark.slow
 async def test_a_model_is_asked_again_once_at_most_where_the_policy_retries(
     dispatcher: Make, simulator: Simulator
 ) -> None:
@@ -825,6 +830,7 @@ asyncio.run(killed())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_call_under_way_in_a_killed_process_is_a_row_of_the_run_that_is_taken_up_charged_as_reserved(
     dispatcher: Make, simulator: Simulator, programs: Any, tmp_path: Path

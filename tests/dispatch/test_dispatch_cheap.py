@@ -169,6 +169,7 @@ def test_a_turn_after_one_that_rose_returns_to_the_conversations_own_model(
     assert simulator.log[-1].model == "deepseek-v4-flash"
 
 
+@pytest.mark.slow
 def test_a_short_rate_limit_is_waited_for_rather_than_paid_for_with_a_dearer_tier(
     runtime: Runtime, simulator: Simulator
 ) -> None:

@@ -28,6 +28,7 @@ def _hits(home: Dispatcher) -> list[dict[str, str]]:
     return [{hit["id"]: hit["reason"] for hit in json.loads(row.rules)} for row in home.ledger.decisions()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enabled", [False, True])
 async def test_a_model_that_keeps_refusing_a_task_goes_behind_one_that_does_it(
     dispatcher: Make, simulator: Simulator, enabled: bool

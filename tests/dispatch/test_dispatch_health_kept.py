@@ -262,6 +262,7 @@ def _slow(milliseconds: int) -> Scenario:
     return Scenario(rules=(slow, Rule(answer=Answer(text="quick"))))
 
 
+@pytest.mark.slow
 async def test_a_slow_provider_is_routed_around_once_it_has_broken_its_sla(
     dispatcher: Make, simulator: Simulator
 ) -> None:
@@ -272,6 +273,7 @@ async def test_a_slow_provider_is_routed_around_once_it_has_broken_its_sla(
     assert await _models(home, 8) == ["openai/gpt-5.4-mini"] * 5 + ["anthropic/claude-haiku-4-5"] * 3
 
 
+@pytest.mark.slow
 async def test_a_provider_that_has_become_slow_is_routed_around_without_any_sla(
     dispatcher: Make, simulator: Simulator, leap: Any
 ) -> None:

@@ -131,6 +131,7 @@ async def test_what_the_loser_may_have_cost_is_charged_and_nothing_stays_reserve
     assert spent > answer.response_metadata["pointsman"]["cost"]
 
 
+@pytest.mark.slow
 async def test_when_both_fail_the_next_is_asked_until_nobody_is_left(
     dispatcher: Make, simulator: Simulator, leap: Any
 ) -> None:

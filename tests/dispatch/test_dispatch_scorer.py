@@ -135,6 +135,7 @@ def test_a_proof_that_is_none_is_refused_in_one_line(dispatcher: Make, router: P
         dispatcher(routing__scorer="own.npz")
 
 
+@pytest.mark.slow
 def test_a_step_unlike_all_it_learned_from_is_left_to_the_rules(dispatcher: Make, router: Path) -> None:
     prove(dispatcher(routing__scorer="own.npz").settings, fingerprint(router), "chat")
     home = dispatcher(routing__scorer="own.npz")

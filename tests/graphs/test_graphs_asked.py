@@ -285,6 +285,7 @@ def test_an_agent_that_can_call_nothing_is_asked_anew_in_another_attempt(
     assert (result.status, len(lines), len(set(lines))) == ("done", 2, 2)
 
 
+@pytest.mark.slow
 def test_a_step_goes_on_where_it_was_whatever_is_remembered_since(
     runtime: Make, simulator: Simulator, mark: Any, acts: Counter[str]
 ) -> None:

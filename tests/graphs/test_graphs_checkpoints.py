@@ -148,6 +148,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "rows", "children"), [("after", 60 + 150, 5), ("idle", 300 + 150, 5), ("busy", 300 + 90, 3)]
 )

@@ -108,6 +108,7 @@ async def test_a_fork_that_cannot_be_made_keeps_no_file(runtime: Make, handed: l
     assert len(_files(home)) == 1
 
 
+@pytest.mark.slow
 async def test_a_run_that_is_cancelled_keeps_its_file_until_it_has_been_taken_up_to_its_end(
     runtime: Make, simulator: Simulator, handed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def test_the_result_of_an_act_that_is_done_is_given_again_as_it_was(runtime: Mak
     assert home.ledger.kept.names(run.id) == frozenset()
 
 
+@pytest.mark.slow
 def test_the_same_act_made_twice_on_purpose_is_made_twice_wherever_the_run_is_cut_off(
     runtime: Make, simulator: Simulator
 ) -> None:

@@ -157,6 +157,7 @@ def _approved(flow: Workflow, stopped: RunResult, home: Runtime, *waiting: int) 
     return flow.resume(stopped.run, answers, runtime=home)
 
 
+@pytest.mark.slow
 def test_what_stands_beside_a_step_that_waits_for_approval_does_not_run_again(
     runtime: Make, simulator: Simulator
 ) -> None:

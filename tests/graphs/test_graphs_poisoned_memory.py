@@ -77,6 +77,7 @@ def test_an_act_that_a_planted_text_orders_waits_for_a_person(home: Runtime, sim
     assert f"eve{number}@evil.example comes from text that nobody vouches for" in act.reason
 
 
+@pytest.mark.slow
 def test_an_act_that_the_user_named_is_done_with_the_planted_text_in_view(home: Runtime, simulator: Simulator) -> None:
     question = "Send what is known about bridge 7 to ann@work.example"
     _obeying(simulator, "bridge 7")

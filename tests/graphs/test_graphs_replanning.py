@@ -165,6 +165,7 @@ def test_a_new_plan_that_cannot_be_carried_out_ends_the_run_and_resuming_plans_o
     )
 
 
+@pytest.mark.slow
 def test_plans_made_anew_may_have_twice_the_steps_of_one_plan_in_all_and_no_more(
     runtime: Make, simulator: Simulator
 ) -> None:

@@ -443,6 +443,7 @@ def test_a_fork_does_not_wait_for_another_process_that_holds_the_file(path: Path
         script(program(code), path)
 
 
+@pytest.mark.slow
 def test_a_process_ends_after_the_imports_of_its_threads(tmp_path: Path, script: Script) -> None:
     # A run that is left early leaves a thread that loads the embedder: stopped in an extension's own code it crashes.
     slow = tmp_path / "slow_to_import.py"
@@ -460,6 +461,7 @@ def test_a_process_ends_after_the_imports_of_its_threads(tmp_path: Path, script:
     assert said.split() == ["imported"]
 
 
+@pytest.mark.slow
 def test_a_fork_waits_for_the_imports_of_other_threads_and_once_only_for_one_without_end(
     tmp_path: Path, script: Script
 ) -> None:

@@ -117,6 +117,7 @@ def test_a_file_that_nobody_has_open_names_the_full_disk_and_opens_once_there_is
         assert len(ledger.calls()) == 1
 
 
+@pytest.mark.slow
 def test_rows_are_written_by_themselves_once_there_is_room(disk: Path, make: Any) -> None:
     path = disk / "ledger.db"
     with Ledger(path) as ledger, closing(sqlite3.connect(path)) as other:
@@ -301,6 +302,7 @@ def test_closing_tells_how_many_rows_were_lost(path: Path, make: Any, impatient:
     told(lambda: ledger.record(make.call()), "closed: open it again")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", ["put back", "replaced"])
 def test_a_file_that_is_moved_away_while_in_use_stops_calls_acts_and_money(
     path: Path, make: Any, impatient: None, then: str

@@ -157,6 +157,7 @@ def test_pages_overwritten_in_the_middle_of_the_file_are_told_in_one_line(tmp_pa
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_one_line_and_what_was_acknowledged_stays(programs: Any, tmp_path: Path) -> None:
     with programs.start(["-c", PRELUDE + FULL, tmp_path], stdout=subprocess.PIPE, text=True) as running:
         told, counted = running.stdout.readline(), running.stdout.readline()

@@ -97,6 +97,7 @@ store._folder.index.feed()
 """
 
 
+@pytest.mark.slow
 def test_an_index_in_which_a_process_was_killed_while_it_wrote_is_made_anew_unread(
     programs: Any, tmp_path: Path, in_chroma: Callable[[Path], list[str]]
 ) -> None:

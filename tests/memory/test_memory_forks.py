@@ -70,12 +70,14 @@ def run(programs: Any, path: Path, how: str) -> list[str]:
     return ran.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_children_that_open_a_store_first_read_and_write_it_like_any_process(programs: Any, tmp_path: Path) -> None:
     assert run(programs, tmp_path / "memory", "opened after") == [
         "[0, 0, 0] ['child 0', 'child 1', 'child 2', 'parent']"
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["idle", "busy", "another"])
 def test_children_of_a_process_that_had_one_open_use_it_like_any_process(
     programs: Any, tmp_path: Path, how: str
@@ -139,6 +141,7 @@ print(ended, words.terms("swimming") == words.terms("swims"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["idle", "busy"])
 def test_children_have_the_words_of_their_parent_and_new_ones_while_a_thread_is_at_others(
     programs: Any, how: str

@@ -88,6 +88,7 @@ def test_a_process_killed_while_it_writes_locks_nobody_out(programs: Any, tmp_pa
         assert len(store.search(("n",), query="words")) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_in_turn_lose_no_vector_in_chroma(programs: Any, tmp_path: Path) -> None:
     """In plain Chroma whichever process saves its index last drops a quarter of the other's vectors."""
     with process(programs, tmp_path, "one") as one, process(programs, tmp_path, "two") as two:

@@ -121,6 +121,7 @@ def test_the_file_gives_back_what_was_trained_and_says_on_what(router: RouterFil
     assert len(found.header["data_hash"]) == 64
 
 
+@pytest.mark.slow
 def test_a_step_unlike_all_training_is_not_trusted_and_counts_as_no_easier_than_it_looks(router: RouterFile) -> None:
     strange = [{"role": "user", "content": CODE * 30}, *[{"role": "assistant", "content": CODE}] * 40]
     scorer = Learned(router)

@@ -267,6 +267,7 @@ def test_langchain_mistakes_some_context_overflows_for_bad_requests_but_the_code
     assert caught.value.code == "context_length_exceeded"
 
 
+@pytest.mark.slow
 def test_a_hanging_server_holds_every_client_until_its_time_out(
     play: Callable[..., None], sim: Simulator, claude: anthropic.Anthropic, gpt: openai.OpenAI, gemini: genai.Client
 ) -> None:
@@ -316,6 +317,7 @@ def test_a_reset_connection_is_a_connection_error(
         _gemini(gemini)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cut_stream", "stall"])
 def test_a_broken_stream_delivers_its_first_chunks_and_then_fails(
     play: Callable[..., None], sim: Simulator, claude: anthropic.Anthropic, gpt: openai.OpenAI,
@@ -337,6 +339,7 @@ def test_a_broken_stream_delivers_its_first_chunks_and_then_fails(
     assert [served.output_tokens for served in sim.log] == [round(count_tokens(_TEXT) * 3 / 10)] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cut_stream", "stall"])
 def test_an_answer_in_one_piece_breaks_too(
     play: Callable[..., None], claude: anthropic.Anthropic, gpt: openai.OpenAI, gemini: genai.Client, kind: str

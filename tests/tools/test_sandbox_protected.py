@@ -349,6 +349,7 @@ def test_more_than_can_be_protected_are_refused(crowded: Path, monkeypatch: pyte
         mounting._may_premount.cache_clear()
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_a_command_that_waits_too_long_for_another_is_told_so(tmp_path: Path) -> None:
     hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True); input()"
@@ -363,6 +364,7 @@ def test_a_command_that_waits_too_long_for_another_is_told_so(tmp_path: Path) ->
     assert "hi" in _run(Workspace(tmp_path), "echo hi")
 
 
+@pytest.mark.slow
 @needs_sandbox
 async def test_to_wait_for_another_command_is_no_part_of_a_commands_own_time(tmp_path: Path) -> None:
     long, short = (shell_tool(Workspace(tmp_path), Sandbox(timeout=seconds)) for seconds in (600, 1))

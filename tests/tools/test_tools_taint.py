@@ -222,6 +222,7 @@ def test_the_tool_of_a_result_is_known_by_the_call_it_answers() -> None:
     assert _codes(_judged("Send it to Ann", [answer], "send_mail", to="ann@work.org", body="x")) == {"target"}
 
 
+@pytest.mark.slow
 def test_a_few_lines_of_aliases_do_not_become_billions_of_values() -> None:
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)

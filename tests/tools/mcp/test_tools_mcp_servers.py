@@ -158,6 +158,7 @@ async def test_the_event_loop_goes_on_while_a_server_starts(old: Old) -> None:
     assert beats > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "said"),
     [
@@ -248,6 +249,7 @@ def test_a_forked_process_starts_servers_of_its_own(old: Old) -> None:
     assert old.noted("started") == 2
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_or_is_killed_leaves_no_server(old: Old, programs: Any) -> None:
     code = (
         "import os, signal, sys; from pointsman.tools import McpServer, McpServers;"
