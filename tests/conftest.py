@@ -34,7 +34,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says how busy the machine is. Of the tests that leave the slow ones out, a part is enough.
-for profile, examples in (("pointsman", 100), ("quick", 40)):
+for profile, examples in (("pointsman", 100), ("quick", 25)):
     hypothesis.settings.register_profile(
         profile, max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
