@@ -162,8 +162,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         """
         return self._ready().graph
 
-    def _ready(self) -> Compiled:
-        runtime = self.runtime
+    def _ready(self, runtime: Runtime | None = None) -> Compiled:
+        runtime = runtime or self.runtime
         if self._compiled is None or self._compiled.runtime is not runtime:
             self._compiled = Compiled(self, runtime)
         return self._compiled
@@ -252,17 +252,18 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         """
         messages = asked(task, files)
         check_thread(thread)
-        home = runtime or self.runtime
-        worker = self if home is self.runtime else self.on(home)
-        most = self.turns * worker._ready().turn if max_steps is None else max_steps
+        own = self.runtime
+        home = runtime or own
+        worker = self if home is own else self.on(home)
+        most = self.turns * worker._ready(home).turn if max_steps is None else max_steps
         bounds = Bounds(max_cost, most, timeout, user, user_class, tags, max_tokens)
         more = {} if context is None else {"context": context}
-        return await worker._alone(messages, bounds, thread, more)
+        return await worker._alone(home, messages, bounds, thread, more)
 
     run = sync.blocking(arun)
 
     async def _alone(
-        self, messages: list[BaseMessage], bounds: Bounds, thread: str | None, more: Mapping[str, Any]
+        self, home: Runtime, messages: list[BaseMessage], bounds: Bounds, thread: str | None, more: Mapping[str, Any]
     ) -> RunResult[Output]:
         """Run as a run of its own, within its bounds."""
         # LangGraph takes one superstep more to see that nothing is left to do.
@@ -282,7 +283,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             result: RunResult[Output] = await books.result(record.output, status=status, steps=(record,))
             return replace(result, messages=tuple(added["messages"]))
 
-        return await carried_out(work, self.runtime, self.name, bounds=bounds, kept=False)
+        return await carried_out(work, home, self.name, bounds=bounds, kept=False)
 
     async def _conversed(
         self, messages: list[BaseMessage], config: RunnableConfig, thread: str | None, more: Mapping[str, Any]
