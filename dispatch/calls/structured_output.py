@@ -56,7 +56,7 @@ def output_class(kind: Any, whose: str) -> type[BaseModel]:
     return kind
 
 
-@lru_cache(maxsize=256)
+@lru_cache
 def wrapped(kind: type[BaseModel]) -> type[BaseModel]:
     """Give the class that a tool call can be read as: a root model becomes the field ``root`` of an object.
 

@@ -203,10 +203,10 @@ class Overrides:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text + "\n")
             with suppress(FileNotFoundError):
-                before = os.stat(self._name).st_mtime_ns
+                later = os.stat(self._name).st_mtime_ns + 1
                 # Two changes within one tick of the file system's clock must not look like one.
-                if os.stat(draft).st_mtime_ns <= before:
-                    os.utime(draft, ns=(before + 1, before + 1))
+                if os.stat(draft).st_mtime_ns < later:
+                    os.utime(draft, ns=(later, later))
             os.replace(draft, self._name)
         except BaseException:
             with suppress(OSError):
