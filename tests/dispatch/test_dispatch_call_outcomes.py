@@ -271,6 +271,19 @@ async def test_a_stream_left_late_is_charged_for_all_the_words_that_were_seen(
     assert row.usage.output >= len(seen.split())
 
 
+async def test_a_stream_that_ends_at_its_first_letter_is_charged_for_one_token(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text="I I I"), fault=Fault("cut_stream", after_chunks=1)),))
+    home = dispatcher(routing__limits={"attempts": 1})
+    with capped(home) as run, pytest.raises(BackendError):
+        async for _ in _model(home).astream(QUESTION):
+            pass
+    (row,) = await _paid(home, simulator, run, failure="connection")
+    assert row.usage is not None
+    assert row.usage.output == 1
+
+
 async def test_a_provider_that_refused_the_key_is_not_asked_by_the_next_call(
     dispatcher: Make, simulator: Simulator
 ) -> None:

@@ -57,6 +57,18 @@ async def test_what_one_provider_refuses_another_is_asked_however_much_less_its_
     assert (answered.context or 0) < (tried.context or 0)
 
 
+async def test_where_a_conversation_is_too_long_for_a_model_only_models_that_take_more_are_asked(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("context_overflow")),))
+    home = dispatcher(routing__limits={"attempts": 9}, models={"google/gemini-3.5-flash": {"context": 1_048_576}})
+    with pytest.raises(AllFailed):
+        await _model(home, prefer="google/gemini-3.5-flash").ainvoke("Tell me about the Cam")
+    asked = [row.model for row in home.ledger.calls()]
+    # Others take as much, or nearly.
+    assert asked == ["google/gemini-3.5-flash", "openai/gpt-5.5"]
+
+
 async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = _primary(Fault("overloaded"))
     home = dispatcher()

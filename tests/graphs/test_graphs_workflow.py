@@ -277,6 +277,15 @@ def test_a_workflow_that_cannot_be_meant_is_refused_where_it_is_made(spec: dict[
         Workflow(**{"name": "flow", "agents": [Agent("one")], **spec})
 
 
+def test_the_output_of_a_plan_with_one_last_step_is_what_that_step_gave(runtime: Make, simulator: Simulator) -> None:
+    ticket = {"subject": "card", "urgent": True}
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(tool_calls=[{"name": "Ticket", "arguments": ticket}]))])
+    one = Agent("one", tier="economy", output=Ticket)
+    assert Workflow("flow", [one], plan="in_order").run("x", runtime=runtime()).output == Ticket(
+        subject="card", urgent=True
+    )
+
+
 @pytest.mark.parametrize("memory", [True, False])
 def test_steps_use_the_shared_memory_unless_the_workflow_has_none(
     runtime: Make, simulator: Simulator, memory: bool
