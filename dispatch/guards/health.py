@@ -50,8 +50,6 @@ _LOOK_SECONDS: Final = 3.0
 _SKEW_SECONDS: Final = 1.0
 """A kept moment that is later than the one known here by less than this is the same one."""
 _CAUSES: Final[Mapping[str, Cause]] = {cause.value: cause for cause in Cause}
-_LAST_RESORT: Final = -1
-"""The generation of a call that is let past an open breaker, which counts for nothing."""
 
 
 class Health:
@@ -130,7 +128,7 @@ class Health:
             breaker = self._breaker(key)
             refusal = breaker.refusal(now) if breaker.reason else None
             if refusal is not None:
-                return Permit(self, key, _LAST_RESORT) if last and breaker.cause is Cause.SLOW else refusal
+                return Permit(self, key, None) if last and breaker.cause is Cause.SLOW else refusal
             permit = Permit(self, key, breaker.generation)
             if breaker.reason:
                 breaker.probe = weakref.ref(permit)
@@ -248,11 +246,17 @@ class Permit:
     """Leave to make one call; used as a ``with`` block, it is cancelled at the end unless a result was recorded.
 
     A permit that is garbage-collected counts as cancelled, so that a lost one cannot block the probe for ever.
+
+    Attributes:
+        key: The model to call.
+        generation: State of the breaker in which it was given; None for a call that is let past an open breaker, whose
+            result counts for nothing.
+        settled: Its result is recorded, or it is cancelled.
     """
 
     __slots__ = ("__weakref__", "_health", "generation", "key", "settled")
 
-    def __init__(self, health: Health, key: HealthKey, generation: int) -> None:
+    def __init__(self, health: Health, key: HealthKey, generation: int | None) -> None:
         self._health = health
         self.key = key
         self.generation = generation

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs.schema import Limits
 from pointsman.dispatch.calls.retraction import retracts
-from pointsman.dispatch.calls.stream import bounded
+from pointsman.dispatch.calls.stream import Streamed, bounded
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.model import RoutedChatModel
@@ -131,6 +132,27 @@ async def test_a_stream_may_be_silent_for_longer_before_its_first_words_than_aft
         await anext(stream)
 
 
+async def test_what_a_long_stream_says_is_put_together_now_and_then_and_not_at_every_chunk() -> None:
+    class Counted(AIMessageChunk):
+        def __add__(self, other: Any) -> Any:
+            merged.append(other if isinstance(other, list) else [other])
+            return super().__add__(other)
+
+    async def said() -> AsyncGenerator[AIMessageChunk]:
+        for _ in range(5_000):
+            yield Counted("x")
+
+    merged: list[Any] = []
+    call: Any = SimpleNamespace(bill=SimpleNamespace(first_token=0.0))
+    stream = Streamed(call, said(), hold_all=True)
+    await stream.open()
+    assert [chunk async for chunk in stream.ready()] == []
+    assert len(merged) == 4
+    assert len(stream.held) < 2_000
+    assert stream.whole is not None
+    assert stream.whole.text == "x" * 5_000
+
+
 async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
     home = dispatcher(routing__limits={"call": 120, "deadline": 200})
@@ -140,7 +162,16 @@ async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulato
         pytest.raises(AllFailed, match="timeout"),
     ):
         await _model(home).ainvoke("Tell me about the Cam")
-    assert len(simulator.log) == 2
+    assert len(simulator.log) == len(home.ledger.calls()) == 2
+
+
+async def test_a_stream_that_breaks_before_anything_of_it_was_handed_out_is_answered_by_another_unseen(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = _primary(Fault("cut_stream", after_chunks=1))
+    chunks = [chunk async for chunk in _model(dispatcher()).astream("Tell me about the Cam")]
+    assert "".join(chunk.text for chunk in chunks) == RIVER
+    assert not any(retracts(chunk) for chunk in chunks)
 
 
 @pytest.mark.parametrize("kind", ["cut_stream", "tidy_cut", "error_in_stream", "malformed_json"])

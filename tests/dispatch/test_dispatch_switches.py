@@ -59,6 +59,16 @@ def test_what_is_off_says_until_when_and_why_and_comes_on_by_itself(file: Path, 
     assert switches.all() == ()
 
 
+def test_a_look_may_be_as_old_as_its_caller_allows_and_no_older(file: Path, clock: Clock) -> None:
+    mine, theirs = Overrides(file, clock), Overrides(file, clock)
+    assert mine.reasons(age=0.5) == {}
+    theirs.off("openai", clock.now + 60)
+    clock.now += 0.25
+    assert mine.reasons(age=0.5) == {}
+    clock.now += 0.25
+    assert set(mine.reasons(age=0.5)) == {"openai"}
+
+
 def test_a_look_that_may_be_old_sees_what_is_on_again_by_itself(file: Path, clock: Clock) -> None:
     switches = Overrides(file, clock)
     switches.off("openai", clock.now + 60)
