@@ -640,6 +640,25 @@ async def test_an_error_that_no_backend_knows_is_the_next_candidates_turn(
     assert "LookupError: nobody has heard of this" in first.detail
 
 
+async def test_a_reply_that_cannot_be_read_is_paid_for_and_the_next_is_asked(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER)),))
+    home = dispatcher()
+
+    def unreadable(*_: Any) -> Any:
+        raise LookupError("nobody has seen such a reply")
+
+    monkeypatch.setattr(type(home.clients.backend(home.cards["openai/gpt-5.4-mini"])), "read", unreadable)
+    with capped(home) as run:
+        assert (await _model(home).ainvoke(QUESTION)).text == RIVER
+    first, second = home.ledger.calls(run=run)
+    assert (first.failure, second.failure) == ("malformed", None)
+    assert first.detail == "unreadable reply: LookupError; charged as reserved"
+    assert home.budgets.totals(f"run:{run}") == ((first.cost or 0) + (second.cost or 0), 0)
+    assert first.cost
+
+
 async def test_a_reply_that_cannot_be_checked_is_paid_for_and_the_next_is_asked(
     dispatcher: Make, simulator: Simulator
 ) -> None:

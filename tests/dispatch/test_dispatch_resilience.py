@@ -81,6 +81,17 @@ async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Si
     assert ill.state == "open"
 
 
+async def test_the_only_model_there_is_is_waited_for_while_its_provider_limits_its_rate(
+    dispatcher: Make, simulator: Simulator, leap: Any
+) -> None:
+    limited = Rule(match=Match(first=1), fault=Fault("rate_limit", retry_after=30))
+    simulator.scenario = Scenario(rules=(limited, Rule(answer=Answer(text=RIVER))))
+    home = dispatcher(routing__approved=["openai/gpt-5.4-mini"], routing__limits={"deadline": 600})
+    with pytest.raises(AllFailed):
+        await _model(home).ainvoke("Tell me about the Cam")
+    assert (await leap.through(_model(home).ainvoke("Tell me about the Cam"), step=1)).text == RIVER
+
+
 async def test_a_hung_provider_is_left_for_the_next_in_time(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = _primary(Fault("hang"))
     home = dispatcher(routing__limits={"call": 120})

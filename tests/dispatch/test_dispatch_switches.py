@@ -59,6 +59,14 @@ def test_what_is_off_says_until_when_and_why_and_comes_on_by_itself(file: Path, 
     assert switches.all() == ()
 
 
+def test_deleting_the_file_switches_everything_on(file: Path, clock: Clock) -> None:
+    switches = Overrides(file, clock)
+    switches.off("openai", clock.now + 60)
+    assert set(switches.reasons()) == {"openai"}
+    file.unlink()
+    assert switches.reasons() == {}
+
+
 def test_a_look_may_be_as_old_as_its_caller_allows_and_no_older(file: Path, clock: Clock) -> None:
     mine, theirs = Overrides(file, clock), Overrides(file, clock)
     assert mine.reasons(age=0.5) == {}

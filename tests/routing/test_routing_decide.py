@@ -58,6 +58,7 @@ class TestReasons:
             ({"context": 32_000}, {"messages": LONG}, "context 32000 < "),
             ({"max_output": 100}, {}, "output 100 < 1024 tokens needed"),
             ({"tier": "frontier"}, {"messages": IMAGE}, "cannot read images"),
+            ({"tier": "frontier", "inputs": {"text", "audio"}}, {"messages": IMAGE}, "cannot read images"),
             ({"tools": False}, {"effects": ["read"]}, "cannot call tools"),
             ({"structured": False}, {"structured": True}, "cannot be held to a schema"),
             ({"tasks": frozenset({"extract", "classify"})}, {}, "serves only classify, extract"),
