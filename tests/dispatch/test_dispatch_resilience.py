@@ -82,11 +82,12 @@ async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Si
 
 
 async def test_the_only_model_there_is_is_waited_for_while_its_provider_limits_its_rate(
-    dispatcher: Make, simulator: Simulator, leap: Any
+    dispatcher: Make, simulator: Simulator, leap: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = Rule(match=Match(first=1), fault=Fault("rate_limit", retry_after=30))
     simulator.scenario = Scenario(rules=(limited, Rule(answer=Answer(text=RIVER))))
     home = dispatcher(routing__approved=["openai/gpt-5.4-mini"], routing__limits={"deadline": 600})
+    monkeypatch.setattr(home.health, "_clock", leap.now)
     with pytest.raises(AllFailed):
         await _model(home).ainvoke("Tell me about the Cam")
     assert (await leap.through(_model(home).ainvoke("Tell me about the Cam"), step=1)).text == RIVER

@@ -254,6 +254,22 @@ def test_whatever_a_message_carries_is_within_the_bound_of_its_input(said: dict[
     assert input_bound([full, empty], ()) - input_bound([empty, empty], ()) >= 5000
 
 
+@pytest.mark.parametrize(
+    ("block", "fetched"),
+    [
+        ({"type": "container_upload", "file_id": "f"}, True),
+        ({"type": "audio", "url": "https://example.org/a.mp3"}, True),
+        ({"type": "audio", "base64": "AA", "mime_type": "audio/mp3"}, False),
+        ({"type": "bash_result", "content": "ls"}, False),
+        ({"type": "tool_result", "content": "ls"}, False),
+    ],
+)
+def test_what_the_provider_fetches_may_fill_the_window_and_what_is_sent_is_counted(
+    block: dict[str, Any], fetched: bool
+) -> None:
+    assert (input_bound([AIMessage([block])], (), window=50_000) == 50_000) is fetched
+
+
 def test_what_a_message_says_is_counted_beside_what_it_calls_and_carries() -> None:
     parts: list[dict[str, Any]] = [
         {"content": _LONG},
