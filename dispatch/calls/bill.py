@@ -202,7 +202,7 @@ class Bill:
         return told
 
 
-@dataclass(slots=True)
+@dataclass
 class CallRecorder:
     """Writes what is decided and called for one ask into the ledger.
 
@@ -352,11 +352,11 @@ def _decision_row(made: Decision, step: StepContext) -> DecisionRow:
 
 
 # Most decisions of a process name the same models and rules, so their texts are kept.
-@lru_cache(maxsize=1024)
+@lru_cache
 def _names(models: tuple[str, ...]) -> str:
     return json.dumps(models)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache
 def _reasons(said: tuple[Rejection | RuleHit, ...]) -> str:
     return json.dumps([asdict(one) for one in said])

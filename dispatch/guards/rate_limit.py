@@ -247,7 +247,7 @@ def _need(input_tokens: float, output_tokens: float) -> _Need:
     return {"requests": 1.0, "tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens}
 
 
-@dataclass(slots=True)
+@dataclass
 class _Bucket:
     """A limit that refills evenly; ``rate`` is per second. The level may fall below zero by later, better counts."""
 

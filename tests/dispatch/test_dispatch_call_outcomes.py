@@ -134,7 +134,9 @@ async def test_a_cancelled_call_ends_in_a_row_and_is_charged(dispatcher: Make, s
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    await _paid(home, simulator, run, requests)
+    rows = await _paid(home, simulator, run, requests)
+    told = "broken off: the caller did not wait for the end; charged as reserved"
+    assert [row.detail for row in rows] == [told] * requests
 
 
 async def _within(work: Coroutine[Any, Any, None], simulator: Simulator, requests: int) -> None:
