@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import jsonschema
 import pytest
+from jsonschema import Draft202012Validator
 from langchain_core.messages import AIMessage
 from pointsman.backends.replies.reply import Reply
 from pointsman.configs.words import FailureKind
@@ -44,3 +47,24 @@ def test_a_reply_that_did_not_end_well_says_how_it_ended(
     reply = Reply(card.name, finish, FailureKind.MALFORMED, None)
     said = fault(ModelRequest(()), card, home.clients.backend(card), AIMessage("It flows"), reply)
     assert said == (FailureKind.MALFORMED, told)
+
+
+def test_the_schema_of_a_tool_is_compiled_once_for_all_replies(
+    dispatcher: Callable[..., Dispatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+
+    def compiling(schema: object, **options: Any) -> Any:
+        compiled.append(schema)
+        return Draft202012Validator(schema, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jsonschema, "Draft202012Validator", compiling)
+    home = dispatcher()
+    card = home.cards["openai/gpt-5.4-mini"]
+    schema = {"type": "object", "properties": {"only_here": {"type": "integer"}}}
+    ask = ModelRequest((), tools=({"type": "function", "function": {"name": "look", "parameters": schema}},))
+    reply = Reply(card.name, "tool_calls", None, None)
+    for value, wrong in ((1, False), ("one", True), (2, False)):
+        message = AIMessage("", tool_calls=[{"name": "look", "args": {"only_here": value}, "id": "1"}])
+        assert (fault(ask, card, home.clients.backend(card), message, reply) is not None) is wrong
+    assert compiled == [schema]
