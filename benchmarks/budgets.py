@@ -68,6 +68,7 @@ def _measure(
 ) -> None:
     from pointsman.ledger.budgets.budgets import Budgets
     from pointsman.ledger.ledger import Ledger
+    from pointsman.ledger.report import report
 
     with tempfile.TemporaryDirectory(prefix="pointsman-benchmark-") as folder:
         began = time.monotonic()
@@ -75,18 +76,18 @@ def _measure(
         took = time.monotonic() - began
         file = Path(folder) / ".pointsman" / "ledger.db"
         with Ledger(file) as ledger:
-            kept, unknown = ledger.run_cost(_RUN)
+            totals = report(ledger, run=_RUN).totals
         budgets = Budgets(file)
         spent, reserved = budgets.totals(f"run:{_RUN}")
         budgets.close()
     billed = sum((Decimal(str(record["cost_usd"])) for record in played.log()), Decimal(0))
-    shares = [Decimal(kept) / _PICO / cap, Decimal(spent) / _PICO / cap, billed / cap]
+    shares = [Decimal(str(totals.cost)) / cap, Decimal(spent) / _PICO / cap, billed / cap]
     answered, refused = (sum(result[key] for result in results) for key in ("answered", "refused"))
     odd = [message for result in results for message in result["odd"]]
     cells = [answered, refused, *(f"{share:.2%}" for share in shares), reserved, f"{took:.1f}"]
     rows.append([str(processes), *map(str, cells)])
     name = f"{processes} process{'es' if processes > 1 else ''}"
-    over = max(shares) > 1 or unknown
+    over = max(shares) > 1 or totals.unpriced
     lines.append(f"{'MISSED' if over else 'met   '} {name}: at most {max(shares):.2%} of the cap spent, never over")
     usable = min(shares)
     lines.append(

@@ -20,7 +20,7 @@ from .storage.access import Access
 from .storage.chain import Break, breaks
 from .storage.connection import Connection
 from .storage.fences import Fenced
-from .storage.tables import CALLS, DECISIONS, EFFECTS, HALF, HANDOFFS, RUNS, TABLES, UNPRICED, Row, Table
+from .storage.tables import CALLS, DECISIONS, EFFECTS, HANDOFFS, RUNS, TABLES, Row, Table
 from .storage.writer import Writer
 from .texts import Texts
 
@@ -245,18 +245,6 @@ class Ledger(Closing):
             self.record(row)
             self.flush()
         return row
-
-    def run_cost(self, run: str) -> tuple[int, int]:
-        """Picodollars a run has cost so far, and how many of its calls may have cost something nobody knows.
-
-        Args:
-            run: Its id.
-        """
-        with self.reading() as connection:
-            # In two halves, since SQLite's sum overflows where money does not.
-            query = f"SELECT sum(cost / ?), sum(cost % ?), sum({UNPRICED}) FROM calls WHERE run = ?"  # noqa: S608 - our own words
-            high, low, unknown = connection.execute(query, (HALF, HALF, run)).fetchone()
-        return (high or 0) * HALF + (low or 0), unknown or 0
 
     def verify(self) -> list[Break]:
         """Find every decision, call, handoff and act that was edited, removed or moved since it was recorded."""

@@ -95,7 +95,7 @@ def decide(features: Features, policy: Policy, circumstances: RoutingContext = _
 
 
 # Most decisions of a process reject the same models for the same reasons.
-@lru_cache(maxsize=256)
+@lru_cache
 def _rejections(pairs: tuple[tuple[str, Because], ...]) -> tuple[Rejection, ...]:
     return tuple([Rejection(model, why.reason, why.code, why.needs) for model, why in pairs])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .request import Endpoint, Json, Request, ToolCall
+from .request import Endpoint, Json, Message, Request, ToolCall
 
 
 def _encode(value: Any) -> bytes:
@@ -182,3 +182,28 @@ def listed(body: Json, key: str) -> list[Any]:
     if not isinstance(value, list):
         raise BadRequest(f"{key}: Input should be a valid list")
     return value
+
+
+def check_pairs(messages: Sequence[Message], stray: str, unanswered: str) -> None:
+    """Check that every tool result answers a call of the turn before, and every call is answered.
+
+    Args:
+        messages: The conversation.
+        stray: What the vendor says of a result without its call, ``{id}`` in it.
+        unanswered: What it says of calls without their results, ``{ids}`` in it.
+
+    Raises:
+        BadRequest: In those words.
+    """
+    pending: set[str] = set()
+    for message in messages:
+        if message.role == "tool":
+            if message.tool_call_id not in pending:
+                raise BadRequest(stray.format(id=message.tool_call_id))
+            pending.discard(message.tool_call_id)
+            continue
+        if pending:
+            break
+        pending = {call.id for call in message.tool_calls}
+    if pending:
+        raise BadRequest(unanswered.format(ids=", ".join(sorted(pending))))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
@@ -70,15 +70,8 @@ class DirectCalls:
             row = _intent(tool, arguments, place)
             place.journal.catch_up()
             self._ledger.commit(row)
-            try:
+            with self._under_way(row, place):
                 value = call()
-            except GraphBubbleUp:
-                self._waits(row)
-                raise
-            except BaseException:
-                # Another attempt of this part at the node is to be asked about, too.
-                place.journal.doubt(row)
-                raise
             with suppress(PointsmanError):
                 self._told(row, place, value).result()
             return value
@@ -98,15 +91,8 @@ class DirectCalls:
             row = _intent(tool, arguments, place)
             await place.journal.caught_up()
             await self._ledger.committed(row)
-            try:
+            with self._under_way(row, place):
                 value = await call()
-            except GraphBubbleUp:
-                self._waits(row)
-                raise
-            except BaseException:
-                # Another attempt of this part at the node is to be asked about, too.
-                place.journal.doubt(row)
-                raise
             with suppress(PointsmanError):
                 await asyncio.wrap_future(self._told(row, place, value))
             return value
@@ -166,9 +152,19 @@ class DirectCalls:
         self._ledger.record(ended)
         return self._ledger.soon()
 
-    def _waits(self, row: EffectRow) -> None:
-        with suppress(PointsmanError):
-            self._ledger.record(replace(row, outcome="waits for an answer"))
+    @contextmanager
+    def _under_way(self, row: EffectRow, place: Place) -> Iterator[None]:
+        """Note of a call that does not end in the block whether it waits for a person, or nobody knows of it."""
+        try:
+            yield
+        except GraphBubbleUp:
+            with suppress(PointsmanError):
+                self._ledger.record(replace(row, outcome="waits for an answer"))
+            raise
+        except BaseException:
+            # Another attempt of this part at the node is to be asked about, too.
+            place.journal.doubt(row)
+            raise
 
 
 def _placed(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,16 +121,19 @@ def _always(_: _Change) -> bool:
     return True
 
 
-def _lower(change: _Change) -> bool:
-    return change.new is not None and (change.old is None or change.new <= change.old)
+def _set_within(within: Callable[[Any, Any], bool]) -> Callable[[_Change], bool]:
+    """The rule that a setting may be set where there was none, and where there was one if the new one is within it."""
+    return lambda change: change.new is not None and (change.old is None or within(change.new, change.old))
 
 
-def _higher(change: _Change) -> bool:
-    return change.new is not None and (change.old is None or change.new >= change.old)
+def _all_known(names: Iterable[str], known: Collection[str]) -> bool:
+    return all(name in known or name.partition("/")[0] in known for name in names)
 
 
-def _fewer(change: _Change) -> bool:
-    return change.new is not None and (change.old is None or set(change.new) <= set(change.old))
+_lower = _set_within(operator.le)
+_higher = _set_within(operator.ge)
+_fewer = _set_within(lambda new, old: set(new) <= set(old))
+_approved = _set_within(_all_known)
 
 
 def _more(change: _Change) -> bool:
@@ -143,13 +147,6 @@ def _switched_off(change: _Change) -> bool:
 
 def _removed(change: _Change) -> bool:
     return change.new is _GONE
-
-
-def _approved(change: _Change) -> bool:
-    known = change.old
-    return change.new is not None and (
-        known is None or all(name in known or name.partition("/")[0] in known for name in change.new)
-    )
 
 
 def _model(change: _Change) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
@@ -42,7 +42,6 @@ _MOST_OUTPUT: Final = 4_000_000
 """Output tokens counted in a stream before it is broken off: far more than any model writes, or a picture takes."""
 
 
-@dataclass(eq=False, repr=False, slots=True)
 class Bill:
     """What one call used and costs.
 
@@ -60,23 +59,31 @@ class Bill:
         row_id: Id that the row has or will have, where it is known before the call.
     """
 
-    card: ModelCard
-    ask: ModelRequest
-    messages: Sequence[BaseMessage]
-    grant: Grant
-    recorder: CallRecorder
-    row_id: str | None = None
-    first_token: float | None = field(default=None, init=False)
-    most_input: int | None = field(default=None, init=False)
-    _stream: StreamUsage | None = field(default=None, init=False)
-    _reach: Reach = field(default_factory=Reach, init=False)
-    _sent: float | None = field(default=None, init=False)
-    _at: float = field(default=0.0, init=False)
-    _seconds: float = field(default=0.0, init=False)
-    _usage: Usage | None = field(default=None, init=False)
-    _cost: int | None = field(default=None, init=False)
-    _charged: int | None = field(default=None, init=False)
-    _flagship_cost: int | None = field(default=None, init=False)
+    def __init__(
+        self,
+        card: ModelCard,
+        ask: ModelRequest,
+        messages: Sequence[BaseMessage],
+        grant: Grant,
+        recorder: CallRecorder,
+        row_id: str | None = None,
+    ) -> None:
+        self.card = card
+        self.ask = ask
+        self.messages = messages
+        self.grant = grant
+        self.recorder = recorder
+        self.row_id = row_id
+        self.first_token: float | None = None
+        self.most_input: int | None = None
+        self._stream: StreamUsage | None = None
+        self._reach = Reach()
+        self._sent: float | None = None
+        self._at = self._seconds = 0.0
+        self._usage: Usage | None = None
+        self._cost: int | None = None
+        self._charged: int | None = None
+        self._flagship_cost: int | None = None
 
     @property
     def begun(self) -> bool:
@@ -195,7 +202,7 @@ class Bill:
         return told
 
 
-@dataclass(eq=False, repr=False, slots=True)
+@dataclass
 class CallRecorder:
     """Writes what is decided and called for one ask into the ledger.
 
@@ -345,11 +352,11 @@ def _decision_row(made: Decision, step: StepContext) -> DecisionRow:
 
 
 # Most decisions of a process name the same models and rules, so their texts are kept.
-@lru_cache(maxsize=1024)
+@lru_cache
 def _names(models: tuple[str, ...]) -> str:
     return json.dumps(models)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache
 def _reasons(said: tuple[Rejection | RuleHit, ...]) -> str:
     return json.dumps([asdict(one) for one in said])

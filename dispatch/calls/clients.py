@@ -7,9 +7,9 @@ import hashlib
 import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...backends import registry
 from ...backends.base import Backend, Endpoint
@@ -52,8 +52,7 @@ async def _until_the_end(models: dict[str, Ready]) -> AsyncGenerator[None]:
             await asyncio.sleep(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A model's chat model on one event loop, with what is the same in all its calls.
 
     Attributes:

@@ -431,9 +431,7 @@ class _CallFactory:
             return grant
         try:
             said = self._routed.said.get(card.id, NOTHING)
-            messages, options = ask.messages, dict(said.options)
-            if card.tasks is not None or ask.examples:
-                messages, options = brief(ask, card, said)
+            messages, options = brief(ask, card, said)
             taken = carried(messages, ready.dialect, card)
             if isinstance(taken, str):
                 grant.give_back()

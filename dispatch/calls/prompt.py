@@ -53,7 +53,7 @@ def examples_digests(examples: Mapping[str, str]) -> dict[str, str]:
     return {field: _digest(path, _mtime(path)) for field, path in examples.items()}
 
 
-@lru_cache(maxsize=64)
+@lru_cache
 def _digest(path: str, _changed: float) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
@@ -77,7 +77,7 @@ def _mtime(path: str) -> float:
         raise ConfigError(f"cannot read the examples: {error.strerror}", file=path) from error
 
 
-@lru_cache(maxsize=64)
+@lru_cache
 def _examples(path: str, _changed: float) -> str:
     """The first few examples of each label; the same text for every call, so that a provider can cache it."""
     by_label: dict[str, list[str]] = {}

@@ -48,7 +48,7 @@ class Streamed:
     def whole(self) -> AIMessageChunk | None:
         """Everything as one chunk, None when nothing was said; merged at once, since each merge copies all."""
         self._merged()
-        return self._said[0] if self._said else None
+        return next(iter(self._said), None)
 
     def _merged(self) -> None:
         if len(self._said) > 1:

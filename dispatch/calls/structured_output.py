@@ -56,7 +56,7 @@ def output_class(kind: Any, whose: str) -> type[BaseModel]:
     return kind
 
 
-@lru_cache(maxsize=256)
+@lru_cache
 def wrapped(kind: type[BaseModel]) -> type[BaseModel]:
     """Give the class that a tool call can be read as: a root model becomes the field ``root`` of an object.
 
@@ -82,7 +82,7 @@ def judged(kind: type[BaseModel], arguments: Mapping[str, Any]) -> str | None:
     try:
         wrapped(kind).model_validate(dict(arguments))
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        detail = error.errors()[0]
         where = ".".join(str(part) for part in detail["loc"]) or "the answer"
         own = detail["type"] in ("value_error", "assertion_error")
         return f"{where}: a validator refuses it" if own else f"{where}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
@@ -188,7 +188,7 @@ def _recursive(tool: Any) -> dict[str, Any] | None:
     return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache
 def _returns(kind: type[BaseModel]) -> bool | None:
     """Whether a class contains itself; None where it has arguments that no model sees and JSON has no form for."""
     try:
@@ -197,7 +197,7 @@ def _returns(kind: type[BaseModel]) -> bool | None:
         return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache
 def _schema(kind: type[BaseModel]) -> Mapping[str, Any]:
     return kind.model_json_schema()
 

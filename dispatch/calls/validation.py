@@ -101,7 +101,7 @@ def _misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | No
     return one_line(f"{where or 'arguments'} breaks {error.validator!r} of the schema")
 
 
-@lru_cache(maxsize=512)
+@lru_cache
 def _validator(schema: str) -> Validator:
     from jsonschema import Draft202012Validator
     from referencing import Registry

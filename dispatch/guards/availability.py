@@ -70,7 +70,7 @@ class Overrides:
         self._path = path
         self._name = os.fspath(path)
         self._clock = clock
-        self._stamp = -1
+        self._stamp: int | None = None
         self._known: Mapping[str, Override] = {}
         self._reasons = _NONE
         self._next = math.inf
@@ -92,9 +92,9 @@ class Overrides:
             return self._reasons
         self._looked = now
         try:
-            stamp = os.stat(self._name).st_mtime_ns
+            stamp: int | None = os.stat(self._name).st_mtime_ns
         except FileNotFoundError:
-            stamp = 0
+            stamp = None
         except OSError as error:
             raise self._unreadable(error) from error
         if stamp != self._stamp or now >= self._next:
@@ -140,7 +140,7 @@ class Overrides:
         with self._changing() as switches:
             return switches.pop(name, None) is not None
 
-    def _refresh(self, stamp: int) -> None:
+    def _refresh(self, stamp: int | None) -> None:
         # The time stamp is older than what is read, so a change in between is seen at the next look.
         if stamp != self._stamp:
             self._known = self._read()
@@ -203,10 +203,10 @@ class Overrides:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text + "\n")
             with suppress(FileNotFoundError):
-                before = os.stat(self._name).st_mtime_ns
+                later = os.stat(self._name).st_mtime_ns + 1
                 # Two changes within one tick of the file system's clock must not look like one.
-                if os.stat(draft).st_mtime_ns <= before:
-                    os.utime(draft, ns=(before + 1, before + 1))
+                if os.stat(draft).st_mtime_ns < later:
+                    os.utime(draft, ns=(later, later))
             os.replace(draft, self._name)
         except BaseException:
             with suppress(OSError):

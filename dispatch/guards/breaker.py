@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 from ...configs.catalog import Usage
@@ -23,9 +24,6 @@ __all__ = ["Breaker", "Cause", "HealthKey", "HealthState", "State", "Verdict"]
 
 State = Literal["closed", "open", "half_open"]
 Verdict = Literal["ill", "down", "well", "neutral"]
-Cause = Literal["ill", "down", "slow", "limited"]
-"""Why it opened: ``ill`` with failures that pass by themselves; ``down`` for want of a key, money or the model, which
-somebody must see to; ``slow``, though it does answer."""
 
 # Below 20 calls the 95th percentile by nearest rank is the slowest call itself.
 _P95_CALLS: Final = 20
@@ -49,6 +47,19 @@ _WEIGHT: Final = 1 / 20
 _LEAST_SECONDS: Final = 1e-3
 # Counts come out of a provider's JSON, which can hold any number.
 _MOST_TOKENS: Final = 10**9
+
+
+class Cause(StrEnum):
+    """Why a breaker opened."""
+
+    ILL = "ill"
+    """Failures that pass by themselves."""
+    DOWN = "down"
+    """The key, the money or the model is missing, which somebody must see to."""
+    SLOW = "slow"
+    """It answers, but late."""
+    LIMITED = "limited"
+    """The provider limits its rate."""
 
 
 class HealthKey(NamedTuple):
@@ -94,7 +105,7 @@ class Breaker:
         self.generation = 0
         self.until = 0.0
         self.reason = ""
-        self.cause: Cause = "ill"
+        self.cause = Cause.ILL
         self.trips = 0
         self.closed_at = -math.inf
         self.probe: weakref.ref[object] | None = None
@@ -130,11 +141,11 @@ class Breaker:
         if answered:
             self.slow_in_a_row = self.slow_in_a_row + 1 if slow else 0
         if verdict == "down":
-            self._trip(now, str(kind), "down", jitter())
+            self._trip(now, str(kind), Cause.DOWN, jitter())
         elif reason := self._illness():
-            self._trip(now, reason, "ill", jitter())
+            self._trip(now, reason, Cause.ILL, jitter())
         elif reason := self._slowness():
-            self._trip(now, reason, "slow", jitter())
+            self._trip(now, reason, Cause.SLOW, jitter())
 
     def probed(
         self,
@@ -148,9 +159,10 @@ class Breaker:
         """Close or open again by what the probe brought back."""
         bound = self._bound(latency, usage) if kind is None else math.inf
         if verdict != "well":
-            self._trip(now, f"the probe failed: {kind}", "down" if verdict == "down" else "ill", jitter)
+            cause = Cause.DOWN if verdict == "down" else Cause.ILL
+            self._trip(now, f"the probe failed: {kind}", cause, jitter)
         elif latency > bound:
-            self._trip(now, f"the probe took {latency:.2f} s, over {bound:.3g} s", "slow", jitter)
+            self._trip(now, f"the probe took {latency:.2f} s, over {bound:.3g} s", Cause.SLOW, jitter)
         elif now >= self.until:
             self.reason = ""
             self.closed_at = now
@@ -159,7 +171,7 @@ class Breaker:
     def hold(self, now: float, wait: float, *, current: bool) -> None:
         """Open until the provider's own time; the late answer of an earlier call can only lengthen that."""
         if current or self.reason:
-            self.open(now + wait, f"rate limited for {wait:g} s", "limited")
+            self.open(now + wait, f"rate limited for {wait:g} s", Cause.LIMITED)
 
     def open(self, until: float, reason: str, cause: Cause) -> None:
         """Let nothing through before ``until``."""
@@ -200,7 +212,7 @@ class Breaker:
             self.trips = 0
         doubled = limits.cool_down * 2.0 ** min(self.trips, _MOST_DOUBLINGS)
         # What somebody must see to first will not be well in seconds.
-        seconds = limits.cool_down_cap if cause == "down" else min(doubled, limits.cool_down_cap)
+        seconds = limits.cool_down_cap if cause is Cause.DOWN else min(doubled, limits.cool_down_cap)
         self.trips += 1
         self.open(now + seconds * (1 + limits.jitter * jitter), reason, cause)
 

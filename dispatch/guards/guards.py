@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...configs.catalog import ModelCard, Usage
@@ -114,7 +113,6 @@ class Guards:
         return options if most is None or name is None else {name: most, **options}
 
 
-@dataclass(eq=False, slots=True)
 class Grant:
     """Leave to make one call: given back in full if the call is never sent, settled once otherwise.
 
@@ -123,25 +121,25 @@ class Grant:
         share: Of the rate limits; None where none are kept.
     """
 
-    permit: Permit | None = None
-    share: Reservation | None = None
-    _budgets: Budgets | None = field(default=None, init=False)
-    _money: str | None = field(default=None, init=False)
-    _caps: TokenCaps | None = field(default=None, init=False)
-    _tokens: str | None = field(default=None, init=False)
+    def __init__(self, permit: Permit | None = None, share: Reservation | None = None) -> None:
+        self.permit = permit
+        self.share = share
+        self._money: tuple[Budgets, str] | None = None
+        self._tokens: tuple[TokenCaps, str] | None = None
 
     def allow(self, caps: TokenCaps, reservation: str) -> None:
         """Add the tokens that were reserved for the call."""
-        self._caps, self._tokens = caps, reservation
+        self._tokens = caps, reservation
 
     def fund(self, budgets: Budgets, reservation: str) -> None:
         """Add the money that was reserved for the call."""
-        self._budgets, self._money = budgets, reservation
+        self._money = budgets, reservation
 
     def give_back(self) -> None:
         """End a grant under which nothing was sent."""
-        if self._budgets is not None and self._money is not None:
-            self._budgets.release(self._money)
+        if self._money is not None:
+            budgets, reservation = self._money
+            budgets.release(reservation)
         self._use(0)
         if self.share is not None:
             self.share.release()
@@ -161,8 +159,9 @@ class Grant:
             Picodollars charged; None where no money was reserved or nothing is billed.
         """
         charged: int | None = None
-        if self._budgets is not None and self._money is not None:
-            charged = self._budgets.settle(self._money, cost if billed else 0, recorded=True)
+        if self._money is not None:
+            budgets, reservation = self._money
+            charged = budgets.settle(reservation, cost if billed else 0, recorded=True)
         self._use((None if usage is None else usage.input + usage.output) if billed else 0)
         if self.share is not None:
             if usage is not None:
@@ -172,8 +171,9 @@ class Grant:
         return charged if billed else None
 
     def _use(self, tokens: int | None) -> None:
-        if self._caps is not None and self._tokens is not None:
-            self._caps.settle(self._tokens, tokens)
+        if self._tokens is not None:
+            caps, reservation = self._tokens
+            caps.settle(reservation, tokens)
 
     def judge(
         self,

@@ -49,10 +49,7 @@ _LOOK_SECONDS: Final = 3.0
 """How often a process that makes calls looks what others have found out: a cool-down is five seconds at least."""
 _SKEW_SECONDS: Final = 1.0
 """A kept moment that is later than the one known here by less than this is the same one."""
-_SHARED: Final[Mapping[str, Cause]] = {"ill": "ill", "slow": "slow", "limited": "limited"}
-"""What holds for other processes too."""
-_LAST_RESORT: Final = -1
-"""The generation of a call that is let past an open breaker, which counts for nothing."""
+_CAUSES: Final[Mapping[str, Cause]] = {cause.value: cause for cause in Cause}
 
 
 class Health:
@@ -131,7 +128,7 @@ class Health:
             breaker = self._breaker(key)
             refusal = breaker.refusal(now) if breaker.reason else None
             if refusal is not None:
-                return Permit(self, key, _LAST_RESORT) if last and breaker.cause == "slow" else refusal
+                return Permit(self, key, None) if last and breaker.cause is Cause.SLOW else refusal
             permit = Permit(self, key, breaker.generation)
             if breaker.reason:
                 breaker.probe = weakref.ref(permit)
@@ -141,13 +138,13 @@ class Health:
         """Whether calls are held back from a model only because it has become slow."""
         with self._lock:
             breaker = self._breaker(key)
-            return bool(breaker.reason) and breaker.cause == "slow"
+            return bool(breaker.reason) and breaker.cause is Cause.SLOW
 
     def held(self, key: HealthKey) -> float:
         """Seconds for which calls are held back only because the provider limits their rate; 0 where they are not."""
         with self._lock:
             breaker = self._breaker(key)
-            return max(0.0, breaker.until - self._clock()) if breaker.cause == "limited" else 0.0
+            return max(0.0, breaker.until - self._clock()) if breaker.cause is Cause.LIMITED else 0.0
 
     def try_now(self, key: HealthKey) -> None:
         """Let the next call through an open breaker as its probe, before the cool-down is over."""
@@ -177,10 +174,10 @@ class Health:
                 key = HealthKey(row.provider, row.model, row.region)
                 kept.add(key)
                 left = row.until - wall
-                if row.cause == "down":
+                cause = _CAUSES.get(row.cause)
+                if cause is Cause.DOWN:
                     self._down_elsewhere.add(key)
-                cause = _SHARED.get(row.cause)
-                if cause is None or not left > 0:
+                if cause in (None, Cause.DOWN) or not left > 0:
                     continue
                 breaker = self._breaker(key)
                 until = now + min(left, breaker.limits.longest_hold)
@@ -189,7 +186,7 @@ class Health:
                     breaker.open(until, row.reason, cause)
             for key in self._kept - kept:
                 gone = self._breakers.get(key)
-                if gone is not None and gone.cause != "down":
+                if gone is not None and gone.cause is not Cause.DOWN:
                     gone.until = min(gone.until, now)
             self._kept = kept
 
@@ -240,7 +237,7 @@ class Health:
     def _keep(self, book: HealthBook, key: HealthKey, breaker: Breaker, now: float) -> None:
         if breaker.reason:
             until = self._wall() + breaker.until - now
-            book.put(HealthRow(*key, until, breaker.reason, breaker.cause, breaker.trips))
+            book.put(HealthRow(*key, until, breaker.reason, breaker.cause.value, breaker.trips))
         else:
             book.drop(*key)
 
@@ -249,11 +246,17 @@ class Permit:
     """Leave to make one call; used as a ``with`` block, it is cancelled at the end unless a result was recorded.
 
     A permit that is garbage-collected counts as cancelled, so that a lost one cannot block the probe for ever.
+
+    Attributes:
+        key: The model to call.
+        generation: State of the breaker in which it was given; None for a call that is let past an open breaker, whose
+            result counts for nothing.
+        settled: Its result is recorded, or it is cancelled.
     """
 
     __slots__ = ("__weakref__", "_health", "generation", "key", "settled")
 
-    def __init__(self, health: Health, key: HealthKey, generation: int) -> None:
+    def __init__(self, health: Health, key: HealthKey, generation: int | None) -> None:
         self._health = health
         self.key = key
         self.generation = generation

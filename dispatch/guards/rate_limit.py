@@ -247,7 +247,7 @@ def _need(input_tokens: float, output_tokens: float) -> _Need:
     return {"requests": 1.0, "tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens}
 
 
-@dataclass(slots=True)
+@dataclass
 class _Bucket:
     """A limit that refills evenly; ``rate`` is per second. The level may fall below zero by later, better counts."""
 
@@ -377,10 +377,7 @@ _UNITS: Final = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 
 
 # The headers of every answer are read, and of many answers within a second most values are the same.
-_kept = lru_cache(maxsize=256)
-
-
-@_kept
+@lru_cache
 def _duration(text: str) -> float | None:
     """Seconds from now."""
     found = _DURATION.fullmatch(text.strip())
@@ -389,7 +386,7 @@ def _duration(text: str) -> float | None:
     return sum(float(group) * unit for group, unit in zip(found.groups(), _UNITS, strict=True) if group)
 
 
-@_kept
+@lru_cache
 def _moment(text: str) -> float | None:
     """Seconds since the epoch, by the provider's clock."""
     try:
@@ -459,7 +456,7 @@ def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, RateLi
     return found
 
 
-@_kept
+@lru_cache
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -468,7 +465,7 @@ def _number(text: str) -> float | None:
     return value if 0 <= value < math.inf else None
 
 
-@_kept
+@lru_cache
 def _http_date(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp() if text else None

@@ -24,7 +24,7 @@ _PAUSE_SECONDS = 1.0
 """How long to wait before it is tried again to write what could not be written."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass
 class _Asked:
     """Somebody on an event loop waits for a reservation.
 

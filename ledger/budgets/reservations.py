@@ -49,7 +49,7 @@ class Store(Protocol):
         """Give back what the store holds open."""
 
 
-@dataclass(slots=True)
+@dataclass
 class _Scope:
     spent: int = 0
     reserved: int = 0

@@ -18,6 +18,7 @@ from ..base import (
     Reply,
     Stream,
     argument_chunks,
+    check_pairs,
     chunks_of,
     encode,
     encoded_arguments,
@@ -33,6 +34,12 @@ _FINISH = {
     "content_filter": "refusal",
     "refusal": "refusal",
 }
+_PAIRS = (
+    "messages: unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must have a "
+    "corresponding `tool_use` block in the previous message.",
+    "messages: `tool_use` ids were found without `tool_result` blocks immediately after: {ids}. Each `tool_use` block "
+    "must have a corresponding `tool_result` block in the next message.",
+)
 _FAILURES: dict[str, tuple[int, str, str]] = {
     "rate_limit": (429, "rate_limit_error", "This request would exceed your organization's rate limit."),
     "server_error": (500, "api_error", "Internal server error"),
@@ -65,7 +72,7 @@ class AnthropicWire:
                 marked = len(messages)
         if "cache_control" in body:
             marked = len(messages)
-        _check_pairs(messages)
+        check_pairs(messages, *_PAIRS)
         tools = listed(body, "tools")
         if not marked and any("cache_control" in tool for tool in tools):
             marked = 1 if messages and messages[0].role == "system" else 0
@@ -269,28 +276,6 @@ def _tool_result(block: Json) -> Message:
         documents = sum(part.get("type") == "document" for part in content)
         content = "\n".join(part["text"] for part in content if part.get("type") == "text")
     return Message("tool", content, tool_call_id=block.get("tool_use_id", ""), images=images, documents=documents)
-
-
-def _check_pairs(messages: list[Message]) -> None:
-    pending: set[str] = set()
-    for message in messages:
-        if message.role == "tool":
-            if message.tool_call_id not in pending:
-                raise BadRequest(
-                    f"messages: unexpected `tool_use_id` found in `tool_result` blocks: {message.tool_call_id}. Each "
-                    "`tool_result` block must have a corresponding `tool_use` block in the previous message."
-                )
-            pending.discard(message.tool_call_id)
-            continue
-        if pending:
-            break
-        pending = {call.id for call in message.tool_calls}
-    if pending:
-        raise BadRequest(
-            "messages: `tool_use` ids were found without `tool_result` blocks immediately after: "
-            f"{', '.join(sorted(pending))}. Each `tool_use` block must have a corresponding `tool_result` block in "
-            "the next message."
-        )
 
 
 def _schema(body: Json) -> Json | None:

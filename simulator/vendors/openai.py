@@ -20,6 +20,7 @@ from ..base import (
     Reply,
     Stream,
     argument_chunks,
+    check_pairs,
     chunks_of,
     decode,
     encode,
@@ -30,6 +31,11 @@ from ..base import (
 from ..request import Endpoint, Json, Message, Request, Role, Tool, ToolCall
 
 DONE = b"data: [DONE]\n\n"
+PAIRS = (
+    "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
+    "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The "
+    "following tool_call_ids did not have response messages: {ids}",
+)
 _DIMENSIONS = 256
 _FINISH = {"refusal": "stop"}
 _ROLES: dict[str, Role] = {
@@ -90,7 +96,7 @@ class OpenAIWire:
         if not raw:
             raise BadRequest("Invalid 'messages': empty array. Expected an array with minimum length 1.")
         messages = tuple(_read_message(item) for item in raw)
-        check_pairs(messages)
+        check_pairs(messages, *PAIRS)
         tools = listed(body, "tools")
         choice, tool_name = read_choice(body.get("tool_choice"))
         form = body.get("response_format") or {}
@@ -208,32 +214,6 @@ def read_choice(choice: Any) -> tuple[Any, str]:
         name = choice.get("name") or (choice.get("function") or {}).get("name") or ""
         return ("named" if name else "any"), name
     return {"required": "any", "none": "none"}.get(choice or "auto", "auto"), ""
-
-
-def check_pairs(messages: Sequence[Message]) -> None:
-    """Check that every tool result answers a call and every call is answered.
-
-    Raises:
-        BadRequest: In the words of the API.
-    """
-    pending: set[str] = set()
-    for message in messages:
-        if message.role == "tool":
-            if message.tool_call_id not in pending:
-                raise BadRequest(
-                    "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
-                    "'tool_calls'."
-                )
-            pending.discard(message.tool_call_id)
-            continue
-        if pending:
-            break
-        pending = {call.id for call in message.tool_calls}
-    if pending:
-        raise BadRequest(
-            "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
-            f"'tool_call_id'. The following tool_call_ids did not have response messages: {', '.join(sorted(pending))}"
-        )
 
 
 def read_parts(content: Any) -> tuple[str, int, int, int]:

@@ -16,6 +16,7 @@ from ..base import (
     Reply,
     Stream,
     argument_chunks,
+    check_pairs,
     chunks_of,
     encode,
     encoded_arguments,
@@ -23,7 +24,7 @@ from ..base import (
     sse,
 )
 from ..request import Endpoint, Json, Message, Request, Role, Tool, ToolCall
-from .openai import OpenAIWire, check_pairs, openai_failure, read_arguments, read_choice, read_parts
+from .openai import PAIRS, OpenAIWire, openai_failure, read_arguments, read_choice, read_parts
 
 _OVERFLOW = "Your input exceeds the context window of this model. Please adjust your input and try again."
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -39,7 +40,7 @@ class ResponsesWire:
         if not isinstance(body.get("model"), str):
             raise BadRequest("Missing required parameter: 'model'.")
         messages = _read_input(body)
-        check_pairs(messages)
+        check_pairs(messages, *PAIRS)
         tools = listed(body, "tools")
         choice, tool_name = read_choice(body.get("tool_choice"))
         form = (body.get("text") or {}).get("format") or {}

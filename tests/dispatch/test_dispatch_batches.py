@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,23 @@ async def test_the_answers_say_what_ran_as_those_of_live_calls_do(batches: Desk,
     assert set(account) == set(live.response_metadata["pointsman"])
     assert answer.message.text == live.text
     assert answer.message.usage_metadata == live.usage_metadata
+
+
+async def test_a_model_is_shown_the_tools_of_a_request_in_a_batch_and_no_others(
+    batches: Desk, simulator: Simulator
+) -> None:
+    shown: list[list[str]] = []
+
+    def answer(request: Any) -> Answer:
+        shown.append([tool.name for tool in request.tools])
+        return Answer(text="hi")
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    _, waiting = batches()
+    [ask] = _asks("one")
+    tool = {"type": "function", "function": {"name": "forecast", "parameters": {"type": "object", "properties": {}}}}
+    assert _texts(await _all(waiting, [replace(ask, tools=(tool,)), ask])) == ["hi", "hi"]
+    assert sorted(shown) == [[], ["forecast"]]
 
 
 async def test_what_has_no_batch_api_is_asked_live_when_the_batch_is_looked_at(
@@ -565,7 +583,7 @@ async def test_the_caps_of_a_run_hold_for_the_batch_submitted_in_it(batches: Des
         batch = await waiting.submit(_asks("one"))
     assert home.budgets.totals("run:r1")[1] > 0
     await waiting.collect(batch, pause=0.01)
-    assert home.budgets.totals("run:r1") == (home.ledger.run_cost("r1")[0], 0)
+    assert home.budgets.totals("run:r1") == (sum(row.cost or 0 for row in home.ledger.calls(run="r1")), 0)
 
 
 async def test_a_batch_of_a_run_that_can_be_taken_up_is_written_down(batches: Desk, simulator: Simulator) -> None:

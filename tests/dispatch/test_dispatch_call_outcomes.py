@@ -33,6 +33,7 @@ from pointsman.dispatch.model import RoutedChatModel
 from pointsman.dispatch.request import ModelRequest
 from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
+from pointsman.ledger.report import report
 from pointsman.simulator import Answer, Fault, Latency, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Dispatcher]
@@ -134,7 +135,9 @@ async def test_a_cancelled_call_ends_in_a_row_and_is_charged(dispatcher: Make, s
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    await _paid(home, simulator, run, requests)
+    rows = await _paid(home, simulator, run, requests)
+    told = "broken off: the caller did not wait for the end; charged as reserved"
+    assert [row.detail for row in rows] == [told] * requests
 
 
 async def _within(work: Coroutine[Any, Any, None], simulator: Simulator, requests: int) -> None:
@@ -269,6 +272,19 @@ async def test_a_stream_left_late_is_charged_for_all_the_words_that_were_seen(
     (row,) = await _paid(home, simulator, run)
     assert row.usage is not None
     assert row.usage.output >= len(seen.split())
+
+
+async def test_a_stream_that_ends_at_its_first_letter_is_charged_for_one_token(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text="I I I"), fault=Fault("cut_stream", after_chunks=1)),))
+    home = dispatcher(routing__limits={"attempts": 1})
+    with capped(home) as run, pytest.raises(BackendError):
+        async for _ in _model(home).astream(QUESTION):
+            pass
+    (row,) = await _paid(home, simulator, run, failure="connection")
+    assert row.usage is not None
+    assert row.usage.output == 1
 
 
 async def test_a_provider_that_refused_the_key_is_not_asked_by_the_next_call(
@@ -627,6 +643,25 @@ async def test_an_error_that_no_backend_knows_is_the_next_candidates_turn(
     assert "LookupError: nobody has heard of this" in first.detail
 
 
+async def test_a_reply_that_cannot_be_read_is_paid_for_and_the_next_is_asked(
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(answer=Answer(text=RIVER)),))
+    home = dispatcher()
+
+    def unreadable(*_: Any) -> Any:
+        raise LookupError("nobody has seen such a reply")
+
+    monkeypatch.setattr(type(home.clients.backend(home.cards["openai/gpt-5.4-mini"])), "read", unreadable)
+    with capped(home) as run:
+        assert (await _model(home).ainvoke(QUESTION)).text == RIVER
+    first, second = home.ledger.calls(run=run)
+    assert (first.failure, second.failure) == ("malformed", None)
+    assert first.detail == "unreadable reply: LookupError; charged as reserved"
+    assert home.budgets.totals(f"run:{run}") == ((first.cost or 0) + (second.cost or 0), 0)
+    assert first.cost
+
+
 async def test_a_reply_that_cannot_be_checked_is_paid_for_and_the_next_is_asked(
     dispatcher: Make, simulator: Simulator
 ) -> None:
@@ -714,7 +749,7 @@ async def test_a_call_whose_time_is_over_is_not_sent_and_costs_nothing(dispatche
     (row,) = home.ledger.calls(run=run)
     assert (row.failure, row.cost) == ("timeout", 0)
     # Nobody need wonder what it may have cost.
-    assert home.ledger.run_cost(run) == (0, 0)
+    assert report(home.ledger, run=run).totals.unpriced == 0
 
 
 async def test_closing_ends_the_calls_of_one_ledger_or_of_all(dispatcher: Make, simulator: Simulator) -> None:

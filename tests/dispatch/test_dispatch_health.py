@@ -322,7 +322,10 @@ def test_the_cool_down_doubles_up_to_its_cap_with_jitter_on_top() -> None:
     assert waits == [5.5, 11.0, 22.0, 33.0, 33.0]
 
 
-def test_after_a_window_of_good_health_the_cool_down_starts_small_again() -> None:
+@pytest.mark.parametrize(("healthy", "cool_down"), [(60, 80), (60.5, 5)])
+def test_after_more_than_a_window_of_good_health_the_cool_down_starts_small_again(
+    healthy: float, cool_down: float
+) -> None:
     clock = Clock()
     health = _health(HealthLimits(consecutive=1, window=60), clock)
     for _ in range(3):
@@ -333,9 +336,9 @@ def test_after_a_window_of_good_health_the_cool_down_starts_small_again() -> Non
     assert health.states()[0].retry_in == 40
     clock.now += 40
     _permit(health).record(0.1)
-    clock.now += 61
+    clock.now += healthy
     _fail(health, 1)
-    assert health.states()[0].retry_in == 5
+    assert health.states()[0].retry_in == cool_down
 
 
 def test_one_probe_passes_when_two_hundred_threads_ask_at_once() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pointsman import tool
 from pointsman.configs.errors import ConfigError
+from pointsman.dispatch.calls.options import call_options
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import NoCandidate
 from pointsman.dispatch.model import RoutedChatModel
@@ -273,6 +274,28 @@ def test_options_nobody_knows_are_refused_where_they_are_given(
     with pytest.raises(ConfigError, match=told):
         RoutedChatModel(dispatcher=dispatcher(), **options)
     assert not simulator.log
+
+
+@pytest.mark.parametrize(
+    ("option", "taken", "refused"),
+    [
+        ("max_tokens", [1], [0, -1]),
+        ("temperature", [0, 2], [-0.1, 2.1]),
+        ("top_p", [0, 1], [-0.1, 1.1]),
+        ("top_k", [1], [0]),
+        ("presence_penalty", [-2, 2], [-2.1, 2.1]),
+        ("frequency_penalty", [-2, 2], [-2.1, 2.1]),
+        ("top_logprobs", [0, 20], [-1]),
+    ],
+)
+def test_an_option_is_taken_within_its_bounds_and_refused_beyond_them(
+    option: str, taken: list[float], refused: list[float]
+) -> None:
+    for value in taken:
+        assert call_options({option: value}) == {option: value}
+    for value in refused:
+        with pytest.raises(ConfigError, match=f"{option}={value} cannot be used"):
+            call_options({option: value})
 
 
 @pytest.mark.parametrize(

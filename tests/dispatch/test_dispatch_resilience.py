@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs.schema import Limits
 from pointsman.dispatch.calls.retraction import retracts
-from pointsman.dispatch.calls.stream import bounded
+from pointsman.dispatch.calls.stream import Streamed, bounded
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
 from pointsman.dispatch.model import RoutedChatModel
@@ -57,6 +58,18 @@ async def test_what_one_provider_refuses_another_is_asked_however_much_less_its_
     assert (answered.context or 0) < (tried.context or 0)
 
 
+async def test_where_a_conversation_is_too_long_for_a_model_only_models_that_take_more_are_asked(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("context_overflow")),))
+    home = dispatcher(routing__limits={"attempts": 9}, models={"google/gemini-3.5-flash": {"context": 1_048_576}})
+    with pytest.raises(AllFailed):
+        await _model(home, prefer="google/gemini-3.5-flash").ainvoke("Tell me about the Cam")
+    asked = [row.model for row in home.ledger.calls()]
+    # Others take as much, or nearly.
+    assert asked == ["google/gemini-3.5-flash", "openai/gpt-5.5"]
+
+
 async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = _primary(Fault("overloaded"))
     home = dispatcher()
@@ -66,6 +79,18 @@ async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Si
     assert asked <= 5
     (ill,) = [state for state in home.health.states() if state.key.provider == "openai"]
     assert ill.state == "open"
+
+
+async def test_the_only_model_there_is_is_waited_for_while_its_provider_limits_its_rate(
+    dispatcher: Make, simulator: Simulator, leap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = Rule(match=Match(first=1), fault=Fault("rate_limit", retry_after=30))
+    simulator.scenario = Scenario(rules=(limited, Rule(answer=Answer(text=RIVER))))
+    home = dispatcher(routing__approved=["openai/gpt-5.4-mini"], routing__limits={"deadline": 600})
+    monkeypatch.setattr(home.health, "_clock", leap.now)
+    with pytest.raises(AllFailed):
+        await _model(home).ainvoke("Tell me about the Cam")
+    assert (await leap.through(_model(home).ainvoke("Tell me about the Cam"), step=1)).text == RIVER
 
 
 async def test_a_hung_provider_is_left_for_the_next_in_time(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
@@ -119,6 +144,27 @@ async def test_a_stream_may_be_silent_for_longer_before_its_first_words_than_aft
         await anext(stream)
 
 
+async def test_what_a_long_stream_says_is_put_together_now_and_then_and_not_at_every_chunk() -> None:
+    class Counted(AIMessageChunk):
+        def __add__(self, other: Any) -> Any:
+            merged.append(other if isinstance(other, list) else [other])
+            return super().__add__(other)
+
+    async def said() -> AsyncGenerator[AIMessageChunk]:
+        for _ in range(4_096):
+            yield Counted("x")
+
+    merged: list[Any] = []
+    call: Any = SimpleNamespace(bill=SimpleNamespace(first_token=0.0))
+    stream = Streamed(call, said(), hold_all=True)
+    await stream.open()
+    assert [chunk async for chunk in stream.ready()] == []
+    assert len(merged) == 3
+    assert len(stream.held) < 2_000
+    assert stream.whole is not None
+    assert stream.whole.text == "x" * 4_096
+
+
 async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
     home = dispatcher(routing__limits={"call": 120, "deadline": 200})
@@ -128,7 +174,16 @@ async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulato
         pytest.raises(AllFailed, match="timeout"),
     ):
         await _model(home).ainvoke("Tell me about the Cam")
-    assert len(simulator.log) == 2
+    assert len(simulator.log) == len(home.ledger.calls()) == 2
+
+
+async def test_a_stream_that_breaks_before_anything_of_it_was_handed_out_is_answered_by_another_unseen(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = _primary(Fault("cut_stream", after_chunks=1))
+    chunks = [chunk async for chunk in _model(dispatcher()).astream("Tell me about the Cam")]
+    assert "".join(chunk.text for chunk in chunks) == RIVER
+    assert not any(retracts(chunk) for chunk in chunks)
 
 
 @pytest.mark.parametrize("kind", ["cut_stream", "tidy_cut", "error_in_stream", "malformed_json"])

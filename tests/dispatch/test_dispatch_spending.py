@@ -252,3 +252,31 @@ _CALL = {"name": "look", "args": {"q": _LONG}, "id": "1"}
 def test_whatever_a_message_carries_is_within_the_bound_of_its_input(said: dict[str, Any]) -> None:
     empty, full = AIMessage(""), AIMessage(**{"content": "", **said})
     assert input_bound([full, empty], ()) - input_bound([empty, empty], ()) >= 5000
+
+
+@pytest.mark.parametrize(
+    ("block", "fetched"),
+    [
+        ({"type": "container_upload", "file_id": "f"}, True),
+        ({"type": "audio", "url": "https://example.org/a.mp3"}, True),
+        ({"type": "audio", "base64": "AA", "mime_type": "audio/mp3"}, False),
+        ({"type": "bash_result", "content": "ls"}, False),
+        ({"type": "tool_result", "content": "ls"}, False),
+    ],
+)
+def test_what_the_provider_fetches_may_fill_the_window_and_what_is_sent_is_counted(
+    block: dict[str, Any], fetched: bool
+) -> None:
+    assert (input_bound([AIMessage([block])], (), window=50_000) == 50_000) is fetched
+
+
+def test_what_a_message_says_is_counted_beside_what_it_calls_and_carries() -> None:
+    parts: list[dict[str, Any]] = [
+        {"content": _LONG},
+        {"tool_calls": [_CALL]},
+        {"additional_kwargs": {"reasoning_content": _LONG}},
+    ]
+    empty = input_bound([AIMessage("")], ())
+    alone = [input_bound([AIMessage(**{"content": "", **part})], ()) - empty for part in parts]
+    together = AIMessage(**{name: value for part in parts for name, value in part.items()})
+    assert input_bound([together], ()) - empty == sum(alone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -58,6 +59,32 @@ def test_what_is_off_says_until_when_and_why_and_comes_on_by_itself(file: Path, 
     assert switches.all() == ()
 
 
+def test_deleting_the_file_switches_everything_on(file: Path, clock: Clock) -> None:
+    switches = Overrides(file, clock)
+    switches.off("openai", clock.now + 60)
+    assert set(switches.reasons()) == {"openai"}
+    file.unlink()
+    assert switches.reasons() == {}
+
+
+def test_a_look_may_be_as_old_as_its_caller_allows_and_no_older(file: Path, clock: Clock) -> None:
+    mine, theirs = Overrides(file, clock), Overrides(file, clock)
+    assert mine.reasons(age=0.5) == {}
+    theirs.off("openai", clock.now + 60)
+    clock.now += 0.25
+    assert mine.reasons(age=0.5) == {}
+    clock.now += 0.25
+    assert set(mine.reasons(age=0.5)) == {"openai"}
+
+
+def test_a_look_that_may_be_old_sees_what_is_on_again_by_itself(file: Path, clock: Clock) -> None:
+    switches = Overrides(file, clock)
+    switches.off("openai", clock.now + 60)
+    assert set(switches.reasons(age=1000)) == {"openai"}
+    clock.now += 60
+    assert switches.reasons(age=1000) == {}
+
+
 def test_another_object_sees_every_change_at_once(file: Path, clock: Clock) -> None:
     mine, theirs = Overrides(file, clock), Overrides(file, clock)
     for _ in range(50):
@@ -85,6 +112,21 @@ def test_the_file_is_for_its_owner_alone_and_nothing_is_left_beside_it(file: Pat
     Overrides(file, clock).off("openai", clock.now + 60)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert sorted(path.name for path in file.parent.iterdir()) == [OVERRIDES_FILE, f"{OVERRIDES_FILE}.lock"]
+
+
+def test_a_change_that_the_disk_does_not_take_is_told_and_leaves_everything_as_it_was(
+    file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    switches = Overrides(file, clock)
+    switches.off("openai", clock.now + 60)
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        switches.off("google", clock.now + 60)
+    assert set(switches.reasons()) == {"openai"}
     assert sorted(path.name for path in file.parent.iterdir()) == [OVERRIDES_FILE, f"{OVERRIDES_FILE}.lock"]
 
 

@@ -15,6 +15,7 @@ from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.context import current
 from pointsman.ledger.budgets.budgets import BudgetExceeded
+from pointsman.ledger.report import report
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -82,8 +83,8 @@ def test_the_cost_and_the_calls_of_a_run_are_those_of_all_its_parts(runtime: Mak
     result = flow.resume(stopped.run, _approve(stopped), runtime=home)
     assert (len(stopped.calls), len(result.calls)) == (1, 2)
     assert len({call.id for call in result.calls}) == 2
-    cost, unpriced = home.ledger.run_cost(result.run)
-    assert (round(result.cost * 10**12), result.unpriced) == (cost, unpriced)
+    totals = report(home.ledger, run=result.run).totals
+    assert (result.cost, result.unpriced) == (totals.cost, totals.unpriced)
     assert 0 < stopped.cost < result.cost
 
 
@@ -130,7 +131,7 @@ def test_a_cap_given_anew_counts_what_the_runs_inside_the_run_have_spent(runtime
     stopped = flow.run("Mind order 7", runtime=home)
     assert (stopped.status, len(inner)) == ("pending", 1)
     assert inner[0].cost > 0
-    both = sum(home.ledger.run_cost(run)[0] for run in (stopped.run, inner[0].run))
+    both = sum(row.cost or 0 for run in (stopped.run, inner[0].run) for row in home.ledger.calls(run=run))
     with pytest.raises(BudgetExceeded, match="is spent") as refused:
         flow.resume(stopped.run, _approve(stopped), max_cost=both / 10**12, runtime=home).raise_for_status()
     assert refused.value.spent == both == round(stopped.cost * 10**12)
@@ -258,4 +259,4 @@ def test_a_run_inside_others_that_is_taken_up_by_itself_keeps_within_the_caps_ar
     budgets.settle(budgets.reserve({outermost.scope: None}, 499_000_000_000), 499_000_000_000)
     with pytest.raises(BudgetExceeded, match=outermost.id):
         flow.resume(stopped.run, _approve(stopped), runtime=home).raise_for_status()
-    assert 0 < home.ledger.run_cost(stopped.run)[0] <= stopped.cost * 10**12 + 1
+    assert 0 < sum(row.cost or 0 for row in home.ledger.calls(run=stopped.run)) <= stopped.cost * 10**12 + 1

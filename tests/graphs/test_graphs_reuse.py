@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
+from langgraph.graph import StateGraph
 from pointsman import Agent, BackendError, Workflow
+from pointsman.agents.result import StepRecord
+from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
+from pointsman.graphs.supervision.memory import recalled, remember
+from pointsman.graphs.supervision.plan import in_order
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -38,6 +43,46 @@ async def test_runs_of_a_workflow_share_its_graph_until_an_agent_is_given_someth
     other = runtime()
     assert ((await flow.arun("Write.", runtime=other)).output, built) == ("verse", ["one"] * 3)
     assert len(other.ledger.runs()) == len(home.ledger.runs()) == 4
+
+
+class Ordered(TypedDict, total=False):
+    order: dict[str, Any]
+    done: list[dict[str, Any]]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+async def test_a_step_as_version_0_1_ordered_it_with_the_whole_plan_is_done(
+    runtime: Make, simulator: Simulator, steps: int
+) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer("prose"))])
+    home = runtime()
+    flow = Workflow("flow", [Agent("one", tier="economy"), Agent("two", tier="economy")][:steps], plan="in_order")
+    plan = in_order([agent.name for agent in flow.agents]).model_dump(mode="json")["steps"]
+    order = {"task": "Go", "plan": plan, "step": plan[0], "given": [], "ahead": [], "attempt": 0, "doubt": None}
+    work: Any = flow.builder(home).nodes["work"].runnable
+
+    async def done(state: Ordered) -> Ordered:
+        return {"done": (await work.ainvoke(state["order"]))["done"]}
+
+    graph = StateGraph(Ordered).add_node(done).set_entry_point("done").compile()
+    with run_scope(home, "flow") as run:
+        (record,) = (await graph.ainvoke({"order": order}))["done"]
+    assert (record["status"], record["output"]) == ("done", "prose")
+    # What is all of a plan is remembered for nobody.
+    assert len(home.store.search(("runs", run.id))) == steps - 1
+
+
+async def test_a_step_recalls_four_results_that_it_was_not_handed(runtime: Make) -> None:
+    home, alone = runtime(), {"id": "last", "needs": []}
+    with run_scope(home, "flow"):
+        for number in range(1, 7):
+            record = StepRecord(f"s{number}", "one", None, "low", f"Parcel {number} is at the Cam")
+            await remember(home, alone, record)
+        found = await recalled(home, {**alone, "needs": ["s1"]}, "Where are the parcels?", known=())
+        handed = {one.source.removeprefix("step:") for one in found[:1]}
+        others = await recalled(home, {**alone, "needs": ["s1"]}, "Where are the parcels?", known=handed)
+        assert (len(found), others) == (4, found[1:])
+        assert await recalled(home, alone, "Where are the parcels?", known=()) == []
 
 
 async def test_an_agent_of_a_class_of_the_users_own_is_made_anew_for_each_run(

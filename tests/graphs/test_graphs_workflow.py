@@ -139,6 +139,15 @@ def test_a_plan_that_cannot_work_gives_way_to_the_order_given(runtime: Make, sim
     assert "names an agent that does not exist" in result.notes[0]
 
 
+def test_where_no_model_can_plan_the_agents_run_in_the_order_given(runtime: Make, simulator: Simulator) -> None:
+    failing = Rule(match=Match(contains_any_message="You plan work"), fault=Fault("overloaded"))
+    simulator.scenario = Scenario(rules=[failing, Rule(answer=Answer(text="done"))])
+    flow = Workflow("pair", agents=[Agent("one", tier="economy"), Agent("two", tier="economy")])
+    result = flow.run("Go", runtime=runtime())
+    assert (result.status, [step.agent for step in result.steps]) == ("done", ["one", "two"])
+    assert "no model could plan, so the agents run in the order given" in result.notes[0]
+
+
 def test_a_doubted_high_risk_result_goes_to_a_person(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(
         rules=[_verdict(False, "it promises a refund nobody approved"), Rule(answer=Answer(text="Refund it."))]
@@ -146,7 +155,7 @@ def test_a_doubted_high_risk_result_goes_to_a_person(runtime: Make, simulator: S
     home = runtime()
     flow = Workflow("solo", agents=[Agent("decide", kind="decide", tools=[delete_order])])
     result = flow.run("Is a refund due?", runtime=home)
-    assert "handed to a person" in result.notes[0]
+    assert result.notes == ("step s1 is doubted and was handed to a person: it promises a refund nobody approved",)
     (waiting,) = home.ledger.handoffs(open_only=True)
     assert "promises a refund" in waiting.reason
 
@@ -275,6 +284,15 @@ def test_a_run_that_fails_can_be_taken_up_again_without_repeating_what_was_done(
 def test_a_workflow_that_cannot_be_meant_is_refused_where_it_is_made(spec: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Workflow(**{"name": "flow", "agents": [Agent("one")], **spec})
+
+
+def test_the_output_of_a_plan_with_one_last_step_is_what_that_step_gave(runtime: Make, simulator: Simulator) -> None:
+    ticket = {"subject": "card", "urgent": True}
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(tool_calls=[{"name": "Ticket", "arguments": ticket}]))])
+    one = Agent("one", tier="economy", output=Ticket)
+    assert Workflow("flow", [one], plan="in_order").run("x", runtime=runtime()).output == Ticket(
+        subject="card", urgent=True
+    )
 
 
 @pytest.mark.parametrize("memory", [True, False])

@@ -25,6 +25,7 @@ from pointsman.configs.catalog import Usage
 from pointsman.configs.errors import ConfigError, PointsmanError
 from pointsman.configs.words import Risk, Tier
 from pointsman.ledger.ledger import Ledger
+from pointsman.ledger.report import report
 from pointsman.ledger.rows import CallRow, DecisionRow, HandoffRow, RunRow
 
 WRITE = """
@@ -163,14 +164,16 @@ def test_the_cost_of_a_run_never_counts_what_is_unknown(either: Ledger, make: An
         {"run": "other", "cost": 100},
     ):
         either.record(make.call(**fields))
-    assert either.run_cost("r") == (5, 4)
-    assert either.run_cost("none") == (0, 0)
+    known, nobody = (report(either, run=run).totals for run in ("r", "none"))
+    assert (known.cost, known.unpriced) == (5e-12, 4)
+    assert (nobody.cost, nobody.unpriced) == (0, 0)
 
 
 def test_money_beyond_64_bits_is_added_up(either: Ledger, make: Any) -> None:
     for _ in range(3):
         either.record(make.call(cost=2**63 - 1))
-    assert either.run_cost("r") == (3 * (2**63 - 1), 0)
+    totals = report(either, run="r").totals
+    assert (totals.cost, totals.unpriced) == (pytest.approx(3 * (2**63 - 1) / 10**12), 0)
 
 
 def test_the_file_is_for_its_owner_alone_from_the_beginning(path: Path, make: Any) -> None:

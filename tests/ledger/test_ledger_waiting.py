@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pointsman.configs.errors import ConfigError
 from pointsman.ledger.budgets.budgets import Budgets
+from pointsman.ledger.budgets.queues import Queues
 from pointsman.ledger.health import HealthBook, HealthRow
 from pointsman.ledger.ledger import Ledger
 
@@ -99,6 +100,44 @@ async def test_a_call_ends_without_a_look_at_the_file(path: Path, budgets: Budge
         assert budgets.release(reservations[2])
         assert not budgets.release(reservations[2])
         assert budgets.totals("run:a") == await budgets.atotals("run:a") == (10 + 5 * WORST, 0)
+
+
+async def test_what_costs_less_than_was_reserved_is_written_with_its_row_alone(path: Path) -> None:
+    with closing(Budgets(path)) as budgets:
+        assert budgets.settle(await begun(budgets), 10, recorded=True) == 10
+        assert budgets.totals("run:a") == (10, 0)
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT amount FROM reservations").fetchall() == [(WORST,)]
+
+
+def test_what_a_call_cost_is_refused_once_the_file_is_closed(path: Path) -> None:
+    budgets = Budgets(path)
+    reservation = budgets.reserve(RUN, WORST)
+    budgets.close()
+    with pytest.raises(ConfigError, match="the budgets are closed"):
+        budgets.settle(reservation, 10)
+
+
+async def test_those_who_wait_ask_the_file_the_more_seldom_the_more_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues, loop = Queues(), asyncio.get_running_loop()
+    asked_after: list[float] = []
+    later = loop.call_later
+
+    def at_once(seconds: float, *arguments: Any) -> asyncio.TimerHandle:
+        asked_after.append(seconds)
+        return later(0, *arguments)
+
+    monkeypatch.setattr(loop, "call_later", at_once)
+    first, *others = [loop.create_future() for _ in range(50)]
+    for most in (600.0, 0.125):
+        queues.join(first, "run:a")
+        await queues.change(first, "run:a", most)
+        for one in others:
+            queues.join(one, "run:a")
+    queues.join(first, "run:a")
+    await queues.change(first, "run:a", 600)
+    # A quarter of a second and five milliseconds for each that waits, or as long as one is willing to.
+    assert asked_after == [0.255, 0.125, 0.5]
 
 
 @pytest.mark.parametrize("how", ["cancelled", "dropped with its loop"])

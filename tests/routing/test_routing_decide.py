@@ -58,6 +58,7 @@ class TestReasons:
             ({"context": 32_000}, {"messages": LONG}, "context 32000 < "),
             ({"max_output": 100}, {}, "output 100 < 1024 tokens needed"),
             ({"tier": "frontier"}, {"messages": IMAGE}, "cannot read images"),
+            ({"tier": "frontier", "inputs": {"text", "audio"}}, {"messages": IMAGE}, "cannot read images"),
             ({"tools": False}, {"effects": ["read"]}, "cannot call tools"),
             ({"structured": False}, {"structured": True}, "cannot be held to a schema"),
             ({"tasks": frozenset({"extract", "classify"})}, {}, "serves only classify, extract"),
@@ -194,6 +195,15 @@ class TestTier:
         by = ladder(rules=rules, scorer=lambda features: (0.1, 0.4))
         assert route(by=by, kind="gather", tier="economy").tier == Tier.STANDARD
         assert route(by=by, kind="gather", tier="standard").tier == Tier.STANDARD
+
+    def test_low_confidence_in_a_tier_above_the_highest_asked_for_is_told_and_stays_within_it(
+        self, route: Decide, ladder: Any
+    ) -> None:
+        rules = [{"id": "hard", "reason": "hard", "when": {"complexity": {"min": 0.6}}, "tier": "advanced"}]
+        by = ladder(rules=rules, scorer=lambda features: (0.7, 0.4))
+        decision = route(by=by, kind="gather", max_tier="standard")
+        assert decision.tier == Tier.STANDARD
+        assert hits(decision)["confidence.low"] == "confidence 0.40 in advanced: one tier up"
 
     @pytest.mark.parametrize("condition", [{"min": 0.0}, {"max": 1.0}])
     def test_a_complexity_that_nobody_judged_satisfies_no_condition(

@@ -1,0 +1,70 @@
+"""What is wrong with a reply, in words that a reader of its row understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import pytest
+from jsonschema import Draft202012Validator
+from langchain_core.messages import AIMessage
+from pointsman.backends.replies.reply import Reply
+from pointsman.configs.words import FailureKind
+from pointsman.dispatch.calls.validation import fault
+from pointsman.dispatch.dispatcher import Dispatcher
+from pointsman.dispatch.request import ModelRequest
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("", "a tool"), ("n" * 60, "n" * 60), ("n" * 61, "n" * 59 + "…"), ("two\nlines", "two lines")]
+)
+def test_a_tool_is_named_in_sixty_characters_of_one_line(
+    dispatcher: Callable[..., Dispatcher], name: str, told: str
+) -> None:
+    home = dispatcher()
+    card = home.cards["openai/gpt-5.4-mini"]
+    call = {"name": name, "args": {}, "id": "1", "type": "tool_call"}
+
+    def said(failure: FailureKind | None) -> tuple[FailureKind, str] | None:
+        message = AIMessage("", tool_calls=[call])
+        reply = Reply(card.name, "tool_calls", failure, None)
+        return fault(ModelRequest(()), card, home.clients.backend(card), message, reply)
+
+    assert said(FailureKind.INVALID_OUTPUT) == (FailureKind.INVALID_OUTPUT, f"the arguments of {told} are not JSON")
+    named = told if name else ""
+    assert said(None) == (FailureKind.INVALID_OUTPUT, f"called {named!r}, which is not bound")
+
+
+@pytest.mark.parametrize(
+    ("finish", "told"), [("odd", "finish reason 'odd'"), (None, "it ended without a finish reason")]
+)
+def test_a_reply_that_did_not_end_well_says_how_it_ended(
+    dispatcher: Callable[..., Dispatcher], finish: str | None, told: str
+) -> None:
+    home = dispatcher()
+    card = home.cards["openai/gpt-5.4-mini"]
+    reply = Reply(card.name, finish, FailureKind.MALFORMED, None)
+    said = fault(ModelRequest(()), card, home.clients.backend(card), AIMessage("It flows"), reply)
+    assert said == (FailureKind.MALFORMED, told)
+
+
+def test_the_schema_of_a_tool_is_compiled_once_for_all_replies(
+    dispatcher: Callable[..., Dispatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+
+    def compiling(schema: object, **options: Any) -> Any:
+        compiled.append(schema)
+        return Draft202012Validator(schema, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jsonschema, "Draft202012Validator", compiling)
+    home = dispatcher()
+    card = home.cards["openai/gpt-5.4-mini"]
+    schema = {"type": "object", "properties": {"only_here": {"type": "integer"}}}
+    ask = ModelRequest((), tools=({"type": "function", "function": {"name": "look", "parameters": schema}},))
+    reply = Reply(card.name, "tool_calls", None, None)
+    for value, wrong in ((1, False), ("one", True), (2, False)):
+        message = AIMessage("", tool_calls=[{"name": "look", "args": {"only_here": value}, "id": "1"}])
+        assert (fault(ask, card, home.clients.backend(card), message, reply) is not None) is wrong
+    assert compiled == [schema]
