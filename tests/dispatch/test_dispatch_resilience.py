@@ -165,6 +165,18 @@ async def test_what_a_long_stream_says_is_put_together_now_and_then_and_not_at_e
     assert stream.whole.text == "x" * 4_096
 
 
+async def test_a_stream_without_a_chunk_is_an_empty_answer() -> None:
+    async def silent() -> AsyncGenerator[AIMessageChunk]:
+        for chunk in ():
+            yield chunk
+
+    call: Any = SimpleNamespace(bill=SimpleNamespace(first_token=None))
+    stream = Streamed(call, silent(), hold_all=False)
+    await stream.open()
+    assert [chunk async for chunk in stream.ready()] == []
+    assert (stream.whole, stream.handed, stream.message().text) == (None, False, "")
+
+
 async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator, leap: Any) -> None:
     simulator.scenario = Scenario(rules=(Rule(fault=Fault("hang")),))
     home = dispatcher(routing__limits={"call": 120, "deadline": 200})
