@@ -70,6 +70,15 @@ def test_the_95th_percentile_is_the_latency_that_19_of_20_calls_do_not_pass(call
     assert health.states()[0].p95 == slowest
 
 
+def test_what_is_usual_is_learned_from_all_of_the_first_answers_alike() -> None:
+    health = _health(HealthLimits(calls=10, consecutive=3, slack=0.001))
+    _answered(health, 0.01)
+    _answered(health, 20.0, times=9)
+    assert health.states()[0].state == "closed"
+    _answered(health, 20.0, times=3)
+    assert health.states()[0].state == "closed"
+
+
 def test_one_region_does_not_close_another() -> None:
     health = _health(HealthLimits(consecutive=1))
     _fail(health, 1)
