@@ -261,7 +261,9 @@ def _annotation(mutant: Mutant, line: str) -> bool:
 
 
 def _marker(mutant: Mutant, line: str) -> bool:
-    """Whether an operator would only change the ``*`` between parameters, which is no arithmetic either."""
+    """Whether an operator would only change the ``*`` between parameters or a variable's type: no arithmetic either."""
+    if "_BitOr_" in mutant.operator:
+        return re.match(r"\s*[\w.]+: [^=]*\|[^=]* = [^|]*$", line) is not None
     return "_Mul_" in mutant.operator and re.search(r"(^|[(,])\s*\*,", line) is not None
 
 

@@ -172,9 +172,10 @@ class Requests:
         carried = portable(messages, to=clients.backend_name(card), card=card)
         if isinstance(carried, str):
             return None
-        bound = self._dispatcher.guards.bound(
-            card, ask, carried, options, backend=clients.backend(card), capped=bool(scopes)
-        )
+        guards, backend = self._dispatcher.guards, clients.backend(card)
+        if not scopes:
+            return _Letter(carried, guards.uncapped(ask, options, backend), 0)
+        bound = guards.bound(card, ask, carried, options, backend=backend)
         return _Letter(carried, bound.options, bound.most)
 
 

@@ -330,7 +330,7 @@ async def fund(
     """
 
     def worst() -> Bound:
-        return guards.bound(call.card, call.ask, call.messages, call.options, backend=call.backend, capped=True)
+        return guards.bound(call.card, call.ask, call.messages, call.options, backend=call.backend)
 
     if not scopes and tokens is None:
         call.options = guards.uncapped(call.ask, call.options, call.backend)
@@ -338,8 +338,7 @@ async def fund(
     try:
         bound = worst()
         if tokens is not None:
-            most = (bound.input or 0) + (bound.output or 0)
-            call.grant.allow(tokens, await tokens.reserve(most, patience))
+            call.grant.allow(tokens, await tokens.reserve(bound.input + bound.output, patience))
         while scopes and bound.most:
             budgets = guards.budgets()
             # What is recorded if the process is killed during the call; its own row has the same id.

@@ -90,7 +90,7 @@ def _misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | No
     from referencing.exceptions import Unresolvable
 
     try:
-        error = next(iter(_validator(json.dumps(schema, sort_keys=True)).iter_errors(arguments)), None)
+        error = next(iter(_validator(json.dumps(schema)).iter_errors(arguments)), None)
     except Unresolvable:
         # It points to another document, which is not fetched: the tool itself judges its arguments.
         return None

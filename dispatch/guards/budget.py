@@ -51,16 +51,16 @@ class Bound:
 
     Attributes:
         options: Its keyword arguments, the limit of its output among them.
-        input: The most input tokens it can have; None where it was not computed.
-        output: The most output tokens; None where it was not computed.
+        input: The most input tokens it can have.
+        output: The most output tokens.
         most: Picodollars it can cost at most; 0 where nothing is capped or the price is unknown: without a cap anywhere
             such a model may run, and is counted once its cost is known.
     """
 
     options: dict[str, Any]
-    input: int | None = None
-    output: int | None = None
-    most: int = 0
+    input: int
+    output: int
+    most: int
 
 
 def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], window: int | None = None) -> int:

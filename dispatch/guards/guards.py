@@ -91,7 +91,6 @@ class Guards:
         options: dict[str, Any],
         *,
         backend: Backend,
-        capped: bool,
     ) -> Bound:
         """Compute the most a call can cost, and limit its output to what that covers.
 
@@ -101,10 +100,7 @@ class Guards:
             messages: The conversation in the form the model takes.
             options: Keyword arguments of the call, as its client will get them.
             backend: Of the model's provider.
-            capped: The call counts against a budget, so that its output needs a limit.
         """
-        if not capped:
-            return Bound(self.uncapped(ask, options, backend))
         return bounded(self._prices, card, ask, messages, options, backend=backend, settled=self._settled(card))
 
     def uncapped(self, ask: ModelRequest, options: dict[str, Any], backend: Backend) -> dict[str, Any]:

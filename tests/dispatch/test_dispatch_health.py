@@ -62,6 +62,23 @@ def test_failures_in_a_row_open_it_and_a_success_between_them_does_not() -> None
     assert refusal == "circuit open for 5.0 s more: 3 failures in a row"
 
 
+@pytest.mark.parametrize(("calls", "slowest"), [(1, 1), (19, 19), (20, 19), (21, 20), (40, 38)])
+def test_the_95th_percentile_is_the_latency_that_19_of_20_calls_do_not_pass(calls: int, slowest: int) -> None:
+    health = _health(HealthLimits(sla=1000))
+    for latency in range(calls, 0, -1):
+        _permit(health).record(float(latency))
+    assert health.states()[0].p95 == slowest
+
+
+def test_what_is_usual_is_learned_from_all_of_the_first_answers_alike() -> None:
+    health = _health(HealthLimits(calls=10, consecutive=3, slack=0.001))
+    _answered(health, 0.01)
+    _answered(health, 20.0, times=9)
+    assert health.states()[0].state == "closed"
+    _answered(health, 20.0, times=3)
+    assert health.states()[0].state == "closed"
+
+
 def test_one_region_does_not_close_another() -> None:
     health = _health(HealthLimits(consecutive=1))
     _fail(health, 1)

@@ -16,7 +16,7 @@ from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs.schema import Limits
-from pointsman.dispatch.calls.retraction import retracts
+from pointsman.dispatch.calls.retraction import retractable, retracting, retracts
 from pointsman.dispatch.calls.stream import Streamed, bounded
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed
@@ -163,6 +163,24 @@ async def test_what_a_long_stream_says_is_put_together_now_and_then_and_not_at_e
     assert len(stream.held) < 2_000
     assert stream.whole is not None
     assert stream.whole.text == "x" * 4_096
+
+
+def test_a_chunk_that_withdraws_what_was_said_says_so_in_its_metadata_and_is_all_that_is_left() -> None:
+    said = retractable(AIMessageChunk("It flows"))
+    assert (said + retracting("m1")).response_metadata == {"pointsman_retracts": True}
+    assert (said + retracting("m1") + AIMessageChunk("It ends")).text == "It ends"
+
+
+async def test_a_stream_without_a_chunk_is_an_empty_answer() -> None:
+    async def silent() -> AsyncGenerator[AIMessageChunk]:
+        for chunk in ():
+            yield chunk
+
+    call: Any = SimpleNamespace(bill=SimpleNamespace(first_token=None))
+    stream = Streamed(call, silent(), hold_all=False)
+    await stream.open()
+    assert [chunk async for chunk in stream.ready()] == []
+    assert (stream.whole, stream.handed, stream.message().text) == (None, False, "")
 
 
 async def test_the_deadline_holds_over_all_candidates(dispatcher: Make, simulator: Simulator, leap: Any) -> None:

@@ -11,9 +11,11 @@ from jsonschema import Draft202012Validator
 from langchain_core.messages import AIMessage
 from pointsman.backends.replies.reply import Reply
 from pointsman.configs.words import FailureKind
+from pointsman.dispatch.calls.structured_output import judged
 from pointsman.dispatch.calls.validation import fault
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.request import ModelRequest
+from pydantic import BaseModel, field_validator
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,22 @@ def test_the_schema_of_a_tool_is_compiled_once_for_all_replies(
         message = AIMessage("", tool_calls=[{"name": "look", "args": {"only_here": value}, "id": "1"}])
         assert (fault(ask, card, home.clients.backend(card), message, reply) is not None) is wrong
     assert compiled == [schema]
+
+
+def test_what_is_wrong_with_a_typed_answer_is_told_in_the_words_of_its_class_without_the_value() -> None:
+    class Bill(BaseModel):
+        total: int
+
+        @field_validator("total")
+        @classmethod
+        def positive(cls, total: int) -> int:
+            if total < 0:
+                raise ValueError(f"{total} is negative")
+            return total
+
+    assert judged(Bill, {"total": 7}) is None
+    assert judged(Bill, {}) == "total: field required"
+    assert judged(Bill, {"total": "secret"}) == (
+        "total: input should be a valid integer, unable to parse string as an integer"
+    )
+    assert judged(Bill, {"total": -7}) == "total: a validator refuses it"

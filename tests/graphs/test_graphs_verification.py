@@ -264,15 +264,15 @@ def test_a_call_is_verified_with_its_arguments_before_it_is_made_and_then_once(
     assert (act.tool, act.outcome, act.reason) == ("send", "done", "")
 
 
-@pytest.mark.parametrize("built_on", [False, True])
-def test_what_a_step_says_that_acted_is_verified_too_where_another_builds_on_it(
-    runtime: Make, simulator: Simulator, built_on: bool
+@pytest.mark.parametrize(("kind", "built_on", "verified"), [("act", False, 1), ("act", True, 2), ("decide", False, 2)])
+def test_what_a_step_says_that_acted_is_verified_too_where_it_decides_or_another_builds_on_it(
+    runtime: Make, simulator: Simulator, kind: Any, built_on: bool, verified: int
 ) -> None:
     models = Models(calls=[_send("ada"), "it is sent"])
     simulator.scenario = models.scenario()
-    agents = [Agent("clerk", tier="economy", kind="act", tools=[send]), Agent("reader", tier="economy")]
+    agents = [Agent("clerk", tier="economy", kind=kind, tools=[send]), Agent("reader", tier="economy")]
     result = Workflow("flow", agents[: 1 + built_on], plan="in_order", memory=False).run("Tell Ada", runtime=runtime())
-    assert (result.status, sent["ada"], len(models.asked)) == ("done", 1, 1 + built_on)
+    assert (result.status, sent["ada"], len(models.asked)) == ("done", 1, verified)
 
 
 def test_a_doubted_call_is_not_made_and_the_model_may_mend_it_once(runtime: Make, simulator: Simulator) -> None:

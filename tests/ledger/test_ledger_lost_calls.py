@@ -295,7 +295,13 @@ def test_a_lease_that_version_4_of_the_tables_left_is_settled_once_its_process_h
 @pytest.mark.parametrize("cost", [0, 700])
 def test_what_cannot_be_written_of_a_call_is_written_later(path: Path, monkeypatch: Any, cost: int) -> None:
     failed = threading.Event()
-    monkeypatch.setattr("pointsman.ledger.budgets.file_store.time", SimpleNamespace(sleep=lambda _: failed.set()))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        failed.set()
+
+    monkeypatch.setattr("pointsman.ledger.budgets.file_store.time", SimpleNamespace(sleep=pause))
     with closing(Budgets(path)) as budgets:
         reservation = budgets.reserve({"run:a": CAP}, 500, sent=True)
         with closing(sqlite3.connect(path)) as file:
@@ -307,6 +313,7 @@ def test_what_cannot_be_written_of_a_call_is_written_later(path: Path, monkeypat
             file.execute("DROP TRIGGER full")
         with closing(sqlite3.connect(path)) as file:
             assert _eventually(lambda: file.execute("SELECT reserved FROM scopes").fetchone() == (cost,))
+    assert set(pauses) == {1.0}
 
 
 def _eventually(true: Callable[[], bool], seconds: float = 240.0) -> bool:

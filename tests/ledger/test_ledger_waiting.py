@@ -8,11 +8,12 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pointsman.configs.errors import ConfigError
-from pointsman.ledger.budgets.budgets import Budgets
+from pointsman.ledger.budgets.budgets import BudgetExceeded, Budgets
 from pointsman.ledger.budgets.queues import Queues
 from pointsman.ledger.health import HealthBook, HealthRow
 from pointsman.ledger.ledger import Ledger
@@ -116,6 +117,22 @@ def test_what_a_call_cost_is_refused_once_the_file_is_closed(path: Path) -> None
     budgets.close()
     with pytest.raises(ConfigError, match="the budgets are closed"):
         budgets.settle(reservation, 10)
+
+
+async def test_who_has_no_time_to_wait_asks_the_file_once(budgets: Budgets, monkeypatch: pytest.MonkeyPatch) -> None:
+    await begun(budgets, {"run:a": WORST})
+    asked: list[Any] = []
+    ask = budgets._store.asked
+
+    async def counted(request: Any, undo: Any) -> Any:
+        asked.append(request)
+        assert len(asked) == 1
+        return await ask(request, undo)
+
+    monkeypatch.setattr(budgets._store, "asked", counted)
+    monkeypatch.setattr("pointsman.ledger.budgets.budgets.time", SimpleNamespace(monotonic=lambda: 5.0))
+    with pytest.raises(BudgetExceeded):
+        await budgets.acquire({"run:a": WORST}, WORST, patience=0)
 
 
 async def test_those_who_wait_ask_the_file_the_more_seldom_the_more_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
