@@ -1,10 +1,11 @@
-"""Parallel branches of one run against its cap: never a cent over, and nearly all of it usable.
+"""Parallel branches against one cap: never a cent over, and nearly all of it usable.
 
     python benchmarks/budgets.py [--quick]
 
 Each branch makes one call after the other until the cap refuses it. What was spent is told by the ledger, by the counts the
 budget keeps, and by the loopback provider from the tokens it billed; the first two must never pass the cap, and nor must
-the third. First in one process, then in four that share a ledger.
+the third. First in one process, a run with a cap of its own; then in four, each a run, that share a ledger and the cap of a
+day.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import multiprocessing
 import tempfile
 import time
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,6 @@ from typing import Any
 from contenders import PRIMARY, catalogue
 from stage import Provider, provider, table
 
-_RUN = "benchmark"
 _PICO = 10**12
 _PROMPT = "Where is my order 4711? I was promised it for Tuesday."
 _ANSWER = "It left the warehouse this morning and should reach you on Thursday."
@@ -76,9 +77,9 @@ def _measure(
         took = time.monotonic() - began
         file = Path(folder) / ".pointsman" / "ledger.db"
         with Ledger(file) as ledger:
-            totals = report(ledger, run=_RUN).totals
+            totals = report(ledger).totals
         budgets = Budgets(file)
-        spent, reserved = budgets.totals(f"run:{_RUN}")
+        spent, reserved = budgets.totals(f"day:{datetime.now(UTC):%Y-%m-%d}" if processes > 1 else "run:benchmark-0")
         budgets.close()
     billed = sum((Decimal(str(record["cost_usd"])) for record in played.log()), Decimal(0))
     shares = [Decimal(str(totals.cost)) / cap, Decimal(spent) / _PICO / cap, billed / cap]
@@ -118,8 +119,8 @@ def _in_processes(url: str, folder: str, processes: int, branches: int, cap: Dec
     spawn = multiprocessing.get_context("spawn")
     together, results = spawn.Barrier(processes), spawn.Queue()
     started = [
-        spawn.Process(target=_process, args=(url, folder, branches // processes, str(cap), together, results))
-        for _ in range(processes)
+        spawn.Process(target=_process, args=(url, folder, number, branches // processes, str(cap), together, results))
+        for number in range(processes)
     ]
     for process in started:
         process.start()
@@ -129,20 +130,21 @@ def _in_processes(url: str, folder: str, processes: int, branches: int, cap: Dec
     return told
 
 
-def _process(url: str, folder: str, branches: int, cap: str, together: Any, results: Any) -> None:
+def _process(url: str, folder: str, number: int, branches: int, cap: str, together: Any, results: Any) -> None:
     try:
-        results.put(asyncio.run(_branches(url, folder, branches, cap, together)))
+        results.put(asyncio.run(_branches(url, folder, number, branches, cap, together)))
     except BaseException as error:
         results.put({"answered": 0, "refused": 0, "odd": [f"{type(error).__name__}: {error}"]})
         raise
 
 
-async def _branches(url: str, folder: str, branches: int, cap: str, together: Any) -> dict[str, Any]:
+async def _branches(url: str, folder: str, number: int, branches: int, cap: str, together: Any) -> dict[str, Any]:
     from pointsman.agents.runs import run_scope
     from pointsman.ledger.budgets.budgets import BudgetExceeded
 
     result: dict[str, Any] = {"answered": 0, "refused": 0, "odd": []}
-    runtime, model = _model(folder, url)
+    alone = together.parties == 1
+    runtime, model = _model(folder, url, None if alone else float(cap))
 
     async def branch() -> None:
         while True:
@@ -157,13 +159,13 @@ async def _branches(url: str, folder: str, branches: int, cap: str, together: An
             result["answered"] += 1
 
     await asyncio.to_thread(together.wait)
-    with run_scope(runtime, "benchmark", run=_RUN, max_cost=float(cap)):
+    with run_scope(runtime, "benchmark", run=f"benchmark-{number}", max_cost=float(cap) if alone else None):
         await asyncio.gather(*(branch() for _ in range(branches)))
     runtime.close()
     return result
 
 
-def _model(folder: str, url: str) -> tuple[Any, Any]:
+def _model(folder: str, url: str, day: float | None = None) -> tuple[Any, Any]:
     import yaml
     from pointsman.agents.runtime import Runtime
     from pointsman.configs.loading.loader import load
@@ -172,7 +174,10 @@ def _model(folder: str, url: str) -> tuple[Any, Any]:
     file = Path(folder) / "models.yaml"
     if not file.exists():
         file.write_text(yaml.safe_dump(catalogue(url)))
-    runtime = Runtime(load(Path(folder), environ={"OPENAI_API_KEY": "simulated"}))
+    environ = {"OPENAI_API_KEY": "simulated"}
+    if day is not None:
+        environ["POINTSMAN_ROUTING__BUDGETS__DAY"] = str(day)
+    runtime = Runtime(load(Path(folder), environ=environ))
     model = RoutedChatModel(kind="transform", prefer=_MODEL, max_output=_MAX_OUTPUT, dispatcher=runtime.dispatcher)  # type: ignore[arg-type]
     return runtime, model
 
