@@ -14,6 +14,7 @@ from .programs.files import FILES
 from .programs.git import GIT
 from .programs.machine import MACHINE
 from .programs.network import NETWORK
+from .programs.outputs import runs_by_options, writes_as_well
 from .programs.packages import PACKAGES
 from .programs.repeating import REPEATING
 from .programs.running import RUNNING, run_file, run_text, sets_up
@@ -143,6 +144,7 @@ def _installed(call: Call, word: str) -> bool:
 
 def _judge(call: Call) -> str | None:
     name = call.name
+    runs_by_options(call)
     handler = _HANDLERS.get(name)
     if handler is not None:
         return handler(call)
@@ -160,6 +162,7 @@ def _judge(call: Call) -> str | None:
         return None
     if code in ("reads", "prints"):
         _options(call)
+        writes_as_well(call)
     if code == "reads":
         call.reads(*(arg for arg in call.args if not arg.startswith("-")))
     elif code == "writes":
