@@ -110,10 +110,17 @@ class View:
 
     def leads_out(self, identifier: str) -> bool:
         """Whether a link leads to a host that only such prose names, whatever is added to the link."""
-        host = host_of(identifier)
+        return self._only_there(host_of(identifier), [one for text in self.texts for one in text.hosts])
+
+    def shortened(self, run: Sequence[str]) -> list[str]:
+        """The words that name the host of a link of such prose without what makes it one: ``evil.shop/x``."""
+        linked = [one for text in self.texts for one in text.linked]
+        return [word for word in run if self._only_there(host_of(word), linked)]
+
+    def _only_there(self, host: str, hosts: Collection[str]) -> bool:
         if not host or any(host in text.hosts or text.has((host,)) for text in (*self.user, *self.vouched)):
             return False
-        return any(host == one or host.endswith(f".{one}") for text in self.texts for one in text.hosts)
+        return any(host == one or host.endswith(f".{one}") for one in hosts)
 
     def prose(self, text: str) -> None:
         """Take in prose that nobody vouches for."""

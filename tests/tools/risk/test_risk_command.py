@@ -220,7 +220,7 @@ def test_a_rule_holds_for_its_example_and_its_risk_counts(code: str) -> None:
         ("awk '{ print > $1 }' a", Risk.UNKNOWN),
         ("awk 'BEGIN { f = \"/etc/cron.d/x\"; print > f }'", Risk.HIGH),
         ("awk -v f=$HOME/.bashrc '{ print >> f }' a", Risk.HIGH),
-        ("awk '{ print > ENVIRON[\"HOME\"] \"/.bashrc\" }' a", Risk.HIGH),
+        ('awk \'{ print > ENVIRON["HOME"] "/.bashrc" }\' a', Risk.HIGH),
         ("awk '{ print > \"out/\" $1 }' a", Risk.MEDIUM),
         ("awk '{ print ($1 > 3) }' a", Risk.LOW),
         ("awk '{ print | (\"sh -c \" $1) }' a", Risk.UNKNOWN),
