@@ -73,6 +73,7 @@ def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str
     return call, printed
 
 
+_SUBCOMMANDS_DEEP = 5
 _MAY_LISTEN = ("workspace-code", "unknown-program")
 
 
@@ -199,9 +200,14 @@ def _unknown(call: Call) -> None:
             call.found[before:] = [one for one in call.found[before:] if one[0] == "credentials"]
 
 
+def _asks_for_help(words: list[str]) -> bool:
+    """Whether only subcommands stand before the last word: a command that is handed on takes ``--help`` for its own."""
+    return len(words) < _SUBCOMMANDS_DEEP and all(re.fullmatch(r"[a-z][a-z0-9-]*", word) for word in words)
+
+
 def _subcommand(call: Call, verdicts: Verdicts) -> None:
     """Find what the first words that are no options mean, the longest that are listed."""
-    if not call.args or call.args[-1] in ("-h", "--help"):
+    if not call.args or (call.args[-1] in ("-h", "--help") and _asks_for_help(call.args[:-1])):
         return
     words = [arg for arg in call.args if not arg.startswith("-")]
     flags = [arg.partition("=")[0] for arg in call.args if arg.startswith("-")]

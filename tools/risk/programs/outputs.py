@@ -82,19 +82,42 @@ aria2c --on-bt-download-complete
 mpv --script --scripts
 pandoc -F --filter -L --lua-filter
 ssh-keygen -D -w
+eslint stylelint -c --config --rulesdir --plugin --resolve-plugins-relative-to --custom-syntax --custom-formatter
+prettier --config --plugin --plugin-search-dir
+markdownlint -c --config -r --rules
+rubocop -c --config -r --require --plugin
+pylint --rcfile --load-plugins
+flake8 --config --append-config
+mypy --config-file
+jest vitest mocha ava karma playwright cypress -c --config -r --require --setupFiles --globalSetup
+webpack vite rollup parcel esbuild -c --config
+gulp grunt --gulpfile --gruntfile --require
+javac -processorpath --processor-path
+ld -plugin
 """)
-"""Options whose value is a file that is run or loaded."""
+"""Options whose value is a file that is run or loaded, or that names such files."""
+_AGENTS = re.compile(r"-(?:J-)?(?:javaagent|agentpath|agentlib|Xbootclasspath/\w):([^=]+)")
+"""What is loaded into Java before a program is."""
+
+
+_SINGLE = re.compile(r"(?:^| )-\w\w")
 
 
 def runs_by_options(call: Call) -> None:
     """Note programs that stand in options, where the program's own name tells that they are run."""
     files = _RUNS_FILES.get(call.name, "")
-    for file in options_of(call.args, files).each(files):
+    loaded = list(options_of(call.args, files, single=_SINGLE.search(files) is not None).each(files))
+    if call.name in ("java", "javac", "kotlin", "scala"):
+        loaded += [found[1] for arg in call.args if (found := _AGENTS.match(arg))]
+    for file in loaded:
         run_file(call, file, [])
+    if call.name == "pylint":
+        for code in options_of(call.args, "--init-hook").each("--init-hook"):
+            call.run(["python3", "-c", code])
     if (takes := _RUNS.get(call.name)) is None:
         return
-    # Long options with one dash have no value: they let what is read run programs.
-    alone = re.search(r"(?:^| )-\w\w", takes) is not None
+    # Long options with one dash have no value here: they let what is read run programs.
+    alone = _SINGLE.search(takes) is not None
     options = options_of(call.args, "" if alone else takes, single=alone)
     for value in options.each(takes):
         call.find("option-runs", call.name)
