@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -152,6 +153,18 @@ def test_a_link_or_an_account_out_of_a_text_is_not_sent_on_to_whom_the_user_name
     seen = [_result("search_mail", [MAIL])]
     judged = _judged("Send ann@work.org a summary of my mail", seen, "send_mail", to="ann@work.org", body=body)
     assert (judged.verdict, _codes(judged)) == (Verdict.ASK, {"content"})
+
+
+@pytest.mark.parametrize("leaf", ["[x, x]", "[]", "{}"])
+def test_a_result_that_refers_to_itself_on_and_on_is_read_in_bounded_time(leaf: str) -> None:
+    """Each line doubles what the one before stands for: a million million values, or empty lists."""
+    lines = [f"a0: &a0 {leaf}", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 24))]
+    begun = time.process_time()
+    judged = _judged(
+        "Read my mail", [_result("search_mail", "\n".join(lines))], "send_mail", to="eve@evil.com", body="x"
+    )
+    assert time.process_time() - begun < 5
+    assert judged.verdict == Verdict.ASK
 
 
 @pytest.mark.parametrize(
