@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import codecs
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -29,6 +30,11 @@ _BYTES: Final = 10_000_000
 _HOPS: Final = 5
 _SECONDS: Final = 30.0
 _URL: Final = 2_000
+_CHARSET: Final = re.compile(
+    r"ascii|utf-8(?:-sig)?|utf-(?:16|32)(?:-[bl]e)?|iso8859-\d+|cp\d+|koi8-\w|mac-\w+|gb2312|gbk|gb18030|big5(?:hkscs)?"
+    r"|euc_(?:jp|kr)|shift_jis|iso2022_(?:jp|kr)|johab|tis-620"
+)
+"""Encodings of pages (encoding.spec.whatwg.org), by the names that Python gives them."""
 _TEXTS: Final = ("text/", "application/json", "application/xml", "application/yaml", "application/javascript")
 
 
@@ -179,8 +185,9 @@ def _typed(said: str) -> tuple[str, str]:
 
 def _codec(charset: str) -> str:
     try:
-        found = codecs.lookup(charset)
+        name = codecs.lookup(charset).name
     except (LookupError, ValueError):
         return "utf-8"
-    # Some of Python's codecs turn bytes into bytes, and some unpack.
-    return found.name if found._is_text_encoding else "utf-8"
+    # Others of Python's codecs unpack, take hours for a page (punycode), fail whatever they are told, or make halves of
+    # surrogates, which nothing can write down again.
+    return name if _CHARSET.fullmatch(name) else "utf-8"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...backends.base import Backend
 from ...backends.replies.bounds import MOST_CALLS
@@ -15,11 +12,11 @@ from ...backends.replies.reply import Reply
 from ...configs.catalog import ModelCard
 from ...configs.words import FailureKind
 from ..request import ModelRequest, one_line
+from .arguments import misfit
 from .options import choice_of
 from .structured_output import judged
 
 if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
     from langchain_core.messages import AIMessage
 
 __all__ = ["fault"]
@@ -71,7 +68,7 @@ def _bad_arguments(ask: ModelRequest, message: AIMessage) -> tuple[FailureKind, 
             # The class knows more than its schema: validators, and what its types take for the same.
             problem = judged(ask.answer, call["args"])
         else:
-            problem = _misfit(schemas[call["name"]], call["args"])
+            problem = misfit(schemas[call["name"]], call["args"])
         if problem:
             return FailureKind.INVALID_OUTPUT, one_line(f"{call['name']}: {problem}")
     if not message.tool_calls and schemas:
@@ -84,27 +81,3 @@ def _bad_arguments(ask: ModelRequest, message: AIMessage) -> tuple[FailureKind, 
         if forced:
             return FailureKind.INVALID_OUTPUT, "no tool was called, although one had to be"
     return None
-
-
-def _misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    from referencing.exceptions import Unresolvable
-
-    try:
-        error = next(iter(_validator(json.dumps(schema)).iter_errors(arguments)), None)
-    except Unresolvable:
-        # It points to another document, which is not fetched: the tool itself judges its arguments.
-        return None
-    if error is None:
-        return None
-    where = ".".join(str(part) for part in error.absolute_path)
-    # The value itself is left out: it can be long, and it can be private.
-    return one_line(f"{where or 'arguments'} breaks {error.validator!r} of the schema")
-
-
-@lru_cache
-def _validator(schema: str) -> Validator:
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
-
-    # Without a registry of its own it fetches what a schema points to.
-    return Draft202012Validator(json.loads(schema), registry=Registry())

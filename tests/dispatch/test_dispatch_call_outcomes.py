@@ -672,18 +672,22 @@ async def test_a_reply_that_cannot_be_read_is_paid_for_and_the_next_is_asked(
 
 
 async def test_a_reply_that_cannot_be_checked_is_paid_for_and_the_next_is_asked(
-    dispatcher: Make, simulator: Simulator
+    dispatcher: Make, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulator.scenario = Scenario(rules=(Rule(answer=Answer(tool_calls=({"name": "look", "arguments": {"q": "x"}},))),))
-    # A pattern that no regular expression engine takes: the check itself raises.
-    broken = {
+    look = {
         "name": "look",
         "description": "Look.",
-        "parameters": {"type": "object", "properties": {"q": {"type": "string", "pattern": "(["}}},
+        "parameters": {"type": "object", "properties": {"q": {"type": "string"}}},
     }
+
+    def raising(schema: Any, arguments: Any) -> str | None:
+        raise TypeError("the check itself fails")
+
+    monkeypatch.setattr("pointsman.dispatch.calls.validation.misfit", raising)
     home = dispatcher(routing__limits={"attempts": 2})
     with capped(home) as run, pytest.raises(BackendError):
-        await _model(home).bind_tools([broken]).ainvoke(QUESTION)
+        await _model(home).bind_tools([look]).ainvoke(QUESTION)
     rows = home.ledger.calls(run=run)
     assert {row.failure for row in rows} == {"malformed"}
     assert home.budgets.totals(f"run:{run}") == (sum(row.cost or 0 for row in rows), 0)

@@ -14,6 +14,7 @@ import os
 import platform
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,16 @@ def call(x86: int, arm: int, *arguments: object) -> None:
     numbers = [ctypes.c_long(one) if isinstance(one, int) else one for one in (x86 if ON_X86 else arm, *arguments)]
     if LIBC.syscall(*numbers) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def reach(x86: int, arm: int, *arguments: object) -> None:
+    """Make a call whose arguments are none: whatever the kernel says of these, it has looked at them."""
+    try:
+        call(x86, arm, *arguments)
+    except PermissionError:
+        raise
+    except OSError:
+        pass
 
 
 def in_child(work: Callable[[], object]) -> None:
@@ -160,6 +171,18 @@ def take_a_descriptor_of_another() -> None:
     call(438, 438, os.pidfd_open(os.getpid()), 1, 0)
 
 
+@attempt
+def write_the_memory_of_a_child() -> None:
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        os.close(os.open(f"/proc/{child}/mem", os.O_RDWR))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 # the kernel
 
 
@@ -178,6 +201,17 @@ def clone_a_user_namespace() -> None:
             os._exit(0)
 
     in_child(work)
+
+
+@attempt
+def unshare_by_its_program() -> None:
+    if subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode:
+        raise PermissionError("refused")
+
+
+@attempt
+def enter_another_namespace() -> None:
+    reach(308, 268, -1, 0)
 
 
 @attempt
@@ -213,6 +247,16 @@ def count_events() -> None:
 @attempt
 def queue_calls_past_the_filter() -> None:
     call(425, 425, 1, ctypes.create_string_buffer(120))
+
+
+@attempt
+def enter_a_queue_of_calls() -> None:
+    reach(426, 426, -1, 0, 0, 0, 0, 0)
+
+
+@attempt
+def change_a_queue_of_calls() -> None:
+    reach(427, 427, -1, 0, 0, 0)
 
 
 @attempt

@@ -123,6 +123,26 @@ async def test_everything_else_is_refused_before_any_name_is_asked_about(site: i
     assert _Hello.asked == []
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Host : evil.example",
+        " Host: evil.example",
+        "A: b\nHost: evil.example",
+        "A: b\rHost: evil.example",
+        "A: b\0",
+        "A",
+    ],
+)
+async def test_no_second_host_is_smuggled_past_the_one_that_was_looked_at(site: int, field: str) -> None:
+    ask = f"GET http://shop.example:{site}/ HTTP/1.1\r\nB: c\r\n{field}\r\n\r\n".encode()
+    said = await _said(ask, domains=(f"shop.example:{site}",), names={"shop.example": ["127.0.0.1"]})
+    assert said.startswith("HTTP/1.1 400")
+    ask = f"GET\nHost:evil.example http://shop.example:{site}/ HTTP/1.1\r\n\r\n".encode()
+    assert (await _said(ask, domains=(f"shop.example:{site}",), names={})).startswith("HTTP/1.1 400")
+    assert _Hello.asked == []
+
+
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["169.254.169.254"], ["93.184.215.14", "10.0.0.1"], []])
 async def test_a_name_that_leads_into_a_network_of_ones_own_is_refused_whatever_else_it_leads_to(
     site: int, addresses: list[str]

@@ -174,6 +174,14 @@ def test_what_changes_between_commands_is_seen_by_the_next(project: Path) -> Non
         ".agents/rules.md",
         ".config/mise/config.toml",
         ".Rprofile",
+        ".Renviron",
+        ".dir-locals-2.el",
+        "app/.bsp/sbt.json",
+        "hie.yaml",
+        ".lintstagedrc.json",
+        ".lfsconfig",
+        "ansible.cfg",
+        "svelte.config.js",
     ],
 )
 def test_file_tools_keep_from_the_same_paths(project: Path, path: str) -> None:

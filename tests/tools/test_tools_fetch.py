@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import encodings.aliases
 import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pointsman.configs.words import Effect, Trust
 from pointsman.tools import ToolFailed, call_facts, declaration_of, effect_of, fetch_tools
 from pointsman.tools.addresses import refusal
-from pointsman.tools.fetch import fetch
+from pointsman.tools.fetch import _codec, fetch
 
 HERE = ("127.0.0.1/32",)
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01"
@@ -181,6 +182,9 @@ async def test_what_is_no_url_of_the_web_is_refused(url: str) -> None:
     [
         ("text/html; charset=utf-16", "<p>hé".encode("utf-16"), "<p>hé"),
         ("text/plain; charset=zlib", b"plain", "plain"),
+        ("text/plain; charset=punycode", b"plain-text", "plain-text"),
+        ("text/plain; charset=undefined", b"plain", "plain"),
+        ("text/plain; charset=unicode_escape", b"\\ud800", "\\ud800"),
         ("application/json", b'{"a": 1}', '{"a": 1}'),
         (
             "image/png",
@@ -197,6 +201,15 @@ def test_the_tool_gives_texts_and_images_that_are_small_enough(
     (tool,) = fetch_tools(allowed=HERE)
     url = serve(lambda _: (200, {"content-type": kind}, body))
     assert asyncio.run(tool.ainvoke({"url": url})).startswith(heard)
+
+
+@pytest.mark.parametrize(
+    "charset", sorted({*encodings.aliases.aliases.values(), "idna", "undefined", "unicode_escape"})
+)
+@given(content=st.binary(max_size=40))
+def test_whatever_charset_a_server_names_its_text_can_be_written_down(charset: str, content: bytes) -> None:
+    for one in (content, b"\\ud800 +2AA-", content + b"\x00\xd8\x00\x00"):
+        one.decode(_codec(charset), "replace").encode("utf-8")
 
 
 def test_the_tool_leaves_the_machine_to_read_and_its_answer_is_untrusted(serve: Callable[..., str]) -> None:

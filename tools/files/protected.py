@@ -20,6 +20,8 @@ PROTECTED = (
     ".git", ".gitmodules", ".gitconfig", ".githooks", ".config/git", ".husky", ".pre-commit-config.yaml",
     "lefthook*", ".lefthook*", ".overcommit.yml", ".simple-git-hooks.*", ".hg", ".hgrc", ".svn", ".bzr", ".jj",
     ".sl", ".pijul", "_darcs", ".fossil-settings",
+    # what a hook of version control runs or loads, and where a push sends large files
+    ".lintstagedrc*", "lint-staged.config.*", ".commitlintrc*", "commitlint.config.*", ".lfsconfig",
     # what a CI service runs
     ".github", ".gitlab", ".gitlab-ci*", ".ci", ".circleci", ".buildkite", ".travis.yml", ".drone.yml",
     ".woodpecker*", ".gitea", ".forgejo", "Jenkinsfile*", "azure-pipelines*", ".azure-pipelines",
@@ -37,7 +39,10 @@ PROTECTED = (
     "CMakeUserPresets.json", "meson.build", "meson_options.txt", "meson.options", "compose*.y*ml",
     "docker-compose*.y*ml", "setup.cfg", "uv.toml", "pnpm-workspace.yaml", ".pnp.*", "gradle.properties", ".sbtopts",
     ".jvmopts", "rebar.config*", "build.zig*", "project.clj", "config.nims", "conanfile.py", "xmake.lua", "Podfile",
-    "Guardfile", "nodemon.json", ".air.toml",
+    "Guardfile", "nodemon.json", ".air.toml", "build.ninja", "deps.edn", "bb.edn", "build.sc", "build.mill", "dune",
+    "dune-project", "dune-workspace", "dub.json", "dub.sdl", "nim.cfg", "Setup.hs", "stack.yaml", "cabal.project*",
+    "foundry.toml", "magefile.go", "magefiles", "Tupfile", "premake5.lua", "Jamfile", "Jamroot", "Brewfile",
+    "ansible.cfg", "Pipfile", "poetry.toml", "pdm.toml", "hatch.toml", ".bundle",
     # what says which interpreter or compiler a short command starts, by its path if need be
     ".python-version*", "rust-toolchain*", "global.json",
     # what is installed, and runs as if it were
@@ -45,16 +50,20 @@ PROTECTED = (
     # what a shell, an editor or a client runs or trusts when it starts
     ".bash*", ".profile", ".zsh*", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login",
     ".logout", ".inputrc", ".envrc", ".config/fish", ".ssh", ".netrc", ".npmrc", ".pypirc", ".vscode", ".idea",
-    "*.code-workspace", ".zed", ".exrc", ".vimrc", ".nvim*", ".dir-locals.el", ".gdbinit", ".lldbinit", ".yarnrc*",
+    "*.code-workspace", ".zed", ".exrc", ".vimrc", ".nvim*", ".dir-locals*.el", ".gdbinit", ".lldbinit", ".yarnrc*",
     ".emacs*", ".vim", ".helix", ".kakrc", ".lvimrc", ".ghci", ".Rprofile", ".irbrc", ".pryrc", ".screenrc",
     ".xprofile", ".xsession", ".xinitrc", ".pam_environment", ".curlrc", ".wgetrc", "*.sublime-project",
     ".mise*", "mise*.toml", ".config/mise", ".rtx.toml", ".tool-versions", ".direnv", ".autoenv*", ".config/systemd",
     ".config/autostart", ".config/nvim", ".config/pip",
     ".pip", "pip.conf", ".pdbrc", ".ipython", ".jupyter", ".tmux.conf", ".aws", ".docker", ".gnupg", ".kube",
+    ".iex.exs", ".ocamlinit", ".Renviron", ".RData", ".octaverc", ".rvmrc", ".shadowenv.d", ".gitpod.yml", ".replit",
+    ".idx", ".vs", ".theia", ".nova",
+    # what a language server that an editor starts runs by itself
+    "hie.yaml", ".bsp", "buildServer.json", "analysis_options.yaml", "rust-analyzer.toml", "nx.json",
     # what a linter or a formatter loads as code in an editor that opens the folder
     ".pylintrc", "pylintrc", ".flake8", "mypy.ini", ".mypy.ini", ".eslintrc*", "eslint.config.*", ".prettierrc*",
     "prettier.config.*", ".stylelintrc*", "stylelint.config.*", "tailwind.config.*", ".rubocop*.yml", ".formatter.exs",
-    ".fleet",
+    ".fleet", "svelte.config.*", ".markdownlint*", ".php-cs-fixer*.php", ".golangci.*",
     # what another agent runs or takes for its user's words
     ".mcp.json", "mcp.json", ".claude", ".cursor", ".codex", ".gemini", ".devcontainer", ".devcontainer.json",
     ".aider*", ".amazonq", ".clinerules", ".continue", ".cursorrules", ".goosehints", ".junie", ".kiro", ".opencode",

@@ -8,7 +8,7 @@ from .calls import Call
 from .programs.tables import SHELLS
 from .values import known, names
 
-__all__ = ["runs_what_it_is_given"]
+__all__ = ["begins_a_command", "runs_what_it_is_given"]
 
 _COMMANDS = SHELLS | names(
     "rm rmdir shred unlink dd mkfs chmod chown chgrp mv cp ln tee truncate find xargs cat curl wget nc ncat socat ssh "
@@ -35,8 +35,13 @@ def runs_what_it_is_given(call: Call) -> None:
             return
         text = _PREFIX.sub("", arg) if " " in arg else ""
         for one in (text, *_QUOTED.findall(arg)) if arg[:1] in "{[" else (text,):
-            if any(map(_names, _BEGINS.findall(one))):
+            if begins_a_command(one):
                 call.shell(one)
+
+
+def begins_a_command(text: str) -> bool:
+    """Whether a known program's name begins a text, or a part of it, with something behind the name."""
+    return any(map(_names, _BEGINS.findall(text)))
 
 
 def _names(word: str) -> bool:

@@ -110,6 +110,13 @@ class Call:
             else:
                 self.find("writes", given)
 
+    def unpacks(self, folder: str) -> None:
+        """Note what it means to write into a folder whatever an archive or a patch holds; at home, start-up files."""
+        if place_of(self.path(folder)) is Place.HOME:
+            self.find("protected-write", folder)
+        else:
+            self.writes(folder)
+
     def deletes(self, *paths: str, whole: bool = False) -> None:
         """Note what it means to delete these paths, with all that is in them where ``whole``."""
         for given in paths:

@@ -14,6 +14,7 @@ from .programs.files import FILES
 from .programs.git import GIT
 from .programs.machine import MACHINE
 from .programs.network import NETWORK
+from .programs.outputs import runs_by_options, writes_as_well
 from .programs.packages import PACKAGES
 from .programs.repeating import REPEATING
 from .programs.running import RUNNING, run_file, run_text, sets_up
@@ -72,6 +73,7 @@ def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str
     return call, printed
 
 
+_SUBCOMMANDS_DEEP = 5
 _MAY_LISTEN = ("workspace-code", "unknown-program")
 
 
@@ -143,6 +145,7 @@ def _installed(call: Call, word: str) -> bool:
 
 def _judge(call: Call) -> str | None:
     name = call.name
+    runs_by_options(call)
     handler = _HANDLERS.get(name)
     if handler is not None:
         return handler(call)
@@ -160,6 +163,7 @@ def _judge(call: Call) -> str | None:
         return None
     if code in ("reads", "prints"):
         _options(call)
+        writes_as_well(call)
     if code == "reads":
         call.reads(*(arg for arg in call.args if not arg.startswith("-")))
     elif code == "writes":
@@ -196,9 +200,14 @@ def _unknown(call: Call) -> None:
             call.found[before:] = [one for one in call.found[before:] if one[0] == "credentials"]
 
 
+def _asks_for_help(words: list[str]) -> bool:
+    """Whether only subcommands stand before the last word: a command that is handed on takes ``--help`` for its own."""
+    return len(words) < _SUBCOMMANDS_DEEP and all(re.fullmatch(r"[a-z][a-z0-9-]*", word) for word in words)
+
+
 def _subcommand(call: Call, verdicts: Verdicts) -> None:
     """Find what the first words that are no options mean, the longest that are listed."""
-    if not call.args or call.args[-1] in ("-h", "--help"):
+    if not call.args or (call.args[-1] in ("-h", "--help") and _asks_for_help(call.args[:-1])):
         return
     words = [arg for arg in call.args if not arg.startswith("-")]
     flags = [arg.partition("=")[0] for arg in call.args if arg.startswith("-")]

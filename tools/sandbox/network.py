@@ -32,6 +32,9 @@ _CONNECTIONS = 128
 _CHUNK = 64 * 1024
 _PORTS = (80, 443)  # of an allowed domain that names none
 _HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f:.]+")
+_METHOD: Final = re.compile(rb"[A-Z-]{1,20}")
+_FIELD: Final = re.compile(rb"[\w!#$%&'*+.^`|~-]+:[^\r\n\0]*")
+"""A field of a head (RFC 9112, section 5): a server may take one of another form for a second Host."""
 _DROPPED = (b"proxy-", b"connection:", b"keep-alive:", b"host:")  # what is between client and proxy, and what we write
 
 Addresses = Sequence[tuple[str, int]]
@@ -109,7 +112,8 @@ class Proxy:
         method, _, rest = first.partition(b" ")
         target, _, version = rest.rpartition(b" ")
         asked = _asked(method, target)
-        if asked is None or not version.startswith(b"HTTP/1."):
+        formed = _METHOD.fullmatch(method) is not None and all(map(_FIELD.fullmatch, fields))
+        if asked is None or not formed or not version.startswith(b"HTTP/1."):
             await _answer(writer, 400, "this is a proxy for http:// and https:// alone")
             return
         host, port, path = asked

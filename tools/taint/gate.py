@@ -261,7 +261,7 @@ class _Case:
             if any(abs(one) >= _SMALL for one in worth):
                 yield from self._number(value, worth, Code.CONTENT)
             return
-        for found in identifiers(value):
+        for found in dict.fromkeys([*identifiers(value), *view.shortened(run)]):
             words = tokens(found)
             if view.by_user(words) or view.by_tool(words):
                 continue

@@ -121,6 +121,11 @@ class Text:
         return frozenset(filter(None, map(host_of, self.words)))
 
     @cached_property
+    def linked(self) -> frozenset[str]:
+        """The hosts of what in it is a link by its own form, whatever domain that ends in."""
+        return frozenset(filter(None, map(host_of, identifiers(self.text))))
+
+    @cached_property
     def numbers(self) -> frozenset[Decimal]:
         """All numbers that can be read in it."""
         return numbers(self.text)

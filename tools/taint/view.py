@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from itertools import islice
 from typing import Any, Final
 
 import yaml
@@ -110,10 +109,17 @@ class View:
 
     def leads_out(self, identifier: str) -> bool:
         """Whether a link leads to a host that only such prose names, whatever is added to the link."""
-        host = host_of(identifier)
+        return self._only_there(host_of(identifier), [one for text in self.texts for one in text.hosts])
+
+    def shortened(self, run: Sequence[str]) -> list[str]:
+        """The words that name the host of a link of such prose without what makes it one: ``evil.shop/x``."""
+        linked = [one for text in self.texts for one in text.linked]
+        return [word for word in run if self._only_there(host_of(word), linked)]
+
+    def _only_there(self, host: str, hosts: Collection[str]) -> bool:
         if not host or any(host in text.hosts or text.has((host,)) for text in (*self.user, *self.vouched)):
             return False
-        return any(host == one or host.endswith(f".{one}") for text in self.texts for one in text.hosts)
+        return any(host == one or host.endswith(f".{one}") for one in hosts)
 
     def prose(self, text: str) -> None:
         """Take in prose that nobody vouches for."""
@@ -190,15 +196,15 @@ def _read(text: str, view: View, *, own: bool) -> None:
         return
     data = _structure(text)
     if isinstance(data, (Mapping, list)):
+        found: list[tuple[str, str]] = []
         try:
-            found = list(islice(_leaves(data, "", 0), _MOST_VALUES + 1))
+            found.extend(_leaves(data, "", 0, iter(range(_MOST_VALUES))))
         except RecursionError:
-            # Not so deep that it could not be read, but too deep to be written.
             view.prose(text)
             return
-        if len(found) > _MOST_VALUES:
+        except _TooMany:
             view.prose(text)
-        for one in found[:_MOST_VALUES]:
+        for one in found:
             _sort(one, view)
         return
     # Who wrote what stands by itself, nothing tells.
@@ -233,17 +239,30 @@ class _Words(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
     yaml_implicit_resolvers: Mapping[str, Any] = {}
 
 
-def _leaves(data: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
-    if depth > _DEEPEST:
-        yield name, str(data)
-    elif isinstance(data, Mapping):
+class _TooMany(Exception):
+    """There are more values than are looked at."""
+
+
+def _leaves(data: Any, name: str, depth: int, left: Iterator[int]) -> Iterator[tuple[str, str]]:
+    """The values of data with the field of each; what lies deeper than `_DEEPEST` is prose.
+
+    Args:
+        data: The data.
+        name: The field in which it stands.
+        depth: How deep.
+        left: One for each value that may still be looked at, empty lists too.
+    """
+    if next(left, None) is None:
+        raise _TooMany
+    name = name if depth <= _DEEPEST else "text"
+    if isinstance(data, Mapping):
         for key, value in data.items():
             if isinstance(key, str) and not _is_name(key):
                 yield name, key
-            yield from _leaves(value, str(key), depth + 1)
+            yield from _leaves(value, str(key), depth + 1, left)
     elif isinstance(data, (list, tuple, set)):
         for value in data:
-            yield from _leaves(value, name, depth + 1)
+            yield from _leaves(value, name, depth + 1, left)
     elif data is not None:
         yield name, str(data)
 

@@ -18,6 +18,7 @@ TOOLS: list[dict[str, Any]] = [
     {"name": "wipe", "description": "Wipe it.", "inputSchema": TEXT, "annotations": {"destructiveHint": True}},
     {"name": "note", "description": "Note it.", "inputSchema": TEXT, "annotations": {"readOnlyHint": False}},
 ]
+STRUCTURED: dict[str, dict[str, Any]] = {"structured": {"structuredContent": {"x": "a" * 26 + "!"}}}
 
 
 def note(what: str) -> None:
@@ -112,7 +113,7 @@ def called(params: dict[str, Any]) -> Any:
             return text(json.dumps(dict(os.environ)))
         case "fail":
             return text("no such order \x1b[31m\u202e", isError=True)
-    return text(said)
+    return text(said, **STRUCTURED.get(said, {}))
 
 
 ID = 0

@@ -68,6 +68,17 @@ def test_a_server_that_goes_during_a_call_is_started_again_for_the_next_and_the_
     assert gone(old.pids()[0])
 
 
+def test_an_answer_is_not_judged_by_a_schema_that_would_take_for_ever(old: Old) -> None:
+    """Of the server's own: its pattern takes twice as long for each letter more, minutes for this answer."""
+    slow = {"type": "object", "properties": {"x": {"type": "string", "pattern": "^(a+)+$"}}}
+    text = {"type": "object", "properties": {"text": {"type": "string"}}}
+    old.lists({"name": "echo", "inputSchema": text, "outputSchema": slow})
+    echo = old("listed").get("mcp__old__echo")
+    begun = time.process_time()
+    assert echo.invoke({"text": "structured"}) == "structured"
+    assert time.process_time() - begun < 2
+
+
 def test_a_call_that_takes_too_long_ends_and_the_server_goes_on(old: Old, leap: Leap) -> None:
     echo = old(timeout=5_000).get("mcp__old__echo")
     with leap.when(lambda: old.noted("call echo hang"), 5_001):

@@ -7,6 +7,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
+from ..behind import begins_a_command
 from ..calls import Call, Handler, Options, handlers, options_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 from .python_code import python_code
@@ -96,8 +97,8 @@ _ALIKE = {
     "lua": "luajit texlua",
     "node": "nodejs deno ts-node tsx",
     "ruby": "irb jruby",
-    "other": "Rscript R julia tclsh wish groovy jshell jrunscript elixir erl guile racket sbcl clisp ghci runghc ocaml"
-    " octave gnuplot raku janet clojure bb crystal nim qjs swift",
+    "other": "Rscript R julia tclsh wish groovy jshell jrunscript elixir erl guile racket sbcl clisp ghc ghci runghc"
+    " ocaml octave gnuplot raku janet clojure bb crystal nim qjs swift",
 }
 _LANGUAGES.update({name: _LANGUAGES[like] for like, names in _ALIKE.items() for name in names.split()})
 
@@ -106,13 +107,17 @@ _LITERAL = re.compile(
     r"|[{(\[/|!]((?:[^})\]/|!\\]|\\.)*)[})\]/|!])",
     re.DOTALL,
 )
+_STRINGS = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'")
+_MAY_RUN = re.compile(r"run|cmd|command|process|system|shell|exec|spawn|popen", re.IGNORECASE)
+"""What calls of languages are named by that start a program, of which there are too many to list."""
 _PATHS = re.compile(r"\"([~./][\w./~*-]+)\"|'([~./][\w./~*-]+)'")
 _BASE64 = re.compile(r"[\"']([A-Za-z0-9+/]{12,}={0,2})[\"']")
 
 
 def _interpreter(call: Call) -> str:
     language = _LANGUAGES[call.name]
-    options = options_of(call.args, f"{language.code} {language.takes}", first=call.name not in ("R", "erl", "elixir"))
+    takes, anywhere = f"{language.code} {language.takes}", call.name in ("R", "erl", "elixir")
+    options = options_of(call.args, takes, first=not anywhere, single=call.name == "erl")
     programs = list(options.each(language.code))
     if call.name in ("perl", "ruby") and any(re.match(r"-\w*i", arg) for arg in call.args if not arg.startswith("--")):
         call.writes(*(options.operands or [""]))
@@ -184,6 +189,7 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
             runs.append(re.match("", "") or found)
     for text in re.findall(r"(?:%x|qx)\s*[{(/|]([^})/|]*)", program):
         call.judge.read(text)
+    _given(call, language, program, masked)
     if language.hides.search(masked):
         call.find("unknown-code", call.name)
         for coded in _BASE64.findall(program):
@@ -197,6 +203,14 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
     call.reads(*(one or other for one, other in _PATHS.findall(program)))
     if language.writes.search(program if language is _LANGUAGES["perl"] else masked):
         _changed(call, program, masked)
+
+
+def _given(call: Call, language: _Language, program: str, masked: str) -> None:
+    """Judge strings that begin with a program's name, where something may run them that is not listed."""
+    if language is _LANGUAGES["other"] and _MAY_RUN.search(masked):
+        for one, other in _STRINGS.findall(program):
+            if begins_a_command(one or other):
+                call.judge.read(one or other)
 
 
 def _decoded(call: Call, coded: str) -> None:
@@ -358,16 +372,44 @@ def _awk_program(call: Call, program: str) -> None:
         _awk_runs(call, found[1], strings)
     for found in re.finditer(r"\|&?\s*((?:§\d+§\s*)+)|((?:§\d+§\s*)+)\|&?\s*getline", masked):
         _awk_runs(call, found[1] or found[2], strings)
-    if re.search(r"print[^;}\n|]*(?<!\|)\|(?!\|)&?\s*[a-zA-Z]|\w\s*\|&?\s*getline", masked):
+    if re.search(r"print[^;}\n|]*(?<!\|)\|(?!\|)&?\s*[a-zA-Z($]|\w\s*\|&?\s*getline", masked):
         call.find("unknown-code", "awk")
-    for found in re.finditer(r"\bprintf?\b[^;}\n]*?>>?\s*§(\d+)§", masked):
-        call.writes(strings[int(found[1])])
+    for found in re.finditer(r"\bprintf?\b([^;}\n|>]*)>>?\s*([^;}\n]+)", _without_groups(masked)):
+        call.writes(_awk_target(call, found[2], masked, strings))
     for found in re.finditer(r"getline[^;}\n]*<\s*§(\d+)§", masked):
         call.reads(strings[int(found[1])])
     if any(re.match(r"/inet[46]?/", one) for one in strings) or "/inet/" in program:
         call.find("reverse-shell", "awk /inet")
     if re.search(r"@load|@include", masked):
         call.find("unread-file", "awk")
+
+
+def _without_groups(masked: str) -> str:
+    """A program without what stands in brackets: a ``>`` there compares."""
+    while (inner := re.sub(r"\([^()]*\)", " ", masked)) != masked:
+        masked = inner
+    return masked
+
+
+def _awk_target(call: Call, expression: str, masked: str, strings: list[str]) -> str:
+    """The file that ``print > expression`` writes; a field of what is read is data."""
+    made = ""
+    for found in re.finditer(r"§(\d+)§|ENVIRON\[§(\d+)§\]|(\$)\s*\w+|([A-Za-z_]\w*)(?:\[[^]]*\])?", expression):
+        if found[1]:
+            made += strings[int(found[1])]
+        elif found[2]:
+            made += call.scope.value(strings[int(found[2])]) or UNKNOWN
+        elif found[3]:
+            made += DATA
+        else:
+            made += _awk_variable(call, found[4], masked, strings)
+    return made or UNKNOWN
+
+
+def _awk_variable(call: Call, name: str, masked: str, strings: list[str]) -> str:
+    values = [strings[int(one)] for one in re.findall(rf"\b{name}\s*=\s*§(\d+)§\s*(?=[;}}\n]|$)", masked)]
+    values += [arg.partition("=")[2] for arg in call.args if re.match(rf"(?:-v)?{name}=", arg)]
+    return values[0] if len(values) == 1 else UNKNOWN
 
 
 def _awk_runs(call: Call, inner: str, strings: list[str]) -> None:

@@ -85,6 +85,8 @@ def _moved(call: Call, source: str, target: str) -> None:
     elif place in (Place.ROOT, Place.HOME, Place.SYSTEM, Place.DOCUMENTS):
         call.deletes(source)
         call.reads(source)
+    elif place_of(call.path(target)) is Place.TEMPORARY is not place or call.path(source) == ".git":
+        call.deletes(source)  # what lies in a sandbox's /tmp ends with it
     else:
         call.reads(source)
         call.find("writes", source)
@@ -264,7 +266,7 @@ def _tar(call: Call) -> str:
     if "-x --extract --get" in options:
         if "-P --absolute-names" in options:
             call.find("unknown-target", "absolute names")
-        call.writes(options.value("-C --directory") or ".")
+        call.unpacks(options.value("-C --directory") or ".")
         if "-O --to-stdout" in options:
             return call.passed_on()
     return DATA
@@ -293,7 +295,8 @@ def _sevenzip(call: Call) -> str:
         call.find("encrypts" if any(call.path(one)[:1] in "/~" for one in operands[1:]) else "writes")
     call.reads(*operands[1:])
     call.find("writes")
-    call.writes(*(arg[2:] for arg in call.args if arg.startswith("-o") and len(arg) > 2))
+    if call.args[:1] in (["x"], ["e"]):
+        call.unpacks(next((arg[2:] for arg in call.args if arg.startswith("-o") and len(arg) > 2), "."))
     return DATA
 
 
@@ -308,8 +311,59 @@ def _unzip(call: Call) -> str:
     if "-l -v -t -Z" in options:
         return DATA
     _unpacked(call, options.operands[0] if options.operands else "")
-    call.writes(options.value("-d") or ".")
+    call.unpacks(options.value("-d") or ".")
     return "\uf8f1"
+
+
+_UNPACK_TAKES = {
+    "cpio": "-D --directory -F -I -O -H -E -R",
+    "pax": "-f -s -x -b",
+    "jar": "-C",
+    "unar": "-o -output-directory -e -p",
+    "unsquashfs": "-d -dest -p -processors",
+}
+
+
+def _unpacks(call: Call) -> str:
+    """Other programs that unpack an archive: into the folder they name, or where they are called."""
+    args = call.args
+    options = options_of(args, _UNPACK_TAKES.get(call.name, ""), single=call.name == "unsquashfs")
+    operands = list(options.operands)
+    call.find("writes")
+    call.scope.brought |= any(map(call.scope.fetched, args)) or REMOTE in (call.stdin or "")
+    if call.name == "cpio":
+        if "-i --extract -p --pass-through" in options and "-t --list" not in options:
+            call.unpacks(options.value("-D --directory") or (operands[0] if "-p" in options and operands else "."))
+    elif call.name == "pax":
+        if "-r" in options:
+            call.unpacks(operands[-1] if "-w" in options and operands else ".")
+    elif call.name == "jar":
+        if args[:1] and re.match(r"-?-?(?:x|extract)", args[0]):
+            call.unpacks(options.value("-C") or ".")
+        else:
+            call.writes(*operands[:1])
+    elif call.name == "dpkg-deb":
+        if "-x -X -R --extract --vextract --raw-extract" in options and len(operands) > 1:
+            call.unpacks(operands[1])
+    elif call.name in ("unrar", "rar") and operands[:1] not in (["x"], ["e"]):
+        call.writes(*operands[1:2])
+    else:
+        call.unpacks(options.value("-d -dest -o -output-directory") or (operands[-1] if operands[2:] else "."))
+    return DATA
+
+
+def _patch(call: Call) -> str:
+    options = options_of(call.args, "-d --directory -i --input -o --output -p -r --reject-file -F -B -D -V -Y -z -g")
+    if "--dry-run" in options or "-C --check" in options:
+        return DATA
+    call.find("writes")
+    call.scope.brought |= any(map(call.scope.fetched, call.args)) or REMOTE in (call.stdin or "")
+    call.reads(*options.each("-i --input"), *options.operands[1:2])
+    if written := [*options.operands[:1], *options.each("-o --output")]:
+        call.writes(*written)
+    else:
+        call.unpacks(options.value("-d --directory") or ".")
+    return DATA
 
 
 def _writes_out(call: Call) -> str:
@@ -397,8 +451,10 @@ FILES: dict[str, Handler] = handlers(
         "zip": _zip,
         "7z 7za 7zr": _sevenzip,
         "unzip": _unzip,
+        "cpio pax jar unar unrar rar unsquashfs dpkg-deb": _unpacks,
+        "patch gpatch": _patch,
         "less more": _pager,
         "split csplit": _writes_out,
-        "vi vim nvim view ed ex emacs rvim gvim emacsclient": _editor,
+        "vi vim nvim view vimdiff ed ex emacs rvim gvim emacsclient": _editor,
     }
 )

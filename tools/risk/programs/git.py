@@ -218,7 +218,13 @@ def _git_credential(call: Call, rest: list[str]) -> None:
 
 def _git_apply(call: Call, rest: list[str]) -> None:
     call.find("writes")
+    if not {"--check", "--stat", "--numstat", "--summary"} & set(rest):
+        call.unpacks(options_of(rest, "-p -C --directory --include --exclude").value("--directory") or ".")
     call.scope.brought |= any(map(call.scope.fetched, rest)) or REMOTE in (call.stdin or "")
+
+
+def _git_maintenance(call: Call, rest: list[str]) -> None:
+    call.find("services" if rest[:1] in (["start"], ["register"], ["stop"], ["unregister"]) else "writes")
 
 
 def _git_reset(call: Call, rest: list[str]) -> None:
@@ -363,6 +369,7 @@ _GIT = {
     "credential": _git_credential,
     "apply": _git_apply,
     "am": _git_apply,
+    "maintenance": _git_maintenance,
     "reset": _git_reset,
     "clean": _git_clean,
     "checkout": _git_checkout,

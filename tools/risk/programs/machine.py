@@ -68,6 +68,7 @@ def _at(call: Call) -> str:
 
 
 def _date(call: Call) -> str:
+    call.reads(*options_of(call.args, "-d -f -r -s --date --file --reference --set").each("-f --file"))
     words = [arg for arg in call.args if not arg.startswith("+")]
     if any(re.match(r"-\w*s$|--set", word) for word in words) or any(
         re.fullmatch(r"\d{8,12}(?:\.\d\d)?", word) for word in words[:1]

@@ -207,7 +207,7 @@ def _cargo(call: Call) -> str:
     command, names = (words[0], words[1:]) if words else ("", [])
     text = " ".join(call.args)
     call.obeys(*names)
-    if re.search(r"--config[ =]\S*(?:runner|rustc|linker|wrapper)|-(?:toolexec|exec)[ =]", text):
+    if re.search(r"--config[ =]\S*(?:runner|rustc|linker|wrapper)|-(?:toolexec|exec|vettool)[ =]", text):
         call.find("option-runs", call.name)
     if command in ("install", "get", "add", "require", "global") and names:
         here = all(re.match(r"\.{1,2}(?:/|$)", name) for name in names) or "--path" in call.args

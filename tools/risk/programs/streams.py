@@ -12,6 +12,7 @@ from ..environment import assign
 from ..expansion import unquoted_ansi
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, merged
+from .outputs import writes_as_well
 
 __all__ = ["STREAMS"]
 
@@ -293,6 +294,7 @@ def _changes(call: Call) -> str:
         "-A -j -N -S -t -w" if call.name == "od" else "-d -f -c -b -w -s -n -i -t -o --delimiter --fields --characters"
     )
     options = options_of(call.args, takes)
+    writes_as_well(call)
     return merged(_input(call, options.operands))
 
 

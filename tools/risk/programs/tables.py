@@ -67,7 +67,7 @@ prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inx
 prints           pkg-config pkgconf apt-cache apt-file yadm-status mokutil nm-tool dumpe2fs tune2fs-l logger : ipcalc
 prints           sipcalc chronyc ntpq loginctl coredumpctl networkctl getent ldconfig-p lastb uname
 prints           : select function in case esac fi done while until if for elif continue suspend kill0 getopt
-prints           mesg xdg-mime : sw_vers system_profiler mdfind mdls xcode-select vm_stat top machine nettop ioreg :
+prints           mesg : sw_vers system_profiler mdfind mdls xcode-select vm_stat top machine nettop ioreg :
 prints           black isort flake8 pylint ruff mypy pyright eslint prettier tsc stylelint shellcheck shfmt hadolint
 prints           yamllint golint : rubocop clippy-driver bandit semgrep codespell markdownlint jshint pycodestyle
 prints           pydocstyle pyflakes vulture radon
@@ -108,7 +108,7 @@ kernel           restorecon chcon apparmor_parser aa-disable aa-complain aa-tear
 kernel           mknod losetup dmsetup
 firewall         iptables ip6tables nft ufw firewall-cmd ebtables arptables ipset pfctl ipfw tc route ifconfig-x brctl
 firewall         ovs-vsctl nmcli-x wg wg-quick openvpn resolvconf networksetup scutil hostapd dnsmasq tailscale
-firewall         iwconfig sslstrip
+firewall         iwconfig sslstrip iptables-restore ip6tables-restore arptables-restore ebtables-restore
 permissions      setcap setfacl chattr chflags xattr csrutil spctl
 sends            nc.traditional ftp tftp lftp ncftp sftp mail mailx sendmail mutt mpack swaks ssmtp msmtp smbclient
 sends            rclone croc wormhole transfer.sh magic-wormhole pastebinit gist sprunge ix.io airshare filebeat
@@ -296,7 +296,9 @@ ngrok cloudflared localtunnel lt bore | leaves version help config list | opens 
 virt-xml virt-install | unknown-program *
 net | prints user view group localgroup | accounts *
 gsutil azcopy mc b2 | leaves ls cat stat du list version help | changes-outside *
-nvme debugfs tune2fs e2fsck fsck xfs_repair resize2fs e2image | prints list id-ctrl smart-log -l -n -R | wipes *
+debugfs | wipes -w | prints *
+xdg-mime xdg-settings | prints query get check | environment default set install uninstall | prints *
+nvme tune2fs e2fsck fsck xfs_repair resize2fs e2image | prints list id-ctrl smart-log -l -n -R | wipes *
 netsh | prints show dump | firewall *
 reg | prints query export compare | environment *
 rabbitmqctl | prints status list_queues list_users list_vhosts | changes-outside *
