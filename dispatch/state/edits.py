@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -44,7 +45,7 @@ class Edit:
         path: Of the file, relative to the workspace.
         before: SHA-256 of what was there; empty where nothing was.
         size: Bytes of that.
-        mode: Permission bits of that, or that of a link.
+        mode: That of it, as of `Found`.
         kept: Whether its content is kept.
         after: SHA-256 of what is there afterwards; empty where it was deleted.
         folders: How many folders of the path were made for it.
@@ -68,6 +69,15 @@ class Edit:
     of: tuple[int, ...] = ()
     after_mode: int = 0
     number: int = 0
+
+    @property
+    def given(self) -> int | None:
+        """The mode that it gave, as of `Found`; None where that stayed as it was."""
+        if not self.after_mode:
+            return None
+        # What earlier versions kept has no kind beside the permission bits of a file.
+        is_file = stat.S_IFMT(self.after_mode) in (0, stat.S_IFREG)
+        return stat.S_IMODE(self.after_mode) if is_file else self.after_mode
 
 
 class Edits:
