@@ -17,6 +17,7 @@ from ...tools.base import ToolFailed
 from ...tools.files.changes import LINK, Change, Found, is_folder, kept_by
 from ...tools.files.diffs import text_of, unified
 from ...tools.files.workspace import Workspace, shown
+from ..errors import NoRun
 from ..lease.lease import Lease
 from .edits import edits_of
 
@@ -109,7 +110,7 @@ def undone(
         RunOwned: Somebody works on the run.
     """
     if runtime.ledger.run(run) is None:
-        raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
+        raise NoRun(runtime.settings.state, run)
     lease = Lease.take(runtime.ledger, runtime.settings.state, run)
     try:
         return _Undoing(runtime, run).done(paths, last=last, redo=redo, force=force, dry_run=dry_run)
