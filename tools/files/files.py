@@ -22,6 +22,7 @@ from .diffs import reported, text_of
 from .folders import Entry
 from .globs import matching
 from .patches import patched, read_patch
+from .regex_worker import LINE_LIMIT
 from .search import Matcher, OutOfTime
 from .workspace import Workspace, printable, shown, with_execution
 
@@ -102,6 +103,7 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
         """Write a text file whole, making it and its folders where they are missing. Returns what changed."""
         with workspace.writing:
             before = _text_before(workspace, path)
+            content = _with_ends_of(before or "", content)
             found = workspace.replace(path, _encoded(path, content))
         return reported(path, before, content) + _not_kept(found)
 
@@ -142,8 +144,11 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
         return Preview("\n".join(one.diff.rstrip("\n") for one in told), files)
 
     def written(arguments: Mapping[str, Any]) -> Preview:
-        path, content = arguments["path"], arguments["content"]
-        return _preview(workspace, path, lambda: (_text_before(workspace, path), content))
+        def change() -> tuple[str | None, str]:
+            before = _text_before(workspace, arguments["path"])
+            return before, _with_ends_of(before or "", arguments["content"])
+
+        return _preview(workspace, arguments["path"], change)
 
     def edited(arguments: Mapping[str, Any]) -> Preview:
         def change() -> tuple[str, str]:
@@ -353,7 +358,7 @@ def _with_ends_of(before: str, text: str) -> str:
 
 def _searched(workspace: Workspace, pattern: str, entries: Iterable[Entry]) -> str:
     lines: list[str] = []
-    passed_over = 0
+    passed_over = long = 0
     with Matcher(pattern, seconds=_SEARCH_SECONDS, limit=_MATCH_LIMIT) as matcher:
         for entry in entries:
             if matcher.out_of_time:
@@ -371,14 +376,17 @@ def _searched(workspace: Workspace, pattern: str, entries: Iterable[Entry]) -> s
             if matcher.literal not in content:
                 continue
             try:
-                found = matcher.find(content)
+                found, cut = matcher.find(content)
             except OutOfTime:
                 lines.append(f"[stopped in {shown(entry.path)}: {_TIME_UP}]")
                 break
+            long += cut
             lines += [f"{printable(entry.path)}:{number}: {excerpt}" for number, excerpt in found]
             if len(lines) >= _MATCH_LIMIT:
                 lines.append(f"[stopped at {_MATCH_LIMIT} matches: narrow the search]")
                 break
+    if long:
+        lines.append(f"[of {long} lines only the first {LINE_LIMIT:,} characters were searched]")
     if passed_over:
         lines.append(f"[{passed_over} files passed over: binary, unreadable or larger than {_WRITE_LIMIT:,} bytes]")
     return "\n".join(lines) or "[nothing found]"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from os.path import lexists
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +26,7 @@ from .scan import Scan
 
 __all__ = ["Workspace", "printable", "shown", "with_execution"]
 
+_ESCAPED = re.compile(r"\\(?:[nrt\\]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")  # as unicode_escape writes it
 _PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
 _DEPTH_LIMIT = 64  # folders, when walking
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # how a file is made
@@ -77,6 +80,7 @@ class Workspace:
         Raises:
             ToolFailed: When the path is absolute, leaves the workspace or is no path at all.
         """
+        path = self._meant(path)
         if path.startswith("/"):
             raise ToolFailed(f"{shown(path)} is absolute: name paths relative to the workspace")
         try:
@@ -96,6 +100,12 @@ class Workspace:
             elif part not in ("", "."):
                 kept.append(part)
         return tuple(kept)
+
+    def _meant(self, path: str) -> str:
+        """The path that `printable` writes so, where there is that alone: tools list it in no other way."""
+        name = _ESCAPED.sub(lambda found: found[0].encode().decode("unicode_escape"), path)
+        is_shown_so = name != path and printable(name) == path
+        return name if is_shown_so and not lexists(self.root / path) and lexists(self.root / name) else path
 
     @contextmanager
     def reading(self, path: str) -> Iterator[BinaryIO]:
