@@ -126,6 +126,10 @@ def test_edits_of_tests_are_reported_as_such(home: Runtime) -> None:
     [
         ("tests/a.py", True), ("src/tests/data.json", True), ("test_a.py", True), ("a_test.go", True),
         ("a.test.ts", True), ("a.spec.js", True), ("conftest.py", True), ("test.sh", True), ("TotalTests.cs", True),
+        ("Tests/Total.cs", True), ("Shop.Tests/Total.cs", True), ("e2e/login.ts", True), ("login.cy.ts", True),
+        ("__snapshots__/a.snap", True), ("TotalSpec.scala", True), ("install.bats", True), ("t/basic.t", True),
+        ("login.feature", True), ("unit-tests/a.py", True), ("greatest/a.py", False), ("inspec/a.rb", False),
+        ("spectrum.py", False), ("art.ts", False),
         ("contest.py", False), ("latest.py", False), ("attest/a.py", False), ("a.py", False), ("testimony.py", False),
     ],
 )  # fmt: skip
