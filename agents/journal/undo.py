@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -129,6 +129,7 @@ class _File:
         now: What is there.
         way: What is in the way of it, and was put there in the run: a folder of its own name, or what stands where a
             folder above it was; empty for nothing.
+        origin: Of a folder that a tool made for a file before it was changed itself: that it was made.
     """
 
     workspace: Workspace
@@ -139,6 +140,7 @@ class _File:
     now: Found
     problem: str
     way: str
+    origin: Edit | None = None
 
     @classmethod
     def of(cls, workspace: Workspace, path: str, edits: Sequence[Edit], edited: Container[str]) -> _File:
@@ -250,7 +252,7 @@ class _Step:
         return bool(self.file.problem) or self.file.differs(self.target, _of_modes(self.edits))
 
     @property
-    def place(self) -> tuple[int, int]:
+    def place(self) -> tuple[int, int, int]:
         """When its turn is: what may be entered again first, and what may not be any more last.
 
         In between what is deleted, the newest first, so that a folder that was made for a file goes with the last file
@@ -258,8 +260,8 @@ class _Step:
         """
         depth, target = self.file.path.count("/"), self.target
         if target.before and is_folder(target.mode) and is_folder(self.file.now.mode):
-            return (0, depth) if _may_be_entered(target.mode) else (3, -depth)
-        return (_PUT_BACK, depth) if target.before else (1, -target.number)
+            return (0, depth, 0) if _may_be_entered(target.mode) else (3, -depth, 0)
+        return (_PUT_BACK, depth, 0) if target.before else (1, -target.number, -depth)
 
     @property
     def changed(self) -> bool:
@@ -303,8 +305,8 @@ class _Step:
         diff = "" if file.problem else _diff(file, self.edits, edits, change)
         return Undone(file.path, file.workspace.root, change, diff, self.problem(ends))
 
-    def carry_out(self, edits: Edits) -> None:
-        """Put the file back."""
+    def carry_out(self, edits: Edits, ends: _Ends) -> None:
+        """Put the file back; folders that were made for it, and of which nothing was kept by itself, go with it."""
         workspace, path, target, now = self.file.workspace, self.file.path, self.target, self.file.now
         of_modes = _of_modes(self.edits)
         with workspace.writing:
@@ -317,7 +319,9 @@ class _Step:
                 if self.closed:
                     workspace.chmod(path, target.mode | stat.S_IRWXU)
             elif now.digest:
-                workspace.remove(path, folders=target.folders, forced=of_modes)
+                made = [str(above) for above in PurePosixPath(path).parents][: target.folders]
+                own = [(workspace.root, above) in ends for above in made]
+                workspace.remove(path, folders=[*own, True].index(True), forced=of_modes)
 
 
 _Ends = Mapping[tuple[Path, str], Edit]
@@ -351,7 +355,11 @@ class _Undoing:
                 found.setdefault((edit.root, edit.path), []).append(edit)
         workspaces = {root: runtime.opened_at(self._edits.root(edits[0])) for (root, _), edits in found.items()}
         paths = {root: {path for other, path in found if other == root} for root in workspaces}
-        self._files = [_File.of(workspaces[root], path, edits, paths[root]) for (root, path), edits in found.items()]
+        made = _made(found)
+        self._files = [
+            replace(_File.of(workspaces[root], path, edits, paths[root]), origin=_origin(edits, made.get((root, path))))
+            for (root, path), edits in found.items()
+        ]
 
     def done(self, paths: Sequence[str], *, last: bool, redo: bool, force: bool, dry_run: bool) -> tuple[Undone, ...]:
         """Take back what is asked for; see `undone`."""
@@ -372,7 +380,7 @@ class _Undoing:
             keep = partial(self._keep, kind, batch, tuple(edit.number for edit in step.edits))
             try:
                 with kept_by(keep):
-                    step.carry_out(self._edits)
+                    step.carry_out(self._edits, ends)
             except ToolFailed as error:
                 raise ConfigError(
                     f"{place} of {len(steps)} files were put back, and then {error}: try again"
@@ -411,11 +419,35 @@ class _Undoing:
         return list({id(known[name]): known[name] for name in wanted.values()}.values())
 
 
+def _made(found: Mapping[tuple[str, str], Sequence[Edit]]) -> dict[tuple[str, str], int]:
+    """Workspace and path of each folder that a tool made for a file -> the number of that change."""
+    made: dict[tuple[str, str], int] = {}
+    for (root, path), edits in found.items():
+        for edit in edits:
+            if edit.kind is EditKind.TOOL:
+                for above in list(PurePosixPath(path).parents)[: edit.folders]:
+                    made[root, str(above)] = min(edit.number, made.get((root, str(above)), edit.number))
+    return made
+
+
+def _origin(edits: Sequence[Edit], made: int | None) -> Edit | None:
+    """That a folder was made, where that was by a tool for a file, and before what is kept of the folder itself.
+
+    Args:
+        edits: What was written down of it.
+        made: The number of the change of that file.
+    """
+    first = edits[0]
+    if made is None or made > first.number or not (first.before and is_folder(first.mode)):
+        return None
+    return replace(first, before="", mode=0, after=first.before, after_mode=first.mode, number=made)
+
+
 def _edits(files: Sequence[_File], *, last: bool) -> list[tuple[_File, tuple[Edit, ...]]]:
     """Each file with the tools' changes that stand; or the last of these changes alone."""
     found = [(file, edits) for file in files if (edits := file.standing(EditKind.TOOL))]
     if not last or not found:
-        return found
+        return [(file, (*edits, file.origin) if file.origin else edits) for file, edits in found]
     file, edits = max(found, key=lambda one: one[1][0].number)
     return [(file, edits[:1])]
 

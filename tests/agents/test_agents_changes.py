@@ -269,6 +269,28 @@ def test_a_folder_in_which_somebody_else_has_something_is_left(home: Runtime) ->
 
 
 @confined
+@pytest.mark.parametrize("command", ["mv new moved", "rm -r new", "chmod 700 new", "rmdir empty"])
+def test_a_folder_that_a_tool_made_for_a_file_and_a_command_changed_is_undone(home: Runtime, command: str) -> None:
+    (home.workspace / "empty").mkdir()
+    before = _modes_of(home.workspace)
+
+    async def work() -> str:
+        with run_scope(home, "both") as books:
+            await home.tools.get("write_file").ainvoke({"path": "new/deep/b.txt", "content": "b\n"})
+            await home.tools.get("write_file").ainvoke({"path": "new/c.txt", "content": "c\n"})
+            await home.tools.get("run_shell").ainvoke({"command": command})
+            books.status = Status.DONE
+        return books.id
+
+    run = asyncio.run(work())
+    after = _modes_of(home.workspace)
+    runs.undo(run, runtime=home)
+    assert _modes_of(home.workspace) == before
+    runs.undo(run, runtime=home, redo=True)
+    assert _modes_of(home.workspace) == after
+
+
+@confined
 def test_a_read_only_file_that_a_command_wrote_all_the_same_is_put_back(home: Runtime) -> None:
     (home.workspace / "a.txt").chmod(0o444)
     run = _run(home, "rm -f a.txt; echo two > a.txt; chmod 444 a.txt").run
