@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...configs.errors import ConfigError
 from ...configs.process.ids import new_id
-from ...dispatch.state.edits import Edit, EditKind, Edits
+from ...dispatch.state.edits import Edit, EditKind, Edits, folders_made, origin_of
 from ...tools.base import ToolFailed
 from ...tools.files.changes import LINK, Change, Found, is_folder, kept_by
 from ...tools.files.diffs import text_of, unified
@@ -224,6 +224,12 @@ def _of_modes(edits: Iterable[Edit]) -> bool:
     return any(edit.given is not None or _is_no_file(edit) for edit in edits)
 
 
+def _chmod(workspace: Workspace, path: str, mode: int) -> None:
+    """Give a folder that is there another mode, of which nothing is kept."""
+    with kept_by(None):
+        workspace.replace(path, b"", mode=mode)
+
+
 def _may_be_entered(mode: int) -> bool:
     """Whether its owner may change what is in a folder."""
     return mode & stat.S_IRWXU == stat.S_IRWXU
@@ -317,7 +323,7 @@ class _Step:
                 mode = target.mode if of_modes or not now.digest else now.mode
                 workspace.replace(path, edits.content(target.before), mode=mode)
                 if self.closed:
-                    workspace.chmod(path, target.mode | stat.S_IRWXU)
+                    _chmod(workspace, path, target.mode | stat.S_IRWXU)
             elif now.digest:
                 made = [str(above) for above in PurePosixPath(path).parents][: target.folders]
                 own = [(workspace.root, above) in ends for above in made]
@@ -355,11 +361,11 @@ class _Undoing:
                 found.setdefault((edit.root, edit.path), []).append(edit)
         workspaces = {root: runtime.opened_at(self._edits.root(edits[0])) for (root, _), edits in found.items()}
         paths = {root: {path for other, path in found if other == root} for root in workspaces}
-        made = _made(found)
-        self._files = [
-            replace(_File.of(workspaces[root], path, edits, paths[root]), origin=_origin(edits, made.get((root, path))))
-            for (root, path), edits in found.items()
-        ]
+        made = folders_made(found)
+        self._files = []
+        for (root, path), edits in found.items():
+            file = _File.of(workspaces[root], path, edits, paths[root])
+            self._files.append(replace(file, origin=origin_of(edits, made.get((root, path)))))
 
     def done(self, paths: Sequence[str], *, last: bool, redo: bool, force: bool, dry_run: bool) -> tuple[Undone, ...]:
         """Take back what is asked for; see `undone`."""
@@ -387,7 +393,7 @@ class _Undoing:
                 ) from error
         for step in reversed(steps):
             if step.closed:
-                step.file.workspace.chmod(step.file.path, step.target.mode)
+                _chmod(step.file.workspace, step.file.path, step.target.mode)
         return told
 
     def changed(self) -> tuple[Changed, ...]:
@@ -417,30 +423,6 @@ class _Undoing:
                 f"run {self._run} did not edit {', '.join(map(shown, strange))} by the file tools; it edited {edited}"
             )
         return list({id(known[name]): known[name] for name in wanted.values()}.values())
-
-
-def _made(found: Mapping[tuple[str, str], Sequence[Edit]]) -> dict[tuple[str, str], int]:
-    """Workspace and path of each folder that a tool made for a file -> the number of that change."""
-    made: dict[tuple[str, str], int] = {}
-    for (root, path), edits in found.items():
-        for edit in edits:
-            if edit.kind is EditKind.TOOL:
-                for above in list(PurePosixPath(path).parents)[: edit.folders]:
-                    made[root, str(above)] = min(edit.number, made.get((root, str(above)), edit.number))
-    return made
-
-
-def _origin(edits: Sequence[Edit], made: int | None) -> Edit | None:
-    """That a folder was made, where that was by a tool for a file, and before what is kept of the folder itself.
-
-    Args:
-        edits: What was written down of it.
-        made: The number of the change of that file.
-    """
-    first = edits[0]
-    if made is None or made > first.number or not (first.before and is_folder(first.mode)):
-        return None
-    return replace(first, before="", mode=0, after=first.before, after_mode=first.mode, number=made)
 
 
 def _edits(files: Sequence[_File], *, last: bool) -> list[tuple[_File, tuple[Edit, ...]]]:

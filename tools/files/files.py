@@ -102,8 +102,7 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
     def write_file(path: FilePath, content: Annotated[str, Field(description="The whole new text.")]) -> str:
         """Write a text file whole, making it and its folders where they are missing. Returns what changed."""
         with workspace.writing:
-            before = _text_before(workspace, path)
-            content = _with_ends_of(before or "", content)
+            before, content = _rewritten(workspace, path, content)
             found = workspace.replace(path, _encoded(path, content))
         return reported(path, before, content) + _not_kept(found)
 
@@ -144,11 +143,8 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
         return Preview("\n".join(one.diff.rstrip("\n") for one in told), files)
 
     def written(arguments: Mapping[str, Any]) -> Preview:
-        def change() -> tuple[str | None, str]:
-            before = _text_before(workspace, arguments["path"])
-            return before, _with_ends_of(before or "", arguments["content"])
-
-        return _preview(workspace, arguments["path"], change)
+        path, content = arguments["path"], arguments["content"]
+        return _preview(workspace, path, lambda: _rewritten(workspace, path, content))
 
     def edited(arguments: Mapping[str, Any]) -> Preview:
         def change() -> tuple[str, str]:
@@ -323,6 +319,12 @@ def _text_before(workspace: Workspace, path: str) -> str | None:
         return ""
     with workspace.reading(path) as file:
         return text_of(file.read(_WRITE_LIMIT + 1), _WRITE_LIMIT)
+
+
+def _rewritten(workspace: Workspace, path: str, content: str) -> tuple[str | None, str]:
+    """The text that a write will replace, as of `_text_before`, and what it will put in its place."""
+    before = _text_before(workspace, path)
+    return before, _with_ends_of(before or "", content)
 
 
 def _not_kept(found: Found) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .changes import LINK, Found
 from .openat2 import open_beneath
 
 __all__ = ["Entry", "Folders"]
@@ -73,6 +75,16 @@ class Folders:
                 Entry("/".join((*parts, entry.name)), _kind(entry))
                 for entry in sorted(found, key=lambda entry: entry.name)
             ]
+
+    def no_file(self, parts: tuple[str, ...]) -> Found | None:
+        """What a link or a folder is; None for anything else."""
+        name = parts[-1] if parts else "."
+        with self.opened(parts[:-1]) as folder:
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                target = os.fsencode(os.readlink(name, dir_fd=folder))
+                return Found(hashlib.sha256(target).hexdigest(), len(target), LINK, target)
+        return Found.of_folder(mode) if stat.S_ISDIR(mode) else None
 
     def unlink(self, parts: tuple[str, ...], folders: int) -> None:
         """Delete a file or an empty folder, and so many of the folders above it as are empty then."""

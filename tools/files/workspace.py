@@ -80,7 +80,7 @@ class Workspace:
         Raises:
             ToolFailed: When the path is absolute, leaves the workspace or is no path at all.
         """
-        path = self._meant(path)
+        path = _meant(self.root, path)
         if path.startswith("/"):
             raise ToolFailed(f"{shown(path)} is absolute: name paths relative to the workspace")
         try:
@@ -100,12 +100,6 @@ class Workspace:
             elif part not in ("", "."):
                 kept.append(part)
         return tuple(kept)
-
-    def _meant(self, path: str) -> str:
-        """The path that `printable` writes so, where there is that alone: tools list it in no other way."""
-        name = _ESCAPED.sub(lambda found: found[0].encode().decode("unicode_escape"), path)
-        is_shown_so = name != path and printable(name) == path
-        return name if is_shown_so and not lexists(self.root / path) and lexists(self.root / name) else path
 
     @contextmanager
     def reading(self, path: str) -> Iterator[BinaryIO]:
@@ -180,19 +174,6 @@ class Workspace:
             self._kept(path, parts, "", forced=forced)
             self._folders.unlink(parts, folders)
 
-    def chmod(self, path: str, mode: int) -> None:
-        """Give a folder permission bits, and tell nobody.
-
-        Args:
-            path: The folder.
-            mode: What it is to have, as of `Found`.
-
-        Raises:
-            ToolFailed: When the path is protected, outside, or behind a link.
-        """
-        with _told(path), self.writing:
-            self._folders.make(self._writable(path), stat.S_IMODE(mode))
-
     def look(self, path: str, *, any_kind: bool = False) -> Found:
         """Say what a path holds.
 
@@ -205,21 +186,13 @@ class Workspace:
         """
         if not self.exists(path):
             return Found()
-        if any_kind and (found := self._no_file(path)) is not None:
-            return found
+        if any_kind:
+            with _told(path):
+                found = self._folders.no_file(self.parts(path))
+            if found is not None:
+                return found
         with self.reading(path) as file:
             return _found(file)
-
-    def _no_file(self, path: str) -> Found | None:
-        """What a link or a folder is; None for anything else."""
-        parts = self.parts(path)
-        name = parts[-1] if parts else "."
-        with _told(path), self._folders.opened(parts[:-1]) as folder:
-            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-            if stat.S_ISLNK(mode):
-                target = os.fsencode(os.readlink(name, dir_fd=folder))
-                return Found(hashlib.sha256(target).hexdigest(), len(target), LINK, target)
-        return Found.of_folder(mode) if stat.S_ISDIR(mode) else None
 
     def _writable(self, path: str) -> tuple[str, ...]:
         parts = self.parts(path)
@@ -331,6 +304,13 @@ def shown(path: str) -> str:
 def printable(path: str) -> str:
     """Write a path on one line, escaped where it holds characters that a terminal or UTF-8 cannot take."""
     return path if path.isprintable() else path.encode("unicode_escape").decode()
+
+
+def _meant(root: Path, path: str) -> str:
+    """The path that `printable` writes so, where there is that alone: tools list it in no other way. Else as it is."""
+    name = _ESCAPED.sub(lambda found: found[0].encode().decode("unicode_escape"), path)
+    is_shown_so = name != path and printable(name) == path
+    return name if is_shown_so and not lexists(root / path) and lexists(root / name) else path
 
 
 def with_execution(mode: int, executable: bool) -> int:
