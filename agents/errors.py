@@ -1,8 +1,11 @@
-"""How a run ends that is cut off by a bound of its own; what is done is kept, and the run can be taken up again."""
+"""How a run ends that is cut off by a bound of its own, what it did being kept; and that there is no such run."""
 
 from __future__ import annotations
 
-from ..configs.errors import PointsmanError
+from pathlib import Path
+
+from ..configs.errors import ConfigError, PointsmanError
+from ..configs.loading.loader import OFFLINE
 from ..configs.plain import message_of
 
 __all__ = [
@@ -11,6 +14,7 @@ __all__ = [
     "Exited",
     "HandoffCycle",
     "NoAnswer",
+    "NoRun",
     "RepeatedCall",
     "RunTimeout",
     "StepLimit",
@@ -42,6 +46,21 @@ class StepLimit(CutOff):
             f"and go on with: pointsman resume {run}"
         )
         self.run = run
+
+
+class NoRun(ConfigError):
+    """There is no run of this id.
+
+    Args:
+        state: Folder of the state in which it was looked for.
+        run: The id.
+        meant: What may have been meant, as a sentence of its own.
+    """
+
+    def __init__(self, state: Path, run: str, meant: str = "") -> None:
+        is_elsewhere = (state / OFFLINE / "ledger.db").exists()
+        simulated = ", and with --offline those that were simulated" if is_elsewhere else ""
+        super().__init__(f"there is no run {run!r}: {meant}pointsman runs lists them{simulated}")
 
 
 class NoAnswer(CutOff):

@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any, TypedDict, Unpack
 
 from ..configs.errors import ConfigError, PointsmanError
-from ..configs.loading.loader import OFFLINE
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
 from ..dispatch.guards.tokens import TokenCaps
@@ -24,6 +23,7 @@ from ..tools.around import Around, surrounded
 from .bounds import Bounds, BoundsFields, TokenCap, cap_of, scope_of, token_cap_of, token_caps
 from .containment.exits import exits
 from .conversations import ThreadBusy
+from .errors import NoRun
 from .handoffs import hand_over_failed
 from .journal.changes import Changes, changes_of
 from .journal.edits import keeping
@@ -195,9 +195,7 @@ def row_of(runtime: Runtime, run: str) -> RunRow:
     """
     row = runtime.ledger.run(run) if isinstance(run, str) else None
     if row is None:
-        kept = runtime.settings.state / OFFLINE / "ledger.db"
-        simulated = ", and with --offline those that were simulated" if kept.exists() else ""
-        raise ConfigError(f"there is no run {run!r} to resume; pointsman runs lists them{simulated}")
+        raise NoRun(runtime.settings.state, run)
     return row
 
 

@@ -67,7 +67,7 @@ class _Root(TyperGroup):
         import_module(f".commands.{COMMANDS[cmd_name][0]}", __package__).register(home)
         command = typer.main.get_group(home).commands[cmd_name]
         options = import_module(".options", __package__)
-        options.add_trust(command)
+        options.add_shared(command)
         options.name_arguments(command)
         return command
 

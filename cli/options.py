@@ -10,15 +10,26 @@ import typer
 
 __all__ = [
     "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "MaxTokens", "Offline",
-    "Sandbox", "Set", "Tag", "Thread", "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_trust", "again",
-    "name_arguments",
+    "Sandbox", "Set", "Tag", "Thread", "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_shared",
+    "again", "name_arguments",
 ]  # fmt: skip
 
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="DIR", help="Folder with models.yaml and the like; ./configs when left out."),
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Use no network: hosted providers are simulated here.")]
+
+
+def _given(parameter: typer.CallbackParam, value: bool) -> bool:
+    from . import settings
+
+    {"trust": settings.TRUST, "offline": settings.OFFLINE}[str(parameter.name)].set(value)
+    return value
+
+
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Use no network: hosted providers are simulated here.", callback=_given)
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as routing.strategy=quality."),
@@ -69,13 +80,6 @@ Tag = Annotated[
     list[str] | None, typer.Option("--tag", metavar="LABEL", help="A label for the ledger; may be repeated.")
 ]
 
-
-def _given(trust: bool) -> None:
-    from .settings import TRUST
-
-    TRUST.set(trust)
-
-
 _Trust = Annotated[
     bool,
     typer.Option(
@@ -84,7 +88,15 @@ _Trust = Annotated[
 ]
 
 
-def _trusting(trust: _Trust = False) -> None: ...
+_Simulated = Annotated[
+    bool,
+    typer.Option(
+        "--offline", help="Of what ran with --offline, and with no network.", expose_value=False, callback=_given
+    ),
+]
+
+
+def _shared(trust: _Trust = False, offline: _Simulated = False) -> None: ...
 
 
 def again(config: Path | None, workspace: Path | None, overrides: list[str] | None, *, offline: bool) -> list[str]:
@@ -127,15 +139,17 @@ def name_arguments(command: Any) -> None:
             parameter.display_type_rich = lambda ctx: None
 
 
-def add_trust(command: Any) -> None:
-    """Give ``--trust`` to a command, and to those below it, that reads the configuration.
+def add_shared(command: Any) -> None:
+    """Give ``--trust`` and ``--offline`` to a command, and to those below it, that reads the configuration.
 
     Args:
         command: As Typer makes it.
     """
     for inner in getattr(command, "commands", {}).values():
-        add_trust(inner)
-    if command.name != "trust" and any(parameter.name == "config" for parameter in command.params):
+        add_shared(inner)
+    has = {parameter.name for parameter in command.params}
+    if command.name != "trust" and "config" in has:
         home = typer.Typer(rich_markup_mode=None, add_completion=False)
-        home.command()(_trusting)
-        command.params += [one for one in typer.main.get_command(home).params if one.name == "trust"]
+        home.command()(_shared)
+        shared = typer.main.get_command(home).params
+        command.params += [one for one in shared if one.name in ("trust", "offline") and one.name not in has]

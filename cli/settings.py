@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from ..agents.runtime import Runtime
     from ..configs.schema import Settings
 
-__all__ = ["TRUST", "opened", "settings_of"]
+__all__ = ["OFFLINE", "TRUST", "opened", "settings_of"]
 
 TRUST: ContextVar[bool] = ContextVar("trust", default=False)
 """Whether ``--trust`` was given to the command that runs."""
+OFFLINE: ContextVar[bool] = ContextVar("offline", default=False)
+"""Whether ``--offline`` was."""
 
 _OFFLINE = "POINTSMAN_OFFLINE"
 
@@ -49,7 +51,7 @@ def settings_of(
 
     if config is not None and not config.is_dir():
         raise ConfigError("--config must name a folder that exists", file=config)
-    flags: dict[str, Any] = {"offline": True} if offline else {}
+    flags: dict[str, Any] = {"offline": True} if offline or OFFLINE.get() else {}
     if sandbox is not None:
         flags["sandbox.mode"] = sandbox
     for override in overrides or ():
@@ -95,7 +97,7 @@ def opened(
     with readable(settings) if reads else nullcontext(settings) as usable:
         runtime = Runtime(usable, workspace=workspace.resolve() if workspace else None)
         try:
-            with _everywhere(offline):
+            with _everywhere(offline or OFFLINE.get()):
                 yield runtime
         finally:
             runtime.close()

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "changes_of", "is_test"]
 
-_FOLDERS: Final = frozenset({"test", "tests", "testing", "spec", "specs", "__tests__", "testdata", "fixtures"})
+_FOLDER: Final = re.compile(
+    r"(.*[._-])?(tests?|testing|specs?|e2e)|__(tests|snapshots)__|testdata|fixtures", re.IGNORECASE
+)
 _NAME: Final = re.compile(
-    r"(tests?|spec|conftest)\.[^.]+|(test|spec)[_-].*|.*[._-](tests?|spec)\.[^.]+|.*Tests?\.[^.]+"
+    r"(tests?|spec|conftest)\.[^.]+|(test|spec)[_-].*|.*[._-](tests?|spec|cy)\.[^.]+|.*(Tests?|Spec)\.[^.]+"
+    r"|.*\.(bats|feature|snap|t)"
 )
 
 
@@ -43,7 +46,7 @@ def is_test(path: str) -> bool:
         path: Relative to the workspace.
     """
     *folders, name = path.split("/")
-    return not _FOLDERS.isdisjoint(folders) or _NAME.fullmatch(name) is not None
+    return any(map(_FOLDER.fullmatch, folders)) or _NAME.fullmatch(name) is not None
 
 
 def changes_of(runtime: Runtime, run: str) -> Changes:

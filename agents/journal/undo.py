@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ...configs.errors import ConfigError
 from ...configs.process.ids import new_id
-from ...dispatch.state.edits import Edit, EditKind, Edits
+from ...dispatch.state.edits import Edit, EditKind, Edits, folders_made, origin_of
 from ...tools.base import ToolFailed
-from ...tools.files.changes import KEPT_LIMIT, LINK, Change, Found, kept_by
+from ...tools.files.changes import LINK, Change, Found, is_folder, kept_by
 from ...tools.files.diffs import text_of, unified
 from ...tools.files.workspace import Workspace, shown
+from ..errors import NoRun
 from ..lease.lease import Lease
 from .edits import edits_of
 
@@ -28,6 +29,7 @@ __all__ = ["Changed", "Undone", "changed", "undone"]
 _ADVICE: Final = (
     "--dry-run shows how; --force puts all of it back, and keeps what is there; or name the files to put back"
 )
+_PUT_BACK: Final = 2
 _SHOWN: Final = 5_000_000
 """Bytes of the longest text of which a diff is made."""
 
@@ -108,7 +110,7 @@ def undone(
         RunOwned: Somebody works on the run.
     """
     if runtime.ledger.run(run) is None:
-        raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
+        raise NoRun(runtime.settings.state, run)
     lease = Lease.take(runtime.ledger, runtime.settings.state, run)
     try:
         return _Undoing(runtime, run).done(paths, last=last, redo=redo, force=force, dry_run=dry_run)
@@ -127,6 +129,7 @@ class _File:
         now: What is there.
         way: What is in the way of it, and was put there in the run: a folder of its own name, or what stands where a
             folder above it was; empty for nothing.
+        origin: Of a folder that a tool made for a file before it was changed itself: that it was made.
     """
 
     workspace: Workspace
@@ -137,6 +140,7 @@ class _File:
     now: Found
     problem: str
     way: str
+    origin: Edit | None = None
 
     @classmethod
     def of(cls, workspace: Workspace, path: str, edits: Sequence[Edit], edited: Container[str]) -> _File:
@@ -152,11 +156,12 @@ class _File:
         # A link that somebody else has put in the way is refused.
         way = one if (one := _in_way(workspace.root, path)) in edited else ""
         try:
-            if not way:
-                now = workspace.look(path, links=any(LINK in (edit.mode, edit.after_mode) for edit in edits))
+            if not way or (way == path and any(map(_is_no_file, edits))):
+                now = workspace.look(path, any_kind=any(map(_is_no_file, edits)))
             state = now.digest, now.mode
             workspace.refuse_protected(path)
-            if now.digest and not now.mode & 0o222 and all(now.mode != edit.after_mode for edit in edits):
+            is_file = now.digest and not is_folder(now.mode)
+            if is_file and not now.mode & 0o222 and all(now.mode not in (edit.mode, edit.given) for edit in edits):
                 problem = f"{shown(path)} is read-only"
         except ToolFailed as error:
             problem = str(error)
@@ -168,7 +173,7 @@ class _File:
                 broken = broken or edit.number
             made.append(edit)
             # What changes the content alone leaves the mode as it was.
-            mode = state[1] if state is not None and edit.after and not edit.after_mode else edit.mode
+            mode = state[1] if state is not None and edit.after and edit.given is None else edit.mode
             state = edit.before, mode
         taken: set[int] = set()
         for edit in made:
@@ -205,17 +210,34 @@ _State = tuple[str, int]
 
 def _was(edit: Edit, state: _State | None) -> bool:
     """Whether a file is as it was before a change; the mode counts where that changed it, too."""
-    return state is not None and state == (edit.before, edit.mode if edit.after_mode and edit.before else state[1])
+    counts = edit.before and edit.given is not None
+    return state is not None and state == (edit.before, edit.mode if counts else state[1])
 
 
 def _became(edit: Edit, state: _State | None) -> bool:
     """Whether a file is as a change left it."""
-    return state is not None and state == (edit.after, edit.after_mode or state[1])
+    return state is not None and state == (edit.after, state[1] if edit.given is None else edit.given)
 
 
 def _of_modes(edits: Iterable[Edit]) -> bool:
     """Whether changes are of the mode as well, so that it counts and is put back; else it stays what it is by now."""
-    return any(edit.after_mode or edit.mode == LINK for edit in edits)
+    return any(edit.given is not None or _is_no_file(edit) for edit in edits)
+
+
+def _chmod(workspace: Workspace, path: str, mode: int) -> None:
+    """Give a folder that is there another mode, of which nothing is kept."""
+    with kept_by(None):
+        workspace.replace(path, b"", mode=mode)
+
+
+def _may_be_entered(mode: int) -> bool:
+    """Whether its owner may change what is in a folder."""
+    return mode & stat.S_IRWXU == stat.S_IRWXU
+
+
+def _is_no_file(edit: Edit) -> bool:
+    """Whether a link or a folder was there before a change, or is after it."""
+    return any(mode == LINK or is_folder(mode or 0) for mode in (edit.mode, edit.given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,59 +258,94 @@ class _Step:
         return bool(self.file.problem) or self.file.differs(self.target, _of_modes(self.edits))
 
     @property
+    def place(self) -> tuple[int, int, int]:
+        """When its turn is: what may be entered again first, and what may not be any more last.
+
+        In between what is deleted, the newest first, so that a folder that was made for a file goes with the last file
+        in it, and then what is put back, a folder before what is in it.
+        """
+        depth, target = self.file.path.count("/"), self.target
+        if target.before and is_folder(target.mode) and is_folder(self.file.now.mode):
+            return (0, depth, 0) if _may_be_entered(target.mode) else (3, -depth, 0)
+        return (_PUT_BACK, depth, 0) if target.before else (1, -target.number, -depth)
+
+    @property
     def changed(self) -> bool:
         """Whether somebody else has changed the file since."""
         if self.target.kind is EditKind.UNDO:
             return not _became(self.edits[0], (self.file.now.digest, self.file.now.mode))
         return self.file.broken >= self.target.number
 
-    def problem(self, removed: Collection[tuple[Path, str]]) -> str:
+    @property
+    def closed(self) -> bool:
+        """Whether a folder is made that may not be entered in the end."""
+        return self.place[0] == _PUT_BACK and is_folder(self.target.mode) and not _may_be_entered(self.target.mode)
+
+    def stays(self, ends: _Ends) -> bool:
+        """Whether a folder that was made is left, since somebody else has something in it."""
+        is_left = not self.target.before and is_folder(self.file.now.mode)
+        return is_left and bool(_staying(self.file, ends))
+
+    def problem(self, ends: _Ends) -> str:
         """Why it cannot be put back; empty where it can.
 
         Args:
-            removed: The workspaces and paths of all files that are deleted before.
+            ends: What becomes of all.
         """
         name, target = shown(self.file.path), self.target
         if self.file.problem:
             return self.file.problem
-        if self.file.way and (kept := _staying(self.file, removed)):
+        is_blocked = self.file.way and not (is_folder(target.mode) and self.file.way == self.file.path)
+        if is_blocked and (kept := _staying(self.file, ends)):
             return f"{shown(kept)} is in the way of {name}"
         if target.before and not target.kept:
-            return f"{name} had {target.size:,} bytes, and what is larger than {KEPT_LIMIT:,} is not kept"
+            return f"{name} had {target.size:,} bytes, which was too much to be kept"
         if self.changed and not self.force:
             return f"{name} was changed by somebody else since"
         return ""
 
-    def told(self, edits: Edits, removed: Collection[tuple[Path, str]]) -> Undone:
+    def told(self, edits: Edits, ends: _Ends) -> Undone:
         """What becomes of the file; as `problem`."""
         file, target = self.file, self.target
         change = "deleted" if not target.before else "restored" if file.now.digest else "made again"
         diff = "" if file.problem else _diff(file, self.edits, edits, change)
-        return Undone(file.path, file.workspace.root, change, diff, self.problem(removed))
+        return Undone(file.path, file.workspace.root, change, diff, self.problem(ends))
 
-    def carry_out(self, edits: Edits) -> None:
-        """Put the file back."""
+    def carry_out(self, edits: Edits, ends: _Ends) -> None:
+        """Put the file back; folders that were made for it, and of which nothing was kept by itself, go with it."""
         workspace, path, target, now = self.file.workspace, self.file.path, self.target, self.file.now
         of_modes = _of_modes(self.edits)
         with workspace.writing:
-            there = workspace.look(path, links=of_modes)
+            there = workspace.look(path, any_kind=of_modes)
             if there.digest != now.digest or (of_modes and there.mode != now.mode):
                 raise ToolFailed(f"{shown(path)} is being changed by somebody else right now")
             if target.before:
-                mode = target.mode if of_modes or not now.digest else None
+                mode = target.mode if of_modes or not now.digest else now.mode
                 workspace.replace(path, edits.content(target.before), mode=mode)
+                if self.closed:
+                    _chmod(workspace, path, target.mode | stat.S_IRWXU)
             elif now.digest:
-                workspace.remove(path, folders=target.folders, forced=of_modes)
+                made = [str(above) for above in PurePosixPath(path).parents][: target.folders]
+                own = [(workspace.root, above) in ends for above in made]
+                workspace.remove(path, folders=[*own, True].index(True), forced=of_modes)
 
 
-def _staying(file: _File, removed: Collection[tuple[Path, str]]) -> str:
-    """What is in the way of a file and is not deleted before, or lies in a folder that is; empty for nothing."""
+_Ends = Mapping[tuple[Path, str], Edit]
+"""Workspace and path of each file that is put back -> the change before which it was as it is made."""
+
+
+def _staying(file: _File, ends: _Ends) -> str:
+    """What is in the way of a file and stays there, or lies in a folder that is in its way; empty for nothing."""
     root = file.workspace.root
     if file.way != file.path:
-        return "" if (root, file.way) in removed else file.way
-    paths = {path for other, path in removed if other == root}
+        end = ends.get((root, file.way))
+        return file.way if end is None or (end.before and not is_folder(end.mode)) else ""
+    paths = {path for (other, path), end in ends.items() if other == root and not end.before}
     gone = paths | {str(above) for path in paths for above in PurePosixPath(path).parents}
-    return next((one.path for one in file.workspace.walk(file.way) if one.path not in gone), "")
+    try:
+        return next((one.path for one in file.workspace.walk(file.way) if one.path not in gone), "")
+    except ToolFailed:  # it may not be looked into
+        return file.way
 
 
 class _Undoing:
@@ -304,17 +361,22 @@ class _Undoing:
                 found.setdefault((edit.root, edit.path), []).append(edit)
         workspaces = {root: runtime.opened_at(self._edits.root(edits[0])) for (root, _), edits in found.items()}
         paths = {root: {path for other, path in found if other == root} for root in workspaces}
-        self._files = [_File.of(workspaces[root], path, edits, paths[root]) for (root, path), edits in found.items()]
+        made = folders_made(found)
+        self._files = []
+        for (root, path), edits in found.items():
+            file = _File.of(workspaces[root], path, edits, paths[root])
+            self._files.append(replace(file, origin=origin_of(edits, made.get((root, path)))))
 
     def done(self, paths: Sequence[str], *, last: bool, redo: bool, force: bool, dry_run: bool) -> tuple[Undone, ...]:
         """Take back what is asked for; see `undone`."""
         files = self._named(paths)
         chosen = _last_undo(files) if redo else _edits(files, last=last)
         steps = [_Step(file, edits, force) for file, edits in chosen]
-        # One may be as it was already. A folder that was made for a file goes with the last file in it.
-        steps = sorted((one for one in steps if one.differs), key=lambda one: -one.target.number)
-        removed = {(step.file.workspace.root, step.file.path) for step in steps if not step.target.before}
-        told = tuple(step.told(self._edits, removed) for step in steps)
+        # One may be as it was already.
+        steps = sorted((one for one in steps if one.differs), key=lambda one: one.place)
+        ends = {(step.file.workspace.root, step.file.path): step.target for step in steps}
+        steps = [one for one in steps if not one.stays(ends)]
+        told = tuple(step.told(self._edits, ends) for step in steps)
         if dry_run:
             return told
         if problems := [one.problem for one in told if one.problem]:
@@ -324,11 +386,14 @@ class _Undoing:
             keep = partial(self._keep, kind, batch, tuple(edit.number for edit in step.edits))
             try:
                 with kept_by(keep):
-                    step.carry_out(self._edits)
+                    step.carry_out(self._edits, ends)
             except ToolFailed as error:
                 raise ConfigError(
                     f"{place} of {len(steps)} files were put back, and then {error}: try again"
                 ) from error
+        for step in reversed(steps):
+            if step.closed:
+                _chmod(step.file.workspace, step.file.path, step.target.mode)
         return told
 
     def changed(self) -> tuple[Changed, ...]:
@@ -336,6 +401,9 @@ class _Undoing:
         found = []
         for file in self._files:
             edits = file.standing(EditKind.TOOL)
+            # Of folders a diff tells nothing, as git's do not.
+            if edits and _of_folders(file, edits[-1]):
+                continue
             if edits and file.differs(edits[-1], _of_modes(edits)):
                 found.append(Changed(file.path, file.workspace.root, _forward(file, edits, self._edits)))
         return tuple(sorted(found, key=lambda one: one.path))
@@ -361,7 +429,7 @@ def _edits(files: Sequence[_File], *, last: bool) -> list[tuple[_File, tuple[Edi
     """Each file with the tools' changes that stand; or the last of these changes alone."""
     found = [(file, edits) for file in files if (edits := file.standing(EditKind.TOOL))]
     if not last or not found:
-        return found
+        return [(file, (*edits, file.origin) if file.origin else edits) for file, edits in found]
     file, edits = max(found, key=lambda one: one[1][0].number)
     return [(file, edits[:1])]
 
@@ -376,8 +444,11 @@ def _last_undo(files: Sequence[_File]) -> list[tuple[_File, tuple[Edit, ...]]]:
 def _diff(file: _File, made: Sequence[Edit], edits: Edits, change: str) -> str:
     """From what is there to what was there before the oldest of some changes."""
     target = made[-1]
+    if _of_folders(file, target):
+        return f"the folder {shown(file.path)} is {change}\n"
     there, then = _sides(file, target, edits)
-    modes = _modes(made, file.now.mode, target.mode)
+    now, was = _modes(file, made)
+    modes = now, was
     told = unified(file.path, there[0], then[0], modes) if there[1] and then[1] else None
     return f"{shown(file.path)} is {change}; it is no text, or too long for a diff\n" if told is None else told
 
@@ -386,21 +457,35 @@ def _forward(file: _File, made: Sequence[Edit], edits: Edits) -> str:
     """From what was there before the oldest of some changes to what is there."""
     first = made[-1]
     there, then = _sides(file, first, edits)
-    modes = _modes(made, first.mode, file.now.mode)
+    now, was = _modes(file, made)
+    modes = was, now
     told = unified(file.path, then[0], there[0], modes) if there[1] and then[1] else None
     change = "made" if not first.before else "changed" if file.now.digest else "deleted"
     return f"{shown(file.path)} was {change}; it is no text, or too long for a diff\n" if told is None else told
 
 
-def _modes(made: Sequence[Edit], before: int, after: int) -> tuple[int, int]:
-    """Modes as a diff is to tell them: of a file that stays none, unless the changes are of that."""
-    return (before, after) if _of_modes(made) or not (before and after) else (0, 0)
+def _of_folders(file: _File, edit: Edit) -> bool:
+    """Whether there is, and was before a change, a folder or nothing."""
+    there, then = is_folder(file.now.mode), is_folder(edit.mode)
+    return (there or then) and (there or not file.now.digest) and (then or not edit.before)
+
+
+def _modes(file: _File, made: Sequence[Edit]) -> tuple[int, int]:
+    """Its mode now, and before the oldest of some changes, as a diff tells them: none unless the changes are of it."""
+    if file.now.digest and made[-1].before and not _of_modes(made):
+        return 0, 0
+    now, was = (mode if mode == LINK else stat.S_IFREG | stat.S_IMODE(mode) for mode in (file.now.mode, made[-1].mode))
+    return now, was
 
 
 def _sides(file: _File, edit: Edit, edits: Edits) -> tuple[tuple[str | None, bool], tuple[str | None, bool]]:
     """What is there, and what was there before a change: each as text, and whether that is all that there is to it."""
-    if file.now.digest == edit.before:  # its mode has changed alone
+    there_is, there_was = (
+        bool(digest) and not is_folder(mode)
+        for digest, mode in ((file.now.digest, file.now.mode), (edit.before, edit.mode))
+    )
+    if file.now.digest == edit.before and there_is and there_was:  # its mode has changed alone
         return ("", True), ("", True)
-    content = edits.content(edit.before) if edit.before and edit.kept else None
-    there, then = text_of(file.now.content, _SHOWN), text_of(content, _SHOWN)
-    return (there, there is not None or not file.now.digest), (then, then is not None or not edit.before)
+    content = edits.content(edit.before) if there_was and edit.kept else None
+    there, then = text_of(file.now.content if there_is else None, _SHOWN), text_of(content, _SHOWN)
+    return (there, there is not None or not there_is), (then, then is not None or not there_was)

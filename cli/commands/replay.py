@@ -55,11 +55,12 @@ def replay(
     start = durations.since(since)
     if not file.is_file():
         raise ConfigError("nothing has been recorded yet: pointsman run", file=file)
+    from ...agents.errors import NoRun
     from ...evaluation import replay as replaying
 
     with readable(kept) as usable, Ledger(usable.state / file.name) as ledger:
         if run is not None and ledger.run(run) is None:
-            raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
+            raise NoRun(kept.state, run)
         made = replaying.replay(
             ledger,
             settings,

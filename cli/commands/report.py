@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...configs.errors import ConfigError
 from .. import options
 from ..io import durations
 from ..io.outcome import TARGET_TAG
@@ -40,13 +39,14 @@ def report(
     json: options.AsJson = False,
 ) -> None:
     """Show the routing distribution, cost, failures, latency and savings of what ran."""
+    from ...agents.errors import NoRun
     from ...ledger.report import report as add_up
     from ..settings import opened
 
     start = durations.since(since)
     with opened(config, reads=True) as runtime:
         if run is not None and runtime.ledger.run(run) is None:
-            raise ConfigError(f"there is no run {run!r}: pointsman runs lists them")
+            raise NoRun(runtime.settings.state, run)
         # A call that was under way in a process that was killed becomes a row.
         runtime.dispatcher.budgets.reclaim()
         made = add_up(runtime.ledger, since=start, run=run, tag=tag)

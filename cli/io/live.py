@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -34,7 +35,7 @@ class Printer:
 
     def say(self, text: str) -> None:
         """Show a line beside the answer."""
-        if self._begun and sys.stdout.isatty() and sys.stderr.isatty():
+        if self._begun and _are_one():
             self.write("\n")
         progress(text)
 
@@ -42,6 +43,16 @@ class Printer:
         """Show a piece of the answer."""
         self._begun = not text.endswith("\n")
         typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
+
+
+def _are_one() -> bool:
+    """Whether stdout and stderr are read in one place: a terminal, or one file or pipe as behind ``2>&1``."""
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        return True
+    try:
+        return os.path.samestat(*(os.fstat(stream.fileno()) for stream in (sys.stdout, sys.stderr)))
+    except (AttributeError, OSError, ValueError):  # a caller inside Python gave other streams
+        return False
 
 
 class Live:

@@ -121,10 +121,17 @@ def target_of(row: RunRow) -> str | None:
     return next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
 
 
-def told(run: str) -> None:
-    """Say how to take up a run that was cut off."""
+def told(run: str, again: Sequence[str]) -> None:
+    """Say how to take up a run that was cut off.
+
+    Args:
+        run: Its id; empty where none was begun.
+        again: Options with which a later command finds the run as this one did.
+    """
+    from ...agents.approval.notify import resume_command
+
     if run:
-        progress(f"what is done is kept; go on with: pointsman resume {run}")
+        progress(f"what is done is kept; go on with: {resume_command(run, *again)}")
 
 
 def report_run(
@@ -158,7 +165,7 @@ def report_run(
         if json:
             _print(outcome, live, stream=stream, resumed=resumed)
         if isinstance(outcome.error, TimeoutError):
-            told(outcome.run)
+            told(outcome.run, again)
         raise outcome.error
     for note in outcome.notes:
         progress(f"note: {line(note)}")

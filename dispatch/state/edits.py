@@ -6,19 +6,21 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from ...configs.errors import ConfigError
-from ...tools.files.changes import Change, Found
+from ...tools.files.changes import Change, Found, is_folder
 from ..private import replace_private
 from ..sealing import user_seal
 
-__all__ = ["Edit", "EditKind", "Edits", "untouched"]
+__all__ = ["Edit", "EditKind", "Edits", "folders_made", "origin_of", "untouched"]
 
 _FOLDER: Final = "edits"
 _SUFFIX: Final = ".run"
@@ -44,7 +46,7 @@ class Edit:
         path: Of the file, relative to the workspace.
         before: SHA-256 of what was there; empty where nothing was.
         size: Bytes of that.
-        mode: Permission bits of that, or that of a link.
+        mode: That of it, as of `Found`.
         kept: Whether its content is kept.
         after: SHA-256 of what is there afterwards; empty where it was deleted.
         folders: How many folders of the path were made for it.
@@ -68,6 +70,15 @@ class Edit:
     of: tuple[int, ...] = ()
     after_mode: int = 0
     number: int = 0
+
+    @property
+    def given(self) -> int | None:
+        """The mode that it gave, as of `Found`; None where that stayed as it was."""
+        if not self.after_mode:
+            return None
+        # What earlier versions kept has no kind beside the permission bits of a file.
+        is_file = stat.S_IFMT(self.after_mode) in (0, stat.S_IFREG)
+        return stat.S_IMODE(self.after_mode) if is_file else self.after_mode
 
 
 class Edits:
@@ -182,6 +193,37 @@ class Edits:
         except FileNotFoundError:
             return []
         return [self._folder / name for name in sorted(names) if len(name) == _DIGITS and name.isdecimal()]
+
+
+def folders_made(found: Mapping[tuple[str, str], Sequence[Edit]]) -> dict[tuple[str, str], int]:
+    """Find the folders that tools made for files.
+
+    Args:
+        found: Workspace and path -> the changes of that.
+
+    Returns:
+        Workspace and path of each -> the number of the first change that made it.
+    """
+    made: dict[tuple[str, str], int] = {}
+    for (root, path), edits in found.items():
+        for edit in edits:
+            if edit.kind is EditKind.TOOL:
+                for above in list(PurePosixPath(path).parents)[: edit.folders]:
+                    made[root, str(above)] = min(edit.number, made.get((root, str(above)), edit.number))
+    return made
+
+
+def origin_of(edits: Sequence[Edit], made: int | None) -> Edit | None:
+    """Tell that a folder was made, where that was by a tool for a file, and before what is kept of the folder itself.
+
+    Args:
+        edits: What was written down of it.
+        made: The number of the change of that file.
+    """
+    first = edits[0]
+    if made is None or made > first.number or not (first.before and is_folder(first.mode)):
+        return None
+    return replace(first, before="", mode=0, after=first.before, after_mode=first.mode, number=made)
 
 
 def untouched(state: Path, before: float) -> list[str]:

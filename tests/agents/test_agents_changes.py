@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +15,9 @@ import pytest
 from pointsman import ConfigError, Runtime, Status, run_scope, runs
 from pointsman.agents.journal.changes import is_test
 from pointsman.configs.loading.loader import load
-from pointsman.tools import probe
+from pointsman.tools import Workspace, probe
 from pointsman.tools.files import noticing
+from pointsman.tools.files.changes import Change
 
 confined = pytest.mark.skipif(not probe().working, reason=str(probe()))
 
@@ -49,7 +52,7 @@ def test_what_commands_change_is_in_the_diff_and_can_be_undone(home: Runtime) ->
     assert "--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-one\n+two\n" in result.diff
     assert "--- /dev/null\n+++ b/new/deep/b.txt\n" in result.diff
     assert "--- a/gone.txt\n+++ /dev/null\n" in result.diff
-    assert len(list((home.settings.state / "edits").rglob("0*"))) == 3
+    assert len(list((home.settings.state / "edits").rglob("0*"))) == 5
     runs.undo(result.run, runtime=home)
     assert (home.workspace / "a.txt").read_text() == "one\n"
     assert (home.workspace / "gone.txt").read_text() == "gone\n"
@@ -123,6 +126,10 @@ def test_edits_of_tests_are_reported_as_such(home: Runtime) -> None:
     [
         ("tests/a.py", True), ("src/tests/data.json", True), ("test_a.py", True), ("a_test.go", True),
         ("a.test.ts", True), ("a.spec.js", True), ("conftest.py", True), ("test.sh", True), ("TotalTests.cs", True),
+        ("Tests/Total.cs", True), ("Shop.Tests/Total.cs", True), ("e2e/login.ts", True), ("login.cy.ts", True),
+        ("__snapshots__/a.snap", True), ("TotalSpec.scala", True), ("install.bats", True), ("t/basic.t", True),
+        ("login.feature", True), ("unit-tests/a.py", True), ("greatest/a.py", False), ("inspec/a.rb", False),
+        ("spectrum.py", False), ("art.ts", False),
         ("contest.py", False), ("latest.py", False), ("attest/a.py", False), ("a.py", False), ("testimony.py", False),
     ],
 )  # fmt: skip
@@ -205,13 +212,132 @@ def test_links_and_modes_that_commands_change_are_in_the_diff_as_git_has_them_an
 
 
 @confined
+@pytest.mark.parametrize(
+    ("commands", "diff"),
+    [
+        (["chmod 000 a.txt"], "old mode 100644\nnew mode 100000\n"),
+        (["chmod 000 a.txt", "chmod 600 a.txt; echo two > a.txt"], "new mode 100600\n--- a/a.txt\n"),
+        (["echo x > x; chmod 000 x"], "--- /dev/null\n+++ b/x\n"),
+        (["chmod 000 a.txt; rm a.txt"], "+++ /dev/null\n"),
+        (["chmod 700 tests"], ""),
+        (["chmod 500 tests", "chmod 700 tests; rm -r tests"], "--- a/tests/test_a.py\n+++ /dev/null\n"),
+        (["mkdir -p new/deep"], ""),
+        (["rmdir empty"], ""),
+        (["chmod 755 shut; rm -r shut"], "--- a/shut/b.txt\n+++ /dev/null\n"),
+        (["rm a.txt; mkdir a.txt"], "--- a/a.txt\n+++ /dev/null\n"),
+        (["rmdir empty; echo x > empty"], "--- /dev/null\n+++ b/empty\n"),
+        (["rmdir empty; ln -s a.txt empty"], "new file mode 120000\n--- /dev/null\n"),
+    ],
+    ids=lambda value: "; ".join(value) if isinstance(value, list) else "",
+)
+@confined
+def test_folders_and_modes_of_no_bits_are_undone_and_redone(home: Runtime, commands: list[str], diff: str) -> None:
+    (home.workspace / "empty").mkdir()
+    (home.workspace / "shut").mkdir()
+    (home.workspace / "shut" / "b.txt").write_text("b\n")
+    (home.workspace / "shut").chmod(0o555)
+    before = _modes_of(home.workspace)
+    result = _run(home, *commands)
+    after = _modes_of(home.workspace)
+    assert after != before
+    assert diff in result.diff
+    assert bool(diff) is bool(result.diff)
+    runs.undo(result.run, runtime=home)
+    assert _modes_of(home.workspace) == before
+    assert runs.undo(result.run, runtime=home) == ()
+    runs.undo(result.run, runtime=home, redo=True)
+    assert _modes_of(home.workspace) == after
+
+
+def _modes_of(folder: Path) -> dict[str, str]:
+    """Everything in a project but its state: its mode, and what a link or a file holds."""
+    found = {}
+    for path in folder.rglob("*"):
+        if ".pointsman" not in path.parts:
+            holds = f"-> {path.readlink()}" if path.is_symlink() else path.read_text() if path.is_file() else "/"
+            found[path.relative_to(folder).as_posix()] = f"{path.lstat().st_mode & 0o777:o} {holds}"
+    return found
+
+
+@confined
+def test_a_folder_in_which_somebody_else_has_something_is_left(home: Runtime) -> None:
+    run = _run(home, "mkdir -p new/deep empty; echo x > new/x.txt").run
+    (home.workspace / "new" / "deep" / "mine.txt").write_text("mine\n")
+    undone = [(one.path, one.change) for one in runs.undo(run, runtime=home)]
+    assert undone == [("new/x.txt", "deleted"), ("empty", "deleted")]
+    assert (home.workspace / "new" / "deep" / "mine.txt").read_text() == "mine\n"
+
+
+@confined
+@pytest.mark.parametrize("command", ["mv new moved", "rm -r new", "chmod 700 new", "rmdir empty"])
+def test_a_folder_that_a_tool_made_for_a_file_and_a_command_changed_is_undone(home: Runtime, command: str) -> None:
+    (home.workspace / "empty").mkdir()
+    before = _modes_of(home.workspace)
+
+    async def work() -> str:
+        with run_scope(home, "both") as books:
+            await home.tools.get("write_file").ainvoke({"path": "new/deep/b.txt", "content": "b\n"})
+            await home.tools.get("write_file").ainvoke({"path": "new/c.txt", "content": "c\n"})
+            await home.tools.get("run_shell").ainvoke({"command": command})
+            books.status = Status.DONE
+        return books.id
+
+    run = asyncio.run(work())
+    after = _modes_of(home.workspace)
+    runs.undo(run, runtime=home)
+    assert _modes_of(home.workspace) == before
+    runs.undo(run, runtime=home, redo=True)
+    assert _modes_of(home.workspace) == after
+
+
+@confined
+def test_a_read_only_file_that_a_command_wrote_all_the_same_is_put_back(home: Runtime) -> None:
+    (home.workspace / "a.txt").chmod(0o444)
+    run = _run(home, "rm -f a.txt; echo two > a.txt; chmod 444 a.txt").run
+    assert [one.path for one in runs.undo(run, runtime=home)] == ["a.txt"]
+    assert _modes_of(home.workspace)["a.txt"] == "444 one\n"
+
+
+def test_what_is_in_a_folder_that_could_not_be_looked_into_is_neither_kept_nor_taken_for_gone(
+    home: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its owner, and not root, commands ``chmod 000 tests``."""
+    scandir = os.scandir
+
+    def closed(folder: Any) -> Any:
+        if Path(folder).name == "tests":
+            raise PermissionError(errno.EACCES, "no")
+        return scandir(folder)
+
+    kept: list[Change] = []
+    noticed = noticing.Noticing(Workspace(home.workspace))
+    before = noticed.look()
+    (home.workspace / "a.txt").write_text("two\n")
+    monkeypatch.setattr(os, "scandir", closed)
+    said = noticed.tell(before, kept.append)
+    assert [one.path for one in kept] == ["a.txt"]
+    assert "in 'tests' is neither kept nor told" in said
+    before = noticed.look()
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert "in 'tests' is neither kept nor told" in noticed.tell(before, kept.append)
+    assert [one.path for one in kept] == ["a.txt"]
+    assert noticed.tell(noticed.look(), kept.append) == ""
+
+
+@confined
 def test_a_folder_that_became_a_link_is_undone_step_by_step(home: Runtime) -> None:
     before = _listed(home.workspace)
     run = _run(home, "mkdir x; mv tests x; ln -s x/tests tests").run
     steps = []
     while undone := runs.undo(run, runtime=home, last=True):
         steps += [(one.path, one.change) for one in undone]
-    assert steps == [("x/tests/test_a.py", "deleted"), ("tests", "deleted"), ("tests/test_a.py", "made again")]
+    assert steps == [
+        ("x/tests/test_a.py", "deleted"),
+        ("x/tests", "deleted"),
+        ("x", "deleted"),
+        ("tests", "restored"),
+        ("tests/test_a.py", "made again"),
+    ]
     assert _listed(home.workspace) == before
 
 

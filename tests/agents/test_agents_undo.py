@@ -297,7 +297,7 @@ def test_a_file_that_is_too_large_to_be_kept_is_written_and_said_to_be_lost(
     with run_scope(home, "edits") as books:
         said = call("write_file", path="a.txt", content="short")
     assert "[what was there has 11 bytes and is not kept, so this cannot be undone" in said
-    with pytest.raises(ConfigError, match=r"'a\.txt' had 11 bytes, and what is larger than"):
+    with pytest.raises(ConfigError, match=r"'a\.txt' had 11 bytes, which was too much to be kept"):
         _undo(home, books.id, force=True)
     assert _tree(home) == {"a.txt": "short"}
     assert changes.KEPT_LIMIT == 50_000_000

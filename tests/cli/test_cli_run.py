@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from pointsman.cli.main import COMMANDS, app
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, Usage
 from pointsman.simulator.request import ToolCall
 
@@ -212,6 +215,35 @@ def test_offline_needs_no_key_and_every_line_says_that_it_is_simulated(pointsman
     assert [step["simulated"] for step in record["steps"]] == [True, True]
     assert [call["simulated"] for call in record["calls"]] == [True, True]
     assert pointsman("runs", "--json").stdout.strip() == "[]"
+
+
+def test_what_was_simulated_is_found_by_what_the_command_said_of_it(pointsman: Run, desk: Path) -> None:
+    ended = pointsman("run", "desk.py:helper", "good morning", "--offline", "--json", "--timeout", "0.001")
+    said = next(one for one in ended.stderr.splitlines() if "go on with: pointsman " in one)
+    words = shlex.split(said.partition("go on with: pointsman ")[2])
+    resumed = pointsman(*words, "--timeout", "100")
+    assert resumed.exit_code == 0, resumed.stderr
+    run = words[1]
+    refused = pointsman("runs", "show", run)
+    assert refused.exit_code == 2
+    assert refused.stderr.strip().endswith("and with --offline those that were simulated")
+    assert run in pointsman("runs", "--offline").stdout
+    for told in (["runs", "show", run], ["runs", "undo", run], ["report", "--run", run], ["queue"]):
+        found = pointsman(*told, "--offline")
+        assert found.exit_code == 0, found.stderr
+    assert json.loads(pointsman("runs", "--json").stdout) == []
+
+
+def test_every_command_that_reads_the_configuration_can_be_told_to_be_offline() -> None:
+    def lacking(command: Any, name: str) -> Iterator[str]:
+        for inner, one in getattr(command, "commands", {}).items():
+            yield from lacking(one, f"{name} {inner}")
+        options = [parameter.name for parameter in command.params]
+        if "config" in options and options.count("offline") != 1:
+            yield name
+
+    group: Any = typer.main.get_command(app)
+    assert [one for name in COMMANDS for one in lacking(group.get_command(None, name), name)] == ["trust"]
 
 
 def test_a_tool_that_raises_is_one_line_with_its_run(pointsman: Run, desk: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -410,6 +411,13 @@ def test_behind_a_pipe_lines_are_questions_and_never_approvals(programs: Any, mo
     assert ended.returncode == 0
     model(WRITE)
     assert programs.run([*COMMAND, "code"], input="Write two\n").returncode == 4
+
+
+def test_an_answer_and_what_is_told_beside_it_do_not_run_into_each_other_in_one_file(programs: Any, model: Any) -> None:
+    model("Hello, I am here.")
+    ended = programs.run([*COMMAND, "code"], input="Hello\n", stderr=subprocess.STDOUT)
+    answer = next(line for line in ended.stdout.splitlines() if "Hello" in line)
+    assert answer == "Hello, I am here."
 
 
 def test_a_question_may_begin_with_a_path(programs: Any, model: Any) -> None:

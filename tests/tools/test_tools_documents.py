@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import sys
 import zlib
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from pointsman.configs.errors import ConfigError
 from pointsman.tools import ToolFailed, Workspace
 from pointsman.tools.documents import reading
@@ -172,6 +173,31 @@ def test_what_is_not_what_it_says_or_grows_without_bounds_is_refused(
 def test_a_type_that_is_told_beside_the_name_must_be_the_files_own() -> None:
     with pytest.raises(ToolFailed, match="says that it is image/gif, and holds image/png"):
         read_document("attachment", _picture("PNG"), said="image/gif")
+
+
+@pytest.mark.parametrize("said", ["IMAGE/PNG", "image/png; charset=binary", "image/x-png", None])
+def test_a_type_may_be_told_in_capitals_and_with_parameters(said: str | None) -> None:
+    assert len(read_document("a.png", _picture("PNG"), said=said)) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "ground", "ink", "form"),
+    [
+        ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255), "PNG"),
+        ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255), "WEBP"),
+        ("LA", (0, 0), (0, 255), "PNG"),
+        ("I;16", 60_000, 4_000, "PNG"),
+    ],
+)
+def test_what_stands_on_a_picture_is_seen_where_its_ground_is_transparent_or_it_has_16_bits(
+    mode: str, ground: Any, ink: Any, form: str
+) -> None:
+    drawn, file = Image.new(mode, (40, 30), ground), io.BytesIO()
+    ImageDraw.Draw(drawn).rectangle((10, 10, 19, 19), fill=ink)
+    drawn.save(file, form, lossless=True)
+    [page] = read_document(f"a.{form.lower()}", file.getvalue())
+    shown = Image.open(io.BytesIO(base64.b64decode(page.image or ""))).convert("L")
+    assert shown.point(lambda grey: 255 if grey < 128 else 0).getbbox() == (10, 10, 20, 20)
 
 
 def test_without_the_extra_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

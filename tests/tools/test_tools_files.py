@@ -138,6 +138,8 @@ def test_line_ends_are_kept_and_named_when_they_are_why_nothing_matches(tmp_path
     call("edit_file", path="dos.txt", old="B\nb\n", new="b\n")
     call("edit_file", path="dos.txt", old="b\r\nc", new="b\nC")
     assert (tmp_path / "dos.txt").read_bytes() == b"a\r\nb\r\nC\r\n"
+    assert "\n+new\r\n" in call("write_file", path="dos.txt", content="a\nnew\n")
+    assert (tmp_path / "dos.txt").read_bytes() == b"a\r\nnew\r\n"
     (tmp_path / "mixed.txt").write_bytes(b"a\r\nb\r\nc\n")
     assert "end in CRLF" in call("edit_file", path="mixed.txt", old="a\nb", new="x")
     call("edit_file", path="mixed.txt", old="c", new="c\nd")
@@ -216,6 +218,44 @@ def test_names_that_would_break_a_line_or_utf8_are_escaped(tmp_path: Path, call:
         file.write("needle")
     assert call("list_files").encode() == b"caf\\udce9\ntwo\\nlines"
     assert call("search_files", pattern="needle").encode() == b"caf\\udce9:1: needle"
+
+
+def test_a_file_is_opened_by_the_name_by_which_it_is_listed(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "two\nlines").write_text("one\n")
+    os.mkdir(os.fsencode(tmp_path) + b"/caf\xe9")
+    with open(os.fsencode(tmp_path) + b"/caf\xe9/b", "w") as file:
+        file.write("needle")
+    for name in call("list_files").splitlines():
+        assert "does not exist" not in call("read_file", path=name.removesuffix("/"))
+    assert call("search_files", pattern="needle", path="caf\\udce9").startswith("caf\\udce9/b:1: ")
+    call("edit_file", path="two\\nlines", old="one", new="two")
+    call("apply_patch", patch="--- a/two\\nlines\n+++ b/two\\nlines\n@@ -1 +1 @@\n-two\n+three\n")
+    assert (tmp_path / "two\nlines").read_text() == "three\n"
+
+
+@pytest.mark.parametrize("name", ["two\\nlines", "\\x61", "\\u0061", "a\\d"])
+def test_a_name_with_a_backslash_is_that_where_there_is_such_a_file_or_no_other(
+    tmp_path: Path, call: Call, name: str
+) -> None:
+    (tmp_path / "a").write_text("not this\n")
+    call("write_file", path=name, content="new\n")
+    assert (tmp_path / name).read_text() == "new\n"
+    (tmp_path / "two\nlines").write_text("not this\n")
+    assert call("read_file", path=name) == "new\n"
+
+
+def test_a_protected_file_is_protected_however_it_is_written_out(tmp_path: Path, call: Call) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "two\nlines").write_text("")
+    assert "is protected" in call("write_file", path=".git/two\\nlines", content="x")
+
+
+def test_of_lines_too_long_to_be_searched_to_their_ends_it_is_told(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "a.js").write_text(f"{'x' * 20_000}needle\nneedle{'x' * 20_000}\n{'x' * 20_000}\n")
+    found, note = call("search_files", pattern="needle").splitlines()
+    assert found.startswith("a.js:2: needle")
+    assert note == "[of 2 lines only the first 10,000 characters were searched]"
+    assert "only the first" not in call("search_files", pattern="nothing of it")
 
 
 def test_a_long_listing_stops(tmp_path: Path, call: Call) -> None:

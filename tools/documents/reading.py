@@ -94,7 +94,9 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
             raise ToolFailed(_not_a_pdf(name)) from None
         found = _PDF
     for told in (said, guessed):
-        if told is not None and _ALIASES.get(told, told) != found:
+        # Neither the case of a type nor its parameters tell another kind of file (RFC 9110, section 8.3.1).
+        kind = (told or found).partition(";")[0].strip().lower()
+        if _ALIASES.get(kind, kind) != found:
             raise ToolFailed(f"{name} says that it is {told}, and holds {found}: give it as what it is")
     pages = _parsed(name, data, found)
     return tuple(

@@ -133,11 +133,25 @@ def _picture(data: bytes, asked: dict[str, Any]) -> list[dict[str, Any]]:
         # Its size was looked at before, in its header.
         with Image.open(io.BytesIO(data), formats=[asked["mime_type"].partition("/")[2].upper()]) as opened:
             form = "JPEG" if opened.format == "JPEG" else "PNG"
-            picture = ImageOps.exif_transpose(opened).convert("RGB")
+            picture = _on_white(ImageOps.exif_transpose(opened))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise _Refused("it is damaged: its picture cannot be unpacked") from None
     picture.thumbnail((asked["side"], asked["side"]))
     return [{"lines": [], "image": _packed(picture, form), "mime_type": f"image/{form.lower()}"}]
+
+
+def _on_white(picture: Any) -> Any:
+    """A picture as a page shows it: on white where it can be seen through, with the greys of one of 16 bits."""
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):
+        # Pillow would cut off all that is lighter than a 256th.
+        picture = picture.point(lambda value: value * (1 / 256)).convert("L")
+    if picture.has_transparency_data:
+        page = Image.new("RGBA", picture.size, "white")
+        page.alpha_composite(picture.convert("RGBA"))
+        picture = page
+    return picture.convert("RGB")
 
 
 def _packed(picture: Any, form: str) -> str:

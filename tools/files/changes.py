@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["KEPT_LIMIT", "LINK", "Change", "Found", "Keeper", "keeper", "kept_by", "mode_to_tell"]
+__all__ = [
+    "FOLDER",
+    "KEPT_LIMIT",
+    "LINK",
+    "Change",
+    "Found",
+    "Keeper",
+    "is_folder",
+    "keeper",
+    "kept_by",
+    "mode_to_tell",
+]
 
 KEPT_LIMIT: Final = 50_000_000
 """Bytes of the largest file that is kept. A larger one is changed all the same, and the tool says so."""
 LINK: Final = stat.S_IFLNK
 """The mode of a symbolic link, as git has it; permission bits of its own it has none."""
+FOLDER: Final = stat.S_IFDIR
+"""What a folder's mode has beside its permission bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +39,24 @@ class Found:
     Attributes:
         digest: SHA-256 in hex digits; empty where nothing is there.
         size: In bytes.
-        mode: Permission bits; `LINK` of a symbolic link.
-        content: What it holds, or where a link leads; None where nothing is there, or it is larger than `KEPT_LIMIT`.
+        mode: Permission bits; `LINK` of a symbolic link, and of a folder `FOLDER` with them.
+        content: What it holds, or where a link leads, of a folder nothing; None where nothing is there, or it is larger
+            than `KEPT_LIMIT`.
     """
 
     digest: str = ""
     size: int = 0
     mode: int = 0
     content: bytes | None = None
+
+    @classmethod
+    def of_folder(cls, mode: int) -> Found:
+        """What a folder is.
+
+        Args:
+            mode: As the system tells it.
+        """
+        return cls(hashlib.sha256(b"").hexdigest(), 0, FOLDER | stat.S_IMODE(mode) & 0o777, b"")
 
     @property
     def too_large(self) -> bool:
@@ -42,7 +66,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One file is about to be written or deleted.
+    """One file, link or folder is about to be written, made or deleted.
 
     Attributes:
         root: The workspace, resolved.
@@ -50,7 +74,8 @@ class Change:
         before: What is there.
         after: SHA-256 of what will be there; empty where it is deleted.
         folders: How many folders of the path are made for it.
-        mode: What it will have, where that is another than before, or a link or a read-only file is made; else 0.
+        mode: What it will have, with the kind of file, where that is another than before, or a link, a folder or a
+            read-only file is made; else 0.
     """
 
     root: Path
@@ -66,10 +91,21 @@ def mode_to_tell(before: Found, mode: int) -> int:
 
     Args:
         before: What is there.
-        mode: Permission bits that it will have, or `LINK`.
+        mode: What it will have, as of `Found`.
     """
-    is_told = mode != before.mode if before.digest else not mode & 0o222
-    return mode if is_told or mode == LINK else 0
+    kind = stat.S_IFMT(mode)
+    is_told = mode != before.mode if before.digest else bool(kind) or not mode & 0o222
+    # That of a file has its kind beside it, since a file may have no permission bits at all.
+    return mode | (kind or stat.S_IFREG) if is_told or mode == LINK else 0
+
+
+def is_folder(mode: int) -> bool:
+    """Whether a mode is that of a folder.
+
+    Args:
+        mode: It, as of `Found`.
+    """
+    return stat.S_IFMT(mode) == FOLDER
 
 
 Keeper = Callable[[Change], None]

@@ -22,6 +22,7 @@ from .diffs import reported, text_of
 from .folders import Entry
 from .globs import matching
 from .patches import patched, read_patch
+from .regex_worker import LINE_LIMIT
 from .search import Matcher, OutOfTime
 from .workspace import Workspace, printable, shown, with_execution
 
@@ -101,7 +102,7 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
     def write_file(path: FilePath, content: Annotated[str, Field(description="The whole new text.")]) -> str:
         """Write a text file whole, making it and its folders where they are missing. Returns what changed."""
         with workspace.writing:
-            before = _text_before(workspace, path)
+            before, content = _rewritten(workspace, path, content)
             found = workspace.replace(path, _encoded(path, content))
         return reported(path, before, content) + _not_kept(found)
 
@@ -143,7 +144,7 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
 
     def written(arguments: Mapping[str, Any]) -> Preview:
         path, content = arguments["path"], arguments["content"]
-        return _preview(workspace, path, lambda: (_text_before(workspace, path), content))
+        return _preview(workspace, path, lambda: _rewritten(workspace, path, content))
 
     def edited(arguments: Mapping[str, Any]) -> Preview:
         def change() -> tuple[str, str]:
@@ -320,6 +321,12 @@ def _text_before(workspace: Workspace, path: str) -> str | None:
         return text_of(file.read(_WRITE_LIMIT + 1), _WRITE_LIMIT)
 
 
+def _rewritten(workspace: Workspace, path: str, content: str) -> tuple[str | None, str]:
+    """The text that a write will replace, as of `_text_before`, and what it will put in its place."""
+    before = _text_before(workspace, path)
+    return before, _with_ends_of(before or "", content)
+
+
 def _not_kept(found: Found) -> str:
     limit = f"\n[what was there has {found.size:,} bytes and is not kept, so this cannot be undone: {KEPT_LIMIT:,} are]"
     return limit if found.too_large else ""
@@ -353,7 +360,7 @@ def _with_ends_of(before: str, text: str) -> str:
 
 def _searched(workspace: Workspace, pattern: str, entries: Iterable[Entry]) -> str:
     lines: list[str] = []
-    passed_over = 0
+    passed_over = long = 0
     with Matcher(pattern, seconds=_SEARCH_SECONDS, limit=_MATCH_LIMIT) as matcher:
         for entry in entries:
             if matcher.out_of_time:
@@ -371,14 +378,17 @@ def _searched(workspace: Workspace, pattern: str, entries: Iterable[Entry]) -> s
             if matcher.literal not in content:
                 continue
             try:
-                found = matcher.find(content)
+                found, cut = matcher.find(content)
             except OutOfTime:
                 lines.append(f"[stopped in {shown(entry.path)}: {_TIME_UP}]")
                 break
+            long += cut
             lines += [f"{printable(entry.path)}:{number}: {excerpt}" for number, excerpt in found]
             if len(lines) >= _MATCH_LIMIT:
                 lines.append(f"[stopped at {_MATCH_LIMIT} matches: narrow the search]")
                 break
+    if long:
+        lines.append(f"[of {long} lines only the first {LINE_LIMIT:,} characters were searched]")
     if passed_over:
         lines.append(f"[{passed_over} files passed over: binary, unreadable or larger than {_WRITE_LIMIT:,} bytes]")
     return "\n".join(lines) or "[nothing found]"

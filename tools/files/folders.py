@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .changes import LINK, Found
 from .openat2 import open_beneath
 
 __all__ = ["Entry", "Folders"]
@@ -73,13 +76,40 @@ class Folders:
                 for entry in sorted(found, key=lambda entry: entry.name)
             ]
 
-    def unlink(self, parts: tuple[str, ...], folders: int) -> None:
-        """Delete a file, and so many of the folders above it as are empty then."""
+    def no_file(self, parts: tuple[str, ...]) -> Found | None:
+        """What a link or a folder is; None for anything else."""
+        name = parts[-1] if parts else "."
         with self.opened(parts[:-1]) as folder:
-            os.unlink(parts[-1], dir_fd=folder)
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                target = os.fsencode(os.readlink(name, dir_fd=folder))
+                return Found(hashlib.sha256(target).hexdigest(), len(target), LINK, target)
+        return Found.of_folder(mode) if stat.S_ISDIR(mode) else None
+
+    def unlink(self, parts: tuple[str, ...], folders: int) -> None:
+        """Delete a file or an empty folder, and so many of the folders above it as are empty then."""
+        with self.opened(parts[:-1]) as folder:
+            is_folder = stat.S_ISDIR(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False).st_mode)
+            (os.rmdir if is_folder else os.unlink)(parts[-1], dir_fd=folder)
             with suppress(OSError):
                 os.fsync(folder)
         self.clear(parts[:-1], folders)
+
+    def make(self, parts: tuple[str, ...], mode: int) -> None:
+        """Make a folder, in place of a file or a link too, or give one that is there these permission bits."""
+        with self.opened(parts[:-1], create=True) as above:
+            try:
+                os.mkdir(parts[-1], dir_fd=above)
+            except FileExistsError:
+                if not stat.S_ISDIR(os.stat(parts[-1], dir_fd=above, follow_symlinks=False).st_mode):
+                    os.unlink(parts[-1], dir_fd=above)
+                    os.mkdir(parts[-1], dir_fd=above)
+            # Without being opened for reading, which it may forbid.
+            folder = open_beneath(above, parts[-1:], getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+            try:
+                os.chmod(f"/proc/self/fd/{folder}" if hasattr(os, "O_PATH") else folder, mode)
+            finally:
+                os.close(folder)
 
     def clear(self, parts: tuple[str, ...], folders: int) -> None:
         """Delete so many of the folders of a path, the deepest first, up to one that is not empty."""

@@ -8,11 +8,12 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Final
 
 from ..base import ToolFailed
 from .changes import LINK, Change, Found, Keeper, mode_to_tell
-from .workspace import Workspace
+from .workspace import Workspace, shown
 
 __all__ = ["Noticing", "Seen"]
 
@@ -32,13 +33,23 @@ class Seen:
 
     Attributes:
         files: Path -> what tells whether it has been written since, and what it holds.
-        folders: Their paths.
+        folders: Path -> its mode.
+        closed: Folders that may not be looked into.
         whole: There are not too many files to look at.
     """
 
     files: dict[str, tuple[_Signature, Found]] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
+    folders: dict[str, Found] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
     whole: bool = True
+
+    def found(self, path: str) -> Found:
+        """What a path holds."""
+        return self.folders.get(path) or (self.files[path][1] if path in self.files else Found())
+
+    def paths(self) -> set[str]:
+        """All there are."""
+        return self.files.keys() | self.folders.keys()
 
 
 class Noticing:
@@ -71,17 +82,25 @@ class Noticing:
         after = self.look()
         if not (before.whole and after.whole):
             return f"[there are more than {_MOST_FILES:,} files, so what this command changed is neither kept nor told]"
-        # What is gone first: a link or a file may stand by now where a folder was, and the other way round.
-        for path in [*sorted(before.files.keys() - after.files.keys()), *sorted(after.files)]:
-            was, now = (side.files[path][1] if path in side.files else Found() for side in (before, after))
+        # As if one by one: what is gone first, the deepest first, and then a folder before what is in it.
+        gone = sorted(before.paths() - after.paths(), reverse=True)
+        closed = before.closed | after.closed
+        for path in [*gone, *sorted(after.paths())]:
+            if not closed.isdisjoint(_above(path)):
+                # Nobody knows what is in a folder that may not be looked into.
+                continue
+            was, now = before.found(path), after.found(path)
             mode = mode_to_tell(was, now.mode) if now.digest else 0
             if was.digest != now.digest or mode:
-                keep(Change(self._workspace.root, path, was, now.digest, _made(path, before), mode))
-        return ""
+                keep(Change(self._workspace.root, path, was, now.digest, 0, mode))
+        if not (once := before.closed ^ after.closed):
+            return ""
+        names = ", ".join(map(shown, sorted(once)))
+        return f"[what this command changed in {names} is neither kept nor told: that could not always be looked into]"
 
     def _looked_at(self, known: Mapping[str, tuple[_Signature, Found]]) -> Seen:
         seen, room = Seen(), _MOST_BYTES
-        for path, told in self._walked("", 0, seen.folders):
+        for path, told in self._walked("", 0, seen):
             if len(seen.files) == _MOST_FILES:
                 return replace(seen, whole=False)
             signature = (told.st_mtime_ns, told.st_ctime_ns, told.st_size, told.st_ino, told.st_mode)
@@ -99,7 +118,7 @@ class Noticing:
         if stat.S_ISLNK(told.st_mode):
             mode = LINK
             with suppress(ToolFailed):
-                return self._workspace.look(path, links=True)
+                return self._workspace.look(path, any_kind=True)
         elif told.st_size <= min(_LARGEST, room):
             try:
                 with self._workspace.reading(path) as file:
@@ -113,11 +132,14 @@ class Noticing:
         unread = f"{told.st_ino}:{told.st_size}:{told.st_mtime_ns}:{told.st_ctime_ns}"
         return Found(hashlib.sha256(unread.encode()).hexdigest(), told.st_size, mode)
 
-    def _walked(self, folder: str, depth: int, folders: set[str]) -> Iterator[tuple[str, os.stat_result]]:
+    def _walked(self, folder: str, depth: int, seen: Seen) -> Iterator[tuple[str, os.stat_result]]:
         """Every regular file and link that is not protected; links are not followed."""
         try:
             with os.scandir(self._workspace.root / folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
+        except PermissionError:
+            seen.closed.add(folder or ".")
+            return
         except OSError:
             return
         for entry in entries:
@@ -125,9 +147,10 @@ class Noticing:
             if self._workspace.protected.naming(path.split("/")) is not None:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                folders.add(path)
+                with suppress(OSError):
+                    seen.folders[path] = Found.of_folder(entry.stat(follow_symlinks=False).st_mode)
                 if depth < _DEEPEST:
-                    yield from self._walked(path, depth + 1, folders)
+                    yield from self._walked(path, depth + 1, seen)
             elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
                 try:
                     yield path, entry.stat(follow_symlinks=False)
@@ -135,7 +158,6 @@ class Noticing:
                     continue
 
 
-def _made(path: str, before: Seen) -> int:
-    """How many folders of a path were made for it."""
-    parts = path.split("/")[:-1]
-    return sum("/".join(parts[: end + 1]) not in before.folders for end in range(len(parts)))
+def _above(path: str) -> Iterator[str]:
+    """The folders around a path, the workspace among them."""
+    return map(str, PurePosixPath(path).parents)

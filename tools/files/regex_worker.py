@@ -6,7 +6,8 @@ it in every loop, and its compiler writes nested repeats out: ``((a{1000}){1000}
 
 In: a line of JSON with ``pattern``, ``limit`` (matches) and ``seconds`` (wall time), then each text as a line with its
 length in bytes, and the bytes. Out: a line of JSON for each, at first a list of why the pattern is none (empty when it
-is one) and of what every match holds, then lists of ``[line number, excerpt]``.
+is one) and of what every match holds, then a list of ``[line number, excerpt]`` with how many other lines are too long
+to be searched to their ends.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import signal
 import sys
 from re import _parser  # type: ignore[attr-defined] # as re.compile reads a pattern; nothing public tells what is in it
 
-__all__ = ["main"]
+__all__ = ["LINE_LIMIT", "main"]
 
-_LINE_LIMIT = 10_000  # characters of a line that are searched
+LINE_LIMIT = 10_000  # characters of a line that are searched
 _EXCERPT = 300  # characters of a line that are shown
 _LEAD = 100  # of them before the match
 _MARK = "\ufeff"  # the byte order mark, which is no part of the text behind it
@@ -40,9 +41,9 @@ def main() -> None:
     _answer(["", _literal(asked["pattern"])])
     left = asked["limit"]
     while size := sys.stdin.buffer.readline():
-        found = _search(pattern, sys.stdin.buffer.read(int(size)).decode("utf-8", "replace"), left)
+        found, cut = _search(pattern, sys.stdin.buffer.read(int(size)).decode("utf-8", "replace"), left)
         left -= len(found)
-        _answer(found)
+        _answer([found, cut])
 
 
 def _literal(pattern: str) -> str:
@@ -59,22 +60,25 @@ def _literal(pattern: str) -> str:
     return max(runs, key=len)
 
 
-def _search(pattern: re.Pattern[str], text: str, limit: int) -> list[tuple[int, str]]:
+def _search(pattern: re.Pattern[str], text: str, limit: int) -> tuple[list[tuple[int, str]], int]:
     found: list[tuple[int, str]] = []
+    cut = 0
     for number, line in enumerate(text.split("\n"), 1):
         if len(found) >= limit:
             break
         is_marked = number == 1 and line.startswith(_MARK)
         for one in (line.removeprefix(_MARK), line) if is_marked else (line,):
-            match = pattern.search(one[:_LINE_LIMIT].removesuffix("\r"))
+            match = pattern.search(one[:LINE_LIMIT].removesuffix("\r"))
             if match:
                 start = max(0, match.start() - _LEAD) if len(one) > _EXCERPT else 0
                 found.append((number, one[start : start + _EXCERPT].rstrip("\r")))
                 break
-    return found
+        else:
+            cut += len(line) > LINE_LIMIT
+    return found, cut
 
 
-def _answer(value: list[str] | list[tuple[int, str]]) -> None:
+def _answer(value: list[object]) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 

@@ -71,13 +71,14 @@ class Matcher:
         """The time is up."""
         return time.monotonic() >= self._deadline
 
-    def find(self, text: bytes) -> list[tuple[int, str]]:
-        """Return line numbers, counted from 1, and excerpts of the lines that match.
+    def find(self, text: bytes) -> tuple[list[tuple[int, str]], int]:
+        """Return numbers and excerpts of the lines that match, and how many more were not searched to their ends.
 
         Raises:
             OutOfTime: When the time is up.
         """
-        return [(number, excerpt) for number, excerpt in self._ask(b"%d\n" % len(text) + text)]
+        found, cut = self._ask(b"%d\n" % len(text) + text)
+        return [(number, excerpt) for number, excerpt in found], cut
 
     def _ask(self, body: bytes) -> Any:
         stdin, stdout = self._process.stdin, self._process.stdout

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from os.path import lexists
 from pathlib import Path
 from typing import BinaryIO
 
 from ...configs.errors import ConfigError
 from ..base import ToolFailed
-from .changes import KEPT_LIMIT, LINK, Change, Found, keeper, mode_to_tell
+from .changes import KEPT_LIMIT, LINK, Change, Found, is_folder, keeper, mode_to_tell
 from .folders import Entry, Folders
 from .openat2 import open_beneath
 from .protected import Protected
@@ -24,6 +26,7 @@ from .scan import Scan
 
 __all__ = ["Workspace", "printable", "shown", "with_execution"]
 
+_ESCAPED = re.compile(r"\\(?:[nrt\\]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")  # as unicode_escape writes it
 _PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
 _DEPTH_LIMIT = 64  # folders, when walking
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # how a file is made
@@ -77,6 +80,7 @@ class Workspace:
         Raises:
             ToolFailed: When the path is absolute, leaves the workspace or is no path at all.
         """
+        path = _meant(self.root, path)
         if path.startswith("/"):
             raise ToolFailed(f"{shown(path)} is absolute: name paths relative to the workspace")
         try:
@@ -123,8 +127,8 @@ class Workspace:
         Args:
             path: The file.
             content: What it is to hold.
-            mode: What it is to have whatever is there, read-only or a link; with `LINK` it is made one, and the content
-                is where it leads.
+            mode: What it is to have whatever is there, read-only, a link or an empty folder; with `LINK` it is made a
+                link, and the content is where it leads; with `FOLDER` a folder, without content.
             executable: Whether those who may read it may run it, where that is to change.
 
         Returns:
@@ -158,7 +162,7 @@ class Workspace:
         Args:
             path: The file.
             folders: How many.
-            forced: Also one that is read-only, or a link.
+            forced: Also one that is read-only, a link, or an empty folder.
 
         Raises:
             ToolFailed: As `replace`, and when it does not exist.
@@ -170,33 +174,25 @@ class Workspace:
             self._kept(path, parts, "", forced=forced)
             self._folders.unlink(parts, folders)
 
-    def look(self, path: str, *, links: bool = False) -> Found:
+    def look(self, path: str, *, any_kind: bool = False) -> Found:
         """Say what a path holds.
 
         Args:
             path: The file.
-            links: Say of a link where it leads, and do not refuse it.
+            any_kind: Say of a link where it leads, and of a folder its mode, and do not refuse them.
 
         Raises:
             ToolFailed: When it is outside, behind a link, may not be read, or is no regular file.
         """
         if not self.exists(path):
             return Found()
-        if links and (target := self._target(path)) is not None:
-            return Found(hashlib.sha256(target).hexdigest(), len(target), LINK, target)
+        if any_kind:
+            with _told(path):
+                found = self._folders.no_file(self.parts(path))
+            if found is not None:
+                return found
         with self.reading(path) as file:
             return _found(file)
-
-    def _target(self, path: str) -> bytes | None:
-        """Where a link leads; None for anything else."""
-        parts = self.parts(path)
-        with _told(path), self._folders.opened(parts[:-1]) as folder:
-            try:
-                return os.fsencode(os.readlink(parts[-1] if parts else ".", dir_fd=folder))
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                return None
 
     def _writable(self, path: str) -> tuple[str, ...]:
         parts = self.parts(path)
@@ -219,8 +215,9 @@ class Workspace:
         keep = keeper()
         if keep is None:
             return Found()
-        before = self.look(path, links=forced)
-        told = mode_to_tell(before, _mode_of(before.mode, mode, executable)) if after else 0
+        before = self.look(path, any_kind=forced)
+        given = _mode_of(before.mode if before.digest else None, mode, executable) if after else None
+        told = 0 if given is None else mode_to_tell(before, given)
         if before.digest != after or told:
             folders = 0 if before.digest else self._folders.missing(parts[:-1])
             keep(Change(self.root, "/".join(parts), before, after, folders, told))
@@ -229,6 +226,9 @@ class Workspace:
     def _write(
         self, path: str, parts: tuple[str, ...], content: bytes, mode: int | None, executable: bool | None
     ) -> None:
+        if mode is not None and is_folder(mode):
+            self._folders.make(parts, stat.S_IMODE(mode))
+            return
         with self._folders.opened(parts[:-1], create=True) as folder:
             there = _mode_to_keep(path, folder, parts[-1], forced=mode is not None)
             temporary = f".pointsman-{secrets.token_hex(8)}.tmp"
@@ -236,7 +236,10 @@ class Workspace:
                 if mode == LINK:
                     os.symlink(os.fsdecode(content), temporary, dir_fd=folder)
                 else:
-                    _fill(folder, temporary, content, _mode_of(there or 0, mode, executable), executable)
+                    _fill(folder, temporary, content, _mode_of(there, mode, executable), executable)
+                if mode is not None:
+                    with suppress(FileNotFoundError, NotADirectoryError):
+                        os.rmdir(parts[-1], dir_fd=folder)
                 os.rename(temporary, parts[-1], src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 with suppress(FileNotFoundError):
@@ -303,6 +306,13 @@ def printable(path: str) -> str:
     return path if path.isprintable() else path.encode("unicode_escape").decode()
 
 
+def _meant(root: Path, path: str) -> str:
+    """The path that `printable` writes so, where there is that alone: tools list it in no other way. Else as it is."""
+    name = _ESCAPED.sub(lambda found: found[0].encode().decode("unicode_escape"), path)
+    is_shown_so = name != path and printable(name) == path
+    return name if is_shown_so and not lexists(root / path) and lexists(root / name) else path
+
+
 def with_execution(mode: int, executable: bool) -> int:
     """Permission bits of a file that those who may read it may run, or nobody may."""
     return mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
@@ -337,19 +347,19 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 
 
 def _mode_to_keep(path: str, folder: int, name: str, *, forced: bool = False) -> int | None:
-    """The permission bits of a file that is to be replaced or deleted; None where there is none, or they are nothing.
+    """The permission bits of a file that is to be replaced or deleted; None where there is no such file.
 
     Args:
         path: The file.
         folder: Descriptor of its folder.
         name: Its name in that.
-        forced: A link, or a file that is read-only, is not refused.
+        forced: A link, a folder, or a file that is read-only, is not refused.
     """
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    if forced and stat.S_ISLNK(status.st_mode):
+    if forced and (stat.S_ISLNK(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         return None
     _require_regular(path, status)
     mode = stat.S_IMODE(status.st_mode) & 0o777
@@ -358,20 +368,20 @@ def _mode_to_keep(path: str, folder: int, name: str, *, forced: bool = False) ->
     return mode
 
 
-def _fill(folder: int, name: str, content: bytes, mode: int, executable: bool | None) -> None:
-    """Make a file with these permission bits; as usual for one that may be run, or not, where they are 0."""
+def _fill(folder: int, name: str, content: bytes, mode: int | None, executable: bool | None) -> None:
+    """Make a file with these permission bits; as usual for one that may be run, or not, where there are none."""
     descriptor = os.open(name, _NEW, 0o777 if executable else 0o666, dir_fd=folder)
     with open(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        if mode:
+        if mode is not None:
             os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
 
 
-def _mode_of(there: int, mode: int | None, executable: bool | None) -> int:
-    """The mode that a file is to have; 0 where nothing says."""
-    if mode is not None:
+def _mode_of(there: int | None, mode: int | None, executable: bool | None) -> int | None:
+    """The mode that a file is to have; None where nothing says."""
+    if mode is not None or there is None:
         return mode
     return there if executable is None else with_execution(there, executable)
 

@@ -120,14 +120,14 @@ def resume(
         if not is_named(spec, runtime):
             runtime.protect(read_with(spec))
         live = Live(json=json)
+        again = options.again(config, workspace, overrides, offline=offline)
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()), max_tokens)
         said = _Said(approve or (), reject or (), edit or (), always or (), respond or (), reason, _read(given))
         try:
             outcome = run_to_end(_resumed(workflow, run, said, bounds, runtime, live))
         except (TimeoutError, KeyboardInterrupt):
-            told(run)
+            told(run, again)
             raise
-        again = options.again(config, workspace, overrides, offline=offline)
         code = report_run(outcome, live, json=json, stream=False, again=again, resumed=True, full=full)
     raise typer.Exit(code)
 
@@ -220,12 +220,14 @@ def run_row(runtime: Runtime, run: str) -> RunRow:
     """
     import difflib
 
+    from ....agents.errors import NoRun
+
     row = runtime.ledger.run(run)
     if row is not None:
         return row
     near = difflib.get_close_matches(run, [row.id for row in runtime.ledger.runs(limit=_NEAR)], n=1)
     meant = f"did you mean {near[0]}? " if near else ""
-    raise ConfigError(f"there is no run {run!r}: {meant}pointsman runs lists them")
+    raise NoRun(runtime.settings.state, run, meant)
 
 
 def _target_of(row: RunRow) -> str:

@@ -201,7 +201,7 @@ def run_once(
     try:
         outcome = run_to_end(work())
     except (TimeoutError, KeyboardInterrupt):
-        told(live.run)
+        told(live.run, again)
         raise
     finally:
         live.close()
