@@ -137,11 +137,13 @@ class Finder:
         wide = max(limit, ranking.rerank if ranking.reranker else 0)
         with self._mirror.current() as mirror:
             mask = asked(mirror)
-            vector = self._vectors.of_question(query, rarity(mirror, mask, query))
+            held = mirror.postings.under(mask)
+            vector = self._vectors.of_question(query, rarity(held, query))
             found = ranked(
                 mirror,
                 query,
                 mask,
+                held,
                 wide,
                 lambda also: self._cosines(mirror, vector, mask, 2 * wide, also),
                 ranking,
