@@ -37,7 +37,7 @@ _FILES = "chroma"
 _LOCK = "chroma.lock"
 _WRITING = "chroma.writing"
 _BATCH = 1000
-_QUIET = 2.0  # seconds without a write after which Chroma is fed; a batch of a thousand may take half of one
+_QUIET = 2.0  # seconds without a write or a search after which Chroma is fed; a batch of a thousand takes half of one
 _MOST_WAITING = 50_000  # rows after which it is fed all the same: so few are looked at beside it in milliseconds
 _AT_CLOSE = 2000  # rows that closing a memory feeds at most, some two seconds; the rest waits for its next opening
 
@@ -58,26 +58,30 @@ class ChromaIndex:
     def __init__(self, folder: Path, database: Database) -> None:
         self._folder, self._database = folder, database
         self._stopping = threading.Event()
-        self._writes = 0
+        self._uses = 0
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._kept: _Chroma | None = None
         reset_in_children(self)
 
     def wake(self) -> None:
-        """Feed what waits in a thread of its own, once it is a batch and nobody has written for a moment."""
-        self._writes += 1
+        """Feed what waits in a thread of its own, once it is a batch and nobody has used the memory for a moment."""
+        self._uses += 1
         running = self._thread and self._thread.is_alive()
         if running or self._stopping.is_set() or self._waiting_up_to(_BATCH) < _BATCH:
             return
         self._thread = threading.Thread(target=self._feed_when_quiet, name="memory index", daemon=True)
         self._thread.start()
 
+    def used(self) -> None:
+        """Note that the memory is in use, for which feeding waits."""
+        self._uses += 1
+
     def _feed_when_quiet(self) -> None:
-        # To import Chroma and to feed it takes the processor from whoever writes.
+        # To import Chroma and to feed it takes the processor from whoever writes and searches.
         seen = -1
-        while seen != self._writes and self._waiting_up_to(_MOST_WAITING) < _MOST_WAITING:
-            seen = self._writes
+        while seen != self._uses and self._waiting_up_to(_MOST_WAITING) < _MOST_WAITING:
+            seen = self._uses
             if self._stopping.wait(_QUIET):
                 return
         self.feed()
