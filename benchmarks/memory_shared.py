@@ -114,7 +114,7 @@ def kills(count: int) -> None:
             with store._mirror.current() as mirror:
                 mask = mirror.mask((), indexed=True)
                 half += int(mask.sum()) != len(items)
-                half += int(np.count_nonzero(mirror.postings.scores(terms("amber"), mask, len(items))[0])) != sum(
+                half += int(np.count_nonzero(mirror.postings.under(mask).scores(terms("amber"))[0])) != sum(
                     "amber" in item.value["text"] for item in items
                 )
             index = store._folder.index

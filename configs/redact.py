@@ -317,7 +317,6 @@ def _opaque(value: str, least: int) -> bool:
     return len(value) >= least and " " not in value and mixed
 
 
-# Looking for a plain word first is what makes this fast: most texts hold no secret.
 _RULES: Final[tuple[tuple[tuple[str, ...], _Pattern, str | Callable[[Found], str]], ...]] = (
     (("private key",), _BLOCK, MARK),
     (("akia", "asia"), _PAIR, rf"\1{MARK}"),
@@ -350,6 +349,26 @@ _RULES: Final[tuple[tuple[tuple[str, ...], _Pattern, str | Callable[[Found], str
     ((), _RUN, _if_random),
     (("%",), _QUOTED, _if_quoted),
 )
+_SHORTEST_RUN: Final = 20
+"""Characters in a row without a space that `_LONG`, `_ENCODED` and `_RUN` find at least."""
+
+
+def _by_sign(words: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Group words by a character of each that is neither letter nor digit, since most texts have few of those."""
+    grouped: dict[str, list[str]] = {}
+    for word in words:
+        grouped.setdefault(next((letter for letter in word if not letter.isalnum()), ""), []).append(word)
+    return list(grouped.items())
+
+
+# Looking for a plain word first is what makes this fast: most texts hold no secret.
+_BY_WORDS: Final = {
+    words: [place for place, (others, *_) in enumerate(_RULES) if others == words] for words, *_ in _RULES if words
+}
+_BY_ONE: Final = [(words[0], places) for words, places in _BY_WORDS.items() if len(words) == 1]
+_BY_ANY: Final = [(_by_sign(words), places) for words, places in _BY_WORDS.items() if len(words) > 1]
+_OF_RUNS: Final = [place for place, (_, pattern, _) in enumerate(_RULES) if pattern in (_LONG, _ENCODED, _RUN)]
+_ALWAYS: Final = [place for place, (words, *_) in enumerate(_RULES) if not words and place not in _OF_RUNS]
 
 _known: list[str] = []
 _MIXED: Final = re.compile(r"(?![/~.]|\w+://)(?=\S*\d)(?=\S*[A-Za-z])\S+")
@@ -377,24 +396,42 @@ def redact(text: str) -> str:
     Args:
         text: What is about to be shown or stored.
     """
-    if len(text) < _SHORTEST:
-        return text
+    return _applied(text, _due(text)) if len(text) >= _SHORTEST else text
+
+
+def _due(text: str) -> list[int]:
+    """Return the places of the rules that may find something in a text."""
+    folded = text.lower()
+    due = list(_ALWAYS)
+    if max(map(len, text.split()), default=0) >= _SHORTEST_RUN:
+        due += _OF_RUNS
+    for word, places in _BY_ONE:
+        if word in folded:
+            due += places
+    for groups, places in _BY_ANY:
+        if _met(groups, folded):
+            due += places
+    return due
+
+
+def _met(groups: Iterable[tuple[str, list[str]]], folded: str) -> bool:
+    # Loops, since `any` with a generator takes several times as long, and this runs for each text there is.
+    for sign, words in groups:
+        if sign in folded:
+            for word in words:
+                if word in folded:
+                    return True
+    return False
+
+
+def _applied(text: str, due: Iterable[int]) -> str:
+    """Return a text after some rules, in their order."""
     for secret in _known:
         if secret in text:
             text = text.replace(secret, MARK)
-    folded = text.lower()
-    looked_for: tuple[str, ...] = ()
-    there = True
-    for words, pattern, put in _RULES:
-        if words and words is not looked_for:
-            looked_for, there = words, False
-            # A loop, since `any` with a generator takes several times as long, and this runs for each text there is.
-            for word in words:
-                if word in folded:
-                    there = True
-                    break
-        if there or not words:
-            text = pattern.sub(put, text)
+    for place in sorted(due):
+        _, pattern, put = _RULES[place]
+        text = pattern.sub(put, text)
     return text
 
 
@@ -406,9 +443,15 @@ def redacted(value: Any, name: str = "") -> Any:
         name: What the value is called.
     """
     if isinstance(value, str):
-        said = redact(value)
-        if said == value and name and redact(pair := f'"{name}": "{value}"') != pair:
-            return MARK
+        if not name:
+            return redact(value)
+        due = _due(value)
+        said = _applied(value, due) if len(value) >= _SHORTEST else value
+        if said == value:
+            # No word that a rule looks for stands partly in the name and partly in the value.
+            label, pair = f'"{name}": "', f'"{name}": "{value}"'
+            if _applied(pair, {*due, *_due(label)}) != pair:
+                return MARK
         return said if said != value else value
     if isinstance(value, Mapping):
         return {redacted(key): redacted(item, str(key)) for key, item in value.items()}

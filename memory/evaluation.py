@@ -85,7 +85,7 @@ def _measured(store: ChromaStore, apart: ChromaStore, question: _Question) -> di
     most = max(_AT)
     with store._mirror.current() as mirror:
         mask = mirror.mask(_NAMESPACE, indexed=True)
-        words, *_ = mirror.postings.scores(list(dict.fromkeys(terms(question.text))), mask, int(mask.sum()))
+        words, *_ = mirror.postings.under(mask).scores(list(dict.fromkeys(terms(question.text))))
         cosines = mirror.cosines(store._vectors.of_query(question.text), mask)
         best = {
             way: mirror.numbers(np.argsort(-scores, kind="stable")[:most])

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 from langgraph.store.base import PutOp
-from numpy.typing import NDArray
 
 from .base import Note, Provenance
 from .items import Row, expiry, keyed, row_id, twin_of, written
 from .notes import CapturedPut, merged, texts_of, without_secrets, words_of
-from .search.words import counted, strings_in
+from .search.words import each_counted, strings_in
 from .storage import forgotten, history, table
 from .storage.database import Database
 from .storage.lineage import comes_from
@@ -70,7 +69,7 @@ class Writer:
         ops = [without_secrets(op) for op in last.values()]
         texts = [texts_of(op, self._fields) for op in ops]
         vectors = iter(self._vectors.of([text for listed in texts for text in listed]))
-        words = [counted(words_of(op, listed, self._fields)) for op, listed in zip(ops, texts, strict=True)]
+        words = each_counted([words_of(op, listed, self._fields) for op, listed in zip(ops, texts, strict=True)])
         ids = [row_id(self._tenant, op.namespace, op.key) for op in ops]
         with self._database.writing() as db:
             self._check(db)
@@ -122,7 +121,12 @@ class Writer:
                     row.writers = tuple(self._repeating(db, row.id, writer) for writer in row.writers)
             history.keep(db, self._tenant, held, kept, now)
             final = {row.id: (row, vector) for row, vector in zip(kept, vectors[fresh], strict=True)}
-            table.put(db, self._tenant, [(row, _entry(row, vector[None])) for row, vector in final.values()])
+            words = each_counted(["\n".join(strings_in(row.value)) for row, _ in final.values()])
+            entries = [
+                (row, table.Entry(counts, vector[None]))
+                for (row, vector), counts in zip(final.values(), words, strict=True)
+            ]
+            table.put(db, self._tenant, entries)
             self._trim(db)
         self._kept()
         self._sweep_if_due()
@@ -252,7 +256,3 @@ class Writer:
         # Also where the clock was set back.
         if self._last_sweep is None or not 0 <= self._clock() - self._last_sweep < self._sweep_seconds:
             self.sweep()
-
-
-def _entry(row: Row, vectors: NDArray[np.float32]) -> table.Entry:
-    return table.Entry(counted("\n".join(strings_in(row.value))), vectors)

@@ -77,21 +77,25 @@ class Arrays:
         self.postings = Postings()
 
     def _load(self, db: Connection, tenant: str) -> None:
-        (count,) = db.execute("SELECT count(*) FROM items WHERE tenant = ?", (tenant,)).fetchone()
-        self._clear(count + count // 8)
+        found = db.execute("SELECT seq FROM items WHERE tenant = ? ORDER BY seq", (tenant,))
+        numbers = [number for (number,) in found]
+        self._clear(len(numbers) + len(numbers) // 8)
         words: list[bytes] = []
-        found = db.execute(
-            f"SELECT {COLUMNS}, words, matrix FROM items JOIN entries USING (seq) WHERE tenant = ? ORDER BY seq",  # noqa: S608
-            (tenant,),
-        )
-        while some := found.fetchmany(4096):
+        # By their numbers, since SQLite would put all of them with their vectors in order first.
+        for some in table.slices(numbers):
+            rows = db.execute(
+                f"SELECT {COLUMNS}, words, matrix FROM items JOIN entries USING (seq) "  # noqa: S608
+                f"WHERE seq IN ({', '.join('?' * len(some))}) ORDER BY seq",
+                some,
+            ).fetchall()
             first = self.count
-            self._append(some)
-            *_, listed, blobs = zip(*some, strict=True)
+            self._append(rows)
+            *_, listed, blobs = zip(*rows, strict=True)
             words += listed
             self._embed(first, blobs)
         counts = np.frombuffer(b"".join(words), np.uint32).reshape(-1, 2)
-        self.postings.load(np.repeat(np.arange(len(words)), [len(blob) // 8 for blob in words]), counts)
+        each = np.fromiter(map(len, words), np.int64, len(words)) // (2 * counts.itemsize)
+        self.postings.load(np.repeat(np.arange(len(words)), each), counts)
 
     def _take(self, db: Connection, values: Sequence[Any]) -> None:
         """Take a changed item: into its old slot if only what is known about it changed, else into a new one."""
@@ -122,26 +126,34 @@ class Arrays:
             self._rows = {name: np.append(old, np.zeros(grow, old.dtype)) for name, old in self._rows.items()}
             self._vectors = np.concatenate([self._vectors, np.zeros((grow, self._dimensions), np.float32)])
         seqs, namespaces, sources, authors, *plain = list(zip(*rows, strict=True))[:8]
-        for namespace in namespaces:
-            if namespace not in self._space_codes:
-                self._space_codes[namespace] = len(self._spaces)
-                self._spaces.append(tuple(json.loads(namespace)))
-        spaces = [self._space_codes[namespace] for namespace in namespaces]
-        coded = [self._sources.setdefault(source, len(self._sources)) for source in sources]
-        signed = [self._author(author) for author in authors]
-        documents = [self._document(*each) for each in zip(spaces, sources, signed, strict=True)]
-        for name, values in zip(_TYPES, (seqs, spaces, coded, signed, documents, *plain), strict=False):
+        about = list(zip(namespaces, sources, authors, strict=True))
+        # Of many items few differ in these, and each is looked up once.
+        codes = {each: self._codes(*each) for each in dict.fromkeys(about)}
+        coded = np.array([codes[each] for each in about], np.int64).reshape(-1, 4).T
+        for name, values in zip(_TYPES, (seqs, *coded, *plain), strict=False):
             self._rows[name][first : self.count] = values
         self._slots.update(zip(seqs, range(first, self.count), strict=True))
+        self._link(first, *coded[:2])
+
+    def _link(self, first: int, spaces: Slots, sources: Slots) -> None:
+        """Note what stands beside items that took the slots from ``first`` on."""
         before, after = self._rows["before"], self._rows["after"]
         before[first : self.count] = after[first : self.count] = -1
-        unnamed = self._sources.get(_UNNAMED)
-        for slot, key in enumerate(zip(spaces, coded, strict=True), first):
-            if key[1] != unnamed:
-                last = before[slot] = self._last.get(key, -1)
-                if last >= 0:
-                    after[last] = slot
-                self._last[key] = slot
+        for place in np.flatnonzero(sources != self._sources.get(_UNNAMED, -1)).tolist():
+            slot, key = first + place, (int(spaces[place]), int(sources[place]))
+            last = before[slot] = self._last.get(key, -1)
+            if last >= 0:
+                after[last] = slot
+            self._last[key] = slot
+
+    def _codes(self, namespace: str, source: str, author: str) -> tuple[int, int, int, int]:
+        """Return the codes of a namespace, a source, an author and a document, any of which may be new."""
+        if namespace not in self._space_codes:
+            self._space_codes[namespace] = len(self._spaces)
+            self._spaces.append(tuple(json.loads(namespace)))
+        space, signed = self._space_codes[namespace], self._author(author)
+        code = self._sources.setdefault(source, len(self._sources))
+        return space, code, signed, self._document(space, source, signed)
 
     def _document(self, space: int, source: str, author: int) -> int:
         """Return the code of the document or conversation that a source is or is a section of; -1 without a source."""
@@ -167,6 +179,10 @@ class Arrays:
     def _embed(self, first: int, blobs: Sequence[bytes]) -> None:
         """Keep the vectors of items in slots from ``first`` on; those after an item's first lie apart."""
         whole = 4 * self._dimensions
+        if set(map(len, blobs)) == {whole}:
+            rows = np.frombuffer(b"".join(blobs), np.float32).reshape(-1, self._dimensions)
+            self._vectors[first : first + len(blobs)] = rows
+            return
         holders = [slot for slot, blob in enumerate(blobs, first) if blob]
         plain = b"".join([blob[:whole] for blob in blobs])
         self._vectors[holders] = np.frombuffer(plain, np.float32).reshape(-1, self._dimensions)

@@ -32,6 +32,7 @@ class Column:
         self._values: list[Any] = [None]
         self._known: dict[Hashable, int] = {_key(None): 0}
         self._numbers: list[float] = [np.nan]
+        self._numbers_array = np.array(self._numbers)
         self._exact = True
         self._answers: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
 
@@ -53,7 +54,7 @@ class Column:
 
     def numbers(self, slots: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the field of some items; not a number where it is none."""
-        return np.array(self._numbers)[self._codes[slots]]
+        return self._as_numbers()[self._codes[slots]]
 
     def matching(self, condition: Any, count: int) -> NDArray[np.bool_]:
         """Return which of the first ``count`` slots meet a filter's condition on this field."""
@@ -61,7 +62,7 @@ class Column:
         if isinstance(condition, str | int | float) and not isinstance(condition, bool):
             return np.asarray(codes == self._known.get(_key(condition), -1))
         if self._exact and _compares_numbers(condition):
-            numbers = np.array(self._numbers)
+            numbers = self._as_numbers()
             fits = np.logical_and.reduce([_COMPARED[name](numbers, operand) for name, operand in condition.items()])
             return np.asarray(fits[codes])
         asked = json.dumps(condition, sort_keys=True) if isinstance(condition, Mapping) else repr(condition)
@@ -71,6 +72,12 @@ class Column:
         if len(self._answers) > _ANSWERS:
             self._answers.popitem(last=False)
         return np.asarray(answer[codes])
+
+    def _as_numbers(self) -> NDArray[np.float64]:
+        known = len(self._numbers_array)
+        if known < len(self._numbers):
+            self._numbers_array = np.concatenate([self._numbers_array, np.array(self._numbers[known:])])
+        return self._numbers_array
 
 
 def _compares_numbers(condition: Any) -> bool:

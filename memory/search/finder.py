@@ -135,13 +135,16 @@ class Finder:
             Each item with its score, 0 to 1.
         """
         wide = max(limit, ranking.rerank if ranking.reranker else 0)
+        self._note_use()
         with self._mirror.current() as mirror:
             mask = asked(mirror)
-            vector = self._vectors.of_question(query, rarity(mirror, mask, query))
+            held = mirror.postings.under(mask)
+            vector = self._vectors.of_question(query, rarity(held, query))
             found = ranked(
                 mirror,
                 query,
                 mask,
+                held,
                 wide,
                 lambda also: self._cosines(mirror, vector, mask, 2 * wide, also),
                 ranking,
@@ -169,6 +172,7 @@ class Finder:
         if op.limit < 1:
             return []
         vector = self._vectors.of_query(op.query) if op.query else None
+        self._note_use()
         with self._mirror.current() as mirror:
             slots, scores = np.empty(0, np.int64), list[float | None]()
             if vector is not None:
@@ -186,6 +190,10 @@ class Finder:
                 scores += [None] * (len(slots) - len(scores))
             found = self._rows(mirror, slots[op.offset : stop], scores[op.offset : stop])
         return [(row, row.found(score)) for row, score in found]
+
+    def _note_use(self) -> None:
+        if self._index is not None:
+            self._index.used()
 
     def _cosines(
         self, mirror: Mirror, vector: Any, mask: Any, count: int, also: NDArray[np.int64] = _NONE

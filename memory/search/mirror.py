@@ -92,9 +92,10 @@ class Mirror(Arrays):
         mask &= (expires == 0) | (expires > self._clock())
         if prefix:
             under = [space[: len(prefix)] == prefix for space in self._spaces]
-            mask &= np.array(under, np.bool_)[rows["space"]] if under else False
+            if not all(under):
+                mask &= np.array(under, np.bool_)[rows["space"]]
         if indexed is not None:
-            mask &= (rows["vectors"] > 0) == indexed
+            mask &= rows["vectors"] > 0 if indexed else rows["vectors"] == 0
         if min_trust is not None:
             mask &= rows["trust"] >= sorted(Trust).index(min_trust)
         if since is not None:
@@ -116,16 +117,18 @@ class Mirror(Arrays):
             mask: Which slots count.
             slots: Look at these alone.
         """
-        scores = np.full(self.count, -1.0, np.float32)
-        if slots is None and int(np.count_nonzero(mask)) * _RARE < self.count:
+        kept = int(np.count_nonzero(mask))
+        if slots is None and kept * _RARE < self.count:
             slots = np.flatnonzero(mask)
+        scores = np.full(self.count, -1.0, np.float32) if slots is not None else np.empty(self.count, np.float32)
         if slots is not None:
             scores[slots] = self._vectors[slots] @ vector
         else:
             np.matmul(self._vectors[: self.count], vector, out=scores)
         if self._more_slots:
             np.maximum.at(scores, np.asarray(self._more_slots), np.asarray(self._more) @ vector)
-        scores[~mask] = -1.0
+        if kept < self.count:
+            scores[~mask] = -1.0
         return scores
 
     def vectors(self, slots: Slots) -> NDArray[np.float32]:
@@ -210,7 +213,9 @@ class Mirror(Arrays):
             return
         self._made_by.check(self._database.path, table.made_by(db, self._tenant))
         changed = "FROM items WHERE tenant = ? AND version > ?"
-        (many,) = db.execute(f"SELECT count(*) {changed}", (self._tenant, self.seen)).fetchone()
+        many = 0
+        if self.seen >= 0:
+            (many,) = db.execute(f"SELECT count(*) {changed}", (self._tenant, self.seen)).fetchone()
         if self.seen < 0 or many > max(_MANY, self.count // 2) or self._dead > max(_MANY, self.count // 2):
             self._load(db, self._tenant)
         else:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..base import Ranking
 from .mirror import Mirror
-from .postings import idf
+from .postings import Held, idf
 from .words import each_term, is_content, terms
 from .words import words as words_of
 
@@ -55,16 +55,14 @@ class Ranked(NamedTuple):
         return Ranked(self.slots[places], self.scores[places], {n: part[places] for n, part in self.parts.items()})
 
 
-def rarity(mirror: Mirror, mask: NDArray[np.bool_], question: str) -> Callable[[str], float]:
-    """Return a function that says how much a word of a question tells among the items of a mask."""
-    among = int(np.count_nonzero(mask))
+def rarity(held: Held, question: str) -> Callable[[str], float]:
+    """Return a function that says how much a word of a question tells among the items that hold it or not."""
     listed = words_of(question)
-    stems = dict(zip(listed, each_term(listed), strict=True))
+    stems = each_term(listed)
+    holding = dict(zip(listed, held.holding(stems), strict=True))
 
     def weigh(word: str) -> float:
-        if not is_content(word):
-            return _STOP_WEIGHT
-        return idf(among, len(mirror.postings.places(stems[word], mask)[0]))
+        return idf(held.among, holding[word]) if is_content(word) else _STOP_WEIGHT
 
     return weigh
 
@@ -73,6 +71,7 @@ def ranked(
     mirror: Mirror,
     question: str,
     mask: NDArray[np.bool_],
+    held: Held,
     limit: int,
     cosines_with: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     ranking: Ranking,
@@ -84,15 +83,15 @@ def ranked(
         mirror: The items.
         question: The question.
         mask: Which items may be found.
+        held: Their words.
         limit: How many are wanted.
         cosines_with: Returns how near each slot is to the question, given the slots that must not be left out.
         ranking: What else counts.
         near: Returns for each word those that mean much the same, with how near each is; None if nobody knows.
     """
-    among = int(np.count_nonzero(mask))
     others = {} if near is None else _near(question, near)
-    words, wide, whole = mirror.postings.scores(list(dict.fromkeys(terms(question))), mask, among, others)
-    size = min(max(_POOL, limit), among)
+    words, wide, whole = held.scores(list(dict.fromkeys(terms(question))), others)
+    size = min(max(_POOL, limit), held.among)
     by_words = _best(wide, size)
     by_words = by_words[wide[by_words] > 0]
     cosines = cosines_with(by_words)
@@ -102,13 +101,19 @@ def ranked(
         return Ranked(pool, np.empty(0, np.float32), {})
     beside = mirror.beside(pool, len(_BESIDE), mask)
     slots = np.union1d(pool, beside[beside >= 0])
-    stands_out = _deviations(wide, pool) + (1 if near is None else _AVERAGED) * _deviations(cosines, pool)
-    beside = mirror.beside(slots, len(_BESIDE), mask)
+    if len(slots) > len(pool):
+        beside = mirror.beside(slots, len(_BESIDE), mask)
+
+    def stands_out(slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        near_words = 1 if near is None else _AVERAGED
+        return _deviations(wide, pool, slots) + near_words * _deviations(cosines, pool, slots)
+
     weights = np.repeat(np.where(mirror.close(slots)[:, None], _BESIDE, _BESIDE_FAR), 2, axis=1)
+    own = stands_out(slots)
     parts = {
-        "own": stands_out[slots],
-        "beside": np.asarray((weights * np.where(beside >= 0, stands_out[beside], 0)).sum(axis=1), np.float32),
-        "document": _DOCUMENT * _best_of_each(mirror.documents(slots), stands_out[slots]),
+        "own": own,
+        "beside": np.asarray((weights * np.where(beside >= 0, stands_out(beside), 0)).sum(axis=1), np.float32),
+        "document": _DOCUMENT * _best_of_each(mirror.documents(slots), own),
     }
     parts["author"] = np.asarray(_NAMED * mirror.by_named(question, slots), np.float32)
     if ranking.recency:
@@ -177,8 +182,10 @@ def _best(scores: NDArray[np.float32], size: int) -> NDArray[np.int64]:
     return np.argpartition(-scores, size)[:size]
 
 
-def _deviations(scores: NDArray[np.float32], pool: NDArray[np.int64]) -> NDArray[np.float32]:
-    spread = float(scores[pool].std())
+def _deviations(scores: NDArray[np.float32], pool: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return by how many standard deviations of a pool some scores are above its mean."""
+    among = scores[pool]
+    spread = float(among.std())
     if spread < 1e-9:
-        return np.zeros_like(scores)
-    return np.asarray(np.maximum((scores - scores[pool].mean()) / spread, _FLOOR), np.float32)
+        return np.zeros(slots.shape, np.float32)
+    return np.asarray(np.maximum((scores[slots] - among.mean()) / spread, _FLOOR), np.float32)

@@ -37,6 +37,8 @@ _FILES = "chroma"
 _LOCK = "chroma.lock"
 _WRITING = "chroma.writing"
 _BATCH = 1000
+_QUIET = 2.0  # seconds without a write or a search after which Chroma is fed; a batch of a thousand takes half of one
+_MOST_WAITING = 50_000  # rows after which it is fed all the same: so few are looked at beside it in milliseconds
 _AT_CLOSE = 2000  # rows that closing a memory feeds at most, some two seconds; the rest waits for its next opening
 
 
@@ -55,20 +57,39 @@ class ChromaIndex:
 
     def __init__(self, folder: Path, database: Database) -> None:
         self._folder, self._database = folder, database
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._uses = 0
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._kept: _Chroma | None = None
         reset_in_children(self)
 
     def wake(self) -> None:
-        """Feed what waits in a thread of its own, once it is a batch."""
-        with self._database.reading() as db:
-            (waiting,) = db.execute("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?)", (_BATCH,)).fetchone()
-        if waiting < _BATCH or self._stopping or (self._thread and self._thread.is_alive()):
+        """Feed what waits in a thread of its own, once it is a batch and nobody has used the memory for a moment."""
+        self._uses += 1
+        running = self._thread and self._thread.is_alive()
+        if running or self._stopping.is_set() or self._waiting_up_to(_BATCH) < _BATCH:
             return
-        self._thread = threading.Thread(target=self.feed, name="memory index", daemon=True)
+        self._thread = threading.Thread(target=self._feed_when_quiet, name="memory index", daemon=True)
         self._thread.start()
+
+    def used(self) -> None:
+        """Note that the memory is in use, for which feeding waits."""
+        self._uses += 1
+
+    def _feed_when_quiet(self) -> None:
+        # To import Chroma and to feed it takes the processor from whoever writes and searches.
+        seen = -1
+        while seen != self._uses and self._waiting_up_to(_MOST_WAITING) < _MOST_WAITING:
+            seen = self._uses
+            if self._stopping.wait(_QUIET):
+                return
+        self.feed()
+
+    def _waiting_up_to(self, most: int) -> int:
+        with self._database.reading() as db:
+            waiting: int = db.execute("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?)", (most,)).fetchone()[0]
+        return waiting
 
     def feed(self, most: int | None = None) -> None:
         """Tell Chroma what changed; another process that has it open does so instead.
@@ -93,7 +114,7 @@ class ChromaIndex:
                     renewed = True
                     continue
                 fed += done
-                if not done or (fed >= most if most is not None else self._stopping):
+                if not done or (fed >= most if most is not None else self._stopping.is_set()):
                     return
 
     def nearest(self, tenant: str, vector: NDArray[np.float32], count: int) -> list[int] | None:
@@ -142,7 +163,7 @@ class ChromaIndex:
 
     def stop(self) -> None:
         """End feeding after the batch in hand."""
-        self._stopping = True
+        self._stopping.set()
         if self._thread and self._thread.is_alive():
             self._thread.join()
 
@@ -162,6 +183,7 @@ class ChromaIndex:
         if self._kept is not None:
             keep_for_good(self._kept)
         self._lock, self._thread, self._kept = threading.RLock(), None, None
+        self._stopping = threading.Event()
 
     @contextmanager
     def _chroma(self) -> Iterator[_Chroma | None]:

@@ -141,7 +141,8 @@ class Database:
         """Take deleted text out of the write-ahead log as well; in the file itself SQLite has overwritten it."""
         if self.path is None:
             return
-        with self._write_lock, self._explained():
+        # SQLite waits for readers, but not for another process that is doing the same.
+        with self._write_lock, self._turn(), self._explained():
             busy, *_ = self._lasting().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import textwrap
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from pointsman.configs.errors import ConfigError
 from pointsman.ledger.budgets.budgets import Budgets
 from pointsman.ledger.ledger import Ledger
 from pointsman.ledger.storage.connection import LEDGER, connect, explain
+from pointsman.ledger.storage.tables import VERSIONS
 
 Script = Callable[..., str]
 RUN = {"run:a": 10**9}
@@ -41,14 +43,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def full(place: Path) -> Iterator[None]:
-    """Not a byte is left on the disk inside the block."""
+def full(place: Path, pages: int = 0) -> Iterator[None]:
+    """Not a byte, or no more than some pages of 4 kB, is left on the disk inside the block."""
     filler = os.open(place / "filler", os.O_CREAT | os.O_WRONLY)
     try:
         with suppress(OSError):
             while True:
                 os.write(filler, b"x" * 4096)
-        assert not os.statvfs(place).f_bavail
+        os.ftruncate(filler, os.fstat(filler).st_size - pages * 4096)
+        assert os.statvfs(place).f_bavail == pages
         yield
     finally:
         os.close(filler)
@@ -115,6 +118,68 @@ def test_a_file_that_nobody_has_open_names_the_full_disk_and_opens_once_there_is
         told(lambda: Ledger(path).calls(), said)
     with Ledger(path) as ledger:
         assert len(ledger.calls()) == 1
+
+
+def contoso(texts: Sequence[str]) -> list[bool]:
+    return ["Contoso" in text for text in texts]
+
+
+def refused(ask: Callable[[], object]) -> bool:
+    """Whether a full disk is told, in one line."""
+    said = ""
+    try:
+        ask()
+    except ConfigError as error:
+        said = str(error)
+    assert not said or re.fullmatch(r"the ledger \S+ledger\.db: the disk .*free (some )?space.*", said)
+    return bool(said)
+
+
+@pytest.fixture
+def quoting(disk: Path, make: Any) -> Path:
+    """A ledger of forty rows that quote what is to be forgotten."""
+    path = disk / "ledger.db"
+    with Ledger(path) as ledger:
+        for number in range(40):
+            ledger.record(make.handoff(run=f"run-{number}", summary=f"Contoso buys number {number}. " + "x" * 900))
+    return path
+
+
+def test_what_a_full_disk_keeps_from_being_erased_is_not_told_as_erased(disk: Path, quoting: Path, make: Any) -> None:
+    outcomes = []
+    for pages in (0, 4, 16, 40):
+        with Ledger(quoting) as ledger:
+            ledger.record(make.call())
+            ledger.flush()
+            with full(disk, pages):
+                outcomes.append(refused(lambda ledger=ledger: ledger.texts.erase(contoso)))
+                left = [row for row in ledger.handoffs() if "Contoso" in row.summary]
+                assert len(left) == (40 if outcomes[-1] else 0)
+                assert ledger.verify() == []
+        if not outcomes[-1]:
+            break
+    assert (outcomes[0], outcomes[-1]) == (True, False)
+    assert not [file.name for file in disk.iterdir() if b"Contoso" in file.read_bytes()]
+
+
+def test_a_ledger_of_before_is_taken_on_as_soon_as_there_is_room_and_stays_as_it_is_until_then(
+    disk: Path, quoting: Path, as_of_version_7: Callable[[Path], None]
+) -> None:
+    as_of_version_7(quoting)
+    versions = []
+    # Who has it open keeps what SQLite needs beside the file, so that the tables are what there is no room for.
+    with closing(sqlite3.connect(quoting, isolation_level=None)) as other:
+        other.execute("SELECT count(*) FROM handoffs").fetchone()
+        for pages in range(10):
+            with full(disk, pages):
+                shut = refused(lambda: Ledger(quoting).calls())
+            versions.append(other.execute("PRAGMA user_version").fetchone()[0])
+            assert shut == (versions[-1] == 7)
+            assert other.execute("SELECT count(*) FROM handoffs WHERE summary LIKE '%Contoso%'").fetchone() == (40,)
+    assert (versions[0], versions[-1]) == (7, len(VERSIONS))
+    with Ledger(quoting) as ledger:
+        assert ledger.verify() == []
+        assert ledger.texts.erase(contoso) == 40
 
 
 @pytest.mark.slow

@@ -444,3 +444,11 @@ async def test_the_event_loop_runs_on_while_the_store_works() -> None:
         loop_ran.set()
         assert await waiting == []
         assert await also_waiting == []
+
+
+def test_a_range_knows_the_values_that_came_after_it_was_first_asked_for() -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        for number in range(4):
+            store.put(("n",), str(number), {"text": "a note", "n": number})
+            found = store.search(("n",), filter={"n": {"$gt": 0}})
+            assert {item.key for item in found} == {str(n) for n in range(1, number + 1)}

@@ -112,3 +112,34 @@ def test_an_index_in_which_a_process_was_killed_while_it_wrote_is_made_anew_unre
         assert store._folder.index.waiting("default") == []
     assert not (tmp_path / "chroma" / "of before").exists()
     assert len(in_chroma(tmp_path)) == 900
+
+
+def test_chroma_is_fed_once_nobody_has_used_the_memory_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[str] = []
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        index = store._folder.index
+        assert index is not None
+
+        uses: list[Callable[[], object]] = [
+            lambda: store.put(("n",), "k", {"text": "a note"}),
+            lambda: store.recall(("n",), "note"),
+            lambda: store.search(("n",), query="note"),
+        ]
+
+        def a_moment(seconds: float) -> bool:
+            did.append("waited")
+            for use in uses[:1]:
+                uses.remove(use)
+                use()
+            return False
+
+        monkeypatch.setattr(index._stopping, "wait", a_moment)
+        monkeypatch.setattr(index, "feed", lambda most=None: did.append("fed"))
+        index._feed_when_quiet()
+        assert did == ["waited"] * 4 + ["fed"]
+        monkeypatch.setattr("pointsman.memory.storage.chroma._MOST_WAITING", 1)
+        store.put(("n",), "k", {"text": "too much waits"})
+        index._feed_when_quiet()
+        assert did[5:] == ["fed"]

@@ -26,7 +26,7 @@ def scores(query: str, texts: list[str], loaded: int = 0) -> list[float]:
     for slot, count in enumerate(counts[loaded:], loaded):
         postings.add(slot, count)
     mask = np.ones(len(texts), np.bool_)
-    found: list[float] = postings.scores(list(dict.fromkeys(terms(query))), mask, len(texts))[0].tolist()
+    found: list[float] = postings.under(mask).scores(list(dict.fromkeys(terms(query))))[0].tolist()
     return found
 
 
@@ -51,6 +51,16 @@ def test_forms_of_a_word_are_one_and_words_without_content_none() -> None:
 @given(st.text())
 def test_every_text_has_its_words_counted(text: str) -> None:
     assert counted(text)[:, 1].min(initial=1) >= 1
+
+
+def test_more_new_words_than_are_stemmed_at_once_have_the_stems_each_has_alone() -> None:
+    letters = "abcdefghij"
+    listed = [f"w{letters[n // 100 % 10]}{letters[n // 10 % 10]}{letters[n % 10]}ings" for n in range(1000)]
+    together, apart = words_module._Stems().terms(listed), words_module._Stems()
+    places = (0, 499, 500, 999)
+    assert [together[place] for place in places] == [apart.terms([listed[place]])[0] for place in places]
+    assert together[999] == apart.terms([listed[999].removesuffix("s")])[0]
+    assert len(set(together)) == 1000
 
 
 def test_a_code_counts_as_a_whole_beside_its_parts() -> None:
@@ -109,11 +119,11 @@ def test_near_words_count_each_for_the_best_that_stands_there_and_never_twice() 
     mask = np.ones(len(texts), np.bool_)
 
     def wide(*stand: tuple[int, float]) -> list[float]:
-        scores, found, _ = postings.scores([term("car")], mask, len(texts), {term("car"): stand})
+        scores, found, _ = postings.under(mask).scores([term("car")], {term("car"): stand})
         assert scores.tolist() == alone
         return found.tolist()
 
-    alone = postings.scores([term("car")], mask, len(texts))[0].tolist()
+    alone = postings.under(mask).scores([term("car")])[0].tolist()
     assert wide() == alone
     both, first, second = wide(*near), wide(near[0]), wide(near[1])
     assert both == [max(each) for each in zip(first, second, strict=True)]

@@ -15,7 +15,7 @@ import chromadb
 import pytest
 from chromadb.config import Settings
 from pointsman.configs.words import Trust
-from pointsman.memory import ChromaStore, HashingEmbedder, Provenance
+from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
 
 FROM_TOOL = Provenance("s", "a", "r", Trust.TOOL)
 
@@ -37,11 +37,34 @@ with ChromaStore(Path(folder), HashingEmbedder()) as store:
     print(seen[0].key if seen else "", flush=True)
 """
 
+FORGETTER = """
+import sys
+from pathlib import Path
+from pointsman.memory import ChromaStore, HashingEmbedder
+folder, name = sys.argv[1:]
+with ChromaStore(Path(folder), HashingEmbedder()) as store:
+    store.recall(("n",), "secret")
+    print("open", flush=True)
+    sys.stdin.readline()
+    print(*(store.forget(source=source) for source in (name, "both", f"{name} too")), flush=True)
+    print(*sorted(item.text for item in store.recall(("n",), "secret word", limit=100)), sep="; ", flush=True)
+"""
+
 
 @contextmanager
 def process(programs: Any, folder: Path, name: str, how: str = "write") -> Iterator[subprocess.Popen[str]]:
     ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with programs.start(["-c", WRITER, folder, name, how], **ends) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+@contextmanager
+def forgetter(programs: Any, folder: Path, name: str) -> Iterator[subprocess.Popen[str]]:
+    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with programs.start(["-c", FORGETTER, folder, name], **ends) as running:
         try:
             yield running
         finally:
@@ -147,3 +170,30 @@ def test_a_hundred_tenants_of_a_folder_cost_no_more_files_and_threads_than_one(t
     for store in stores:
         store.close()
     assert open_now() == 0
+
+
+@pytest.mark.slow
+def test_two_processes_that_forget_at_once_lose_nothing_else_and_leave_nothing(programs: Any, tmp_path: Path) -> None:
+    sources = ("one", "two", "one too", "two too", "both", "kept")
+    said = {source: [f"secret word {source.replace(' ', '')}{n}" for n in range(15)] for source in sources}
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        for source, texts in said.items():
+            store.remember_all(("n",), [Note(text, Provenance(source, "a", "r", Trust.TOOL)) for text in texts])
+    with forgetter(programs, tmp_path, "one") as one, forgetter(programs, tmp_path, "two") as two:
+        assert (line(one), line(two)) == ("open", "open")
+        tell(one)
+        tell(two)
+        counts = [[int(count) for count in line(running).split()] for running in (one, two)]
+        left = [line(running) for running in (one, two)]
+        assert (one.wait(), two.wait()) == (0, 0)
+    assert [(own, too) for own, _, too in counts] == [(15, 15), (15, 15)]
+    assert sum(both for _, both, _ in counts) == 15
+    gone = [text for source in sources[:-1] for text in said[source]]
+    for name, seen in zip(("one", "two"), left, strict=True):
+        assert not any(text in seen for source in (name, "both", f"{name} too") for text in said[source])
+        assert all(text in seen for text in said["kept"])
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        assert sorted(item.text for item in store.recall(("n",), "secret word", limit=100)) == sorted(said["kept"])
+        assert store.was_forgotten(gone + said["kept"]) == [True] * len(gone) + [False] * 15
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert not [(file.name, text) for file, data in files.items() for text in gone if text.encode() in data]
