@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jsonschema.validators  # noqa: F401 - before its registry is another for a test
 import pytest
 import referencing
 from langchain_core.messages import AIMessage
