@@ -9,233 +9,32 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+from .secret_rules import (
+    ENCODED,
+    LONG,
+    MARK,
+    NAMES,
+    NAMES_TOO,
+    QUOTED,
+    RULES,
+    RUN,
+    SEED_NAMES,
+    SEED_OPEN,
+    SHORTEST,
+    Found,
+    Rule,
+    if_random,
+)
+
 __all__ = ["MARK", "Redactor", "know", "redact", "redacted", "restored"]
 
-MARK: Final = "[redacted]"
-"""What stands in the place of a secret."""
-
-Found = re.Match[str]
-
-_START: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
-"""Where a word begins, in text that is JSON or the like as well, in which a line ends in a letter."""
-
-
-class _Pattern:
-    """A pattern compiled at its first use: to compile them all takes longer than a short command."""
-
-    def __init__(self, source: str, flags: int = 0) -> None:
-        self._source, self._flags = source, flags
-
-    @cached_property
-    def sub(self) -> Callable[[str | Callable[[Found], str], str], str]:
-        """Its `re.Pattern.sub`."""
-        return re.compile(self._source, self._flags).sub
-
-
-# The shapes that vendors publish for secret scanners: of models, clouds, code hosts, chat, mail, payment, packages.
-_PREFIXED: Final = _Pattern(
-    _START
-    + r"""(?:
-        (?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{8,}
-      | (?:gsk_|xai-|pplx-|r8_|hf_|nvapi-|tvly-|csk-|fw_|jina_|lsv2_(?:pt|sk)_|phc_|npm_|whsec_|figd_)[A-Za-z0-9_-]{16,}
-      | AIza[A-Za-z0-9_-]{20,} | ya29\.[A-Za-z0-9_-]{16,} | GOCSPX-[A-Za-z0-9_-]{16,}
-      | gh[oprsu]_[A-Za-z0-9]{16,} | github_pat_[A-Za-z0-9_]{16,} | gl(?:pat|dt|rt|ft|cbt|ptt|soat)-[A-Za-z0-9_-]{16,}
-      | ATATT3[A-Za-z0-9_=-]{16,} | dop_v1_[0-9a-f]{32,} | shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{24,} | dapi[0-9a-f]{32}
-      | hvs\.[A-Za-z0-9_-]{16,} | pypi-[A-Za-z0-9_-]{32,} | lin_api_[A-Za-z0-9]{20,} | ntn_[A-Za-z0-9]{20,}
-      | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,} | key-[0-9a-f]{32} | sq0(?:atp|csp)-[A-Za-z0-9_-]{16,}
-      | xox[abeoprs]-[A-Za-z0-9-]{8,} | xapp-\d-[A-Za-z0-9-]{12,}
-      | (?:AKIA|ASIA)[A-Z0-9]{12,} | ABSK[A-Za-z0-9+/]{32,}=* | AGE-SECRET-KEY-1[A-Z0-9]{20,}
-      | \d{8,10}:AA[A-Za-z0-9_-]{32,}
-      | NRAK-[A-Z0-9]{20,} | dp\.[a-z]{2}\.[A-Za-z0-9]{32,} | fm[12][ar]?_[A-Za-z0-9+/=]{32,}
-      | ATBB[A-Za-z0-9]{24,} | rubygems_[0-9a-f]{40,} | dckr_[po]at_[A-Za-z0-9_-]{16,}
-      | 1//0[A-Za-z0-9_-]{40,} | sbp_[0-9a-f]{32,} | pscale_[a-z]+_[A-Za-z0-9_=.-]{16,} | glsa_[A-Za-z0-9_]{32,}
-      | sntry[su]_[A-Za-z0-9+/=_-]{32,} | PMAK-[0-9a-f]{24}-[0-9a-f]{34} | bedrock-api-key-[A-Za-z0-9+/=]{32,}
-      | [A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{40,} | [A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{31,34}
-      | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*
-    )""",
-    re.VERBOSE,
-)
-_PREFIXES: Final = (
-    *("k_live_", "k_test_", "gsk_", "xai-", "pplx-", "r8_", "hf_", "nvapi-", "tvly-", "csk-", "fw_", "jina_"),
-    *("lsv2_", "phc_", "npm_", "whsec_", "figd_", "aiza", "ya29.", "gocspx-", "gho_", "ghp_", "ghr_", "ghs_", "ghu_"),
-    *("github_pat_", "glpat-", "gldt-", "glrt-", "glft-", "glcbt-", "glptt-", "glsoat-", "atatt3", "dop_v1_", "shp"),
-    *("dapi", "hvs.", "pypi-", "lin_api_", "ntn_", "sg.", "key-", "sq0", "xox", "xapp-", "akia", "asia", "absk"),
-    *("age-secret", "eyj", ":aa", "nrak-", "dp.", "fm1", "fm2", "atbb", "rubygems_", "dckr_", "1//0"),
-    *("sbp_", "pscale_", "glsa_", "sntry", "pmak-", "bedrock-api", ".atlasv1.", "q~"),
-)
-# Their beginnings are those of common words; so long a word without a space is not.
-_LONG: Final = _Pattern(
-    r"(?=[scpSMNO])" + _START + r"(?:sk_[0-9a-f]{40,}|SK[0-9a-f]{32}|cio[A-Za-z0-9]{32}(?![A-Za-z0-9])"
-    r"|pat[A-Za-z0-9]{14}\.[0-9a-f]{64}|pa-[A-Za-z0-9_]{40,}|secret_[A-Za-z0-9]{40,}|[MNO][A-Za-z0-9_-]{17,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,})"
-)
-# Of these the beginning alone tells, in the middle of a word as well.
-_INSIDE: Final = _Pattern(
-    r"(?=[srpgnAxhdlGS])(?:(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}|sk-(?:ant|proj|or)-[A-Za-z0-9_-]{16,}|sk-[0-9a-f]{32}(?![0-9a-f])"
-    r"|gh[oprsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}|gl(?:pat|dt|rt)-[A-Za-z0-9_-]{20,}|npm_[A-Za-z0-9]{36,}"
-    r"|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])|AIza[A-Za-z0-9_-]{35}|xox[abeoprs]-[0-9]{8,}[A-Za-z0-9-]{12,}"
-    r"|pypi-AgE[A-Za-z0-9_-]{32,}|hf_[A-Za-z0-9]{34,}|pplx-[A-Za-z0-9]{40,}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}"
-    r"|hvs\.[A-Za-z0-9_-]{24,}|dapi[0-9a-f]{32}|lsv2_(?:pt|sk)_[0-9a-f]{32}|GOCSPX-[A-Za-z0-9_-]{28}|fw_[A-Za-z0-9]{24})"
-)
-_PAIR: Final = _Pattern(r"((?:AKIA|ASIA)[A-Z0-9]{12,}[^A-Za-z0-9+/]{1,20})[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])")
-_SK: Final = _Pattern(_START + r"sk-[A-Za-z0-9_-]{8,}")
-_BLOCK: Final = _Pattern(
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)", re.S
-)
-_HEADER: Final = _Pattern(r"(\bauthorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:\w+\s+)?)([^\s\"',;\\]{8,})", re.I)
-_BEARER: Final = _Pattern(_START + r"(Bearer\s+)([A-Za-z0-9+/_.~%-]{8,}=*)", re.I)
-_BASIC: Final = _Pattern(_START + r"(Basic\s+)([A-Za-z0-9+/]{6,}={0,2})", re.I)
-_IN_URL: Final = _Pattern(r"(://[^\s/:@?#\"'<>]*:)[^\s/?#\"'<>]+(?=@)")
-_ALONE_IN_URL: Final = _Pattern(r"(://)[A-Za-z0-9_-]{20,}(?=@)")
-_DATABASE: Final = _Pattern(
-    r"((?:postgres(?:ql)?|mysql|mariadb|mongodb|rediss?|amqps?|mssql|oracle|clickhouse|cockroachdb|snowflake|db2)(?:\+\w+)?"
-    r"://[^\s/:@?#\"'<>]{0,128}:)(?!\d{1,5}[/,\s])[^\s\"'<>]{1,128}(?=@[\w.-]+)",
-    re.I,
-)
-_COOKIE: Final = _Pattern(r"(\bcookie\\?[\"']?\s*[:=,]\s*b?\\?[\"']?[^\s=;:,\"'\\]{1,64}=)[^\s;\"',\\]{12,}", re.I)
-_NETRC: Final = _Pattern(
-    r"(\blogin(?:\s|\\n)+\S+?(?:\s|\\n)+(?:account(?:\s|\\n)+\S+?(?:\s|\\n)+)?password(?:\s|\\n|\\t)+)[^\s\"\\]+"
-)
-_NPMRC: Final = _Pattern(r"((?<![A-Za-z])_auth\s*=\s*\\?[\"']?)[A-Za-z0-9+/]{8,}={0,2}")
-_DOCKER: Final = _Pattern(r"(\bauth\\*[\"']\s*:\s*\\*[\"'])([A-Za-z0-9+/]{4,}={0,2})(?=\\*[\"'])")
-_BASIC_HEADER: Final = _Pattern(
-    r"(\bauthorization\\*[\"']?\s*[:=,]\s*\\*[\"']?basic\s+)([A-Za-z0-9+/]{4,}={0,2})(?![A-Za-z0-9+/])", re.I
-)
-_COMMAND: Final = _Pattern(
-    r"((?:\bsshpass\s+-p\s*|\b(?:mysql|mariadb)[\w-]*\s(?:[^\n|;]{0,200}?\s)?(?:-p|--password=))(?P<quote>\\?[\"'])?)"
-    r"(?(quote)(?:(?!(?P=quote))[^\n])+|[^\s\"'\\-][^\s\"']*)"
-)
-# The password stands after the share, where it is no word or /user: or nothing follows, or after /user:.
-_NET_USE: Final = _Pattern(
-    r"(\bnet(?:\.exe)?\s+use\s+(?:[a-z*]:?\s+)?\\{2,8}[^\s\"]+\s+(?:/(?!user)\w+(?::\S+)?\s+)*)"
-    r"(?:(/user:\S+\s+)(?![/*])[^\s\"'`\\]+|(?![/*])(?:[a-z]*[\d!@#$%^&][^\s\"'`\\]*|[^\s\"'`\\]+(?=\s+/|\s*(?:\Z|[\n&|\"'`]|\\[nr]))))",
-    re.I,
-)
-_NET_USER: Final = _Pattern(r"(\bnet(?:\.exe)?\s+user\s+[^\s/]+\s+)(?![/*])[^\s\"']+(?=\s+/[a-z])", re.I)
-# www.postgresql.org/docs/current/libpq-pgpass.html; the host before it is looked at where these are found.
-_PGPASS: Final = _Pattern(
-    r"(:(?P<port>\d{4,5}|\*):(?P<db>[A-Za-z_*][\w.*-]{0,63}):(?P<user>[^\s:\"'`<>\\]{1,64}):)(?:\\+[:\\]|[^\s\"'`<>\\])+"
-)
-_HOST: Final = re.compile(r"(?:^|[\s\"'`(>]|\\[nrt])([\w.-]+|\*|\[[0-9A-Fa-f:.]+\]|/[\w./-]+)\Z")
-_FULL_HOST: Final = re.compile(r"localhost|\*|[\[/].*|[\w-]+(?:\.[\w-]+)+(?<!\.py)(?<!\.[cjrt]s)(?<!\.[chm])(?<!\.go)")
-_PORTS: Final = re.compile(r"543\d|6432|6543|15432|25060|26257")
-"""Where PostgreSQL, its poolers and its relatives listen; a short name before them is a host."""
-_SEED_LABEL: Final = (
-    r"(?:\b(?:seed|recovery|backup|mnemonic|wallet)[ _-]?(?:phrase|words?|seed|sentence|mnemonic)|\bmnemonics?\b"
-    r"|\bseed\\?[\"']?\s?(?=[:=]))(?:[^A-Za-z0-9]|\\n){0,8}(?:(?:is|are|was)\b(?:[^A-Za-z0-9]|\\n){1,4})?(?:1[.):]\s?)?"
-)
-_SEED_WORD: Final = r"[A-Za-z]{3,8}(?![A-Za-z])"
-_SEED_GAP: Final = r"(?:[\s,\"']|\\[nrt\"]|\d{1,2}[.):]){1,8}"
-_SEED: Final = _Pattern(rf"({_SEED_LABEL})({_SEED_WORD}(?:{_SEED_GAP}{_SEED_WORD}){{11,23}})", re.I)
-_SEED_OPEN: Final = re.compile(rf"{_SEED_LABEL}(?:{_SEED_WORD}{_SEED_GAP}){{0,24}}[A-Za-z]{{0,8}}\Z", re.I)
-_SEED_NAMES: Final = ("seed", "mnemonic", "phrase", "recovery", "wallet")
-_PROSE: Final = re.compile(
-    r"\b(?:the|and|for|are|not|but|was|has|its|your|from|been|were|our|who|how|should|would|could|which|their|with|them"
-    r"|these|those|than|his|her|every|does)\b",
-    re.I,
-)
-"""No word of a seed phrase (BIP-39's English list), and hardly twelve words of prose have none."""
-_HOOK: Final = _Pattern(r"(hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9_/-]{16,}")
-_QUERY: Final = _Pattern(r"([?&](?:key|api_?key|token|sig|signature|code|secret)=)[^\s&\"'#\\]{8,}", re.I)
-# A pair of numbers is a user and a group.
-_CURL: Final = _Pattern(
-    r"((?:(?:(?<!\S)|(?<=[\"'`]))(?:-u|--user)(?:[\s=]+|\\*[\"'],\s*)|\bcurl\s(?:[^\n|;]{0,300}?\s)?-u)"
-    r"(?P<quote>\\*[\"'])?[^\s:\"'\\]+:)(?!\d{1,10}(?![^\s\"'\\]))(?(quote)(?:(?!(?P=quote))[^\n])+|[^\s\"'\\]+)"
-)
-_CARD: Final = _Pattern(
-    r"(?=[2-6])(?:(?<![\w.,-])|(?<=\\[nrt]))"
-    r"(?:(?:4\d|5[1-5]|2[2-7]|6[05])\d\d([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])"
-)
-_NAMED: Final = _Pattern(
-    r"""
-      (?P<word>
-          (?P<password> passw(?:or)?d | passphrase | passcode | pwd | (?<=_)pass | (?<=db)pass )
-        | (?P<strong> (?:api|access|account|secret|private|auth|encryption|signing|master|shared|client|service
-                         |subscription|webhook|storage|license)[ _-]?key(?:[ _-]?(?:id|data))?
-                      | secret | token | credentials? | authorization | (?<=_)dsn )
-        | (?P<weak> (?: (?<![A-Za-z]) | (?<=\\[nrt]) ) (?: key | sig(?:nature)? ) )
-      )
-      (?:[ ]provided|[ ]value)?
-      (?P<sep> [*_]{0,2}\\?["'`]?\]? \s{0,3} (?P<sign>:=|=>|={1,2}|:) [*_]{0,2} \s{0,3}
-             | (?P<comma> \\?["'] , \s? b? (?=\\?["']) )
-             | \s is:? \s{1,2} | (?<=--password) \s+ | (?<=--token)\s+ | (?<=-key)\s+ | (?<=-secret)\s+
-             | (?<=token)\s(?=[A-Za-z+/_=]{0,40}\d[A-Za-z0-9+/_=]{19,}) )
-      (?: (?P<quote> \\?["'`] ) (?P<quoted> (?:(?!(?P=quote)).){1,4096} ) (?= (?P=quote) )
-        | \\?["'`]? (?P<bare> [^\s"'`,;\\<>]+ ) )
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_NAMES: Final = ("passw", "passphrase", "passcode", "pwd", "_pass", "dbpass", "secret", "token", "credential", "key")
-_NAMES_TOO: Final = ("authorization", "dsn", "sig", "cookie", "login")
-_PLACEHOLDER: Final = re.compile(
-    r"none|null|nil|true|false|undefined|string|required|optional|hidden|unset|missing|empty|str\b.*|[x*.…•]+"
-    r"|<.*|\$.*|\{.*|%[({].*|(?![\w.]*\d[\w.]*\d[\w.]*\d)(?:[a-z_]\w{0,18}\.)*[a-z_]\w{0,18}\(.*|(?:os|self|process|env|settings|config|secrets)\..*"
-    r"|your[-_ ].*|[a-z_.]*(?:passw(?:or)?d|pwd|secret|token|key)[a-z_.]*",
-    re.IGNORECASE | re.DOTALL,
-)
-_NO_SECRET: Final = re.compile(r"[0-9a-f-]+|[0-9]+|[A-Z0-9_]+|0x[0-9a-fA-F]+|[A-Za-z]+", re.ASCII)
-_SOLID: Final = re.compile(r"[A-Za-z0-9+/_=]{20,}")
-_RUN: Final = _Pattern(
-    r"(?:(?<![A-Za-z0-9+/=_-])|(?<=\\[nrt]))(?<!base64,)(?<![A-Za-z0-9+/]{40}\n)(?!iVBORw0|R0lGOD|UklGR|JVBERi|PHN2Zy|UEsDB)[A-Za-z0-9_-]{40,200}(?![A-Za-z0-9+/=_-])"
-    r"(?!\r?\n[A-Za-z0-9+/]{40})"
-)
-_ENCODED: Final = _Pattern(
-    r"(?:(?<![A-Za-z0-9+/_\\-])|(?<=\\[nrt]))"
-    r"(?:(?:[A-Za-z0-9+/]{60,76}(?:\r?\n|\\n))+[A-Za-z0-9+/]*|[A-Za-z0-9+/_-]{20,})(?:={1,2}|(?:%3[Dd]){1,2})?"
-)
-_QUOTED: Final = _Pattern(r"[^\s\"'<>\\%]*%[0-9A-Fa-f]{2}[^\s\"'<>\\]*")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _HEAD: Final = 24
 """Characters of base64 that tell text from anything else: of 18 random bytes hardly any are a text."""
-_CHANGE: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
-_SHORTEST: Final = 5
-"""The shortest text with a secret is ``pwd=x``."""
-_RANDOM: Final = 0.4
-"""Share of places where a random run changes between small letters, capitals and digits; it is .6 for base 62, and
-about .2 for words written together."""
-_ORDER: Final = re.compile(
-    r"(?:order|invoice|tracking|reference|ticket|case|parcel|item)\W*(?:number|no|nr|id)?\W*\Z", re.I
-)
-
-
-def _if_varied(found: Found) -> str:
-    value = found[2]
-    varied = any(map(str.isdigit, value)) or value.endswith("=") or len(value) >= 20 or value[1:] != value[1:].lower()
-    return f"{found[1]}{MARK}" if varied else found[0]
-
-
-def _if_key(found: Found) -> str:
-    """Words with hyphens begin so as well."""
-    parts = found[0].split("-")
-    return MARK if any(map(str.isdigit, found[0])) or max(map(len, parts)) >= 20 else found[0]
-
-
-def _if_pair(found: Found) -> str:
-    try:
-        pair = b64decode(found[2] + "=" * (-len(found[2]) % 4), validate=True)
-    except ValueError:
-        return found[0]
-    # Of few bytes one is a colon by chance.
-    return f"{found[1]}{MARK}" if b":" in pair and (len(pair) > 5 or pair.decode("latin-1").isprintable()) else found[0]
-
-
-def _if_pgpass(found: Found) -> str:
-    """The last field of a line that begins with a host; addresses and places in files have as many colons."""
-    host = _HOST.search(found.string[max(0, found.start() - 256) : found.start()])
-    if host is None or re.fullmatch(r"[0-9A-Fa-f]*", found["db"] + found["user"]):
-        return found[0]
-    port = found["port"]
-    told = _FULL_HOST.fullmatch(host[1]) or _PORTS.fullmatch(port)
-    return f"{found[1]}{MARK}" if told else found[0]
-
-
-def _if_seed(found: Found) -> str:
-    words = re.findall(r"[A-Za-z]{3,}", re.sub(r"\\[nrt]", " ", found[2]))
-    return found[0] if _PROSE.search(" ".join(words[:12])) else f"{found[1]}{MARK}"
 
 
 def _if_encoded(found: Found) -> str:
@@ -262,95 +61,14 @@ def _if_quoted(found: Found) -> str:
     return said if said.isprintable() else MARK
 
 
-def _if_random(found: Found) -> str:
-    """A long run that mixes cases and digits is a key of no known shape: words and identifiers are not written so."""
-    run = found[0]
-    some_digits = sum(map(str.isdigit, run)) >= 3
-    return MARK if some_digits and not _NO_SECRET.fullmatch(run) and _varies(run) >= _RANDOM else run
-
-
-def _varies(run: str) -> float:
-    return len(_CHANGE.findall(run)) / len(run)
-
-
-def _if_card(found: Found) -> str:
-    """Of numbers with an issuer's first digits one in ten has the right check digit (ISO/IEC 7812-1, annex B)."""
-    digits = [int(digit) for digit in found[0] if digit.isdigit()]
-    doubled = sum(sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
-    if (sum(digits[-1::-2]) + doubled) % 10 or _ORDER.search(found.string, max(0, found.start() - 40), found.start()):
-        return found[0]
-    return MARK
-
-
-def _if_secret(found: Found) -> str:
-    value, quoted = found["quoted"] or found["bare"], found["quoted"] is not None
-    if value.startswith(MARK):
-        return found[0]
-    equals = found["sign"] is not None and "=" in found["sign"]
-    tail = ""
-    if not quoted:
-        # In a query the next parameter follows.
-        bare = value.partition("&")[0] if equals else value
-        bare = bare.rstrip(".!?)]}*")
-        value, tail = bare, value[len(bare) :]
-    if not value or _PLACEHOLDER.fullmatch(value):
-        return found[0]
-    if found["comma"]:
-        told = _opaque(value, 16) and not _NO_SECRET.fullmatch(value)
-        told = told or (found["strong"] is not None and len(value) >= 32 and not value.isalpha())
-    elif found["password"] or (equals and found["word"].lower() == "secret"):
-        told = equals or quoted or (len(value) >= 6 and not value.isalpha())
-    elif found["strong"]:
-        header = quoted and "api" in found["word"].lower() and len(value) >= 6 and value.isalnum()
-        told = header or _opaque(value, 8 if equals or quoted else 12)
-    else:
-        told = len(value) >= 16 and _opaque(value, 16) and not _NO_SECRET.fullmatch(value) and _varies(value) > 0.25
-    kept = found[0][: len(found[0]) - len(value) - len(tail)]
-    return f"{kept}{MARK}{tail}" if told else found[0]
-
-
-def _opaque(value: str, least: int) -> bool:
-    """Whether a value after a secret's name looks like one, and not like a word or the name of a variable."""
-    if _SOLID.match(value):
-        return not re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+|[a-z]+(?:_[a-z]+)+", value)
-    mixed = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
-    return len(value) >= least and " " not in value and mixed
-
-
-_RULES: Final[tuple[tuple[tuple[str, ...], _Pattern, str | Callable[[Found], str]], ...]] = (
-    (("private key",), _BLOCK, MARK),
-    (("akia", "asia"), _PAIR, rf"\1{MARK}"),
-    (_PREFIXES, _INSIDE, MARK),
-    ((), _LONG, MARK),
-    (_PREFIXES, _PREFIXED, MARK),
-    (("sk-",), _SK, _if_key),
-    (("authorization",), _HEADER, _if_varied),
-    (("bearer",), _BEARER, _if_varied),
-    (("basic",), _BASIC_HEADER, _if_pair),
-    (("basic",), _BASIC, _if_pair),
-    (("://",), _DATABASE, rf"\1{MARK}"),
-    (("://",), _IN_URL, rf"\1{MARK}"),
-    (("://",), _ALONE_IN_URL, rf"\1{MARK}"),
-    (("hook",), _HOOK, rf"\1{MARK}"),
-    (("=",), _QUERY, rf"\1{MARK}"),
-    (("-u", "--user"), _CURL, rf"\1{MARK}"),
-    (("cookie",), _COOKIE, rf"\1{MARK}"),
-    (("login",), _NETRC, rf"\1{MARK}"),
-    (("_auth",), _NPMRC, rf"\1{MARK}"),
-    (("auth",), _DOCKER, _if_pair),
-    (("sshpass", "mysql", "mariadb"), _COMMAND, rf"\1{MARK}"),
-    (("net use", "net.exe use"), _NET_USE, rf"\1\2{MARK}"),
-    (("net user", "net.exe user"), _NET_USER, rf"\1{MARK}"),
-    ((":",), _PGPASS, _if_pgpass),
-    (_SEED_NAMES, _SEED, _if_seed),
-    ((*_NAMES, *_NAMES_TOO), _NAMED, _if_secret),
-    ((), _CARD, _if_card),
-    ((), _ENCODED, _if_encoded),
-    ((), _RUN, _if_random),
-    (("%",), _QUOTED, _if_quoted),
+_RULES: Final[tuple[Rule, ...]] = (
+    *RULES,
+    ((), ENCODED, _if_encoded),
+    ((), RUN, if_random),
+    (("%",), QUOTED, _if_quoted),
 )
 _SHORTEST_RUN: Final = 20
-"""Characters in a row without a space that `_LONG`, `_ENCODED` and `_RUN` find at least."""
+"""Characters in a row without a space that `LONG`, `ENCODED` and `RUN` find at least."""
 
 
 def _by_sign(words: Iterable[str]) -> list[tuple[str, list[str]]]:
@@ -367,7 +85,7 @@ _BY_WORDS: Final = {
 }
 _BY_ONE: Final = [(words[0], places) for words, places in _BY_WORDS.items() if len(words) == 1]
 _BY_ANY: Final = [(_by_sign(words), places) for words, places in _BY_WORDS.items() if len(words) > 1]
-_OF_RUNS: Final = [place for place, (_, pattern, _) in enumerate(_RULES) if pattern in (_LONG, _ENCODED, _RUN)]
+_OF_RUNS: Final = [place for place, (_, pattern, _) in enumerate(_RULES) if pattern in (LONG, ENCODED, RUN)]
 _ALWAYS: Final = [place for place, (words, *_) in enumerate(_RULES) if not words and place not in _OF_RUNS]
 
 _known: list[str] = []
@@ -396,7 +114,7 @@ def redact(text: str) -> str:
     Args:
         text: What is about to be shown or stored.
     """
-    return _applied(text, _due(text)) if len(text) >= _SHORTEST else text
+    return _applied(text, _due(text)) if len(text) >= SHORTEST else text
 
 
 def _due(text: str) -> list[int]:
@@ -446,7 +164,7 @@ def redacted(value: Any, name: str = "") -> Any:
         if not name:
             return redact(value)
         due = _due(value)
-        said = _applied(value, due) if len(value) >= _SHORTEST else value
+        said = _applied(value, due) if len(value) >= SHORTEST else value
         if said == value:
             # No word that a rule looks for stands partly in the name and partly in the value.
             label, pair = f'"{name}": "', f'"{name}": "{value}"'
@@ -520,9 +238,9 @@ def _safe(text: str) -> int:
     start = text.rfind("\n", 0, end) + 1
     stop = text.find("\n", start)
     line = text[start : len(text) if stop < 0 else stop].lower()
-    if any(name in line for name in (*_NAMES, *_NAMES_TOO)):
+    if any(name in line for name in (*NAMES, *NAMES_TOO)):
         end = start
-    if any(name in text.lower() for name in _SEED_NAMES) and (seed := _SEED_OPEN.search(text)):
+    if any(name in text.lower() for name in SEED_NAMES) and (seed := SEED_OPEN.search(text)):
         end = min(end, seed.start())
     opened = text.rfind("-----BEGIN ", 0, end)
     return opened if opened >= 0 and not re.search("-----END [A-Z0-9 ]*-----", text[opened:end]) else end
