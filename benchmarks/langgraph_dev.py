@@ -50,6 +50,8 @@ async def drive(url: str) -> dict[str, Any]:
 
 def main() -> None:
     """Print what the server told, as JSON."""
+    if not (BIN / "langgraph").exists():
+        raise SystemExit(f"there is no langgraph beside {sys.executable}: pip install 'langgraph-cli[inmem]' there")
     with tempfile.TemporaryDirectory() as folder:
         home, project = Path(folder) / "home", Path(folder) / "desk"
         home.mkdir()
