@@ -447,8 +447,7 @@ def _diff(file: _File, made: Sequence[Edit], edits: Edits, change: str) -> str:
     if _of_folders(file, target):
         return f"the folder {shown(file.path)} is {change}\n"
     there, then = _sides(file, target, edits)
-    now, was = _modes(file, made)
-    modes = now, was
+    modes = _modes(file, made)
     told = unified(file.path, there[0], then[0], modes) if there[1] and then[1] else None
     return f"{shown(file.path)} is {change}; it is no text, or too long for a diff\n" if told is None else told
 
@@ -458,8 +457,7 @@ def _forward(file: _File, made: Sequence[Edit], edits: Edits) -> str:
     first = made[-1]
     there, then = _sides(file, first, edits)
     now, was = _modes(file, made)
-    modes = was, now
-    told = unified(file.path, then[0], there[0], modes) if there[1] and then[1] else None
+    told = unified(file.path, then[0], there[0], (was, now)) if there[1] and then[1] else None
     change = "made" if not first.before else "changed" if file.now.digest else "deleted"
     return f"{shown(file.path)} was {change}; it is no text, or too long for a diff\n" if told is None else told
 

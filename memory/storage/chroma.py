@@ -66,7 +66,7 @@ class ChromaIndex:
 
     def wake(self) -> None:
         """Feed what waits in a thread of its own, once it is a batch and nobody has used the memory for a moment."""
-        self._uses += 1
+        self.used()
         running = self._thread and self._thread.is_alive()
         if running or self._stopping.is_set() or self._waiting_up_to(_BATCH) < _BATCH:
             return

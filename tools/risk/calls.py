@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from .places import Place, holds_secrets, place_of, runs_later
 from .scope import Scope
-from .values import HOLES, UNKNOWN, known, merged
+from .values import HOLES, REMOTE, UNKNOWN, known, merged
 
 __all__ = ["Call", "Handler", "Judge", "Options", "handlers", "options_of"]
 
@@ -116,6 +116,10 @@ class Call:
             self.find("protected-write", folder)
         else:
             self.writes(folder)
+
+    def brings(self, args: Sequence[str]) -> None:
+        """Note that what is unpacked or applied comes from outside, where an argument or the input does."""
+        self.scope.brought |= any(map(self.scope.fetched, args)) or REMOTE in (self.stdin or "")
 
     def deletes(self, *paths: str, whole: bool = False) -> None:
         """Note what it means to delete these paths, with all that is in them where ``whole``."""

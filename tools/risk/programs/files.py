@@ -330,7 +330,7 @@ def _unpacks(call: Call) -> str:
     options = options_of(args, _UNPACK_TAKES.get(call.name, ""), single=call.name == "unsquashfs")
     operands = list(options.operands)
     call.find("writes")
-    call.scope.brought |= any(map(call.scope.fetched, args)) or REMOTE in (call.stdin or "")
+    call.brings(args)
     if call.name == "cpio":
         if "-i --extract -p --pass-through" in options and "-t --list" not in options:
             call.unpacks(options.value("-D --directory") or (operands[0] if "-p" in options and operands else "."))
@@ -357,7 +357,7 @@ def _patch(call: Call) -> str:
     if "--dry-run" in options or "-C --check" in options:
         return DATA
     call.find("writes")
-    call.scope.brought |= any(map(call.scope.fetched, call.args)) or REMOTE in (call.stdin or "")
+    call.brings(call.args)
     call.reads(*options.each("-i --input"), *options.operands[1:2])
     if written := [*options.operands[:1], *options.each("-o --output")]:
         call.writes(*written)

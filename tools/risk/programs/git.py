@@ -220,7 +220,7 @@ def _git_apply(call: Call, rest: list[str]) -> None:
     call.find("writes")
     if not {"--check", "--stat", "--numstat", "--summary"} & set(rest):
         call.unpacks(options_of(rest, "-p -C --directory --include --exclude").value("--directory") or ".")
-    call.scope.brought |= any(map(call.scope.fetched, rest)) or REMOTE in (call.stdin or "")
+    call.brings(rest)
 
 
 def _git_maintenance(call: Call, rest: list[str]) -> None:
