@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -360,21 +361,24 @@ def test_in_a_large_memory_chroma_finds_the_nearest_and_what_it_does_not_know_ye
 ) -> None:
     monkeypatch.setattr("pointsman.memory.search.finder._EXACT", 10)
     monkeypatch.setattr("pointsman.memory.search.finder._NEAREST", 5)
+    # Chroma's index misses texts that differ in one word of two in some runs of ten; of these it found all in 200 runs.
+    chosen = random.Random(1)
+    texts = [" ".join(f"w{chosen.randrange(400)}" for _ in range(8)) for _ in range(300)]
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
-        store.batch([PutOp(("n",), str(n), {"text": f"note {n * 7919}"}) for n in range(300)])
+        store.batch([PutOp(("n",), str(n), {"text": text}) for n, text in enumerate(texts)])
         assert store._folder.index is not None
         store._folder.index.feed()
         store.delete(("n",), "7")
         store.put(("n",), "new", {"text": "whales at night"})
         monkeypatch.setattr(store._mirror, "cosines", looked := Looked(store._mirror.cosines))
         for n in (3, 150, 299):
-            assert store.search(("n",), query=f'{{"text": "note {n * 7919}"}}', limit=1)[0].key == str(n)
-            assert store.recall(("n",), f"note {n * 7919}", limit=1)[0].key == str(n)
+            assert store.search(("n",), query=f'{{"text": "{texts[n]}"}}', limit=1)[0].key == str(n)
+            assert store.recall(("n",), texts[n], limit=1)[0].key == str(n)
         assert store.recall(("n",), "whales", limit=1)[0].key == "new"
-        assert "7" not in [item.key for item in store.search((), query=f"note {7 * 7919}", limit=5)]
+        assert "7" not in [item.key for item in store.search((), query=texts[7], limit=5)]
         assert max(looked.counts) < 150
         monkeypatch.undo()
-        assert store.search((), query="note", filter={"text": "note 0"})[0].key == "0"
+        assert store.search((), query=texts[0], filter={"text": texts[0]})[0].key == "0"
 
 
 class Looked:
