@@ -125,6 +125,25 @@ def test_a_picture_and_a_scan_are_a_page_without_text(name: str, data: bytes, fo
         assert max(shown.size) <= 1_600
 
 
+@pytest.mark.parametrize(
+    ("begin", "end", "is_seen"),
+    [
+        (b"0 g", b"", True),
+        (b".8 g", b"", True),
+        (b"3 Tr", b"", False),
+        (b"1 g", b"", False),
+        (b".98 g", b"", False),
+        (b"0 g", b"1 g 60 590 300 40 re f", False),
+        (b"3 Tr", b"0 g 60 590 300 15 re f", True),
+    ],
+    ids=["black", "grey", "invisible", "white", "nearly white", "covered", "over a scan"],
+)
+def test_of_a_text_that_a_page_does_not_show_nothing_is_read(begin: bytes, end: bytes, is_seen: bool) -> None:
+    words = b" BT %b /F1 12 Tf 72 600 Td (Total 9999.00) Tj ET %b" % (begin, end)
+    [page] = read_document("a.pdf", _pdf(TEXT + words))
+    assert [line.text for line in page.lines] == ["Invoice 17", "Paper, white", "4.00", *["Total 9999.00"] * is_seen]
+
+
 @pytest.mark.parametrize("kind", [b"/Widget /FT /Tx /T (total) /V (4.00)", b"/FreeText /Contents (4.00)"])
 def test_what_is_filled_into_a_form_or_noted_on_a_page_is_shown(kind: bytes) -> None:
     import base64

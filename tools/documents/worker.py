@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import resource
 import signal
 import sys
@@ -24,6 +25,8 @@ _MOST_POINTS = 14_400
 _FEWEST_CHARACTERS = 20
 _MOST_LINES = 2_000
 _DOTS_A_POINT = 150 / 72
+# Of 255 shades: below it a text is as good as what it stands on.
+_LEAST_CONTRAST = 16
 
 
 class _Refused(Exception):
@@ -81,10 +84,11 @@ def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, An
         raise _Refused(f"page {number + 1} is {width:,.0f} x {height:,.0f} points large")
     try:
         page = document[number]
-        lines = [] if page.get_rotation() and asked["pictures"] else _lines(page)
         if not asked["pictures"]:
+            lines = _lines(page)
             page.close()
             return {"lines": lines, "image": None, "mime_type": ""}
+        lines = [] if page.get_rotation() else _seen(page, _lines(page), min(1.0, asked["side"] / max(width, height)))
         scale = min(_DOTS_A_POINT, asked["side"] / max(width, height))
         pictures = any(True for _ in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
         few = sum(len(line["text"]) for line in lines) < _FEWEST_CHARACTERS
@@ -92,6 +96,19 @@ def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, An
     except pypdfium2.PdfiumError:
         raise _Refused(f"page {number + 1} is damaged") from None
     return {"lines": lines, "image": image, "mime_type": "image/png"}
+
+
+def _seen(page: Any, lines: list[dict[str, Any]], scale: float) -> list[dict[str, Any]]:
+    """The lines where the page shows anything: what is invisible, covered, or white on white nobody sees."""
+    drawn = page.render(scale=scale, grayscale=True).to_pil().convert("L") if lines else None
+    return [line for line in lines if _contrast(drawn, line["box"]) >= _LEAST_CONTRAST]
+
+
+def _contrast(drawn: Any, box: list[float]) -> int:
+    wide, high = drawn.size
+    left, top = min(int(box[0] * wide), wide - 1), min(int(box[1] * high), high - 1)
+    darkest, lightest = drawn.crop((left, top, math.ceil(box[2] * wide), math.ceil(box[3] * high))).getextrema()
+    return int(lightest - darkest)
 
 
 def _is_written_on(page: Any) -> bool:
