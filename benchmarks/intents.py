@@ -2,7 +2,8 @@
 
     python benchmarks/intents.py train.csv [test.csv] [outside.csv]
 
-The files have a column ``text`` and a column ``label`` or ``category``, as BANKING77's train.csv and test.csv do. Without
+The files have a column ``text`` and a column ``label`` or ``category``, as BANKING77's train.csv and test.csv do; of
+CLINC150's data_full.json a part is named after a colon, as data_full.json:oos_test. Without
 a second file a fifth of the first is held out, equal texts together, and what is left is cross-validated too, since one
 fifth alone can be a lucky one. Out of scope are the messages of ten intents that were left out of the examples, told from the
 others by the confidence or by the energy of the scores (Liu et al. 2020); and, of a third file, messages that have nothing
@@ -12,6 +13,7 @@ to do with any intent. Give ``-`` for the second to hold a fifth out.
 from __future__ import annotations
 
 import csv
+import json
 import random
 import re
 import resource
@@ -45,8 +47,11 @@ _DRAWS = 3
 
 def read(path: Path) -> Rows:
     """Read texts and labels."""
+    file, colon, part = str(path).partition(".json:")
+    if colon:
+        return [(text, label) for text, label in json.loads(Path(f"{file}.json").read_text())[part]]
     with path.open(newline="", encoding="utf-8-sig") as lines:
-        return [(row["text"], row.get("label") or row["category"]) for row in csv.DictReader(lines)]
+        return [(row["text"], row.get("label") or row.get("category") or "") for row in csv.DictReader(lines)]
 
 
 def folds(rows: Rows, number: int, seed: int) -> np.ndarray:
@@ -205,8 +210,7 @@ def main() -> None:
     ]
     print(table(columns, [out_of_scope(kind, train, test) for kind in kinds]))
     if len(sys.argv) > 3:
-        with Path(sys.argv[3]).open(newline="", encoding="utf-8-sig") as lines:
-            others = [row["text"] for row in csv.DictReader(lines)]
+        others = [text for text, _ in read(Path(sys.argv[3]))]
         columns[0] = f"{len(others)} messages of another field"
         print(table(columns, [outside(kind, train, test, others) for kind in kinds]))
 
