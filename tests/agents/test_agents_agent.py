@@ -79,6 +79,7 @@ def test_two_tools_of_one_name_are_refused(runtime: Runtime) -> None:
             Agent("clerk", tools=tools).on(runtime).invoke("hello")
 
 
+@pytest.mark.slow
 def test_the_built_in_agents_can_all_be_built(runtime: Runtime) -> None:
     for name, entry in runtime.settings.agents.items():
         assert Agent.from_entry(name, entry).on(runtime).graph is not None

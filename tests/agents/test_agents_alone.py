@@ -38,6 +38,7 @@ def order_status(order_id: str) -> str:
     return f"{order_id} is on its way"
 
 
+@pytest.mark.slow
 def test_an_agent_alone_gives_the_result_of_a_run(simulated: Make, simulator: Simulator) -> None:
     home = simulated()
     triage = Agent("triage", tier="economy", instructions="Write a ticket.", output=Ticket)

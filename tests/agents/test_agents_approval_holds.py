@@ -242,6 +242,7 @@ def test_a_question_whose_state_is_lost_is_asked_anew(simulated: Make, simulator
     assert list((home.settings.state / "approvals" / "asked").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_always_holds_for_the_tool_its_description_and_the_arguments_until_it_is_revoked(
     simulated: Make, simulator: Simulator
 ) -> None:

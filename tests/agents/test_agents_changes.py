@@ -324,6 +324,7 @@ def test_what_is_in_a_folder_that_could_not_be_looked_into_is_neither_kept_nor_t
     assert noticed.tell(noticed.look(), kept.append) == ""
 
 
+@pytest.mark.slow
 @confined
 def test_a_folder_that_became_a_link_is_undone_step_by_step(home: Runtime) -> None:
     before = _listed(home.workspace)

@@ -220,6 +220,7 @@ def test_what_the_folder_asks_lowers_no_risk_and_allows_nothing(
     assert "comes from text that nobody vouches for" in reasons[1]
 
 
+@pytest.mark.slow
 def test_a_target_that_the_folder_names_is_asked_about(simulated: Make, simulator: Simulator, tmp_path: Path) -> None:
     sent: list[str] = []
 

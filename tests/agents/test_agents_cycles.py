@@ -79,6 +79,7 @@ def test_two_agents_that_hand_work_round_end_after_two_rounds_named_in_their_ord
     assert len(home.ledger.runs()) == (4 if "run" in how else 1)
 
 
+@pytest.mark.slow
 def test_the_circle_is_named_within_a_workflow_and_outside_any_run(simulated: Make, simulator: Simulator) -> None:
     home = simulated()
     team = Team(simulator, home, ["sales", "legal", "tax"], "invoke")
@@ -102,6 +103,7 @@ def test_a_question_back_and_a_part_of_ones_own_task_go_on(
     assert (team.handed.total(), len(home.ledger.runs())) == (until, until + 1)
 
 
+@pytest.mark.slow
 def test_the_same_agent_run_time_and_again_is_in_no_circle(simulated: Make, simulator: Simulator) -> None:
     home = simulated()
     clerk, numbers = Agent("clerk").on(home), iter(range(9))
@@ -124,6 +126,7 @@ def test_the_same_agent_run_time_and_again_is_in_no_circle(simulated: Make, simu
     assert len(home.ledger.runs()) == 10
 
 
+@pytest.mark.slow
 def test_an_agent_inside_itself_ends_at_the_greatest_depth(simulated: Make, simulator: Simulator) -> None:
     home = simulated()
     team = Team(simulator, home, ["sales"])

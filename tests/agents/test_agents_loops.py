@@ -87,6 +87,7 @@ def test_an_agent_in_a_program_of_langchains_is_ended_too(simulated: Make, simul
     assert calls["look"] == 5
 
 
+@pytest.mark.slow
 def test_two_calls_in_turn_are_the_same_again_as_well(simulated: Make, simulator: Simulator) -> None:
     with pytest.raises(RepeatedCall, match="called look"):
         _run(simulator, simulated(), _says("look", "listen")).raise_for_status()
@@ -127,6 +128,7 @@ def test_other_calls_in_between_that_tell_news_are_progress(simulated: Make, sim
     assert (result.output, calls) == ("I found it.", {"press": 8, "listen": 8})
 
 
+@pytest.mark.slow
 def test_a_user_who_asks_again_has_it_done_again(simulated: Make, simulator: Simulator) -> None:
     home = simulated()
     simulator.scenario = Scenario(

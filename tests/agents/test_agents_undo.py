@@ -75,6 +75,7 @@ BEFORE = {"a.txt": "one\n", "b.sh": "old\n"}
 AFTER = {"a.txt": "three\n", "b.sh": "new\n", "made/deep/c.txt": "c\n", "made/d.txt": "d\n"}
 
 
+@pytest.mark.slow
 def test_all_edits_are_undone_with_modes_and_the_folders_that_were_made(
     home: Runtime, call: Callable[..., str]
 ) -> None:
@@ -131,6 +132,7 @@ def test_an_undo_is_undone_and_undone_again(home: Runtime, call: Callable[..., s
     assert _tree(home) == AFTER
 
 
+@pytest.mark.slow
 def test_only_the_files_that_are_named_are_undone(home: Runtime, call: Callable[..., str]) -> None:
     run = _edit(home, call)
     assert _undo(home, run, ["./a.txt", str(home.workspace / "made/d.txt")]) == [
@@ -247,6 +249,7 @@ def test_pruning_a_run_deletes_what_is_kept_of_its_edits_and_old_ones_go_by_them
     assert _undo(home, first) == []
 
 
+@pytest.mark.slow
 def test_a_link_that_was_put_in_the_way_is_not_followed(
     home: Runtime, call: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -268,6 +271,7 @@ def test_a_link_that_was_put_in_the_way_is_not_followed(
     assert (outside / "three.txt").read_text() == "three\n"
 
 
+@pytest.mark.slow
 def test_a_path_that_is_protected_by_now_is_not_written(home: Runtime, call: Callable[..., str]) -> None:
     run = _edit(home, call)
     home.protect([home.workspace / "b.sh"])
@@ -277,6 +281,7 @@ def test_a_path_that_is_protected_by_now_is_not_written(home: Runtime, call: Cal
     assert _tree(home) == AFTER
 
 
+@pytest.mark.slow
 def test_a_file_that_was_made_read_only_is_left_and_so_are_the_others(home: Runtime, call: Callable[..., str]) -> None:
     run = _edit(home, call)
     (home.workspace / "a.txt").chmod(0o444)
@@ -324,6 +329,7 @@ def test_what_was_kept_and_is_damaged_or_foreign_is_refused(home: Runtime, call:
     assert _tree(home) == AFTER
 
 
+@pytest.mark.slow
 def test_content_that_was_exchanged_is_not_put_back(home: Runtime, call: Callable[..., str]) -> None:
     run = _edit(home, call)
     one, other = [path for path in _kept(home) if len(path.name) == 64][:2]

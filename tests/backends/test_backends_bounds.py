@@ -124,6 +124,7 @@ def test_every_vendors_body_without_end_is_broken_off(
     assert drip.sent < drip.requests * (small + 20_000_000)
 
 
+@pytest.mark.slow
 def test_a_body_that_grows_when_it_is_unpacked_is_broken_off(drip: Drip, model: Any, small: int) -> None:
     packed = gzip.compress(b" " * 50_000_000)
     drip.headers, drip.pieces = {"content-encoding": "gzip"}, lambda: [packed]

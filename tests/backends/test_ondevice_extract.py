@@ -195,6 +195,7 @@ def test_a_value_outside_a_numeric_choice_is_not_filled() -> None:
     assert found.missing == ("stars",)
 
 
+@pytest.mark.slow
 def test_finding_takes_linear_time_on_hostile_text() -> None:
     for text in ("1" * 20000, "a@" * 10000, "1 " * 10000, "AB12 " * 4000, "Mr " * 5000, "a." * 10000):
         for kind in FINDERS:

@@ -71,6 +71,7 @@ class TestUnit(ChatModelUnitTests):
         return {}
 
 
+@pytest.mark.slow
 def test_every_choice_of_a_schema_is_classified_from_its_examples() -> None:
     bound = MODEL.bind_tools([Tone], tool_choice="any")
     reply = bound.invoke(
@@ -94,6 +95,7 @@ def test_an_unsure_choice_is_declined_with_the_best_guess() -> None:
     assert Tone.model_validate(reply.tool_calls[0]["args"])
 
 
+@pytest.mark.slow
 def test_the_callers_confidence_overrides_what_was_learned() -> None:
     bound = MODEL.bind_tools([Tone])
     for least, finish in ((0.0, "tool_calls"), (1.0, "declined")):
@@ -228,6 +230,7 @@ def test_a_stream_joins_to_the_very_reply() -> None:
     assert called.tool_calls[0]["args"] == {"email": "a@b.example"}
 
 
+@pytest.mark.slow
 async def test_the_same_message_gets_the_same_reply_from_many_threads_at_once() -> None:
     bound = OnDeviceChatModel().bind_tools([Tone])
 
@@ -248,6 +251,7 @@ def test_usage_counts_the_tokens_of_its_own_tokenizer() -> None:
     assert reply.usage_metadata == {"input_tokens": 7, "output_tokens": 7, "total_tokens": 14}
 
 
+@pytest.mark.slow
 def test_learned_heads_are_kept_in_the_folder_given_and_nowhere_else(tmp_path: Path) -> None:
     model = OnDeviceBackend().chat_model(Endpoint("wordllama-256", options={"cache_folder": str(tmp_path)}))
     model.bind_tools([Tone]).invoke("hi", task="classify", examples=TONE_EXAMPLES)

@@ -186,6 +186,7 @@ def test_answers_can_be_piped_as_json_and_a_graphs_own_question_too(pointsman: R
     assert pointsman("resume", asking["run"], "--answers", "answer.json").stdout == "very old\n"
 
 
+@pytest.mark.slow
 def test_the_queue_shows_an_act_whole_and_its_json_is_exact(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     text = "bob\u202e" + "x" * 3000 + "END"
     _deletes(vendors, text)
@@ -223,6 +224,7 @@ def test_a_call_is_approved_for_always_listed_and_asked_about_again(pointsman: R
     assert len(_done(desk)) == 2
 
 
+@pytest.mark.slow
 def test_a_program_answers_what_a_run_of_the_command_line_waits_for(pointsman: Run, desk: Path) -> None:
     pointsman("run", "desk.py:clerk", "delete account bob")
     (act,) = runs.pending()

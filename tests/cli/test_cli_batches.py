@@ -40,6 +40,7 @@ def submitted(pointsman: Run, text: str) -> str:
     return str(ended.stdout.strip())
 
 
+@pytest.mark.slow
 def test_what_is_submitted_is_collected_in_order_as_json_lines(pointsman: Run, project: Path) -> None:
     (project / "night.jsonl").write_text(line("one", id="a") + "\n" + line("two", id="b", tier="frontier") + line("3"))
     batch = pointsman("batch", "submit", "night.jsonl").stdout.strip()
@@ -65,6 +66,7 @@ def test_all_that_a_line_declares_is_decided_by(pointsman: Run) -> None:
     assert said.items() <= json.loads(explained.stdout)["features"].items()
 
 
+@pytest.mark.slow
 def test_list_and_show_tell_how_far_a_batch_is(pointsman: Run, simulator: Simulator) -> None:
     assert pointsman("batch", "list").stdout == "there is no batch\n"
     batch = submitted(pointsman, line("one") + line("two"))
@@ -166,6 +168,7 @@ def _submitted_in_python(project: Path) -> str:
     return batch
 
 
+@pytest.mark.slow
 def test_typed_answers_are_judged_by_the_class_that_is_named_and_by_no_code_that_is_not(
     pointsman: Run, project: Path, simulator: Simulator
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_run_that_is_taken_up_asks_when_what_its_file_imports_has_changed(
     assert pointsman("resume", run, "--target", "desk.py:flow", "--offline").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_run_of_a_file_that_is_a_link_is_taken_up_and_a_link_to_what_is_trusted_elsewhere_asks(
     pointsman: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_run_of_a_file_that_is_a_link_is_taken_up_and_a_link_to_what_is_truste
     assert "desk.py: is not known to be yours to run" in pointsman("graph").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     ["desk.py", "helper.py", "absent.py", "absent/__init__.py", "near/inner.py", "near/more.py", "./x/../helper.py"],

@@ -81,6 +81,7 @@ def test_what_deletes_waits_for_a_person_or_is_refused(pointsman: Run, project: 
     assert not (project / "a.md").exists()
 
 
+@pytest.mark.slow
 def test_its_json_has_what_was_done_and_the_diff(pointsman: Run, project: Path, simulator: Simulator) -> None:
     _script(simulator, _shell("echo 1 > count"), "Done.")
     made = json.loads(pointsman("do", "Count.", "--json").stdout)

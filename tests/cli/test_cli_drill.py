@@ -54,6 +54,7 @@ def test_every_first_choice_is_broken_in_turn_and_nothing_is_silently_wrong(poin
     assert not (project / ".pointsman").exists()
 
 
+@pytest.mark.slow
 def test_a_policy_without_an_alternative_shows_what_would_reach_a_person(pointsman: Run, project: Path) -> None:
     (project / "routing.yaml").write_text("routing: {approved: [anthropic]}\n")
     ended = pointsman("drill", "--calls", "5", "--scenario", _script(project, "overloaded"))
@@ -70,6 +71,7 @@ def _script(project: Path, fault: str) -> str:
     return str(file)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_silently_wrong_is_found_and_ends_with_code_1(pointsman: Run, project: Path) -> None:
     # A slow rule is no part of the undisturbed run, and this one also lies.
     (project / "lie.yaml").write_text("rules:\n  - {match: {vendor: anthropic}, latency: 1, answer: a lie}\n")

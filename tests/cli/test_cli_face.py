@@ -33,6 +33,7 @@ def vendors(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     return simulator
 
 
+@pytest.mark.slow
 def test_a_file_goes_with_the_input_and_a_thread_goes_on(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     seen: list[Any] = []
 
@@ -92,6 +93,7 @@ def test_validate_tells_what_is_wrong_and_ends_by_it(
     assert len(vendors.log) == 0
 
 
+@pytest.mark.slow
 def test_a_workflow_or_agent_of_agents_yaml_runs_by_its_name(
     pointsman: Run, project: Path, vendors: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_workflow_or_agent_of_agents_yaml_runs_by_its_name(
     assert "plan" in pointsman("graph", "sorted", "--mermaid").stdout
 
 
+@pytest.mark.slow
 def test_a_stream_of_json_tells_of_steps_and_tools_too(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     lines = pointsman("run", "desk.py:flow", "good morning", "--stream", "--json").stdout.splitlines()
     told = [json.loads(line) for line in lines]

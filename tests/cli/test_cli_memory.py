@@ -53,6 +53,7 @@ def emptied(project: Path) -> None:
     subprocess.run(["rm", "-r", project / ".pointsman" / "memory"], check=True)
 
 
+@pytest.mark.slow
 def test_what_is_exported_comes_back_whole_and_again_changes_nothing(pointsman: Run, project: Path) -> None:
     filled(project)
     before = everything(project)
@@ -71,6 +72,7 @@ def test_what_is_exported_comes_back_whole_and_again_changes_nothing(pointsman: 
     assert "5 unchanged" in pointsman("memory", "import", "all.jsonl").stdout
 
 
+@pytest.mark.slow
 def test_an_import_never_raises_trust(pointsman: Run, project: Path) -> None:
     ids = filled(project)
     pointsman("memory", "export", "all.jsonl")
@@ -90,6 +92,7 @@ def test_an_import_never_raises_trust(pointsman: Run, project: Path) -> None:
         assert store.search(("team",), query="needle", limit=1)[0].score is not None
 
 
+@pytest.mark.slow
 def test_what_was_forgotten_does_not_come_back_with_an_old_export(pointsman: Run, project: Path) -> None:
     ids = filled(project)
     pointsman("memory", "export", "all.jsonl")
@@ -129,6 +132,7 @@ def test_an_export_overwrites_nothing_and_leaves_nothing_half_written(pointsman:
     assert pointsman("memory", "export", "no/such/folder.jsonl").exit_code == 2
 
 
+@pytest.mark.slow
 def test_an_item_is_shown_whole_and_the_memory_counted(pointsman: Run, project: Path) -> None:
     ids = filled(project)
     shown = json.loads(pointsman("memory", "show", ids["note"], "--json").stdout)
@@ -143,6 +147,7 @@ def test_an_item_is_shown_whole_and_the_memory_counted(pointsman: Run, project: 
     assert "5 items in 2 namespaces" in pointsman("memory", "stats").stdout
 
 
+@pytest.mark.slow
 def test_what_an_item_said_before_is_shown_and_an_answer_is_explained(pointsman: Run, project: Path) -> None:
     with ChromaStore.open(project / ".pointsman" / "memory") as store:
         for text in ("The depot opens at six.", "The depot opens at seven."):
@@ -161,6 +166,7 @@ def test_what_an_item_said_before_is_shown_and_an_answer_is_explained(pointsman:
     assert (ended.exit_code, "names no time" in ended.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_memory_of_another_embedder_is_embedded_anew_and_what_was_forgotten_stays_so(
     pointsman: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +337,7 @@ def _pdf(*pages: str) -> bytes:
     return f"%PDF-1.4\n{body}trailer << /Root 1 0 R >>\n".encode()
 
 
+@pytest.mark.slow
 def test_a_pdf_is_recalled_with_its_page(pointsman: Run, project: Path) -> None:
     (project / "terms.pdf").write_bytes(_pdf("Cards are lost.", "", "The depot opens at six."))
     ended = pointsman("memory", "add", "terms.pdf")

@@ -168,6 +168,7 @@ def test_a_python_program_meets_the_same_rule(
     Runtime.default().close()
 
 
+@pytest.mark.slow
 def test_trust_shows_what_the_state_holds_and_takes_it_over(pointsman: Run, clone: Path) -> None:
     shown = pointsman("trust")
     assert (shown.exit_code, "nothing was trusted" in shown.stderr) == (2, True)

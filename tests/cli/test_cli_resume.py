@@ -267,6 +267,7 @@ def test_a_refusal_names_the_command_that_goes_on(pointsman: Run, project: Path)
     assert f"name it with pointsman resume {run} --target {project / 'own.py'}:pay" in changed.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False], ids=["with its id", "without"])
 def test_resume_says_of_an_act_that_it_was_done_and_with_what_result(
     pointsman: Run, project: Path, named: bool
@@ -310,6 +311,7 @@ def test_an_answer_that_cannot_be_meant_does_nothing(pointsman: Run, desk: Path)
     assert pointsman("resume", stopped["run"]).exit_code == 4
 
 
+@pytest.mark.slow
 def test_an_edit_the_tool_does_not_take_is_asked_again(pointsman: Run, desk: Path) -> None:
     stopped = _stopped(pointsman)
     ended = pointsman("resume", stopped["run"], "--edit", '{"user": 7}')
@@ -354,6 +356,7 @@ class _Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", [_Terminal, io.StringIO], ids=["terminal", "pipe"])
 def test_a_story_has_colours_on_a_terminal_and_nowhere_else(
     pointsman: Run, desk: Path, monkeypatch: pytest.MonkeyPatch, out: type[io.StringIO]
@@ -395,6 +398,7 @@ def test_the_story_of_a_run_has_its_steps_decisions_calls_acts_approvals_and_cos
     assert "2 steps, 3 calls, " in told
 
 
+@pytest.mark.slow
 def test_the_story_of_a_run_that_does_not_exist_is_a_mistake(pointsman: Run) -> None:
     run = _stopped(pointsman)["run"]
     ended = pointsman("runs", "show", run[:-1] + "g")
@@ -421,6 +425,7 @@ def test_a_graph_that_asks_something_of_its_own_waits_and_is_answered_in_python(
     assert (refused.exit_code, "is a question of the graph's own" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_an_agent_alone_in_a_workflow_of_code_ends_with_code_4(pointsman: Run, desk: Path) -> None:
     (desk / "alone.py").write_text(
         "import desk\nfrom pointsman import Workflow\n"

@@ -166,6 +166,7 @@ def test_an_eval_says_what_it_measures(pointsman: Run, project: Path, steps: str
         assert (ended.exit_code, "say what to measure" in ended.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_row_that_declares_what_no_request_may_is_broken(pointsman: Run, project: Path) -> None:
     rows = [*map(step, range(40)), {**step(41), "effects": ["burn"]}]
     ended = pointsman("router", "train", written(project / "rows.jsonl", rows), "-o", "mine.npz")
@@ -194,6 +195,7 @@ def test_prompts_are_measured_by_the_gap_they_recover_with_intervals(pointsman: 
     assert "APGR" in seen.stdout
 
 
+@pytest.mark.slow
 def test_a_router_that_does_not_fit_is_refused_in_one_line(pointsman: Run, project: Path, steps: str) -> None:
     pointsman("router", "train", steps, "-o", "mine.npz")
     prompts = written(project / "prompts.jsonl", map(prompt, range(60)))

@@ -50,6 +50,7 @@ def test_a_run_prints_its_output_and_shows_every_call_on_stderr(pointsman: Run, 
     assert f"{call.input_tokens}+{call.output_tokens} tok" in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_json_of_a_run_agrees_with_the_providers_log(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     made = json.loads(pointsman("run", "desk.py:flow", "good morning", "--json", "--user", "ann", "--tag", "a").stdout)
 
@@ -74,6 +75,7 @@ def test_the_input_may_come_from_a_pipe_or_a_file(pointsman: Run, desk: Path, ve
     assert ended.stdout == "You said: from a file, ü\n"
 
 
+@pytest.mark.slow
 def test_tokens_are_printed_as_they_come_and_not_again(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     assert pointsman("run", "desk.py:helper", "good morning", "--stream").stdout == "You said: good morning\n"
 
@@ -127,6 +129,7 @@ def test_a_rejection_reaches_the_agent_with_its_reason(pointsman: Run, desk: Pat
     assert not (desk / "deleted.txt").exists()
 
 
+@pytest.mark.slow
 def test_with_approval_denied_nothing_critical_happens(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     ended = pointsman("run", "desk.py:clerk", "delete account bob", "--approval", "deny")
 
@@ -135,6 +138,7 @@ def test_with_approval_denied_nothing_critical_happens(pointsman: Run, desk: Pat
     assert not (desk / "deleted.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_overloaded_is_fallen_back_from_and_the_report_says_so(
     pointsman: Run, desk: Path, vendors: Simulator
 ) -> None:
@@ -164,6 +168,7 @@ def test_when_every_provider_fails_it_is_one_line_and_code_1(pointsman: Run, des
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_gives_what_was_done_as_json(pointsman: Run, desk: Path, vendors: Simulator) -> None:
     vendors.scenario = Scenario(rules=(Rule(match=Match(contains="step:s1"), fault=Fault("auth")),))
     ended = pointsman("run", "desk.py:flow", "good morning", "--json")
@@ -569,6 +574,7 @@ def test_every_flag_of_run_reaches_the_run_and_resume_keeps_it(
     assert (new.user_class, new.tags) == ("gold", (*kept[5], "c"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [False, True], ids=["run", "batch"])
 def test_the_bounds_of_a_class_of_users_hold(pointsman: Run, classes: Path, vendors: Simulator, batch: bool) -> None:
     (classes / "some.csv").write_text("text\ngood morning\n")

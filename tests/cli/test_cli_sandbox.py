@@ -56,6 +56,7 @@ def no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     probe.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_sandbox")
 def test_without_a_sandbox_a_run_that_nobody_attends_is_refused_before_it_costs_anything(
     pointsman: Run, vendors: Simulator, project: Path

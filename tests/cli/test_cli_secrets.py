@@ -176,6 +176,7 @@ def test_no_secret_is_written_or_printed_wherever_it_came_from(
     assert stat.S_IMODE(next(home().rglob("state.key")).stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_the_model_sees_what_it_was_given(pointsman: Run, desk: Path, secrets: Secrets, simulator: Simulator) -> None:
     text, seen = everything(secrets), list[str]()
 

@@ -79,6 +79,7 @@ def test_a_folder_that_is_gone_is_told_in_one_line(programs: Any, tmp_path: Path
         assert (ended.returncode, ended.stderr) == (ExitCode.USAGE, told)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_help_can_be_loaded_and_explains_itself(runner: CliRunner) -> None:
     listed = runner.invoke(cli.app, ["--help"]).stdout
     for name, (_, said) in cli.COMMANDS.items():

@@ -138,6 +138,7 @@ def test_trust_shows_every_want_and_the_text_and_allows_nothing_without_an_answe
     assert not (clone / "ran.txt").exists()
 
 
+@pytest.mark.slow
 def test_what_is_trusted_is_obeyed_until_it_changes_and_the_change_is_shown(pointsman: Run, clone: Path) -> None:
     assert pointsman("trust", "--yes").exit_code == 0
     assert "economy" in pointsman("config", "show", "risk.floors.high").stdout
@@ -273,6 +274,7 @@ def test_a_run_that_came_with_a_folder_starts_nothing(
     assert not Path("ran.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_a_module_is_taken_up_as_it_was_and_asks_after_a_change(
     pointsman: Run, project: Path, simulator: Simulator, keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,7 @@ async def test_a_class_that_is_given_again_judges_what_another_process_submitted
     assert sorted(str(row.failure) for row in home.ledger.calls()) == ["None", "invalid_output"]
 
 
+@pytest.mark.slow
 async def test_an_answer_whose_class_is_not_at_hand_says_that_its_schema_alone_judged_it(
     desk: Desk, simulator: Simulator
 ) -> None:

@@ -69,6 +69,7 @@ async def test_where_all_agree_nobody_is_paid_to_judge(dispatcher: Make, simulat
     assert (answer.answer, answer.judge, len(simulator.log)) == ("Ouse", None, 3)
 
 
+@pytest.mark.slow
 async def test_the_order_a_judge_sees_depends_on_the_seed_and_not_on_the_models(
     dispatcher: Make, simulator: Simulator
 ) -> None:

@@ -125,6 +125,7 @@ def test_every_kind_of_question_is_answered_over_either_wire(
     assert (row.model, row.usage.input > 0, row.cost == 0) == (model, True, not hosted)
 
 
+@pytest.mark.slow
 def test_what_has_examples_is_decided_on_this_machine_and_asks_nobody(
     home: Make, simulator: Simulator, examples: Callable[..., str]
 ) -> None:

@@ -164,6 +164,7 @@ async def test_a_model_at_two_names_is_one_model(dispatcher: Make, simulator: Si
     assert [member.model is None for member in answer.members] == [False, True, True]
 
 
+@pytest.mark.slow
 async def test_answers_kept_in_a_cache_never_make_one_model_count_twice(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = _says(openai="Cam", anthropic="Ouse", google="Ouse")
     home = dispatcher(routing__cache={"mode": "exact"})

@@ -202,6 +202,7 @@ def test_a_kept_row_that_is_over_or_unreadable_opens_nothing(path: Path) -> None
     assert _health(path, clock).states() == []
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_at_once_has_written_what_it_knew(path: Path) -> None:
     code = (
         "from pathlib import Path; from pointsman.configs.words import FailureKind;"
@@ -225,6 +226,7 @@ def test_trouble_with_the_file_is_not_the_callers(tmp_path: Path) -> None:
     assert path.read_text().startswith("this is no ledger")
 
 
+@pytest.mark.slow
 async def test_a_dead_provider_is_left_alone_by_the_next_process_from_the_first_call(
     dispatcher: Make, simulator: Simulator, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_stream_makes_no_more_than_two_items_ahead(ends: Ends) -> None:
     assert ends(read) <= 4
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_left_is_closed_before_its_reader_goes_on(ends: Ends) -> None:
     closed = threading.Event()
 

@@ -56,6 +56,7 @@ def test_files_are_their_owners_only_and_those_of_older_versions_become_so(tmp_p
     assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_many_threads_open_a_new_file_at_once_and_keep_its_locks(tmp_path: Path, ends: Ends) -> None:
     def round_(number: int) -> None:
         path, start = tmp_path / f"{number}.db", threading.Barrier(8)

@@ -70,6 +70,7 @@ async def test_where_a_conversation_is_too_long_for_a_model_only_models_that_tak
     assert asked == ["google/gemini-3.5-flash", "openai/gpt-5.5"]
 
 
+@pytest.mark.slow
 async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = _primary(Fault("overloaded"))
     home = dispatcher()

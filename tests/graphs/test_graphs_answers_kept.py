@@ -80,6 +80,7 @@ def test_it_is_carried_out_when_the_run_is_taken_up_and_nobody_is_asked_again(ho
     assert home.ledger.kept.names(run) == frozenset()
 
 
+@pytest.mark.slow
 def test_what_was_not_answered_still_waits(home: Runtime) -> None:
     run = _answered(home, "approve")
     again = _flow().resume(run, runtime=home)
@@ -88,6 +89,7 @@ def test_what_was_not_answered_still_waits(home: Runtime) -> None:
     assert ran == ["A", "B"]
 
 
+@pytest.mark.slow
 def test_a_later_answer_takes_the_place_of_one_that_was_not_carried_out(home: Runtime) -> None:
     run = _answered(home, "approve", "approve")
     answers = {act.id: "reject" for act in _flow().pending(run, home)}
@@ -95,6 +97,7 @@ def test_a_later_answer_takes_the_place_of_one_that_was_not_carried_out(home: Ru
     assert ran == []
 
 
+@pytest.mark.slow
 def test_an_approval_that_has_expired_meanwhile_is_asked_for_again_and_not_taken_for_the_new_one(home: Runtime) -> None:
     run = _answered(home, "approve", "reject")
     for file in (home.settings.state / "approvals" / "asked").glob("*.json"):
@@ -107,6 +110,7 @@ def test_an_approval_that_has_expired_meanwhile_is_asked_for_again_and_not_taken
     assert ran == ["A"]
 
 
+@pytest.mark.slow
 async def test_it_holds_for_no_fork_of_the_run(home: Runtime) -> None:
     run = await asyncio.to_thread(_answered, home, "approve", "approve")
     twin = await forked(home, run)

@@ -113,6 +113,7 @@ def test_an_answer_that_names_another_digest_is_asked_again_and_may_then_be_give
     assert ran == ["A"]
 
 
+@pytest.mark.slow
 def test_the_queue_holds_what_waits_and_the_ledger_what_was_answered(flow: Workflow, runtime: Make) -> None:
     home = runtime()
     stopped = flow.run("go", runtime=home)
@@ -217,6 +218,7 @@ def test_an_approved_act_that_was_cut_off_is_asked_about_again_and_not_repeated(
     assert ran == ["A", "A"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [{"type": "approve"}, {"type": "edit", "args": {"order_id": "B"}}], ids=str)
 def test_an_answer_to_the_question_from_before_an_act_was_begun_does_nothing_and_the_notice_stays(
     payer: Workflow, runtime: Make, answer: Any

@@ -83,6 +83,7 @@ def test_in_each_attempt_at_a_node_each_agent_gives_its_own_answer_and_acts_once
     assert len(simulator.log) == 2 * len(steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_a_tool", [False, True])
 def test_agents_asked_at_once_in_another_order_give_each_its_own_answer(
     runtime: Make, simulator: Simulator, by_a_tool: bool, one_node: One, actor: Agent[Any], acts: Counter[str]
@@ -188,6 +189,7 @@ def test_what_the_tasks_of_a_task_group_ask_themselves_is_asked_one_by_one_and_a
     assert (result.status, result.output) == ("done", [f"{number} answer {number}" for number in range(3)])
 
 
+@pytest.mark.slow
 async def test_each_answer_of_a_person_finds_its_agent_whatever_order_they_are_asked_in(
     runtime: Make, simulator: Simulator, one_node: One, eraser: Agent[Any], acts: Counter[str]
 ) -> None:

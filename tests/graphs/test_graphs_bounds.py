@@ -103,6 +103,7 @@ def test_a_cap_given_anew_counts_what_the_run_has_spent_already(
     assert flow.resume(stopped.run, max_cost=2, runtime=home).status == "done"
 
 
+@pytest.mark.slow
 def test_a_cap_given_anew_counts_what_the_runs_inside_the_run_have_spent(runtime: Make, simulator: Simulator) -> None:
     home = runtime()
     inner: list[RunResult] = []

@@ -123,6 +123,7 @@ def test_a_run_that_its_graph_calls_failed_is_raised_with_why(runtime: Make, sim
         result.raise_for_status()
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_or_is_bounded_gives_what_there_is(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=lambda request: Answer(text=f"told {request.user_text}"))])
     flow = Workflow("two", [Agent("a", tier="economy"), Agent("b", tier="economy")], plan="in_order")

@@ -223,6 +223,7 @@ def test_a_thread_goes_on_where_the_last_run_ended(runtime: Make, simulator: Sim
         assert b"I am Al" not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_its_thread_as_it_was_and_two_at_once_do_not_share_one(
     runtime: Make, simulator: Simulator
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_run_that_fails_leaves_its_thread_as_it_was_and_two_at_once_do_not_sha
         agent.run("Who am I?", thread=" ", runtime=home)
 
 
+@pytest.mark.slow
 def test_a_thread_waits_with_the_run_that_waits_for_a_person(runtime: Make, simulator: Simulator) -> None:
     home = runtime()
 

@@ -62,6 +62,7 @@ def _failed(home: Runtime, simulator: Simulator) -> str:
     return result.run
 
 
+@pytest.mark.slow
 async def test_pruning_deletes_the_files_of_runs_that_cannot_go_on_and_keeps_those_of_runs_that_can(
     runtime: Make, simulator: Simulator, handed: list[int]
 ) -> None:
@@ -80,6 +81,7 @@ async def test_pruning_deletes_the_files_of_runs_that_cannot_go_on_and_keeps_tho
     assert list((home.settings.state / "files").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["ended", "pruned"])
 async def test_a_fork_keeps_the_files_that_the_other_run_lets_go_of(
     runtime: Make, handed: list[int], first: str
@@ -157,6 +159,7 @@ def test_a_run_that_never_began_its_graph_leaves_no_file(runtime: Make) -> None:
     assert _files(home) == []
 
 
+@pytest.mark.slow
 async def test_a_thread_and_a_run_inside_keep_what_they_were_given_when_the_run_around_them_is_over(
     runtime: Make, simulator: Simulator, handed: list[int]
 ) -> None:

@@ -128,6 +128,7 @@ async def test_a_run_inside_that_was_cancelled_with_the_one_around_it_goes_on(
     assert len(await asyncio.to_thread(home.ledger.runs)) == 2
 
 
+@pytest.mark.slow
 def test_a_person_who_has_answered_the_run_inside_is_not_asked_again(
     runtime: Make, one_node: One, erase: Any, acts: Counter[str]
 ) -> None:
@@ -170,6 +171,7 @@ def test_runs_inside_are_told_apart_by_what_they_are_asked_and_equal_ones_are_ea
     assert len(home.ledger.runs()) == 4
 
 
+@pytest.mark.slow
 async def test_a_fork_does_not_do_again_what_the_other_did_in_a_run_inside(
     runtime: Make, one_node: One, inner: Workflow[Any], acts: Counter[str]
 ) -> None:

@@ -76,6 +76,7 @@ def _actor(*tools: Any) -> Workflow:
     return Workflow("any", [Agent("actor", tier="economy", tools=tools or [mark])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "asked"), [(Point.INTENT, 0), (Point.ACT, 1), (Point.OUTCOME, 1), (Point.CHECKPOINT, 0)], ids=str
 )
@@ -137,6 +138,7 @@ class _Idempotent(Declaration):
     idempotent: bool = True
 
 
+@pytest.mark.slow
 def test_an_act_that_comes_to_the_same_when_it_is_done_twice_is_done_again_unasked(
     runtime: Make, simulator: Simulator
 ) -> None:
@@ -167,6 +169,7 @@ def test_an_act_that_version_0_1_began_is_asked_about(runtime: Make, simulator: 
     assert "it may have been done already" in result.pending[0].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["long", "state"])
 def test_a_result_that_cannot_be_kept_whole_keeps_its_act_from_being_repeated(
     runtime: Make, simulator: Simulator, kind: str

@@ -95,6 +95,7 @@ def test_a_supervised_run_is_planned_anew_where_the_step_did_nothing_but_read(
     assert (len(made), calls.total()) == (plans, 5)
 
 
+@pytest.mark.slow
 def test_a_run_whose_step_had_another_agent_act_is_not_planned_anew(runtime: Make, simulator: Simulator) -> None:
     home, made = runtime(), Counter[str]()
     inner = Agent("inner", tools=[press]).on(home)
@@ -119,6 +120,7 @@ def test_a_run_whose_step_had_another_agent_act_is_not_planned_anew(runtime: Mak
     assert result.run == next(row.id for row in home.ledger.runs() if not row.parent)
 
 
+@pytest.mark.slow
 def test_a_step_that_polls_until_there_is_news_is_not_ended(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=_looking)])
     news.update({made: f"{made * 8} %" for made in range(12)} | {12: "it is there"})

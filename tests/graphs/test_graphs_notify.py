@@ -72,6 +72,7 @@ def test_a_program_reads_what_waits_without_secrets_or_keys_and_once(
     assert (len(ran), len(heard.read_text().splitlines())) == (2, 1)
 
 
+@pytest.mark.slow
 def test_an_address_that_is_a_secret_stands_in_an_environment_variable(
     flow: Workflow[Any], runtime: Make, serve: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_an_address_that_is_a_secret_stands_in_an_environment_variable(
     assert request.path == f"/{secret}"
 
 
+@pytest.mark.slow
 def test_an_address_is_sent_what_waits_and_leads_nowhere_else(
     flow: Workflow[Any], runtime: Make, serve: Callable[[Any], str]
 ) -> None:

@@ -179,6 +179,7 @@ def test_what_stands_beside_a_step_that_waits_for_approval_does_not_run_again(
     assert _served(simulator, before + 7) == before + 7 == len(result.calls)
 
 
+@pytest.mark.slow
 def test_several_steps_may_wait_at_once_and_each_goes_on_once_when_it_is_answered(
     runtime: Make, simulator: Simulator
 ) -> None:
@@ -198,6 +199,7 @@ def test_several_steps_may_wait_at_once_and_each_goes_on_once_when_it_is_answere
     assert result.output == "so it is with a\n\nso it is with b\n\nso it is with c"
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_lets_those_beside_it_end_and_only_it_runs_again(runtime: Make, simulator: Simulator) -> None:
     plan = [_step("a", "actor"), _step("b", "thinker"), _step("c", "actor", "a"), _step("d", "actor", "b")]
     brain = _brain(plan, {"any": ["mark"]})
@@ -216,6 +218,7 @@ def test_a_step_that_fails_lets_those_beside_it_end_and_only_it_runs_again(runti
     assert sorted(step.id for step in result.steps) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_after_its_act_goes_on_after_that_act(runtime: Make, simulator: Simulator) -> None:
     brain = _brain([_step("a", "actor"), _step("b", "actor")], {"any": ["mark"]})
     failing = Rule(match=Match(contains_any_message="it is marked"), fault=Fault("bad_request"))
@@ -229,6 +232,7 @@ def test_a_step_that_fails_after_its_act_goes_on_after_that_act(runtime: Make, s
     assert (result.status, acts) == ("done", {"a": 1, "b": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", ["thread", "loop"])
 def test_an_act_beside_one_that_raises_in_the_same_turn_is_not_done_again(
     runtime: Make, simulator: Simulator, late: str
@@ -401,6 +405,7 @@ def test_more_agents_than_a_model_may_plan_for_run_one_after_the_other(runtime: 
     assert [step.agent for step in result.steps] == [agent.name for agent in agents]
 
 
+@pytest.mark.slow
 def test_agents_that_share_a_tool_each_use_it_for_their_own_step(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = _brain([_step("a", "one"), _step("b", "two"), _step("c", "one")], {"any": ["mark", "look"]})
     agents = [Agent(name, tier="economy", tools=[look, mark]) for name in ("one", "two")]

@@ -87,6 +87,7 @@ def test_an_act_that_the_user_named_is_done_with_the_planted_text_in_view(home: 
     assert sent == [("ann@work.example", "the plan")]
 
 
+@pytest.mark.slow
 def test_of_many_planted_items_none_acts_and_each_that_was_recalled_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     from poisoning import measure

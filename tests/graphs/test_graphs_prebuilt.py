@@ -192,6 +192,7 @@ def test_where_too_few_agree_a_judge_may_choose(runtime: Make, simulator: Simula
     assert [call.step for call in result.calls].count("judge") == 1
 
 
+@pytest.mark.slow
 def test_a_batch_does_each_input_once_and_gives_the_outputs_in_order(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=lambda request: Answer(text=request.user_text.upper()))])
     texts = [f"row {number}" for number in range(30)]

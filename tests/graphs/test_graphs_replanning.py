@@ -65,6 +65,7 @@ def _flow(**more: Any) -> Workflow:
     return Workflow("any", [Agent("actor", tier="economy", tools=[mark]), Agent("thinker", tier="economy")], **more)
 
 
+@pytest.mark.slow
 def test_a_step_that_no_model_does_is_planned_around_and_what_is_done_is_not_done_again(
     runtime: Make, simulator: Simulator
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_step_that_has_acted_is_not_planned_anew(runtime: Make, simulator: Sim
     assert (acts, len(brain.told)) == ({"a": 1}, 1)
 
 
+@pytest.mark.slow
 def test_a_step_of_the_new_plan_that_needs_one_handed_over_is_told_as_skipped(
     runtime: Make, simulator: Simulator
 ) -> None:
@@ -138,6 +140,7 @@ def test_what_failed_for_the_providers_sake_is_not_planned_anew(
     assert len(brain.told) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("again", "said"),
     [
@@ -187,6 +190,7 @@ def test_a_plan_without_a_model_is_never_made_anew(runtime: Make, simulator: Sim
     assert brain.told == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("declared", "risk"),
     [
@@ -206,6 +210,7 @@ def test_what_a_plan_declares_of_a_step_raises_its_risk_and_never_lowers_it(
     assert [step.risk for step in sorted(result.steps, key=lambda step: step.id)] == [risk, "medium"]
 
 
+@pytest.mark.slow
 def test_a_run_taken_up_by_a_workflow_that_lacks_an_agent_of_its_plan_is_refused_and_can_go_on(
     runtime: Make, simulator: Simulator
 ) -> None:

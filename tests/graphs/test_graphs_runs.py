@@ -47,6 +47,7 @@ def _flow() -> Workflow[Any]:
     return Workflow("cleaner", [Agent("cleaner", tools=[delete_order])])
 
 
+@pytest.mark.slow
 def test_what_waits_in_any_run_is_found_and_answered_one_by_one_or_together(runtime: Make) -> None:
     home, flow = runtime(), _flow()
     one, other = flow.run("go", runtime=home), flow.run("go", runtime=home)
@@ -78,6 +79,7 @@ async def test_it_is_asynchronous_too(runtime: Make) -> None:
     assert sorted(ran) == ["A", "B"]
 
 
+@pytest.mark.slow
 def test_mistakes_say_what_to_do_and_do_nothing(runtime: Make) -> None:
     home, flow = runtime(), _flow()
     stopped = flow.run("go", runtime=home)

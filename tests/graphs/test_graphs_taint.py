@@ -107,6 +107,7 @@ def test_a_file_of_the_workspace_that_a_text_names_is_changed_unasked(
     assert (result.status, (work / "todo.txt").exists()) == (("done", True) if confined else ("pending", False))
 
 
+@pytest.mark.slow
 def test_a_step_hands_its_lowest_trust_on_with_its_output(runtime: Make, simulator: Simulator) -> None:
     _calls(simulator, ("read_mail", {}))
     reader = Agent("reader", tools=[read_mail])

@@ -141,6 +141,7 @@ def test_threads_of_runs_that_go_on_at_the_same_time_are_never_mixed_up(
     assert [len(home.ledger.calls(result.run)) for result in results] == [6] * len(together)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", ["thread", "task"])
 @pytest.mark.parametrize("way", WAYS)
 def test_what_a_run_has_started_belongs_to_it_when_it_is_over_with_all_that_it_starts_then(

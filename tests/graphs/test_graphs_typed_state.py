@@ -177,6 +177,7 @@ def test_a_tool_reads_the_objects_of_its_agents_state_after_an_approval(
     assert (result.status, read) == ("done", [PLACE])
 
 
+@pytest.mark.slow
 def test_a_conversation_gives_an_agents_tools_the_objects_of_its_state_back(
     runtime: Make, simulator: Simulator
 ) -> None:

@@ -382,6 +382,7 @@ def test_what_needs_a_doubted_step_is_skipped_and_what_does_not_goes_on(runtime:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_needs_a_rejected_step_is_skipped(runtime: Make, simulator: Simulator) -> None:
     flow, _ = _three([{"name": "erase", "arguments": {"what": "x"}}], [""], simulator)
     home = runtime()
@@ -409,6 +410,7 @@ def test_a_rejected_act_that_is_proposed_better_and_approved_is_done(runtime: Ma
     assert "erase was rejected at first: a person refused this call: rather y" in result.steps[0].note
 
 
+@pytest.mark.slow
 def test_the_calls_of_agents_inside_a_tool_are_not_taken_for_the_steps_own(runtime: Make, simulator: Simulator) -> None:
     home = runtime()
     inner = Agent("inner", tier="economy", tools=[send]).on(home)

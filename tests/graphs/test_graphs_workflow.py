@@ -61,6 +61,7 @@ def _two_agents() -> Workflow:
     return Workflow("desk", agents=[triage, decide])
 
 
+@pytest.mark.slow
 def test_one_run_uses_three_vendors_and_the_ledger_agrees_with_them(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(
         rules=[
@@ -349,6 +350,7 @@ def test_agents_work_as_nodes_of_a_graph_of_ones_own(runtime: Make) -> None:
     assert [message.type for message in state["messages"]] == ["human", "ai"]
 
 
+@pytest.mark.slow
 def test_early_steps_go_cheaper_so_that_the_risky_one_to_come_stays_funded(runtime: Make, simulator: Simulator) -> None:
     simulator.scenario = Scenario(
         rules=[
@@ -411,6 +413,7 @@ def test_a_step_says_on_what_evidence_it_rose_and_after_which_failures(runtime: 
     assert step.note.startswith("after anthropic/claude-haiku-4-5: overloaded; risen on evidence.test")
 
 
+@pytest.mark.slow
 def test_a_stream_that_goes_on_tells_nothing_again_of_what_an_earlier_part_began(
     runtime: Make, simulator: Simulator, erase: Any
 ) -> None:

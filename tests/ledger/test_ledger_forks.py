@@ -69,6 +69,7 @@ def totals(path: Path, scope: str = "run:a") -> tuple[int, int]:
         return budgets.totals(scope)
 
 
+@pytest.mark.slow
 def test_parent_and_children_record_each_row_once(path: Path, script: Script) -> None:
     code = """
         writer._GROUP_SECONDS = 5.0
@@ -97,6 +98,7 @@ def test_parent_and_children_record_each_row_once(path: Path, script: Script) ->
     assert ids(path) == Counter(names)
 
 
+@pytest.mark.slow
 def test_money_of_parent_and_children_is_counted_and_a_reservation_stays_the_parents(
     path: Path, script: Script
 ) -> None:
@@ -179,6 +181,7 @@ def test_threads_at_work_while_the_process_forks_neither_hang_the_child_nor_lose
     assert totals(path) == (sum(counts) + 12 * 20, 0)
 
 
+@pytest.mark.slow
 def test_a_child_keeps_its_log_when_the_parent_closes_the_file_first(path: Path, script: Script) -> None:
     # The last to close a file deletes its log, unless it sees the locks of those who still use it.
     code = """
@@ -207,6 +210,7 @@ def test_a_child_keeps_its_log_when_the_parent_closes_the_file_first(path: Path,
     assert ids(path) == Counter(["parent", "child, before", "child, after"])
 
 
+@pytest.mark.slow
 def test_a_child_of_a_child_goes_on_too(path: Path, script: Script) -> None:
     code = """
         ledger, budgets = Ledger(path), Budgets(path)
@@ -260,6 +264,7 @@ def test_a_child_of_multiprocessing_that_ends_by_itself_has_written_and_booked_a
     assert totals(path) == (2 * 30 * 5 + 1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave", ["main", "thread", "grandchild", "held"])
 def test_a_process_that_leaves_by_os_exit_has_written_and_booked_all(path: Path, script: Script, leave: str) -> None:
     # So end the children of Celery and RQ, and of whoever forks by hand.
@@ -297,6 +302,7 @@ def test_a_process_that_leaves_by_os_exit_has_written_and_booked_all(path: Path,
     assert totals(path) == (len(names) * 30 * 5, 0)
 
 
+@pytest.mark.slow
 def test_os_exit_waits_for_nothing_that_is_stuck_and_leaves_at_once_where_nothing_was_done(
     path: Path, script: Script
 ) -> None:
@@ -313,6 +319,7 @@ def test_os_exit_waits_for_nothing_that_is_stuck_and_leaves_at_once_where_nothin
     assert script(program(code), path) == "asked\n" * 2
 
 
+@pytest.mark.slow
 def test_a_child_that_waits_for_its_cap_is_woken_by_its_own_calls(path: Path, script: Script) -> None:
     code = """
         import asyncio
@@ -343,6 +350,7 @@ def test_a_child_that_waits_for_its_cap_is_woken_by_its_own_calls(path: Path, sc
     assert totals(path, "run:b") == (0, 0)
 
 
+@pytest.mark.slow
 def test_breakers_put_before_and_after_a_fork_are_kept(path: Path, script: Script) -> None:
     code = """
         from pointsman.ledger.health import HealthBook, HealthRow
@@ -366,6 +374,7 @@ def test_breakers_put_before_and_after_a_fork_are_kept(path: Path, script: Scrip
     assert script(program(code), path) == "['child', 'parent after', 'parent before']\n"
 
 
+@pytest.mark.slow
 def test_batches_opened_before_a_fork_are_kept_by_both(path: Path, script: Script) -> None:
     code = """
         from pointsman.ledger.batches import BatchBook
@@ -396,6 +405,7 @@ def test_a_ledger_in_memory_goes_on_in_a_child(script: Script) -> None:
     script(program(code), "unused")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_being_read_while_the_process_forks_is_refused_in_the_child_alone(
     path: Path, script: Script
 ) -> None:
@@ -422,6 +432,7 @@ def test_a_file_that_is_being_read_while_the_process_forks_is_refused_in_the_chi
     assert ids(path) == Counter(["parent", "parent after"])
 
 
+@pytest.mark.slow
 def test_a_fork_does_not_wait_for_another_process_that_holds_the_file(path: Path, script: Script) -> None:
     Ledger(path).close()
     code = """

@@ -291,6 +291,7 @@ def test_a_closed_ledger_takes_nothing_more(either: Ledger, make: Any) -> None:
             ask()
 
 
+@pytest.mark.slow
 def test_threads_and_event_loops_may_record_at_once(ledger: Ledger, make: Any) -> None:
     def work(name: int) -> None:
         async def one(number: int) -> None:
@@ -322,6 +323,7 @@ def test_processes_that_write_one_file_keep_one_chain(path: Path) -> None:
             assert [row.id for row in ledger.calls(run=name)] == [f"{name}-{number}" for number in range(1500)]
 
 
+@pytest.mark.slow
 def test_a_ledger_nobody_closed_is_written_at_exit(path: Path) -> None:
     # The script ends without flushing its last rows.
     writer = python(WRITE, path, "one", 700)
@@ -330,6 +332,7 @@ def test_a_ledger_nobody_closed_is_written_at_exit(path: Path) -> None:
         assert len(ledger.calls()) == 700
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_all_it_flushed_and_a_chain_to_go_on_from(path: Path, make: Any) -> None:
     writer = python(WRITE, path, "one", 10**9)
     assert writer.stdout is not None
@@ -356,6 +359,7 @@ def test_a_ledger_that_is_dropped_ends_its_thread(path: Path, make: Any) -> None
         assert len(again.calls()) == 1
 
 
+@pytest.mark.slow
 def test_naming_the_rows_loads_neither_sqlite_nor_the_price_table() -> None:
     code = """
         import sys

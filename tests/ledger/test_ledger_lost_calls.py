@@ -127,6 +127,7 @@ def test_after_any_number_of_kills_the_rows_cost_what_the_budgets_have_spent(pat
     assert ends["lost"] > 0
 
 
+@pytest.mark.slow
 def test_two_who_reclaim_at_once_write_one_row_for_each_lost_call(path: Path, make: Any, script: Any) -> None:
     code = """
         import asyncio, os, sys
@@ -179,6 +180,7 @@ def test_a_call_that_another_process_took_for_lost_keeps_its_one_row(path: Path,
         assert mine.totals("run:a") == other.totals("run:a") == (500, 0)
 
 
+@pytest.mark.slow
 def test_a_process_that_stands_still_until_it_is_taken_for_dead_charges_and_records_nothing_again(path: Path) -> None:
     code = """
         import asyncio, sys, time

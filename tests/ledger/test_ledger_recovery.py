@@ -199,6 +199,7 @@ def test_rows_are_written_by_themselves_once_there_is_room(disk: Path, make: Any
         assert written.is_set()
 
 
+@pytest.mark.slow
 def test_trouble_is_over_only_once_something_could_be_written(
     disk: Path, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +300,7 @@ async def test_a_call_that_cannot_be_reserved_is_refused_clearly_and_what_was_un
         assert again.totals("run:a") == (137, 0)
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_is_outlived_too(path: Path, script: Script) -> None:
     code = """
         import resource, sys
@@ -406,6 +408,7 @@ def test_a_deleted_file_is_not_missed_by_who_closes_it(path: Path, make: Any) ->
     told(ledger.close, r"moved, deleted or replaced while in use: .* \(1 rows were not kept\)$")
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_written_is_told_in_one_line(script: Script) -> None:
     code = """
         import os, sys, tempfile
@@ -503,6 +506,7 @@ def test_a_ledger_of_the_version_before_takes_acts(
         assert ledger.verify() == []
 
 
+@pytest.mark.slow
 def test_every_act_that_was_committed_outlives_a_kill(path: Path) -> None:
     code = """
         import itertools, sys

@@ -71,6 +71,7 @@ async def test_a_call_that_needs_the_file_holds_up_itself_alone(path: Path, budg
     assert [budgets.totals(f"run:{name}") for name in range(20)] == [(7, 0)] * 20
 
 
+@pytest.mark.slow
 async def test_budgets_and_a_ledger_are_opened_while_the_file_is_held(path: Path, make: Any, script: Any) -> None:
     # Somebody has ended without giving back what they held, which a new process does for them.
     script(ABANDONED, path)

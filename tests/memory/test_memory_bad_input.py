@@ -142,6 +142,7 @@ def test_a_clock_that_goes_back_loses_nothing_and_expiry_goes_on() -> None:
         assert store.get(("n",), "future") is not None
 
 
+@pytest.mark.slow
 def test_pages_overwritten_in_the_middle_of_the_file_are_told_in_one_line(tmp_path: Path) -> None:
     with ChromaStore(tmp_path, HashingEmbedder()) as store:
         for number in range(300):

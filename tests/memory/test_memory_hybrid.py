@@ -173,6 +173,7 @@ def test_a_passage_gains_from_the_best_of_its_document_wherever_that_stands() ->
     assert [item.text for item in found[:2]] == [notes[0].text, notes[1].text]
 
 
+@pytest.mark.slow
 def test_the_new_words_of_a_question_and_those_near_them_are_stemmed_in_two_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,7 @@ def test_two_processes_that_write_in_turn_lose_no_vector_in_chroma(programs: Any
     client.close()
 
 
+@pytest.mark.slow
 def test_threads_share_a_store_while_another_store_writes(tmp_path: Path) -> None:
     with ChromaStore(tmp_path, HashingEmbedder()) as store, ChromaStore(tmp_path, HashingEmbedder()) as other:
 

@@ -402,6 +402,7 @@ def test_many_writes_of_one_key_in_a_batch_are_one_item(store: BaseStore) -> Non
     assert len(store.search(("m",), query="version 3", limit=99)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", ["chroma in memory", "chroma folder"])
 def test_threads_that_read_write_and_delete_at_once_see_whole_items(there: str, tmp_path: Path) -> None:
     failures: list[BaseException] = []

@@ -422,6 +422,7 @@ def _python(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_importing_the_plugin_loads_no_server() -> None:
     code = (
         "import sys, pointsman.simulator.pytest_plugin, pointsman.simulator\n"

@@ -366,6 +366,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_file_tools_beside_each_other_do_not_make_a_repository(tmp_path: Path) -> None:
     """Each with a workspace of its own, in threads and in processes."""
     for number in range(50):

@@ -272,6 +272,7 @@ def test_the_exports_are_sorted_and_all_there() -> None:
         _ = pointsman.tools.absent
 
 
+@pytest.mark.slow
 def test_importing_the_tools_or_their_errors_loads_no_langchain() -> None:
     check = (
         "import sys, pointsman.tools, pointsman.tools.base, pointsman.tools.registry, pointsman.tools.files.workspace;"

@@ -144,6 +144,7 @@ def test_of_a_text_that_a_page_does_not_show_nothing_is_read(begin: bytes, end: 
     assert [line.text for line in page.lines] == ["Invoice 17", "Paper, white", "4.00", *["Total 9999.00"] * is_seen]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [b"/Widget /FT /Tx /T (total) /V (4.00)", b"/FreeText /Contents (4.00)"])
 def test_what_is_filled_into_a_form_or_noted_on_a_page_is_shown(kind: bytes) -> None:
     import base64
@@ -257,6 +258,7 @@ def test_a_long_document_is_read_as_text_and_not_as_pictures() -> None:
     assert (len(pages), pages[299]) == (300, "Invoice 17\nPaper, white 4.00")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "told"),
     [

@@ -85,6 +85,7 @@ async def test_no_spelling_of_this_machine_is_reached(host: str, serve: Callable
     assert asked == []
 
 
+@pytest.mark.slow
 async def test_every_redirect_is_checked_anew(serve: Callable[..., str]) -> None:
     inside: list[str] = []
     secret = serve(lambda request: (inside.append(request.path), (200, {}, b"secret"))[1])

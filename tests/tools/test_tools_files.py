@@ -347,6 +347,7 @@ def test_every_match_holds_what_the_matcher_says(pattern: str, literal: str) -> 
     holds()
 
 
+@pytest.mark.slow
 def test_a_matching_process_does_not_outlive_its_search() -> None:
     with Matcher("(a+)+$", seconds=0.3, limit=1) as matcher:
         process = matcher._process
@@ -369,6 +370,7 @@ def test_a_search_ends_in_time_where_its_parent_ignores_and_holds_back_alarms() 
         signal.signal(signal.SIGALRM, handler)
 
 
+@pytest.mark.slow
 def test_what_was_written_is_read_back_exactly(tmp_path: Path) -> None:
     # Made once: that takes longer than all that is done with them.
     tools = {tool.name: tool for tool in file_tools(Workspace(tmp_path))}

@@ -43,6 +43,7 @@ async def test_a_server_of_the_sdk_is_spoken_with_in_its_own_era(sdk: tuple[str,
     assert add.invoke({"a": 1, "b": 1}) == "2"
 
 
+@pytest.mark.slow
 async def test_what_a_tool_answers_is_read_and_never_fetched(sdk: tuple[str, McpServers]) -> None:
     _, servers = sdk
     drawn = await servers.get("mcp__sdk__picture").ainvoke({})

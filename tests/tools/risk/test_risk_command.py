@@ -421,6 +421,7 @@ def test_of_the_projects_own_evasions_and_look_alikes_nearly_all_are_told_apart(
     assert asked["benign"] <= 0.05 * of["benign"]
 
 
+@pytest.mark.slow
 def test_nothing_here_can_run_a_program_or_look_at_a_file() -> None:
     allowed = {
         "__future__",
