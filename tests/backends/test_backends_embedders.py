@@ -166,6 +166,9 @@ def test_an_encoder_in_onnx_averages_its_token_vectors_whatever_stands_beside_a_
     assert made.embed_query("signal depot") == pytest.approx([half, half, 0], abs=1e-6)
     together = made.embed_documents(["signal", "signal depot red signal depot red"])
     assert together[0] == pytest.approx(made.embed_query("signal"), abs=1e-6)
+    many = [" ".join(words[1:][: 1 + place % 3] * (40 - place)) for place in range(40)]
+    for text, vector in zip(many, made.embed_documents(many), strict=True):
+        assert vector == pytest.approx(made.embed_query(text), abs=1e-6)
     with ChromaStore(tmp_path / "memory", made) as store:
         store.put(("n",), "k", {"text": "signal red"}, index=["text"])
         assert store.search(("n",), query="red signal")[0].score == pytest.approx(1.0, abs=1e-5)
