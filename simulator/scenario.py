@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
@@ -201,16 +202,11 @@ class Match:
         return self.probability >= 1 or rng.random() < self.probability
 
 
-def _answer(value: object) -> object:
-    return Answer(text=value) if isinstance(value, str) else value
-
-
-def _fault(value: object) -> object:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def _latency(value: object) -> object:
-    return {"ms": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+def _short_for(field: str, kind: type | UnionType) -> BeforeValidator:
+    """Let a value of some kind stand for an object with that one field."""
+    return BeforeValidator(
+        lambda value: {field: value} if isinstance(value, kind) and not isinstance(value, bool) else value
+    )
 
 
 Responder: TypeAlias = Callable[[Request], Answer]
@@ -232,9 +228,9 @@ class Rule:
     """
 
     match: Match = field(default_factory=Match)
-    answer: Annotated[Answer | Responder | None, BeforeValidator(_answer)] = None
-    fault: Annotated[Fault | None, BeforeValidator(_fault)] = None
-    latency: Annotated[Latency | None, BeforeValidator(_latency)] = None
+    answer: Annotated[Answer | Responder | None, _short_for("text", str)] = None
+    fault: Annotated[Fault | None, _short_for("kind", str)] = None
+    latency: Annotated[Latency | None, _short_for("ms", int | float)] = None
     require_key: str | None = Field(default=None, repr=False)
 
     @property
@@ -264,10 +260,6 @@ class BatchPace:
     seconds: float = Field(default=0.0, ge=0)
 
 
-def _rate_limit(value: object) -> object:
-    return {"requests_per_minute": value} if isinstance(value, int | float) else value
-
-
 @checked(frozen=True, config=STRICT, kw_only=True)
 class Scenario:
     """Everything the simulator is told.
@@ -282,8 +274,10 @@ class Scenario:
     """
 
     rules: tuple[Rule, ...] = ()
-    rate_limits: Mapping[str, Annotated[RateLimit, BeforeValidator(_rate_limit)]] = field(default_factory=dict)
-    latency: Annotated[Latency | None, BeforeValidator(_latency)] = None
+    rate_limits: Mapping[str, Annotated[RateLimit, _short_for("requests_per_minute", int | float)]] = field(
+        default_factory=dict
+    )
+    latency: Annotated[Latency | None, _short_for("ms", int | float)] = None
     models: tuple[str, ...] = ("simulated-model",)
     batches: BatchPace = field(default_factory=BatchPace)
     seed: int = 0
