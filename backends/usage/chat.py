@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from ..replies.completions import Completions
+from ..replies.proxy import Proxy
 from .counting import STASH, CountingStreams, Running, plain, stash
 from .forms import CHAT
 
@@ -106,12 +107,9 @@ class CountingResponses:
         return type(self._client).responses.func(self._client)  # type: ignore[attr-defined]
 
 
-class _Raw:
-    def __init__(self, own: Any) -> None:
-        self._own = own
-
+class _Raw(Proxy):
     def __getattr__(self, name: str) -> Any:
-        send = getattr(self._own, name)
+        send = super().__getattr__(name)
 
         async def sent(**payload: Any) -> _Unparsed:
             return _Unparsed(await send(**payload))
@@ -119,15 +117,9 @@ class _Raw:
         return sent
 
 
-class _Unparsed:
-    def __init__(self, response: Any) -> None:
-        self._response = response
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._response, name)
-
+class _Unparsed(Proxy):
     def parse(self, **how: Any) -> Any:
-        return _carrying(self._response.parse(**how))
+        return _carrying(self._behind.parse(**how))
 
 
 class _Events:
