@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
-from functools import reduce
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .prices import PICODOLLARS
 from .rows import ROUTER, DecisionRow
@@ -161,7 +160,7 @@ def report(
     with ledger.reading() as connection:
         groups = list(query.groups(connection))
         total = _added(group.sums for group in groups)
-        calls = total.calls
+        calls = total["calls"]
         decisions, escalated = query.decisions(connection)
         return Report(
             since=since,
@@ -170,8 +169,8 @@ def report(
             runs=query.runs(connection),
             decisions=decisions,
             escalated=escalated,
-            totals=total.totals(),
-            error_rate=total.failed / calls if calls else 0.0,
+            totals=_totals(total),
+            error_rate=total["failed"] / calls if calls else 0.0,
             models=_shares(((group.model, group.sums) for group in groups), calls),
             tiers=_shares(((group.tier, group.sums) for group in groups), calls),
             agents=_shares(((group.agent, group.sums) for group in groups), calls),
@@ -185,42 +184,8 @@ def report(
         )
 
 
-class _Sums(NamedTuple):
-    """Sums over a group of calls, money in picodollars."""
-
-    calls: int = 0
-    failed: int = 0
-    retries: int = 0
-    input: int = 0
-    output: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    unpriced: int = 0
-    compared: int = 0
-    left_out: int = 0
-    cost: int = 0
-    flagship_cost: int = 0
-    compared_cost: int = 0
-    wasted: int = 0
-    router: int = 0
-
-    def plus(self, other: _Sums) -> _Sums:
-        """Both groups together."""
-        return _Sums(*map(sum, zip(self, other, strict=True)))
-
-    def totals(self) -> Totals:
-        """What of it is reported for every group."""
-        return Totals(
-            calls=self.calls,
-            failed=self.failed,
-            retries=self.retries,
-            input=self.input,
-            output=self.output,
-            cache_read=self.cache_read,
-            cache_write=self.cache_write,
-            cost=_usd(self.cost),
-            unpriced=self.unpriced,
-        )
+_Sums = Counter[str]
+"""Sums over a group of calls by name, money in picodollars."""
 
 
 class _Group(NamedTuple):
@@ -234,30 +199,35 @@ class _Group(NamedTuple):
     sums: _Sums
 
 
-_BOTH_KNOWN = "cost IS NOT NULL AND flagship_cost IS NOT NULL"
 # The flagship would have been asked to do the step, and not to judge it.
 _DONE = f"agent <> '{ROUTER}'"
-_COUNTED = (
-    "count(*)",
-    "sum(failure IS NOT NULL)",
-    "sum(attempt > 1)",
-    *(f"sum({kind})" for kind in ("input", "output", "cache_read", "cache_write")),
-    f"sum({UNPRICED})",
-    f"sum(failure IS NULL AND {_DONE} AND {_BOTH_KNOWN})",
-    f"sum(failure IS NULL AND {_DONE} AND NOT ({_BOTH_KNOWN}))",
-)
-_MONEY = (
-    ("cost", "TRUE"),
-    ("flagship_cost", f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"),
-    ("cost", f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"),
-    ("cost", f"failure IS NOT NULL AND {_DONE}"),
-    ("cost", f"NOT {_DONE}"),
-)
-# In the order of `_Sums`, each amount of money as its two parts.
+_BOTH_KNOWN = "cost IS NOT NULL AND flagship_cost IS NOT NULL"
+_COMPARED = f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"
+_COUNTED = {
+    "calls": "count(*)",
+    "failed": "sum(failure IS NOT NULL)",
+    "retries": "sum(attempt > 1)",
+    **{kind: f"sum({kind})" for kind in ("input", "output", "cache_read", "cache_write")},
+    "unpriced": f"sum({UNPRICED})",
+    "compared": f"sum({_COMPARED})",
+    "left_out": f"sum(failure IS NULL AND {_DONE} AND NOT ({_BOTH_KNOWN}))",
+}
+_MONEY = {
+    "cost": ("cost", "TRUE"),
+    "flagship_cost": ("flagship_cost", _COMPARED),
+    "compared_cost": ("cost", _COMPARED),
+    "wasted": ("cost", f"failure IS NOT NULL AND {_DONE}"),
+    "router": ("cost", f"NOT {_DONE}"),
+}
+# Each amount of money as its two parts.
 _SUMS = ", ".join(
     (
-        *_COUNTED,
-        *(f"sum({what} {part} {HALF}) FILTER (WHERE {where})" for what, where in _MONEY for part in ("/", "%")),
+        *_COUNTED.values(),
+        *(
+            f"sum({what} {part} {HALF}) FILTER (WHERE {where})"
+            for what, where in _MONEY.values()
+            for part in ("/", "%")
+        ),
     )
 )
 
@@ -265,7 +235,14 @@ _SUMS = ", ".join(
 def _sums(found: tuple[int | None, ...]) -> _Sums:
     values = [value or 0 for value in found]
     counted, parts = values[: len(_COUNTED)], values[len(_COUNTED) :]
-    return _Sums(*counted, *(high * HALF + low for high, low in zip(parts[::2], parts[1::2], strict=True)))
+    money = (high * HALF + low for high, low in zip(parts[::2], parts[1::2], strict=True))
+    return Counter(dict(zip((*_COUNTED, *_MONEY), (*counted, *money), strict=True)))
+
+
+def _totals(sums: _Sums) -> Totals:
+    """What of a group's sums is reported for every group."""
+    told: dict[str, Any] = {field.name: sums[field.name] for field in fields(Totals)}
+    return Totals(**{**told, "cost": _usd(sums["cost"])})
 
 
 class _Query:
@@ -344,14 +321,14 @@ class _Query:
 
 
 def _added(sums: Iterable[_Sums]) -> _Sums:
-    return reduce(_Sums.plus, sums, _Sums())
+    return sum(sums, Counter())
 
 
 def _shares(groups: Iterable[tuple[str, _Sums]], calls: int) -> tuple[Share, ...]:
     added: dict[str, _Sums] = {}
     for name, sums in groups:
-        added[name] = added.get(name, _Sums()).plus(sums)
-    shares = [Share(name, sums.calls / calls, sums.totals()) for name, sums in added.items()]
+        added.setdefault(name, Counter()).update(sums)
+    shares = [Share(name, sums["calls"] / calls, _totals(sums)) for name, sums in added.items()]
     return tuple(sorted(shares, key=lambda share: (-share.totals.calls, share.name)))
 
 
@@ -359,24 +336,24 @@ def _failures(groups: Iterable[_Group]) -> tuple[Failures, ...]:
     counted: Counter[tuple[str, str]] = Counter()
     for group in groups:
         if group.failure is not None:
-            counted[group.model, group.failure] += group.sums.calls
+            counted[group.model, group.failure] += group.sums["calls"]
     found = [Failures(model, kind, calls) for (model, kind), calls in counted.items()]
     return tuple(sorted(found, key=lambda failures: (-failures.calls, failures.model, failures.kind)))
 
 
 def _savings(groups: Sequence[_Group]) -> Savings | None:
     total = _added(group.sums for group in groups)
-    if not total.compared:
+    if not total["compared"]:
         return None
     return Savings(
-        flagship=tuple(sorted({group.flagship for group in groups if group.sums.compared and group.flagship})),
-        compared=total.compared,
-        left_out=total.left_out,
-        flagship_cost=_usd(total.flagship_cost),
-        cost=_usd(total.compared_cost),
-        wasted=_usd(total.wasted),
-        router=_usd(total.router),
-        saved=_usd(total.flagship_cost - total.compared_cost - total.wasted - total.router),
+        flagship=tuple(sorted({group.flagship for group in groups if group.sums["compared"] and group.flagship})),
+        compared=total["compared"],
+        left_out=total["left_out"],
+        flagship_cost=_usd(total["flagship_cost"]),
+        cost=_usd(total["compared_cost"]),
+        wasted=_usd(total["wasted"]),
+        router=_usd(total["router"]),
+        saved=_usd(total["flagship_cost"] - total["compared_cost"] - total["wasted"] - total["router"]),
     )
 
 
