@@ -23,8 +23,7 @@ from ..replies.completions import REFUSED
 from ..replies.read import read_reply
 from ..replies.reply import Reply
 from ..replies.shapes import TidyCompletions
-from ..usage.chat import CountingChat, CountingResponses
-from ..usage.messages import keep_exact
+from ..usage.chat import CountingChat, carry_usage
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -272,7 +271,6 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         # Both would come from the environment, and go to whoever the URL belongs to.
         client.organization = endpoint.options.get("organization", endpoint.options.get("openai_organization"))
         client.project = None
-    keep_exact(model.root_async_client)
-    model.root_async_client.__dict__["responses"] = CountingResponses(model.root_async_client)
+    carry_usage(model.root_async_client)
     built: BaseChatModel = model
     return built
